@@ -1,0 +1,1 @@
+"""The kernel: histories, generators, interpreter, worlds, adapters, command line."""

@@ -1,0 +1,48 @@
+"""Errors that say whose fault it is.
+
+`UsageError`: the caller's; one clear line, exit status 254.
+`HarnessError`: ours; exit status 255, and never a verdict about the system.
+`NodeReply`: the node answered with an error, and says whether it is definite.
+`Timeout`: nobody knows what happened, so the operation is `info`.
+"""
+
+from __future__ import annotations
+
+EXIT_VALID = 0
+EXIT_INVALID = 1
+EXIT_UNKNOWN = 2
+EXIT_USAGE = 254
+EXIT_HARNESS = 255
+
+
+class SplitbrainError(Exception):
+    """Base of every error that splitbrain raises on purpose."""
+
+
+class UsageError(SplitbrainError):
+    """Bad input: the message says what, where, and what to do about it."""
+
+
+class HarnessError(SplitbrainError):
+    """The harness itself failed; says nothing about the system under test."""
+
+
+class NodeReply(SplitbrainError):
+    """A node answered an operation with an error.
+
+    Args:
+        definite: True when the operation certainly did not take effect (`fail`);
+            False when it may have, or still may (`info`).
+        text: What the node said.
+        code: Maelstrom's error code, where the node gave one.
+    """
+
+    def __init__(self, *, definite: bool, text: str, code: int | None = None) -> None:
+        super().__init__(text)
+        self.definite = definite
+        self.text = text
+        self.code = code
+
+
+class Timeout(SplitbrainError):
+    """No answer within the operation's time limit; the operation may still happen."""

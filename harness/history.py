@@ -1,0 +1,171 @@
+"""Operations and histories: what clients did, in the order it was seen.
+
+A history is a dense list of `Op`s. Every client operation is an `invoke`, later
+followed by at most one completion of the same process: `ok` (it happened), `fail` (it did
+not), or `info` (nobody knows; it stays concurrent with everything that follows). The
+vocabulary and the rules are Jepsen's; positions in the list, not clock readings, give the
+order of events.
+
+Choices: an operation on one of several independent keys carries its key in a field of
+its own. Jepsen writes `:value [k v]` and tells it from an ordinary vector by its class,
+which JSON can't express.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+OpType = Literal["invoke", "ok", "fail", "info"]
+
+NO_COMPLETION = -1
+"""In `History.completion`: the operation never returned."""
+
+
+class HistoryError(UsageError):
+    """A history breaks the rules; says where (file, line) and which rule."""
+
+
+class Op(msgspec.Struct, gc=False, omit_defaults=True):
+    """One event of a history.
+
+    Attributes:
+        index: Position in the history, dense from 0.
+        time: Nanoseconds since the start of the run, monotonic.
+        process: Logical client (a number), or a name such as "nemesis".
+        type: invoke, ok, fail or info.
+        f: What is done: "read", "write", "cas", "txn", ...
+        value: Argument or result; JSON-able. A read's value is in its completion.
+        key: The independent key operated on, or None.
+        error: Why it failed or is unknown.
+        node: The cluster member spoken to.
+        extra: Whatever else a foreign history says of the event.
+    """
+
+    index: int
+    time: int
+    process: int | str
+    type: OpType
+    f: str
+    value: Any = None
+    key: Any = None
+    error: Any = None
+    node: str | None = None
+    extra: dict[str, Any] | None = None
+
+    def complete(self, kind: OpType, value: Any = None, error: Any = None) -> Op:
+        """A completion of this invocation; index and time are given on recording."""
+        return Op(
+            -1, -1, self.process, kind, self.f, value, self.key, error, self.node, None
+        )
+
+    def ok(self, value: Any = None) -> Op:
+        """It happened, with this result."""
+        return self.complete("ok", value)
+
+    def fail(self, error: Any = None) -> Op:
+        """It certainly did not happen."""
+        return self.complete("fail", self.value, error)
+
+    def info(self, error: Any = None) -> Op:
+        """Nobody knows whether it happened, or whether it still will."""
+        return self.complete("info", self.value, error)
+
+    @property
+    def is_client(self) -> bool:
+        """True for client operations, False for nemesis and other named processes."""
+        return type(self.process) is int
+
+
+class History:
+    """A checked sequence of ops, with invocations and completions paired.
+
+    Attributes:
+        ops: The ops; `ops[i].index == i`.
+        completion: `completion[i]` is the index of the completion of invocation i, or
+            NO_COMPLETION; for a completion, the index of its invocation, or
+            NO_COMPLETION where a foreign history holds completions only.
+        source: File name or other origin, for messages.
+
+    Raises:
+        HistoryError: From the constructor, when `strict` and a client's invocation and
+            completion do not pair up. Cost: linear.
+    """
+
+    __slots__ = ("completion", "ops", "source")
+
+    def __init__(
+        self, ops: Sequence[Op], *, strict: bool = True, source: str = "history"
+    ) -> None:
+        self.ops = ops
+        self.source = source
+        self.completion = pair(ops, strict=strict, source=source)
+
+    def __len__(self) -> int:
+        return len(self.ops)
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self.ops)
+
+    def __getitem__(self, index: int) -> Op:
+        return self.ops[index]
+
+    def calls(self) -> Iterator[tuple[Op, Op | None]]:
+        """Client operations in order of invocation: (invoke, completion or None)."""
+        for i, op in enumerate(self.ops):
+            if op.type == "invoke" and op.is_client:
+                j = self.completion[i]
+                yield op, (None if j == NO_COMPLETION else self.ops[j])
+
+
+def pair(ops: Sequence[Op], *, strict: bool, source: str) -> list[int]:
+    """Match invocations with completions; see `History.completion`.
+
+    Named processes (the nemesis) are not clients and are never paired.
+
+    Raises:
+        HistoryError: When strict: an index out of sequence, a second invocation of a
+            process that has one open, or a completion nobody invoked.
+    """
+    completion = [NO_COMPLETION] * len(ops)
+    open_calls: dict[int, int] = {}
+    pop = open_calls.pop
+    for i, op in enumerate(ops):
+        if strict and op.index != i:
+            raise HistoryError(
+                f"{source}: op {i}: index {op.index} is out of sequence, expected {i}; "
+                "the history is damaged or its lines were reordered"
+            )
+        process = op.process
+        if type(process) is not int:
+            continue
+        if op.type == "invoke":
+            if strict and process in open_calls:
+                raise HistoryError(
+                    f"{source}: op {i}: process {process} invokes {op.f} while its op "
+                    f"{open_calls[process]} is still open"
+                )
+            open_calls[process] = i
+            continue
+        j = pop(process, NO_COMPLETION)
+        if j == NO_COMPLETION:
+            if strict:
+                raise HistoryError(
+                    f"{source}: op {i}: process {process} completes {op.f} "
+                    "without having invoked it"
+                )
+            continue
+        if strict and ops[j].f != op.f:
+            raise HistoryError(
+                f"{source}: op {i}: process {process} completes {op.f} but invoked "
+                f"{ops[j].f} (op {j})"
+            )
+        completion[i] = j
+        completion[j] = i
+    return completion

@@ -1,0 +1,75 @@
+"""The network between nodes, as faults see it: directed links with rules.
+
+Two rungs implement `Network`: `harness.osworld.switch` (namespaces and a userspace
+Ethernet switch: every frame is ours) and `harness.osworld.proxy` (a TCP proxy per
+directed link, for machines where namespaces can't be had).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.system import NodePlace
+
+Link = tuple[str, str]
+"""(from node, to node)"""
+
+
+@dataclass(frozen=True)
+class LinkRule:
+    """What happens to the traffic of one directed link; the default is a healthy link.
+
+    Probabilities are per frame on the switch rung. The proxy rung knows `cut`,
+    `delay_ms`, `jitter_ms` and `bandwidth_kbit_s` only (`Network.capabilities`).
+    """
+
+    cut: bool = False
+    delay_ms: float = 0.0
+    jitter_ms: float = 0.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    corrupt: float = 0.0
+    bandwidth_kbit_s: float | None = None
+
+
+@dataclass(frozen=True)
+class LinkCounters:
+    """What a link did since the run began (frames; chunks and connects on a proxy)."""
+
+    forwarded: int = 0
+    cut: int = 0
+    lost: int = 0
+    delayed: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    corrupted: int = 0
+
+
+class Network(Protocol):
+    """Nodes' addresses, and the rules of the links between them."""
+
+    rung: str
+    capabilities: frozenset[str]
+    """Field names of LinkRule that this rung can do."""
+    places: Mapping[str, NodePlace]
+
+    async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
+        """Replace all rules at once; a link that isn't named is healthy.
+
+        Returns once the rules are in force. Traffic between the controller and the
+        nodes is never subject to rules.
+        """
+        ...
+
+    async def counters(self) -> Mapping[Link, LinkCounters]:
+        """What each directed link did since the run began."""
+        ...
+
+    async def close(self) -> None:
+        """Stop carrying traffic and release everything."""
+        ...

@@ -1,0 +1,98 @@
+"""Node processes and their clocks, as the cluster and the nemesis see them.
+
+`harness.osworld.warden` implements `Processes`: one single-threaded process that is the
+parent of every node, so that a controller that dies takes all of them with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from harness.system import Launch, NodePlace
+
+
+@dataclass(frozen=True)
+class ClockSetting:
+    """How a node's clocks run from now on, relative to the true ones.
+
+    `*_offset_ns`: the node's clock jumps to true + offset at the moment of setting.
+    `*_rate`: from then on it runs at this many seconds a second.
+    """
+
+    wall_offset_ns: int = 0
+    wall_rate: float = 1.0
+    mono_offset_ns: int = 0
+    mono_rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class ClockReading:
+    """A node's clocks minus the true ones, now; `proof` says how it was read."""
+
+    wall_offset_ns: int
+    mono_offset_ns: int
+    proof: str
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A node process ended. `status` is as from waitpid: -9 means killed by SIGKILL."""
+
+    node: str
+    pid: int
+    status: int
+    expected: bool
+
+
+class Processes(Protocol):
+    """Starts, stops and skews node processes; every call names a node."""
+
+    can_skew_clocks: bool
+    why_no_clocks: str
+
+    async def start(self, place: NodePlace, launch: Launch) -> int:
+        """Start the node's process and return its pid; at most one runs per node.
+
+        Raises:
+            HarnessError: It could not be started (no such command, ...).
+        """
+        ...
+
+    async def kill(self, node: str) -> int:
+        """SIGKILL the node and all its descendants; returns the pid, once it is gone.
+
+        A node that is not running gives 0.
+        """
+        ...
+
+    async def pause(self, node: str) -> Mapping[str, str]:
+        """SIGSTOP the node and its descendants; returns pid -> state read back."""
+        ...
+
+    async def resume(self, node: str) -> None:
+        """SIGCONT what `pause` stopped; harmless on a node that is not paused."""
+        ...
+
+    async def set_clock(self, node: str, setting: ClockSetting) -> None:
+        """Change the node's clocks at once. A restart begins with true clocks."""
+        ...
+
+    async def read_clock(self, node: str) -> ClockReading | None:
+        """The node's clocks now, or None when it isn't running."""
+        ...
+
+    def pid(self, node: str) -> int | None:
+        """The pid of the node's running process, or None."""
+        ...
+
+    def on_exit(self, callback: Callable[[Exit], None]) -> None:
+        """Call `callback` whenever a node process ends."""
+        ...
+
+    async def close(self) -> None:
+        """Kill everything and wait until it is gone."""
+        ...

@@ -1,0 +1,155 @@
+"""Verdicts: three values, named anomalies, and witnesses that can be drawn.
+
+`VALID < UNKNOWN < INVALID`; combining several verdicts is `max`, as in Jepsen's
+`merge-valid`. Empty is not valid: a checker that had nothing to judge answers UNKNOWN
+and says so. A checker that crashes is UNKNOWN with its traceback (`check_safe`).
+"""
+
+from __future__ import annotations
+
+import enum
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from harness.history import History
+
+
+class Verdict(enum.IntEnum):
+    """The outcome of a check, ordered so that `max` combines."""
+
+    VALID = 0
+    UNKNOWN = 1
+    INVALID = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    @staticmethod
+    def parse(text: str) -> Verdict:
+        """The verdict called `text`. Raises KeyError for any other word."""
+        return {str(verdict): verdict for verdict in Verdict}[text]
+
+
+def combine(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of `verdicts`; UNKNOWN when there are none (empty is not valid)."""
+    return max(verdicts, default=Verdict.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """One thing that must not happen, and the proof that it did.
+
+    Attributes:
+        name: The field's name for it: `stale-read`, `G1c`, `lost-update`, ...
+        ops: Indices into the history of the operations in conflict.
+        explanation: One or two sentences: why these operations are impossible.
+        witness: Directed graph; vertices are history indices, edges carry `kind`
+            (`realtime`, `reads-from`, `ww`, ...) and `reason` (a sentence).
+        key: The independent key concerned, where the history has several.
+        details: Anything else a reader may want; JSON-able.
+    """
+
+    name: str
+    ops: tuple[int, ...]
+    explanation: str
+    witness: nx.DiGraph[int] | None = None
+    key: Any = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The anomaly as plain data, the witness as node and edge lists."""
+        out: dict[str, Any] = {
+            "name": self.name,
+            "ops": list(self.ops),
+            "explanation": self.explanation,
+        }
+        if self.key is not None:
+            out["key"] = self.key
+        if self.details:
+            out["details"] = dict(self.details)
+        if self.witness is not None:
+            out["witness"] = {
+                "nodes": list(self.witness.nodes),
+                "edges": [
+                    {"source": a, "target": b, **data}
+                    for a, b, data in self.witness.edges(data=True)
+                ],
+            }
+        return out
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one checker found.
+
+    Attributes:
+        verdict: The three-valued outcome.
+        anomalies: Every anomaly found; non-empty when INVALID.
+        not_models: Weakest consistency models that the history breaks.
+        reason: Why the verdict is UNKNOWN, or a remark; empty otherwise.
+        stats: Counts and figures for the report; JSON-able.
+    """
+
+    verdict: Verdict
+    anomalies: tuple[Anomaly, ...] = ()
+    not_models: tuple[str, ...] = ()
+    reason: str = ""
+    stats: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as it stands in verdict.json."""
+        out: dict[str, Any] = {
+            "verdict": str(self.verdict),
+            "anomalies": [anomaly.as_json() for anomaly in self.anomalies],
+            "not": list(self.not_models),
+            "stats": dict(self.stats),
+        }
+        if self.reason:
+            out["reason"] = self.reason
+        return out
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Resources a check may use; past them it answers UNKNOWN with what it proved.
+
+    Attributes:
+        time_s: Wall-clock seconds for the whole check, or None.
+        memory_mb: Megabytes of resident memory the check may add, or None.
+    """
+
+    time_s: float | None = None
+    memory_mb: int | None = None
+
+
+class Checker(Protocol):
+    """A pure judge of histories."""
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """Judge `history` within `limits`; never raises for what is in a history."""
+        ...
+
+
+CheckerFactory = Callable[[Mapping[str, str]], Checker]
+"""Builds a checker from `--option K=V` texts; raises UsageError for unknown ones."""
+
+
+def check_safe(checker: Checker, history: History, limits: Limits) -> CheckResult:
+    """Like `checker.check`, but a crash of the checker is UNKNOWN with traceback.
+
+    This is the one broad `except` of the project: whatever a checker trips over, the
+    other checkers' verdicts and the run's data must survive.
+    """
+    try:
+        return checker.check(history, limits)
+    except Exception:
+        return CheckResult(
+            Verdict.UNKNOWN,
+            reason="the checker crashed: " + traceback.format_exc(limit=20),
+            stats={"crashed": True},
+        )

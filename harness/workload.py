@@ -1,0 +1,55 @@
+"""What makes a workload: operations, how they look on the wire, and who judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from harness.generator import Generator
+    from harness.history import Op
+    from harness.verdict import Checker
+
+
+class WireCodec(Protocol):
+    """Turns operations into request bodies of the wire protocol, and back (WIRE.md)."""
+
+    def request(self, op: Op) -> dict[str, Any]:
+        """The request body for `op`, without `msg_id`."""
+        ...
+
+    def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
+        """The completion that a non-error reply means.
+
+        Raises:
+            NodeReply: Indefinite, when the reply makes no sense for this request.
+        """
+        ...
+
+
+class Workload(Protocol):
+    """A kind of test: what clients do, and which promises that puts to the proof."""
+
+    name: str
+    codec: WireCodec
+    idempotent: frozenset[str]
+    """Operations whose indefinite failure is harmless, so `fail` (reads)."""
+
+    def generator(self, concurrency: int) -> Generator:
+        """Client operations, without end; the run bounds them by time or count."""
+        ...
+
+    def final_generator(self, concurrency: int) -> Generator | None:
+        """What clients do after all faults were healed, or None."""
+        ...
+
+    def checkers(self) -> Mapping[str, Checker]:
+        """The judges by name; the worst of their verdicts is the run's."""
+        ...
+
+
+WorkloadFactory = Callable[[Mapping[str, str]], Workload]
+"""Builds a workload from its options; raises UsageError for those it does not know."""
+
+WorkloadOptions = Sequence[tuple[str, str, str]]
+"""Options a plug-in documents: (name, default, meaning)."""

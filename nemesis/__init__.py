@@ -1,0 +1,1 @@
+"""Faults as data, plans made of them, and what carries them out."""

@@ -1,0 +1,1 @@
+"""Reference implementations of the protocols under test; standard library only."""

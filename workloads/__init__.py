@@ -1,0 +1,1 @@
+"""Workloads, one file each: generator, client codec, final reads, and the checkers."""
