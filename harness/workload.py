@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from harness.errors import NodeReply
     from harness.generator import Generator
     from harness.history import Op
     from harness.verdict import Checker
@@ -23,6 +24,14 @@ class WireCodec(Protocol):
 
         Raises:
             NodeReply: Indefinite, when the reply makes no sense for this request.
+        """
+        ...
+
+    def on_error(self, op: Op, error: NodeReply) -> Op | None:
+        """The completion that an error reply means, where the error is an answer.
+
+        A read of a missing key (code 20) is an ok read of null, for instance. None
+        leaves it to the error's own definiteness.
         """
         ...
 
