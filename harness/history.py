@@ -1,10 +1,10 @@
 """Operations and histories: what clients did, in the order it was seen.
 
 A history is a dense list of `Op`s. Every client operation is an `invoke`, later
-followed by at most one completion of the same process: `ok` (it happened), `fail` (it did
-not), or `info` (nobody knows; it stays concurrent with everything that follows). The
-vocabulary and the rules are Jepsen's; positions in the list, not clock readings, give the
-order of events.
+followed by at most one completion of the same process: `ok` (it happened), `fail` (it
+did not), or `info` (nobody knows; it stays concurrent with everything that follows).
+The vocabulary and the rules are Jepsen's; positions in the list, not clock readings,
+give the order of events.
 
 Choices: an operation on one of several independent keys carries its key in a field of
 its own. Jepsen writes `:value [k v]` and tells it from an ordinary vector by its class,
