@@ -1,0 +1,241 @@
+"""The cluster under test: a system's nodes in a world, as nemeses see them.
+
+Brings together what a system says (how to start a node, who leads), what the network
+does (links and their rules) and what the warden does (processes and clocks), and keeps
+the log of what happened to nodes. Knows nothing about why something is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import SplitbrainError
+from harness.network import Link, LinkRule
+from harness.processes import ClockReading, ClockSetting, Exit
+
+if TYPE_CHECKING:
+    from harness.network import Network
+    from harness.processes import Processes
+    from harness.system import NodePlace, System
+
+READY_POLL_S = 0.005
+RESTART_WAIT_S_MAX = 10.0
+LEADER_TIMEOUT_S = 1.0
+CLOCK_TIMEOUT_S = 0.5
+
+Note = Callable[[str, Sequence[str], str, Mapping[str, Any]], None]
+"""Records a node event: (kind, nodes, title, evidence)."""
+
+
+class ClusterNeverUpError(SplitbrainError):
+    """A node did not come to serve; there was nothing to test, so nothing is known."""
+
+
+def merge(rules: Iterable[LinkRule]) -> LinkRule:
+    """Several faults on one link at once.
+
+    Cuts and bandwidth limits take the worst, delays add up, and probabilities combine
+    as independent chances.
+    """
+    out: dict[str, Any] = {f.name: f.default for f in fields(LinkRule)}
+    for rule in rules:
+        out["cut"] = out["cut"] or rule.cut
+        out["delay_ms"] += rule.delay_ms
+        out["jitter_ms"] += rule.jitter_ms
+        for chance in ("loss", "duplicate", "reorder", "corrupt"):
+            out[chance] = 1 - (1 - out[chance]) * (1 - getattr(rule, chance))
+        limits = [out["bandwidth_kbit_s"], rule.bandwidth_kbit_s]
+        out["bandwidth_kbit_s"] = min(
+            (x for x in limits if x is not None), default=None
+        )
+    return LinkRule(**out)
+
+
+def exit_text(status: int) -> str:
+    """A wait status for people: "exited with status 3", "was killed by SIGKILL"."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+class Cluster:
+    """The nodes of one run."""
+
+    def __init__(
+        self, system: System, network: Network, processes: Processes, note: Note
+    ) -> None:
+        self.system = system
+        self.network = network
+        self.processes = processes
+        self.places: Mapping[str, NodePlace] = network.places
+        self.nodes: tuple[str, ...] = tuple(network.places)
+        self.clock_samples: Callable[[str, ClockReading], None] = lambda *_: None
+        self._note = note
+        self._rules: dict[str, Mapping[Link, LinkRule]] = {}
+        self._exits: dict[str, Exit] = {}
+        processes.on_exit(self._exited)
+
+    # Starting and stopping
+
+    async def start(self) -> None:
+        """Start all nodes and wait until every one serves.
+
+        Raises:
+            ClusterNeverUpError: Names the node and what became of it.
+        """
+        begun = time.monotonic()
+        await asyncio.gather(*(self._launch(node) for node in self.nodes))
+        limit = self.system.ready_timeout_s
+        served = await asyncio.gather(*(self._serves(n, limit) for n in self.nodes))
+        for node, ok in zip(self.nodes, served, strict=True):
+            if not ok:
+                raise ClusterNeverUpError(self._why_not_up(node, limit))
+        took_ms = (time.monotonic() - begun) * 1000
+        pids = {node: self.processes.pid(node) for node in self.nodes}
+        title = f"{len(self.nodes)} nodes serve after {took_ms:.0f} ms"
+        self._note("node-start", self.nodes, title, {"pids": pids})
+
+    async def kill(self, nodes: Sequence[str]) -> dict[str, int]:
+        """SIGKILL all of `nodes` at once; their pids, 0 for one that wasn't running."""
+        pids = await asyncio.gather(*(self.processes.kill(node) for node in nodes))
+        return dict(zip(nodes, pids, strict=True))
+
+    async def restart(self, nodes: Sequence[str]) -> dict[str, Any]:
+        """Start those of `nodes` that aren't running, and wait until they serve.
+
+        A node that won't serve in time is noted, not fatal: a system that can't recover
+        is a finding, and the operations against it tell.
+        """
+        dead = [node for node in nodes if self.processes.pid(node) is None]
+        begun = time.monotonic()
+        await asyncio.gather(*(self._launch(node) for node in dead))
+        limit = min(self.system.ready_timeout_s, RESTART_WAIT_S_MAX)
+
+        async def served_after_ms(node: str) -> float | None:
+            if not await self._serves(node, limit):
+                self._note("node-start", [node], self._why_not_up(node, limit), {})
+                return None
+            return round((time.monotonic() - begun) * 1000, 1)
+
+        waits = await asyncio.gather(*(served_after_ms(node) for node in dead))
+        return {
+            node: {"pid": self.processes.pid(node), "served_after_ms": ms}
+            for node, ms in zip(dead, waits, strict=True)
+        }
+
+    async def pause(self, nodes: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        """Stop `nodes` in their tracks; the states of their processes read back."""
+        states = await asyncio.gather(*(self.processes.pause(node) for node in nodes))
+        return dict(zip(nodes, states, strict=True))
+
+    async def resume(self, nodes: Sequence[str]) -> None:
+        """Let paused nodes go on."""
+        await asyncio.gather(*(self.processes.resume(node) for node in nodes))
+
+    def dead(self) -> tuple[str, ...]:
+        """The nodes that aren't running."""
+        return tuple(n for n in self.nodes if self.processes.pid(n) is None)
+
+    # Links
+
+    async def shape_links(self, owner: str, rules: Mapping[Link, LinkRule]) -> None:
+        """Put `rules` in force on behalf of `owner`, beside those of other owners.
+
+        An empty mapping takes the owner's rules away.
+        """
+        self._rules[owner] = rules
+        links = {link for owned in self._rules.values() for link in owned}
+        await self.network.set_rules(
+            {
+                link: merge(o[link] for o in self._rules.values() if link in o)
+                for link in sorted(links)
+            }
+        )
+
+    # Clocks
+
+    async def set_clock(self, node: str, setting: ClockSetting) -> None:
+        """Change a node's clocks; a node that isn't running has none to change."""
+        if self.processes.pid(node) is not None:
+            await self.processes.set_clock(node, setting)
+
+    async def read_clock(self, node: str) -> ClockReading | None:
+        """A node's clocks minus the true ones, asked of the node itself if possible.
+
+        A node that can be asked vouches for its wall clock; the rest is read from the
+        memory that its clock calls use.
+        """
+        reading = await self.processes.read_clock(node)
+        if reading is None:
+            return None
+        asked = await self._asked_wall_offset_ns(node)
+        if asked is not None:
+            reading = ClockReading(asked, reading.mono_offset_ns, "asked the node")
+        self.clock_samples(node, reading)
+        return reading
+
+    async def _asked_wall_offset_ns(self, node: str) -> int | None:
+        before = time.time_ns()
+        try:
+            async with asyncio.timeout(CLOCK_TIMEOUT_S):
+                theirs = await self.system.read_wall_clock_ns(self.places[node])
+        except (TimeoutError, OSError, SplitbrainError):
+            return None
+        if theirs is None:
+            return None
+        return theirs - (before + time.time_ns()) // 2
+
+    # Roles
+
+    async def leader(self) -> str | None:
+        """Who leads, as far as can be told within a second."""
+        try:
+            async with asyncio.timeout(LEADER_TIMEOUT_S):
+                return await self.system.leader(list(self.places.values()))
+        except (TimeoutError, OSError, SplitbrainError):
+            return None
+
+    # Inside
+
+    async def _launch(self, node: str) -> None:
+        place = self.places[node]
+        self._exits.pop(node, None)
+        await self.processes.start(place, self.system.launch(place))
+
+    async def _serves(self, node: str, limit_s: float) -> bool:
+        deadline = time.monotonic() + limit_s
+        place = self.places[node]
+        while time.monotonic() < deadline and node not in self._exits:
+            try:
+                async with asyncio.timeout(max(0.1, deadline - time.monotonic())):
+                    if await self.system.ready(place):
+                        return True
+            except (TimeoutError, OSError, SplitbrainError):
+                pass
+            await asyncio.sleep(READY_POLL_S)
+        return False
+
+    def _why_not_up(self, node: str, limit_s: float) -> str:
+        exited = self._exits.get(node)
+        if exited is not None:
+            return f"{node} {exit_text(exited.status)} before it served"
+        listen = self.places[node].listen
+        return f"{node} did not serve on {listen} within {limit_s:g} s"
+
+    def _exited(self, exited: Exit) -> None:
+        self._exits[exited.node] = exited
+        if not exited.expected:
+            self._note(
+                "node-exit",
+                [exited.node],
+                f"{exited.node} {exit_text(exited.status)} on its own",
+                {"pid": exited.pid, "status": exited.status},
+            )

@@ -1,0 +1,149 @@
+"""The run folder: everything a run leaves behind, written as it happens.
+
+    results/<system>-<workload>/<utc>-<seed>/
+        test.yaml  plan.yaml  history.jsonl  faults.jsonl  clocks.jsonl  errors.jsonl
+        run.json  verdict.json  report.html  nodes/n1/{log,data}
+
+Lines are appended with one write each and are never rewritten, so whatever ends a
+controller leaves a readable prefix. verdict.json and report.html can be made again from
+the rest (`splitbrain report RUN`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import yaml
+
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+RUN_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def jsonable(value: Any) -> Any:
+    """What JSON can't say, as text: evidence must be kept whatever it is."""
+    return repr(value)
+
+
+class JsonLines:
+    """An append-only file of JSON lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one line, at once and whole."""
+        os.write(self._fd, msgspec.json.encode(record, enc_hook=jsonable) + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, results: Path, name: str, seed: int) -> RunFolder:
+        """A new folder `results/name/<utc>-<seed>`; `results/latest` points at it.
+
+        Raises:
+            UsageError: The folder can't be made there.
+        """
+        now = datetime.datetime.now(datetime.UTC)
+        stamp = now.strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
+        parent = results.absolute() / RUN_NAME.sub("_", name)
+        path = parent / f"{stamp}-{seed}"
+        try:
+            path.mkdir(parents=True)
+            point(results.absolute() / "latest", path)
+        except OSError as problem:
+            raise UsageError(
+                f"cannot write results to {results}: {problem.strerror}; "
+                "choose another place with --results DIR"
+            ) from None
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder of an earlier run.
+
+        Raises:
+            UsageError: There is no run at `path`.
+        """
+        if not (path / "test.yaml").is_file():
+            raise UsageError(
+                f"{path} is no run folder: it has no test.yaml "
+                "(runs are in results/, and results/latest is the last one)"
+            )
+        return cls(path.resolve())
+
+    def lines(self, name: str) -> JsonLines:
+        """The append-only file called `name`."""
+        return JsonLines(self.path / name)
+
+    def write_yaml(self, name: str, data: Any) -> None:
+        """Store `data` under `name`."""
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        (self.path / name).write_text(text, encoding="utf-8")
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Store `data` under `name`, indented, replacing it in one step."""
+        text = json.dumps(data, indent=2, default=jsonable, ensure_ascii=False)
+        temporary = self.path / f".{name}.tmp"
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(self.path / name)
+
+    def read_json(self, name: str) -> Any:
+        """What is stored under `name`, or None where there is nothing readable."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        """The objects of a lines file; a torn or foreign line is passed over."""
+        try:
+            text = (self.path / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return []
+        found = []
+        for line in text.splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                found.append(record)
+        return found
+
+    def tail_of_log(self, node: str, *, lines: int = 5) -> str:
+        """The last lines of a node's log, for messages."""
+        try:
+            with (self.path / "nodes" / node / "log").open("rb") as log:
+                log.seek(0, os.SEEK_END)
+                log.seek(max(0, log.tell() - 4096))
+                text = log.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return "\n".join(text.strip().splitlines()[-lines:])
+
+
+def point(link: Path, target: Path) -> None:
+    """Make `link` a symbolic link to `target`, replacing an older one in one step."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(target, link.parent))
+    temporary.replace(link)

@@ -1,0 +1,179 @@
+"""Faults as data: what a plan holds, what a nemesis draws, what a report names.
+
+A fault is a kind and its parameters, nothing more: `partition` with a shape, `kill`
+with a target, `clock` with a mode. It can be written to YAML and read back, which is
+what makes a run replayable and shrinkable. Targets are drawn when the plan is made,
+from its seed; only `leader` is looked up when the fault strikes, as nobody knows it
+before.
+
+Target words are those of jepsen.nemesis.combined: one, minority, majority, all; ours
+besides: leader. A target may also be a list of node names, as in a hand-written plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.errors import UsageError
+from harness.registry import nearest
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from harness.cluster import Cluster
+
+TARGETS = ("one", "minority", "majority", "all", "leader")
+"""Words for sets of nodes that a fault may strike."""
+
+NodeNames = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to break the cluster; `params` are JSON-able and differ by kind."""
+
+    kind: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, Any]:
+        """The fault as it stands in plan.yaml."""
+        return {"kind": self.kind, **self.params}
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What happened when a fault was applied.
+
+    Attributes:
+        title: For people: "isolate leader n3: n3 | n1 n2 n4 n5".
+        nodes: The nodes concerned.
+        evidence: Proof so far; `heal` adds to it.
+        bit: True when the proof is complete, False when there was no effect, None when
+            only healing will tell (frames dropped are counted at the end).
+    """
+
+    title: str
+    nodes: NodeNames
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    bit: bool | None = None
+
+
+class Nemesis(Protocol):
+    """One kind of fault: draws faults for plans, applies them, heals them.
+
+    One nemesis has at most one fault in force at a time.
+    """
+
+    kind: str
+    needs: frozenset[str]
+    """What it needs of a world beyond the system's own word: "cut", "clocks", ..."""
+
+    def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
+        """A random fault of this kind; the same for the same state of `random`."""
+        ...
+
+    def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
+        """Raise UsageError when a hand-written fault makes no sense."""
+        ...
+
+    async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
+        """Apply `fault` and say what happened."""
+        ...
+
+    async def heal(self, cluster: Cluster) -> Strike | None:
+        """End the fault in force with the evidence it left; None when there is none.
+
+        Idempotent: the run heals everything at its end, whatever the plan did.
+        """
+        ...
+
+
+NemesisFactory = Callable[[Mapping[str, str]], Nemesis]
+"""Builds a nemesis from its options; raises UsageError for those it does not know."""
+
+
+def minority_size(count: int) -> int:
+    """The largest number of nodes out of `count` that is no majority; at least 1."""
+    return max(1, (count - 1) // 2)
+
+
+def draw_target(random: Random, word: str, nodes: Sequence[str]) -> str | list[str]:
+    """Resolve a target word to nodes, but for `leader`, which is left to the strike."""
+    if word == "leader":
+        return word
+    sizes = {
+        "one": 1,
+        "minority": minority_size(len(nodes)),
+        "majority": len(nodes) // 2 + 1,
+        "all": len(nodes),
+    }
+    return sorted(random.sample(list(nodes), sizes[word]), key=list(nodes).index)
+
+
+async def resolve_target(
+    target: str | Sequence[str], cluster: Cluster, *, fallback: Sequence[str]
+) -> tuple[NodeNames, str]:
+    """The nodes meant by a fault's target, and a word about how they were chosen.
+
+    `fallback` stands in for the leader where no node leads at the moment.
+    """
+    if target != "leader":
+        return tuple(target), ""
+    leader = await cluster.leader()
+    if leader is None:
+        return tuple(fallback), "no leader known"
+    return (leader,), "leader"
+
+
+def validate_target(kind: str, target: object, nodes: Sequence[str]) -> None:
+    """Check a hand-written target.
+
+    Raises:
+        UsageError: It is neither "leader" nor a list of known nodes.
+    """
+    if target == "leader":
+        return
+    if not isinstance(target, list | tuple) or not target:
+        raise UsageError(
+            f"plan: {kind}: target must be 'leader' or a list of nodes, not {target!r}"
+        )
+    for name in target:
+        if name not in nodes:
+            raise UsageError(
+                f"plan: {kind}: there is no node {name!r}{nearest(str(name), nodes)} "
+                f"(nodes: {', '.join(nodes)})"
+            )
+
+
+def require_params(fault: Fault, allowed: Sequence[str]) -> None:
+    """Refuse parameters that a fault of this kind does not have.
+
+    Raises:
+        UsageError: Names the parameter and those that exist.
+    """
+    for name in fault.params:
+        if name not in allowed:
+            raise UsageError(
+                f"plan: {fault.kind} has no parameter {name!r}"
+                f"{nearest(name, allowed)} (it has: {', '.join(allowed)})"
+            )
+
+
+def split_words(owner: str, text: str, allowed: Sequence[str]) -> tuple[str, ...]:
+    """The words of a comma- or plus-separated option such as `targets=one+leader`.
+
+    Raises:
+        UsageError: A word is not among `allowed`, or there is none.
+    """
+    words = tuple(w for w in text.replace("+", ",").split(",") if w)
+    for word in words:
+        if word not in allowed:
+            raise UsageError(
+                f"{owner}: {word!r} is not one of {', '.join(allowed)}"
+                f"{nearest(word, allowed)}"
+            )
+    if not words:
+        raise UsageError(f"{owner}: name at least one of {', '.join(allowed)}")
+    return words

@@ -1,0 +1,84 @@
+"""Pauses: SIGSTOP to node processes, as a long garbage collection or a frozen VM.
+
+A paused node keeps its connections and its memory; when it wakes it believes that no
+time has passed, which is what breaks leases and failure detectors. Evidence: the state
+letter of every process of the node, read back from /proc.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import Option, Plugin, settings
+from nemesis.fault import (
+    TARGETS,
+    Fault,
+    NemesisFactory,
+    Strike,
+    draw_target,
+    require_params,
+    resolve_target,
+    split_words,
+    validate_target,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from random import Random
+
+    from harness.cluster import Cluster
+
+OPTIONS = (Option("targets", "+".join(TARGETS), "sets of nodes to draw from"),)
+
+
+class Pause:
+    """Stops nodes and lets them go on."""
+
+    kind = "pause"
+    needs: frozenset[str] = frozenset()
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings(self.kind, OPTIONS, options)
+        self.targets = split_words("pause.targets", given["targets"], TARGETS)
+        self._strike: Strike | None = None
+
+    def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
+        """A random target among those configured."""
+        word = random.choice(self.targets)
+        return Fault(self.kind, {"target": draw_target(random, word, nodes)})
+
+    def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
+        """See `Nemesis.validate`: a target, nothing else."""
+        require_params(fault, ("target",))
+        validate_target(self.kind, fault.params.get("target"), nodes)
+
+    async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
+        """Stop the target's nodes; bites when every process reads back as stopped."""
+        nodes, why = await resolve_target(
+            fault.params["target"], cluster, fallback=cluster.nodes[:1]
+        )
+        states = await cluster.pause(nodes)
+        stopped = [all(s == "T" for s in of.values()) for of in states.values() if of]
+        self._strike = Strike(
+            f"pause {why + ' ' if why else ''}{' '.join(nodes)}",
+            nodes,
+            {"states": states},
+            bit=bool(stopped) and all(stopped),
+        )
+        return self._strike
+
+    async def heal(self, cluster: Cluster) -> Strike | None:
+        """Let the paused nodes go on."""
+        if self._strike is None:
+            return None
+        strike, self._strike = self._strike, None
+        await cluster.resume(strike.nodes)
+        return strike
+
+
+PLUGIN: Plugin[NemesisFactory] = Plugin(
+    "pause",
+    "SIGSTOP nodes and resume them: one, minority, majority, all, leader",
+    Pause,
+    OPTIONS,
+)

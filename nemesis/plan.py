@@ -1,0 +1,200 @@
+"""Fault plans: when to break what, and when to heal it. Pure data, drawn from a seed.
+
+A plan is a list of steps (trigger, fault, heal). `draw` makes one: kinds of fault take
+turns in random order, so that each strikes early in even a short run; now and then a
+fault begins while another is in force, as the bugs worth finding need two things to go
+wrong; and there are quiet spells, in which a system must get going again. Plans are
+stored as YAML with the run, and can be written by hand.
+
+    - at: {time_s: 2.5}
+      fault: {kind: partition, shape: leader, target: leader}
+      heal: {after_s: 4.0}
+
+A trigger is a time, a number of completed client operations, or the k-th sighting of an
+`Observe` event at a node, so that a replay aims at the protocol's moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from harness.errors import UsageError
+from nemesis.fault import Fault, Nemesis
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FIRST_S = (0.5, 1.5)
+"""A newcomer's first fault comes this soon after the start."""
+DURATION_S = (1.5, 4.5)
+QUIET_S = (0.5, 2.0)
+OVERLAP_CHANCE = 0.35
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """When a step begins: exactly one of the three ways is set."""
+
+    time_s: float | None = None
+    ops: int | None = None
+    observe: str | None = None
+    node: str | None = None
+    count: int = 1
+
+    def as_data(self) -> dict[str, Any]:
+        """The trigger as it stands in plan.yaml."""
+        if self.time_s is not None:
+            return {"time_s": self.time_s}
+        if self.ops is not None:
+            return {"ops": self.ops}
+        out: dict[str, Any] = {"observe": self.observe, "count": self.count}
+        return out if self.node is None else {**out, "node": self.node}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One fault of a plan; healed `heal_after_s` after it struck."""
+
+    at: Trigger
+    fault: Fault
+    heal_after_s: float
+
+    def as_data(self) -> dict[str, Any]:
+        """The step as it stands in plan.yaml."""
+        return {
+            "at": self.at.as_data(),
+            "fault": self.fault.as_data(),
+            "heal": {"after_s": self.heal_after_s},
+        }
+
+
+Plan = tuple[Step, ...]
+
+
+def draw(
+    seed: int,
+    nemeses: Mapping[str, Nemesis],
+    nodes: Sequence[str],
+    *,
+    time_limit_s: float,
+) -> Plan:
+    """A random plan for `time_limit_s` seconds; the same for the same arguments.
+
+    Every fault ends before the time is up, and two faults of one kind never overlap.
+    """
+    random = Random(f"plan {seed}")
+    steps: list[Step] = []
+    bag: list[str] = []
+    free_at = dict.fromkeys(nemeses, 0.0)
+    start = random.uniform(*FIRST_S)
+    while nemeses:
+        if not bag:
+            bag = random.sample(sorted(nemeses), len(nemeses))
+        kind = bag.pop()
+        begin = max(start, free_at[kind])
+        duration = random.uniform(*DURATION_S)
+        room = time_limit_s - begin
+        if room < min(DURATION_S[0], time_limit_s / 2):
+            break
+        end = begin + min(duration, room)
+        fault = nemeses[kind].draw(random, nodes)
+        steps.append(
+            Step(Trigger(time_s=round(begin, 3)), fault, round(end - begin, 3))
+        )
+        free_at[kind] = end + QUIET_S[0]
+        overlap = len(nemeses) > 1 and random.random() < OVERLAP_CHANCE
+        quiet = random.uniform(*QUIET_S)
+        start = random.uniform(begin, end) if overlap else max(end, start) + quiet
+    return tuple(sorted(steps, key=lambda step: step.at.time_s or 0.0))
+
+
+def dump(plan: Plan) -> str:
+    """The plan as YAML, readable back by `parse`."""
+    data = [step.as_data() for step in plan]
+    return yaml.safe_dump(data, sort_keys=False, default_flow_style=None)
+
+
+def load_yaml(text: str, source: str) -> Any:
+    """Safely parsed YAML. Raises UsageError naming `source` and the line."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark is not None else ""
+        what = getattr(problem, "problem", None) or "it can't be parsed"
+        raise UsageError(f"{source}:{where} is not YAML: {what}") from None
+
+
+def parse(data: Any, source: str) -> Plan:
+    """Steps from plain data (parsed YAML).
+
+    Raises:
+        UsageError: Names the step and what is wrong with it.
+    """
+    if not isinstance(data, list):
+        raise UsageError(
+            f"{source}: a plan is a list of steps, not {type(data).__name__}"
+        )
+    return tuple(_step(item, f"{source}: step {i + 1}") for i, item in enumerate(data))
+
+
+def _step(item: Any, where: str) -> Step:
+    if not isinstance(item, dict) or set(item) - {"at", "fault", "heal"}:
+        raise UsageError(f"{where}: a step has `at`, `fault` and `heal`")
+    fault = item.get("fault")
+    if not isinstance(fault, dict) or not isinstance(fault.get("kind"), str):
+        raise UsageError(f"{where}: `fault` needs a `kind`")
+    heal = item.get("heal")
+    after_s = _number(heal.get("after_s") if isinstance(heal, dict) else None)
+    if after_s is None or after_s == 0:
+        raise UsageError(f"{where}: `heal` must be {{after_s: SECONDS}}, above zero")
+    params = {name: value for name, value in fault.items() if name != "kind"}
+    return Step(_trigger(item.get("at"), where), Fault(fault["kind"], params), after_s)
+
+
+def _trigger(at: Any, where: str) -> Trigger:
+    if isinstance(at, dict):
+        time_s, ops = _number(at.get("time_s")), _number(at.get("ops"))
+        count = _number(at.get("count", 1))
+        if set(at) == {"time_s"} and time_s is not None:
+            return Trigger(time_s=time_s)
+        if set(at) == {"ops"} and ops is not None:
+            return Trigger(ops=int(ops))
+        if "observe" in at and not set(at) - {"observe", "node", "count"} and count:
+            return Trigger(
+                observe=str(at["observe"]), node=at.get("node"), count=int(count)
+            )
+    raise UsageError(
+        f"{where}: `at` must be {{time_s: SECONDS}}, {{ops: COUNT}} or "
+        f"{{observe: KIND, node: NODE, count: K}}, not {at!r}"
+    )
+
+
+def _number(value: Any) -> float | None:
+    """`value` as a finite number from zero up, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value < float("inf") else None
+
+
+def validate(plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]) -> None:
+    """Check that every fault of a hand-written plan can be carried out.
+
+    Raises:
+        UsageError: A kind that isn't among `nemeses`, or parameters that make no sense.
+    """
+    for step in plan:
+        nemesis = nemeses.get(step.fault.kind)
+        if nemesis is None:
+            raise UsageError(
+                f"plan: fault {step.fault.kind!r} is not among this run's nemeses "
+                f"({', '.join(nemeses) or 'none'})"
+            )
+        nemesis.validate(step.fault, nodes)
+        node = step.at.node
+        if node is not None and node not in nodes:
+            raise UsageError(f"plan: trigger: there is no node {node!r}")
