@@ -1,0 +1,165 @@
+"""`launch:COMMAND`: any program, in any language, that speaks WIRE.md's protocol.
+
+The harness starts the command once per node. The node learns its name, where to listen,
+its peers and its directory from placeholders in the command, from the environment, or
+from both; it is ready when it accepts connections.
+
+Choices: the command is split into words first, as a shell would, and placeholders are
+filled in afterwards, so no value is ever split or interpreted; there is no shell. The
+node runs in the directory in which splitbrain was started, as the command may name
+files relative to it, and under a clean environment, so that a run does not depend on
+the variables of whoever starts it; `pass_env` names exceptions.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import string
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import registry
+from harness.errors import UsageError
+from harness.registry import Option, Plugin, nearest, settings
+from harness.system import Launch, SystemFactory
+from harness.systems.wire_system import WireSystem, environment, number, peers_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.system import NodePlace
+
+OPTIONS = (
+    Option("ready_timeout_s", "10", "how long a node may take to accept connections"),
+    Option("pass_env", "", "variables to hand through to the nodes: NAME,NAME"),
+)
+
+PLACEHOLDERS = ("node", "host", "port", "peers", "data")
+
+
+class LaunchSystem(WireSystem):
+    """A command of the user's.
+
+    Args:
+        words: The command, in words, with placeholders.
+        given: The options that the user set.
+
+    Raises:
+        UsageError: An option that does not exist, or an impossible value.
+    """
+
+    name = "launch"
+
+    def __init__(self, words: Sequence[str], given: Mapping[str, str]) -> None:
+        super().__init__()
+        chosen = settings("launch", OPTIONS, given)
+        self.ready_timeout_s = number(
+            "launch", "ready_timeout_s", chosen["ready_timeout_s"]
+        )
+        # All of them: which ones the nodes serve, only their author knows.
+        self.workloads = frozenset(registry.plugins("workload"))
+        self._words = words
+        self._passed = passed_environment(chosen["pass_env"])
+        self._cwd = Path.cwd()
+
+    def launch(self, place: NodePlace) -> Launch:
+        """The command with the node's values in place of the placeholders."""
+        values = {
+            "node": place.name,
+            "host": place.listen.host,
+            "port": str(place.listen.port),
+            "peers": peers_json(place),
+            "data": str(place.data_dir),
+        }
+        return Launch(
+            [word.format_map(values) for word in self._words],
+            {**self._passed, **environment(place)},
+            self._cwd,
+        )
+
+
+def split_command(command: str) -> list[str]:
+    """The command in words, its placeholders checked, its program found on PATH.
+
+    Raises:
+        UsageError: It is empty, badly quoted, has an unknown placeholder, or names a
+            program that does not exist.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(
+            f"launch: can't split {command!r} into words: {error}"
+        ) from error
+    if not words:
+        raise UsageError(
+            "launch: there is no command; write launch:COMMAND, "
+            "for example launch:'node examples/node_register.js'"
+        )
+    for word in words:
+        check_placeholders(word)
+    return [find_program(words[0]), *words[1:]]
+
+
+def check_placeholders(word: str) -> None:
+    """Raises UsageError unless every `{...}` in the word is a placeholder."""
+    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+    try:
+        parts = list(string.Formatter().parse(word))
+    except ValueError as error:
+        raise UsageError(
+            f"launch: {word!r}: {error}; placeholders are {known}, "
+            "and a brace of the command's own is written twice"
+        ) from error
+    for _, name, spec, conversion in parts:
+        if name is not None and (name not in PLACEHOLDERS or spec or conversion):
+            raise UsageError(
+                f"launch: {word!r} has an unknown placeholder {{{name}}}"
+                f"{nearest(name, PLACEHOLDERS)} (known: {known}; a brace of the "
+                "command's own is written twice)"
+            )
+
+
+def find_program(word: str) -> str:
+    """The program's path; `word` itself when it holds a placeholder.
+
+    Looked up now: nodes run under another PATH, and a mistyped name should be refused
+    before anything starts.
+    """
+    if "{" in word:
+        return word
+    path = shutil.which(word)
+    if path is None:
+        raise UsageError(
+            f"launch: there is no program {word!r} on PATH or at that path"
+        )
+    return os.path.abspath(path)
+
+
+def passed_environment(names: str) -> dict[str, str]:
+    """The variables named in `NAME,NAME`, as they are now.
+
+    Raises:
+        UsageError: One of them is not set.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in os.environ:
+            raise UsageError(f"launch: pass_env names {name}, which is not set")
+    return {name: os.environ[name] for name in wanted}
+
+
+def launch(command: str, given: Mapping[str, str]) -> LaunchSystem:
+    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    return LaunchSystem(split_command(command), given)
+
+
+PLUGIN: Plugin[SystemFactory] = Plugin(
+    "launch",
+    "launch:COMMAND starts your own implementation, in any language (WIRE.md)",
+    launch,
+    OPTIONS,
+    adapter=True,
+)

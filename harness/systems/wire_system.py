@@ -1,0 +1,125 @@
+"""What all systems have in common whose nodes speak our wire protocol (WIRE.md).
+
+A node learns everything from its environment, is ready when it accepts connections, and
+may answer two requests beside its workload's: `status` says who leads, `clock` what
+time the node believes it is. A node that answers neither is asked in vain and loses
+nothing but the faults and plots that need them.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import NodeReply, Timeout, UsageError
+from harness.wire import WireClient, WireCounters, call, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.system import Launch, NodePlace
+    from harness.workload import Workload
+
+NODE_FAULTS = frozenset({"partition", "kill", "pause", "clock"})
+LINK_FAULTS = frozenset(
+    {"delay", "loss", "duplicate", "reorder", "corrupt", "bandwidth"}
+)
+"""One a field of `LinkRule`; a system whose nodes speak TCP bears them all."""
+
+READY_CONNECT_TIMEOUT_S = 0.5
+CONTROL_TIMEOUT_S = 0.3
+"""For status and clock: a node that is slower than this is down for our purposes."""
+
+
+def environment(place: NodePlace) -> dict[str, str]:
+    """How a node learns its name, where to listen, its peers and its directory."""
+    return {
+        "SPLITBRAIN_NODE": place.name,
+        "SPLITBRAIN_LISTEN": str(place.listen),
+        "SPLITBRAIN_PEERS": peers_json(place),
+        "SPLITBRAIN_DATA": str(place.data_dir),
+    }
+
+
+def peers_json(place: NodePlace) -> str:
+    """Every other node's name and the host:port at which this node reaches it."""
+    return json.dumps({name: str(endpoint) for name, endpoint in place.peers.items()})
+
+
+class WireSystem(abc.ABC):
+    """A `System` but for `launch`; see `harness.system.System`.
+
+    Attributes:
+        counters: What nodes of this run sent that nobody had asked for.
+    """
+
+    name: str
+    faults: frozenset[str] = NODE_FAULTS | LINK_FAULTS
+    rungs: frozenset[str] = frozenset({"switch", "proxy"})
+    workloads: frozenset[str]
+    ready_timeout_s: float = 10.0
+
+    def __init__(self) -> None:
+        self.counters = WireCounters()
+
+    @abc.abstractmethod
+    def launch(self, place: NodePlace) -> Launch:
+        """The command that starts the node at `place`, and again after a kill."""
+
+    async def ready(self, place: NodePlace) -> bool:
+        """True once the node accepts connections."""
+        try:
+            connection = await connect(place, self.counters, READY_CONNECT_TIMEOUT_S)
+        except NodeReply:
+            return False
+        await connection.close()
+        return True
+
+    def client(self, workload: Workload) -> WireClient:
+        """A client that speaks the workload's bodies."""
+        return WireClient(workload.codec, self.counters)
+
+    async def leader(self, places: Sequence[NodePlace]) -> str | None:
+        """The node that says it leads, in the highest term when several do.
+
+        Several may: a leader that was cut off does not know of its successor.
+        """
+        answers = await asyncio.gather(*(self._ask(p, "status") for p in places))
+        leaders = [
+            (answer["term"] if type(answer.get("term")) is int else 0, place.name)
+            for place, answer in zip(places, answers, strict=True)
+            if answer.get("role") == "leader"
+        ]
+        return max(leaders)[1] if leaders else None
+
+    async def read_wall_clock_ns(self, place: NodePlace) -> int | None:
+        """The wall clock in the node's own answer to `clock`."""
+        wall_ns = (await self._ask(place, "clock")).get("wall_ns")
+        return wall_ns if type(wall_ns) is int else None
+
+    async def _ask(self, place: NodePlace, question: str) -> dict[str, Any]:
+        """The answer's body; empty when the node gives none."""
+        try:
+            return await call(
+                place, {"type": question}, CONTROL_TIMEOUT_S, self.counters
+            )
+        except (NodeReply, Timeout):
+            return {}
+
+
+def number(owner: str, name: str, text: str) -> float:
+    """The value of an option that is a number above zero.
+
+    Raises:
+        UsageError: `text` is no such number.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UsageError(f"{owner}: {name}={text} is not a number above zero")
+    return value
