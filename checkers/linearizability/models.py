@@ -1,0 +1,524 @@
+"""Sequential models: what each operation may return, and what it changes.
+
+A history is linearizable when its operations can be put in one order that respects real
+time and that a model accepts step by step (Herlihy and Wing 1990). A model turns a call
+into an `Operation` (or drops it, when it constrains nothing), and steps through states.
+States and operations are hashable: the search remembers both.
+
+Choices:
+- A failed operation did not happen, so it is dropped. One exception, marked by the
+  reader of the format: in Porcupine's etcd histories a failed cas is an answer ("the
+  value was not the expected one") and must find its place like a read.
+- `nil` is a value like any other, and the initial one. Knossos lets a read of nil match
+  every state; a read that returned nothing is then no evidence at all, and we think a
+  client that saw nothing should say so.
+- The mutex knows no owner, as in Knossos: whoever releases, it is free.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
+
+from harness.errors import UsageError
+from harness.formats import edn
+from harness.history import HistoryError
+
+if TYPE_CHECKING:
+    from harness.history import Op
+
+State = Hashable
+"""A state of a model; compared and remembered, never changed."""
+
+
+class Illegal(enum.Enum):
+    """The type of ILLEGAL."""
+
+    ILLEGAL = "illegal"
+
+
+ILLEGAL: Final = Illegal.ILLEGAL
+"""What `step` answers when the operation can't happen in that state."""
+
+
+class Operation(NamedTuple):
+    """What a call did, as its model sees it; equal operations are interchangeable."""
+
+    f: str
+    argument: Hashable = None
+    result: Hashable = None
+
+
+class Model(Protocol):
+    """A sequential specification.
+
+    Attributes:
+        name: As in `--model`.
+        summary: One line for `splitbrain list`.
+        initial: The state before the first operation.
+        reads: Functions that return the whole state and change nothing.
+        writes: Functions that replace the whole state. Histories that use only `reads`
+            and `writes` are a register's, which is what zones can decide.
+        by_key: True when `Op.key` names independent objects (locality: a history is
+            linearizable iff it is for each object).
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - see Attributes
+    @property
+    def initial(self) -> State: ...  # noqa: D102 - see Attributes
+
+    summary: ClassVar[str]
+    reads: ClassVar[frozenset[str]]
+    writes: ClassVar[frozenset[str]]
+    by_key: ClassVar[bool]
+
+    def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
+        """What this call did, or None when it constrains nothing.
+
+        Args:
+            invoked: The invocation, or the completion where a history has only that.
+            completed: Its completion, if any. Without one, or when that is `info`, the
+                operation may happen at any later time or never.
+
+        Raises:
+            HistoryError: The model has no such operation, or its value is malformed.
+        """
+        ...
+
+    def step(self, state: State, operation: Operation) -> State:
+        """The state after `operation` in `state`, or ILLEGAL."""
+        ...
+
+    def read_only(self, operation: Operation) -> bool:
+        """Whether it changes no state *in any* state in which it is legal.
+
+        "Leaves this state alone" is not enough: write(a) in state a does, and still
+        must not be taken early, since later it may be needed to undo a write(b).
+        """
+        ...
+
+    def describe(self, operation: Operation) -> str:
+        """The operation in words, as a verb phrase in the past tense."""
+        ...
+
+
+# Values
+
+
+def freeze(value: Any) -> Hashable:
+    """A hashable stand-in that is equal exactly when the JSON or EDN values are.
+
+    Booleans are wrapped, as in Python `True == 1`; so is NaN, which equals itself here.
+    """
+    kind = type(value)
+    if kind in {str, int, type(None)}:
+        return value  # type: ignore[no-any-return]  # narrowed by its exact type
+    if kind is bool:
+        return ("bool", value)
+    if kind is float:
+        return value if value == value else ("nan",)  # NaN differs from itself
+    if isinstance(value, list | tuple):
+        return ("list", *map(freeze, value))
+    if isinstance(value, Mapping):
+        return (
+            "map",
+            frozenset((freeze(key), freeze(val)) for key, val in value.items()),
+        )
+    if isinstance(value, set | frozenset):
+        return ("set", frozenset(map(freeze, value)))
+    return value  # type: ignore[no-any-return]  # whatever a reader made, hashable
+
+
+def thaw(value: Hashable) -> Any:
+    """The value that `freeze` was given, for messages."""
+    match value:
+        case ("bool", bool(plain)):
+            return plain
+        case ("nan",):
+            return float("nan")
+        case ("list", *items):
+            return [thaw(item) for item in items]
+        case ("map", frozenset() as items):
+            return {str(thaw(key)): thaw(val) for key, val in items}
+        case ("set", frozenset() as items):
+            return sorted((thaw(item) for item in items), key=repr)
+        case _:
+            return value
+
+
+def show(value: Hashable) -> str:
+    """A frozen value as text: JSON, with `nil` for nothing."""
+    if value is None:
+        return "nil"
+    return json.dumps(thaw(value), ensure_ascii=False, default=str)
+
+
+def malformed(op: Op, problem: str) -> HistoryError:
+    """The error for an operation that `Model.operation` can't understand."""
+    return HistoryError(f"op {op.index}: {op.f}: {problem}")
+
+
+def happened(completed: Op | None) -> bool:
+    """True when the call certainly took effect."""
+    return completed is not None and completed.type == "ok"
+
+
+def failed(completed: Op | None) -> bool:
+    """True when the call certainly did not."""
+    return completed is not None and completed.type == "fail"
+
+
+def cas_operation(invoked: Op, completed: Op | None) -> Operation | None:
+    """Compare-and-set: its value is [from, to], in the invocation above all."""
+    value = invoked.value
+    if not isinstance(value, list | tuple) and completed is not None:
+        value = completed.value
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise malformed(invoked, f"wants a value [from, to], got {invoked.value!r}")
+    expected, new = freeze(value[0]), freeze(value[1])
+    if failed(completed):
+        assert completed is not None
+        if (completed.extra or {}).get("cas_fail_is_mismatch"):
+            return Operation("cas-mismatch", expected, new)
+        return None
+    if expected == new and not happened(completed):
+        return None  # changes nothing, so nobody needs it to have happened
+    return Operation("cas", expected, new)
+
+
+def step_register(state: State, operation: Operation) -> State:
+    """A register's read, write, cas and refused cas."""
+    f, argument, result = operation
+    if f == "read":
+        return state if state == result else ILLEGAL
+    if f == "write":
+        return argument
+    if f == "cas":
+        return result if state == argument else ILLEGAL
+    assert f == "cas-mismatch", f
+    return state if state != argument else ILLEGAL
+
+
+def register_read_only(operation: Operation) -> bool:
+    """Reads and refused cas; also a cas from a value to itself."""
+    f, argument, result = operation
+    return f in {"read", "cas-mismatch"} or (f == "cas" and argument == result)
+
+
+def describe_register(operation: Operation) -> str:
+    """Words for a register's operations."""
+    f, argument, result = operation
+    if f == "read":
+        return f"read {show(result)}"
+    if f == "cas":
+        return f"changed {show(argument)} to {show(result)} by cas"
+    if f == "cas-mismatch":
+        return f"was refused a cas from {show(argument)}"
+    return f"{'wrote' if f == 'write' else 'appended'} {show(argument)}"
+
+
+def unknown_function(model: Model, op: Op, known: str) -> HistoryError:
+    """The error for an `f` that the model does not have."""
+    return malformed(
+        op, f"the {model.name} model has no such operation (it has {known})"
+    )
+
+
+# Models
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """One value: read returns it, write replaces it."""
+
+    initial: State = None
+
+    name: ClassVar[str] = "register"
+    summary: ClassVar[str] = "one value with read and write"
+    reads: ClassVar[frozenset[str]] = frozenset({"read"})
+    writes: ClassVar[frozenset[str]] = frozenset({"write"})
+    by_key: ClassVar[bool] = True
+
+    def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
+        """See `Model.operation`."""
+        if invoked.f == "read":
+            if completed is None or completed.type != "ok":
+                return None
+            return Operation("read", None, freeze(completed.value))
+        if invoked.f == "write":
+            if failed(completed):
+                return None
+            return Operation("write", freeze(invoked.value))
+        return self.other(invoked, completed)
+
+    def other(self, invoked: Op, completed: Op | None) -> Operation | None:
+        """Anything but a read or a write; a plain register has no more."""
+        raise unknown_function(self, invoked, "read, write")
+
+    def step(self, state: State, operation: Operation) -> State:
+        """See `Model.step`."""
+        return step_register(state, operation)
+
+    def read_only(self, operation: Operation) -> bool:
+        """See `Model.read_only`."""
+        return register_read_only(operation)
+
+    def describe(self, operation: Operation) -> str:
+        """See `Model.describe`."""
+        return describe_register(operation)
+
+
+@dataclass(frozen=True, slots=True)
+class CasRegister(Register):
+    """A register with compare-and-set."""
+
+    name: ClassVar[str] = "cas-register"
+    summary: ClassVar[str] = "one value with read, write and cas [from, to]"
+
+    def other(self, invoked: Op, completed: Op | None) -> Operation | None:
+        """The cas."""
+        if invoked.f == "cas":
+            return cas_operation(invoked, completed)
+        raise unknown_function(self, invoked, "read, write, cas")
+
+
+@dataclass(frozen=True, slots=True)
+class KV:
+    """A string per key: get, put, append (Porcupine's kv), and read, write, cas."""
+
+    initial: State = ""
+
+    name: ClassVar[str] = "kv"
+    summary: ClassVar[str] = (
+        "a string per key with get, put, append (or read, write), cas"
+    )
+    reads: ClassVar[frozenset[str]] = frozenset({"get", "read"})
+    writes: ClassVar[frozenset[str]] = frozenset({"put", "write"})
+    by_key: ClassVar[bool] = True
+
+    def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
+        """See `Model.operation`. A get of nil found nothing: the initial value."""
+        f = invoked.f
+        if f in self.reads:
+            if completed is None or completed.type != "ok":
+                return None
+            value = freeze(completed.value)
+            return Operation("read", None, self.initial if value is None else value)
+        if f == "cas":
+            return cas_operation(invoked, completed)
+        if f not in self.writes and f != "append":
+            raise unknown_function(self, invoked, "get, put, append, read, write, cas")
+        if f == "append" and not isinstance(invoked.value, str):
+            raise malformed(invoked, f"wants a string, got {invoked.value!r}")
+        if failed(completed):
+            return None
+        if f == "append":
+            # An empty append that nobody saw return changes nothing.
+            pointless = not invoked.value and not happened(completed)
+            return None if pointless else Operation("append", invoked.value)
+        return Operation("write", freeze(invoked.value))
+
+    def step(self, state: State, operation: Operation) -> State:
+        """See `Model.step`. Nothing can be appended to what is no string."""
+        if operation.f != "append":
+            return step_register(state, operation)
+        if not isinstance(state, str):
+            return ILLEGAL
+        assert isinstance(operation.argument, str)
+        return state + operation.argument
+
+    def read_only(self, operation: Operation) -> bool:
+        """See `Model.read_only`."""
+        return register_read_only(operation) or operation == Operation("append", "")
+
+    def describe(self, operation: Operation) -> str:
+        """See `Model.describe`."""
+        return describe_register(operation)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutex:
+    """A lock: acquire when free, release when held."""
+
+    initial: State = False
+
+    name: ClassVar[str] = "mutex"
+    summary: ClassVar[str] = (
+        "a lock with acquire and release; owners are not told apart"
+    )
+    reads: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[frozenset[str]] = frozenset()
+    by_key: ClassVar[bool] = True
+
+    def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
+        """See `Model.operation`."""
+        if invoked.f not in {"acquire", "release"}:
+            raise unknown_function(self, invoked, "acquire, release")
+        return None if failed(completed) else Operation(invoked.f)
+
+    def step(self, state: State, operation: Operation) -> State:
+        """See `Model.step`. The state is whether the lock is held."""
+        if operation.f == "acquire":
+            return ILLEGAL if state else True
+        return False if state else ILLEGAL
+
+    def read_only(self, operation: Operation) -> bool:
+        """See `Model.read_only`."""
+        return False
+
+    def describe(self, operation: Operation) -> str:
+        """See `Model.describe`."""
+        return f"{operation.f}d the lock"
+
+
+MICRO_OPERATIONS: Mapping[str, str] = {
+    "read": "r", "r": "r", "write": "w", "w": "w",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MultiRegister:
+    """Several registers, read and written together in atomic transactions.
+
+    The value of a `txn` is a list of micro-operations [read k v] and [write k v] (also
+    r and w), which happen in that order. A state is a frozen set of (key, value) pairs;
+    a key that is not in it holds nil.
+    """
+
+    initial: State = frozenset()
+
+    name: ClassVar[str] = "multi-register"
+    summary: ClassVar[str] = "registers with transactions of [read k v] and [write k v]"
+    reads: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[frozenset[str]] = frozenset()
+    by_key: ClassVar[bool] = False
+
+    def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
+        """See `Model.operation`."""
+        if invoked.f != "txn":
+            raise unknown_function(self, invoked, "txn")
+        if failed(completed):
+            return None
+        if happened(completed):
+            assert completed is not None
+            return Operation("txn", micro_operations(completed))
+        # What an unfinished transaction read is unknown: only its writes matter.
+        writes = tuple(m for m in micro_operations(invoked) if m[0] == "w")
+        return Operation("txn", writes) if writes else None
+
+    def step(self, state: State, operation: Operation) -> State:
+        """See `Model.step`. Cost: linear in the number of registers."""
+        assert isinstance(state, frozenset)
+        assert isinstance(operation.argument, tuple)
+        registers: dict[Hashable, Hashable] = dict(state)
+        for f, key, value in operation.argument:
+            if f == "w":
+                registers[key] = value
+            elif registers.get(key) != value:
+                return ILLEGAL
+        return frozenset(
+            (key, value) for key, value in registers.items() if value is not None
+        )
+
+    def read_only(self, operation: Operation) -> bool:
+        """See `Model.read_only`."""
+        assert isinstance(operation.argument, tuple)
+        return all(f == "r" for f, _, _ in operation.argument)
+
+    def describe(self, operation: Operation) -> str:
+        """See `Model.describe`."""
+        assert isinstance(operation.argument, tuple)
+        return "committed [" + ", ".join(
+            f"{'read' if f == 'r' else 'write'} {show(key)} {show(value)}"
+            for f, key, value in operation.argument
+        ) + "]"  # fmt: skip
+
+
+def micro_operations(op: Op) -> tuple[tuple[str, Hashable, Hashable], ...]:
+    """The micro-operations of a transaction; a read without a value read nil."""
+    if not isinstance(op.value, list | tuple):
+        raise malformed(op, f"wants a list of micro-operations, got {op.value!r}")
+    out = []
+    for micro in op.value:
+        match micro:
+            case [str(f), key, *rest] if f in MICRO_OPERATIONS and len(rest) <= 1:
+                value = freeze(rest[0]) if rest else None
+                out.append((MICRO_OPERATIONS[f], freeze(key), value))
+            case _:
+                raise malformed(op, f"wants [read k v] or [write k v], got {micro!r}")
+    return tuple(out)
+
+
+# Registry
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model by name: how to build it from the text of the option `initial`."""
+
+    name: str
+    summary: str
+    build: Callable[[str], Model]
+
+
+def parse_value(text: str) -> Any:
+    """A value given on the command line, as JSON or EDN.
+
+    Raises:
+        UsageError: It is neither (as HistoryError, which names the place).
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        return edn.loads(text, source=f"initial={text}")
+
+
+def build_register(text: str) -> Model:
+    """A register from its initial value; nil when `text` is empty."""
+    return Register(freeze(parse_value(text)) if text else None)
+
+
+def build_cas_register(text: str) -> Model:
+    """A cas-register from its initial value; nil when `text` is empty."""
+    return CasRegister(freeze(parse_value(text)) if text else None)
+
+
+def build_kv(text: str) -> Model:
+    """A string per key; every key starts as `text` says, or empty."""
+    return KV(freeze(parse_value(text)) if text else "")
+
+
+def build_mutex(text: str) -> Model:
+    """A lock; `initial=true` starts with it held."""
+    held = parse_value(text) if text else False
+    if not isinstance(held, bool):
+        raise UsageError(f"mutex: initial={text} should be true (held) or false (free)")
+    return Mutex(held)
+
+
+def build_multi_register(text: str) -> Model:
+    """Registers that start as a map says, the others as nil."""
+    start = parse_value(text) if text else {}
+    if not isinstance(start, Mapping):
+        raise UsageError(
+            f"multi-register: initial={text} should be a map, such as {{:x 0, :y 0}}"
+        )
+    pairs = ((freeze(key), freeze(value)) for key, value in start.items())
+    return MultiRegister(frozenset(pair for pair in pairs if pair[1] is not None))
+
+
+MODELS: Mapping[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        ModelSpec(Register.name, Register.summary, build_register),
+        ModelSpec(CasRegister.name, CasRegister.summary, build_cas_register),
+        ModelSpec(MultiRegister.name, MultiRegister.summary, build_multi_register),
+        ModelSpec(Mutex.name, Mutex.summary, build_mutex),
+        ModelSpec(KV.name, KV.summary, build_kv),
+    )
+}
+"""All models by name, as listed by `splitbrain list`."""

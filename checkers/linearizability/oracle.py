@@ -1,0 +1,63 @@
+"""Linearizability by its definition: try every order. Obviously right, exponential.
+
+For tests only, and for histories of a dozen calls.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from checkers.linearizability.calls import NEVER
+from checkers.linearizability.models import ILLEGAL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from checkers.linearizability.calls import Call
+    from checkers.linearizability.models import Model, State
+
+
+def linearizable(calls: Sequence[Call], model: Model) -> bool:
+    """Whether some order of all returned calls and some crashed ones is legal.
+
+    Cost: factorial in the number of calls.
+    """
+    return extendable(list(calls), model.initial, model)
+
+
+def extendable(left: list[Call], state: State, model: Model) -> bool:
+    """Whether the calls in `left` can all follow in `state`.
+
+    A call can come next iff no other call returned before it was invoked.
+    """
+    if all(call.returned == NEVER for call in left):
+        return True
+    for i, call in enumerate(left):
+        others = left[:i] + left[i + 1 :]
+        if any(other.returned < call.invoked for other in others):
+            continue
+        after = model.step(state, call.operation)
+        if after is not ILLEGAL and extendable(others, after, model):
+            return True
+    return False
+
+
+def is_linearization(order: Sequence[int], calls: Sequence[Call], model: Model) -> bool:
+    """Whether `order` (positions in `calls`) proves that `calls` are linearizable.
+
+    Every returned call is in it, none twice, none after one that it returned before,
+    and the model accepts each step.
+    """
+    required = {i for i, call in enumerate(calls) if call.returned != NEVER}
+    if len(set(order)) != len(order) or not required <= set(order):
+        return False
+    state = model.initial
+    latest_invocation = -1
+    for i in order:
+        if calls[i].returned < latest_invocation:
+            return False
+        latest_invocation = max(latest_invocation, calls[i].invoked)
+        state = model.step(state, calls[i].operation)
+        if state is ILLEGAL:
+            return False
+    return True

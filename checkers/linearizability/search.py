@@ -1,0 +1,340 @@
+"""Just-in-time linearization with four prunings: decides any model, in the end.
+
+After Wing and Gong (1993), Lowe (2017) and Horn and Kroening (2015). The search walks
+over the events of one key in order. Invocations open calls. At a return, the call must
+have been linearized by then: if it was not, some open call is linearized now, and every
+choice is tried, depth first. So a configuration is (event, which open calls are
+linearized already, state), and nothing is linearized before something forces it.
+
+What keeps that small:
+
+1. **Memory** (Lowe): no configuration is explored twice. Live calls (those that return)
+   share reusable slots, so a configuration costs one integer as wide as the number of
+   clients, not as the history.
+2. **Read-only closure**: a live call that is legal now and changes no state in any
+   state where it is legal is linearized at once; postponing it can't help.
+3. **Symmetry**: of open calls with equal operations only the one that returns first is
+   tried; calls that never return come last, in order of invocation.
+4. **Dominance**: of two configurations that differ only in which crashed calls (those
+   that never return) they have spent, the one that spent a subset can do all that the
+   other can. Nor is a crashed call worth spending that leaves the state as it is.
+
+Theory: linearizability of a register with repeated values is NP-complete (Gibbons and
+Korach 1997), so the cost is exponential in the number of calls open at once in the
+worst case, but linear in the history's length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from checkers.linearizability.calls import NEVER
+from checkers.linearizability.models import ILLEGAL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from checkers.linearizability.budget import Budget
+    from checkers.linearizability.calls import Call
+    from checkers.linearizability.models import Model, Operation, State
+
+NODES_PER_BUDGET_CHECK: Final = 512
+"""A node costs a few microseconds, a look at the clock and at memory some twenty."""
+
+PARTIALS_MAX: Final = 4
+"""How many of the longest partial linearizations are kept."""
+
+DEAD: Final = -1
+"""In the table of transitions: illegal."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search found about one key.
+
+    Attributes:
+        linearizable: True, False, or None when a limit ended the search.
+        order: When True: calls (positions in the given list) in a linear order that
+            proves it. Crashed calls that never took effect are not in it.
+        stuck: When not True: the call whose return no configuration got past; its
+            return ends the longest linearizable prefix.
+        states: Every state the object can have been in just before that return.
+        partials: A few of the longest partial linearizations.
+        configurations: How many were explored.
+        limit: Which limit ended the search, as a clause; empty otherwise.
+    """
+
+    linearizable: bool | None
+    order: tuple[int, ...] = ()
+    stuck: int | None = None
+    states: tuple[State, ...] = ()
+    partials: tuple[tuple[int, ...], ...] = ()
+    configurations: int = 0
+    limit: str = ""
+
+
+def events_of(calls: Sequence[Call]) -> list[int]:
+    """Invocations (call number) and returns (its complement, negative), in order.
+
+    A call whose invocation and return are one event (no invocation was recorded) is
+    invoked just before it returns.
+    """
+    marks = [(2 * call.invoked, i) for i, call in enumerate(calls)]
+    marks += [
+        (2 * call.returned + 1, ~i)
+        for i, call in enumerate(calls)
+        if call.returned != NEVER
+    ]
+    marks.sort()
+    return [event for _, event in marks]
+
+
+def assign_slots(events: Sequence[int], calls: Sequence[Call]) -> tuple[list[int], int]:
+    """One bit per live call, unique among those open together; 0 for crashed calls.
+
+    Returns:
+        The bits by call, and how many different ones there are.
+    """
+    bits = [0] * len(calls)
+    free: list[int] = []
+    width = 0
+    for event in events:
+        if event < 0:
+            free.append(bits[~event])
+        elif calls[event].returned != NEVER:
+            if not free:
+                free.append(1 << width)
+                width += 1
+            bits[event] = free.pop()
+    return bits, width
+
+
+class Transitions:
+    """The model as a table over numbered states and operations, filled on demand.
+
+    Attributes:
+        states: The states met so far; number 0 is the initial one.
+        rows: `rows[state][kind]` is the next state's number or DEAD, if known yet.
+        kinds: The distinct operations.
+    """
+
+    def __init__(self, model: Model, operations: Sequence[Operation]) -> None:
+        self._model = model
+        numbers = {
+            operation: n for n, operation in enumerate(dict.fromkeys(operations))
+        }
+        self.kinds = list(numbers)
+        self.kind_of = [numbers[operation] for operation in operations]
+        self.read_only = [model.read_only(kind) for kind in self.kinds]
+        self.states: list[State] = [model.initial]
+        self.rows: list[dict[int, int]] = [{}]
+        self._numbers: dict[State, int] = {model.initial: 0}
+
+    def step(self, state: int, kind: int) -> int:
+        """The next state's number or DEAD; remembers it in `rows`."""
+        after = self._model.step(self.states[state], self.kinds[kind])
+        number = DEAD
+        if after is not ILLEGAL:
+            number = self._numbers.setdefault(after, len(self.states))
+            if number == len(self.states):
+                self.states.append(after)
+                self.rows.append({})
+        self.rows[state][kind] = number
+        return number
+
+
+class Frontier:
+    """Remembers the deepest dead ends, for explanation."""
+
+    def __init__(self) -> None:
+        self.event = -1
+        self.states: set[int] = set()
+        self.partials: list[tuple[int, ...]] = []
+
+    def reach(self, event: int, state: int) -> None:
+        """A configuration stands before `event`, a return that is not yet due."""
+        if event > self.event:
+            self.event = event
+            self.states.clear()
+            self.partials.clear()
+        if event == self.event:
+            self.states.add(state)
+
+    def dead_end(self, event: int, order: list[int]) -> None:
+        """Nothing can be linearized before `event` after `order`."""
+        if event == self.event and len(self.partials) < PARTIALS_MAX:
+            self.partials.append(tuple(order))
+
+
+def search(calls: Sequence[Call], model: Model, budget: Budget) -> Outcome:
+    """Decide whether `calls`, all on one object, are linearizable.
+
+    Cost: linear in the length, exponential in the calls open at once in the worst
+    case; ends early, with `linearizable=None`, when `budget` is exceeded.
+    """
+    events = events_of(calls)
+    bits, width = assign_slots(events, calls)
+    table = Transitions(model, [call.operation for call in calls])
+    return Search(calls, events, bits, width, table, budget).run()
+
+
+class Search:
+    """One depth-first search; see the module's docstring.
+
+    `run` is one long function with one shape: walk to the next return that is not
+    covered, close, remember, choose; when there is no choice left, back up. Its state
+    lives in local variables, which is worth a factor of two here.
+    """
+
+    def __init__(
+        self,
+        calls: Sequence[Call],
+        events: Sequence[int],
+        bits: Sequence[int],
+        width: int,
+        table: Transitions,
+        budget: Budget,
+    ) -> None:
+        self.events = events
+        self.bits = bits
+        self.width = width
+        self.table = table
+        self.budget = budget
+        self.due = [call.returned for call in calls]
+        # Crashed calls of each kind, as bits of `spent` in order of invocation.
+        self.crashed: dict[int, int] = {}
+        self.crashed_call: list[int] = []
+        for event in events:
+            if event >= 0 and not bits[event]:
+                kind = table.kind_of[event]
+                bit = 1 << len(self.crashed_call)
+                self.crashed[kind] = self.crashed.get(kind, 0) | bit
+                self.crashed_call.append(event)
+
+    def run(self) -> Outcome:
+        """The search itself."""
+        events, bits, width, due = self.events, self.bits, self.width, self.due
+        kind_of, read_only = self.table.kind_of, self.table.read_only
+        rows, step = self.table.rows, self.table.step
+        crashed, crashed_call = self.crashed, self.crashed_call
+        end = len(events)
+        frontier = Frontier()
+        # seen[configuration]: the sets of spent crashed calls it was explored with.
+        seen: dict[int, tuple[int, ...]] = {}
+        stack: list[tuple[int, int, int, int, list[tuple[int, int, int]]]] = []
+        configurations = 0
+
+        event = 0
+        state = 0
+        mask = 0  # slots of open live calls that are linearized
+        spent = 0  # crashed calls that are linearized
+        arrived = 0  # crashed calls invoked so far, as bits
+        open_: dict[int, int] = {}  # slot -> live call
+        order: list[int] = []  # the calls linearized so far
+
+        while True:
+            # Walk to the next return whose call is not linearized yet.
+            while event < end:
+                i = events[event]
+                if i >= 0:
+                    if bit := bits[i]:
+                        open_[bit] = i
+                    else:
+                        arrived = arrived << 1 | 1
+                else:
+                    bit = bits[~i]
+                    if not mask & bit:
+                        break
+                    mask ^= bit
+                    del open_[bit]
+                event += 1
+            else:
+                return Outcome(True, tuple(order), configurations=configurations)
+
+            # Read-only closure; of what remains, the most urgent call of each kind.
+            row = rows[state]
+            urgent: dict[int, int] = {}
+            for bit, call in open_.items():
+                if mask & bit:
+                    continue
+                kind = kind_of[call]
+                after = row[kind] if kind in row else step(state, kind)
+                if after == DEAD:
+                    continue
+                if read_only[kind]:
+                    mask |= bit
+                    order.append(call)
+                elif kind not in urgent or due[call] < due[urgent[kind]]:
+                    urgent[kind] = call
+            if mask & bits[~i]:
+                continue
+
+            frontier.reach(event, state)
+            configurations += 1
+            if configurations % NODES_PER_BUDGET_CHECK == 0 and (
+                limit := self.budget.exceeded()
+            ):
+                return self.stopped(frontier, configurations, limit)
+
+            # Seen before, having spent no more? Then nothing new can come of it.
+            key = (state * end + event) << width | mask
+            before = seen.get(key, ())
+            for less in before:
+                if not less & ~spent:
+                    break
+            else:
+                seen[key] = (*before, spent)
+                # (call, its crashed bit or 0, next state), the most urgent one last
+                choices = [(call, 0, row[kind]) for kind, call in urgent.items()]
+                choices.sort(key=lambda choice: -due[choice[0]])
+                if arrived:
+                    spare = []
+                    for kind, members in crashed.items():
+                        free = members & arrived & ~spent
+                        if not free or kind in urgent:
+                            continue
+                        after = row[kind] if kind in row else step(state, kind)
+                        if after not in {DEAD, state}:
+                            bit = free & -free
+                            spare.append(
+                                (crashed_call[bit.bit_length() - 1], bit, after)
+                            )
+                    choices = spare + choices
+                if choices:
+                    stack.append((event, mask, spent, len(order), choices))
+                else:
+                    frontier.dead_end(event, order)
+
+            # Take the next choice of the deepest configuration that has one.
+            while stack and not stack[-1][4]:
+                stack.pop()
+            if not stack:
+                return self.stopped(frontier, configurations, "")
+            target, mask, spent, depth, choices = stack[-1]
+            call, bit, state = choices.pop()
+            del order[depth:]
+            order.append(call)
+            mask |= bits[call]
+            spent |= bit
+            while event > target:
+                event -= 1
+                i = events[event]
+                if i < 0:
+                    open_[bits[~i]] = ~i
+                elif bit := bits[i]:
+                    del open_[bit]
+                else:
+                    arrived >>= 1
+
+    def stopped(self, frontier: Frontier, configurations: int, limit: str) -> Outcome:
+        """The outcome when no linearization was found."""
+        stuck = ~self.events[frontier.event] if frontier.event >= 0 else None
+        return Outcome(
+            None if limit else False,
+            stuck=stuck,
+            states=tuple(self.table.states[s] for s in sorted(frontier.states)),
+            partials=tuple(frontier.partials),
+            configurations=configurations,
+            limit=limit,
+        )
