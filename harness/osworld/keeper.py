@@ -1,0 +1,475 @@
+"""The process that is the parent of every node: what `Warden` talks to.
+
+One thread, one loop, no asyncio. A request becomes a job: a generator that yields when
+it has to wait (for a process to be gone, for threads to stop) and is stepped again on
+the next turn of the loop. So nothing that a node does, not even sitting in an
+uninterruptible sleep, can hold up the requests for other nodes. Jobs of one node run
+one after the other.
+
+What keeps nodes from outliving the controller, whatever way it ends:
+
+1. End of file on the channel: the controller is gone, or closed it.
+2. SIGTERM, asked of the kernel for the moment when the controller ends (PDEATHSIG);
+   covers a channel kept open by another child of the controller.
+3. The keeper is child subreaper: a grandchild that daemonises becomes our child, and
+   is found. Then everything that descends from us is killed until nothing is left.
+4. Each node has PDEATHSIG itself, for a keeper that is killed with -9.
+
+Messages are JSON lines. Request `{"id", "call", "node", ...}`, reply `{"id", "result"}`
+or `{"id", "error"}`, and unasked `{"exit": {"node", "pid", "status", "expected"}}`.
+
+Logs. Nodes write to their log file directly: a pipe through here would cost latency and
+tie a node's progress to ours. Growth is bounded instead by looking at the files five
+times a second: past 64 MiB, the file is cut back to its first 32 MiB, a line says how
+much is missing, and the node, appending, goes on behind that.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import selectors
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from harness.errors import HarnessError
+from harness.osworld import kernel, processtree, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.osworld.channel import Channel
+    from harness.osworld.processtree import Process, Table
+
+LOG_BYTES_MAX = 64 << 20
+LOG_BYTES_KEPT = 32 << 20
+
+KILL_TIMEOUT_S = 10.0
+PAUSE_TIMEOUT_S = 2.0
+EXEC_TIMEOUT_S = 10.0
+
+_JOB_POLL_S = 0.001
+_WATCH_EVERY_S = 0.2
+_WALL = 0x40000000
+"""__WALL: wait for threads that we trace, too."""
+
+Job = Generator[None, None, Any]
+"""Yields to wait; what it returns is the reply's result; raises HarnessError."""
+
+
+@dataclass
+class Node:
+    """What the keeper knows of one node."""
+
+    name: str
+    netns_fd: int | None
+    jobs: deque[tuple[int, Job]] = field(default_factory=deque)
+    """Request id and job; only the first is stepped."""
+    past_sessions: set[int] = field(default_factory=set)
+    """Pids of former processes: what they left behind is in the sessions they led."""
+
+    # of the process that runs now
+    pid: int | None = None
+    log_path: Path | None = None
+    doomed: bool = False
+    """Its end is our doing, so it is expected."""
+
+
+class Keeper:
+    """The loop of the process that is the parent of all nodes.
+
+    Args:
+        channel: Our end of the socket pair.
+        netns_fds: Network namespace of each node that has one.
+        controller_pid: Whose end is ours, too.
+    """
+
+    def __init__(
+        self, channel: Channel, netns_fds: Mapping[str, int], controller_pid: int
+    ) -> None:
+        self._channel = channel
+        self._netns_fds = netns_fds
+        self._controller_pid = controller_pid
+        self._nodes: dict[str, Node] = {}
+        self._starting: dict[int, int | None] = {}
+        """Children not known to run their program yet, and their exit status."""
+        self._unreported: list[tuple[int, int]] = []
+        """Processes that ended before the reply to their start was sent."""
+        self._selector = selectors.DefaultSelector()
+        self._stopping = False
+        self._watched_at_s = 0.0
+        self._calls: Mapping[str, Callable[..., Job]] = {
+            "start": self._start,
+            "kill": self._kill,
+            "pause": self._pause,
+            "resume": self._resume,
+        }
+
+    def run(self) -> NoReturn:
+        """Serve until the controller is gone; then kill everything and exit."""
+        status = 1
+        try:
+            self._set_up()
+            while self._channel.open and not self._stopping:
+                self._turn()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            try:
+                kill_descendants()
+            finally:
+                os._exit(status)
+
+    # the loop
+
+    def _set_up(self) -> None:
+        os.setsid()  # a Ctrl-C at the terminal is the controller's to handle
+        kernel.set_process_name("sb-warden")
+        kernel.adopt_orphans()
+        self._close_inherited()
+        self._listen_to_signals()
+        kernel.die_with_parent(signal.SIGTERM)
+        if os.getppid() != self._controller_pid:
+            self._stopping = True  # it ended between fork and prctl
+        # Every start forks us: keep what we have out of the collector's way, so that
+        # it does not touch, and thereby copy, pages shared with the child.
+        gc.freeze()
+        self._selector.register(
+            self._channel.socket, selectors.EVENT_READ, self._receive
+        )
+        self._channel.send({"hello": {}})
+
+    def _close_inherited(self) -> None:
+        """Keep the channel, the namespaces and stderr (for a traceback) only."""
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        kept = sorted({2, self._channel.socket.fileno(), *self._netns_fds.values()})
+        for low, high in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
+            os.closerange(low + 1, high)
+        self._selector = selectors.DefaultSelector()
+
+    def _listen_to_signals(self) -> None:
+        wake_reader, wake_writer = os.pipe()
+        for fd in (wake_reader, wake_writer):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        self._selector.register(
+            wake_reader,
+            selectors.EVENT_READ,
+            functools.partial(os.read, wake_reader, 4096),
+        )
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._stop())
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(ignored, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._patience_s()):
+            if key.data is not None:
+                key.data()
+        self._reap()
+        self._step_jobs()
+        self._watch()
+        self._want_writable(wanted=self._channel.unsent)
+
+    def _patience_s(self) -> float | None:
+        if self._unreported:
+            return 0
+        if any(node.jobs for node in self._nodes.values()):
+            return _JOB_POLL_S
+        running = any(node.pid is not None for node in self._nodes.values())
+        return _WATCH_EVERY_S if running else None
+
+    def _want_writable(self, *, wanted: bool) -> None:
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
+        if self._selector.get_key(self._channel.socket).events != events:
+            self._selector.modify(self._channel.socket, events, self._receive)
+
+    def _receive(self) -> None:
+        self._channel.flush()
+        for request in self._channel.receive():
+            request_id, call, name = (request.pop(k) for k in ("id", "call", "node"))
+            node = self._nodes.setdefault(
+                name, Node(name, netns_fd=self._netns_fds.get(name))
+            )
+            node.jobs.append((request_id, self._calls[call](node, **request)))
+
+    def _step_jobs(self) -> None:
+        for node in self._nodes.values():
+            while node.jobs and self._step(*node.jobs[0]):
+                node.jobs.popleft()
+
+    def _step(self, request_id: int, job: Job) -> bool:
+        """Let a job go on; True when it is finished and answered."""
+        try:
+            next(job)
+        except StopIteration as finished:
+            self._channel.send({"id": request_id, "result": finished.value})
+        except HarnessError as error:
+            self._channel.send({"id": request_id, "error": str(error)})
+        except Exception:  # one failed request must not end all nodes
+            self._channel.send({"id": request_id, "error": traceback.format_exc()})
+        else:
+            return False
+        return True
+
+    # ends of processes
+
+    def _reap(self) -> None:
+        unreported, self._unreported = self._unreported, []
+        for pid, status in unreported:
+            self._ended(pid, status)
+        for pid, status in reap_children():
+            if pid in self._starting:
+                self._starting[pid] = status
+            else:
+                self._ended(pid, status)
+
+    def _ended(self, pid: int, status: int) -> None:
+        for node in self._nodes.values():
+            if node.pid == pid:
+                node.pid = None
+                node.past_sessions.add(pid)
+                self._channel.send(
+                    {
+                        "exit": {
+                            "node": node.name,
+                            "pid": pid,
+                            "status": status,
+                            "expected": node.doomed,
+                        }
+                    }
+                )
+
+    # whose is a process?
+
+    def _members(self, node: Node, table: Table) -> list[Process]:
+        """The node's process and all that came of it, daemons included."""
+        mains = {n.pid for n in self._nodes.values()} | self._starting.keys()
+        orphans = [
+            child.pid
+            for child in table.children(os.getpid())
+            if child.pid not in mains and self._owns(node, child)
+        ]
+        return table.tree({*orphans, *([node.pid] if node.pid else [])})
+
+    def _owns(self, node: Node, orphan: Process) -> bool:
+        """Whether an adopted process comes from this node.
+
+        Its session tells, unless it made its own; then its network namespace, where
+        nodes have one; else its environment. A daemon that changed all three is
+        nobody's, and ends with the run.
+        """
+        sessions = {node.pid, *node.past_sessions}
+        return (
+            orphan.session in sessions
+            or _is_in_netns(orphan.pid, node.netns_fd)
+            or _owner_in_environment(orphan.pid) == node.name
+        )
+
+    # requests
+
+    def _start(
+        self,
+        node: Node,
+        *,
+        argv: list[str],
+        env: dict[str, str],
+        cwd: str | None,
+        log_path: str,
+    ) -> Job:
+        if node.pid is not None:
+            raise HarnessError(f"{node.name} is already running, as pid {node.pid}")
+        if node.past_sessions:
+            yield from self._clear(node)
+        order = spawn.Order(node.name, argv, env, cwd, Path(log_path), node.netns_fd)
+        try:
+            started = spawn.start(order)
+        except OSError as error:
+            raise HarnessError(f"{node.name}: cannot fork: {error.strerror}") from error
+        self._starting[started.pid] = None
+        try:
+            reason = yield from self._report_of(started)
+        finally:
+            status = self._starting.pop(started.pid)
+        if reason:
+            command = argv[0] if argv else ""
+            raise HarnessError(f"{node.name}: cannot start {command!r}: {reason}")
+        self._now_runs(node, started.pid, Path(log_path))
+        if status is not None:
+            self._unreported.append((started.pid, status))
+        return started.pid
+
+    def _report_of(self, started: spawn.Started) -> Generator[None, None, str]:
+        """Why the child could not run its program; empty when it could."""
+        fd = started.report_fd
+        self._selector.register(fd, selectors.EVENT_READ)
+        deadline_s = time.monotonic() + EXEC_TIMEOUT_S
+        report = b""
+        try:
+            while time.monotonic() < deadline_s:
+                try:
+                    chunk = os.read(fd, 4096)
+                except BlockingIOError:
+                    yield
+                    continue
+                report += chunk
+                if not chunk:
+                    return report.decode(errors="replace")
+        finally:
+            self._selector.unregister(fd)
+            os.close(fd)
+        os.kill(started.pid, signal.SIGKILL)
+        return f"it did not get to run within {EXEC_TIMEOUT_S:.0f} s"
+
+    def _now_runs(self, node: Node, pid: int, log_path: Path) -> None:
+        for other in self._nodes.values():
+            other.past_sessions.discard(pid)  # the kernel has used a pid again
+        node.pid, node.log_path, node.doomed = pid, log_path, False
+
+    def _kill(self, node: Node) -> Job:
+        pid = node.pid
+        node.doomed = True
+        if pid is not None:
+            os.killpg(pid, signal.SIGKILL)  # at once; the walk finds the rest
+        yield from self._clear(node)
+        return pid or 0
+
+    def _clear(self, node: Node) -> Job:
+        """Kill whatever is the node's until nothing is left of it."""
+        deadline_s = time.monotonic() + KILL_TIMEOUT_S
+        while True:
+            table = processtree.walk()
+            left = self._members(node, table)
+            if not left and table.complete:
+                return
+            if time.monotonic() > deadline_s:
+                named = ", ".join(f"pid {p.pid} in state {p.state}" for p in left)
+                raise HarnessError(
+                    f"{node.name}: not gone {KILL_TIMEOUT_S:.0f} s after SIGKILL: "
+                    f"{named}"
+                )
+            kill_all(left)
+            yield
+
+    def _pause(self, node: Node) -> Job:
+        """Stop all threads of all the node's processes; returns the states seen."""
+        deadline_s = time.monotonic() + PAUSE_TIMEOUT_S
+        while True:
+            members = self._members(node, processtree.walk())
+            states = {p.pid: _state_of(p) for p in members}
+            moving = [p for p in members if states[p.pid] not in {"T", "Z"}]
+            if not moving or time.monotonic() > deadline_s:
+                return {str(pid): state for pid, state in states.items()}
+            for process in moving:
+                processtree.send(process, signal.SIGSTOP)
+            yield
+
+    def _resume(self, node: Node) -> Job:
+        deadline_s = time.monotonic() + PAUSE_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            members = self._members(node, processtree.walk())
+            stopped = [p for p in members if "T" in _state_of(p)]
+            if not stopped:
+                return
+            for process in stopped:
+                processtree.send(process, signal.SIGCONT)
+            yield
+
+    # what needs a look now and then
+
+    def _watch(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._watched_at_s < _WATCH_EVERY_S:
+            return
+        self._watched_at_s = now_s
+        for node in self._nodes.values():
+            if node.pid is not None and node.log_path is not None:
+                cut_back(node.log_path)
+
+
+def reap_children() -> list[tuple[int, int]]:
+    """Pid and exit status of every child that has ended by now."""
+    ended: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG | _WALL)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        ended.append((pid, os.waitstatus_to_exitcode(status)))
+
+
+def kill_all(processes: list[Process]) -> None:
+    """SIGKILL to each that is not dead already."""
+    for process in processes:
+        if process.state != "Z":
+            processtree.send(process, signal.SIGKILL)
+
+
+def kill_descendants() -> None:
+    """Kill whatever descends from this process, and wait until it is gone.
+
+    Gives up after KILL_TIMEOUT_S: a process that an unresponsive disk holds in the
+    kernel dies when that answers; nothing that we could do would make it sooner.
+    """
+    deadline_s = time.monotonic() + KILL_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        reap_children()
+        table = processtree.walk()
+        left = [p for p in table.tree({os.getpid()}) if p.pid != os.getpid()]
+        if not left and table.complete:
+            return
+        kill_all(left)
+        time.sleep(_JOB_POLL_S)
+
+
+def cut_back(log_path: Path) -> None:
+    """Bound a log: drop all but its first part once it has grown too long."""
+    try:
+        size_bytes = log_path.stat().st_size
+        if size_bytes <= LOG_BYTES_MAX:
+            return
+        with log_path.open("ab") as log:
+            log.truncate(LOG_BYTES_KEPT)
+            dropped_bytes = size_bytes - LOG_BYTES_KEPT
+            log.write(b"\n[splitbrain: %d bytes of log dropped here]\n" % dropped_bytes)
+    except OSError:
+        return  # the log was removed, or its disk is full: not the node's problem
+
+
+def _state_of(process: Process) -> str:
+    return "".join(sorted(set(processtree.thread_states(process.pid)))) or "Z"
+
+
+def _is_in_netns(pid: int, netns_fd: int | None) -> bool:
+    if netns_fd is None:
+        return False
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.fstat(netns_fd))
+    except OSError:
+        return False
+
+
+def _owner_in_environment(pid: int) -> str | None:
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    prefix = f"{spawn.OWNER_VARIABLE}=".encode()
+    owners = [v.removeprefix(prefix) for v in variables if v.startswith(prefix)]
+    return owners[0].decode(errors="replace") if owners else None

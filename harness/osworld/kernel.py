@@ -1,0 +1,58 @@
+"""The few Linux calls that Python 3.11 has no function for, by way of libc.
+
+Everything here raises OSError with the call's errno, as `os` does. No call allocates
+in a way that is unsafe after fork: libc is opened at import.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+CLONE_NEWNET = 0x40000000
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+try:
+    _libc = ctypes.CDLL(None, use_errno=True)
+    _libc.ptrace.argtypes = [ctypes.c_long] * 4
+    _libc.ptrace.restype = ctypes.c_long
+    _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+except (OSError, AttributeError):  # not Linux: `doctor` explains, nobody else calls
+    _libc = ctypes.CDLL(None)
+
+
+def _checked(result: int, call: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}")
+    return result
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Have the kernel send us `signal_number` when our parent's thread ends."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends (child subreaper)."""
+    _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def set_process_name(name: str) -> None:
+    """What `ps` and `top` show; at most 15 bytes."""
+    buffer = ctypes.create_string_buffer(name.encode()[:15])
+    _checked(_libc.prctl(_PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0), "prctl")
+
+
+def enter_netns(namespace_fd: int) -> None:
+    """Move this thread into the network namespace behind an open fd."""
+    _checked(_libc.setns(namespace_fd, CLONE_NEWNET), "setns")
+
+
+def ptrace(request: int, thread: int, address: int = 0, data: int = 0) -> None:
+    """One ptrace request of the kind that returns nothing but success."""
+    ctypes.set_errno(0)
+    _checked(_libc.ptrace(request, thread, address, data), "ptrace")
