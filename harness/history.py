@@ -13,14 +13,14 @@ which JSON can't express.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 OpType = Literal["invoke", "ok", "fail", "info"]
 
@@ -32,7 +32,7 @@ class HistoryError(UsageError):
     """A history breaks the rules; says where (file, line) and which rule."""
 
 
-class Op(msgspec.Struct, gc=False, omit_defaults=True):
+class Op(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """One event of a history.
 
     Attributes:
@@ -91,21 +91,43 @@ class History:
         completion: `completion[i]` is the index of the completion of invocation i, or
             NO_COMPLETION; for a completion, the index of its invocation, or
             NO_COMPLETION where a foreign history holds completions only.
+        completions_only: Not every completion has its invocation, as in a foreign
+            history that holds completions only. Then `calls` misses operations, and
+            nothing is known about real time: each completion is an operation of its
+            own, which a checker has to take from `ops`.
         source: File name or other origin, for messages.
+
+    Args:
+        ops: The events, in order.
+        strict: Refuse a history whose clients' events don't pair up.
+        source: See the attribute.
+        where: Turns the position of an op into what messages call it; by default
+            `source` and the position.
 
     Raises:
         HistoryError: From the constructor, when `strict` and a client's invocation and
             completion do not pair up. Cost: linear.
     """
 
-    __slots__ = ("completion", "ops", "source")
+    __slots__ = ("completion", "completions_only", "ops", "source")
 
     def __init__(
-        self, ops: Sequence[Op], *, strict: bool = True, source: str = "history"
+        self,
+        ops: Sequence[Op],
+        *,
+        strict: bool = True,
+        source: str = "history",
+        where: Callable[[int], str] | None = None,
     ) -> None:
         self.ops = ops
         self.source = source
-        self.completion = pair(ops, strict=strict, source=source)
+        try:
+            self.completion = pair(ops, where or (lambda i: f"{source}: op {i}"))
+            self.completions_only = False
+        except HistoryError:
+            if strict:
+                raise
+            self.completion, self.completions_only = pair_leniently(ops)
 
     def __len__(self) -> int:
         return len(self.ops)
@@ -124,48 +146,71 @@ class History:
                 yield op, (None if j == NO_COMPLETION else self.ops[j])
 
 
-def pair(ops: Sequence[Op], *, strict: bool, source: str) -> list[int]:
+def pair(ops: Sequence[Op], where: Callable[[int], str]) -> list[int]:
     """Match invocations with completions; see `History.completion`.
 
     Named processes (the nemesis) are not clients and are never paired.
 
     Raises:
-        HistoryError: When strict: an index out of sequence, a second invocation of a
-            process that has one open, or a completion nobody invoked.
+        HistoryError: An index out of sequence, a second invocation of a process that
+            has one open, or a completion nobody invoked.
     """
     completion = [NO_COMPLETION] * len(ops)
     open_calls: dict[int, int] = {}
     pop = open_calls.pop
     for i, op in enumerate(ops):
-        if strict and op.index != i:
+        if op.index != i:
             raise HistoryError(
-                f"{source}: op {i}: index {op.index} is out of sequence, expected {i}; "
+                f"{where(i)}: index {op.index} is out of sequence, expected {i}; "
                 "the history is damaged or its lines were reordered"
             )
         process = op.process
         if type(process) is not int:
             continue
         if op.type == "invoke":
-            if strict and process in open_calls:
+            if process in open_calls:
                 raise HistoryError(
-                    f"{source}: op {i}: process {process} invokes {op.f} while its op "
-                    f"{open_calls[process]} is still open"
+                    f"{where(i)}: process {process} invokes {op.f} while its "
+                    f"{ops[open_calls[process]].f} (op {open_calls[process]}) is open"
                 )
             open_calls[process] = i
             continue
         j = pop(process, NO_COMPLETION)
         if j == NO_COMPLETION:
-            if strict:
-                raise HistoryError(
-                    f"{source}: op {i}: process {process} completes {op.f} "
-                    "without having invoked it"
-                )
-            continue
-        if strict and ops[j].f != op.f:
             raise HistoryError(
-                f"{source}: op {i}: process {process} completes {op.f} but invoked "
+                f"{where(i)}: process {process} completes {op.f} "
+                "without having invoked it"
+            )
+        if ops[j].f != op.f:
+            raise HistoryError(
+                f"{where(i)}: process {process} completes {op.f} but invoked "
                 f"{ops[j].f} (op {j})"
             )
         completion[i] = j
         completion[j] = i
     return completion
+
+
+def pair_leniently(ops: Sequence[Op]) -> tuple[list[int], bool]:
+    """Like `pair`, but what isn't certain stays unpaired.
+
+    Returns `completion`, and whether a completion is without its invocation. Of a
+    process that has two calls open, nobody can tell which of them returns, so neither
+    call is paired, nor what completes them.
+    """
+    completion = [NO_COMPLETION] * len(ops)
+    open_calls: dict[int, list[int]] = {}
+    lone = False
+    for i, op in enumerate(ops):
+        if not op.is_client:
+            continue
+        process = cast("int", op.process)
+        calls = open_calls.setdefault(process, [])
+        if op.type == "invoke":
+            calls.append(i)
+        elif len(calls) == 1 and ops[calls[0]].f == op.f:
+            j = calls.pop()
+            completion[i], completion[j] = j, i
+        else:
+            lone = True
+    return completion, lone

@@ -1,0 +1,141 @@
+"""Histories in and out: our JSON lines, Jepsen's EDN and log, Plume's text.
+
+`load` takes any of them, gzipped or not, or a run folder, and tells the format from the
+content. Whatever is wrong with a file ends in one `HistoryError` of one line that names
+the file, the line where there is one, and the reason.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from typing import TYPE_CHECKING, BinaryIO
+
+from harness.errors import UsageError
+from harness.formats import jepsen_edn, jepsen_log, jsonl, plume
+from harness.formats.jsonl import HistoryWriter
+from harness.formats.source import Source
+from harness.history import History, HistoryError
+from harness.registry import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from harness.history import Op
+
+__all__ = ["FORMATS", "WRITABLE_FORMATS", "HistoryWriter", "dump", "load"]
+
+FORMATS = ["auto", "jsonl", "edn", "jepsen-log", "plume"]
+
+_WRITERS: dict[str, Callable[[Iterable[Op]], Iterator[bytes]]] = {
+    "jsonl": jsonl.write,
+    "edn": jepsen_edn.write,
+}
+WRITABLE_FORMATS = list(_WRITERS)
+
+_RUN_FOLDER_FILES = ("history.jsonl", "history.edn")
+_SIGNS = [
+    ("jsonl", re.compile(rb'\s*\{\s*"(?:[^"\\]|\\.){0,99}"\s*:')),
+    ("jepsen-log", re.compile(rb"\s*INFO\s+jepsen\.util")),
+    ("plume", re.compile(rb"\s*[rw]\(-?\d")),
+    ("edn", re.compile(rb"(?:[\s,]|;[^\n]*\n)*+[{\[(#]")),
+]
+
+
+def load(
+    path: Path,
+    format: str = "auto",  # noqa: A002  # the word on the command line
+    *,
+    independent: bool = False,
+    strict: bool | None = None,
+    tolerate_torn_tail: bool = False,
+) -> History:
+    """The history in a file or run folder.
+
+    Args:
+        path: A file, perhaps gzipped, or a folder that holds a `history.jsonl` (ours)
+            or a `history.edn` (Jepsen's).
+        format: One of `FORMATS`; "auto" goes by the content.
+        independent: Split `[key value]` of Jepsen's independent keys (EDN only).
+        strict: Refuse events that don't pair up. By default on for our own format
+            and Jepsen's log, off for EDN; plume has only completions.
+        tolerate_torn_tail: Leave out a torn last line (jsonl only), as a controller
+            that was killed may leave one.
+
+    Raises:
+        HistoryError: Names file, line and reason.
+        UsageError: There is no such format.
+    """
+    if format not in FORMATS:
+        raise UsageError(
+            f"there is no history format {format!r}{nearest(format, FORMATS)} "
+            f"(known: {', '.join(FORMATS)})"
+        )
+    with Source(_history_file(path)) as source:
+        if format == "auto":
+            format = _detect(source)  # noqa: A001  # see above
+        if format == "jsonl":
+            return jsonl.read(
+                source,
+                strict=strict is not False,
+                tolerate_torn_tail=tolerate_torn_tail,
+            )
+        if format == "edn":
+            return jepsen_edn.read(
+                source, strict=strict is True, independent=independent
+            )
+        if format == "jepsen-log":
+            return jepsen_log.read(source, strict=strict is not False)
+        return plume.read(source)
+
+
+def dump(history: Iterable[Op], path: Path, format: str = "jsonl") -> None:  # noqa: A002  # as in load
+    """Write a history to a file, gzipped when its name ends in .gz.
+
+    Raises:
+        HistoryError: An op can't be expressed, or the file can't be written.
+        UsageError: The format can't be written.
+    """
+    if format not in _WRITERS:
+        raise UsageError(
+            f"histories can't be written as {format!r}"
+            f"{nearest(format, _WRITERS)} (only as: {', '.join(_WRITERS)})"
+        )
+    try:
+        with _create(path) as file:
+            for line in _WRITERS[format](history):
+                file.write(line)
+    except OSError as problem:
+        raise HistoryError(f"cannot write {path}: {problem.strerror}") from None
+
+
+def _create(path: Path) -> BinaryIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "wb", compresslevel=6)  # type: ignore[return-value]  # writes alike
+    return path.open("wb")
+
+
+def _history_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for name in _RUN_FOLDER_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise HistoryError(
+        f"{path}: a folder without a {' or '.join(_RUN_FOLDER_FILES)}: no run folder"
+    )
+
+
+def _detect(source: Source) -> str:
+    """The format that the content looks like. An empty file is an empty history."""
+    head = source.head[: 1 << 16].removeprefix(b"\xef\xbb\xbf")
+    if not head.strip():
+        return "edn"
+    for name, sign in _SIGNS:
+        if sign.match(head):
+            return name
+    raise HistoryError(
+        f"{source.name}: not a history in any format known here "
+        f"({', '.join(FORMATS[1:])}); it begins with {head[:24]!r}"
+    )

@@ -1,0 +1,122 @@
+"""A history file as bytes: opened, unpacked and cut into whole lines.
+
+Everything that may be wrong with a file before anyone asks for its meaning ends here
+as one `HistoryError`: it isn't there, its gzip is damaged or cut short, unpacking it
+would never end, a line is longer than any operation can be.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from harness.history import HistoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+LINE_BYTES_MAX = 16 << 20
+UNPACKED_BYTES_MAX = 4 << 30
+"""About 40 million operations; a file that claims more is taken for a gzip bomb."""
+
+_CHUNK_BYTES = 4 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Source:
+    """An open history file.
+
+    Attributes:
+        name: The path as the user gave it, for messages.
+        head: The first bytes, unpacked; for telling formats apart.
+
+    Raises:
+        HistoryError: From every method; one line that names the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.head = b""
+        self._read_bytes = 0
+        try:
+            self._file = path.open("rb")
+        except OSError as problem:
+            raise HistoryError(f"{path}: {problem.strerror}") from None
+        self._is_packed = self._file.peek(2)[:2] == _GZIP_MAGIC
+        self._stream: BinaryIO | gzip.GzipFile = self._file
+        if self._is_packed:
+            self._stream = gzip.GzipFile(fileobj=self._file)
+        try:
+            self.head = self._read()
+        except HistoryError:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def chunks(self) -> Iterator[bytes]:
+        """The file in pieces of whole lines; the last may lack its newline."""
+        lines_read = 0
+        rest = b""
+        block = self.head
+        while block:
+            cut = block.rfind(b"\n") + 1
+            if cut:
+                chunk = rest + block[:cut]
+                rest = block[cut:]
+                yield chunk
+                lines_read += chunk.count(b"\n")
+            else:
+                rest += block
+            if len(rest) > LINE_BYTES_MAX:
+                raise HistoryError(
+                    f"{self.name}:{lines_read + 1}: the line is longer than "
+                    f"{LINE_BYTES_MAX >> 20} MiB"
+                )
+            block = self._read()
+        if rest:
+            yield rest
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """(number from 1, text without its newline) of each line."""
+        number = 0
+        for chunk in self.chunks():
+            for line in chunk.removesuffix(b"\n").split(b"\n"):
+                number += 1
+                try:
+                    text = line.decode()
+                except UnicodeDecodeError as problem:
+                    raise HistoryError(
+                        f"{self.name}:{number}: not UTF-8: {problem.reason} at byte "
+                        f"{problem.start} of the line"
+                    ) from None
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
+
+    def _read(self) -> bytes:
+        try:
+            block = self._stream.read(_CHUNK_BYTES)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
+            raise HistoryError(
+                f"{self.name}: the gzip data is damaged or cut short after "
+                f"{self._read_bytes} bytes unpacked: {problem}"
+            ) from None
+        except OSError as problem:
+            raise HistoryError(f"{self.name}: {problem.strerror}") from None
+        self._read_bytes += len(block)
+        if self._is_packed and self._read_bytes > UNPACKED_BYTES_MAX:
+            raise HistoryError(
+                f"{self.name}: unpacks to more than {UNPACKED_BYTES_MAX >> 30} GiB"
+            )
+        return block
