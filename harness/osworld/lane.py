@@ -1,0 +1,157 @@
+"""One directed link as the switch sees it: what becomes of each frame.
+
+Pure: time is an argument and randomness comes from the seed, so that every rule can be
+tested without a network. Each lane has dice of its own, so what happens on one link
+does not depend on the traffic of another; decisions for the same frames in the same
+order under the same rules are the same.
+
+A frame that is not cut goes through, in this order: loss, bandwidth (a queue that drops
+at its tail), delay and jitter, corruption, duplication, reordering.
+
+Choices:
+- Jitter never reorders: a frame is never due before one that came earlier. Reordering
+  is a fault of its own, and a test of one should not be a test of the other.
+- A reordered frame is held for some milliseconds while later ones pass. It counts as
+  `reordered` only when one did: otherwise it was merely late.
+- Corruption flips one bit behind the Ethernet header. Checksums of IP, TCP and UDP see
+  every single flipped bit, so the receiver's kernel drops the frame: what the node
+  notices is a loss, and `nstat` in its namespace shows InCsumErrors.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+from harness.network import Link, LinkCounters, LinkRule
+
+_HEALTHY = LinkRule()
+_ETHERNET_HEADER = 14
+_HOLD_MS = (1.0, 10.0)
+"""Range of how long a frame is held back to be overtaken."""
+_QUEUE_S = 0.5
+"""A narrow link queues at most this much traffic, like a router with a fair buffer"""
+_QUEUE_FRAMES = 16
+"""... but at least this many full frames, or a very narrow link would pass nothing."""
+_FULL_FRAME_BITS = 1514 * 8
+
+
+class Copy(NamedTuple):
+    """A frame on its way: when to send it, and its place in the link's traffic."""
+
+    due_s: float
+    number: int
+    frame: bytes
+
+
+class Lane:
+    """A directed link. Attributes that the switch's inner loop uses are public.
+
+    Attributes:
+        healthy: No rule applies: frames pass at once and are only counted.
+        forwarded: Frames sent on, maintained by whoever sends them.
+        lost: Frames lost, likewise those that the kernel would not take.
+    """
+
+    def __init__(self, link: Link, seed: int) -> None:
+        self.link = link
+        self.rule = _HEALTHY
+        self.healthy = True
+        self.forwarded = 0
+        self.cut = 0
+        self.lost = 0
+        self.delayed = 0
+        self.duplicated = 0
+        self.reordered = 0
+        self.corrupted = 0
+        self._dice = random.Random(f"{seed} {link[0]} -> {link[1]}")
+        self._arrivals = 0
+        self._newest_sent = 0
+        self._last_due_s = 0.0
+        self._wire_free_s = 0.0
+
+    def set_rule(self, rule: LinkRule) -> None:
+        """Put a rule in force for all frames that come from now on."""
+        self.rule = rule
+        self.healthy = rule == _HEALTHY
+        self._last_due_s = 0.0
+        self._wire_free_s = 0.0
+
+    def admit(self, frame: bytes, now_s: float) -> list[Copy]:
+        """What a frame that arrives now becomes: no copy, one, or two."""
+        rule, chance = self.rule, self._dice.random
+        if rule.cut:
+            self.cut += 1
+            return []
+        if rule.loss and chance() < rule.loss:
+            self.lost += 1
+            return []
+        on_wire_s = self._through_bottleneck(len(frame), now_s)
+        if on_wire_s is None:
+            self.lost += 1
+            return []
+        due_s = self._after_delay(on_wire_s)
+        self.delayed += due_s > now_s
+        if rule.corrupt and chance() < rule.corrupt:
+            self.corrupted += 1
+            frame = self._with_flipped_bit(frame)
+        self._arrivals += 1
+        copies = [Copy(due_s, self._arrivals, frame)]
+        if rule.duplicate and chance() < rule.duplicate:
+            self.duplicated += 1
+            copies *= 2
+        if rule.reorder and chance() < rule.reorder:
+            held_s = due_s + self._dice.uniform(*_HOLD_MS) / 1e3
+            copies[0] = copies[0]._replace(due_s=held_s)
+        return copies
+
+    def may_leave(self, copy: Copy) -> bool:
+        """Account for a copy that is due; False when it was cut on its way."""
+        if self.rule.cut:
+            self.cut += 1
+            return False
+        if copy.number < self._newest_sent:
+            self.reordered += 1
+        else:
+            self._newest_sent = copy.number
+        return True
+
+    def counters(self) -> LinkCounters:
+        """What this link did since the run began."""
+        return LinkCounters(
+            forwarded=self.forwarded,
+            cut=self.cut,
+            lost=self.lost,
+            delayed=self.delayed,
+            duplicated=self.duplicated,
+            reordered=self.reordered,
+            corrupted=self.corrupted,
+        )
+
+    def _through_bottleneck(self, size_bytes: int, now_s: float) -> float | None:
+        """When the frame has left the narrow wire; None when its queue is full."""
+        if self.rule.bandwidth_kbit_s is None:
+            return now_s
+        bits_a_second = self.rule.bandwidth_kbit_s * 1e3
+        queue_s = max(_QUEUE_S, _QUEUE_FRAMES * _FULL_FRAME_BITS / bits_a_second)
+        start_s = max(now_s, self._wire_free_s)
+        if start_s - now_s > queue_s:
+            return None
+        self._wire_free_s = start_s + size_bytes * 8 / bits_a_second
+        return self._wire_free_s
+
+    def _after_delay(self, start_s: float) -> float:
+        delay_ms = self.rule.delay_ms
+        if self.rule.jitter_ms:
+            delay_ms += self._dice.uniform(-self.rule.jitter_ms, self.rule.jitter_ms)
+        due_s = max(start_s + max(0.0, delay_ms) / 1e3, self._last_due_s)
+        self._last_due_s = due_s
+        return due_s
+
+    def _with_flipped_bit(self, frame: bytes) -> bytes:
+        if len(frame) <= _ETHERNET_HEADER:
+            return frame
+        flipped = bytearray(frame)
+        place = self._dice.randrange(_ETHERNET_HEADER, len(frame))
+        flipped[place] ^= 1 << self._dice.randrange(8)
+        return bytes(flipped)

@@ -1,0 +1,433 @@
+"""Run a function in fresh namespaces, and leave nothing behind whatever happens.
+
+`run_isolated(main)` puts four processes in a row, each the guardian of the next:
+
+    caller     keeps its own namespaces and terminal; forwards signals; waits
+    anteroom   has unshared user (when not root), net, mount and pid namespaces, and
+               holds a session of its own, so that a Ctrl-C in the terminal reaches the
+               caller only and is delivered exactly once
+    init       pid 1 of the new pid namespace: mounts /proc, reaps orphans
+    controller runs `main`; an ordinary process with ordinary signal behaviour
+
+What cleans up is the kernel: when pid 1 of a pid namespace ends, every process in it is
+killed, and with the last process the network and mount namespaces go. So it suffices
+that init never outlives anyone above it (PR_SET_PDEATHSIG, prctl(2)) and ends when the
+controller does. No handler of ours has to run; `kill -9` of any of the four will do.
+
+The anteroom exists because unshare(CLONE_NEWPID) moves only children; init exists as a
+process of its own because pid 1 must reap whatever is orphaned, and a controller that
+did so would steal the exit statuses of its own children.
+
+See namespaces(7), user_namespaces(7), pid_namespaces(7). Linux only; `why_not_isolated`
+says in plain words when it can't be had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import functools
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from harness.errors import EXIT_HARNESS, HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# <sched.h>, <sys/mount.h>, <linux/prctl.h>
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWUSER = 0x1000_0000
+CLONE_NEWPID = 0x2000_0000
+CLONE_NEWNET = 0x4000_0000
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x2, 0x4, 0x8
+MS_REC, MS_PRIVATE = 0x4000, 0x4_0000
+PR_SET_PDEATHSIG = 1
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HELD_SIGNALS = {signal.SIGCHLD, *_STOP_SIGNALS}
+
+_ECHO_S = 1.0
+"""A stop signal that comes again within this time is an echo of the first: timeout(1)
+signals its child and then the whole process group."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class IsolationError(HarnessError):
+    """Fresh namespaces can't be had here; the message says why and what would help."""
+
+
+def run_isolated(main: Callable[[], int]) -> int:
+    """Run `main` in fresh net, mount and pid namespaces; returns its exit status.
+
+    `main` runs in a forked process with uid 0 (of a user namespace unless the caller is
+    root), a private mount table and its own /proc; stdin, stdout and stderr are the
+    caller's. An exception that leaves `main` is printed there and gives 255. SIGINT,
+    SIGTERM and SIGHUP to the caller are passed on once each: SIGINT keeps its Python
+    handler, the others raise SystemExit(128 + signal). The same signal again, more than
+    a second later, kills everything at once.
+
+    The caller must be in its main thread and, as with any fork, single-threaded.
+    Cost: about 10 ms.
+
+    Raises:
+        IsolationError: Namespaces can't be had; `main` did not run.
+        HarnessError: `main`, or a guardian of it, was killed by a signal.
+    """
+    if not sys.platform.startswith("linux"):
+        raise IsolationError(f"namespaces exist on Linux only, this is {sys.platform}")
+    _flush()
+    report_out, report_in = os.pipe()
+    with _signals_held(), os.fdopen(report_out) as report:
+        caller = os.getpid()
+        child = _fork(lambda: _anteroom(main, caller, report_in))
+        os.close(report_in)
+        status = _shepherd(child, _forward_once(child))
+        problem = report.read()
+    if problem.startswith(_CANNOT):
+        raise IsolationError(problem.removeprefix(_CANNOT))
+    if problem:
+        raise HarnessError(problem)
+    if status < 0:
+        raise HarnessError(f"a guardian of the run was {_killed_by(status)}")
+    return status
+
+
+def why_not_isolated() -> str | None:
+    """None when `run_isolated` works here, else why not, in plain words."""
+    try:
+        run_isolated(lambda: 0)
+    except HarnessError as error:
+        return str(error)
+    return None
+
+
+def why_no_switch() -> str | None:
+    """None when the switch rung works here, else why not, in plain words.
+
+    Builds a network of two nodes and passes a datagram through its switch, because each
+    of veth, AF_PACKET and their options can be missing from a kernel on its own.
+    """
+    words_out, words_in = os.pipe()
+
+    def attempt() -> int:
+        # Imported here: the switch stands on this module.
+        from harness.osworld.switch import pass_a_datagram
+
+        try:
+            pass_a_datagram()
+        except (HarnessError, OSError) as error:
+            os.write(words_in, str(error).encode())
+        return 0
+
+    with os.fdopen(words_out) as words:
+        try:
+            run_isolated(attempt)
+        except HarnessError as error:
+            return str(error)
+        finally:
+            os.close(words_in)
+        return words.read() or None
+
+
+def create_netns() -> int:
+    """A new network namespace, as a file descriptor that keeps it alive.
+
+    The calling thread is back in its own namespace on return. Cost: about 1 ms.
+    """
+    with _own_netns_kept():
+        _call("unshare", CLONE_NEWNET)
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextlib.contextmanager
+def in_netns(netns: int) -> Iterator[None]:
+    """The calling thread is in the network namespace `netns` within the block.
+
+    Sockets stay in the namespace they were created in; /proc/sys/net is that of the
+    namespace one is in.
+    """
+    with _own_netns_kept():
+        _call("setns", netns, CLONE_NEWNET)
+        yield
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent, `parent`, ends.
+
+    The parent may have ended before we asked: then nobody will ever send the signal,
+    but we already have another parent, and end here.
+    """
+    if sys.platform.startswith("linux"):
+        _call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(EXIT_HARNESS)
+
+
+# The four processes, outermost first. Each returns its exit status.
+
+_CANNOT = "cannot isolate: "
+
+
+def _anteroom(main: Callable[[], int], caller: int, report: int) -> int:
+    os.setsid()
+    try:
+        _unshare()
+    except OSError as error:
+        _tell(report, _CANNOT + _why_unshare_failed(error))
+        return EXIT_HARNESS
+    # After unshare: a change of credentials may clear it (prctl(2)).
+    die_with(caller)
+    alive_out, alive_in = os.pipe()
+    init = _fork(lambda: _init(main, report, alive_out, alive_in))
+    os.close(alive_out)
+    status = _shepherd(init, functools.partial(os.kill, init))
+    if status < 0:
+        _tell(report, f"the run's init process was {_killed_by(status)}")
+        return EXIT_HARNESS
+    return status
+
+
+def _init(main: Callable[[], int], report: int, alive_out: int, alive_in: int) -> int:
+    _call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    # Whether the anteroom died before that can't be told by getppid(), which is 0 for a
+    # parent in another pid namespace. It holds the only other writing end of this pipe.
+    os.close(alive_in)
+    if _hung_up(alive_out):
+        return EXIT_HARNESS
+    try:
+        _mount(b"none", b"/", None, MS_REC | MS_PRIVATE)
+        _mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except OSError as error:
+        _tell(report, f"{_CANNOT}mounting a fresh /proc failed: {error.strerror}")
+        return EXIT_HARNESS
+    controller = _fork(lambda: _controller(main))
+    status = _shepherd(controller, functools.partial(os.kill, controller), reap=-1)
+    if status < 0:
+        _tell(report, f"the controller was {_killed_by(status)}")
+        return EXIT_HARNESS
+    return status
+
+
+def _controller(main: Callable[[], int]) -> int:
+    # The report pipe stays open here and in everything forked from here on, unused: the
+    # caller reads it to its end, and so returns only when all of that is gone.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _exit_on_signal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_SIGNALS)
+    return main()
+
+
+def _exit_on_signal(number: int, frame: object) -> NoReturn:
+    # Once: a second SystemExit would interrupt the clean-up that the first began.
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+# How they are made and watched.
+
+
+def _fork(body: Callable[[], int]) -> int:
+    """The pid of a new child that runs `body` and exits with the status it returns."""
+    pid = os.fork()
+    if pid != 0:
+        return pid
+    status = EXIT_HARNESS
+    # Nothing may unwind into the caller's frames: that would run its code twice.
+    try:
+        status = body()
+    except SystemExit as stop:
+        status = _status_of(stop)
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            _flush()
+        os._exit(status)
+
+
+def _status_of(stop: SystemExit) -> int:
+    """What the interpreter would make of an uncaught SystemExit."""
+    if stop.code is None:
+        return 0
+    if isinstance(stop.code, int):
+        return stop.code & 0xFF
+    print(stop.code, file=sys.stderr)  # noqa: T201 (as the interpreter does)
+    return 1
+
+
+def _shepherd(
+    child: int, forward: Callable[[int], None], *, reap: int | None = None
+) -> int:
+    """Wait for `child`, passing stop signals on; returns its exit code or -signal.
+
+    Needs the signals blocked since before the child was forked, so that none slips
+    through between a look and a wait. `reap=-1` buries orphans too.
+    """
+    while True:
+        number = signal.sigwaitinfo(_HELD_SIGNALS).si_signo
+        if number != signal.SIGCHLD:
+            forward(number)
+            continue
+        for pid, status in _ended(child if reap is None else reap):
+            if pid == child:
+                return os.waitstatus_to_exitcode(status)
+
+
+def _ended(which: int) -> Iterator[tuple[int, int]]:
+    """Children that have ended, as waitpid gives them, without waiting."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(which, os.WNOHANG))[0] != 0:
+            yield ended
+
+
+def _forward_once(child: int) -> Callable[[int], None]:
+    """Passes each stop signal on once; one that insists kills the child instead."""
+    first_at: dict[int, float] = {}
+
+    def forward(number: int) -> None:
+        now = time.monotonic()
+        if number not in first_at:
+            first_at[number] = now
+            os.kill(child, number)
+        elif now - first_at[number] > _ECHO_S:
+            os.kill(child, signal.SIGKILL)
+
+    return forward
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Our signals are blocked, for `_shepherd` to take, within the block.
+
+    SIGCHLD gets its default action, too: a caller started with it ignored (some CI
+    runners do) would have its children reaped by the kernel, statuses lost.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
+    child_action = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, child_action or signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _hung_up(pipe: int) -> bool:
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return bool(poll.poll(0))
+
+
+def _tell(report: int, problem: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        os.write(report, problem.encode())
+
+
+def _killed_by(status: int) -> str:
+    return f"killed by {signal.Signals(-status).name}"
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+# System calls.
+
+
+def _unshare() -> None:
+    """Leave all namespaces of the caller's; pid takes effect for children."""
+    wanted = CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        _call("unshare", wanted)
+    except PermissionError:
+        # Not root, or root without CAP_SYS_ADMIN (a container's).
+        _call("unshare", CLONE_NEWUSER | wanted)
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+        # The kernel wants setgroups gone before it lets us map a group ourselves.
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+
+
+_OBSTACLES = (
+    (
+        "/proc/sys/kernel/unprivileged_userns_clone",
+        "0",
+        "user namespaces are switched off for ordinary users; "
+        "`sysctl -w kernel.unprivileged_userns_clone=1` as root allows them",
+    ),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "AppArmor keeps ordinary users from user namespaces; "
+        "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` as root allows "
+        "them",
+    ),
+    *(
+        (
+            f"/proc/sys/user/max_{kind}_namespaces",
+            "0",
+            f"the limit on {kind} namespaces is 0; "
+            f"`sysctl -w user.max_{kind}_namespaces=1000` as root raises it",
+        )
+        for kind in ("user", "net", "mnt", "pid")
+    ),
+)
+
+
+def _why_unshare_failed(error: OSError) -> str:
+    """The likeliest cause, in words that tell what to do about it."""
+    for path, value, words in _OBSTACLES:
+        if _read(path) == value and not (os.geteuid() == 0 and "ordinary" in words):
+            return words
+    if error.errno == errno.EINVAL:
+        return "the kernel was built without some of user, net, mount, pid namespaces"
+    if error.errno == errno.ENOSPC:
+        return "a limit on namespaces is reached (sysctls user.max_*_namespaces)"
+    if "Seccomp:\t2" in _read("/proc/self/status"):
+        return (
+            f"a seccomp filter (a container's?) forbids it ({error.strerror}); "
+            "docker run --privileged, or --security-opt seccomp=unconfined, allows it"
+        )
+    return f"unshare: {error.strerror}"
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def _own_netns_kept() -> Iterator[None]:
+    """The calling thread is back in its network namespace after the block."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        # Were it to fail we would go on in a node's network: no way to carry on.
+        _call("setns", own, CLONE_NEWNET)
+        os.close(own)
+
+
+def _mount(source: bytes, target: bytes, kind: bytes | None, flags: int) -> None:
+    _call("mount", source, target, kind, ctypes.c_ulong(flags), None)
+
+
+def _call(name: str, *arguments: object) -> None:
+    """A libc function that returns -1 and sets errno when it fails."""
+    if getattr(_libc, name)(*arguments) == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name)
