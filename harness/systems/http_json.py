@@ -1,0 +1,152 @@
+"""JSON over HTTP/1.1 with keep-alive: the little that clients of databases need.
+
+One request at a time on one connection (RFC 9112): a POST with a JSON body, an answer
+with a Content-Length or in chunks. What may have been sent is never sent again: an
+operation that gets no answer is the caller's to judge, so there are no retries here,
+and every failure says whether the request left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import NodeReply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.system import Endpoint
+
+BODY_BYTES_MAX = 1 << 20
+CONNECT_TIMEOUT_S = 2.0
+
+
+class BadAnswerError(ValueError):
+    """The other side does not speak HTTP as we know it."""
+
+
+class JsonHttp:
+    """A connection that is made when needed, and dropped when in doubt."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def post(
+        self, path: str, body: Mapping[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
+        """Send `body`; the status and the object that came back.
+
+        Raises:
+            NodeReply: There is no answer. Definite when the request never left.
+        """
+        reader, writer = await self._connected()
+        writer.write(request_bytes(str(self._endpoint), path, body))
+        answered = False
+        try:
+            status, keep, content = await read_answer(reader)
+            answer = json.loads(content)
+            if not isinstance(answer, dict):
+                raise BadAnswerError(f"not an object: {answer!r:.100}")
+            answered = keep
+        except (OSError, EOFError) as error:
+            raise NodeReply(definite=False, text="connection closed") from error
+        except (ValueError, RecursionError) as error:
+            # Covers BadAnswerError, bad JSON, and headers beyond the reader's limit.
+            raise NodeReply(definite=False, text=f"bad answer: {error}") from error
+        finally:
+            # After a cancelled call too: the answer that may still come on this
+            # connection must not be taken for that of the next request.
+            if not answered:
+                await self.close()
+        return status, answer
+
+    async def connect(self) -> None:
+        """Connect now, if there is no connection.
+
+        Raises:
+            NodeReply: Definite: there is nobody.
+        """
+        await self._connected()
+
+    async def close(self) -> None:
+        """Drop the connection, whatever the other side does."""
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            streams[1].transport.abort()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is not None and self._streams[0].at_eof():
+            await self.close()
+        if self._streams is None:
+            endpoint = self._endpoint
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    self._streams = await asyncio.open_connection(
+                        endpoint.host, endpoint.port
+                    )
+            except OSError as error:  # TimeoutError is one.
+                text = (error.strerror or "timed out").lower()
+                raise NodeReply(definite=True, text=f"can't connect: {text}") from error
+        return self._streams
+
+
+def request_bytes(host: str, path: str, body: Mapping[str, Any]) -> bytes:
+    """A POST request."""
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
+    """Status, whether the connection may be kept, and content.
+
+    Raises:
+        BadAnswerError: It is not HTTP/1.1, or longer than BODY_BYTES_MAX.
+        EOFError: It ends too early.
+    """
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    version, _, rest = head[0].partition(" ")
+    if version != "HTTP/1.1" or not rest[:3].isdecimal():
+        raise BadAnswerError(f"not an HTTP/1.1 status line: {head[0]!r:.100}")
+    fields = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.partition(":") for line in head[1:] if line)
+    }
+    keep = fields.get("connection", "").lower() != "close"
+    if fields.get("transfer-encoding", "").lower() == "chunked":
+        return int(rest[:3]), keep, await read_chunks(reader)
+    length = content_length(fields.get("content-length", ""), 10)
+    return int(rest[:3]), keep, await reader.readexactly(length)
+
+
+async def read_chunks(reader: asyncio.StreamReader) -> bytes:
+    """The content of a chunked answer; trailers are read and forgotten."""
+    content = bytearray()
+    while True:
+        size_line = await reader.readuntil(b"\r\n")
+        size = content_length(size_line.decode("latin-1").partition(";")[0].strip(), 16)
+        if size == 0:
+            break
+        content += (await reader.readexactly(size + 2))[:-2]
+        if len(content) > BODY_BYTES_MAX:
+            raise BadAnswerError(f"an answer longer than {BODY_BYTES_MAX} bytes")
+    while await reader.readuntil(b"\r\n") != b"\r\n":
+        pass
+    return bytes(content)
+
+
+def content_length(text: str, base: int) -> int:
+    """A length in an answer. Raises BadAnswerError when it is none, or too much."""
+    try:
+        length = int(text, base)
+    except ValueError:
+        length = -1
+    if not 0 <= length <= BODY_BYTES_MAX:
+        raise BadAnswerError(f"a length of {text!r:.50}")
+    return length
