@@ -44,6 +44,16 @@ ILLEGAL: Final = Illegal.ILLEGAL
 """What `step` answers when the operation can't happen in that state."""
 
 
+class Unobserved(enum.Enum):
+    """The type of UNOBSERVED."""
+
+    UNOBSERVED = "unobserved"
+
+
+UNOBSERVED: Final = Unobserved.UNOBSERVED
+"""A state that stands for all values that no operation names; see `quotient`."""
+
+
 class Operation(NamedTuple):
     """What a call did, as its model sees it; equal operations are interchangeable."""
 
@@ -62,6 +72,7 @@ class Model(Protocol):
         reads: Functions that return the whole state and change nothing.
         writes: Functions that replace the whole state. Histories that use only `reads`
             and `writes` are a register's, which is what zones can decide.
+        appends: Operations after which the old state, a string, is a prefix of the new.
         by_key: True when `Op.key` names independent objects (locality: a history is
             linearizable iff it is for each object).
     """
@@ -74,6 +85,7 @@ class Model(Protocol):
     summary: ClassVar[str]
     reads: ClassVar[frozenset[str]]
     writes: ClassVar[frozenset[str]]
+    appends: ClassVar[frozenset[str]]
     by_key: ClassVar[bool]
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
@@ -154,6 +166,8 @@ def show(value: Hashable) -> str:
     """A frozen value as text: JSON, with `nil` for nothing."""
     if value is None:
         return "nil"
+    if value is UNOBSERVED:
+        return "a value that nobody read"
     return json.dumps(thaw(value), ensure_ascii=False, default=str)
 
 
@@ -241,6 +255,7 @@ class Register:
     summary: ClassVar[str] = "one value with read and write"
     reads: ClassVar[frozenset[str]] = frozenset({"read"})
     writes: ClassVar[frozenset[str]] = frozenset({"write"})
+    appends: ClassVar[frozenset[str]] = frozenset()
     by_key: ClassVar[bool] = True
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
@@ -298,6 +313,7 @@ class KV:
     )
     reads: ClassVar[frozenset[str]] = frozenset({"get", "read"})
     writes: ClassVar[frozenset[str]] = frozenset({"put", "write"})
+    appends: ClassVar[frozenset[str]] = frozenset({"append"})
     by_key: ClassVar[bool] = True
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
@@ -326,6 +342,8 @@ class KV:
         """See `Model.step`. Nothing can be appended to what is no string."""
         if operation.f != "append":
             return step_register(state, operation)
+        if state is UNOBSERVED:
+            return UNOBSERVED
         if not isinstance(state, str):
             return ILLEGAL
         assert isinstance(operation.argument, str)
@@ -352,6 +370,7 @@ class Mutex:
     )
     reads: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[frozenset[str]] = frozenset()
+    appends: ClassVar[frozenset[str]] = frozenset()
     by_key: ClassVar[bool] = True
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
@@ -395,6 +414,7 @@ class MultiRegister:
     summary: ClassVar[str] = "registers with transactions of [read k v] and [write k v]"
     reads: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[frozenset[str]] = frozenset()
+    appends: ClassVar[frozenset[str]] = frozenset()
     by_key: ClassVar[bool] = False
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:

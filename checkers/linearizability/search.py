@@ -1,4 +1,4 @@
-"""Just-in-time linearization with four prunings: decides any model, in the end.
+"""Just-in-time linearization with five prunings: decides any model, in the end.
 
 After Wing and Gong (1993), Lowe (2017) and Horn and Kroening (2015). The search walks
 over the events of one key in order. Invocations open calls. At a return, the call must
@@ -18,6 +18,7 @@ What keeps that small:
 4. **Dominance**: of two configurations that differ only in which crashed calls (those
    that never return) they have spent, the one that spent a subset can do all that the
    other can. Nor is a crashed call worth spending that leaves the state as it is.
+5. **Quotient**: states that no operation tells apart are one state (`quotient`).
 
 Theory: linearizability of a register with repeated values is NP-complete (Gibbons and
 Korach 1997), so the cost is exponential in the number of calls open at once in the
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.calls import NEVER
 from checkers.linearizability.models import ILLEGAL
+from checkers.linearizability.quotient import Quotient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,21 +123,23 @@ class Transitions:
 
     def __init__(self, model: Model, operations: Sequence[Operation]) -> None:
         self._model = model
-        numbers = {
-            operation: n for n, operation in enumerate(dict.fromkeys(operations))
-        }
+        self._quotient = Quotient(model, operations)
+        merged = [self._quotient.operation(operation) for operation in operations]
+        numbers = {operation: n for n, operation in enumerate(dict.fromkeys(merged))}
         self.kinds = list(numbers)
-        self.kind_of = [numbers[operation] for operation in operations]
+        self.kind_of = [numbers[operation] for operation in merged]
         self.read_only = [model.read_only(kind) for kind in self.kinds]
-        self.states: list[State] = [model.initial]
+        initial = self._quotient.state(model.initial)
+        self.states: list[State] = [initial]
         self.rows: list[dict[int, int]] = [{}]
-        self._numbers: dict[State, int] = {model.initial: 0}
+        self._numbers: dict[State, int] = {initial: 0}
 
     def step(self, state: int, kind: int) -> int:
         """The next state's number or DEAD; remembers it in `rows`."""
         after = self._model.step(self.states[state], self.kinds[kind])
         number = DEAD
         if after is not ILLEGAL:
+            after = self._quotient.state(after)
             number = self._numbers.setdefault(after, len(self.states))
             if number == len(self.states):
                 self.states.append(after)
