@@ -43,9 +43,11 @@ class Source:
         self._read_bytes = 0
         try:
             self._file = path.open("rb")
+            self._is_packed = self._file.peek(2)[:2] == _GZIP_MAGIC
         except OSError as problem:
             raise HistoryError(f"{path}: {problem.strerror}") from None
-        self._is_packed = self._file.peek(2)[:2] == _GZIP_MAGIC
+        except ValueError as problem:
+            raise HistoryError(f"{self.name!r}: {problem}") from None
         self._stream: BinaryIO | gzip.GzipFile = self._file
         if self._is_packed:
             self._stream = gzip.GzipFile(fileobj=self._file)

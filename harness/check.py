@@ -1,0 +1,383 @@
+"""Checks history files, wherever they came from: the work of `splitbrain check`.
+
+Files are judged one after the other and results come as they are found, one per file,
+under the file's name as it was given. A file that can't be read has an error instead
+of a verdict, and the others are still judged.
+
+Limits hold for each file. Checkers stop by themselves when their time is up and then
+say what they proved; an alarm a little later stops one that doesn't. Memory is limited
+by the kernel: allocations past the limit fail, the check unwinds, and the answer is
+UNKNOWN, where the machine would otherwise begin to swap or kill.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import resource
+import signal
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.errors import (
+    EXIT_HARNESS,
+    EXIT_INVALID,
+    EXIT_UNKNOWN,
+    EXIT_USAGE,
+    EXIT_VALID,
+)
+from harness.formats import load
+from harness.history import NO_COMPLETION, HistoryError
+from harness.verdict import CheckResult, Limits, Verdict, check_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from types import FrameType
+
+    from harness.history import History, Op
+    from harness.verdict import Anomaly, Checker
+
+ALARM_GRACE_S = 0.5
+"""How long after its time limit a check is stopped from outside."""
+
+_EXIT_CODES = {
+    Verdict.VALID: EXIT_VALID,
+    Verdict.UNKNOWN: EXIT_UNKNOWN,
+    Verdict.INVALID: EXIT_INVALID,
+}
+
+_ANOMALIES_SHOWN_MAX = 10
+_LINES_SHOWN_MAX = 20
+_VALUE_CHARS_MAX = 60
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What the check of one file came to.
+
+    Attributes:
+        file: The path, as given.
+        result: The checker's answer; UNKNOWN when the file couldn't be read.
+        ops: Events in the history.
+        seconds: Wall-clock time for reading and checking.
+        error: Why the file couldn't be read, or empty.
+        history: What was checked, for `render_text`; None when it couldn't be read.
+            Whoever keeps results of many files had better keep them without.
+    """
+
+    file: str
+    result: CheckResult
+    ops: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    history: History | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The checker's verdict."""
+        return self.result.verdict
+
+    @property
+    def has_crashed(self) -> bool:
+        """True when the checker crashed: our failure, and no verdict at all."""
+        return bool(self.result.stats.get("crashed"))
+
+    @property
+    def exit_code(self) -> int:
+        """The status of a check of this file alone."""
+        if self.has_crashed:
+            return EXIT_HARNESS
+        return EXIT_USAGE if self.error else _EXIT_CODES[self.verdict]
+
+    def as_json(self) -> dict[str, Any]:
+        """The line that `check --json` prints."""
+        out: dict[str, Any] = {
+            "file": self.file,
+            "verdict": str(self.verdict),
+            "anomalies": dict(Counter(a.name for a in self.result.anomalies)),
+            "not": list(self.result.not_models),
+            "ops": self.ops,
+            "seconds": round(self.seconds, 6),
+        }
+        if self.error:
+            out["error"] = self.error
+        elif self.result.reason:
+            out["reason"] = self.result.reason
+        return out
+
+
+def check_files(
+    paths: Iterable[str],
+    checker_name: str,
+    options: Mapping[str, str],
+    format: str = "auto",  # noqa: A002  # the word on the command line
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    *,
+    independent: bool = False,
+    strict: bool | None = None,
+) -> Iterator[FileResult]:
+    """Judge each file with the checker of that name, in the order given.
+
+    Args:
+        paths: Files or run folders.
+        checker_name: As in `splitbrain list`.
+        options: The checker's options, its model and consistency among them.
+        format: See `harness.formats.load`, as for `independent` and `strict`.
+        limits: For each file, reading included.
+        independent: Split values of Jepsen's independent keys.
+        strict: Refuse histories whose events don't pair up, or never refuse.
+
+    Raises:
+        UsageError: At once: no such checker, or not with these options.
+    """
+    checker: Checker = registry.find("checker", checker_name).factory(dict(options))
+
+    def judge(path: str) -> FileResult:
+        return _check_file(
+            path, checker, limits, format=format, independent=independent, strict=strict
+        )
+
+    return map(judge, paths)
+
+
+def exit_code(codes: Iterable[int]) -> int:
+    """The status that sums up those of several files: what most needs attention wins.
+
+    A failure of ours comes before bad input, bad input before an invalid history, and
+    that before an unknown one. Nothing to check at all is bad input.
+    """
+    given = set(codes)
+    ranking = (EXIT_HARNESS, EXIT_USAGE, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID)
+    return next((code for code in ranking if code in given), EXIT_USAGE)
+
+
+# One file, within limits
+
+
+class _TimeIsUpError(Exception):
+    """The alarm that stops a check which doesn't watch the time."""
+
+
+def _check_file(
+    path: str, checker: Checker, limits: Limits, **how_to_load: Any
+) -> FileResult:
+    start_s = time.monotonic()
+    history: History | None = None
+    error = ""
+    try:
+        with _memory_limited(limits.memory_mb), _alarm(limits.time_s):
+            history = load(Path(path), **how_to_load)
+            left = _what_is_left(limits, start_s)
+            result = check_safe(_Guarded(checker), history, left)
+    except HistoryError as problem:
+        error = str(problem)
+        result = CheckResult(Verdict.UNKNOWN)
+    except (MemoryError, _TimeIsUpError) as problem:
+        result = _out_of(problem, limits, "checking" if history else "reading the file")
+    return FileResult(
+        file=path,
+        result=result,
+        ops=0 if history is None else len(history),
+        seconds=time.monotonic() - start_s,
+        error=error,
+        history=history,
+    )
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """A checker for which running out of memory or time is UNKNOWN, and no crash."""
+
+    checker: Checker
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        try:
+            return self.checker.check(history, limits)
+        except (MemoryError, _TimeIsUpError) as problem:
+            return _out_of(problem, limits, "checking")
+
+
+def _out_of(problem: Exception, limits: Limits, doing: str) -> CheckResult:
+    if isinstance(problem, _TimeIsUpError):
+        reason = f"the time limit passed while {doing}"
+    elif limits.memory_mb is None:
+        reason = f"memory ran out while {doing}"
+    else:
+        reason = f"the memory limit of {limits.memory_mb} MB was reached while {doing}"
+    return CheckResult(Verdict.UNKNOWN, reason=reason)
+
+
+def _what_is_left(limits: Limits, start_s: float) -> Limits:
+    if limits.time_s is None:
+        return limits
+    left_s = max(0.0, limits.time_s - (time.monotonic() - start_s))
+    return dataclasses.replace(limits, time_s=left_s)
+
+
+@contextlib.contextmanager
+def _memory_limited(memory_mb: int | None) -> Iterator[None]:
+    """Let this process allocate at most `memory_mb` more; MemoryError past that.
+
+    RLIMIT_DATA counts private writable pages that are mapped, which is close to what is
+    resident. RLIMIT_AS would also count what threads and libraries reserve and never
+    touch. Without /proc there is no telling what is in use, so there is no limit.
+    """
+    used = _data_bytes()
+    if memory_mb is None or used is None:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = used + (memory_mb << 20)
+    ceilings = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([wanted, *ceilings]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _data_bytes() -> int | None:
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[5]
+    except OSError:
+        return None
+    return int(pages) * resource.getpagesize()
+
+
+@contextlib.contextmanager
+def _alarm(time_s: float | None) -> Iterator[None]:
+    """Raise _TimeIsUpError a little after `time_s`; in the main thread only."""
+    if time_s is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        raise _TimeIsUpError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, time_s + ALARM_GRACE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# For people
+
+
+def render_text(result: FileResult) -> str:
+    """The result in words: verdict, anomalies with their operations, figures."""
+    lines = [_headline(result)]
+    anomalies = result.result.anomalies
+    for anomaly in anomalies[:_ANOMALIES_SHOWN_MAX]:
+        lines += ["", *_anomaly_lines(anomaly, result.history)]
+    if len(anomalies) > _ANOMALIES_SHOWN_MAX:
+        more = len(anomalies) - _ANOMALIES_SHOWN_MAX
+        lines += ["", f"  ... and {more} more anomalies"]
+    if anomalies:
+        lines.append("")
+    lines.append(f"  {result.ops} ops, {result.seconds:.2f} s")
+    lines += [
+        f"  {name}: {_value(figure)}"
+        for name, figure in result.result.stats.items()
+        if name != "crashed"
+    ]
+    return "\n".join(printable(line) for text in lines for line in text.split("\n"))
+
+
+def printable(text: str) -> str:
+    """`text` with what could play tricks on a terminal spelled out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _headline(result: FileResult) -> str:
+    if result.error:
+        # The message names the file itself, and the line.
+        return f"unknown  {result.error}"
+    counts = Counter(anomaly.name for anomaly in result.result.anomalies)
+    line = f"{result.verdict}  {result.file}"
+    if counts:
+        line += ": " + ", ".join(f"{n} x {name}" for name, n in counts.items())
+    if result.result.not_models:
+        line += f"; not {', '.join(result.result.not_models)}"
+    if result.result.reason:
+        line += f": {result.result.reason}"
+    return line
+
+
+def _anomaly_lines(anomaly: Anomaly, history: History | None) -> Iterator[str]:
+    key = "" if anomaly.key is None else f", key {_value(anomaly.key)}"
+    yield f"  {anomaly.name}{key}: {anomaly.explanation}"
+    if history is not None:
+        yield from _capped("operations", _call_lines(anomaly.ops, history))
+    if anomaly.witness is not None:
+        yield from _capped(
+            "reasons",
+            [
+                f"    {a} -> {b}  {edge.get('kind', '')}: {edge.get('reason', '')}"
+                for a, b, edge in anomaly.witness.edges(data=True)
+            ],
+        )
+
+
+def _capped(what: str, lines: Sequence[str]) -> Iterator[str]:
+    yield from lines[:_LINES_SHOWN_MAX]
+    if len(lines) > _LINES_SHOWN_MAX:
+        yield f"    ... and {len(lines) - _LINES_SHOWN_MAX} more {what}"
+
+
+def _call_lines(indices: Iterable[int], history: History) -> list[str]:
+    """A line for each call that `indices` touch, whichever end of it they name."""
+    lines: dict[int, str] = {}
+    for i in indices:
+        if 0 <= i < len(history):
+            j = history.completion[i]
+            first, last = (i, j) if j == NO_COMPLETION else (min(i, j), max(i, j))
+            end = None if last == NO_COMPLETION else history[last]
+            lines.setdefault(first, _call_line(history[first], end))
+    return list(lines.values())
+
+
+def _call_line(op: Op, end: Op | None) -> str:
+    """Columns: index, time, process, and what was done to what effect."""
+    when = f"{op.time / 1e9:.6f} s" if op.time >= 0 else ""
+    parts = [op.f]
+    if op.key is not None:
+        parts.append(f"key {_value(op.key)}")
+    if op.value is not None:
+        parts.append(_value(op.value))
+    if op.type == "invoke":
+        parts.append("-> " + (_outcome(op, end) if end else "never returned"))
+    else:
+        parts.append(f"-> {op.type}")
+    if op.node is not None:
+        parts.append(f"at {op.node}")
+    did = " ".join(parts)
+    return f"    #{op.index:<7} {when:>13}  process {op.process!s:<5} {did}"
+
+
+def _outcome(op: Op, end: Op) -> str:
+    text = f"{end.type}"
+    is_news = op.value is None or end.value not in (None, op.value)
+    if end.type == "ok" and is_news:
+        text += f" {_value(end.value)}"
+    if end.error is not None:
+        text += f" ({_value(end.error)})"
+    return f"{text} [#{end.index}]"
+
+
+def _value(value: Any) -> str:
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+    except (TypeError, ValueError):  # keys that are no JSON
+        text = repr(value)
+    if len(text) > _VALUE_CHARS_MAX:
+        text = text[: _VALUE_CHARS_MAX - 3] + "..."
+    return text
