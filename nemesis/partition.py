@@ -185,7 +185,7 @@ class Partition:
             )
             rest = [n for n in cluster.nodes if n not in isolated]
             cut = frozenset(between([isolated, rest]))
-            why = f"isolate {why or ' '.join(isolated)}: "
+            why = f"isolate {why + ' ' if why else ''}{' '.join(isolated)}: "
         else:
             cut = frozenset((a, b) for a, b in fault.params["cut"])
             isolated = tuple(n for n in cluster.nodes if any(n in x for x in cut))

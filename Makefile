@@ -1,0 +1,34 @@
+# Everything sets up .venv by itself; needs Python 3.11+ and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: torture test lint bench clean help
+
+help:            ## show this
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+torture: .venv/ready   ## torture real clusters with the quick suite, about 3 minutes
+	$(BIN)/splitbrain suite quick
+
+test: .venv/ready      ## run the tests
+	$(BIN)/pytest
+
+lint: .venv/ready      ## ruff, mypy strict, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-timing
+
+bench: .venv/ready     ## measure speed and memory against the budgets
+	$(BIN)/splitbrain bench
+
+clean:           ## remove .venv and caches; results stay
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "splitbrain needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+	  { echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,systems]'
+	@touch $@

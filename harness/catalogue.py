@@ -1,0 +1,62 @@
+"""What there is: the tables of `splitbrain list`, made from the registry."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from harness import registry
+
+TITLES = {
+    "system": "systems",
+    "workload": "workloads",
+    "nemesis": "nemeses",
+    "checker": "checkers",
+}
+
+
+def as_json() -> dict[str, Any]:
+    """Every plug-in by kind, with its options."""
+    out: dict[str, Any] = {}
+    for kind, title in TITLES.items():
+        out[title] = [
+            {
+                "name": f"{plugin.name}:..." if plugin.adapter else plugin.name,
+                "summary": plugin.summary,
+                "aliases": list(plugin.aliases),
+                "options": [
+                    {
+                        "name": option.name,
+                        "default": option.default,
+                        "meaning": option.meaning,
+                        "choices": list(option.choices),
+                    }
+                    for option in plugin.options
+                ],
+            }
+            for plugin in registry.plugins(kind).values()
+        ]
+    models = importlib.import_module("checkers.linearizability.models").MODELS
+    out["models"] = [
+        {"name": name, "summary": model.summary} for name, model in models.items()
+    ]
+    return out
+
+
+def as_text() -> str:
+    """The same for people: a line each, options indented below."""
+    lines = []
+    for title, entries in as_json().items():
+        lines.append(title)
+        width = max((len(entry["name"]) for entry in entries), default=0)
+        for entry in entries:
+            lines.append(f"  {entry['name'].ljust(width)}  {entry['summary']}")
+            for option in entry.get("options", ()):
+                choices = f" ({', '.join(option['choices'])})" * bool(option["choices"])
+                default = option["default"] or "none"
+                lines.append(
+                    f"  {' ' * width}    {option['name']}={default}: "
+                    f"{option['meaning']}{choices}"
+                )
+        lines.append("")
+    return "\n".join(lines).rstrip()

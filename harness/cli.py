@@ -1,0 +1,406 @@
+"""The command line: `splitbrain run | check | suite | report | list | doctor`.
+
+Exit status everywhere: 0 valid (or: as expected), 1 invalid, 2 unknown, 254 bad usage,
+255 the harness failed. Modules are imported by the commands that need them, as numpy
+and its kind would make even `--help` slow.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.errors import EXIT_HARNESS, EXIT_USAGE, HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.spec import TestSpec
+
+
+class Commands(click.Group):
+    """Commands that name their neighbours when one is mistyped."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Like click's, with the nearest names in the error."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            from harness.registry import nearest
+
+            known = self.list_commands(ctx)
+            raise UsageError(
+                f"there is no command {args[0]!r}{nearest(args[0], known)} "
+                f"(commands: {', '.join(known)})"
+            ) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="splitbrain")
+def cli() -> None:
+    r"""Break a real distributed system and learn whether it kept its promises.
+
+    \b
+    splitbrain run raft --nemesis partition,kill     a torture run, with a verdict
+    splitbrain check history.edn --model register    judge a recorded history
+    splitbrain doctor                                what this machine can do
+
+    Exit status: 0 valid or as expected, 1 invalid, 2 unknown, 254 bad usage, 255 the
+    harness failed.
+    """
+
+
+def say(text: str = "") -> None:
+    """Print to standard output."""
+    click.echo(text)
+
+
+def key_values(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` texts as a mapping. Raises UsageError for any other text."""
+    out = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{flag} {text!r}: write it as KEY=VALUE")
+        out[key] = value
+    return out
+
+
+def comma_list(texts: Sequence[str]) -> list[str]:
+    """`a,b` and repeated flags alike."""
+    return [word for text in texts for word in text.split(",") if word]
+
+
+RESULTS = click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Where run folders go.",
+)
+AS_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, no progress."
+)
+
+
+@cli.command()
+@click.argument("system")
+@click.option("--workload", default="register", show_default=True)
+@click.option("--nemesis", multiple=True, metavar="A,B", help="Kinds of fault.")
+@click.option("--nodes", default=5, show_default=True)
+@click.option("--concurrency", default=10, show_default=True, help="Client threads.")
+@click.option(
+    "--rate", type=float, help="Operations a second in all; default: no limit."
+)
+@click.option("--time-limit", default=60.0, show_default=True, help="Seconds.")
+@click.option("--ops", type=int, help="End after so many client operations.")
+@click.option("--seed", type=int, help="Every choice comes from it; default: random.")
+@click.option("--seeds", default=1, help="Runs from --seed on, till one is invalid.")
+@click.option("--jobs", default=1, show_default=True, help="Runs side by side.")
+@click.option("--world", type=click.Choice(["os"]), default="os", show_default=True)
+@click.option(
+    "--network",
+    type=click.Choice(["auto", "switch", "proxy"]),
+    default="auto",
+    show_default=True,
+)
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help=(
+    "Option of the system; of another plug-in with its name and a dot: clock.drift=0.1."
+))  # fmt: skip
+@click.option("--plan", type=click.Path(path_type=Path), help="A fault plan, YAML.")
+@click.option("--expect", type=click.Choice(["valid", "invalid"]), help=(
+    "Exit 0 when the verdict is this one."
+))  # fmt: skip
+@RESULTS
+@AS_JSON
+def run(
+    system: str,
+    *,
+    workload: str,
+    nemesis: Sequence[str],
+    nodes: int,
+    concurrency: int,
+    rate: float | None,
+    time_limit: float,
+    ops: int | None,
+    seed: int | None,
+    seeds: int,
+    jobs: int,
+    world: str,
+    network: str,
+    sets: Sequence[str],
+    plan: Path | None,
+    expect: str | None,
+    results: Path,
+    as_json: bool,
+) -> int:
+    """Run SYSTEM under a workload and faults, and judge it.
+
+    SYSTEM is a name that `splitbrain list` shows, or launch:COMMAND.
+    """
+    import random
+
+    from harness.spec import TestSpec
+
+    spec = TestSpec(
+        system=system,
+        workload=workload,
+        nemesis=comma_list(nemesis),
+        nodes=nodes,
+        concurrency=concurrency,
+        rate=rate,
+        time_limit_s=time_limit,
+        ops=ops,
+        seed=random.randrange(10**6) if seed is None else seed,
+        options=key_values("--set", sets),
+        plan=read_plan(plan) if plan is not None else None,
+        network=network,  # type: ignore[arg-type]  # click has checked the choice
+        expect=expect,  # type: ignore[arg-type]  # click has checked the choice
+    )
+    if seeds < 1 or jobs < 1:
+        raise UsageError("--seeds and --jobs must be 1 or more")
+    if seeds > 1:
+        return run_seeds(spec, seeds, jobs, results, as_json=as_json)
+    return run_once(spec, results, as_json=as_json)
+
+
+def read_plan(path: Path) -> Any:
+    """A plan file as plain data. Raises UsageError when it can't be read."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise UsageError(f"cannot read plan {path}: {problem.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as problem:
+        line = str(problem).splitlines()[0]
+        raise UsageError(f"{path} is not YAML: {line}") from None
+
+
+def run_once(spec: TestSpec, results: Path, *, as_json: bool) -> int:
+    """One run, in this process and its children."""
+    from harness import analysis, run
+    from harness.progress import ProgressLine
+
+    line = ProgressLine(enabled=not as_json)
+    folder = run.run(spec, results, line.show)
+    line.clear()
+    outcome = analysis.analyse(folder)
+    if as_json:
+        say(json.dumps({**outcome, "run": str(folder.path)}))
+    else:
+        from harness.report import text
+
+        say(text.summary(folder.path))
+    return analysis.exit_status(outcome)
+
+
+def run_seeds(
+    spec: TestSpec, seeds: int, jobs: int, results: Path, *, as_json: bool
+) -> int:
+    """Several runs, each a process of its own, until one is not valid."""
+    from harness import suite
+
+    rows = [suite.seed_row(spec, seed) for seed in range(spec.seed, spec.seed + seeds)]
+
+    def show(result: suite.RowResult) -> None:
+        if not as_json:
+            say(f"seed {result.seed}: {result.verdict} {' '.join(result.anomalies)}")
+
+    found = suite.run_rows(rows, results=results, jobs=jobs, done=show, stop_early=True)
+    bad = next((result for result in found if result.verdict != "valid"), None)
+    if as_json:
+        say(json.dumps([r.as_json() for r in found]))
+    elif bad is not None:
+        say(f"\nseed {bad.seed}: {bad.verdict}. {bad.error}")
+        say(f"report: {bad.outcome.get('run', '')}/report.html")
+        say(f"repeat: {bad.outcome.get('repro', '')}")
+    return bad.status if bad is not None else 0
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--checker", default="linearizable", show_default=True)
+@click.option("--model", help="register, cas-register, kv, ...")
+@click.option("--consistency", help="Consistency model to ask for.")
+@click.option("--option", "options", multiple=True, metavar="K=V", help=(
+    "Option of the checker."
+))  # fmt: skip
+@click.option("--format", "form", default="auto", show_default=True, help=(
+    "auto, jsonl, edn, jepsen-log or plume."
+))  # fmt: skip
+@click.option("--time-limit", type=float, help="Seconds; then the verdict is unknown.")
+@click.option("--memory-limit", type=int, help="Megabytes; then unknown.")
+@AS_JSON
+def check(
+    files: Sequence[Path],
+    *,
+    checker: str,
+    model: str | None,
+    consistency: str | None,
+    options: Sequence[str],
+    form: str,
+    time_limit: float | None,
+    memory_limit: int | None,
+    as_json: bool,
+) -> int:
+    """Judge recorded histories: JSON lines, Jepsen's EDN, or logs; .gz as they are."""
+    from harness import check as checking
+    from harness.verdict import Limits
+
+    given = key_values("--option", options)
+    if model is not None:
+        given["model"] = model
+    if consistency is not None:
+        given["consistency"] = consistency
+    results = []
+    for result in checking.check_files(
+        files, checker, given, form, Limits(time_limit, memory_limit)
+    ):
+        results.append(result)
+        if as_json:
+            say(json.dumps(result.as_json()))
+            sys.stdout.flush()
+        else:
+            say(checking.render_text(result))
+    return checking.exit_status(results)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--jobs", type=int, help="Runs side by side; default: one per two cores.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML here.")
+@click.option("--only", help="Only rows whose name contains this.")
+@RESULTS
+@AS_JSON
+def suite(
+    file: Path,
+    *,
+    jobs: int | None,
+    junit: Path | None,
+    only: str | None,
+    results: Path,
+    as_json: bool,
+) -> int:
+    """Run every row of a suite FILE; exit 0 when all came out as expected."""
+    from harness import suite as suites
+    from harness.report import index
+
+    name, rows = suites.load(file)
+    rows = [row for row in rows if only is None or only in row.name]
+    if not rows:
+        raise UsageError(f"{file}: no row's name contains {only!r}")
+    if jobs is not None and jobs < 1:
+        raise UsageError("--jobs must be 1 or more")
+    for row in rows:
+        suites.check_row(row, file)
+    folder = suites.suite_folder(results, name)
+
+    def show(result: suites.RowResult) -> None:
+        if not as_json:
+            mark = "as expected" if result.as_expected else "UNEXPECTED"
+            found = f" ({', '.join(result.anomalies)})" if result.anomalies else ""
+            say(f"{result.row.name}: {result.verdict}{found}, {mark} {result.error}")
+
+    found = suites.run_rows(
+        rows, results=results, jobs=jobs or suites.cpu_jobs(), done=show
+    )
+    records = [result.as_json() for result in found]
+    report = index.build_index(folder, records)
+    if junit is not None:
+        index.write_junit(records, junit)
+    if as_json:
+        say(json.dumps({"suite": name, "rows": records, "report": str(report)}))
+    else:
+        say()
+        say(suites.table(found))
+        say()
+        say(f"report: {report}")
+    return suites.exit_status(found)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@AS_JSON
+def report(run: Path, *, as_json: bool) -> int:
+    """Judge an earlier RUN folder again, and make its report anew."""
+    from harness import analysis
+    from harness.report import text
+    from harness.store import RunFolder
+
+    folder = RunFolder.open(run)
+    outcome = analysis.analyse(folder)
+    say(json.dumps(outcome) if as_json else text.summary(folder.path))
+    return analysis.exit_status(outcome)
+
+
+@cli.command(name="list")
+@AS_JSON
+def list_(*, as_json: bool) -> int:
+    """Systems, workloads, nemeses, checkers and models, a line each."""
+    from harness import catalogue
+
+    say(json.dumps(catalogue.as_json()) if as_json else catalogue.as_text())
+    return 0
+
+
+@cli.command()
+@AS_JSON
+def doctor(*, as_json: bool) -> int:
+    """What this machine can do, and how to get what it can't."""
+    from harness import doctor as examination
+
+    findings = examination.examine()
+    say(
+        json.dumps([finding.as_json() for finding in findings])
+        if as_json
+        else examination.render(findings)
+    )
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its status."""
+    sys.exit(status_of(lambda: cli.main(arguments, standalone_mode=False)))
+
+
+def status_of(command: Callable[[], Any]) -> int:
+    """The exit status of a command, with its error told in one line.
+
+    A fault of ours shows its traceback: it is for us.
+    """
+    try:
+        status = command()
+    except click.ClickException as problem:
+        complain(problem.format_message())
+        return EXIT_USAGE
+    except UsageError as problem:
+        complain(str(problem))
+        return EXIT_USAGE
+    except HarnessError as failure:
+        complain(f"the harness failed: {failure}")
+        return EXIT_HARNESS
+    except (KeyboardInterrupt, click.Abort):
+        complain("interrupted")
+        return EXIT_HARNESS
+    except BrokenPipeError:
+        # Whoever read our output has gone; nobody is left to tell.
+        sys.stderr.close()
+        return EXIT_HARNESS
+    except Exception:
+        complain("the harness failed, and this is its fault:")
+        traceback.print_exc()
+        return EXIT_HARNESS
+    return status if isinstance(status, int) else 0
+
+
+def complain(text: str) -> None:
+    """One line to standard error."""
+    click.echo(f"splitbrain: {' '.join(text.split())}", err=True)

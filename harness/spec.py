@@ -1,0 +1,199 @@
+"""What a run is asked to do: every option, checked before anything starts.
+
+A `TestSpec` is what the command line and suites produce, what `test.yaml` stores, and
+what a replay or an analysis reads back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from harness import registry
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.system import System
+    from harness.workload import Workload
+
+NODES_MAX = 64
+CONCURRENCY_MAX = 1000
+
+
+class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """One run. Seconds and operations are limits: whichever comes first ends the run.
+
+    Attributes:
+        system: Plug-in name, with an adapter's text after a colon.
+        options: `--set` texts: "reads" for the system, "PLUGIN.option" for the others.
+        nemesis: Kinds of fault to draw a plan from.
+        plan: A hand-written plan in place of a drawn one.
+        rate: Operations a second in all, or None for as fast as clients go.
+        seed: Every choice of the run comes from it.
+        network: The rung asked for.
+        expect: What the caller expects; only changes what counts as success.
+    """
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    system: str
+    workload: str = "register"
+    nemesis: list[str] = []
+    nodes: int = 5
+    concurrency: int = 10
+    rate: float | None = None
+    time_limit_s: float = 60.0
+    ops: int | None = None
+    seed: int = 0
+    options: dict[str, str] = {}
+    plan: list[dict[str, Any]] | None = None
+    world: Literal["os"] = "os"
+    network: Literal["auto", "switch", "proxy"] = "auto"
+    expect: Literal["valid", "invalid"] | None = None
+    name: str = ""
+
+    @property
+    def node_names(self) -> list[str]:
+        """n1, n2, ... as in Jepsen."""
+        return [f"n{i + 1}" for i in range(self.nodes)]
+
+    @property
+    def folder_name(self) -> str:
+        """The run folder's name below results/."""
+        return f"{self.system.partition(':')[0]}-{self.workload}"
+
+    def command(self) -> list[str]:
+        """The command line that repeats this run, but for a hand-written plan."""
+        out = ["splitbrain", "run", self.system]
+        plain = TestSpec(system=self.system)
+        if self.workload != plain.workload:
+            out += ["--workload", self.workload]
+        if self.nemesis:
+            out += ["--nemesis", ",".join(self.nemesis)]
+        for flag, name in FLAGS.items():
+            value = getattr(self, name)
+            if value is not None and value != getattr(plain, name):
+                text = f"{value:g}" if isinstance(value, float) else str(value)
+                out += [flag, text]
+        out += ["--seed", str(self.seed)]
+        for key, text in self.options.items():
+            out += ["--set", f"{key}={text}"]
+        return out
+
+
+FLAGS: Mapping[str, str] = {
+    "--nodes": "nodes",
+    "--concurrency": "concurrency",
+    "--rate": "rate",
+    "--time-limit": "time_limit_s",
+    "--ops": "ops",
+    "--network": "network",
+    "--expect": "expect",
+}
+"""Command line flags of `run` and the fields they set."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The plug-ins that a spec names, configured."""
+
+    system: System
+    workload: Workload
+    nemeses: dict[str, Any]
+
+
+def options_for(spec: TestSpec) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """`--set` texts sorted by whom they concern: the system's, and others' by name.
+
+    Raises:
+        UsageError: A dotted option for a plug-in that takes no part in the run.
+    """
+    system: dict[str, str] = {}
+    others: dict[str, dict[str, str]] = {
+        name: {} for name in (spec.workload, *spec.nemesis)
+    }
+    for key, text in spec.options.items():
+        owner, dot, name = key.partition(".")
+        if not dot:
+            system[key] = text
+        elif owner in others:
+            others[owner][name] = text
+        else:
+            raise UsageError(
+                f"--set {key}: {owner!r} takes no part in this run"
+                f"{registry.nearest(owner, others)} (these do: {', '.join(others)})"
+            )
+    return system, others
+
+
+def assemble(spec: TestSpec) -> Parts:
+    """Find and configure everything that `spec` names.
+
+    Raises:
+        UsageError: Unknown names (with the nearest), unknown options, impossible
+            combinations; one line that says what to do.
+    """
+    check_numbers(spec)
+    own, others = options_for(spec)
+    name, colon, text = spec.system.partition(":")
+    plugin = registry.find("system", name)
+    if plugin.adapter != bool(colon):
+        wanted = f"{name}:..." if plugin.adapter else name
+        raise UsageError(f"write the system as {wanted}, not {spec.system!r}")
+    system: System = plugin.factory(text, own)
+    workload: Workload = registry.find("workload", spec.workload).factory(
+        others[spec.workload]
+    )
+    if spec.workload not in system.workloads:
+        raise UsageError(
+            f"{system.name} can't serve workload {spec.workload!r} "
+            f"(it serves: {', '.join(sorted(system.workloads))})"
+        )
+    nemeses = {
+        kind: registry.find("nemesis", kind).factory(others[kind])
+        for kind in spec.nemesis
+    }
+    refuse_impossible_faults(system, spec.nemesis, nodes=spec.nodes)
+    return Parts(system, workload, nemeses)
+
+
+def check_numbers(spec: TestSpec) -> None:
+    """Refuse numbers that make no run.
+
+    Raises:
+        UsageError: Names the option and its range.
+    """
+    ranges = (
+        ("--nodes", spec.nodes, 1, NODES_MAX),
+        ("--concurrency", spec.concurrency, 1, CONCURRENCY_MAX),
+        ("--time-limit", spec.time_limit_s, 0.1, 7 * 86400),
+        ("--rate", spec.rate, 0.001, 1e6),
+        ("--ops", spec.ops, 1, 10**9),
+    )
+    for flag, value, low, high in ranges:
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"{flag} {value:g}: must be from {low:g} to {high:g}")
+
+
+def refuse_impossible_faults(
+    system: System, kinds: Sequence[str], *, nodes: int
+) -> None:
+    """Refuse faults that the system can't bear or that nothing is there to suffer.
+
+    Raises:
+        UsageError: Never skips a fault silently.
+    """
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise UsageError(f"--nemesis names {kind} twice")
+        if kind not in system.faults:
+            raise UsageError(
+                f"{system.name} can't be subjected to {kind!r} "
+                f"(it can to: {', '.join(sorted(system.faults)) or 'nothing'})"
+            )
+    if "partition" in kinds and nodes < 2:
+        raise UsageError("--nemesis partition needs at least 2 nodes (--nodes)")

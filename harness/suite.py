@@ -1,0 +1,385 @@
+"""Suites: many runs from one YAML file, each with the outcome it is expected to have.
+
+    name: nightly
+    defaults: {time_limit_s: 60, nemesis: [partition, kill]}
+    rows:
+      - {name: raft, system: raft, expect: valid}
+      - name: raft local reads
+        system: raft
+        set: {reads: local}
+        expect: invalid
+        anomaly: stale-read     # optional: the anomaly that must be among those found
+        seeds: 3                # optional: up to so many runs, until one is invalid
+
+Every run is a process of its own, so that nothing of one (a crash, a leak, an event
+loop) reaches another, and so that several can go side by side (`--jobs`).
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import yaml
+
+from harness.errors import (
+    EXIT_HARNESS,
+    EXIT_INVALID,
+    EXIT_UNKNOWN,
+    EXIT_USAGE,
+    EXIT_VALID,
+    UsageError,
+)
+from harness.spec import TestSpec, assemble
+from harness.store import RUN_NAME, point
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+
+class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One row of a suite file; the fields of a TestSpec, and what to expect."""
+
+    name: str
+    system: str
+    expect: Literal["valid", "invalid"] = "valid"
+    anomaly: str | None = None
+    seeds: int = 1
+    workload: str = "register"
+    nemesis: list[str] = []
+    nodes: int = 5
+    concurrency: int = 10
+    rate: float | None = None
+    time_limit_s: float = 60.0
+    ops: int | None = None
+    seed: int = 0
+    set: dict[str, str | int | float | bool] = {}
+    plan: list[dict[str, Any]] | None = None
+    network: Literal["auto", "switch", "proxy"] = "auto"
+
+    def spec(self, seed: int) -> TestSpec:
+        """The run that this row asks for, with `seed`."""
+        return TestSpec(
+            system=self.system,
+            workload=self.workload,
+            nemesis=self.nemesis,
+            nodes=self.nodes,
+            concurrency=self.concurrency,
+            rate=self.rate,
+            time_limit_s=self.time_limit_s,
+            ops=self.ops,
+            seed=seed,
+            options={name: option_text(value) for name, value in self.set.items()},
+            plan=self.plan,
+            network=self.network,
+            expect=self.expect,
+            name=self.name,
+        )
+
+
+class Suite(msgspec.Struct, forbid_unknown_fields=True):
+    """A suite file."""
+
+    name: str
+    rows: list[dict[str, Any]]
+    defaults: dict[str, Any] = {}
+
+
+def option_text(value: str | float | bool) -> str:
+    """A YAML value as the text that `--set` would have given."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """What came of a row: the last run's outcome, and whether it was as expected."""
+
+    row: Row
+    seed: int
+    runs: int
+    status: int
+    outcome: Mapping[str, Any]
+    error: str
+
+    @property
+    def verdict(self) -> str:
+        """valid, invalid, unknown, or error where there is none."""
+        if self.status in {EXIT_USAGE, EXIT_HARNESS} or not self.outcome:
+            return "error"
+        return str(self.outcome["verdict"])
+
+    @property
+    def anomalies(self) -> list[str]:
+        """Names of the anomalies found, each once."""
+        checkers = self.outcome.get("checkers", {}).values()
+        return sorted({a["name"] for c in checkers for a in c["anomalies"]})
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether verdict and anomaly are those that the row asks for."""
+        if self.verdict != self.row.expect:
+            return False
+        return self.row.anomaly is None or self.row.anomaly in self.anomalies
+
+    def as_json(self) -> dict[str, Any]:
+        """The result for the index, JUnit and --json."""
+        return {
+            "name": self.row.name,
+            "system": self.row.system,
+            "workload": self.row.workload,
+            "nemesis": self.row.nemesis,
+            "expected": self.row.expect,
+            "verdict": self.verdict,
+            "as_expected": self.as_expected,
+            "anomalies": self.anomalies,
+            "ops": self.outcome.get("ops", {}),
+            "seconds": self.outcome.get("seconds", 0.0),
+            "seed": self.seed,
+            "runs": self.runs,
+            "run": self.outcome.get("run", ""),
+            "repro": self.outcome.get("repro", ""),
+            "error": self.error,
+        }
+
+
+def load(path: Path) -> tuple[str, list[Row]]:
+    """A suite's name and rows.
+
+    Raises:
+        UsageError: Names the file, the row and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        why = getattr(problem, "strerror", None) or "it is not UTF-8 text"
+        raise UsageError(f"cannot read suite {path}: {why}") from None
+    try:
+        suite = msgspec.convert(yaml.safe_load(text), Suite)
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        what = getattr(problem, "problem", None) or "it can't be parsed"
+        raise UsageError(f"{path}{where}: not YAML: {what}") from None
+    except msgspec.ValidationError as problem:
+        raise UsageError(f"{path}: {problem}") from None
+    rows = []
+    for number, data in enumerate(suite.rows, start=1):
+        where = f"{path}: row {number} ({data.get('name', 'no name')})"
+        try:
+            rows.append(msgspec.convert({**suite.defaults, **data}, Row))
+        except msgspec.ValidationError as problem:
+            raise UsageError(f"{where}: {problem}") from None
+        if rows[-1].seeds < 1:
+            raise UsageError(f"{where}: seeds must be 1 or more")
+    if not rows:
+        raise UsageError(f"{path}: the suite has no rows")
+    names = [row.name for row in rows]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{path}: two rows are called {name!r}")
+    return suite.name, rows
+
+
+def seed_row(spec: TestSpec, seed: int) -> Row:
+    """A row that runs `spec` with another seed."""
+    fields = {f: getattr(spec, f) for f in Row.__struct_fields__ if hasattr(spec, f)}
+    fields |= {"name": f"seed {seed}", "seed": seed, "set": dict(spec.options)}
+    fields["expect"] = spec.expect or "valid"
+    return Row(**fields)
+
+
+def suite_folder(results: Path, name: str) -> Path:
+    """A new folder for a suite's index, below `results`."""
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
+    parent = results.absolute() / "suites"
+    folder = parent / f"{stamp}Z-{RUN_NAME.sub('_', name)}"
+    try:
+        folder.mkdir(parents=True)
+        point(parent / "latest", folder)
+    except OSError as problem:
+        raise UsageError(
+            f"cannot write results to {results}: {problem.strerror}; "
+            "choose another place with --results DIR"
+        ) from None
+    return folder
+
+
+def check_row(row: Row, source: Path) -> None:
+    """Check that a row's run is possible, before any row is run.
+
+    Raises:
+        UsageError: Names the file, the row and what is wrong with it.
+    """
+    try:
+        assemble(row.spec(row.seed))
+    except UsageError as problem:
+        raise UsageError(f"{source}: row {row.name!r}: {problem}") from None
+
+
+def run_rows(
+    rows: Sequence[Row],
+    *,
+    results: Path,
+    jobs: int,
+    done: Callable[[RowResult], None],
+    stop_early: bool = False,
+) -> list[RowResult]:
+    """Run every row, `jobs` at a time; `done` hears of each as it ends.
+
+    An interrupt ends the runs under way and starts no more; so does, with `stop_early`,
+    the first verdict that isn't valid. Rows that were never run are left out.
+    """
+    runner = _Runner(results)
+    lock = threading.Lock()
+
+    def run(row: Row) -> RowResult | None:
+        result = runner.run_row(row)
+        if result is None or runner.stopped:
+            return None
+        with lock:
+            if stop_early and result.verdict != "valid":
+                runner.stop()
+            done(result)
+        return result
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=jobs) as pool:
+        futures = [pool.submit(run, row) for row in rows]
+        try:
+            results_or_none = [future.result() for future in futures]
+        except BaseException:
+            runner.stop()
+            for future in futures:
+                future.cancel()
+            raise
+    return [result for result in results_or_none if result is not None]
+
+
+class _Runner:
+    """Starts runs as processes, and can end those that it started."""
+
+    def __init__(self, results: Path) -> None:
+        self._results = results
+        self._running: set[subprocess.Popen[str]] = set()
+        self.stopped = False
+
+    def stop(self) -> None:
+        """Ask every run under way to end, and start no more."""
+        self.stopped = True
+        for process in list(self._running):
+            process.terminate()
+
+    def run_row(self, row: Row) -> RowResult | None:
+        """Run a row's seeds until one isn't valid; None when stopped before any."""
+        result = None
+        for runs, seed in enumerate(range(row.seed, row.seed + row.seeds), start=1):
+            if self.stopped:
+                break
+            result = self._run_once(row, seed, runs)
+            if result.verdict != "valid":
+                break
+        return result
+
+    def _run_once(self, row: Row, seed: int, runs: int) -> RowResult:
+        with tempfile.TemporaryDirectory(prefix="splitbrain-") as scratch:
+            command = self._command(row.spec(seed), Path(scratch))
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
+            self._running.add(process)
+            try:
+                out, err = process.communicate()
+            finally:
+                self._running.discard(process)
+        try:
+            outcome = json.loads(out)
+        except ValueError:
+            outcome = {}
+        complaint = err.strip().splitlines()
+        error = complaint[-1] if complaint and process.returncode >= EXIT_USAGE else ""
+        return RowResult(row, seed, runs, process.returncode, outcome, error)
+
+    def _command(self, spec: TestSpec, scratch: Path) -> list[str]:
+        arguments = spec.command()[1:]
+        if spec.plan is not None:
+            plan = scratch / "plan.yaml"
+            plan.write_text(yaml.safe_dump(spec.plan), encoding="utf-8")
+            arguments += ["--plan", str(plan)]
+        return [
+            sys.executable,
+            "-m",
+            "harness",
+            *arguments,
+            "--json",
+            "--results",
+            str(self._results),
+        ]
+
+
+def exit_status(results: Iterable[RowResult]) -> int:
+    """0 when all came out as expected; else the worst that happened.
+
+    A harness fault (255) outranks an unexpected verdict (1), and that one unknown (2).
+    """
+    worst = EXIT_VALID
+    rank = [EXIT_VALID, EXIT_UNKNOWN, EXIT_INVALID, EXIT_USAGE, EXIT_HARNESS]
+    for result in results:
+        if result.as_expected:
+            continue
+        status = {"error": result.status, "unknown": EXIT_UNKNOWN}.get(
+            result.verdict, EXIT_INVALID
+        )
+        if status not in rank:
+            status = EXIT_HARNESS
+        worst = max(worst, status, key=rank.index)
+    return worst
+
+
+def table(results: Sequence[RowResult]) -> str:
+    """The verdict table, for terminals."""
+    header = ("row", "nemesis", "expected", "verdict", "", "ok ops", "s", "found")
+    body = [header, *(cells(result) for result in results)]
+    widths = [max(len(line[i]) for line in body) for i in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
+        for line in body
+    ]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join(lines)
+
+
+def cells(result: RowResult) -> tuple[str, ...]:
+    """A row of the verdict table."""
+    ok = result.outcome.get("ops", {}).get("ok", 0)
+    found = (
+        ", ".join(result.anomalies) or result.error or result.outcome.get("reason", "")
+    )
+    return (
+        result.row.name,
+        ",".join(result.row.nemesis) or "(plan)" * (result.row.plan is not None) or "-",
+        result.row.expect,
+        result.verdict,
+        "as expected" if result.as_expected else "UNEXPECTED",
+        f"{ok}",
+        f"{result.outcome.get('seconds', 0.0):.0f}",
+        found[:80],
+    )
+
+
+def cpu_jobs() -> int:
+    """Runs that this machine can take side by side: one per two cores."""
+    return max(1, (os.cpu_count() or 1) // 2)

@@ -1,0 +1,147 @@
+"""A plan put to work: the generator of nemesis operations, and their conductor.
+
+The kernel loads this module by name (`build`), as it may not import what stands above
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.generator import DONE, NEMESIS, PENDING, Flow, Generator, Invocation
+from nemesis import plan as plans
+from nemesis.conductor import HEAL, Conductor, Record
+
+if TYPE_CHECKING:
+    from harness.cluster import Cluster
+    from harness.generator import Context, Offer, Step
+    from nemesis.fault import Nemesis
+    from nemesis.plan import Plan, Trigger
+
+NS_PER_S = 1_000_000_000
+
+Sightings = Callable[[str, str | None], int]
+"""How often an Observe of this kind was seen so far, at this node (None: anywhere)."""
+
+
+class _PlanFlow(Flow):
+    """Starts each step when its trigger fires, and stops it `heal_after_s` later.
+
+    Steps are started in the order of the plan; a step whose trigger never fires holds
+    back the later ones, but no healing.
+    """
+
+    __slots__ = ("_next_step", "_sightings", "_steps", "_stops")
+
+    def __init__(self, steps: Plan, sightings: Sightings) -> None:
+        self._steps = steps
+        self._sightings = sightings
+        self._next_step = 0
+        self._stops: list[tuple[int, int]] = []  # (time_ns, step), soonest first
+
+    def next(self, ctx: Context) -> Step:
+        stop_ns = self._stops[0][0] if self._stops else None
+        start_ns = self._start_ns(ctx)
+        if stop_ns is not None and (start_ns is None or stop_ns <= start_ns):
+            kind = self._steps[self._stops[0][1]].fault.kind
+            return self._offer(ctx, f"stop-{kind}", self._stops[0][1], stop_ns)
+        if start_ns is not None:
+            kind = self._steps[self._next_step].fault.kind
+            return self._offer(ctx, f"start-{kind}", self._next_step, start_ns)
+        return DONE if self._next_step == len(self._steps) else PENDING
+
+    def take(self, offer: Offer) -> None:
+        if not isinstance(offer, Invocation):
+            return
+        if offer.f.startswith("stop-"):
+            self._stops.pop(0)
+            return
+        step = self._steps[self._next_step]
+        begun_ns = offer.time_ns or 0
+        stop_ns = begun_ns + int(step.heal_after_s * NS_PER_S)
+        self._stops.append((stop_ns, self._next_step))
+        self._stops.sort()
+        self._next_step += 1
+
+    def _offer(self, ctx: Context, f: str, step: int, time_ns: int) -> Step:
+        if not ctx.free & ctx.board.bit(NEMESIS):
+            return PENDING
+        return Invocation(f, step, thread=NEMESIS, time_ns=max(time_ns, ctx.time_ns))
+
+    def _start_ns(self, ctx: Context) -> int | None:
+        """When the next step starts, if that is known yet."""
+        if self._next_step == len(self._steps):
+            return None
+        at = self._steps[self._next_step].at
+        if at.time_s is not None:
+            return int(at.time_s * NS_PER_S)
+        return ctx.time_ns if self._fired(at, ctx) else None
+
+    def _fired(self, at: Trigger, ctx: Context) -> bool:
+        if at.ops is not None:
+            return ctx.board.completed >= at.ops
+        return at.observe is not None and (
+            self._sightings(at.observe, at.node) >= at.count
+        )
+
+
+class Schedule:
+    """The faults of one run: what is planned, and who carries it out."""
+
+    def __init__(self, plan: Plan, nemeses: Mapping[str, Nemesis]) -> None:
+        self.plan = plan
+        self._nemeses = nemeses
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the faults need of the world: "cut", "clocks", ..."""
+        return frozenset().union(*(n.needs for n in self._nemeses.values()))
+
+    @property
+    def watches(self) -> bool:
+        """True when a trigger waits for an Observe event."""
+        return any(step.at.observe is not None for step in self.plan)
+
+    def yaml(self) -> str:
+        """The plan as it is stored in plan.yaml."""
+        return plans.dump(self.plan)
+
+    def generator(self, sightings: Sightings) -> Generator:
+        """Nemesis operations that carry out the plan."""
+        text = f"plan({len(self.plan)} steps)"
+        return Generator(text, lambda _: _PlanFlow(self.plan, sightings))
+
+    def heal(self) -> Invocation:
+        """The operation that ends all faults."""
+        return Invocation(HEAL, thread=NEMESIS)
+
+    def conductor(self, cluster: Cluster, record: Record) -> Conductor:
+        """Who carries out the operations on `cluster`."""
+        return Conductor(self.plan, self._nemeses, cluster, record)
+
+
+def build(
+    nemeses: Mapping[str, Nemesis],
+    nodes: Sequence[str],
+    *,
+    seed: int,
+    time_limit_s: float,
+    written: Any = None,
+) -> Schedule:
+    """The schedule of a run: `written` (plain data) if given, else drawn from `seed`.
+
+    Raises:
+        UsageError: The written plan makes no sense, or names other nemeses.
+    """
+    if written is not None:
+        plan = plans.parse(written, "plan")
+        plans.validate(plan, nemeses, nodes)
+    else:
+        plan = plans.draw(seed, nemeses, nodes, time_limit_s=time_limit_s)
+    return Schedule(plan, nemeses)
+
+
+def kinds(written: Any) -> list[str]:
+    """The kinds of fault in a written plan, each once, in order of appearance."""
+    return list(dict.fromkeys(step.fault.kind for step in plans.parse(written, "plan")))

@@ -1,0 +1,106 @@
+"""Grudges cut what their names say."""
+
+from __future__ import annotations
+
+import itertools
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import UsageError
+from nemesis.partition import SHAPES, Partition, describe, grudge, majorities_ring
+
+NODES = ["n1", "n2", "n3", "n4", "n5"]
+NAMES = st.integers(3, 9).map(lambda n: [f"n{i + 1}" for i in range(n)])
+
+
+def sees(node: str, nodes: list[str], cut: set[tuple[str, str]]) -> set[str]:
+    """The nodes that `node` can talk to in both directions, itself included."""
+    return {m for m in nodes if (node, m) not in cut and (m, node) not in cut}
+
+
+@given(nodes=NAMES, shape=st.sampled_from([s for s in SHAPES if s != "leader"]))
+def test_every_shape_cuts_something_and_never_a_node_from_itself(
+    nodes: list[str], shape: str
+) -> None:
+    cut = grudge(shape, nodes)
+    assert cut
+    assert cut <= {(a, b) for a, b in itertools.permutations(nodes, 2)}
+
+
+@given(nodes=NAMES, shape=st.sampled_from(["one", "halves", "minority", "bridge"]))
+def test_all_shapes_but_one_way_cut_both_directions(
+    nodes: list[str], shape: str
+) -> None:
+    cut = grudge(shape, nodes)
+    assert cut == {(b, a) for a, b in cut}
+
+
+@given(nodes=NAMES)
+def test_a_minority_has_no_majority_and_the_rest_has(nodes: list[str]) -> None:
+    cut = grudge("minority", nodes)
+    sizes = sorted(len(sees(node, nodes, cut)) for node in nodes)
+    assert sizes[0] <= len(nodes) // 2 < sizes[-1]
+
+
+@given(nodes=st.integers(5, 9).map(lambda n: [f"n{i + 1}" for i in range(n)]))
+def test_in_a_ring_everyone_sees_another_majority(nodes: list[str]) -> None:
+    cut = majorities_ring(nodes)
+    views = [frozenset(sees(node, nodes, cut)) for node in nodes]
+    assert len(set(views)) == len(nodes)
+    assert all(len(view) > len(nodes) // 2 for view in views)
+
+
+def test_only_the_bridge_sees_everyone() -> None:
+    cut = grudge("bridge", NODES)
+    everyone = [n for n in NODES if sees(n, NODES, cut) == set(NODES)]
+    assert everyone == ["n1"]
+
+
+def test_one_way_lets_the_other_direction_through() -> None:
+    cut = grudge("one-way", NODES)
+    assert cut == {("n1", other) for other in NODES[1:]}
+
+
+@given(seed=st.integers())
+def test_every_drawn_partition_validates(seed: int) -> None:
+    partition = Partition({})
+    partition.validate(partition.draw(Random(seed), NODES), NODES)
+
+
+def test_all_shapes_are_drawn_in_the_long_run() -> None:
+    random = Random(1)
+    drawn = {Partition({}).draw(random, NODES).params["shape"] for _ in range(300)}
+    assert drawn == set(SHAPES)
+
+
+def test_two_nodes_can_be_parted_too() -> None:
+    random = Random(1)
+    for _ in range(50):
+        fault = Partition({}).draw(random, ["n1", "n2"])
+        assert fault.params.get("cut") or fault.params["target"] == "leader"
+
+
+def test_a_single_node_can_not() -> None:
+    with pytest.raises(UsageError, match="needs more than 1 nodes"):
+        grudge("one", ["n1"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ("one", "n1 | n2 n3 n4 n5"),
+        ("minority", "n1 n2 | n3 n4 n5"),
+        ("one-way", "n1 -/-> n2, n1 -/-> n3, n1 -/-> n4, n1 -/-> n5"),
+        ("bridge", "n2 -/- n4, n2 -/- n5, n3 -/- n4, n3 -/- n5"),
+    ],
+)
+def test_titles_say_who_is_parted_from_whom(shape: str, text: str) -> None:
+    assert describe(grudge(shape, NODES), NODES) == text
+
+
+def test_unknown_shapes_name_their_neighbours() -> None:
+    with pytest.raises(UsageError, match="did you mean bridge"):
+        Partition({"shapes": "brigde"})

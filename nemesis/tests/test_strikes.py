@@ -1,0 +1,254 @@
+"""Nemeses strike, leave evidence and heal, on a cluster made of dictionaries."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from harness.history import Op
+from harness.network import Link, LinkCounters, LinkRule
+from harness.processes import ClockReading, ClockSetting
+from nemesis.clock import Clock
+from nemesis.conductor import Conductor
+from nemesis.fault import Fault, Nemesis
+from nemesis.kill import Kill
+from nemesis.partition import Partition
+from nemesis.pause import Pause
+from nemesis.plan import Step, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.cluster import Cluster
+
+
+class FakeNetwork:
+    def __init__(self) -> None:
+        self.cut: dict[Link, int] = {}
+
+    async def counters(self) -> Mapping[Link, LinkCounters]:
+        return {link: LinkCounters(cut=n) for link, n in self.cut.items()}
+
+
+class FakeCluster:
+    """What a nemesis needs of a cluster; clocks stand still between calls."""
+
+    nodes = ("n1", "n2", "n3", "n4", "n5")
+
+    def __init__(self) -> None:
+        self.network = FakeNetwork()
+        self.rules: Mapping[Link, LinkRule] = {}
+        self.running = dict.fromkeys(self.nodes, 100)
+        self.stopped: set[str] = set()
+        self.offsets = dict.fromkeys(self.nodes, (0, 0))
+        self.rates = dict.fromkeys(self.nodes, (1.0, 1.0))
+        self.leads: str | None = "n3"
+
+    async def leader(self) -> str | None:
+        return self.leads
+
+    async def shape_links(self, owner: str, rules: Mapping[Link, LinkRule]) -> None:
+        self.rules = rules
+
+    async def kill(self, nodes: Sequence[str]) -> dict[str, int]:
+        return {node: self.running.pop(node, 0) for node in nodes}
+
+    async def restart(self, nodes: Sequence[str]) -> dict[str, Any]:
+        dead = [node for node in nodes if node not in self.running]
+        self.running |= dict.fromkeys(dead, 200)
+        return {node: {"pid": 200, "served_after_ms": 1.0} for node in dead}
+
+    def dead(self) -> tuple[str, ...]:
+        return tuple(n for n in self.nodes if n not in self.running)
+
+    async def pause(self, nodes: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        self.stopped |= set(nodes)
+        return {node: {"100": "T"} if node in self.running else {} for node in nodes}
+
+    async def resume(self, nodes: Sequence[str]) -> None:
+        self.stopped -= set(nodes)
+
+    async def set_clock(self, node: str, setting: ClockSetting) -> None:
+        self.offsets[node] = (setting.wall_offset_ns, setting.mono_offset_ns)
+        self.rates[node] = (setting.wall_rate, setting.mono_rate)
+
+    async def read_clock(self, node: str) -> ClockReading | None:
+        if node not in self.running:
+            return None
+        wall, mono = self.offsets[node]
+        return ClockReading(wall, mono, "fake")
+
+
+def as_cluster(fake: FakeCluster) -> Cluster:
+    return cast("Cluster", fake)
+
+
+def test_a_partition_that_dropped_nothing_did_not_bite() -> None:
+    async def scenario(dropped: int) -> bool | None:
+        fake, nemesis = FakeCluster(), Partition({})
+        fault = Fault("partition", {"shape": "one", "cut": [["n1", "n2"]]})
+        await nemesis.strike(fault, as_cluster(fake))
+        assert fake.rules == {("n1", "n2"): LinkRule(cut=True)}
+        fake.network.cut = {("n1", "n2"): dropped, ("n4", "n5"): 9}
+        healed = await nemesis.heal(as_cluster(fake))
+        assert fake.rules == {}
+        assert healed is not None
+        assert healed.evidence["frames_dropped"] == dropped
+        return healed.bit
+
+    assert asyncio.run(scenario(0)) is False
+    assert asyncio.run(scenario(3)) is True
+
+
+def test_the_leader_is_looked_up_when_the_fault_strikes() -> None:
+    async def scenario() -> None:
+        fake, nemesis = FakeCluster(), Partition({})
+        fault = Fault("partition", {"shape": "leader", "target": "leader"})
+        strike = await nemesis.strike(fault, as_cluster(fake))
+        assert strike.title == "isolate leader n3: n1 n2 n4 n5 | n3"
+        assert {a for a, b in fake.rules if b == "n3"} == {"n1", "n2", "n4", "n5"}
+
+    asyncio.run(scenario())
+
+
+def test_with_no_leader_another_node_is_struck_and_the_title_says_so() -> None:
+    async def scenario() -> None:
+        fake, nemesis = FakeCluster(), Kill({})
+        fake.leads = None
+        strike = await nemesis.strike(
+            Fault("kill", {"target": "leader"}), as_cluster(fake)
+        )
+        assert strike.title == "kill no leader known n1"
+        assert strike.bit is True
+
+    asyncio.run(scenario())
+
+
+def test_killed_nodes_are_started_again() -> None:
+    async def scenario() -> None:
+        fake, nemesis = FakeCluster(), Kill({})
+        fault = Fault("kill", {"target": ["n1", "n2"]})
+        strike = await nemesis.strike(fault, as_cluster(fake))
+        assert strike.evidence["killed"] == {"n1": 100, "n2": 100}
+        assert fake.dead() == ("n1", "n2")
+        healed = await nemesis.heal(as_cluster(fake))
+        assert fake.dead() == ()
+        assert healed is not None
+        assert set(healed.evidence["restarted"]) == {"n1", "n2"}
+        assert await nemesis.heal(as_cluster(fake)) is None
+
+    asyncio.run(scenario())
+
+
+def test_a_pause_of_nothing_that_runs_did_not_bite() -> None:
+    async def scenario() -> None:
+        fake, nemesis = FakeCluster(), Pause({})
+        del fake.running["n2"]
+        fault = Fault("pause", {"target": ["n2"]})
+        assert (await nemesis.strike(fault, as_cluster(fake))).bit is False
+        await nemesis.heal(as_cluster(fake))
+        assert fake.stopped == set()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("clock", ["wall", "mono"])
+def test_a_bump_moves_one_clock_and_leaves_the_other(clock: str) -> None:
+    async def scenario() -> None:
+        fake, nemesis = FakeCluster(), Clock({})
+        fault = Fault(
+            "clock",
+            {"mode": "bump", "clock": clock, "target": ["n1"], "offset_ms": 1500.0},
+        )
+        strike = await nemesis.strike(fault, as_cluster(fake))
+        moved = 1_500_000_000
+        assert fake.offsets["n1"] == ((moved, 0) if clock == "wall" else (0, moved))
+        assert fake.offsets["n2"] == (0, 0)
+        assert strike.bit is True
+        await nemesis.heal(as_cluster(fake))
+        # A wall clock is set right; a monotonic one must not run backwards.
+        assert fake.offsets["n1"] == ((0, 0) if clock == "wall" else (0, moved))
+        assert fake.rates["n1"] == (1.0, 1.0)
+
+    asyncio.run(scenario())
+
+
+def test_a_drift_bites_by_the_time_it_is_healed() -> None:
+    async def scenario() -> None:
+        fake, nemesis = FakeCluster(), Clock({})
+        fault = Fault(
+            "clock", {"mode": "drift", "clock": "mono", "target": ["n1"], "rate": 0.5}
+        )
+        strike = await nemesis.strike(fault, as_cluster(fake))
+        assert strike.bit is None
+        assert fake.rates["n1"] == (1.0, 0.5)
+        fake.offsets["n1"] = (0, -2_000_000_000)
+        healed = await nemesis.heal(as_cluster(fake))
+        assert healed is not None
+        assert healed.bit is True
+        assert fake.offsets["n1"] == (0, -2_000_000_000)
+        assert fake.rates["n1"] == (1.0, 1.0)
+
+    asyncio.run(scenario())
+
+
+def test_a_strobe_jumps_to_and_fro_until_it_is_healed() -> None:
+    async def scenario() -> None:
+        fake, nemesis = FakeCluster(), Clock({})
+        fault = Fault(
+            "clock",
+            {
+                "mode": "strobe",
+                "clock": "wall",
+                "target": ["n1"],
+                "offset_ms": 100.0,
+                "period_ms": 1,
+            },
+        )
+        await nemesis.strike(fault, as_cluster(fake))
+        seen: set[int] = set()
+        async with asyncio.timeout(10):
+            while len(seen) < 2:
+                seen.add(fake.offsets["n1"][0])
+                await asyncio.sleep(0)
+        await nemesis.heal(as_cluster(fake))
+        assert seen == {0, 100_000_000}
+        assert fake.offsets["n1"] == (0, 0)
+
+    asyncio.run(scenario())
+
+
+def test_the_conductor_writes_down_start_end_and_what_healing_found() -> None:
+    async def scenario() -> list[Mapping[str, Any]]:
+        fake = FakeCluster()
+        lines: list[Mapping[str, Any]] = []
+        nemeses: dict[str, Nemesis] = {"kill": Kill({}), "pause": Pause({})}
+        plan = (
+            Step(Trigger(time_s=0.0), Fault("kill", {"target": ["n1"]}), 1.0),
+            Step(Trigger(time_s=0.5), Fault("pause", {"target": ["n2"]}), 1.0),
+        )
+        conductor = Conductor(plan, nemeses, as_cluster(fake), lines.append)
+
+        def op(f: str, value: int | None = None) -> Op:
+            return Op(0, 0, "nemesis", "invoke", f, value)
+
+        done = await conductor.invoke(op("start-kill", 0))
+        assert (done.type, done.value) == ("info", "kill n1")
+        await conductor.invoke(op("start-pause", 1))
+        await conductor.invoke(op("stop-kill", 0))
+        del fake.running["n5"]  # died of itself
+        await conductor.invoke(op("heal"))
+        assert fake.dead() == ()
+        assert fake.stopped == set()
+        return lines
+
+    lines = asyncio.run(scenario())
+    assert [(line["event"], line["kind"], line["id"]) for line in lines] == [
+        ("start", "kill", 0),
+        ("start", "pause", 1),
+        ("end", "kill", 0),
+        ("end", "pause", 1),
+        ("note", "node-start", None),
+    ]

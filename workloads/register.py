@@ -1,0 +1,209 @@
+"""Reads, writes and compare-and-sets of registers: the first test of any store.
+
+Several registers (`keys`) are in use at a time; each is given up for a new one after
+`ops_per_key` operations, as the cost of judging a register grows with its history.
+Every value written is new to the whole run. That names the write that a read saw,
+without which a stale read could hide behind an equal value; and without cas it puts the
+question in reach of a checker that needs no search at all.
+
+A cas expects a value that was lately seen in its register, so that a good part
+succeeds.
+
+Promise: each register is linearizable (Herlihy and Wing 1990).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.errors import NodeReply, UsageError
+from harness.generator import DONE, PENDING, Flow, Generator, Invocation, place
+from harness.registry import Option, Plugin, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.generator import Context, Event, Offer, Seeds, Step
+    from harness.history import Op
+    from harness.verdict import Checker
+    from harness.workload import WireCodec, WorkloadFactory
+
+KEY_MISSING = 20
+"""Maelstrom's key-does-not-exist."""
+
+OPTIONS = (
+    Option("keys", "5", "registers in use at a time"),
+    Option("ops_per_key", "600", "operations on a register before a new one follows"),
+    Option("cas", "true", "compare-and-set beside reads and writes", ("true", "false")),
+    Option("read_share", "0.5", "part of the operations that are reads"),
+)
+
+
+class RegisterCodec:
+    """Operations as bodies of Maelstrom's lin-kv workload (WIRE.md)."""
+
+    def request(self, op: Op) -> dict[str, Any]:
+        """See `WireCodec.request`."""
+        if op.f == "read":
+            return {"type": "read", "key": op.key}
+        if op.f == "write":
+            return {"type": "write", "key": op.key, "value": op.value}
+        before, after = op.value
+        return {"type": "cas", "key": op.key, "from": before, "to": after}
+
+    def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
+        """See `WireCodec.completion`."""
+        if body.get("type") != f"{op.f}_ok":
+            raise NodeReply(
+                definite=False, text=f"answered {op.f} with {body.get('type')!r}"
+            )
+        if op.f != "read":
+            return op.ok(op.value)
+        if "value" not in body:
+            raise NodeReply(definite=False, text="answered read without a value")
+        return op.ok(body["value"])
+
+    def on_error(self, op: Op, error: NodeReply) -> Op | None:
+        """A register that nobody wrote reads as null."""
+        if op.f == "read" and error.code == KEY_MISSING:
+            return op.ok(None)
+        return None
+
+
+class _RegisterFlow(Flow):
+    """Random operations on the registers in use, with values that never repeat."""
+
+    __slots__ = ("_drawn", "_last_seen", "_rng", "_uses", "_workload", "_written")
+
+    def __init__(self, workload: Register, seeds: Seeds) -> None:
+        self._workload = workload
+        self._rng = seeds.rng()
+        self._uses = dict.fromkeys(range(workload.keys), 0)
+        self._last_seen: dict[int, Any] = {}
+        self._written = 0
+        self._drawn: Invocation | None = None
+
+    @property
+    def in_use(self) -> list[int]:
+        """The registers in use now."""
+        return list(self._uses)
+
+    def next(self, ctx: Context) -> Step:
+        if self._drawn is None:
+            self._drawn = self._draw()
+        return place(self._drawn, ctx)
+
+    def take(self, offer: Offer) -> None:
+        drawn = self._drawn
+        assert drawn is not None
+        self._drawn = None
+        self._uses[drawn.key] += 1
+        if self._uses[drawn.key] >= self._workload.ops_per_key:
+            del self._uses[drawn.key]
+            self._last_seen.pop(drawn.key, None)
+            self._uses[max([drawn.key, *self._uses]) + 1] = 0
+
+    def update(self, ctx: Context, event: Event) -> None:
+        op = event.op
+        if op.type == "ok" and op.key in self._uses:
+            seen = op.value[1] if op.f == "cas" else op.value
+            if seen is not None:
+                self._last_seen[op.key] = seen
+
+    def _draw(self) -> Invocation:
+        key = self._rng.choice(list(self._uses))
+        if self._rng.random() < self._workload.read_share:
+            return Invocation("read", key=key)
+        self._written += 1
+        before = self._last_seen.get(key)
+        if self._workload.cas and before is not None and self._rng.random() < 0.4:
+            return Invocation("cas", [before, self._written], key)
+        return Invocation("write", self._written, key)
+
+
+class _FinalReads(Flow):
+    """Every thread reads every register that is still in use, once."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, keys: list[int], concurrency: int) -> None:
+        self._left = {t: list(keys) for t in range(concurrency)}
+
+    def next(self, ctx: Context) -> Step:
+        if not any(self._left.values()):
+            return DONE
+        for thread in ctx.members(ctx.free & ctx.clients):
+            assert isinstance(thread, int)
+            if self._left[thread]:
+                return place(
+                    Invocation("read", None, self._left[thread][0], thread), ctx
+                )
+        return PENDING
+
+    def take(self, offer: Offer) -> None:
+        assert isinstance(offer, Invocation)
+        assert isinstance(offer.thread, int)
+        self._left[offer.thread].pop(0)
+
+
+class Register:
+    """The workload; see the module."""
+
+    name = "register"
+    codec: WireCodec = RegisterCodec()
+    idempotent: frozenset[str] = frozenset({"read"})
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings(self.name, OPTIONS, options)
+        self.keys = whole("register.keys", given["keys"])
+        self.ops_per_key = whole("register.ops_per_key", given["ops_per_key"])
+        self.cas = given["cas"] == "true"
+        try:
+            self.read_share = float(given["read_share"])
+        except ValueError:
+            self.read_share = -1.0
+        if not 0 <= self.read_share <= 1:
+            raise UsageError(
+                f"register.read_share={given['read_share']}: a number from 0 to 1"
+            )
+        self._flow: _RegisterFlow | None = None
+
+    def generator(self, concurrency: int) -> Generator:
+        """See `Workload.generator`."""
+
+        def start(seeds: Seeds) -> Flow:
+            self._flow = _RegisterFlow(self, seeds)
+            return self._flow
+
+        return Generator(f"register({self.keys} keys)", start)
+
+    def final_generator(self, concurrency: int) -> Generator:
+        """See `Workload.final_generator`: what is still in use is read everywhere."""
+
+        def start(_: Seeds) -> Flow:
+            in_use = list(range(self.keys)) if self._flow is None else self._flow.in_use
+            return _FinalReads(in_use, concurrency)
+
+        return Generator("final reads", start)
+
+    def checkers(self) -> dict[str, Checker]:
+        """Linearizability of each register."""
+        model = "cas-register" if self.cas else "register"
+        factory = registry.find("checker", "linearizable").factory
+        return {"linearizable": factory({"model": model})}
+
+
+def whole(name: str, text: str) -> int:
+    """A whole number above zero. Raises UsageError for anything else."""
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{name}={text}: a whole number from 1 up")
+    return int(text)
+
+
+PLUGIN: Plugin[WorkloadFactory] = Plugin(
+    "register",
+    "reads, writes and cas on several registers; judged by linearizability",
+    Register,
+    OPTIONS,
+)
