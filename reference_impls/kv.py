@@ -1,0 +1,131 @@
+"""A key-value store, the state machine that the replicated logs drive.
+
+Bodies and error codes are Maelstrom's `lin-kv`: `read{key}`, `write{key,value}`,
+`cas{key,from,to}`. A key that was never written answers 20 (key-does-not-exist) to read
+and cas; a cas that finds another value answers 22 (precondition-failed).
+
+Choices: keys are whole numbers or strings, so that a key is the same key however a
+language spells it in JSON (1, 1.0 and true are one key to Python, three to others).
+Values are any JSON and equal when they are the same JSON: 1 is not true.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from reference_impls.actor import (
+    KEY_DOES_NOT_EXIST,
+    MALFORMED_REQUEST,
+    NOT_SUPPORTED,
+    PRECONDITION_FAILED,
+    error,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "read": ("key",),
+    "write": ("key", "value"),
+    "cas": ("key", "from", "to"),
+}
+"""Operation -> what it needs beside its type."""
+
+VALUE_CHARS_MAX = 65_536
+"""Longest key or value, as JSON: keeps a batch of commands within one message."""
+
+Command = dict[str, Any]
+"""A checked request, stripped of everything that isn't the operation itself."""
+
+
+class KeyValueStore:
+    """The state: what each key holds. Deterministic, so that replicas stay alike."""
+
+    __slots__ = ("data",)
+
+    def __init__(self) -> None:
+        self.data: dict[int | str, Any] = {}
+
+    def apply(self, command: Command) -> dict[str, Any]:
+        """Carry out a command and return the reply's body."""
+        key = command["key"]
+        match command["type"]:
+            case "write":
+                self.data[key] = command["value"]
+                return {"type": "write_ok"}
+            case "cas":
+                return self.compare_and_set(key, command["from"], command["to"])
+            case _:
+                return self.read(key)
+
+    def read(self, key: int | str) -> dict[str, Any]:
+        """The reply to a read of `key`."""
+        if key not in self.data:
+            return error(KEY_DOES_NOT_EXIST, f"key {key!r} does not exist")
+        return {"type": "read_ok", "value": self.data[key]}
+
+    def compare_and_set(self, key: int | str, old: Any, new: Any) -> dict[str, Any]:
+        """The reply to a cas, which takes effect only where `key` holds `old`."""
+        if key not in self.data:
+            return error(KEY_DOES_NOT_EXIST, f"key {key!r} does not exist")
+        current = self.data[key]
+        if not same(current, old):
+            text = f"expected {shorten(old)}, but had {shorten(current)}"
+            return error(PRECONDITION_FAILED, text)
+        self.data[key] = new
+        return {"type": "cas_ok"}
+
+
+def parse(body: Mapping[str, Any]) -> tuple[Command | None, dict[str, Any] | None]:
+    """A request's command, or else the error to answer it with."""
+    kind = body.get("type")
+    fields = FIELDS.get(kind) if isinstance(kind, str) else None
+    if fields is None:
+        return None, error(NOT_SUPPORTED, f"no operation {shorten(kind)}")
+    command: Command = {"type": kind}
+    for name in fields:
+        if name not in body:
+            return None, error(MALFORMED_REQUEST, f"{kind} needs {name!r}")
+        value = body[name]
+        if oversized(value):
+            text = f"{name!r} is longer than {VALUE_CHARS_MAX} characters of JSON"
+            return None, error(MALFORMED_REQUEST, text)
+        command[name] = value
+    if type(command["key"]) not in {int, str}:
+        text = "a key is a whole number or a string"
+        return None, error(MALFORMED_REQUEST, text)
+    return command, None
+
+
+def is_read(command: Command) -> bool:
+    """True when the command has no effect, so that failing it is always definite."""
+    return bool(command["type"] == "read")
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality of JSON values; Python's own takes 1, 1.0 and true for one."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, list | dict):
+        return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    return bool(a == b)
+
+
+def oversized(value: Any) -> bool:
+    """True when a value's JSON is too long. Cost: none for numbers and short texts."""
+    if isinstance(value, str):
+        # A character takes six at worst: "\\u1234".
+        return len(value) * 6 > VALUE_CHARS_MAX and is_long(value)
+    return isinstance(value, list | dict) and is_long(value)
+
+
+def is_long(value: Any) -> bool:
+    """True when the JSON of `value` is longer than allowed."""
+    return len(json.dumps(value)) > VALUE_CHARS_MAX
+
+
+def shorten(value: Any) -> str:
+    """A value as JSON for a message, cut to 60 characters."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,316 @@
+"""A write-ahead log: records survive a crash in order, each whole or not at all.
+
+The file is a chain of frames: a header of three little-endian words (payload length,
+checksum of the payload, checksum of those two), then the payload, JSON. One frame holds
+what one `sync` made durable, so that a batch costs one write and one fdatasync. The
+payload checksum of a frame starts from that of the frame before it (CRC-32, chained),
+so a frame that was dropped, repeated or moved is noticed as well as one that was
+altered. The first frame says whose log this is: protocol, format version, node.
+
+Recovery tells three endings apart.
+
+- *Torn tail.* The crash came between write and fdatasync: the last frame is shorter
+  than it says, or one of its 512-byte sectors never reached the disk and reads as
+  zeros. Nobody was told that it was durable. It is cut off, and a note says so.
+- *Corruption.* A frame that is all there, and yet isn't what was written, or a bad
+  frame with a good one after it (only written once the bad one was durable). A node
+  that goes on from here has forgotten a promise, so it must stop: `CorruptLogError`.
+- *Another's log.* Wrong protocol, version or node: `ForeignLogError`.
+
+Choices: a bit that flips within the last frame counts as corruption, not as a torn
+tail, unless it hits the length of a frame that is incomplete anyway. etcd draws the
+same line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from reference_impls.actor import Record
+
+FILE_NAME = "wal"
+LAYOUT_VERSION = 1
+"""Version of the frames; the protocol's own records have a format version too."""
+
+HEADER = struct.Struct("<III")
+SECTOR_BYTES = 512
+FRAME_BYTES_MAX = 1 << 30
+"""More than any batch: a longer length is a damaged length."""
+
+encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+class WalError(Exception):
+    """The log can't be used; the message says why and what to do."""
+
+
+class CorruptLogError(WalError):
+    """The log isn't what was written."""
+
+
+class ForeignLogError(WalError):
+    """The log belongs to another protocol, version, node or running process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose log it is."""
+
+    protocol: str
+    format_version: int
+    node: str
+
+    def as_record(self) -> dict[str, Any]:
+        """The first record of the file."""
+        return {
+            "wal": LAYOUT_VERSION,
+            "protocol": self.protocol,
+            "format": self.format_version,
+            "node": self.node,
+        }
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What reading a log found.
+
+    Attributes:
+        batches: The payload of every good frame, in order.
+        end: Where the next frame goes, in bytes.
+        crc: The chained checksum there.
+        note: What was cut off and why; empty if nothing was.
+    """
+
+    batches: list[Any] = field(default_factory=list)
+    end: int = 0
+    crc: int = 0
+    note: str = ""
+
+
+class WriteAheadLog:
+    """An open log. `append` buffers; `sync` makes everything appended durable.
+
+    Args:
+        directory: Where the file lies; made if it isn't there.
+        identity: Whose log it must be.
+        fsync: False trusts the page cache: survives the process, not the machine.
+
+    Attributes:
+        recovered: The records found, in order.
+        note: What recovery cut off; empty if nothing.
+
+    Raises:
+        CorruptLogError, ForeignLogError: From the constructor; the file is
+            left as it is.
+        OSError: The disk failed. After a failed `sync` nothing is known about what is
+            durable, so the process must end (a second fdatasync may lie).
+    """
+
+    def __init__(
+        self, directory: str, identity: Identity, *, fsync: bool = True
+    ) -> None:
+        os.makedirs(directory, exist_ok=True)
+        self.path = os.path.join(directory, FILE_NAME)
+        self.fsync = fsync
+        self.pending: list[Record] = []
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._lock()
+            found = recover(self._read_all(), self.path)
+            self._adopt(found, identity, directory)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self.note = found.note
+        self.recovered: list[Record] = [
+            record for batch in found.batches[1:] for record in batch
+        ]
+
+    def append(self, record: Record) -> None:
+        """Add a record to the next batch."""
+        self.pending.append(record)
+
+    def sync(self) -> None:
+        """Write the batch as one frame and wait until it is durable."""
+        if not self.pending:
+            return
+        batch = encode(self.pending).encode()
+        self.pending.clear()
+        self._write(batch)
+        if self.fsync:
+            os.fdatasync(self.fd)
+
+    def close(self) -> None:
+        """Let go of the file. Records not yet synced are lost, as in a crash."""
+        os.close(self.fd)
+
+    def _lock(self) -> None:
+        """Hold the file for the life of the process: two writers would ruin it."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ForeignLogError(
+                f"{self.path}: another process is using this log"
+            ) from None
+
+    def _read_all(self) -> bytes:
+        size = os.fstat(self.fd).st_size
+        data = bytearray()
+        while chunk := os.pread(self.fd, size - len(data), len(data)):
+            data += chunk
+        return bytes(data)
+
+    def _adopt(self, found: Recovery, identity: Identity, directory: str) -> None:
+        """Check whose log it is, cut off the torn tail, and be ready to append."""
+        if found.batches:
+            refuse_foreign(found.batches[0], identity, self.path)
+        os.ftruncate(self.fd, found.end)
+        os.lseek(self.fd, found.end, os.SEEK_SET)
+        self.crc = found.crc
+        if not found.batches:
+            self._write(encode(identity.as_record()).encode())
+        if self.fsync:
+            os.fsync(self.fd)
+            sync_directory(directory)
+
+    def _write(self, payload: bytes) -> None:
+        frame, self.crc = frame_of(payload, self.crc)
+        view = memoryview(frame)
+        while view:
+            view = view[os.write(self.fd, view) :]
+
+
+def frame_of(payload: bytes, crc: int) -> tuple[bytes, int]:
+    """A frame that follows one with checksum `crc`, and its own checksum."""
+    crc = zlib.crc32(payload, crc)
+    words = struct.pack("<II", len(payload), crc)
+    return words + struct.pack("<I", zlib.crc32(words)) + payload, crc
+
+
+def recover(data: bytes, name: str) -> Recovery:
+    """Read a log as far as it is good.
+
+    Raises:
+        CorruptLogError: Something that had been durable isn't there any more.
+    """
+    found = Recovery()
+    while found.end < len(data):
+        payload, flaw = read_frame(data, found.end, found.crc)
+        if payload is None:
+            refuse_corruption(data, found, flaw, name)
+            lost = len(data) - found.end
+            found.note = (
+                f"{name}: cut off a torn tail of {lost} bytes at offset {found.end} "
+                f"({flaw}); it was never durable"
+            )
+            break
+        found.batches.append(json.loads(payload))
+        found.crc = zlib.crc32(payload, found.crc)
+        found.end += HEADER.size + len(payload)
+    return found
+
+
+def read_frame(data: bytes, start: int, crc: int) -> tuple[bytes | None, str]:
+    """The payload of the frame at `start`, or None and what is wrong with it."""
+    if len(data) - start < HEADER.size:
+        return None, "the frame's header is incomplete"
+    length, payload_crc, header_crc = HEADER.unpack_from(data, start)
+    if zlib.crc32(data[start : start + 8]) != header_crc or length > FRAME_BYTES_MAX:
+        return None, "the frame's header has a wrong checksum"
+    payload = data[start + HEADER.size : start + HEADER.size + length]
+    if len(payload) < length:
+        return None, f"the frame has {len(payload)} of {length} bytes"
+    if zlib.crc32(payload, crc) != payload_crc:
+        return None, "the frame's payload has a wrong checksum"
+    return payload, ""
+
+
+def refuse_corruption(data: bytes, found: Recovery, flaw: str, name: str) -> None:
+    """Raise CorruptLogError unless the bad frame at the end can be a torn tail."""
+    start = found.end
+    advice = (
+        f"{name}: {flaw} at offset {start}, after {len(found.batches)} good frames, "
+        "and this is no torn tail: {}. The node may have forgotten what it promised; "
+        "restore the log, or remove the data folder and add the node as a new member"
+    )
+    for later in later_headers(data, start):
+        raise CorruptLogError(
+            advice.format(f"a later frame at offset {later} is intact")
+        )
+    incomplete = "incomplete" in flaw or " of " in flaw
+    if not incomplete and not has_lost_sector(data, start):
+        raise CorruptLogError(advice.format("all of its bytes are there"))
+
+
+def later_headers(data: bytes, start: int) -> Iterator[int]:
+    """Offsets after `start` at which a whole frame seems to begin.
+
+    The chained checksum of a frame after a gap can't be verified, as it starts from
+    what is lost; its header can, and its payload must be JSON. Cost: linear, with a
+    small factor, since a candidate needs a plausible length first.
+    """
+    for offset in range(start + 1, len(data) - HEADER.size):
+        length, _, header_crc = HEADER.unpack_from(data, offset)
+        end = offset + HEADER.size + length
+        if end > len(data) or zlib.crc32(data[offset : offset + 8]) != header_crc:
+            continue
+        with contextlib.suppress(ValueError):
+            json.loads(data[offset + HEADER.size : end])
+            yield offset
+
+
+def has_lost_sector(data: bytes, start: int) -> bool:
+    """True when a sector of the file from `start` on never reached the disk."""
+    while start < len(data):
+        end = min(len(data), (start // SECTOR_BYTES + 1) * SECTOR_BYTES)
+        if not any(data[start:end]):
+            return True
+        start = end
+    return False
+
+
+def refuse_foreign(first: Any, identity: Identity, name: str) -> None:
+    """Raise ForeignLogError unless the first record is this node's."""
+    expected = identity.as_record()
+    if first == expected:
+        return
+    if not isinstance(first, dict):
+        raise ForeignLogError(f"{name}: not a log of a reference node")
+    wrong = [
+        f"{key} is {first.get(key)!r}, not {value!r}"
+        for key, value in expected.items()
+        if first.get(key) != value
+    ]
+    raise ForeignLogError(
+        f"{name}: this data folder belongs to another: {'; '.join(wrong)}"
+    )
+
+
+def sync_directory(directory: str) -> None:
+    """Make a new file's name durable, not only its content."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def records_of(path: str) -> Sequence[Record]:
+    """The records of a log that nobody has open, for tests and checkers.
+
+    Raises:
+        CorruptLogError: As in `recover`.
+    """
+    with open(path, "rb") as file:
+        found = recover(file.read(), path)
+    return [record for batch in found.batches[1:] for record in batch]

@@ -1,0 +1,89 @@
+"""The wire protocol: JSON lines `{"src", "dest", "body"}`, as in Maelstrom.
+
+This is the reference nodes' own codec, apart from the harness's: a mistake in one can't
+hide behind the same mistake in the other. Bytes may come from anyone: `decode` either
+returns a frame of the right shape or raises `MalformedError` with what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from reference_impls.actor import Body
+
+CLIENT_LINE_BYTES_MAX = 1 << 20
+PEER_LINE_BYTES_MAX = 1 << 25
+"""A peer's line may hold a whole batch of clients' commands."""
+
+
+class MalformedError(Exception):
+    """A line that isn't a frame.
+
+    Attributes:
+        text: What is wrong with it.
+        src: Whom to tell, where that much could be made out.
+        body: The body to answer, likewise.
+    """
+
+    def __init__(self, text: str, src: str = "?", body: Body | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.src = src
+        self.body: Body = body or {}
+
+
+class Frame(NamedTuple):
+    """One message between two named parties."""
+
+    src: str
+    dest: str
+    body: dict[str, Any]
+
+
+def refuse_constant(name: str) -> None:
+    """NaN and Infinity are Python's idea, not JSON's."""
+    raise ValueError(f"{name} is not JSON")
+
+
+encode_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+decode_json = json.JSONDecoder(parse_constant=refuse_constant).decode
+
+
+def decode(line: bytes) -> Frame:
+    """The frame on a line.
+
+    Raises:
+        MalformedError: It is none.
+    """
+    try:
+        value = decode_json(line.decode())
+    except (ValueError, RecursionError) as e:
+        raise MalformedError(f"not a line of JSON: {e}") from None
+    if type(value) is not dict:
+        raise MalformedError("a message is a JSON object")
+    src, dest, body = value.get("src"), value.get("dest"), value.get("body")
+    if type(src) is not str or type(dest) is not str:
+        raise MalformedError('"src" and "dest" are strings')
+    if type(body) is not dict:
+        raise MalformedError('"body" is an object', src)
+    if type(body.get("type")) is not str:
+        raise MalformedError('"type" of the body is a string', src, body)
+    return Frame(src, dest, body)
+
+
+def frame_prefix(src: str, dest: str) -> bytes:
+    """A frame up to its body; the rest is the body's JSON and `FRAME_SUFFIX`."""
+    return f'{{"src":{encode_json(src)},"dest":{encode_json(dest)},"body":'.encode()
+
+
+FRAME_SUFFIX = b"}\n"
+
+
+def encode_reply(node: str, dest: str, request: Body, reply: Body) -> bytes:
+    """A line that answers `request`."""
+    body = dict(reply)
+    if "msg_id" in request:
+        body["in_reply_to"] = request["msg_id"]
+    return frame_prefix(node, dest) + encode_json(body).encode() + FRAME_SUFFIX
