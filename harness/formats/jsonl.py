@@ -50,9 +50,12 @@ def encode_line(op: Op) -> bytes:
         HistoryError: The op holds something that JSON can't.
     """
     try:
-        return _ENCODER.encode(op) + b"\n"
-    except (TypeError, ValueError, OverflowError, RecursionError) as problem:
+        line = _ENCODER.encode(op) + b"\n"
+    except (TypeError, ValueError, RecursionError) as problem:
         raise HistoryError(f"op {op.index} can't be written: {problem}") from None
+    if len(line) > LINE_BYTES_MAX:
+        raise HistoryError(f"op {op.index} can't be written: {len(line)} bytes long")
+    return line
 
 
 class HistoryWriter:
@@ -60,7 +63,7 @@ class HistoryWriter:
 
     Raises:
         HarnessError: From the constructor, when the file exists or can't be made;
-            from `append`, when it can't be written.
+            from `record`, when it can't be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,14 +86,20 @@ class HistoryWriter:
     ) -> None:
         self.close()
 
-    def append(self, op: Op) -> Op:
-        """Give `op` the next index, write it, and return it."""
+    def record(self, op: Op) -> Op:
+        """Give `op` the next index, write it, and return it as it was written.
+
+        A result that has no place in JSON comes from a client gone wrong: what the
+        system did is then known to nobody, so the completion becomes `info`.
+        """
         op.index = self.ops
-        line = encode_line(op)
-        if len(line) > LINE_BYTES_MAX:
-            raise HistoryError(
-                f"op {op.index} can't be written: a line of {len(line)} bytes"
-            )
+        try:
+            line = encode_line(op)
+        except HistoryError as problem:
+            if op.type == "invoke":
+                raise HarnessError(str(problem)) from None
+            op.type, op.value, op.error = "info", None, str(problem)
+            line = encode_line(op)
         self._write(line)
         self.ops += 1
         return op
