@@ -1,0 +1,1 @@
+"""Templates, styles and scripts of the report; all of it ends up inlined."""

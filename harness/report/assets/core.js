@@ -1,0 +1,318 @@
+// The data, the span of time in view, and what every plot does alike.
+//
+// All plots show the same span. A plot registers its `draw`; whoever changes the span
+// or the cursor calls `show` or `point`, and everything is drawn once per frame.
+
+const data = JSON.parse(document.getElementById('run').textContent);
+const OUTCOMES = ['ok', 'fail', 'info'];
+const FAULT_CLASSES = ['network', 'kill', 'pause', 'clock', 'disk', 'other'];
+const END = Math.max(data.end, 1000);
+
+const calls = (() => {
+  const c = data.calls;
+  const sums = (steps) => {
+    const out = new Float64Array(steps.length);
+    for (let i = 0, at = 0; i < steps.length; i++) out[i] = at += steps[i];
+    return out;
+  };
+  return {
+    size: c.t.length,
+    index: sums(c.i),
+    start: sums(c.t),
+    took: Float64Array.from(c.d),          // us; -1: never returned
+    outcome: Uint8Array.from(c.y),
+    lane: Uint16Array.from(c.l),
+    process: Float64Array.from(c.p),
+    node: Int16Array.from(c.n),
+    f: Int32Array.from(c.f),
+    key: Int32Array.from(c.k),
+    text: Int32Array.from(c.v),
+    error: Int32Array.from(c.e),
+  };
+})();
+const callEnd = (i) => calls.took[i] < 0 ? END : calls.start[i] + calls.took[i];
+const str = (position) => data.strings[position];
+
+// What a kind of fault is drawn like; the same words as in spacetime.py.
+function faultClass(kind) {
+  const head = kind.toLowerCase().split(/[-_ ]/)[0];
+  if (/^(partition|network|link|delay|loss|duplicate|reorder|corrupt|bandwidth|slow)$/.test(head)) return 'network';
+  if (/^(kill|crash|restart|node)$/.test(head)) return 'kill';
+  if (/^(pause|stop|freeze)$/.test(head)) return 'pause';
+  if (/^(clock|skew|time)$/.test(head)) return 'clock';
+  if (/^(disk|fsync|power|file)$/.test(head)) return 'disk';
+  return 'other';
+}
+for (const fault of data.faults) {
+  fault.class = faultClass(fault.kind);
+  if (fault.t1 === null) fault.t1 = fault.effect === 'failed' ? fault.t0 : END;
+}
+
+// Writing
+
+function took(us) {
+  if (us < 0) return 'never returned';
+  if (us < 1e3) return `${Math.round(us)} µs`;
+  if (us < 1e6) return `${(us / 1e3).toPrecision(3)} ms`;
+  return `${(us / 1e6).toPrecision(3)} s`;
+}
+const moment = (us) => `${(us / 1e6).toFixed(3)} s`;
+const count = (n) => n.toLocaleString('en');
+
+function element(tag, text, ...children) {
+  const made = document.createElement(tag);
+  if (text) made.textContent = text;
+  made.append(...children);
+  return made;
+}
+
+// Colours and patterns, taken from the style sheet so that they follow the scheme
+
+let paints = {};
+function readPaints() {
+  const style = getComputedStyle(document.documentElement);
+  paints = {};
+  for (const name of ['card', 'ink', 'soft', 'line', 'inset', 'accent', 'ok', 'fail', 'info', 'anomaly', ...FAULT_CLASSES, 'n0', 'n1', 'n2', 'n3', 'n4', 'n5', 'n6', 'n7']) {
+    paints[name] = style.getPropertyValue(`--${name}`).trim();
+  }
+  paints.sans = style.getPropertyValue('--sans');
+  paints.mono = style.getPropertyValue('--mono');
+}
+
+const patterns = new Map();
+function pattern(ctx, name) {
+  const id = `${name} ${paints[name]} ${devicePixelRatio}`;
+  if (patterns.has(id)) return patterns.get(id);
+  const tile = document.createElement('canvas');
+  const size = tile.width = tile.height = 8;
+  const t = tile.getContext('2d');
+  t.fillStyle = t.strokeStyle = paints[name];
+  t.globalAlpha = name === 'kill' ? 0.85 : 0.3;
+  t.fillRect(0, 0, size, size);
+  t.globalAlpha = 1;
+  t.lineWidth = 2;
+  if (name === 'network' || name === 'info') {
+    for (const shift of [-8, 0, 8]) { t.moveTo(shift, 8); t.lineTo(shift + 8, 0); }
+    t.stroke();
+  } else if (name === 'pause') t.fillRect(0, 0, 3, 8);
+  else if (name === 'disk') t.fillRect(0, 0, 8, 3);
+  else if (name === 'clock') { t.arc(4, 4, 2, 0, 7); t.fill(); }
+  const made = ctx.createPattern(tile, 'repeat');
+  patterns.set(id, made);
+  return made;
+}
+
+// The span in view and the cursor
+
+const view = {a: 0, b: END, cursor: null};
+const plots = [];
+let scheduled = false;
+
+function redraw() {
+  if (scheduled) return;
+  scheduled = true;
+  requestAnimationFrame(() => {
+    scheduled = false;
+    for (const plot of plots) plot.paint();
+  });
+}
+
+function show(a, b) {
+  const width = Math.min(Math.max(b - a, 50), END * 1.02);
+  const low = -END * 0.01;
+  a = Math.min(Math.max(a, low), END * 1.01 - width);
+  view.a = Math.max(a, low);
+  view.b = view.a + width;
+  redraw();
+}
+const showAll = () => show(-END * 0.01, END * 1.01);
+function zoom(factor, at = (view.a + view.b) / 2) {
+  show(at - (at - view.a) * factor, at + (view.b - at) * factor);
+}
+const pan = (share) => show(view.a + (view.b - view.a) * share, view.b + (view.b - view.a) * share);
+// An anomaly or a fault, with room around it.
+function showAround(a, b) {
+  const room = Math.max((b - a) * 0.15, 2000);
+  show(a - room, b + room);
+}
+
+function point(us) {
+  if (view.cursor === us) return;
+  view.cursor = us;
+  redraw();
+}
+
+// A canvas with a time axis
+
+const gutter = () => document.body.clientWidth < 720 ? 58 : 112;
+const RIGHT = 10;
+
+class Plot {
+  constructor(id, height, draw, {hover = () => null, click = () => {}, axis = true} = {}) {
+    this.canvas = document.getElementById(id);
+    if (!this.canvas) return;
+    this.height = height;
+    this.draw = draw;
+    this.hover = hover;
+    this.click = click;
+    this.axis = axis;
+    this.ctx = this.canvas.getContext('2d');
+    plots.push(this);
+    new ResizeObserver(redraw).observe(this.canvas);
+    this.listen();
+  }
+
+  x(us) { return this.left + (us - view.a) * this.scale; }
+  at(x) { return view.a + (x - this.left) / this.scale; }
+
+  paint() {
+    const {canvas, ctx} = this;
+    const width = canvas.clientWidth;
+    if (!width) return;
+    const height = typeof this.height === 'function' ? this.height() : this.height;
+    const ratio = devicePixelRatio || 1;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.style.height = `${height}px`;
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+    }
+    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    ctx.clearRect(0, 0, width, height);
+    ctx.font = `12px ${paints.sans}`;
+    ctx.textBaseline = 'middle';
+    this.left = gutter();
+    this.width = Math.max(width - this.left - RIGHT, 10);
+    this.right = this.left + this.width;
+    this.bottom = height - (this.axis ? 20 : 0);
+    this.scale = this.width / (view.b - view.a);
+    if (this.axis) this.drawAxis();
+    this.draw(ctx, this);
+    if (view.cursor !== null && this.axis) {
+      const x = this.x(view.cursor);
+      if (x >= this.left && x <= this.right) {
+        ctx.fillStyle = paints.soft;
+        ctx.fillRect(Math.round(x), 0, 1, this.bottom);
+      }
+    }
+  }
+
+  clip(body) {
+    this.ctx.save();
+    this.ctx.beginPath();
+    this.ctx.rect(this.left, 0, this.width, this.bottom);
+    this.ctx.clip();
+    body();
+    this.ctx.restore();
+  }
+
+  drawAxis() {
+    const {ctx} = this;
+    const step = niceStep((view.b - view.a) / (this.width / 90));
+    const digits = Math.max(0, Math.ceil(-Math.log10(step / 1e6) - 1e-9));
+    ctx.textAlign = 'center';
+    for (let us = Math.ceil(view.a / step) * step; us <= view.b; us += step) {
+      const x = Math.round(this.x(us));
+      ctx.fillStyle = paints.line;
+      ctx.fillRect(x, 0, 1, this.bottom);
+      ctx.fillStyle = paints.soft;
+      if (x < this.right - 14) ctx.fillText(`${(us / 1e6).toFixed(digits)} s`, x, this.bottom + 12);
+    }
+  }
+
+  // Faint bands of all faults, behind what is plotted.
+  veils(strip = true) {
+    const {ctx} = this;
+    for (const fault of data.faults) {
+      if (fault.t1 < view.a || fault.t0 > view.b) continue;
+      const x = this.x(fault.t0), w = Math.max(this.x(fault.t1) - x, 1);
+      ctx.globalAlpha = 0.07;
+      ctx.fillStyle = paints[fault.class];
+      ctx.fillRect(x, 0, w, this.bottom);
+      ctx.globalAlpha = 1;
+      if (strip) ctx.fillRect(x, FAULT_CLASSES.indexOf(fault.class) * 2, w, 2);
+    }
+  }
+
+  label(text, y, colour = paints.soft) {
+    this.ctx.fillStyle = colour;
+    this.ctx.textAlign = 'right';
+    this.ctx.fillText(fit(this.ctx, text, this.left - 12), this.left - 8, y);
+  }
+
+  listen() {
+    const {canvas} = this;
+    let from = null;
+    canvas.addEventListener('pointerdown', (event) => {
+      if (event.button) return;
+      from = {x: event.offsetX, a: view.a, b: view.b, moved: false, pick: event.shiftKey};
+      canvas.setPointerCapture(event.pointerId);
+    });
+    canvas.addEventListener('pointermove', (event) => {
+      if (from) {
+        const moved = event.offsetX - from.x;
+        if (Math.abs(moved) > 3) from.moved = true;
+        if (from.moved && !from.pick) show(from.a - moved / this.scale, from.b - moved / this.scale);
+      }
+      point(this.at(event.offsetX));
+      tip(from && from.moved ? null : this.hover(event.offsetX, event.offsetY), event);
+    });
+    canvas.addEventListener('pointerup', (event) => {
+      if (from && from.pick && from.moved) {
+        const a = this.at(from.x), b = this.at(event.offsetX);
+        show(Math.min(a, b), Math.max(a, b));
+      } else if (from && !from.moved) this.click(event.offsetX, event.offsetY);
+      from = null;
+    });
+    canvas.addEventListener('pointercancel', () => { from = null; });
+    canvas.addEventListener('pointerleave', () => { tip(null); point(null); });
+    canvas.addEventListener('dblclick', (event) => zoom(0.4, this.at(event.offsetX)));
+    canvas.addEventListener('wheel', (event) => {
+      const sideways = Math.abs(event.deltaX) > Math.abs(event.deltaY);
+      if (!sideways && !event.ctrlKey && !event.metaKey && document.activeElement !== canvas) return;
+      event.preventDefault();
+      if (sideways) pan(event.deltaX / this.width);
+      else zoom(Math.exp(Math.max(-60, Math.min(60, event.deltaY)) * 0.004), this.at(event.offsetX));
+    }, {passive: false});
+    canvas.addEventListener('keydown', (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (pressed(event.key)) event.preventDefault();
+    });
+  }
+}
+
+const ACTIONS = {
+  in: () => zoom(0.6), out: () => zoom(1 / 0.6), left: () => pan(-0.25), right: () => pan(0.25), all: showAll,
+};
+const KEYS = {'+': 'in', '=': 'in', '-': 'out', ArrowLeft: 'left', ArrowRight: 'right', 0: 'all'};
+function pressed(key) {
+  const action = ACTIONS[KEYS[key] ?? key];
+  if (action) action();
+  return Boolean(action);
+}
+
+function niceStep(rough) {
+  const power = 10 ** Math.floor(Math.log10(rough));
+  for (const m of [1, 2, 5, 10]) if (rough <= m * power) return m * power;
+  return 10 * power;
+}
+
+function fit(ctx, text, room) {
+  if (ctx.measureText(text).width <= room) return text;
+  let keep = text.length;
+  while (keep > 1 && ctx.measureText(text.slice(0, keep) + '…').width > room) keep -= Math.max(1, keep >> 3);
+  return keep > 1 ? text.slice(0, keep) + '…' : '';
+}
+
+// The tooltip: the first line stands out; text only, never markup
+
+const tipBox = document.getElementById('tip');
+function tip(lines, event) {
+  tipBox.hidden = !lines;
+  if (!lines) return;
+  const [head, ...rest] = lines;
+  tipBox.replaceChildren(element('b', head), ...rest.filter(Boolean).map((line) => element('span', line)));
+  const box = tipBox.getBoundingClientRect();
+  const x = event.clientX + 14, y = event.clientY + 16;
+  tipBox.style.left = `${Math.max(4, Math.min(x, innerWidth - box.width - 8))}px`;
+  tipBox.style.top = `${y + box.height > innerHeight ? event.clientY - box.height - 12 : y}px`;
+}

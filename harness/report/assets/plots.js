@@ -1,0 +1,263 @@
+// Latency, rates, clock offsets, and the overview that shows where the others look.
+
+const rates = data.rates;
+const BINS = rates.ok.length;
+const binAt = (us) => Math.min(BINS - 1, Math.max(0, Math.floor(us / rates.width)));
+
+function gridLine(ctx, plot, y, text) {
+  ctx.fillStyle = paints.line;
+  ctx.fillRect(plot.left, Math.round(y), plot.width, 1);
+  plot.label(text, y);
+}
+
+// Latency
+
+const logTook = Float32Array.from(calls.took, (us) => us < 0 ? -1 : Math.log10(Math.max(us, 1)));
+const latencyRange = (() => {
+  let low = Infinity, high = -Infinity;
+  for (const x of logTook) if (x >= 0) { low = Math.min(low, x); high = Math.max(high, x); }
+  return low > high ? [3, 5] : [Math.floor(low), Math.max(Math.ceil(high), Math.floor(low) + 1)];
+})();
+
+function drawLatencies(ctx, plot) {
+  const [low, high] = latencyRange, top = 16, height = plot.bottom - top - 4;
+  const yOf = (log) => top + height * (1 - (log - low) / (high - low));
+  for (let power = low; power <= high; power++) gridLine(ctx, plot, yOf(power), tickTook(10 ** power));
+  plot.clip(() => {
+    plot.veils();
+    drawPoints(ctx, plot, yOf);
+    drawQuantiles(ctx, plot, yOf);
+  });
+}
+
+const tickTook = (us) => us >= 1e6 ? `${us / 1e6} s` : us >= 1e3 ? `${us / 1e3} ms` : `${us} µs`;
+
+// One mark a pixel and outcome is enough: what is hidden looks the same.
+function drawPoints(ctx, plot, yOf) {
+  const w = Math.ceil(plot.width) + 2, h = Math.ceil(plot.bottom) + 2;
+  const taken = [0, 1, 2].map(() => new Uint8Array(w * h));
+  for (let kind = 0; kind < 3; kind++) {
+    ctx.fillStyle = ctx.strokeStyle = paints[OUTCOMES[kind]];
+    ctx.globalAlpha = kind === 0 ? 0.55 : 0.9;
+    ctx.lineWidth = 1.4;
+    ctx.beginPath();
+    for (let i = 0; i < calls.size; i++) {
+      if (calls.outcome[i] !== kind || logTook[i] < 0 || (shown && !shown[i])) continue;
+      const x = plot.x(calls.start[i] + calls.took[i]);
+      if (x < plot.left || x > plot.right) continue;
+      const y = yOf(logTook[i]), spot = (y | 0) * w + ((x - plot.left) | 0);
+      if (taken[kind][spot]) continue;
+      taken[kind][spot] = 1;
+      if (kind === 0) ctx.rect(x - 1, y - 1, 2, 2);
+      else if (kind === 1) { ctx.moveTo(x - 3, y - 3); ctx.lineTo(x + 3, y + 3); ctx.moveTo(x + 3, y - 3); ctx.lineTo(x - 3, y + 3); }
+      else { ctx.moveTo(x, y - 4); ctx.lineTo(x + 3.5, y + 3); ctx.lineTo(x - 3.5, y + 3); ctx.closePath(); }
+    }
+    if (kind === 0) ctx.fill(); else ctx.stroke();
+  }
+  ctx.globalAlpha = 1;
+}
+
+function drawQuantiles(ctx, plot, yOf) {
+  const names = ['median', 'p95', 'p99'], dashes = [[], [6, 3], [2, 3]];
+  ctx.strokeStyle = ctx.fillStyle = paints.ink;
+  names.forEach((name, q) => {
+    ctx.setLineDash(dashes[q]);
+    ctx.lineWidth = q ? 1.2 : 1.8;
+    ctx.beginPath();
+    let on = false, last = null;
+    rates.quantiles[q].forEach((us, bin) => {
+      if (us === null) { on = false; return; }
+      const x = plot.x((bin + 0.5) * rates.width), y = yOf(Math.log10(Math.max(us, 1)));
+      if (on) ctx.lineTo(x, y); else ctx.moveTo(x, y);
+      on = true;
+      if (x < plot.right - 4) last = y;
+    });
+    ctx.stroke();
+  });
+  ctx.setLineDash([]);
+}
+
+function hoverBin(x, plot, lines) {
+  if (x < plot.left) return null;
+  const us = plot.at(x), bin = binAt(us);
+  const during = data.faults.filter((fault) => fault.t0 <= us && us <= fault.t1).slice(0, 5).map((fault) => fault.title);
+  return us < 0 || us > END ? null : [moment(us), ...lines(bin), ...during];
+}
+
+const latencies = new Plot('latencies', 240, drawLatencies, {
+  hover: (x) => hoverBin(x, latencies, (bin) => ['median', 'p95', 'p99', 'longest'].map((name, q) => {
+    const us = rates.quantiles[q][bin];
+    return us !== null && `${name} ${took(us)} (ok)`;
+  })),
+});
+
+// Rates
+
+const rateTop = Math.max(1, ...rates.ok, ...rates.fail, ...rates.info);
+function drawRates(ctx, plot) {
+  const top = 16, height = plot.bottom - top;
+  const yOf = (rate) => plot.bottom - height * rate / rateTop;
+  const step = niceStep(rateTop / 4);
+  for (let rate = 0; rate <= rateTop; rate += step) gridLine(ctx, plot, yOf(rate), count(rate));
+  plot.clip(() => {
+    plot.veils();
+    rateLine(ctx, plot, rates.ok, yOf, paints.ok, [], true);
+    rateLine(ctx, plot, rates.fail, yOf, paints.fail, [5, 3], false);
+    rateLine(ctx, plot, rates.info, yOf, paints.info, [2, 2], false);
+  });
+}
+
+function rateLine(ctx, plot, series, yOf, colour, dash, filled) {
+  ctx.beginPath();
+  ctx.moveTo(plot.x(0), plot.bottom);
+  series.forEach((rate, bin) => {
+    ctx.lineTo(plot.x(bin * rates.width), yOf(rate));
+    ctx.lineTo(plot.x((bin + 1) * rates.width), yOf(rate));
+  });
+  ctx.lineTo(plot.x(END), plot.bottom);
+  if (filled) {
+    ctx.globalAlpha = 0.18;
+    ctx.fillStyle = colour;
+    ctx.fill();
+    ctx.globalAlpha = 1;
+  }
+  ctx.setLineDash(dash);
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = filled ? 1.4 : 1.8;
+  ctx.stroke();
+  ctx.setLineDash([]);
+}
+
+const ratesPlot = new Plot('rates', 150, drawRates, {
+  hover: (x) => hoverBin(x, ratesPlot, (bin) => OUTCOMES.map((name) => `${name} ${count(Math.round(rates[name][bin] * 10) / 10)} /s`)),
+});
+
+// Clocks
+
+function clockPlot(id, field) {
+  const nodes = Object.entries(data.clocks).filter(([, samples]) => samples[field].some((ms) => ms !== null));
+  if (!document.getElementById(id)) return;
+  let low = 0, high = 0;
+  for (const [, samples] of nodes) for (const ms of samples[field]) if (ms !== null) { low = Math.min(low, ms); high = Math.max(high, ms); }
+  const room = Math.max((high - low) * 0.08, 1);
+  low -= room; high += room;
+  const text = (ms) => Math.abs(high - low) > 4000 ? `${+(ms / 1000).toFixed(2)} s` : `${+ms.toFixed(1)} ms`;
+  const plot = new Plot(id, 150, (ctx) => {
+    const top = 14, yOf = (ms) => top + (plot.bottom - top - 4) * (1 - (ms - low) / (high - low));
+    const step = niceStep((high - low) / 4);
+    for (let ms = Math.ceil(low / step) * step; ms <= high; ms += step) gridLine(ctx, plot, yOf(ms), text(ms));
+    plot.clip(() => {
+      plot.veils();
+      nodes.forEach(([node, samples], n) => clockLine(ctx, plot, samples, field, yOf, n));
+    });
+    ctx.textAlign = 'left';
+    let x = plot.left + 6;
+    nodes.forEach(([node], n) => {
+      ctx.fillStyle = paints[`n${n % 8}`];
+      sign(ctx, n, x + 4, 7);
+      ctx.fillStyle = paints.ink;
+      ctx.fillText(node, x + 12, 7);
+      x += ctx.measureText(node).width + 26;
+    });
+  }, {
+    hover: (x) => {
+      if (x < plot.left) return null;
+      const us = plot.at(x);
+      return [moment(us), ...nodes.map(([node, samples]) => {
+        let found = null;
+        for (let i = 0; i < samples.t.length && samples.t[i] <= us; i++) if (samples[field][i] !== null) found = samples[field][i];
+        return found !== null && `${node} ${found > 0 ? '+' : ''}${text(found)}`;
+      })];
+    },
+  });
+}
+
+// A shape for each node, beside its colour.
+function sign(ctx, n, x, y) {
+  ctx.beginPath();
+  if (n % 4 === 0) ctx.arc(x, y, 3.2, 0, 7);
+  else if (n % 4 === 1) ctx.rect(x - 3, y - 3, 6, 6);
+  else if (n % 4 === 2) { ctx.moveTo(x, y - 4); ctx.lineTo(x + 4, y + 3); ctx.lineTo(x - 4, y + 3); }
+  else { ctx.moveTo(x, y - 4.5); ctx.lineTo(x + 4.5, y); ctx.lineTo(x, y + 4.5); ctx.lineTo(x - 4.5, y); }
+  ctx.fill();
+}
+
+function clockLine(ctx, plot, samples, field, yOf, n) {
+  ctx.strokeStyle = ctx.fillStyle = paints[`n${n % 8}`];
+  ctx.lineWidth = 1.6;
+  ctx.beginPath();
+  let on = false;
+  samples.t.forEach((us, i) => {
+    const ms = samples[field][i];
+    if (ms === null) { on = false; return; }
+    if (on) ctx.lineTo(plot.x(us), yOf(ms)); else ctx.moveTo(plot.x(us), yOf(ms));
+    on = true;
+  });
+  ctx.stroke();
+  let last = -Infinity;
+  samples.t.forEach((us, i) => {
+    const ms = samples[field][i], x = plot.x(us);
+    if (ms === null || x - last < 40) return;
+    last = x;
+    sign(ctx, n, x, yOf(ms));
+  });
+}
+
+clockPlot('wall', 'wall');
+clockPlot('mono', 'mono');
+
+// Overview: the whole run small, with a window where the other plots look
+
+const overview = (() => {
+  const canvas = document.getElementById('overview');
+  const ctx = canvas.getContext('2d');
+  let left, width;
+  const x = (us) => left + width * us / END;
+  const plot = {
+    paint() {
+      const w = canvas.clientWidth, h = 46, ratio = devicePixelRatio || 1;
+      if (!w) return;
+      canvas.style.height = `${h}px`;
+      if (canvas.width !== Math.round(w * ratio)) { canvas.width = Math.round(w * ratio); }
+      canvas.height = Math.round(h * ratio);
+      ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+      left = gutter();
+      width = w - left - RIGHT;
+      ctx.fillStyle = paints.inset;
+      ctx.fillRect(left, 0, width, h);
+      ctx.fillStyle = paints.ok;
+      ctx.globalAlpha = 0.5;
+      rates.ok.forEach((rate, bin) => {
+        const tall = (h - 16) * rate / rateTop;
+        ctx.fillRect(x(bin * rates.width), h - tall, width / BINS + 0.5, tall);
+      });
+      ctx.globalAlpha = 1;
+      for (const fault of data.faults) {
+        ctx.fillStyle = paints[fault.class];
+        ctx.fillRect(x(fault.t0), FAULT_CLASSES.indexOf(fault.class) * 2, Math.max(1.5, x(fault.t1) - x(fault.t0)), 2);
+      }
+      ctx.fillStyle = paints.anomaly;
+      for (const anomaly of data.anomalies) for (const c of anomaly.calls) ctx.fillRect(x(calls.start[c]) - 1, 12, 2, h - 12);
+      const a = Math.max(left, x(view.a)), b = Math.min(left + width, x(view.b));
+      ctx.fillStyle = paints.card;
+      ctx.globalAlpha = 0.65;
+      ctx.fillRect(left, 0, a - left, h);
+      ctx.fillRect(b, 0, left + width - b, h);
+      ctx.globalAlpha = 1;
+      ctx.strokeStyle = paints.accent;
+      ctx.lineWidth = 1.5;
+      ctx.strokeRect(a + 0.75, 0.75, Math.max(2, b - a - 1.5), h - 1.5);
+    },
+  };
+  plots.push(plot);
+  let dragging = false;
+  const centre = (event) => {
+    const us = (event.offsetX - left) / width * END, half = (view.b - view.a) / 2;
+    show(us - half, us + half);
+  };
+  canvas.addEventListener('pointerdown', (event) => { dragging = true; canvas.setPointerCapture(event.pointerId); centre(event); });
+  canvas.addEventListener('pointermove', (event) => { if (dragging) centre(event); });
+  canvas.addEventListener('pointerup', () => { dragging = false; });
+  new ResizeObserver(redraw).observe(canvas);
+  return plot;
+})();

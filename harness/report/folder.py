@@ -1,0 +1,462 @@
+"""Reads a run folder (DESIGN.md section 7), whatever state it is in.
+
+A run may have been killed at any moment, so every file may be missing, end in a torn
+line or hold nonsense; nodes, clients and options are untrusted besides. Reading never
+fails: what could be read is returned in plain typed shapes, and `problems` says in
+words what could not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+import yaml
+
+from harness.history import History, Op
+from harness.report.figures import plural, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+LOG_TAIL_BYTES = 48 * 1024
+"""How much of each node's log is shown; the file itself is linked."""
+
+YAML_BYTES_MAX = 4 << 20
+
+S = TypeVar("S")
+
+
+class FaultLine(msgspec.Struct):
+    """One line of faults.jsonl; `nodes` and `evidence` are free-form on purpose."""
+
+    time: float = 0.0
+    id: Any = None
+    event: str = "note"
+    kind: str = "fault"
+    title: str | None = None
+    nodes: list[Any] = []
+    evidence: Any = None
+    bit: bool | None = None
+
+
+class ClockLine(msgspec.Struct):
+    """One line of clocks.jsonl: a node's clocks minus the true ones."""
+
+    time: float
+    node: str
+    wall_offset_ms: float | None = None
+    mono_offset_ms: float | None = None
+    proof: str = ""
+
+
+class ErrorLine(msgspec.Struct):
+    """One line of errors.jsonl: a client crash or an error of the harness."""
+
+    time: float = 0.0
+    where: str = "somewhere"
+    op: Any = None
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault from its start to its healing.
+
+    Attributes:
+        kind: "partition", "kill", "pause", "clock", ...
+        title: What was done, in words.
+        nodes: The nodes it was aimed at; empty means all of them.
+        start_ns: When it began.
+        end_ns: When it was healed; None when it lasted to the end of the record.
+        bit: Whether it had an effect; None when nobody can tell.
+        evidence: The proof, as recorded at start and end.
+        failed: It could not be carried out at all.
+    """
+
+    kind: str
+    title: str
+    nodes: tuple[str, ...]
+    start_ns: float
+    end_ns: float | None
+    bit: bool | None
+    evidence: Mapping[str, Any]
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that happened at a moment: a node exited, a node started, ..."""
+
+    kind: str
+    title: str
+    nodes: tuple[str, ...]
+    time_ns: float
+    evidence: Mapping[str, Any]
+
+
+class Call(NamedTuple):
+    """A client operation: its invocation and, where it returned, its completion."""
+
+    invoke: Op
+    done: Op | None
+
+    @property
+    def outcome(self) -> str:
+        """ok, fail or info; what never returned is info."""
+        return self.done.type if self.done is not None else "info"
+
+    @property
+    def value(self) -> Any:
+        """What it read, or what it meant to write."""
+        if self.done is not None and self.done.type == "ok":
+            return self.invoke.value if self.done.value is None else self.done.value
+        return self.invoke.value
+
+    @property
+    def node(self) -> str | None:
+        """The cluster member spoken to."""
+        return self.invoke.node or (self.done.node if self.done is not None else None)
+
+    @property
+    def error(self) -> Any:
+        """Why it failed or is unknown; None when it is ok."""
+        return None if self.done is None else self.done.error
+
+
+@dataclass(frozen=True)
+class LogTail:
+    """The end of a node's log; `size` is that of the whole file, in bytes."""
+
+    node: str
+    text: str
+    size: int
+    cut: bool
+
+
+@dataclass
+class Lines(Generic[S]):
+    """What a JSON lines file held, and what was wrong with it."""
+
+    items: list[S] = field(default_factory=list)
+    problem: str = ""
+
+
+@dataclass
+class RunFolder:
+    """A run, read back.
+
+    Attributes:
+        path: The folder.
+        test, run, verdict: test.yaml, run.json and verdict.json; empty when missing.
+        plan: plan.yaml.
+        ops: The history's events, client operations and others.
+        calls: Client operations in order of invocation.
+        lanes: `lanes[i]` is the row (thread) that draws calls[i].
+        faults, notes, clocks, errors, logs: As their types say.
+        problems: What was missing or damaged, one sentence each.
+    """
+
+    path: Path
+    test: dict[str, Any]
+    plan: Any
+    run: dict[str, Any]
+    verdict: dict[str, Any]
+    ops: list[Op]
+    calls: list[Call]
+    lanes: list[int]
+    faults: list[Fault]
+    notes: list[Note]
+    clocks: list[ClockLine]
+    errors: list[ErrorLine]
+    logs: list[LogTail]
+    problems: list[str]
+
+    @cached_property
+    def call_by_index(self) -> dict[int, int]:
+        """History index (of invocation or completion) -> position in `calls`."""
+        found: dict[int, int] = {}
+        for number, call in enumerate(self.calls):
+            found[call.invoke.index] = number
+            if call.done is not None:
+                found[call.done.index] = number
+        return found
+
+    @cached_property
+    def outcomes(self) -> Counter[str]:
+        """How many calls ended ok, fail and info."""
+        return Counter(call.outcome for call in self.calls)
+
+    @cached_property
+    def end_ns(self) -> float:
+        """The last moment that anything speaks of; at least a millisecond."""
+        times = [1e6, number(self.run.get("seconds")) * 1e9]
+        times += [max(op.time for op in self.ops[-500:])] if self.ops else []
+        times += [fault.end_ns or fault.start_ns for fault in self.faults]
+        times += [note.time_ns for note in self.notes]
+        times += [clock.time for clock in self.clocks[-50:]]
+        return max(times)
+
+    @cached_property
+    def nodes(self) -> list[str]:
+        """Every node that anything names, those of test.yaml first."""
+        named = strings(self.test.get("nodes"))
+        seen = {call.node for call in self.calls if call.node}
+        seen.update(node for fault in self.faults for node in fault.nodes)
+        seen.update(clock.node for clock in self.clocks)
+        seen.update(log.node for log in self.logs)
+        return [*named, *sorted(seen - set(named), key=natural)]
+
+    @cached_property
+    def lane_names(self) -> list[str]:
+        """What each row of the client timeline is called."""
+        members: dict[int, list[str]] = {}
+        for lane, call in zip(self.lanes, self.calls, strict=True):
+            names = members.setdefault(lane, [])
+            name = str(call.invoke.process)
+            if len(names) < 3 and name not in names:
+                names.append(name)
+        return [
+            visible(", ".join(names[:2]) + (", \u2026" if len(names) > 2 else ""))
+            for _, names in sorted(members.items())
+        ]
+
+
+def load(run_dir: Path) -> RunFolder:
+    """Read the run folder `run_dir`; never raises for what is or isn't in it."""
+    problems: list[str] = []
+    test = mapping(_document(run_dir / "test.yaml", problems))
+    history = _lines(run_dir / "history.jsonl", Op, problems)
+    calls = [Call(*pair) for pair in History(history, strict=False).calls()]
+    faults, notes = _faults(_lines(run_dir / "faults.jsonl", FaultLine, problems))
+    return RunFolder(
+        path=run_dir,
+        test=test,
+        plan=_document(run_dir / "plan.yaml", problems),
+        run=mapping(_document(run_dir / "run.json", problems)),
+        verdict=mapping(_document(run_dir / "verdict.json", problems)),
+        ops=history,
+        calls=calls,
+        lanes=lanes(calls, whole(test.get("concurrency"))),
+        faults=faults,
+        notes=notes,
+        clocks=_lines(run_dir / "clocks.jsonl", ClockLine, problems),
+        errors=_lines(run_dir / "errors.jsonl", ErrorLine, problems, optional=True),
+        logs=_logs(run_dir / "nodes", problems),
+        problems=problems,
+    )
+
+
+# Reading files
+
+
+def _document(path: Path, problems: list[str]) -> Any:
+    """A YAML or JSON file as plain data, or None."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        problems.append(f"{path.name} is missing.")
+        return None
+    except OSError as error:
+        problems.append(f"{path.name} can't be read: {error.strerror}.")
+        return None
+    try:
+        if path.suffix == ".json":
+            return json.loads(data)
+        if len(data) > YAML_BYTES_MAX:
+            problems.append(f"{path.name} is too large to show.")
+            return None
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        return yaml.load(data, Loader=loader)  # noqa: S506 (a safe loader, in C)
+    except (ValueError, RecursionError, yaml.YAMLError):
+        problems.append(f"{path.name} is damaged and was ignored.")
+        return None
+
+
+def _lines(
+    path: Path, kind: type[S], problems: list[str], *, optional: bool = False
+) -> list[S]:
+    """The good lines of a JSON lines file. Cost: linear, 2 us a line."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        if not optional:
+            problems.append(f"{path.name} is missing.")
+        return []
+    except OSError as error:
+        problems.append(f"{path.name} can't be read: {error.strerror}.")
+        return []
+    lines = decode_lines(data, kind)
+    if lines.problem:
+        problems.append(f"{path.name}: {lines.problem}")
+    return lines.items
+
+
+def decode_lines(data: bytes, kind: type[S]) -> Lines[S]:
+    """Decode JSON lines, skipping what is damaged and saying so."""
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        return Lines(decoder.decode_lines(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    lines: Lines[S] = Lines()
+    raw = data.split(b"\n")
+    bad: list[int] = []
+    for position, line in enumerate(raw, 1):
+        if not line.strip():
+            continue
+        try:
+            lines.items.append(decoder.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            bad.append(position)
+    if bad == [len(raw)]:
+        lines.problem = f"the last line ({bad[0]}) is torn; the record was cut off."
+    elif bad:
+        skipped = plural(len(bad), "damaged line was", "damaged lines were")
+        lines.problem = f"{skipped} skipped, the first of them line {bad[0]}."
+    return lines
+
+
+def _logs(nodes_dir: Path, problems: list[str]) -> list[LogTail]:
+    if not nodes_dir.is_dir():
+        problems.append("nodes/ (the nodes' logs) is missing.")
+        return []
+    folders = sorted((p for p in nodes_dir.iterdir()), key=lambda p: natural(p.name))
+    return [_tail(p.name, p / "log") for p in folders if (p / "log").is_file()]
+
+
+def _tail(node: str, path: Path) -> LogTail:
+    """The last LOG_TAIL_BYTES of a log, from the start of a line."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - LOG_TAIL_BYTES))
+        data = file.read(LOG_TAIL_BYTES)
+    cut = size > LOG_TAIL_BYTES
+    if cut:
+        data = data.partition(b"\n")[2] or data
+    return LogTail(node, data.decode("utf-8", "replace"), size, cut)
+
+
+# Making sense of what was read
+
+
+def _faults(lines: Iterable[FaultLine]) -> tuple[list[Fault], list[Note]]:
+    """Put starts and ends together: faults with a span, and moments without."""
+    open_faults: dict[str, tuple[int, FaultLine]] = {}
+    faults: list[Fault] = []
+    notes: list[Note] = []
+    for line in lines:
+        name = repr(line.id)
+        if line.event == "start":
+            open_faults[name] = (len(faults), line)
+            faults.append(_fault(line, None))
+        elif line.event == "end" and name in open_faults:
+            position, start = open_faults.pop(name)
+            faults[position] = _fault(start, line)
+        elif line.event == "failed":
+            open_at = open_faults.pop(name, None)
+            if open_at is None:
+                faults.append(_fault(line, line, failed=True))
+            else:
+                faults[open_at[0]] = _fault(open_at[1], line, failed=True)
+        else:
+            notes.append(
+                Note(
+                    string(line.kind),
+                    string(line.title or line.kind),
+                    tuple(strings(line.nodes)),
+                    line.time,
+                    mapping(line.evidence),
+                )
+            )
+    return faults, notes
+
+
+def _fault(start: FaultLine, end: FaultLine | None, *, failed: bool = False) -> Fault:
+    last = end or start
+    evidence = dict(mapping(start.evidence))
+    if end is not None and end is not start:
+        for key, proof in mapping(end.evidence).items():
+            same = evidence.get(key) == proof or key not in evidence
+            evidence[key if same else f"{key} at end"] = proof
+    return Fault(
+        kind=string(start.kind),
+        title=string(start.title or last.title or start.kind),
+        nodes=tuple(strings(start.nodes)),
+        start_ns=start.time,
+        end_ns=None if end is None else max(end.time, start.time),
+        bit=start.bit if last.bit is None else last.bit,
+        evidence=evidence,
+        failed=failed,
+    )
+
+
+def lanes(calls: list[Call], concurrency: int) -> list[int]:
+    """The row that draws each call, so that calls of one row hardly ever overlap.
+
+    Process p runs on thread p mod concurrency; an `info` retires p and the thread
+    goes on as p + concurrency. A history whose options are unknown gets a row per
+    process while there are few, else rows are shared by hashing.
+    """
+    processes = {call.invoke.process for call in calls}
+    if 0 < concurrency <= len(processes):
+        order = {thread: thread for thread in range(concurrency)}
+    else:
+        order = {}
+        concurrency = 0
+    rows: list[int] = []
+    for call in calls:
+        process = call.invoke.process
+        thread = int(process) % concurrency if concurrency else int(process) % 256
+        rows.append(order.setdefault(thread, len(order)))
+    used = {row: position for position, row in enumerate(sorted(set(rows)))}
+    return [used[row] for row in rows]
+
+
+# Untrusted data, taken for what it should be
+
+
+def mapping(thing: Any) -> dict[str, Any]:
+    """`thing` if it is a mapping, with string keys; else an empty one."""
+    if not isinstance(thing, dict):
+        return {}
+    return {key if isinstance(key, str) else str(key): v for key, v in thing.items()}
+
+
+def sequence(thing: Any) -> list[Any]:
+    """`thing` if it is a list, else an empty one."""
+    return thing if isinstance(thing, list) else []
+
+
+def strings(thing: Any) -> list[str]:
+    """The items of a list as visible strings."""
+    return [visible(str(item)) for item in sequence(thing)]
+
+
+def number(thing: Any) -> float:
+    """`thing` if it is a finite number, else 0."""
+    if isinstance(thing, bool) or not isinstance(thing, int | float):
+        return 0.0
+    return float(thing) if abs(thing) < 1e300 else 0.0
+
+
+def whole(thing: Any) -> int:
+    """`thing` if it is a number of sensible size, rounded down; else 0."""
+    return int(number(thing)) if abs(number(thing)) < 2**53 else 0
+
+
+def string(thing: Any, default: str = "") -> str:
+    """`thing` as one visible line of text; `default` when there is none."""
+    return default if thing is None else visible(str(thing)).replace("\n", " ")
+
+
+def natural(name: str) -> tuple[str, int, str]:
+    """Sort key that puts n2 before n10."""
+    head = name.rstrip("0123456789")
+    digits = name[len(head) :][:15]
+    return head, int(digits) if digits.isdigit() else -1, name

@@ -1,0 +1,184 @@
+"""The table of a suite: an HTML index and JUnit XML, from one list of rows.
+
+A row is a mapping with the keys `name, system, workload, nemesis, expected, verdict,
+ops, seconds, report`; all but `name` may be missing. `as_expected` overrides the
+comparison of `verdict` with `expected`; `why` says in a sentence how it came out;
+`error` says how the harness failed (the verdict is then "harness"); `repro` is the
+command that repeats the run; `report` is a path, absolute or relative to the suite's
+folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from harness.report import figures
+from harness.report.folder import number, string, strings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of a suite, ready to be shown; every text is visible and in one line."""
+
+    name: str
+    system: str
+    workload: str
+    nemesis: str
+    seed: str
+    expected: str
+    verdict: str
+    as_expected: bool
+    ops: str
+    seconds: float
+    why: str
+    error: str
+    repro: str
+    report: str
+
+    @property
+    def state(self) -> str:
+        """The verdict as one of the states the style sheet knows."""
+        known = {"valid", "invalid", "unknown", "harness"}
+        return self.verdict if self.verdict in known else "unknown"
+
+
+def build_index(suite_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write `suite_dir`/index.html, a line for each row; returns its path."""
+    from harness.report.page import render, write_page
+
+    told = [read_row(row, suite_dir) for row in rows]
+    page = render(
+        "index.html",
+        rows=told,
+        good=sum(row.as_expected for row in told),
+        state=_suite_state(told),
+        seconds=sum(row.seconds for row in told),
+    )
+    suite_dir.mkdir(parents=True, exist_ok=True)
+    return write_page(suite_dir / "index.html", page)
+
+
+def read_row(row: Mapping[str, Any], suite_dir: Path) -> Row:
+    """Take a row for what it should be, whatever it holds."""
+    error = figures.plain(row.get("error") or "", 8000)
+    verdict = "harness" if error else string(row.get("verdict"), "unknown")
+    expected = string(row.get("expected"))
+    nemesis = row.get("nemesis")
+    ops = row.get("ops")
+    said = row.get("as_expected")
+    return Row(
+        name=string(row.get("name"), "unnamed"),
+        system=string(row.get("system")),
+        workload=string(row.get("workload")),
+        nemesis=", ".join(strings(nemesis))
+        if isinstance(nemesis, list)
+        else string(nemesis),
+        seed=string(row.get("seed")),
+        expected=expected,
+        verdict=verdict,
+        as_expected=said
+        if isinstance(said, bool)
+        else verdict == (expected or "valid"),
+        ops=figures.count(number(ops)) if isinstance(ops, int | float) else string(ops),
+        seconds=number(row.get("seconds")),
+        why=string(row.get("why")),
+        error=error,
+        repro=string(row.get("repro")),
+        report=_relative(row.get("report"), suite_dir),
+    )
+
+
+def _suite_state(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "unknown"
+    if any(row.verdict == "harness" for row in rows):
+        return "harness"
+    return "valid" if all(row.as_expected for row in rows) else "invalid"
+
+
+def _relative(report: Any, suite_dir: Path) -> str:
+    """The way from the suite to a report, with forward slashes; "" for none."""
+    if not report:
+        return ""
+    path = Path(str(report))
+    if path.is_absolute():
+        path = Path(os.path.relpath(path, suite_dir.resolve()))
+    return path.as_posix()
+
+
+# JUnit
+
+
+def write_junit(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write `rows` as JUnit XML to `path`.
+
+    A row that came out as expected passes, a run that the harness failed is an
+    `error`, anything else a `failure`.
+    """
+    told = [read_row(row, path.parent) for row in rows]
+    errors = sum(row.verdict == "harness" for row in told)
+    suite = ElementTree.Element(
+        "testsuite",
+        name="splitbrain",
+        tests=str(len(told)),
+        failures=str(
+            sum(not row.as_expected and row.verdict != "harness" for row in told)
+        ),
+        errors=str(errors),
+        skipped="0",
+        time=f"{sum(row.seconds for row in told):.3f}",
+    )
+    for row in told:
+        suite.append(_test_case(row))
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ElementTree.indent(root)
+    ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _test_case(row: Row) -> ElementTree.Element:
+    classname = ".".join(filter(None, ("splitbrain", row.system, row.workload)))
+    case = ElementTree.Element(
+        "testcase",
+        name=_xml(row.name),
+        classname=_xml(classname),
+        time=f"{row.seconds:.3f}",
+    )
+    if row.verdict == "harness":
+        problem = ElementTree.SubElement(case, "error", message="the harness failed")
+        problem.text = _xml(row.error or row.why)
+    elif not row.as_expected:
+        message = f"{row.verdict}, expected {row.expected or 'valid'}"
+        problem = ElementTree.SubElement(case, "failure", message=_xml(message))
+        problem.text = _xml(row.why)
+    lines = [
+        f"{name}: {text}"
+        for name, text in (
+            ("faults", row.nemesis),
+            ("verdict", row.verdict),
+            ("operations", row.ops),
+            ("why", row.why),
+            ("report", row.report),
+            ("repeat", row.repro),
+        )
+        if text
+    ]
+    out = ElementTree.SubElement(case, "system-out")
+    out.text = _xml("\n".join(lines))
+    return case
+
+
+def _xml(text: str) -> str:
+    """`text` without the characters that XML 1.0 can't hold, escaped or not."""
+    return _NOT_XML.sub("\ufffd", text)

@@ -1,0 +1,239 @@
+"""Writes report.html: one file, no external resource, readable without scripts.
+
+Theory of operation. `folder.load` reads what there is, `story.tell` puts it into words,
+`columns.run_columns` packs what the scripts draw, and the template lays it out. Every
+string passes through jinja2's autoescape or `columns.inline_json`. As a second wall the
+page carries a content security policy that allows exactly one script, by its hash, and
+no network at all; a tag that slipped through would be inert.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from harness.report import columns, figures, spacetime, story
+from harness.report.folder import load, mapping, sequence, string, strings, whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.report.folder import LogTail, RunFolder
+    from harness.report.story import Story
+
+SCRIPTS = ("core.js", "timeline.js", "plots.js", "main.js")
+TABLE_CALLS_MAX = 40
+FAULTS_LISTED_MAX = 200
+LINKS_MAX = 32
+
+_TROUBLE = re.compile(
+    r"\b(error|fatal|panic|traceback|exception|abort(ed)?|segfault|critical)\b|Error:",
+    re.IGNORECASE,
+)
+_WARNING = re.compile(r"\b(warn(ing)?|timeout|timed out|refused)\b", re.IGNORECASE)
+
+RAW_FILES = (
+    "test.yaml",
+    "plan.yaml",
+    "history.jsonl",
+    "faults.jsonl",
+    "clocks.jsonl",
+    "errors.jsonl",
+    "run.json",
+    "verdict.json",
+    "messages.jsonl",
+    "network.pcap",
+)
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `run_dir`/report.html and return its path; see `harness.report.build`."""
+    folder = load(run_dir)
+    told = story.tell(folder)
+    page = render(
+        "report.html",
+        story=told,
+        folder=folder,
+        script=script(),
+        data=trusted(columns.inline_json(columns.run_columns(told))),
+        facts=facts(told),
+        checkers=story.checkers(folder.verdict),
+        crashes=story.crashes(folder),
+        network=network_matrix(folder),
+        latencies=columns.latency_table(folder.calls),
+        options=options(folder),
+        raw_files=[name for name in RAW_FILES if (run_dir / name).exists()],
+    )
+    return write_page(run_dir / "report.html", page)
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Replace the file at `path` in one step, so that nobody reads half a page."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_bytes(page.encode("utf-8", "replace"))
+    scratch.replace(path)
+    return path
+
+
+# Templates
+
+
+def render(template: str, **context: Any) -> str:
+    """The template of that name with the styles and the policy inlined."""
+    return (
+        _environment()
+        .get_template(template)
+        .render(style=trusted(asset("style.css")), **context)
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": figures.count,
+        "duration": figures.duration,
+        "moment": figures.moment,
+        "plain": figures.plain,
+        "value": figures.value,
+        "clip": figures.clip,
+        "visible": figures.visible,
+        "mapping": mapping,
+        "sequence": sequence,
+        "string": string,
+        "log_lines": log_lines,
+        "href": href,
+        "plural": figures.plural,
+        "fault_class": spacetime.fault_class,
+        "edge_class": spacetime.edge_class,
+    }
+    environment.globals |= {
+        "effect": story.effect,
+        "lasted": story.lasted,
+        "node_words": story.node_words,
+        "evidence_pairs": story.evidence_pairs,
+        "call_text": story.call_text,
+        "picture": spacetime.picture,
+        "script_hash": script_hash,
+        "TABLE_CALLS_MAX": TABLE_CALLS_MAX,
+        "FAULTS_LISTED_MAX": FAULTS_LISTED_MAX,
+    }
+    return environment
+
+
+@cache
+def asset(name: str) -> str:
+    """The text of a file of `harness.report.assets`."""
+    return (resources.files("harness.report.assets") / name).read_text("utf-8")
+
+
+@cache
+def script() -> Markup:
+    """All scripts as one, in a scope of their own; trusted, it is ours."""
+    return trusted(
+        "(() => {\n'use strict';\n" + "\n".join(map(asset, SCRIPTS)) + "\n})();"
+    )
+
+
+def trusted(text: str) -> Markup:
+    """`text` as it is: our own files, and JSON made safe by `columns.inline_json`."""
+    return Markup(text)  # noqa: S704 (the callers are few and all of them here)
+
+
+def script_hash(text: str) -> str:
+    """`text` as a source of a content security policy."""
+    digest = hashlib.sha256(str(text).encode()).digest()
+    return "sha256-" + base64.b64encode(digest).decode()
+
+
+def href(path: str) -> str:
+    """A relative link to a file: never a scheme, never another host."""
+    return "./" + quote(path.lstrip("/"))
+
+
+# What the template needs in a shape of its own
+
+
+def facts(told: Story) -> list[tuple[str, str]]:
+    """The figures beside the verdict, as (name, value)."""
+    test = told.folder.test
+    outcomes = told.folder.outcomes
+    ended = string(told.folder.run.get("ended"), "not recorded")
+    rows = [
+        ("System", string(test.get("system"))),
+        ("Workload", string(test.get("workload"))),
+        ("Faults", ", ".join(strings(test.get("nemesis"))) or "none asked for"),
+        ("Nodes", str(len(told.folder.nodes) or "")),
+        ("Clients", string(test.get("concurrency"))),
+        ("Seed", told.seed),
+        ("Duration", figures.duration(told.seconds * 1e9)),
+        (
+            "World",
+            " / ".join(
+                filter(None, map(string, (test.get("world"), test.get("rung"))))
+            ),
+        ),
+        ("Started", string(test.get("started_utc"))),
+        ("Ended", "" if ended == "complete" else ended),
+        ("Operations", figures.count(sum(outcomes.values()))),
+    ]
+    return [(name, figures.clip(text, 80)) for name, text in rows if text]
+
+
+def options(folder: RunFolder) -> list[tuple[str, str]]:
+    """test.yaml flattened to (name, value), nested names joined by dots."""
+    return [
+        (figures.visible(".".join(path)), figures.plain(leaf, 500))
+        for path, leaf in figures.leaves(folder.test)
+    ][:200]
+
+
+def network_matrix(folder: RunFolder) -> dict[str, Any]:
+    """Counters per link as a matrix: nodes, and cells by (source, target)."""
+    cells: dict[tuple[str, str], dict[str, int]] = {}
+    for link, counters in mapping(folder.run.get("network")).items():
+        source, arrow, target = string(link).partition("->")
+        if arrow:
+            cells[source.strip(), target.strip()] = {
+                string(name).replace("_", " "): whole(amount)
+                for name, amount in mapping(counters).items()
+            }
+    ends = {end for link in cells for end in link}
+    nodes = [node for node in folder.nodes if node in ends]
+    nodes += sorted(ends - set(nodes))
+    most = max((cell.get("forwarded", 0) for cell in cells.values()), default=0)
+    return {"nodes": nodes[:LINKS_MAX], "cells": cells, "most": max(most, 1)}
+
+
+def log_lines(log: LogTail) -> Markup:
+    """A log's lines, escaped, with trouble and warnings marked."""
+    return Markup("\n").join(map(_log_line, log.text.splitlines()))
+
+
+def _log_line(line: str) -> Markup | str:
+    text = figures.clip(figures.visible(line), 1000)
+    if _TROUBLE.search(text):
+        return Markup('<mark class="trouble">{}</mark>').format(text)
+    if _WARNING.search(text):
+        return Markup('<mark class="warning">{}</mark>').format(text)
+    return text
+
+
+def trouble_count(text: str) -> int:
+    """How many lines of a log look like trouble."""
+    return sum(bool(_TROUBLE.search(line)) for line in text.splitlines())

@@ -1,0 +1,452 @@
+"""What a run comes to, in words: the same words in the page and in the terminal.
+
+Rules it keeps: a failure of the harness is never told as the system's outcome, nor
+the reverse; a verdict that is missing is told as missing; a fault without effect is
+told as such.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from harness.report import figures
+from harness.report.figures import plural
+from harness.report.folder import mapping, sequence, string, strings, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from harness.report.folder import Call, Fault, RunFolder
+
+STATES = ("valid", "invalid", "unknown", "harness", "unjudged")
+"""What the banner can say. `unjudged`: the run was never analysed."""
+
+ANOMALIES_SHOWN_MAX = 12
+EDGES_SHOWN_MAX = 60
+
+_SUMMED = re.compile(
+    r"cut|drop|lost|loss|delay|duplic|reorder|corrupt|frame|packet|byte|refused|blocked",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One arrow of a witness graph, between positions in `RunFolder.calls`."""
+
+    source: int
+    target: int
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class AnomalyStory:
+    """An anomaly with everything needed to show it.
+
+    Attributes:
+        checker: Who found it.
+        calls: Positions in `RunFolder.calls` of its operations, in order of time.
+        unresolved: History indices it names that the history does not hold.
+        edges: The witness graph's arrows, those of the explanation first.
+        edges_more: How many further arrows were left out.
+    """
+
+    checker: str
+    name: str
+    explanation: str
+    key: str
+    calls: tuple[int, ...]
+    unresolved: tuple[str, ...]
+    edges: tuple[Edge, ...]
+    edges_more: int
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FaultKind:
+    """All faults of one kind taken together."""
+
+    kind: str
+    faults: tuple[Fault, ...]
+    total_ns: float
+    proof: str
+
+    @cached_property
+    def bit(self) -> int:
+        """How many had an effect."""
+        return sum(fault.bit is True and not fault.failed for fault in self.faults)
+
+    @cached_property
+    def no_effect(self) -> int:
+        """How many had none."""
+        return sum(fault.bit is False and not fault.failed for fault in self.faults)
+
+    @cached_property
+    def failed(self) -> int:
+        """How many could not be carried out."""
+        return sum(fault.failed for fault in self.faults)
+
+    @cached_property
+    def unproven(self) -> int:
+        """How many left no proof either way."""
+        return len(self.faults) - self.bit - self.no_effect - self.failed
+
+
+@dataclass
+class Story:
+    """A run, told.
+
+    Attributes:
+        state: One of STATES.
+        headline: A few words for the banner.
+        why: One or two sentences.
+        expected: "valid", "invalid", "unknown", or "" when nobody said.
+        as_expected: Whether it came out so; None when nobody said.
+    """
+
+    folder: RunFolder
+    state: str
+    headline: str
+    why: str
+    expected: str
+    as_expected: bool | None
+    anomalies: list[AnomalyStory]
+    anomalies_total: int
+    fault_kinds: list[FaultKind]
+    harness_errors: list[str] = field(default_factory=list)
+
+    @cached_property
+    def names(self) -> list[tuple[str, int]]:
+        """Anomaly names with how often each was found, most frequent first."""
+        tally: Counter[str] = Counter()
+        for _, anomaly in found_anomalies(self.folder.verdict):
+            tally[string(anomaly.get("name"), "anomaly")] += 1
+        return tally.most_common()
+
+    @cached_property
+    def repro(self) -> str:
+        """The command that repeats the run; "" when nobody noted it."""
+        verdict, test = self.folder.verdict, self.folder.test
+        return string(verdict.get("repro") or test.get("repro"))
+
+    @cached_property
+    def seed(self) -> str:
+        """The seed, as text; "" when unknown."""
+        seed = self.folder.test.get("seed", self.folder.verdict.get("seed"))
+        return string(seed)
+
+    @cached_property
+    def seconds(self) -> float:
+        """How long the run took, or as much of it as was recorded."""
+        return self.folder.end_ns / 1e9
+
+    @cached_property
+    def title(self) -> str:
+        """System and workload, as in `raft / register`."""
+        test = self.folder.test
+        system = string(test.get("system"), "unknown system")
+        return f"{system} / {string(test.get('workload'), 'unknown workload')}"
+
+
+def tell(folder: RunFolder) -> Story:
+    """Make sense of a run. Cost: linear in faults, anomalies and calls."""
+    verdict = folder.verdict
+    kinds = fault_kinds(folder.faults, folder.end_ns)
+    errors = harness_errors(folder)
+    state = _state(folder, errors)
+    found = list(found_anomalies(verdict))
+    told = [tell_anomaly(folder, *pair) for pair in found[:ANOMALIES_SHOWN_MAX]]
+    headline, why = _HEADLINES[state](folder, kinds, told, errors)
+    expected = string(verdict.get("expected") or folder.test.get("expected"))
+    if expected not in {"valid", "invalid", "unknown"}:
+        expected = ""
+    return Story(
+        folder=folder,
+        state=state,
+        headline=headline,
+        why=why,
+        expected=expected,
+        as_expected=(state == expected) if expected and state != "unjudged" else None,
+        anomalies=told,
+        anomalies_total=len(found),
+        fault_kinds=kinds,
+        harness_errors=errors,
+    )
+
+
+def _state(folder: RunFolder, errors: list[str]) -> str:
+    word = folder.verdict.get("verdict")
+    if folder.run.get("ended") == "failed":
+        return "harness"
+    if mapping(folder.verdict.get("harness")).get("ok", True) is not True:
+        return "harness"
+    if word is None and errors:
+        return "harness"
+    return word if word in {"valid", "invalid", "unknown"} else "unjudged"
+
+
+def harness_errors(folder: RunFolder) -> list[str]:
+    """What the harness says went wrong with itself, each only once."""
+    harness = mapping(folder.verdict.get("harness"))
+    said = [*sequence(harness.get("errors")), *sequence(folder.run.get("errors"))]
+    return list(dict.fromkeys(figures.plain(error, 8000) for error in said))
+
+
+# Headlines
+
+
+def _told_valid(
+    folder: RunFolder, kinds: list[FaultKind], _: list[AnomalyStory], __: list[str]
+) -> tuple[str, str]:
+    done = sum(folder.outcomes.values())
+    checkers = list(mapping(folder.verdict.get("checkers")))
+    judges = plural(len(checkers), "checker")
+    who = f"the {checkers[0]} checker" if len(checkers) == 1 else f"all {judges}"
+    return (
+        "Valid",
+        f"{figures.plural(done, 'operation')} kept the system's promises, "
+        f"says {who}, {_while(kinds)}.",
+    )
+
+
+def _told_invalid(
+    folder: RunFolder, _: list[FaultKind], told: list[AnomalyStory], __: list[str]
+) -> tuple[str, str]:
+    if not told:
+        return "Invalid", "A checker says so, but recorded no anomaly."
+    first = told[0]
+    rest = len(list(found_anomalies(folder.verdict))) - 1
+    more = (
+        f" And {plural(rest, 'further anomaly', 'further anomalies')}." if rest else ""
+    )
+    return f"Invalid: {first.name}", (first.explanation or "No explanation.") + more
+
+
+def _told_unknown(
+    folder: RunFolder, _: list[FaultKind], __: list[AnomalyStory], ___: list[str]
+) -> tuple[str, str]:
+    for name, result in checkers(folder.verdict):
+        if result.get("verdict") == "unknown":
+            reason = string(result.get("reason"), "no reason given")
+            return "Unknown", f"{name}: {figures.clip(reason, 400)}"
+    return "Unknown", "Nothing could be judged: no checker gave a reason."
+
+
+def _told_harness(
+    folder: RunFolder, _: list[FaultKind], __: list[AnomalyStory], errors: list[str]
+) -> tuple[str, str]:
+    lines = [line for line in errors[0].splitlines() if line.strip()] if errors else []
+    what = figures.clip(lines[-1].strip(), 400) if lines else "It left no message"
+    return (
+        "The harness failed",
+        f"{what.rstrip('.')}. This says nothing about the system under test.",
+    )
+
+
+def _told_unjudged(
+    folder: RunFolder, _: list[FaultKind], __: list[AnomalyStory], ___: list[str]
+) -> tuple[str, str]:
+    ended = string(folder.run.get("ended"))
+    how = f"The run ended {ended}, but" if ended else "The run never ended properly;"
+    return (
+        "Not judged",
+        f"{how} no verdict was recorded. The data below is what is left.",
+    )
+
+
+_HEADLINES = {
+    "valid": _told_valid,
+    "invalid": _told_invalid,
+    "unknown": _told_unknown,
+    "harness": _told_harness,
+    "unjudged": _told_unjudged,
+}
+
+
+def _while(kinds: list[FaultKind]) -> str:
+    effective = [plural(kind.bit, kind.kind) for kind in kinds if kind.bit]
+    if not kinds:
+        return "with no faults"
+    if not effective:
+        return "but no fault is proven to have had an effect"
+    return "while " + listing(effective) + " bit"
+
+
+def listing(words: list[str]) -> str:
+    """["a", "b", "c"] -> "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+# Checkers and anomalies
+
+
+def checkers(verdict: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Checker results by name; the guilty first, then the undecided."""
+    rank = {"invalid": 0, "unknown": 1}
+    results = [
+        (string(name), mapping(result))
+        for name, result in mapping(verdict.get("checkers")).items()
+    ]
+    return sorted(results, key=lambda item: rank.get(string(item[1].get("verdict")), 2))
+
+
+def found_anomalies(
+    verdict: Mapping[str, Any],
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Every anomaly with the checker that found it, in the checkers' order."""
+    for name, result in checkers(verdict):
+        for anomaly in sequence(result.get("anomalies")):
+            yield name, mapping(anomaly)
+
+
+def tell_anomaly(
+    folder: RunFolder, checker: str, anomaly: Mapping[str, Any]
+) -> AnomalyStory:
+    """Resolve an anomaly's history indices to operations."""
+    witness = mapping(anomaly.get("witness"))
+    indices = [*sequence(anomaly.get("ops")), *sequence(witness.get("nodes"))]
+    calls: set[int] = set()
+    unresolved: list[str] = []
+    for index in indices:
+        position = _position(folder, index)
+        if position is None:
+            unresolved.append(figures.value(index, 20))
+        else:
+            calls.add(position)
+    edges = [_edge(folder, mapping(edge)) for edge in sequence(witness.get("edges"))]
+    good = [edge for edge in edges if edge is not None]
+    calls.update(end for edge in good for end in (edge.source, edge.target))
+    return AnomalyStory(
+        checker=checker,
+        name=string(anomaly.get("name"), "anomaly"),
+        explanation=string(anomaly.get("explanation")),
+        key=figures.value(anomaly.get("key")),
+        calls=tuple(sorted(calls)),
+        unresolved=tuple(dict.fromkeys(unresolved)),
+        edges=tuple(good[:EDGES_SHOWN_MAX]),
+        edges_more=max(0, len(good) - EDGES_SHOWN_MAX),
+        details=mapping(anomaly.get("details")),
+    )
+
+
+def _position(folder: RunFolder, index: Any) -> int | None:
+    if isinstance(index, bool) or not isinstance(index, int):
+        return None
+    return folder.call_by_index.get(index)
+
+
+def _edge(folder: RunFolder, edge: Mapping[str, Any]) -> Edge | None:
+    source = _position(folder, edge.get("source"))
+    target = _position(folder, edge.get("target"))
+    if source is None or target is None:
+        return None
+    kind = string(edge.get("kind"), "before")
+    return Edge(source, target, kind, string(edge.get("reason")))
+
+
+# Operations
+
+
+def call_text(call: Call, chars_max: int = 40) -> str:
+    """An operation in a few characters: "write 3", "read \N{RIGHTWARDS ARROW} 7"."""
+    name = figures.visible(call.invoke.f)
+    shown = figures.value(call.value, chars_max)
+    if name == "read" and call.outcome == "ok":
+        return f"read \N{RIGHTWARDS ARROW} {shown or 'null'}"
+    value = call.value
+    if name == "cas" and isinstance(value, list) and len(value) == 2:
+        old, new = (figures.value(part, chars_max) or "null" for part in value)
+        return f"cas {old} \N{RIGHTWARDS ARROW} {new}"
+    return f"{name} {shown}".rstrip()
+
+
+# Faults
+
+
+def fault_kinds(faults: list[Fault], end_ns: float) -> list[FaultKind]:
+    """Faults by kind, in the order in which each kind first struck."""
+    by_kind: dict[str, list[Fault]] = {}
+    for fault in faults:
+        by_kind.setdefault(fault.kind, []).append(fault)
+    return [
+        FaultKind(
+            kind=figures.visible(kind),
+            faults=tuple(group),
+            total_ns=sum(lasted(fault, end_ns) for fault in group if not fault.failed),
+            proof=proof_of(group),
+        )
+        for kind, group in by_kind.items()
+    ]
+
+
+def lasted(fault: Fault, end_ns: float) -> float:
+    """How long a fault was in force, in ns."""
+    end = end_ns if fault.end_ns is None else fault.end_ns
+    return max(0.0, end - fault.start_ns)
+
+
+def proof_of(faults: Iterable[Fault]) -> str:
+    """The evidence of several faults in a line: sums of counts, else one example."""
+    sums: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for fault in faults:
+        for path, leaf in figures.leaves(dict(fault.evidence)):
+            words = label(path)
+            if isinstance(leaf, int | float) and _SUMMED.search(words):
+                sums[label(path[-1:])] += whole(leaf)
+            elif leaf is not None and len(examples) < 4:
+                examples.setdefault(words, figures.plain(leaf, 60))
+    parts = [f"{name} {figures.count(total)}" for name, total in sums.items() if total]
+    if not parts:
+        parts = [f"{name} {example}" for name, example in examples.items()]
+    return figures.clip("; ".join(parts[:4]), 200)
+
+
+def evidence_pairs(
+    evidence: Mapping[str, Any], pairs_max: int = 40
+) -> list[tuple[str, str]]:
+    """A fault's evidence as (what, figure), nested data flattened."""
+    pairs = [
+        (label(path), figures.plain(leaf, 400))
+        for path, leaf in figures.leaves(dict(evidence))
+    ]
+    if len(pairs) > pairs_max:
+        rest = len(pairs) - pairs_max
+        return [*pairs[:pairs_max], ("more", plural(rest, "further figure"))]
+    return pairs
+
+
+def label(path: tuple[str, ...]) -> str:
+    """("packets_dropped",) -> "packets dropped"."""
+    return figures.visible(" \N{MIDDLE DOT} ".join(path).replace("_", " "))
+
+
+def effect(fault: Fault) -> str:
+    """One of: failed, bit, no-effect, unproven."""
+    if fault.failed:
+        return "failed"
+    return {True: "bit", False: "no-effect", None: "unproven"}[fault.bit]
+
+
+def node_words(nodes: tuple[str, ...]) -> str:
+    """The nodes a fault was aimed at, in words."""
+    return ", ".join(nodes) if nodes else "all"
+
+
+def crashes(folder: RunFolder) -> list[tuple[str, int, list[Any]]]:
+    """errors.jsonl grouped by its last line: (what, how often, the first three)."""
+    groups: dict[str, list[Any]] = {}
+    for error in folder.errors:
+        lines = [line for line in error.traceback.splitlines() if line.strip()]
+        what = figures.visible(figures.clip(lines[-1].strip(), 300) if lines else "")
+        groups.setdefault(what or "an error without a message", []).append(error)
+    ranked = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return [(what, len(group), group[:3]) for what, group in ranked]
+
+
+__all__ = ["STATES", "AnomalyStory", "Edge", "FaultKind", "Story", "strings", "tell"]

@@ -1,0 +1,203 @@
+"""The run in a screenful of plain text, for the terminal.
+
+Everything shown is made visible first (`figures.visible`): a node's log line must not
+be able to send escape sequences to whoever reads about it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from harness.report import figures
+from harness.report.folder import load
+from harness.report.story import (
+    Story,
+    call_text,
+    effect,
+    node_words,
+    proof_of,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.report.folder import Call
+    from harness.report.story import AnomalyStory, FaultKind
+
+WIDTH = 88
+OPS_SHOWN_MAX = 10
+
+_STYLES = {
+    "valid": "1;32",
+    "invalid": "1;31",
+    "unknown": "1;33",
+    "unjudged": "1;33",
+    "harness": "1;35",
+    "bold": "1",
+    "dim": "2",
+    "warn": "33",
+}
+_MARKS = {"valid": "+", "invalid": "x", "unknown": "?", "unjudged": "?", "harness": "!"}
+
+
+class _Paint:
+    """Wraps text in ANSI styles, or leaves it alone."""
+
+    def __init__(self, *, colour: bool) -> None:
+        self.colour = colour
+
+    def __call__(self, style: str, text: str) -> str:
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour else text
+
+
+def summary(run_dir: Path, *, colour: bool = False) -> str:
+    """The run folder `run_dir` in words; ends with a newline."""
+    story = tell(load(run_dir))
+    paint = _Paint(colour=colour)
+    parts = [
+        _verdict(story, paint),
+        _facts(story),
+        _faults(story, paint),
+        _anomaly(story, paint),
+        _problems(story, paint),
+        _links(story, paint),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _verdict(story: Story, paint: _Paint) -> str:
+    mark = _MARKS[story.state]
+    head = paint(story.state, f"[{mark}] {story.headline.upper()}")
+    if story.as_expected is True:
+        head += paint("dim", f"  (as expected: {story.expected})")
+    elif story.as_expected is False:
+        head += paint("invalid", f"  (expected: {story.expected})")
+    return f"{head}  {paint('bold', story.title)}\n{_fill(story.why)}"
+
+
+def _facts(story: Story) -> str:
+    outcomes = story.folder.outcomes
+    ops = ", ".join(
+        f"{figures.count(outcomes[kind])} {kind}" for kind in ("ok", "fail", "info")
+    )
+    total = figures.plural(sum(outcomes.values()), "operation")
+    seed = f", seed {story.seed}" if story.seed else ""
+    ended = story.folder.run.get("ended")
+    how = f" ({figures.plain(ended, 40)})" if ended not in {"complete", None} else ""
+    return f"    {total} in {story.seconds:.1f} s{how}: {ops}{seed}\n"
+
+
+def _faults(story: Story, paint: _Paint) -> str:
+    if not story.fault_kinds:
+        return "Faults: none\n"
+    lines = [_fault_line(kind, paint) for kind in story.fault_kinds]
+    return "Faults\n" + "\n".join(lines) + "\n"
+
+
+def _fault_line(kind: FaultKind, paint: _Paint) -> str:
+    total = figures.duration(kind.total_ns)
+    head = f"    {kind.kind:<12}{len(kind.faults):>4} x  {total:>9} in all"
+    proven = f"{kind.bit} bit"
+    wrong = [
+        f"{number} {what}"
+        for number, what in (
+            (kind.no_effect, "WITHOUT EFFECT"),
+            (kind.failed, "FAILED"),
+            (kind.unproven, "unproven"),
+        )
+        if number
+    ]
+    flags = "".join(", " + paint("warn", text) for text in wrong)
+    proof = f": {figures.clip(kind.proof, 110)}" if kind.proof else ""
+    return f"{head}  {proven}{flags}{proof}"
+
+
+def _anomaly(story: Story, paint: _Paint) -> str:
+    if not story.anomalies:
+        return ""
+    first = story.anomalies[0]
+    names = ", ".join(f"{number} x {name}" for name, number in story.names[:8])
+    key = f" on key {first.key}" if first.key else ""
+    lines = [f"Anomalies: {names}", paint("bold", f"  {first.name}{key}")]
+    lines += [_op_line(story, first, position) for position in _shown(first)]
+    rest = len(first.calls) - OPS_SHOWN_MAX
+    if rest > 0:
+        lines.append(f"    and {figures.plural(rest, 'further operation')}")
+    for edge in first.edges[:6]:
+        calls = story.folder.calls
+        pair = f"{calls[edge.source].invoke.index} -> {calls[edge.target].invoke.index}"
+        reason = f": {edge.reason}" if edge.reason else ""
+        lines.append(_fill(f"{pair} {edge.kind}{reason}", "      "))
+    lines += _around(story, first)
+    return "\n".join(lines) + "\n"
+
+
+def _shown(anomaly: AnomalyStory) -> tuple[int, ...]:
+    return anomaly.calls[:OPS_SHOWN_MAX]
+
+
+def _op_line(story: Story, anomaly: AnomalyStory, position: int) -> str:
+    call = story.folder.calls[position]
+    where = figures.visible(call.node or "-")
+    what = call_text(call, 30)
+    return (
+        f"    op {call.invoke.index:<7} process {call.invoke.process!s:<4} {where:<5} "
+        f"{what:<22} {call.outcome:<5} {_span(call)}"
+    )
+
+
+def _span(call: Call) -> str:
+    start = figures.moment(call.invoke.time)
+    if call.done is None:
+        return f"{start} .. never returned"
+    return f"{start} .. {figures.moment(call.done.time)}"
+
+
+def _around(story: Story, anomaly: AnomalyStory) -> list[str]:
+    """The faults in force while the anomaly's operations ran."""
+    calls = [story.folder.calls[position] for position in anomaly.calls]
+    if not calls:
+        return []
+    start = min(call.invoke.time for call in calls)
+    end = max((call.done or call.invoke).time for call in calls)
+    hit = [
+        fault
+        for fault in story.folder.faults
+        if fault.start_ns <= end and (fault.end_ns is None or fault.end_ns >= start)
+    ]
+    return [
+        _fill(
+            f"during {figures.clip(figures.visible(fault.title), 120)} "
+            f"({node_words(fault.nodes)}, {effect(fault)}, {proof_of([fault])})",
+            "      ",
+        )
+        for fault in hit[:4]
+    ]
+
+
+def _problems(story: Story, paint: _Paint) -> str:
+    crashed = len(story.folder.errors)
+    said = list(story.folder.problems)
+    if crashed:
+        said.append(
+            f"{figures.plural(crashed, 'client crash', 'client crashes')} kept."
+        )
+    if not said:
+        return ""
+    return "\n".join(paint("warn", f"  ! {line}") for line in said) + "\n"
+
+
+def _links(story: Story, paint: _Paint) -> str:
+    lines = []
+    report = story.folder.path / "report.html"
+    if report.exists():
+        lines.append(f"Report   {report}")
+    if story.repro:
+        lines.append(f"Repeat   {paint('bold', story.repro)}")
+    return "".join(line + "\n" for line in lines)
+
+
+def _fill(text: str, indent: str = "    ") -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
