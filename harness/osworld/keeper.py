@@ -26,6 +26,7 @@ much is missing, and the node, appending, goes on behind that.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
@@ -40,7 +41,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.errors import HarnessError
-from harness.osworld import kernel, processtree, spawn
+from harness.osworld import kernel, processtree, spawn, tracer, vdso
+from harness.osworld.vdso import Skew
+from harness.processes import ClockSetting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,8 +60,6 @@ EXEC_TIMEOUT_S = 10.0
 
 _JOB_POLL_S = 0.001
 _WATCH_EVERY_S = 0.2
-_WALL = 0x40000000
-"""__WALL: wait for threads that we trace, too."""
 
 Job = Generator[None, None, Any]
 """Yields to wait; what it returns is the reply's result; raises HarnessError."""
@@ -80,6 +81,8 @@ class Node:
     log_path: Path | None = None
     doomed: bool = False
     """Its end is our doing, so it is expected."""
+    skew: Skew | None = None
+    """How its clocks differ from the true ones; None while they don't."""
 
 
 class Keeper:
@@ -110,6 +113,8 @@ class Keeper:
             "kill": self._kill,
             "pause": self._pause,
             "resume": self._resume,
+            "set_clock": self._set_clock,
+            "read_clock": self._read_clock,
         }
 
     def run(self) -> NoReturn:
@@ -145,7 +150,7 @@ class Keeper:
         self._selector.register(
             self._channel.socket, selectors.EVENT_READ, self._receive
         )
-        self._channel.send({"hello": {}})
+        self._channel.send({"hello": {"why_no_clocks": vdso.why_not()}})
 
     def _close_inherited(self) -> None:
         """Keep the channel, the namespaces and stderr (for a traceback) only."""
@@ -338,7 +343,8 @@ class Keeper:
     def _now_runs(self, node: Node, pid: int, log_path: Path) -> None:
         for other in self._nodes.values():
             other.past_sessions.discard(pid)  # the kernel has used a pid again
-        node.pid, node.log_path, node.doomed = pid, log_path, False
+        node.pid, node.log_path = pid, log_path
+        node.doomed, node.skew = False, None
 
     def _kill(self, node: Node) -> Job:
         pid = node.pid
@@ -389,6 +395,59 @@ class Keeper:
                 processtree.send(process, signal.SIGCONT)
             yield
 
+    # clocks
+
+    def _set_clock(
+        self,
+        node: Node,
+        *,
+        wall_offset_ns: int,
+        wall_rate: float,
+        mono_offset_ns: int,
+        mono_rate: float,
+    ) -> Job:
+        if node.pid is None:
+            raise HarnessError(f"{node.name} is not running: it has no clock to set")
+        setting = ClockSetting(wall_offset_ns, wall_rate, mono_offset_ns, mono_rate)
+        skew = Skew.starting_now(setting)
+        try:
+            self._skew_members(node, skew)
+        except HarnessError as error:
+            # Some of its processes may be on the new lines: back to one time for all.
+            with contextlib.suppress(HarnessError):
+                self._skew_members(node, node.skew or Skew.starting_now(ClockSetting()))
+            raise HarnessError(f"{node.name}: {error}") from error
+        node.skew = None if skew.is_true else skew
+        yield from ()
+
+    def _read_clock(self, node: Node) -> Job:
+        """Offsets and proof; None when the node isn't running."""
+        if node.pid is None:
+            return None
+        try:
+            reading = vdso.read(node.pid)
+        except ProcessLookupError:
+            return None
+        except HarnessError as error:
+            raise HarnessError(f"{node.name}: {error}") from error
+        yield from ()
+        return [reading.wall_offset_ns, reading.mono_offset_ns, reading.proof]
+
+    def _skew_members(self, node: Node, skew: Skew) -> None:
+        """Put all the node's processes on `skew`; those that end meanwhile are fine."""
+        for process in self._members(node, processtree.walk()):
+            if process.state != "Z":
+                with contextlib.suppress(ProcessLookupError):
+                    vdso.apply(process.pid, skew)
+
+    def _catch_up(self, node: Node) -> None:
+        """Skew what runs a new program since: those begin with true clocks."""
+        assert node.skew is not None
+        for process in self._members(node, processtree.walk()):
+            with contextlib.suppress(ProcessLookupError, HarnessError):
+                if process.state != "Z" and not vdso.is_patched(process.pid):
+                    vdso.apply(process.pid, node.skew)
+
     # what needs a look now and then
 
     def _watch(self) -> None:
@@ -399,6 +458,8 @@ class Keeper:
         for node in self._nodes.values():
             if node.pid is not None and node.log_path is not None:
                 cut_back(node.log_path)
+            if node.pid is not None and node.skew is not None:
+                self._catch_up(node)
 
 
 def reap_children() -> list[tuple[int, int]]:
@@ -406,12 +467,16 @@ def reap_children() -> list[tuple[int, int]]:
     ended: list[tuple[int, int]] = []
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG | _WALL)
+            pid, status = os.waitpid(-1, os.WNOHANG | kernel.WALL)
         except ChildProcessError:
             return ended
         if pid == 0:
             return ended
-        ended.append((pid, os.waitstatus_to_exitcode(status)))
+        if os.WIFSTOPPED(status):
+            # A thread that did not stop in time for a clock to be set, but now has.
+            tracer.let_go(pid, tracer.signal_at_stop(status >> 8))
+        else:
+            ended.append((pid, os.waitstatus_to_exitcode(status)))
 
 
 def kill_all(processes: list[Process]) -> None:
@@ -453,7 +518,8 @@ def cut_back(log_path: Path) -> None:
 
 
 def _state_of(process: Process) -> str:
-    return "".join(sorted(set(processtree.thread_states(process.pid)))) or "Z"
+    states = {thread.state for thread in processtree.threads(process.pid)}
+    return "".join(sorted(states)) or "Z"
 
 
 def _is_in_netns(pid: int, netns_fd: int | None) -> bool:

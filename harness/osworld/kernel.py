@@ -11,6 +11,15 @@ import os
 
 CLONE_NEWNET = 0x40000000
 
+PTRACE_GETREGS = 12
+PTRACE_DETACH = 17
+PTRACE_SEIZE = 0x4206
+PTRACE_INTERRUPT = 0x4207
+
+WALL = 0x40000000
+"""__WALL: also wait for threads that we trace and for children without SIGCHLD."""
+
+_USER_REGISTERS = 27
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
@@ -56,3 +65,10 @@ def ptrace(request: int, thread: int, address: int = 0, data: int = 0) -> None:
     """One ptrace request of the kind that returns nothing but success."""
     ctypes.set_errno(0)
     _checked(_libc.ptrace(request, thread, address, data), "ptrace")
+
+
+def registers(thread: int) -> tuple[int, ...]:
+    """A stopped tracee's general registers, in the order of `user_regs_struct`."""
+    buffer = (ctypes.c_ulonglong * _USER_REGISTERS)()
+    ptrace(PTRACE_GETREGS, thread, 0, ctypes.addressof(buffer))
+    return tuple(buffer)

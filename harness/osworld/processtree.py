@@ -91,17 +91,15 @@ def walk() -> Table:
     return Table({process.pid: process for process in found if process is not None})
 
 
-def thread_states(pid: int) -> list[str]:
-    """The state letter of each thread of a process; empty when it is gone."""
+def threads(pid: int) -> list[Process]:
+    """The threads of a process, each as if it were one; none when it is gone."""
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        names = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
     # A thread may end while we look; it then no longer counts.
-    found = (
-        _read(f"/proc/{pid}/task/{thread}/stat", int(thread)) for thread in threads
-    )
-    return [thread.state for thread in found if thread is not None]
+    found = (_read(f"/proc/{pid}/task/{name}/stat", int(name)) for name in names)
+    return [thread for thread in found if thread is not None]
 
 
 def send(process: Process, signal_number: signal.Signals) -> None:

@@ -9,6 +9,7 @@ whatever loop is current when they are first called.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import socket
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from harness.system import Launch, NodePlace
 
+_NO_SKEW = "clocks can't be skewed here"
 _HELLO_TIMEOUT_S = 10.0
 _END_TIMEOUT_S = KILL_TIMEOUT_S + 5.0
 
@@ -116,12 +118,25 @@ class Warden:
         await self._call("resume", node)
 
     async def set_clock(self, node: str, setting: ClockSetting) -> None:
-        """Change the node's clocks at once."""
-        raise HarnessError(f"{node}: {self.why_no_clocks}")
+        """Change the node's clocks at once; its descendants' too.
+
+        Raises:
+            HarnessError: It isn't running, or its clocks can't be skewed.
+        """
+        if not self.can_skew_clocks:
+            raise HarnessError(f"{node}: {self.why_no_clocks}")
+        await self._call("set_clock", node, **dataclasses.asdict(setting))
 
     async def read_clock(self, node: str) -> ClockReading | None:
-        """The node's clocks now, or None when it isn't running."""
-        return None
+        """The node's clocks now, or None when it isn't running.
+
+        Verified in its memory, so a node that replaced itself with another program
+        reads as what it then shows: true clocks, until it is caught up with.
+        """
+        if not self.can_skew_clocks:
+            return None if self.pid(node) is None else ClockReading(0, 0, _NO_SKEW)
+        reading = await self._call("read_clock", node)
+        return None if reading is None else ClockReading(*reading)
 
     def pid(self, node: str) -> int | None:
         """The pid of the node's running process, or None."""
