@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
-from harness import formats, registry, verdict
+from harness import formats, registry, report, verdict
 from harness.errors import (
     EXIT_HARNESS,
     EXIT_INVALID,
@@ -60,6 +60,7 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
         "repro": test.get("repro", ""),
     }
     folder.write_json("verdict.json", out)
+    report.build(folder.path)
     return out
 
 

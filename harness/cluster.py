@@ -27,6 +27,7 @@ READY_POLL_S = 0.005
 RESTART_WAIT_S_MAX = 10.0
 LEADER_TIMEOUT_S = 1.0
 CLOCK_TIMEOUT_S = 0.5
+ASKED_WITHIN_NS = 20_000_000
 
 Note = Callable[[str, Sequence[str], str, Mapping[str, Any]], None]
 """Records a node event: (kind, nodes, title, evidence)."""
@@ -183,15 +184,17 @@ class Cluster:
         return reading
 
     async def _asked_wall_offset_ns(self, node: str) -> int | None:
-        before = time.time_ns()
+        before_ns = time.time_ns()
         try:
             async with asyncio.timeout(CLOCK_TIMEOUT_S):
                 theirs = await self.system.read_wall_clock_ns(self.places[node])
         except (TimeoutError, OSError, SplitbrainError):
             return None
-        if theirs is None:
+        took_ns = time.time_ns() - before_ns
+        # The answer is right to within half the time it took: a slow one proves little.
+        if theirs is None or took_ns > ASKED_WITHIN_NS:
             return None
-        return theirs - (before + time.time_ns()) // 2
+        return theirs - before_ns - took_ns // 2
 
     # Roles
 

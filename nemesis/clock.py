@@ -33,6 +33,7 @@ from nemesis.fault import (
     resolve_target,
     split_words,
     validate_target,
+    who,
 )
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 
 MODES = ("bump", "drift", "strobe")
 CLOCKS = ("wall", "mono")
-BITES_FROM_MS = 1.0
-"""A clock that moved by less than this did not move."""
+BITES_FROM_MS = 20.0
+"""A clock that moved by less than this did not move: a reading may be off by half."""
 
 OPTIONS = (
     Option("modes", "+".join(MODES), "jump once, run at a wrong rate, jump to and fro"),
@@ -163,9 +164,8 @@ class Clock:
             if mode == "drift"
             else f"by {fault.params['offset_ms'] / 1000:+.3f} s"
         )
-        title = f"{clock} clock {mode} {amount}: {why + ' ' if why else ''}"
         self._strike = Strike(
-            title + " ".join(nodes),
+            f"{clock} clock {mode} {amount}: {who(nodes, why)}",
             nodes,
             {"before": shown(self._before), "after": shown(self._after)},
             # A drift has hardly begun; the reading before the healing will tell.

@@ -127,6 +127,12 @@ async def resolve_target(
     return (leader,), "leader"
 
 
+def who(nodes: NodeNames, why: str) -> str:
+    """For titles: "leader n3", or "n1 (no leader known)"."""
+    names = " ".join(nodes)
+    return f"{why} {names}".strip() if why in {"", "leader"} else f"{names} ({why})"
+
+
 def validate_target(kind: str, target: object, nodes: Sequence[str]) -> None:
     """Check a hand-written target.
 

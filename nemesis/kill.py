@@ -20,6 +20,7 @@ from nemesis.fault import (
     resolve_target,
     split_words,
     validate_target,
+    who,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Kill:
         )
         pids = await cluster.kill(nodes)
         self._strike = Strike(
-            f"kill {why + ' ' if why else ''}{' '.join(nodes)}",
+            f"kill {who(nodes, why)}",
             nodes,
             {"killed": pids},
             bit=any(pids.values()),

@@ -25,6 +25,7 @@ from nemesis.fault import (
     resolve_target,
     split_words,
     validate_target,
+    who,
 )
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class Partition:
             )
             rest = [n for n in cluster.nodes if n not in isolated]
             cut = frozenset(between([isolated, rest]))
-            why = f"isolate {why + ' ' if why else ''}{' '.join(isolated)}: "
+            why = f"isolate {who(isolated, why)}: "
         else:
             cut = frozenset((a, b) for a, b in fault.params["cut"])
             isolated = tuple(n for n in cluster.nodes if any(n in x for x in cut))

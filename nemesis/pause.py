@@ -20,6 +20,7 @@ from nemesis.fault import (
     resolve_target,
     split_words,
     validate_target,
+    who,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Pause:
         states = await cluster.pause(nodes)
         stopped = [all(s == "T" for s in of.values()) for of in states.values() if of]
         self._strike = Strike(
-            f"pause {why + ' ' if why else ''}{' '.join(nodes)}",
+            f"pause {who(nodes, why)}",
             nodes,
             {"states": states},
             bit=bool(stopped) and all(stopped),

@@ -120,7 +120,7 @@ def test_with_no_leader_another_node_is_struck_and_the_title_says_so() -> None:
         strike = await nemesis.strike(
             Fault("kill", {"target": "leader"}), as_cluster(fake)
         )
-        assert strike.title == "kill no leader known n1"
+        assert strike.title == "kill n1 (no leader known)"
         assert strike.bit is True
 
     asyncio.run(scenario())
