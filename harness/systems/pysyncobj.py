@@ -1,0 +1,96 @@
+"""PySyncObj, a Raft library for Python (PyPI), with a register on top.
+
+Promise (PySyncObj's README): what it replicates is strongly consistent; what a node
+reads from its own copy is not. `reads=local` is how the library is used
+(`ReplDict.get`) and may be stale; with `reads=log` a read is a command like any other,
+and the register is linearizable.
+
+With `journal=on`, votes, terms and entries are on disk before they are answered for, so
+a killed node comes back with them (they are not synced, so a power cut would be another
+matter). `journal=off` is the library's default and keeps everything in memory: a node
+that is killed forgets its vote and its log, and clusters may then lose what they
+confirmed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+from harness.registry import Option, Plugin, settings
+from harness.system import Launch
+from harness.systems.wire_system import WireSystem, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.system import NodePlace, SystemFactory
+
+OPTIONS = (
+    Option(
+        "reads",
+        "local",
+        "from the node's own copy, which may be stale, or through the log",
+        ("local", "log"),
+    ),
+    Option("journal", "on", "off keeps the log in memory only", ("on", "off")),
+)
+
+
+class PySyncObj(WireSystem):
+    """A `System`; see the module.
+
+    Raises:
+        UsageError: An option that does not exist, or the library is not installed.
+    """
+
+    name = "pysyncobj"
+    rungs = frozenset({"switch"})  # One address book for all nodes.
+    workloads = frozenset({"register"})
+    ready_timeout_s = 20.0
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        super().__init__()
+        chosen = settings(self.name, OPTIONS, given)
+        if importlib.util.find_spec("pysyncobj") is None:
+            raise UsageError("pysyncobj is not installed: pip install pysyncobj")
+        self._reads = chosen["reads"]
+        self._journal = chosen["journal"]
+        self._has_served: set[str] = set()
+
+    def launch(self, place: NodePlace) -> Launch:
+        """Our node program, in the interpreter that the library is installed for."""
+        module = "harness.systems.pysyncobj_node"
+        options = ["--reads", self._reads, "--journal", self._journal]
+        return Launch(
+            [sys.executable, "-P", "-m", module, *options],
+            {**environment(place), "PYTHONUNBUFFERED": "1"},
+        )
+
+    async def ready(self, place: NodePlace) -> bool:
+        """True once the node is level with a leader.
+
+        Later, once it accepts connections: a node that restarts in a minority can't do
+        more, and the plan must not wait for the partition to heal.
+        """
+        if place.name in self._has_served:
+            return await super().ready(place)
+        if (await self._ask(place, "status")).get("ready") is not True:
+            return False
+        self._has_served.add(place.name)
+        return True
+
+
+def pysyncobj(_: str, given: Mapping[str, str]) -> PySyncObj:
+    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    return PySyncObj(given)
+
+
+PLUGIN: Plugin[SystemFactory] = Plugin(
+    "pysyncobj",
+    "PySyncObj, a Raft library from PyPI, with a register on top",
+    pysyncobj,
+    OPTIONS,
+)
