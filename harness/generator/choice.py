@@ -306,7 +306,7 @@ def reserve(
 
     def start(seeds: Seeds) -> Flow:
         def divide(ctx: Context) -> list[_Part]:
-            threads = ctx.members(ctx.clients)
+            threads = _client_threads(ctx, "reserve")
             wanted = sum(count for count, _ in parts)
             if wanted > len(threads):
                 raise GeneratorError(
@@ -318,6 +318,12 @@ def reserve(
         return _Parts(divide)
 
     return Generator(call_text("reserve", *parts, rest), start)
+
+
+def _client_threads(ctx: Context, name: str) -> list[Thread]:
+    if not ctx.clients:
+        raise GeneratorError(f"{name}: there is no such thread here as a client's")
+    return ctx.members(ctx.clients)
 
 
 def _divided(
@@ -401,7 +407,7 @@ def concurrent_keys(
 
 def _groups(ctx: Context, size: int | None) -> list[int]:
     """The client threads in contiguous groups of at least `size`."""
-    threads = ctx.members(ctx.clients)
+    threads = _client_threads(ctx, "keys")
     count = 1 if size is None else max(1, len(threads) // size)
     small, larger = divmod(len(threads), count)
     masks = []
