@@ -16,20 +16,23 @@ OPTIONS = (
     Option(
         "reads",
         "log",
-        "how a read is served: through the log; by read index; on the leader's lease, "
-        "which trusts clocks; or from local state, which is known to be stale",
+        "how a read is served: as an entry of the log, after a round of heartbeats, on "
+        "the leader's lease (trusts clocks), or from any node's own state (stale)",
         ("log", "read_index", "lease", "local"),
     ),
-    Option("election_timeout_ms_min", "150", "shortest election timeout"),
-    Option("election_timeout_ms_max", "300", "longest election timeout"),
-    Option("heartbeat_ms", "50", "time between a leader's heartbeats"),
+    Option("election_timeout_ms_min", "150", "least wait for a leader"),
+    Option("election_timeout_ms_max", "300", "most wait for a leader"),
+    Option("heartbeat_ms", "50", "how often a leader shows that it is there"),
+    Option("pre_vote", "true", "ask before raising the term", ("true", "false")),
     Option(
         "clock_drift_bound",
         "0.1",
-        "reads=lease: how much faster or slower, as a fraction, clocks may run",
+        "reads=lease: no clock runs more than this share too fast or too slow",
     ),
-    Option("fsync", "on", "off leaves writes to the page cache", ("on", "off")),
+    Option("request_timeout_ms", "1000", "when an unanswered request is given up"),
+    Option("fsync", "true", "wait for the disk before answering", ("true", "false")),
 )
+"""The core's own (`--describe`), which a test compares with these."""
 
 
 def raft(_: str, given: Mapping[str, str]) -> ReferenceSystem:

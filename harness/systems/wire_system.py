@@ -111,7 +111,7 @@ class WireSystem(abc.ABC):
 
 
 def number(owner: str, name: str, text: str) -> float:
-    """The value of an option that is a number above zero.
+    """The value of an option that is a number from zero up.
 
     Raises:
         UsageError: `text` is no such number.
@@ -120,6 +120,6 @@ def number(owner: str, name: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        raise UsageError(f"{owner}: {name}={text} is not a number above zero")
+    if not 0 <= value < math.inf:
+        raise UsageError(f"{owner}: {name}={text} is not a number from zero up")
     return value
