@@ -14,12 +14,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from harness.errors import HarnessError
-from harness.formats import edn
 from harness.formats.source import LINE_BYTES_MAX, Source
 from harness.history import History, HistoryError, Op
 
@@ -31,12 +31,10 @@ if TYPE_CHECKING:
 _DECODER = msgspec.json.Decoder(Op)
 
 
-def _plain(value: Any) -> Any:
-    """What JSON has no notation for: EDN's kinds of text, and its odd numbers."""
-    if isinstance(value, str):
+def _plain(value: Any) -> str:
+    """EDN's kinds of text, and ratios; JSON has a notation for its other values."""
+    if isinstance(value, str | Fraction):
         return str(value)
-    if isinstance(value, edn.Tagged):
-        return edn.dumps(value)
     raise TypeError(f"JSON has no notation for {type(value).__name__}")
 
 

@@ -1,0 +1,84 @@
+"""What a history accepts, and how it pairs invocations with completions."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.history import NO_COMPLETION, History, HistoryError, Op, OpType
+
+
+def op(index: int, process: int | str, kind: OpType, f: str = "read") -> Op:
+    return Op(index=index, time=index * 10, process=process, type=kind, f=f)
+
+
+def test_an_invocation_pairs_with_the_next_completion_of_its_process() -> None:
+    history = History(
+        [op(0, 0, "invoke"), op(1, 1, "invoke"), op(2, 0, "ok"), op(3, 1, "fail")]
+    )
+    assert history.completion == [2, 3, 0, 1]
+    assert [(a.index, b and b.index) for a, b in history.calls()] == [(0, 2), (1, 3)]
+    assert not history.completions_only
+
+
+def test_an_invocation_that_never_returns_has_no_completion() -> None:
+    history = History([op(0, 0, "invoke"), op(1, 1, "invoke"), op(2, 1, "info")])
+    assert history.completion == [NO_COMPLETION, 2, 1]
+    assert next(iter(history.calls()))[1] is None
+    assert not history.completions_only
+
+
+def test_named_processes_are_no_clients_and_pair_with_nothing() -> None:
+    history = History(
+        [op(0, "nemesis", "info", "kill"), op(1, "nemesis", "info", "kill")]
+    )
+    assert history.completion == [NO_COMPLETION, NO_COMPLETION]
+    assert list(history.calls()) == []
+    assert not history.completions_only
+
+
+@pytest.mark.parametrize(
+    ("ops", "reason"),
+    [
+        ([op(1, 0, "invoke")], "index 1 is out of sequence, expected 0"),
+        ([op(0, 0, "invoke"), op(0, 0, "ok")], "index 0 is out of sequence"),
+        ([op(0, 0, "invoke"), op(2, 0, "ok")], "index 2 is out of sequence"),
+        ([op(0, 0, "ok")], "without having invoked"),
+        ([op(0, 0, "invoke"), op(1, 0, "invoke")], "while its read (op 0) is open"),
+        ([op(0, 0, "invoke"), op(1, 1, "ok")], "process 1 completes read without"),
+        (
+            [op(0, 0, "invoke", "write"), op(1, 0, "ok")],
+            "completes read but invoked write (op 0)",
+        ),
+    ],
+)
+def test_a_strict_history_refuses_events_that_do_not_pair_up(
+    ops: list[Op], reason: str
+) -> None:
+    with pytest.raises(HistoryError) as caught:
+        History(ops, source="some.jsonl")
+    assert reason in str(caught.value)
+    assert str(caught.value).startswith("some.jsonl: op ")
+
+
+def test_a_lenient_history_takes_completions_without_invocations() -> None:
+    history = History([op(0, 0, "ok"), op(1, 0, "ok")], strict=False)
+    assert history.completions_only
+    assert history.completion == [NO_COMPLETION, NO_COMPLETION]
+
+
+def test_of_two_open_calls_of_one_process_a_lenient_history_pairs_neither() -> None:
+    # Pairing the first completion with either would claim a real-time order.
+    history = History(
+        [op(0, 0, "invoke"), op(1, 0, "invoke"), op(2, 0, "ok"), op(3, 1, "invoke"),
+         op(4, 0, "ok"), op(5, 1, "ok")],
+        strict=False,
+    )  # fmt: skip
+    assert history.completion == [
+        NO_COMPLETION, NO_COMPLETION, NO_COMPLETION, 5, NO_COMPLETION, 3,
+    ]  # fmt: skip
+    assert history.completions_only
+
+
+def test_leniency_changes_nothing_about_a_good_history() -> None:
+    ops = [op(0, 0, "invoke"), op(1, 3, "invoke"), op(2, 3, "info"), op(3, 0, "ok")]
+    assert History(ops).completion == History(ops, strict=False).completion
