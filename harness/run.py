@@ -37,7 +37,7 @@ from harness.osworld.namespaces import run_isolated
 from harness.osworld.proxy import ProxyNetwork
 from harness.osworld.switch import SwitchNetwork
 from harness.osworld.warden import Warden
-from harness.spec import Parts, TestSpec, assemble
+from harness.spec import Parts, TestSpec, assemble, options_for
 from harness.store import RunFolder
 from harness.watch import Watch
 
@@ -168,9 +168,17 @@ def describe(spec: TestSpec, rung: str) -> dict[str, Any]:
     return {
         "name": spec.name or spec.folder_name,
         "system": spec.system,
+        "system_options": options_for(spec)[0],
         "workload": spec.workload,
+        "nemesis": spec.nemesis,
         "nodes": spec.node_names,
+        "concurrency": spec.concurrency,
+        "rate": spec.rate,
+        "time_limit_s": spec.time_limit_s,
+        "seed": spec.seed,
+        "world": spec.world,
         "rung": rung,
+        "expected": spec.expect,
         "spec": msgspec.to_builtins(spec),
         "repro": shlex.join(spec.command()),
         "versions": {

@@ -40,6 +40,7 @@ from harness.errors import (
     EXIT_VALID,
     UsageError,
 )
+from harness.registry import nearest
 from harness.spec import TestSpec, assemble
 from harness.store import RUN_NAME, point
 
@@ -93,6 +94,28 @@ class Suite(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     rows: list[dict[str, Any]]
     defaults: dict[str, Any] = {}
+
+
+BUNDLED = Path(__file__).parent / "suites"
+"""Suites that come with splitbrain; named without their ending."""
+
+
+def find(path: Path) -> Path:
+    """The file that `path` means: itself, or a bundled suite of that name.
+
+    Raises:
+        UsageError: There is neither.
+    """
+    bundled = BUNDLED / f"{path}.yaml"
+    if path.exists():
+        return path
+    if bundled.is_file():
+        return bundled
+    names = sorted(file.stem for file in BUNDLED.glob("*.yaml"))
+    raise UsageError(
+        f"there is no suite file {path}{nearest(str(path), names)} "
+        f"(suites that come with splitbrain: {', '.join(names)})"
+    )
 
 
 def option_text(value: str | float | bool) -> str:

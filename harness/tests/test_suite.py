@@ -1,0 +1,120 @@
+"""Suites: what a file may say, and what its rows' outcomes mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import suite
+from harness.errors import UsageError
+from harness.suite import Row, RowResult, exit_status, load, table
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    return path
+
+
+def result(expect: str, verdict: str, status: int = 0, **row: Any) -> RowResult:
+    outcome = {
+        "verdict": verdict,
+        "checkers": {"linearizable": {"anomalies": [{"name": "stale-read"}]}},
+        "ops": {"ok": 5},
+    }
+    made = Row(name="r", system="raft", expect=expect, **row)  # type: ignore[arg-type]  # tests pass texts
+    return RowResult(made, 0, 1, status, outcome, "")
+
+
+def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None:
+    name, rows = load(
+        write(
+            tmp_path,
+            "name: s\ndefaults: {time_limit_s: 5, set: {reads: log}}\n"
+            "rows:\n- {name: a, system: raft}\n"
+            "- {name: b, system: raft, time_limit_s: 7, set: {x: true, y: 2}}\n",
+        )
+    )
+    assert name == "s"
+    assert [row.time_limit_s for row in rows] == [5, 7]
+    assert rows[0].spec(3).options == {"reads": "log"}
+    assert rows[1].spec(3).options == {"x": "true", "y": "2"}
+    assert rows[1].spec(3).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "suite.yaml"),
+        ("name: [", "line 1: not YAML"),
+        ("name: s\nrows: []", "has no rows"),
+        ("name: s\nrows: [{system: raft}]", "row 1 (no name)"),
+        ("name: s\nrows: [{name: a, system: raft, nemsis: []}]", "`nemsis`"),
+        ("name: s\nrows: [{name: a, system: raft, expect: good}]", "'good'"),
+        ("name: s\nrows: [{name: a, system: raft, nodes: x}]", "Expected `int`"),
+        ("name: s\nrows: [{name: a, system: raft, seeds: 0}]", "seeds must be"),
+        (
+            "name: s\nrows: [{name: a, system: raft}, {name: a, system: raft}]",
+            "two rows are called 'a'",
+        ),
+        ("!!python/object/apply:os.system [echo pwned]", "not YAML"),
+    ],
+)
+def test_a_bad_suite_is_refused_with_its_place(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        load(write(tmp_path, text))
+    assert complaint in str(refused.value)
+    assert "suite.yaml" in str(refused.value)
+
+
+def test_a_missing_suite_names_those_that_come_with_us(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="quick"):
+        suite.find(Path("quik"))
+    assert suite.find(Path("quick")).name == "quick.yaml"
+
+
+def test_every_row_of_the_bundled_suites_is_possible() -> None:
+    for path in suite.BUNDLED.glob("*.yaml"):
+        for row in load(path)[1]:
+            suite.check_row(row, path)
+
+
+def test_a_row_that_asks_for_the_impossible_is_refused_before_any_runs(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path, "name: s\nrows: [{name: a, system: raft, nemesis: [fire]}]")
+    with pytest.raises(UsageError, match="row 'a': there is no nemesis called 'fire'"):
+        suite.check_row(load(path)[1][0], path)
+
+
+@pytest.mark.parametrize(
+    ("results", "status"),
+    [
+        ([result("valid", "valid")], 0),
+        ([result("invalid", "invalid", 0)], 0),
+        ([result("invalid", "valid", 1)], 1),
+        ([result("valid", "invalid", 1)], 1),
+        ([result("valid", "unknown", 2)], 2),
+        ([result("valid", "unknown", 2), result("valid", "invalid", 1)], 1),
+        ([result("valid", "valid"), result("valid", "valid", 255)], 255),
+        ([result("valid", "invalid", 1), result("valid", "valid", 255)], 255),
+        ([result("invalid", "invalid", anomaly="stale-read")], 0),
+        ([result("invalid", "invalid", anomaly="G1c")], 1),
+    ],
+)
+def test_the_exit_status_says_whether_all_came_out_as_expected(
+    results: list[RowResult], status: int
+) -> None:
+    assert exit_status(results) == status
+
+
+def test_the_table_has_a_line_a_row_and_marks_surprises() -> None:
+    lines = table([result("valid", "valid"), result("valid", "invalid", 1)]).split("\n")
+    assert len(lines) == 4
+    assert "as expected" in lines[2]
+    assert "UNEXPECTED" in lines[3]
+    assert "stale-read" in lines[3]
