@@ -33,7 +33,8 @@ STRINGS_CHARS_MAX = 6_000_000
 CLOCK_POINTS_MAX = 20_000
 
 OUTCOMES = {"ok": 0, "fail": 1, "info": 2}
-BINS = 240
+BINS_MIN, BINS_MAX = 60, 240
+CALLS_A_BIN = 50
 QUANTILES = (0.5, 0.95, 0.99, 1.0)
 
 _TIME_US_MAX = 2**53
@@ -187,30 +188,31 @@ def rates(calls: Sequence[Call], end_ns: float) -> dict[str, Any]:
         each bin; `quantiles`: for each of QUANTILES a list of us, None where a bin
         holds no ok call. Calls that never returned count where they began.
     """
-    width = end_ns / BINS
+    bins_count = min(max(len(calls) // CALLS_A_BIN, BINS_MIN), BINS_MAX)
+    width = end_ns / bins_count
     ends = np.array([(c.done or c.invoke).time for c in calls], dtype=np.float64)
     took = np.array(
         [c.done.time - c.invoke.time if c.done else -1 for c in calls], dtype=np.float64
     )
     kinds = np.array([OUTCOMES.get(c.outcome, 2) for c in calls], dtype=np.int8)
-    bins = np.clip(ends / width, 0, BINS - 1).astype(np.int64)
+    bins = np.clip(ends / width, 0, bins_count - 1).astype(np.int64)
     out: dict[str, Any] = {"width": width / 1000}
     for name, kind in OUTCOMES.items():
-        tally = np.bincount(bins[kinds == kind], minlength=BINS)
+        tally = np.bincount(bins[kinds == kind], minlength=bins_count)
         out[name] = [round(x, 3) for x in (tally * (1e9 / width)).tolist()]
     ok = kinds == OUTCOMES["ok"]
-    out["quantiles"] = _quantiles_over_time(bins[ok], took[ok])
+    out["quantiles"] = _quantiles_over_time(bins[ok], took[ok], bins_count)
     return out
 
 
 def _quantiles_over_time(
-    bins: NDArray[np.int64], took_ns: NDArray[np.float64]
+    bins: NDArray[np.int64], took_ns: NDArray[np.float64], bins_count: int
 ) -> list[list[int | None]]:
     order = np.argsort(bins, kind="stable")
     bins, took_ns = bins[order], took_ns[order]
-    edges = np.searchsorted(bins, np.arange(BINS + 1))
-    rows: list[list[int | None]] = [[None] * BINS for _ in QUANTILES]
-    for b in range(BINS):
+    edges = np.searchsorted(bins, np.arange(bins_count + 1))
+    rows: list[list[int | None]] = [[None] * bins_count for _ in QUANTILES]
+    for b in range(bins_count):
         inside = took_ns[edges[b] : edges[b + 1]]
         if inside.size:
             for row, q in zip(rows, np.quantile(inside, QUANTILES), strict=True):
@@ -237,8 +239,13 @@ def latency_table(calls: Sequence[Call]) -> list[dict[str, str]]:
                 )
             },
         }
-        for (f, outcome), took in sorted(groups.items())
+        for (f, outcome), took in sorted(groups.items(), key=_by_operation)
     ]
+
+
+def _by_operation(group: tuple[tuple[str, str], list[int]]) -> tuple[str, int]:
+    (f, outcome), _ = group
+    return f, OUTCOMES.get(outcome, 2)
 
 
 def inline_json(data: Any) -> str:

@@ -28,6 +28,7 @@ LOG_TAIL_BYTES = 48 * 1024
 """How much of each node's log is shown; the file itself is linked."""
 
 YAML_BYTES_MAX = 4 << 20
+TEXT_BYTES_MAX = 32 * 1024
 
 S = TypeVar("S")
 
@@ -154,7 +155,7 @@ class RunFolder:
     Attributes:
         path: The folder.
         test, run, verdict: test.yaml, run.json and verdict.json; empty when missing.
-        plan: plan.yaml.
+        plan: plan.yaml as text.
         ops: The history's events, client operations and others.
         calls: Client operations in order of invocation.
         lanes: `lanes[i]` is the row (thread) that draws calls[i].
@@ -164,7 +165,7 @@ class RunFolder:
 
     path: Path
     test: dict[str, Any]
-    plan: Any
+    plan: str
     run: dict[str, Any]
     verdict: dict[str, Any]
     ops: list[Op]
@@ -222,7 +223,7 @@ class RunFolder:
             if len(names) < 3 and name not in names:
                 names.append(name)
         return [
-            visible(", ".join(names[:2]) + (", \u2026" if len(names) > 2 else ""))
+            visible(", ".join(names[:2]) + (" \u2026" if len(names) > 2 else ""))
             for _, names in sorted(members.items())
         ]
 
@@ -237,7 +238,7 @@ def load(run_dir: Path) -> RunFolder:
     return RunFolder(
         path=run_dir,
         test=test,
-        plan=_document(run_dir / "plan.yaml", problems),
+        plan=_text(run_dir / "plan.yaml", problems),
         run=mapping(_document(run_dir / "run.json", problems)),
         verdict=mapping(_document(run_dir / "verdict.json", problems)),
         ops=history,
@@ -255,15 +256,27 @@ def load(run_dir: Path) -> RunFolder:
 # Reading files
 
 
-def _document(path: Path, problems: list[str]) -> Any:
-    """A YAML or JSON file as plain data, or None."""
+def _read(path: Path, problems: list[str], *, optional: bool = False) -> bytes | None:
+    """A file's bytes; None, with a word in `problems`, when there are none to have."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
-        problems.append(f"{path.name} is missing.")
-        return None
+        if not optional:
+            problems.append(f"{path.name} is missing.")
     except OSError as error:
         problems.append(f"{path.name} can't be read: {error.strerror}.")
+    return None
+
+
+def _text(path: Path, problems: list[str]) -> str:
+    data = _read(path, problems)
+    return (data or b"")[:TEXT_BYTES_MAX].decode("utf-8", "replace")
+
+
+def _document(path: Path, problems: list[str]) -> Any:
+    """A YAML or JSON file as plain data, or None."""
+    data = _read(path, problems)
+    if data is None:
         return None
     try:
         if path.suffix == ".json":
@@ -282,14 +295,8 @@ def _lines(
     path: Path, kind: type[S], problems: list[str], *, optional: bool = False
 ) -> list[S]:
     """The good lines of a JSON lines file. Cost: linear, 2 us a line."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        if not optional:
-            problems.append(f"{path.name} is missing.")
-        return []
-    except OSError as error:
-        problems.append(f"{path.name} can't be read: {error.strerror}.")
+    data = _read(path, problems, optional=optional)
+    if data is None:
         return []
     lines = decode_lines(data, kind)
     if lines.problem:

@@ -52,6 +52,8 @@ RAW_FILES = (
     "verdict.json",
     "messages.jsonl",
     "network.pcap",
+    "shrunk/plan.yaml",
+    "shrunk/report.html",
 )
 
 
@@ -117,6 +119,7 @@ def _environment() -> jinja2.Environment:
         "sequence": sequence,
         "string": string,
         "log_lines": log_lines,
+        "trouble_count": trouble_count,
         "href": href,
         "plural": figures.plural,
         "fault_class": spacetime.fault_class,
@@ -172,7 +175,6 @@ def href(path: str) -> str:
 def facts(told: Story) -> list[tuple[str, str]]:
     """The figures beside the verdict, as (name, value)."""
     test = told.folder.test
-    outcomes = told.folder.outcomes
     ended = string(told.folder.run.get("ended"), "not recorded")
     rows = [
         ("System", string(test.get("system"))),
@@ -188,11 +190,16 @@ def facts(told: Story) -> list[tuple[str, str]]:
                 filter(None, map(string, (test.get("world"), test.get("rung"))))
             ),
         ),
-        ("Started", string(test.get("started_utc"))),
+        ("Started", _utc(test.get("started_utc"))),
         ("Ended", "" if ended == "complete" else ended),
-        ("Operations", figures.count(sum(outcomes.values()))),
     ]
     return [(name, figures.clip(text, 80)) for name, text in rows if text]
+
+
+def _utc(started: Any) -> str:
+    """2025-11-23T02:31:07Z -> "2025-11-23 02:31:07 UTC"."""
+    text = string(started).replace("T", " ", 1)
+    return re.sub(r"(\.\d+)?(Z|\+00:00)$", " UTC", text)
 
 
 def options(folder: RunFolder) -> list[tuple[str, str]]:

@@ -31,8 +31,8 @@ FAULTS_SHOWN_MAX = 6
 
 WIDTH = 1080
 LABEL_WIDTH = 128
-ROW_HEIGHT = 46
-BAR_HEIGHT = 16
+ROW_HEIGHT = 66
+BAR_HEIGHT = 24
 FAULT_HEIGHT = 20
 MARGIN = 16
 CHAR_WIDTH = 6.7
@@ -59,8 +59,12 @@ class _Bar:
     top: float
 
     @property
+    def bottom(self) -> float:
+        return self.top + BAR_HEIGHT
+
+    @property
     def middle(self) -> float:
-        return self.top + 22 + BAR_HEIGHT / 2
+        return self.top + BAR_HEIGHT / 2
 
 
 class _Axis:
@@ -151,30 +155,37 @@ def _faults_during(folder: RunFolder, calls: list[Call]) -> list[Fault]:
 
 
 def _axis(calls: list[Call], rows: dict[str, int], faults: list[Fault]) -> _Axis:
-    """Place every moment left to right, leaving room for the labels of each row."""
-    events: list[tuple[float, int, Call | None]] = []
-    for call in calls:
-        events.append((call.invoke.time, 1, call))
-        if call.done is not None:
-            events.append((call.done.time, 0, None))
+    """Place every moment left to right; a bar is as wide as its label at least."""
+    events = [(call.invoke.time, 1, call) for call in calls]
+    events += [(call.done.time, 0, call) for call in calls if call.done is not None]
     first, last = min(e[0] for e in events), max(e[0] for e in events)
-    moments = [t for f in faults for t in (f.start_ns, f.end_ns) if t is not None]
-    events += [(t, 0, None) for t in moments if first < t < last]
-    room = [0.0] * len(rows)
-    times, xs = [first], [LABEL_WIDTH + 24.0]
-    for time, _, begun in sorted(events, key=lambda e: e[:2]):
+    edges = [t for f in faults for t in (f.start_ns, f.end_ns) if t is not None]
+    moments = sorted(
+        [*events, *((t, 2, None) for t in edges if first < t < last)],
+        key=lambda moment: moment[:2],
+    )
+    room = [0.0] * len(rows)  # where each row is free again
+    times, xs = [float(first)], [LABEL_WIDTH + 24.0]
+    for time, what, call in moments:
         x = xs[-1] + _gap(time - times[-1])
-        if begun is not None:
-            row = rows[_row_name(begun)]
+        if call is not None:
+            row = rows[_row_name(call)]
             x = max(x, room[row])
-            room[row] = x + len(call_text(begun, 28)) * CHAR_WIDTH + 18
+            room[row] = x + (_label_width(call) if what == 1 else 14)
         if time > times[-1]:
             times.append(time)
             xs.append(x)
         else:
             xs[-1] = max(xs[-1], x)
-    needed = max([xs[-1] + 40, *room])
-    return _stretch(times, xs, needed)
+    return _stretch(times, xs, max([xs[-1] + 40, *room]))
+
+
+def _label(call: Call) -> str:
+    return f"{call.invoke.index}  {call_text(call, 28)}"
+
+
+def _label_width(call: Call) -> float:
+    return len(_label(call)) * CHAR_WIDTH + 16
 
 
 def _gap(ns: float) -> float:
@@ -196,8 +207,8 @@ def _stretch(times: list[float], xs: list[float], needed: float) -> _Axis:
 def _bar(call: Call, position: int, axis: _Axis, rows: dict[str, int]) -> _Bar:
     left = axis(call.invoke.time)
     right = axis.xs[-1] if call.done is None else axis(call.done.time)
-    top = MARGIN + ROW_HEIGHT * rows[_row_name(call)]
-    return _Bar(call, position, left, max(right, left + 6), top)
+    top = MARGIN + 6 + ROW_HEIGHT * rows[_row_name(call)]
+    return _Bar(call, position, left, max(right, left + _label_width(call)), top)
 
 
 # Drawing
@@ -217,51 +228,43 @@ def _defs(number: int) -> Markup:
 
 
 def _row(name: str, row: int, width: float) -> Markup:
-    top = MARGIN + ROW_HEIGHT * row
+    middle = MARGIN + 6 + ROW_HEIGHT * row + BAR_HEIGHT / 2
     return Markup(
         '<line class="row" x1="{}" x2="{}" y1="{}" y2="{}"/>'
         '<text class="row-name" x="{}" y="{}">{}</text>'
     ).format(
-        LABEL_WIDTH,
-        round(width - MARGIN),
-        top + 30,
-        top + 30,
-        LABEL_WIDTH - 8,
-        top + 34,
-        name,
-    )
+        LABEL_WIDTH, round(width - MARGIN), middle, middle,
+        LABEL_WIDTH - 8, middle + 4, name,
+    )  # fmt: skip
 
 
 def _draw_bar(bar: _Bar, right_end: float) -> Markup:
     call, outcome = bar.call, bar.call.outcome
-    said = f"op {call.invoke.index}: {call_text(call)}: {outcome}"
-    if call.done is not None:
-        took = figures.duration(call.done.time - call.invoke.time)
-        said += f", {figures.moment(call.invoke.time)}, took {took}"
-    if call.error is not None:
-        said += f", {figures.plain(call.error, 200)}"
     tail = Markup("")
     if outcome == "info":
         tail = Markup('<line class="tail" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
             round(bar.right), round(right_end), bar.middle, bar.middle
         )
     return Markup(
-        '<g class="call {}" data-call="{}"><title>{}</title>{}'
-        '<rect x="{:.1f}" y="{}" width="{:.1f}" height="{}" rx="3"/>'
-        '<text x="{:.1f}" y="{}">{}</text></g>'
+        '<g class="call {}"><title>{}</title>{}'
+        '<rect x="{:.1f}" y="{}" width="{:.1f}" height="{}" rx="4"/>'
+        '<text x="{:.1f}" y="{}"><tspan class="op">{}</tspan> {}</text></g>'
     ).format(
-        outcome,
-        bar.call.invoke.index,
-        said,
-        tail,
-        bar.left,
-        bar.top + 22,
-        bar.right - bar.left,
-        BAR_HEIGHT,
-        bar.left,
-        bar.top + 17,
-        call_text(call, 28),
-    )
+        outcome, _said_of(call), tail,
+        bar.left, bar.top, bar.right - bar.left, BAR_HEIGHT,
+        bar.left + 8, bar.middle + 4, call.invoke.index, call_text(call, 28),
+    )  # fmt: skip
+
+
+def _said_of(call: Call) -> str:
+    """The operation in a sentence, for the pointer that rests on it."""
+    said = f"op {call.invoke.index}: {call_text(call, 200)}: {call.outcome}"
+    if call.done is not None:
+        took = figures.duration(call.done.time - call.invoke.time)
+        said += f", invoked at {figures.moment(call.invoke.time)}, took {took}"
+    if call.error is not None:
+        said += f", {figures.plain(call.error, 200)}"
+    return said
 
 
 def _fault(
@@ -344,37 +347,44 @@ def _ticks(axis: _Axis, rows_bottom: float, calls: Iterable[Call]) -> list[Marku
 def _arrow(edge: Edge, order: int, bars: dict[int, _Bar], number: int) -> Markup:
     source, target = bars[edge.source], bars[edge.target]
     css = edge_class(edge.kind)
-    x1, y1, x2, y2 = _ends(source, target, css)
+    x1, x2 = _anchors(source, target, css)
     if source.top == target.top:
-        bend1 = bend2 = 26.0
-        label_y = y1 + bend1 * 0.75
+        y1 = y2 = source.bottom
+        bend1 = bend2 = 30.0
     else:
-        bend1 = max(18.0, abs(y2 - y1) / 2) * (1 if y2 > y1 else -1)
+        down = source.top < target.top
+        y1, y2 = (source.bottom, target.top) if down else (source.top, target.bottom)
+        bend1 = (y2 - y1) * 0.6
         bend2 = -bend1
-        label_y = (y1 + y2) / 2
-    label_x = (x1 + x2) / 2
+    share = (0.5, 0.36, 0.64)[order % 3]  # so that numbers do not cover each other
+    at_x = _bezier(share, x1, x1, x2, x2)
+    at_y = _bezier(share, y1, y1 + bend1, y2 + bend2, y2)
     start, end = f"{x1:.1f} {y1:.1f}", f"{x2:.1f} {y2:.1f}"
     path = f"M{start}C{x1:.1f} {y1 + bend1:.1f} {x2:.1f} {y2 + bend2:.1f} {end}"
     said = f"{order}. {edge.kind}: {edge.reason}" if edge.reason else edge.kind
     return Markup(
         '<g class="edge {}"><title>{}</title>'
         '<path d="{}" marker-end="url(#head-{}-{})"/>'
-        '<circle cx="{:.1f}" cy="{:.1f}" r="8"/>'
+        '<circle cx="{:.1f}" cy="{:.1f}" r="8.5"/>'
         '<text x="{:.1f}" y="{:.1f}">{}</text></g>'
     ).format(
-        css, said, path, number, css, label_x, label_y, label_x, label_y + 3.5, order
+        css, said, path, number, css, at_x, at_y, at_x, at_y + 3.8, order
+    )  # fmt: skip
+
+
+def _anchors(source: _Bar, target: _Bar, css: str) -> tuple[float, float]:
+    """Where an arrow leaves and arrives: orders in time run from end to start."""
+    if css in {"edge-realtime", "edge-process"}:
+        return source.right - 3, target.left + 3
+    ahead = source.left <= target.left
+    leaves, arrives = (0.7, 0.3) if ahead else (0.3, 0.7)
+    return (
+        source.left + leaves * (source.right - source.left),
+        target.left + arrives * (target.right - target.left),
     )
 
 
-def _ends(source: _Bar, target: _Bar, css: str) -> tuple[float, float, float, float]:
-    """Where an arrow starts and ends: real time from end to start, else mid to mid."""
-    if source.top == target.top:
-        edge_y = source.middle + BAR_HEIGHT / 2
-        y1 = y2 = edge_y
-    elif source.top < target.top:
-        y1, y2 = source.middle + BAR_HEIGHT / 2, target.middle - BAR_HEIGHT / 2
-    else:
-        y1, y2 = source.middle - BAR_HEIGHT / 2, target.middle + BAR_HEIGHT / 2
-    if css in {"edge-realtime", "edge-process"}:
-        return source.right - 2, y1, target.left + 2, y2
-    return (source.left + source.right) / 2, y1, (target.left + target.right) / 2, y2
+def _bezier(t: float, a: float, b: float, c: float, d: float) -> float:
+    """One coordinate of a cubic Bezier curve."""
+    u = 1 - t
+    return u**3 * a + 3 * u * u * t * b + 3 * u * t * t * c + t**3 * d

@@ -28,6 +28,8 @@ STATES = ("valid", "invalid", "unknown", "harness", "unjudged")
 ANOMALIES_SHOWN_MAX = 12
 EDGES_SHOWN_MAX = 60
 
+_UNITS = {"ns", "us", "ms", "s", "bytes", "mb", "percent"}
+
 _SUMMED = re.compile(
     r"cut|drop|lost|loss|delay|duplic|reorder|corrupt|frame|packet|byte|refused|blocked",
     re.IGNORECASE,
@@ -204,13 +206,19 @@ def _told_valid(
     folder: RunFolder, kinds: list[FaultKind], _: list[AnomalyStory], __: list[str]
 ) -> tuple[str, str]:
     done = sum(folder.outcomes.values())
-    checkers = list(mapping(folder.verdict.get("checkers")))
-    judges = plural(len(checkers), "checker")
-    who = f"the {checkers[0]} checker" if len(checkers) == 1 else f"all {judges}"
+    judges = [name for name, _ in checkers(folder.verdict)]
+    if len(judges) == 1:
+        who = f"says the {judges[0]} checker"
+    else:
+        who = (
+            "say both checkers"
+            if len(judges) == 2
+            else f"say all {len(judges)} checkers"
+        )
     return (
         "Valid",
         f"{figures.plural(done, 'operation')} kept the system's promises, "
-        f"says {who}, {_while(kinds)}.",
+        f"{who}, {_while(kinds)}.",
     )
 
 
@@ -224,7 +232,8 @@ def _told_invalid(
     more = (
         f" And {plural(rest, 'further anomaly', 'further anomalies')}." if rest else ""
     )
-    return f"Invalid: {first.name}", (first.explanation or "No explanation.") + more
+    why = figures.clip(first.explanation or "It comes without explanation.", 600)
+    return f"Invalid: {figures.clip(first.name, 80)}", why + more
 
 
 def _told_unknown(
@@ -400,7 +409,7 @@ def proof_of(faults: Iterable[Fault]) -> str:
             if isinstance(leaf, int | float) and _SUMMED.search(words):
                 sums[label(path[-1:])] += whole(leaf)
             elif leaf is not None and len(examples) < 4:
-                examples.setdefault(words, figures.plain(leaf, 60))
+                examples.setdefault(*figure_pair(path, leaf, 60))
     parts = [f"{name} {figures.count(total)}" for name, total in sums.items() if total]
     if not parts:
         parts = [f"{name} {example}" for name, example in examples.items()]
@@ -412,13 +421,21 @@ def evidence_pairs(
 ) -> list[tuple[str, str]]:
     """A fault's evidence as (what, figure), nested data flattened."""
     pairs = [
-        (label(path), figures.plain(leaf, 400))
-        for path, leaf in figures.leaves(dict(evidence))
+        figure_pair(path, leaf, 400) for path, leaf in figures.leaves(dict(evidence))
     ]
     if len(pairs) > pairs_max:
         rest = len(pairs) - pairs_max
         return [*pairs[:pairs_max], ("more", plural(rest, "further figure"))]
     return pairs
+
+
+def figure_pair(path: tuple[str, ...], leaf: Any, chars_max: int) -> tuple[str, str]:
+    """("offset_ms",), 40 -> ("offset", "40 ms")."""
+    name, text = label(path), figures.plain(leaf, chars_max)
+    unit = name.rpartition(" ")[2]
+    if unit in _UNITS and isinstance(leaf, int | float) and name != unit:
+        return name[: -len(unit) - 1], f"{text} {unit}"
+    return name, text
 
 
 def label(path: tuple[str, ...]) -> str:

@@ -20,6 +20,8 @@ from typing import Any
 
 import yaml
 
+Stale = tuple[int, int, int, int]
+
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 MS = 1_000_000
 S = 1_000_000_000
@@ -196,10 +198,8 @@ def _apply(done: dict[str, Any], values: dict[int, int]) -> None:
         done["value"] = values.get(key)
 
 
-def _stale_read(
-    events: list[dict[str, Any]], windows: list[Window]
-) -> tuple[int, int, int] | None:
-    """Turn a read during the second partition stale: (old write, new write, read)."""
+def _stale_read(events: list[dict[str, Any]], windows: list[Window]) -> Stale | None:
+    """Turn a read in the last partition stale: (key, old write, new write, read)."""
     cut = [w for w in windows if w.kind == "partition"][-1]
     writes: dict[int, list[int]] = {}
     invoked: dict[int, int] = {}
@@ -222,7 +222,12 @@ def _stale_read(
             and done[-2] < begun[done[-1]]
         ):
             event["value"] = events[done[-2]]["value"]
-            return begun[done[-2]], begun[done[-1]], begun[event["index"]]
+            return (
+                event["key"],
+                begun[done[-2]],
+                begun[done[-1]],
+                begun[event["index"]],
+            )
     return None
 
 
@@ -348,7 +353,7 @@ def _write_documents(
 
 
 def _verdict(
-    stale: tuple[int, int, int] | None, tally: dict[str, int], windows: list[Window]
+    stale: Stale | None, tally: dict[str, int], windows: list[Window]
 ) -> dict[str, Any]:
     linearizable: dict[str, Any] = {
         "verdict": "invalid" if stale else "valid",
@@ -377,7 +382,7 @@ def _verdict(
     }
 
 
-def _anomaly(old: int, new: int, read: int) -> dict[str, Any]:
+def _anomaly(key: int, old: int, new: int, read: int) -> dict[str, Any]:
     return {
         "name": "stale-read",
         "ops": [old, new, read],
@@ -386,7 +391,7 @@ def _anomaly(old: int, new: int, read: int) -> dict[str, Any]:
             f"op {read} read what op {old} wrote, although op {new} overwrote it and "
             f"had completed before op {read} was invoked."
         ),
-        "key": 1,
+        "key": key,
         "details": {"longest_prefix": old + 40, "first_stuck_op": read},
         "witness": {
             "nodes": [old, new, read],

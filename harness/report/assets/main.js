@@ -44,9 +44,13 @@ readPaints();
 {
   const goto = () => document.getElementById('timeline').scrollIntoView();
   for (const button of document.querySelectorAll('[data-do]')) button.addEventListener('click', ACTIONS[button.dataset.do]);
-  for (const button of document.querySelectorAll('[data-jump]')) {
-    button.addEventListener('click', () => { jump(Number(button.dataset.jump)); goto(); });
-  }
+  const follow = () => {
+    const anomaly = /^#A(\d+)$/.exec(location.hash);
+    if (anomaly) { jump(anomaly[1] - 1); goto(); }
+  };
+  addEventListener('hashchange', follow);
+  for (const link of document.querySelectorAll('a[href^="#A"]')) link.addEventListener('click', () => { if (link.hash === location.hash) follow(); });
+  queueMicrotask(follow);
   for (const button of document.querySelectorAll('[data-time]')) {
     button.addEventListener('click', () => { showAround(button.dataset.time / 1000, button.dataset.until / 1000); goto(); });
   }
@@ -65,7 +69,7 @@ readPaints();
 
 async function copied(source) {
   try {
-    await navigator.clipboard.writeText(source.textContent);
+    await navigator.clipboard.writeText(source.textContent.trim());
     return true;
   } catch {
     getSelection().selectAllChildren(source);   // file:// pages may lack the clipboard

@@ -58,23 +58,24 @@ function drawPoints(ctx, plot, yOf) {
 }
 
 function drawQuantiles(ctx, plot, yOf) {
-  const names = ['median', 'p95', 'p99'], dashes = [[], [6, 3], [2, 3]];
+  const dashes = [[], [6, 3], [2, 3]];   // median, p95, p99
   ctx.strokeStyle = ctx.fillStyle = paints.ink;
-  names.forEach((name, q) => {
-    ctx.setLineDash(dashes[q]);
-    ctx.lineWidth = q ? 1.2 : 1.8;
+  dashes.forEach((dash, q) => {
+    ctx.setLineDash(dash);
+    ctx.lineWidth = q ? 1.1 : 1.8;
+    ctx.globalAlpha = q ? 0.65 : 1;
     ctx.beginPath();
-    let on = false, last = null;
+    let on = false;
     rates.quantiles[q].forEach((us, bin) => {
       if (us === null) { on = false; return; }
       const x = plot.x((bin + 0.5) * rates.width), y = yOf(Math.log10(Math.max(us, 1)));
       if (on) ctx.lineTo(x, y); else ctx.moveTo(x, y);
       on = true;
-      if (x < plot.right - 4) last = y;
     });
     ctx.stroke();
   });
   ctx.setLineDash([]);
+  ctx.globalAlpha = 1;
 }
 
 function hoverBin(x, plot, lines) {
@@ -139,7 +140,7 @@ function clockPlot(id, field) {
   if (!document.getElementById(id)) return;
   let low = 0, high = 0;
   for (const [, samples] of nodes) for (const ms of samples[field]) if (ms !== null) { low = Math.min(low, ms); high = Math.max(high, ms); }
-  const room = Math.max((high - low) * 0.08, 1);
+  const room = Math.max((high - low) * 0.08, 0.5);
   low -= room; high += room;
   const text = (ms) => Math.abs(high - low) > 4000 ? `${+(ms / 1000).toFixed(2)} s` : `${+ms.toFixed(1)} ms`;
   const plot = new Plot(id, 150, (ctx) => {
@@ -149,15 +150,6 @@ function clockPlot(id, field) {
     plot.clip(() => {
       plot.veils();
       nodes.forEach(([node, samples], n) => clockLine(ctx, plot, samples, field, yOf, n));
-    });
-    ctx.textAlign = 'left';
-    let x = plot.left + 6;
-    nodes.forEach(([node], n) => {
-      ctx.fillStyle = paints[`n${n % 8}`];
-      sign(ctx, n, x + 4, 7);
-      ctx.fillStyle = paints.ink;
-      ctx.fillText(node, x + 12, 7);
-      x += ctx.measureText(node).width + 26;
     });
   }, {
     hover: (x) => {
@@ -200,6 +192,17 @@ function clockLine(ctx, plot, samples, field, yOf, n) {
     if (ms === null || x - last < 40) return;
     last = x;
     sign(ctx, n, x, yOf(ms));
+  });
+}
+
+// The legend of both clock plots.
+{
+  const legend = document.getElementById('clock-legend');
+  if (legend) Object.keys(data.clocks).forEach((node, n) => {
+    const mark = element('i', ['●', '■', '▲', '◆'][n % 4]);
+    mark.className = 'node-mark';
+    mark.style.color = `var(--n${n % 8})`;
+    legend.append(element('span', '', mark, node));
   });
 }
 
