@@ -7,9 +7,10 @@ virtual time.
 
 The duties of a world:
 
-1. Effects are carried out in order, across steps too. A `Send` or `Reply` that comes
-   after a `Persist`, in the same step or a later one, leaves only once that record is
-   durable. One before it may leave at once: a leader replicates while its disk works.
+1. Effects are carried out in order, across steps too. A `Send`, `Reply` or `Observe`
+   that comes after a `Persist`, in the same step or a later one, leaves only once that
+   record is durable. One before it may leave at once: a leader replicates while its
+   disk works.
 2. Records come back from a restart in the order in which they were persisted, whole or
    not at all; only those that were not yet durable may be missing, and only at the end.
 3. Messages may be lost, delayed, duplicated and reordered, but not altered. A request

@@ -79,8 +79,8 @@ OPTIONS = (
         "its own state)",
         ("log", "read_index", "lease", "local"),
     ),
-    Option("election_timeout_min_ms", "150", "least wait for a leader before electing"),
-    Option("election_timeout_max_ms", "300", "most wait for a leader before electing"),
+    Option("election_timeout_ms_min", "150", "least wait for a leader before electing"),
+    Option("election_timeout_ms_max", "300", "most wait for a leader before electing"),
     Option("heartbeat_ms", "50", "how often a leader shows that it is there"),
     Option(
         "pre_vote", "true", "ask for votes before raising the term", ("true", "false")
@@ -161,8 +161,8 @@ class Raft(Actor):
         self.peers = tuple(peers)
         self.reads = options["reads"]
         self.pre_vote = options["pre_vote"] == "true"
-        self.election_timeout_min_ms = float(options["election_timeout_min_ms"])
-        self.election_timeout_max_ms = float(options["election_timeout_max_ms"])
+        self.election_timeout_ms_min = float(options["election_timeout_ms_min"])
+        self.election_timeout_ms_max = float(options["election_timeout_ms_max"])
         self.heartbeat_ms = float(options["heartbeat_ms"])
         self.clock_drift_bound = float(options["clock_drift_bound"])
         self.request_timeout_ms = float(options["request_timeout_ms"])
@@ -215,7 +215,7 @@ class Raft(Actor):
             # The last life may have heard from a leader a moment ago, and that leader
             # counts on this node to refuse its vote for the whole minimum timeout.
             self.may_vote = False
-            self.set_timer("may_vote", self.election_timeout_min_ms)
+            self.set_timer("may_vote", self.election_timeout_ms_min)
         self.reset_election_timer()
         return self.take_effects()
 
@@ -284,12 +284,18 @@ class Raft(Actor):
 
     def check_invariants(self) -> None:
         """What holds after every step, whatever was said."""
-        assert self.commit_index <= self.last_log_index
-        assert self.last_applied == self.commit_index
-        assert self.last_log_term <= self.current_term
-        assert self.role != LEADER or self.leader == self.node
-        assert self.role != CANDIDATE or self.voted_for == self.node
-        assert self.role == LEADER or not self.waiting_reads
+        assert self.commit_index <= self.last_log_index, "committed what it hasn't got"
+        assert self.last_applied == self.commit_index, "committed, but not applied"
+        assert self.last_log_term <= self.current_term, "an entry of a later term"
+        match self.role:
+            case "leader":
+                assert self.leader == self.node, "leads, but follows another"
+                assert self.voted_for == self.node, "leads a term it voted otherwise in"
+            case "candidate":
+                assert self.voted_for == self.node, "didn't vote for itself"
+            case _:
+                assert not self.waiting_reads, "reads wait without a leader"
+                assert not self.batch, "requests wait without a leader"
 
     # --- terms and roles (paper 5.1, 5.2) ----------------------------------------
 
@@ -477,7 +483,7 @@ class Raft(Actor):
         )
         if heard_ns is None:
             return False
-        return now.mono_ns - heard_ns < self.election_timeout_min_ms * 1e6
+        return now.mono_ns - heard_ns < self.election_timeout_ms_min * 1e6
 
     def is_quorum(self, members: set[str]) -> bool:
         """True for a majority of the servers."""
@@ -504,7 +510,7 @@ class Raft(Actor):
     def lost_touch(self, now: Now) -> bool:
         """True when no majority answered for an election timeout (thesis 6.2)."""
         silence_ns = now.mono_ns - self.quorum_contact_ns
-        return bool(self.peers) and silence_ns > self.election_timeout_max_ms * 1e6
+        return bool(self.peers) and silence_ns > self.election_timeout_ms_max * 1e6
 
     def start_round(self, now: Now) -> None:
         """All appends from here on belong to a new round, sent now or later."""
@@ -958,7 +964,7 @@ class Raft(Actor):
         d), and a lease of L on the leader's clock at most L / (1 - d).
         """
         bound = self.clock_drift_bound
-        return self.election_timeout_min_ms * 1e6 * (1 - bound) / (1 + bound)
+        return self.election_timeout_ms_min * 1e6 * (1 - bound) / (1 + bound)
 
     def drop_reads(self, why: str) -> None:
         """Refuse the reads that wait; a read has no effect, so that is always true."""
@@ -1028,7 +1034,7 @@ class Raft(Actor):
         """Randomised, so that split votes are rare (paper 5.2)."""
         self.effects.append(
             SetTimer(
-                "election", self.election_timeout_min_ms, self.election_timeout_max_ms
+                "election", self.election_timeout_ms_min, self.election_timeout_ms_max
             )
         )
 

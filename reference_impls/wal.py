@@ -31,7 +31,7 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,8 +44,6 @@ LAYOUT_VERSION = 1
 
 HEADER = struct.Struct("<III")
 SECTOR_BYTES = 512
-FRAME_BYTES_MAX = 1 << 30
-"""More than any batch: a longer length is a damaged length."""
 
 encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -180,6 +178,8 @@ class WriteAheadLog:
         if not found.batches:
             self._write(encode(identity.as_record()).encode())
         if self.fsync:
+            # What was read may never have left the page cache: the last life may have
+            # died between write and fdatasync. This life is about to rely on it.
             os.fsync(self.fd)
             sync_directory(directory)
 
@@ -197,6 +197,13 @@ def frame_of(payload: bytes, crc: int) -> tuple[bytes, int]:
     return words + struct.pack("<I", zlib.crc32(words)) + payload, crc
 
 
+class Flaw(NamedTuple):
+    """What is wrong with a frame, and whether all of its bytes are there."""
+
+    text: str
+    complete: bool
+
+
 def recover(data: bytes, name: str) -> Recovery:
     """Read a log as far as it is good.
 
@@ -205,13 +212,13 @@ def recover(data: bytes, name: str) -> Recovery:
     """
     found = Recovery()
     while found.end < len(data):
-        payload, flaw = read_frame(data, found.end, found.crc)
-        if payload is None:
-            refuse_corruption(data, found, flaw, name)
+        payload = read_frame(data, found.end, found.crc)
+        if isinstance(payload, Flaw):
+            refuse_corruption(data, found, payload, name)
             lost = len(data) - found.end
             found.note = (
                 f"{name}: cut off a torn tail of {lost} bytes at offset {found.end} "
-                f"({flaw}); it was never durable"
+                f"({payload.text}); it was never durable"
             )
             break
         found.batches.append(json.loads(payload))
@@ -220,39 +227,40 @@ def recover(data: bytes, name: str) -> Recovery:
     return found
 
 
-def read_frame(data: bytes, start: int, crc: int) -> tuple[bytes | None, str]:
-    """The payload of the frame at `start`, or None and what is wrong with it."""
+def read_frame(data: bytes, start: int, crc: int) -> bytes | Flaw:
+    """The payload of the frame at `start`, which follows one with checksum `crc`."""
     if len(data) - start < HEADER.size:
-        return None, "the frame's header is incomplete"
+        return Flaw("the frame's header is incomplete", complete=False)
     length, payload_crc, header_crc = HEADER.unpack_from(data, start)
-    if zlib.crc32(data[start : start + 8]) != header_crc or length > FRAME_BYTES_MAX:
-        return None, "the frame's header has a wrong checksum"
+    if zlib.crc32(data[start : start + 8]) != header_crc:
+        return Flaw("the frame's header has a wrong checksum", complete=True)
     payload = data[start + HEADER.size : start + HEADER.size + length]
     if len(payload) < length:
-        return None, f"the frame has {len(payload)} of {length} bytes"
+        text = f"the frame has {len(payload)} of {length} bytes"
+        return Flaw(text, complete=False)
     if zlib.crc32(payload, crc) != payload_crc:
-        return None, "the frame's payload has a wrong checksum"
-    return payload, ""
+        return Flaw("the frame's payload has a wrong checksum", complete=True)
+    return payload
 
 
-def refuse_corruption(data: bytes, found: Recovery, flaw: str, name: str) -> None:
+def refuse_corruption(data: bytes, found: Recovery, flaw: Flaw, name: str) -> None:
     """Raise CorruptLogError unless the bad frame at the end can be a torn tail."""
-    start = found.end
-    advice = (
-        f"{name}: {flaw} at offset {start}, after {len(found.batches)} good frames, "
-        "and this is no torn tail: {}. The node may have forgotten what it promised; "
-        "restore the log, or remove the data folder and add the node as a new member"
+    later = next(later_frames(data, found.end), None)
+    if later is not None:
+        why = f"a later frame at offset {later} is intact"
+    elif flaw.complete and not has_lost_sector(data, found.end):
+        why = "all of its bytes are there"
+    else:
+        return
+    raise CorruptLogError(
+        f"{name}: {flaw.text} at offset {found.end}, after {len(found.batches)} good "
+        f"frames, and this is no torn tail: {why}. The node may have forgotten what it "
+        "promised; restore the log, or remove the data folder and let the node join "
+        "as a new member"
     )
-    for later in later_headers(data, start):
-        raise CorruptLogError(
-            advice.format(f"a later frame at offset {later} is intact")
-        )
-    incomplete = "incomplete" in flaw or " of " in flaw
-    if not incomplete and not has_lost_sector(data, start):
-        raise CorruptLogError(advice.format("all of its bytes are there"))
 
 
-def later_headers(data: bytes, start: int) -> Iterator[int]:
+def later_frames(data: bytes, start: int) -> Iterator[int]:
     """Offsets after `start` at which a whole frame seems to begin.
 
     The chained checksum of a frame after a gap can't be verified, as it starts from
