@@ -8,6 +8,7 @@ the file, the line where there is one, and the reason.
 from __future__ import annotations
 
 import gzip
+import os
 import re
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -117,7 +118,8 @@ def _create(path: Path) -> BinaryIO:
 
 
 def _history_file(path: Path) -> Path:
-    if not path.is_dir():
+    # os.path calls an impossible name "no folder" where pathlib raises.
+    if not os.path.isdir(path):
         return path
     for name in _RUN_FOLDER_FILES:
         if (path / name).is_file():

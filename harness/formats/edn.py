@@ -90,7 +90,8 @@ def loads(text: str, *, source: str = "EDN") -> Any:
     Raises:
         HistoryError: Not EDN, no value or more than one, or beyond the limits.
     """
-    values = list(Reader(source).values([(1, text)]))
+    reader = Reader(source, numbered="\n" in text)
+    values = list(reader.values([(1, text)]))
     if len(values) != 1:
         raise HistoryError(f"{source}: {len(values)} values where one belongs")
     return values[0][1]
@@ -147,14 +148,21 @@ class _Malformed(Exception):  # noqa: N818  # a mere reason; values() adds the p
 class Reader:
     """Reads EDN piece by piece; a piece may end anywhere but inside a string.
 
-    With `unwrap`, a text that is one vector or list gives its elements instead, each
-    with its own line number, and no more than one of them is held at a time.
+    Args:
+        source: For messages.
+        numbered: Whether messages name lines, too.
+        unwrap: A text that is one vector or list gives its elements instead, each with
+            its own line number, and no more than one of them is held at a time.
     """
 
-    def __init__(self, source: str, *, unwrap: bool = False) -> None:
+    def __init__(
+        self, source: str, *, numbered: bool = True, unwrap: bool = False
+    ) -> None:
         self._source = source
+        self._numbered = numbered
         self._unwrap = unwrap
         self._wrapper = ""  # what will close the vector that was unwrapped
+        self._is_over = False  # it was closed
         self._began = 1  # line of the outermost value that is open
         self._atoms: dict[str, Any] = {"nil": None, "true": True, "false": False}
         # The innermost open frame, and those around it.
@@ -182,15 +190,23 @@ class Reader:
                 self._parse(tokens)
             except _Malformed as reason:
                 line = number + _newlines_before(piece, reason.token)
-                raise HistoryError(f"{self._source}:{line}: {reason}") from None
+                raise self._error(line, str(reason)) from None
             for value in self._completed():
                 yield self._began, value
                 self._began = number
-        if self._opener != _TOP or self._wrapper:
-            raise HistoryError(
-                f"{self._source}:{number}: the text ends inside of what begins in line "
-                f"{self._began if self._opener != _TOP else 1}"
-            )
+        if self._opener != _TOP:
+            raise self._error(number, self._unfinished(self._began))
+        if self._wrapper:
+            raise self._error(number, self._unfinished(1))
+
+    def _error(self, line: int, reason: str) -> HistoryError:
+        place = f"{self._source}:{line}" if self._numbered else self._source
+        return HistoryError(f"{place}: {reason}")
+
+    def _unfinished(self, began: int) -> str:
+        if not self._numbered:
+            return "the text ends inside of a value"
+        return f"the text ends inside of what begins in line {began}"
 
     def _take_wrapper(self, tokens: list[str]) -> None:
         if any(tokens):
@@ -220,6 +236,10 @@ class Reader:
                 if value is _UNSEEN:
                     if not token:
                         continue
+                    if self._is_over:
+                        raise _Malformed(  # noqa: TRY301  # the except adds the place
+                            f"{_shown(token)} after the end of the vector"
+                        )
                     if token in _CLOSER or token[0] == "#":
                         stack.append((opener, items))
                         opener, items = self._open(token), []
@@ -227,7 +247,8 @@ class Reader:
                     if token not in _CLOSERS:
                         value = self._atom(token)
                     elif opener == _TOP and token == self._wrapper:
-                        self._wrapper = ""
+                        self._wrapper, self._is_over = "", True
+                        atoms.clear()  # so that none slips by the check above
                         continue
                     elif _CLOSER.get(opener) == token:
                         value = _BUILD[opener](items)

@@ -135,8 +135,8 @@ def test_every_notation_reads_as_documented(text: str, value: Any) -> None:
     [
         ("", "0 values"),
         ("1 2", "2 values"),
-        ("[1 2", "ends inside of what begins in line 1"),
-        ("\n\n[1\n2", "ends inside"),
+        ("[1 2", "ends inside of a value"),
+        ("\n\n[1\n2", ":1: the text ends inside of what begins in line 1"),
         ("[1\n\n2]]", ":3: ']' closes nothing"),
         ("(1]", "']' closes nothing"),
         ("{:a}", "no value"),
