@@ -298,6 +298,8 @@ class Keeper:
     ) -> Job:
         if node.pid is not None:
             raise HarnessError(f"{node.name} is already running, as pid {node.pid}")
+        if not argv:
+            raise HarnessError(f"{node.name}: there is no command to start")
         if node.past_sessions:
             yield from self._clear(node)
         order = spawn.Order(node.name, argv, env, cwd, Path(log_path), node.netns_fd)
@@ -311,8 +313,7 @@ class Keeper:
         finally:
             status = self._starting.pop(started.pid)
         if reason:
-            command = argv[0] if argv else ""
-            raise HarnessError(f"{node.name}: cannot start {command!r}: {reason}")
+            raise HarnessError(f"{node.name}: cannot start {argv[0]!r}: {reason}")
         self._now_runs(node, started.pid, Path(log_path))
         if status is not None:
             self._unreported.append((started.pid, status))

@@ -3,42 +3,55 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
+import re
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.errors import HarnessError
-from harness.osworld import processtree
+from harness.osworld import keeper, namespaces, processtree, vdso
 from harness.osworld.warden import Warden
-from harness.processes import Exit
+from harness.processes import ClockReading, ClockSetting, Exit
 from harness.system import Endpoint, Launch, NodePlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the warden is Linux only"
 )
 
 DEADLINE_S = 20.0
+HOUR_NS = 3600 * 10**9
+HOUR_AHEAD = ClockSetting(wall_offset_ns=HOUR_NS)
+
+clocks = pytest.mark.skipif(bool(vdso.why_not()), reason="clocks can't be skewed here")
+
+SLEEPS = "import time; time.sleep(600)"
 
 DAEMONISES = """
 import os, pathlib, sys, time
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
+        if "forget" in sys.argv:
+            os.execve("/bin/sleep", ["sleep", "600." + sys.argv[2]], {})
+        pathlib.Path(sys.argv[1], "daemon").write_text(str(os.getpid()))
         time.sleep(600)
     os._exit(0)
 os.wait()
-pathlib.Path(sys.argv[1]).with_suffix(".ready").touch()
+pathlib.Path(sys.argv[1], "daemonised").touch()
 time.sleep(600)
 """
-"""A node with a grandchild in a session of its own, its parent gone."""
+"""A node that leaves a process in a session of its own, whose parent is gone."""
 
 
 def place(name: str, folder: Path) -> NodePlace:
@@ -83,9 +96,7 @@ def test_a_node_runs_with_its_log_and_ends_by_kill(tmp_path: Path) -> None:
         exits: list[Exit] = []
         warden.on_exit(exits.append)
         n1 = place("n1", tmp_path)
-        pid = await warden.start(
-            n1, python("print('hello'); import time; time.sleep(600)")
-        )
+        pid = await warden.start(n1, python("print('hello');" + SLEEPS))
         assert warden.pid("n1") == pid
         assert runs(pid)
         await until(lambda: "hello" in n1.log_path.read_text(), "its log says hello")
@@ -120,3 +131,402 @@ def test_a_command_that_does_not_exist_is_named_in_the_error(tmp_path: Path) -> 
         assert warden.pid("n1") is None
 
     on_warden(story)
+
+
+def test_a_missing_interpreter_is_told_from_a_missing_command(tmp_path: Path) -> None:
+    script = tmp_path / "node"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+
+    async def story(warden: Warden) -> None:
+        with pytest.raises(HarnessError, match="interpreter that its first line names"):
+            await warden.start(place("n1", tmp_path), Launch([str(script)]))
+
+    on_warden(story)
+
+
+@pytest.mark.parametrize(
+    ("launch", "reason"),
+    [
+        (Launch(["/"]), "Permission denied"),
+        (Launch(["true"], cwd=Path("/no/such/folder")), "/no/such/folder"),
+        (Launch(["a\0b"]), "null character"),
+        (Launch([]), "n1: there is no command to start"),
+    ],
+    ids=["not executable", "no such cwd", "null byte", "no command"],
+)
+def test_what_cannot_start_is_an_error_and_the_warden_goes_on(
+    launch: Launch, reason: str, tmp_path: Path
+) -> None:
+    async def story(warden: Warden) -> None:
+        n1 = place("n1", tmp_path)
+        with pytest.raises(HarnessError, match=reason):
+            await warden.start(n1, launch)
+        assert await warden.start(n1, python(SLEEPS)) == warden.pid("n1")
+
+    on_warden(story)
+
+
+def test_a_running_node_is_not_started_twice(tmp_path: Path) -> None:
+    async def story(warden: Warden) -> None:
+        n1 = place("n1", tmp_path)
+        await warden.start(n1, python(SLEEPS))
+        with pytest.raises(HarnessError, match="n1 is already running"):
+            await warden.start(n1, python(SLEEPS))
+
+    on_warden(story)
+
+
+def test_a_node_gets_a_small_clean_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "of the controller's shell")
+    code = """
+import json, os, resource, signal, sys
+print(json.dumps({
+    "env": dict(os.environ),
+    "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
+    "stdin": os.readlink("/proc/self/fd/0"),
+    "leads": os.getsid(0) == os.getpid() == os.getpgrp(),
+    "core": resource.getrlimit(resource.RLIMIT_CORE),
+    "ignored": [s.name for s in signal.valid_signals()
+                if isinstance(s, signal.Signals)
+                and signal.getsignal(s) is signal.SIG_IGN],
+    "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+}))
+"""
+
+    async def story(warden: Warden) -> None:
+        n1 = place("n1", tmp_path)
+        launch = python(code)
+        await warden.start(n1, Launch(launch.argv, env={"ANSWER": "42"}))
+        await until(lambda: n1.log_path.read_text().endswith("}\n"), "it has told")
+        told = json.loads(n1.log_path.read_text())
+        assert told["env"]["ANSWER"] == "42"
+        assert told["env"]["PATH"] == os.environ["PATH"]
+        assert "SECRET_TOKEN" not in told["env"]
+        assert len(told["fds"]) == 4  # the fourth is the listing itself
+        assert told["stdin"] == "/dev/null"
+        assert told["leads"]
+        assert told["core"] == [0, 0]
+        # What CPython itself ignores at start, and nothing else.
+        assert set(told["ignored"]) <= {"SIGPIPE", "SIGXFSZ"}
+        assert told["blocked"] == 0
+
+    on_warden(story)
+
+
+def test_kill_reaches_a_daemon_that_left_the_family(tmp_path: Path) -> None:
+    async def story(warden: Warden) -> None:
+        daemon = tmp_path / "daemon"
+        await warden.start(place("n2", tmp_path), python(SLEEPS))
+        await warden.start(place("n1", tmp_path), python(DAEMONISES, tmp_path))
+        await until(lambda: daemon.exists() and daemon.read_text(), "it daemonised")
+        await until((tmp_path / "daemonised").exists, "and lost its parent")
+        assert runs(int(daemon.read_text()))
+        await warden.kill("n1")
+        assert not runs(int(daemon.read_text()))
+        assert warden.pid("n2") is not None, "the other node was not touched"
+
+    on_warden(story)
+
+
+def test_a_restart_clears_what_the_former_process_left(tmp_path: Path) -> None:
+    async def story(warden: Warden) -> None:
+        exits: list[Exit] = []
+        warden.on_exit(exits.append)
+        daemon = tmp_path / "daemon"
+        n1 = place("n1", tmp_path)
+        first = await warden.start(n1, python(DAEMONISES, tmp_path))
+        await until((tmp_path / "daemonised").exists, "it daemonised")
+        await until(lambda: daemon.exists() and daemon.read_text(), "it said its pid")
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: exits, "its end is reported")
+        assert exits == [Exit("n1", first, -signal.SIGKILL, expected=False)]
+        assert runs(int(daemon.read_text()))
+        await warden.start(n1, python(SLEEPS))
+        assert not runs(int(daemon.read_text()))
+
+    on_warden(story)
+
+
+def test_pause_stops_every_thread_and_descendant_and_resume_lets_them_go_on(
+    tmp_path: Path,
+) -> None:
+    code = """
+import os, threading, time
+os.fork()
+threading.Thread(target=time.sleep, args=(600,)).start()
+print("up")
+while True: pass
+"""
+
+    async def story(warden: Warden) -> None:
+        n1 = place("n1", tmp_path)
+        pid = await warden.start(n1, python(code))
+        await until(lambda: n1.log_path.read_text().count("up") == 2, "both are up")
+        states = await warden.pause("n1")
+        assert len(states) == 2
+        assert set(states.values()) == {"T"}
+        assert str(pid) in states
+        threads = [t.state for p in states for t in processtree.threads(int(p))]
+        assert threads == ["T"] * 4
+        await warden.resume("n1")
+        assert all(read(int(p)).state != "T" for p in states)
+        await warden.resume("n1")
+
+    on_warden(story)
+
+
+def read(pid: int) -> processtree.Process:
+    process = processtree.read(pid)
+    assert process is not None
+    return process
+
+
+def test_a_paused_node_can_be_killed_and_a_stopped_one_paused_is_nothing(
+    tmp_path: Path,
+) -> None:
+    async def story(warden: Warden) -> None:
+        pid = await warden.start(place("n1", tmp_path), python(SLEEPS))
+        await warden.pause("n1")
+        assert await warden.kill("n1") == pid
+        assert not runs(pid)
+        assert await warden.pause("n1") == {}
+        await warden.resume("n1")
+
+    on_warden(story)
+
+
+def test_a_log_that_grows_too_long_loses_its_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "LOG_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(keeper, "LOG_BYTES_KEPT", 1 << 10)
+    code = """
+import pathlib, sys, time
+print("first")
+print("x" * (2 << 20))
+while pathlib.Path(sys.argv[1]).stat().st_size > 1 << 20:
+    time.sleep(0.01)
+print("last")
+time.sleep(600)
+"""
+
+    async def story(warden: Warden) -> None:
+        n1 = place("n1", tmp_path)
+        await warden.start(n1, python(code, n1.log_path))
+        await until(lambda: "last" in n1.log_path.read_text(), "it went on after that")
+        log = n1.log_path.read_text()
+        assert log.startswith("first\n")
+        dropped = re.search(r"\[splitbrain: (\d+) bytes of log dropped here\]", log)
+        assert dropped is not None
+        assert int(dropped[1]) + (1 << 10) == len("first\n") + (2 << 20) + 1
+        assert log.endswith("last\n")
+
+    on_warden(story)
+
+
+@clocks
+def test_a_nodes_clocks_are_set_read_back_and_true_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    async def story(warden: Warden) -> None:
+        assert await warden.read_clock("n1") is None
+        with pytest.raises(HarnessError, match="n1 is not running"):
+            await warden.set_clock("n1", HOUR_AHEAD)
+        n1 = place("n1", tmp_path)
+        await warden.start(n1, python(SLEEPS))
+        await warden.set_clock("n1", HOUR_AHEAD)
+        reading = await warden.read_clock("n1")
+        assert reading == ClockReading(HOUR_NS, 0, "read from its memory")
+        await warden.kill("n1")
+        assert await warden.read_clock("n1") is None
+        await warden.start(n1, python(SLEEPS))
+        reading = await warden.read_clock("n1")
+        assert reading is not None
+        assert reading.wall_offset_ns == reading.mono_offset_ns == 0
+
+    on_warden(story)
+
+
+@clocks
+def test_asyncio_in_a_skewed_node_works_and_sees_the_skew(tmp_path: Path) -> None:
+    code = """
+import asyncio, time
+async def main():
+    for _ in range(1000):
+        before = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.01)
+        slept = asyncio.get_running_loop().time() - before
+        print(int(time.time()), 0.009 < slept)
+asyncio.run(main())
+"""
+
+    async def story(warden: Warden) -> None:
+        n1 = place("n1", tmp_path)
+        await warden.start(n1, python(code))
+        await until(lambda: n1.log_path.stat().st_size, "it runs")
+        true_s = time.time()
+        await warden.set_clock(
+            "n1", ClockSetting(wall_offset_ns=HOUR_NS, mono_rate=2.0)
+        )
+        lines = len(n1.log_path.read_text().splitlines())
+        await until(
+            lambda: len(n1.log_path.read_text().splitlines()) > lines + 10, "goes on"
+        )
+        shown = [line.split() for line in n1.log_path.read_text().splitlines()]
+        assert 3599 <= int(shown[-1][0]) - true_s <= 3600 + DEADLINE_S
+        assert all(woke_in_time == "True" for _, woke_in_time in shown)
+
+    on_warden(story)
+
+
+@clocks
+def test_a_program_that_a_skewed_node_turns_into_is_skewed_too(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    wrapper = f"while ! test -e {go}; do sleep 0.01; done; exec {sys.executable} -S -c "
+    code = "import time\nwhile True: print(int(time.time())); time.sleep(0.01)"
+
+    async def story(warden: Warden) -> None:
+        n1 = place("n1", tmp_path)
+        await warden.start(n1, Launch(["sh", "-c", f"{wrapper} '{code}'"]))
+        await warden.set_clock("n1", HOUR_AHEAD)
+        go.touch()
+        await until(lambda: n1.log_path.read_text().strip(), "it tells the time")
+        await until(
+            lambda: int(n1.log_path.read_text().split()[-1]) - time.time() > 3500,
+            "it tells the skewed time",
+        )
+        assert (await warden.read_clock("n1")) == ClockReading(
+            HOUR_NS, 0, "read from its memory"
+        )
+
+    on_warden(story)
+
+
+def test_closing_kills_even_a_daemon_that_nobody_can_attribute(tmp_path: Path) -> None:
+    token = str(os.getpid())
+    warden = Warden.fork({})
+
+    async def story() -> None:
+        launch = python(DAEMONISES, tmp_path, token, "forget")
+        await warden.start(place("n1", tmp_path), launch)
+        await until(lambda: named(f"600.{token}"), "the daemon runs")
+        await warden.close()
+
+    asyncio.run(story())
+    assert not named(f"600.{token}")
+
+
+def named(argument: str) -> list[int]:
+    """Pids of the processes with that very argument, on the whole machine."""
+    found = []
+    for process in processtree.walk():
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+            if argument.encode() in command:
+                found.append(process.pid)
+    return found
+
+
+def test_a_warden_that_is_killed_takes_its_nodes_along_and_is_missed(
+    tmp_path: Path,
+) -> None:
+    warden = Warden.fork({})
+
+    async def story() -> None:
+        pid = await warden.start(place("n1", tmp_path), python(SLEEPS))
+        os.kill(warden.warden_pid, signal.SIGKILL)
+        with pytest.raises(HarnessError, match="the warden process"):
+            await warden.kill("n1")
+        with pytest.raises(HarnessError, match="the warden process"):
+            await warden.kill("n1")
+        assert warden.pid("n1") is None
+        await until(lambda: not runs(pid), "its node is gone")
+        await warden.close()
+
+    asyncio.run(story())
+
+
+CONTROLLER = """
+import asyncio, os, pathlib, sys, time
+from harness.osworld import namespaces
+from harness.osworld.warden import Warden
+from harness.system import Endpoint, Launch, NodePlace
+
+mode, folder, node, token = sys.argv[1:]
+folder = pathlib.Path(folder)
+
+async def story(warden):
+    endpoint = Endpoint("127.0.0.1", 1)
+    place = NodePlace("n1", endpoint, {}, folder, folder / "log", {})
+    argv = [sys.executable, "-S", "-c", node, str(folder), token]
+    await warden.start(place, Launch(argv))
+    while not (folder / "daemonised").exists() or not (folder / "daemon").exists():
+        await asyncio.sleep(0.01)
+    if mode == "leave":
+        return
+    print("ready", flush=True)
+    await asyncio.sleep(600)
+
+def main():
+    warden = Warden.fork({})
+    if mode == "channel-kept-open" and os.fork() == 0:
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+    asyncio.run(story(warden))
+    return 0
+
+if mode == "namespaces":
+    namespaces.run_isolated(main)
+else:
+    main()
+"""
+
+
+@pytest.mark.parametrize("mode", ["plain", "channel-kept-open", "namespaces"])
+def test_nothing_survives_a_controller_that_is_killed(
+    mode: str, tmp_path: Path
+) -> None:
+    if mode == "namespaces" and (why_not := namespaces.why_not_isolated()):
+        pytest.skip(why_not)
+    token = f"token-{mode}-{os.getpid()}"
+    controller = subprocess.Popen(
+        [sys.executable, "-c", CONTROLLER, mode, str(tmp_path), DAEMONISES, token],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert controller.stdout is not None
+    holder = int(controller.stdout.readline()) if "kept" in mode else None
+    try:
+        assert controller.stdout.readline() == "ready\n"
+        assert len(named(token)) >= 3, "controller, node and daemon"
+    finally:
+        controller.kill()
+        controller.wait()
+    try:
+        deadline_s = time.monotonic() + DEADLINE_S
+        while left := set(named(token)) - {holder}:
+            assert time.monotonic() < deadline_s, f"{left} survived"
+            time.sleep(0.01)
+    finally:
+        if holder is not None:
+            os.kill(holder, signal.SIGKILL)
+        controller.stdout.close()
+
+
+def test_nothing_survives_a_controller_that_forgets_to_close(tmp_path: Path) -> None:
+    token = f"token-leave-{os.getpid()}"
+    arguments = ["leave", str(tmp_path), DAEMONISES, token]
+    subprocess.run([sys.executable, "-c", CONTROLLER, *arguments], check=True)
+    deadline_s = time.monotonic() + DEADLINE_S
+    while left := named(token):
+        assert time.monotonic() < deadline_s, f"{left} survived"
+        time.sleep(0.01)
+
+
+def test_a_warden_can_be_closed_before_there_is_an_event_loop() -> None:
+    warden = Warden.fork({})
+    warden.close_now()
+    assert not runs(warden.warden_pid)
