@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from harness.verdict import Checker
     from harness.workload import WireCodec, WorkloadFactory
 
+CAS_SHARE = 0.4
+"""Part of the updates that are compare-and-set, where cas is on."""
+
 KEY_MISSING = 20
 """Maelstrom's key-does-not-exist."""
 
@@ -36,7 +39,7 @@ OPTIONS = (
     Option("keys", "5", "registers in use at a time"),
     Option("ops_per_key", "600", "operations on a register before a new one follows"),
     Option("cas", "true", "compare-and-set beside reads and writes", ("true", "false")),
-    Option("read_share", "0.5", "part of the operations that are reads"),
+    Option("read_share", "0.5", "part of the client threads that only read"),
 )
 
 
@@ -74,15 +77,17 @@ class RegisterCodec:
 class _RegisterFlow(Flow):
     """Random operations on the registers in use, with values that never repeat."""
 
-    __slots__ = ("_drawn", "_last_seen", "_rng", "_uses", "_workload", "_written")
+    __slots__ = ("_last_seen", "_next_read", "_next_update", "_rng", "_uses", "_work",
+                 "_written")  # fmt: skip
 
     def __init__(self, workload: Register, seeds: Seeds) -> None:
-        self._workload = workload
+        self._work = workload
         self._rng = seeds.rng()
         self._uses = dict.fromkeys(range(workload.keys), 0)
         self._last_seen: dict[int, Any] = {}
         self._written = 0
-        self._drawn: Invocation | None = None
+        self._next_read = self._draw_read()
+        self._next_update = self._draw_update()
 
     @property
     def in_use(self) -> list[int]:
@@ -90,19 +95,19 @@ class _RegisterFlow(Flow):
         return list(self._uses)
 
     def next(self, ctx: Context) -> Step:
-        if self._drawn is None:
-            self._drawn = self._draw()
-        return place(self._drawn, ctx)
+        readers, updaters = self._shares(ctx)
+        if ctx.free & readers:
+            return place(self._next_read, ctx.within(readers))
+        return place(self._next_update, ctx.within(updaters))
 
     def take(self, offer: Offer) -> None:
-        drawn = self._drawn
-        assert drawn is not None
-        self._drawn = None
-        self._uses[drawn.key] += 1
-        if self._uses[drawn.key] >= self._workload.ops_per_key:
-            del self._uses[drawn.key]
-            self._last_seen.pop(drawn.key, None)
-            self._uses[max([drawn.key, *self._uses]) + 1] = 0
+        assert isinstance(offer, Invocation)
+        if offer.f == "read":
+            self._count_use(self._next_read.key)
+            self._next_read = self._draw_read()
+        else:
+            self._count_use(self._next_update.key)
+            self._next_update = self._draw_update()
 
     def update(self, ctx: Context, event: Event) -> None:
         op = event.op
@@ -111,13 +116,35 @@ class _RegisterFlow(Flow):
             if seen is not None:
                 self._last_seen[op.key] = seen
 
-    def _draw(self) -> Invocation:
+    def _shares(self, ctx: Context) -> tuple[int, int]:
+        """The threads that read and those that change, as sets of threads."""
+        clients = ctx.clients
+        count = clients.bit_count()
+        if count == 1:
+            reads = self._rng.random() < self._work.read_share
+            return (clients, 0) if reads else (0, clients)
+        share = min(max(1, round(count * self._work.read_share)), count - 1)
+        low = clients & ((1 << share) - 1)
+        return low, clients & ~low
+
+    def _count_use(self, key: int) -> None:
+        """Give up a register that has seen enough, and begin a new one."""
+        if key not in self._uses:
+            return
+        self._uses[key] += 1
+        if self._uses[key] >= self._work.ops_per_key:
+            del self._uses[key]
+            self._last_seen.pop(key, None)
+            self._uses[max([key, *self._uses]) + 1] = 0
+
+    def _draw_read(self) -> Invocation:
+        return Invocation("read", key=self._rng.choice(list(self._uses)))
+
+    def _draw_update(self) -> Invocation:
         key = self._rng.choice(list(self._uses))
-        if self._rng.random() < self._workload.read_share:
-            return Invocation("read", key=key)
         self._written += 1
         before = self._last_seen.get(key)
-        if self._workload.cas and before is not None and self._rng.random() < 0.4:
+        if self._work.cas and before is not None and self._rng.random() < CAS_SHARE:
             return Invocation("cas", [before, self._written], key)
         return Invocation("write", self._written, key)
 
