@@ -170,7 +170,7 @@ def _clock_columns(folder: RunFolder) -> dict[str, dict[str, list[float | None]]
     step = -(-len(folder.clocks) // CLOCK_POINTS_MAX) or 1
     out: dict[str, dict[str, list[float | None]]] = {}
     for clock in folder.clocks[::step]:
-        node = out.setdefault(label((clock.node,)), {"t": [], "wall": [], "mono": []})
+        node = out.setdefault(label(clock.node), {"t": [], "wall": [], "mono": []})
         node["t"].append(_us(clock.time))
         node["wall"].append(clock.wall_offset_ms)
         node["mono"].append(clock.mono_offset_ms)

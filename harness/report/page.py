@@ -203,10 +203,14 @@ def _utc(started: Any) -> str:
 
 
 def options(folder: RunFolder) -> list[tuple[str, str]]:
-    """test.yaml flattened to (name, value), nested names joined by dots."""
+    """test.yaml flattened to (name, value), nested names joined by dots.
+
+    `spec` says the same again for programs, and the command stands at the top.
+    """
+    test = {k: v for k, v in folder.test.items() if k not in {"spec", "repro"}}
     return [
         (figures.visible(".".join(path)), figures.plain(leaf, 500))
-        for path, leaf in figures.leaves(folder.test)
+        for path, leaf in figures.leaves(test)
     ][:200]
 
 

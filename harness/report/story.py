@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness.report import figures
 from harness.report.figures import plural
-from harness.report.folder import mapping, sequence, string, strings, whole
+from harness.report.folder import (
+    mapping,
+    number,
+    sequence,
+    string,
+    strings,
+    whole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,8 +34,11 @@ STATES = ("valid", "invalid", "unknown", "harness", "unjudged")
 
 ANOMALIES_SHOWN_MAX = 12
 EDGES_SHOWN_MAX = 60
+ITEMS_SHOWN_MAX = 24
 
 _UNITS = {"ns", "us", "ms", "s", "bytes", "mb", "percent"}
+
+_OFFSET = re.compile(r"^(wall|mono)\w*_offset_ms$")
 
 _SUMMED = re.compile(
     r"cut|drop|lost|loss|delay|duplic|reorder|corrupt|frame|packet|byte|refused|blocked",
@@ -239,6 +249,8 @@ def _told_invalid(
 def _told_unknown(
     folder: RunFolder, _: list[FaultKind], __: list[AnomalyStory], ___: list[str]
 ) -> tuple[str, str]:
+    if folder.verdict.get("reason"):
+        return "Unknown", figures.clip(string(folder.verdict["reason"]), 400)
     for name, result in checkers(folder.verdict):
         if result.get("verdict") == "unknown":
             reason = string(result.get("reason"), "no reason given")
@@ -278,12 +290,16 @@ _HEADLINES = {
 
 
 def _while(kinds: list[FaultKind]) -> str:
-    effective = [plural(kind.bit, kind.kind) for kind in kinds if kind.bit]
+    effective = [plural(kind.bit, _noun(kind.kind)) for kind in kinds if kind.bit]
     if not kinds:
         return "with no faults"
     if not effective:
         return "but no fault is proven to have had an effect"
     return "while " + listing(effective) + " bit"
+
+
+def _noun(kind: str) -> str:
+    return kind if kind in {"partition", "kill", "pause"} else f"{kind} fault"
 
 
 def listing(words: list[str]) -> str:
@@ -400,47 +416,78 @@ def lasted(fault: Fault, end_ns: float) -> float:
 
 
 def proof_of(faults: Iterable[Fault]) -> str:
-    """The evidence of several faults in a line: sums of counts, else one example."""
+    """The evidence of several faults in a line.
+
+    Counts (frames dropped, bytes lost) are summed, of clock offsets the largest is
+    told; where there are neither, the first fault that left evidence is the example.
+    """
     sums: Counter[str] = Counter()
-    examples: dict[str, str] = {}
+    offsets: dict[str, float] = {}
+    example = ""
     for fault in faults:
         for path, leaf in figures.leaves(dict(fault.evidence)):
-            words = label(path)
-            if isinstance(leaf, int | float) and _SUMMED.search(words):
-                sums[label(path[-1:])] += whole(leaf)
-            elif leaf is not None and len(examples) < 4:
-                examples.setdefault(*figure_pair(path, leaf, 60))
+            name = path[-1] if path else ""
+            if not isinstance(leaf, int | float):
+                continue
+            if _OFFSET.search(name):
+                offsets[name] = max(offsets.get(name, 0.0), number(leaf), key=abs)
+            elif _SUMMED.search(name):
+                sums[label(name)] += whole(leaf)
+        example = example or "; ".join(
+            f"{name} {text}" for name, text in evidence_pairs(fault.evidence)[:4]
+        )
+    noise = max((abs(ms) for ms in offsets.values()), default=0.0) / 20
     parts = [f"{name} {figures.count(total)}" for name, total in sums.items() if total]
-    if not parts:
-        parts = [f"{name} {example}" for name, example in examples.items()]
-    return figures.clip("; ".join(parts[:4]), 200)
+    parts += [
+        f"{label(name[:-3])} up to {ms:,.1f} ms"
+        for name, ms in offsets.items()
+        if abs(ms) > noise
+    ]
+    return figures.clip("; ".join(parts) or example, 200)
 
 
 def evidence_pairs(
     evidence: Mapping[str, Any], pairs_max: int = 40
 ) -> list[tuple[str, str]]:
-    """A fault's evidence as (what, figure), nested data flattened."""
-    pairs = [
-        figure_pair(path, leaf, 400) for path, leaf in figures.leaves(dict(evidence))
-    ]
+    """A fault's evidence, or any mapping, as (what, figure); what is nested is told."""
+    pairs = [_pair(name, thing) for name, thing in evidence.items()]
     if len(pairs) > pairs_max:
         rest = len(pairs) - pairs_max
         return [*pairs[:pairs_max], ("more", plural(rest, "further figure"))]
     return pairs
 
 
-def figure_pair(path: tuple[str, ...], leaf: Any, chars_max: int) -> tuple[str, str]:
-    """("offset_ms",), 40 -> ("offset", "40 ms")."""
-    name, text = label(path), figures.plain(leaf, chars_max)
-    unit = name.rpartition(" ")[2]
-    if unit in _UNITS and isinstance(leaf, int | float) and name != unit:
-        return name[: -len(unit) - 1], f"{text} {unit}"
-    return name, text
+def _pair(name: str, thing: Any) -> tuple[str, str]:
+    """("offset_ms", 40) -> ("offset", "40 ms")."""
+    words, text = label(name), nested(thing)
+    unit = words.rpartition(" ")[2]
+    if unit in _UNITS and isinstance(thing, int | float) and words != unit:
+        return words[: -len(unit) - 1], f"{text} {unit}"
+    return words, text
 
 
-def label(path: tuple[str, ...]) -> str:
-    """("packets_dropped",) -> "packets dropped"."""
-    return figures.visible(" \N{MIDDLE DOT} ".join(path).replace("_", " "))
+def nested(thing: Any, depth: int = 0) -> str:
+    """{"n1": {"pid": 7, "after_ms": 9}} -> "n1 (pid 7, after 9 ms)"."""
+    if depth < 6 and isinstance(thing, dict):
+        parts = []
+        for key, inner in list(thing.items())[:ITEMS_SHOWN_MAX]:
+            name, text = _pair(str(key), inner) if _flat(inner) else (label(key), "")
+            parts.append(f"{name} {text or f'({nested(inner, depth + 1)})'}")
+    elif depth < 6 and isinstance(thing, list):
+        parts = [nested(item, depth + 1) for item in thing[:ITEMS_SHOWN_MAX]]
+    else:
+        return figures.plain(thing, 400) if thing is not None else "none"
+    more = len(thing) - ITEMS_SHOWN_MAX
+    return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
+
+
+def _flat(thing: Any) -> bool:
+    return not isinstance(thing, dict)
+
+
+def label(name: Any) -> str:
+    """The words of a name: `packets_dropped` is "packets dropped"."""
+    return figures.clip(figures.visible(str(name).replace("_", " ")), 80)
 
 
 def effect(fault: Fault) -> str:

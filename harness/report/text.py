@@ -181,9 +181,7 @@ def _problems(story: Story, paint: _Paint) -> str:
     crashed = len(story.folder.errors)
     said = list(story.folder.problems)
     if crashed:
-        said.append(
-            f"{figures.plural(crashed, 'client crash', 'client crashes')} kept."
-        )
+        said.append(f"{figures.plural(crashed, 'traceback')} in errors.jsonl.")
     if not said:
         return ""
     return "\n".join(paint("warn", f"  ! {line}") for line in said) + "\n"

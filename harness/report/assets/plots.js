@@ -36,9 +36,12 @@ const tickTook = (us) => us >= 1e6 ? `${us / 1e6} s` : us >= 1e3 ? `${us / 1e3} 
 function drawPoints(ctx, plot, yOf) {
   const w = Math.ceil(plot.width) + 2, h = Math.ceil(plot.bottom) + 2;
   const taken = [0, 1, 2].map(() => new Uint8Array(w * h));
-  for (let kind = 0; kind < 3; kind++) {
+  const total = [0, 0, 0];   // in view; signs that are many become dots
+  for (let i = 0; i < calls.size; i++) if (calls.start[i] <= view.b && callEnd(i) >= view.a) total[calls.outcome[i]]++;
+  for (const kind of total[1] > total[0] ? [1, 0, 2] : [0, 1, 2]) {
+    const few = total[kind] < 1500;
     ctx.fillStyle = ctx.strokeStyle = paints[OUTCOMES[kind]];
-    ctx.globalAlpha = kind === 0 ? 0.55 : 0.9;
+    ctx.globalAlpha = kind === 0 || !few ? 0.55 : 0.9;
     ctx.lineWidth = 1.4;
     ctx.beginPath();
     for (let i = 0; i < calls.size; i++) {
@@ -48,11 +51,11 @@ function drawPoints(ctx, plot, yOf) {
       const y = yOf(logTook[i]), spot = (y | 0) * w + ((x - plot.left) | 0);
       if (taken[kind][spot]) continue;
       taken[kind][spot] = 1;
-      if (kind === 0) ctx.rect(x - 1, y - 1, 2, 2);
+      if (kind === 0 || !few) ctx.rect(x - 1, y - 1, 2, 2);
       else if (kind === 1) { ctx.moveTo(x - 3, y - 3); ctx.lineTo(x + 3, y + 3); ctx.moveTo(x + 3, y - 3); ctx.lineTo(x - 3, y + 3); }
       else { ctx.moveTo(x, y - 4); ctx.lineTo(x + 3.5, y + 3); ctx.lineTo(x - 3.5, y + 3); ctx.closePath(); }
     }
-    if (kind === 0) ctx.fill(); else ctx.stroke();
+    if (kind === 0 || !few) ctx.fill(); else ctx.stroke();
   }
   ctx.globalAlpha = 1;
 }
