@@ -509,6 +509,7 @@ class _Driver:
         except Exception as failure:
             if not worker.retired:
                 self._no_client(worker, f"{type(failure).__name__}: {failure}")
+                self._pump()
             return False
         worker.opened = True
         self._failures[worker.thread] = 0
@@ -523,7 +524,7 @@ class _Driver:
             if reply.definite:
                 return op.fail(error), True
             return self._unknown(op, error), False
-        except Timeout as timeout:
+        except (Timeout, TimeoutError) as timeout:
             self._outcome.timeouts += 1
             return self._unknown(op, f"timeout: {timeout}"), False
         except asyncio.CancelledError:
@@ -562,7 +563,6 @@ class _Driver:
         self._retire(worker)
         self._complete(thread, op.fail(f"no-client: {error}"))
         self._core.hold(thread, self._now_ns() + hold_ns)
-        self._pump()
 
     def _settle(self, worker: _Worker, completion: Op, *, sound: bool) -> None:
         """Record a completion and go on, with this worker if its client is sound."""
@@ -590,12 +590,12 @@ class _Driver:
         for worker in list(self._workers.values()):
             if worker.op is not None and worker.deadline_ns <= now_ns:
                 self._time_out(worker, worker.op)
+        deadlines = [w.deadline_ns for w in self._workers.values() if w.op]
+        # Before pumping: new operations would set it to a deadline later than these.
+        if deadlines and self._watchdog is None:
+            delay_s = self._until_s(min(deadlines))
+            self._watchdog = self._loop.call_later(delay_s, self._watch)
         self._pump()
-        if self._watchdog is None:
-            deadlines = [w.deadline_ns for w in self._workers.values() if w.op]
-            if deadlines:
-                delay_s = self._until_s(min(deadlines))
-                self._watchdog = self._loop.call_later(delay_s, self._watch)
 
     def _time_out(self, worker: _Worker, op: Op) -> None:
         if not worker.opened:

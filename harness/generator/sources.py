@@ -210,7 +210,7 @@ def repeat(like: GeneratorLike, times: int | None = None) -> Generator:
 
         def advance() -> Flow | Invocation | None:
             nonlocal number
-            if number == times:
+            if times is not None and number >= times:
                 return None
             number += 1
             if isinstance(like, Invocation):

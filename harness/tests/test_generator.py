@@ -660,6 +660,35 @@ def test_any_tree_makes_a_well_formed_history_or_says_why_not(
         assert all(op.type != "info" for op in mine[:-1])
 
 
+def test_the_example_of_the_module_does_what_it_says() -> None:
+    def write(rng: random.Random) -> Invocation:
+        return Invocation("write", rng.randrange(5))
+
+    nemesis = [
+        gen.sleep(5), Invocation("start"), gen.sleep(5), Invocation("stop")
+    ]  # fmt: skip
+    play = Play(
+        gen.phases(
+            gen.time_limit(
+                60,
+                gen.beside(
+                    gen.rate(100, gen.mix(write, gen.repeat(READ))), gen.repeat(nemesis)
+                ),
+            ),
+            gen.nemesis(Invocation("stop")),
+            gen.clients(gen.each_thread(gen.until_ok(gen.repeat(READ)))),
+        ),
+        nemesis=True,
+        threads=5,
+        latency=lambda op: 100 * MS if op.f == "start" else 2 * MS,
+    )
+    strikes = [op for op in play.ops if op.process == "nemesis"][::2]
+    assert [op.f for op in strikes] == ["start", "stop"] * 5 + ["start", "stop"]
+    assert len(play.invoked) == pytest.approx(6000, rel=0.05)
+    final = [op for op in play.invoked if op.time >= 60 * S]
+    assert Counter(op.process for op in final) == dict.fromkeys(range(5), 1)
+
+
 def test_asking_twice_changes_nothing() -> None:
     tree = gen.mix(draw_write, gen.stagger(0.001, gen.repeat(READ)), [CAS, WRITE])
 

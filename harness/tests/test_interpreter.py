@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import selectors
+import subprocess
+import sys
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -325,6 +327,21 @@ def test_each_operation_has_its_own_time_limit() -> None:
 
     run = Run(gen.limit(40, gen.stagger(0.1, gen.repeat(READ))), behave, concurrency=4)
     assert run.virtually() == Outcome(ok=40)
+
+
+def test_every_operation_that_hangs_is_timed_out_when_it_is_due() -> None:
+    async def opening(client: Script) -> None:
+        if client.node == "n2":
+            await asyncio.sleep(1e6)
+
+    paced = gen.limit(50, gen.stagger(0.3, gen.repeat(WRITE)))
+    run = Run(paced, hang, opening, concurrency=5, nodes=2)
+    outcome = run.virtually()
+    assert outcome.timeouts > 5
+    assert outcome.no_client > 5
+    for invoked, done in History(run.ops).calls():
+        assert done is not None
+        assert done.time - invoked.time == pytest.approx(TIMEOUT_S * 1e9, abs=1e6)
 
 
 def test_one_that_hangs_does_not_hold_up_the_others() -> None:
@@ -741,6 +758,25 @@ def test_the_same_seed_gives_the_same_history_to_the_byte() -> None:
     other = chaos(BEHAVIOURS, 0.9, 4, 1000)
     other.virtually()
     assert other.history_bytes != once.history_bytes
+
+
+def test_the_history_does_not_depend_on_the_interpreters_hash_seed() -> None:
+    program = (
+        "from harness.tests.test_interpreter import *; run = chaos(BEHAVIOURS, 0.9, 4, "
+        "7); run.virtually(); print(run.history_bytes.decode())"
+    )
+    histories = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": hash_seed},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    ]
+    assert len(histories[0].splitlines()) > 50
+    assert histories[0] == histories[1]
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
