@@ -6,32 +6,94 @@ is checked by itself. Registers whose written values are all different are decid
 zones, everything else by search (`checkers.linearizability`).
 
 Choices:
-- A history without one successful operation to judge is linearizable, but shows
-  nothing. Workloads ask for UNKNOWN then (`vacuous="unknown"`); `splitbrain check`,
-  which is asked about the history alone, says valid, as other checkers do, and remarks
-  on it.
+- A history in which no read or the like succeeded is linearizable, but shows nothing.
+  Workloads ask for UNKNOWN then (`vacuous=unknown`); `splitbrain check`, which is asked
+  about the history alone, says valid, as other checkers do, and remarks on it.
+- One anomaly per broken key: the one that is complete first.
+- Keys are searched one after the other. Zones, which decide our own workloads, take all
+  keys at once; processes would cost more than they save.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from checkers.linearizability import zones
 from checkers.linearizability.budget import Budget
-from checkers.linearizability.calls import partition
-from checkers.linearizability.models import MODELS
+from checkers.linearizability.calls import client_positions, partition
+from checkers.linearizability.explain import Explainer
+from checkers.linearizability.models import MODELS, show
 from checkers.linearizability.search import search
 from harness.history import HistoryError
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
+    from checkers.linearizability.calls import Call
     from checkers.linearizability.models import Model
     from harness.history import History
 
-
 ALGORITHMS = ("auto", "zones", "search")
+
+EXPLAINED_MAX = 20
+"""Broken keys that get an explanation; the others are counted."""
+
+LISTED_MAX = 10
+"""Keys named in a sentence before it says "and so on"."""
+
+
+@dataclass
+class Findings:
+    """What a check has found so far.
+
+    Attributes:
+        anomalies: One per broken key, as far as they were explained.
+        valid, broken: Keys that are decided.
+        undecided: Key -> how far it was shown linearizable, as a clause.
+        limit: Which limit ended the check, as a clause.
+        algorithms: How many keys each algorithm decided.
+        configurations: How many the search explored.
+    """
+
+    anomalies: list[Anomaly] = field(default_factory=list)
+    valid: list[Hashable] = field(default_factory=list)
+    broken: list[Hashable] = field(default_factory=list)
+    undecided: dict[Hashable, str] = field(default_factory=dict)
+    limit: str = ""
+    algorithms: Counter[str] = field(default_factory=Counter)
+    configurations: int = 0
+
+    def verdict(self) -> Verdict:
+        """INVALID as soon as one key is broken; a key left open is UNKNOWN."""
+        if self.broken:
+            return Verdict.INVALID
+        return Verdict.UNKNOWN if self.undecided or self.limit else Verdict.VALID
+
+    def reason(self) -> str:
+        """Why keys are undecided, and what was proved all the same."""
+        if not self.undecided and not self.limit:
+            return ""
+        parts = [self.limit or "not all keys could be decided"]
+        if self.valid:
+            parts.append(f"linearizable: {name_keys(self.valid)}")
+        parts += [
+            f"{name_keys([key])}: {clause}"
+            for key, clause in list(self.undecided.items())[:LISTED_MAX]
+        ]
+        return "; ".join(parts)
+
+
+def name_keys(keys: list[Hashable]) -> str:
+    """Keys for a sentence: "key 1", "keys 1, 2", "12 keys"."""
+    if keys == [None]:
+        return "the only object"
+    if len(keys) > LISTED_MAX:
+        return f"{len(keys)} keys"
+    return f"key{'s' * (len(keys) > 1)} {', '.join(map(show, keys))}"
 
 
 class LinearizableChecker:
@@ -40,7 +102,8 @@ class LinearizableChecker:
     Args:
         model: What one object may do.
         algorithm: "auto", or "zones" or "search" to insist on one.
-        vacuous: The verdict on a history without a single successful operation.
+        vacuous: The verdict on a history in which nothing succeeded that could have
+            contradicted anything.
     """
 
     def __init__(
@@ -58,33 +121,113 @@ class LinearizableChecker:
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`; a malformed one is UNKNOWN, with the reason in one line."""
         budget = Budget(limits)
+        findings = Findings()
         try:
-            keys = partition(history, self.model)
+            if not self.shows_something(history):
+                partition(history, self.model)  # still refuses what is malformed
+                return self.nothing_shown(history)
+            self.decide(history, budget, findings)
         except HistoryError as problem:
             return CheckResult(Verdict.UNKNOWN, reason=f"{history.source}: {problem}")
-        anomalies = []
-        configurations = 0
-        for key, calls in keys.items():
-            outcome = search(calls, self.model, budget)
-            configurations += outcome.configurations
-            if outcome.linearizable is None:
-                return CheckResult(Verdict.UNKNOWN, reason=outcome.limit)
-            if not outcome.linearizable:
-                assert outcome.stuck is not None
-                call = calls[outcome.stuck]
-                anomalies.append(
-                    Anomaly(
-                        "nonlinearizable",
-                        (call.position,),
-                        f"no order of the operations lets process "
-                        f"{history[call.position].process} have "
-                        f"{self.model.describe(call.operation)}",
-                        key=key,
-                    )
+        return CheckResult(
+            findings.verdict(),
+            tuple(findings.anomalies),
+            not_models=("linearizable",) if findings.broken else (),
+            reason=findings.reason(),
+            stats={
+                "model": self.model.name,
+                "calls": len(client_positions(history)[0]),
+                "keys": len(findings.valid)
+                + len(findings.broken)
+                + len(findings.undecided),
+                "keys_broken": len(findings.broken),
+                "algorithms": dict(findings.algorithms),
+                "configurations": findings.configurations,
+                "seconds": round(budget.seconds(), 3),
+            },
+        )
+
+    def shows_something(self, history: History) -> bool:
+        """Whether some operation succeeded that could have contradicted the others.
+
+        Writes alone can't: any order of them will do.
+        """
+        blind = self.model.writes | self.model.appends
+        return any(
+            op.type == "ok" and op.f not in blind and op.is_client for op in history
+        )
+
+    def nothing_shown(self, history: History) -> CheckResult:
+        """The result for a history that no object could have failed."""
+        calls = len(client_positions(history)[0])
+        return CheckResult(
+            self.vacuous,
+            reason=f"nothing to judge: among {calls} client operations no "
+            "read or other operation that depends on the state succeeded",
+            stats={"model": self.model.name, "calls": calls},
+        )
+
+    def decide(self, history: History, budget: Budget, findings: Findings) -> None:
+        """Zones for the keys that qualify, search for the rest."""
+        left: set[Hashable] | None = None
+        if self.algorithm != "search" and self.model.reads:
+            left = self.decide_by_zones(history, findings)
+        if left is not None and not left:
+            return
+        if self.algorithm == "zones":
+            for key in left or {None}:
+                findings.undecided[key] = (
+                    "zones can't decide it (values repeat, or cas)"
                 )
-        stats: dict[str, Any] = {"configurations": configurations}
-        verdict = Verdict.INVALID if anomalies else Verdict.VALID
-        return CheckResult(verdict, tuple(anomalies), stats=stats)
+            return
+        for key, calls in partition(history, self.model, left).items():
+            if limit := budget.exceeded():
+                findings.limit = limit
+                findings.undecided[key] = "not looked at"
+                continue
+            self.decide_by_search(history, key, calls, budget, findings)
+
+    def decide_by_zones(self, history: History, findings: Findings) -> set[Hashable]:
+        """All keys in one pass; returns those that zones can't decide."""
+        table = zones.columns(history, self.model)
+        outcome = zones.check(table)
+        findings.algorithms["zones"] += len(outcome.decided)
+        for n in outcome.decided.tolist():
+            broken = n in outcome.violations
+            (findings.broken if broken else findings.valid).append(table.keys[n])
+        for violation in list(outcome.violations.values())[:EXPLAINED_MAX]:
+            findings.anomalies.append(
+                Explainer(history, self.model).zones(table, violation)
+            )
+        decided = set(outcome.decided.tolist())
+        return {key for n, key in enumerate(table.keys) if n not in decided}
+
+    def decide_by_search(
+        self,
+        history: History,
+        key: Hashable,
+        calls: list[Call],
+        budget: Budget,
+        findings: Findings,
+    ) -> None:
+        """One key, with what is left of the budget."""
+        outcome = search(calls, self.model, budget)
+        findings.configurations += outcome.configurations
+        if outcome.linearizable is None:
+            findings.limit = outcome.limit
+            findings.undecided[key] = (
+                f"only its first {outcome.reached} of {outcome.events} events"
+            )
+            return
+        findings.algorithms["search"] += 1
+        if outcome.linearizable:
+            findings.valid.append(key)
+            return
+        findings.broken.append(key)
+        if len(findings.anomalies) < EXPLAINED_MAX:
+            findings.anomalies.append(
+                Explainer(history, self.model).search(calls, outcome, budget)
+            )
 
 
 def build(options: Mapping[str, str]) -> LinearizableChecker:
@@ -114,7 +257,7 @@ OPTIONS = (
     Option(
         "vacuous",
         "valid",
-        "the verdict when no operation succeeded, so that nothing was shown",
+        "the verdict when no read or the like succeeded, so that nothing was shown",
         choices=("valid", "unknown"),
     ),
 )

@@ -14,11 +14,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from checkers.linearizability.models import Operation, freeze
 from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from checkers.linearizability.models import Model
     from harness.history import History, Op
@@ -58,6 +62,29 @@ def client_calls(history: History) -> Iterator[tuple[int, int]]:
             yield i, j
         elif j == NO_COMPLETION:
             yield i, i
+
+
+def client_positions(history: History) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions (invocation, completion or NO_COMPLETION) of all clients' calls.
+
+    As `client_calls`, without a step of Python for each call: a paired op is a
+    client's, and an invocation iff its partner comes later.
+    """
+    partner = np.fromiter(history.completion, np.int64, len(history))
+    here = np.arange(len(history), dtype=np.int64)
+    invoked = here[partner > here]
+    completed = partner[invoked]
+    single = [
+        (i, NO_COMPLETION if history[i].type == "invoke" else i)
+        for i in np.flatnonzero(partner == NO_COMPLETION).tolist()
+        if history[i].is_client
+    ]
+    if not single:
+        return invoked, completed
+    more = np.array(single, np.int64)
+    invoked = np.concatenate([invoked, more[:, 0]])
+    order = np.argsort(invoked)
+    return invoked[order], np.concatenate([completed, more[:, 1]])[order]
 
 
 def partition(

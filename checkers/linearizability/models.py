@@ -73,6 +73,7 @@ class Model(Protocol):
         writes: Functions that replace the whole state. Histories that use only `reads`
             and `writes` are a register's, which is what zones can decide.
         appends: Operations after which the old state, a string, is a prefix of the new.
+        nil_is_initial: True when nil, read or written, means "nothing there".
         by_key: True when `Op.key` names independent objects (locality: a history is
             linearizable iff it is for each object).
     """
@@ -86,6 +87,7 @@ class Model(Protocol):
     reads: ClassVar[frozenset[str]]
     writes: ClassVar[frozenset[str]]
     appends: ClassVar[frozenset[str]]
+    nil_is_initial: ClassVar[bool]
     by_key: ClassVar[bool]
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
@@ -114,7 +116,11 @@ class Model(Protocol):
         ...
 
     def describe(self, operation: Operation) -> str:
-        """The operation in words, as a verb phrase in the past tense."""
+        """The operation in words, as a verb phrase in the past tense: "read 3"."""
+        ...
+
+    def noun(self, operation: Operation) -> str:
+        """The operation in words, as a noun: "read of 3"."""
         ...
 
 
@@ -162,13 +168,20 @@ def thaw(value: Hashable) -> Any:
             return value
 
 
+SHOWN_MAX: Final = 80
+"""Characters of a value in a sentence; of a longer one, both ends are shown."""
+
+
 def show(value: Hashable) -> str:
     """A frozen value as text: JSON, with `nil` for nothing."""
     if value is None:
         return "nil"
     if value is UNOBSERVED:
         return "a value that nobody read"
-    return json.dumps(thaw(value), ensure_ascii=False, default=str)
+    text = json.dumps(thaw(value), ensure_ascii=False, default=str)
+    if len(text) <= SHOWN_MAX:
+        return text
+    return f"{text[: SHOWN_MAX // 2]} ... {text[-SHOWN_MAX // 2 :]}"
 
 
 def malformed(op: Op, problem: str) -> HistoryError:
@@ -235,6 +248,18 @@ def describe_register(operation: Operation) -> str:
     return f"{'wrote' if f == 'write' else 'appended'} {show(argument)}"
 
 
+def noun_register(operation: Operation) -> str:
+    """Nouns for a register's operations."""
+    f, argument, result = operation
+    if f == "read":
+        return f"read of {show(result)}"
+    if f == "cas":
+        return f"cas from {show(argument)} to {show(result)}"
+    if f == "cas-mismatch":
+        return f"refused cas from {show(argument)}"
+    return f"{f} of {show(argument)}"
+
+
 def unknown_function(model: Model, op: Op, known: str) -> HistoryError:
     """The error for an `f` that the model does not have."""
     return malformed(
@@ -256,6 +281,7 @@ class Register:
     reads: ClassVar[frozenset[str]] = frozenset({"read"})
     writes: ClassVar[frozenset[str]] = frozenset({"write"})
     appends: ClassVar[frozenset[str]] = frozenset()
+    nil_is_initial: ClassVar[bool] = False
     by_key: ClassVar[bool] = True
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
@@ -286,6 +312,10 @@ class Register:
         """See `Model.describe`."""
         return describe_register(operation)
 
+    def noun(self, operation: Operation) -> str:
+        """See `Model.noun`."""
+        return noun_register(operation)
+
 
 @dataclass(frozen=True, slots=True)
 class CasRegister(Register):
@@ -314,16 +344,16 @@ class KV:
     reads: ClassVar[frozenset[str]] = frozenset({"get", "read"})
     writes: ClassVar[frozenset[str]] = frozenset({"put", "write"})
     appends: ClassVar[frozenset[str]] = frozenset({"append"})
+    nil_is_initial: ClassVar[bool] = True
     by_key: ClassVar[bool] = True
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """See `Model.operation`. A get of nil found nothing: the initial value."""
+        """See `Model.operation`."""
         f = invoked.f
         if f in self.reads:
             if completed is None or completed.type != "ok":
                 return None
-            value = freeze(completed.value)
-            return Operation("read", None, self.initial if value is None else value)
+            return Operation("read", None, self.value(completed.value))
         if f == "cas":
             return cas_operation(invoked, completed)
         if f not in self.writes and f != "append":
@@ -336,7 +366,11 @@ class KV:
             # An empty append that nobody saw return changes nothing.
             pointless = not invoked.value and not happened(completed)
             return None if pointless else Operation("append", invoked.value)
-        return Operation("write", freeze(invoked.value))
+        return Operation("write", self.value(invoked.value))
+
+    def value(self, raw: Any) -> Hashable:
+        """A value that was put or found; nil means that nothing is there."""
+        return self.initial if raw is None else freeze(raw)
 
     def step(self, state: State, operation: Operation) -> State:
         """See `Model.step`. Nothing can be appended to what is no string."""
@@ -357,6 +391,10 @@ class KV:
         """See `Model.describe`."""
         return describe_register(operation)
 
+    def noun(self, operation: Operation) -> str:
+        """See `Model.noun`."""
+        return noun_register(operation)
+
 
 @dataclass(frozen=True, slots=True)
 class Mutex:
@@ -371,6 +409,7 @@ class Mutex:
     reads: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[frozenset[str]] = frozenset()
     appends: ClassVar[frozenset[str]] = frozenset()
+    nil_is_initial: ClassVar[bool] = False
     by_key: ClassVar[bool] = True
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
@@ -392,6 +431,10 @@ class Mutex:
     def describe(self, operation: Operation) -> str:
         """See `Model.describe`."""
         return f"{operation.f}d the lock"
+
+    def noun(self, operation: Operation) -> str:
+        """See `Model.noun`."""
+        return operation.f
 
 
 MICRO_OPERATIONS: Mapping[str, str] = {
@@ -415,6 +458,7 @@ class MultiRegister:
     reads: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[frozenset[str]] = frozenset()
     appends: ClassVar[frozenset[str]] = frozenset()
+    nil_is_initial: ClassVar[bool] = False
     by_key: ClassVar[bool] = False
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
@@ -451,11 +495,16 @@ class MultiRegister:
 
     def describe(self, operation: Operation) -> str:
         """See `Model.describe`."""
+        return f"committed the {self.noun(operation)}"
+
+    def noun(self, operation: Operation) -> str:
+        """See `Model.noun`."""
         assert isinstance(operation.argument, tuple)
-        return "committed [" + ", ".join(
+        micro = ", ".join(
             f"{'read' if f == 'r' else 'write'} {show(key)} {show(value)}"
             for f, key, value in operation.argument
-        ) + "]"  # fmt: skip
+        )
+        return f"transaction [{micro}]"
 
 
 def micro_operations(op: Op) -> tuple[tuple[str, Hashable, Hashable], ...]:

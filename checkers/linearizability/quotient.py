@@ -29,8 +29,10 @@ class Quotient:
     Models that are not a register's (no `reads`) are left as they are.
     """
 
-    def __init__(self, model: Model, operations: Sequence[Operation]) -> None:
-        self.trivial = not model.reads
+    def __init__(
+        self, model: Model, operations: Sequence[Operation], *, trivial: bool = False
+    ) -> None:
+        self.trivial = trivial or not model.reads
         self._named: set[Hashable] = set()
         self._texts: list[str] = []
         if self.trivial:
@@ -63,6 +65,6 @@ class Quotient:
         return operation
 
     def _begins_a_text(self, prefix: str) -> bool:
-        """Whether a text that was read starts with `prefix`; the next in order would."""
+        """Whether some text that was read starts with `prefix`: the next one would."""
         place = bisect_left(self._texts, prefix)
         return place < len(self._texts) and self._texts[place].startswith(prefix)

@@ -28,7 +28,7 @@ worst case, but linear in the history's length.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from checkers.linearizability.calls import NEVER
 from checkers.linearizability.models import ILLEGAL
@@ -37,7 +37,6 @@ from checkers.linearizability.quotient import Quotient
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from checkers.linearizability.budget import Budget
     from checkers.linearizability.calls import Call
     from checkers.linearizability.models import Model, Operation, State
 
@@ -49,6 +48,14 @@ PARTIALS_MAX: Final = 4
 
 DEAD: Final = -1
 """In the table of transitions: illegal."""
+
+
+class Patience(Protocol):
+    """What may end a search early: a `Budget`, or a count of the work done."""
+
+    def exceeded(self) -> str:
+        """Which limit is exceeded, as a clause; empty while none is."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Outcome:
         states: Every state the object can have been in just before that return.
         partials: A few of the longest partial linearizations.
         configurations: How many were explored.
+        reached, events: The first `reached` of all `events` are linearizable.
         limit: Which limit ended the search, as a clause; empty otherwise.
     """
 
@@ -73,6 +81,8 @@ class Outcome:
     states: tuple[State, ...] = ()
     partials: tuple[tuple[int, ...], ...] = ()
     configurations: int = 0
+    reached: int = 0
+    events: int = 0
     limit: str = ""
 
 
@@ -121,9 +131,11 @@ class Transitions:
         kinds: The distinct operations.
     """
 
-    def __init__(self, model: Model, operations: Sequence[Operation]) -> None:
+    def __init__(
+        self, model: Model, operations: Sequence[Operation], *, merge: bool
+    ) -> None:
         self._model = model
-        self._quotient = Quotient(model, operations)
+        self._quotient = Quotient(model, operations, trivial=not merge)
         merged = [self._quotient.operation(operation) for operation in operations]
         numbers = {operation: n for n, operation in enumerate(dict.fromkeys(merged))}
         self.kinds = list(numbers)
@@ -171,15 +183,23 @@ class Frontier:
             self.partials.append(tuple(order))
 
 
-def search(calls: Sequence[Call], model: Model, budget: Budget) -> Outcome:
+def search(
+    calls: Sequence[Call], model: Model, budget: Patience, *, merge: bool = True
+) -> Outcome:
     """Decide whether `calls`, all on one object, are linearizable.
+
+    Args:
+        calls: The calls.
+        model: What the object may do.
+        budget: When to give up.
+        merge: Use the quotient; without it, `Outcome.states` are real states.
 
     Cost: linear in the length, exponential in the calls open at once in the worst
     case; ends early, with `linearizable=None`, when `budget` is exceeded.
     """
     events = events_of(calls)
     bits, width = assign_slots(events, calls)
-    table = Transitions(model, [call.operation for call in calls])
+    table = Transitions(model, [call.operation for call in calls], merge=merge)
     return Search(calls, events, bits, width, table, budget).run()
 
 
@@ -198,7 +218,7 @@ class Search:
         bits: Sequence[int],
         width: int,
         table: Transitions,
-        budget: Budget,
+        budget: Patience,
     ) -> None:
         self.events = events
         self.bits = bits
@@ -254,7 +274,13 @@ class Search:
                     del open_[bit]
                 event += 1
             else:
-                return Outcome(True, tuple(order), configurations=configurations)
+                return Outcome(
+                    True,
+                    tuple(order),
+                    configurations=configurations,
+                    reached=end,
+                    events=end,
+                )
 
             # Read-only closure; of what remains, the most urgent call of each kind.
             row = rows[state]
@@ -340,5 +366,7 @@ class Search:
             states=tuple(self.table.states[s] for s in sorted(frontier.states)),
             partials=tuple(frontier.partials),
             configurations=configurations,
+            reached=max(frontier.event, 0),
+            events=len(self.events),
             limit=limit,
         )

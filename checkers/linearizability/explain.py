@@ -1,0 +1,589 @@
+"""Why a key is not linearizable: the operations in conflict, in words, as a graph.
+
+A verdict nobody can follow is worth little. So an anomaly names few operations, says in
+one or two sentences why no order can hold them, and draws the order that they force:
+
+- `realtime`: a returned before b was invoked;
+- `reads-from`: b returned the value that a wrote;
+- `must-precede`: a has to come first for a reason that stands on the edge.
+
+A cycle among these is the contradiction. It is found directly where a value has been
+replaced, whole and for good, before an operation that depends on it began: the stale
+read, the lost update. For anything more involved, the smallest set of operations that
+can't be ordered is named (`shrink`), with every state that the object could have had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import networkx as nx
+import numpy as np
+
+from checkers.linearizability.calls import NEVER, Call, client_calls
+from checkers.linearizability.models import UNOBSERVED, Operation, freeze, show
+from checkers.linearizability.shrink import shrink
+from harness.history import NO_COMPLETION
+from harness.verdict import Anomaly
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from checkers.linearizability.budget import Budget
+    from checkers.linearizability.models import Model
+    from checkers.linearizability.search import Outcome
+    from checkers.linearizability.shrink import Core
+    from checkers.linearizability.zones import Columns, Violation
+    from harness.history import History
+
+OPS_MAX: Final = 60
+"""Operations in a witness; of a larger conflict the latest are shown."""
+
+PARTIAL_MAX: Final = 20
+"""Operations shown of a partial linearization: its end."""
+
+UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns"))
+
+
+def duration(nanoseconds: int) -> str:
+    """A duration with two or three digits: "120 ms", "3.2 s"."""
+    for size, unit in UNITS:
+        if nanoseconds >= size:
+            amount = nanoseconds / size
+            return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
+    return "0 ns"
+
+
+def depends_on(operation: Operation) -> tuple[Hashable] | None:
+    """The value that the state must have for it, in a tuple; None for no such value."""
+    if operation.f == "read":
+        return (operation.result,)
+    return (operation.argument,) if operation.f == "cas" else None
+
+
+def leaves(operation: Operation) -> tuple[Hashable] | None:
+    """The value that the state has after it, in a tuple; None when that depends."""
+    if operation.f in {"read", "cas"}:
+        return (operation.result,)
+    return (operation.argument,) if operation.f == "write" else None
+
+
+def produces(operation: Operation, value: Hashable) -> bool:
+    """Whether it is a write, or a cas, of `value`."""
+    return operation.f in {"write", "cas"} and leaves(operation) == (value,)
+
+
+def excludes(operation: Operation, value: Hashable) -> bool:
+    """Whether the state surely is not `value` right after it."""
+    if operation.f == "cas-mismatch":
+        return operation.argument == value
+    after = leaves(operation)
+    return after is not None and after != (value,)
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """The argument that a value had been replaced before `stale` depended on it.
+
+    Attributes:
+        stale: The operation that depends on the value.
+        producers: All operations that could have brought the value about.
+        early: Shows that the value had come: it returned before `later` was invoked.
+            None for the initial value.
+        later: An operation on another value, after `early`.
+        fresh: An operation on that other value that returned before `stale` was
+            invoked; often the same as `later`.
+        source: The operation that wrote the other value, where it is known.
+    """
+
+    stale: Call
+    producers: tuple[Call, ...]
+    early: Call | None
+    later: Call
+    fresh: Call
+    source: Call | None = None
+
+
+@dataclass
+class Witness:
+    """A graph under construction; its vertices are history positions."""
+
+    words: Words
+    graph: nx.DiGraph[int] = field(default_factory=nx.DiGraph)
+
+    def add(self, *calls: Call) -> None:
+        """Calls that take part."""
+        self.graph.add_nodes_from(call.position for call in calls)
+
+    def edge(self, a: Call, b: Call, kind: str, reason: str) -> None:
+        """One reason for a to come before b; the first one given stays."""
+        if a is not b and not self.graph.has_edge(a.position, b.position):
+            self.graph.add_edge(a.position, b.position, kind=kind, reason=reason)
+
+    def realtime(self, a: Call, b: Call) -> None:
+        """A returned before b was invoked."""
+        words = self.words
+        self.edge(
+            a,
+            b,
+            "realtime",
+            f"{words.noun(a)} returned {words.ahead(a, b)} {words.noun(b)} began",
+        )
+
+    def reads_from(self, writer: Call, reader: Call) -> None:
+        """The reader returned, or replaced, what the writer wrote."""
+        words = self.words
+        self.edge(
+            writer,
+            reader,
+            "reads-from",
+            f"{words.past(reader)}, which {words.actor(writer)} wrote",
+        )
+
+    def all_realtime(self, calls: Sequence[Call]) -> None:
+        """The real-time order of `calls`, without what follows from the rest."""
+        order: nx.DiGraph[int] = nx.DiGraph()
+        order.add_nodes_from(range(len(calls)))
+        order.add_edges_from(
+            (i, j)
+            for i, a in enumerate(calls)
+            for j, b in enumerate(calls)
+            if a.returned < b.invoked
+        )
+        for i, j in nx.transitive_reduction(order).edges:
+            self.realtime(calls[i], calls[j])
+
+    @property
+    def ops(self) -> tuple[int, ...]:
+        """The positions that take part, in order."""
+        return tuple(sorted(self.graph.nodes))
+
+
+@dataclass(frozen=True)
+class Words:
+    """Turns calls into phrases."""
+
+    history: History
+    model: Model
+
+    def actor(self, call: Call) -> str:
+        """Who did it."""
+        return f"process {self.history[call.position].process}"
+
+    def past(self, call: Call) -> str:
+        """What happened, as a clause: "process 7 read 3 from n2"."""
+        did = self.model.describe(call.operation)
+        if call.returned == NEVER:
+            did = f"perhaps {did}"
+        node = self.history[call.position].node
+        where = f" {'from' if call.operation.f == 'read' else 'on'} {node}"
+        return f"{self.actor(call)} {did}{where if node else ''}"
+
+    def noun(self, call: Call) -> str:
+        """The call as a thing: "process 4's write of 5"."""
+        return f"{self.actor(call)}'s {self.model.noun(call.operation)}"
+
+    def ahead(self, a: Call, b: Call) -> str:
+        """How long a's return came before b's invocation: "120 ms before"."""
+        if a.returned == NEVER or b.invoked < 0:
+            return "before"
+        gap = self.history[b.invoked].time - self.history[a.returned].time
+        return f"{duration(gap)} before" if gap > 0 else "before"
+
+
+class Explainer:
+    """Explains the broken keys of one history."""
+
+    def __init__(self, history: History, model: Model) -> None:
+        self.history = history
+        self.model = model
+        self.words = Words(history, model)
+
+    # Zones
+
+    def zones(self, table: Columns, violation: Violation) -> Anomaly:
+        """The anomaly for a key that zones found broken.
+
+        Cost: linear in the history for the first key; then little.
+        """
+        first = self.cluster(table, violation.key, violation.first)
+        reads = [call for call in first if call.operation.f == "read"]
+        earliest = min(reads, key=lambda call: call.returned)
+        if violation.flaw == "unwritten":
+            return self.unwritten(earliest)
+        if violation.flaw == "future":
+            (write,) = [call for call in first if call.operation.f == "write"]
+            return self.future(earliest, write)
+        second = self.cluster(table, violation.key, violation.second)
+        if min_return(second) < min_return(first) and violation.first != 0:
+            first, second = second, first
+        return self.replaced(conflict(first, second), details={})
+
+    def cluster(self, table: Columns, key: int, value: int) -> list[Call]:
+        """The calls on one value of a key, in order of invocation."""
+        rows = np.flatnonzero((table.key == key) & (table.value == value)).tolist()
+        calls = []
+        for row in rows:
+            position, returned = int(table.position[row]), int(table.returned[row])
+            completed = None if returned == NEVER else self.history[returned]
+            operation = self.model.operation(self.history[position], completed)
+            assert operation is not None
+            calls.append(Call(operation, int(table.invoked[row]), returned, position))
+        return calls
+
+    # Search
+
+    def search(
+        self, calls: Sequence[Call], outcome: Outcome, budget: Budget
+    ) -> Anomaly:
+        """The anomaly for a key that the search found broken."""
+        assert outcome.stuck is not None
+        stuck = calls[outcome.stuck]
+        details: dict[str, Any] = {
+            "first_impossible_op": stuck.position,
+            "linearizable_prefix_calls": sum(
+                call.returned < stuck.returned for call in calls
+            ),
+            "partial_linearizations": [
+                [calls[i].position for i in partial[-PARTIAL_MAX:]]
+                for partial in outcome.partials
+            ],
+        }
+        return self.simple(calls, stuck, details) or self.involved(
+            shrink(calls, self.model, stuck, budget), stuck, details
+        )
+
+    def simple(
+        self, calls: Sequence[Call], stuck: Call, details: dict[str, Any]
+    ) -> Anomaly | None:
+        """An argument without search, if there is one."""
+        wanted = depends_on(stuck.operation)
+        if wanted is None:
+            return None
+        if any(call.operation.f in self.model.appends for call in calls):
+            evidence = find_outgrown(calls, stuck, self.model)
+            return None if evidence is None else self.outgrown(stuck, evidence, details)
+        value = wanted[0]
+        if value == self.model.initial:
+            producers = [c for c in calls if produces(c.operation, value)]
+        else:
+            producers = [
+                c for c in calls if produces(c.operation, value) and c is not stuck
+            ]
+            if not producers:
+                return self.unwritten(stuck, details)
+            if all(c.invoked > stuck.returned for c in producers):
+                first = min(producers, key=lambda call: call.invoked)
+                return self.future(stuck, first, details)
+        argument = find_replaced(calls, stuck, value, producers, self.model)
+        return None if argument is None else self.replaced(argument, details)
+
+    # Anomalies
+
+    def anomaly(
+        self,
+        name: str,
+        stuck: Call,
+        witness: Witness,
+        explanation: str,
+        details: dict[str, Any] | None = None,
+    ) -> Anomaly:
+        """An anomaly about the key of `stuck`."""
+        return Anomaly(
+            name,
+            witness.ops,
+            explanation,
+            witness.graph,
+            key=self.history[stuck.position].key,
+            details={"first_impossible_op": stuck.position} | (details or {}),
+        )
+
+    def unwritten(self, reader: Call, details: dict[str, Any] | None = None) -> Anomaly:
+        """Something depends on a value that no successful or open write wrote."""
+        value = show_wanted(reader)
+        witness = Witness(self.words)
+        witness.add(reader)
+        failed = self.failed_writes.get(self.key_and_value(reader))
+        if failed is None:
+            text = f"{self.words.past(reader)}, but nobody ever wrote {value}"
+            return self.anomaly(
+                "read-of-unwritten-value", reader, witness, text + ".", details
+            )
+        op = self.history[failed]
+        writer = Call(Operation("write", freeze(op.value)), failed, NEVER, failed)
+        witness.edge(
+            writer,
+            reader,
+            "reads-from",
+            f"{self.words.past(reader)}, which only a failed write wrote",
+        )
+        text = (
+            f"{self.words.past(reader)}, but the only attempt to write {value}, by "
+            f"process {op.process}, failed, and what failed must never be seen."
+        )
+        return self.anomaly("read-of-failed-write", reader, witness, text, details)
+
+    def future(
+        self, reader: Call, writer: Call, details: dict[str, Any] | None = None
+    ) -> Anomaly:
+        """A value was returned before anyone began to write it."""
+        words = self.words
+        witness = Witness(words)
+        witness.realtime(reader, writer)
+        witness.reads_from(writer, reader)
+        text = (
+            f"{words.past(reader)}, and returned {words.ahead(reader, writer)} "
+            f"{words.noun(writer)} began, the first there was."
+        )
+        return self.anomaly("read-from-future", reader, witness, text, details)
+
+    def replaced(self, why: Replaced, details: dict[str, Any]) -> Anomaly:
+        """Something depends on a value that had been replaced before it began."""
+        return self.anomaly(
+            "stale-read" if why.stale.operation.f == "read" else "lost-update",
+            why.stale,
+            self.replaced_witness(why),
+            self.replaced_words(why),
+            details,
+        )
+
+    def replaced_words(self, why: Replaced) -> str:
+        """The sentences for a value that had been replaced."""
+        words = self.words
+        value = show_wanted(why.stale)
+        verb = self.model.noun(why.stale.operation).partition(" ")[0]
+        text = (
+            f"{words.past(why.stale)} although {words.noun(why.fresh)} had returned "
+            f"{words.ahead(why.fresh, why.stale)} that {verb} began"
+        )
+        if why.early is None:
+            return f"{text}, and {value} is only the initial value."
+        return (
+            f"{text}, and {value} had been replaced by then: {words.noun(why.early)} "
+            f"had returned {words.ahead(why.early, why.later)} "
+            f"{words.noun(why.later)} began."
+        )
+
+    def replaced_witness(self, why: Replaced) -> Witness:
+        """The cycle: old value, new value, and back to the old."""
+        words = self.words
+        witness = Witness(words)
+        witness.add(*why.producers[-OPS_MAX:])
+        if why.early is not None:
+            witness.realtime(why.early, why.later)
+        witness.realtime(why.fresh, why.stale)
+        if len(why.producers) == 1:
+            (producer,) = why.producers
+            witness.reads_from(producer, why.stale)
+            if why.early is not None:
+                witness.reads_from(producer, why.early)
+        new = why.source or why.fresh
+        if new is not why.fresh:
+            witness.reads_from(new, why.fresh)
+        if new is not why.later:
+            witness.reads_from(new, why.later)
+        value = show_wanted(why.stale)
+        witness.edge(
+            why.stale,
+            new,
+            "must-precede",
+            f"{words.noun(new)} shows that {value} was replaced, and it did not come "
+            "back, so whatever found it came first",
+        )
+        return witness
+
+    def outgrown(self, stale: Call, evidence: Call, details: dict[str, Any]) -> Anomaly:
+        """A read lacks something that had been appended before it began."""
+        words = self.words
+        witness = Witness(words)
+        witness.realtime(evidence, stale)
+        reason = f"{words.past(stale)}, which lacks what {words.noun(evidence)} shows"
+        witness.edge(stale, evidence, "must-precede", reason)
+        text = (
+            f"{words.past(stale)} although {words.noun(evidence)} had returned "
+            f"{words.ahead(evidence, stale)} that read began, and nothing replaced "
+            "the value in between."
+        )
+        return self.anomaly("stale-read", stale, witness, text, details)
+
+    def involved(self, core: Core, stuck: Call, details: dict[str, Any]) -> Anomaly:
+        """Operations that can't be ordered, for no reason simpler than a search."""
+        words = self.words
+        shown = sorted(core.strong, key=lambda call: call.position)[-OPS_MAX:]
+        witness = Witness(words)
+        witness.add(*shown)
+        witness.all_realtime(shown)
+        states = core_states(core)
+        details = details | {
+            "conflict_calls": len(core.strong),
+            "from_the_start": core.whole,
+            "possible_states": [show(state) for state in states],
+        }
+        text = (
+            f"{words.past(stuck)}, but no order of the {len(core.strong)} operations "
+            "in conflict allows that"
+        )
+        if self.model.reads and states:
+            held = " or ".join(show(state) for state in states[:5])
+            text += f": by then the value could only be {held}"
+        if not core.whole:
+            text += ", whatever came before them"
+        return self.anomaly(
+            involved_name(core, stuck), stuck, witness, text + ".", details
+        )
+
+    # Failed writes
+
+    def key_and_value(self, reader: Call) -> tuple[Hashable, Hashable]:
+        """What `failed_writes` is asked for."""
+        wanted = depends_on(reader.operation)
+        assert wanted is not None
+        return freeze(self.history[reader.position].key), wanted[0]
+
+    @cached_property
+    def failed_writes(self) -> dict[tuple[Hashable, Hashable], int]:
+        """(key, value) -> position of a write of it that failed. Cost: linear."""
+        found: dict[tuple[Hashable, Hashable], int] = {}
+        for i, j in client_calls(self.history):
+            if j == NO_COMPLETION or self.history[j].type != "fail":
+                continue
+            op = self.history[i]
+            value = op.value
+            if op.f == "cas" and isinstance(value, list | tuple) and len(value) == 2:
+                value = value[1]
+            elif op.f not in self.model.writes:
+                continue
+            found.setdefault((freeze(op.key), freeze(value)), i)
+        return found
+
+
+# Arguments
+
+
+def min_return(calls: Sequence[Call]) -> int:
+    """When the first of `calls` returned."""
+    return min(call.returned for call in calls)
+
+
+def show_wanted(call: Call) -> str:
+    """The value that a call depends on, as text."""
+    wanted = depends_on(call.operation)
+    assert wanted is not None
+    return show(wanted[0])
+
+
+def conflict(old: Sequence[Call], new: Sequence[Call]) -> Replaced:
+    """The argument for two clusters that conflict, where `old` began first.
+
+    Cost: linear. That the calls exist follows from the zones: `old` has a call invoked
+    after one of `new` returned, and it is a read, as the write of `old` was invoked
+    before any of `old` returned, which was before any of `new` did.
+    """
+    writers = [call for call in old if call.operation.f == "write"]
+    fresh = min(new, key=lambda call: call.returned)
+    stale = min(
+        (call for call in old if call.invoked > fresh.returned),
+        key=lambda call: call.invoked,
+    )
+    source = next((call for call in new if call.operation.f == "write"), None)
+    if not writers:  # the initial value: everything else comes later
+        return Replaced(stale, (), None, fresh, fresh, source)
+    early = min(old, key=lambda call: call.returned)
+    later = min(
+        (call for call in new if call.invoked > early.returned),
+        key=lambda call: (call is not fresh, call is not source, call.invoked),
+    )
+    return Replaced(stale, tuple(writers), early, later, fresh, source)
+
+
+def find_replaced(
+    calls: Sequence[Call],
+    stale: Call,
+    value: Hashable,
+    producers: Sequence[Call],
+    model: Model,
+) -> Replaced | None:
+    """An operation that began after all `producers` were through, and shows another
+    value, and returned before `stale` began.
+
+    A producer is through when it returned; the only one there is, also when its value
+    was seen.
+    """  # noqa: D205 - one sentence
+    relevant = [call for call in producers if call.invoked < stale.returned]
+    through = {call.position: call for call in relevant}
+    if len(relevant) == 1 and value != model.initial:
+        (only,) = relevant
+        seen = [
+            call
+            for call in calls
+            if depends_on(call.operation) == (value,) and call is not stale
+        ]
+        through[only.position] = min([only, *seen], key=lambda call: call.returned)
+    early = max(through.values(), key=lambda call: call.returned, default=None)
+    since = -1 if early is None else early.returned
+    evidence = [
+        call
+        for call in calls
+        if since < call.invoked
+        and call.returned < stale.invoked
+        and excludes(call.operation, value)
+    ]
+    if not evidence:
+        return None
+    fresh = min(evidence, key=lambda call: (call.operation.f == "read", call.returned))
+    return Replaced(stale, tuple(relevant), early, fresh, fresh)
+
+
+def find_outgrown(calls: Sequence[Call], stale: Call, model: Model) -> Call | None:
+    """An append or read that returned before `stale` began, and that it knows not of.
+
+    Nothing that replaces the value may come between the two.
+    """
+    text = stale.operation.result
+    if not isinstance(text, str):
+        return None
+    replacers = [
+        call
+        for call in calls
+        if call.invoked < stale.returned
+        and call.operation.f not in model.appends
+        and not model.read_only(call.operation)
+    ]
+    settled = max((call.returned for call in replacers), default=-1)
+    for call in calls:
+        if not settled < call.invoked or call.returned >= stale.invoked:
+            continue
+        f, argument, result = call.operation
+        if f in model.appends and str(argument) not in text:
+            return call
+        if f == "read" and not text.startswith(str(result)):
+            return call
+    return None
+
+
+def core_states(core: Core) -> list[Hashable]:
+    """Every state the object could be in when the conflict came to a head."""
+    states = {
+        state: None
+        for outcome in core.outcomes
+        for state in outcome.states
+        if state is not UNOBSERVED
+    }
+    return sorted(states, key=repr)
+
+
+def involved_name(core: Core, stuck: Call) -> str:
+    """The name for a conflict that only a search can show."""
+    f = stuck.operation.f
+    if f in {"acquire", "release"}:
+        return "double-acquire" if f == "acquire" else "release-of-free-lock"
+    wanted = depends_on(stuck.operation)
+    if wanted is None or any(
+        produces(call.operation, wanted[0]) and call.returned > stuck.invoked
+        for call in core.calls
+        if call.position != stuck.position
+    ):
+        return "nonlinearizable"
+    return "stale-read" if f == "read" else "lost-update"

@@ -1,0 +1,200 @@
+"""Histories for tests: a mini-language for literature examples, and random ones."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from harness.history import History, Op
+
+MILLISECOND_NS = 1_000_000
+
+settings.register_profile(
+    "quick",
+    max_examples=500,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("long", settings.get_profile("quick"), max_examples=20_000)
+settings.load_profile(os.environ.get("SPLITBRAIN_EXAMPLES", "quick"))
+
+
+def history(text: str) -> History:
+    """A history from lines such as `0 invoke write 1`, a millisecond apart.
+
+    A line is process, type, function, value (a Python literal, nil when missing) and
+    optionally `@key`.
+    """
+    ops = []
+    for i, line in enumerate(filter(None, map(str.strip, text.splitlines()))):
+        words, _, key = line.partition("@")
+        process, kind, f, *value = words.split(maxsplit=3)
+        ops.append(
+            Op(
+                i,
+                i * MILLISECOND_NS,
+                int(process) if process.isdigit() else process,
+                kind,  # type: ignore[arg-type]  # the texts are ours
+                f,
+                literal(value[0]) if value else None,
+                literal(key) if key else None,
+                node=f"n{int(process) % 5 + 1}" if process.isdigit() else None,
+            )
+        )
+    return History(ops)
+
+
+def literal(text: str) -> Any:
+    """A value from its Python text."""
+    return eval(text, {"nil": None})
+
+
+@dataclass
+class Pending:
+    """An operation that a simulated process has open."""
+
+    f: str
+    value: Any
+    key: Any
+    applied: bool = False
+    result: Any = None
+    refused: bool = False
+
+
+class Simulation:
+    """A correct object per key, and processes that drive it step by step."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.ops: list[Op] = []
+        self.state: dict[Any, Any] = {}
+        self.open: dict[int, Pending] = {}
+        self.names: dict[int, int] = {}
+        self.ghosts: list[Pending] = []
+        self.written = 0
+
+    def record(self, process: int, kind: str, call: Pending, value: Any) -> None:
+        name = self.names.setdefault(process, process)
+        i = len(self.ops)
+        self.ops.append(
+            Op(i, i * MILLISECOND_NS, name, kind, call.f, value, call.key)  # type: ignore[arg-type]
+        )
+
+    def invoke(self, process: int, choice: int, x: int, y: int, key: Any) -> None:
+        """Start an operation that the numbers choose."""
+        self.open[process] = call = self.draw(choice, x, y, key)
+        self.record(process, "invoke", call, call.value)
+
+    def draw(self, choice: int, x: int, y: int, key: Any) -> Pending:
+        if self.kind == "mutex":
+            return Pending("acquire" if choice % 2 else "release", None, key)
+        if self.kind == "multi-register":
+            micro = [["read" if choice % 2 else "write", "ab"[x % 2], x]]
+            if y > 2:
+                micro.append(["write" if choice % 3 else "read", "ab"[y % 2], y])
+            return Pending("txn", micro, None)
+        if choice < 4:
+            return Pending("read", None, key)
+        if self.kind == "unique":
+            self.written += 1
+            return Pending("write", self.written, key)
+        if self.kind == "kv":
+            return Pending("append" if choice < 8 else "put", "ab"[x % 2], key)
+        if choice < 7 or self.kind == "register":
+            return Pending("write", x, key)
+        return Pending("cas", [x, y], key)
+
+    def apply(self, call: Pending) -> None:
+        """Let it take effect; `refused` when the object says no."""
+        call.applied = True
+        now = self.state.get(call.key, "" if self.kind == "kv" else None)
+        match call.f:
+            case "read":
+                call.result = now
+            case "write" | "put":
+                self.state[call.key] = call.value
+            case "append":
+                self.state[call.key] = now + call.value
+            case "cas":
+                call.refused = now != call.value[0]
+                if not call.refused:
+                    self.state[call.key] = call.value[1]
+            case "acquire" | "release":
+                call.refused = bool(now) == (call.f == "acquire")
+                if not call.refused:
+                    self.state[call.key] = call.f == "acquire"
+            case "txn":
+                call.result = [self.micro(*m) for m in call.value]
+            case _:
+                raise AssertionError(call.f)
+
+    def micro(self, f: str, key: str, value: Any) -> list[Any]:
+        if f == "write":
+            self.state[key] = value
+        return [f, key, self.state.get(key) if f == "read" else value]
+
+    def complete(self, process: int, choice: int, lie: Any) -> None:
+        """Return from the open operation, as it was or with a lie."""
+        call = self.open.pop(process)
+        if choice == 9:
+            self.record(process, "info", call, call.value)
+            if not call.applied:
+                self.ghosts.append(call)
+            self.names[process] = self.names[process] + 10
+            return
+        if choice == 8 and not call.applied:
+            self.record(process, "fail", call, call.value)
+            return
+        if not call.applied:
+            self.apply(call)
+        if call.refused and lie is None:
+            self.record(process, "fail", call, call.value)
+            return
+        value = call.value if call.result is None and call.f != "read" else call.result
+        if lie is not None and call.f == "read":
+            value = lie
+        if lie is not None and call.f == "txn":
+            value = [[f, k, lie if f == "read" else v] for f, k, v in call.value]
+        self.record(process, "ok", call, value)
+
+
+@st.composite
+def histories(
+    draw: st.DrawFn, kind: str, *, keys: int = 1, steps: int = 26, lies: bool = True
+) -> History:
+    """A history of a correct object; with `lies`, some completions are mutated.
+
+    Args:
+        draw: Given by Hypothesis.
+        kind: register, unique (each write another value), cas-register, kv, mutex or
+            multi-register.
+        keys: How many independent keys.
+        steps: At most so many steps of the simulation, three to an operation.
+        lies: Whether results may be wrong.
+    """
+    simulation = Simulation(kind)
+    numbers = st.tuples(
+        st.integers(0, 3),  # process
+        st.integers(0, 9),  # what it does
+        st.integers(0, 4),
+        st.integers(0, 4),
+        st.integers(0, keys - 1),
+    )
+    for process, choice, x, y, key in draw(
+        st.lists(numbers, min_size=steps // 2, max_size=steps)
+    ):
+        if simulation.ghosts and choice == 7:
+            simulation.apply(simulation.ghosts.pop())
+        elif process not in simulation.open:
+            name = None if keys == 1 else key
+            simulation.invoke(process, choice, x, y, name)
+        elif choice < 4 and not simulation.open[process].applied:
+            simulation.apply(simulation.open[process])
+        else:
+            lie = x if kind != "kv" else "ab"[: x % 3]
+            simulation.complete(process, choice, lie if lies and y < 2 else None)
+    return History(simulation.ops)
