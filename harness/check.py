@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import resource
 import signal
 import threading
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 ALARM_GRACE_S = 0.5
 """How long after its time limit a check is stopped from outside."""
 
-_EXIT_CODES = {
+_EXIT_STATUSES = {
     Verdict.VALID: EXIT_VALID,
     Verdict.UNKNOWN: EXIT_UNKNOWN,
     Verdict.INVALID: EXIT_INVALID,
@@ -57,7 +58,7 @@ _LINES_SHOWN_MAX = 20
 _VALUE_CHARS_MAX = 60
 
 
-@dataclass(frozen=True)
+@dataclass
 class FileResult:
     """What the check of one file came to.
 
@@ -67,8 +68,8 @@ class FileResult:
         ops: Events in the history.
         seconds: Wall-clock time for reading and checking.
         error: Why the file couldn't be read, or empty.
-        history: What was checked, for `render_text`; None when it couldn't be read.
-            Whoever keeps results of many files had better keep them without.
+        history: What was checked, for `render_text`, until the next file is checked;
+            None then, and when it couldn't be read.
     """
 
     file: str
@@ -89,11 +90,11 @@ class FileResult:
         return bool(self.result.stats.get("crashed"))
 
     @property
-    def exit_code(self) -> int:
+    def exit_status(self) -> int:
         """The status of a check of this file alone."""
         if self.has_crashed:
             return EXIT_HARNESS
-        return EXIT_USAGE if self.error else _EXIT_CODES[self.verdict]
+        return EXIT_USAGE if self.error else _EXIT_STATUSES[self.verdict]
 
     def as_json(self) -> dict[str, Any]:
         """The line that `check --json` prints."""
@@ -113,7 +114,7 @@ class FileResult:
 
 
 def check_files(
-    paths: Iterable[str],
+    paths: Iterable[str | os.PathLike[str]],
     checker_name: str,
     options: Mapping[str, str],
     format: str = "auto",  # noqa: A002  # the word on the command line
@@ -138,23 +139,31 @@ def check_files(
     """
     checker: Checker = registry.find("checker", checker_name).factory(dict(options))
 
-    def judge(path: str) -> FileResult:
-        return _check_file(
-            path, checker, limits, format=format, independent=independent, strict=strict
-        )
+    def judge() -> Iterator[FileResult]:
+        for path in paths:
+            result = _check_file(
+                os.fspath(path),
+                checker,
+                limits,
+                format=format,
+                independent=independent,
+                strict=strict,
+            )
+            yield result
+            result.history = None  # whoever keeps results doesn't keep histories
 
-    return map(judge, paths)
+    return judge()
 
 
-def exit_code(codes: Iterable[int]) -> int:
-    """The status that sums up those of several files: what most needs attention wins.
+def exit_status(results: Iterable[FileResult]) -> int:
+    """The status that sums up several files: what most needs attention wins.
 
     A failure of ours comes before bad input, bad input before an invalid history, and
     that before an unknown one. Nothing to check at all is bad input.
     """
-    given = set(codes)
+    statuses = {result.exit_status for result in results}
     ranking = (EXIT_HARNESS, EXIT_USAGE, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID)
-    return next((code for code in ranking if code in given), EXIT_USAGE)
+    return next((status for status in ranking if status in statuses), EXIT_USAGE)
 
 
 # One file, within limits

@@ -8,13 +8,14 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import pytest
 
 from harness import check, registry
-from harness.check import FileResult, check_files, exit_code, render_text
+from harness.check import FileResult, check_files, exit_status, render_text
 from harness.errors import UsageError
 from harness.formats import dump
 from harness.history import Op
@@ -23,7 +24,6 @@ from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from harness.history import History
 
@@ -93,8 +93,7 @@ def file(tmp_path: Path) -> str:
 
 
 def check_one(file: str, limits: Limits | None = None) -> FileResult:
-    (result,) = check_files([file], "scripted", {}, limits=limits or Limits())
-    return result
+    return next(check_files([file], "scripted", {}, limits=limits or Limits()))
 
 
 def test_a_result_is_the_json_that_the_command_line_promises(
@@ -128,7 +127,7 @@ def test_one_bad_file_never_hides_the_verdicts_of_others(
     assert results[0].as_json()["error"].startswith(f"{bad}:1: ")
     assert "No such file" in results[2].error
     assert "error" not in results[1].as_json()
-    assert [result.exit_code for result in results] == [254, 0, 254, 0]
+    assert [result.exit_status for result in results] == [254, 0, 254, 0]
 
 
 def test_results_come_as_they_are_found(install: Any, file: str) -> None:
@@ -170,7 +169,7 @@ def test_a_checker_that_crashes_is_our_failure_and_no_verdict(
     result = check_one(file)
     assert result.verdict is Verdict.UNKNOWN
     assert "ZeroDivisionError: oops" in result.as_json()["reason"]
-    assert result.exit_code == 255
+    assert result.exit_status == 255
     assert "oops" in render_text(result)
 
 
@@ -195,7 +194,7 @@ def test_a_checker_that_does_not_watch_the_time_is_stopped(
     before = signal.getsignal(signal.SIGALRM)
     install(do)
     result = check_one(file, Limits(time_s=0.01))
-    assert (result.verdict, result.exit_code) == (Verdict.UNKNOWN, 2)
+    assert (result.verdict, result.exit_status) == (Verdict.UNKNOWN, 2)
     assert result.result.reason == "the time limit passed while checking"
     assert result.ops == 5
     assert signal.getsignal(signal.SIGALRM) is before
@@ -212,7 +211,7 @@ def test_a_checker_that_fills_memory_is_unknown_and_memory_is_free_afterwards(
     before = resource.getrlimit(resource.RLIMIT_DATA)
     install(do)
     result = check_one(file, Limits(memory_mb=100))
-    assert (result.verdict, result.exit_code) == (Verdict.UNKNOWN, 2)
+    assert (result.verdict, result.exit_status) == (Verdict.UNKNOWN, 2)
     assert "memory limit of 100 MB was reached while checking" in result.result.reason
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
     assert check_one(file, Limits(memory_mb=700)).verdict is Verdict.VALID
@@ -239,21 +238,35 @@ def test_limits_do_no_harm_outside_the_main_thread(install: Any, file: str) -> N
     assert results[0].verdict is Verdict.VALID
 
 
+CRASHED = FileResult("crashed", CheckResult(Verdict.UNKNOWN, stats={"crashed": True}))
+UNREADABLE = FileResult("bad", CheckResult(Verdict.UNKNOWN), error="bad:1: what?")
+WRONG = FileResult("wrong", INVALID)
+OPEN = FileResult("open", CheckResult(Verdict.UNKNOWN, reason="out of time"))
+RIGHT = FileResult("right", VALID)
+
+
 @pytest.mark.parametrize(
-    ("codes", "status"),
+    ("results", "status"),
     [
-        ([0, 0], 0),
-        ([0, 2], 2),
-        ([2, 1, 0], 1),
-        ([1, 254, 2], 254),
-        ([254, 255, 0], 255),
+        ([RIGHT, RIGHT], 0),
+        ([RIGHT, OPEN], 2),
+        ([OPEN, WRONG, RIGHT], 1),
+        ([WRONG, UNREADABLE, OPEN], 254),
+        ([UNREADABLE, CRASHED, RIGHT], 255),
         ([], 254),
     ],
 )
 def test_the_exit_status_is_what_most_needs_attention(
-    codes: list[int], status: int
+    results: list[FileResult], status: int
 ) -> None:
-    assert exit_code(codes) == status
+    assert exit_status(results) == status
+
+
+def test_results_that_are_kept_do_not_keep_histories(install: Any, file: str) -> None:
+    install(lambda _history, _limits: VALID)
+    kept = list(check_files([Path(file)] * 3, "scripted", {}))
+    assert [result.history for result in kept] == [None] * 3
+    assert [result.file for result in kept] == [file] * 3
 
 
 def test_the_text_tells_verdict_anomalies_operations_and_figures_in_this_order(
