@@ -22,6 +22,7 @@ Choices:
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
@@ -361,15 +362,18 @@ async def connect(
         text = f"no connection to {listen} within {timeout_s} s"
         raise NodeReply(definite=True, text=text) from error
     except OSError as error:
-        raise NodeReply(definite=True, text=_why(error)) from error
+        raise NodeReply(definite=True, text=why_not(error)) from error
     return connection
 
 
-def _why(error: OSError) -> str:
-    """Without address and errno, so that equal failures read equal in the history."""
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    return (error.strerror or str(error) or type(error).__name__).lower()
+def why_not(error: OSError) -> str:
+    """Why there is no connection: "connection refused", "timed out", ...
+
+    Without the address, which asyncio adds: equal failures read equal in a history.
+    """
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 async def call(

@@ -9,10 +9,12 @@ and every failure says whether the request left.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import NodeReply
+from harness.wire import why_not
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,8 +55,8 @@ class JsonHttp:
             answered = keep
         except (OSError, EOFError) as error:
             raise NodeReply(definite=False, text="connection closed") from error
-        except (ValueError, RecursionError) as error:
-            # Covers BadAnswerError, bad JSON, and headers beyond the reader's limit.
+        except (ValueError, RecursionError, asyncio.LimitOverrunError) as error:
+            # BadAnswerError and bad JSON are ValueErrors.
             raise NodeReply(definite=False, text=f"bad answer: {error}") from error
         finally:
             # After a cancelled call too: the answer that may still come on this
@@ -76,6 +78,8 @@ class JsonHttp:
         streams, self._streams = self._streams, None
         if streams is not None:
             streams[1].transport.abort()
+            with contextlib.suppress(OSError):
+                await streams[1].wait_closed()
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is not None and self._streams[0].at_eof():
@@ -88,8 +92,7 @@ class JsonHttp:
                         endpoint.host, endpoint.port
                     )
             except OSError as error:  # TimeoutError is one.
-                text = (error.strerror or "timed out").lower()
-                raise NodeReply(definite=True, text=f"can't connect: {text}") from error
+                raise NodeReply(definite=True, text=why_not(error)) from error
         return self._streams
 
 

@@ -1,24 +1,36 @@
 """What all reference systems have in common: one runtime that runs their cores.
 
 A node is `python -m reference_impls.runtime PROTOCOL --option KEY=VALUE ...`, in the
-same interpreter as the harness. Options go to the core as they were given; those that
-were not given are left to it, so that a default is written down in one place.
+same interpreter as the harness. Which options there are, the core says; its module is
+loaded by name, as plug-ins are, because the kernel knows protocols by their actor
+vocabulary only. Those that were not given are left to it.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import TYPE_CHECKING
 
-from harness.registry import settings
+from harness.errors import UsageError
+from harness.registry import Option, settings
 from harness.system import Launch
 from harness.systems.wire_system import WireSystem, environment, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.registry import Option
     from harness.system import NodePlace
+
+
+def core_options(protocol: str) -> tuple[Option, ...]:
+    """The options of a protocol's core, and those that the runtime adds."""
+    core = importlib.import_module(f"reference_impls.{protocol}")
+    runtime = importlib.import_module("reference_impls.runtime")
+    return tuple(
+        Option(option.name, option.default, option.meaning, option.choices)
+        for option in (*core.OPTIONS, *runtime.RUNTIME_OPTIONS)
+    )
 
 
 class ReferenceSystem(WireSystem):
@@ -44,10 +56,7 @@ class ReferenceSystem(WireSystem):
         super().__init__()
         self.name = protocol
         self.workloads = workloads
-        settings(protocol, options, given)
-        for option in options:
-            if option.name in given and option.default[:1].isdigit():
-                number(protocol, option.name, given[option.name])
+        check(protocol, options, given)
         self._given = dict(given)
 
     def launch(self, place: NodePlace) -> Launch:
@@ -68,3 +77,20 @@ class ReferenceSystem(WireSystem):
                 "PYTHONUNBUFFERED": "1",
             },
         )
+
+
+def check(protocol: str, options: Sequence[Option], given: Mapping[str, str]) -> None:
+    """Refuse now what the nodes would refuse one by one when they start.
+
+    Raises:
+        UsageError: See `ReferenceSystem`.
+    """
+    complete = settings(protocol, options, given)
+    for option in options:
+        if option.name in given and option.default[:1].isdigit():
+            number(protocol, option.name, given[option.name])
+    core = importlib.import_module(f"reference_impls.{protocol}")
+    try:
+        core.build("n1", ["n2", "n3"], complete)
+    except (ValueError, AssertionError) as error:
+        raise UsageError(f"{protocol}: impossible options: {error}") from error
