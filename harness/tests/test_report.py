@@ -1,0 +1,547 @@
+"""The report builds from any run folder, says what is there, and trusts none of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.report import build, summary
+from harness.report.columns import inline_json
+from harness.report.figures import visible
+from harness.report.folder import FaultLine, decode_lines, load
+from harness.report.story import tell
+from harness.tests.report_runs import write_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+EVIL = "<img src=x onerror=boom()></script><script>boom()</script>'\"&\u2028\x1b[31m"
+
+FILES = [
+    "test.yaml",
+    "plan.yaml",
+    "history.jsonl",
+    "faults.jsonl",
+    "clocks.jsonl",
+    "errors.jsonl",
+    "run.json",
+    "verdict.json",
+]
+
+OURS = {"img", "iframe", "object", "embed", "form", "base", "link"}
+"""Tags the report itself never uses; one of them means that something leaked."""
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: tags, attributes, text, scripts."""
+
+    VOID = frozenset(("meta", "br", "input", "img", "link", "base", "embed"))
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        # HTML lets </p>, </li> and the like be left out; the report never does.
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag, f"</{tag}> out of place"
+
+    def handle_data(self, data: str) -> None:
+        (self.scripts if self.open[-1:] == ["script"] else self.words).append(data)
+
+    @property
+    def text(self) -> str:
+        """All text, with runs of white space as one space."""
+        return " ".join(" ".join(self.words).split())
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the scripts are given."""
+        loaded: dict[str, Any] = json.loads(self.scripts[0])
+        return loaded
+
+
+def page_of(run_dir: Path) -> Page:
+    return Page(build(run_dir).read_text("utf-8"))
+
+
+def assert_harmless(page: Page) -> None:
+    """No tag, handler, foreign address or script that isn't ours."""
+    assert not OURS & set(page.tags)
+    assert page.tags.count("script") == 2
+    assert len(page.scripts) == 2
+    assert not page.open
+    for name, value in page.attributes:
+        assert not name.startswith("on"), (name, value)
+        if name in {"href", "src"}:
+            assert value.startswith(("#", "./")), value
+    assert "boom()" not in page.scripts[1]
+    assert isinstance(page.data, dict)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with one stale read; tests must copy it before they change it."""
+    return write_run(tmp_path_factory.mktemp("run"), ops=1500, seconds=20)
+
+
+@pytest.fixture
+def run_dir(small: Path, tmp_path: Path) -> Path:
+    """A run of one's own."""
+    return shutil.copytree(small, tmp_path / "run")
+
+
+# What it says
+
+
+def test_the_page_opens_with_verdict_reason_and_command(small: Path) -> None:
+    page = page_of(small)
+    head = page.text[: page.text.index("What was broken")]
+    assert "Invalid: stale-read" in head
+    assert "As expected: invalid" in head
+    assert "a value that an earlier write had already replaced" in head
+    assert "splitbrain run raft --workload register" in head
+    assert "1,500 operations" in head
+
+
+def test_sections_come_in_the_order_in_which_one_asks(small: Path) -> None:
+    text = page_of(small).text
+    titles = [
+        "Invalid: stale-read",
+        "What was broken, and the proof that it bit",
+        "What went wrong",
+        "Timeline",
+        "Latency and rate",
+        "Network",
+        "Checkers and errors",
+        "Logs, options and raw files",
+    ]
+    places = [text.rindex(title) for title in titles[1:]]
+    assert places == sorted(places)
+
+
+def test_faults_show_counts_and_the_proof_that_they_bit(small: Path) -> None:
+    text = page_of(small).text
+    assert re.search(r"partition \d+ [\d.]+ s ● bit \d+ frames cut [\d,]+", text)
+    assert re.search(r"kill 1 [\d.]+ s ● bit 1 pid \d+; status -9", text)
+
+
+def test_a_fault_without_effect_is_flagged(run_dir: Path) -> None:
+    lines = [
+        {"time": 1e9, "id": 1, "event": "start", "kind": "partition", "nodes": ["n1"]},
+        {"time": 2e9, "id": 1, "event": "end", "kind": "partition", "bit": False},
+        {"time": 3e9, "id": 2, "event": "start", "kind": "clock", "nodes": ["n2"]},
+        {"time": 3e9, "id": 2, "event": "failed", "kind": "clock"},
+    ]
+    (run_dir / "faults.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert "partition 1 1.00 s ○ no effect 1 none recorded" in page_of(run_dir).text
+    said = summary(run_dir)
+    assert "1 WITHOUT EFFECT" in said
+    assert "1 FAILED" in said
+
+
+def test_an_anomaly_shows_its_operations_its_picture_and_why(small: Path) -> None:
+    page = page_of(small)
+    anomaly = json.loads((small / "verdict.json").read_text())
+    anomaly = anomaly["checkers"]["linearizable"]["anomalies"][0]
+    section = page.text[page.text.index("What went wrong") :]
+    for index in anomaly["ops"]:
+        assert re.search(rf"\b{index} \d+ n\d (write|read) ", section)
+    for edge in anomaly["witness"]["edges"]:
+        assert f"op {edge['source']} → op {edge['target']}: {edge['reason']}" in section
+    drawn = page.attributes.count(("class", "spacetime"))
+    assert drawn == 1
+    assert len(page.data["anomalies"][0]["calls"]) == len(anomaly["ops"])
+
+
+def test_many_anomalies_are_capped_and_counted(run_dir: Path) -> None:
+    verdict = json.loads((run_dir / "verdict.json").read_text())
+    linearizable = verdict["checkers"]["linearizable"]
+    linearizable["anomalies"] *= 50
+    (run_dir / "verdict.json").write_text(json.dumps(verdict))
+    text = page_of(run_dir).text
+    assert "50 stale-read" in text
+    assert "38 further anomalies in verdict.json" in text
+
+
+def test_an_anomaly_about_operations_that_are_not_there_still_shows(
+    run_dir: Path,
+) -> None:
+    anomaly = {
+        "name": "lost-update",
+        "ops": [10**9, -4, "x", None, True],
+        "explanation": "Gone.",
+        "witness": {"nodes": [7**30], "edges": [{"source": 1}, 5, {}]},
+    }
+    verdict = {"verdict": "invalid", "checkers": {"c": {"anomalies": [anomaly, 3]}}}
+    (run_dir / "verdict.json").write_text(json.dumps(verdict))
+    assert "Operations that the history does not hold" in page_of(run_dir).text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "run", "headline"),
+    [
+        ({"verdict": "valid", "checkers": {"a": {}}}, {"ended": "complete"}, "Valid"),
+        ({"verdict": "unknown", "reason": "no node came up"}, {}, "no node came up"),
+        (
+            {"verdict": "unknown", "checkers": {"a": {"verdict": "unknown"}}},
+            {},
+            "Unknown",
+        ),
+        (
+            {"verdict": "invalid", "harness": {"ok": False, "errors": ["it\nbroke"]}},
+            {},
+            "The harness failed broke",
+        ),
+        ({"verdict": "valid"}, {"ended": "failed"}, "The harness failed"),
+        ({"verdict": "perhaps"}, {}, "Not judged"),
+    ],
+)
+def test_the_banner_never_mistakes_a_harness_failure_for_an_outcome(
+    run_dir: Path, verdict: dict[str, Any], run: dict[str, Any], headline: str
+) -> None:
+    (run_dir / "verdict.json").write_text(json.dumps(verdict))
+    (run_dir / "run.json").write_text(json.dumps(run))
+    assert headline in page_of(run_dir).text
+    assert headline.split(" broke")[0].upper() in summary(run_dir).upper()
+
+
+def test_an_unexpected_verdict_is_said_loudly(run_dir: Path) -> None:
+    verdict = {"verdict": "valid", "expected": "invalid", "checkers": {"a": {}}}
+    (run_dir / "verdict.json").write_text(json.dumps(verdict))
+    assert "Not as expected: this run should have been invalid" in page_of(run_dir).text
+    assert "(expected: invalid)" in summary(run_dir)
+
+
+def test_trouble_in_a_node_log_is_marked(small: Path) -> None:
+    html = build(small).read_text("utf-8")
+    assert '<mark class="trouble">   12.114 ERROR wal: last record torn' in html
+    assert '<mark class="warning">' in html
+
+
+def test_only_the_end_of_a_long_log_is_shown(run_dir: Path) -> None:
+    log = run_dir / "nodes" / "n1" / "log"
+    log.write_bytes(b"first line\n" + b"filler\n" * 100_000 + b"last \xff\x00 line\n")
+    page = page_of(run_dir)
+    assert "first line" not in page.text
+    assert "last \ufffd\ufffd line" in page.text
+
+
+# What it survives
+
+
+def test_a_folder_with_nothing_in_it_makes_a_report(tmp_path: Path) -> None:
+    page = page_of(tmp_path)
+    assert_harmless(page)
+    assert "Not judged" in page.text
+    for name in FILES:
+        if name != "errors.jsonl":
+            assert f"{name} is missing." in page.text
+    assert "NOT JUDGED" in summary(tmp_path)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_any_one_file_may_be_missing(run_dir: Path, name: str) -> None:
+    (run_dir / name).unlink()
+    page = page_of(run_dir)
+    assert_harmless(page)
+    assert (f"{name} is missing." in page.text) == (name != "errors.jsonl")
+    assert summary(run_dir)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "plan.yaml"])
+def test_any_one_file_may_be_torn(run_dir: Path, name: str) -> None:
+    path = run_dir / name
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3 - 1] + b'{"ti\xff: [')
+    page = page_of(run_dir)
+    assert_harmless(page)
+    said = "record was cut off" if name.endswith("jsonl") else "is damaged"
+    assert said in page.text
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "junk", [b"", b"\x00" * 5000, b"[" * 5000, b'"x"\n', b"NaN\n1e999\n", b"{}\n" * 9]
+)
+def test_any_one_file_may_be_junk(tmp_path: Path, name: str, junk: bytes) -> None:
+    (tmp_path / name).write_bytes(junk)
+    assert_harmless(page_of(tmp_path))
+    assert summary(tmp_path)
+
+
+def test_damaged_lines_amid_good_ones_are_skipped_and_counted() -> None:
+    good = b'{"time":1,"id":1,"event":"start","kind":"kill"}\n'
+    lines = decode_lines(good + b"{oops}\n" + good + b"{oops}\n" + good, FaultLine)
+    assert len(lines.items) == 3
+    assert lines.problem == "2 damaged lines were skipped, the first of them line 2."
+
+
+def test_a_run_without_a_single_operation_draws(run_dir: Path) -> None:
+    (run_dir / "history.jsonl").write_bytes(b"")
+    page = page_of(run_dir)
+    assert page.data["calls"]["t"] == []
+    assert "No operation returned." in page.text
+
+
+# What it must not let through
+
+
+def poison(thing: Any) -> Any:
+    """`thing` with every string in it, keys too, made hostile."""
+    if isinstance(thing, dict):
+        return {
+            key if key in KNOWN else EVIL + key: poison(v) for key, v in thing.items()
+        }
+    if isinstance(thing, list):
+        return [poison(item) for item in thing]
+    if isinstance(thing, str) and thing not in KNOWN:
+        return EVIL + thing
+    return thing
+
+
+KNOWN = {
+    "time", "id", "event", "kind", "title", "nodes", "evidence", "bit", "start", "end",
+    "note", "failed", "node", "wall_offset_ms", "mono_offset_ms", "proof", "index",
+    "process", "type", "f", "value", "key", "error", "invoke", "ok", "fail", "info",
+    "where", "op", "traceback", "ended", "seconds", "ops", "network", "counters",
+    "errors", "forwarded", "cut", "verdict", "expected", "checkers", "anomalies",
+    "name", "explanation", "witness", "edges", "source", "target", "reason", "not",
+    "stats", "details", "harness", "invalid", "seed", "repro", "system", "workload",
+    "nemesis", "concurrency",
+}  # fmt: skip
+"""Names that the formats themselves use, which must stay for lines to decode."""
+
+
+def poisoned(run_dir: Path) -> Path:
+    """Put hostile strings wherever a node, a client or an option can put any."""
+    import yaml
+
+    for name in FILES:
+        path = run_dir / name
+        if name.endswith(".yaml"):
+            loaded = poison(yaml.safe_load(path.read_text()))
+            path.write_text(yaml.safe_dump(loaded, allow_unicode=False))
+        elif name.endswith(".json"):
+            path.write_text(json.dumps(poison(json.loads(path.read_text()))))
+        else:
+            lines = map(json.loads, path.read_text().splitlines())
+            path.write_text("".join(json.dumps(poison(line)) + "\n" for line in lines))
+    for log in run_dir.glob("nodes/*/log"):
+        log.write_text(f"ERROR {EVIL}\n{EVIL}")
+    (run_dir / "nodes" / "n1").rename(run_dir / "nodes" / "<script>boom()<")
+    return run_dir
+
+
+def test_hostile_strings_everywhere_yield_no_tag_and_no_script(run_dir: Path) -> None:
+    page = page_of(poisoned(run_dir))
+    assert_harmless(page)
+    assert page.text.count("<img src=x onerror=boom()>") > 50
+    assert ("class", "spacetime") in page.attributes
+
+
+def test_hostile_strings_never_reach_the_terminal_as_escape_sequences(
+    run_dir: Path,
+) -> None:
+    said = summary(poisoned(run_dir))
+    assert "boom()" in said
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said)
+
+
+def test_the_policy_allows_our_script_and_nothing_else(small: Path) -> None:
+    html = build(small).read_text("utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert policy is not None
+    assert (
+        "default-src &#39;none&#39;" in policy[1] or "default-src 'none'" in policy[1]
+    )
+    assert "unsafe-eval" not in policy[1]
+    assert "script-src 'sha256-" in policy[1].replace("&#39;", "'")
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', html)
+
+
+texts = st.text(st.sampled_from("<>&/!-\u2028\u2029\"'\\\x1b\ud800") | st.characters())
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+def test_inline_json_says_the_same_and_cannot_end_its_element(value: Any) -> None:
+    text = inline_json(value)
+    assert json.loads(text) == value
+    assert not re.search(r"[<>&\u2028\u2029]", text)
+    assert text.isascii()
+
+
+@given(texts)
+def test_visible_text_holds_no_control_characters(text: str) -> None:
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", visible(text))
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    verdict=json_values,
+    run=json_values,
+    faults=st.lists(json_values, max_size=3),
+    history=st.lists(json_values, max_size=3),
+)
+def test_a_report_builds_from_any_json_at_all(
+    tmp_path: Path, verdict: Any, run: Any, faults: list[Any], history: list[Any]
+) -> None:
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict))
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    for name, lines in (("faults", faults), ("history", history)):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    assert_harmless(page_of(tmp_path))
+
+
+@given(
+    anomaly=st.fixed_dictionaries(
+        {},
+        optional={
+            "name": json_values,
+            "ops": json_values | st.lists(st.integers(0, 400), max_size=40),
+            "explanation": json_values,
+            "key": json_values,
+            "details": json_values,
+            "witness": st.fixed_dictionaries(
+                {
+                    "nodes": json_values,
+                    "edges": st.lists(
+                        st.fixed_dictionaries(
+                            {
+                                "source": st.integers(0, 400),
+                                "target": st.integers(0, 400),
+                                "kind": json_values,
+                                "reason": json_values,
+                            }
+                        ),
+                        max_size=6,
+                    ),
+                }
+            ),
+        },
+    )
+)
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_any_anomaly_can_be_drawn(run_dir: Path, anomaly: dict[str, Any]) -> None:
+    verdict = {"verdict": "invalid", "checkers": {"c": {"anomalies": [anomaly]}}}
+    (run_dir / "verdict.json").write_text(json.dumps(verdict))
+    assert_harmless(page_of(run_dir))
+    assert summary(run_dir)
+
+
+# What it costs
+
+
+def test_a_run_of_100k_operations_fits_its_budget(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    write_run(tmp_path, ops=100_000, seconds=120, threads=30)
+    began = time.perf_counter()
+    path = build(tmp_path)
+    took_s = time.perf_counter() - began
+    size_mib = path.stat().st_size / 2**20
+    record_property("build_s", round(took_s, 2))  # the budget is 5 s; a busy machine
+    record_property("size_mib", round(size_mib, 2))  # may take longer, so no assertion
+    assert size_mib < 20
+    found = re.search(r'id="run">(.*?)</script>', path.read_text("utf-8"))
+    assert found is not None
+    data = json.loads(found[1])
+    assert len(data["calls"]["t"]) == data["total"] == 100_000
+
+
+def test_beyond_the_cap_calls_are_thinned_but_anomalies_stay(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.report.columns.CALLS_MAX", 200)
+    story = tell(load(run_dir))
+    data = page_of(run_dir).data
+    assert len(data["calls"]["t"]) <= 200 + len(story.anomalies[0].calls)
+    assert data["total"] == 1500
+    indices = [sum(data["calls"]["i"][: n + 1]) for n in data["anomalies"][0]["calls"]]
+    calls = story.folder.calls
+    assert indices == [calls[p].invoke.index for p in story.anomalies[0].calls]
+
+
+# What a browser makes of it
+
+
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no chromium here to open the report with")
+    return found
+
+
+@pytest.mark.parametrize("hostile", [False, True])
+def test_a_browser_runs_the_scripts_without_an_error(
+    run_dir: Path, tmp_path: Path, hostile: bool
+) -> None:
+    report = build(poisoned(run_dir) if hostile else run_dir)
+    done = subprocess.run(
+        [
+            chromium(),
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=3000",
+            "--dump-dom",
+            report.as_uri(),
+        ],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    dom, log = done.stdout.decode("utf-8", "replace"), done.stderr.decode()
+    if done.returncode or "<html" not in dom:
+        pytest.skip(f"chromium does not run here: {log[-300:]}")
+    assert "CONSOLE" not in log, log
+    # The last script's last deed: the legend is filled in, the plots are shown.
+    assert "ok: it happened" in dom
+    assert 'class="needs-script" hidden' not in dom

@@ -1,0 +1,118 @@
+"""The suite's index and its JUnit XML."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.report import build_index, write_junit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS: list[dict[str, Any]] = [
+    {
+        "name": "raft",
+        "system": "raft",
+        "workload": "register",
+        "nemesis": ["partition", "kill"],
+        "expected": "valid",
+        "verdict": "valid",
+        "ops": 12345,
+        "seconds": 31.5,
+        "report": "raft/report.html",
+    },
+    {
+        "name": "raft, local reads",
+        "system": "raft",
+        "workload": "register",
+        "nemesis": "partition",
+        "expected": "invalid",
+        "verdict": "invalid",
+        "why": "A read returned an old value.",
+        "seconds": 20.0,
+    },
+    {
+        "name": "lease & skew <b>",
+        "system": "raft",
+        "expected": "invalid",
+        "verdict": "valid",
+        "seconds": 20.0,
+    },
+    {"name": "etcd", "system": "etcd", "error": "Traceback\nOSError: no etcd\x00"},
+]
+
+
+def test_the_index_counts_and_links_and_marks_what_is_off(tmp_path: Path) -> None:
+    html = build_index(tmp_path, ROWS).read_text("utf-8")
+    assert "2 of 4 not as expected" in html
+    assert 'href="./raft/report.html"' in html
+    assert "12,345" in html
+    assert html.count('class="off"') == 2
+    assert "&lt;b&gt;" in html
+    assert "<script" not in html
+
+
+def test_an_index_of_a_clean_suite_says_so(tmp_path: Path) -> None:
+    assert "All as expected" in build_index(tmp_path, ROWS[:2]).read_text("utf-8")
+
+
+def test_an_empty_suite_is_not_a_success(tmp_path: Path) -> None:
+    html = build_index(tmp_path, []).read_text("utf-8")
+    assert "Nothing was run" in html
+    assert 'class="verdict unknown"' in html
+
+
+def test_reports_are_linked_relative_to_the_suite(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"name": "a", "report": tmp_path / "x y" / "report.html"},
+        {"name": "b", "report": "javascript:alert(1)"},
+        {"name": "c", "report": "//evil.example/x"},
+    ]
+    html = build_index(tmp_path, rows).read_text("utf-8")
+    links = re.findall(r'href="([^"]*)"', html)
+    assert links[0] == "./x%20y/report.html"
+    assert all(link.startswith("./") for link in links)
+
+
+def test_junit_tells_passes_failures_and_errors_apart(tmp_path: Path) -> None:
+    path = tmp_path / "ci" / "junit.xml"
+    write_junit(ROWS, path)
+    suite = ElementTree.parse(path).getroot()[0]
+    assert suite.attrib["tests"] == "4"
+    assert suite.attrib["failures"] == "1"
+    assert suite.attrib["errors"] == "1"
+    outcomes = [
+        [child.tag for child in case if child.tag != "system-out"] for case in suite
+    ]
+    assert outcomes == [[], [], ["failure"], ["error"]]
+    failure = suite[2].find("failure")
+    assert failure is not None
+    assert failure.attrib["message"] == "valid, expected invalid"
+    error = suite[3].find("error")
+    assert error is not None
+    assert "OSError: no etcd" in (error.text or "")
+
+
+values = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters())
+)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(st.dictionaries(st.sampled_from([*ROWS[0], "why", "error"]), values)))
+def test_any_rows_make_wellformed_xml_and_html(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    write_junit(rows, tmp_path / "junit.xml")
+    root = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert len(root[0]) == len(rows)
+    assert "<script" not in build_index(tmp_path, rows).read_text("utf-8")
