@@ -90,6 +90,7 @@ OPTIONS = (
         "0.1",
         "with reads=lease: no clock runs more than this share too fast or too slow",
     ),
+    Option("entries_per_append_max", "128", "most entries in one message"),
     Option("request_timeout_ms", "1000", "when an unanswered request is given up"),
 )
 
@@ -99,7 +100,6 @@ CANDIDATE = "candidate"
 LEADER = "leader"
 
 NOOP: kv.Command = {"type": "noop"}
-ENTRIES_PER_APPEND_MAX = 128
 SEEN_FORWARDS_MAX = 10_000
 
 MESSAGES: Mapping[str, Mapping[str, type]] = {
@@ -166,6 +166,9 @@ class Raft(Actor):
         self.heartbeat_ms = float(options["heartbeat_ms"])
         self.clock_drift_bound = float(options["clock_drift_bound"])
         self.request_timeout_ms = float(options["request_timeout_ms"])
+        self.entries_per_append_max = max(
+            1, int(float(options["entries_per_append_max"]))
+        )
         self.effects: list[Effect] = []
 
         # persistent: on disk before any message that depends on it leaves
@@ -198,11 +201,12 @@ class Raft(Actor):
             str, tuple[int, int]
         ] = {}  # append sent: round, last index
         self.round = 0
+        self.sent_round: dict[str, int] = {}
         self.acked_round: dict[str, int] = {}
         self.sent_rounds: deque[tuple[int, int]] = deque()  # (round, sent at, ns)
         self.quorum_contact_ns = 0  # when the last round a quorum answered was sent
         self.batch: list[tuple[Received, kv.Command]] = []
-        self.waiting_reads: list[tuple[int, Received, kv.Command]] = []
+        self.waiting_reads: deque[tuple[int, Received, kv.Command]] = deque()
 
     # --- the actor ---------------------------------------------------------------
 
@@ -376,6 +380,7 @@ class Raft(Actor):
         self.heard_leader_ns = None
         self.next_index = dict.fromkeys(self.peers, self.last_log_index + 1)
         self.match_index = dict.fromkeys(self.peers, 0)
+        self.sent_round = dict.fromkeys(self.peers, 0)
         self.acked_round = dict.fromkeys(self.peers, 0)
         self.in_flight = {}
         self.round = 0
@@ -521,8 +526,8 @@ class Raft(Actor):
 
     def on_batch(self, now: Now) -> None:
         """All that had arrived is here: replicate it, confirm leadership for reads."""
-        if self.role != LEADER:
-            return
+        if self.role != LEADER or (self.sent_rounds and not self.batch):
+            return  # the end of the round under way begins the next one, for reads
         batch, self.batch = self.batch, []
         first = self.last_log_index + 1
         for index, (request, _) in enumerate(batch, first):
@@ -555,7 +560,7 @@ class Raft(Actor):
         bodies: dict[tuple[int, bool], Body] = {}
         for peer in self.peers:
             empty = peer in self.in_flight
-            if empty and not heartbeat and not self.waiting_reads:
+            if empty and not heartbeat:
                 continue
             point = (self.next_index[peer], empty)
             if point not in bodies:
@@ -567,12 +572,13 @@ class Raft(Actor):
         if body["entries"]:
             last = body["prev_log_index"] + len(body["entries"])
             self.in_flight[peer] = (self.round, last)
+        self.sent_round[peer] = self.round
         self.send(peer, body)
 
     def append_entries(self, next_index: int, *, empty: bool) -> Body:
         """AppendEntries' arguments (Figure 2) for a follower at `next_index`."""
         prev_log_index = next_index - 1
-        last = prev_log_index if empty else prev_log_index + ENTRIES_PER_APPEND_MAX
+        last = prev_log_index if empty else prev_log_index + self.entries_per_append_max
         return {
             "type": "append_entries",
             "term": self.current_term,
@@ -618,9 +624,13 @@ class Raft(Actor):
             self.advance_commit_index()
         if src in self.in_flight:
             return
-        self.next_index[src] = match_index + 1
-        if match_index < self.last_log_index:
-            self.send_append(src, self.append_entries(match_index + 1, empty=False))
+        self.next_index[src] = self.match_index[src] + 1
+        lacks_entries = self.next_index[src] <= self.last_log_index
+        lacks_round = bool(self.waiting_reads) and self.sent_round[src] < self.round
+        if lacks_entries or lacks_round:
+            self.send_append(
+                src, self.append_entries(self.next_index[src], empty=False)
+            )
 
     def back_up(self, body: Body) -> int:
         """Where to try next after a mismatch, a term at a time (paper 5.3).
@@ -910,7 +920,8 @@ class Raft(Actor):
 
         The round must begin after the read arrived: an earlier round says nothing about
         writes that another leader took since. The "batch" timer begins one, for all
-        reads that have arrived by then.
+        reads that have arrived by then, unless one is under way: its end begins the
+        next. A round that is lost ends with the next heartbeat's.
         """
         self.waiting_reads.append((self.round + 1, request, command))
         self.set_timer("batch", 0)
@@ -928,6 +939,12 @@ class Raft(Actor):
         while self.sent_rounds and self.sent_rounds[0][0] <= acked:
             self.quorum_contact_ns = self.sent_rounds.popleft()[1]
         self.answer_confirmed_reads()
+        if self.reads_need_a_round() and not self.sent_rounds:
+            self.set_timer("batch", 0)
+
+    def reads_need_a_round(self) -> bool:
+        """True when a read waits for a round that hasn't begun."""
+        return bool(self.waiting_reads) and self.waiting_reads[-1][0] > self.round
 
     def answer_confirmed_reads(self) -> None:
         """Answer the reads whose round is confirmed (thesis 6.4, steps 1 to 5).
@@ -940,7 +957,7 @@ class Raft(Actor):
             return
         confirmed = self.sent_rounds[0][0] - 1 if self.sent_rounds else self.round
         while self.waiting_reads and self.waiting_reads[0][0] <= confirmed:
-            _, request, command = self.waiting_reads.pop(0)
+            _, request, command = self.waiting_reads.popleft()
             self.answer(request, self.state.read(command["key"]))
 
     def committed_in_this_term(self) -> bool:
@@ -968,7 +985,7 @@ class Raft(Actor):
 
     def drop_reads(self, why: str) -> None:
         """Refuse the reads that wait; a read has no effect, so that is always true."""
-        reads, self.waiting_reads = self.waiting_reads, []
+        reads, self.waiting_reads = self.waiting_reads, deque()
         for _, request, _ in reads:
             self.refuse(request, why)
 

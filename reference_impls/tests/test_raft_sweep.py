@@ -164,6 +164,7 @@ class ForgetsForwards(Raft):
 
 
 MANY_CRASHES = Plan(nodes=3, crashes=14, fsync_ms_max=10.0, slow=0.1)
+SLOW_LEASE = {"reads": "lease", "election_timeout_ms_max": "700"}
 DUELS = replace(
     MANY_CRASHES, crashes=80, restart_ms_max=3, options={"pre_vote": "false"}
 )
@@ -183,7 +184,7 @@ SPLITS = Plan(partitions=10, crashes=2)
         (MajorityOffByOne, replace(SPLITS, nodes=4)),
         (CommitsPastMatch, SPLITS),
         (ReadIndexWithoutHeartbeat, replace(SPLITS, options={"reads": "read_index"})),
-        (LeaseNeverEnds, replace(SPLITS, options={"reads": "lease"})),
+        (LeaseNeverEnds, replace(SPLITS, options=SLOW_LEASE)),
         (ForgetsForwards, Plan(duplicate=0.3)),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",

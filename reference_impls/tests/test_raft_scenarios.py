@@ -1,0 +1,53 @@
+"""Scenario files, and what they are worth: some of them convict broken Rafts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from reference_impls.raft import Raft
+from reference_impls.tests.scenario import replay, replay_file
+
+FILES = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_scenario_unfolds_as_written(path: Path) -> None:
+    rewrite = os.environ.get("SCENARIOS_REWRITE") == "1"
+    expected, happened = replay_file(path, rewrite=rewrite)
+    assert happened == expected
+
+
+class CommitsOldTerms(Raft):
+    """Commits entries of old terms by counting replicas (5.4.2)."""
+
+    def may_commit(self, index: int) -> bool:
+        return True
+
+
+class TruncatedMeansFailed(Raft):
+    """Tells a client that its write failed as soon as its entry is truncated here."""
+
+    def truncate(self, first: int) -> None:
+        for index in [i for i in self.proposed if i >= first]:
+            self.refuse(self.proposed.pop(index).request, "truncated")
+        super().truncate(first)
+
+
+def scenario(name: str) -> str:
+    path = Path(__file__).parent / "scenarios" / f"{name}.txt"
+    return path.read_text()
+
+
+def test_figure_8_shows_what_committing_old_terms_by_counting_loses() -> None:
+    with pytest.raises(AssertionError, match="is committed"):
+        replay(scenario("figure_8"), CommitsOldTerms)
+
+
+def test_a_truncated_entry_may_still_commit_elsewhere() -> None:
+    text = scenario("truncated_yet_committed")
+    assert "c1 error code=11" in replay(text, TruncatedMeansFailed)
+    assert "c1 error" not in replay(text)
+    assert "c1 write_ok" in replay(text)
