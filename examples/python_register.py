@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 
 class ErrorReply(Exception):  # noqa: N818  # named after what the protocol calls it
-    """An answer of type `error`; `code` says whether the operation may have happened."""
+    """An answer of type `error`; its code says if the operation may have happened."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -74,15 +74,23 @@ class Owner:
         if kind == "write":
             self.put(key, body["value"])
             return {"type": "write_ok"}
+        if kind == "cas":
+            self.compare_and_set(key, body["from"], body["to"])
+            return {"type": "cas_ok"}
+        return {"type": "read_ok", "value": self.get(key)}
+
+    def compare_and_set(self, key: Any, before: Any, after: Any) -> None:
+        """Put `after` in the place of `before`, and of nothing else."""
+        value = self.get(key)
+        if value != before:
+            raise ErrorReply(22, f"expected {before}, but it is {value}")
+        self.put(key, after)
+
+    def get(self, key: Any) -> Any:
+        """What the register holds."""
         if key not in self.data:
             raise ErrorReply(20, f"there is no key {key}")
-        value = self.data[key]
-        if kind == "read":
-            return {"type": "read_ok", "value": value}
-        if value != body["from"]:
-            raise ErrorReply(22, f"expected {body['from']}, but it is {value}")
-        self.put(key, body["to"])
-        return {"type": "cas_ok"}
+        return self.data[key]
 
     def put(self, key: Any, value: Any) -> None:
         """Durable first, visible second: what somebody has read must survive a kill."""
@@ -100,7 +108,7 @@ class Owner:
 
 
 class Forwarder:
-    """Passes a client's requests to the owner, as they are, on a connection of its own."""
+    """Passes one client's requests to the owner, as they are, and the answers back."""
 
     def __init__(self) -> None:
         self.upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -118,7 +126,8 @@ class Forwarder:
         except (OSError, ValueError):  # TimeoutError is an OSError.
             line = b""
         if line.endswith(b"\n"):
-            return json.loads(line)
+            answer: Json = json.loads(line)
+            return answer
         # The request may have arrived, and may yet be carried out. So this must be an
         # indefinite error, and the connection, on which the answer may still come, must
         # not serve another request.
