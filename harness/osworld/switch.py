@@ -30,14 +30,16 @@ from harness.errors import HarnessError
 from harness.network import LinkRule
 from harness.osworld.lane import Copy, Lane
 from harness.osworld.namespaces import in_netns
+from harness.osworld.places import make_place
 from harness.osworld.sidecar import OrderSocket, Sidecar
 from harness.osworld.wiring import Outlet, wire
-from harness.system import Endpoint, NodePlace
+from harness.system import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.network import Link, LinkCounters
+    from harness.system import NodePlace
 
 _FRAME_BYTES_MAX = 2048
 """Room for a frame: 1500 bytes and an Ethernet header, with or without a VLAN tag."""
@@ -225,7 +227,10 @@ class SwitchNetwork:
         for outlet in outlets:
             outlet.port.close()
         return cls(
-            {name: _place(name, listens, run_dir) for name in nodes},
+            {
+                name: make_place(name, listens, _without(name, listens), run_dir)
+                for name in nodes
+            },
             {outlet.name: outlet.netns for outlet in outlets},
             sidecar,
         )
@@ -269,15 +274,5 @@ def pass_a_datagram() -> None:
         raise HarnessError("raw sockets on veth pairs do not carry frames") from None
 
 
-def _place(name: str, listens: Mapping[str, Endpoint], run_dir: Path) -> NodePlace:
-    node_dir = run_dir / "nodes" / name
-    data_dir = node_dir / "data"
-    data_dir.mkdir(parents=True, exist_ok=True)
-    return NodePlace(
-        name=name,
-        listen=listens[name],
-        peers={other: there for other, there in listens.items() if other != name},
-        data_dir=data_dir,
-        log_path=node_dir / "log",
-        cluster=dict(listens),
-    )
+def _without(name: str, listens: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
+    return {other: there for other, there in listens.items() if other != name}

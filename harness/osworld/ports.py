@@ -1,0 +1,82 @@
+"""Finds TCP ports on 127.0.0.1 that stay free for the nodes of one run.
+
+A node binds its port itself, and again after each kill, so nobody can hold the port for
+it meanwhile. What keeps others away: the ports lie below those that the kernel hands
+out for outgoing connections, they were free when we looked, and every run claims a
+whole block by listening on the block's first port, so two runs never share one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError, UsageError
+
+_HOST = "127.0.0.1"
+_BLOCK = 256
+_LOWEST = 10_240
+_EPHEMERAL_FROM_DEFAULT = 32_768
+
+
+@dataclass(frozen=True)
+class Block:
+    """Ports for nodes; ours until `claim` is closed."""
+
+    ports: list[int]
+    claim: socket.socket
+
+
+def claim_block(count: int) -> Block:
+    """Claim `count` free ports.
+
+    Raises:
+        UsageError: More than a block has.
+        HarnessError: No block has that many free ports.
+    """
+    if count >= _BLOCK:
+        raise UsageError(f"{count} nodes are too many: at most {_BLOCK - 1}")
+    starts = range(_LOWEST, max(_ephemeral_from(), 2 * _LOWEST) - _BLOCK, _BLOCK)
+    # Runs that start together look in different places first.
+    first = os.getpid() % len(starts)
+    for start in (*starts[first:], *starts[:first]):
+        claim = _listen(start)
+        if claim is None:
+            continue
+        free = [port for port in range(start + 1, start + _BLOCK) if _is_free(port)]
+        if len(free) >= count:
+            return Block(free[:count], claim)
+        claim.close()
+    raise HarnessError(f"no {count} neighbouring TCP ports are free on {_HOST}")
+
+
+def _listen(port: int) -> socket.socket | None:
+    """A socket that listens on the port; None when it is taken."""
+    claim = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        claim.bind((_HOST, port))
+        claim.listen(1)
+    except OSError:
+        claim.close()
+        return None
+    return claim
+
+
+def _is_free(port: int) -> bool:
+    # Without SO_REUSEADDR: a port with connections of an earlier run won't do.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def _ephemeral_from() -> int:
+    try:
+        text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
+    except OSError:
+        return _EPHEMERAL_FROM_DEFAULT
+    return int(text.split()[0])
