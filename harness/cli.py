@@ -226,7 +226,7 @@ def run_seeds(
 
 
 @cli.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True)
 @click.option("--checker", default="linearizable", show_default=True)
 @click.option("--model", help="register, cas-register, kv, ...")
 @click.option("--consistency", help="Consistency model to ask for.")
@@ -236,17 +236,21 @@ def run_seeds(
 @click.option("--format", "form", default="auto", show_default=True, help=(
     "auto, jsonl, edn, jepsen-log or plume."
 ))  # fmt: skip
+@click.option("--independent", is_flag=True, help=(
+    "EDN values are [key value] tuples of jepsen.independent."
+))  # fmt: skip
 @click.option("--time-limit", type=float, help="Seconds; then the verdict is unknown.")
 @click.option("--memory-limit", type=int, help="Megabytes; then unknown.")
 @AS_JSON
 def check(
-    files: Sequence[Path],
+    files: Sequence[str],
     *,
     checker: str,
     model: str | None,
     consistency: str | None,
     options: Sequence[str],
     form: str,
+    independent: bool,
     time_limit: float | None,
     memory_limit: int | None,
     as_json: bool,
@@ -262,7 +266,12 @@ def check(
         given["consistency"] = consistency
     results = []
     for result in checking.check_files(
-        files, checker, given, form, Limits(time_limit, memory_limit)
+        files,
+        checker,
+        given,
+        form,
+        Limits(time_limit, memory_limit),
+        independent=independent,
     ):
         results.append(result)
         if as_json:

@@ -53,9 +53,13 @@ if TYPE_CHECKING:
 
 HOLD_NS_MIN: Final = 25_000_000
 HOLD_NS_MAX: Final = 100_000_000
-"""How long a thread is held back when its client can't be opened: doubling from the
-first to the second, so that a dead node costs ten failed operations a second and not
-thousands, and one that is back has its clients within a tenth of a second."""
+"""How long a thread is held back when its client can't be opened, or its node asks to
+be left alone for now: doubling from the one to the other, so that a dead node costs ten
+failed operations a second and not thousands, and one that is back is noticed at once
+for all that clients can tell."""
+
+TEMPORARILY_UNAVAILABLE: Final = 11
+"""Maelstrom's code for: nothing was done, try again later (no leader is known, ...)."""
 
 FAREWELL_S: Final = 1.0
 """How long a cancelled client may take to end and close before it is abandoned."""
@@ -337,6 +341,7 @@ class _Worker:
         "retired",
         "task",
         "thread",
+        "try_later",
     )
 
     def __init__(self, thread: int, mail: asyncio.Future[Op]) -> None:
@@ -345,6 +350,8 @@ class _Worker:
         self.task: asyncio.Task[None] | None = None
         self.client: Client | None = None
         self.opened = False
+        # Its node has just asked to be left alone for now.
+        self.try_later = False
         # The operation under way, if any.
         self.op: Op | None = None
         self.deadline_ns = 0
@@ -522,6 +529,7 @@ class _Driver:
         except NodeReply as reply:
             error = reply.text if reply.code is None else f"{reply.text} ({reply.code})"
             if reply.definite:
+                worker.try_later = reply.code == TEMPORARILY_UNAVAILABLE
                 return op.fail(error), True
             return self._unknown(op, error), False
         except (Timeout, TimeoutError) as timeout:
@@ -557,11 +565,15 @@ class _Driver:
         op, thread = worker.op, worker.thread
         assert op is not None
         self._outcome.no_client += 1
+        self._retire(worker)
+        self._complete(thread, op.fail(f"no-client: {error}"))
+        self._hold_back(thread)
+
+    def _hold_back(self, thread: int) -> None:
+        """Give a node time to come back before `thread` bothers it again."""
         failures = self._failures[thread]
         self._failures[thread] = failures + 1
         hold_ns = min(HOLD_NS_MIN << min(failures, 8), HOLD_NS_MAX)
-        self._retire(worker)
-        self._complete(thread, op.fail(f"no-client: {error}"))
         self._core.hold(thread, self._now_ns() + hold_ns)
 
     def _settle(self, worker: _Worker, completion: Op, *, sound: bool) -> None:
@@ -572,6 +584,11 @@ class _Driver:
         else:
             self._retire(worker)
         self._complete(worker.thread, completion)
+        if worker.try_later:
+            worker.try_later = False
+            self._hold_back(worker.thread)
+        elif sound:
+            self._failures[worker.thread] = 0
         self._pump()
 
     def _complete(self, thread: Thread, completion: Op) -> None:

@@ -52,6 +52,9 @@ NODE_PORT = 7000
 GRACE_S = 0.5
 """Between the healing and the final operations."""
 CLOCK_SAMPLE_S = 1.0
+FINAL_S = 10.0
+"""For the final operations, in case the system does not come back to life."""
+
 OUTCOME_COUNTERS = (
     "timeouts",
     "no_client",
@@ -315,7 +318,8 @@ class Controller:
             gen.nemesis(self.schedule.heal()),
         ]
         if final is not None:
-            phases += [gen.sleep(GRACE_S), gen.clients(final)]
+            closing = gen.clients(gen.time_limit(FINAL_S, final))
+            phases += [gen.sleep(GRACE_S), closing]
         return gen.phases(*phases)
 
     # What is written down

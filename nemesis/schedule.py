@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.generator import DONE, NEMESIS, PENDING, Flow, Generator, Invocation
+from harness.generator import (
+    DONE,
+    NEMESIS,
+    PENDING,
+    Flow,
+    Generator,
+    Invocation,
+    Pending,
+)
 from nemesis import plan as plans
 from nemesis.conductor import HEAL, Conductor, Record
 
@@ -20,6 +28,8 @@ if TYPE_CHECKING:
     from nemesis.plan import Plan, Trigger
 
 NS_PER_S = 1_000_000_000
+
+LOOK_AGAIN_NS = 5_000_000
 
 Sightings = Callable[[str, str | None], int]
 """How often an Observe of this kind was seen so far, at this node (None: anywhere)."""
@@ -49,7 +59,10 @@ class _PlanFlow(Flow):
         if start_ns is not None:
             kind = self._steps[self._next_step].fault.kind
             return self._offer(ctx, f"start-{kind}", self._next_step, start_ns)
-        return DONE if self._next_step == len(self._steps) else PENDING
+        if self._next_step == len(self._steps):
+            return DONE
+        # Nothing wakes a generator when a node observes something, so look again soon.
+        return Pending(ctx.time_ns + LOOK_AGAIN_NS)
 
     def take(self, offer: Offer) -> None:
         if not isinstance(offer, Invocation):

@@ -105,7 +105,7 @@ class Keeper:
         """Children not known to run their program yet, and their exit status."""
         self._unreported: list[tuple[int, int]] = []
         """Processes that ended before the reply to their start was sent."""
-        self._selector = selectors.DefaultSelector()
+        self._selector: selectors.BaseSelector  # only once inherited fds are closed
         self._stopping = False
         self._watched_at_s = 0.0
         self._calls: Mapping[str, Callable[..., Job]] = {
@@ -136,6 +136,11 @@ class Keeper:
     # the loop
 
     def _set_up(self) -> None:
+        # What the controller left in memory stays untouched for good: collecting it
+        # would copy pages at every fork, and a file object of the controller's that is
+        # collected after its descriptor was closed below closes whatever has that
+        # number by then.
+        gc.freeze()
         os.setsid()  # a Ctrl-C at the terminal is the controller's to handle
         kernel.set_process_name("sb-warden")
         kernel.adopt_orphans()
@@ -144,9 +149,6 @@ class Keeper:
         kernel.die_with_parent(signal.SIGTERM)
         if os.getppid() != self._controller_pid:
             self._stopping = True  # it ended between fork and prctl
-        # Every start forks us: keep what we have out of the collector's way, so that
-        # it does not touch, and thereby copy, pages shared with the child.
-        gc.freeze()
         self._selector.register(
             self._channel.socket, selectors.EVENT_READ, self._receive
         )
@@ -386,15 +388,16 @@ class Keeper:
             yield
 
     def _resume(self, node: Node) -> Job:
+        """Let all go on, also what was not seen stopped: a SIGSTOP may be pending."""
         deadline_s = time.monotonic() + PAUSE_TIMEOUT_S
-        while time.monotonic() < deadline_s:
+        while True:
             members = self._members(node, processtree.walk())
-            stopped = [p for p in members if "T" in _state_of(p)]
-            if not stopped:
-                return
-            for process in stopped:
+            for process in members:
                 processtree.send(process, signal.SIGCONT)
             yield
+            stopped = [p for p in members if "T" in _state_of(p)]
+            if not stopped or time.monotonic() > deadline_s:
+                return
 
     # clocks
 

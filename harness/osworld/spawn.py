@@ -162,7 +162,11 @@ def _restore_signals() -> None:
 def _why_not_started(error: Exception, command: str, path: str) -> str:
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
-    if error.errno == errno.ENOENT and shutil.which(command, path=path):
+    found = shutil.which(command, path=path)
+    if found is None and os.path.basename(command) == command:
+        # A folder on PATH that we may not search counts as not having it.
+        return os.strerror(errno.ENOENT)
+    if found is not None and error.errno == errno.ENOENT:
         return f"{error.strerror} (the interpreter that its first line names)"
     return error.strerror
 

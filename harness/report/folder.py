@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOG_TAIL_BYTES = 48 * 1024
 """How much of each node's log is shown; the file itself is linked."""
 
+LANES_MAX = 256
 YAML_BYTES_MAX = 4 << 20
 TEXT_BYTES_MAX = 32 * 1024
 
@@ -408,21 +409,14 @@ def lanes(calls: list[Call], concurrency: int) -> list[int]:
 
     Process p runs on thread p mod concurrency; an `info` retires p and the thread
     goes on as p + concurrency. A history whose options are unknown gets a row per
-    process while there are few, else rows are shared by hashing.
+    process while there are few, else processes share rows.
     """
-    processes = {call.invoke.process for call in calls}
-    if 0 < concurrency <= len(processes):
-        order = {thread: thread for thread in range(concurrency)}
-    else:
-        order = {}
-        concurrency = 0
-    rows: list[int] = []
-    for call in calls:
-        process = call.invoke.process
-        thread = int(process) % concurrency if concurrency else int(process) % 256
-        rows.append(order.setdefault(thread, len(order)))
-    used = {row: position for position, row in enumerate(sorted(set(rows)))}
-    return [used[row] for row in rows]
+    processes = {int(call.invoke.process) for call in calls}
+    if not 0 < concurrency <= len(processes):
+        concurrency = max(min(max(processes, default=0) + 1, LANES_MAX), 1)
+    threads = sorted({process % concurrency for process in processes})
+    row = {thread: position for position, thread in enumerate(threads)}
+    return [row[int(call.invoke.process) % concurrency] for call in calls]
 
 
 # Untrusted data, taken for what it should be

@@ -175,11 +175,12 @@ def href(path: str) -> str:
 def facts(told: Story) -> list[tuple[str, str]]:
     """The figures beside the verdict, as (name, value)."""
     test = told.folder.test
+    kinds = [kind.kind for kind in told.fault_kinds]
     ended = string(told.folder.run.get("ended"), "not recorded")
     rows = [
         ("System", string(test.get("system"))),
         ("Workload", string(test.get("workload"))),
-        ("Faults", ", ".join(strings(test.get("nemesis"))) or "none asked for"),
+        ("Faults", ", ".join(strings(test.get("nemesis")) or kinds) or "none"),
         ("Nodes", str(len(told.folder.nodes) or "")),
         ("Clients", string(test.get("concurrency"))),
         ("Seed", told.seed),

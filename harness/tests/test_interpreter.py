@@ -465,6 +465,20 @@ def test_a_client_that_hangs_while_opening_has_definitely_failed() -> None:
     assert run.completions == [("fail", "no-client: not open within 2 s")]
 
 
+def test_a_node_that_asks_to_try_later_is_left_alone_for_a_while() -> None:
+    async def behave(op: Op) -> Op:
+        if asyncio.get_running_loop().time() < 10:
+            raise NodeReply(definite=True, text="no leader", code=11)
+        return op.ok()
+
+    run = Run(gen.time_limit(20, gen.delay(0.01, gen.repeat(WRITE))), behave)
+    outcome = run.virtually()
+    # Ten seconds, ten attempts a second; then as fast as asked for.
+    assert 95 <= outcome.fail <= 105
+    assert outcome.ok >= 900
+    assert len(run.clients) == 1
+
+
 def test_a_dead_node_costs_a_few_operations_and_is_back_at_once() -> None:
     async def opening(client: Script) -> None:
         if client.node == "n2" and asyncio.get_running_loop().time() < 10:

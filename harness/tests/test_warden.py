@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError
-from harness.osworld import keeper, namespaces, processtree, vdso
+from harness.osworld import keeper, namespaces, processtree, tracer, vdso
 from harness.osworld.warden import Warden
 from harness.processes import ClockReading, ClockSetting, Exit
 from harness.system import Endpoint, Launch, NodePlace
@@ -401,6 +401,72 @@ def test_a_program_that_a_skewed_node_turns_into_is_skewed_too(tmp_path: Path) -
         assert (await warden.read_clock("n1")) == ClockReading(
             HOUR_NS, 0, "read from its memory"
         )
+
+    on_warden(story)
+
+
+@clocks
+def test_a_node_under_a_debugger_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    async def story(warden: Warden) -> None:
+        pid = await warden.start(place("n1", tmp_path), python(SLEEPS))
+        with (
+            tracer.held_still(pid),
+            pytest.raises(HarnessError, match=r"n1: .*may not be traced"),
+        ):
+            await warden.set_clock("n1", HOUR_AHEAD)
+        await warden.set_clock("n1", HOUR_AHEAD)
+        assert runs(pid)
+
+    on_warden(story)
+
+
+STUCK = """
+import os, sys, time
+os.mkfifo(sys.argv[1])
+print("stuck", flush=True)
+# glibc vforks: we wait in the kernel, deaf to all but SIGKILL, until the child has
+# opened its end of the pipe and run its program.
+os.posix_spawn("/bin/true", ["true"], {},
+               file_actions=[(os.POSIX_SPAWN_OPEN, 0, sys.argv[1], os.O_RDONLY, 0)])
+while True:
+    print("free", flush=True)
+    time.sleep(0.01)
+"""
+
+
+async def start_stuck(warden: Warden, n1: NodePlace, fifo: Path) -> int:
+    pid = await warden.start(n1, python(STUCK, fifo))
+    await until(lambda: read(pid).state == "D", "it sits in the kernel")
+    return pid
+
+
+@clocks
+def test_a_node_stuck_in_the_kernel_holds_up_nobody_and_goes_on_unharmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracer, "STOP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(keeper, "PAUSE_TIMEOUT_S", 0.05)
+
+    async def story(warden: Warden) -> None:
+        n1, fifo = place("n1", tmp_path), tmp_path / "fifo"
+        await start_stuck(warden, n1, fifo)
+        with pytest.raises(HarnessError, match=r"did not stop .*state D"):
+            await warden.set_clock("n1", HOUR_AHEAD)
+        assert "D" in (await warden.pause("n1")).values()
+        await warden.resume("n1")
+        with fifo.open("wb"):
+            await until(lambda: "free" in n1.log_path.read_text(), "it goes on")
+        await warden.set_clock("n1", HOUR_AHEAD)
+        assert await warden.read_clock("n1") == ClockReading(HOUR_NS, 0, vdso.PROOF)
+
+    on_warden(story)
+
+
+def test_a_node_stuck_in_the_kernel_can_be_killed(tmp_path: Path) -> None:
+    async def story(warden: Warden) -> None:
+        pid = await start_stuck(warden, place("n1", tmp_path), tmp_path / "fifo")
+        assert await warden.kill("n1") == pid
+        assert not runs(pid)
 
     on_warden(story)
 

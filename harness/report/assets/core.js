@@ -144,7 +144,7 @@ function point(us) {
 
 // A canvas with a time axis
 
-const gutter = () => document.body.clientWidth < 720 ? 54 : 116;
+const gutter = () => document.body.clientWidth < 720 ? 60 : 116;
 const RIGHT = 10;
 
 class Plot {

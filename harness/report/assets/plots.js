@@ -97,12 +97,28 @@ const latencies = new Plot('latencies', 240, drawLatencies, {
 
 // Rates
 
-const rateTop = Math.max(1, ...rates.ok, ...rates.fail, ...rates.info);
+// Nodes that are down refuse thousands of operations a second; a root scale then keeps
+// the rest visible.
+const okTop = Math.max(1, ...rates.ok);
+const rateTop = Math.max(okTop, ...rates.fail, ...rates.info);
+const rootScale = rateTop > 4 * okTop;
+if (rootScale) document.getElementById('rate-scale').textContent = '  (square-root scale)';
+const rateShare = (rate) => rootScale ? Math.sqrt(rate / rateTop) : rate / rateTop;
+
+function rateTicks() {
+  if (!rootScale) {
+    const step = niceStep(rateTop / 4);
+    return Array.from({length: Math.floor(rateTop / step) + 1}, (_, i) => i * step);
+  }
+  const ticks = [0];
+  for (let rate = rateTop; ticks.length < 5 && rate >= 1; rate /= 5) ticks.push(niceStep(rate * 0.51));
+  return [...new Set(ticks)].filter((rate) => rate <= rateTop);
+}
+
 function drawRates(ctx, plot) {
   const top = 16, height = plot.bottom - top;
-  const yOf = (rate) => plot.bottom - height * rate / rateTop;
-  const step = niceStep(rateTop / 4);
-  for (let rate = 0; rate <= rateTop; rate += step) gridLine(ctx, plot, yOf(rate), count(rate));
+  const yOf = (rate) => plot.bottom - height * rateShare(rate);
+  for (const rate of rateTicks()) gridLine(ctx, plot, yOf(rate), count(rate));
   plot.clip(() => {
     plot.veils();
     rateLine(ctx, plot, rates.ok, yOf, paints.ok, [], true);
@@ -234,7 +250,7 @@ const overview = (() => {
       ctx.fillStyle = paints.ok;
       ctx.globalAlpha = 0.5;
       rates.ok.forEach((rate, bin) => {
-        const tall = (h - 16) * rate / rateTop;
+        const tall = (h - 16) * rate / okTop;
         ctx.fillRect(x(bin * rates.width), h - tall, width / BINS + 0.5, tall);
       });
       ctx.globalAlpha = 1;

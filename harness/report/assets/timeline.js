@@ -238,7 +238,7 @@ function drawTimeline(ctx, plot) {
   const h = laneHeight(), step = h < 12 ? Math.ceil(13 / h) : 1;
   data.nodes.forEach((node, n) => plot.label(node, nodesTop() + (n + 0.5) * NODE_ROW, paints.ink));
   data.lanes.forEach((name, lane) => {
-    if (lane % step === 0) plot.label(document.body.clientWidth < 720 ? `p${name}` : `process ${name}`, laneY(lane) + h / 2);
+    if (lane % step === 0) plot.label(document.body.clientWidth < 720 ? `p${name.split(/[ ,]/)[0]}` : `process ${name}`, laneY(lane) + h / 2);
   });
   plot.clip(() => {
     plot.veils(false);
