@@ -485,6 +485,37 @@ def test_closing_kills_even_a_daemon_that_nobody_can_attribute(tmp_path: Path) -
     assert not named(f"600.{token}")
 
 
+def test_a_node_lives_in_its_network_namespace_and_is_known_by_it(
+    tmp_path: Path,
+) -> None:
+    """Even a daemon in a session of its own, with its environment cleared."""
+    if why_not := namespaces.why_not_isolated():
+        pytest.skip(why_not)
+
+    def isolated() -> int:
+        netns = namespaces.create_netns()
+        warden = Warden.fork({"n1": netns})
+
+        async def story() -> None:
+            token = "424242"
+            launch = python(DAEMONISES, tmp_path, token, "forget")
+            await warden.start(place("n2", tmp_path), python(SLEEPS))
+            pid = await warden.start(place("n1", tmp_path), launch)
+            await until(lambda: named(f"600.{token}"), "the daemon runs")
+            await until((tmp_path / "daemonised").exists, "it lost its parent")
+            lives_in = os.stat(f"/proc/{pid}/ns/net")
+            assert os.path.samestat(lives_in, os.fstat(netns))
+            await warden.kill("n1")
+            assert not named(f"600.{token}")
+            assert warden.pid("n2") is not None
+            await warden.close()
+
+        asyncio.run(story())
+        return 0
+
+    assert namespaces.run_isolated(isolated) == 0
+
+
 def named(argument: str) -> list[int]:
     """Pids of the processes with that very argument, on the whole machine."""
     found = []
