@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import SplitbrainError
+from harness.errors import HarnessError, SplitbrainError
 from harness.network import Link, LinkRule
 from harness.processes import ClockReading, ClockSetting, Exit
 
@@ -165,8 +165,14 @@ class Cluster:
 
     async def set_clock(self, node: str, setting: ClockSetting) -> None:
         """Change a node's clocks; a node that isn't running has none to change."""
-        if self.processes.pid(node) is not None:
+        if self.processes.pid(node) is None:
+            return
+        try:
             await self.processes.set_clock(node, setting)
+        except HarnessError:
+            # It may have died under our hands: a kill, or its own doing.
+            if await self.processes.read_clock(node) is not None:
+                raise
 
     async def read_clock(self, node: str) -> ClockReading | None:
         """A node's clocks minus the true ones, asked of the node itself if possible.
