@@ -1,0 +1,201 @@
+"""The register workload: operations that tell, and answers taken for what they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import generator as gen
+from harness.errors import NodeReply, UsageError
+from harness.history import History, Op
+from harness.interpreter import interpret
+from harness.system import Endpoint, NodePlace
+from harness.verdict import Limits, Verdict
+from workloads.register import Register, RegisterCodec
+
+
+class Store:
+    """A register service that is linearizable as nothing in it ever waits."""
+
+    def __init__(self) -> None:
+        self.values: dict[Any, Any] = {}
+
+    async def open(self, place: NodePlace) -> None:
+        pass
+
+    async def invoke(self, op: Op) -> Op:
+        await asyncio.sleep(0)
+        if op.f == "read":
+            return op.ok(self.values.get(op.key))
+        if op.f == "write":
+            self.values[op.key] = op.value
+            return op.ok(op.value)
+        before, after = op.value
+        if self.values.get(op.key) != before:
+            raise NodeReply(definite=True, text="mismatch", code=22)
+        self.values[op.key] = after
+        return op.ok(op.value)
+
+    async def close(self) -> None:
+        pass
+
+
+def play(count: int, *, seed: int = 0, threads: int = 4, **options: str) -> History:
+    """A history of `count` operations on a store that keeps its promise."""
+    workload, store = Register(options), Store()
+    ops: list[Op] = []
+
+    def record(op: Op) -> Op:
+        op.index = len(ops)
+        ops.append(op)
+        return op
+
+    nowhere = Path("nowhere")
+    here = Endpoint("localhost", 1)
+    places = [NodePlace(n, here, {}, nowhere, nowhere, {}) for n in ("n1", "n2")]
+    asyncio.run(
+        interpret(
+            gen.phases(
+                gen.limit(count, workload.generator(threads)),
+                workload.final_generator(threads),
+            ),
+            concurrency=threads,
+            nodes=places,
+            open_client=lambda: store,
+            nemesis=None,
+            record=record,
+            op_timeout_s=5,
+            idempotent=workload.idempotent,
+            seed=seed,
+            crash=lambda *_: None,
+        )
+    )
+    return History(ops)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(), threads=st.integers(1, 7))
+def test_every_value_written_is_new_to_the_whole_run(seed: int, threads: int) -> None:
+    history = play(200, seed=seed, threads=threads)
+    written = [
+        op.value if op.f == "write" else op.value[1]
+        for op in history
+        if op.type == "invoke" and op.f != "read"
+    ]
+    assert len(written) == len(set(written))
+
+
+def test_a_correct_store_is_found_valid() -> None:
+    history = play(2000)
+    [checker] = Register({}).checkers().values()
+    assert checker.check(history, Limits()).verdict is Verdict.VALID
+
+
+def test_a_stale_read_is_found() -> None:
+    history = play(2000)
+    reads = [o for o in history if (o.type, o.f) == ("ok", "read") and o.value]
+    reads[-1].value = next(o.value for o in reads if o.key == reads[-1].key)
+    [checker] = Register({}).checkers().values()
+    assert checker.check(history, Limits()).verdict is Verdict.INVALID
+
+
+def test_nothing_read_is_nothing_known() -> None:
+    [checker] = Register({}).checkers().values()
+    assert checker.check(History([]), Limits()).verdict is Verdict.UNKNOWN
+
+
+def test_half_of_the_threads_only_read() -> None:
+    history = play(400, threads=6)
+    doing: dict[int, set[str]] = {}
+    final = len(history) - 2 * 6 * 5
+    for op in list(history)[:final]:
+        if op.type == "invoke":
+            assert isinstance(op.process, int)
+            doing.setdefault(op.process, set()).add(op.f)
+    assert [doing[p] == {"read"} for p in range(6)] == [True] * 3 + [False] * 3
+
+
+def test_registers_are_given_up_after_their_share_of_operations() -> None:
+    history = play(500, threads=4, keys="2", ops_per_key="50")
+    uses = Counter(op.key for op in history if op.type == "invoke")
+    assert max(uses) >= 8
+    # The final reads, and what was drawn before the register was given up, come on top.
+    assert all(count <= 50 + 4 + 2 for count in uses.values())
+
+
+def test_a_good_part_of_the_compare_and_sets_succeeds() -> None:
+    outcomes = Counter(
+        op.type for op in play(2000) if op.f == "cas" and op.type != "invoke"
+    )
+    assert outcomes["ok"] > outcomes.total() / 4
+    assert not any(op.f == "cas" for op in play(300, cas="false"))
+
+
+def test_at_the_end_every_thread_reads_every_register_in_use() -> None:
+    history = play(100, threads=3, keys="2")
+    tail = [op for op in history if op.type == "invoke"][-6:]
+    assert Counter((op.process, op.key) for op in tail) == Counter(
+        (process, key) for process in range(3) for key in range(2)
+    )
+
+
+def op(f: str, value: Any = None) -> Op:
+    return Op(0, 0, 1, "invoke", f, value, key=5)
+
+
+def test_requests_are_those_of_maelstroms_lin_kv() -> None:
+    codec = RegisterCodec()
+    assert codec.request(op("read")) == {"type": "read", "key": 5}
+    assert codec.request(op("write", 3)) == {"type": "write", "key": 5, "value": 3}
+    assert codec.request(op("cas", [1, 2])) == {
+        "type": "cas",
+        "key": 5,
+        "from": 1,
+        "to": 2,
+    }
+
+
+def test_a_missing_key_reads_as_null() -> None:
+    missing = NodeReply(definite=True, text="no such key", code=20)
+    read = RegisterCodec().on_error(op("read"), missing)
+    assert read is not None
+    assert (read.type, read.value) == ("ok", None)
+    assert RegisterCodec().on_error(op("cas", [1, 2]), missing) is None
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"type": "write_ok"}, {"type": "read_ok"}, {"type": 3}]
+)
+def test_an_answer_that_makes_no_sense_leaves_the_operation_unknown(
+    body: dict[str, Any],
+) -> None:
+    with pytest.raises(NodeReply) as answer:
+        RegisterCodec().completion(op("read"), body)
+    assert not answer.value.definite
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"keys": "0"}, {"keys": "x"}, {"ops_per_key": "-1"}, {"cas": "maybe"},
+     {"read_share": "2"}, {"read_share": "half"}, {"kyes": "3"}],
+)  # fmt: skip
+def test_senseless_options_are_refused(options: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"register"):
+        Register(options)
+
+
+def test_the_same_seed_draws_the_same_operations() -> None:
+    def invocations(seed: int) -> list[tuple[str, Any, Any]]:
+        history = play(300, seed=seed, threads=1, cas="false")
+        return [(o.f, o.key, o.value) for o in history if o.type == "invoke"]
+
+    seed = Random(4).randrange(10**6)
+    assert invocations(seed) == invocations(seed)
+    assert invocations(seed) != invocations(seed + 1)
