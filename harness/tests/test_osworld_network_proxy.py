@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -202,10 +201,20 @@ def test_clients_reach_a_node_that_is_cut_off(pair: Cluster) -> None:
         assert pair.agents["n2"].call(nodes.receive, 13, 5.0) == b"from a client"
 
 
-def test_faults_that_streams_cannot_have_are_refused(pair: Cluster) -> None:
-    for field in ("loss", "duplicate", "reorder", "corrupt"):
-        with pytest.raises(HarnessError, match=f"the proxy can't do {field}"):
-            pair.rules({("n1", "n2"): replace(LinkRule(), **{field: 0.1})})
+@pytest.mark.parametrize(
+    ("field", "rule"),
+    [
+        ("loss", LinkRule(loss=0.1)),
+        ("duplicate", LinkRule(duplicate=0.1)),
+        ("reorder", LinkRule(reorder=0.1)),
+        ("corrupt", LinkRule(corrupt=0.1)),
+    ],
+)
+def test_faults_that_streams_cannot_have_are_refused(
+    pair: Cluster, field: str, rule: LinkRule
+) -> None:
+    with pytest.raises(HarnessError, match=f"the proxy can't do {field}"):
+        pair.rules({("n1", "n2"): rule})
 
 
 def test_a_proxy_that_dies_is_a_harness_error_at_the_next_call(
