@@ -77,8 +77,16 @@ class RegisterCodec:
 class _RegisterFlow(Flow):
     """Random operations on the registers in use, with values that never repeat."""
 
-    __slots__ = ("_alone_reads", "_last_seen", "_next_read", "_next_update", "_rng", "_uses", "_work",
-                 "_written")  # fmt: skip
+    __slots__ = (
+        "_alone_reads",
+        "_last_seen",
+        "_next_read",
+        "_next_update",
+        "_rng",
+        "_uses",
+        "_work",
+        "_written",
+    )
 
     def __init__(self, workload: Register, seeds: Seeds) -> None:
         self._work = workload
