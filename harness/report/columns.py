@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.report import figures
+from harness.report.folder import natural
 from harness.report.story import call_text, effect, label, node_words, proof_of
 
 if TYPE_CHECKING:
@@ -168,9 +169,13 @@ def _fault(fault: Fault) -> dict[str, Any]:
 def _clock_columns(folder: RunFolder) -> dict[str, dict[str, list[float | None]]]:
     """Per node: sample times in us, wall and monotonic offsets in ms."""
     step = -(-len(folder.clocks) // CLOCK_POINTS_MAX) or 1
-    out: dict[str, dict[str, list[float | None]]] = {}
-    for clock in folder.clocks[::step]:
-        node = out.setdefault(label(clock.node), {"t": [], "wall": [], "mono": []})
+    sampled = folder.clocks[::step]
+    seen = {label(clock.node) for clock in sampled}
+    out: dict[str, dict[str, list[float | None]]] = {
+        node: {"t": [], "wall": [], "mono": []} for node in sorted(seen, key=natural)
+    }
+    for clock in sampled:
+        node = out[label(clock.node)]
         node["t"].append(_us(clock.time))
         node["wall"].append(clock.wall_offset_ms)
         node["mono"].append(clock.mono_offset_ms)

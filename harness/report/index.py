@@ -1,11 +1,16 @@
 """The table of a suite: an HTML index and JUnit XML, from one list of rows.
 
-A row is a mapping with the keys `name, system, workload, nemesis, expected, verdict,
-ops, seconds, report`; all but `name` may be missing. `as_expected` overrides the
-comparison of `verdict` with `expected`; `why` says in a sentence how it came out;
-`error` says how the harness failed (the verdict is then "harness"); `repro` is the
-command that repeats the run; `report` is a path, absolute or relative to the suite's
-folder.
+A row is a mapping with the keys
+
+    name system workload nemesis seed     what was run
+    expected verdict as_expected          how it came out; verdict may be "error"
+    anomalies why error                   names, a sentence, how the harness failed
+    ops seconds repro                     ops: a number, or a count per outcome
+    report or run                         the report, or the folder that holds it
+
+of which all but `name` may be missing. Without `as_expected`, `verdict` is compared
+with `expected`, which is "valid" unless said. A relative `report` is relative to the
+suite's folder, a relative `run` to the working directory.
 """
 
 from __future__ import annotations
@@ -37,6 +42,7 @@ class Row:
     seed: str
     expected: str
     verdict: str
+    anomalies: str
     as_expected: bool
     ops: str
     seconds: float
@@ -71,31 +77,41 @@ def build_index(suite_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 def read_row(row: Mapping[str, Any], suite_dir: Path) -> Row:
     """Take a row for what it should be, whatever it holds."""
     error = figures.plain(row.get("error") or "", 8000)
-    verdict = "harness" if error else string(row.get("verdict"), "unknown")
-    expected = string(row.get("expected"))
-    nemesis = row.get("nemesis")
-    ops = row.get("ops")
+    verdict = string(row.get("verdict"), "error" if error else "unknown")
+    if verdict == "error":
+        verdict = "harness"
+    expected = string(row.get("expected")) or "valid"
     said = row.get("as_expected")
     return Row(
         name=string(row.get("name"), "unnamed"),
         system=string(row.get("system")),
         workload=string(row.get("workload")),
-        nemesis=", ".join(strings(nemesis))
-        if isinstance(nemesis, list)
-        else string(nemesis),
+        nemesis=_listed(row.get("nemesis")),
         seed=string(row.get("seed")),
         expected=expected,
         verdict=verdict,
-        as_expected=said
-        if isinstance(said, bool)
-        else verdict == (expected or "valid"),
-        ops=figures.count(number(ops)) if isinstance(ops, int | float) else string(ops),
+        anomalies=_listed(row.get("anomalies")),
+        as_expected=said if isinstance(said, bool) else verdict == expected,
+        ops=_operations(row.get("ops")),
         seconds=number(row.get("seconds")),
-        why=string(row.get("why")),
+        why=string(row.get("why")) or (error.strip().splitlines() or [""])[-1],
         error=error,
         repro=string(row.get("repro")),
-        report=_relative(row.get("report"), suite_dir),
+        report=_report(row, suite_dir),
     )
+
+
+def _listed(words: Any) -> str:
+    if isinstance(words, list | tuple):
+        return ", ".join(strings(list(words)))
+    return string(words).replace(",", ", ").replace(",  ", ", ")
+
+
+def _operations(ops: Any) -> str:
+    """How many operations there were; counts per outcome are added up."""
+    if isinstance(ops, dict):
+        ops = sum(number(amount) for amount in ops.values())
+    return figures.count(number(ops)) if number(ops) else ""
 
 
 def _suite_state(rows: Sequence[Row]) -> str:
@@ -106,14 +122,15 @@ def _suite_state(rows: Sequence[Row]) -> str:
     return "valid" if all(row.as_expected for row in rows) else "invalid"
 
 
-def _relative(report: Any, suite_dir: Path) -> str:
+def _report(row: Mapping[str, Any], suite_dir: Path) -> str:
     """The way from the suite to a report, with forward slashes; "" for none."""
-    if not report:
+    if row.get("report"):
+        path = suite_dir / string(row["report"])
+    elif row.get("run"):
+        path = Path(string(row["run"])) / "report.html"
+    else:
         return ""
-    path = Path(str(report))
-    if path.is_absolute():
-        path = Path(os.path.relpath(path, suite_dir.resolve()))
-    return path.as_posix()
+    return Path(os.path.relpath(path, suite_dir)).as_posix()
 
 
 # JUnit
@@ -159,7 +176,7 @@ def _test_case(row: Row) -> ElementTree.Element:
         problem = ElementTree.SubElement(case, "error", message="the harness failed")
         problem.text = _xml(row.error or row.why)
     elif not row.as_expected:
-        message = f"{row.verdict}, expected {row.expected or 'valid'}"
+        message = f"{row.verdict}, expected {row.expected}"
         problem = ElementTree.SubElement(case, "failure", message=_xml(message))
         problem.text = _xml(row.why)
     lines = [
@@ -167,6 +184,7 @@ def _test_case(row: Row) -> ElementTree.Element:
         for name, text in (
             ("faults", row.nemesis),
             ("verdict", row.verdict),
+            ("anomalies", row.anomalies),
             ("operations", row.ops),
             ("why", row.why),
             ("report", row.report),

@@ -14,6 +14,8 @@ from harness.report import build_index, write_junit
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 ROWS: list[dict[str, Any]] = [
     {
         "name": "raft",
@@ -43,7 +45,12 @@ ROWS: list[dict[str, Any]] = [
         "verdict": "valid",
         "seconds": 20.0,
     },
-    {"name": "etcd", "system": "etcd", "error": "Traceback\nOSError: no etcd\x00"},
+    {
+        "name": "etcd",
+        "verdict": "error",
+        "system": "etcd",
+        "error": "Traceback\nOSError: no etcd\x00",
+    },
 ]
 
 
@@ -72,11 +79,34 @@ def test_reports_are_linked_relative_to_the_suite(tmp_path: Path) -> None:
         {"name": "a", "report": tmp_path / "x y" / "report.html"},
         {"name": "b", "report": "javascript:alert(1)"},
         {"name": "c", "report": "//evil.example/x"},
+        {"name": "d", "run": "javascript:alert(1)//"},
     ]
     html = build_index(tmp_path, rows).read_text("utf-8")
     links = re.findall(r'href="([^"]*)"', html)
     assert links[0] == "./x%20y/report.html"
     assert all(link.startswith("./") for link in links)
+
+
+def test_rows_as_the_suite_runner_writes_them_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = {
+        "name": "local reads",
+        "expected": "invalid",
+        "verdict": "invalid",
+        "as_expected": False,
+        "anomalies": ["lost-update"],
+        "ops": {"ok": 1000, "fail": 200, "info": 3},
+        "run": "results/raft-register/x",
+        "error": "",
+    }
+    suite_dir = tmp_path / "results" / "suites" / "quick"
+    html = build_index(suite_dir, [row]).read_text("utf-8")
+    assert "1,203" in html
+    assert "lost-update" in html
+    assert 'class="off"' in html
+    assert 'href="./../../raft-register/x/report.html"' in html
 
 
 def test_junit_tells_passes_failures_and_errors_apart(tmp_path: Path) -> None:

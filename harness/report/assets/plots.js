@@ -118,7 +118,12 @@ function rateTicks() {
 function drawRates(ctx, plot) {
   const top = 16, height = plot.bottom - top;
   const yOf = (rate) => plot.bottom - height * rateShare(rate);
-  for (const rate of rateTicks()) gridLine(ctx, plot, yOf(rate), count(rate));
+  let last = Infinity;
+  for (const rate of rateTicks().sort((a, b) => a - b)) {
+    if (last - yOf(rate) < 13) continue;
+    last = yOf(rate);
+    gridLine(ctx, plot, last, count(rate));
+  }
   plot.clip(() => {
     plot.veils();
     rateLine(ctx, plot, rates.ok, yOf, paints.ok, [], true);
@@ -201,7 +206,8 @@ function clockLine(ctx, plot, samples, field, yOf, n) {
   samples.t.forEach((us, i) => {
     const ms = samples[field][i];
     if (ms === null) { on = false; return; }
-    if (on) ctx.lineTo(plot.x(us), yOf(ms)); else ctx.moveTo(plot.x(us), yOf(ms));
+    const gone = i > 0 && us - samples.t[i - 1] > 2.5e6;   // no reading while it was down
+    if (on && !gone) ctx.lineTo(plot.x(us), yOf(ms)); else ctx.moveTo(plot.x(us), yOf(ms));
     on = true;
   });
   ctx.stroke();
