@@ -220,9 +220,10 @@ def stop_listening() -> None:
     _sockets.pop("listener").close()
 
 
-def is_reset() -> bool:
-    """Whether the stream ends with a reset, and not with an end or a silence."""
+def is_reset(host: str, port: int) -> bool:
+    """Whether a connection ends with a reset, be it at once, not with an end."""
     try:
+        connect(host, port)
         _sockets["stream"].recv(1)
     except ConnectionResetError:
         return True

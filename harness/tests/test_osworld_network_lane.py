@@ -1,0 +1,140 @@
+"""What the switch decides for each frame, without a network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.network import LinkRule
+from harness.osworld.lane import Copy, Lane
+
+LINK = ("n1", "n2")
+FRAME = bytes(range(100))
+
+chances = st.sampled_from([0.0, 0.1, 0.5, 1.0])
+rules = st.builds(
+    LinkRule,
+    delay_ms=st.floats(0, 50),
+    jitter_ms=st.floats(0, 50),
+    loss=chances,
+    duplicate=chances,
+    reorder=chances,
+    corrupt=chances,
+    bandwidth_kbit_s=st.none() | st.floats(1, 1e5),
+)
+arrivals = st.lists(st.floats(0, 0.1), max_size=60)
+"""Seconds between frames."""
+
+
+def lane(rule: LinkRule, seed: int = 1) -> Lane:
+    one = Lane(LINK, seed)
+    one.set_rule(rule)
+    return one
+
+
+def admitted(one: Lane, gaps_s: list[float]) -> list[list[Copy]]:
+    """What becomes of frames that arrive with these gaps."""
+    now_s, fates = 100.0, []
+    for gap_s in gaps_s:
+        now_s += gap_s
+        fates.append(one.admit(FRAME, now_s))
+    return fates
+
+
+def sent_in_order(fates: list[list[Copy]]) -> list[Copy]:
+    """Copies in the order in which they leave; ties by admission, as in the switch."""
+    return sorted((copy for fate in fates for copy in fate), key=lambda one: one.due_s)
+
+
+@given(rule=rules, gaps_s=arrivals, seed=st.integers())
+def test_the_same_seed_decides_the_same(
+    rule: LinkRule, gaps_s: list[float], seed: int
+) -> None:
+    first = admitted(lane(rule, seed), gaps_s)
+    assert first == admitted(lane(rule, seed), gaps_s)
+
+
+@given(rule=rules, gaps_s=arrivals)
+def test_every_frame_is_lost_or_copied_and_counted_so(
+    rule: LinkRule, gaps_s: list[float]
+) -> None:
+    one = lane(rule)
+    fates = admitted(one, gaps_s)
+    assert one.lost == sum(len(fate) == 0 for fate in fates)
+    assert one.duplicated == sum(len(fate) == 2 for fate in fates)
+    changed = [fate for fate in fates if any(copy.frame != FRAME for copy in fate)]
+    assert one.corrupted == len(changed)
+
+
+@given(rule=rules, gaps_s=arrivals)
+def test_nothing_leaves_before_it_came(rule: LinkRule, gaps_s: list[float]) -> None:
+    now_s = 100.0
+    for gap_s, fate in zip(gaps_s, admitted(lane(rule), gaps_s), strict=True):
+        now_s += gap_s
+        assert all(copy.due_s >= now_s for copy in fate)
+
+
+@given(rule=rules, gaps_s=arrivals)
+def test_only_reordering_reorders(rule: LinkRule, gaps_s: list[float]) -> None:
+    one = lane(replace(rule, reorder=0.0))
+    order = [copy.number for copy in sent_in_order(admitted(one, gaps_s))]
+    assert order == sorted(order)
+
+
+@given(gaps_s=arrivals)
+def test_reordered_counts_the_frames_that_were_overtaken(gaps_s: list[float]) -> None:
+    one = lane(LinkRule(reorder=0.5))
+    newest, overtaken = 0, 0
+    for copy in sent_in_order(admitted(one, gaps_s)):
+        assert one.may_leave(copy)
+        overtaken += copy.number < newest
+        newest = max(newest, copy.number)
+    assert one.reordered == overtaken
+
+
+@given(gaps_s=arrivals)
+def test_a_cut_takes_everything_and_what_is_in_flight_too(gaps_s: list[float]) -> None:
+    one = lane(LinkRule(delay_ms=10))
+    in_flight = sent_in_order(admitted(one, gaps_s))
+    one.set_rule(LinkRule(cut=True))
+    assert admitted(one, gaps_s) == [[] for _ in gaps_s]
+    assert not any(one.may_leave(copy) for copy in in_flight)
+    assert one.counters().cut == 2 * len(gaps_s)
+
+
+@given(size=st.integers(0, 1514))
+def test_corruption_flips_one_bit_and_spares_the_ethernet_header(size: int) -> None:
+    one = lane(LinkRule(corrupt=1.0))
+    frame = bytes(size)
+    [copy] = one.admit(frame, 0.0)
+    assert len(copy.frame) == size
+    assert copy.frame[:14] == frame[:14]
+    assert sum(byte.bit_count() for byte in copy.frame) == (size > 14)
+
+
+def test_a_narrow_wire_serialises_frames_and_drops_at_its_queues_tail() -> None:
+    one = lane(LinkRule(bandwidth_kbit_s=8))  # 100 bytes take 100 ms
+    fates = admitted(one, [0.0] * 400)
+    passed = [fate[0].due_s - 100.0 for fate in fates if fate]
+    assert passed == [pytest.approx((place + 1) * 0.1) for place in range(len(passed))]
+    # Half a second of traffic would be 5 frames; sixteen full ones fit in any case.
+    assert len(passed) == pytest.approx(16 * 1514 / 100, abs=2)
+    assert one.lost == 400 - len(passed)
+
+
+def test_links_have_dice_of_their_own() -> None:
+    rule = LinkRule(loss=0.5)
+    there, back = Lane(("n1", "n2"), 1), Lane(("n2", "n1"), 1)
+    there.set_rule(rule)
+    back.set_rule(rule)
+    assert admitted(there, [0.0] * 64) != admitted(back, [0.0] * 64)
+
+
+def test_a_healthy_lane_says_so() -> None:
+    one = lane(LinkRule(cut=True))
+    assert not one.healthy
+    one.set_rule(LinkRule())
+    assert one.healthy
