@@ -353,7 +353,9 @@ class Keeper:
         pid = node.pid
         node.doomed = True
         if pid is not None:
-            os.killpg(pid, signal.SIGKILL)  # at once; the walk finds the rest
+            # At once; the walk finds the rest. The pid is its own until we reap it.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
         yield from self._clear(node)
         return pid or 0
 

@@ -9,6 +9,7 @@ Cost: about 15 us a process on the machine (or in the pid namespace).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections import defaultdict
@@ -103,16 +104,16 @@ def threads(pid: int) -> list[Process]:
 
 
 def send(process: Process, signal_number: signal.Signals) -> None:
-    """Signal that process, and never another one that got its pid since."""
-    try:
+    """Signal that process, and never another one that got its pid since.
+
+    One that is gone, or that became another user's, is left alone: who waits for the
+    signal's effect sees that it does not come.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         pidfd = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return
-    try:
-        now = read(process.pid)
-        if now is not None and now.start_ticks == process.start_ticks:
-            signal.pidfd_send_signal(pidfd, signal_number)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(pidfd)
+        try:
+            now = read(process.pid)
+            if now is not None and now.start_ticks == process.start_ticks:
+                signal.pidfd_send_signal(pidfd, signal_number)
+        finally:
+            os.close(pidfd)

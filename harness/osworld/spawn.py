@@ -49,7 +49,7 @@ class Order:
     """One process to start.
 
     Attributes:
-        owner: Unique for the warden and the node; see `OWNER_VARIABLE`.
+        owner: The node's name; see `OWNER_VARIABLE`.
         argv: The command; `argv[0]` is looked up on the environment's PATH.
         env: Added to the clean environment.
         cwd: Where it starts; None is where the controller runs.

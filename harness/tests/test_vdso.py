@@ -388,7 +388,7 @@ OFFSETS_NS = st.integers(-(10**18), 10**18)
 RATES = st.floats(0, 1000)
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None, database=None)  # a busy machine is no failure
 @given(st.builds(ClockSetting, OFFSETS_NS, RATES, OFFSETS_NS, RATES))
 def test_the_machine_code_computes_the_lines(setting: ClockSetting) -> None:
     with loaded(vdso.image()) as memory:
