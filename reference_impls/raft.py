@@ -876,7 +876,7 @@ class Raft(Actor):
 
     def answer(self, request: Received, reply: Body) -> None:
         """Answer a client, or the follower that passed the request on."""
-        if request.body["type"] == "forward":
+        if request.src in self.peers:
             body = {"type": "forward_reply", "id": request.body["id"], "reply": reply}
             self.send(request.src, body)
         else:

@@ -395,15 +395,16 @@ class Timers:
         """How long until the next is due; None when there is none."""
         if not self.deadlines_ns:
             return None
-        wait_ns = min(self.deadlines_ns.values()) - self.now_ns()
-        return max(0.0, wait_ns / 1e9)
+        now_ns = self.now_ns()  # first: it may move the deadlines
+        return max(0.0, (min(self.deadlines_ns.values()) - now_ns) / 1e9)
 
     def pop_due(self) -> str | tuple[str, str] | None:
         """The timer that was due first, taken off; None when none is due."""
         if not self.deadlines_ns:
             return None
+        now_ns = self.now_ns()
         name = min(self.deadlines_ns, key=self.deadlines_ns.__getitem__)
-        if self.deadlines_ns[name] > self.now_ns():
+        if self.deadlines_ns[name] > now_ns:
             return None
         del self.deadlines_ns[name]
         return name
