@@ -49,6 +49,9 @@ LINE_CHARGE_BYTES_MIN = 1024
 CONNECT_TIMEOUT_S = 2.0
 """A connect that takes longer counts as refused."""
 
+LINGER_S = 2.0
+"""How long a connection outlives its client when the node owes an answer on it."""
+
 CONTROL_NAME = "c-harness"
 """`src` of the harness' own requests (status, clock)."""
 
@@ -230,6 +233,7 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[int, tuple[str, asyncio.Future[dict[str, Any]]]] = {}
         self._given_up: set[int] = set()
         self._unwanted_bytes = 0
+        self._news: asyncio.Future[None] | None = None
 
     async def call(
         self, src: str, dest: str, body: Mapping[str, Any]
@@ -261,6 +265,27 @@ class Connection(asyncio.Protocol):
                 self._given_up.add(msg_id)
             raise
 
+    @property
+    def owes_answers(self) -> bool:
+        """True while the answer to a request that was given up may still come."""
+        return bool(self._given_up) and not self.lost
+
+    async def linger(self) -> None:
+        """Wait for the answers that are owed, so that they are counted; then close.
+
+        Not for long, as nobody needs them; but a node that is slow is not one that is
+        dead, and the counters should tell.
+        """
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while self.owes_answers:
+                    self._news = asyncio.get_running_loop().create_future()
+                    await self._news
+        except TimeoutError:
+            pass
+        finally:
+            await self.close()
+
     async def close(self) -> None:
         """Drop the connection at once, whatever the node does."""
         self._drop("closed by the client")
@@ -288,6 +313,7 @@ class Connection(asyncio.Protocol):
                 self._unwanted_bytes = 0
             else:
                 self._charge(max(len(line), LINE_CHARGE_BYTES_MIN))
+        self._tell_news()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everyone who waits that no answer will come."""
@@ -298,6 +324,7 @@ class Connection(asyncio.Protocol):
         for _, answer in waiting.values():
             if not answer.done():
                 answer.set_exception(NodeReply(definite=False, text=self.lost))
+        self._tell_news()
 
     def _deliver(self, line: bytes) -> bool:
         """True when the line is the answer that somebody waits for."""
@@ -325,6 +352,10 @@ class Connection(asyncio.Protocol):
             # Cancelled in this very turn of the loop, before `call` could note it.
             counters.late += 1
         return False
+
+    def _tell_news(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
 
     def _charge(self, unwanted_bytes: int) -> None:
         self._unwanted_bytes += unwanted_bytes
@@ -403,6 +434,10 @@ async def call(
     return reply
 
 
+_lingering: set[asyncio.Task[None]] = set()
+"""The event loop holds its tasks weakly; this keeps them alive until they are done."""
+
+
 class WireClient:
     """A `Client` over one connection, which it makes anew when it finds it lost.
 
@@ -440,7 +475,13 @@ class WireClient:
         return completion
 
     async def close(self) -> None:
-        """Drop the connection; see `Client`."""
+        """Drop the connection; see `Client`. It may linger, but not for the caller."""
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is None:
+            return
+        if connection.owes_answers:
+            task = asyncio.ensure_future(connection.linger())
+            _lingering.add(task)
+            task.add_done_callback(_lingering.discard)
+        else:
             await connection.close()

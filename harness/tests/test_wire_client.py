@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness import wire
 from harness.errors import HarnessError, NodeReply, Timeout
 from harness.history import Op
 from harness.system import Endpoint, NodePlace
@@ -284,6 +285,40 @@ def test_an_answer_after_its_request_was_given_up_is_late_and_nothing_else() -> 
             await give_up(client, "second")
             assert (await client.invoke(op("third"))).value == "third"
             assert counted(counters) == {"late": 2}
+
+    run(scenario())
+
+
+def test_an_answer_that_comes_when_its_client_has_left_is_still_late() -> None:
+    to_answer: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+
+    async def later(request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        await to_answer.put(lambda: writer.write(reply(request)))
+
+    async def scenario() -> None:
+        async with talking_to(later) as (client, _, counters):
+            await give_up(client, "first")
+            await give_up(client, "second")
+            await client.close()
+            for _ in range(2):
+                (await to_answer.get())()
+            await asyncio.gather(*wire._lingering)
+            assert counted(counters) == {"late": 2}
+
+    run(scenario())
+
+
+def test_a_client_that_left_does_not_wait_for_ever_for_what_it_is_owed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "LINGER_S", 0.02)
+
+    async def scenario() -> None:
+        async with talking_to(says()) as (client, _, counters):
+            await give_up(client, 1)
+            await client.close()
+            await asyncio.gather(*wire._lingering)
+            assert counted(counters) == {}
 
     run(scenario())
 
