@@ -768,7 +768,7 @@ class Raft(Actor):
             return
         first = self.commit_index + 1
         self.commit_index = index
-        self.observe("committed", first=first, entries=self.log[first : index + 1])
+        self.observe("committed", first=first, last=index)
         while self.last_applied < self.commit_index:
             self.last_applied += 1
             self.apply(self.last_applied, self.log[self.last_applied])

@@ -396,7 +396,7 @@ class Properties:
             self.election_safety(node, fields["term"])
             self.leader_completeness(node)
         elif kind == "committed":
-            self.state_machine_safety(node, fields["first"], fields["entries"])
+            self.state_machine_safety(node, fields["first"], fields["last"])
         elif kind == "truncated":
             self.leader_append_only(node)
 
@@ -415,9 +415,10 @@ class Properties:
                     f"leader completeness: {node} leads without entry {index} {entry}"
                 )
 
-    def state_machine_safety(self, node: str, first: int, entries: list[Any]) -> None:
+    def state_machine_safety(self, node: str, first: int, last: int) -> None:
         """No two servers apply different entries at the same index."""
-        for index, entry in enumerate(entries, first):
+        log = self.world.nodes[node].core.log
+        for index, entry in enumerate(log[first : last + 1], first):
             known = self.committed.setdefault(index, tuple(entry))
             if known != tuple(entry):
                 raise Violation(
