@@ -376,7 +376,7 @@ def doctor(*, as_json: bool) -> int:
         if as_json
         else examination.render(findings)
     )
-    return 0
+    return 0 if examination.can_run(findings) else EXIT_HARNESS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
