@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from checkers.linearizability import zones
-from checkers.linearizability.budget import Budget
+from checkers.linearizability.budget import Budget, LimitExceeded, collector_paused
 from checkers.linearizability.calls import client_positions, partition
 from checkers.linearizability.explain import Explainer
 from checkers.linearizability.models import MODELS, show
@@ -51,14 +51,17 @@ class Findings:
     """What a check has found so far.
 
     Attributes:
+        explainer: Explains this history.
         anomalies: One per broken key, as far as they were explained.
         valid, broken: Keys that are decided.
         undecided: Key -> how far it was shown linearizable, as a clause.
         limit: Which limit ended the check, as a clause.
         algorithms: How many keys each algorithm decided.
         configurations: How many the search explored.
+        calls: How many client operations there are, failed ones included.
     """
 
+    explainer: Explainer
     anomalies: list[Anomaly] = field(default_factory=list)
     valid: list[Hashable] = field(default_factory=list)
     broken: list[Hashable] = field(default_factory=list)
@@ -66,12 +69,23 @@ class Findings:
     limit: str = ""
     algorithms: Counter[str] = field(default_factory=Counter)
     configurations: int = 0
+    calls: int = 0
 
     def verdict(self) -> Verdict:
         """INVALID as soon as one key is broken; a key left open is UNKNOWN."""
         if self.broken:
             return Verdict.INVALID
         return Verdict.UNKNOWN if self.undecided or self.limit else Verdict.VALID
+
+    def stats(self) -> dict[str, Any]:
+        """Figures for the report."""
+        return {
+            "calls": self.calls,
+            "keys": len(self.valid) + len(self.broken) + len(self.undecided),
+            "keys_broken": len(self.broken),
+            "algorithms": dict(+self.algorithms),
+            "configurations": self.configurations,
+        }
 
     def reason(self) -> str:
         """Why keys are undecided, and what was proved all the same."""
@@ -121,12 +135,15 @@ class LinearizableChecker:
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`; a malformed one is UNKNOWN, with the reason in one line."""
         budget = Budget(limits)
-        findings = Findings()
+        findings = Findings(Explainer(history, self.model))
         try:
             if not self.shows_something(history):
                 partition(history, self.model)  # still refuses what is malformed
                 return self.nothing_shown(history)
-            self.decide(history, budget, findings)
+            with collector_paused():
+                self.decide(history, budget, findings)
+        except LimitExceeded as limit:
+            findings.limit = str(limit)
         except HistoryError as problem:
             return CheckResult(Verdict.UNKNOWN, reason=f"{history.source}: {problem}")
         return CheckResult(
@@ -134,17 +151,8 @@ class LinearizableChecker:
             tuple(findings.anomalies),
             not_models=("linearizable",) if findings.broken else (),
             reason=findings.reason(),
-            stats={
-                "model": self.model.name,
-                "calls": len(client_positions(history)[0]),
-                "keys": len(findings.valid)
-                + len(findings.broken)
-                + len(findings.undecided),
-                "keys_broken": len(findings.broken),
-                "algorithms": dict(findings.algorithms),
-                "configurations": findings.configurations,
-                "seconds": round(budget.seconds(), 3),
-            },
+            stats={"model": self.model.name, "seconds": round(budget.seconds(), 3)}
+            | findings.stats(),
         )
 
     def shows_something(self, history: History) -> bool:
@@ -169,9 +177,11 @@ class LinearizableChecker:
 
     def decide(self, history: History, budget: Budget, findings: Findings) -> None:
         """Zones for the keys that qualify, search for the rest."""
+        positions = client_positions(history)
+        findings.calls = len(positions[0])
         left: set[Hashable] | None = None
         if self.algorithm != "search" and self.model.reads:
-            left = self.decide_by_zones(history, findings)
+            left = self.decide_by_zones(history, positions, findings)
         if left is not None and not left:
             return
         if self.algorithm == "zones":
@@ -180,25 +190,30 @@ class LinearizableChecker:
                     "zones can't decide it (values repeat, or cas)"
                 )
             return
-        for key, calls in partition(history, self.model, left).items():
+        # Short histories first: one hard key must not keep the others undecided.
+        keys = partition(history, self.model, left, budget)
+        for key, calls in sorted(keys.items(), key=lambda item: len(item[1])):
             if limit := budget.exceeded():
                 findings.limit = limit
                 findings.undecided[key] = "not looked at"
                 continue
             self.decide_by_search(history, key, calls, budget, findings)
 
-    def decide_by_zones(self, history: History, findings: Findings) -> set[Hashable]:
+    def decide_by_zones(
+        self,
+        history: History,
+        positions: tuple[zones.Column, zones.Column],
+        findings: Findings,
+    ) -> set[Hashable]:
         """All keys in one pass; returns those that zones can't decide."""
-        table = zones.columns(history, self.model)
+        table = zones.columns(history, self.model, positions)
         outcome = zones.check(table)
         findings.algorithms["zones"] += len(outcome.decided)
         for n in outcome.decided.tolist():
             broken = n in outcome.violations
             (findings.broken if broken else findings.valid).append(table.keys[n])
         for violation in list(outcome.violations.values())[:EXPLAINED_MAX]:
-            findings.anomalies.append(
-                Explainer(history, self.model).zones(table, violation)
-            )
+            findings.anomalies.append(findings.explainer.zones(table, violation))
         decided = set(outcome.decided.tolist())
         return {key for n, key in enumerate(table.keys) if n not in decided}
 
@@ -225,9 +240,7 @@ class LinearizableChecker:
             return
         findings.broken.append(key)
         if len(findings.anomalies) < EXPLAINED_MAX:
-            findings.anomalies.append(
-                Explainer(history, self.model).search(calls, outcome, budget)
-            )
+            findings.anomalies.append(findings.explainer.search(calls, outcome, budget))
 
 
 def build(options: Mapping[str, str]) -> LinearizableChecker:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.verdict import Limits
 
 MEGABYTE = 1 << 20
+
+
+class Patience(Protocol):
+    """What may end work early: a `Budget`, or a count of the work done."""
+
+    def exceeded(self) -> str:
+        """Which limit is exceeded, as a clause; empty while none is."""
+        ...
+
+
+class LimitExceeded(Exception):  # noqa: N818 - says what happened, to `check` alone
+    """A limit ended work that leaves nothing behind; the text says which."""
 
 
 class Budget:
@@ -36,3 +52,19 @@ class Budget:
     def seconds(self) -> float:
         """Seconds since the check began."""
         return time.monotonic() - self.started_s
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """No garbage collection of cycles inside.
+
+    A check makes millions of tuples and no cycles. The collector, started by their
+    number, would walk all of them and the history again and again, for half the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -12,10 +12,11 @@ counts as an instant at its position, the order in which the recorder wrote them
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from checkers.linearizability.budget import LimitExceeded
 from checkers.linearizability.models import Operation, freeze
 from harness.history import NO_COMPLETION
 
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from checkers.linearizability.budget import Patience
     from checkers.linearizability.models import Model
     from harness.history import History, Op
 
-NEVER = 1 << 62
+CALLS_PER_BUDGET_CHECK: Final = 10_000
+"""Some ten milliseconds' worth."""
+
+NEVER: Final = 1 << 62
 """`Call.returned` of a call that nobody saw return; later than any position."""
 
 
@@ -88,7 +93,10 @@ def client_positions(history: History) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def partition(
-    history: History, model: Model, only: set[Hashable] | None = None
+    history: History,
+    model: Model,
+    only: set[Hashable] | None = None,
+    patience: Patience | None = None,
 ) -> dict[Hashable, list[Call]]:
     """The calls of each key, in order of invocation.
 
@@ -96,15 +104,23 @@ def partition(
         history: What happened.
         model: Turns operations into the model's, and drops what constrains nothing.
         only: Frozen keys to keep; None keeps all.
+        patience: When to give up.
 
     Raises:
+        LimitExceeded: `patience` came to its end.
         HistoryError: The model does not understand an operation.
 
-    Cost: linear, about 2 us a call.
+    Cost: linear, 1 to 2 us a call.
     """
     ops = history.ops
     keys: dict[Hashable, list[Call]] = {}
-    for i, j in client_calls(history):
+    for n, (i, j) in enumerate(client_calls(history)):
+        if (
+            patience
+            and n % CALLS_PER_BUDGET_CHECK == 0
+            and (limit := patience.exceeded())
+        ):
+            raise LimitExceeded(limit)
         key = freeze(ops[i].key) if model.by_key else None
         if only is not None and key not in only:
             continue

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 OPS_MAX: Final = 60
 """Operations in a witness; of a larger conflict the latest are shown."""
 
-PARTIAL_MAX: Final = 20
-"""Operations shown of a partial linearization: its end."""
+STATES_MAX: Final = 6
+"""States named in a sentence; all are in the details."""
 
 UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns"))
 
@@ -247,12 +247,11 @@ class Explainer:
                 call.returned < stuck.returned for call in calls
             ),
             "partial_linearizations": [
-                [calls[i].position for i in partial[-PARTIAL_MAX:]]
-                for partial in outcome.partials
+                [calls[i].position for i in partial] for partial in outcome.partials
             ],
         }
         return self.simple(calls, stuck, details) or self.involved(
-            shrink(calls, self.model, stuck, budget), stuck, details
+            calls, shrink(calls, self.model, stuck, budget), stuck, details
         )
 
     def simple(
@@ -408,7 +407,9 @@ class Explainer:
         )
         return self.anomaly("stale-read", stale, witness, text, details)
 
-    def involved(self, core: Core, stuck: Call, details: dict[str, Any]) -> Anomaly:
+    def involved(
+        self, calls: Sequence[Call], core: Core, stuck: Call, details: dict[str, Any]
+    ) -> Anomaly:
         """Operations that can't be ordered, for no reason simpler than a search."""
         words = self.words
         shown = sorted(core.strong, key=lambda call: call.position)[-OPS_MAX:]
@@ -426,12 +427,12 @@ class Explainer:
             "in conflict allows that"
         )
         if self.model.reads and states:
-            held = " or ".join(show(state) for state in states[:5])
+            held = either([show(state) for state in states[:STATES_MAX]])
             text += f": by then the value could only be {held}"
         if not core.whole:
             text += ", whatever came before them"
         return self.anomaly(
-            involved_name(core, stuck), stuck, witness, text + ".", details
+            involved_name(calls, core, stuck), stuck, witness, text + ".", details
         )
 
     # Failed writes
@@ -457,6 +458,12 @@ class Explainer:
                 continue
             found.setdefault((freeze(op.key), freeze(value)), i)
         return found
+
+
+def either(words: Sequence[str]) -> str:
+    """A choice: "1", "1 or 2", "1, 2 or 3"."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 # Arguments
@@ -574,16 +581,29 @@ def core_states(core: Core) -> list[Hashable]:
     return sorted(states, key=repr)
 
 
-def involved_name(core: Core, stuck: Call) -> str:
-    """The name for a conflict that only a search can show."""
+def involved_name(calls: Sequence[Call], core: Core, stuck: Call) -> str:
+    """The name for a conflict that only a search can show.
+
+    A value is stale when whatever brought it about was over before `stuck` began.
+    """
     f = stuck.operation.f
     if f in {"acquire", "release"}:
         return "double-acquire" if f == "acquire" else "release-of-free-lock"
     wanted = depends_on(stuck.operation)
-    if wanted is None or any(
-        produces(call.operation, wanted[0]) and call.returned > stuck.invoked
-        for call in core.calls
+    if wanted is None:
+        return "nonlinearizable"
+    if f == "cas" and any(
+        call.operation.f == "cas" and depends_on(call.operation) == wanted
+        for call in core.strong
         if call.position != stuck.position
+    ):
+        return "lost-update"
+    if any(
+        produces(call.operation, wanted[0])
+        and call.invoked < stuck.returned
+        and call.returned > stuck.invoked
+        for call in calls
+        if call is not stuck
     ):
         return "nonlinearizable"
     return "stale-read" if f == "read" else "lost-update"

@@ -28,7 +28,7 @@ worst case, but linear in the history's length.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.calls import NEVER
 from checkers.linearizability.models import ILLEGAL
@@ -37,6 +37,7 @@ from checkers.linearizability.quotient import Quotient
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
     from checkers.linearizability.models import Model, Operation, State
 
@@ -44,18 +45,16 @@ NODES_PER_BUDGET_CHECK: Final = 512
 """A node costs a few microseconds, a look at the clock and at memory some twenty."""
 
 PARTIALS_MAX: Final = 4
-"""How many of the longest partial linearizations are kept."""
+"""How many of the longest partial linearizations are kept, and how much of each."""
+
+PARTIAL_TAIL: Final = 20
+"""Calls kept of a partial linearization: its end. All would be quadratic in time."""
+
+NOTHING_SPENT: Final = (0,)
+"""The one set of spent crashed calls of most configurations: shared, to save memory."""
 
 DEAD: Final = -1
 """In the table of transitions: illegal."""
-
-
-class Patience(Protocol):
-    """What may end a search early: a `Budget`, or a count of the work done."""
-
-    def exceeded(self) -> str:
-        """Which limit is exceeded, as a clause; empty while none is."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Outcome:
         stuck: When not True: the call whose return no configuration got past; its
             return ends the longest linearizable prefix.
         states: Every state the object can have been in just before that return.
-        partials: A few of the longest partial linearizations.
+        partials: The ends of a few of the longest partial linearizations.
         configurations: How many were explored.
         reached, events: The first `reached` of all `events` are linearizable.
         limit: Which limit ended the search, as a clause; empty otherwise.
@@ -180,7 +179,7 @@ class Frontier:
     def dead_end(self, event: int, order: list[int]) -> None:
         """Nothing can be linearized before `event` after `order`."""
         if event == self.event and len(self.partials) < PARTIALS_MAX:
-            self.partials.append(tuple(order))
+            self.partials.append(tuple(order[-PARTIAL_TAIL:]))
 
 
 def search(
@@ -314,7 +313,7 @@ class Search:
                 if not less & ~spent:
                     break
             else:
-                seen[key] = (*before, spent)
+                seen[key] = (*before, spent) if before or spent else NOTHING_SPENT
                 # (call, its crashed bit or 0, next state), the most urgent one last
                 choices = [(call, 0, row[kind]) for kind, call in urgent.items()]
                 choices.sort(key=lambda choice: -due[choice[0]])

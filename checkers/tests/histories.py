@@ -22,6 +22,9 @@ settings.register_profile(
 settings.register_profile("long", settings.get_profile("quick"), max_examples=20_000)
 settings.load_profile(os.environ.get("SPLITBRAIN_EXAMPLES", "quick"))
 
+FEWER = settings(max_examples=settings().max_examples // 4)
+"""For properties of what the algorithms return, where the verdict is not in doubt."""
+
 
 def history(text: str) -> History:
     """A history from lines such as `0 invoke write 1`, a millisecond apart.

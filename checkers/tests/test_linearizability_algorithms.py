@@ -20,7 +20,7 @@ from checkers.linearizability.models import (
 from checkers.linearizability.oracle import is_linearization, linearizable
 from checkers.linearizability.search import search
 from checkers.linearizable import LinearizableChecker
-from checkers.tests.histories import histories
+from checkers.tests.histories import FEWER, histories
 from harness.history import History, Op
 from harness.verdict import Limits, Verdict
 
@@ -102,6 +102,7 @@ def test_the_checker_is_as_good_as_its_parts_on_several_keys(history: History) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_correct_object_is_never_convicted(kind: str) -> None:
+    @FEWER
     @given(histories(kind, keys=1 if kind == "multi-register" else 2, lies=False))
     def check(history: History) -> None:
         checker = LinearizableChecker(model_of(kind), vacuous=Verdict.VALID)
@@ -142,6 +143,7 @@ def renamed(history: History, *, offset: int) -> History:
     )
 
 
+@FEWER
 @given(histories("cas-register", keys=2, steps=40))
 def test_renaming_values_keys_and_processes_changes_no_verdict(
     history: History,
@@ -149,6 +151,7 @@ def test_renaming_values_keys_and_processes_changes_no_verdict(
     assert verdict(renamed(history, offset=1000)) is verdict(history)
 
 
+@FEWER
 @given(histories("cas-register", steps=40))
 def test_a_read_that_fits_at_the_end_keeps_a_history_linearizable(
     history: History,
@@ -169,6 +172,7 @@ def test_a_read_that_fits_at_the_end_keeps_a_history_linearizable(
     assert verdict(History([*history, *wrong])) is Verdict.INVALID
 
 
+@FEWER
 @given(histories("cas-register", steps=40))
 def test_dropping_a_read_never_convicts(history: History) -> None:
     model = CasRegister()

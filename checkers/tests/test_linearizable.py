@@ -1,0 +1,575 @@
+"""The checker as `splitbrain check` and the workloads use it."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import networkx as nx
+import pytest
+from hypothesis import given
+
+from checkers.linearizability.budget import Budget
+from checkers.linearizability.calls import partition
+from checkers.linearizability.explain import Explainer
+from checkers.linearizability.models import KV, MODELS, CasRegister, Register
+from checkers.linearizability.oracle import linearizable
+from checkers.linearizability.search import search
+from checkers.linearizability.shrink import shrink
+from checkers.linearizable import PLUGIN, LinearizableChecker, build
+from checkers.tests.histories import FEWER, histories, history
+from harness import formats, registry
+from harness.errors import UsageError
+from harness.history import History, Op
+from harness.verdict import CheckResult, Limits, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "dev"
+NO_LIMITS = Limits()
+
+
+def check(text: str, model: str = "cas-register", **options: str) -> CheckResult:
+    return build({"model": model, **options}).check(history(text), NO_LIMITS)
+
+
+def only_anomaly(result: CheckResult) -> tuple[str, str, tuple[int, ...]]:
+    assert result.verdict is Verdict.INVALID
+    (anomaly,) = result.anomalies
+    return anomaly.name, anomaly.explanation, anomaly.ops
+
+
+STALE_READ = """
+    0 invoke write 3
+    0 ok write 3
+    1 invoke write 5
+    1 ok write 5
+    2 invoke read
+    2 ok read 3
+"""
+
+# Explanations
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "search"])
+def test_a_stale_read_is_told_with_values_processes_and_times(algorithm: str) -> None:
+    result = check(STALE_READ, algorithm=algorithm)
+    name, explanation, ops = only_anomaly(result)
+    assert name == "stale-read"
+    assert ops == (0, 2, 4)
+    assert explanation == (
+        "process 2 read 3 from n3 although process 1's write of 5 had returned "
+        "1.0 ms before that read began, and 3 had been replaced by then: process 0's "
+        "write of 3 had returned 1.0 ms before process 1's write of 5 began."
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "search"])
+def test_the_witness_of_a_stale_read_is_a_cycle(algorithm: str) -> None:
+    (anomaly,) = check(STALE_READ, algorithm=algorithm).anomalies
+    assert anomaly.witness is not None
+    cycle = nx.find_cycle(anomaly.witness)
+    assert {edge[:2] for edge in cycle} == {(2, 4), (4, 2)}
+    kinds = nx.get_edge_attributes(anomaly.witness, "kind")
+    assert kinds == {
+        (0, 2): "realtime",
+        (2, 4): "realtime",
+        (0, 4): "reads-from",
+        (4, 2): "must-precede",
+    }
+    assert all(data["reason"] for _, _, data in anomaly.witness.edges(data=True))
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "search"])
+def test_reading_the_initial_value_after_a_write_is_stale(algorithm: str) -> None:
+    name, explanation, _ = only_anomaly(
+        check(
+            """
+            0 invoke write 1
+            0 ok write 1
+            1 invoke read
+            1 ok read nil
+            """,
+            algorithm=algorithm,
+        )
+    )
+    assert name == "stale-read"
+    assert "nil is only the initial value" in explanation
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "search"])
+def test_reads_that_go_back_in_time_are_stale_even_under_an_open_write(
+    algorithm: str,
+) -> None:
+    name, explanation, ops = only_anomaly(
+        check(
+            """
+            0 invoke write 1
+            0 ok write 1
+            1 invoke write 2
+            2 invoke read
+            2 ok read 2
+            3 invoke read
+            3 ok read 1
+            """,
+            algorithm=algorithm,
+        )
+    )
+    assert name == "stale-read"
+    assert "although process 2's read of 2 had returned" in explanation
+    assert set(ops) >= {0, 3, 5}
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "search"])
+def test_a_value_that_nobody_wrote_is_named(algorithm: str) -> None:
+    text = """
+        0 invoke write 1
+        0 ok write 1
+        1 invoke read
+        1 ok read 9
+    """
+    name, explanation, ops = only_anomaly(check(text, algorithm=algorithm))
+    assert name == "read-of-unwritten-value"
+    assert explanation == "process 1 read 9 from n2, but nobody ever wrote 9."
+    assert ops == (2,)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "search"])
+def test_a_value_that_only_a_failed_write_wrote_is_named(algorithm: str) -> None:
+    text = """
+        0 invoke write 9
+        0 fail write 9
+        1 invoke read
+        1 ok read 9
+    """
+    name, explanation, ops = only_anomaly(check(text, algorithm=algorithm))
+    assert name == "read-of-failed-write"
+    assert "by process 0, failed" in explanation
+    assert ops == (0, 2)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "search"])
+def test_a_value_read_before_anyone_began_to_write_it_comes_from_the_future(
+    algorithm: str,
+) -> None:
+    text = """
+        1 invoke read
+        1 ok read 9
+        0 invoke write 9
+        0 ok write 9
+    """
+    name, _, ops = only_anomaly(check(text, algorithm=algorithm))
+    assert name == "read-from-future"
+    assert ops == (0, 2)
+
+
+def test_two_cas_from_one_value_are_a_lost_update() -> None:
+    name, explanation, ops = only_anomaly(
+        check(
+            """
+            0 invoke write 1
+            0 ok write 1
+            1 invoke cas [1, 2]
+            1 ok cas [1, 2]
+            2 invoke cas [1, 3]
+            2 ok cas [1, 3]
+            """
+        )
+    )
+    assert name == "lost-update"
+    assert ops == (0, 2, 4)
+    assert "process 1's cas from 1 to 2 had returned" in explanation
+
+
+def test_concurrent_cas_from_one_value_are_a_lost_update_too() -> None:
+    name, _, ops = only_anomaly(
+        check(
+            """
+            0 invoke write 1
+            0 ok write 1
+            1 invoke cas [1, 2]
+            2 invoke cas [1, 3]
+            1 ok cas [1, 2]
+            2 ok cas [1, 3]
+            """
+        )
+    )
+    assert name == "lost-update"
+    assert set(ops) >= {2, 3}
+
+
+def test_a_lock_held_twice_is_named() -> None:
+    name, _, ops = only_anomaly(
+        check(
+            """
+            0 invoke acquire
+            0 ok acquire
+            1 invoke acquire
+            1 ok acquire
+            """,
+            model="mutex",
+        )
+    )
+    assert name == "double-acquire"
+    assert ops == (0, 2)
+
+
+def test_a_read_that_lacks_a_finished_append_is_stale() -> None:
+    name, explanation, ops = only_anomaly(
+        check(
+            """
+            0 invoke append 'a' @1
+            0 ok append 'a' @1
+            1 invoke append 'b' @1
+            1 ok append 'b' @1
+            2 invoke get @1
+            2 ok get 'a' @1
+            """,
+            model="kv",
+        )
+    )
+    assert name == "stale-read"
+    assert "nothing replaced the value in between" in explanation
+    assert ops == (2, 4)
+
+
+def test_each_broken_key_gets_its_anomaly() -> None:
+    def on_key(key: int, offset: int) -> list[Op]:
+        return [
+            Op(i + offset, i, op.process, op.type, op.f, op.value, key)
+            for i, op in enumerate(history(STALE_READ))
+        ]
+
+    good = [
+        Op(12, 0, 0, "invoke", "write", 1, 3),
+        Op(13, 0, 0, "ok", "write", 1, 3),
+        Op(14, 0, 0, "invoke", "cas", [1, 2], 3),
+        Op(15, 0, 0, "ok", "cas", [1, 2], 3),
+    ]
+    both = History([*on_key(1, 0), *on_key(2, 6), *good])
+    result = LinearizableChecker(CasRegister()).check(both, NO_LIMITS)
+    assert {anomaly.key for anomaly in result.anomalies} == {1, 2}
+    assert result.not_models == ("linearizable",)
+    assert result.stats["keys"] == 3
+    assert result.stats["keys_broken"] == 2
+    assert result.stats["algorithms"] == {"zones": 2, "search": 1}
+
+
+@FEWER
+@given(histories("cas-register", steps=60))
+def test_what_is_left_after_shrinking_is_impossible_by_itself(
+    random_history: History,
+) -> None:
+    model = CasRegister()
+    calls = partition(random_history, model).get(None, [])
+    outcome = search(calls, model, Budget(NO_LIMITS))
+    if outcome.linearizable:
+        return
+    assert outcome.stuck is not None
+    core = shrink(calls, model, calls[outcome.stuck], Budget(NO_LIMITS))
+    assert not any(linearizable(core.calls, start) for start in core.starts)
+    assert len(core.strong) <= len(calls)
+    assert calls[outcome.stuck].position in {call.position for call in core.strong}
+
+
+@pytest.mark.parametrize("kind", ["unique", "cas-register", "kv", "mutex"])
+def test_every_violation_can_be_told_and_drawn(kind: str) -> None:
+    @FEWER
+    @given(histories(kind, keys=2, steps=50))
+    def tell(random_history: History) -> None:
+        model = MODELS["register" if kind == "unique" else kind].build("")
+        result = LinearizableChecker(model).check(random_history, NO_LIMITS)
+        for anomaly in result.anomalies:
+            assert anomaly.ops
+            assert anomaly.witness is not None
+            assert set(anomaly.witness.nodes) == set(anomaly.ops)
+            assert all(random_history[i].key == anomaly.key for i in anomaly.ops)
+            assert anomaly.explanation.endswith(".")
+            assert anomaly.as_json()["witness"]["nodes"]
+            if anomaly.name == "stale-read" and kind == "unique":
+                assert nx.find_cycle(anomaly.witness)
+
+    tell()
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0 invoke read\n0 fail read",
+        "0 invoke read\n0 info read",
+        "0 invoke write 1\n0 ok write 1",
+        "nemesis info kill",
+    ],
+)
+def test_a_history_that_shows_nothing_is_unknown_to_a_workload(text: str) -> None:
+    result = LinearizableChecker(CasRegister()).check(history(text), NO_LIMITS)
+    assert result.verdict is Verdict.UNKNOWN
+    assert "nothing to judge" in result.reason
+    relaxed = check(text)
+    assert relaxed.verdict is Verdict.VALID
+    assert "nothing to judge" in relaxed.reason
+
+
+def test_an_open_write_may_take_effect_at_any_time_or_never() -> None:
+    start = "0 invoke write 1\n0 info write 1\n"
+    never = "1 invoke read\n1 ok read nil\n"
+    late = "2 invoke read\n2 ok read 1\n"
+    gone = "3 invoke read\n3 ok read nil\n"
+    for algorithm in ("auto", "search"):
+        assert check(start + never, algorithm=algorithm).verdict is Verdict.VALID
+        assert check(start + never + late, algorithm=algorithm).verdict is Verdict.VALID
+        back = check(start + never + late + gone, algorithm=algorithm)
+        assert back.verdict is Verdict.INVALID
+
+
+def test_a_refused_cas_is_an_answer_only_where_the_format_says_so() -> None:
+    ops = list(
+        history(
+            """
+            0 invoke write 1
+            0 ok write 1
+            1 invoke cas [1, 2]
+            1 fail cas [1, 2]
+            2 invoke read
+            2 ok read 1
+            """
+        )
+    )
+    checker = LinearizableChecker(CasRegister())
+    assert checker.check(History(ops), NO_LIMITS).verdict is Verdict.VALID
+    ops[3].extra = {"cas_fail_is_mismatch": True}
+    assert checker.check(History(ops), NO_LIMITS).verdict is Verdict.INVALID
+
+
+def test_completions_without_invocations_happen_where_they_stand() -> None:
+    def completions(*reads: int) -> History:
+        ops = [Op(0, 0, 0, "ok", "write", 1), Op(1, 0, 0, "ok", "write", 2)]
+        ops += [Op(i, 0, 0, "ok", "read", r) for i, r in enumerate(reads, start=2)]
+        return History(ops, strict=False)
+
+    for algorithm in ("auto", "search"):
+        checker = LinearizableChecker(CasRegister(), algorithm=algorithm)
+        assert checker.check(completions(2, 2), NO_LIMITS).verdict is Verdict.VALID
+        assert checker.check(completions(2, 1), NO_LIMITS).verdict is Verdict.INVALID
+
+
+def test_true_and_one_are_different_values() -> None:
+    text = "0 invoke write 1\n0 ok write 1\n0 invoke read\n0 ok read {}\n"
+    for algorithm in ("auto", "search"):
+        same = check(text.format("1"), algorithm=algorithm)
+        assert same.verdict is Verdict.VALID
+        other = check(text.format("True"), algorithm=algorithm)
+        assert other.verdict is Verdict.INVALID
+
+
+def test_values_may_be_lists_and_maps() -> None:
+    text = """
+        0 invoke write [1, {'a': None}]
+        0 ok write [1, {'a': None}]
+        0 invoke read
+        0 ok read [1, {'a': None}]
+    """
+    assert check(text).verdict is Verdict.VALID
+
+
+# Limits
+
+
+def hard_history(calls: int = 16, rounds: int = 40) -> History:
+    """Rounds of concurrent cas that depend on one another, and a value nobody wrote."""
+    ops: list[Op] = []
+
+    def event(process: int, kind: str, f: str, value: object) -> None:
+        ops.append(Op(len(ops), len(ops), process, kind, f, value))  # type: ignore[arg-type]
+
+    for number in range(rounds):
+        for p in range(calls):
+            event(p, "invoke", "write", (p + number) % (calls // 2))
+        event(99, "invoke", "read", None)
+        for p in range(calls):
+            event(p, "ok", "write", (p + number) % (calls // 2))
+        event(99, "ok", "read", "impossible" if number == rounds - 1 else number % 8)
+        event(99, "invoke", "cas", ["never", "impossible"])
+        event(99, "info", "cas", ["never", "impossible"])
+        for op in ops[-2:]:
+            op.process = 100 + number
+    return History(ops, strict=False)
+
+
+def test_past_the_time_limit_the_answer_is_unknown_with_what_was_proved() -> None:
+    started_s = time.monotonic()
+    result = LinearizableChecker(CasRegister(), algorithm="search").check(
+        hard_history(), Limits(time_s=0.0)
+    )
+    assert result.verdict is Verdict.UNKNOWN
+    assert "time limit of 0 s" in result.reason
+    assert time.monotonic() - started_s < 30
+
+
+def test_a_limit_in_one_key_does_not_hide_what_is_known_of_the_others() -> None:
+    broken = [
+        Op(i, i, op.process, op.type, op.f, op.value, "broken")
+        for i, op in enumerate(history(STALE_READ))
+    ]
+    repeated = [
+        Op(6 + i, i, 7, kind, f, 1, "repeats")  # type: ignore[arg-type]
+        for i, (kind, f) in enumerate(
+            [("invoke", "write"), ("ok", "write")] * 2
+            + [("invoke", "read"), ("ok", "read")]
+        )
+    ]
+    result = LinearizableChecker(Register()).check(
+        History([*broken, *repeated]), Limits(time_s=0.0)
+    )
+    assert result.verdict is Verdict.INVALID
+    assert [anomaly.key for anomaly in result.anomalies] == ["broken"]
+    assert "time limit" in result.reason
+
+
+def test_the_search_reports_how_far_it_came() -> None:
+    class Impatient:
+        def exceeded(self) -> str:
+            return "patience ran out"
+
+    calls = partition(hard_history(), CasRegister())[None]
+    outcome = search(calls, CasRegister(), Impatient())
+    assert outcome.linearizable is None
+    assert outcome.limit == "patience ran out"
+    assert 0 < outcome.reached < outcome.events
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("model", "line", "complaint"),
+    [
+        ("register", "0 invoke cas [1, 2]", "the register model has no such operation"),
+        ("cas-register", "0 invoke enqueue 1", "it has read, write, cas"),
+        ("cas-register", "0 invoke cas 1", "wants a value [from, to], got 1"),
+        ("mutex", "0 invoke read", "it has acquire, release"),
+        ("kv", "0 invoke append 1", "wants a string, got 1"),
+        ("multi-register", "0 invoke txn 7", "wants a list of micro-operations"),
+        ("multi-register", "0 invoke txn [['x', 1, 2]]", "wants [read k v]"),
+        ("multi-register", "0 invoke txn [7]", "wants [read k v]"),
+    ],
+)
+def test_an_operation_the_model_does_not_know_is_unknown_and_named(
+    model: str, line: str, complaint: str
+) -> None:
+    result = check(line, model=model)
+    assert result.verdict is Verdict.UNKNOWN
+    assert result.reason.startswith("history: op 0: ")
+    assert complaint in result.reason
+    assert "\n" not in result.reason
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "registre"},
+        {"modle": "register"},
+        {"algorithm": "magic"},
+        {"model": "mutex", "initial": "3"},
+        {"model": "multi-register", "initial": "[1]"},
+        {"initial": "{:x"},
+    ],
+)
+def test_wrong_options_are_the_users_error(options: dict[str, str]) -> None:
+    with pytest.raises(UsageError):
+        build(options)
+
+
+def test_zones_alone_say_what_they_cannot_decide() -> None:
+    text = """
+        0 invoke write 1
+        0 ok write 1
+        0 invoke cas [1, 2]
+        0 ok cas [1, 2]
+    """
+    result = check(text, algorithm="zones")
+    assert result.verdict is Verdict.UNKNOWN
+    assert "zones can't decide it" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("model", "initial", "state"),
+    [
+        ("register", "", None),
+        ("register", "0", 0),
+        ("cas-register", "nil", None),
+        ("cas-register", ":a", "a"),
+        ("kv", "", ""),
+        ("kv", '"x"', "x"),
+        ("mutex", "true", True),
+        ("multi-register", "{:x 0, :y nil}", frozenset({("x", 0)})),
+        ("multi-register", '{"x": 0}', frozenset({("x", 0)})),
+    ],
+)
+def test_initial_states_are_json_or_edn(
+    model: str, initial: str, state: object
+) -> None:
+    assert MODELS[model].build(initial).initial == state
+
+
+def test_the_plugin_is_found_by_name() -> None:
+    assert registry.find("checker", "linearizable") is PLUGIN
+    assert registry.find("checker", "linearizability") is PLUGIN
+
+
+def test_nil_in_a_kv_store_means_that_nothing_is_there() -> None:
+    text = "0 invoke get\n0 ok get nil\n0 invoke get\n0 ok get ''\n"
+    for algorithm in ("auto", "search"):
+        assert check(text, model="kv", algorithm=algorithm).verdict is Verdict.VALID
+    assert KV(initial="x").value(None) == "x"
+
+
+def test_a_crash_of_the_explainer_would_show() -> None:
+    """The explainer is pure: the same anomaly every time."""
+    first = check(STALE_READ).anomalies[0].as_json()
+    assert check(STALE_READ).anomalies[0].as_json() == first
+    assert Explainer(history(STALE_READ), Register()).failed_writes == {}
+
+
+# Corpus
+
+
+def corpus_rows() -> Iterator[tuple[str, str, str]]:
+    """(file, arguments, expected verdict) of the labelled histories, if present."""
+    if not (CORPUS / "manifest.tsv").is_file():
+        return
+    with (CORPUS / "manifest.tsv").open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+            if row["checker"] == "linearizable":
+                yield row["file"], row["args"], row["expected"]
+
+
+def given_option(words: list[str], name: str) -> str:
+    return words[words.index(name) + 1] if name in words else ""
+
+
+@pytest.mark.skipif(
+    not (CORPUS / "manifest.tsv").is_file(),
+    reason="no ../shared/corpus beside this checkout",
+)
+def test_recorded_histories_get_the_verdicts_their_authors_gave() -> None:
+    wrong = []
+    rows = list(corpus_rows())
+    assert rows
+    for file, arguments, expected in rows:
+        words = shlex.split(arguments)
+        initial = given_option(words, "--option").removeprefix("initial=")
+        checker = build({"model": given_option(words, "--model"), "initial": initial})
+        recorded = formats.load(CORPUS / file, given_option(words, "--format"))
+        result = checker.check(recorded, Limits(time_s=20))
+        if str(result.verdict) != expected:
+            wrong.append(f"{file}: {result.verdict}, not {expected}: {result.reason}")
+    assert not wrong, "\n".join(wrong)
