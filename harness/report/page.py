@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.report.story import Story
 
 SCRIPTS = ("core.js", "timeline.js", "plots.js", "main.js")
+ANOMALIES_OPEN = 3
 TABLE_CALLS_MAX = 40
 FAULTS_LISTED_MAX = 200
 LINKS_MAX = 32
@@ -120,6 +121,8 @@ def _environment() -> jinja2.Environment:
         "string": string,
         "log_lines": log_lines,
         "trouble_count": trouble_count,
+        "busy": busy,
+        "idle": idle,
         "href": href,
         "plural": figures.plural,
         "fault_class": spacetime.fault_class,
@@ -133,6 +136,7 @@ def _environment() -> jinja2.Environment:
         "call_text": story.call_text,
         "picture": spacetime.picture,
         "script_hash": script_hash,
+        "ANOMALIES_OPEN": ANOMALIES_OPEN,
         "TABLE_CALLS_MAX": TABLE_CALLS_MAX,
         "FAULTS_LISTED_MAX": FAULTS_LISTED_MAX,
     }
@@ -230,6 +234,16 @@ def network_matrix(folder: RunFolder) -> dict[str, Any]:
     nodes += sorted(ends - set(nodes))
     most = max((cell.get("forwarded", 0) for cell in cells.values()), default=0)
     return {"nodes": nodes[:LINKS_MAX], "cells": cells, "most": max(most, 1)}
+
+
+def busy(counters: dict[str, Any]) -> dict[str, Any]:
+    """The counters that counted something."""
+    return {name: amount for name, amount in counters.items() if amount != 0}
+
+
+def idle(counters: dict[str, Any]) -> list[str]:
+    """The names of the counters that stand at zero."""
+    return [name for name, amount in counters.items() if amount == 0]
 
 
 def log_lines(log: LogTail) -> Markup:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
@@ -45,6 +45,7 @@ _ALIASES = {
     "program-order": "process",
     "version": "ww",
     "anti-dependency": "rw",
+    "must-precede": "rw",
 }
 
 
@@ -65,6 +66,13 @@ class _Bar:
     @property
     def middle(self) -> float:
         return self.top + BAR_HEIGHT / 2
+
+
+class _Arrow(NamedTuple):
+    """An edge: its line, which passes behind bars, and its number, which does not."""
+
+    line: Markup
+    badge: Markup
 
 
 class _Axis:
@@ -98,6 +106,7 @@ def picture(folder: RunFolder, anomaly: AnomalyStory, number: int) -> Markup:
         position: _bar(call, position, axis, rows) for position, call in calls.items()
     }
     edges = [e for e in anomaly.edges if e.source in bars and e.target in bars]
+    arrows = [_arrow(e, n, bars, number) for n, e in enumerate(edges, 1)]
     rows_bottom = MARGIN + ROW_HEIGHT * len(rows)
     height = rows_bottom + 26 + FAULT_HEIGHT * len(faults) + MARGIN
     width = max(WIDTH, axis.xs[-1] + MARGIN)
@@ -107,8 +116,9 @@ def picture(folder: RunFolder, anomaly: AnomalyStory, number: int) -> Markup:
         *(_row(name, row, width) for name, row in rows.items()),
         *(_fault(f, i, axis, rows_bottom, folder.end_ns) for i, f in enumerate(faults)),
         *_ticks(axis, rows_bottom, calls.values()),
+        *(arrow.line for arrow in arrows),
         *(_draw_bar(bar, axis.xs[-1]) for bar in bars.values()),
-        *(_arrow(e, n, bars, number) for n, e in enumerate(edges, 1)),
+        *(arrow.badge for arrow in arrows),
     ]
     return Markup(
         '<svg class="spacetime" role="img" aria-label="{}" viewBox="0 0 {} {}" '
@@ -344,7 +354,7 @@ def _ticks(axis: _Axis, rows_bottom: float, calls: Iterable[Call]) -> list[Marku
     return out
 
 
-def _arrow(edge: Edge, order: int, bars: dict[int, _Bar], number: int) -> Markup:
+def _arrow(edge: Edge, order: int, bars: dict[int, _Bar], number: int) -> _Arrow:
     source, target = bars[edge.source], bars[edge.target]
     css = edge_class(edge.kind)
     x1, x2 = _anchors(source, target, css)
@@ -362,14 +372,15 @@ def _arrow(edge: Edge, order: int, bars: dict[int, _Bar], number: int) -> Markup
     start, end = f"{x1:.1f} {y1:.1f}", f"{x2:.1f} {y2:.1f}"
     path = f"M{start}C{x1:.1f} {y1 + bend1:.1f} {x2:.1f} {y2 + bend2:.1f} {end}"
     said = f"{order}. {edge.kind}: {edge.reason}" if edge.reason else edge.kind
-    return Markup(
+    line = Markup(
         '<g class="edge {}"><title>{}</title>'
-        '<path d="{}" marker-end="url(#head-{}-{})"/>'
-        '<circle cx="{:.1f}" cy="{:.1f}" r="8.5"/>'
+        '<path d="{}" marker-end="url(#head-{}-{})"/></g>'
+    ).format(css, said, path, number, css)
+    badge = Markup(
+        '<g class="edge {}"><title>{}</title><circle cx="{:.1f}" cy="{:.1f}" r="8.5"/>'
         '<text x="{:.1f}" y="{:.1f}">{}</text></g>'
-    ).format(
-        css, said, path, number, css, at_x, at_y, at_x, at_y + 3.8, order
-    )  # fmt: skip
+    ).format(css, said, at_x, at_y, at_x, at_y + 3.8, order)
+    return _Arrow(line, badge)
 
 
 def _anchors(source: _Bar, target: _Bar, css: str) -> tuple[float, float]:

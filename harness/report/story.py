@@ -349,7 +349,7 @@ def tell_anomaly(
     return AnomalyStory(
         checker=checker,
         name=string(anomaly.get("name"), "anomaly"),
-        explanation=string(anomaly.get("explanation")),
+        explanation=_sentence(string(anomaly.get("explanation"))),
         key=figures.value(anomaly.get("key")),
         calls=tuple(sorted(calls)),
         unresolved=tuple(dict.fromkeys(unresolved)),
@@ -357,6 +357,10 @@ def tell_anomaly(
         edges_more=max(0, len(good) - EDGES_SHOWN_MAX),
         details=mapping(anomaly.get("details")),
     )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _position(folder: RunFolder, index: Any) -> int | None:
@@ -382,10 +386,10 @@ def call_text(call: Call, chars_max: int = 40) -> str:
     name = figures.visible(call.invoke.f)
     shown = figures.value(call.value, chars_max)
     if name == "read" and call.outcome == "ok":
-        return f"read \N{RIGHTWARDS ARROW} {shown or 'null'}"
+        return f"read \N{RIGHTWARDS ARROW} {shown or 'nil'}"
     value = call.value
     if name == "cas" and isinstance(value, list) and len(value) == 2:
-        old, new = (figures.value(part, chars_max) or "null" for part in value)
+        old, new = (figures.value(part, chars_max) or "nil" for part in value)
         return f"cas {old} \N{RIGHTWARDS ARROW} {new}"
     return f"{name} {shown}".rstrip()
 
@@ -475,6 +479,8 @@ def nested(thing: Any, depth: int = 0) -> str:
             parts.append(f"{name} {text or f'({nested(inner, depth + 1)})'}")
     elif depth < 6 and isinstance(thing, list):
         parts = [nested(item, depth + 1) for item in thing[:ITEMS_SHOWN_MAX]]
+        if any(isinstance(item, list) for item in thing):
+            parts = [f"[{part}]" for part in parts]
     else:
         return figures.plain(thing, 400) if thing is not None else "none"
     more = len(thing) - ITEMS_SHOWN_MAX

@@ -42,7 +42,7 @@ readPaints();
 
 // Buttons
 {
-  const goto = () => document.getElementById('timeline').scrollIntoView();
+  const goto = () => document.getElementById('timeline').scrollIntoView({behavior: 'instant'});
   for (const button of document.querySelectorAll('[data-do]')) button.addEventListener('click', ACTIONS[button.dataset.do]);
   const follow = () => {
     const anomaly = /^#A(\d+)$/.exec(location.hash);
@@ -55,7 +55,7 @@ readPaints();
     button.addEventListener('click', () => { showAround(button.dataset.time / 1000, button.dataset.until / 1000); goto(); });
   }
   document.getElementById('jump')?.addEventListener('change', (event) => {
-    if (event.target.value !== '') jump(Number(event.target.value));
+    if (event.target.value === '') relax(); else jump(Number(event.target.value));
   });
   for (const button of document.querySelectorAll('[data-copy]')) {
     button.addEventListener('click', async () => {

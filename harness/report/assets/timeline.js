@@ -9,6 +9,7 @@ let shown = null;
 const filter = {outcomes: [true, true, true], f: '', key: '', process: '', node: ''};
 let selected = null;     // an anomaly: its number
 let pinned = null;       // a call
+let lit = null;          // the key whose operations stand out; null: all alike
 
 const marked = new Map();  // call -> numbers of the anomalies it is in
 data.anomalies.forEach((anomaly, number) => {
@@ -50,7 +51,8 @@ function applyFilter() {
     }
   }
   const some = data.total > calls.size ? ` (drawn: ${count(calls.size)} of ${count(data.total)})` : '';
-  document.getElementById('filter-said').textContent = all ? some : `${count(left)} of ${count(calls.size)} operations${some}`;
+  const faint = lit === null ? '' : `Other keys than ${str(lit)} are faint; Escape makes all alike. `;
+  document.getElementById('filter-said').textContent = faint + (all ? some : `${count(left)} of ${count(calls.size)} operations${some}`);
   redraw();
 }
 
@@ -149,6 +151,7 @@ function drawLane(ctx, plot, list, y, h) {
     if (start > view.b) break;
     if (shown && !shown[c]) continue;
     const kind = outcome[c];
+    ctx.globalAlpha = lit === null || calls.key[c] === lit ? 1 : 0.25;
     let x = plot.x(start), w = (callEnd(c) - start) * plot.scale;
     if (x + w < plot.left) continue;
     if (w < 1.5) {
@@ -163,9 +166,15 @@ function drawLane(ctx, plot, list, y, h) {
     if (text && w > 34) {
       ctx.fillStyle = kind === 0 ? paints.card : paints.ink;
       const left = Math.max(x, plot.left);
-      ctx.fillText(fit(ctx, str(calls.text[c]), x + w - left - 6), left + 4, y + h / 2 + 0.5);
+      ctx.fillText(label(ctx, str(calls.text[c]), x + w - left - 6), left + 4, y + h / 2 + 0.5);
     }
   }
+  ctx.globalAlpha = 1;
+}
+
+// "read → 7", or "r 7" where room is short.
+function label(ctx, text, room) {
+  return fit(ctx, ctx.measureText(text).width <= room ? text : text.replace(/^(\w)\w* (→ )?/, '$1 '), room);
 }
 
 function drawCall(ctx, kind, x, y, w, h) {
@@ -344,10 +353,21 @@ function step(by) {
   }
 }
 
+// Back to no anomaly in particular.
+function relax() {
+  selected = lit = null;
+  const choice = document.getElementById('jump');
+  if (choice) choice.value = '';
+  applyFilter();
+}
+
 function jump(number) {
   const anomaly = data.anomalies[number];
   if (!anomaly || !anomaly.calls.length) return;
   selected = number;
+  const keys = new Set(anomaly.calls.map((c) => calls.key[c]));
+  lit = keys.size === 1 && !keys.has(0) ? calls.key[anomaly.calls[0]] : null;
+  applyFilter();
   const choice = document.getElementById('jump');
   if (choice) choice.value = String(number);
   let a = Infinity, b = 0;
@@ -363,6 +383,6 @@ const timeline = new Plot('lanes', timelineHeight, drawTimeline, {
   click: (x, y) => pin(callAt(timeline, x, y)),
 });
 Object.assign(ACTIONS, {
-  n: () => step(1), p: () => step(-1), Escape: () => pin(null),
+  n: () => step(1), p: () => step(-1), Escape: () => { pin(null); relax(); },
   a: () => jump(((selected ?? -1) + 1) % Math.max(1, data.anomalies.length)),
 });
