@@ -309,6 +309,7 @@ class Raft(Actor):
             self.current_term = term
             self.voted_for = None
             self.persist_term_and_vote()
+            self.abandon_forwarded("its leader's term is over")
         if self.role == LEADER:
             self.resign()
         if self.role != FOLLOWER or leader != self.leader:
@@ -359,6 +360,7 @@ class Raft(Actor):
         self.voted_for = self.node
         self.votes = {self.node}
         self.persist_term_and_vote()
+        self.abandon_forwarded("its leader fell silent")
         self.observe("became_candidate", term=self.current_term)
         self.broadcast(self.vote_request("request_vote", self.current_term))
         if self.is_quorum(self.votes):
@@ -873,6 +875,17 @@ class Raft(Actor):
         waiting = self.forwarded.pop(body["id"], None)
         if waiting is not None:
             self.answer(waiting.request, body["reply"])
+
+    def abandon_forwarded(self, why: str) -> None:
+        """Nobody here will learn what became of the requests that were passed on.
+
+        Saying so at once, and not when they time out, frees clients for the new leader
+        while the old one may still believe in itself.
+        """
+        for waiting in self.forwarded.values():
+            text = f"{self.node}: passed on, but {why}"
+            self.answer(waiting.request, error(TIMEOUT, text))
+        self.forwarded.clear()
 
     def answer(self, request: Received, reply: Body) -> None:
         """Answer a client, or the follower that passed the request on."""
