@@ -209,25 +209,42 @@ class _End(asyncio.Protocol):
     def __init__(self) -> None:
         self.outgoing: _Stream | None = None
         self.incoming: _Stream | None = None
+        self._early: list[bytes | None] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        assert self.outgoing is not None
-        self.outgoing.take(data)
+        self._pass_on(data)
 
     def eof_received(self) -> bool:
-        if self.outgoing is not None:
-            self.outgoing.take_end()
+        self._pass_on(None)
         return True  # the other direction stays open
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.incoming is not None:
             self.incoming.drop()
-        if self.outgoing is not None:
+        self._pass_on(None)
+
+    def join(self, outgoing: _Stream, incoming: _Stream) -> None:
+        """Both directions are there; what came before goes on its way."""
+        self.outgoing, self.incoming = outgoing, incoming
+        early, self._early = self._early, []
+        for data in early:
+            self._pass_on(data)
+        outgoing.flow()
+
+    def _pass_on(self, data: bytes | None) -> None:
+        if self.outgoing is None:
+            # In some releases (3.11.2) a transport that is paused when its connection
+            # is made reads all the same, until it is paused again.
+            self._early.append(data)
+            self.transport.pause_reading()
+        elif data is None:
             self.outgoing.take_end()
+        else:
+            self.outgoing.take(data)
 
     def pause_writing(self) -> None:
         if self.incoming is not None:
@@ -287,11 +304,11 @@ class Proxy:
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         loop.set_exception_handler(self._broken)
-        loop.add_reader(self._orders.fileno(), self._serve_order)
         for link, listener in self._listeners.items():
             await loop.create_server(
                 functools.partial(_Front, self, link), sock=listener, backlog=_BACKLOG
             )
+        loop.add_reader(self._orders.fileno(), self._serve_order)
         await self._ended
 
     def accepted(self, front: _Front, link: Link) -> None:
@@ -349,11 +366,10 @@ class Proxy:
 
 def _join(front: _End, rear: _End, there: _Lane, back: _Lane) -> None:
     forth = _Stream(there, front.transport, rear.transport)
-    front.outgoing = rear.incoming = forth
     home = _Stream(back, rear.transport, front.transport)
-    rear.outgoing = front.incoming = home
     forth.twin, home.twin = home, forth
-    forth.flow()
+    front.join(forth, home)
+    rear.join(home, forth)
 
 
 def _reset(transport: asyncio.Transport) -> None:

@@ -175,8 +175,6 @@ class Sidecar:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             last_words = None
-        except ConnectionError:
-            last_words = None
         status = self._wait()
         if last_words is not None or status != 0:
             self._bury(last_words, status)
@@ -200,18 +198,17 @@ class Sidecar:
                 raise HarnessError(f"the {self._name} is closed")
             if self._obituary:
                 raise HarnessError(self._obituary)
-            try:
-                await self._send(order)
-                answer = await self._receive()
-            except ConnectionError:
-                answer = None
+            await self._send(order)
+            answer = await self._receive()
             if answer is None or answer.problem:
                 self._bury(answer, self._wait())
                 raise HarnessError(self._obituary)
             return answer
 
     async def _send(self, order: Order) -> None:
-        await asyncio.get_running_loop().sock_sendall(self._socket, _framed(order))
+        # When it is dead, its last words may still be there to read.
+        with contextlib.suppress(ConnectionError):
+            await asyncio.get_running_loop().sock_sendall(self._socket, _framed(order))
 
     async def _receive(self) -> Answer | None:
         """The next answer; None at end-of-file."""
@@ -225,7 +222,10 @@ class Sidecar:
         loop = asyncio.get_running_loop()
         data = b""
         while len(data) < size:
-            more = await loop.sock_recv(self._socket, size - len(data))
+            try:
+                more = await loop.sock_recv(self._socket, size - len(data))
+            except ConnectionError:
+                return None
             if not more:
                 return None
             data += more

@@ -141,6 +141,7 @@ def test_one_direction_may_end_while_the_other_goes_on(joined: Cluster) -> None:
 def test_finished_connections_leave_no_descriptors_behind(pair: Cluster) -> None:
     n1, n2 = pair.agents["n1"], pair.agents["n2"]
     proxy = psutil.Process(pair.network._sidecar.pid)
+    pair.counters()  # answered when it has opened all that it needs
     before = proxy.num_fds()
     for first, second in ((n1, n2), (n2, n1)) * 3:
         n1.call(nodes.connect, *pair.peer("n1", "n2"))
