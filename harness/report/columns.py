@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from harness.report.story import Story
 
 CALLS_MAX = 200_000
-"""More operations than that are thinned out: all that are in an anomaly or unknown
-stay, of the others every k-th. Keeps the page below 20 MiB and quick to open."""
+"""More operations than that are thinned out: those of anomalies stay, with their
+surroundings, and the unknown ones; of the others every k-th. Keeps the page below
+20 MiB and quick to open."""
+
+CONTEXT_CALLS = 1000
+"""How many operations before and after an anomaly are always drawn."""
 
 STRINGS_CHARS_MAX = 6_000_000
 """Once the table of strings holds that many characters, further ones are cut short."""
@@ -109,7 +113,12 @@ def kept_calls(story: Story) -> list[int]:
     kept = set(range(0, len(calls), step))
     odd = [p for p, call in enumerate(calls) if call.outcome == "info"]
     kept.update(odd[:: -(-len(odd) // (CALLS_MAX // 2)) or 1])
-    kept.update(p for anomaly in story.anomalies for p in anomaly.calls)
+    for anomaly in story.anomalies:
+        kept.update(anomaly.calls)
+        if anomaly.calls:
+            first, last = anomaly.calls[0] - CONTEXT_CALLS, anomaly.calls[-1]
+            last = min(last + CONTEXT_CALLS, first + 5 * CONTEXT_CALLS)
+            kept.update(range(max(first, 0), min(last, len(calls))))
     return sorted(kept)
 
 

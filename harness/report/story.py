@@ -20,7 +20,6 @@ from harness.report.folder import (
     number,
     sequence,
     string,
-    strings,
     whole,
 )
 
@@ -517,6 +516,3 @@ def crashes(folder: RunFolder) -> list[tuple[str, int, list[Any]]]:
         groups.setdefault(what or "an error without a message", []).append(error)
     ranked = sorted(groups.items(), key=lambda item: -len(item[1]))
     return [(what, len(group), group[:3]) for what, group in ranked]
-
-
-__all__ = ["STATES", "AnomalyStory", "Edge", "FaultKind", "Story", "strings", "tell"]

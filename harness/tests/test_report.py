@@ -494,9 +494,10 @@ def test_beyond_the_cap_calls_are_thinned_but_anomalies_stay(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.report.columns.CALLS_MAX", 200)
+    monkeypatch.setattr("harness.report.columns.CONTEXT_CALLS", 10)
     story = tell(load(run_dir))
     data = page_of(run_dir).data
-    assert len(data["calls"]["t"]) <= 200 + len(story.anomalies[0].calls)
+    assert len(data["calls"]["t"]) <= 200 + 50 + len(story.anomalies[0].calls)
     assert data["total"] == 1500
     indices = [sum(data["calls"]["i"][: n + 1]) for n in data["anomalies"][0]["calls"]]
     calls = story.folder.calls

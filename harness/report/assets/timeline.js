@@ -125,11 +125,13 @@ function drawNodes(ctx, plot) {
     }
   }
   ctx.textAlign = 'center';
+  const drawnTo = data.nodes.map(() => -Infinity);
   for (const note of data.notes) {
     if (note.t < view.a || note.t > view.b) continue;
     const sign = /exit|crash/.test(note.kind) ? '✕' : /start|ready/.test(note.kind) ? '▲' : '◆';
     data.nodes.forEach((node, n) => {
-      if (!note.nodes.includes(node)) return;
+      if (!note.nodes.includes(node) || plot.x(note.t) < drawnTo[n] + 7) return;
+      drawnTo[n] = plot.x(note.t);
       ctx.font = `10px ${paints.sans}`;
       ctx.strokeStyle = paints.card;
       ctx.lineWidth = 3;
