@@ -55,6 +55,7 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
         "checkers": {name: result.as_json() for name, result in results.items()},
         "faults": fault_summary(folder),
         "ops": run.get("ops", {}),
+        "seconds": run.get("seconds", 0.0),
         "harness": {"ok": not errors, "errors": errors},
         "seed": spec.seed,
         "repro": test.get("repro", ""),
