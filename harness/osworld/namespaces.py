@@ -37,7 +37,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.errors import EXIT_HARNESS, HarnessError
+from harness.errors import EXIT_HARNESS, HarnessError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +58,9 @@ _ECHO_S = 1.0
 """A stop signal that comes again within this time is an echo of the first: timeout(1)
 signals its child and then the whole process group."""
 
+_REPORT_CHARACTERS = 2000
+"""A report fits any pipe (PIPE_BUF), as nobody reads it before the end."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -70,17 +73,19 @@ def run_isolated(main: Callable[[], int]) -> int:
 
     `main` runs in a forked process with uid 0 (of a user namespace unless the caller is
     root), a private mount table and its own /proc; stdin, stdout and stderr are the
-    caller's. An exception that leaves `main` is printed there and gives 255. SIGINT,
-    SIGTERM and SIGHUP to the caller are passed on once each: SIGINT keeps its Python
-    handler, the others raise SystemExit(128 + signal). The same signal again, more than
-    a second later, kills everything at once.
+    caller's. A UsageError or HarnessError that leaves `main` is raised here again, with
+    its text; any other exception is printed there and gives 255. SIGINT, SIGTERM and
+    SIGHUP to the caller are passed on once each: SIGINT keeps its Python handler, the
+    others raise SystemExit(128 + signal). The same signal again, more than a second
+    later, kills everything at once.
 
     The caller must be in its main thread and, as with any fork, single-threaded.
     Cost: about 10 ms.
 
     Raises:
         IsolationError: Namespaces can't be had; `main` did not run.
-        HarnessError: `main`, or a guardian of it, was killed by a signal.
+        HarnessError: `main` or a guardian of it was killed by a signal; or by `main`.
+        UsageError: By `main`.
     """
     if not sys.platform.startswith("linux"):
         raise IsolationError(f"namespaces exist on Linux only, this is {sys.platform}")
@@ -91,11 +96,9 @@ def run_isolated(main: Callable[[], int]) -> int:
         child = _fork(lambda: _anteroom(main, caller, report_in))
         os.close(report_in)
         status = _shepherd(child, _forward_once(child))
-        problem = report.read()
-    if problem.startswith(_CANNOT):
-        raise IsolationError(problem.removeprefix(_CANNOT))
-    if problem:
-        raise HarnessError(problem)
+        kind, _, text = report.read().partition("\n")
+    if kind:
+        raise _REPORTED[kind](text)
     if status < 0:
         raise HarnessError(f"a guardian of the run was {_killed_by(status)}")
     return status
@@ -116,26 +119,19 @@ def why_no_switch() -> str | None:
     Builds a network of two nodes and passes a datagram through its switch, because each
     of veth, AF_PACKET and their options can be missing from a kernel on its own.
     """
-    words_out, words_in = os.pipe()
 
     def attempt() -> int:
         # Imported here: the switch stands on this module.
         from harness.osworld.switch import pass_a_datagram
 
-        try:
-            pass_a_datagram()
-        except (HarnessError, OSError) as error:
-            os.write(words_in, str(error).encode())
+        pass_a_datagram()
         return 0
 
-    with os.fdopen(words_out) as words:
-        try:
-            run_isolated(attempt)
-        except HarnessError as error:
-            return str(error)
-        finally:
-            os.close(words_in)
-        return words.read() or None
+    try:
+        run_isolated(attempt)
+    except HarnessError as error:
+        return str(error)
+    return None
 
 
 def create_netns() -> int:
@@ -172,9 +168,10 @@ def die_with(parent: int) -> None:
         os._exit(EXIT_HARNESS)
 
 
-# The four processes, outermost first. Each returns its exit status.
+# The four processes, outermost first. Each returns its exit status. The report pipe
+# carries at most one error from the inner ones to the caller.
 
-_CANNOT = "cannot isolate: "
+_REPORTED = {kind.__name__: kind for kind in (IsolationError, HarnessError, UsageError)}
 
 
 def _anteroom(main: Callable[[], int], caller: int, report: int) -> int:
@@ -182,7 +179,7 @@ def _anteroom(main: Callable[[], int], caller: int, report: int) -> int:
     try:
         _unshare()
     except OSError as error:
-        _tell(report, _CANNOT + _why_unshare_failed(error))
+        _tell(report, IsolationError(_why_unshare_failed(error)))
         return EXIT_HARNESS
     # After unshare: a change of credentials may clear it (prctl(2)).
     die_with(caller)
@@ -191,7 +188,7 @@ def _anteroom(main: Callable[[], int], caller: int, report: int) -> int:
     os.close(alive_out)
     status = _shepherd(init, functools.partial(os.kill, init))
     if status < 0:
-        _tell(report, f"the run's init process was {_killed_by(status)}")
+        _tell(report, HarnessError(f"the run's init process was {_killed_by(status)}"))
         return EXIT_HARNESS
     return status
 
@@ -207,23 +204,28 @@ def _init(main: Callable[[], int], report: int, alive_out: int, alive_in: int) -
         _mount(b"none", b"/", None, MS_REC | MS_PRIVATE)
         _mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     except OSError as error:
-        _tell(report, f"{_CANNOT}mounting a fresh /proc failed: {error.strerror}")
+        words = f"mounting a fresh /proc failed: {error.strerror}"
+        _tell(report, IsolationError(words))
         return EXIT_HARNESS
-    controller = _fork(lambda: _controller(main))
+    controller = _fork(lambda: _controller(main, report))
     status = _shepherd(controller, functools.partial(os.kill, controller), reap=-1)
     if status < 0:
-        _tell(report, f"the controller was {_killed_by(status)}")
+        _tell(report, HarnessError(f"the controller was {_killed_by(status)}"))
         return EXIT_HARNESS
     return status
 
 
-def _controller(main: Callable[[], int]) -> int:
-    # The report pipe stays open here and in everything forked from here on, unused: the
-    # caller reads it to its end, and so returns only when all of that is gone.
+def _controller(main: Callable[[], int], report: int) -> int:
+    # The report pipe stays open here and in everything forked from here on: the caller
+    # reads it to its end, and so returns only when all of that is gone.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit_on_signal)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_SIGNALS)
-    return main()
+    try:
+        return main()
+    except (HarnessError, UsageError) as error:
+        _tell(report, error)
+        return EXIT_HARNESS
 
 
 def _exit_on_signal(number: int, frame: object) -> NoReturn:
@@ -328,9 +330,15 @@ def _hung_up(pipe: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _tell(report: int, problem: str) -> None:
+def _tell(report: int, error: HarnessError | UsageError) -> None:
+    """Have the caller raise this error."""
+    kind = next(one for one in type(error).__mro__ if one.__name__ in _REPORTED)
+    text = str(error)
+    if len(text) > _REPORT_CHARACTERS:
+        half = _REPORT_CHARACTERS // 2
+        text = f"{text[:half]} [...] {text[-half:]}"
     with contextlib.suppress(BrokenPipeError):
-        os.write(report, problem.encode())
+        os.write(report, f"{kind.__name__}\n{text}".encode())
 
 
 def _killed_by(status: int) -> str:

@@ -256,22 +256,27 @@ def pass_a_datagram() -> None:
     """Prove that the switch rung works here; inside `run_isolated`, which cleans up.
 
     Raises:
-        HarnessError, OSError: It does not; says why.
+        HarnessError: It does not; says why.
     """
     with tempfile.TemporaryDirectory() as run_dir:
         network = SwitchNetwork.create(["n1", "n2"], Path(run_dir), port=1, seed=0)
-    ends = []
-    for name, netns in network.netns_fds.items():
-        with in_netns(netns):
-            end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        end.bind((network.places[name].listen.host, 1))
-        end.settimeout(2.0)
-        ends.append(end)
-    ends[0].sendto(b"through?", ends[1].getsockname())
     try:
-        ends[1].recv(64)
+        sender, receiver = (_datagrams(network, name) for name in ("n1", "n2"))
+        sender.sendto(b"through?", receiver.getsockname())
+        receiver.recv(64)
     except TimeoutError:
         raise HarnessError("raw sockets on veth pairs do not carry frames") from None
+    except OSError as error:
+        raise HarnessError(f"the network does not work: {error}") from error
+
+
+def _datagrams(network: SwitchNetwork, name: str) -> socket.socket:
+    listen = network.places[name].listen
+    with in_netns(network.netns_fds[name]):
+        end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    end.bind((listen.host, listen.port))
+    end.settimeout(2.0)
+    return end
 
 
 def _without(name: str, listens: Mapping[str, Endpoint]) -> dict[str, Endpoint]:

@@ -20,6 +20,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from harness.errors import HarnessError, SplitbrainError, UsageError
 from harness.osworld import namespaces
 from harness.osworld.namespaces import (
     create_netns,
@@ -61,6 +62,29 @@ def test_the_exit_status_is_what_it_would_be_without_isolation(
     main: Callable[[], int], status: int
 ) -> None:
     assert run_isolated(main) == status
+
+
+class _SpecialError(UsageError):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(HarnessError("in so\nmany words"), HarnessError)]
+    + [(_SpecialError("in so\nmany words"), UsageError)],
+)
+def test_an_error_of_ours_is_raised_where_the_run_was_asked_for(
+    error: SplitbrainError, kind: type[SplitbrainError]
+) -> None:
+    with pytest.raises(kind, match=r"^in so\nmany words$") as caught:
+        run_isolated(lambda: _raise(error))
+    assert caught.type is kind
+
+
+def test_a_very_long_error_keeps_its_beginning_and_end() -> None:
+    text = "first " + "words " * 100_000 + "last"
+    with pytest.raises(HarnessError, match=r"^first .*\[\.\.\.\].* last$"):
+        run_isolated(lambda: _raise(HarnessError(text)))
 
 
 def test_an_exception_is_printed_where_it_happened(
