@@ -197,9 +197,7 @@ class Raft(Actor):
         # leader only: made anew at each election
         self.next_index: dict[str, int] = {}
         self.match_index: dict[str, int] = {}
-        self.in_flight: dict[
-            str, tuple[int, int]
-        ] = {}  # append sent: round, last index
+        self.in_flight: dict[str, tuple[int, int]] = {}  # append: round, last index
         self.round = 0
         self.sent_round: dict[str, int] = {}
         self.acked_round: dict[str, int] = {}
@@ -1107,5 +1105,18 @@ def is_entry(value: Any) -> bool:
 
 
 def build(node: str, peers: Sequence[str], options: Mapping[str, str]) -> Actor:
-    """A server called `node`; `options` are complete, see OPTIONS."""
-    return Raft(node, peers, options)
+    """A server called `node`; `options` are complete, see OPTIONS.
+
+    Raises:
+        ValueError: Options that make no sense together.
+    """
+    core = Raft(node, peers, options)
+    if not 0 < core.election_timeout_ms_min <= core.election_timeout_ms_max:
+        raise ValueError(
+            "election_timeout_ms_min is not in (0, election_timeout_ms_max]"
+        )
+    if not 0 < core.heartbeat_ms < core.election_timeout_ms_min:
+        raise ValueError("heartbeat_ms must be > 0 and below election_timeout_ms_min")
+    if core.clock_drift_bound >= 1:
+        raise ValueError("clock_drift_bound must be below 1")
+    return core

@@ -20,6 +20,9 @@ One thread, and turns of one loop:
 
 So a batch forms by itself: what arrives while the disk works is the next turn's.
 
+Peers are trusted to be what they say they are: the faults here are crashes and bad
+networks, not lies. Clients aren't trusted at all.
+
 Beside the protocol's own, every node answers `init`, `echo`, `status` and `clock`.
 
 Choices: an own loop on epoll, because importing asyncio alone takes longer (25 ms) than
@@ -86,6 +89,9 @@ RUNTIME_OPTIONS = (
 QUIET = frozenset({"appended", "committed"})
 """Observations too frequent for the log on stderr."""
 
+ACCEPT_AGAIN = ("listener", "")
+ACCEPT_AGAIN_MS = 100
+
 MALFORMED_LINES_MAX = 100
 """After that many a connection is closed."""
 
@@ -120,13 +126,17 @@ class Node:
         self.observations = Observations(name, observe_path)
         self.selector = selectors.DefaultSelector()
         self.timers = Timers()
+        self.alarms: dict[str | tuple[str, str], Callable[[], None]] = {}
         self.listener = listen(address)
-        self.selector.register(self.listener, selectors.EVENT_READ, self.on_accept)
+        self.accept_again()
         self.connections: set[Connection] = set()
         self.links = {
             peer: PeerLink(name, peer, where, self.selector, self.alarm_setter(peer))
             for peer, where in peers.items()
         }
+        for peer, link in self.links.items():
+            self.alarms["link", peer] = link.on_alarm
+        self.alarms[ACCEPT_AGAIN] = self.accept_again
         self.dirty: set[Connection | PeerLink] = set()
         self.held: list[tuple[Connection | PeerLink, bytes]] = []
         self.encoded: tuple[Body | None, bytes] = (None, b"")
@@ -168,7 +178,7 @@ class Node:
             if isinstance(name, str):
                 self.carry_out(self.actor.step(TimerFired(name, read_clocks())))
             else:
-                self.links[name[1]].on_alarm()
+                self.alarms[name]()
 
     def flush(self) -> None:
         """Write out, make durable, write out what had to wait for that."""
@@ -256,8 +266,10 @@ class Node:
             except BlockingIOError:
                 return
             except OSError as e:
-                # No descriptors left, or the other side gave up. Going on would spin.
-                self.log(f"can't accept: {e}")
+                # No descriptors left, perhaps, and the listener would stay ready.
+                self.log(f"can't accept for {ACCEPT_AGAIN_MS} ms: {e}")
+                self.selector.unregister(self.listener)
+                self.timers.set(ACCEPT_AGAIN, ACCEPT_AGAIN_MS, ACCEPT_AGAIN_MS)
                 return
             if len(self.connections) >= CONNECTIONS_MAX:
                 sock.close()
@@ -266,6 +278,10 @@ class Node:
             self.connections.add(
                 Connection(sock, self.selector, self.on_line, self.on_close)
             )
+
+    def accept_again(self) -> None:
+        """Listen to the listener."""
+        self.selector.register(self.listener, selectors.EVENT_READ, self.on_accept)
 
     def on_close(self, connection: Connection, why: str) -> None:
         """A connection ended."""
@@ -550,12 +566,13 @@ def make_node(protocol: str, module: Any, given: Mapping[str, str]) -> Node:
     """The node that the environment describes."""
     try:
         options = settings((*module.OPTIONS, *RUNTIME_OPTIONS), given)
+        name = environment("SPLITBRAIN_NODE")
+        peers = parse_peers(environment("SPLITBRAIN_PEERS"))
+        peers.pop(name, None)
+        actor: Actor = module.build(name, tuple(peers), options)
     except ValueError as e:
         fail(EXIT_USAGE, f"{protocol}: {e}")
-    name = environment("SPLITBRAIN_NODE")
     address = parse_address(environment("SPLITBRAIN_LISTEN"), "SPLITBRAIN_LISTEN")
-    peers = parse_peers(environment("SPLITBRAIN_PEERS"))
-    peers.pop(name, None)
     try:
         identity = Identity(protocol, module.FORMAT_VERSION, name)
         wal = WriteAheadLog(
@@ -563,7 +580,6 @@ def make_node(protocol: str, module: Any, given: Mapping[str, str]) -> Node:
         )
         if wal.note:
             sys.stderr.write(f"{name} {wal.note}\n")
-        actor: Actor = module.build(name, tuple(peers), options)
         observe_path = os.environ.get("SPLITBRAIN_OBSERVE")
         return Node(name, actor, address, peers, wal, observe_path)
     except WalError as e:

@@ -37,7 +37,7 @@ RECONNECT_MS = 50
 READ_BYTES = 1 << 18
 OUTGOING_BYTES_MAX = 1 << 25
 """Unsent bytes at which a link drops messages and a connection is closed."""
-CONNECTIONS_MAX = 2000
+CONNECTIONS_MAX = 800
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE

@@ -122,8 +122,7 @@ class SimulatedNode:
         self.carry_out(self.core.start(json.loads(json.dumps(self.durable))))
 
     def crash(self) -> None:
-        """Lose everything but the disk; of what wasn't synced, a prefix may be
-        there."""
+        """Lose everything but the disk, and maybe not all that wasn't synced."""
         kept = self.world.random.randint(0, len(self.unsynced))
         self.durable += self.unsynced[:kept]
         self.unsynced, self.held, self.timers = [], [], {}
@@ -189,8 +188,11 @@ class SimulatedNode:
 
 
 def has_to_wait(effect: Effect) -> bool:
-    """What tells anyone of records before it. Other observations are checked against
-    the core's state, so they are taken at the step that made them."""
+    """True for what tells anyone of records before it.
+
+    Observations other than `committed` are checked against the core's state, so they
+    are taken at the step that made them.
+    """
     if isinstance(effect, Observe):
         return effect.kind == "committed"
     return isinstance(effect, Send | Reply)

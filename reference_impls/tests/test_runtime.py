@@ -211,9 +211,11 @@ CUT_OFF = r"reset|pipe|closed|timed out"
 
 
 def flood(client: NodeClient, data: bytes) -> None:
-    """Send until the node has had enough."""
+    """Send until the node has had enough, then listen until it hangs up."""
     for _ in range(2000):
         client.sock.sendall(data)
+    while True:
+        client.receive()
 
 
 def unharmed(victim: Processes) -> bool:
@@ -308,6 +310,7 @@ def run(arguments: list[str], environment: dict[str, str]) -> tuple[int, str]:
         (["raft", "--option", "reads=fast"], "choose from: log, read_index"),
         (["raft", "--option", "heartbeat_ms=-1"], "a number >= 0"),
         (["raft", "--option", "colour=red"], "no option 'colour'"),
+        (["raft", "--option=reads="], "reads= is not possible"),
         (["raft"], "SPLITBRAIN_NODE is not set"),
     ],
 )
@@ -333,6 +336,25 @@ def test_a_bad_environment_is_refused(tmp_path: Path, name: str, value: str) -> 
     status, text = run(["raft"], {**environment, name: value})
     assert status == runtime.EXIT_USAGE
     assert name in text
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "heartbeat_ms=200",
+        "election_timeout_ms_max=100",
+        "election_timeout_ms_min=0",
+        "clock_drift_bound=1",
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused(
+    tmp_path: Path, option: str
+) -> None:
+    environment = Processes(tmp_path, 1).environment("n1")
+    status, text = run(["raft", "--option", option], environment)
+    assert status == runtime.EXIT_USAGE
+    assert option.split("=")[0] in text
+    assert not (tmp_path / "n1").exists()
 
 
 def test_a_corrupt_log_stops_the_node_with_a_clear_message(tmp_path: Path) -> None:
