@@ -124,8 +124,12 @@ def run(
     """
     parts, schedule, rung = prepare(spec)
     folder = RunFolder.create(results, spec.folder_name, spec.seed)
-    folder.write_yaml("test.yaml", describe(spec, rung))
-    (folder.path / "plan.yaml").write_text(schedule.yaml(), encoding="utf-8")
+    plan = folder.path / "plan.yaml"
+    plan.write_text(schedule.yaml(), encoding="utf-8")
+    repro = (
+        spec.command() if spec.plan is None else [*spec.command(), "--plan", str(plan)]
+    )
+    folder.write_yaml("test.yaml", {**describe(spec, rung), "repro": shlex.join(repro)})
 
     def main() -> int:
         return execute(spec, parts, schedule, folder, rung, show)
@@ -183,7 +187,6 @@ def describe(spec: TestSpec, rung: str) -> dict[str, Any]:
         "rung": rung,
         "expected": spec.expect,
         "spec": msgspec.to_builtins(spec),
-        "repro": shlex.join(spec.command()),
         "versions": {
             "splitbrain": version("splitbrain"),
             "commit": commit(),

@@ -77,8 +77,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         for flag, name in FLAGS.items():
             value = getattr(self, name)
             if value is not None and value != getattr(plain, name):
-                text = f"{value:g}" if isinstance(value, float) else str(value)
-                out += [flag, text]
+                out += [flag, str(value).removesuffix(".0")]
         out += ["--seed", str(self.seed)]
         for key, text in self.options.items():
             out += ["--set", f"{key}={text}"]
