@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import os
 import pty
 import signal
@@ -12,7 +11,7 @@ import socket
 import subprocess
 import sys
 import termios
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -70,8 +69,10 @@ class _SpecialError(UsageError):
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(HarnessError("in so\nmany words"), HarnessError)]
-    + [(_SpecialError("in so\nmany words"), UsageError)],
+    [
+        (HarnessError("in so\nmany words"), HarnessError),
+        (_SpecialError("in so\nmany words"), UsageError),
+    ],
 )
 def test_an_error_of_ours_is_raised_where_the_run_was_asked_for(
     error: SplitbrainError, kind: type[SplitbrainError]
@@ -210,6 +211,7 @@ class Run:
     caller: subprocess.Popen[str]
     tag: str
     namespaces: set[int]
+    held_by: set[psutil.Process] = field(default_factory=set)
 
     def guardians(self) -> list[psutil.Process]:
         """The anteroom, init and controller."""
@@ -226,24 +228,31 @@ class Run:
             if self.tag in (one.info["cmdline"] or [])
         ]
 
-    def is_held(self) -> bool:
-        """Whether a process, or an open file of one, still keeps a namespace."""
-        return any(inode in self.namespaces for inode in _namespaces_in_use())
+    def holders(self) -> set[psutil.Process]:
+        """Who is in one of its namespaces, or keeps one by an open file."""
+        found = set()
+        for pid, inode in _namespaces_in_use():
+            if inode in self.namespaces:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    found.add(psutil.Process(pid))
+        return found
 
 
-def _namespaces_in_use() -> Iterator[int]:
-    for link in itertools.chain(_listed("ns"), _listed("fd")):
-        with contextlib.suppress(OSError, ValueError):
-            kind, _, inode = os.readlink(link).partition(":[")
-            if kind in ("net", "mnt", "pid"):
-                yield int(inode.rstrip("]"))
+def _namespaces_in_use() -> Iterator[tuple[int, int]]:
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        for folder in (f"/proc/{pid}/ns", f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                for name in os.listdir(folder):
+                    yield from ((pid, inode) for inode in _inode(f"{folder}/{name}"))
 
 
-def _listed(folder: str) -> Iterator[str]:
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            path = f"/proc/{process}/{folder}"
-            yield from (f"{path}/{name}" for name in os.listdir(path))
+def _inode(link: str) -> list[int]:
+    """Of the namespace that a link in /proc leads to, if it is one."""
+    with contextlib.suppress(OSError, ValueError):
+        kind, _, inode = os.readlink(link).partition(":[")
+        if kind in ("net", "mnt", "pid"):
+            return [int(inode.rstrip("]"))]
+    return []
 
 
 @contextlib.contextmanager
@@ -260,9 +269,10 @@ def _run(folder: Path, ending: str = "return") -> Iterator[Run]:
         assert caller.stdout is not None
         try:
             inodes = {int(word) for word in caller.stdout.readline().split()}
-            run = Run(caller, tag, inodes)
             assert len(inodes) == (3 if _NO_SWITCH else 5)
-            assert run.is_held()
+            run = Run(caller, tag, inodes)
+            run.held_by = run.holders()
+            assert len(run.held_by) >= 3
             yield run
         finally:
             caller.kill()
@@ -270,7 +280,10 @@ def _run(folder: Path, ending: str = "return") -> Iterator[Run]:
 
 def _nothing_stays(run: Run, folder: Path, interfaces: list[tuple[int, str]]) -> None:
     nodes.eventually(lambda: run.processes() == [], "all its processes are gone")
-    nodes.eventually(lambda: not run.is_held(), "all its namespaces are gone")
+    # Of those who held one: others who run tests here get the same numbers again.
+    nodes.eventually(
+        lambda: run.held_by.isdisjoint(run.holders()), "its namespaces are gone"
+    )
     for mounts in Path("/proc").glob("[0-9]*/mounts"):
         with contextlib.suppress(OSError):
             assert str(folder) not in mounts.read_text()
