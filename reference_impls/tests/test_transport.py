@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import selectors
 import socket
@@ -34,7 +36,7 @@ def test_lines_arrive_whole_however_the_bytes_are_cut(
         )
         data = b"".join(line + b"\n" for line in lines) + b"unfinished"
         bounds = sorted({0, len(data), *(cut % len(data) for cut in cuts)})
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in itertools.pairwise(bounds):
             ours.sendall(data[start:end])
             connection.read()
         assert heard == lines
@@ -43,12 +45,8 @@ def test_lines_arrive_whole_however_the_bytes_are_cut(
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_frame_or_malformed(line: bytes) -> None:
-    try:
-        frame = decode(line)
-    except MalformedError as flaw:
-        assert flaw.text
-    else:
-        assert isinstance(frame.body["type"], str)
+    with contextlib.suppress(MalformedError):
+        assert isinstance(decode(line).body["type"], str)
 
 
 @given(
