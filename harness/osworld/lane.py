@@ -47,16 +47,24 @@ class Copy(NamedTuple):
 class Lane:
     """A directed link. Attributes that the switch's inner loop uses are public.
 
+    Args:
+        link: From where to where.
+        seed: Of the run; the link's own dice are drawn from both.
+        watched: Every frame is to pass `admit`, also while the link is healthy.
+
     Attributes:
-        healthy: No rule applies: frames pass at once and are only counted.
+        healthy: No rule applies.
+        express: Frames pass at once and are only counted, without asking `admit`.
         forwarded: Frames sent on, maintained by whoever sends them.
         lost: Frames lost, likewise those that the kernel would not take.
     """
 
-    def __init__(self, link: Link, seed: int) -> None:
+    def __init__(self, link: Link, seed: int, *, watched: bool = False) -> None:
         self.link = link
         self.rule = _HEALTHY
         self.healthy = True
+        self.express = not watched
+        self._watched = watched
         self.forwarded = 0
         self.cut = 0
         self.lost = 0
@@ -74,6 +82,7 @@ class Lane:
         """Put a rule in force for all frames that come from now on."""
         self.rule = rule
         self.healthy = rule == _HEALTHY
+        self.express = self.healthy and not self._watched
         self._last_due_s = 0.0
         self._wire_free_s = 0.0
 
@@ -104,6 +113,19 @@ class Lane:
             held_s = due_s + self._dice.uniform(*_HOLD_MS) / 1e3
             copies[0] = copies[0]._replace(due_s=held_s)
         return copies
+
+    def fate(self, frame: bytes, now_s: float, copies: list[Copy]) -> str:
+        """In words, what `admit` made of a frame; empty when nothing happened to it."""
+        words = []
+        if not copies:
+            words.append("cut" if self.rule.cut else "lost")
+        elif (late_s := copies[0].due_s - now_s) > 0:
+            words.append(f"{late_s * 1e3:.1f} ms late")
+        if any(copy.frame != frame for copy in copies):
+            words.append("corrupted")
+        if len(copies) > 1:
+            words.append("duplicated")
+        return f"{self.link[0]} -> {self.link[1]}: {', '.join(words)}" if words else ""
 
     def may_leave(self, copy: Copy) -> bool:
         """Account for a copy that is due; False when it was cut on its way."""

@@ -138,3 +138,26 @@ def test_a_healthy_lane_says_so() -> None:
     assert not one.healthy
     one.set_rule(LinkRule())
     assert one.healthy
+
+
+def test_a_watched_lane_is_never_express() -> None:
+    one = Lane(LINK, 1, watched=True)
+    assert one.healthy
+    assert not one.express
+    [copy] = one.admit(FRAME, 5.0)
+    assert (copy.due_s, copy.frame) == (5.0, FRAME)
+    assert one.fate(FRAME, 5.0, [copy]) == ""
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (LinkRule(cut=True), "cut"),
+        (LinkRule(loss=1.0), "lost"),
+        (LinkRule(delay_ms=3), "3.0 ms late"),
+        (LinkRule(corrupt=1.0, duplicate=1.0), "corrupted, duplicated"),
+    ],
+)
+def test_a_fate_is_told_in_words(rule: LinkRule, words: str) -> None:
+    one = lane(rule)
+    assert one.fate(FRAME, 5.0, one.admit(FRAME, 5.0)) == f"n1 -> n2: {words}"

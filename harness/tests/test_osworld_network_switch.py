@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import struct
 import tempfile
 import time
 from contextlib import contextmanager
@@ -35,9 +36,11 @@ SEED = 7
 
 
 @contextmanager
-def switched(names: list[str]) -> Iterator[Cluster]:
+def switched(names: list[str], pcap: Path | None = None) -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory() as folder:
-        network = SwitchNetwork.create(names, Path(folder), port=7000, seed=SEED)
+        network = SwitchNetwork.create(
+            names, Path(folder), port=7000, seed=SEED, pcap=pcap
+        )
         with cluster(network) as one:
             yield one
 
@@ -270,6 +273,44 @@ def test_places_give_every_node_an_address_of_its_own_and_a_data_directory() -> 
         assert not place.log_path.exists()
 
     on_two_nodes(body)
+
+
+def test_a_capture_shows_every_frame_and_the_fate_of_those_that_rules_touched(
+    tmp_path: Path,
+) -> None:
+    pcap = tmp_path / "network.pcap"
+
+    def body() -> None:
+        with switched(["n1", "n2"], pcap) as pair:
+            n1, n2 = pair.agents["n1"], pair.agents["n2"]
+            n1.call(nodes.send_datagrams, *pair.peer("n1", "n2"), 1)
+            assert n2.call(nodes.collect_datagrams, 0.01) == [0]
+            pair.rules(cut(("n2", "n1")))
+            n2.call(nodes.send_datagrams, *pair.peer("n2", "n1"), 2)
+            nodes.eventually(
+                lambda: pair.counters()["n2", "n1"].cut == 2, "both were cut"
+            )
+
+    isolated(body)
+    blocks = list(pcapng_blocks(pcap.read_bytes()))
+    assert [kind for kind, _ in blocks] == [0x0A0D0D0A, 1, 1, 6, 6, 6]
+    assert [b"n1" in blocks[1][1], b"n2" in blocks[2][1]] == [True, True]
+    packets = [body for _, body in blocks[3:]]
+    assert [packet[0] for packet in packets] == [0, 1, 1]
+    assert [b"n2 -> n1: cut" in packet for packet in packets] == [False, True, True]
+    # The frame: to n2's address, from n1's, IPv4; the datagram "0" at its end.
+    assert packets[0][20:34].hex() == "020000000002" + "020000000001" + "0800"
+    assert packets[0][20 + 14 + 20 + 8 :][:1] == b"0"
+
+
+def pcapng_blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each block; checks that both lengths agree."""
+    while data:
+        kind, length = struct.unpack_from("=II", data)
+        assert length % 4 == 0
+        assert struct.unpack_from("=I", data, length - 4) == (length,)
+        yield kind, data[8 : length - 4]
+        data = data[length:]
 
 
 def test_a_switch_that_dies_is_a_harness_error_at_the_next_call() -> None:
