@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+TEMPORARILY_UNAVAILABLE = 11
+"""Maelstrom's code for: nothing was done, try again later (no leader, no listener)."""
+
 EXIT_VALID = 0
 EXIT_INVALID = 1
 EXIT_UNKNOWN = 2

@@ -30,7 +30,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from harness.errors import HarnessError, NodeReply, Timeout
+from harness.errors import (
+    TEMPORARILY_UNAVAILABLE,
+    HarnessError,
+    NodeReply,
+    Timeout,
+)
 from harness.generator import (
     NEMESIS,
     Board,
@@ -57,9 +62,6 @@ HOLD_NS_MAX: Final = 100_000_000
 be left alone for now: doubling from the one to the other, so that a dead node costs ten
 failed operations a second and not thousands, and one that is back is noticed at once
 for all that clients can tell."""
-
-TEMPORARILY_UNAVAILABLE: Final = 11
-"""Maelstrom's code for: nothing was done, try again later (no leader is known, ...)."""
 
 FAREWELL_S: Final = 1.0
 """How long a cancelled client may take to end and close before it is abandoned."""

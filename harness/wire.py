@@ -28,7 +28,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from harness.errors import HarnessError, NodeReply, Timeout
+from harness.errors import (
+    TEMPORARILY_UNAVAILABLE,
+    HarnessError,
+    NodeReply,
+    Timeout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -247,7 +252,11 @@ class Connection(asyncio.Protocol):
                 request never left.
         """
         if self.lost or self._transport is None:
-            raise NodeReply(definite=True, text=self.lost or "not connected")
+            raise NodeReply(
+                definite=True,
+                text=self.lost or "not connected",
+                code=TEMPORARILY_UNAVAILABLE,
+            )
         msg_id = self._msg_id + 1
         line = encode(Message(src, dest, {**body, "msg_id": msg_id}))
         self._msg_id = msg_id
@@ -391,9 +400,13 @@ async def connect(
             )
     except TimeoutError as error:
         text = f"no connection to {listen} within {timeout_s} s"
-        raise NodeReply(definite=True, text=text) from error
+        raise NodeReply(
+            definite=True, text=text, code=TEMPORARILY_UNAVAILABLE
+        ) from error
     except OSError as error:
-        raise NodeReply(definite=True, text=why_not(error)) from error
+        raise NodeReply(
+            definite=True, text=why_not(error), code=TEMPORARILY_UNAVAILABLE
+        ) from error
     return connection
 
 

@@ -13,7 +13,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import NodeReply
+from harness.errors import TEMPORARILY_UNAVAILABLE, NodeReply
 from harness.wire import why_not
 
 if TYPE_CHECKING:
@@ -92,7 +92,9 @@ class JsonHttp:
                         endpoint.host, endpoint.port
                     )
             except OSError as error:  # TimeoutError is one.
-                raise NodeReply(definite=True, text=why_not(error)) from error
+                raise NodeReply(
+                    definite=True, text=why_not(error), code=TEMPORARILY_UNAVAILABLE
+                ) from error
         return self._streams
 
 

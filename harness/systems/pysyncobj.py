@@ -12,7 +12,7 @@ that is killed forgets its vote and its log, and clusters may then lose what the
 confirmed.
 
 Seen with 0.3.17: it logs "truncating already-applied log entries" by itself under load,
-and one run of seven with kills and pauses served, through the log, a state older than
+and one run of eight with kills and pauses served, through the log, a state older than
 what a majority had confirmed. So `reads=log` is a system to hunt in, not a control that
 must come out valid.
 """
