@@ -1,4 +1,4 @@
-"""The command line: `splitbrain run | check | suite | report | list | doctor`.
+"""The command line: `splitbrain run | check | suite | report | list | doctor | bench`.
 
 Exit status everywhere: 0 valid (or: as expected), 1 invalid, 2 unknown, 254 bad usage,
 255 the harness failed. Modules are imported by the commands that need them, as numpy
@@ -377,6 +377,41 @@ def doctor(*, as_json: bool) -> int:
         else examination.render(findings)
     )
     return 0 if examination.can_run(findings) else EXIT_HARNESS
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+@click.option(
+    "--quick", is_flag=True, help="Fewer samples, no long rows; 90 s at most."
+)
+@click.option("--repeat", type=click.IntRange(min=1), help="Samples of each figure.")
+@RESULTS
+@AS_JSON
+def bench(
+    names: Sequence[str],
+    *,
+    quick: bool,
+    repeat: int | None,
+    results: Path,
+    as_json: bool,
+) -> int:
+    """Measure speed and memory against the budgets, side by side with a peer.
+
+    NAMES are groups (startup, history, check, cluster, report) or rows of them, such as
+    check/cas-10k-c10; default: everything. The exit status says whether measuring
+    worked, not whether the budgets were kept.
+    """
+    from harness.bench import bench as benchmark
+
+    def show(what: str) -> None:
+        if not as_json and sys.stderr.isatty():
+            click.echo(f"measuring: {what}", err=True)
+
+    outcome = benchmark.run(
+        names, quick=quick, repeat=repeat, results=results, show=show
+    )
+    say(json.dumps(outcome.record) if as_json else outcome.text())
+    return EXIT_HARNESS if outcome.errors else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

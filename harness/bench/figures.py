@@ -1,0 +1,136 @@
+"""Figures: what was measured, what it may come to, and how a peer fares beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Literal
+
+NOISY_SPREAD = 1.5
+"""Samples of one thing that differ by more than this factor were disturbed."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A promise about a figure.
+
+    Attributes:
+        limit: In the figure's unit; for `times_faster`, a factor.
+        kind: `at_most` and `at_least` bound our median; `times_faster` bounds the
+            peer's median divided by ours.
+    """
+
+    limit: float
+    kind: Literal["at_most", "at_least", "times_faster"] = "at_most"
+
+
+@dataclass
+class PeerFigure:
+    """What a peer came to on the same input.
+
+    Attributes:
+        name: Whose figure it is.
+        samples: In the figure's unit, for the turns in which it answered.
+        gave_up_after: How long it worked without an answer before a limit ended it.
+        remark: Which limit that was, or why it took no part.
+        memory_mib: Its peak memory, a sample a turn.
+    """
+
+    name: str
+    samples: list[float] = field(default_factory=list)
+    gave_up_after: float | None = None
+    remark: str = ""
+    memory_mib: list[float] = field(default_factory=list)
+
+    @property
+    def at_least(self) -> float | None:
+        """Its median, or what is known of it when it never answered."""
+        return median(self.samples) if self.samples else self.gave_up_after
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {
+            "name": self.name,
+            "samples": self.samples,
+            "median": median(self.samples) if self.samples else None,
+            "gave_up_after": self.gave_up_after,
+            "remark": self.remark,
+            "memory_mib": self.memory_mib,
+        }
+
+
+@dataclass
+class Figure:
+    """One quantity, measured a few times.
+
+    Attributes:
+        name: Row and quantity: "check/register-1m-c100 seconds".
+        what: The same for people.
+        unit: "s", "MiB" or "ops/s".
+        samples: As measured, in order.
+        budget: None for a figure that is only for information.
+        peer: The one beside us, where there is one.
+        remark: What a reader must know to understand the figure.
+        detail: Kept with the others, but too much for the table.
+    """
+
+    name: str
+    what: str
+    unit: str
+    samples: list[float]
+    budget: Budget | None = None
+    peer: PeerFigure | None = None
+    remark: str = ""
+    detail: bool = False
+
+    @property
+    def median(self) -> float | None:
+        """The middle sample; None when nothing could be measured."""
+        return median(self.samples) if self.samples else None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as fast as the peer we are; a lower bound if it gave up."""
+        if self.peer is None or self.median is None or self.peer.at_least is None:
+            return None
+        return self.peer.at_least / max(self.median, 1e-9)
+
+    @property
+    def within_budget(self) -> bool | None:
+        """Whether the budget is kept; None without one, or if nobody can tell."""
+        if self.budget is None or self.median is None:
+            return None
+        if self.budget.kind == "at_most":
+            return self.median <= self.budget.limit
+        if self.budget.kind == "at_least":
+            return self.median >= self.budget.limit
+        if self.ratio is None:
+            return None
+        is_bound = self.peer is not None and not self.peer.samples
+        kept = self.ratio >= self.budget.limit
+        # A peer that gave up early may have been about to answer, or not.
+        return None if is_bound and not kept else kept
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the samples differ so much that something disturbed them."""
+        low = min(self.samples, default=0.0)
+        return low > 0 and max(self.samples) / low > NOISY_SPREAD
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain data, samples included."""
+        budget = self.budget
+        return {
+            "name": self.name,
+            "what": self.what,
+            "unit": self.unit,
+            "samples": self.samples,
+            "median": self.median,
+            "budget": None
+            if budget is None
+            else {"limit": budget.limit, "kind": budget.kind},
+            "within_budget": self.within_budget,
+            "peer": None if self.peer is None else self.peer.as_json(),
+            "ratio": self.ratio,
+            "remark": self.remark,
+        }

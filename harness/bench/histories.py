@@ -1,0 +1,280 @@
+"""Seeded histories with a known verdict, to measure checkers on.
+
+A simulation without a cluster: every client has one operation in flight, but for a
+short think time; latencies are exponential. Each operation takes effect at one moment
+that lies uniformly between its invocation and its completion, and answers what it finds
+then, so the history is linearizable by construction.
+
+A crashed operation never returns: its client gives up after a timeout (`info`) and goes
+on as another process, as in Jepsen. Half of the crashed ones take effect, in time or
+long after.
+
+A planted violation changes one late read, so that the history surely is not
+linearizable. Where values are unique it becomes stale: it answers a value whose
+successor was written, from invocation to completion, between that value's write and
+the read. Else it answers a value that nobody ever wrote.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from harness.history import Op
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Kind = Literal["register", "cas-register", "kv"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+NODES = 5
+LATENCY_S = 0.005
+"""Mean latency; its minimum is a twentieth of that."""
+TIMEOUT_LATENCIES = 3.0
+THINK_LATENCIES = 0.05
+CAS_VALUES = 5
+"""A cas-register holds 1 to this; few values are what makes it hard."""
+UNWRITTEN = 9
+PLANTED_AT = 0.98
+"""The part of the history that lies before the planted violation."""
+
+MIX: dict[Kind, tuple[float, float, float]] = {
+    "register": (0.5, 0.5, 0.0),
+    "kv": (0.5, 0.5, 0.0),
+    "cas-register": (0.4, 0.3, 0.3),
+}
+"""Shares of read, write and cas."""
+FUNCTIONS = ("read", "write", "cas")
+READ, WRITE, CAS = range(3)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What kind of history to make; the same shape gives the same history.
+
+    Attributes:
+        kind: "register" and "kv" write each value once, a kv strings; "cas-register"
+            reads, writes and compares values from 1 to 5.
+        calls: Client operations; each has an invocation and mostly a completion.
+        clients: How many have an operation in flight at a time.
+        keys: Independent objects; an operation picks one at random.
+        crash: The chance that an operation never returns.
+        think: Mean pause between two operations of a client, in mean latencies. Large
+            values make operations overlap little.
+        planted: Make it not linearizable.
+        seed: Every choice comes from it.
+    """
+
+    kind: Kind
+    calls: int
+    clients: int
+    keys: int = 1
+    crash: float = 0.0
+    think: float = THINK_LATENCIES
+    planted: bool = False
+    seed: int = 1
+
+    @property
+    def model(self) -> str:
+        """The checker's model that judges it."""
+        return self.kind
+
+
+class CannotPlantError(ValueError):
+    """The history has no read that could be made wrong."""
+
+
+@dataclass
+class Timetable:
+    """When calls happen; one array each, in order of invocation, times in latencies.
+
+    Attributes:
+        process: Logical client.
+        invoked, returned: A crashed call returns `info`.
+        effect: When it takes effect; infinite for never.
+        crashed: Whether it returns `info`.
+    """
+
+    process: NDArray[np.int64]
+    invoked: NDArray[np.float64]
+    returned: NDArray[np.float64]
+    effect: NDArray[np.float64]
+    crashed: NDArray[np.bool_]
+
+
+@dataclass
+class Calls:
+    """What calls do and answer; one list each, in order of invocation.
+
+    Attributes:
+        f: READ, WRITE or CAS.
+        key: The object.
+        argument: What is written, or [from, to] of a cas.
+        answer: What a read found; True or False for a cas; None until it took effect.
+    """
+
+    f: list[int]
+    key: list[int]
+    argument: list[Any]
+    answer: list[Any]
+
+
+def generate(shape: Shape) -> list[Op]:
+    """The ops of a history; pairs up, with dense indices and rising times.
+
+    Cost: linear, some 3 s and 1 GB for a million calls.
+
+    Raises:
+        CannotPlantError: A violation is asked of a history without a completed read.
+    """
+    rng = np.random.default_rng(shape.seed)
+    times = timetable(shape, rng)
+    calls = draw(shape, rng)
+    take_effect(calls, times)
+    if shape.planted:
+        plant(shape, calls, times)
+    return list_ops(shape, calls, times)
+
+
+def timetable(shape: Shape, rng: np.random.Generator) -> Timetable:
+    """Draw all intervals. Clients do equally many calls, but for the last few."""
+    each = -(-shape.calls // shape.clients)
+    size = (shape.clients, each)
+    crashed = rng.random(size) < shape.crash
+    latency = np.where(crashed, TIMEOUT_LATENCIES, rng.exponential(1.0, size) + 0.05)
+    # Never quite zero: a client's next call begins after the last one has ended.
+    think = rng.exponential(shape.think, size) + 1e-6
+    returned = np.cumsum(latency + think, axis=1)
+    invoked = returned - latency
+    # A crashed call may still be on its way somewhere when its client gives up.
+    reach = np.where(crashed, 2 * latency, latency)
+    effect = invoked + rng.random(size) * reach
+    effect[crashed & (rng.random(size) < 0.5)] = np.inf
+    crashes_before: NDArray[np.int64] = np.cumsum(crashed, axis=1) - crashed
+    process = crashes_before * shape.clients + np.arange(shape.clients)[:, None]
+    first = np.argsort(invoked, axis=None, kind="stable")[: shape.calls]
+    return Timetable(
+        process.ravel()[first],
+        invoked.ravel()[first],
+        returned.ravel()[first],
+        effect.ravel()[first],
+        crashed.ravel()[first],
+    )
+
+
+def draw(shape: Shape, rng: np.random.Generator) -> Calls:
+    """Draw what every call does; nothing is answered yet."""
+    f = rng.choice(len(FUNCTIONS), size=shape.calls, p=MIX[shape.kind]).tolist()
+    key = rng.integers(0, shape.keys, shape.calls).tolist()
+    few = rng.integers(1, CAS_VALUES + 1, (shape.calls, 2)).tolist()
+    argument: list[Any] = [None] * shape.calls
+    for i, function in enumerate(f):
+        if function == CAS:
+            argument[i] = few[i]
+        elif function == WRITE:
+            argument[i] = few[i][0] if shape.kind == "cas-register" else i + 1
+    if shape.kind == "kv":
+        argument = [None if value is None else f"v{value}" for value in argument]
+    return Calls(f, key, argument, [None] * shape.calls)
+
+
+def take_effect(calls: Calls, times: Timetable) -> None:
+    """Let the calls happen, one after the other, and note what they answer."""
+    state: dict[int, Any] = {}
+    order = np.argsort(times.effect, kind="stable")
+    happening = order[np.isfinite(times.effect[order])]
+    for i in happening.tolist():
+        key = calls.key[i]
+        if calls.f[i] == READ:
+            calls.answer[i] = state.get(key)
+        elif calls.f[i] == WRITE:
+            state[key] = calls.argument[i]
+        else:
+            expected, new = calls.argument[i]
+            calls.answer[i] = state.get(key) == expected
+            if calls.answer[i]:
+                state[key] = new
+
+
+def plant(shape: Shape, calls: Calls, times: Timetable) -> None:
+    """Make one completed read wrong.
+
+    Raises:
+        CannotPlantError: There is none.
+    """
+    f = np.array(calls.f)
+    reads = np.flatnonzero((f == READ) & ~times.crashed)
+    if not len(reads):
+        raise CannotPlantError(f"no read completes in {shape}")
+    late = int(PLANTED_AT * shape.calls)
+    chosen = int(reads[np.argmin(np.abs(reads - late))])
+    if shape.kind == "cas-register":
+        calls.answer[chosen] = UNWRITTEN
+        return
+    same_key = np.array(calls.key) == calls.key[chosen]
+    writes = np.flatnonzero((f == WRITE) & ~times.crashed & same_key)
+    stale = overwritten(writes, times, before=float(times.invoked[chosen]))
+    unwritten = f"v{UNWRITTEN}?" if shape.kind == "kv" else -UNWRITTEN
+    calls.answer[chosen] = unwritten if stale is None else calls.argument[stale]
+
+
+def overwritten(
+    writes: NDArray[np.int64], times: Timetable, *, before: float
+) -> int | None:
+    """A write after which another one came, both over and done with at that time."""
+    done = writes[times.returned[writes] < before]
+    if not len(done):
+        return None
+    successor = done[np.argmax(times.invoked[done])]
+    earlier = done[times.returned[done] < times.invoked[successor]]
+    return int(earlier[-1]) if len(earlier) else None
+
+
+def list_ops(shape: Shape, calls: Calls, times: Timetable) -> list[Op]:
+    """Invocations and completions in order of time."""
+    count = shape.calls
+    moments = np.concatenate([times.invoked, times.returned])
+    order = np.argsort(moments, kind="stable")
+    time_ns = (moments * LATENCY_S * 1e9).astype(np.int64).tolist()
+    process, crashed = times.process.tolist(), times.crashed.tolist()
+    key_of = calls.key.__getitem__ if shape.keys > 1 else no_key
+    ops = []
+    for index, event in enumerate(order.tolist()):
+        i = event % count
+        f, node = calls.f[i], f"n{process[i] % shape.clients % NODES + 1}"
+        op = Op(
+            index,
+            time_ns[event],
+            process[i],
+            "invoke",
+            FUNCTIONS[f],
+            calls.argument[i],
+            key_of(i),
+            node=node,
+        )
+        if event >= count:
+            complete(op, calls.answer[i], crashed=crashed[i])
+        ops.append(op)
+    return ops
+
+
+def complete(op: Op, answer: object, *, crashed: bool) -> None:
+    """Turn an invocation into its completion.
+
+    A refused cas is an answer that a checker may use: the value was another one.
+    """
+    if crashed:
+        op.type, op.error = "info", "timeout"
+    elif op.f == "cas" and not answer:
+        op.type, op.extra = "fail", {"cas_fail_is_mismatch": True}
+    else:
+        op.type = "ok"
+        if op.f == "read":
+            op.value = answer
+
+
+def no_key(_: int) -> None:
+    """The key where there is only one object."""

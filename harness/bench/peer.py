@@ -1,0 +1,185 @@
+"""Porcupine, the peer for linearizability: built here, run on the same histories.
+
+Porcupine (Anish Athalye, Go, MIT) is the fastest checker for general models that is
+widely used. Its driver, porcupine/main.go, is built with the Go toolchain that is
+installed; the module comes from Go's module proxy, pinned by go.sum. Without Go or
+network there is no peer, and rows say so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.bench.children import BenchError, answer_in, last_line, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.history import History, Op
+
+SOURCES = Path(__file__).parent / "porcupine"
+GO_ELSEWHERE = "/usr/local/go/bin/go"
+BUILD_LIMIT_S = 300.0
+LOAD_LIMIT_S = 60.0
+NAME = "Porcupine"
+
+
+@dataclass(frozen=True)
+class Porcupine:
+    """A built driver, and the limits it has to keep.
+
+    Attributes:
+        binary: The program.
+        time_limit_s: For one check.
+        memory_limit_mib: Resident memory of one check.
+    """
+
+    binary: Path
+    time_limit_s: float
+    memory_limit_mib: float
+
+    def check(self, operations: Path) -> dict[str, Any]:
+        """Judge a file that `write_operations` wrote.
+
+        Returns:
+            `result` ("ok", "illegal", "timeout" or "memory"), `seconds` of the check
+            alone, `load_seconds`, `peak_mib` and `operations`.
+
+        Raises:
+            BenchError: It failed, or did not keep its time limit.
+        """
+        command = [
+            str(self.binary),
+            "-time-limit",
+            f"{self.time_limit_s}s",
+            "-memory-limit-mib",
+            str(self.memory_limit_mib),
+            str(operations),
+        ]
+        status, out, err = run(command, self.time_limit_s + LOAD_LIMIT_S)
+        if status:
+            raise BenchError(f"{NAME} failed: {last_line(err)}")
+        answer: dict[str, Any] = answer_in(NAME, out)
+        return answer
+
+
+def build(cache: Path | None = None) -> Path:
+    """The driver's program, built unless it was built from these sources before.
+
+    Args:
+        cache: Folder for the program; by default below the user's cache folder.
+
+    Raises:
+        BenchError: There is no Go, or it can't build the driver; says why.
+    """
+    go = shutil.which("go") or shutil.which(GO_ELSEWHERE)
+    if go is None:
+        raise BenchError("Go is not installed (go.dev/dl, or the package golang-go)")
+    sources = sorted(path for path in SOURCES.iterdir() if path.is_file())
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+    folder = (cache or cache_folder()) / f"porcupine-{version.hexdigest()[:16]}"
+    binary = folder / "porcupine"
+    if binary.is_file():
+        return binary
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise BenchError(f"cannot make {folder}: {problem.strerror}") from None
+    # Built under another name: whoever builds at the same time never sees a half of it.
+    unfinished = folder / f"porcupine.{os.getpid()}"
+    command = [go, "build", "-C", str(SOURCES), "-o", str(unfinished), "."]
+    status, _, err = run(command, BUILD_LIMIT_S, go_environment(folder))
+    if status:
+        raise BenchError(f"go build failed: {last_line(err)}")
+    unfinished.replace(binary)
+    return binary
+
+
+def module_version() -> str:
+    """Which Porcupine it is, as go.mod says."""
+    text = (SOURCES / "go.mod").read_text(encoding="ascii")
+    requirement = next(line for line in text.splitlines() if "require" in line)
+    return requirement.removeprefix("require").strip()
+
+
+def cache_folder() -> Path:
+    """Where programs that can be built again are kept."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    # Unlike Path.expanduser, this does not raise where there is no home.
+    base = Path(given) if given else Path(os.path.expanduser("~")) / ".cache"
+    return base / "splitbrain"
+
+
+def go_environment(folder: Path) -> dict[str, str]:
+    """The environment of `go build`: no other toolchain, and a cache that it can use.
+
+    Without a home, Go knows no cache and refuses to build.
+    """
+    environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+    if "HOME" not in environment:
+        environment["GOCACHE"] = str(folder / "build")
+        environment["GOPATH"] = str(folder / "go")
+    return environment
+
+
+def write_operations(history: History, path: Path) -> int:
+    """Write a history as the driver reads it; returns how many operations it holds."""
+    count = 0
+    with path.open("w", encoding="ascii") as file:
+        for line in operation_lines(history):
+            file.write(line)
+            count += 1
+    return count
+
+
+def operation_lines(history: History) -> Iterator[str]:
+    """A line per operation that both checkers judge.
+
+    Reads that never returned and plain failures constrain nothing, and our checker
+    drops them, so the peer is spared them too.
+    """
+    keys: Mapping[Any, int] = {
+        key: n
+        for n, key in enumerate(dict.fromkeys(op.key for op in history if op.is_client))
+    }
+    never = len(history)
+    for invoked, completed in history.calls():
+        answer = answer_text(invoked, completed)
+        if answer is None:
+            continue
+        returned = never
+        if completed is not None and completed.type != "info":
+            returned = completed.index
+        argument = argument_text(invoked)
+        yield (
+            f"{invoked.process} {keys[invoked.key]} {invoked.f} {argument} {answer} "
+            f"{invoked.index} {returned}\n"
+        )
+
+
+def argument_text(invoked: Op) -> str:
+    """What is written; FROM,TO for a cas; "-" for none."""
+    if invoked.f == "cas":
+        expected, new = invoked.value
+        return f"{expected},{new}"
+    return "-" if invoked.value is None else str(invoked.value)
+
+
+def answer_text(invoked: Op, completed: Op | None) -> str | None:
+    """What came out, or None when the operation constrains nothing."""
+    kind = "info" if completed is None else completed.type
+    refused = kind == "fail" and completed is not None and bool(completed.extra)
+    if invoked.f == "read":
+        if kind != "ok" or completed is None:
+            return None
+        return "-" if completed.value is None else str(completed.value)
+    if kind == "fail" and not refused:
+        return None
+    if invoked.f == "cas":
+        return "refused" if refused else {"ok": "ok"}.get(kind, "unknown")
+    return "-"

@@ -1,0 +1,460 @@
+"""What is measured: rows in groups, each with its budget.
+
+The budgets are the project's promises for a machine with two cores. A row is measured
+`repeat` times; its peer, if it has one, takes turns with us.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from harness import doctor
+from harness.bench import children, peer
+from harness.bench.children import BenchError
+from harness.bench.figures import Budget, Figure, PeerFigure
+from harness.bench.histories import Kind, Shape
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from harness.bench.peer import Porcupine
+
+CHECK_LIMIT_S = 60.0
+PEER_PATIENCE_S = 5.0
+"""A peer that takes longer is measured once; its figure is not in doubt."""
+LARGE_CALLS = 100_000
+"""From this size on, memory and loading are worth a line in the table."""
+NS_PER_S = 1_000_000_000
+
+
+class SkippedError(Exception):
+    """A row can't be measured on this machine; says why."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where and how rows are measured.
+
+    Attributes:
+        folder: For files; on the disk that runs would use.
+        repeat: Samples of each figure.
+        quick: Less of everything.
+        porcupine: The peer, if it is to be had.
+        no_porcupine: Why it isn't.
+    """
+
+    folder: Path
+    repeat: int
+    quick: bool
+    porcupine: Porcupine | None = None
+    no_porcupine: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing to measure; it may give several figures.
+
+    Attributes:
+        name: GROUP/NAME, as it is chosen by.
+        what: The same for people.
+        measure: Does it.
+        full_only: Too long for `--quick`.
+    """
+
+    name: str
+    what: str
+    measure: Callable[[Lab, Row], list[Figure]]
+    full_only: bool = False
+
+    @property
+    def group(self) -> str:
+        """The part before the slash."""
+        return self.name.partition("/")[0]
+
+    def figure(self, quantity: str, unit: str, samples: list[float]) -> Figure:
+        """A figure of this row, without budget as yet."""
+        title = f"{self.what}: {quantity}" if quantity else self.what
+        return Figure(f"{self.name} {quantity}".strip(), title, unit, samples)
+
+
+def scratch(lab: Lab) -> tempfile.TemporaryDirectory[str]:
+    """A folder for one row's files."""
+    return tempfile.TemporaryDirectory(dir=lab.folder)
+
+
+def column(answers: list[dict[str, Any]], name: str) -> list[float]:
+    """One quantity of several answers."""
+    return [float(answer[name]) for answer in answers]
+
+
+# Histories
+
+
+def measure_write(lab: Lab, row: Row) -> list[Figure]:
+    """Recording a million ops, a write() each, as a run does."""
+    answers = []
+    for _ in range(lab.repeat):
+        with scratch(lab) as folder:
+            path = str(Path(folder) / "history.jsonl")
+            answers.append(
+                children.measure("write", shape=asdict(MILLION_OPS), path=path)
+            )
+    return [
+        row.figure("", "s", column(answers, "seconds")),
+        replace(
+            row.figure("peak memory", "MiB", column(answers, "peak_mib")), detail=True
+        ),
+    ]
+
+
+def measure_load(lab: Lab, row: Row) -> list[Figure]:
+    """Reading a million ops, and pairing them."""
+    with scratch(lab) as folder:
+        path = str(Path(folder) / "history.jsonl")
+        children.measure("make", shape=asdict(MILLION_OPS), path=path, operations=None)
+        answers = [children.measure("load", path=path) for _ in range(lab.repeat)]
+    seconds = row.figure("", "s", column(answers, "seconds"))
+    memory = row.figure("peak memory", "MiB", column(answers, "peak_mib"))
+    return [
+        replace(seconds, budget=Budget(2.0)),
+        replace(memory, budget=Budget(1536)),
+    ]
+
+
+MILLION_OPS = Shape("register", 500_000, clients=100)
+"""Half a million calls: an invocation and a completion each."""
+
+
+# Checks
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """How one history is judged, by us and by the peer.
+
+    Attributes:
+        shape: The history; the verdict is known from it.
+        budget: Of the time.
+        memory: Of the peak memory, loading included.
+    """
+
+    shape: Shape
+    budget: Budget | None = None
+    memory: Budget | None = None
+
+    def __call__(self, lab: Lab, row: Row) -> list[Figure]:
+        """Measure, in turns with the peer."""
+        theirs = PeerFigure(peer.NAME, remark=lab.no_porcupine)
+        ours = []
+        with scratch(lab) as folder:
+            path, operations = (
+                Path(folder) / n for n in ("history.jsonl", "operations")
+            )
+            children.measure(
+                "make",
+                shape=asdict(self.shape),
+                path=str(path),
+                operations=str(operations) if lab.porcupine else None,
+            )
+            for _ in range(lab.repeat):
+                ours.append(self.ours(path))
+                if lab.porcupine is not None and worth_another_turn(theirs):
+                    self.theirs(lab.porcupine, operations, theirs)
+        return self.figures(row, ours, theirs)
+
+    @property
+    def promised(self) -> str:
+        """The verdict that the history must get."""
+        return "invalid" if self.shape.planted else "valid"
+
+    def ours(self, path: Path) -> dict[str, Any]:
+        """One turn of ours.
+
+        Raises:
+            BenchError: The verdict is wrong; no figure makes up for that.
+        """
+        answer = children.measure(
+            "check",
+            path=str(path),
+            model=self.shape.model,
+            time_limit_s=CHECK_LIMIT_S,
+        )
+        if answer["verdict"] not in {self.promised, "unknown"}:
+            raise BenchError(f"our verdict is {answer['verdict']}, not {self.promised}")
+        return answer
+
+    def theirs(self, porcupine: Porcupine, path: Path, found: PeerFigure) -> None:
+        """One turn of the peer, added to what was `found`.
+
+        Raises:
+            BenchError: It answers otherwise than the history was made.
+        """
+        answer = porcupine.check(path)
+        found.memory_mib.append(answer["peak_mib"])
+        if answer["result"] == "timeout":
+            found.gave_up_after = answer["seconds"]
+            found.remark = f"no answer in {porcupine.time_limit_s:g} s"
+        elif answer["result"] == "memory":
+            found.gave_up_after = answer["seconds"]
+            limit_gib = porcupine.memory_limit_mib / 1024
+            found.remark = (
+                f"{limit_gib:.1f} GiB full after {answer['seconds']:.0f} s, no answer"
+            )
+        elif (answer["result"] == "ok") != (self.promised == "valid"):
+            raise BenchError(f"{peer.NAME} says {answer['result']}: {self.shape}")
+        else:
+            found.samples.append(answer["seconds"])
+
+    def figures(
+        self, row: Row, ours: list[dict[str, Any]], theirs: PeerFigure
+    ) -> list[Figure]:
+        """Time, memory, and loading apart."""
+        seconds = row.figure("", "s", column(ours, "seconds"))
+        memory = row.figure("peak memory", "MiB", column(ours, "peak_mib"))
+        load = row.figure("loading it", "s", column(ours, "load_seconds"))
+        unknown = next((a["reason"] for a in ours if a["verdict"] == "unknown"), "")
+        is_small = self.shape.calls < LARGE_CALLS
+        their_memory = PeerFigure(theirs.name, theirs.memory_mib)
+        return [
+            replace(seconds, budget=self.budget, peer=theirs, remark=unknown),
+            replace(
+                memory,
+                budget=self.memory,
+                peer=their_memory if theirs.memory_mib else None,
+                detail=is_small,
+            ),
+            replace(load, detail=is_small),
+        ]
+
+
+def worth_another_turn(found: PeerFigure) -> bool:
+    """Not when it gave up, or takes so long that its figure is not in doubt."""
+    return found.gave_up_after is None and max(found.samples, default=0) < (
+        PEER_PATIENCE_S
+    )
+
+
+# Clusters
+
+
+def need_switch() -> None:
+    """Refuse rows that are about the switch where there is none.
+
+    Raises:
+        SkippedError: This machine has another rung.
+    """
+    try:
+        doctor.choose_rung("switch")
+    except UsageError as problem:
+        raise SkippedError(str(problem)) from None
+
+
+def measure_cluster(lab: Lab, row: Row) -> list[Figure]:
+    """Five nodes up from nothing, and one of them again after kill -9."""
+    need_switch()
+    kills = 3 if lab.quick else 10
+    answers = []
+    for _ in range(lab.repeat):
+        with scratch(lab) as folder:
+            answers.append(children.measure("cluster", folder=folder, kills=kills))
+    again = [float(s) for answer in answers for s in answer["again_s"]]
+    ready = row.figure("ready, from nothing", "s", column(answers, "ready_s"))
+    restart = row.figure("one serves again after kill -9", "s", again)
+    return [
+        replace(ready, budget=Budget(0.6)),
+        replace(restart, budget=Budget(0.2)),
+    ]
+
+
+def measure_switch(lab: Lab, row: Row) -> list[Figure]:
+    """The median round trip of each of some switches."""
+    need_switch()
+    samples = []
+    for _ in range(lab.repeat):
+        with scratch(lab) as folder:
+            answer = children.measure("switch", folder=folder, rounds=500)
+        samples.append(median(answer["us"]) / 1e6)
+    return [row.figure("", "s", samples)]
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Operations a second of `splitbrain run`, without faults.
+
+    Only what succeeded while clients were at work counts: a refused cas doesn't, nor
+    do the final reads.
+    """
+
+    settings: Mapping[str, str]
+    budget: Budget | None = None
+
+    def __call__(self, lab: Lab, row: Row) -> list[Figure]:
+        """Measure; a sample a run."""
+        need_switch()
+        limit_s = 3 if lab.quick else 8
+        samples = []
+        for seed in range(lab.repeat):
+            with scratch(lab) as folder:
+                samples.append(self.sample(folder, seed, limit_s))
+        return [replace(row.figure("", "ops/s", samples), budget=self.budget)]
+
+    def sample(self, folder: str, seed: int, limit_s: int) -> float:
+        """One run.
+
+        Raises:
+            BenchError: It failed, or the system broke its promises.
+        """
+        command = [*SPLITBRAIN, "run", "raft", "--network", "switch", "--json"]
+        command += ["--seed", str(seed), "--time-limit", str(limit_s)]
+        command += ["--results", folder]
+        for name, value in self.settings.items():
+            command += ["--set", f"{name}={value}"]
+        status, out, err = children.run(command, children.TASK_LIMIT_S)
+        if status:
+            raise BenchError(f"the run was not valid: {children.last_line(err or out)}")
+        run = Path(children.answer_in("run", out)["run"])
+        done: int = sum(
+            line["type"] == "ok"
+            and line["time"] < limit_s * NS_PER_S
+            and isinstance(line["process"], int)
+            for line in json_lines(run / "history.jsonl")
+        )
+        return done / limit_s
+
+
+SPLITBRAIN = [sys.executable, "-P", "-m", "harness"]
+
+
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a lines file."""
+    with path.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+# Reports, and the start of the program
+
+
+def measure_report(lab: Lab, row: Row) -> list[Figure]:
+    """The report of a large run that has been judged before."""
+    with scratch(lab) as folder:
+        made = children.measure("make_run", folder=folder, calls=100_000)
+        answers = [
+            children.measure("report", run=made["run"]) for _ in range(lab.repeat)
+        ]
+    build = row.figure("build", "s", column(answers, "seconds"))
+    size = row.figure("size", "MiB", column(answers, "size_mib"))
+    memory = row.figure("peak memory", "MiB", column(answers, "peak_mib"))
+    return [
+        replace(build, budget=Budget(5.0)),
+        replace(size, budget=Budget(20.0)),
+        replace(memory, detail=True),
+    ]
+
+
+def measure_help(lab: Lab, row: Row) -> list[Figure]:
+    """The shortest thing the program does, by the clock and by processor time.
+
+    It is so short that it is measured more often.
+    """
+    turns = [time_of([*SPLITBRAIN, "--help"]) for _ in range(5 * lab.repeat)]
+    wall = row.figure("by the clock", "s", [wall for wall, _ in turns])
+    cpu = row.figure("processor time", "s", [cpu for _, cpu in turns])
+    return [replace(wall, budget=Budget(0.15)), replace(cpu, budget=Budget(0.15))]
+
+
+def time_of(command: list[str]) -> tuple[float, float]:
+    """Seconds by the clock, and of processor time, that a command takes.
+
+    Raises:
+        BenchError: It fails.
+    """
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise BenchError(f"{' '.join(command)}: exit status {process.returncode}")
+    return wall, usage.ru_utime + usage.ru_stime
+
+
+def rows() -> list[Row]:
+    """Everything there is to measure, in the order of the table."""
+    cas: Kind = "cas-register"
+    return [
+        Row("startup/help", "splitbrain --help", measure_help),
+        Row("history/write-1m", "record 1M ops", measure_write),
+        Row("history/load-1m", "load and pair 1M ops", measure_load),
+        Row(
+            "check/register-10k-c10",
+            "register, 10k calls, 10 clients",
+            CheckRow(Shape("register", 10_000, 10)),
+        ),
+        Row(
+            "check/register-100k-c5",
+            "register, 100k calls, 5 clients",
+            CheckRow(Shape("register", 100_000, 5)),
+        ),
+        Row(
+            "check/register-1m-c100",
+            "register, 1M calls, 100 clients",
+            CheckRow(Shape("register", 1_000_000, 100), Budget(1.0), Budget(1536)),
+            full_only=True,
+        ),
+        Row(
+            "check/register-5000-keys",
+            "5000 registers, 200 calls each, 10 clients a key",
+            CheckRow(Shape("register", 1_000_000, 50_000, keys=5_000)),
+            full_only=True,
+        ),
+        Row(
+            "check/kv-1m",
+            "kv, 1M calls, 1000 keys, little overlap",
+            CheckRow(Shape("kv", 1_000_000, 10, keys=1_000, think=10.0)),
+            full_only=True,
+        ),
+        Row(
+            "check/cas-1k-c5",
+            "cas-register, 1k calls, 5 clients",
+            CheckRow(Shape(cas, 1_000, 5)),
+        ),
+        Row(
+            "check/cas-1k-c10-invalid",
+            "cas-register, 1k calls, 10 clients, one impossible read",
+            CheckRow(Shape(cas, 1_000, 10, planted=True)),
+        ),
+        Row(
+            "check/cas-10k-c10",
+            "cas-register, 10k calls, 10 clients",
+            CheckRow(Shape(cas, 10_000, 10), Budget(10, "times_faster")),
+        ),
+        Row(
+            "check/cas-10k-c30",
+            "cas-register, 10k calls, 30 clients",
+            CheckRow(Shape(cas, 10_000, 30), Budget(5.0)),
+        ),
+        Row("cluster/restart", "five Raft nodes in namespaces", measure_cluster),
+        Row("cluster/switch", "round trip through the switch", measure_switch),
+        Row(
+            "cluster/raft-mixed",
+            "Raft, reads, writes and cas, durable log, through the switch",
+            Throughput({}, Budget(800, "at_least")),
+        ),
+        Row(
+            "cluster/raft-mixed-no-fsync",
+            "the same without fsync",
+            Throughput({"fsync": "false"}),
+            full_only=True,
+        ),
+        Row("report/100k", "report of 100k calls", measure_report),
+    ]

@@ -1,0 +1,95 @@
+"""A run folder of any size without a run: what a report is measured on.
+
+The history is simulated (`histories`); the faults beside it are partitions in a row, as
+a plan would make them. Everything else is written by the same code that runs use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from harness import analysis, formats
+from harness.bench.histories import Shape, generate
+from harness.network import LinkCounters
+from harness.run import describe
+from harness.spec import TestSpec
+from harness.store import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness.history import Op
+
+NS_PER_S = 1_000_000_000
+CALLS_PER_KEY = 200
+FAULT_EVERY_S = 6
+FAULT_LASTS_S = 3
+
+
+def make(results: Path, calls: int) -> Path:
+    """Write the folder below `results`, judge it, and return it.
+
+    Raises:
+        UsageError: It can't be written there.
+    """
+    shape = Shape(
+        "register", calls, clients=10, keys=max(1, calls // CALLS_PER_KEY), crash=0.001
+    )
+    ops = generate(shape)
+    spec = TestSpec(
+        system="raft",
+        nemesis=["partition"],
+        concurrency=shape.clients,
+        time_limit_s=ops[-1].time / NS_PER_S,
+    )
+    folder = RunFolder.create(results, spec.folder_name, spec.seed)
+    folder.write_yaml("test.yaml", describe(spec, "switch"))
+    formats.dump(ops, folder.path / "history.jsonl")
+    faults = folder.lines("faults.jsonl")
+    for line in fault_lines(spec, ops[-1].time):
+        faults.append(line)
+    faults.close()
+    folder.write_json("run.json", run_record(spec, ops))
+    analysis.analyse(folder)
+    return folder.path
+
+
+def fault_lines(spec: TestSpec, end_ns: int) -> Iterator[dict[str, Any]]:
+    """A partition of one node every few seconds, begun and healed."""
+    step, length = FAULT_EVERY_S * NS_PER_S, FAULT_LASTS_S * NS_PER_S
+    for number, begin in enumerate(range(step, end_ns - length, step)):
+        node = spec.node_names[number % spec.nodes]
+        fault = {
+            "id": number,
+            "kind": "partition",
+            "title": f"isolate {node}",
+            "nodes": [node],
+            "evidence": {"frames_cut": 100 + number},
+            "bit": True,
+        }
+        yield {"time": begin, "event": "start", **fault}
+        yield {"time": begin + length, "event": "end", **fault}
+
+
+def run_record(spec: TestSpec, ops: list[Op]) -> dict[str, Any]:
+    """What a run that went well writes into run.json."""
+    counts = {
+        kind: sum(op.type == kind for op in ops) for kind in ("ok", "fail", "info")
+    }
+    links = {
+        f"{a}->{b}": asdict(LinkCounters(forwarded=1000))
+        for a in spec.node_names
+        for b in spec.node_names
+        if a != b
+    }
+    return {
+        "ended": "complete",
+        "seconds": spec.time_limit_s,
+        "never_up": "",
+        "ops": counts,
+        "counters": {"timeouts": counts["info"]},
+        "network": links,
+        "errors": [],
+    }

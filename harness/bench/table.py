@@ -1,0 +1,154 @@
+"""Figures for people: one table, then what missed its budget and how noisy it was."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.bench.figures import Figure
+
+HEADINGS = ("", "budget", "median", "min-max", "peer", "ratio", "within budget")
+GIBIBYTE_MIB = 1024.0
+
+
+def quantity(value: float, unit: str) -> str:
+    """A value with three digits and the unit that suits it: "53.1 ms", "1.5 GiB"."""
+    if unit == "s" and 0 < value < 1e-3:
+        value, unit = value * 1e6, "us"
+    elif unit == "s" and 0 < value < 1:
+        value, unit = value * 1e3, "ms"
+    elif unit == "MiB" and value >= GIBIBYTE_MIB:
+        value, unit = value / GIBIBYTE_MIB, "GiB"
+    return f"{digits(value)} {unit}"
+
+
+def digits(value: float) -> str:
+    """Three significant digits, never in powers of ten: "0.0123", "1.23", "12,345"."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    text = f"{value:.3g}"
+    return f"{value:.6f}" if "e" in text else text
+
+
+def budget_text(figure: Figure) -> str:
+    """The promise: "1 s", "800 ops/s or more", "10x the peer"."""
+    if figure.budget is None:
+        return ""
+    if figure.budget.kind == "times_faster":
+        return f"{figure.budget.limit:g}x the peer"
+    more = " or more" if figure.budget.kind == "at_least" else ""
+    return quantity(figure.budget.limit, figure.unit) + more
+
+
+def range_text(figure: Figure) -> str:
+    """The smallest and the largest sample; empty for a single one."""
+    if len(figure.samples) < 2:
+        return ""
+    low, high = (
+        quantity(end, figure.unit) for end in (min(figure.samples), max(figure.samples))
+    )
+    low_number, _, low_unit = low.partition(" ")
+    is_same_unit = high.endswith(f" {low_unit}")
+    return f"{low_number if is_same_unit else low} - {high}"
+
+
+def peer_text(figure: Figure) -> str:
+    """What the peer came to, or why it came to nothing."""
+    peer = figure.peer
+    if peer is None or (not peer.samples and not peer.remark):
+        return ""
+    if peer.samples and peer.at_least is not None:
+        return f"{peer.name}: {quantity(peer.at_least, figure.unit)}"
+    return f"{peer.name}: {peer.remark}"
+
+
+def ratio_text(figure: Figure) -> str:
+    """How many times as fast as the peer, or as small."""
+    if figure.ratio is None or figure.peer is None:
+        return ""
+    return f"{'' if figure.peer.samples else '> '}{digits(figure.ratio)}x"
+
+
+def within_text(figure: Figure) -> str:
+    """Whether the budget is kept, unmissable when it is not."""
+    if figure.budget is None:
+        return ""
+    return {True: "yes", False: "NO", None: "not known"}[figure.within_budget]
+
+
+def cells(figure: Figure) -> tuple[str, ...]:
+    """The figure as a line of the table."""
+    if figure.median is None:
+        return (figure.what, budget_text(figure), figure.remark, "", "", "", "")
+    return (
+        figure.what,
+        budget_text(figure),
+        quantity(figure.median, figure.unit),
+        range_text(figure),
+        peer_text(figure),
+        ratio_text(figure),
+        within_text(figure),
+    )
+
+
+def render(figures: Sequence[Figure]) -> str:
+    """The table, a part for each group."""
+    shown = [figure for figure in figures if not figure.detail]
+    lines = [HEADINGS, *map(cells, shown)]
+    # A remark in place of figures runs on to the right and needs no column.
+    widths = [
+        max(
+            len(line[n])
+            for line, figure in zip(lines, [None, *shown], strict=True)
+            if n < 2 or figure is None or figure.samples
+        )
+        for n in range(len(HEADINGS))
+    ]
+
+    def laid_out(line: Sequence[str]) -> str:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        return "  ".join(padded).rstrip()
+
+    out = [laid_out(HEADINGS)]
+    for group, members in groupby(shown, key=lambda f: f.name.partition("/")[0]):
+        out += ["", group]
+        out += [laid_out(cells(figure)) for figure in members]
+    return "\n".join(out)
+
+
+def remarks(figures: Sequence[Figure], load: float, cores: int) -> list[str]:
+    """What to know besides: budgets missed, not judged, and how noisy it was.
+
+    Args:
+        figures: All of them.
+        load: Average number of runnable processes when the benchmark began.
+        cores: How many can run at a time.
+    """
+    out = []
+    missed = [figure for figure in figures if figure.within_budget is False]
+    judged = [figure for figure in figures if figure.within_budget is not None]
+    if missed:
+        out.append(f"{len(missed)} of {len(judged)} budgets missed:")
+        out += [f"  {missed_text(figure)}" for figure in missed]
+    elif judged:
+        out.append(f"All {len(judged)} budgets kept.")
+    noisy = [figure for figure in figures if figure.noisy]
+    if noisy or load > cores:
+        out.append(
+            f"{len(noisy)} of {len(figures)} figures varied by more than half; "
+            f"the load was {load:.1f} on {cores} cores when this began. "
+            "On a busy machine trust ratios and the smallest samples."
+        )
+    return out
+
+
+def missed_text(figure: Figure) -> str:
+    """What was promised, and what came out."""
+    assert figure.median is not None
+    found = quantity(figure.median, figure.unit)
+    if figure.budget is not None and figure.budget.kind == "times_faster":
+        found = f"{ratio_text(figure)} ({found})"
+    return f"{figure.what}: {found}, budget {budget_text(figure)}"

@@ -1,0 +1,144 @@
+"""The tasks that `children.measure` runs, each in a fresh process.
+
+A task is a function here; its keyword arguments come as JSON and its answer, a dict,
+goes back as JSON. Set-up that isn't part of the figure happens outside the clock.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness import formats, registry
+from harness.bench import peer
+from harness.bench.histories import KINDS, Shape, generate
+from harness.history import History
+from harness.verdict import Limits
+
+Task = Callable[..., dict[str, Any]]
+
+WARM_UP = {str(kind): Shape(kind, calls=50, clients=3) for kind in KINDS}
+
+
+def peak_mib() -> float:
+    """The most memory that this program had resident.
+
+    VmHWM and not getrusage: the latter's maximum survives exec, so a child of a large
+    process would report its parent's.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
+def make(shape: dict[str, Any], path: str, operations: str | None) -> dict[str, Any]:
+    """Write the history of a shape to `path`, and for the peer to `operations`."""
+    history = History(generate(Shape(**shape)))
+    formats.dump(history, Path(path))
+    if operations is not None:
+        peer.write_operations(history, Path(operations))
+    return {"ops": len(history)}
+
+
+def write(shape: dict[str, Any], path: str) -> dict[str, Any]:
+    """Record a history op by op, as a run does."""
+    ops = generate(Shape(**shape))
+    begun = time.perf_counter()
+    with formats.HistoryWriter(Path(path)) as writer:
+        for op in ops:
+            writer.record(op)
+    seconds = time.perf_counter() - begun
+    return {"seconds": seconds, "peak_mib": peak_mib(), "ops": len(ops)}
+
+
+def load(path: str) -> dict[str, Any]:
+    """Read a history and pair its ops."""
+    before_mib = peak_mib()
+    begun = time.perf_counter()
+    history = formats.load(Path(path))
+    seconds = time.perf_counter() - begun
+    return {
+        "seconds": seconds,
+        "peak_mib": peak_mib(),
+        "before_mib": before_mib,
+        "ops": len(history),
+    }
+
+
+def check(path: str, model: str, time_limit_s: float) -> dict[str, Any]:
+    """Judge a history for linearizability; loading it is measured apart."""
+    checker = registry.find("checker", "linearizable").factory({"model": model})
+    # Modules that are imported late belong to the start of a program, not to a check.
+    checker.check(History(generate(WARM_UP[model])), Limits())
+    begun = time.perf_counter()
+    history = formats.load(Path(path))
+    loaded = time.perf_counter()
+    result = checker.check(history, Limits(time_s=time_limit_s))
+    checked = time.perf_counter()
+    return {
+        "verdict": str(result.verdict),
+        "reason": result.reason,
+        "seconds": checked - loaded,
+        "load_seconds": loaded - begun,
+        "peak_mib": peak_mib(),
+    }
+
+
+def cluster(folder: str, kills: int) -> dict[str, Any]:
+    """Five reference nodes in namespaces: up from nothing, and again after a kill -9.
+
+    Only on the switch rung; the modules that it needs are loaded before the clock runs.
+    """
+    from harness.bench import cluster as world
+
+    return world.measure(Path(folder), kills)
+
+
+def switch(folder: str, rounds: int) -> dict[str, Any]:
+    """Round trips of a datagram between two nodes, through the switch."""
+    from harness.bench import cluster as world
+
+    return world.measure_round_trips(Path(folder), rounds)
+
+
+def make_run(folder: str, calls: int) -> dict[str, Any]:
+    """A run folder of so many operations, judged, as a run would leave it."""
+    from harness.bench import runfolder
+
+    return {"run": str(runfolder.make(Path(folder), calls))}
+
+
+def report(run: str) -> dict[str, Any]:
+    """Build the report of a run that has been judged."""
+    from harness import report as reports
+
+    begun = time.perf_counter()
+    page = reports.build(Path(run))
+    seconds = time.perf_counter() - begun
+    size_mib = page.stat().st_size / 2**20
+    return {"seconds": seconds, "peak_mib": peak_mib(), "size_mib": size_mib}
+
+
+def tasks() -> dict[str, Task]:
+    """All tasks by name."""
+    found = (make, write, load, check, cluster, switch, make_run, report)
+    return {task.__name__: task for task in found}
+
+
+def main(arguments: list[str]) -> None:
+    """Run the task that is named, and print its answer."""
+    name, given = arguments
+    answer = tasks()[name](**json.loads(given))
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
