@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 NS_PER_S = 1_000_000_000
 CALLS_PER_KEY = 200
-FAULT_EVERY_S = 6
-FAULT_LASTS_S = 3
+FAULTS = 12
 
 
 def make(results: Path, calls: int) -> Path:
@@ -57,9 +56,10 @@ def make(results: Path, calls: int) -> Path:
 
 
 def fault_lines(spec: TestSpec, end_ns: int) -> Iterator[dict[str, Any]]:
-    """A partition of one node every few seconds, begun and healed."""
-    step, length = FAULT_EVERY_S * NS_PER_S, FAULT_LASTS_S * NS_PER_S
-    for number, begin in enumerate(range(step, end_ns - length, step)):
+    """Partitions of one node, begun and healed, evenly over the run."""
+    length = end_ns // (2 * FAULTS)
+    for number in range(FAULTS):
+        begin = 2 * number * length
         node = spec.node_names[number % spec.nodes]
         fault = {
             "id": number,

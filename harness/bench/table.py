@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from harness.bench.figures import Figure
 
-HEADINGS = ("", "budget", "median", "min-max", "peer", "ratio", "within budget")
+PEER = "peer"
+HEADINGS = ("", "budget", "median", "min-max", PEER, "ratio", "within budget")
 GIBIBYTE_MIB = 1024.0
 
 
@@ -61,8 +62,8 @@ def peer_text(figure: Figure) -> str:
     if peer is None or (not peer.samples and not peer.remark):
         return ""
     if peer.samples and peer.at_least is not None:
-        return f"{peer.name}: {quantity(peer.at_least, figure.unit)}"
-    return f"{peer.name}: {peer.remark}"
+        return quantity(peer.at_least, figure.unit)
+    return peer.remark
 
 
 def ratio_text(figure: Figure) -> str:
@@ -94,10 +95,18 @@ def cells(figure: Figure) -> tuple[str, ...]:
     )
 
 
+def headings_for(figures: Sequence[Figure]) -> list[str]:
+    """The headings; the only peer there is has its column called after it."""
+    peers = {figure.peer.name for figure in figures if figure.peer is not None}
+    name = peers.pop() if len(peers) == 1 else PEER
+    return [name if heading == PEER else heading for heading in HEADINGS]
+
+
 def render(figures: Sequence[Figure]) -> str:
     """The table, a part for each group."""
     shown = [figure for figure in figures if not figure.detail]
-    lines = [HEADINGS, *map(cells, shown)]
+    headings = headings_for(shown)
+    lines = [headings, *map(cells, shown)]
     # A remark in place of figures runs on to the right and needs no column.
     widths = [
         max(
@@ -105,14 +114,14 @@ def render(figures: Sequence[Figure]) -> str:
             for line, figure in zip(lines, [None, *shown], strict=True)
             if n < 2 or figure is None or figure.samples
         )
-        for n in range(len(HEADINGS))
+        for n in range(len(headings))
     ]
 
     def laid_out(line: Sequence[str]) -> str:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         return "  ".join(padded).rstrip()
 
-    out = [laid_out(HEADINGS)]
+    out = [laid_out(headings)]
     for group, members in groupby(shown, key=lambda f: f.name.partition("/")[0]):
         out += ["", group]
         out += [laid_out(cells(figure)) for figure in members]
