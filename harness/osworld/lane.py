@@ -16,6 +16,11 @@ Choices:
 - Corruption flips one bit behind the Ethernet header. Checksums of IP, TCP and UDP see
   every single flipped bit, so the receiver's kernel drops the frame: what the node
   notices is a loss, and `nstat` in its namespace shows InCsumErrors.
+- What a cut took last of a TCP connection, data and acknowledgement, is sent again at
+  the heal. Its ends would do so too but, backing off, only after up to another length
+  of the cut (two minutes at most; kernels from 6.15 on can be told less): the heal
+  would not be one. To a node it is a retransmission that came at the right moment.
+  Resets are sent once, so they stay lost, like datagrams.
 """
 
 from __future__ import annotations
@@ -34,6 +39,13 @@ _QUEUE_S = 0.5
 _QUEUE_FRAMES = 16
 """... but at least this many full frames, or a very narrow link would pass nothing."""
 _FULL_FRAME_BITS = 1514 * 8
+_IPV4, _TCP = b"\x08\x00", 6
+_FIN_OR_SYN, _RST = 0x03, 0x04
+_SHORTEST_TCP = _ETHERNET_HEADER + 20 + 20
+_STALLED_MAX = 256
+"""Frames that a link keeps for the heal; two nodes seldom have ten connections."""
+_STALLED_S_MAX = 120.0
+"""TCP's longest wait for a retransmission; frames that are older were given up."""
 
 
 class Copy(NamedTuple):
@@ -77,6 +89,8 @@ class Lane:
         self._newest_sent = 0
         self._last_due_s = 0.0
         self._wire_free_s = 0.0
+        # By `_stream_of`, oldest first: when the last frame was cut, and the frame.
+        self._stalled: dict[bytes, tuple[float, bytes]] = {}
 
     def set_rule(self, rule: LinkRule) -> None:
         """Put a rule in force for all frames that come from now on."""
@@ -91,6 +105,7 @@ class Lane:
         rule, chance = self.rule, self._dice.random
         if rule.cut:
             self.cut += 1
+            self._remember(frame, now_s)
             return []
         if rule.loss and chance() < rule.loss:
             self.lost += 1
@@ -138,6 +153,17 @@ class Lane:
             self._newest_sent = copy.number
         return True
 
+    def to_send_again(self, now_s: float) -> list[bytes]:
+        """At a heal: the last frames of each connection that the cut stalled."""
+        if self.rule.cut:
+            return []
+        stalled, self._stalled = self._stalled, {}
+        return [
+            frame
+            for cut_s, frame in stalled.values()
+            if now_s - cut_s <= _STALLED_S_MAX
+        ]
+
     def counters(self) -> LinkCounters:
         """What this link did since the run began."""
         return LinkCounters(
@@ -149,6 +175,15 @@ class Lane:
             reordered=self.reordered,
             corrupted=self.corrupted,
         )
+
+    def _remember(self, frame: bytes, now_s: float) -> None:
+        stream = _stream_of(frame)
+        if stream is None:
+            return
+        self._stalled.pop(stream, None)
+        if len(self._stalled) >= _STALLED_MAX:
+            del self._stalled[next(iter(self._stalled))]
+        self._stalled[stream] = (now_s, frame)
 
     def _through_bottleneck(self, size_bytes: int, now_s: float) -> float | None:
         """When the frame has left the narrow wire; None when its queue is full."""
@@ -177,3 +212,19 @@ class Lane:
         place = self._dice.randrange(_ETHERNET_HEADER, len(frame))
         flipped[place] ^= 1 << self._dice.randrange(8)
         return bytes(flipped)
+
+
+def _stream_of(frame: bytes) -> bytes | None:
+    """Tells TCP connections apart, and in each what is acknowledged from bare ACKs.
+
+    None for frames that are not TCP, and for resets.
+    """
+    if frame[12:14] != _IPV4 or len(frame) < _SHORTEST_TCP or frame[23] != _TCP:
+        return None
+    tcp = _ETHERNET_HEADER + 4 * (frame[14] & 0x0F)
+    if len(frame) < tcp + 20 or frame[tcp + 13] & _RST:
+        return None
+    end = _ETHERNET_HEADER + int.from_bytes(frame[16:18], "big")
+    has_data = tcp + 4 * (frame[tcp + 12] >> 4) < end
+    is_bare = not has_data and not frame[tcp + 13] & _FIN_OR_SYN
+    return frame[26:34] + frame[tcp : tcp + 4] + bytes([is_bare])

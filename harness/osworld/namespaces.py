@@ -38,18 +38,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from harness.errors import EXIT_HARNESS, HarnessError, UsageError
+from harness.osworld import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# <sched.h>, <sys/mount.h>, <linux/prctl.h>
-CLONE_NEWNS = 0x0002_0000
-CLONE_NEWUSER = 0x1000_0000
-CLONE_NEWPID = 0x2000_0000
-CLONE_NEWNET = 0x4000_0000
-MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x2, 0x4, 0x8
-MS_REC, MS_PRIVATE = 0x4000, 0x4_0000
-PR_SET_PDEATHSIG = 1
+# <sched.h>, <sys/mount.h>
+_CLONE_NEWNS = 0x0002_0000
+_CLONE_NEWUSER = 0x1000_0000
+_CLONE_NEWPID = 0x2000_0000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
+_MS_REC, _MS_PRIVATE = 0x4000, 0x4_0000
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HELD_SIGNALS = {signal.SIGCHLD, *_STOP_SIGNALS}
@@ -140,7 +139,7 @@ def create_netns() -> int:
     The calling thread is back in its own namespace on return. Cost: about 1 ms.
     """
     with _own_netns_kept():
-        _call("unshare", CLONE_NEWNET)
+        _call("unshare", kernel.CLONE_NEWNET)
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -152,7 +151,7 @@ def in_netns(netns: int) -> Iterator[None]:
     namespace one is in.
     """
     with _own_netns_kept():
-        _call("setns", netns, CLONE_NEWNET)
+        kernel.enter_netns(netns)
         yield
 
 
@@ -163,7 +162,7 @@ def die_with(parent: int) -> None:
     but we already have another parent, and end here.
     """
     if sys.platform.startswith("linux"):
-        _call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        kernel.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(EXIT_HARNESS)
 
@@ -194,15 +193,15 @@ def _anteroom(main: Callable[[], int], caller: int, report: int) -> int:
 
 
 def _init(main: Callable[[], int], report: int, alive_out: int, alive_in: int) -> int:
-    _call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    kernel.die_with_parent(signal.SIGKILL)
     # Whether the anteroom died before that can't be told by getppid(), which is 0 for a
     # parent in another pid namespace. It holds the only other writing end of this pipe.
     os.close(alive_in)
     if _hung_up(alive_out):
         return EXIT_HARNESS
     try:
-        _mount(b"none", b"/", None, MS_REC | MS_PRIVATE)
-        _mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        _mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE)
+        _mount(b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     except OSError as error:
         words = f"mounting a fresh /proc failed: {error.strerror}"
         _tell(report, IsolationError(words))
@@ -355,13 +354,13 @@ def _flush() -> None:
 
 def _unshare() -> None:
     """Leave all namespaces of the caller's; pid takes effect for children."""
-    wanted = CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID
+    wanted = kernel.CLONE_NEWNET | _CLONE_NEWNS | _CLONE_NEWPID
     uid, gid = os.geteuid(), os.getegid()
     try:
         _call("unshare", wanted)
     except PermissionError:
         # Not root, or root without CAP_SYS_ADMIN (a container's).
-        _call("unshare", CLONE_NEWUSER | wanted)
+        _call("unshare", _CLONE_NEWUSER | wanted)
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         # The kernel wants setgroups gone before it lets us map a group ourselves.
         Path("/proc/self/setgroups").write_text("deny")
@@ -426,7 +425,7 @@ def _own_netns_kept() -> Iterator[None]:
         yield
     finally:
         # Were it to fail we would go on in a node's network: no way to carry on.
-        _call("setns", own, CLONE_NEWNET)
+        kernel.enter_netns(own)
         os.close(own)
 
 

@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 import traceback
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +26,7 @@ import msgspec
 
 from harness.errors import EXIT_HARNESS, HarnessError
 from harness.network import Link, LinkCounters, LinkRule
+from harness.osworld import kernel
 from harness.osworld.namespaces import die_with
 
 if TYPE_CHECKING:
@@ -127,7 +129,7 @@ class Sidecar:
         self._closed = False
         self._obituary = ""
         self._socket, theirs = socket.socketpair()
-        self.pid = _fork_serving(serve, theirs, self._socket)
+        self.pid = _fork_serving(name, serve, theirs, self._socket)
         theirs.close()
         self._socket.setblocking(False)
 
@@ -245,6 +247,7 @@ class Sidecar:
 
 
 def _fork_serving(
+    name: str,
     serve: Callable[[socket.socket], None],
     control: socket.socket,
     controllers_end: socket.socket,
@@ -260,6 +263,8 @@ def _fork_serving(
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         die_with(parent)
+        if sys.platform.startswith("linux"):
+            kernel.set_process_name(f"sb-{name}")
         controllers_end.close()
         serve(control)
         status = 0

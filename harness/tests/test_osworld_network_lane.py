@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 
 import pytest
@@ -161,3 +162,78 @@ def test_a_watched_lane_is_never_express() -> None:
 def test_a_fate_is_told_in_words(rule: LinkRule, words: str) -> None:
     one = lane(rule)
     assert one.fate(FRAME, 5.0, one.admit(FRAME, 5.0)) == f"n1 -> n2: {words}"
+
+
+def segment(flags: int, data: bytes = b"", port: int = 1, protocol: int = 6) -> bytes:
+    """A TCP segment as a frame; addresses and checksums don't matter here."""
+    ethernet = bytes(12) + b"\x08\x00"
+    ip = struct.pack("!BBHIBBH8x", 0x45, 0, 40 + len(data), 0, 64, protocol, 0)
+    tcp = struct.pack("!HHIIBBHHH", port, 7000, 0, 0, 0x50, flags, 0, 0, 0)
+    return ethernet + ip + tcp + data
+
+
+ACK, SYN, FIN, RST = 0x10, 0x02, 0x01, 0x04
+
+
+@pytest.mark.parametrize(
+    ("frame", "again"),
+    [
+        (segment(ACK, b"data"), True),
+        (segment(SYN), True),
+        (segment(SYN | ACK), True),
+        (segment(FIN | ACK), True),
+        (segment(ACK), True),
+        (segment(RST), False),
+        (segment(ACK, b"data", protocol=17), False),
+        (segment(ACK, b"data")[:40], False),
+        (FRAME, False),
+        (b"", False),
+    ],
+)
+def test_a_heal_sends_tcp_again_but_neither_resets_nor_datagrams(
+    frame: bytes, again: bool
+) -> None:
+    one = lane(LinkRule(cut=True))
+    one.admit(frame, 5.0)
+    assert one.to_send_again(6.0) == []
+    one.set_rule(LinkRule())
+    assert one.to_send_again(6.0) == ([frame] if again else [])
+    assert one.to_send_again(6.0) == []
+
+
+def test_a_heal_sends_the_last_frame_of_each_connection_again() -> None:
+    one = lane(LinkRule(cut=True))
+    for data in (b"one", b"two"):
+        for port in (1, 2):
+            one.admit(segment(ACK, data, port), 5.0)
+    one.set_rule(LinkRule())
+    assert one.to_send_again(6.0) == [segment(ACK, b"two", port) for port in (1, 2)]
+
+
+def test_a_bare_acknowledgement_does_not_displace_data() -> None:
+    one = lane(LinkRule(cut=True))
+    padded = segment(ACK) + bytes(6)  # Ethernet's padding is not data
+    for frame in (segment(ACK, b"data"), segment(ACK), padded):
+        one.admit(frame, 5.0)
+    one.set_rule(LinkRule())
+    assert one.to_send_again(6.0) == [segment(ACK, b"data"), padded]
+
+
+def test_a_heal_does_not_bring_back_what_its_sender_gave_up_or_too_much() -> None:
+    one = lane(LinkRule(cut=True))
+    one.admit(segment(SYN, port=1), 5.0)
+    one.set_rule(LinkRule())
+    assert one.to_send_again(200.0) == []
+    one.set_rule(LinkRule(cut=True))
+    for port in range(1000):
+        one.admit(segment(SYN, port=port), 5.0)
+    one.set_rule(LinkRule())
+    assert one.to_send_again(5.0) == [
+        segment(SYN, port=port) for port in range(1000 - 256, 1000)
+    ]
+
+
+@given(frame=st.binary(max_size=80), head=st.sampled_from([b"", segment(ACK)[:24]]))
+def test_frames_cut_short_anywhere_do_no_harm(frame: bytes, head: bytes) -> None:
+    one = lane(LinkRule(cut=True))
+    assert one.admit(head + frame, 5.0) == []
