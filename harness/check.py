@@ -100,7 +100,8 @@ class FileResult:
         """The line that `check --json` prints."""
         out: dict[str, Any] = {
             "file": self.file,
-            "verdict": str(self.verdict),
+            # Bad input and our own failures are no verdict about anything.
+            "verdict": None if self.error or self.has_crashed else str(self.verdict),
             "anomalies": dict(Counter(a.name for a in self.result.anomalies)),
             "not": list(self.result.not_models),
             "ops": self.ops,
@@ -117,8 +118,8 @@ def check_files(
     paths: Iterable[str | os.PathLike[str]],
     checker_name: str,
     options: Mapping[str, str],
-    format: str = "auto",  # noqa: A002  # the word on the command line
-    limits: Limits = Limits(),  # noqa: B008  # frozen
+    format: str = "auto",  # the word on the command line
+    limits: Limits = Limits(),  # frozen
     *,
     independent: bool = False,
     strict: bool | None = None,
@@ -292,6 +293,8 @@ def render_text(result: FileResult) -> str:
         lines += ["", f"  ... and {more} more anomalies"]
     if anomalies:
         lines.append("")
+    if result.error:
+        return printable(lines[0])
     lines.append(f"  {result.ops} ops, {result.seconds:.2f} s")
     lines += [
         f"  {name}: {_value(figure)}"
@@ -309,7 +312,7 @@ def printable(text: str) -> str:
 def _headline(result: FileResult) -> str:
     if result.error:
         # The message names the file itself, and the line.
-        return f"unknown  {result.error}"
+        return f"error  {result.error}"
     counts = Counter(anomaly.name for anomaly in result.result.anomalies)
     line = f"{result.verdict}  {result.file}"
     if counts:

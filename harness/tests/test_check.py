@@ -129,6 +129,8 @@ def test_one_bad_file_never_hides_the_verdicts_of_others(
     assert results[0].as_json()["error"].startswith(f"{bad}:1: ")
     assert "No such file" in results[2].error
     assert "error" not in results[1].as_json()
+    judged = [result.as_json()["verdict"] for result in results]
+    assert judged == [None, "valid", None, "valid"]
     assert [result.exit_status for result in results] == [254, 0, 254, 0]
 
 
@@ -320,9 +322,7 @@ def test_the_text_stays_short_however_much_was_found(install: Any, file: str) ->
 def test_the_text_of_an_unreadable_file_is_its_error(install: Any) -> None:
     install(lambda _history, _limits: VALID)
     text = render_text(check_one("/absent\x1b[31m"))
-    assert text.splitlines()[0] == (
-        r"unknown  /absent\x1b[31m: No such file or directory"
-    )
+    assert text == (r"error  /absent\x1b[31m: No such file or directory")
 
 
 def test_a_real_checker_judges_real_formats(tmp_path: Path) -> None:
