@@ -118,8 +118,8 @@ def check_files(
     paths: Iterable[str | os.PathLike[str]],
     checker_name: str,
     options: Mapping[str, str],
-    format: str = "auto",  # the word on the command line
-    limits: Limits = Limits(),  # frozen
+    format: str = "auto",  # noqa: A002  # the word on the command line
+    limits: Limits = Limits(),  # noqa: B008  # frozen
     *,
     independent: bool = False,
     strict: bool | None = None,
