@@ -60,6 +60,9 @@ class Outcome:
         """The table and what to know besides."""
         machine = self.record["machine"]
         notes = table.remarks(self.figures, machine["load"], machine["cores"])
+        skipped = self.record.get("peer", {}).get("skipped")
+        if skipped:
+            notes.append(f"{peer.NAME} took no part: {skipped}")
         notes += [f"failed: {error}" for error in self.errors]
         notes.append(f"raw samples: {self.path}")
         return "\n".join([table.render(self.figures), "", *notes])
@@ -170,7 +173,7 @@ def with_peer(lab: Lab, show: Callable[[str], None]) -> Lab:
             min(PEER_MEMORY_MIB, PEER_MEMORY_SHARE * free_mib),
         )
     except BenchError as problem:
-        return replace(lab, no_porcupine=f"skipped: {problem}")
+        return replace(lab, no_porcupine=str(problem))
     return replace(lab, porcupine=porcupine)
 
 

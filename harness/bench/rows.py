@@ -154,7 +154,7 @@ class CheckRow:
 
     def __call__(self, lab: Lab, row: Row) -> list[Figure]:
         """Measure, in turns with the peer."""
-        theirs = PeerFigure(peer.NAME, remark=lab.no_porcupine)
+        theirs = PeerFigure(peer.NAME, remark="" if lab.porcupine else "skipped")
         ours = []
         with scratch(lab) as folder:
             path, operations = (
