@@ -135,14 +135,14 @@ def run(
         return execute(spec, parts, schedule, folder, rung, show)
 
     try:
-        if rung == "switch":
-            run_isolated(main)
-        else:
-            main()
+        status = run_isolated(main) if rung == "switch" else main()
+        failed = f"the controller ended with status {status}" if status else ""
     except HarnessError as failure:
+        failed = str(failure)
+    if failed:
         # What was recorded until now stays, and its analysis will say why it ends.
         done = folder.read_json("run.json") or {"ended": "failed"}
-        done.setdefault("errors", []).append(str(failure))
+        done.setdefault("errors", []).append(failed)
         folder.write_json("run.json", done)
     return folder
 
@@ -155,7 +155,7 @@ def execute(
     rung: str,
     show: Callable[[Progress], None] | None,
 ) -> int:
-    """Build the world and run the controller in it; as pid 1 on the switch rung."""
+    """Build the world and run the controller in it; as the controller."""
     network: SwitchNetwork | ProxyNetwork = (
         SwitchNetwork.create(
             spec.node_names, folder.path, port=NODE_PORT, seed=spec.seed
