@@ -31,7 +31,8 @@ class PeerFigure:
     Attributes:
         name: Whose figure it is.
         samples: In the figure's unit, for the turns in which it answered.
-        gave_up_after: How long it worked without an answer before a limit ended it.
+        gave_up_after: How long it worked without an answer, in its last turn, before a
+            limit ended it.
         remark: Which limit that was, or why it took no part.
         memory_mib: Its peak memory, a sample a turn.
     """
@@ -43,9 +44,15 @@ class PeerFigure:
     memory_mib: list[float] = field(default_factory=list)
 
     @property
-    def at_least(self) -> float | None:
-        """Its median, or what is known of it when it never answered."""
-        return median(self.samples) if self.samples else self.gave_up_after
+    def turns(self) -> list[float]:
+        """What is known of each turn: the figure, or at the end what it exceeds."""
+        bound = [] if self.gave_up_after is None else [self.gave_up_after]
+        return self.samples + bound
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether what is known of it is only that it exceeds something."""
+        return self.gave_up_after is not None
 
     def as_json(self) -> dict[str, Any]:
         """All of it as plain data."""
@@ -90,10 +97,17 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """How many times as fast as the peer we are; a lower bound if it gave up."""
-        if self.peer is None or self.median is None or self.peer.at_least is None:
+        """How many times as fast as the peer we are; a lower bound if it gave up.
+
+        Turns may have histories of their own, so each is compared with its own. Where
+        the peer was spared some turns, its median is compared with ours.
+        """
+        if self.peer is None or self.median is None or not self.peer.turns:
             return None
-        return self.peer.at_least / max(self.median, 1e-9)
+        theirs, ours = self.peer.turns, self.samples
+        if len(theirs) != len(ours):
+            theirs, ours = [median(theirs)], [self.median]
+        return median(t / max(o, 1e-9) for t, o in zip(theirs, ours, strict=True))
 
     @property
     def within_budget(self) -> bool | None:
@@ -106,9 +120,9 @@ class Figure:
             return self.median >= self.budget.limit
         if self.ratio is None:
             return None
-        is_bound = self.peer is not None and not self.peer.samples
         kept = self.ratio >= self.budget.limit
         # A peer that gave up early may have been about to answer, or not.
+        is_bound = self.peer is not None and self.peer.is_bound
         return None if is_bound and not kept else kept
 
     @property

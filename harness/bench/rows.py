@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
     from harness.bench.peer import Porcupine
 
 CHECK_LIMIT_S = 60.0
+BROWSER_LIMIT_S = 60.0
 PEER_PATIENCE_S = 5.0
 """A peer that takes longer is measured once; its figure is not in doubt."""
 LARGE_CALLS = 100_000
 """From this size on, memory and loading are worth a line in the table."""
+EXTRA_TURNS = 2
+"""Small histories take more turns, each with a history of its own: how hard a search is
+depends on luck, for the peer even more than for us."""
 NS_PER_S = 1_000_000_000
 
 
@@ -153,24 +158,31 @@ class CheckRow:
     memory: Budget | None = None
 
     def __call__(self, lab: Lab, row: Row) -> list[Figure]:
-        """Measure, in turns with the peer."""
+        """Measure, in turns with the peer; small histories are made anew each turn."""
         theirs = PeerFigure(peer.NAME, remark="" if lab.porcupine else "skipped")
+        is_small = self.shape.calls < LARGE_CALLS
+        turns = lab.repeat + (EXTRA_TURNS if is_small else 0)
         ours = []
         with scratch(lab) as folder:
             path, operations = (
                 Path(folder) / n for n in ("history.jsonl", "operations")
             )
-            children.measure(
-                "make",
-                shape=asdict(self.shape),
-                path=str(path),
-                operations=str(operations) if lab.porcupine else None,
-            )
-            for _ in range(lab.repeat):
+            for turn in range(turns):
+                if turn == 0 or is_small:
+                    self.make(turn, path, operations if lab.porcupine else None)
                 ours.append(self.ours(path))
                 if lab.porcupine is not None and worth_another_turn(theirs):
                     self.theirs(lab.porcupine, operations, theirs)
         return self.figures(row, ours, theirs)
+
+    def make(self, turn: int, path: Path, operations: Path | None) -> None:
+        """Write the history of a turn, each from another seed."""
+        children.measure(
+            "make",
+            shape=asdict(replace(self.shape, seed=self.shape.seed + turn)),
+            path=str(path),
+            operations=None if operations is None else str(operations),
+        )
 
     @property
     def promised(self) -> str:
@@ -361,6 +373,42 @@ def measure_report(lab: Lab, row: Row) -> list[Figure]:
     ]
 
 
+def measure_browser(lab: Lab, row: Row) -> list[Figure]:
+    """Until a browser has run the scripts of a large report, its own start not counted.
+
+    What the browser takes for an empty page is subtracted, turn by turn.
+    """
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        raise SkippedError("no chromium here")
+    with scratch(lab) as folder:
+        made = children.measure("make_run", folder=folder, calls=100_000)
+        pages = [Path(made["run"]) / "report.html", Path(folder) / "empty.html"]
+        pages[1].write_text("<!doctype html><title>empty</title>", encoding="utf-8")
+        samples = []
+        for _ in range(lab.repeat):
+            full_s, empty_s = (browse(chromium, page, folder) for page in pages)
+            samples.append(max(0.0, full_s - empty_s))
+    return [replace(row.figure("", "s", samples), budget=Budget(2.0))]
+
+
+def browse(chromium: str, page: Path, folder: str) -> float:
+    """Seconds that a browser takes to start, open a page, and print what became of it.
+
+    Raises:
+        SkippedError: It doesn't work here.
+    """
+    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu"]
+    command += ["--no-first-run", "--disable-background-networking"]
+    command += ["--disable-component-update", "--disable-sync"]
+    command += [f"--user-data-dir={folder}/profile", "--dump-dom", page.as_uri()]
+    begun = time.perf_counter()
+    status, out, err = children.run(command, BROWSER_LIMIT_S)
+    if status or "<html" not in out:
+        raise SkippedError(f"chromium does not run here: {children.last_line(err)}")
+    return time.perf_counter() - begun
+
+
 def measure_help(lab: Lab, row: Row) -> list[Figure]:
     """The shortest thing the program does, by the clock and by processor time.
 
@@ -457,4 +505,10 @@ def rows() -> list[Row]:
             full_only=True,
         ),
         Row("report/100k", "report of 100k calls", measure_report),
+        Row(
+            "report/browser",
+            "report of 100k calls: open in a browser",
+            measure_browser,
+            full_only=True,
+        ),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,16 +62,21 @@ def peer_text(figure: Figure) -> str:
     peer = figure.peer
     if peer is None or (not peer.samples and not peer.remark):
         return ""
-    if peer.samples and peer.at_least is not None:
-        return quantity(peer.at_least, figure.unit)
-    return peer.remark
+    if not peer.samples:
+        return peer.remark
+    return bound_mark(figure) + quantity(median(peer.turns), figure.unit)
 
 
 def ratio_text(figure: Figure) -> str:
     """How many times as fast as the peer, or as small."""
     if figure.ratio is None or figure.peer is None:
         return ""
-    return f"{'' if figure.peer.samples else '> '}{digits(figure.ratio)}x"
+    return f"{bound_mark(figure)}{digits(figure.ratio)}x"
+
+
+def bound_mark(figure: Figure) -> str:
+    """Marks what is only known to be exceeded, as the peer gave up."""
+    return "> " if figure.peer is not None and figure.peer.is_bound else ""
 
 
 def within_text(figure: Figure) -> str:
@@ -102,29 +108,39 @@ def headings_for(figures: Sequence[Figure]) -> list[str]:
     return [name if heading == PEER else heading for heading in HEADINGS]
 
 
+def widths_of(headings: Sequence[str], figures: Sequence[Figure]) -> list[int]:
+    """How wide each column is; 0 for one that nobody fills.
+
+    A remark in place of figures runs on to the right, so it widens no column.
+    """
+    widths = []
+    for n, heading in enumerate(headings):
+        filling = [cells(f)[n] for f in figures if n == 0 or f.samples]
+        widest = max(map(len, filling), default=0)
+        widths.append(max(widest, len(heading)) if widest else 0)
+    return widths
+
+
+def laid_out(line: Sequence[str], widths: Sequence[int]) -> str:
+    """Cells in their columns."""
+    padded = (
+        cell.ljust(width)
+        for cell, width in zip(line, widths, strict=True)
+        if width or cell
+    )
+    return "  ".join(padded).rstrip()
+
+
 def render(figures: Sequence[Figure]) -> str:
-    """The table, a part for each group."""
+    """The table, a part for each group; columns that nobody fills are left out."""
     shown = [figure for figure in figures if not figure.detail]
     headings = headings_for(shown)
-    lines = [headings, *map(cells, shown)]
-    # A remark in place of figures runs on to the right and needs no column.
-    widths = [
-        max(
-            len(line[n])
-            for line, figure in zip(lines, [None, *shown], strict=True)
-            if n < 2 or figure is None or figure.samples
-        )
-        for n in range(len(headings))
-    ]
-
-    def laid_out(line: Sequence[str]) -> str:
-        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        return "  ".join(padded).rstrip()
-
-    out = [laid_out(headings)]
+    widths = widths_of(headings, shown)
+    used = [name * bool(width) for name, width in zip(headings, widths, strict=True)]
+    out = [laid_out(used, widths)]
     for group, members in groupby(shown, key=lambda f: f.name.partition("/")[0]):
         out += ["", group]
-        out += [laid_out(cells(figure)) for figure in members]
+        out += [laid_out(cells(figure), widths) for figure in members]
     return "\n".join(out)
 
 
@@ -143,7 +159,7 @@ def remarks(figures: Sequence[Figure], load: float, cores: int) -> list[str]:
         out.append(f"{len(missed)} of {len(judged)} budgets missed:")
         out += [f"  {missed_text(figure)}" for figure in missed]
     elif judged:
-        out.append(f"All {len(judged)} budgets kept.")
+        out.append(f"Budgets kept: all {len(judged)}.")
     noisy = [figure for figure in figures if figure.noisy]
     if noisy or load > cores:
         out.append(

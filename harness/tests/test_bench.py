@@ -61,6 +61,19 @@ def test_a_ratio_to_a_peer_is_judged_only_as_far_as_it_is_known(
     assert ours.within_budget is within
 
 
+def test_the_ratio_is_taken_turn_by_turn() -> None:
+    # Turns have histories of their own: 10x, 10x and 2x as fast, whatever the medians.
+    ours = replace(figure(1.0, 10.0, 3.0), peer=PeerFigure("P", [10.0, 100.0, 6.0]))
+    assert ours.ratio == 10
+
+
+def test_a_peer_that_gave_up_in_its_second_turn_leaves_a_lower_bound() -> None:
+    theirs = PeerFigure("P", [10.0], gave_up_after=60.0)
+    ours = replace(figure(1.0, 2.0, 2.0), peer=theirs)
+    assert ours.ratio == 17.5
+    assert "> 17.5x" in table.render([ours])
+
+
 def test_samples_far_apart_are_called_noisy() -> None:
     assert figure(1.0, 1.6).noisy
     assert not figure(1.0, 1.4).noisy
@@ -91,7 +104,7 @@ def test_quantities_take_the_unit_that_suits_them(
 def columns(text: str) -> list[list[str]]:
     """The table's cells: what two blanks keep apart."""
     return [
-        [cell for cell in line.split("  ") if cell.strip()]
+        [cell.strip() for cell in line.split("  ") if cell.strip()]
         for line in text.splitlines()
     ]
 
@@ -103,13 +116,13 @@ def test_the_table_shows_budget_median_range_peer_ratio_and_verdict() -> None:
         peer=PeerFigure("Porcupine", [4.0]),
     )
     heading, _, group, line = columns(table.render([ours]))
-    assert [cell.strip() for cell in heading][-3:] == [
+    assert heading[-3:] == [
         "Porcupine",
         "ratio",
         "within budget",
     ]
     assert group == ["group"]
-    assert [cell.strip() for cell in line] == [
+    assert line == [
         "a row",
         "10x the peer",
         "200 ms",
@@ -142,6 +155,12 @@ def test_a_row_that_was_skipped_says_why_and_widens_no_column() -> None:
     assert len(text.splitlines()[0]) < 100
 
 
+def test_columns_that_nobody_fills_are_left_out() -> None:
+    text = table.render([figure(1.0, 2.0)])
+    assert columns(text)[0] == ["median", "min-max"]
+    assert columns(text)[-1] == ["a row", "1.5 s", "1 - 2 s"]
+
+
 def test_details_are_kept_out_of_the_table() -> None:
     assert "a row" not in table.render([replace(figure(1.0), detail=True)])
 
@@ -162,7 +181,7 @@ def test_missed_budgets_are_listed_with_what_was_promised() -> None:
 def test_kept_budgets_and_a_busy_machine_are_told() -> None:
     kept = replace(figure(0.5), budget=Budget(1.0))
     first, second = table.remarks([kept], load=5.0, cores=2)
-    assert first == "All 1 budgets kept."
+    assert first == "Budgets kept: all 1."
     assert "the load was 5.0 on 2 cores" in second
 
 
@@ -386,7 +405,9 @@ def test_a_small_run_keeps_raw_samples_and_tells_what_it_ran_on(tmp_path: Path) 
     assert {"command", "commit", "machine", "peer", "figures"} <= record.keys()
     assert {"cpu", "cores", "memory_mib", "python"} <= record["machine"].keys()
     seconds, memory, loading = record["figures"]
-    assert [len(f["samples"]) for f in (seconds, memory, loading)] == [2, 2, 2]
+    assert [len(f["samples"]) for f in (seconds, memory, loading)] == [
+        2 + rows.EXTRA_TURNS
+    ] * 3
     assert 0 < seconds["median"] < 60
     assert memory["unit"] == "MiB"
 
