@@ -20,25 +20,33 @@ if TYPE_CHECKING:
 def linearizable(calls: Sequence[Call], model: Model) -> bool:
     """Whether some order of all returned calls and some crashed ones is legal.
 
-    Cost: factorial in the number of calls.
+    Cost: exponential in the number of calls.
     """
-    return extendable(list(calls), model.initial, model)
+    return extendable(frozenset(calls), model.initial, model, set())
 
 
-def extendable(left: list[Call], state: State, model: Model) -> bool:
+def extendable(
+    left: frozenset[Call],
+    state: State,
+    model: Model,
+    failed: set[tuple[frozenset[Call], State]],
+) -> bool:
     """Whether the calls in `left` can all follow in `state`.
 
-    A call can come next iff no other call returned before it was invoked.
+    A call can come next iff no other call returned before it was invoked. What can't
+    be extended is remembered in `failed`, so as not to try it twice.
     """
     if all(call.returned == NEVER for call in left):
         return True
-    for i, call in enumerate(left):
-        others = left[:i] + left[i + 1 :]
-        if any(other.returned < call.invoked for other in others):
+    if (left, state) in failed:
+        return False
+    for call in left:
+        if any(other.returned < call.invoked for other in left):
             continue
         after = model.step(state, call.operation)
-        if after is not ILLEGAL and extendable(others, after, model):
+        if after is not ILLEGAL and extendable(left - {call}, after, model, failed):
             return True
+    failed.add((left, state))
     return False
 
 

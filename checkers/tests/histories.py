@@ -13,16 +13,17 @@ from harness.history import History, Op
 
 MILLISECOND_NS = 1_000_000
 
-settings.register_profile(
-    "quick",
-    max_examples=500,
+EXAMPLES = int(os.environ.get("SPLITBRAIN_EXAMPLES", "500"))
+"""Examples for each comparison with the definition; set it higher for a long hunt."""
+
+MANY = settings(
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("long", settings.get_profile("quick"), max_examples=20_000)
-settings.load_profile(os.environ.get("SPLITBRAIN_EXAMPLES", "quick"))
+"""For comparisons of algorithms with the definition."""
 
-FEWER = settings(max_examples=settings().max_examples // 4)
+FEWER = settings(MANY, max_examples=EXAMPLES // 4)
 """For properties of what the algorithms return, where the verdict is not in doubt."""
 
 

@@ -20,7 +20,7 @@ from checkers.linearizability.models import (
 from checkers.linearizability.oracle import is_linearization, linearizable
 from checkers.linearizability.search import search
 from checkers.linearizable import LinearizableChecker
-from checkers.tests.histories import FEWER, histories
+from checkers.tests.histories import FEWER, MANY, histories
 from harness.history import History, Op
 from harness.verdict import Limits, Verdict
 
@@ -51,31 +51,37 @@ def agree_with_the_definition(history: History, model: Model) -> bool:
     return everything
 
 
+@MANY
 @given(histories("cas-register"))
 def test_search_agrees_with_the_definition_on_cas_registers(history: History) -> None:
     agree_with_the_definition(history, model_of("cas-register"))
 
 
+@MANY
 @given(histories("register"))
 def test_search_agrees_with_the_definition_on_registers(history: History) -> None:
     agree_with_the_definition(history, model_of("register"))
 
 
+@MANY
 @given(histories("kv"))
 def test_search_agrees_with_the_definition_on_kv(history: History) -> None:
     agree_with_the_definition(history, model_of("kv"))
 
 
+@MANY
 @given(histories("mutex"))
 def test_search_agrees_with_the_definition_on_mutexes(history: History) -> None:
     agree_with_the_definition(history, model_of("mutex"))
 
 
+@MANY
 @given(histories("multi-register"))
 def test_search_agrees_with_the_definition_on_multi_registers(history: History) -> None:
     agree_with_the_definition(history, model_of("multi-register"))
 
 
+@MANY
 @given(histories("unique", keys=2, steps=34))
 def test_zones_search_and_the_definition_agree_on_unique_writes(
     history: History,
@@ -91,6 +97,7 @@ def test_zones_search_and_the_definition_agree_on_unique_writes(
         assert (n not in outcome.violations) is linearizable(calls, model)
 
 
+@MANY
 @given(histories("register", keys=3, steps=40))
 def test_the_checker_is_as_good_as_its_parts_on_several_keys(history: History) -> None:
     model = Register()

@@ -11,23 +11,26 @@ from typing import TYPE_CHECKING
 import networkx as nx
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from checkers.linearizability.budget import Budget
 from checkers.linearizability.calls import partition
 from checkers.linearizability.explain import Explainer
 from checkers.linearizability.models import KV, MODELS, CasRegister, Register
-from checkers.linearizability.oracle import linearizable
 from checkers.linearizability.search import search
-from checkers.linearizability.shrink import shrink
+from checkers.linearizability.shrink import clip, possible_starts, shrink, since, weaken
 from checkers.linearizable import PLUGIN, LinearizableChecker, build
-from checkers.tests.histories import FEWER, histories, history
+from checkers.tests.histories import FEWER, MANY, histories, history
 from harness import formats, registry
 from harness.errors import UsageError
 from harness.history import History, Op
 from harness.verdict import CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from checkers.linearizability.calls import Call
+    from checkers.linearizability.models import Model
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "dev"
 NO_LIMITS = Limits()
@@ -271,9 +274,31 @@ def test_what_is_left_after_shrinking_is_impossible_by_itself(
         return
     assert outcome.stuck is not None
     core = shrink(calls, model, calls[outcome.stuck], Budget(NO_LIMITS))
-    assert not any(linearizable(core.calls, start) for start in core.starts)
+    assert not possible(core.calls, core.starts)
     assert len(core.strong) <= len(calls)
     assert calls[outcome.stuck].position in {call.position for call in core.strong}
+
+
+@MANY
+@given(histories("cas-register", steps=40), st.integers(0, 30))
+def test_weakening_never_makes_a_linearizable_history_impossible(
+    random_history: History, cut: int
+) -> None:
+    model = CasRegister()
+    calls = partition(random_history, model).get(None, [])
+    if not search(calls, model, Budget(NO_LIMITS)).linearizable:
+        return
+    rest = since(calls, model, cut)
+    weaker = [w for call in calls if (w := weaken(call, model) if cut % 2 else call)]
+    # By search, which agrees with the definition: that is slow on so many open calls.
+    assert possible(clip(calls, model, cut), [model])
+    assert possible(rest, possible_starts(rest, model))
+    assert possible(weaker, [model])
+
+
+def possible(calls: Sequence[Call], starts: Sequence[Model]) -> bool:
+    budget = Budget(NO_LIMITS)
+    return any(search(calls, start, budget).linearizable for start in starts)
 
 
 @pytest.mark.parametrize("kind", ["unique", "cas-register", "kv", "mutex"])
