@@ -68,11 +68,12 @@ class Porcupine:
         return answer
 
 
-def build(cache: Path | None = None) -> Path:
+def build(cache: Path | None = None, limit_s: float = BUILD_LIMIT_S) -> Path:
     """The driver's program, built unless it was built from these sources before.
 
     Args:
         cache: Folder for the program; by default below the user's cache folder.
+        limit_s: For fetching the module and building.
 
     Raises:
         BenchError: There is no Go, or it can't build the driver; says why.
@@ -95,7 +96,7 @@ def build(cache: Path | None = None) -> Path:
     # Go would ask git for the version, which refuses in a checkout of somebody else's.
     command = [go, "build", "-C", str(SOURCES), "-buildvcs=false"]
     command += ["-o", str(unfinished), "."]
-    status, _, err = run(command, BUILD_LIMIT_S, go_environment(folder))
+    status, _, err = run(command, limit_s, go_environment(folder))
     if status:
         raise BenchError(f"go build failed: {last_line(err)}")
     unfinished.replace(binary)

@@ -353,9 +353,10 @@ def test_a_driver_that_was_built_is_not_built_again(
 @pytest.fixture(scope="module")
 def porcupine() -> peer.Porcupine:
     try:
-        return peer.Porcupine(peer.build(), time_limit_s=20, memory_limit_mib=2048)
+        binary = peer.build(limit_s=60)
     except BenchError as problem:
         pytest.skip(f"no Porcupine here: {problem}")
+    return peer.Porcupine(binary, time_limit_s=20, memory_limit_mib=2048)
 
 
 @pytest.mark.parametrize("kind", KINDS)
