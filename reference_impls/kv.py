@@ -4,6 +4,9 @@ Bodies and error codes are Maelstrom's `lin-kv`: `read{key}`, `write{key,value}`
 `cas{key,from,to}`. A key that was never written answers 20 (key-does-not-exist) to read
 and cas; a cas that finds another value answers 22 (precondition-failed).
 
+`txn{txn}` does several things to several keys at once (`transactions.py`); one that
+can't be done answers 14 (abort) and has no effect.
+
 Choices: keys are whole numbers or strings, so that a key is the same key however a
 language spells it in JSON (1, 1.0 and true are one key to Python, three to others).
 Values are any JSON and equal when they are the same JSON: 1 is not true.
@@ -14,7 +17,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from reference_impls import transactions
 from reference_impls.actor import (
+    ABORT,
     KEY_DOES_NOT_EXIST,
     MALFORMED_REQUEST,
     NOT_SUPPORTED,
@@ -29,6 +34,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "read": ("key",),
     "write": ("key", "value"),
     "cas": ("key", "from", "to"),
+    "txn": ("txn",),
 }
 """Operation -> what it needs beside its type."""
 
@@ -49,6 +55,8 @@ class KeyValueStore:
 
     def apply(self, command: Command) -> dict[str, Any]:
         """Carry out a command and return the reply's body."""
+        if command["type"] == "txn":
+            return self.transact(command["txn"])
         key = command["key"]
         match command["type"]:
             case "write":
@@ -58,6 +66,19 @@ class KeyValueStore:
                 return self.compare_and_set(key, command["from"], command["to"])
             case _:
                 return self.read(key)
+
+    def answer_read(self, command: Command) -> dict[str, Any]:
+        """The reply to a command that `is_read`."""
+        if command["type"] == "txn":
+            return self.transact(command["txn"])
+        return self.read(command["key"])
+
+    def transact(self, txn: list[transactions.MicroOp]) -> dict[str, Any]:
+        """The reply to a transaction, which takes effect whole or not at all."""
+        try:
+            return {"type": "txn_ok", "txn": transactions.apply(self.data, txn)}
+        except transactions.AbortError as why:
+            return error(ABORT, str(why))
 
     def read(self, key: int | str) -> dict[str, Any]:
         """The reply to a read of `key`."""
@@ -92,6 +113,9 @@ def parse(body: Mapping[str, Any]) -> tuple[Command | None, dict[str, Any] | Non
             text = f"{name!r} is longer than {VALUE_CHARS_MAX} characters of JSON"
             return None, error(MALFORMED_REQUEST, text)
         command[name] = value
+    if kind == "txn":
+        wrong = transactions.malformed(command["txn"])
+        return (None, error(MALFORMED_REQUEST, wrong)) if wrong else (command, None)
     if type(command["key"]) not in {int, str}:
         text = "a key is a whole number or a string"
         return None, error(MALFORMED_REQUEST, text)
@@ -100,6 +124,8 @@ def parse(body: Mapping[str, Any]) -> tuple[Command | None, dict[str, Any] | Non
 
 def is_read(command: Command) -> bool:
     """True when the command has no effect, so that failing it is always definite."""
+    if command["type"] == "txn":
+        return transactions.is_read_only(command["txn"])
     return bool(command["type"] == "read")
 
 

@@ -798,7 +798,7 @@ class Raft(Actor):
             assert flaw is not None
             self.answer(request, flaw)
         elif self.reads == "local" and kv.is_read(command):
-            self.answer(request, self.state.read(command["key"]))
+            self.answer(request, self.state.answer_read(command))
         elif self.role == LEADER:
             self.serve(request, command)
         elif self.leader is not None:
@@ -811,7 +811,7 @@ class Raft(Actor):
         if not kv.is_read(command) or self.reads == "log":
             self.propose(request, command)
         elif self.reads == "lease" and self.has_lease(request.now):
-            self.answer(request, self.state.read(command["key"]))
+            self.answer(request, self.state.answer_read(command))
         else:
             self.read_index(request, command)
 
@@ -969,7 +969,7 @@ class Raft(Actor):
         confirmed = self.sent_rounds[0][0] - 1 if self.sent_rounds else self.round
         while self.waiting_reads and self.waiting_reads[0][0] <= confirmed:
             _, request, command = self.waiting_reads.popleft()
-            self.answer(request, self.state.read(command["key"]))
+            self.answer(request, self.state.answer_read(command))
 
     def committed_in_this_term(self) -> bool:
         """Until then a leader may not know all that is committed (paper 8)."""
