@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
-from harness import formats, registry, report, verdict
+from harness import formats, observations, registry, report, verdict
 from harness.errors import (
     EXIT_HARNESS,
     EXIT_INVALID,
@@ -39,6 +39,7 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
     spec, test = read_test(folder)
     run = folder.read_json("run.json") or {}
     results = check(spec, folder, limits or Limits())
+    results |= check_invariants(test, folder, limits or Limits())
     errors = list(run.get("errors", ()))
     if not run:
         errors.append("the controller ended before the run did; history is a prefix")
@@ -94,6 +95,22 @@ def check(spec: TestSpec, folder: RunFolder, limits: Limits) -> dict[str, CheckR
     return {
         name: verdict.check_safe(checker, history, limits)
         for name, checker in checkers.items()
+    }
+
+
+def check_invariants(
+    test: Mapping[str, Any], folder: RunFolder, limits: Limits
+) -> dict[str, CheckResult]:
+    """The results of the system's invariant checkers on what its nodes observed."""
+    names = test.get("invariants", ())
+    if not names:
+        return {}
+    observed = observations.load(folder, test["nodes"])
+    return {
+        name: verdict.check_safe(
+            registry.find("checker", name).factory({}), observed, limits
+        )
+        for name in names
     }
 
 

@@ -129,7 +129,14 @@ def run(
     repro = (
         spec.command() if spec.plan is None else [*spec.command(), "--plan", str(plan)]
     )
-    folder.write_yaml("test.yaml", {**describe(spec, rung), "repro": shlex.join(repro)})
+    folder.write_yaml(
+        "test.yaml",
+        {
+            **describe(spec, rung),
+            "repro": shlex.join(repro),
+            "invariants": list(parts.system.invariants),
+        },
+    )
 
     def main() -> int:
         return execute(spec, parts, schedule, folder, rung, show)

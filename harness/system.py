@@ -71,6 +71,8 @@ class System(Protocol):
     """Network rungs it can run on: "switch", "proxy"."""
     workloads: frozenset[str]
     """Workload names it can serve."""
+    invariants: tuple[str, ...]
+    """Checkers that judge what its nodes observed (`harness.observations`)."""
     ready_timeout_s: float
     """How long a node may take from start to serving."""
 

@@ -82,6 +82,7 @@ class Etcd:
     faults = NODE_FAULTS | LINK_FAULTS
     rungs = frozenset({"switch"})  # One address book for all members.
     workloads = frozenset({"register"})
+    invariants: tuple[str, ...] = ()
     ready_timeout_s = 20.0
 
     def __init__(self, given: Mapping[str, str]) -> None:

@@ -60,6 +60,7 @@ class WireSystem(abc.ABC):
     faults: frozenset[str] = NODE_FAULTS | LINK_FAULTS
     rungs: frozenset[str] = frozenset({"switch", "proxy"})
     workloads: frozenset[str]
+    invariants: tuple[str, ...] = ()
     ready_timeout_s: float = 10.0
 
     def __init__(self) -> None:
