@@ -512,12 +512,12 @@ def find_replaced(
     producers: Sequence[Call],
     model: Model,
 ) -> Replaced | None:
-    """An operation that began after all `producers` were through, and shows another
-    value, and returned before `stale` began.
+    """The argument that `value` had been replaced before `stale` began, if there is one.
 
-    A producer is through when it returned; the only one there is, also when its value
-    was seen.
-    """  # noqa: D205 - one sentence
+    It takes an operation that began after all `producers` were through, shows another
+    value, and returned before `stale` began. A producer is through when it returned;
+    the only one there is, also when its value was seen.
+    """
     relevant = [call for call in producers if call.invoked < stale.returned]
     through = {call.position: call for call in relevant}
     if len(relevant) == 1 and value != model.initial:
