@@ -512,7 +512,7 @@ def find_replaced(
     producers: Sequence[Call],
     model: Model,
 ) -> Replaced | None:
-    """The argument that `value` had been replaced before `stale` began, if there is one.
+    """The argument that `value` had been replaced before `stale` began, if any.
 
     It takes an operation that began after all `producers` were through, shows another
     value, and returned before `stale` began. A producer is through when it returned;
