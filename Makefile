@@ -17,7 +17,7 @@ lint: .venv/ready      ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-timing
+	$(BIN)/lint-imports
 
 bench: .venv/ready     ## measure speed and memory against the budgets
 	$(BIN)/splitbrain bench
