@@ -377,8 +377,13 @@ def test_the_peer_keeps_its_limits(porcupine: peer.Porcupine, tmp_path: Path) ->
     peer.write_operations(History(generate(Shape("cas-register", 3000, 30))), path)
     hurried = replace(porcupine, time_limit_s=0.05)
     assert hurried.check(path)["result"] == "timeout"
-    cramped = replace(porcupine, memory_limit_mib=1)
-    assert cramped.check(path)["result"] == "memory"
+    cramped = replace(porcupine, memory_limit_mib=64)
+    answer = cramped.check(path)
+    assert answer["result"] == "memory"
+    assert answer["peak_mib"] > 64
+    at_once = replace(porcupine, memory_limit_mib=0)
+    assert at_once.check(path)["result"] == "memory"
+    assert answer["seconds"] > 0
 
 
 def test_the_peer_refuses_what_it_can_not_read(
