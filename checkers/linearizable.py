@@ -133,7 +133,11 @@ class LinearizableChecker:
         self.vacuous = vacuous
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """Judge `history`; a malformed one is UNKNOWN, with the reason in one line."""
+        """Judge `history`.
+
+        Raises:
+            HistoryError: It holds operations that the model does not have.
+        """
         budget = Budget(limits)
         findings = Findings(Explainer(history, self.model))
         try:
@@ -145,7 +149,7 @@ class LinearizableChecker:
         except LimitExceeded as limit:
             findings.limit = str(limit)
         except HistoryError as problem:
-            return CheckResult(Verdict.UNKNOWN, reason=f"{history.source}: {problem}")
+            raise HistoryError(f"{history.source}: {problem}") from None
         return CheckResult(
             findings.verdict(),
             tuple(findings.anomalies),

@@ -21,7 +21,7 @@ from harness.errors import (
 )
 from harness.history import HistoryError
 from harness.spec import TestSpec, options_for
-from harness.verdict import CheckResult, Limits, Verdict
+from harness.verdict import Checker, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,10 +92,15 @@ def check(spec: TestSpec, folder: RunFolder, limits: Limits) -> dict[str, CheckR
     except HistoryError as bad:
         unreadable = CheckResult(Verdict.UNKNOWN, reason=str(bad))
         return dict.fromkeys(checkers, unreadable)
-    return {
-        name: verdict.check_safe(checker, history, limits)
-        for name, checker in checkers.items()
-    }
+    return {name: judge(checker, history, limits) for name, checker in checkers.items()}
+
+
+def judge(checker: Checker, history: History, limits: Limits) -> CheckResult:
+    """What `checker` says; UNKNOWN where it can't judge what clients recorded."""
+    try:
+        return verdict.check_safe(checker, history, limits)
+    except UsageError as bad:
+        return CheckResult(Verdict.UNKNOWN, reason=str(bad))
 
 
 def check_invariants(
@@ -107,9 +112,7 @@ def check_invariants(
         return {}
     observed = observations.load(folder, test["nodes"])
     return {
-        name: verdict.check_safe(
-            registry.find("checker", name).factory({}), observed, limits
-        )
+        name: judge(registry.find("checker", name).factory({}), observed, limits)
         for name in names
     }
 

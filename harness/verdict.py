@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness.errors import UsageError
+
 if TYPE_CHECKING:
     import networkx as nx
 
@@ -131,7 +133,12 @@ class Checker(Protocol):
     """A pure judge of histories."""
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """Judge `history` within `limits`; never raises for what is in a history."""
+        """Judge `history` within `limits`.
+
+        Raises:
+            UsageError: The history holds operations that this checker can't judge; one
+                line that names the operation.
+        """
         ...
 
 
@@ -144,9 +151,15 @@ def check_safe(checker: Checker, history: History, limits: Limits) -> CheckResul
 
     This is the one broad `except` of the project: whatever a checker trips over, the
     other checkers' verdicts and the run's data must survive.
+
+    Raises:
+        UsageError: The history holds what this checker can't judge: bad input, not a
+            crash.
     """
     try:
         return checker.check(history, limits)
+    except UsageError:
+        raise
     except Exception:
         return CheckResult(
             Verdict.UNKNOWN,

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply, UsageError
-from harness.generator import DONE, PENDING, Flow, Generator, Invocation, place
+from harness.generator import Flow, Generator, Invocation, place
 from harness.registry import Option, Plugin, settings
+from workloads.transactional import once_per_thread, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,31 +160,6 @@ class _RegisterFlow(Flow):
         return Invocation("write", self._written, key)
 
 
-class _FinalReads(Flow):
-    """Every thread reads every register that is still in use, once."""
-
-    __slots__ = ("_left",)
-
-    def __init__(self, keys: list[int], concurrency: int) -> None:
-        self._left = {t: list(keys) for t in range(concurrency)}
-
-    def next(self, ctx: Context) -> Step:
-        if not any(self._left.values()):
-            return DONE
-        for thread in ctx.members(ctx.free & ctx.clients):
-            assert isinstance(thread, int)
-            if self._left[thread]:
-                return place(
-                    Invocation("read", None, self._left[thread][0], thread), ctx
-                )
-        return PENDING
-
-    def take(self, offer: Offer) -> None:
-        assert isinstance(offer, Invocation)
-        assert isinstance(offer.thread, int)
-        self._left[offer.thread].pop(0)
-
-
 class Register:
     """The workload; see the module."""
 
@@ -218,11 +194,11 @@ class Register:
     def final_generator(self, concurrency: int) -> Generator:
         """See `Workload.final_generator`: what is still in use is read everywhere."""
 
-        def start(_: Seeds) -> Flow:
+        def reads() -> list[Invocation]:
             in_use = list(range(self.keys)) if self._flow is None else self._flow.in_use
-            return _FinalReads(in_use, concurrency)
+            return [Invocation("read", key=key) for key in in_use]
 
-        return Generator("final reads", start)
+        return once_per_thread(reads, concurrency)
 
     def checkers(self) -> dict[str, Checker]:
         """Linearizability of each register."""
@@ -230,13 +206,6 @@ class Register:
         factory = registry.find("checker", "linearizable").factory
         # A run in which nothing was read has shown nothing.
         return {"linearizable": factory({"model": model, "vacuous": "unknown"})}
-
-
-def whole(name: str, text: str) -> int:
-    """A whole number above zero. Raises UsageError for anything else."""
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"{name}={text}: a whole number from 1 up")
-    return int(text)
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(

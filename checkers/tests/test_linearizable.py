@@ -22,7 +22,7 @@ from checkers.linearizable import PLUGIN, LinearizableChecker, build
 from checkers.tests.histories import FEWER, MANY, histories, history
 from harness import formats, registry
 from harness.errors import UsageError
-from harness.history import History, Op
+from harness.history import History, HistoryError, Op
 from harness.verdict import CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
@@ -513,14 +513,14 @@ def test_the_search_reports_how_far_it_came() -> None:
         ("multi-register", "0 invoke txn [7]", "wants [read k v]"),
     ],
 )
-def test_an_operation_the_model_does_not_know_is_unknown_and_named(
+def test_an_operation_the_model_does_not_know_is_refused_and_named(
     model: str, line: str, complaint: str
 ) -> None:
-    result = check(line, model=model)
-    assert result.verdict is Verdict.UNKNOWN
-    assert result.reason.startswith("history: op 0: ")
-    assert complaint in result.reason
-    assert "\n" not in result.reason
+    with pytest.raises(HistoryError) as refused:
+        check(line, model=model)
+    assert str(refused.value).startswith("history: op 0: ")
+    assert complaint in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

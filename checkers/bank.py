@@ -1,0 +1,83 @@
+"""A bank: all money is there in every read, and no account owes (Jepsen's `bank`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from checkers.tallies import completed, element, invocation, verdict_of
+from harness.errors import UsageError
+from harness.registry import Option, Plugin, settings
+from harness.verdict import Anomaly, CheckResult, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.history import History
+    from harness.verdict import CheckerFactory
+
+OPTIONS = (
+    Option("total-amount", "100", "what all accounts add up to"),
+    Option("negative-balances", "false", "accounts may owe", ("true", "false")),
+)
+
+
+class BankChecker:
+    """Accounts are those of the first read."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings("the bank checker", OPTIONS, options)
+        self._may_owe = given["negative-balances"] == "true"
+        try:
+            self._total = int(given["total-amount"])
+        except ValueError:
+            raise UsageError(
+                f"the bank checker: total-amount={given['total-amount']}: "
+                "a whole number"
+            ) from None
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """See `Checker.check`. Cost: linear."""
+        accounts: set[Any] | None = None
+        anomalies, reads = [], 0
+        for op in completed(history, "read"):
+            reads += 1
+            if not isinstance(op.value, dict):
+                wrong = ("malformed-read", f"a read gave {op.value!r}, no balances")
+            else:
+                names = {element(name) for name in op.value}
+                accounts = names if accounts is None else accounts
+                wrong = self._wrong(op.value, names - accounts)
+            if wrong[0]:
+                name, why = wrong
+                begun = invocation(history, op).index
+                sentence = f"Process {op.process} read all accounts, and {why}."
+                anomalies.append(Anomaly(name, (begun, op.index), sentence))
+        return verdict_of(
+            anomalies,
+            {"reads": reads, "accounts": len(accounts or ())},
+            judged=reads,
+            empty="no read succeeded",
+        )
+
+    def _wrong(
+        self, balances: Mapping[Any, Any], strangers: set[Any]
+    ) -> tuple[str, str]:
+        """(name of what is wrong, sentence), or two empty texts."""
+        if strangers:
+            return "unexpected-key", f"found accounts that nobody has: {strangers}"
+        missing = [name for name, balance in balances.items() if balance is None]
+        if missing:
+            return "nil-balance", f"found no balance for {missing}"
+        if not all(type(balance) is int for balance in balances.values()):
+            return "malformed-read", f"found balances that are no numbers: {balances}"
+        total = sum(balances.values())
+        if total != self._total:
+            return "wrong-total", f"found {total} in all where {self._total} must be"
+        if not self._may_owe and min(balances.values(), default=0) < 0:
+            return "negative-value", f"found an account below zero: {dict(balances)}"
+        return "", ""
+
+
+PLUGIN: Plugin[CheckerFactory] = Plugin(
+    "bank", "every read of all accounts adds up, and none owes", BankChecker, OPTIONS
+)

@@ -1,0 +1,66 @@
+"""An unordered queue: nothing comes out that did not go in.
+
+Jepsen's `queue`, with its rule for the unknown: an element is in from the moment that
+its enqueue was invoked, and out from the moment that its dequeue returned.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from checkers.tallies import VACUOUS, element, invocation, verdict_of
+from harness.registry import Plugin, settings
+from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.history import History
+    from harness.verdict import CheckerFactory
+
+OPTIONS = (VACUOUS,)
+
+
+class QueueChecker:
+    """See the module."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings("the queue checker", OPTIONS, options)
+        self._vacuous = Verdict.parse(given["vacuous"])
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """See `Checker.check`. Cost: linear."""
+        inside: Counter[Any] = Counter()
+        dequeues, anomalies = 0, []
+        for op in history:
+            if not op.is_client:
+                continue
+            if op.f == "enqueue" and op.type == "invoke":
+                inside[element(op.value)] += 1
+            elif op.f == "dequeue" and op.type == "ok" and op.value is not None:
+                dequeues += 1
+                name = element(op.value)
+                if inside[name]:
+                    inside[name] -= 1
+                    continue
+                anomalies.append(
+                    Anomaly(
+                        "unexpected",
+                        (invocation(history, op).index, op.index),
+                        f"Process {op.process} dequeued {op.value!r}, which was not in "
+                        "the queue: nobody had enqueued it, or it was taken before.",
+                    )
+                )
+        return verdict_of(
+            anomalies,
+            {"dequeues": dequeues},
+            judged=dequeues,
+            empty="nothing was dequeued",
+            vacuous=self._vacuous,
+        )
+
+
+PLUGIN: Plugin[CheckerFactory] = Plugin(
+    "queue", "nothing leaves a queue that did not enter it", QueueChecker, OPTIONS
+)

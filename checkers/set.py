@@ -1,0 +1,77 @@
+"""A set, judged by its last read: all that was added for sure, nothing from nowhere.
+
+Jepsen's `set`, but for one thing: an add counts as sure only when it was acknowledged
+before the last read began. Jepsen's tests read when all adds are done; with other
+histories its rule would convict correct systems.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from checkers.tallies import completed, element, invocation, verdict_of
+from harness.registry import Plugin, settings
+from harness.verdict import Anomaly, CheckResult, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.history import History, Op
+    from harness.verdict import CheckerFactory
+
+
+class SetChecker:
+    """See the module."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        settings("the set checker", (), options)
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """See `Checker.check`. Cost: linear."""
+        last: dict[Any, Op] = {op.key: op for op in completed(history, "read")}
+        attempts: dict[Any, set[Any]] = {}
+        added: dict[Any, dict[Any, Op]] = {}
+        for op in history:
+            if op.f == "add" and op.is_client and op.type != "fail":
+                attempts.setdefault(op.key, set()).add(element(op.value))
+                if op.type == "ok":
+                    added.setdefault(op.key, {})[element(op.value)] = op
+        anomalies: list[Anomaly] = []
+        for key, read in last.items():
+            seen = {element(x) for x in read.value or ()}
+            begun = invocation(history, read).index
+            anomalies += [
+                _lost(history, op, read)
+                for member, op in added.get(key, {}).items()
+                if member not in seen and op.index < begun
+            ]
+            anomalies += [
+                Anomaly(
+                    "unexpected",
+                    (invocation(history, read).index, read.index),
+                    f"The last read holds {member!r}, which nobody tried to add.",
+                    key=key,
+                )
+                for member in seen - attempts.get(key, set())
+            ]
+        return verdict_of(
+            anomalies,
+            {"reads": len(last), "acknowledged": sum(map(len, added.values()))},
+            judged=len(last),
+            empty="no read succeeded, so nobody knows what the set holds",
+        )
+
+
+def _lost(history: History, add: Op, read: Op) -> Anomaly:
+    return Anomaly(
+        "lost",
+        (invocation(history, add).index, add.index, read.index),
+        f"{add.value!r} was added by process {add.process} and acknowledged, but the "
+        f"last read, by process {read.process}, does not hold it.",
+        key=add.key,
+    )
+
+
+PLUGIN: Plugin[CheckerFactory] = Plugin(
+    "set", "the last read holds all that was added, and nothing else", SetChecker
+)

@@ -1,0 +1,189 @@
+"""A set, judged by all its reads: what became of every element, and when.
+
+Jepsen's `set-full`. For each element: it is *known* from the first of its add's
+acknowledgement and a read that holds it. The latest *invocations* of reads with and
+without it tell its fate: *stable* (present in the last read that could tell), *lost*
+(known, and absent from reads begun later than any that held it), or *never read*. A
+stable element that a read missed although it was known before that read began was
+*stale*, which linearizability forbids.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from checkers.tallies import chain, element, invocation, verdict_of
+from harness.registry import Option, Plugin, settings
+from harness.verdict import Anomaly, CheckResult, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.history import History, Op
+    from harness.verdict import CheckerFactory
+
+OPTIONS = (
+    Option(
+        "linearizable",
+        "false",
+        "stale reads are wrong too",
+        ("true", "false"),
+    ),
+)
+
+
+@dataclass(slots=True)
+class _Element:
+    """What is known of one element; indices of the history."""
+
+    value: Any
+    key: Any
+    known: Op | None = None
+    last_present: Op | None = None
+    """Invocation of the latest read with it."""
+    last_absent: Op | None = None
+    """Invocation of the latest read without it."""
+    absent_read: Op | None = None
+    """The completion of that read."""
+
+    @property
+    def is_stable(self) -> bool:
+        return self.last_present is not None and (
+            self.last_absent is None or self.last_absent.index < self.last_present.index
+        )
+
+    @property
+    def is_lost(self) -> bool:
+        return (
+            self.known is not None
+            and self.last_absent is not None
+            and self.known.index < self.last_absent.index
+            and (
+                self.last_present is None
+                or self.last_present.index < self.last_absent.index
+            )
+        )
+
+    @property
+    def is_stale(self) -> bool:
+        return (
+            self.known is not None
+            and self.last_absent is not None
+            and self.known.index < self.last_absent.index
+        )
+
+
+class SetFullChecker:
+    """See the module."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings("the set-full checker", OPTIONS, options)
+        self._linearizable = given["linearizable"] == "true"
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """See `Checker.check`. Cost: reads times elements of a set."""
+        elements, duplicates = _fates(history)
+        anomalies = list(duplicates)
+        stale = 0
+        for one in elements:
+            if one.is_lost:
+                anomalies.append(_missing(history, one, "lost"))
+            elif one.is_stable and one.is_stale:
+                stale += 1
+                if self._linearizable:
+                    anomalies.append(_missing(history, one, "stale-read"))
+        stable = sum(one.is_stable for one in elements)
+        stats = {
+            "elements": len(elements),
+            "stable": stable,
+            "lost": sum(one.is_lost for one in elements),
+            "stale": stale,
+            "never_read": sum(not (e.is_stable or e.is_lost) for e in elements),
+        }
+        return verdict_of(
+            anomalies,
+            stats,
+            judged=stable,
+            empty="no element was ever seen for good",
+        )
+
+
+def _fates(history: History) -> tuple[list[_Element], list[Anomaly]]:
+    """Every element that somebody tried to add, and reads that hold one twice."""
+    sets: dict[Any, dict[Any, _Element]] = {}
+    duplicates: list[Anomaly] = []
+    for op in history:
+        if not op.is_client:
+            continue
+        members = sets.setdefault(op.key, {})
+        if op.f == "add" and op.type in {"invoke", "ok"}:
+            one = members.setdefault(element(op.value), _Element(op.value, op.key))
+            if op.type == "ok" and one.known is None:
+                one.known = op
+        elif op.f == "read" and op.type == "ok":
+            counts = Counter(element(x) for x in op.value or ())
+            duplicates += _duplicates(history, op, counts)
+            begun = invocation(history, op)
+            for name, one in members.items():
+                if name in counts:
+                    one.known = one.known or op
+                    if one.last_present is None or (
+                        one.last_present.index < begun.index
+                    ):
+                        one.last_present = begun
+                elif one.last_absent is None or one.last_absent.index < begun.index:
+                    one.last_absent, one.absent_read = begun, op
+    return [one for members in sets.values() for one in members.values()], duplicates
+
+
+def _duplicates(history: History, read: Op, counts: Counter[Any]) -> list[Anomaly]:
+    return [
+        Anomaly(
+            "duplicate",
+            (invocation(history, read).index, read.index),
+            f"A read by process {read.process} holds {name!r} {count} times; it was "
+            "added once.",
+            key=read.key,
+        )
+        for name, count in counts.items()
+        if count > 1
+    ]
+
+
+def _missing(history: History, one: _Element, name: str) -> Anomaly:
+    known, read = one.known, one.absent_read
+    assert known is not None
+    assert read is not None
+    begun = invocation(history, read)
+    how = "acknowledged" if known.f == "add" else "already in a read"
+    sentence = (
+        f"{one.value!r} was {how} (process {known.process}) before process "
+        f"{read.process} began a read that does not hold it"
+    )
+    sentence += (
+        ", nor does any read begun later." if name == "lost" else "; later reads do."
+    )
+    return Anomaly(
+        name,
+        (invocation(history, known).index, known.index, begun.index, read.index),
+        sentence,
+        witness=chain(
+            (
+                known.index,
+                begun.index,
+                "realtime",
+                f"{one.value!r} was known before the read began",
+            )
+        ),
+        key=one.key,
+    )
+
+
+PLUGIN: Plugin[CheckerFactory] = Plugin(
+    "set-full",
+    "what became of every element of a set: stable, lost, stale, never read",
+    SetFullChecker,
+    OPTIONS,
+)

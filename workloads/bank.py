@@ -1,0 +1,103 @@
+"""Money moves between accounts, and none may appear, vanish or be owed.
+
+Accounts are opened with all the money in the first one; transfers move a random amount
+between two accounts, and abort where an account would fall below zero; reads see all
+accounts at once. Promise: every read adds up to the total, with no account below zero
+(`bank`), which needs transactions that are atomic and isolated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.generator import Generator, Invocation, from_function, phases, until_ok
+from harness.registry import Option, Plugin, settings
+from workloads.transactional import TxnCodec, once_per_thread, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from random import Random
+
+    from harness.history import Op
+    from harness.verdict import Checker
+    from harness.workload import WireCodec, WorkloadFactory
+    from workloads.transactional import MicroOp
+
+OPTIONS = (
+    Option("accounts", "8", "number of accounts"),
+    Option("total", "100", "money in all"),
+    Option("transfer_max", "5", "largest transfer"),
+)
+
+
+class _Translation:
+    def __init__(self, accounts: list[str]) -> None:
+        self._accounts = accounts
+
+    def to_txn(self, op: Op) -> list[MicroOp]:
+        match op.f:
+            case "open":
+                first, *rest = self._accounts
+                zeros: list[MicroOp] = [["w", account, 0] for account in rest]
+                return [["w", first, op.value], *zeros]
+            case "transfer":
+                value = op.value
+                return [
+                    ["add", value["from"], -value["amount"]],
+                    ["add", value["to"], value["amount"]],
+                ]
+            case _:
+                return [["r", account, None] for account in self._accounts]
+
+    def to_value(self, op: Op, done: Sequence[MicroOp]) -> Any:
+        if op.f != "read":
+            return op.value
+        return {account: balance for _, account, balance in done}
+
+
+class Bank:
+    """The workload; see the module."""
+
+    name = "bank"
+    idempotent: frozenset[str] = frozenset({"read"})
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings(self.name, OPTIONS, options)
+        count = whole("bank.accounts", given["accounts"], least=2)
+        self.accounts = [f"account-{i}" for i in range(count)]
+        self.total = whole("bank.total", given["total"])
+        self.transfer_max = whole("bank.transfer_max", given["transfer_max"])
+        self.codec: WireCodec = TxnCodec(_Translation(self.accounts))
+
+    def generator(self, concurrency: int) -> Generator:
+        """See `Workload.generator`: open the accounts, then transfers and reads."""
+
+        def draw(random: Random) -> Invocation:
+            if random.random() < 0.4:
+                return Invocation("read")
+            source, target = random.sample(self.accounts, 2)
+            amount = random.randint(1, self.transfer_max)
+            return Invocation(
+                "transfer", {"from": source, "to": target, "amount": amount}
+            )
+
+        opening = from_function(lambda _: Invocation("open", self.total))
+        return phases(until_ok(opening), from_function(draw))
+
+    def final_generator(self, concurrency: int) -> Generator:
+        """See `Workload.final_generator`: all accounts are read everywhere."""
+        return once_per_thread(lambda: [Invocation("read")], concurrency)
+
+    def checkers(self) -> dict[str, Checker]:
+        """The total holds in every read."""
+        factory = registry.find("checker", "bank").factory
+        return {"bank": factory({"total-amount": str(self.total)})}
+
+
+PLUGIN: Plugin[WorkloadFactory] = Plugin(
+    "bank",
+    "transfers between accounts and reads of all; judged by the total",
+    Bank,
+    OPTIONS,
+)

@@ -1,0 +1,146 @@
+"""Messages are broadcast to all nodes, which must deliver them in one order.
+
+At the end every node tells the whole sequence that it delivered. Promise: total order
+and primary order broadcast (Junqueira, Reed and Serafini 2011), judged by
+`total_order`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.errors import NodeReply
+from harness.generator import DONE, PENDING, Flow, Generator, Invocation, from_function
+from harness.generator import place as placed
+from harness.registry import Option, Plugin, settings
+from workloads.transactional import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from random import Random
+
+    from harness.generator import Context, Event, Offer, Step
+    from harness.history import Op
+    from harness.verdict import Checker
+    from harness.workload import WireCodec, WorkloadFactory
+
+OPTIONS = (
+    Option("page", "2000", "messages in one answer, when sequences are read"),
+    Option("read_share", "0.05", "part of the operations that read a page of sequence"),
+)
+
+
+class BroadcastCodec:
+    """Broadcasts, and pages of what was delivered (WIRE.md)."""
+
+    def request(self, op: Op) -> dict[str, Any]:
+        """See `WireCodec.request`."""
+        if op.f == "broadcast":
+            return {"type": "broadcast", "message": op.value}
+        return {"type": "delivered", "from": op.value[0], "count": op.value[1]}
+
+    def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
+        """See `WireCodec.completion`.
+
+        A page's value is {"from": position, "messages": [...], "more": whether the
+        sequence goes on}.
+        """
+        if body.get("type") != f"{op.f}_ok":
+            raise NodeReply(
+                definite=False, text=f"answered {op.f} with {body.get('type')!r}"
+            )
+        if op.f == "broadcast":
+            return op.ok(op.value)
+        messages = body.get("messages")
+        if not isinstance(messages, list):
+            raise NodeReply(definite=False, text="answered delivered without messages")
+        return op.ok(
+            {
+                "from": op.value[0],
+                "messages": messages,
+                "more": body.get("more") is True and bool(messages),
+            }
+        )
+
+    def on_error(self, op: Op, error: NodeReply) -> Op | None:
+        """See `WireCodec.on_error`."""
+        return None
+
+
+class _WholeSequences(Flow):
+    """Every thread reads its node's sequence, page by page, to the end."""
+
+    __slots__ = ("_next", "_page")
+
+    def __init__(self, concurrency: int, page: int) -> None:
+        self._page = page
+        # Position of the next page of each thread; gone when it is through.
+        self._next = dict.fromkeys(range(concurrency), 0)
+
+    def next(self, ctx: Context) -> Step:
+        if not self._next:
+            return DONE
+        for thread in ctx.members(ctx.free & ctx.clients):
+            if thread in self._next:
+                assert isinstance(thread, int)
+                page = [self._next[thread], self._page]
+                return placed(Invocation("delivered", page, None, thread), ctx)
+        return PENDING
+
+    def take(self, offer: Offer) -> None:
+        """The answer tells where to go on."""
+
+    def update(self, ctx: Context, event: Event) -> None:
+        op, thread = event.op, event.thread
+        if not isinstance(thread, int) or op.f != "delivered":
+            return
+        if op.type == "ok" and op.value["more"]:
+            self._next[thread] = op.value["from"] + len(op.value["messages"])
+        elif op.type == "ok":
+            self._next.pop(thread, None)
+
+
+class Broadcast:
+    """The workload; see the module."""
+
+    name = "broadcast"
+    codec: WireCodec = BroadcastCodec()
+    idempotent: frozenset[str] = frozenset({"delivered"})
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings(self.name, OPTIONS, options)
+        self.page = whole("broadcast.page", given["page"])
+        self.read_share = float(given["read_share"])
+        self._sent = 0
+
+    def generator(self, concurrency: int) -> Generator:
+        """See `Workload.generator`: broadcasts, and now and then a look."""
+        self._sent = 0
+
+        def draw(random: Random) -> Invocation:
+            if random.random() < self.read_share:
+                start = random.randint(0, self._sent)
+                return Invocation("delivered", [start, self.page // 10 + 1])
+            self._sent += 1
+            return Invocation("broadcast", self._sent)
+
+        return from_function(draw)
+
+    def final_generator(self, concurrency: int) -> Generator:
+        """See `Workload.final_generator`: every node's whole sequence."""
+        return Generator(
+            "whole sequences", lambda _: _WholeSequences(concurrency, self.page)
+        )
+
+    def checkers(self) -> dict[str, Checker]:
+        """Total order and primary order."""
+        return {"total_order": registry.find("checker", "total_order").factory({})}
+
+
+PLUGIN: Plugin[WorkloadFactory] = Plugin(
+    "broadcast",
+    "messages to all nodes, and the order in which each delivered them",
+    Broadcast,
+    OPTIONS,
+)

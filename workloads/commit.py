@@ -1,0 +1,105 @@
+"""Distributed transactions, and what every participant decided about each.
+
+Every transaction has an id of its own and touches several keys, so several shards. At
+the end every node tells what it voted and decided (`decisions`). Promise: atomic
+commit, AC1 to AC5 (Bernstein, Hadzilacos and Goodman 1987, chapter 7), judged by
+`atomic_commit`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.errors import NodeReply
+from harness.generator import Generator, Invocation, from_function
+from harness.registry import Option, Plugin, settings
+from workloads.transactional import once_per_thread, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from random import Random
+
+    from harness.history import Op
+    from harness.verdict import Checker
+    from harness.workload import WireCodec, WorkloadFactory
+
+OPTIONS = (
+    Option("keys", "40", "keys that transactions choose from"),
+    Option("keys_per_txn", "3", "keys that a transaction touches"),
+    Option("doomed_share", "0.1", "transactions that a participant must vote no on"),
+)
+
+
+class CommitCodec:
+    """Transactions with ids, and the nodes' own accounts of them (WIRE.md)."""
+
+    def request(self, op: Op) -> dict[str, Any]:
+        """See `WireCodec.request`."""
+        if op.f == "decisions":
+            return {"type": "decisions"}
+        return {"type": "txn", "id": op.value["id"], "txn": op.value["txn"]}
+
+    def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
+        """See `WireCodec.completion`."""
+        if body.get("type") != f"{op.f}_ok":
+            raise NodeReply(
+                definite=False, text=f"answered {op.f} with {body.get('type')!r}"
+            )
+        if op.f == "txn":
+            return op.ok({"id": op.value["id"], "txn": body.get("txn")})
+        told = {name: body.get(name) for name in ("decisions", "votes", "coordinated")}
+        if not all(isinstance(part, dict) for part in told.values()):
+            raise NodeReply(definite=False, text="answered decisions without them")
+        return op.ok(told)
+
+    def on_error(self, op: Op, error: NodeReply) -> Op | None:
+        """See `WireCodec.on_error`."""
+        return None
+
+
+class Commit:
+    """The workload; see the module."""
+
+    name = "commit"
+    codec: WireCodec = CommitCodec()
+    idempotent: frozenset[str] = frozenset({"decisions"})
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings(self.name, OPTIONS, options)
+        self.keys = whole("commit.keys", given["keys"], least=2)
+        self.keys_per_txn = whole("commit.keys_per_txn", given["keys_per_txn"])
+        self.doomed_share = float(given["doomed_share"])
+        self._begun = 0
+
+    def generator(self, concurrency: int) -> Generator:
+        """See `Workload.generator`: writes, and now and then one that can't be."""
+        self._begun = 0
+
+        def draw(random: Random) -> Invocation:
+            self._begun += 1
+            count = min(self.keys_per_txn, self.keys)
+            keys = random.sample(range(self.keys), count)
+            txn: list[list[Any]] = [["w", f"k{key}", self._begun] for key in keys]
+            if random.random() < self.doomed_share:
+                # No number falls below zero: whoever holds this key votes no.
+                txn[-1] = ["add", f"n{keys[-1]}", -1]
+            return Invocation("txn", {"id": f"t{self._begun}", "txn": txn})
+
+        return from_function(draw)
+
+    def final_generator(self, concurrency: int) -> Generator:
+        """See `Workload.final_generator`: every node tells what it decided."""
+        return once_per_thread(lambda: [Invocation("decisions")], concurrency)
+
+    def checkers(self) -> dict[str, Checker]:
+        """Atomic commit."""
+        return {"atomic_commit": registry.find("checker", "atomic_commit").factory({})}
+
+
+PLUGIN: Plugin[WorkloadFactory] = Plugin(
+    "commit",
+    "transactions over shards, and what every node decided; judged by AC1 to AC5",
+    Commit,
+    OPTIONS,
+)

@@ -1,0 +1,110 @@
+"""Values are proposed, one is chosen, and every node learns it. Keys are instances.
+
+Every proposed value is unique. Promise: agreement, validity, integrity, and that what
+is learned was chosen (Lamport 2001), judged by `consensus`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.errors import NodeReply
+from harness.generator import Generator, Invocation, from_function
+from harness.registry import Option, Plugin, settings
+from workloads.transactional import once_per_thread, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from random import Random
+
+    from harness.history import Op
+    from harness.verdict import Checker
+    from harness.workload import WireCodec, WorkloadFactory
+
+OPTIONS = (
+    Option("keys", "4", "instances in use at a time"),
+    Option("proposals_per_key", "12", "proposals to an instance before a new one"),
+)
+
+LATELY = 8
+"""How many instances back learners ask about, and how many are read at the end."""
+
+
+class ConsensusCodec:
+    """Proposals and what was learned (WIRE.md)."""
+
+    def request(self, op: Op) -> dict[str, Any]:
+        """See `WireCodec.request`."""
+        if op.f == "learn":
+            return {"type": "learn", "key": op.key}
+        return {"type": "propose", "key": op.key, "value": op.value}
+
+    def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
+        """See `WireCodec.completion`."""
+        if body.get("type") != f"{op.f}_ok" or "value" not in body:
+            raise NodeReply(
+                definite=False, text=f"answered {op.f} with {body.get('type')!r}"
+            )
+        return op.ok(body["value"])
+
+    def on_error(self, op: Op, error: NodeReply) -> Op | None:
+        """See `WireCodec.on_error`."""
+        return None
+
+
+class Consensus:
+    """The workload; see the module."""
+
+    name = "consensus"
+    codec: WireCodec = ConsensusCodec()
+    idempotent: frozenset[str] = frozenset({"learn"})
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings(self.name, OPTIONS, options)
+        self.keys = whole("consensus.keys", given["keys"])
+        self.per_key = whole("consensus.proposals_per_key", given["proposals_per_key"])
+        self._proposed = 0
+        self._in_use: dict[int, int] = {}
+
+    def generator(self, concurrency: int) -> Generator:
+        """See `Workload.generator`: proposals, and questions about late instances."""
+        self._proposed = 0
+        self._in_use = dict.fromkeys(range(self.keys), 0)
+
+        def draw(random: Random) -> Invocation:
+            newest = max(self._in_use)
+            if random.random() < 0.4:
+                oldest = max(0, newest - self.keys - LATELY)
+                return Invocation("learn", key=random.randint(oldest, newest))
+            key = random.choice(list(self._in_use))
+            self._in_use[key] += 1
+            if self._in_use[key] >= self.per_key:
+                del self._in_use[key]
+                self._in_use[newest + 1] = 0
+            self._proposed += 1
+            return Invocation("propose", self._proposed, key)
+
+        return from_function(draw)
+
+    def final_generator(self, concurrency: int) -> Generator:
+        """See `Workload.final_generator`: late instances are asked about everywhere."""
+
+        def questions() -> list[Invocation]:
+            newest = max(self._in_use, default=0)
+            late = range(max(0, newest - self.keys - LATELY), newest + 1)
+            return [Invocation("learn", key=key) for key in late]
+
+        return once_per_thread(questions, concurrency)
+
+    def checkers(self) -> dict[str, Checker]:
+        """Agreement, validity, integrity."""
+        return {"consensus": registry.find("checker", "consensus").factory({})}
+
+
+PLUGIN: Plugin[WorkloadFactory] = Plugin(
+    "consensus",
+    "proposals to instances of consensus, and what nodes learned",
+    Consensus,
+    OPTIONS,
+)

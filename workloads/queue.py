@@ -1,0 +1,106 @@
+"""Elements go into a queue and come out; at the end it is drained.
+
+Every element is enqueued once. Promise: what went in for sure comes out, and nothing
+else does (`total-queue`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.generator import (
+    DONE,
+    Flow,
+    Generator,
+    Invocation,
+    from_function,
+    place,
+)
+from harness.registry import Plugin, settings
+from workloads.transactional import TxnCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from random import Random
+
+    from harness.generator import Context, Event, Offer, Step
+    from harness.history import Op
+    from harness.verdict import Checker
+    from harness.workload import WireCodec, WorkloadFactory
+    from workloads.transactional import MicroOp
+
+KEY = "queue"
+EMPTY_IN_A_ROW = 20
+"""The queue counts as drained when so many dequeues in a row found it empty."""
+
+
+class _Translation:
+    def to_txn(self, op: Op) -> list[MicroOp]:
+        return (
+            [["append", KEY, op.value]] if op.f == "enqueue" else [["pop", KEY, None]]
+        )
+
+    def to_value(self, op: Op, done: Sequence[MicroOp]) -> Any:
+        return op.value if op.f == "enqueue" else done[0][2]
+
+
+class _Drain(Flow):
+    """Dequeues until `EMPTY_IN_A_ROW` dequeues have found nothing, whoever did them."""
+
+    __slots__ = ("_empty",)
+
+    def __init__(self) -> None:
+        self._empty = 0
+
+    def next(self, ctx: Context) -> Step:
+        if self._empty >= EMPTY_IN_A_ROW:
+            return DONE
+        return place(Invocation("dequeue"), ctx)
+
+    def take(self, offer: Offer) -> None:
+        """Nothing to remember: one dequeue is like another."""
+
+    def update(self, ctx: Context, event: Event) -> None:
+        if event.op.type == "ok":
+            self._empty = self._empty + 1 if event.op.value is None else 0
+
+
+class Queue:
+    """The workload; see the module."""
+
+    name = "queue"
+    codec: WireCodec = TxnCodec(_Translation())
+    # Taking an element changes the queue: a dequeue without an answer may have done so.
+    idempotent: frozenset[str] = frozenset()
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        settings(self.name, (), options)
+        self._enqueued = 0
+
+    def generator(self, concurrency: int) -> Generator:
+        """See `Workload.generator`: half in, half out."""
+        self._enqueued = 0
+
+        def draw(random: Random) -> Invocation:
+            if random.random() < 0.5:
+                return Invocation("dequeue")
+            self._enqueued += 1
+            return Invocation("enqueue", self._enqueued)
+
+        return from_function(draw)
+
+    def final_generator(self, concurrency: int) -> Generator:
+        """See `Workload.final_generator`: dequeues until nothing can be left."""
+        return Generator("drain", lambda _: _Drain())
+
+    def checkers(self) -> dict[str, Checker]:
+        """Nothing lost, nothing from nowhere."""
+        return {"total-queue": registry.find("checker", "total-queue").factory({})}
+
+
+PLUGIN: Plugin[WorkloadFactory] = Plugin(
+    "queue",
+    "elements in and out of a queue, drained at the end; judged by total-queue",
+    Queue,
+)

@@ -1,0 +1,112 @@
+"""What workloads have in common that are made of one-shot transactions.
+
+Sets, counters, queues, banks and lists of appends are all the same request to a service
+(`txn`, WIRE.md): a list of micro-operations, done at once. So every store that serves
+`txn` can be put to all of these tests, be it replicated or sharded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.errors import NodeReply, UsageError
+from harness.generator import DONE, PENDING, Flow, Generator, Invocation, place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from harness.generator import Context, Offer, Seeds, Step
+    from harness.history import Op
+
+MicroOp = list[Any]
+"""[f, key, value]; f is r, w, append, add or pop."""
+
+
+class Translation(Protocol):
+    """How operations of a workload are said in micro-operations."""
+
+    def to_txn(self, op: Op) -> list[MicroOp]:
+        """The transaction that `op` asks for."""
+        ...
+
+    def to_value(self, op: Op, done: Sequence[MicroOp]) -> Any:
+        """The value of the ok completion, given the results."""
+        ...
+
+
+class TxnCodec:
+    """A `WireCodec` for operations that are transactions."""
+
+    def __init__(self, translation: Translation) -> None:
+        self._translation = translation
+
+    def request(self, op: Op) -> dict[str, Any]:
+        """See `WireCodec.request`."""
+        return {"type": "txn", "txn": self._translation.to_txn(op)}
+
+    def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
+        """See `WireCodec.completion`. The answer must be the question, filled in."""
+        done = body.get("txn")
+        asked = self._translation.to_txn(op)
+        if (
+            body.get("type") != "txn_ok"
+            or not isinstance(done, list)
+            or len(done) != len(asked)
+            or any(
+                not isinstance(theirs, list)
+                or len(theirs) != 3
+                or theirs[:2] != ours[:2]
+                for theirs, ours in zip(done, asked, strict=True)
+            )
+        ):
+            raise NodeReply(definite=False, text="answered a txn with something else")
+        return op.ok(self._translation.to_value(op, done))
+
+    def on_error(self, op: Op, error: NodeReply) -> Op | None:
+        """See `WireCodec.on_error`: errors are failures, as definite as they say."""
+        return None
+
+
+class _OncePerThread(Flow):
+    """Every client thread does each of some operations, once."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, operations: Sequence[Invocation], concurrency: int) -> None:
+        self._left = {thread: list(operations) for thread in range(concurrency)}
+
+    def next(self, ctx: Context) -> Step:
+        if not any(self._left.values()):
+            return DONE
+        for thread in ctx.members(ctx.free & ctx.clients):
+            assert isinstance(thread, int)
+            if self._left[thread]:
+                todo = self._left[thread][0]
+                return place(Invocation(todo.f, todo.value, todo.key, thread), ctx)
+        return PENDING
+
+    def take(self, offer: Offer) -> None:
+        assert isinstance(offer, Invocation)
+        assert isinstance(offer.thread, int)
+        self._left[offer.thread].pop(0)
+
+
+def once_per_thread(
+    operations: Callable[[], Sequence[Invocation]], concurrency: int
+) -> Generator:
+    """Final operations: all of `operations()`, on every thread, so on every node.
+
+    They are asked for when their phase begins, when it is known what there is to read.
+    """
+
+    def start(_: Seeds) -> Flow:
+        return _OncePerThread(operations(), concurrency)
+
+    return Generator("once per thread", start)
+
+
+def whole(name: str, text: str, least: int = 1) -> int:
+    """A whole number from `least` up. Raises UsageError for anything else."""
+    if not text.isdecimal() or int(text) < least:
+        raise UsageError(f"{name}={text}: a whole number from {least} up")
+    return int(text)
