@@ -23,21 +23,13 @@ NO_LIMITS = Limits()
 
 
 def history(*events: tuple[int, str, str, Any]) -> History:
-    """(process, type, f, value) events."""
-    return History(
-        [
-            Op(
-                i,
-                i,
-                process,
-                cast("OpType", kind),
-                f,
-                value,
-                node=f"n{process % 3 + 1}",
-            )
-            for i, (process, kind, f, value) in enumerate(events)
-        ]
-    )
+    """(process, type, f, value) events; process p talks to node p mod 3 + 1."""
+    ops = []
+    for index, (process, kind, f, value) in enumerate(events):
+        op = Op(index, index, process, cast("OpType", kind), f, value)
+        op.node = f"n{process % 3 + 1}"
+        ops.append(op)
+    return History(ops)
 
 
 def check(name: str, judged: History, **options: str) -> CheckResult:
@@ -52,9 +44,9 @@ def names(result: CheckResult) -> set[str]:
 
 
 class Service:
-    """A correct service in one place: operations happen somewhere in their intervals.
+    """A correct service in one place; operations happen somewhere in their intervals.
 
-    Drives random clients over `apply(f, value) -> result`, so that whatever it records is
+    Drives random clients over `apply(f, value) -> result`, so whatever it records is
     a history of a correct system, crashed and failed operations included.
     """
 

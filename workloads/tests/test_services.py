@@ -1,0 +1,259 @@
+"""Every workload on a service that keeps its promise, and on ones that do not."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import generator as gen
+from harness import registry
+from harness.errors import NodeReply, UsageError
+from harness.history import History, Op
+from harness.interpreter import interpret
+from harness.system import Endpoint, NodePlace
+from harness.verdict import Limits, Verdict, combine
+from reference_impls import transactions
+
+if TYPE_CHECKING:
+    from harness.workload import Workload
+
+NODES = ("n1", "n2", "n3")
+
+
+class Service:
+    """One process that plays three nodes and never lies: correct by being one."""
+
+    def __init__(self) -> None:
+        self.state: dict[Any, Any] = {}
+        self.chosen: dict[Any, Any] = {}
+        self.sequence: list[list[Any]] = []
+        self.decided: dict[str, str] = {}
+
+    def answer(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        return getattr(self, "on_" + body["type"])(node, body)  # type: ignore[no-any-return]  # handlers give bodies
+
+    def on_txn(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        assert transactions.malformed(body["txn"]) == ""
+        name = body.get("id")
+        try:
+            done = transactions.apply(self.state, body["txn"])
+        except transactions.AbortError as why:
+            if name is not None:
+                self.decided[name] = "abort"
+            raise NodeReply(definite=True, text=str(why), code=14) from why
+        if name is not None:
+            self.decided[name] = "commit"
+        return {"type": "txn_ok", "txn": done}
+
+    def on_read(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        if body["key"] not in self.state:
+            raise NodeReply(definite=True, text="no such key", code=20)
+        return {"type": "read_ok", "value": self.state[body["key"]]}
+
+    def on_write(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.state[body["key"]] = body["value"]
+        return {"type": "write_ok"}
+
+    def on_cas(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        if self.state.get(body["key"]) != body["from"]:
+            raise NodeReply(definite=True, text="mismatch", code=22)
+        self.state[body["key"]] = body["to"]
+        return {"type": "cas_ok"}
+
+    def on_propose(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        value = self.chosen.setdefault(body["key"], body["value"])
+        return {"type": "propose_ok", "value": value}
+
+    def on_learn(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "learn_ok", "value": self.chosen.get(body["key"])}
+
+    def on_broadcast(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.sequence.append([1, len(self.sequence) + 1, body["message"]])
+        return {"type": "broadcast_ok"}
+
+    def on_delivered(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        end = body["from"] + body["count"]
+        page = self.sequence[body["from"] : end]
+        more = end < len(self.sequence)
+        return {"type": "delivered_ok", "messages": page, "more": more}
+
+    def on_decisions(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        voted = {"commit": "yes", "abort": "no"}
+        return {
+            "type": "decisions_ok",
+            "decisions": dict(self.decided),
+            "votes": {name: voted[how] for name, how in self.decided.items()},
+            "coordinated": dict(self.decided),
+        }
+
+    def on_status(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        role = "leader" if node == "n1" else "follower"
+        return {"type": "status_ok", "role": role, "term": 3, "leader": "n1"}
+
+
+class Client:
+    def __init__(self, service: Service, workload: Workload) -> None:
+        self.service, self.codec = service, workload.codec
+        self.node = ""
+
+    async def open(self, place: NodePlace) -> None:
+        self.node = place.name
+
+    async def invoke(self, op: Op) -> Op:
+        await asyncio.sleep(0)
+        try:
+            body = self.service.answer(self.node, self.codec.request(op))
+        except NodeReply as error:
+            answer = self.codec.on_error(op, error)
+            if answer is None:
+                raise
+            return answer
+        finally:
+            await asyncio.sleep(0)
+        return self.codec.completion(op, body)
+
+    async def close(self) -> None:
+        pass
+
+
+def play(name: str, service: Service, *, seed: int = 3, count: int = 600) -> Verdict:
+    workload: Workload = registry.find("workload", name).factory({})
+    ops: list[Op] = []
+
+    def record(op: Op) -> Op:
+        op.index = len(ops)
+        ops.append(op)
+        return op
+
+    nowhere, here = Path("nowhere"), Endpoint("localhost", 1)
+    places = [NodePlace(n, here, {}, nowhere, nowhere, {}) for n in NODES]
+    final = workload.final_generator(6)
+    phases = [gen.limit(count, workload.generator(6))]
+    asyncio.run(
+        interpret(
+            gen.phases(*phases, *([final] if final is not None else [])),
+            concurrency=6,
+            nodes=places,
+            open_client=lambda: Client(service, workload),
+            nemesis=None,
+            record=record,
+            op_timeout_s=5,
+            idempotent=workload.idempotent,
+            seed=seed,
+            crash=lambda *told: pytest.fail(f"a client crashed: {told}"),
+        )
+    )
+    history = History(ops)
+    return combine(
+        checker.check(history, Limits()).verdict
+        for checker in workload.checkers().values()
+    )
+
+
+class LosesAppends(Service):
+    def on_txn(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super().on_txn(node, body)
+        for key, value in self.state.items():
+            if isinstance(value, list) and len(value) == 9:
+                self.state[key] = value[:-1]
+        return answer
+
+
+class PrintsMoney(Service):
+    def on_txn(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super().on_txn(node, body)
+        if self.state.get("account-3") == 2:
+            self.state["account-3"] = 3
+        return answer
+
+
+class CountsTwice(Service):
+    def on_txn(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        if body["txn"][0][0] == "add":
+            super().on_txn(node, body)
+        return super().on_txn(node, body)
+
+
+class ForgetsKeys(Service):
+    def on_write(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        if body["value"] == 2:
+            return {"type": "write_ok"}
+        return super().on_write(node, body)
+
+
+class ChangesItsMind(Service):
+    def on_propose(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        if body["value"] % 50 == 49:
+            self.chosen.pop(body["key"], None)
+        return super().on_propose(node, body)
+
+
+class Reorders(Service):
+    def on_delivered(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super().on_delivered(node, body)
+        if node == "n2":
+            answer["messages"] = answer["messages"][::-1]
+        return answer
+
+
+class SplitsDecisions(Service):
+    def on_decisions(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super().on_decisions(node, body)
+        if node == "n2":
+            first = next(n for n, how in self.decided.items() if how == "commit")
+            answer["decisions"][first] = "abort"
+        return answer
+
+
+class TwoLeaders(Service):
+    def on_status(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "status_ok", "role": "leader", "term": 3, "leader": node}
+
+
+BROKEN: dict[str, type[Service]] = {
+    "bank": PrintsMoney,
+    "broadcast": Reorders,
+    "commit": SplitsDecisions,
+    "consensus": ChangesItsMind,
+    "counter": CountsTwice,
+    "kv": ForgetsKeys,
+    "leader": TwoLeaders,
+    "list_append": LosesAppends,
+    "queue": LosesAppends,
+    "set": LosesAppends,
+}
+NEEDS = {
+    "broadcast": "total_order",
+    "commit": "atomic_commit",
+    "consensus": "consensus",
+    "list_append": "list-append",
+}
+
+
+def available(name: str) -> bool:
+    try:
+        registry.find("checker", NEEDS.get(name, "linearizable"))
+    except UsageError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_a_service_that_keeps_its_promise_is_valid(name: str) -> None:
+    if not available(name):
+        pytest.skip(f"its checker {NEEDS[name]} is not there yet")
+    assert play(name, Service()) is Verdict.VALID
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_a_service_that_breaks_its_promise_is_convicted(name: str) -> None:
+    if not available(name):
+        pytest.skip(f"its checker {NEEDS[name]} is not there yet")
+    assert play(name, BROKEN[name]()) is Verdict.INVALID
+
+
+def test_every_workload_is_tried_here_or_has_tests_of_its_own() -> None:
+    assert set(registry.plugins("workload")) == {*BROKEN, "register"}
