@@ -78,9 +78,16 @@ Event = Received | TimerFired
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Make this record durable, after all earlier ones."""
+    """Make this record durable, after all earlier ones.
+
+    Attributes:
+        record: What to keep.
+        replaces: This record says all that the earlier ones said, so a world may forget
+            them in the same stroke that makes this one durable. It need not.
+    """
 
     record: Record
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1104,19 +1104,30 @@ def is_entry(value: Any) -> bool:
     return command.get("type") == "noop" or kv.parse(command)[0] is not None
 
 
-def build(node: str, peers: Sequence[str], options: Mapping[str, str]) -> Actor:
+def build(
+    node: str,
+    peers: Sequence[str],
+    options: Mapping[str, str],
+    core: type[Raft] | None = None,
+) -> Actor:
     """A server called `node`; `options` are complete, see OPTIONS.
+
+    Args:
+        node: Its name.
+        peers: The other servers' names.
+        options: A value for each of OPTIONS.
+        core: The class to build: Raft, or a mutant of it.
 
     Raises:
         ValueError: Options that make no sense together.
     """
-    core = Raft(node, peers, options)
-    if not 0 < core.election_timeout_ms_min <= core.election_timeout_ms_max:
+    server = (core or Raft)(node, peers, options)
+    if not 0 < server.election_timeout_ms_min <= server.election_timeout_ms_max:
         raise ValueError(
             "election_timeout_ms_min is not in (0, election_timeout_ms_max]"
         )
-    if not 0 < core.heartbeat_ms < core.election_timeout_ms_min:
+    if not 0 < server.heartbeat_ms < server.election_timeout_ms_min:
         raise ValueError("heartbeat_ms must be > 0 and below election_timeout_ms_min")
-    if core.clock_drift_bound >= 1:
+    if server.clock_drift_bound >= 1:
         raise ValueError("clock_drift_bound must be below 1")
-    return core
+    return server
