@@ -1,0 +1,28 @@
+"""Paxos, the reference system: `reference_impls.paxos` under the shared runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import Plugin
+from harness.systems.reference import ReferenceSystem, core_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.system import SystemFactory
+
+OPTIONS = core_options("paxos")
+
+
+def paxos(_: str, given: Mapping[str, str]) -> ReferenceSystem:
+    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    return ReferenceSystem("paxos", OPTIONS, given, frozenset({"consensus"}))
+
+
+PLUGIN: Plugin[SystemFactory] = Plugin(
+    "paxos",
+    "single-decree Paxos, an instance for every key, our reference implementation",
+    paxos,
+    OPTIONS,
+)

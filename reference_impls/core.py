@@ -1,0 +1,123 @@
+"""What cores have in common: they gather a step's effects, in order.
+
+A core calls `send`, `persist`, `observe` and so on as it goes, and hands the world what
+came together at the end of the step (`take_effects`). `well_formed` is how a core looks
+at a peer's message before it trusts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reference_impls.actor import (
+    Actor,
+    Body,
+    CancelTimer,
+    Effect,
+    Observe,
+    Persist,
+    Record,
+    Reply,
+    Send,
+    SetTimer,
+)
+
+if TYPE_CHECKING:
+    from reference_impls.actor import Received
+
+Fields = Mapping[str, Callable[[Any], bool]]
+"""What a message must hold beside its type: field -> is this value possible?"""
+
+
+class Core(Actor):
+    """An actor that gathers its effects.
+
+    Args:
+        node: The server's name.
+        peers: The other servers.
+
+    Attributes:
+        servers: All of them, in an order that is the same on each.
+    """
+
+    def __init__(self, node: str, peers: Sequence[str]) -> None:
+        self.node = node
+        self.peers = tuple(peers)
+        self.servers = tuple(sorted((node, *peers)))
+        self.effects: list[Effect] = []
+
+    def majority(self) -> int:
+        """How many servers are more than half of them."""
+        return len(self.servers) // 2 + 1
+
+    def is_quorum(self, servers: Iterable[str]) -> bool:
+        """True for a majority of the servers; any two of those have one in common."""
+        return len(set(servers)) >= self.majority()
+
+    def take_effects(self) -> list[Effect]:
+        """The effects so far, in order; the list begins anew."""
+        effects, self.effects = self.effects, []
+        return effects
+
+    def persist(self, record: Record) -> None:
+        """Make durable before anything that follows leaves."""
+        self.effects.append(Persist(record))
+
+    def send(self, dest: str, body: Body) -> None:
+        """Send to a peer."""
+        self.effects.append(Send(dest, body))
+
+    def broadcast(self, body: Body) -> None:
+        """Send to all peers."""
+        for peer in self.peers:
+            self.send(peer, body)
+
+    def reply(self, request: Received, body: Body) -> None:
+        """Answer a client."""
+        self.effects.append(Reply(request, body))
+
+    def set_timer(self, name: str, min_ms: float, max_ms: float | None = None) -> None:
+        """(Re)start a timer; without `max_ms` there is no randomness in it."""
+        self.effects.append(
+            SetTimer(name, min_ms, min_ms if max_ms is None else max_ms)
+        )
+
+    def cancel_timer(self, name: str) -> None:
+        """Stop a timer."""
+        self.effects.append(CancelTimer(name))
+
+    def observe(self, kind: str, **fields: Any) -> None:
+        """Tell the world what happened."""
+        self.effects.append(Observe(kind, fields))
+
+
+# --- what peers say --------------------------------------------------------------
+
+
+def well_formed(body: Body, messages: Mapping[str, Fields]) -> bool:
+    """True when a message has every field of its type, with a possible value.
+
+    `messages` holds the fields of each type. Cost: a microsecond or two; a message that
+    lies about its content isn't caught.
+    """
+    kind = body.get("type")
+    fields = messages.get(kind) if isinstance(kind, str) else None
+    if fields is None:
+        return False
+    return all(name in body and check(body[name]) for name, check in fields.items())
+
+
+def is_count(value: Any) -> bool:
+    """A whole number that isn't negative; true and false are none."""
+    return type(value) is int and value >= 0
+
+
+def is_key(value: Any) -> bool:
+    """What a key may be: one that is the same however a language spells its JSON."""
+    return type(value) in {int, str}
+
+
+def is_anything(value: Any) -> bool:
+    """Any JSON."""
+    return True

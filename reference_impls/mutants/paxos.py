@@ -1,0 +1,169 @@
+"""Paxos with one rule broken, seven times.
+
+Sections are those of Lamport 2001, "Paxos Made Simple".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reference_impls.mutants import Mutant
+from reference_impls.paxos import NO_BALLOT, Ballot, Paxos
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reference_impls.actor import Now
+    from reference_impls.paxos import Attempt, Instance
+
+
+class PromiseNotDurable(Paxos):
+    """A restarted acceptor forgets its promise (2.5: it remembers its responses).
+
+    It then accepts below a ballot whose proposer counts on it.
+    """
+
+    def persist_promised(self, instance: Instance) -> None:
+        """Keep it in memory only."""
+
+
+class AcceptedNotDurable(Paxos):
+    """A restarted acceptor forgets what it accepted, not its promise (2.5).
+
+    A later proposer hears of no value where one was chosen.
+    """
+
+    def persist_accepted(self, instance: Instance) -> None:
+        """Keep the ballot, lose the value."""
+        self.persist({"key": instance.key, "promised": instance.promised})
+
+
+class AcceptIgnoresPromise(Paxos):
+    """An acceptor accepts below its promise (2.2, P1a).
+
+    A slow proposer's value is chosen after that of a faster one.
+    """
+
+    def may_accept(self, instance: Instance, ballot: Ballot) -> bool:
+        """Whatever comes."""
+        return True
+
+
+class KeepsOwnValue(Paxos):
+    """A proposer ignores what the acceptors had accepted (2.2, P2c)."""
+
+    def propose(self, instance: Instance, attempt: Attempt) -> None:
+        """Propose one's own value, where there is one; else as the rule has it."""
+        if any(waiting.value is not None for waiting in instance.waiting):
+            attempt.promises = dict.fromkeys(attempt.promises)
+        super().propose(instance, attempt)
+
+
+class PromiseEqualId(Paxos):
+    """An acceptor answers a prepare equal to the promised id, from another proposer.
+
+    It takes the round for the whole id (2.2, phase 1(b): greater than any that it has
+    responded to), so two proposers of one round both have a majority's promises.
+    """
+
+    def may_promise(self, instance: Instance, ballot: Ballot) -> bool:
+        """Not below, it says, by the round."""
+        return ballot.round >= instance.promised.round
+
+
+class LearnFromMinority(Paxos):
+    """A learner takes what one acceptor accepted for chosen (2.1: a majority)."""
+
+    def is_chosen(self, acceptors: set[str]) -> bool:
+        """One is enough."""
+        return True
+
+
+class TimestampWithoutId(Paxos):
+    """Ballots are clock readings only, without the server's id (2.2: disjoint sets).
+
+    Two proposers of one millisecond share a ballot, and an acceptor can't tell the
+    second's prepare from the first's heard twice: it answers both.
+    """
+
+    def next_ballot(self, instance: Instance, now: Now) -> Ballot:
+        """The clock, and nobody's name."""
+        return Ballot(super().next_ballot(instance, now).round, NO_BALLOT.server)
+
+    def may_promise(self, instance: Instance, ballot: Ballot) -> bool:
+        """The same ballot again is the same proposer again, or so it seems."""
+        return ballot >= instance.promised
+
+
+SOURCE = "Lamport 2001, Paxos Made Simple, "
+
+
+def mutant(
+    name: str,
+    core: type[Any],
+    rule: str,
+    section: str,
+    nemesis: tuple[str, ...],
+    anomaly: str = "disagreement",
+    options: Mapping[str, str] | None = None,
+) -> tuple[str, Mutant]:
+    """An entry of `MUTANTS`."""
+    return name, Mutant(
+        name, core, rule, SOURCE + section, anomaly, "consensus", options or {}, nemesis
+    )
+
+
+MUTANTS: Mapping[str, Mutant] = dict(
+    [
+        mutant(
+            "promise-not-durable",
+            PromiseNotDurable,
+            "a restarted acceptor forgets its promise",
+            "2.5",
+            ("kill", "partition"),
+        ),
+        mutant(
+            "accepted-not-durable",
+            AcceptedNotDurable,
+            "a restarted acceptor forgets what it accepted",
+            "2.5",
+            ("kill", "partition"),
+        ),
+        mutant(
+            "accept-ignores-promise",
+            AcceptIgnoresPromise,
+            "accepts below its promise",
+            "2.2, P1a",
+            ("partition", "pause"),
+        ),
+        mutant(
+            "keeps-own-value",
+            KeepsOwnValue,
+            "the proposer ignores the highest accepted value",
+            "2.2, P2c",
+            ("partition",),
+        ),
+        mutant(
+            "promise-equal-id",
+            PromiseEqualId,
+            "answers a prepare equal to the promised id from another proposer",
+            "2.2, phase 1(b)",
+            ("partition", "pause"),
+        ),
+        mutant(
+            "learn-from-minority",
+            LearnFromMinority,
+            "a value is learned without a majority",
+            "2.1 and 2.3",
+            ("partition",),
+        ),
+        mutant(
+            "timestamp-without-id",
+            TimestampWithoutId,
+            "ballots are clock readings only, no server id",
+            "2.2",
+            ("partition",),
+            options={"ballots": "timestamp"},
+        ),
+    ]
+)
