@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from harness import registry
+from harness import mutants, registry
 
 TITLES = {
     "system": "systems",
@@ -39,6 +39,18 @@ def as_json() -> dict[str, Any]:
     models = importlib.import_module("checkers.linearizability.models").MODELS
     out["models"] = [
         {"name": name, "summary": model.summary} for name, model in models.items()
+    ]
+    out["mutants"] = [
+        {
+            "name": mutant.name,
+            "protocol": protocol,
+            "summary": f"{protocol}: {mutant.rule} ({mutant.source})",
+            "anomaly": mutant.anomaly,
+            "workload": mutant.workload,
+            "nemesis": list(mutant.nemesis),
+        }
+        for protocol, known in mutants.every().items()
+        for mutant in known.values()
     ]
     return out
 

@@ -35,6 +35,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         rate: Operations a second in all, or None for as fast as clients go.
         seed: Every choice of the run comes from it.
         network: The rung asked for.
+        world: "os" for real processes, "sim" for virtual time.
+        mutant: Run this mutant of the reference system in its place.
         expect: What the caller expects; only changes what counts as success.
     """
 
@@ -51,7 +53,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     seed: int = 0
     options: dict[str, str] = {}
     plan: list[dict[str, Any]] | None = None
-    world: Literal["os"] = "os"
+    world: Literal["os", "sim"] = "os"
+    mutant: str | None = None
     network: Literal["auto", "switch", "proxy"] = "auto"
     expect: Literal["valid", "invalid"] | None = None
     name: str = ""
@@ -69,11 +72,12 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     def command(self) -> list[str]:
         """The command line that repeats this run, but for a hand-written plan."""
         out = ["splitbrain", "run", self.system]
-        plain = TestSpec(system=self.system)
-        if self.workload != plain.workload:
+        plain = TestSpec(system=self.system, **DEFAULTS[self.world])
+        # A mutant brings a workload and faults of its own, unless these are named.
+        if self.workload != plain.workload or self.mutant:
             out += ["--workload", self.workload]
-        if self.nemesis:
-            out += ["--nemesis", ",".join(self.nemesis)]
+        if self.nemesis or self.mutant:
+            out += ["--nemesis", ",".join(self.nemesis) or NO_FAULTS]
         for flag, name in FLAGS.items():
             value = getattr(self, name)
             if value is not None and value != getattr(plain, name):
@@ -84,7 +88,23 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         return out
 
 
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "os": {"time_limit_s": 60.0},
+    "sim": {"time_limit_s": 20.0, "rate": 50.0},
+}
+"""By world: what `run` does unless told otherwise. In virtual time only operations
+cost, so their number must be bounded; at this rate they outlast several faults."""
+
+NO_FAULTS = "none"
+ALL_FAULTS = "all"
+"""Words for `--nemesis` beside the kinds of fault."""
+
+WORKLOADS_BY_CHOICE = ("register", "commit", "consensus", "broadcast")
+"""The workload of a run that names none: the first of these that its system serves."""
+
 FLAGS: Mapping[str, str] = {
+    "--world": "world",
+    "--mutant": "mutant",
     "--nodes": "nodes",
     "--concurrency": "concurrency",
     "--rate": "rate",
@@ -144,6 +164,13 @@ def assemble(spec: TestSpec) -> Parts:
         wanted = f"{name}:..." if plugin.adapter else name
         raise UsageError(f"write the system as {wanted}, not {spec.system!r}")
     system: System = plugin.factory(text, own)
+    if spec.mutant is not None:
+        mutate(system, spec.mutant)
+    if spec.world == "sim" and not hasattr(system, "protocol"):
+        raise UsageError(
+            f"{system.name} can't run in the simulator: only the reference protocols "
+            "can (use --world os)"
+        )
     workload: Workload = registry.find("workload", spec.workload).factory(
         others[spec.workload]
     )
@@ -158,6 +185,36 @@ def assemble(spec: TestSpec) -> Parts:
     }
     refuse_impossible_faults(system, spec.nemesis, nodes=spec.nodes)
     return Parts(system, workload, nemeses)
+
+
+def mutate(system: System, mutant: str) -> None:
+    """Put a mutant in the system's place.
+
+    Raises:
+        UsageError: It has no mutants, or none of that name.
+    """
+    change = getattr(system, "mutate", None)
+    if change is None:
+        raise UsageError(
+            f"{system.name} has no mutants: only the reference protocols have"
+        )
+    change(mutant)
+
+
+def default_workload(system: str, options: Mapping[str, str]) -> str:
+    """The workload of a run of `system` that names none.
+
+    Raises:
+        UsageError: There is no such system, or it can't be configured so.
+    """
+    name, _, text = system.partition(":")
+    plugin = registry.find("system", name)
+    if plugin.adapter:
+        return WORKLOADS_BY_CHOICE[0]
+    own = {key: value for key, value in options.items() if "." not in key}
+    serves = plugin.factory(text, own).workloads
+    first = [workload for workload in WORKLOADS_BY_CHOICE if workload in serves]
+    return (first or sorted(serves))[0]
 
 
 def check_numbers(spec: TestSpec) -> None:

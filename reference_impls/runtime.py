@@ -1,11 +1,12 @@
 """Runs a protocol core as a process: the one place with clocks, disks and sockets.
 
-    python -m reference_impls.runtime PROTOCOL [--option KEY=VALUE ...]
+    python -m reference_impls.runtime PROTOCOL [--option KEY=VALUE ...] [--mutant NAME]
     python -m reference_impls.runtime PROTOCOL --describe
 
 PROTOCOL names a module of this package that has `SUMMARY`, `FORMAT_VERSION`, `OPTIONS`
-and `build(node, peers, options) -> Actor`; it is imported when asked for. The rest
-comes from the environment: SPLITBRAIN_NODE, SPLITBRAIN_LISTEN (host:port),
+and `build(node, peers, options, core) -> Actor`; it is imported when asked for. NAME is
+a core with one rule broken, out of `reference_impls.mutants.PROTOCOL`. The rest comes
+from the environment: SPLITBRAIN_NODE, SPLITBRAIN_LISTEN (host:port),
 SPLITBRAIN_PEERS (JSON, peer's name -> host:port), SPLITBRAIN_DATA (a folder), and, if
 set, SPLITBRAIN_OBSERVE (a file to which every Observe is appended as a line of JSON).
 
@@ -510,25 +511,45 @@ def describe(protocol: str, module: Any) -> str:
     )
 
 
-def parse_options(arguments: Sequence[str]) -> dict[str, str]:
-    """`--option K=V` and `--option=K=V`, any number of times."""
+def parse_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
+    """`--option K=V`, any number of times, and `--mutant NAME`; `=` or space alike."""
     given: dict[str, str] = {}
+    mutant = ""
     rest = list(arguments)
     while rest:
         flag, _, text = rest.pop(0).partition("=")
-        if flag != "--option":
+        if flag not in {"--option", "--mutant"}:
             fail(EXIT_USAGE, f"unknown argument {flag!r}; {USAGE}")
         text = text or (rest.pop(0) if rest else "")
+        if flag == "--mutant":
+            mutant = text or fail(EXIT_USAGE, "--mutant needs a name")
+            continue
         name, equals, value = text.partition("=")
         if not equals:
             fail(EXIT_USAGE, f"--option needs KEY=VALUE, not {text!r}")
         given[name] = value
-    return given
+    return given, mutant
+
+
+def mutant_core(protocol: str, name: str) -> type[Any]:
+    """The core of the protocol's mutant of that name."""
+    module = f"reference_impls.mutants.{protocol}"
+    try:
+        mutants = importlib.import_module(module).MUTANTS
+    except ModuleNotFoundError as e:
+        if e.name != module:
+            raise
+        mutants = {}
+    if name not in mutants:
+        known = ", ".join(mutants) or "none"
+        fail(EXIT_USAGE, f"{protocol} has no mutant {name!r} (there are: {known})")
+    core: type[Any] = mutants[name].core
+    return core
 
 
 USAGE = (
     "usage: python -m reference_impls.runtime PROTOCOL "
-    "[--describe | --option KEY=VALUE ...]"
+    "[--describe | --option KEY=VALUE ... --mutant NAME]"
 )
 
 
@@ -562,14 +583,17 @@ def parse_peers(text: str) -> dict[str, tuple[str, int]]:
     }
 
 
-def make_node(protocol: str, module: Any, given: Mapping[str, str]) -> Node:
+def make_node(
+    protocol: str, module: Any, given: Mapping[str, str], mutant: str
+) -> Node:
     """The node that the environment describes."""
+    changed = {"core": mutant_core(protocol, mutant)} if mutant else {}
     try:
         options = settings((*module.OPTIONS, *RUNTIME_OPTIONS), given)
         name = environment("SPLITBRAIN_NODE")
         peers = parse_peers(environment("SPLITBRAIN_PEERS"))
         peers.pop(name, None)
-        actor: Actor = module.build(name, tuple(peers), options)
+        actor: Actor = module.build(name, tuple(peers), options, **changed)
     except ValueError as e:
         fail(EXIT_USAGE, f"{protocol}: {e}")
     address = parse_address(environment("SPLITBRAIN_LISTEN"), "SPLITBRAIN_LISTEN")
@@ -604,7 +628,7 @@ def main(arguments: Sequence[str]) -> None:
     if rest == ["--describe"]:
         sys.stdout.write(describe(protocol, module) + "\n")
         return
-    node = make_node(protocol, module, parse_options(rest))
+    node = make_node(protocol, module, *parse_arguments(rest))
     tune_collector()
     try:
         node.run()

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from harness import mutants
 from harness.errors import UsageError
 from harness.registry import Option, settings
 from harness.system import Launch
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.system import NodePlace
+    from reference_impls.actor import Actor
 
 
 def core_options(protocol: str) -> tuple[Option, ...]:
@@ -34,13 +36,19 @@ def core_options(protocol: str) -> tuple[Option, ...]:
 
 
 class ReferenceSystem(WireSystem):
-    """One of the shipped protocols.
+    """One of the shipped protocols; the systems that both worlds can run.
 
     Args:
         protocol: What the runtime calls it; also the system's name.
         options: The options that its core takes.
         given: The options that the user set.
         workloads: The workloads that its service can serve.
+        invariants: Checkers that judge what its nodes observed.
+
+    Attributes:
+        protocol: The module of `reference_impls` that holds its core.
+        options: Every option of the core with its value.
+        core: What to build in place of the protocol's own core, or None.
 
     Raises:
         UsageError: An option that the protocol does not have, or an impossible value.
@@ -52,12 +60,36 @@ class ReferenceSystem(WireSystem):
         options: Sequence[Option],
         given: Mapping[str, str],
         workloads: frozenset[str],
+        invariants: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.name = protocol
+        self.protocol = protocol
         self.workloads = workloads
-        check(protocol, options, given)
+        self.invariants = invariants
+        self.options: Mapping[str, str] = check(protocol, options, given)
+        self.core: type[Any] | None = None
         self._given = dict(given)
+        self._mutant = ""
+
+    def mutate(self, name: str) -> None:
+        """Run the mutant of that name in place of the protocol.
+
+        Raises:
+            UsageError: The protocol has no such mutant.
+        """
+        self.core = mutants.find(self.protocol, name).core
+        self._mutant = name
+
+    def build(self, node: str, peers: Sequence[str]) -> Actor:
+        """A core for the server called `node`, not started yet."""
+        module = importlib.import_module(f"reference_impls.{self.protocol}")
+        actor: Actor = (
+            module.build(node, peers, self.options)
+            if self.core is None
+            else module.build(node, peers, self.options, core=self.core)
+        )
+        return actor
 
     def launch(self, place: NodePlace) -> Launch:
         """The runtime with this protocol's core.
@@ -65,7 +97,9 @@ class ReferenceSystem(WireSystem):
         Safe path (-P): a file in the user's directory that happens to be called
         random.py must not become part of the node.
         """
-        argv = [sys.executable, "-P", "-m", "reference_impls.runtime", self.name]
+        argv = [sys.executable, "-P", "-m", "reference_impls.runtime", self.protocol]
+        if self._mutant:
+            argv += ["--mutant", self._mutant]
         for name, value in sorted(self._given.items()):
             argv += ["--option", f"{name}={value}"]
         observe = place.data_dir.parent / "observe.jsonl"
@@ -79,8 +113,12 @@ class ReferenceSystem(WireSystem):
         )
 
 
-def check(protocol: str, options: Sequence[Option], given: Mapping[str, str]) -> None:
+def check(
+    protocol: str, options: Sequence[Option], given: Mapping[str, str]
+) -> dict[str, str]:
     """Refuse now what the nodes would refuse one by one when they start.
+
+    Returns every option with its value.
 
     Raises:
         UsageError: See `ReferenceSystem`.
@@ -94,3 +132,4 @@ def check(protocol: str, options: Sequence[Option], given: Mapping[str, str]) ->
         core.build("n1", ["n2", "n3"], complete)
     except (ValueError, AssertionError) as error:
         raise UsageError(f"{protocol}: impossible options: {error}") from error
+    return complete

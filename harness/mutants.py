@@ -1,0 +1,52 @@
+"""The mutants of the reference protocols: found by name, never known by name.
+
+A mutant is a protocol's core with one rule broken (`reference_impls.mutants`). The
+kernel loads the module that holds them as it loads plug-ins, by the protocol's name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UsageError
+from harness.registry import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PACKAGE = "reference_impls.mutants"
+
+
+def of_protocol(protocol: str) -> Mapping[str, Any]:
+    """The protocol's mutants (`reference_impls.mutants.Mutant`) by name."""
+    module = f"{PACKAGE}.{protocol}"
+    if importlib.util.find_spec(module) is None:
+        return {}
+    mutants: Mapping[str, Any] = importlib.import_module(module).MUTANTS
+    return mutants
+
+
+def every() -> dict[str, Mapping[str, Any]]:
+    """All mutants by protocol and name."""
+    package = importlib.import_module(PACKAGE)
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return {name: of_protocol(name) for name in names if name != "tests"}
+
+
+def find(protocol: str, name: str) -> Any:
+    """The protocol's mutant of that name.
+
+    Raises:
+        UsageError: It has none; names the nearest that it has.
+    """
+    known = of_protocol(protocol)
+    if name in known:
+        return known[name]
+    there_are = ", ".join(sorted(known)) or "none"
+    raise UsageError(
+        f"{protocol} has no mutant {name!r}{nearest(name, known)} "
+        f"(its mutants: {there_are})"
+    )
