@@ -1,0 +1,1 @@
+"""What the checkers of the protocols' promises share: how a finding is put together."""
