@@ -68,6 +68,13 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     plan: list[dict[str, Any]] | None = None
     network: Literal["auto", "switch", "proxy"] = "auto"
 
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of fault: those asked for, else those of the written plan."""
+        steps = [step.get("fault") for step in self.plan or ()]
+        planned = [fault.get("kind") for fault in steps if isinstance(fault, dict)]
+        return self.nemesis or sorted({str(kind) for kind in planned})
+
     def spec(self, seed: int) -> TestSpec:
         """The run that this row asks for, with `seed`."""
         return TestSpec(
@@ -160,7 +167,7 @@ class RowResult:
             "name": self.row.name,
             "system": self.row.system,
             "workload": self.row.workload,
-            "nemesis": self.row.nemesis,
+            "nemesis": self.row.kinds,
             "expected": self.row.expect,
             "verdict": self.verdict,
             "as_expected": self.as_expected,
@@ -393,7 +400,7 @@ def cells(result: RowResult) -> tuple[str, ...]:
     )
     return (
         result.row.name,
-        ",".join(result.row.nemesis) or "(plan)" * (result.row.plan is not None) or "-",
+        ",".join(result.row.kinds) or "-",
         result.row.expect,
         result.verdict,
         "as expected" if result.as_expected else "UNEXPECTED",
