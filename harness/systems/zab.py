@@ -1,0 +1,47 @@
+"""Zab, the reference system: `reference_impls.zab` under the shared runtime.
+
+Its reads are synced unless reads=local is set; those are ZooKeeper's, and promise a
+sequential order only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import Plugin
+from harness.systems.reference import ReferenceSystem, core_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.system import SystemFactory
+
+OPTIONS = core_options("zab")
+
+WORKLOADS = frozenset(
+    {
+        "bank",
+        "broadcast",
+        "counter",
+        "kv",
+        "leader",
+        "list_append",
+        "lock",
+        "queue",
+        "register",
+        "set",
+    }
+)
+
+
+def zab(_: str, given: Mapping[str, str]) -> ReferenceSystem:
+    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    return ReferenceSystem("zab", OPTIONS, given, WORKLOADS)
+
+
+PLUGIN: Plugin[SystemFactory] = Plugin(
+    "zab",
+    "Zab, primary-order broadcast, with a key-value service, our reference",
+    zab,
+    OPTIONS,
+)
