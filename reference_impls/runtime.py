@@ -87,7 +87,7 @@ RUNTIME_OPTIONS = (
 )
 """Options that every protocol has."""
 
-QUIET = frozenset({"appended", "committed"})
+QUIET = frozenset({"appended", "committed", "delivered"})
 """Observations too frequent for the log on stderr."""
 
 ACCEPT_AGAIN = ("listener", "")
