@@ -121,3 +121,8 @@ def is_key(value: Any) -> bool:
 def is_anything(value: Any) -> bool:
     """Any JSON."""
     return True
+
+
+def is_object(value: Any) -> bool:
+    """A JSON object."""
+    return type(value) is dict

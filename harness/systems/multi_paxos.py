@@ -1,0 +1,42 @@
+"""Multi-Paxos, the reference system: `reference_impls.multi_paxos` in the runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import Plugin
+from harness.systems.reference import ReferenceSystem, core_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.system import SystemFactory
+
+OPTIONS = core_options("multi_paxos")
+
+WORKLOADS = frozenset(
+    {
+        "bank",
+        "counter",
+        "kv",
+        "leader",
+        "list_append",
+        "lock",
+        "queue",
+        "register",
+        "set",
+    }
+)
+
+
+def multi_paxos(_: str, given: Mapping[str, str]) -> ReferenceSystem:
+    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    return ReferenceSystem("multi_paxos", OPTIONS, given, WORKLOADS)
+
+
+PLUGIN: Plugin[SystemFactory] = Plugin(
+    "multi_paxos",
+    "Multi-Paxos with a key-value service, our reference implementation",
+    multi_paxos,
+    OPTIONS,
+)

@@ -1,0 +1,788 @@
+"""Multi-Paxos (van Renesse and Altinbuken 2015; Lamport 2001, section 3), serving `kv`.
+
+A log of instances of Paxos, called slots. Each server is replica, acceptor and, when
+its turn comes, leader; below, "PMMC" is the paper of 2015, "Paxos Made Moderately
+Complex", whose names are used: `ballot_num, accepted, slot_in, slot_out, proposals,
+decisions`.
+
+- *Phase 1, once for all slots.* A server that hasn't heard from a leader for a while
+  chooses a higher ballot and has the acceptors `prepare` (PMMC: a scout). With promises
+  from a majority its ballot is adopted. For every slot it proposes again what the
+  highest ballot had there, and fills gaps with no-ops (Lamport 3).
+- *Phase 2, for every slot.* The leader assigns clients' commands to slots and has them
+  accepted (PMMC: commanders). What a majority accepted is decided.
+- *Replicas* carry out what is decided, in the order of slots. They hear how far that is
+  in every message of the leader. A slot that they accepted under the leader's ballot
+  holds what was decided, as one ballot has one value there; others they ask for.
+
+What survives a crash: `ballot_num` and `accepted`, through `Persist`, before any answer
+leaves, and how far decisions had been known.
+
+Choices:
+
+- *A ballot* is (round, server), as in `paxos`. Clients and checkers know it as a whole
+  number, the term: ballots of one round differ by the server's place among all.
+- *Decided is accepted for good.* Replica and acceptor share one log. An acceptor tells
+  a candidate how far it knows the decisions, and what it accepted beyond (PMMC 4.2).
+  The candidate learns all decisions that any of its majority knows before it leads.
+- *Window.* At most `window` slots are under way (PMMC: WINDOW), and an acceptor takes
+  no more than two windows beyond what it knows to be decided. So promises are of
+  bounded size, and one that fell behind catches up first.
+- *Heartbeats* are accepts without commands. What got lost is sent again with them.
+- *Reads* go through the log like writes.
+- *No pre-vote.* A server that was cut off comes back with a higher ballot, and an
+  election follows. PMMC has nothing against that either.
+- *What a client is told.* A command belongs to one slot for good, and is recognised by
+  the ballot that first proposed it. If the slot is decided for another command, it
+  fails for sure. If it isn't decided in time, the answer is 13: nobody knows.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
+
+from reference_impls import kv
+from reference_impls.actor import (
+    CRASH,
+    Actor,
+    Body,
+    Effect,
+    Event,
+    Now,
+    Option,
+    Received,
+    Record,
+    TimerFired,
+    error,
+)
+from reference_impls.core import is_count, well_formed
+from reference_impls.forwarding import FORWARD_MESSAGES, ForwardingCore, Waiting
+from reference_impls.paxos import NO_BALLOT, Ballot, is_ballot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from reference_impls.core import Fields
+
+SUMMARY = "Multi-Paxos with a replicated key-value store"
+FORMAT_VERSION = 1
+"""Of the records in the log on disk."""
+
+OPTIONS = (
+    Option("election_timeout_ms_min", "150", "least wait for a leader before electing"),
+    Option("election_timeout_ms_max", "300", "most wait for a leader before electing"),
+    Option("heartbeat_ms", "50", "how often a leader shows that it is there"),
+    Option("window", "128", "most slots that are proposed and not decided"),
+    Option("entries_per_message_max", "128", "most slots in one message"),
+    Option("request_timeout_ms", "1000", "when an unanswered request is given up"),
+)
+
+FOLLOWER = "follower"
+CANDIDATE = "candidate"
+LEADER = "leader"
+
+NOOP: kv.Command = {"type": "noop"}
+
+
+class Entry(NamedTuple):
+    """A command in its slot; a list of two in JSON.
+
+    Attributes:
+        origin: The ballot that first proposed it there. With the slot it identifies the
+            command, however often later leaders propose it again.
+        command: A client's, or NOOP.
+    """
+
+    origin: Ballot
+    command: kv.Command
+
+
+class PValue(NamedTuple):
+    """What an acceptor accepted in a slot (PMMC: a pvalue); a list of two in JSON."""
+
+    ballot: Ballot
+    entry: Entry
+
+
+class Promise(NamedTuple):
+    """What an acceptor answers to a prepare.
+
+    Attributes:
+        decided: All slots up to this one are decided, and the acceptor knows how.
+        accepted: What it accepted in later slots.
+    """
+
+    decided: int
+    accepted: Mapping[int, PValue]
+
+
+class MultiPaxos(ForwardingCore):
+    """One server. The rules live in small methods, each with its source."""
+
+    def __init__(
+        self, node: str, peers: Sequence[str], options: Mapping[str, str]
+    ) -> None:
+        super().__init__(node, peers, float(options["request_timeout_ms"]))
+        self.election_timeout_ms_min = float(options["election_timeout_ms_min"])
+        self.election_timeout_ms_max = float(options["election_timeout_ms_max"])
+        self.heartbeat_ms = float(options["heartbeat_ms"])
+        self.window = max(1, int(float(options["window"])))
+        self.entries_per_message_max = max(
+            1, int(float(options["entries_per_message_max"]))
+        )
+
+        # acceptor: on disk before any message that depends on it leaves
+        self.ballot_num = NO_BALLOT
+        self.accepted: dict[int, PValue] = {}  # in slots not known to be decided
+
+        # replica: rebuilt from disk and peers
+        self.decisions: list[Entry] = [Entry(NO_BALLOT, NOOP)]  # the first slot is 1
+        self.chosen: dict[int, Entry] = {}  # decided, but a slot before isn't known
+        self.state = kv.KeyValueStore()
+        self.proposed: dict[int, Waiting] = {}  # by slot; outlives leadership
+
+        # volatile
+        self.role = FOLLOWER
+        self.leader: str | None = None
+        self.highest_seen = NO_BALLOT  # in refusals
+        self.promises: dict[str, Promise] = {}  # candidate only
+
+        # leader only: made anew at each election
+        self.slot_in = 1  # the next slot to propose a command for
+        self.proposals: dict[int, Entry] = {}  # not decided yet
+        self.accepted_by: dict[int, set[str]] = {}
+        self.sent_in: dict[int, int] = {}  # slot -> heartbeat after which it was sent
+        self.heartbeat = 0
+        self.heard_ns: dict[str, int] = {}
+        self.batch: list[tuple[Received, kv.Command]] = []
+
+    # --- the actor ---------------------------------------------------------------
+
+    def start(self, recovered: Sequence[Record]) -> list[Effect]:
+        """Begin as a follower with what the disk remembers."""
+        for record in recovered:
+            self.recover(record)
+        self.recovered_term = self.term_of(self.ballot_num)
+        self.reset_election_timer()
+        return self.take_effects()
+
+    def step(self, event: Event) -> list[Effect]:
+        """React to one event."""
+        if isinstance(event, TimerFired):
+            self.on_timer(event.name, event.now)
+        elif event.src in self.peers:
+            self.on_peer_message(event)
+        else:
+            self.on_request(event)
+        self.check_invariants()
+        return self.take_effects()
+
+    def status(self) -> dict[str, Any]:
+        """Where this server stands."""
+        return {
+            "role": self.role,
+            "term": self.term_of(self.ballot_num),
+            "leader": self.leader,
+            "ballot": self.ballot_num,
+            "decided": self.decided,
+        }
+
+    def on_timer(self, name: str, now: Now) -> None:
+        """Dispatch a timer."""
+        match name:
+            case "election":
+                self.on_election_timeout(now)
+            case "heartbeat":
+                self.on_heartbeat(now)
+            case "batch":
+                self.on_batch()
+            case "sweep":
+                self.on_sweep()
+            case _:
+                pass
+
+    def on_peer_message(self, event: Received) -> None:
+        """Dispatch a peer's message, once it is known to make sense."""
+        src, body, now = event.src, event.body, event.now
+        if not well_formed(body, MESSAGES):
+            return
+        match body["type"]:
+            case "accept":
+                self.on_accept(src, body)
+            case "accepted":
+                self.on_accepted(src, body, now)
+            case "forward":
+                self.on_forward(event)
+            case "forward_reply":
+                self.on_forward_reply(body)
+            case "prepare":
+                self.on_prepare(src, Ballot(*body["ballot"]))
+            case "promise":
+                self.on_promise(src, body, now)
+            case "refused":
+                self.on_refused(Ballot(*body["promised"]))
+            case "catch_up":
+                self.on_catch_up(src, body["slot"])
+            case _:
+                self.on_decisions(src, body, now)
+
+    def check_invariants(self) -> None:
+        """What holds after every step, whatever was said."""
+        assert self.slot_out not in self.chosen, "decided, but not carried out"
+        if self.role == LEADER:
+            assert self.ballot_num.server == self.node, "leads another's ballot"
+            assert self.slot_in >= self.slot_out, "would propose in a decided slot"
+        else:
+            assert not self.batch, "requests wait without a leader"
+
+    @property
+    def decided(self) -> int:
+        """All slots up to this one are decided, and this server knows how."""
+        return len(self.decisions) - 1
+
+    @property
+    def slot_out(self) -> int:
+        """The next slot to carry out (PMMC: slot_out)."""
+        return len(self.decisions)
+
+    def term_of(self, ballot: Ballot) -> int:
+        """A ballot as a number: in the same order, and no two have the same."""
+        if ballot.server not in self.servers:
+            return 0
+        return ballot.round * len(self.servers) + self.servers.index(ballot.server)
+
+    # --- phase 1: candidates and acceptors (PMMC: scouts) ------------------------
+
+    def on_election_timeout(self, now: Now) -> None:
+        """No leader was heard of: prepare all slots, under a higher ballot.
+
+        This server's own promise is durable before anyone hears of the ballot, so no
+        later life of it uses the ballot again.
+        """
+        if self.role == LEADER:
+            return
+        highest = max(self.ballot_num, self.highest_seen)
+        self.promise(Ballot(highest.round + 1, self.node))
+        self.role = CANDIDATE
+        self.observe("became_candidate", term=self.term_of(self.ballot_num))
+        self.broadcast({"type": "prepare", "ballot": self.ballot_num})
+        self.promises = {self.node: Promise(self.decided, dict(self.accepted))}
+        self.lead_if_adopted(now)
+
+    def on_prepare(self, src: str, ballot: Ballot) -> None:
+        """Phase 1(b): promise, and tell what is decided and accepted (PMMC: p1b)."""
+        if not self.may_promise(ballot):
+            self.refuse_ballot(src, ballot)
+            return
+        self.promise(ballot)
+        body = {
+            "type": "promise",
+            "ballot": ballot,
+            "decided": self.decided,
+            "accepted": [[slot, *pvalue] for slot, pvalue in self.accepted.items()],
+        }
+        self.send(src, body)
+
+    def may_promise(self, ballot: Ballot) -> bool:
+        """Above any prepare that was answered already (Lamport 2.2, phase 1(b))."""
+        return ballot > self.ballot_num
+
+    def promise(self, ballot: Ballot) -> None:
+        """Accept nothing below `ballot` from now on; whoever led doesn't any more."""
+        self.ballot_num = ballot
+        self.follow(None)
+        self.persist({"ballot": ballot, "decided": self.decided})
+        self.observe("promised", ballot=ballot)
+        self.reset_election_timer()
+
+    def refuse_ballot(self, src: str, ballot: Ballot) -> None:
+        """Tell whoever uses `ballot` what this acceptor has promised since."""
+        self.send(
+            src, {"type": "refused", "ballot": ballot, "promised": self.ballot_num}
+        )
+
+    def on_promise(self, src: str, body: Body, now: Now) -> None:
+        """Count promises; a majority's means that the ballot is adopted."""
+        if self.role != CANDIDATE or Ballot(*body["ballot"]) != self.ballot_num:
+            return
+        accepted = {
+            slot: PValue(Ballot(*ballot), as_entry(entry))
+            for slot, ballot, entry in body["accepted"]
+        }
+        self.promises[src] = Promise(body["decided"], accepted)
+        self.lead_if_adopted(now)
+
+    def lead_if_adopted(self, now: Now) -> None:
+        """Lead, with promises from a majority, and all that any of them knows decided.
+
+        Should the one that knows go away, the next candidacy asks another majority.
+        """
+        if not self.is_quorum(self.promises):
+            return
+        furthest = max(self.promises, key=lambda src: self.promises[src].decided)
+        if self.promises[furthest].decided > self.decided:
+            self.ask_to_catch_up(furthest)
+        else:
+            self.become_leader(now)
+
+    def become_leader(self, now: Now) -> None:
+        """Take over: what may have been decided is proposed again (PMMC: adopted).
+
+        What was decided in a slot after those that this majority knows to be decided
+        was accepted by one of them, who told.
+        """
+        highest = self.highest_pvalues()
+        self.role = LEADER
+        self.leader = self.node
+        self.slot_in = max(highest, default=self.decided) + 1
+        self.proposals, self.accepted_by, self.sent_in = {}, {}, {}
+        self.heard_ns = dict.fromkeys(self.peers, now.mono_ns)
+        self.promises = {}
+        self.cancel_timer("election")
+        self.set_timer("heartbeat", self.heartbeat_ms)
+        self.observe("became_leader", term=self.term_of(self.ballot_num))
+        gaps = [s for s in range(self.slot_out, self.slot_in) if s not in highest]
+        self.propose_entries({slot: p.entry for slot, p in highest.items()})
+        self.fill_gaps(gaps)
+        self.broadcast_heartbeat()
+
+    def highest_pvalues(self) -> dict[int, PValue]:
+        """For each undecided slot, what the highest ballot has there (PMMC: pmax)."""
+        highest: dict[int, PValue] = {}
+        for promise in self.promises.values():
+            for slot, pvalue in promise.accepted.items():
+                if slot <= self.decided:
+                    continue
+                if slot not in highest or pvalue.ballot > highest[slot].ballot:
+                    highest[slot] = pvalue
+        return highest
+
+    def fill_gaps(self, gaps: Sequence[int]) -> None:
+        """No-ops for slots that nothing may have been decided in (Lamport 3)."""
+        self.propose_entries({slot: Entry(self.ballot_num, NOOP) for slot in gaps})
+
+    def on_refused(self, promised: Ballot) -> None:
+        """An acceptor has promised more: this ballot is preempted (PMMC: preempted)."""
+        self.highest_seen = max(self.highest_seen, promised)
+        if promised > self.ballot_num and self.role != FOLLOWER:
+            self.follow(None)
+            self.reset_election_timer()
+
+    def follow(self, leader: str | None) -> None:
+        """Follow that leader, or none that is known."""
+        if self.leader is not None and leader != self.leader:
+            self.abandon_forwarded("its leader is another now")
+        if self.role == LEADER:
+            self.resign()
+        if self.role != FOLLOWER or leader != self.leader:
+            term = self.term_of(self.ballot_num)
+            self.observe("became_follower", term=term, leader=leader)
+        self.role = FOLLOWER
+        self.leader = leader
+
+    def resign(self) -> None:
+        """Stop leading: what never left fails for sure; the rest stays `proposed`."""
+        self.cancel_timer("heartbeat")
+        self.proposals, self.accepted_by = {}, {}
+        for request, _ in self.batch:
+            self.refuse(request, "lost its leadership before it proposed the request")
+        self.batch.clear()
+
+    # --- phase 2, the leader's side (PMMC: commanders) ---------------------------
+
+    def on_batch(self) -> None:
+        """All that had arrived is here: give it slots, as far as the window goes."""
+        if self.role != LEADER:
+            return
+        room = max(0, self.decided + self.window + 1 - self.slot_in)
+        batch, self.batch = self.batch[:room], self.batch[room:]
+        term = self.term_of(self.ballot_num)
+        entries: dict[int, Entry] = {}
+        for slot, (request, command) in enumerate(batch, self.slot_in):
+            self.abandon_proposed(slot)
+            self.proposed[slot] = self.waiting(request, term)
+            entries[slot] = Entry(self.ballot_num, command)
+        self.slot_in += len(batch)
+        self.propose_entries(entries)
+
+    def propose_entries(self, entries: Mapping[int, Entry]) -> None:
+        """Phase 2(a): ask the acceptors to accept these, each in its slot."""
+        self.proposals.update(entries)
+        for slot in entries:
+            self.accepted_by[slot] = set()
+        self.send_accepts(entries)
+
+    def send_accepts(self, slots: Iterable[int]) -> None:
+        """One message for each run of slots, with one record on every disk.
+
+        The messages come before this server's own `Persist`, so that all disks work at
+        the same time. It counts itself at once: what follows from that, such as an
+        answer, comes after the `Persist`.
+        """
+        for run in runs(slots, self.entries_per_message_max):
+            for slot in run:
+                self.sent_in[slot] = self.heartbeat
+            entries = [self.proposals[slot] for slot in run]
+            self.broadcast(self.accept_message(run[0], entries))
+            count = self.accept(self.ballot_num, run[0], entries)
+            self.count_accepted(self.node, run[0], count)
+
+    def accept_message(self, slot: int, entries: Sequence[Entry]) -> Body:
+        """An accept for the slots from `slot` on."""
+        return {
+            "type": "accept",
+            "ballot": self.ballot_num,
+            "slot": slot,
+            "entries": entries,
+            "decided": self.decided,
+        }
+
+    def broadcast_heartbeat(self) -> None:
+        """Show who leads, and how far decisions are known."""
+        self.broadcast(self.accept_message(self.slot_out, []))
+
+    def on_accepted(self, src: str, body: Body, now: Now) -> None:
+        """Count; what a majority accepted is decided."""
+        if self.role != LEADER or Ballot(*body["ballot"]) != self.ballot_num:
+            return
+        self.heard_ns[src] = now.mono_ns
+        self.count_accepted(src, body["slot"], body["count"])
+
+    def count_accepted(self, src: str, slot: int, count: int) -> None:
+        """An acceptor accepted that many slots from `slot` on, under this ballot."""
+        for accepted in range(slot, min(slot + count, self.slot_in)):
+            acceptors = self.accepted_by.get(accepted)
+            if acceptors is None:
+                continue
+            acceptors.add(src)
+            if self.is_quorum(acceptors):
+                self.chosen[accepted] = self.proposals.pop(accepted)
+                del self.accepted_by[accepted], self.sent_in[accepted]
+        self.carry_out()
+
+    def on_heartbeat(self, now: Now) -> None:
+        """Show that there is a leader, or stop being one; send again what got lost."""
+        if self.role != LEADER:
+            return
+        if self.lost_touch(now):
+            self.observe("lost_quorum", term=self.term_of(self.ballot_num))
+            self.follow(None)
+            self.reset_election_timer()
+            return
+        self.set_timer("heartbeat", self.heartbeat_ms)
+        self.heartbeat += 1
+        self.send_accepts(self.overdue())
+        self.broadcast_heartbeat()
+
+    def lost_touch(self, now: Now) -> bool:
+        """True when no majority answered for an election timeout.
+
+        Nothing rests on it but that clients get an answer sooner.
+        """
+        since_ns = now.mono_ns - self.election_timeout_ms_max * 1e6
+        present = {src for src, heard in self.heard_ns.items() if heard >= since_ns}
+        return not self.is_quorum({*present, self.node})
+
+    def overdue(self) -> list[int]:
+        """Slots sent before the last heartbeat and not decided, the first of them."""
+        late = [s for s in self.proposals if self.sent_in[s] < self.heartbeat - 1]
+        return sorted(late)[: self.entries_per_message_max]
+
+    # --- phase 2, the acceptor's side --------------------------------------------
+
+    def on_accept(self, src: str, body: Body) -> None:
+        """Phase 2(b): accept, unless bound by a promise (PMMC: p2b)."""
+        ballot = Ballot(*body["ballot"])
+        if not self.may_accept(ballot):
+            self.refuse_ballot(src, ballot)
+            return
+        if ballot > self.ballot_num:
+            self.promise(ballot)
+        self.follow(src)
+        self.reset_election_timer()
+        self.learn_decided(ballot, body["decided"])
+        entries = [as_entry(entry) for entry in body["entries"]]
+        count = self.accept(ballot, body["slot"], entries)
+        self.send(
+            src,
+            {
+                "type": "accepted",
+                "ballot": ballot,
+                "slot": body["slot"],
+                "count": count,
+            },
+        )
+        if not entries and self.decided < body["decided"]:
+            self.ask_to_catch_up(src)
+
+    def may_accept(self, ballot: Ballot) -> bool:
+        """It has not promised a higher ballot (Lamport 2.2, P1a)."""
+        return ballot >= self.ballot_num
+
+    def accept(self, ballot: Ballot, slot: int, entries: Sequence[Entry]) -> int:
+        """Accept from `slot` on, as far as the window goes; how many are accepted.
+
+        Those that are decided count too: they hold the same value, for good.
+        """
+        last = self.decided + 2 * self.window
+        count = min(len(entries), max(0, last + 1 - slot))
+        pvalues = {
+            s: PValue(ballot, entry)
+            for s, entry in enumerate(entries[:count], slot)
+            if s > self.decided and self.accepted.get(s) != PValue(ballot, entry)
+        }
+        if pvalues:
+            self.accepted.update(pvalues)
+            self.persist_accepted(pvalues)
+            self.observe("accepted", ballot=ballot, slots=list(pvalues))
+        return count
+
+    # --- replicas (PMMC 2.1) -----------------------------------------------------
+
+    def learn_decided(self, ballot: Ballot, decided: int) -> None:
+        """The leader of `ballot` knows all decisions up to that slot.
+
+        What was accepted here under its ballot is what is decided there; what was
+        accepted under an older one need not be.
+        """
+        for slot in range(self.slot_out, decided + 1):
+            if slot in self.chosen:
+                continue
+            pvalue = self.accepted.get(slot)
+            if pvalue is None or pvalue.ballot != ballot:
+                break
+            self.chosen[slot] = pvalue.entry
+        self.carry_out()
+
+    def carry_out(self) -> None:
+        """Carry out decisions in the order of slots, as far as they are known."""
+        if self.slot_out not in self.chosen:
+            return
+        lacking: list[tuple[int, Entry]] = []
+        while self.slot_out in self.chosen:
+            slot = self.slot_out
+            entry = self.chosen.pop(slot)
+            if not self.holds(slot, entry):
+                lacking.append((slot, entry))
+            self.accepted.pop(slot, None)
+            self.decisions.append(entry)
+            self.perform(slot, entry)
+        if lacking:
+            self.persist({"learned": lacking, "decided": self.decided})
+        if self.batch:
+            self.set_timer("batch", 0)  # there is room in the window again
+
+    def holds(self, slot: int, entry: Entry) -> bool:
+        """True when this disk has that entry in that slot already."""
+        pvalue = self.accepted.get(slot)
+        return pvalue is not None and pvalue.entry.origin == entry.origin
+
+    def perform(self, slot: int, entry: Entry) -> None:
+        """Carry out one command and answer whoever waits for this slot."""
+        result = None
+        if entry.command["type"] != "noop":
+            result = self.state.apply(entry.command)
+        term = self.term_of(entry.origin)
+        text = json.dumps(entry.command, sort_keys=True)
+        self.observe("applied", index=slot, term=term, hash=crc32(text.encode()))
+        waiting = self.proposed.pop(slot, None)
+        if waiting is None:
+            return
+        if waiting.term == term and result is not None:
+            self.answer(waiting.request, result)
+        else:
+            # Another command is decided in its slot, so this one never will be.
+            self.refuse(waiting.request, "another command was decided in its place")
+
+    def ask_to_catch_up(self, src: str) -> None:
+        """Ask for decisions; what gets lost is asked for again after a heartbeat."""
+        self.send(src, {"type": "catch_up", "slot": self.slot_out})
+
+    def on_catch_up(self, src: str, slot: int) -> None:
+        """Hand another replica the decisions from `slot` on."""
+        entries = self.decisions[max(1, slot) : slot + self.entries_per_message_max]
+        if entries:
+            body = {
+                "type": "decisions",
+                "slot": max(1, slot),
+                "entries": entries,
+                "decided": self.decided,
+            }
+            self.send(src, body)
+
+    def on_decisions(self, src: str, body: Body, now: Now) -> None:
+        """Decisions that this replica asked for; there may be more."""
+        before = self.decided
+        for slot, entry in enumerate(body["entries"], body["slot"]):
+            if slot > self.decided:
+                self.chosen.setdefault(slot, as_entry(entry))
+        self.carry_out()
+        if self.role == CANDIDATE and self.decided > before:
+            self.reset_election_timer()
+            self.lead_if_adopted(now)
+        elif before < self.decided < body["decided"]:
+            self.ask_to_catch_up(src)
+
+    # --- requests ----------------------------------------------------------------
+
+    def on_request(self, request: Received) -> None:
+        """A client's request: check it, then serve it or pass it on."""
+        command, flaw = kv.parse(request.body)
+        if command is None:
+            assert flaw is not None
+            self.answer(request, flaw)
+        elif self.role == LEADER:
+            self.serve(request, command)
+        elif self.leader is not None:
+            term = self.term_of(self.ballot_num)
+            self.forward(request, command, self.leader, term)
+        else:
+            self.refuse(request, "no leader is known")
+
+    def leading_term(self) -> int | None:
+        """See `ForwardingCore`."""
+        return self.term_of(self.ballot_num) if self.role == LEADER else None
+
+    def serve(self, request: Received, command: kv.Command) -> None:
+        """Put the command into the batch that gets slots next; reads like writes."""
+        self.batch.append((request, command))
+        self.set_timer("batch", 0)
+
+    def give_up_proposed(self) -> bool:
+        """See `ForwardingCore`."""
+        for slot in [s for s, w in self.proposed.items() if w.since < self.sweep]:
+            self.abandon_proposed(slot)
+        return bool(self.proposed)
+
+    def abandon_proposed(self, slot: int) -> None:
+        """Tell whoever waits for `slot` that nobody knows what is decided there."""
+        waiting = self.proposed.pop(slot, None)
+        if waiting is not None:
+            text = f"{self.node}: proposed, but not known to be decided"
+            self.answer(waiting.request, error(CRASH, text))
+
+    # --- the disk ----------------------------------------------------------------
+
+    def persist_accepted(self, pvalues: Mapping[int, PValue]) -> None:
+        """What was accepted, and, as it costs nothing more, how far is decided."""
+        record = [[slot, *pvalue] for slot, pvalue in pvalues.items()]
+        self.persist({"accepted": record, "decided": self.decided})
+
+    def recover(self, record: Record) -> None:
+        """Take back what was persisted; all records are replayed in their order.
+
+        A decision is what was learned, or else what had been accepted when the record
+        was written that says how far is decided.
+        """
+        if "ballot" in record:
+            self.ballot_num = max(self.ballot_num, Ballot(*record["ballot"]))
+        for slot, entry in record.get("learned", ()):
+            self.chosen[slot] = as_entry(entry)
+        for slot, ballot, entry in record.get("accepted", ()):
+            self.accepted[slot] = PValue(Ballot(*ballot), as_entry(entry))
+            self.ballot_num = max(self.ballot_num, Ballot(*ballot))
+        while self.decided < record["decided"]:
+            slot = self.slot_out
+            accepted = self.accepted.pop(slot, None)
+            entry = self.chosen.pop(slot, accepted and accepted.entry)
+            assert entry is not None, f"slot {slot} is decided, but not on the disk"
+            self.decisions.append(entry)
+            if entry.command["type"] != "noop":
+                self.state.apply(entry.command)
+
+    def reset_election_timer(self) -> None:
+        """Randomised, so that candidates rarely meet."""
+        self.set_timer(
+            "election", self.election_timeout_ms_min, self.election_timeout_ms_max
+        )
+
+
+def runs(slots: Iterable[int], length_max: int) -> list[list[int]]:
+    """Slots in order, cut into runs without gaps, none longer than `length_max`."""
+    cut: list[list[int]] = []
+    for slot in sorted(slots):
+        if cut and cut[-1][-1] + 1 == slot and len(cut[-1]) < length_max:
+            cut[-1].append(slot)
+        else:
+            cut.append([slot])
+    return cut
+
+
+# --- what peers say --------------------------------------------------------------
+
+
+def as_entry(value: Sequence[Any]) -> Entry:
+    """An entry out of JSON."""
+    return Entry(Ballot(*value[0]), value[1])
+
+
+def is_entry(value: Any) -> bool:
+    """An origin and a command that this state machine knows."""
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) != 2
+        or not is_ballot(value[0])
+    ):
+        return False
+    command = value[1]
+    if type(command) is not dict:
+        return False
+    return command.get("type") == "noop" or kv.parse(command)[0] is not None
+
+
+def is_entries(value: Any) -> bool:
+    """A list of entries."""
+    return isinstance(value, list) and all(map(is_entry, value))
+
+
+def is_accepted(value: Any) -> bool:
+    """A list of slot, ballot and entry."""
+    return isinstance(value, list) and all(
+        isinstance(one, list)
+        and len(one) == 3
+        and is_count(one[0])
+        and is_ballot(one[1])
+        and is_entry(one[2])
+        for one in value
+    )
+
+
+MESSAGES: Mapping[str, Fields] = {
+    "prepare": {"ballot": is_ballot},
+    "promise": {"ballot": is_ballot, "decided": is_count, "accepted": is_accepted},
+    "accept": {
+        "ballot": is_ballot,
+        "slot": is_count,
+        "entries": is_entries,
+        "decided": is_count,
+    },
+    "accepted": {"ballot": is_ballot, "slot": is_count, "count": is_count},
+    "refused": {"ballot": is_ballot, "promised": is_ballot},
+    "catch_up": {"slot": is_count},
+    "decisions": {"slot": is_count, "entries": is_entries, "decided": is_count},
+    **FORWARD_MESSAGES,
+}
+"""What peers say to each other."""
+
+
+def build(
+    node: str,
+    peers: Sequence[str],
+    options: Mapping[str, str],
+    core: type[MultiPaxos] = MultiPaxos,
+) -> Actor:
+    """A server called `node`; `options` are complete, see OPTIONS.
+
+    Raises:
+        ValueError: Options that make no sense together.
+    """
+    server = core(node, peers, options)
+    if not 0 < server.election_timeout_ms_min <= server.election_timeout_ms_max:
+        raise ValueError(
+            "election_timeout_ms_min is not in (0, election_timeout_ms_max]"
+        )
+    if not 0 < server.heartbeat_ms < server.election_timeout_ms_min:
+        raise ValueError("heartbeat_ms must be > 0 and below election_timeout_ms_min")
+    return server
