@@ -87,7 +87,19 @@ RUNTIME_OPTIONS = (
 )
 """Options that every protocol has."""
 
-QUIET = frozenset({"appended", "committed", "delivered"})
+QUIET = frozenset(
+    {
+        "accepted",
+        "appended",
+        "applied",
+        "chosen",
+        "committed",
+        "delivered",
+        "learned",
+        "promised",
+        "proposed",
+    }
+)
 """Observations too frequent for the log on stderr."""
 
 ACCEPT_AGAIN = ("listener", "")
