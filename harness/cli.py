@@ -92,19 +92,33 @@ AS_JSON = click.option(
 
 @cli.command()
 @click.argument("system")
-@click.option("--workload", default="register", show_default=True)
-@click.option("--nemesis", multiple=True, metavar="A,B", help="Kinds of fault.")
+@click.option("--workload", help="Default: the first that the system serves.")
+@click.option("--nemesis", multiple=True, metavar="A,B", help=(
+    "Kinds of fault; all: every kind that the system can bear and that is to be had."
+))  # fmt: skip
 @click.option("--nodes", default=5, show_default=True)
 @click.option("--concurrency", default=10, show_default=True, help="Client threads.")
-@click.option(
-    "--rate", type=float, help="Operations a second in all; default: no limit."
-)
-@click.option("--time-limit", default=60.0, show_default=True, help="Seconds.")
+@click.option("--rate", type=float, help=(
+    "Operations a second in all; default: no limit, in the simulator 50."
+))  # fmt: skip
+@click.option("--time-limit", type=float, help=(
+    "Seconds, default 60; in the simulator of virtual time, default 20."
+))  # fmt: skip
 @click.option("--ops", type=int, help="End after so many client operations.")
 @click.option("--seed", type=int, help="Every choice comes from it; default: random.")
 @click.option("--seeds", default=1, help="Runs from --seed on, till one is invalid.")
 @click.option("--jobs", default=1, show_default=True, help="Runs side by side.")
-@click.option("--world", type=click.Choice(["os"]), default="os", show_default=True)
+@click.option(
+    "--world",
+    type=click.Choice(["os", "sim"]),
+    default="os",
+    show_default=True,
+    help="Real processes, or a simulator in virtual time.",
+)
+@click.option("--mutant", metavar="NAME", help=(
+    "Run this broken variant of the protocol, under the workload and faults that it "
+    "declares unless others are named."
+))  # fmt: skip
 @click.option(
     "--network",
     type=click.Choice(["auto", "switch", "proxy"]),
@@ -123,17 +137,18 @@ AS_JSON = click.option(
 def run(
     system: str,
     *,
-    workload: str,
+    workload: str | None,
     nemesis: Sequence[str],
     nodes: int,
     concurrency: int,
     rate: float | None,
-    time_limit: float,
+    time_limit: float | None,
     ops: int | None,
     seed: int | None,
     seeds: int,
     jobs: int,
     world: str,
+    mutant: str | None,
     network: str,
     sets: Sequence[str],
     plan: Path | None,
@@ -147,25 +162,30 @@ def run(
     """
     import random
 
-    from harness.spec import TestSpec
+    from harness.spec import DEFAULTS, TestSpec, complete
 
     spec = TestSpec(
         system=system,
-        workload=workload,
+        workload=workload or "",
         nemesis=comma_list(nemesis),
         nodes=nodes,
         concurrency=concurrency,
         rate=rate,
-        time_limit_s=time_limit,
+        time_limit_s=DEFAULTS[world]["time_limit_s"]
+        if time_limit is None
+        else time_limit,
         ops=ops,
         seed=random.randrange(10**6) if seed is None else seed,
         options=key_values("--set", sets),
         plan=read_plan(plan) if plan is not None else None,
+        world=world,  # type: ignore[arg-type]  # click has checked the choice
+        mutant=mutant,
         network=network,  # type: ignore[arg-type]  # click has checked the choice
         expect=expect,  # type: ignore[arg-type]  # click has checked the choice
     )
     if seeds < 1 or jobs < 1:
         raise UsageError("--seeds and --jobs must be 1 or more")
+    complete(spec)
     if seeds > 1:
         return run_seeds(spec, seeds, jobs, results, as_json=as_json)
     return run_once(spec, results, as_json=as_json)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError, SplitbrainError
 from harness.network import Link, LinkRule
 from harness.processes import ClockReading, ClockSetting, Exit
+from harness.world import TrueTime
 
 if TYPE_CHECKING:
     from harness.network import Network
@@ -71,7 +71,12 @@ class Cluster:
     """The nodes of one run."""
 
     def __init__(
-        self, system: System, network: Network, processes: Processes, note: Note
+        self,
+        system: System,
+        network: Network,
+        processes: Processes,
+        note: Note,
+        time: TrueTime | None = None,
     ) -> None:
         self.system = system
         self.network = network
@@ -80,6 +85,7 @@ class Cluster:
         self.nodes: tuple[str, ...] = tuple(network.places)
         self.clock_samples: Callable[[str, ClockReading], None] = lambda *_: None
         self._note = note
+        self._time = time or TrueTime()
         self._rules: dict[str, Mapping[Link, LinkRule]] = {}
         self._exits: dict[str, Exit] = {}
         processes.on_exit(self._exited)
@@ -92,14 +98,14 @@ class Cluster:
         Raises:
             ClusterNeverUpError: Names the node and what became of it.
         """
-        begun = time.monotonic()
+        begun_ns = self._time.monotonic_ns()
         await asyncio.gather(*(self._launch(node) for node in self.nodes))
         limit = self.system.ready_timeout_s
         served = await asyncio.gather(*(self._serves(n, limit) for n in self.nodes))
         for node, ok in zip(self.nodes, served, strict=True):
             if not ok:
                 raise ClusterNeverUpError(self._why_not_up(node, limit))
-        took_ms = (time.monotonic() - begun) * 1000
+        took_ms = self._ms_since(begun_ns)
         pids = {node: self.processes.pid(node) for node in self.nodes}
         title = f"{len(self.nodes)} nodes serve after {took_ms:.0f} ms"
         self._note("node-start", self.nodes, title, {"pids": pids})
@@ -116,7 +122,7 @@ class Cluster:
         is a finding, and the operations against it tell.
         """
         dead = [node for node in nodes if self.processes.pid(node) is None]
-        begun = time.monotonic()
+        begun_ns = self._time.monotonic_ns()
         await asyncio.gather(*(self._launch(node) for node in dead))
         limit = min(self.system.ready_timeout_s, RESTART_WAIT_S_MAX)
 
@@ -124,7 +130,7 @@ class Cluster:
             if not await self._serves(node, limit):
                 self._note("node-start", [node], self._why_not_up(node, limit), {})
                 return None
-            return round((time.monotonic() - begun) * 1000, 1)
+            return round(self._ms_since(begun_ns), 1)
 
         waits = await asyncio.gather(*(served_after_ms(node) for node in dead))
         return {
@@ -190,13 +196,13 @@ class Cluster:
         return reading
 
     async def _asked_wall_offset_ns(self, node: str) -> int | None:
-        before_ns = time.time_ns()
+        before_ns = self._time.wall_ns()
         try:
             async with asyncio.timeout(CLOCK_TIMEOUT_S):
                 theirs = await self.system.read_wall_clock_ns(self.places[node])
         except (TimeoutError, OSError, SplitbrainError):
             return None
-        took_ns = time.time_ns() - before_ns
+        took_ns = self._time.wall_ns() - before_ns
         # The answer is right to within half the time it took: a slow one proves little.
         if theirs is None or took_ns > ASKED_WITHIN_NS:
             return None
@@ -220,17 +226,23 @@ class Cluster:
         await self.processes.start(place, self.system.launch(place))
 
     async def _serves(self, node: str, limit_s: float) -> bool:
-        deadline = time.monotonic() + limit_s
+        begun_ns = self._time.monotonic_ns()
         place = self.places[node]
-        while time.monotonic() < deadline and node not in self._exits:
+        while node not in self._exits:
+            left_s = limit_s - self._ms_since(begun_ns) / 1000
+            if left_s <= 0:
+                break
             try:
-                async with asyncio.timeout(max(0.1, deadline - time.monotonic())):
+                async with asyncio.timeout(max(0.1, left_s)):
                     if await self.system.ready(place):
                         return True
             except (TimeoutError, OSError, SplitbrainError):
                 pass
             await asyncio.sleep(READY_POLL_S)
         return False
+
+    def _ms_since(self, then_ns: int) -> float:
+        return (self._time.monotonic_ns() - then_ns) / 1e6
 
     def _why_not_up(self, node: str, limit_s: float) -> str:
         exited = self._exits.get(node)

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.run import Progress
+    from harness.controller import Progress
 
 
 class ProgressLine:

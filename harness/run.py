@@ -1,85 +1,42 @@
-"""One run in the os world: set up, break, record, tear down.
-
-The order matters. Everything that forks (namespaces, switch, warden) happens in a
-process with one thread and before there is an event loop; only then the controller
-starts, which is asyncio and nothing else. Whatever way the controller ends, the kernel
-ends what it started: it is pid 1 of its own pid namespace, and the warden watches its
-pipe.
-"""
+"""One run, in either world: check what is asked for, set up, carry out, record."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import importlib
 import platform
 import shlex
-import signal
 import subprocess
-import time
-import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import uvloop
 
-from harness import doctor
-from harness import generator as gen
-from harness.cluster import Cluster, ClusterNeverUpError
-from harness.errors import HarnessError, UsageError
-from harness.formats.jsonl import HistoryWriter
-from harness.interpreter import Outcome, interpret
+from harness import doctor, registry
+from harness.errors import UsageError
+from harness.network import LinkRule
 from harness.osworld import vdso
-from harness.osworld.namespaces import run_isolated
 from harness.osworld.proxy import ProxyNetwork
-from harness.osworld.switch import SwitchNetwork
-from harness.osworld.warden import Warden
-from harness.spec import Parts, TestSpec, assemble, options_for
+from harness.sim.conditions import Conditions
+from harness.spec import ALL_FAULTS, NO_FAULTS, Parts, TestSpec, assemble, options_for
 from harness.store import RunFolder
-from harness.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from harness.network import Network
-    from harness.processes import ClockReading
+    from harness.controller import Progress
+    from harness.system import System
 
-OP_TIMEOUT_S = 2.0
-NODE_PORT = 7000
-GRACE_S = 0.5
-"""Between the healing and the final operations."""
-CLOCK_SAMPLE_S = 1.0
-FINAL_S = 10.0
-"""For the final operations, in case the system does not come back to life."""
-
-OUTCOME_COUNTERS = (
-    "timeouts",
-    "no_client",
-    "client_crashes",
-    "late_replies",
-    "abandoned",
-    "close_errors",
-    "nemesis_ops",
-)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is, for the progress line."""
-
-    seconds: float
-    seconds_limit: float
-    ok: int
-    fail: int
-    info: int
-    faults: tuple[str, ...]
+CLOCKS = "clocks"
+"""What a fault needs that breaks clocks; other needs are fields of `LinkRule`."""
 
 
 def prepare(spec: TestSpec) -> tuple[Parts, Any, str]:
     """Check `spec` against systems, plug-ins and this machine: (parts, schedule, rung).
+
+    Words for faults in it ("all", "none") give way to the kinds that they mean.
 
     Raises:
         UsageError: The run is impossible, and why.
@@ -88,17 +45,15 @@ def prepare(spec: TestSpec) -> tuple[Parts, Any, str]:
     schedules = importlib.import_module("nemesis.schedule")
     if written is not None and not spec.nemesis:
         spec.nemesis = schedules.kinds(written)
+    wanted, spec.nemesis = spec.nemesis, fault_kinds(spec.nemesis)
     parts = assemble(spec)
-    rung = doctor.choose_rung(spec.network)
-    if rung not in parts.system.rungs:
-        wanted = " or ".join(sorted(parts.system.rungs))
-        # Asking for it by name makes the doctor say why it can't be had.
-        if spec.network != "auto":
-            raise UsageError(
-                f"{parts.system.name} can't run on the {rung} network; "
-                f"use --network {wanted}"
-            )
-        rung = doctor.choose_rung(min(parts.system.rungs))
+    rung = choose_rung(spec, parts.system)
+    if ALL_FAULTS in wanted:
+        spec.nemesis = every_fault(parts.system, rung, nodes=spec.nodes)
+        parts = assemble(spec)
+    for kind, nemesis in parts.nemeses.items():
+        if why := why_impossible(nemesis.needs, rung):
+            raise UsageError(f"--nemesis {kind} can't be had here: {why}")
     schedule = schedules.build(
         parts.nemeses,
         spec.node_names,
@@ -106,11 +61,67 @@ def prepare(spec: TestSpec) -> tuple[Parts, Any, str]:
         time_limit_s=spec.time_limit_s,
         written=written,
     )
-    if "clocks" in schedule.needs:
-        why = vdso.why_not()
-        if why:
-            raise UsageError(f"--nemesis clock can't be had here: {why}")
     return parts, schedule, rung
+
+
+def fault_kinds(words: Sequence[str]) -> list[str]:
+    """The kinds of fault among what `--nemesis` named.
+
+    Raises:
+        UsageError: "all" or "none" with anything beside them.
+    """
+    for word in (ALL_FAULTS, NO_FAULTS):
+        if word in words and len(words) > 1:
+            raise UsageError(f"--nemesis {word} means just that: name nothing else")
+    return [word for word in words if word not in {ALL_FAULTS, NO_FAULTS}]
+
+
+def choose_rung(spec: TestSpec, system: System) -> str:
+    """What the nodes' network is made of.
+
+    Raises:
+        UsageError: The system can't run on what was asked for, or can be had.
+    """
+    if spec.world == "sim":
+        if spec.network != "auto":
+            raise UsageError("--network is for --world os: the simulator has its own")
+        return "sim"
+    rung = doctor.choose_rung(spec.network)
+    if rung in system.rungs:
+        return rung
+    # Asking for it by name makes the doctor say why it can't be had.
+    if spec.network != "auto":
+        wanted = " or ".join(sorted(system.rungs))
+        raise UsageError(
+            f"{system.name} can't run on the {rung} network; use --network {wanted}"
+        )
+    return doctor.choose_rung(min(system.rungs))
+
+
+def every_fault(system: System, rung: str, *, nodes: int) -> list[str]:
+    """The kinds of fault that the system can bear and that can be had on this rung."""
+    return [
+        kind
+        for kind, plugin in sorted(registry.plugins("nemesis").items())
+        if kind in system.faults
+        and not why_impossible(plugin.factory({}).needs, rung)
+        and (kind != "partition" or nodes > 1)
+    ]
+
+
+def why_impossible(needs: frozenset[str], rung: str) -> str:
+    """Why faults with such needs can't be had on this rung; empty when they can."""
+    if rung == "sim":
+        return ""
+    if CLOCKS in needs and (why := vdso.why_not()):
+        return why
+    able = frozenset(LinkRule.__dataclass_fields__)
+    if rung == ProxyNetwork.rung:
+        able = ProxyNetwork.capabilities
+    missing = sorted(needs - able - {CLOCKS})
+    if missing:
+        return f"the {rung} network can't do {', '.join(missing)}"
+    return ""
 
 
 def run(
@@ -137,15 +148,7 @@ def run(
             "invariants": list(parts.system.invariants),
         },
     )
-
-    def main() -> int:
-        return execute(spec, parts, schedule, folder, rung, show)
-
-    try:
-        status = run_isolated(main) if rung == "switch" else main()
-        failed = f"the controller ended with status {status}" if status else ""
-    except HarnessError as failure:
-        failed = str(failure)
+    failed = execute(spec, parts, schedule, folder, rung, show)
     if failed:
         # What was recorded until now stays, and its analysis will say why it ends.
         done = folder.read_json("run.json") or {"ended": "failed"}
@@ -161,20 +164,15 @@ def execute(
     folder: RunFolder,
     rung: str,
     show: Callable[[Progress], None] | None,
-) -> int:
-    """Build the world and run the controller in it; as the controller."""
-    network: SwitchNetwork | ProxyNetwork = (
-        SwitchNetwork.create(
-            spec.node_names, folder.path, port=NODE_PORT, seed=spec.seed
-        )
-        if rung == "switch"
-        else ProxyNetwork.create(spec.node_names, folder.path, seed=spec.seed)
-    )
-    warden = Warden.fork(network.netns_fds)
-    controller = Controller(spec, parts, schedule, folder, network, warden)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(controller.conduct(show))
-    return 0
+) -> str:
+    """Run the test in the world that it names; why that failed, or an empty text."""
+    if rung == "sim":
+        from harness.sim import world as sim
+
+        return sim.execute(spec, parts, schedule, folder, show)
+    from harness.osworld import world as osworld
+
+    return osworld.execute(spec, parts, schedule, folder, rung, show)
 
 
 def describe(spec: TestSpec, rung: str) -> dict[str, Any]:
@@ -192,7 +190,9 @@ def describe(spec: TestSpec, rung: str) -> dict[str, Any]:
         "seed": spec.seed,
         "world": spec.world,
         "rung": rung,
+        "mutant": spec.mutant,
         "expected": spec.expect,
+        **({"conditions": asdict(Conditions.draw(spec.seed))} if rung == "sim" else {}),
         "spec": msgspec.to_builtins(spec),
         "versions": {
             "splitbrain": version("splitbrain"),
@@ -218,211 +218,3 @@ def commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return described.stdout.strip()
-
-
-class Controller:
-    """Runs one test against a world that has been set up."""
-
-    def __init__(
-        self,
-        spec: TestSpec,
-        parts: Parts,
-        schedule: Any,
-        folder: RunFolder,
-        network: Network,
-        warden: Warden,
-    ) -> None:
-        self.spec = spec
-        self.parts = parts
-        self.schedule = schedule
-        self.folder = folder
-        self.network = network
-        self.warden = warden
-        self.errors: list[str] = []
-        self.never_up = ""
-        self.outcome: Outcome | None = None
-        self._start_ns = time.monotonic_ns()
-        self._faults = folder.lines("faults.jsonl")
-        self._clocks = folder.lines("clocks.jsonl")
-        self._crashes = folder.lines("errors.jsonl")
-        self._in_force: dict[int, str] = {}
-        self._watch = Watch(spec.node_names, folder.path)
-
-    def now_ns(self) -> int:
-        """Nanoseconds since the start of the run."""
-        return time.monotonic_ns() - self._start_ns
-
-    async def conduct(self, show: Callable[[Progress], None] | None) -> None:
-        """The whole run. Whatever goes wrong ends up in run.json, never outside."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, stop.set)
-        cluster = Cluster(self.parts.system, self.network, self.warden, self._note)
-        cluster.clock_samples = self._clock_sample
-        ended = "failed"
-        try:
-            await cluster.start()
-            self._start_ns = time.monotonic_ns()
-            self.outcome = await self._run(cluster, stop, show)
-            ended = self.outcome.ended
-        except ClusterNeverUpError as down:
-            self.never_up = self._with_log(str(down))
-            ended = "complete"
-        except HarnessError as failure:
-            self._failed(str(failure))
-        except Exception as failure:
-            self._failed(f"{type(failure).__name__}: {failure}", traceback.format_exc())
-        finally:
-            await self._finish(ended)
-
-    async def _run(
-        self,
-        cluster: Cluster,
-        stop: asyncio.Event,
-        show: Callable[[Progress], None] | None,
-    ) -> Outcome:
-        conductor = self.schedule.conductor(cluster, self._fault)
-        history = HistoryWriter(self.folder.path / "history.jsonl")
-        beside = []
-        if self.schedule.watches:
-            beside.append(asyncio.create_task(self._watch.poll()))
-        if "clocks" in self.schedule.needs:
-            beside.append(asyncio.create_task(self._sample_clocks(cluster)))
-        try:
-            return await interpret(
-                self._generator(),
-                concurrency=self.spec.concurrency,
-                nodes=list(cluster.places.values()),
-                open_client=lambda: self.parts.system.client(self.parts.workload),
-                nemesis=conductor,
-                record=history.record,
-                op_timeout_s=OP_TIMEOUT_S,
-                idempotent=self.parts.workload.idempotent,
-                seed=self.spec.seed,
-                crash=self._crash,
-                stop=stop,
-                now_ns=self.now_ns,
-                on_progress=self._shower(show),
-            )
-        finally:
-            for task in beside:
-                task.cancel()
-            for result in await asyncio.gather(*beside, return_exceptions=True):
-                if isinstance(result, Exception):
-                    self._failed(f"{type(result).__name__}: {result}")
-            history.close()
-
-    def _generator(self) -> gen.Generator:
-        """Clients and nemesis side by side; then heal, settle, and final operations."""
-        spec = self.spec
-        clients = self.parts.workload.generator(spec.concurrency)
-        if spec.ops is not None:
-            clients = gen.limit(spec.ops, clients)
-        if spec.rate is not None:
-            clients = gen.rate(spec.rate, clients)
-        main = gen.beside(clients, self.schedule.generator(self._watch.sightings))
-        final = self.parts.workload.final_generator(spec.concurrency)
-        phases = [
-            gen.time_limit(spec.time_limit_s, main),
-            gen.nemesis(self.schedule.heal()),
-        ]
-        if final is not None:
-            closing = gen.clients(gen.time_limit(FINAL_S, final))
-            phases += [gen.sleep(GRACE_S), closing]
-        return gen.phases(*phases)
-
-    # What is written down
-
-    def _fault(self, line: Mapping[str, Any]) -> None:
-        if line["event"] == "start":
-            self._in_force[line["id"]] = line["title"]
-        elif line["event"] == "end":
-            self._in_force.pop(line["id"], None)
-        self._faults.append({"time": self.now_ns(), **line})
-
-    def _note(
-        self, kind: str, nodes: Sequence[str], title: str, evidence: Mapping[str, Any]
-    ) -> None:
-        line = {"id": None, "event": "note", "kind": kind, "title": title}
-        self._fault({**line, "nodes": nodes, "evidence": evidence})
-
-    def _clock_sample(self, node: str, reading: ClockReading) -> None:
-        self._clocks.append(
-            {
-                "time": self.now_ns(),
-                "node": node,
-                "wall_offset_ms": round(reading.wall_offset_ns / 1e6, 3),
-                "mono_offset_ms": round(reading.mono_offset_ns / 1e6, 3),
-                "proof": reading.proof,
-            }
-        )
-
-    async def _sample_clocks(self, cluster: Cluster) -> None:
-        while True:
-            await asyncio.gather(*(cluster.read_clock(n) for n in cluster.nodes))
-            await asyncio.sleep(CLOCK_SAMPLE_S)
-
-    def _crash(self, where: str, op: int | None, trace: str) -> None:
-        self._crashes.append(
-            {"time": self.now_ns(), "where": where, "op": op, "traceback": trace}
-        )
-
-    def _failed(self, text: str, trace: str = "") -> None:
-        self.errors.append(text)
-        self._crash("harness", None, trace or text)
-        self._note("harness-error", [], text, {})
-
-    def _with_log(self, text: str) -> str:
-        """`text`, and the end of the log of the node that it begins with."""
-        tail = self.folder.tail_of_log(text.partition(" ")[0])
-        return f"{text}; its log ends: {tail.splitlines()[-1]}" if tail else text
-
-    def _shower(
-        self, show: Callable[[Progress], None] | None
-    ) -> Callable[[Outcome], None] | None:
-        if show is None:
-            return None
-
-        def on_progress(outcome: Outcome) -> None:
-            show(
-                Progress(
-                    self.now_ns() / 1e9,
-                    self.spec.time_limit_s,
-                    outcome.ok,
-                    outcome.fail,
-                    outcome.info,
-                    tuple(self._in_force.values()),
-                )
-            )
-
-        return on_progress
-
-    async def _finish(self, ended: str) -> None:
-        """Count, take everything down, and write run.json."""
-        seconds = self.now_ns() / 1e9
-        links: dict[str, Any] = {}
-        try:
-            counters = await self.network.counters()
-            links = {f"{a}->{b}": asdict(c) for (a, b), c in counters.items()}
-            await self.warden.close()
-            await self.network.close()
-        except HarnessError as failure:
-            self.errors.append(str(failure))
-        outcome = self.outcome or Outcome()
-        unasked = getattr(self.parts.system, "counters", None)
-        self.folder.write_json(
-            "run.json",
-            {
-                "ended": ended,
-                "seconds": round(seconds, 3),
-                "never_up": self.never_up,
-                "ops": {"ok": outcome.ok, "fail": outcome.fail, "info": outcome.info},
-                "counters": {
-                    **{name: getattr(outcome, name) for name in OUTCOME_COUNTERS},
-                    **(unasked.as_json() if unasked is not None else {}),
-                },
-                "network": links,
-                "errors": self.errors,
-            },
-        )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from harness import registry
+from harness import mutants, registry
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -215,6 +215,39 @@ def default_workload(system: str, options: Mapping[str, str]) -> str:
     serves = plugin.factory(text, own).workloads
     first = [workload for workload in WORKLOADS_BY_CHOICE if workload in serves]
     return (first or sorted(serves))[0]
+
+
+def complete(spec: TestSpec) -> None:
+    """Fill in what a command line left open: an empty workload, no rate.
+
+    A mutant is run as it declares, the rest by the world's defaults. In the simulator a
+    number of operations without a rate is spread over the whole time.
+
+    Raises:
+        UsageError: There is no such system or mutant.
+    """
+    if spec.mutant is not None:
+        run_as_declared(spec, spec.mutant)
+    if not spec.workload:
+        spec.workload = default_workload(spec.system, spec.options)
+    if spec.world == "sim" and spec.rate is None:
+        spec.rate = DEFAULTS["sim"]["rate"]
+        if spec.ops is not None and spec.time_limit_s > 0:
+            spec.rate = round(spec.ops / spec.time_limit_s, 3)
+
+
+def run_as_declared(spec: TestSpec, name: str) -> None:
+    """Take from a mutant what nobody has named: workload, faults, options.
+
+    Raises:
+        UsageError: The system has no such mutant.
+    """
+    system = registry.find("system", spec.system.partition(":")[0]).name
+    mutant = mutants.find(system, name)
+    spec.workload = spec.workload or mutant.workload
+    if not spec.nemesis and spec.plan is None:
+        spec.nemesis = list(mutant.nemesis)
+    spec.options = {**mutant.options, **spec.options}
 
 
 def check_numbers(spec: TestSpec) -> None:

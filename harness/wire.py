@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
@@ -221,6 +222,35 @@ def reply_error(body: Mapping[str, Any]) -> NodeReply:
     )
 
 
+class Wire(Protocol):
+    """A connection to a node, real (`Connection`) or simulated.
+
+    Attributes:
+        lost: Why the connection is gone; empty while it stands.
+    """
+
+    lost: str
+
+    @property
+    def owes_answers(self) -> bool:
+        """True while the answer to a request that was given up may still come."""
+        ...
+
+    async def call(
+        self, src: str, dest: str, body: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """See `Connection.call`."""
+        ...
+
+    async def linger(self) -> None:
+        """See `Connection.linger`."""
+        ...
+
+    async def close(self) -> None:
+        """See `Connection.close`."""
+        ...
+
+
 class Connection(asyncio.Protocol):
     """One TCP connection to a node: calls go out, their answers find them.
 
@@ -410,6 +440,10 @@ async def connect(
     return connection
 
 
+Dial = Callable[["NodePlace", WireCounters, float], Awaitable[Wire]]
+"""Makes a connection to a node within so many seconds; `connect`, or a simulation."""
+
+
 def why_not(error: OSError) -> str:
     """Why there is no connection: "connection refused", "timed out", ...
 
@@ -425,6 +459,7 @@ async def call(
     body: Mapping[str, Any],
     timeout_s: float,
     counters: WireCounters | None = None,
+    dial: Dial = connect,
 ) -> dict[str, Any]:
     """The answer to one request, on a connection of its own; `timeout_s` covers both.
 
@@ -434,7 +469,7 @@ async def call(
     """
     try:
         async with asyncio.timeout(timeout_s):
-            connection = await connect(place, counters or WireCounters(), timeout_s)
+            connection = await dial(place, counters or WireCounters(), timeout_s)
             try:
                 reply = await connection.call(CONTROL_NAME, place.name, body)
             finally:
@@ -458,16 +493,19 @@ class WireClient:
     connection: only an indefinite outcome makes the interpreter open a new client.
     """
 
-    def __init__(self, codec: WireCodec, counters: WireCounters) -> None:
+    def __init__(
+        self, codec: WireCodec, counters: WireCounters, dial: Dial = connect
+    ) -> None:
         self._codec = codec
         self._counters = counters
+        self._dial = dial
         self._place: NodePlace | None = None
-        self._connection: Connection | None = None
+        self._connection: Wire | None = None
 
     async def open(self, place: NodePlace) -> None:
         """Connect; see `harness.client.Client`."""
         self._place = place
-        self._connection = await connect(place, self._counters)
+        self._connection = await self._connect(place)
 
     async def invoke(self, op: Op) -> Op:
         """Send the operation's request and read its answer; see `Client`."""
@@ -475,7 +513,7 @@ class WireClient:
         if place is None:
             raise HarnessError("a client was used before it was opened")
         if self._connection is None or self._connection.lost:
-            self._connection = await connect(place, self._counters)
+            self._connection = await self._connect(place)
         body = await self._connection.call(
             f"c{op.process}", place.name, self._codec.request(op)
         )
@@ -486,6 +524,9 @@ class WireClient:
         if completion is None:
             raise error
         return completion
+
+    async def _connect(self, place: NodePlace) -> Wire:
+        return await self._dial(place, self._counters, CONNECT_TIMEOUT_S)
 
     async def close(self) -> None:
         """Drop the connection; see `Client`. It may linger, but not for the caller."""

@@ -20,7 +20,7 @@ from harness.errors import HarnessError
 from harness.osworld.namespaces import in_netns, run_isolated
 from harness.osworld.switch import SwitchNetwork
 from harness.osworld.warden import Warden
-from harness.run import NODE_PORT
+from harness.osworld.world import NODE_PORT
 from harness.spec import TestSpec, assemble
 
 if TYPE_CHECKING:

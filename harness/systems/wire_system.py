@@ -15,7 +15,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import NodeReply, Timeout, UsageError
-from harness.wire import WireClient, WireCounters, call, connect
+from harness.wire import Dial, WireClient, WireCounters, call, connect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +54,7 @@ class WireSystem(abc.ABC):
 
     Attributes:
         counters: What nodes of this run sent that nobody had asked for.
+        dial: How to reach a node; a simulation puts its own way here.
     """
 
     name: str
@@ -65,6 +66,7 @@ class WireSystem(abc.ABC):
 
     def __init__(self) -> None:
         self.counters = WireCounters()
+        self.dial: Dial = connect
 
     @abc.abstractmethod
     def launch(self, place: NodePlace) -> Launch:
@@ -73,7 +75,7 @@ class WireSystem(abc.ABC):
     async def ready(self, place: NodePlace) -> bool:
         """True once the node accepts connections."""
         try:
-            connection = await connect(place, self.counters, READY_CONNECT_TIMEOUT_S)
+            connection = await self.dial(place, self.counters, READY_CONNECT_TIMEOUT_S)
         except NodeReply:
             return False
         await connection.close()
@@ -81,7 +83,7 @@ class WireSystem(abc.ABC):
 
     def client(self, workload: Workload) -> WireClient:
         """A client that speaks the workload's bodies."""
-        return WireClient(workload.codec, self.counters)
+        return WireClient(workload.codec, self.counters, self.dial)
 
     async def leader(self, places: Sequence[NodePlace]) -> str | None:
         """The node that says it leads, in the highest term when several do.
@@ -105,7 +107,7 @@ class WireSystem(abc.ABC):
         """The answer's body; empty when the node gives none."""
         try:
             return await call(
-                place, {"type": question}, CONTROL_TIMEOUT_S, self.counters
+                place, {"type": question}, CONTROL_TIMEOUT_S, self.counters, self.dial
             )
         except (NodeReply, Timeout):
             return {}

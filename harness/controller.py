@@ -1,0 +1,262 @@
+"""The controller: runs one test in a world that has been set up, and records it.
+
+The same for both worlds: it knows the time and the nodes only by `harness.world`. Under
+asyncio, in one thread; whatever goes wrong ends up in the run folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness import generator as gen
+from harness.cluster import Cluster, ClusterNeverUpError
+from harness.errors import HarnessError
+from harness.formats.jsonl import HistoryWriter
+from harness.interpreter import Outcome, interpret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from harness.processes import ClockReading
+    from harness.spec import Parts, TestSpec
+    from harness.store import RunFolder
+    from harness.world import World
+
+OP_TIMEOUT_S = 2.0
+GRACE_S = 0.5
+"""Between the healing and the final operations."""
+CLOCK_SAMPLE_S = 1.0
+FINAL_S = 10.0
+"""For the final operations, in case the system does not come back to life."""
+
+OUTCOME_COUNTERS = (
+    "timeouts",
+    "no_client",
+    "client_crashes",
+    "late_replies",
+    "abandoned",
+    "close_errors",
+    "nemesis_ops",
+)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, for the progress line."""
+
+    seconds: float
+    seconds_limit: float
+    ok: int
+    fail: int
+    info: int
+    faults: tuple[str, ...]
+
+
+class Controller:
+    """Runs one test against a world that has been set up."""
+
+    def __init__(
+        self,
+        spec: TestSpec,
+        parts: Parts,
+        schedule: Any,
+        folder: RunFolder,
+        world: World,
+    ) -> None:
+        self.spec = spec
+        self.parts = parts
+        self.schedule = schedule
+        self.folder = folder
+        self.world = world
+        self.errors: list[str] = []
+        self.never_up = ""
+        self.outcome: Outcome | None = None
+        self._start_ns = world.time.monotonic_ns()
+        self._faults = folder.lines("faults.jsonl")
+        self._clocks = folder.lines("clocks.jsonl")
+        self._crashes = folder.lines("errors.jsonl")
+        self._in_force: dict[int, str] = {}
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the start of the run."""
+        return self.world.time.monotonic_ns() - self._start_ns
+
+    async def conduct(self, show: Callable[[Progress], None] | None) -> None:
+        """The whole run. Whatever goes wrong ends up in run.json, never outside."""
+        stop = asyncio.Event()
+        world = self.world
+        world.on_interrupt(stop.set)
+        cluster = Cluster(
+            self.parts.system, world.network, world.processes, self._note, world.time
+        )
+        cluster.clock_samples = self._clock_sample
+        ended = "failed"
+        try:
+            await cluster.start()
+            self._start_ns = world.time.monotonic_ns()
+            self.outcome = await self._run(cluster, stop, show)
+            ended = self.outcome.ended
+        except ClusterNeverUpError as down:
+            self.never_up = self._with_log(str(down))
+            ended = "complete"
+        except HarnessError as failure:
+            self._failed(str(failure))
+        except Exception as failure:
+            self._failed(f"{type(failure).__name__}: {failure}", traceback.format_exc())
+        finally:
+            await self._finish(ended)
+
+    async def _run(
+        self,
+        cluster: Cluster,
+        stop: asyncio.Event,
+        show: Callable[[Progress], None] | None,
+    ) -> Outcome:
+        conductor = self.schedule.conductor(cluster, self._fault)
+        history = HistoryWriter(self.folder.path / "history.jsonl")
+        beside = []
+        if self.schedule.watches:
+            beside.append(asyncio.create_task(self.world.watcher.poll()))
+        if "clocks" in self.schedule.needs:
+            beside.append(asyncio.create_task(self._sample_clocks(cluster)))
+        try:
+            return await interpret(
+                self._generator(),
+                concurrency=self.spec.concurrency,
+                nodes=list(cluster.places.values()),
+                open_client=lambda: self.parts.system.client(self.parts.workload),
+                nemesis=conductor,
+                record=history.record,
+                op_timeout_s=OP_TIMEOUT_S,
+                idempotent=self.parts.workload.idempotent,
+                seed=self.spec.seed,
+                crash=self._crash,
+                stop=stop,
+                now_ns=self.now_ns,
+                on_progress=self._shower(show),
+            )
+        finally:
+            for task in beside:
+                task.cancel()
+            for result in await asyncio.gather(*beside, return_exceptions=True):
+                if isinstance(result, Exception):
+                    self._failed(f"{type(result).__name__}: {result}")
+            history.close()
+
+    def _generator(self) -> gen.Generator:
+        """Clients and nemesis side by side; then heal, settle, and final operations."""
+        spec = self.spec
+        clients = self.parts.workload.generator(spec.concurrency)
+        if spec.ops is not None:
+            clients = gen.limit(spec.ops, clients)
+        if spec.rate is not None:
+            clients = gen.rate(spec.rate, clients)
+        main = gen.beside(
+            clients, self.schedule.generator(self.world.watcher.sightings)
+        )
+        final = self.parts.workload.final_generator(spec.concurrency)
+        phases = [
+            gen.time_limit(spec.time_limit_s, main),
+            gen.nemesis(self.schedule.heal()),
+        ]
+        if final is not None:
+            closing = gen.clients(gen.time_limit(FINAL_S, final))
+            phases += [gen.sleep(GRACE_S), closing]
+        return gen.phases(*phases)
+
+    # What is written down
+
+    def _fault(self, line: Mapping[str, Any]) -> None:
+        if line["event"] == "start":
+            self._in_force[line["id"]] = line["title"]
+        elif line["event"] == "end":
+            self._in_force.pop(line["id"], None)
+        self._faults.append({"time": self.now_ns(), **line})
+
+    def _note(
+        self, kind: str, nodes: Sequence[str], title: str, evidence: Mapping[str, Any]
+    ) -> None:
+        line = {"id": None, "event": "note", "kind": kind, "title": title}
+        self._fault({**line, "nodes": nodes, "evidence": evidence})
+
+    def _clock_sample(self, node: str, reading: ClockReading) -> None:
+        self._clocks.append(
+            {
+                "time": self.now_ns(),
+                "node": node,
+                "wall_offset_ms": round(reading.wall_offset_ns / 1e6, 3),
+                "mono_offset_ms": round(reading.mono_offset_ns / 1e6, 3),
+                "proof": reading.proof,
+            }
+        )
+
+    async def _sample_clocks(self, cluster: Cluster) -> None:
+        while True:
+            await asyncio.gather(*(cluster.read_clock(n) for n in cluster.nodes))
+            await asyncio.sleep(CLOCK_SAMPLE_S)
+
+    def _crash(self, where: str, op: int | None, trace: str) -> None:
+        self._crashes.append(
+            {"time": self.now_ns(), "where": where, "op": op, "traceback": trace}
+        )
+
+    def _failed(self, text: str, trace: str = "") -> None:
+        self.errors.append(text)
+        self._crash("harness", None, trace or text)
+        self._note("harness-error", [], text, {})
+
+    def _with_log(self, text: str) -> str:
+        """`text`, and the end of the log of the node that it begins with."""
+        tail = self.folder.tail_of_log(text.partition(" ")[0])
+        return f"{text}; its log ends: {tail.splitlines()[-1]}" if tail else text
+
+    def _shower(
+        self, show: Callable[[Progress], None] | None
+    ) -> Callable[[Outcome], None] | None:
+        if show is None:
+            return None
+
+        def on_progress(outcome: Outcome) -> None:
+            show(
+                Progress(
+                    self.now_ns() / 1e9,
+                    self.spec.time_limit_s,
+                    outcome.ok,
+                    outcome.fail,
+                    outcome.info,
+                    tuple(self._in_force.values()),
+                )
+            )
+
+        return on_progress
+
+    async def _finish(self, ended: str) -> None:
+        """Count, take everything down, and write run.json."""
+        seconds = self.now_ns() / 1e9
+        links: dict[str, Any] = {}
+        try:
+            counters = await self.world.network.counters()
+            links = {f"{a}->{b}": asdict(c) for (a, b), c in counters.items()}
+            await self.world.close()
+        except HarnessError as failure:
+            self.errors.append(str(failure))
+        outcome = self.outcome or Outcome()
+        unasked = getattr(self.parts.system, "counters", None)
+        self.folder.write_json(
+            "run.json",
+            {
+                "ended": ended,
+                "seconds": round(seconds, 3),
+                "never_up": self.never_up,
+                "ops": {"ok": outcome.ok, "fail": outcome.fail, "info": outcome.info},
+                "counters": {
+                    **{name: getattr(outcome, name) for name in OUTCOME_COUNTERS},
+                    **(unasked.as_json() if unasked is not None else {}),
+                },
+                "network": links,
+                "errors": self.errors,
+            },
+        )

@@ -1,0 +1,89 @@
+"""Sets up the os world: real processes, links and clocks.
+
+The order matters. Everything that forks (namespaces, switch, warden) happens in a
+process with one thread and before there is an event loop; only then the controller
+starts, which is asyncio and nothing else. Whatever way the controller ends, the kernel
+ends what it started: it is pid 1 of its own pid namespace, and the warden watches its
+pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from harness.controller import Controller
+from harness.errors import HarnessError
+from harness.osworld.namespaces import run_isolated
+from harness.osworld.proxy import ProxyNetwork
+from harness.osworld.switch import SwitchNetwork
+from harness.osworld.warden import Warden
+from harness.watch import Watch
+from harness.world import TrueTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.controller import Progress
+    from harness.spec import Parts, TestSpec
+    from harness.store import RunFolder
+
+NODE_PORT = 7000
+
+
+class OsWorld:
+    """Implements `harness.world.World`. Forks: make it while nothing else runs.
+
+    Raises:
+        HarnessError: A part of it can't be set up here.
+    """
+
+    def __init__(self, spec: TestSpec, folder: RunFolder, rung: str) -> None:
+        self.time = TrueTime()
+        self.network: SwitchNetwork | ProxyNetwork = (
+            SwitchNetwork.create(
+                spec.node_names, folder.path, port=NODE_PORT, seed=spec.seed
+            )
+            if rung == "switch"
+            else ProxyNetwork.create(spec.node_names, folder.path, seed=spec.seed)
+        )
+        self.processes = Warden.fork(self.network.netns_fds)
+        self.watcher = Watch(spec.node_names, folder.path)
+
+    def on_interrupt(self, callback: Callable[[], None]) -> None:
+        """See `World`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, callback)
+
+    async def close(self) -> None:
+        """See `World`."""
+        await self.processes.close()
+        await self.network.close()
+
+
+def execute(
+    spec: TestSpec,
+    parts: Parts,
+    schedule: Any,
+    folder: RunFolder,
+    rung: str,
+    show: Callable[[Progress], None] | None,
+) -> str:
+    """Run the test in a new world; why that failed, or an empty text."""
+
+    def main() -> int:
+        world = OsWorld(spec, folder, rung)
+        controller = Controller(spec, parts, schedule, folder, world)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(controller.conduct(show))
+        return 0
+
+    try:
+        status = run_isolated(main) if rung == "switch" else main()
+    except HarnessError as failure:
+        return str(failure)
+    return f"the controller ended with status {status}" if status else ""

@@ -1,0 +1,59 @@
+"""How fast the simulated machines and links are: drawn from the seed, once a run.
+
+Bugs hide behind a proportion: of the disk's speed to the network's, of either to the
+protocol's timers. So every seed has another one, within what healthy hardware does. A
+healthy cluster loses nothing and reorders nothing; all else is the nemesis' affair.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+LATENCY_MS = (0.05, 3.0)
+"""Range of the mean time that a message takes one way."""
+FSYNC_MS = (0.2, 12.0)
+"""Range of the mean time that a disk takes to make records durable."""
+WORST = 3.0
+"""Nothing takes longer than so many times the mean: timeouts have to rely on it."""
+STEP_NS = 20_000
+"""Processor time of a node for one message or timer."""
+START_MS = (10.0, 60.0)
+"""Range of how long a process takes from its start to serving."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of one run.
+
+    Attributes:
+        latency_ms: Mean time of a message, one way.
+        fsync_ms: Mean time of making records durable.
+        cut_holds: A cut link keeps what is sent, as TCP does, and delivers it after
+            the heal; otherwise it is lost, as when connections break.
+    """
+
+    latency_ms: float
+    fsync_ms: float
+    cut_holds: bool
+
+    @classmethod
+    def draw(cls, seed: int) -> Conditions:
+        """Those of the run with that seed."""
+        rng = random.Random(f"conditions {seed}")
+        return cls(
+            latency_ms=round(log_uniform(rng, *LATENCY_MS), 3),
+            fsync_ms=round(log_uniform(rng, *FSYNC_MS), 3),
+            cut_holds=rng.random() < 0.5,
+        )
+
+
+def log_uniform(rng: random.Random, low: float, high: float) -> float:
+    """Every order of magnitude is as likely as any other."""
+    return float(low * (high / low) ** rng.random())
+
+
+def lasting_ns(rng: random.Random, mean_ms: float) -> int:
+    """How long something takes that takes `mean_ms` on average: skewed, bounded."""
+    # Half of it is fixed, the rest exponential: hardware is quick, and at times not.
+    return int(mean_ms * 1e6 * min(WORST, 0.5 + rng.expovariate(2.0)))

@@ -1,0 +1,100 @@
+"""Sets up the sim world: everything that happens in it comes from one seed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+from harness.controller import Controller
+from harness.errors import HarnessError
+from harness.sim.client import Dialler
+from harness.sim.clock import MONO_EPOCH_NS, WALL_EPOCH_NS
+from harness.sim.conditions import Conditions
+from harness.sim.loop import VirtualTimeLoop
+from harness.sim.network import SimNetwork
+from harness.sim.observed import Journal
+from harness.sim.processes import SimProcesses
+from harness.world import TrueTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.controller import Progress
+    from harness.spec import Parts, TestSpec
+    from harness.store import RunFolder
+    from harness.systems.reference import ReferenceSystem
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class SimWorld:
+    """Implements `harness.world.World`, on a loop of its own.
+
+    Args:
+        spec: What to run.
+        system: The reference system, which from now on talks to simulated nodes.
+        folder: The run folder.
+        loop: Whose time it is.
+    """
+
+    def __init__(
+        self,
+        spec: TestSpec,
+        system: ReferenceSystem,
+        folder: RunFolder,
+        loop: VirtualTimeLoop,
+    ) -> None:
+        conditions = Conditions.draw(spec.seed)
+        nodes = spec.node_names
+        self.time = TrueTime(
+            lambda: MONO_EPOCH_NS + loop.now_ns, lambda: WALL_EPOCH_NS + loop.now_ns
+        )
+        self.network = SimNetwork(nodes, folder.path, spec.seed, conditions, loop)
+        self.watcher = Journal(nodes, folder.path)
+        self.processes = SimProcesses(
+            system, self.network, self.watcher, spec.seed, conditions, loop
+        )
+        dice = random.Random(f"{spec.seed} clients")
+        system.dial = Dialler(self.processes.nodes, conditions, dice, loop).dial
+        self._loop = loop
+        self._handlers: dict[int, Any] = {}
+
+    def on_interrupt(self, callback: Callable[[], None]) -> None:
+        """See `World`. Signals are the main thread's affair."""
+        if threading.current_thread() is threading.main_thread():
+            for number in INTERRUPTS:
+                self._handlers[number] = signal.signal(
+                    number, lambda *_: self._loop.call_soon(callback)
+                )
+
+    async def close(self) -> None:
+        """See `World`; also writes what the nodes have told."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        await self.processes.close()
+        self.watcher.write()
+
+
+def execute(
+    spec: TestSpec,
+    parts: Parts,
+    schedule: Any,
+    folder: RunFolder,
+    show: Callable[[Progress], None] | None,
+) -> str:
+    """Run the test in a new world; why that failed, or an empty text."""
+    # mypy: the loop leaves out what has no place in a simulation, on purpose.
+    loop = VirtualTimeLoop()  # type: ignore[abstract]
+    # `assemble` lets none but reference systems in.
+    system: Any = parts.system
+    world = SimWorld(spec, system, folder, loop)
+    controller = Controller(spec, parts, schedule, folder, world)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        try:
+            runner.run(controller.conduct(show))
+        except HarnessError as failure:
+            return str(failure)
+    return ""

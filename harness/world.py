@@ -1,0 +1,77 @@
+"""What a world is to a run: where nodes live, and what time it is there.
+
+There are two. `harness.osworld` has real processes, links and clocks;
+`harness.sim` has simulated ones on virtual time. The controller, the cluster and
+everything above them see only this.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.network import Network
+    from harness.processes import Processes
+
+
+@dataclass(frozen=True)
+class TrueTime:
+    """The clocks that are right, whatever a nemesis does to those of the nodes.
+
+    They agree with the event loop's, and their readings are nanoseconds.
+    """
+
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+    wall_ns: Callable[[], int] = time.time_ns
+
+
+class Watcher(Protocol):
+    """Counts nodes' Observe events, for the triggers of plans."""
+
+    def sightings(self, kind: str, node: str | None) -> int:
+        """How many events of `kind` were seen so far, at `node` or anywhere (None)."""
+        ...
+
+    async def poll(self) -> None:
+        """Keep the count up to date until cancelled."""
+        ...
+
+
+class World(Protocol):
+    """Everything below the controller, set up and ready for nodes to be started."""
+
+    @property
+    def network(self) -> Network:
+        """The links between nodes."""
+        ...
+
+    @property
+    def processes(self) -> Processes:
+        """The nodes."""
+        ...
+
+    @property
+    def watcher(self) -> Watcher:
+        """What the nodes observe."""
+        ...
+
+    @property
+    def time(self) -> TrueTime:
+        """What time it is."""
+        ...
+
+    def on_interrupt(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when somebody wants the run to end (SIGINT, SIGTERM, ...)."""
+        ...
+
+    async def close(self) -> None:
+        """Take everything down and wait until it is gone.
+
+        Raises:
+            HarnessError: A part of it had failed unnoticed.
+        """
+        ...
