@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def line(node: str, seq: int, kind: str, **fields: int) -> str:
     more = "".join(f',"{name}":{value}' for name, value in fields.items())
     return (
-        f'{{"seq":{seq},"mono_ns":{seq}00,"wall_ns":1,"node":"{node}",'
+        f'{{"seq":{seq},"mono_ns":{seq * 100},"wall_ns":1,"node":"{node}",'
         f'"kind":"{kind}"{more}}}\n'
     )
 
