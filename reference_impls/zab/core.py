@@ -38,23 +38,18 @@ from reference_impls.actor import (
     CRASH,
     TEMPORARILY_UNAVAILABLE,
     TIMEOUT,
-    Actor,
     Body,
-    CancelTimer,
     Effect,
     Event,
     Now,
-    Observe,
     Option,
     Persist,
     Received,
     Record,
-    Reply,
-    Send,
-    SetTimer,
     TimerFired,
     error,
 )
+from reference_impls.core import Core, well_formed
 from reference_impls.zab import service
 from reference_impls.zab.channel import UNKNOWN, Channel
 from reference_impls.zab.election import FOLLOWING, LEADING, LOOKING, Election, Tell
@@ -67,7 +62,6 @@ from reference_impls.zab.messages import (
     Vote,
     Zxid,
     txns_of,
-    well_formed,
 )
 
 if TYPE_CHECKING:
@@ -91,6 +85,11 @@ OPTIONS = (
     Option("silence_ms_max", "300", "most silence; a leader gives up at that, too"),
     Option("init_ms", "600", "how long an election may take to come to a broadcast"),
     Option("finalize_ms", "20", "how long a quorum of votes waits for a better one"),
+    Option(
+        "snapshot_txns",
+        "5000",
+        "every so many transactions their outcome replaces them on disk; 0: never",
+    ),
     Option("txns_per_message_max", "128", "most transactions in one message"),
 )
 
@@ -141,22 +140,21 @@ class Request(NamedTuple):
     learner: Learner | None = None
 
 
-class Zab(Actor):
+class Zab(Core):
     """One node. The rules live in small methods, each with its source."""
 
     def __init__(
         self, node: str, peers: Sequence[str], options: Mapping[str, str]
     ) -> None:
-        self.node = node
-        self.peers = tuple(peers)
+        super().__init__(node, peers)
         self.reads = options["reads"]
         self.tick_ms = float(options["tick_ms"])
         self.silence_ms_min = float(options["silence_ms_min"])
         self.silence_ms_max = float(options["silence_ms_max"])
         self.init_ms = float(options["init_ms"])
         self.finalize_ms = float(options["finalize_ms"])
+        self.snapshot_txns = int(float(options["snapshot_txns"]))
         self.txns_per_message_max = max(1, int(float(options["txns_per_message_max"])))
-        self.effects: list[Effect] = []
         self.now = Now(0, 0)
 
         # persistent: on disk before any message that depends on it leaves
@@ -303,11 +301,9 @@ class Zab(Actor):
 
     def tell_vote_to_all(self) -> None:
         """Now, and again after a while, in case that it gets lost."""
-        notification = self.notification()
-        for peer in self.peers:
-            self.send(peer, notification)
+        self.broadcast(self.notification())
         if self.peers:
-            self.effects.append(SetTimer("notify", self.tick_ms, 2 * self.tick_ms))
+            self.set_timer("notify", self.tick_ms, 2 * self.tick_ms)
 
     def on_notify(self) -> None:
         """The votes heard so far decide nothing yet: tell one's own once more."""
@@ -372,9 +368,7 @@ class Zab(Actor):
         channel = self.channel
         if not channel.fits(frame):
             return
-        self.effects.append(
-            SetTimer("silence", self.silence_ms_min, self.silence_ms_max)
-        )
+        self.set_timer("silence", self.silence_ms_min, self.silence_ms_max)
         for body in channel.receive(frame):
             if self.channel is channel and self.state == FOLLOWING:
                 self.on_message_of_leader(body)
@@ -713,13 +707,13 @@ class Zab(Actor):
             for learner in self.learners.values():
                 if learner.is_fed:
                     self.tell(learner, {"type": "propose", "txns": chunk})
-        self.effects.append(Persist({"txns": txns}))
+        self.persist({"txns": txns})
         self.advance_commit()
 
     def on_propose(self, txns: list[Txn]) -> None:
         """Accept in the order of arrival, and acknowledge once durable (f.3.1)."""
         self.history.extend(txns)
-        self.effects.append(Persist({"txns": txns}))
+        self.persist({"txns": txns})
         self.tell_leader({"type": "ack", "zxid": self.history.last_zxid})
 
     def on_ack(self, learner: Learner, zxid: Zxid) -> None:
@@ -756,6 +750,7 @@ class Zab(Actor):
         self.delivered = max(self.delivered, zxid)
         for txn in txns:
             self.deliver(txn)
+        self.compact()
 
     def deliverable(self, zxid: Zxid) -> list[Txn]:
         """What is committed up to `zxid` and not delivered yet, in order."""
@@ -778,8 +773,9 @@ class Zab(Actor):
 
     def has_quorum(self, sign: Callable[[Learner], bool]) -> bool:
         """True when this node and the followers with that sign are a majority."""
-        count = 1 + sum(map(sign, self.learners.values()))
-        return 2 * count > len(self.peers) + 1
+        return self.is_quorum(
+            {self.node, *(f.name for f in self.learners.values() if sign(f))}
+        )
 
     # --- requests --------------------------------------------------------------------
 
@@ -788,7 +784,7 @@ class Zab(Actor):
         command, flaw = service.parse(received.body)
         if command is None:
             assert flaw is not None
-            self.effects.append(Reply(received, flaw))
+            self.reply(received, flaw)
             return
         request = Request(received, command)
         if self.phase != BROADCAST:
@@ -844,7 +840,7 @@ class Zab(Actor):
         """Answer a client, or the follower that passed the request on."""
         learner = request.learner
         if learner is None:
-            self.effects.append(Reply(request.received, reply))
+            self.reply(request.received, reply)
         elif self.learners.get(learner.name) is learner:
             body = request.received.body
             self.tell(
@@ -879,13 +875,29 @@ class Zab(Actor):
 
     # --- the disk --------------------------------------------------------------------
 
-    def persist_epochs(self, **adopted: Any) -> None:
-        """Both epochs, and with them what was adopted of the leader's history."""
+    def persist_epochs(self, *, replaces: bool = False, **history: Any) -> None:
+        """Both epochs, and what changes of the history with them."""
         epochs = {
             "accepted_epoch": self.accepted_epoch,
             "current_epoch": self.current_epoch,
         }
-        self.effects.append(Persist({**epochs, **adopted}))
+        self.effects.append(Persist({**epochs, **history}, replaces))
+
+    def compact(self) -> None:
+        """Put a snapshot in place of what was delivered, once there is much of it.
+
+        The later half stays in memory, to bring followers level that missed a little.
+        """
+        count = self.history.count_up_to(self.delivered)
+        if not self.snapshot_txns or count < 2 * self.snapshot_txns:
+            return
+        self.persist_epochs(
+            replaces=True,
+            snapshot=self.delivered,
+            parts=[*self.service.parts()],
+            txns=self.history.after(self.delivered),
+        )
+        self.history.forget(self.history.txns[count - self.snapshot_txns - 1].zxid)
 
     def install(self, record: Record) -> None:
         """Take back what was persisted, or take over what the leader sent."""
@@ -915,29 +927,6 @@ class Zab(Actor):
         if lost:
             first, last = lost[0].zxid, lost[-1].zxid
             self.observe("truncated", first=first, last=last)
-
-    # --- effects ---------------------------------------------------------------------
-
-    def take_effects(self) -> list[Effect]:
-        """The effects so far, in order; the list begins anew."""
-        effects, self.effects = self.effects, []
-        return effects
-
-    def send(self, dest: str, body: Body) -> None:
-        """Send to a peer."""
-        self.effects.append(Send(dest, body))
-
-    def set_timer(self, name: str, after_ms: float) -> None:
-        """A timer without randomness."""
-        self.effects.append(SetTimer(name, after_ms, after_ms))
-
-    def cancel_timer(self, name: str) -> None:
-        """Stop a timer."""
-        self.effects.append(CancelTimer(name))
-
-    def observe(self, kind: str, **fields: Any) -> None:
-        """Tell the world what happened."""
-        self.effects.append(Observe(kind, fields))
 
 
 def build(

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reference_impls.core import is_count, is_object
 from reference_impls.zab import service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from reference_impls.actor import Body
+    from reference_impls.core import Fields
 
 
 class Zxid(NamedTuple):
@@ -57,17 +58,12 @@ def txns_of(entries: Sequence[Any]) -> list[Txn]:
 # --- shapes --------------------------------------------------------------------------
 
 
-def is_number(value: Any) -> bool:
-    """True for a whole number that isn't negative."""
-    return type(value) is int and value >= 0
-
-
 def is_zxid(value: Any) -> bool:
     """True for a zxid's list of two."""
     return (
         isinstance(value, list | tuple)
         and len(value) == 2
-        and all(is_number(part) for part in value)
+        and all(is_count(part) for part in value)
     )
 
 
@@ -76,7 +72,7 @@ def is_vote(value: Any) -> bool:
     return (
         isinstance(value, list | tuple)
         and len(value) == 3
-        and is_number(value[0])
+        and is_count(value[0])
         and is_zxid(value[1])
         and isinstance(value[2], str)
     )
@@ -103,11 +99,6 @@ def is_body(value: Any) -> bool:
     return value is None or isinstance(value, dict)
 
 
-def is_dict(value: Any) -> bool:
-    """True for an object."""
-    return isinstance(value, dict)
-
-
 def is_bool(value: Any) -> bool:
     """True for true and false."""
     return isinstance(value, bool)
@@ -118,33 +109,28 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def is_list(value: Any) -> bool:
-    """True for a list."""
-    return isinstance(value, list)
-
-
-OPEN: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
-    "notification": {"round": is_number, "state": is_text, "vote": is_vote},
+OPEN: Mapping[str, Fields] = {
+    "notification": {"round": is_count, "state": is_text, "vote": is_vote},
     "frame": {
-        "sender": is_number,
-        "receiver": is_number,
-        "number": is_number,
-        "ack": is_number,
+        "sender": is_count,
+        "receiver": is_count,
+        "number": is_count,
+        "ack": is_count,
         "body": is_body,
     },
 }
 """Messages that arrive as they may: type -> field -> its shape."""
 
-FRAMED: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
+FRAMED: Mapping[str, Fields] = {
     # discovery
-    "cepoch": {"accepted_epoch": is_number},
-    "newepoch": {"epoch": is_number},
-    "ack_epoch": {"current_epoch": is_number, "zxid": is_zxid, "promised": is_bool},
+    "cepoch": {"accepted_epoch": is_count},
+    "newepoch": {"epoch": is_count},
+    "ack_epoch": {"current_epoch": is_count, "zxid": is_zxid, "promised": is_bool},
     # synchronisation
-    "snapshot": {"zxid": is_zxid, "part": is_dict},
+    "snapshot": {"zxid": is_zxid, "part": is_object},
     "truncate": {"zxid": is_zxid},
     "diff": {"txns": is_txns},
-    "newleader": {"epoch": is_number},
+    "newleader": {"epoch": is_count},
     "ack_newleader": {"zxid": is_zxid},
     "uptodate": {"zxid": is_zxid},
     # broadcast
@@ -152,21 +138,7 @@ FRAMED: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     "ack": {"zxid": is_zxid},
     "commit": {"zxid": is_zxid},
     # clients' requests
-    "forward": {"id": is_number, "request": is_dict},
-    "forward_reply": {"id": is_number, "reply": is_dict},
+    "forward": {"id": is_count, "request": is_object},
+    "forward_reply": {"id": is_count, "reply": is_object},
 }
 """Messages that arrive in order, in a frame of the session with a leader."""
-
-
-def well_formed(
-    body: Body, kinds: Mapping[str, Mapping[str, Callable[[Any], bool]]]
-) -> bool:
-    """True when a message has every field of its type, in shape.
-
-    Cost: a microsecond or two; a message that lies about its content isn't caught.
-    """
-    kind = body.get("type")
-    fields = kinds.get(kind) if isinstance(kind, str) else None
-    return fields is not None and all(
-        name in body and fits(body[name]) for name, fits in fields.items()
-    )
