@@ -104,7 +104,8 @@ class Evidence:
 
     Attributes:
         transactions: By id, in order of appearance.
-        final: Of each node, its last account after the last transaction.
+        final: How each actor last stood with each transaction, after the last one.
+        heard: Nodes that gave an account after the last transaction.
         nodes: Nodes that clients spoke to.
         last_txn: Position of the last event of a transaction.
         accounts: How many `decisions` were answered.
@@ -116,7 +117,8 @@ class Evidence:
     transactions: dict[str, Transaction] = field(
         default_factory=lambda: defaultdict(Transaction)
     )
-    final: dict[str, Op] = field(default_factory=dict)
+    final: dict[tuple[str, str], Statement] = field(default_factory=dict)
+    heard: set[str] = field(default_factory=set)
     nodes: set[str] = field(default_factory=set)
     last_txn: int = -1
     accounts: int = 0
@@ -158,23 +160,27 @@ def tell_client(evidence: Evidence, op: Op) -> None:
 
 
 def account(evidence: Evidence, op: Op, invoked: int) -> None:
-    """A node tells of all transactions that it knows."""
+    """A node tells of all transactions that it knows, or of a page of them."""
     node = name_of(op)
     evidence.accounts += 1
-    if invoked == NO_COMPLETION or invoked > evidence.last_txn:
-        evidence.final[node] = op
+    is_final = invoked == NO_COMPLETION or invoked > evidence.last_txn
+    if is_final:
+        evidence.heard.add(node)
     decisions = mapping(op.value.get("decisions"))
     coordinated = mapping(op.value.get("coordinated"))
     votes = mapping(op.value.get("votes"))
-    for name, word in decisions.items():
-        transaction = evidence.transactions[name]
-        transaction.state(node, word, op.index)
-        if word == COMMIT and votes and name not in votes and name not in coordinated:
-            transaction.unvoted.append(Statement(node, word, op.index))
-    for name, word in coordinated.items():
-        evidence.transactions[name].state(f"{node} as coordinator", word, op.index)
+    roles = ((node, decisions), (f"{node} as coordinator", coordinated))
+    for actor, states in roles:
+        for name, word in states.items():
+            evidence.transactions[name].state(actor, word, op.index)
+            if is_final:
+                evidence.final[actor, name] = Statement(actor, word, op.index)
     for name, vote in votes.items():
         evidence.transactions[name].votes.append(Statement(node, vote, op.index))
+    for name, word in decisions.items() if votes else ():
+        if word == COMMIT and name not in votes and name not in coordinated:
+            silent = Statement(node, word, op.index)
+            evidence.transactions[name].unvoted.append(silent)
 
 
 def mapping(value: Any) -> Mapping[str, str]:
@@ -251,7 +257,7 @@ class AtomicCommitChecker:
                 "nothing to judge: no node told of a decision on any of "
                 f"{len(evidence.transactions)} transactions"
             )
-        silent = sorted(evidence.nodes - evidence.final.keys())
+        silent = sorted(evidence.nodes - evidence.heard)
         if self.healed and silent:
             return (
                 f"{enumerate_names(silent)} never told after the last transaction what "
@@ -439,28 +445,22 @@ def commit_if_all_yes(findings: Findings, name: str, transaction: Transaction) -
 
 def all_decide(findings: Findings, evidence: Evidence) -> None:
     """AC5: by the last accounts, everybody that took part has decided."""
-    for node, op in evidence.final.items():
-        roles = (
-            (f"{node} is", mapping(op.value.get("decisions"))),
-            (f"{node} as coordinator is", mapping(op.value.get("coordinated"))),
-        )
-        for who, states in roles:
-            for name, word in states.items():
-                if word not in DECISIONS:
-                    blocked(findings, evidence, name, who, word, op.index)
+    for (_, name), statement in evidence.final.items():
+        if statement.word not in DECISIONS:
+            blocked(findings, name, evidence.transactions[name], statement)
 
 
 def blocked(
-    findings: Findings, evidence: Evidence, name: str, who: str, word: str, op: int
+    findings: Findings, name: str, transaction: Transaction, statement: Statement
 ) -> None:
     """Somebody is undecided though nothing has kept him from deciding for long."""
-    transaction = evidence.transactions[name]
+    actor, word, op = statement
     others = [s for s in transaction.decisions if s.op != op][:1]
     decision = f", which {actors(others)} {PAST[others[0].word]}" if others else ""
     findings.add(
         "blocked-after-heal",
-        f"AC5 is broken: {who} still {shown(word)} on transaction {name}{decision}, "
-        "long after all failures were repaired.",
+        f"AC5 is broken: {actor} is still {shown(word)} on transaction {name}"
+        f"{decision}, long after all failures were repaired.",
         [(s.op, op, "undecided", "decided there, undecided here") for s in others],
         ops=[op] + ([] if transaction.invoked is None else [transaction.invoked]),
         details={"transaction": name, "rule": "AC5"},

@@ -1,0 +1,581 @@
+"""Raft's safety, by what every server observed of itself.
+
+The properties of Figure 3 (Ongaro and Ousterhout 2014), over all logs that ever were:
+
+- election safety: at most one leader in a term;
+- leader append-only: a leader never overwrites or deletes entries of its log;
+- log matching: logs that hold an entry of the same index and term are identical in all
+  entries up to there;
+- leader completeness: what was committed in a term is in the logs of the leaders of all
+  higher terms;
+- state machine safety: no two servers commit or apply different entries at an index,
+  and none drops what it knew to be committed;
+
+and what Figure 2 rests them on: a server votes for one candidate in a term, and its
+term never falls, restarts included.
+
+Events (`harness.observations`; kind and fields, others are passed over):
+
+    became_leader{term, last_log_index}      became_follower{term}
+    became_candidate{term}                   voted{term, candidate}
+    appended{first, entries: [[term, command], ...]}
+    truncated{first, last}                   committed{first, last, term?}
+    applied{index, term?, ...}               lost_quorum{term}
+    installed_snapshot{index, term, last_log_index}
+    recovered{term?, last_log_index?, last_log_term?}      restarted{}
+
+Each server's log is rebuilt from its own events alone, as nothing orders the events of
+different servers. What can't be known is not assumed: a crash may take the events of
+a server's last instant, so after it only entries known to be committed are certain,
+and the others if `recovered` confirms them by the log's end (by log matching).
+
+A commit shows that its entries were committed in the server's term at that moment, or
+before. That term is in the event, or the server leads it; else the term of its next
+event that tells one is a bound, and too high a bound only excuses leaders.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from checkers.promises.findings import Findings, freeze, name_of, shown
+from harness.registry import Plugin, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.history import History, Op
+    from harness.verdict import CheckResult, Limits
+
+TERM = (int, list)
+"""What a term is: a number, or the ballot of a protocol whose ballots are pairs."""
+
+LEADER = "became_leader"
+STEPS_DOWN = {
+    "became_follower",
+    "became_candidate",
+    "became_pre_candidate",
+    "lost_quorum",
+    "restarted",
+    "recovered",
+}
+"""Kinds after which a server doesn't lead."""
+
+TELLS_TERM = {LEADER, *STEPS_DOWN, "voted", "appended", "committed"}
+"""Kinds whose term, if they have one, is the server's own, not an entry's."""
+
+
+FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "became_leader": {"term": TERM},
+    "became_candidate": {"term": TERM},
+    "voted": {"term": TERM, "candidate": str},
+    "appended": {"first": int, "entries": list},
+    "truncated": {"first": int},
+    "committed": {"first": int, "last": int},
+    "applied": {"index": int},
+    "installed_snapshot": {"index": int, "last_log_index": int},
+}
+"""What an event must have to be understood; a kind that isn't here needs nothing."""
+
+NOTHING: Mapping[str, type] = {}
+
+
+class Entry(NamedTuple):
+    """An entry that a server's log held, and the event that says so."""
+
+    term: Any
+    command: Any
+    op: int
+
+    def same(self, other: Entry) -> bool:
+        """Whether it is the same entry, wherever it was seen."""
+        return bool(self.term == other.term and self.command == other.command)
+
+
+@dataclass
+class Log:
+    """A server's log, as far as its events tell.
+
+    Attributes:
+        entries: By index; an index up to `last` that is missing is unknown.
+        last: Index of the last entry; None after a restart, until it is known again.
+        base: Index and term of the entry that a snapshot ends with.
+        committed: Highest index that the server ever knew to be committed.
+    """
+
+    entries: dict[int, Entry] = field(default_factory=dict)
+    last: int | None = 0
+    base: tuple[int, Any] = (0, 0)
+    committed: int = 0
+
+    def drop(self, first: int) -> list[Entry]:
+        """Entries from `first` on go; returns them in order."""
+        if self.last is not None:
+            gone = range(first, self.last + 1)
+            self.last = min(self.last, first - 1)
+        else:
+            gone = range(first, max(self.entries, default=0) + 1)
+        return [self.entries.pop(i) for i in gone if i in self.entries]
+
+    def append(self, first: int, entries: list[Entry]) -> None:
+        """The log holds `entries` from `first` on, and nothing behind them."""
+        self.entries.update(enumerate(entries, first))
+        self.last = first + len(entries) - 1
+
+    def restart(self) -> None:
+        """Only what is committed is certain; the end of the log is not known."""
+        self.last = None
+        for index in [i for i in self.entries if i > self.committed]:
+            del self.entries[index]
+
+    def install(self, index: int, term: Any, last: int) -> None:
+        """A snapshot covers all up to `index`; the log now ends at `last`."""
+        self.drop(last + 1)
+        self.last = last
+        self.base = (index, term)
+        self.committed = max(self.committed, index)
+
+    def term_at(self, index: int) -> Any:
+        """Term of the entry at `index`; 0 before the first, None when not known."""
+        if index == 0:
+            return 0
+        if index in self.entries:
+            return self.entries[index].term
+        return self.base[1] if index == self.base[0] else None
+
+
+class Change(NamedTuple):
+    """An event, with the server's log after it, and what it took off the log."""
+
+    op: Op
+    log: Log
+    gone: list[Entry]
+
+
+def replay(history: History) -> Iterator[Change]:
+    """Rebuild all logs, event by event. Cost: linear in events and entries."""
+    logs: dict[str, Log] = defaultdict(Log)
+    tails: dict[str, dict[int, Entry]] = defaultdict(dict)
+    for op in history:
+        if op.is_client or not is_understood(op):
+            continue
+        node = name_of(op)
+        log = logs[node]
+        gone: list[Entry] = []
+        match op.f:
+            case "appended":
+                first, entries = op.value["first"], entries_of(op)
+                gone = log.drop(first)
+                log.append(first, entries)
+            case "truncated":
+                gone = log.drop(op.value["first"])
+            case "committed":
+                log.committed = max(log.committed, op.value["last"])
+            case "restarted":
+                tails[node] = dict(log.entries)
+                log.restart()
+            case "recovered":
+                confirm(log, tails[node], op.value)
+            case "installed_snapshot":
+                log.install(op.value["index"], term_of(op), op.value["last_log_index"])
+            case _:
+                pass
+        yield Change(op, log, gone)
+
+
+def is_understood(op: Op) -> bool:
+    """Whether an event has the fields of its kind."""
+    value = op.value
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name), kind)
+        for name, kind in FIELDS.get(op.f, NOTHING).items()
+    )
+
+
+def term_of(op: Op) -> Any:
+    """The term that an event tells, or None."""
+    return freeze(op.value.get("term"))
+
+
+def entries_of(op: Op) -> list[Entry]:
+    """The entries of an `appended`."""
+    return [Entry(term, command, op.index) for term, command in op.value["entries"]]
+
+
+def confirm(log: Log, tail: Mapping[int, Entry], fields: Mapping[str, Any]) -> None:
+    """A server tells, as it starts, where its log ends.
+
+    If that very entry was seen before, so were all up to there: its log matches.
+    """
+    last, term = fields.get("last_log_index"), fields.get("last_log_term")
+    if not isinstance(last, int):
+        return
+    log.last = last
+    if last in tail and tail[last].term == term:
+        log.entries.update((i, e) for i, e in tail.items() if i <= last)
+
+
+class Commit(NamedTuple):
+    """All up to index `last` was committed in term `bound` or before."""
+
+    last: int
+    bound: Any
+    op: int
+
+
+@dataclass
+class Server:
+    """What one server is at, besides its log.
+
+    Attributes:
+        term: Its highest term so far, and the event that told it.
+        leads: The term that it leads and since which event, or None.
+        open_commits: Commits whose term isn't known yet.
+    """
+
+    term: tuple[Any, int] | None = None
+    leads: tuple[Any, int] | None = None
+    open_commits: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass
+class Evidence:
+    """What the first pass over a history collects.
+
+    Attributes:
+        servers: By name.
+        leaders: Term -> server -> event.
+        votes: (server, term) -> candidate and event.
+        seen: (index, term) -> the entry and the term before it (None: not known).
+        committed: Index -> entry, and the event that committed it.
+        applied: (index, field) -> value and event.
+        commits: With the bound of each.
+        counts: Events by kind.
+    """
+
+    servers: dict[str, Server] = field(default_factory=lambda: defaultdict(Server))
+    leaders: dict[Any, dict[str, int]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    votes: dict[tuple[str, Any], tuple[str, int]] = field(default_factory=dict)
+    seen: dict[tuple[int, Any], tuple[Entry, Any]] = field(default_factory=dict)
+    committed: dict[int, tuple[Entry, int]] = field(default_factory=dict)
+    applied: dict[tuple[int, str], tuple[Any, int]] = field(default_factory=dict)
+    commits: list[Commit] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class RaftInvariantsChecker:
+    """Judges what the servers of one Raft cluster observed."""
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """Judge `history`.
+
+        Cost: linear in the entries, and once more in the committed entries for each
+        leader.
+        """
+        findings = Findings(history)
+        evidence = Evidence()
+        for change in replay(history):
+            evidence.counts[change.op.f] += 1
+            judge(evidence, findings, change)
+        leader_completeness(evidence, findings, history)
+        return findings.result(statistics(evidence), unknown=unjudged(evidence))
+
+
+def judge(evidence: Evidence, findings: Findings, change: Change) -> None:
+    """Everything that one event can break."""
+    op, log = change.op, change.log
+    server = evidence.servers[name_of(op)]
+    if op.f in STEPS_DOWN:
+        server.leads = None
+    follow_term(findings, evidence, server, op)
+    leader_append_only(findings, server, change)
+    keeps_committed(evidence, findings, change)
+    match op.f:
+        case "became_leader":
+            election_safety(evidence, findings, op)
+            server.leads = (term_of(op), op.index)
+        case "voted":
+            one_vote(evidence, findings, op, op.value.get("candidate"))
+        case "became_candidate":
+            one_vote(evidence, findings, op, name_of(op))
+        case "appended":
+            log_matching(evidence, findings, change)
+        case "committed":
+            commit(evidence, findings, server, op, log)
+        case "applied":
+            state_machine_safety(evidence, findings, op)
+        case _:
+            pass
+
+
+def follow_term(findings: Findings, evidence: Evidence, server: Server, op: Op) -> None:
+    """A server's term never falls (Figure 2); it also bounds the commits before."""
+    term = term_of(op)
+    if term is None or op.f not in TELLS_TERM:
+        return
+    before = server.term
+    if before is not None and term < before[0]:
+        findings.add(
+            "term-went-back",
+            f"Figure 2 is broken: {name_of(op)} was in term {before[0]}, and later in "
+            f"term {term}; a server's term never falls.",
+            [(before[1], op.index, "contradicts", f"term {before[0]}, then {term}")],
+        )
+        return
+    server.term = (term, op.index)
+    evidence.commits += [Commit(last, term, at) for last, at in server.open_commits]
+    server.open_commits.clear()
+
+
+def election_safety(evidence: Evidence, findings: Findings, op: Op) -> None:
+    """At most one leader in a term (5.2)."""
+    term, node = term_of(op), name_of(op)
+    leaders = evidence.leaders[term]
+    for other, at in leaders.items():
+        if other == node:
+            continue
+        findings.add(
+            "two-leaders",
+            f"Election safety is broken: both {other} and {node} became leader in term "
+            f"{term}.",
+            [(at, op.index, "contradicts", f"{other} leads term {term} already")],
+            details={"term": term},
+        )
+    leaders.setdefault(node, op.index)
+
+
+def one_vote(evidence: Evidence, findings: Findings, op: Op, candidate: Any) -> None:
+    """A server votes for at most one candidate in a term (5.2), itself included."""
+    node, term = name_of(op), term_of(op)
+    before, at = evidence.votes.setdefault((node, term), (candidate, op.index))
+    if before != candidate:
+        findings.add(
+            "double-vote",
+            f"Figure 2 is broken: {node} voted in term {term} for {before} and for "
+            f"{candidate}.",
+            [(at, op.index, "contradicts", f"the vote in term {term} was given")],
+            details={"term": term},
+        )
+
+
+def leader_append_only(findings: Findings, server: Server, change: Change) -> None:
+    """A leader never overwrites or deletes entries in its log (5.3)."""
+    if server.leads is None or not change.gone:
+        return
+    term, since = server.leads
+    op, lost = change.op, change.gone[0]
+    findings.add(
+        "leader-overwrote-log",
+        f"Leader append-only is broken: {name_of(op)} {op.f} from index "
+        f"{op.value['first']} on while it led term {term}, and lost "
+        f"{len(change.gone)} of its own entries by that.",
+        [
+            (since, op.index, "contradicts", f"it leads term {term}"),
+            (lost.op, op.index, "overwrites", f"an entry of term {lost.term}"),
+        ],
+    )
+
+
+def keeps_committed(evidence: Evidence, findings: Findings, change: Change) -> None:
+    """What a server knows to be committed never leaves its log or is replaced."""
+    op, log = change.op, change.log
+    if not change.gone or op.f not in {"appended", "truncated"}:
+        return
+    first = op.value["first"]
+    if first > log.committed:
+        return
+    kept = log.entries.get(first)
+    if kept is not None and kept.same(change.gone[0]):
+        return
+    _, at = evidence.committed.get(first, (None, change.gone[0].op))
+    findings.add(
+        "committed-entry-lost",
+        f"State machine safety is broken: {name_of(op)} {op.f} from index {first} on, "
+        f"although it knew that all up to {log.committed} was committed.",
+        [(at, op.index, "contradicts", f"index {first} is committed")],
+    )
+
+
+def log_matching(evidence: Evidence, findings: Findings, change: Change) -> None:
+    """One index and term, one entry, and one entry before it (5.3).
+
+    Equal neighbours everywhere make equal logs, by induction over the index.
+    """
+    op, log = change.op, change.log
+    first, before = op.value["first"], log.term_at(op.value["first"] - 1)
+    for index in range(first, first + len(op.value["entries"])):
+        entry = log.entries[index]
+        seen, seen_before = evidence.seen.get((index, entry.term), (entry, None))
+        if not entry.same(seen):
+            what = f"{shown(seen.command)} and {shown(entry.command)}"
+            mismatch(findings, seen, entry, index, f"have the commands {what}")
+        elif None not in {seen_before, before} and seen_before != before:
+            what = f"follow entries of different terms, {seen_before} and {before}"
+            mismatch(findings, seen, entry, index, what)
+        if seen_before is None:
+            evidence.seen[index, entry.term] = (seen, before)
+        before = entry.term
+
+
+def mismatch(
+    findings: Findings, seen: Entry, entry: Entry, index: int, what: str
+) -> None:
+    """Two logs that hold an entry of the same index and term, but differ."""
+    nodes = " and ".join(name_of(findings.history[e.op]) for e in (seen, entry))
+    findings.add(
+        "log-mismatch",
+        f"Log matching is broken: the entries of index {index} and term {entry.term} "
+        f"in the logs of {nodes} {what}.",
+        [(seen.op, entry.op, "contradicts", f"another log up to index {index}")],
+        ops=[seen.op, entry.op],
+        details={"index": index, "term": entry.term},
+    )
+
+
+def commit(
+    evidence: Evidence, findings: Findings, server: Server, op: Op, log: Log
+) -> None:
+    """State machine safety (5.4.3): one entry is committed at an index."""
+    first, last = op.value["first"], op.value["last"]
+    if term_of(op) is not None:
+        evidence.commits.append(Commit(last, term_of(op), op.index))
+    elif server.leads is not None:
+        evidence.commits.append(Commit(last, server.leads[0], op.index))
+    else:
+        server.open_commits.append((last, op.index))
+    for index in range(first, last + 1):
+        entry = log.entries.get(index)
+        if entry is None:
+            continue
+        other, at = evidence.committed.setdefault(index, (entry, op.index))
+        if other is entry or other.same(entry):
+            continue
+        findings.add(
+            "different-entries-committed",
+            f"State machine safety is broken: at index {index} "
+            f"{name_of(findings.history[at])} committed {told(other)}, but "
+            f"{name_of(op)} committed {told(entry)}.",
+            [
+                (at, op.index, "contradicts", f"another entry at index {index}"),
+                (other.op, at, "appended", told(other)),
+                (entry.op, op.index, "appended", told(entry)),
+            ],
+            details={"index": index},
+        )
+        return
+
+
+def told(entry: Entry) -> str:
+    """An entry for a sentence."""
+    return f"{shown(entry.command)} of term {entry.term}"
+
+
+def state_machine_safety(evidence: Evidence, findings: Findings, op: Op) -> None:
+    """Whatever `applied` tells of an index is the same on all servers."""
+    index = op.value.get("index")
+    for name, value in op.value.items():
+        if name == "index":
+            continue
+        other, at = evidence.applied.setdefault((index, name), (value, op.index))
+        if other == value:
+            continue
+        findings.add(
+            "state-machines-differ",
+            f"State machine safety is broken: after applying index {index}, the {name} "
+            f"of {name_of(findings.history[at])} is {shown(other)}, and that of "
+            f"{name_of(op)} is {shown(value)}.",
+            [(at, op.index, "contradicts", f"another {name} at index {index}")],
+            details={"index": index},
+        )
+        return
+
+
+def leader_completeness(
+    evidence: Evidence, findings: Findings, history: History
+) -> None:
+    """What was committed in a term is in the logs of all later leaders (5.4)."""
+    commits = sorted(evidence.commits, key=lambda c: (c.bound, c.last))
+    furthest: list[Commit] = list(
+        accumulate(commits, lambda a, b: a if a.last >= b.last else b)
+    )
+    for change in replay(history) if commits else ():
+        if change.op.f == LEADER:
+            before = bisect_left(commits, term_of(change.op), key=lambda c: c.bound)
+            if before:
+                holds(evidence, findings, change, furthest[before - 1])
+
+
+def holds(
+    evidence: Evidence, findings: Findings, change: Change, proof: Commit
+) -> None:
+    """A leader holds all entries up to that commit, as far as its log is known."""
+    op, log = change.op, change.log
+    end = op.value.get("last_log_index", log.last)
+    for index in range(log.base[0] + 1, proof.last + 1):
+        if index not in evidence.committed:
+            continue
+        entry, at = evidence.committed[index]
+        own = log.entries.get(index)
+        if own is not None and index <= (end or index):
+            if own.same(entry):
+                continue
+            instead = f"holds {told(own)} instead"
+        elif end is not None and index > end:
+            instead = f"ends at index {end}"
+        else:
+            continue
+        findings.add(
+            "leader-lacks-committed",
+            f"Leader completeness is broken: {told(entry)} was committed at index "
+            f"{index} in term {proof.bound} or before, as "
+            f"{name_of(findings.history[proof.op])} knew, but the log of "
+            f"{name_of(op)}, leader of term {op.value['term']}, {instead}.",
+            [
+                (at, op.index, "contradicts", f"index {index} was committed before"),
+                (proof.op, op.index, "lower-term", f"term {proof.bound} at most"),
+            ],
+            details={"index": index, "term": op.value["term"]},
+        )
+        return
+
+
+def statistics(evidence: Evidence) -> dict[str, Any]:
+    """Figures for the report."""
+    return {
+        "servers": len(evidence.servers),
+        "terms_led": len(evidence.leaders),
+        "entries_committed": len(evidence.committed),
+        "entries_seen": len(evidence.seen),
+        "events": dict(evidence.counts),
+    }
+
+
+def unjudged(evidence: Evidence) -> str:
+    """Why the observations are not enough for a verdict; empty when they are."""
+    if not evidence.counts:
+        return "nothing to judge: no server observed anything"
+    if not evidence.leaders:
+        return "nothing to judge: no server was observed to become leader"
+    if not evidence.committed and not evidence.applied:
+        return "nothing to judge: no server was observed to commit an entry"
+    return ""
+
+
+def build(options: Mapping[str, str]) -> RaftInvariantsChecker:
+    """The checker. Raises UsageError for any option, as it has none."""
+    settings("the raft_invariants checker", (), options)
+    return RaftInvariantsChecker()
+
+
+PLUGIN = Plugin(
+    "raft_invariants",
+    "Raft's five safety properties, over what every server observed of itself",
+    build,
+    aliases=("raft-invariants",),
+)
