@@ -79,10 +79,10 @@ class _RegisterFlow(Flow):
     """Random operations on the registers in use, with values that never repeat."""
 
     __slots__ = (
-        "_alone_reads",
         "_last_seen",
         "_next_read",
         "_next_update",
+        "_reads_next",
         "_rng",
         "_uses",
         "_work",
@@ -95,8 +95,9 @@ class _RegisterFlow(Flow):
         self._uses = dict.fromkeys(range(workload.keys), 0)
         self._last_seen: dict[int, Any] = {}
         self._written = 0
-        # A single thread takes turns, at random.
-        self._alone_reads = False
+        # Where both could go on, chance decides: a slow pace leaves everyone free, and
+        # whoever came first by rule would have all the operations.
+        self._reads_next = False
         self._next_read = self._draw_read()
         self._next_update = self._draw_update()
 
@@ -107,13 +108,13 @@ class _RegisterFlow(Flow):
 
     def next(self, ctx: Context) -> Step:
         readers, updaters = self._shares(ctx)
-        if ctx.free & readers:
+        if ctx.free & readers and (self._reads_next or not ctx.free & updaters):
             return place(self._next_read, ctx.within(readers))
         return place(self._next_update, ctx.within(updaters))
 
     def take(self, offer: Offer) -> None:
         assert isinstance(offer, Invocation)
-        self._alone_reads = self._rng.random() < self._work.read_share
+        self._reads_next = self._rng.random() < self._work.read_share
         if offer.f == "read":
             self._count_use(self._next_read.key)
             self._next_read = self._draw_read()
@@ -133,7 +134,7 @@ class _RegisterFlow(Flow):
         clients = ctx.clients
         count = clients.bit_count()
         if count == 1:
-            return (clients, 0) if self._alone_reads else (0, clients)
+            return (clients, 0) if self._reads_next else (0, clients)
         share = min(max(1, round(count * self._work.read_share)), count - 1)
         low = clients & ((1 << share) - 1)
         return low, clients & ~low
