@@ -39,7 +39,9 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
     spec, test = read_test(folder)
     run = folder.read_json("run.json") or {}
     results = check(spec, folder, limits or Limits())
-    results |= check_invariants(test, folder, limits or Limits())
+    for name, result in check_invariants(test, folder, limits or Limits()).items():
+        # One checker may judge both what clients saw and what nodes observed.
+        results[f"{name}_observed" if name in results else name] = result
     errors = list(run.get("errors", ()))
     if not run:
         errors.append("the controller ended before the run did; history is a prefix")
