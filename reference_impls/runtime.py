@@ -94,10 +94,14 @@ QUIET = frozenset(
         "applied",
         "chosen",
         "committed",
+        "decided",
         "delivered",
         "learned",
+        "precommitted",
+        "precommitting",
         "promised",
         "proposed",
+        "voted",
     }
 )
 """Observations too frequent for the log on stderr."""
