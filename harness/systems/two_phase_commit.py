@@ -1,0 +1,33 @@
+"""Two-phase commit: `reference_impls.two_phase_commit` under the shared runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import Plugin
+from harness.systems.reference import ReferenceSystem, core_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.system import SystemFactory
+
+OPTIONS = core_options("two_phase_commit")
+
+WORKLOADS = frozenset({"bank", "commit", "counter", "list_append", "queue", "set"})
+
+
+def two_phase_commit(_: str, given: Mapping[str, str]) -> ReferenceSystem:
+    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    return ReferenceSystem(
+        "two_phase_commit", OPTIONS, given, WORKLOADS, ("atomic_commit",)
+    )
+
+
+PLUGIN: Plugin[SystemFactory] = Plugin(
+    "two_phase_commit",
+    "two-phase commit over a sharded key-value store, our reference implementation",
+    two_phase_commit,
+    OPTIONS,
+    aliases=("2pc",),
+)

@@ -1,0 +1,626 @@
+"""Three-phase commit (Skeen 1981; Bernstein, Hadzilacos and Goodman 1987, 7.5).
+
+    phase 1   canCommit  the vote, as in two-phase commit (`atomic_commit`)
+    phase 2   preCommit  the barrier: everybody learns that everybody voted yes
+    phase 3   doCommit   the decision
+
+Two-phase commit blocks because a participant that voted yes may be next to one that
+committed and to one that aborted, and can't tell. Here nobody commits before everybody
+is known to have crossed the barrier. So (BHG 7.5's NB rule) as long as any operational
+process is uncertain, nobody has committed, and the operational ones can find an outcome
+by themselves when the coordinator dies.
+
+- A coordinator that gets all votes sends preCommit, and decides to commit once all
+  participants acknowledge. One that misses an acknowledgement aborts.
+- A participant that hears nothing for `decision_timeout_ms` ends the transaction
+  without its coordinator. With `termination=elect` (Skeen's termination protocol) it
+  has itself elected among the participants that it can reach, asks for their states and
+  applies BHG's rules TR1 to TR4: whoever has decided is followed; if all are uncertain,
+  abort; if one has crossed the barrier, bring the others across, then commit. With
+  `termination=simple` it decides alone: before the barrier it aborts, after it commits.
+
+What it promises, and on what condition. Processes may crash and come back, any of them,
+at any time, but messages arrive, and within bounds that the timeouts allow for: silence
+then means a crash. Under that condition AC1 to AC5 hold with `termination=elect`, and
+nobody who has not crashed waits for anybody who has. Where it fails, through a
+partition or a pause, both sides of a barrier half crossed take each other for dead: one
+aborts, the other commits. That is three-phase commit's known weakness, and no bug of
+this implementation. `simple` needs besides that no coordinator dies between two sends
+of the same round.
+
+What survives a crash: besides votes and decisions, on which side of the barrier a
+participant is, before it acknowledges.
+
+Choices, as papers differ:
+
+- *The way back.* A coordinator that missed an acknowledgement can't just abort: it
+  might die having told nobody but its own disk, and those who crossed the barrier would
+  commit. So it first calls them back (preAbort), and aborts when all of them have
+  answered or are taken for dead, and at least one participant is on record as not
+  across. BHG's coordinator commits in this situation; both keep "some operational
+  process is uncertain" and "somebody has committed" apart, and "some operational
+  process has crossed" and "somebody has aborted".
+- *Recovery* (BHG 7.5). A participant that crashed before it knew the decision must not
+  use any of the rules above: others may have gone on without it. It asks, until
+  somebody knows; it neither crosses the barrier any more nor comes back. A coordinator
+  that crashed undecided does the same.
+- *Total failure.* When all the participants of a transaction have crashed, there is
+  nobody to ask. What they have on disk then doesn't change any more, and decides:
+  commit if all are across the barrier (an abort would have needed one who isn't), abort
+  if one isn't (a commit would have needed all). The coordinator need not be there.
+- *Rounds.* The coordinator speaks in round 0 (preCommit) and 1 (preAbort), those who
+  terminate in higher ones, each in its own. A participant follows no round below the
+  highest that it knows.
+- *Elections.* Participants wait a little longer the higher their rank by name, so that
+  usually the first that lives is the one that asks.
+- *preCommit is durable*, which BHG don't ask for: total failure makes use of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reference_impls import atomic_commit
+from reference_impls.actor import ABORT as ABORTED
+from reference_impls.actor import TIMEOUT, Option, error
+from reference_impls.atomic_commit import (
+    ABORT,
+    COMMIT,
+    PREPARED,
+    AtomicCommit,
+    Coordinated,
+    Part,
+    check_times,
+    is_id,
+    is_names,
+    is_text,
+)
+from reference_impls.core import is_count
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reference_impls.actor import Actor, Body, Record
+    from reference_impls.core import Fields
+
+SUMMARY = "three-phase commit over a sharded key-value store"
+FORMAT_VERSION = atomic_commit.FORMAT_VERSION
+
+ELECT = "elect"
+SIMPLE = "simple"
+
+OPTIONS = (
+    *atomic_commit.options(
+        vote_timeout_ms="500", lock_timeout_ms="250", decision_timeout_ms="2000"
+    ),
+    Option(
+        "ack_timeout_ms",
+        "300",
+        "how long acknowledgements of preCommit, and states, are waited for",
+    ),
+    Option(
+        "election_step_ms", "100", "how much longer the next participant waits to lead"
+    ),
+    Option(
+        "termination",
+        ELECT,
+        "what participants do without their coordinator: elect (one of them asks the "
+        "others and decides for all) or simple (each decides by its own state)",
+        (ELECT, SIMPLE),
+    ),
+)
+
+PRE_COMMITTED = "precommit"
+
+CROSS = 0
+"""The coordinator's round: over the barrier."""
+
+TURN_BACK = 1
+"""The coordinator's round: back again."""
+
+FIRST_TERMINATION = 2
+"""The lowest round of a termination."""
+
+ROUND_FIELDS: Fields = {
+    "id": is_id,
+    "coordinator": is_text,
+    "participants": is_names,
+    "round": is_count,
+}
+
+MESSAGES: Mapping[str, Fields] = {
+    **atomic_commit.MESSAGES,
+    "pre_commit": ROUND_FIELDS,
+    "pre_abort": ROUND_FIELDS,
+    "state_request": ROUND_FIELDS,
+    "state": {
+        "id": is_id,
+        "coordinator": is_text,
+        "round": is_count,
+        "state": (PREPARED, PRE_COMMITTED).__contains__,
+        "recovering": lambda value: isinstance(value, bool),
+    },
+}
+"""`state` is the answer to all: the acknowledgement of a preCommit, for one."""
+
+
+@dataclass(slots=True)
+class Barrier:
+    """Phase 2 of a transaction, at its coordinator.
+
+    Attributes:
+        crossed: Participants on record as across.
+        turning_back: An acknowledgement was missing, so it shall be an abort.
+        answered: Who has answered since then.
+        turned: Participants on record as not across.
+    """
+
+    crossed: set[str] = field(default_factory=set)
+    turning_back: bool = False
+    answered: set[str] = field(default_factory=set)
+    turned: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Termination:
+    """A participant in the coordinator's place.
+
+    Attributes:
+        round: Its messages' round.
+        states: Of the participants that live, this one included.
+        recovering: Who came back from a crash, and so doesn't count.
+        crossing: The others are being brought across the barrier.
+    """
+
+    round: int
+    states: dict[str, str]
+    recovering: set[str] = field(default_factory=set)
+    crossing: bool = False
+
+
+class ThreePhaseCommit(AtomicCommit):
+    """One node. Every rule names its source; see the module for the choices."""
+
+    messages = MESSAGES
+
+    def __init__(
+        self, node: str, peers: Sequence[str], options: Mapping[str, str]
+    ) -> None:
+        super().__init__(node, peers, options)
+        self.ack_timeout_ms = float(options["ack_timeout_ms"])
+        self.election_step_ms = float(options["election_step_ms"])
+        self.termination = options["termination"]
+
+        # persistent: of undecided transactions
+        self.pre_committed: set[str] = set()
+
+        # volatile: of undecided transactions
+        self.recovering: set[str] = set()  # from before this life
+        self.rounds: dict[str, int] = {}  # the highest one known, as participant
+        self.barriers: dict[str, Barrier] = {}  # as coordinator
+        self.terminations: dict[str, Termination] = {}  # in a coordinator's place
+        self.survivors: dict[str, dict[str, str]] = {}  # states after total failure
+
+    # --- dispatch ----------------------------------------------------------------
+
+    def on_timer(self, name: str, transaction: str) -> None:
+        """Dispatch this protocol's own timers."""
+        match name:
+            case "barrier" if transaction in self.barriers:
+                self.on_ack_timeout(self.coordinated[transaction])
+            case "states" if transaction in self.terminations:
+                self.advance(self.parts[transaction])
+            case "outcome" if self.coordinated[transaction].decision is None:
+                self.ask_for_outcome(self.coordinated[transaction])
+            case _:
+                super().on_timer(name, transaction)
+
+    def handle(self, src: str, body: Body) -> None:
+        """Dispatch this protocol's own messages."""
+        match body["type"]:
+            case "pre_commit" | "pre_abort" | "state_request":
+                self.on_round(src, body)
+            case "state":
+                self.on_state(src, body)
+            case _:
+                super().handle(src, body)
+
+    def state(self, part: Part) -> str:
+        """A participant's state, in a word."""
+        crossed = part.decision is None and part.id in self.pre_committed
+        return PRE_COMMITTED if crossed else super().state(part)
+
+    # --- the barrier: the coordinator (BHG 7.5) ----------------------------------
+
+    def on_all_yes(self, coordinated: Coordinated) -> None:
+        """Phase 2: tell everybody that everybody voted yes, and wait."""
+        self.barriers[coordinated.id] = Barrier()
+        self.observe("precommitting", id=coordinated.id)
+        self.lead_round(coordinated, "pre_commit", CROSS)
+
+    def lead_round(self, coordinated: Coordinated, kind: str, number: int) -> None:
+        """Send to all participants, and wait for their answers."""
+        for participant in coordinated.participants:
+            body = self.round_message(kind, coordinated, self.node, number)
+            self.send(participant, body)
+        self.set_timer(f"barrier {coordinated.id}", self.ack_timeout_ms)
+
+    def round_message(
+        self, kind: str, of: Coordinated | Part, coordinator: str, number: int
+    ) -> Body:
+        """A message of some round, from a coordinator or in its place."""
+        return {
+            "type": kind,
+            "id": of.id,
+            "coordinator": coordinator,
+            "participants": list(of.participants),
+            "round": number,
+        }
+
+    def on_barrier_state(self, coordinated: Coordinated, src: str, body: Body) -> None:
+        """A participant says on which side of the barrier it is."""
+        barrier = self.barriers[coordinated.id]
+        crossed = body["state"] == PRE_COMMITTED
+        if not barrier.turning_back:
+            if crossed:
+                barrier.crossed.add(src)
+                self.commit_if_all_crossed(coordinated, barrier)
+            elif body["recovering"]:
+                self.turn_back(coordinated, barrier)  # it will never cross
+        elif body["round"] == TURN_BACK or body["recovering"]:
+            barrier.answered.add(src)
+            if not crossed:
+                barrier.turned.add(src)
+            if barrier.answered.issuperset(coordinated.participants):
+                self.abort_if_one_turned(coordinated, barrier)
+
+    def commit_if_all_crossed(self, coordinated: Coordinated, barrier: Barrier) -> None:
+        """Phase 3: nobody is uncertain any more."""
+        if barrier.crossed.issuperset(coordinated.participants):
+            self.decide(coordinated, COMMIT, self.node)
+
+    def on_ack_timeout(self, coordinated: Coordinated) -> None:
+        """An acknowledgement is missing: abort, but call the others back first."""
+        barrier = self.barriers[coordinated.id]
+        if barrier.turning_back:
+            self.abort_if_one_turned(coordinated, barrier)
+        else:
+            self.turn_back(coordinated, barrier)
+
+    def turn_back(self, coordinated: Coordinated, barrier: Barrier) -> None:
+        """Call back over the barrier whoever crossed it."""
+        barrier.turning_back = True
+        self.observe("turning_back", id=coordinated.id)
+        self.lead_round(coordinated, "pre_abort", TURN_BACK)
+
+    def abort_if_one_turned(self, coordinated: Coordinated, barrier: Barrier) -> None:
+        """All that live are back: abort, if one of them is on record for it.
+
+        With nobody on record, all participants may have crashed right after they
+        crossed, and will commit between them when they come back. So try again.
+        """
+        if barrier.turned:
+            missing = set(coordinated.participants) - barrier.crossed
+            names = ", ".join(sorted(missing))
+            text = f"no acknowledgement of preCommit from {names}"
+            self.decide(coordinated, ABORT, self.node, error(ABORTED, text))
+            return
+        text = f"{self.node}: no participant answers any more"
+        self.answer(coordinated, error(TIMEOUT, text))
+        self.lead_round(coordinated, "pre_abort", TURN_BACK)
+
+    # --- the barrier: the participant --------------------------------------------
+
+    def on_round(self, src: str, body: Body) -> None:
+        """A coordinator, or one in its place, leads across, back, or asks."""
+        part = self.help_decide(src, body)
+        if part is None:
+            return
+        if part.id not in self.recovering:
+            if body["round"] < self.rounds.get(part.id, CROSS):
+                return
+            self.follow(part, src, body)
+        self.send_state(src, part, body["round"])
+
+    def follow(self, part: Part, src: str, body: Body) -> None:
+        """Do as this round's leader says, and no lower round's any more."""
+        self.rounds[part.id] = body["round"]
+        if src != self.node:
+            self.terminations.pop(part.id, None)
+        if body["type"] == "pre_commit":
+            self.cross(part)
+        elif body["type"] == "pre_abort":
+            self.come_back(part)
+        self.set_timer(f"decision {part.id}", self.patience_ms(part))
+
+    def cross(self, part: Part) -> None:
+        """Go over the barrier; durable before it is acknowledged."""
+        if part.id not in self.pre_committed:
+            self.pre_committed.add(part.id)
+            self.persist_pre_committed(part)
+            self.observe("precommitted", id=part.id)
+
+    def come_back(self, part: Part) -> None:
+        """Be uncertain again; durable before it is acknowledged."""
+        if part.id in self.pre_committed:
+            self.pre_committed.discard(part.id)
+            self.persist({"record": "pre_abort", "id": part.id})
+            self.observe("preaborted", id=part.id)
+
+    def send_state(self, dest: str, part: Part, number: int) -> None:
+        """Say on which side of the barrier this participant is."""
+        self.send(
+            dest,
+            {
+                "type": "state",
+                "id": part.id,
+                "coordinator": part.coordinator,
+                "round": number,
+                "state": self.state(part),
+                "recovering": part.id in self.recovering,
+            },
+        )
+
+    def on_state(self, src: str, body: Body) -> None:
+        """An answer to whatever this node asked for, in whichever role."""
+        coordinated = self.coordinated.get(body["id"])
+        part = self.open_parts.get(body["id"])
+        if part is not None and part.coordinator == body["coordinator"]:
+            self.on_survivor_state(part, src, body)
+            self.on_termination_state(part, src, body)
+        if (
+            coordinated is not None
+            and body["coordinator"] == self.node
+            and body["id"] in self.barriers
+            and body["round"] < FIRST_TERMINATION
+        ):
+            self.on_barrier_state(coordinated, src, body)
+
+    # --- without the coordinator (Skeen 1981, section 5; BHG 7.5) ----------------
+
+    def patience_ms(self, part: Part) -> float:
+        """How long to wait for word; the first in rank is the first to lose it."""
+        rank = sorted(part.participants).index(self.node)
+        return self.decision_timeout_ms + rank * self.election_step_ms
+
+    def on_decision_timeout(self, part: Part) -> None:
+        """The coordinator is silent, and so has crashed, if the network is sound."""
+        self.doubt(part)
+        if part.id in self.recovering:
+            self.ask_as_survivor(part)
+        elif self.termination == SIMPLE:
+            self.learn(part, self.decision_alone(part), self.node)
+        else:
+            self.take_over(part)
+
+    def decision_alone(self, part: Part) -> str:
+        """Without asking anybody: before the barrier abort, after it commit."""
+        return COMMIT if part.id in self.pre_committed else ABORT
+
+    def take_over(self, part: Part) -> None:
+        """Ask all participants for their states, in a round of one's own."""
+        number = self.next_round(part)
+        self.rounds[part.id] = number
+        self.terminations[part.id] = Termination(number, {self.node: self.state(part)})
+        self.observe("terminating", id=part.id, round=number)
+        for other in part.participants:
+            if other != self.node:
+                body = self.round_message(
+                    "state_request", part, part.coordinator, number
+                )
+                self.send(other, body)
+        self.set_timer(f"states {part.id}", self.ack_timeout_ms)
+        self.set_timer(f"decision {part.id}", self.patience_ms(part))
+        self.advance_if_complete(part)
+
+    def next_round(self, part: Part) -> int:
+        """Above all rounds known here, and never another participant's."""
+        count = len(part.participants)
+        rank = sorted(part.participants).index(self.node)
+        known = self.rounds.get(part.id, CROSS)
+        turns = max(0, known - FIRST_TERMINATION + count) // count
+        return FIRST_TERMINATION + turns * count + rank
+
+    def on_termination_state(self, part: Part, src: str, body: Body) -> None:
+        """A participant answers whoever terminates."""
+        termination = self.terminations.get(part.id)
+        if termination is None or body["round"] != termination.round:
+            return
+        if body["recovering"]:
+            termination.recovering.add(src)
+        else:
+            termination.states[src] = body["state"]
+        self.advance_if_complete(part)
+
+    def advance_if_complete(self, part: Part) -> None:
+        """Go on when nobody is missing, and before that only after a while."""
+        termination = self.terminations[part.id]
+        if termination.crossing:
+            missing = [s for s in termination.states.values() if s == PREPARED]
+        else:
+            heard = termination.states.keys() | termination.recovering
+            missing = [name for name in part.participants if name not in heard]
+        if not missing:
+            self.advance(part)
+
+    def advance(self, part: Part) -> None:
+        """TR3 and TR4 of BHG 7.5; TR1 and TR2 are `help_decide` and `learn`.
+
+        TR3: all that live are uncertain, so nobody has committed: abort. TR4: one of
+        them has crossed, so nobody has aborted: bring the others across, and then
+        commit. Whoever doesn't answer has crashed, and will ask when it comes back.
+        """
+        termination = self.terminations[part.id]
+        states = termination.states
+        if PRE_COMMITTED not in states.values():
+            self.end_for_all(part, ABORT)
+            return
+        behind = [name for name, state in states.items() if state == PREPARED]
+        if termination.crossing or not behind:
+            self.end_for_all(part, COMMIT)
+            return
+        termination.crossing = True
+        for other in behind:
+            body = self.round_message(
+                "pre_commit", part, part.coordinator, termination.round
+            )
+            self.send(other, body)
+        self.set_timer(f"states {part.id}", self.ack_timeout_ms)
+
+    def end_for_all(self, part: Part, decision: str) -> None:
+        """Decide, and tell everybody that takes part, the coordinator too."""
+        self.learn(part, decision, self.node)
+        for other in sorted({part.coordinator, *part.participants} - {self.node}):
+            self.send_decision(other, part.id, part.coordinator, decision)
+        if part.coordinator == self.node:
+            self.adopt(part.id, decision, self.node)
+
+    # --- after a crash (BHG 7.5, recovery and total failure) ---------------------
+
+    def on_resume(self) -> None:
+        """Ask about all that is undecided, in either role."""
+        super().on_resume()
+        for coordinated in list(self.coordinated.values()):
+            if coordinated.decision is None:
+                self.ask_for_outcome(coordinated)
+        for part in list(self.open_parts.values()):
+            self.on_decision_timeout(part)
+
+    def ask_for_outcome(self, coordinated: Coordinated) -> None:
+        """As coordinator: the participants end it without me, if they haven't."""
+        for participant in coordinated.participants:
+            body = self.round_message("inquire", coordinated, self.node, CROSS)
+            self.send(participant, body)
+        self.set_timer(f"outcome {coordinated.id}", self.inquiry_ms)
+
+    def ask_as_survivor(self, part: Part) -> None:
+        """As participant: somebody may know; or else all have crashed."""
+        self.survivors.setdefault(part.id, {})[self.node] = self.state(part)
+        self.ask(part)
+        self.decide_if_all_crashed(part)
+
+    def on_inquire(self, src: str, body: Body) -> None:
+        """Tell the decision, or else that this one is in the same situation.
+
+        Participants that haven't crashed say nothing yet: they will decide by
+        themselves, and soon.
+        """
+        coordinated = self.coordinated.get(body["id"])
+        if (
+            body["coordinator"] == self.node
+            and coordinated is not None
+            and coordinated.decision is not None
+        ):
+            self.tell(coordinated, src)
+        elif self.node in body["participants"]:
+            part = self.help_decide(src, body)
+            if part is not None and part.id in self.recovering:
+                self.send_state(src, part, CROSS)
+
+    def on_survivor_state(self, part: Part, src: str, body: Body) -> None:
+        """Another participant has crashed and come back as well."""
+        if part.id in self.survivors and body["recovering"]:
+            self.survivors[part.id][src] = body["state"]
+            self.decide_if_all_crashed(part)
+
+    def decide_if_all_crashed(self, part: Part) -> None:
+        """Total failure: all are back, and what is on their disks decides.
+
+        It doesn't change any more, so all of them come to the same decision.
+        """
+        states = self.survivors[part.id]
+        if states.keys() >= set(part.participants):
+            all_crossed = set(states.values()) == {PRE_COMMITTED}
+            self.end_for_all(part, COMMIT if all_crossed else ABORT)
+
+    # --- decisions ---------------------------------------------------------------
+
+    def on_decision(self, src: str, body: Body) -> None:
+        """Learn it, as participant, as coordinator that was replaced, or as both."""
+        if body["coordinator"] == self.node:
+            self.adopt(body["id"], body["decision"], src)
+            if body["id"] not in self.parts:
+                return
+        super().on_decision(src, body)
+
+    def adopt(self, transaction: str, decision: str, by: str) -> None:
+        """As coordinator: others have decided in one's place."""
+        coordinated = self.coordinated.get(transaction)
+        if coordinated is not None and coordinated.decision is None:
+            self.decide(coordinated, decision, by)
+
+    def decide(
+        self,
+        coordinated: Coordinated,
+        decision: str,
+        by: str,
+        reply: Body | None = None,
+    ) -> None:
+        """Decide as coordinator; the barrier has done its duty."""
+        self.barriers.pop(coordinated.id, None)
+        self.cancel_timer(f"barrier {coordinated.id}")
+        self.cancel_timer(f"outcome {coordinated.id}")
+        super().decide(coordinated, decision, by, reply)
+
+    def settle(self, part: Part, decision: str) -> None:
+        """Decide as participant; what helped to get there is forgotten."""
+        super().settle(part, decision)
+        self.pre_committed.discard(part.id)
+        self.recovering.discard(part.id)
+        self.rounds.pop(part.id, None)
+        if self.terminations.pop(part.id, None) is not None:
+            self.cancel_timer(f"states {part.id}")
+        self.survivors.pop(part.id, None)
+
+    def on_vote_for_unknown(self, src: str, body: Body) -> None:
+        """Nothing may be presumed: the participants may have ended it themselves."""
+
+    # --- the disk ----------------------------------------------------------------
+
+    def persist_pre_committed(self, part: Part) -> None:
+        """This participant is across the barrier."""
+        self.persist({"record": "pre_commit", "id": part.id})
+
+    def recover(self, record: Record) -> None:
+        """Take back on which side of the barrier one was."""
+        match record["record"]:
+            case "pre_commit":
+                self.pre_committed.add(record["id"])
+            case "pre_abort":
+                self.pre_committed.discard(record["id"])
+            case _:
+                super().recover(record)
+
+    def recover_vote(self, record: Record) -> None:
+        """Whatever is undecided when the log ends was so when the node crashed."""
+        super().recover_vote(record)
+        if record["id"] in self.open_parts:
+            self.recovering.add(record["id"])
+
+
+def build(
+    node: str,
+    peers: Sequence[str],
+    options: Mapping[str, str],
+    core: type[ThreePhaseCommit] | None = None,
+) -> Actor:
+    """A node called `node`; `options` are complete, see OPTIONS.
+
+    Args:
+        node: Its name.
+        peers: The names of the others.
+        options: All of OPTIONS, as text.
+        core: The class to build, for mutants.
+
+    Raises:
+        ValueError: Options that make no sense together.
+    """
+    actor = (core or ThreePhaseCommit)(node, peers, options)
+    check_times(actor)
+    if not actor.ack_timeout_ms > 0:
+        raise ValueError("ack_timeout_ms must be > 0")
+    if actor.decision_timeout_ms <= 2 * actor.ack_timeout_ms:
+        # A coordinator may take that long to cross the barrier and come back.
+        raise ValueError("decision_timeout_ms must be above twice ack_timeout_ms")
+    return actor
