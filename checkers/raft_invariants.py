@@ -501,14 +501,17 @@ def leader_completeness(
 ) -> None:
     """What was committed in a term is in the logs of all later leaders (5.4)."""
     commits = sorted(evidence.commits, key=lambda c: (c.bound, c.last))
-    furthest: list[Commit] = list(
-        accumulate(commits, lambda a, b: a if a.last >= b.last else b)
-    )
+    furthest = list(accumulate(commits, further))
     for change in replay(history) if commits else ():
         if change.op.f == LEADER:
             before = bisect_left(commits, term_of(change.op), key=lambda c: c.bound)
             if before:
                 holds(evidence, findings, change, furthest[before - 1])
+
+
+def further(one: Commit, other: Commit) -> Commit:
+    """The commit that reaches further."""
+    return one if one.last >= other.last else other
 
 
 def holds(
