@@ -106,7 +106,8 @@ class Learner:
     Attributes:
         name: The follower.
         channel: This end of the session.
-        heard_ns: When it was last heard, on this node's monotonic clock.
+        silent_ticks: How many ticks ago it was last heard. Ticks, as a clock that jumps
+            would make it seem silent, or not.
         accepted_epoch: From its CEPOCH.
         end: How recent its history is, from its ACK-E: current epoch and last zxid.
         promised: Its ACK-E says that it accepted the new epoch from this leader.
@@ -117,7 +118,7 @@ class Learner:
 
     name: str
     channel: Channel
-    heard_ns: int
+    silent_ticks: int = 0
     accepted_epoch: int | None = None
     end: tuple[int, Zxid] | None = None
     promised: bool = False
@@ -329,7 +330,7 @@ class Zab(Core):
     def consider_votes(self) -> None:
         """Has a leader been found? A quorum waits a little for a better vote."""
         serving = self.election.serving_leader()
-        if serving is not None and serving != self.node:
+        if serving is not None:
             self.follow(serving)
         elif self.election.is_unanimous():
             self.elect()
@@ -381,9 +382,8 @@ class Zab(Core):
             if frame["receiver"] != UNKNOWN or frame["sender"] <= known:
                 return
             channel = Channel(self.new_session(), frame["sender"])
-            learner = Learner(src, channel, self.now.mono_ns)
-            self.learners[src] = learner
-        learner.heard_ns = self.now.mono_ns
+            learner = self.learners[src] = Learner(src, channel)
+        learner.silent_ticks = 0
         for body in learner.channel.receive(frame):
             if self.learners.get(src) is learner:
                 self.on_message_of_follower(learner, body)
@@ -441,7 +441,8 @@ class Zab(Core):
                 self.send(self.leader, frame)
             return
         for name, learner in list(self.learners.items()):
-            if self.is_silent(learner):
+            learner.silent_ticks += 1
+            if learner.silent_ticks * self.tick_ms > self.silence_ms_max:
                 del self.learners[name]
             else:
                 for frame in learner.channel.tick():
@@ -449,11 +450,6 @@ class Zab(Core):
         if self.phase == BROADCAST and not self.has_quorum(lambda f: f.is_up_to_date):
             self.observe("lost_quorum", term=self.epoch)
             self.give_up("lost its quorum")
-
-    def is_silent(self, learner: Learner) -> bool:
-        """True when a follower wasn't heard for too long."""
-        silence_ns = self.now.mono_ns - learner.heard_ns
-        return silence_ns > self.silence_ms_max * 1e6
 
     def tell_leader(self, body: Body) -> None:
         """Say something in the session with the leader."""
@@ -647,8 +643,8 @@ class Zab(Core):
         self.counter = 0
         self.cancel_timer("init")
         zxid = self.history.last_zxid
-        self.observe("became_leader", term=self.epoch, last_zxid=zxid)
         self.deliver_up_to(zxid)
+        self.observe("became_leader", term=self.epoch, last_zxid=zxid)
         for learner in self.learners.values():
             if learner.acked is not None:
                 self.bring_up_to_date(learner)

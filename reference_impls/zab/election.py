@@ -109,11 +109,14 @@ class Election:
         return self.supporters() == self.size
 
     def serving_leader(self) -> str | None:
-        """Whom a majority follows already and who says so itself: no need to elect."""
+        """Whom a majority follows already and who says so itself: no need to elect.
+
+        This node's vote becomes theirs, for others to count.
+        """
         followers = Counter(vote.leader for _, _, vote in self.settled.values())
         for leader, count in followers.items():
-            state, number, _ = self.settled.get(leader, (LOOKING, 0, self.vote))
-            if 2 * count > self.size and state == LEADING:
-                self.round = number
+            state, number, vote = self.settled.get(leader, (LOOKING, 0, self.vote))
+            if 2 * count > self.size and state == LEADING and leader != self.node:
+                self.join(number, vote)
                 return leader
         return None

@@ -1,0 +1,144 @@
+"""Zab with one rule broken, seven times.
+
+Steps are those of Junqueira, Reed and Serafini 2011, section V: l.x.y is a leader's,
+f.x.y a follower's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reference_impls.actor import Effect, Persist
+from reference_impls.mutants import Mutant
+from reference_impls.zab import Zab
+
+if TYPE_CHECKING:
+    from reference_impls.zab.messages import Txn, Zxid
+
+PAPER = "Junqueira, Reed and Serafini 2011, V"
+
+
+class CommitWithoutQuorum(Zab):
+    """Commits on the leader's own acknowledgement (l.3.2)."""
+
+    def quorum_acked(self) -> Zxid:
+        """What the leader itself holds."""
+        return self.history.last_zxid
+
+
+class EpochNotDurable(Zab):
+    """Forgets in a crash which epochs it promised and adopted (f.1.2, f.2.1)."""
+
+    def persist_epochs(self, *, replaces: bool = False, **history: Any) -> None:
+        """The history only."""
+        self.effects.append(Persist(history, replaces))
+
+
+class ElectionIgnoresZxid(Zab):
+    """The highest id wins, whatever its history lacks (l.1.2)."""
+
+    def recency(self, epoch: int, zxid: Zxid) -> tuple[Any, ...]:
+        """All are alike."""
+        return ()
+
+
+class ServesBeforeSync(Zab):
+    """Leads as soon as a quorum promised, before any adopted its history (l.2.2)."""
+
+    def may_broadcast(self) -> bool:
+        """At once."""
+        return True
+
+
+class KeepsUncommittedSuffix(Zab):
+    """Keeps transactions that the new leader's history lacks (f.2.1, TRUNC)."""
+
+    def truncate(self, zxid: Zxid) -> None:
+        """Keep it all."""
+
+
+class AckBeforeFsync(Zab):
+    """Acknowledges a proposal before it is durable (f.3.1)."""
+
+    def take_effects(self) -> list[Effect]:
+        """All else comes before what is to be made durable."""
+        effects = super().take_effects()
+        return sorted(effects, key=lambda effect: isinstance(effect, Persist))
+
+
+class OutOfOrderCommit(Zab):
+    """Delivers the latest of what is committed first (f.3.2)."""
+
+    def deliverable(self, zxid: Zxid) -> list[Txn]:
+        """The last first."""
+        return super().deliverable(zxid)[::-1]
+
+
+MUTANTS = {
+    mutant.name: mutant
+    for mutant in (
+        Mutant(
+            "commit-without-quorum",
+            CommitWithoutQuorum,
+            "a transaction is committed once a quorum acknowledged it",
+            f"{PAPER}, l.3.2",
+            "writes that were answered are lost",
+            "register",
+            nemesis=("partition",),
+        ),
+        Mutant(
+            "epoch-not-durable",
+            EpochNotDurable,
+            "promised and adopted epochs survive a crash",
+            f"{PAPER}, f.1.2 and f.2.1",
+            "two primaries of one epoch; different transactions under one zxid",
+            "broadcast",
+            nemesis=("kill", "partition"),
+        ),
+        Mutant(
+            "election-ignores-zxid",
+            ElectionIgnoresZxid,
+            "an epoch begins with the most recent history of a quorum",
+            f"{PAPER}, l.1.2",
+            "writes that were answered are lost",
+            "register",
+            nemesis=("kill", "partition"),
+        ),
+        Mutant(
+            "serves-before-sync",
+            ServesBeforeSync,
+            "the leader serves once a quorum acknowledged NEWLEADER",
+            f"{PAPER}, l.2.2",
+            "transactions that were delivered are missing from a later epoch",
+            "broadcast",
+            nemesis=("partition", "kill"),
+        ),
+        Mutant(
+            "keeps-uncommitted-suffix",
+            KeepsUncommittedSuffix,
+            "a follower gives up what the leader's history lacks",
+            f"{PAPER}, f.2.1; Medeiros 2012, 4.2",
+            "a node delivers what no other node delivers",
+            "broadcast",
+            nemesis=("partition",),
+        ),
+        Mutant(
+            "zab-ack-before-fsync",
+            AckBeforeFsync,
+            "a proposal is durable before it is acknowledged",
+            f"{PAPER}, f.3.1",
+            "writes that were answered are lost",
+            "register",
+            nemesis=("kill",),
+        ),
+        Mutant(
+            "out-of-order-commit",
+            OutOfOrderCommit,
+            "transactions are delivered in the order of their zxids",
+            f"{PAPER}, f.3.2",
+            "deliveries of one primary against the order of its broadcasts",
+            "broadcast",
+        ),
+    )
+}
+"""By name."""
