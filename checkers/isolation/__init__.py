@@ -1,0 +1,1 @@
+"""Isolation of transactions: dependency graphs, the cycles that no model allows."""

@@ -1,0 +1,93 @@
+"""What the analysis of a history's values yields, whatever kind of values they are.
+
+`Findings` collects what is wrong with single values or transactions; `Inference` adds
+the dependencies, and can say what each is about. Cycles among these are found
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from checkers.isolation.graph import Edges, Kind
+
+EXAMPLES_MAX = 20
+"""Anomalies of one name that are explained; all are counted."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One edge of a witness: why one transaction comes before another."""
+
+    source: int
+    target: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An anomaly among transactions, given as rows.
+
+    Attributes:
+        name: The anomaly.
+        rows: The transactions, the one to blame first.
+        text: Why this is impossible; transactions are called by name.
+        key: The key concerned.
+        reasons: The edges of the witness.
+    """
+
+    name: str
+    rows: tuple[int, ...]
+    text: str
+    key: Any = None
+    reasons: Sequence[Reason] = ()
+
+
+@dataclass
+class Findings:
+    """Examples of each anomaly, and how many of it there are."""
+
+    examples: list[Finding] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def wants(self, name: str) -> bool:
+        """Count one more anomaly; whether it is still worth explaining."""
+        self.counts[name] += 1
+        return self.counts[name] <= EXAMPLES_MAX
+
+    def add(self, finding: Finding) -> None:
+        """Keep an example that `wants` asked for."""
+        self.examples.append(finding)
+
+
+class Inference(Protocol):
+    """Dependencies inferred from what transactions read and wrote."""
+
+    findings: Findings
+    dependencies: Edges
+    undecided: str
+
+    def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
+        """Why `source` comes before `target`, as a clause."""
+        ...
+
+
+def show(value: Any) -> str:
+    """A value for a sentence: short, and nil where there is none."""
+    if value is None:
+        return "nil"
+    text = str(value) if isinstance(value, str) else repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def show_list(elements: Sequence[Any]) -> str:
+    """A list for a sentence; of a long one, the end."""
+    if len(elements) > 12:
+        return "[... " + " ".join(map(show, elements[-11:])) + "]"
+    return "[" + " ".join(map(show, elements)) + "]"

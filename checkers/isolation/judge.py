@@ -1,0 +1,284 @@
+"""From dependencies to a verdict: what was asked for, what was found, and why.
+
+Shared by the checkers of transactions. Each infers what it can from values; this part
+puts session order and real time to it, looks for cycles, and tells what they mean.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+
+from checkers.isolation import models
+from checkers.isolation.cycles import CycleSearch
+from checkers.isolation.findings import Finding, Reason
+from checkers.isolation.graph import Kind, assemble
+from checkers.isolation.transactions import Outcome, collect
+from checkers.linearizability.budget import Budget, LimitExceeded, collector_paused
+from harness.history import HistoryError
+from harness.registry import Option
+from harness.verdict import Anomaly, CheckResult, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from checkers.isolation.cycles import Cycle
+    from checkers.isolation.findings import Inference
+    from checkers.isolation.graph import Graph
+    from checkers.isolation.transactions import Transactions
+    from harness.history import History
+    from harness.verdict import Limits
+
+STEPS_TOLD_MAX = 6
+"""Steps of a cycle that the sentence tells; the witness has all."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a history is asked to be free of.
+
+    Attributes:
+        models: Consistency models that it must satisfy.
+        anomalies: Anomalies that it must not have, those that the models proscribe and
+            all special cases included.
+    """
+
+    models: tuple[str, ...]
+    anomalies: frozenset[str]
+
+    @property
+    def level(self) -> int:
+        """Which orders matter: 0 none, 1 the sessions', 2 real time."""
+        for level in (2, 1):
+            if any(name.endswith(models.LEVELS[level]) for name in self._cycles()):
+                return level
+        return 0
+
+    def _cycles(self) -> Iterable[str]:
+        return (name for name in self.anomalies if name.startswith("G"))
+
+    @staticmethod
+    def parse(given: Mapping[str, str]) -> Question:
+        """From the options `consistency` and `anomalies`, lists with commas.
+
+        Raises:
+            UsageError: There is no such model or anomaly.
+        """
+        names = [name for name in given["consistency"].split(",") if name.strip()]
+        anomalies = [name for name in given["anomalies"].split(",") if name.strip()]
+        if not names and not anomalies:
+            names = [models.DEFAULT]
+        asked = tuple(map(models.model_called, names))
+        wanted = models.anomalies_implying(map(models.anomaly_called, anomalies))
+        return Question(asked, wanted.union(*map(models.proscribed, asked)))
+
+
+OPTIONS = (
+    Option(
+        "consistency",
+        "",
+        "the model that must hold; strict-serializable unless anomalies are given",
+    ),
+    Option(
+        "anomalies",
+        "",
+        "anomalies that must not occur, with commas, such as G1,lost-update",
+    ),
+)
+
+
+class IsolationChecker:
+    """Judges the transactions of a history.
+
+    Args:
+        question: What is asked.
+        infer: Makes dependencies from transactions.
+    """
+
+    def __init__(
+        self, question: Question, infer: Callable[[Transactions], Inference]
+    ) -> None:
+        self.question = question
+        self.infer = infer
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """Judge `history`; a malformed one is UNKNOWN, with the reason in one line."""
+        budget = Budget(limits)
+        trial = Trial(self.question, budget)
+        try:
+            with collector_paused():
+                trial.hold(collect(history), self.infer)
+        except LimitExceeded as limit:
+            trial.limit = str(limit)
+        except HistoryError as problem:
+            return CheckResult(Verdict.UNKNOWN, reason=f"{history.source}: {problem}")
+        return trial.result()
+
+
+class Trial:
+    """One check, and what it has shown so far."""
+
+    def __init__(self, question: Question, budget: Budget) -> None:
+        self.question = question
+        self.budget = budget
+        self.limit = ""
+        self.transactions: Transactions | None = None
+        self.inference: Inference | None = None
+        self.search: CycleSearch | None = None
+        self.edges: Counter[str] = Counter()
+
+    def hold(
+        self, transactions: Transactions, infer: Callable[[Transactions], Inference]
+    ) -> None:
+        """Look for everything that was asked.
+
+        Raises:
+            HistoryError: The history is malformed.
+            LimitExceeded: A limit ended the work; what was found stays.
+        """
+        self.transactions = transactions
+        self.pause()
+        self.inference = infer(transactions)
+        self.pause()
+        level = self.question.level
+        graph = assemble(transactions, self.inference.dependencies, level)
+        self.count_edges(graph)
+        self.search = CycleSearch(graph, self.pause)
+        self.search.run(level)
+
+    def pause(self) -> None:
+        """Raise LimitExceeded when time or memory is up."""
+        if limit := self.budget.exceeded():
+            raise LimitExceeded(limit)
+
+    def count_edges(self, graph: Graph) -> None:
+        """Figures for the report."""
+        for kind in Kind:
+            if kind != Kind.PASS:
+                self.edges[kind.name.lower()] = int((graph.edges.kind == kind).sum())
+
+    # The answer
+
+    def result(self) -> CheckResult:
+        """The verdict, and what it rests on."""
+        findings = self.findings()
+        names = {finding.name for finding in findings}
+        broken = [f for f in findings if f.name in self.question.anomalies]
+        verdict, reason = self.verdict(broken=bool(broken))
+        rank = {name: i for i, name in enumerate(_BY_GRAVITY)}
+        broken.sort(key=lambda finding: rank[finding.name])
+        stats = self.stats()
+        if beyond := sorted(names - self.question.anomalies):
+            stats["also_found"] = beyond
+        return CheckResult(
+            verdict,
+            tuple(map(self.anomaly, broken)),
+            models.weakest_broken(names) if broken else (),
+            reason,
+            stats,
+        )
+
+    def verdict(self, *, broken: bool) -> tuple[Verdict, str]:
+        """INVALID needs one anomaly; VALID needs that all was looked at."""
+        if broken:
+            return Verdict.INVALID, self.limit
+        outcomes = self.transactions.outcome if self.transactions else []
+        if self.limit:
+            return Verdict.UNKNOWN, self.limit
+        if Outcome.OK not in outcomes:
+            return Verdict.UNKNOWN, (
+                f"nothing to judge: none of {len(outcomes)} transactions committed"
+            )
+        if self.inference is not None and self.inference.undecided:
+            return Verdict.UNKNOWN, self.inference.undecided
+        return Verdict.VALID, ""
+
+    def findings(self) -> list[Finding]:
+        """All anomalies found, whatever was asked."""
+        out: list[Finding] = []
+        if self.inference is not None:
+            out += self.inference.findings.examples
+        if self.search is not None:
+            for cycles in self.search.found.values():
+                out += map(self.told, cycles)
+        return out
+
+    def told(self, cycle: Cycle) -> Finding:
+        """A cycle in words."""
+        assert self.transactions is not None
+        assert self.inference is not None
+        reasons = [
+            Reason(
+                step.source,
+                step.target,
+                step.kind.name.lower(),
+                self.reason(step.source, step.target, step.kind, step.via),
+            )
+            for step in cycle.steps
+        ]
+        name = self.transactions.name
+        parts = [
+            f"{name(r.source)} comes before {name(r.target)}, because {r.text}"
+            for r in reasons[:STEPS_TOLD_MAX]
+        ]
+        if len(reasons) > STEPS_TOLD_MAX:
+            parts.append(f"and so on, in {len(reasons)} steps")
+        last = name(cycle.steps[0].source)
+        text = "; ".join(parts) + f": so {last} would have to come before itself."
+        rows = tuple(step.source for step in cycle.steps)
+        return Finding(cycle.name, rows, text, None, reasons)
+
+    def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
+        """Why `source` comes before `target`, as a clause."""
+        assert self.transactions is not None
+        assert self.inference is not None
+        rows = self.transactions
+        a, b = rows.name(source), rows.name(target)
+        if kind == Kind.PROCESS:
+            return f"process {rows.process[source]} ran {a} before {b}"
+        if kind == Kind.REALTIME:
+            return f"{a} had returned when {b} was invoked (op {rows.start[target]})"
+        return self.inference.reason(source, target, kind, via)
+
+    def anomaly(self, finding: Finding) -> Anomaly:
+        """A finding as reports want it: with operations instead of rows."""
+        assert self.transactions is not None
+        ops = self.transactions.ops
+        witness: nx.DiGraph[int] = nx.DiGraph()
+        witness.add_nodes_from(ops[row] for row in finding.rows)
+        for edge in finding.reasons:
+            witness.add_edge(
+                ops[edge.source], ops[edge.target], kind=edge.kind, reason=edge.text
+            )
+        return Anomaly(
+            finding.name,
+            tuple(ops[row] for row in finding.rows),
+            finding.text,
+            witness,
+            finding.key,
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """Figures for the report."""
+        outcomes = Counter(self.transactions.outcome if self.transactions else [])
+        counts = dict(self.inference.findings.counts) if self.inference else {}
+        return {
+            "models": list(self.question.models),
+            "transactions": sum(outcomes.values()),
+            "committed": outcomes[Outcome.OK],
+            "edges": dict(self.edges),
+            "anomalies_of_values": counts,
+            "seconds": round(self.budget.seconds(), 3),
+        }
+
+
+_BY_GRAVITY = (
+    "garbage-read",
+    "duplicate-elements",
+    "cyclic-versions",
+    "G0",
+    *(name for name in models.ANOMALIES if name != "G0"),
+)

@@ -1,0 +1,264 @@
+"""Consistency models and what breaks them, as data.
+
+An anomaly implies others that are more general, a model implies weaker ones, and a
+model proscribes anomalies. A history breaks a model when an anomaly was found that
+implies one which the model, or a model that it implies, proscribes.
+
+Sources: Adya, "Weak Consistency" (1999), for G0 to G2 and the levels PL-1 to PL-3;
+Adya, Liskov and O'Neil (2000); Cerone, Bernardi and Gotsman (2015) and Cerone and
+Gotsman (2016) for snapshot isolation, parallel and prefix, as shapes of cycles;
+Kingsbury and Alvaro, "Elle" (2020), for anomalies of values, and for their places in
+the order; Biswas and Enea (2019) for read atomic and causal.
+
+Cycles have three variants each: `G1c` has dependencies only, `G1c-process` has an edge
+of session order as well, `G1c-realtime` one of real time.
+
+Choices:
+- A garbage read, of a value that nobody wrote, breaks even read uncommitted: the
+  definitions take for granted that a read has a writer.
+- Session order counts in models with "session" or "strong" in the name, and in read
+  atomic, causal, prefix and parallel snapshot isolation, which are defined with it.
+- `G-causal`, `G-parallel` and `G-prefix` are the cycles which causal consistency,
+  parallel and prefix snapshot isolation forbid; they are looked for when one of these
+  is asked for. Elle names no such cycles, so that they stay out of what other questions
+  answer.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+from harness.registry import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+LEVELS = ("", "-process", "-realtime")
+"""Suffixes of cycles: dependencies only, with session order, with real time."""
+
+CYCLES = (
+    "G0",
+    "G1c",
+    "G-single-item",
+    "G-nonadjacent-item",
+    "G2-item",
+)
+"""The classes of cycles, the worst first."""
+
+_GENERAL: Mapping[str, tuple[str, ...]] = {
+    "G0": ("G1c",),
+    "G1c": ("G1",),
+    "G-single-item": ("G-single", "G-nonadjacent-item"),
+    "G-single": ("G-nonadjacent", "G-SIb"),
+    "G-SIb": ("G-SI",),
+    "G-nonadjacent-item": ("G-nonadjacent", "G2-item"),
+    "G-nonadjacent": ("G2",),
+    "G2-item": ("G2",),
+    "G1": (),
+    "G-SI": (),
+    "G2": (),
+}
+"""Cycles, and what each is a special case of. Every one has its three variants."""
+
+_VALUES: Mapping[str, tuple[str, ...]] = {
+    "G1a": ("G1",),
+    "G1b": ("G1",),
+    "incompatible-order": ("G1a",),
+    "dirty-update": ("G1a",),
+    "future-read": ("G1c",),
+    "lost-update": ("G2-item",),
+    "write-skew": ("G2",),
+    "internal": (),
+    "duplicate-elements": (),
+    "cyclic-versions": (),
+    "garbage-read": (),
+    "G-monotonic": (),
+    "G-cursor": (),
+    "G-causal": (),
+    "G-parallel": (),
+    "G-prefix": (),
+    "non-monotonic-read": (),
+    "fractured-read": (),
+    "causal-violation": (),
+}
+"""Anomalies that have no variants, and what each implies."""
+
+
+def _anomaly_graph() -> dict[str, tuple[str, ...]]:
+    graph = dict(_VALUES)
+    for name, implied in _GENERAL.items():
+        for level, suffix in enumerate(LEVELS):
+            wider = [name + LEVELS[level + 1]] if level + 1 < len(LEVELS) else []
+            graph[name + suffix] = (*(i + suffix for i in implied), *wider)
+    return graph
+
+
+ANOMALIES: Mapping[str, tuple[str, ...]] = _anomaly_graph()
+"""Anomaly -> the more general anomalies that it is a case of."""
+
+MODELS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "read-uncommitted": (
+        (),
+        ("G0", "duplicate-elements", "cyclic-versions", "garbage-read"),
+    ),
+    "read-committed": (("read-uncommitted",), ("G1", "non-monotonic-read")),
+    "monotonic-atomic-view": (("read-committed",), ()),
+    "monotonic-view": (("read-committed",), ("G-monotonic",)),
+    "monotonic-snapshot-read": (("monotonic-view",), ()),
+    "cursor-stability": (("read-committed",), ("G-cursor", "lost-update")),
+    "consistent-view": (("cursor-stability", "monotonic-view"), ("G-single",)),
+    "forward-consistent-view": (("consistent-view",), ("G-SIb",)),
+    "read-atomic": (
+        ("monotonic-atomic-view",),
+        ("internal", "G1a", "future-read", "fractured-read"),
+    ),
+    "update-atomic": (("read-atomic",), ("lost-update",)),
+    "causal": (("read-atomic",), ("G-causal", "causal-violation")),
+    "prefix": (("causal",), ("G-prefix",)),
+    "parallel-snapshot-isolation": (("causal", "update-atomic"), ("G-parallel",)),
+    "repeatable-read": (
+        ("cursor-stability", "monotonic-atomic-view"),
+        ("G2-item", "lost-update"),
+    ),
+    "snapshot-isolation": (
+        (
+            "forward-consistent-view",
+            "monotonic-atomic-view",
+            "monotonic-snapshot-read",
+            "parallel-snapshot-isolation",
+            "prefix",
+        ),
+        ("internal", "G-SI", "G-nonadjacent"),
+    ),
+    "update-serializable": (("forward-consistent-view",), ()),
+    "serializable": (
+        ("repeatable-read", "snapshot-isolation", "update-serializable"),
+        ("G2",),
+    ),
+    "strong-session-read-uncommitted": (("read-uncommitted",), ("G0-process",)),
+    "strong-session-read-committed": (
+        ("read-committed", "strong-session-read-uncommitted"),
+        ("G1-process",),
+    ),
+    "strong-session-snapshot-isolation": (
+        ("snapshot-isolation", "strong-session-read-committed"),
+        ("G-SI-process", "G-nonadjacent-process"),
+    ),
+    "strong-session-serializable": (
+        ("serializable", "strong-session-snapshot-isolation"),
+        ("G2-process",),
+    ),
+    "strong-read-uncommitted": (
+        ("strong-session-read-uncommitted",),
+        ("G0-realtime",),
+    ),
+    "strong-read-committed": (
+        ("strong-session-read-committed", "strong-read-uncommitted"),
+        ("G1-realtime",),
+    ),
+    "strong-snapshot-isolation": (
+        ("strong-session-snapshot-isolation", "strong-read-committed"),
+        ("G-SI-realtime", "G-nonadjacent-realtime"),
+    ),
+    "strict-serializable": (
+        ("strong-session-serializable", "strong-snapshot-isolation"),
+        ("G2-realtime",),
+    ),
+}
+"""Model -> the weaker models that it implies, and the anomalies that it adds."""
+
+ALIASES: Mapping[str, str] = {
+    "PL-1": "read-uncommitted",
+    "PL-2": "read-committed",
+    "PL-CS": "cursor-stability",
+    "PL-2L": "monotonic-view",
+    "PL-MSR": "monotonic-snapshot-read",
+    "PL-2+": "consistent-view",
+    "PL-FCV": "forward-consistent-view",
+    "PL-2.99": "repeatable-read",
+    "PL-SI": "snapshot-isolation",
+    "PL-3U": "update-serializable",
+    "PL-3": "serializable",
+    "PL-SS": "strict-serializable",
+    "strong-serializable": "strict-serializable",
+    "causal-cerone": "causal",
+    "PSI": "parallel-snapshot-isolation",
+    "strong-session-PL-1": "strong-session-read-uncommitted",
+    "strong-session-PL-2": "strong-session-read-committed",
+    "strong-session-PL-SI": "strong-session-snapshot-isolation",
+    "strong-session-PL-3": "strong-session-serializable",
+    "strong-PL-1": "strong-read-uncommitted",
+    "strong-PL-2": "strong-read-committed",
+    "strong-PL-SI": "strong-snapshot-isolation",
+}
+
+DEFAULT = "strict-serializable"
+
+
+def model_called(name: str) -> str:
+    """The model of that name or alias, in whatever case.
+
+    Raises:
+        UsageError: There is no such model; names the nearest.
+    """
+    names = {known.lower(): known for known in MODELS}
+    names |= {alias.lower(): model for alias, model in ALIASES.items()}
+    wanted = name.strip().lower()
+    if wanted not in names:
+        raise UsageError(
+            f"there is no consistency model {name!r}{nearest(wanted, names)} "
+            f"(known: {', '.join(MODELS)})"
+        )
+    return names[wanted]
+
+
+def anomaly_called(name: str) -> str:
+    """The anomaly of that name, in whatever case.
+
+    Raises:
+        UsageError: There is no such anomaly; names the nearest.
+    """
+    names = {known.lower(): known for known in ANOMALIES}
+    wanted = name.strip().lower().lstrip(":")
+    if wanted not in names:
+        raise UsageError(f"there is no anomaly {name!r}{nearest(wanted, names)}")
+    return names[wanted]
+
+
+@cache
+def generalizations(anomaly: str) -> frozenset[str]:
+    """`anomaly` and all that it implies."""
+    return frozenset({anomaly}).union(*map(generalizations, ANOMALIES[anomaly]))
+
+
+@cache
+def weaker_models(model: str) -> frozenset[str]:
+    """`model` and all models that it implies."""
+    return frozenset({model}).union(*map(weaker_models, MODELS[model][0]))
+
+
+@cache
+def proscribed(model: str) -> frozenset[str]:
+    """Every anomaly that must not happen under `model`."""
+    return anomalies_implying(
+        anomaly for weaker in weaker_models(model) for anomaly in MODELS[weaker][1]
+    )
+
+
+def anomalies_implying(anomalies: Iterable[str]) -> frozenset[str]:
+    """`anomalies` and all special cases of them."""
+    wanted = frozenset(anomalies)
+    return frozenset(name for name in ANOMALIES if generalizations(name) & wanted)
+
+
+def weakest_broken(anomalies: Iterable[str]) -> tuple[str, ...]:
+    """The weakest models that do not allow all of `anomalies`, by name."""
+    found = frozenset(anomalies)
+    broken = {model for model in MODELS if proscribed(model) & found}
+    return tuple(
+        sorted(
+            model for model in broken if not (weaker_models(model) - {model}) & broken
+        )
+    )
