@@ -7,6 +7,9 @@ and cas; a cas that finds another value answers 22 (precondition-failed).
 `txn{txn}` does several things to several keys at once (`transactions.py`); one that
 can't be done answers 14 (abort) and has no effect.
 
+A request of any type may carry `retry`, so that copies of it take effect once
+(`sessions.py`).
+
 Choices: keys are whole numbers or strings, so that a key is the same key however a
 language spells it in JSON (1, 1.0 and true are one key to Python, three to others).
 Values are any JSON and equal when they are the same JSON: 1 is not true.
@@ -17,7 +20,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from reference_impls import transactions
+from reference_impls import sessions, transactions
 from reference_impls.actor import (
     ABORT,
     KEY_DOES_NOT_EXIST,
@@ -46,14 +49,29 @@ Command = dict[str, Any]
 
 
 class KeyValueStore:
-    """The state: what each key holds. Deterministic, so that replicas stay alike."""
+    """The state: what each key holds, and what clients that may retry were answered.
 
-    __slots__ = ("data",)
+    Deterministic, so that replicas stay alike.
+    """
+
+    __slots__ = ("data", "sessions")
 
     def __init__(self) -> None:
         self.data: dict[int | str, Any] = {}
+        self.sessions = sessions.Sessions()
 
     def apply(self, command: Command) -> dict[str, Any]:
+        """Carry out a command, unless a copy of it was, and return the reply's body."""
+        retry = command.get("retry")
+        if retry is None:
+            return self.execute(command)
+        reply = self.sessions.answer(retry)
+        if reply is None:
+            reply = self.execute(command)
+            self.sessions.remember(retry, reply)
+        return reply
+
+    def execute(self, command: Command) -> dict[str, Any]:
         """Carry out a command and return the reply's body."""
         if command["type"] == "txn":
             return self.transact(command["txn"])
@@ -79,6 +97,21 @@ class KeyValueStore:
             return {"type": "txn_ok", "txn": transactions.apply(self.data, txn)}
         except transactions.AbortError as why:
             return error(ABORT, str(why))
+
+    def as_data(self) -> dict[str, Any]:
+        """For a snapshot: JSON-able, and good as long as nothing is applied.
+
+        Pairs, because JSON's objects would turn the key 1 into "1".
+        """
+        return {"data": list(self.data.items()), "sessions": self.sessions.as_data()}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> KeyValueStore:
+        """From `as_data`, perhaps through JSON."""
+        store = cls()
+        store.data = dict(data["data"])
+        store.sessions = sessions.Sessions.from_data(data["sessions"])
+        return store
 
     def read(self, key: int | str) -> dict[str, Any]:
         """The reply to a read of `key`."""
@@ -113,6 +146,12 @@ def parse(body: Mapping[str, Any]) -> tuple[Command | None, dict[str, Any] | Non
             text = f"{name!r} is longer than {VALUE_CHARS_MAX} characters of JSON"
             return None, error(MALFORMED_REQUEST, text)
         command[name] = value
+    if "retry" in body:
+        retry = sessions.parse(body["retry"])
+        if retry is None:
+            text = "retry holds a client (a string) and a seq (a whole number)"
+            return None, error(MALFORMED_REQUEST, text)
+        command["retry"] = retry
     if kind == "txn":
         wrong = transactions.malformed(command["txn"])
         return (None, error(MALFORMED_REQUEST, wrong)) if wrong else (command, None)

@@ -222,7 +222,7 @@ class Node:
 
     def persist(self, effect: Persist) -> None:
         """Goes to disk at the end of the turn; later messages wait for it."""
-        self.wal.append(effect.record)
+        self.wal.append(effect.record, replaces=effect.replaces)
 
     def send(self, effect: Send) -> None:
         """Goes to the peer; a body that goes to several is encoded once."""

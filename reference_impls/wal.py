@@ -17,6 +17,10 @@ Recovery tells three endings apart.
   that goes on from here has forgotten a promise, so it must stop: `CorruptLogError`.
 - *Another's log.* Wrong protocol, version or node: `ForeignLogError`.
 
+A record may replace all earlier ones (log compaction). Then the batch goes to a new
+file, which takes the old one's name once it is durable: at every moment, the name leads
+to a whole log, the old or the new.
+
 Choices: a bit that flips within the last frame counts as corruption, not as a torn
 tail, unless it hits the length of a frame that is incomplete anyway. etcd draws the
 same line.
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
     from reference_impls.actor import Record
 
 FILE_NAME = "wal"
+NEW_FILE_NAME = "wal.new"
+"""A log that is being rewritten; means nothing until it has the other name."""
 LAYOUT_VERSION = 1
 """Version of the frames; the protocol's own records have a format version too."""
 
@@ -98,6 +104,9 @@ class Recovery:
 class WriteAheadLog:
     """An open log. `append` buffers; `sync` makes everything appended durable.
 
+    A record that `replaces` all before it makes `sync` rewrite the log, at the price of
+    two more flushes, of the new file's content and of its name.
+
     Args:
         directory: Where the file lies; made if it isn't there.
         identity: Whose log it must be.
@@ -119,13 +128,16 @@ class WriteAheadLog:
     ) -> None:
         os.makedirs(directory, exist_ok=True)
         self.path = os.path.join(directory, FILE_NAME)
+        self.directory = directory
+        self.identity = identity
         self.fsync = fsync
         self.pending: list[Record] = []
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self.replaces = False
+        self.fd = open_file(self.path)
         try:
             self._lock()
             found = recover(self._read_all(), self.path)
-            self._adopt(found, identity, directory)
+            self._adopt(found)
         except BaseException:
             os.close(self.fd)
             raise
@@ -134,8 +146,11 @@ class WriteAheadLog:
             record for batch in found.batches[1:] for record in batch
         ]
 
-    def append(self, record: Record) -> None:
-        """Add a record to the next batch."""
+    def append(self, record: Record, *, replaces: bool = False) -> None:
+        """Add a record to the next batch, perhaps in place of all that there is."""
+        if replaces:
+            self.replaces = True
+            self.pending.clear()
         self.pending.append(record)
 
     def sync(self) -> None:
@@ -144,6 +159,10 @@ class WriteAheadLog:
             return
         batch = encode(self.pending).encode()
         self.pending.clear()
+        if self.replaces:
+            self.replaces = False
+            self._rewrite(batch)
+            return
         self._write(batch)
         if self.fsync:
             os.fdatasync(self.fd)
@@ -153,13 +172,16 @@ class WriteAheadLog:
         os.close(self.fd)
 
     def _lock(self) -> None:
-        """Hold the file for the life of the process: two writers would ruin it."""
-        try:
+        """Hold the file for the life of the process: two writers would ruin it.
+
+        A file that lost its name between open and lock was rewritten by the process
+        that holds the new one.
+        """
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ForeignLogError(
-                f"{self.path}: another process is using this log"
-            ) from None
+            if os.path.samestat(os.fstat(self.fd), os.stat(self.path)):
+                return
+        raise ForeignLogError(f"{self.path}: another process is using this log")
 
     def _read_all(self) -> bytes:
         size = os.fstat(self.fd).st_size
@@ -168,26 +190,53 @@ class WriteAheadLog:
             data += chunk
         return bytes(data)
 
-    def _adopt(self, found: Recovery, identity: Identity, directory: str) -> None:
+    def _adopt(self, found: Recovery) -> None:
         """Check whose log it is, cut off the torn tail, and be ready to append."""
         if found.batches:
-            refuse_foreign(found.batches[0], identity, self.path)
+            refuse_foreign(found.batches[0], self.identity, self.path)
         os.ftruncate(self.fd, found.end)
         os.lseek(self.fd, found.end, os.SEEK_SET)
         self.crc = found.crc
         if not found.batches:
-            self._write(encode(identity.as_record()).encode())
+            self._write_identity()
         if self.fsync:
             # What was read may never have left the page cache: the last life may have
             # died between write and fdatasync. This life is about to rely on it.
             os.fsync(self.fd)
-            sync_directory(directory)
+            sync_directory(self.directory)
+
+    def _rewrite(self, batch: bytes) -> None:
+        """Begin a new file with `batch`, and put it in the old one's place.
+
+        The new file is locked before anyone can find it under the log's name.
+        """
+        new_path = os.path.join(self.directory, NEW_FILE_NAME)
+        old_fd, self.fd = self.fd, open_file(new_path, os.O_TRUNC)
+        fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.crc = 0
+        self._write_identity()
+        self._write(batch)
+        if self.fsync:
+            os.fsync(self.fd)
+        os.rename(new_path, self.path)
+        if self.fsync:
+            sync_directory(self.directory)
+        os.close(old_fd)
+
+    def _write_identity(self) -> None:
+        """The first frame of every file."""
+        self._write(encode(self.identity.as_record()).encode())
 
     def _write(self, payload: bytes) -> None:
         frame, self.crc = frame_of(payload, self.crc)
         view = memoryview(frame)
         while view:
             view = view[os.write(self.fd, view) :]
+
+
+def open_file(path: str, flags: int = 0) -> int:
+    """A descriptor for reading and writing; the file is made if it isn't there."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
 
 
 def frame_of(payload: bytes, crc: int) -> tuple[bytes, int]:

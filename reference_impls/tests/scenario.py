@@ -146,7 +146,7 @@ class Scenario:
 
     def do_show(self, name: str) -> None:
         core = self.cores[name]
-        terms = " ".join(str(entry.term) for entry in core.log[1:])
+        terms = " ".join(str(entry.term) for entry in core.log.since(core.log.base + 1))
         self.trace.append(
             f"{name} {core.role} term={core.current_term} leader={core.leader} "
             f"commit_index={core.commit_index} log=[{terms}]"

@@ -122,7 +122,7 @@ class KeepsConflict(Raft):
     """Leaves a conflicting suffix where it is (Figure 2 rule 3)."""
 
     def store_entries(self, prev_log_index: int, entries: Sequence[Any]) -> None:
-        known = self.last_log_index - prev_log_index
+        known = self.log.last_index - prev_log_index
         super().store_entries(prev_log_index + known, entries[known:])
 
 
@@ -139,7 +139,7 @@ class CommitsPastMatch(Raft):
     def on_append_entries(self, src: str, body: Body, now: Now) -> None:
         super().on_append_entries(src, body, now)
         if body["term"] == self.current_term:
-            self.commit(min(body["leader_commit"], self.last_log_index))
+            self.commit(min(body["leader_commit"], self.log.last_index))
 
 
 class ReadIndexWithoutHeartbeat(Raft):
@@ -154,13 +154,6 @@ class LeaseNeverEnds(Raft):
 
     def lease_ns(self) -> float:
         return 1e18
-
-
-class ForgetsForwards(Raft):
-    """Serves a duplicated request twice."""
-
-    def is_first_copy(self, src: str, forward_id: int) -> bool:
-        return True
 
 
 MANY_CRASHES = Plan(nodes=3, crashes=14, fsync_ms_max=10.0, slow=0.1)
@@ -185,7 +178,6 @@ SPLITS = Plan(partitions=10, crashes=2)
         (CommitsPastMatch, SPLITS),
         (ReadIndexWithoutHeartbeat, replace(SPLITS, options={"reads": "read_index"})),
         (LeaseNeverEnds, replace(SPLITS, options=SLOW_LEASE)),
-        (ForgetsForwards, Plan(duplicate=0.3)),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )

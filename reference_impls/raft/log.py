@@ -1,0 +1,95 @@
+"""The log: entries by index from 1 on, of which a snapshot may have replaced the first.
+
+The entry at `base` stands in for all up to there: its index and term are still known,
+as AppendEntries needs them, its command is not.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from reference_impls import kv
+
+NOOP: kv.Command = {"type": "noop"}
+
+
+class Entry(NamedTuple):
+    """A log entry; a list of two in JSON."""
+
+    term: int
+    command: kv.Command
+
+
+class Log:
+    """Entries by index.
+
+    Attributes:
+        base: The last index that a snapshot covers; 0 without one.
+        entries: `entries[i]` has index `base + i`; the first is the stand-in.
+    """
+
+    __slots__ = ("base", "entries")
+
+    def __init__(self, base: int = 0, base_term: int = 0) -> None:
+        self.base = base
+        self.entries = [Entry(base_term, NOOP)]
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last entry; 0 for a log that never held any."""
+        return self.base + len(self.entries) - 1
+
+    @property
+    def last_term(self) -> int:
+        """Term of the last entry; 0 for a log that never held any."""
+        return self.entries[-1].term
+
+    def __getitem__(self, index: int) -> Entry:
+        assert index > self.base, f"entry {index} is compacted away"
+        return self.entries[index - self.base]
+
+    def term_at(self, index: int) -> int:
+        """Term of the entry at `index`, which is `base` or later."""
+        assert index >= self.base, f"entry {index} is compacted away"
+        return self.entries[index - self.base].term
+
+    def since(self, first: int, count: int | None = None) -> list[Entry]:
+        """At most `count` entries from `first` on, which is later than `base`."""
+        assert first > self.base, f"entry {first} is compacted away"
+        start = first - self.base
+        return self.entries[start : None if count is None else start + count]
+
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """Append."""
+        self.entries.extend(entries)
+
+    def truncate(self, first: int) -> None:
+        """Drop the entries from `first` on."""
+        assert first > self.base, f"entry {first} is compacted away"
+        del self.entries[first - self.base :]
+
+    def compact(self, index: int, term: int) -> None:
+        """Replace the entries up to `index`, of `term`, by a stand-in.
+
+        What follows stays if this log holds that very entry, and goes with all else if
+        not: then it followed something different (paper 7, Figure 13, rules 6 and 7).
+        """
+        assert index >= self.base, f"entry {index} is compacted away"
+        holds_it = index <= self.last_index and self.term_at(index) == term
+        later = self.entries[index - self.base + 1 :] if holds_it else []
+        self.base = index
+        self.entries = [Entry(term, NOOP), *later]
+
+    def last_index_of_term(self, term: int) -> int:
+        """The last index whose entry is known to be of `term`; -1 if there is none."""
+        i = bisect_right(self.entries, term, key=_term) - 1
+        return self.base + i if i >= 0 and self.entries[i].term == term else -1
+
+
+def _term(entry: Entry) -> int:
+    """For searching by term, which never falls."""
+    return entry.term
