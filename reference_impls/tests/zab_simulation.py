@@ -59,12 +59,14 @@ class ZabPlan(Plan):
     """
 
     settles: bool = True
+    core: Any = None  # of Zab, where the base class has a Raft
 
 
 class ZabSimulation(Simulation):
     """The world. `run` raises Violation when Zab broke a promise."""
 
     plan: ZabPlan
+    properties: Any  # Deliveries, where the base class has the properties of Raft
 
     def __init__(self, seed: int, plan: ZabPlan) -> None:
         super().__init__(seed, plan)
@@ -80,12 +82,12 @@ class ZabSimulation(Simulation):
 
     def serves(self, name: str) -> bool:
         """True for a leader with a quorum."""
-        core = self.nodes[name].core
-        return self.leads(name) and core.has_quorum(lambda f: f.is_up_to_date)
+        core: Any = self.nodes[name].core
+        return self.leads(name) and bool(core.has_quorum(lambda f: f.is_up_to_date))
 
     def leads(self, name: str) -> bool:
-        node = self.nodes[name]
-        return node.alive and node.core.state == LEADING
+        node: Any = self.nodes[name]
+        return bool(node.alive and node.core.state == LEADING)
 
 
 class Deliveries:
@@ -115,6 +117,8 @@ class Deliveries:
             case "delivered":
                 zxid = (fields["epoch"], fields["counter"])
                 self.deliver(node, zxid, json.dumps(fields["command"]))
+            case _:
+                pass
 
     def go_on_after(self, node: str, zxid: tuple[int, int]) -> None:
         """The node's state holds everything up to `zxid`."""

@@ -614,11 +614,11 @@ class Zab(Core):
             return
         adopted, self.incoming = self.incoming, {}
         self.install(adopted)
-        if "snapshot" in adopted:
-            self.observe("snapshot_installed", zxid=self.history.base)
         self.current_epoch = epoch
         self.phase = SYNCHRONIZATION
         self.persist_epochs(**adopted)
+        if "snapshot" in adopted:
+            self.observe("snapshot_installed", zxid=self.history.base)
         zxid = self.history.last_zxid
         self.tell_leader({"type": "ack_newleader", "zxid": zxid})
 
