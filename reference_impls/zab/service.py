@@ -79,15 +79,16 @@ class Service:
 
     def parts(self) -> Iterator[dict[str, Any]]:
         """The state in parts, each fit for a message; `add_part` takes them back."""
-        items = [list(item) for item in self.store.data.items()]
-        for i in range(0, len(items), PART_ITEMS):
-            yield {"data": items[i : i + PART_ITEMS]}
-        for i in range(0, len(self.messages), PART_ITEMS):
-            yield {"messages": self.messages[i : i + PART_ITEMS]}
+        state = {**self.store.as_data(), "messages": self.messages}
+        for name, items in state.items():
+            for i in range(0, len(items), PART_ITEMS):
+                yield {name: items[i : i + PART_ITEMS]}
 
     def add_part(self, part: Mapping[str, Any]) -> None:
         """Take over a part of another's state."""
-        self.store.data.update((key, value) for key, value in part.get("data", ()))
+        more = kv.KeyValueStore.from_data({"data": (), "sessions": (), **part})
+        self.store.data.update(more.data)
+        self.store.sessions.by_client.update(more.sessions.by_client)
         self.messages.extend(part.get("messages", ()))
 
 
