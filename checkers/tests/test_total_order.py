@@ -1,0 +1,429 @@
+"""Primary-order broadcast: by definition, a small correct service, planted breaches."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations, permutations
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from checkers.tests.histories import FEWER, MANY
+from checkers.total_order import PLUGIN, build
+from harness import registry
+from harness.errors import UsageError
+from harness.history import History, Op
+from harness.verdict import CheckResult, Limits, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+NODES = ("n1", "n2", "n3")
+
+Message = list[Any]
+
+
+def check(ops: Sequence[Op]) -> CheckResult:
+    for i, op in enumerate(ops):
+        op.index = i
+    return build({}).check(History(ops), Limits())
+
+
+def names(result: CheckResult) -> set[str]:
+    return {anomaly.name for anomaly in result.anomalies}
+
+
+def call(process: int, node: str, f: str, value: Any, result: Any) -> list[Op]:
+    return [
+        Op(-1, 0, process, "invoke", f, value, node=node),
+        Op(-1, 0, process, "ok", f, result, node=node),
+    ]
+
+
+def delivered(node: str, messages: Sequence[Message]) -> list[Op]:
+    return call(int(node[1:]) + 100, node, "delivered", None, list(messages))
+
+
+def observed(node: str, kind: str, **fields: Any) -> Op:
+    return Op(-1, 0, node, "info", kind, fields, node=node)
+
+
+def deliveries(node: str, messages: Sequence[Message]) -> list[Op]:
+    return [
+        observed(node, "delivered", epoch=e, counter=c, message=m)
+        for e, c, m in messages
+    ]
+
+
+# Against the definitions
+
+
+def breaks_total_order(p: Sequence[int], q: Sequence[int]) -> bool:
+    """Some a before b at p, and q delivers b without having delivered a."""
+    return any(
+        b in q and (a not in q or q.index(a) > q.index(b))
+        for a, b in combinations(p, 2)
+    )
+
+
+def breaks_agreement(p: Sequence[int], q: Sequence[int]) -> bool:
+    """Some a that only p delivers, and some b that only q does."""
+    return bool(set(p) - set(q)) and bool(set(q) - set(p))
+
+
+sequences = st.lists(
+    st.permutations(range(4)).flatmap(
+        lambda p: st.integers(0, 4).map(lambda n: list(p)[:n])
+    ),
+    min_size=2,
+    max_size=3,
+)
+
+
+@MANY
+@given(sequences)
+@example([[0, 1, 2], [0, 2]])
+@example([[0, 1], [0, 2]])
+def test_positions_decide_total_order_and_agreement_as_defined(
+    of: list[list[int]],
+) -> None:
+    ops: list[Op] = []
+    for node, messages in zip(NODES, of, strict=False):
+        # One place for all: zxids must not give the order away.
+        ops += delivered(node, [[None, None, m] for m in messages])
+    found = names(check(ops))
+    pairs = list(permutations(of, 2))
+    total_order = any(breaks_total_order(p, q) for p, q in pairs)
+    agreement = any(breaks_agreement(p, q) for p, q in pairs)
+    assert bool(found) == (total_order or agreement)
+    if "order-disagreement" in found:
+        assert total_order
+    if "agreement-broken" in found:
+        assert agreement
+
+
+@MANY
+@given(sequences)
+def test_neighbours_decide_it_for_observed_runs(of: list[list[int]]) -> None:
+    """Every run is known from its first item on: another comes before all."""
+    ops: list[Op] = []
+    for node, messages in zip(NODES, of, strict=False):
+        whole: list[Message] = [[None, None, m] for m in ("first", *messages)]
+        ops += deliveries(node, whole)
+    pairs = list(permutations(of, 2))
+    broken = any(breaks_total_order(*pq) or breaks_agreement(*pq) for pq in pairs)
+    assert bool(names(check(ops))) == broken
+
+
+# A correct service
+
+
+class Service:
+    """Primaries broadcast in turn, and nodes deliver prefixes of one sequence."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.clients: list[Op] = []
+        self.nodes: dict[str, list[Op]] = {node: [] for node in NODES}
+        self.sequence: list[Message] = []
+        self.reached = dict.fromkeys(NODES, 0)
+        self.sent = 0
+        for epoch in range(1, self.random.randint(2, 4)):
+            self.reign(epoch, self.random.choice(NODES))
+        for node in NODES:
+            self.deliver(node, len(self.sequence))
+            self.read_whole(node)
+
+    def reign(self, epoch: int, primary: str) -> None:
+        self.deliver(primary, len(self.sequence))
+        last = self.sequence[-1][:2] if self.sequence else [0, 0]
+        fields = {"term": epoch, "last_zxid": last}
+        self.nodes[primary].append(observed(primary, "became_leader", **fields))
+        for counter in range(1, self.random.randint(2, 6)):
+            self.broadcast([epoch, counter])
+            node = self.random.choice(NODES)
+            self.deliver(node, self.random.randint(0, len(self.sequence)))
+            if self.random.random() < 0.3:
+                self.read_page(self.random.choice(NODES))
+            if self.random.random() < 0.2:
+                self.restart(self.random.choice(NODES))
+
+    def broadcast(self, zxid: list[int]) -> None:
+        """It may fail for sure, and then nobody ever sees it."""
+        self.sent += 1
+        node, chance = self.random.choice(NODES), self.random.random()
+        invoked, ok = call(self.sent, node, "broadcast", self.sent, self.sent)
+        self.clients.append(invoked)
+        if chance < 0.1:
+            ok.type = "fail"
+        else:
+            self.sequence.append([*zxid, self.sent])
+        if chance > 0.3:
+            self.deliver(node, len(self.sequence))
+        elif ok.type != "fail":
+            ok.type = "info"
+        self.clients.append(ok)
+
+    def deliver(self, node: str, end: int) -> None:
+        fresh = self.sequence[self.reached[node] : end]
+        self.nodes[node] += deliveries(node, fresh)
+        self.reached[node] = max(self.reached[node], end)
+
+    def restart(self, node: str) -> None:
+        """A node delivers again from somewhere on."""
+        self.nodes[node].append(observed(node, "restarted"))
+        start = self.random.randint(0, self.reached[node])
+        self.nodes[node] += deliveries(node, self.sequence[start : self.reached[node]])
+
+    def read_page(self, node: str) -> None:
+        start = self.random.randint(0, self.reached[node])
+        end = min(start + 3, self.reached[node])
+        page = {"from": start, "messages": self.sequence[start:end], "more": True}
+        self.clients += call(900, node, "delivered", [start, 3], page)
+
+    def read_whole(self, node: str) -> None:
+        middle = self.random.randint(0, len(self.sequence))
+        parts = ((0, self.sequence[:middle]), (middle, self.sequence[middle:]))
+        for start, part in parts:
+            page = {"from": start, "messages": list(part), "more": start < middle}
+            self.clients += call(901, node, "delivered", [start, 99], page)
+        if middle == 0:
+            self.clients[-3].value["more"] = True
+
+    def ops(self) -> list[Op]:
+        return [*self.clients, *(op for ops in self.nodes.values() for op in ops)]
+
+    def pages(self, node: str) -> list[Op]:
+        """The node's whole sequence at the end, in two pages."""
+        ops = [op for op in self.clients if op.process == 901 and op.node == node]
+        return [op for op in ops if op.type == "ok"]
+
+
+@FEWER
+@given(st.integers(0, 2**32))
+def test_a_correct_service_keeps_every_promise(seed: int) -> None:
+    service = Service(seed)
+    for ops in (service.ops(), service.clients):
+        result = check(ops)
+        expected = Verdict.VALID if service.sequence else Verdict.UNKNOWN
+        assert result.verdict is expected, (seed, result)
+
+
+def tamper(
+    service: Service, change: Callable[[list[Message]], None], node: str = "n3"
+) -> None:
+    """Change a node's sequence at the end, as told in one page."""
+    first, second = service.pages(node)
+    messages = [list(m) for m in service.sequence]
+    change(messages)
+    first.value.update(messages=messages, more=False)
+    second.value.update(messages=[], more=True)
+
+
+def swap(service: Service) -> set[str]:
+    def change(messages: list[Message]) -> None:
+        messages[-2:] = messages[:-3:-1]
+
+    tamper(service, change)
+    same_epoch = service.sequence[-1][0] == service.sequence[-2][0]
+    broken = "local" if same_epoch else "global"
+    return {"order-disagreement", f"{broken}-primary-order"}
+
+
+def skip(service: Service) -> set[str]:
+    def change(messages: list[Message]) -> None:
+        del messages[0]
+
+    tamper(service, change)
+    return {"order-disagreement"}
+
+
+def diverge(service: Service) -> set[str]:
+    def change(messages: list[Message]) -> None:
+        messages[-1][2] = "another"
+
+    tamper(service, change)
+    return {"agreement-broken", "message-never-broadcast"}
+
+
+def repeat(service: Service) -> set[str]:
+    def change(messages: list[Message]) -> None:
+        messages.append([99, 1, messages[0][2]])
+
+    tamper(service, change)
+    return {"duplicate-delivery"}
+
+
+def lose(service: Service) -> set[str]:
+    """The last message is acknowledged, and then gone everywhere."""
+
+    def change(messages: list[Message]) -> None:
+        messages.pop()
+
+    for node in NODES:
+        tamper(service, change, node)
+    for op in service.clients:
+        if op.f == "broadcast" and op.value == service.sequence[-1][2]:
+            op.type = "ok" if op.type == "info" else op.type
+    return {"lost-message"}
+
+
+def deliver_failed(service: Service) -> set[str]:
+    done = [op for op in service.clients if op.f == "broadcast" and op.type != "invoke"]
+    delivered = {m[2] for m in service.sequence}
+    next(op for op in done if op.value in delivered).type = "fail"
+    return {"failed-message-delivered"}
+
+
+def deliver_early(service: Service) -> set[str]:
+    last = service.sequence[-1]
+    page = {"from": len(service.sequence) - 1, "messages": [last], "more": True}
+    service.clients[:0] = call(902, "n1", "delivered", [0, 1], page)
+    return {"delivered-before-broadcast"}
+
+
+def rewrite(service: Service) -> set[str]:
+    page = {"from": 0, "messages": [[0, 1, "another"]], "more": True}
+    service.clients += call(902, "n1", "delivered", [0, 1], page)
+    return {"delivery-changed"}
+
+
+def disobey_time(service: Service) -> set[str]:
+    """Everybody delivers a later broadcast first, by zxids that fit."""
+    a, b = service.sequence[-2], service.sequence[-1]
+    for op in service.clients:
+        if op.f == "broadcast" and op.value == a[2] and op.type == "info":
+            op.type = "ok"
+    a[2], b[2] = b[2], a[2]
+    return {"broadcast-order"}
+
+
+def observe_gap(service: Service) -> set[str]:
+    del service.nodes["n1"][:]
+    service.nodes["n1"] += deliveries("n1", service.sequence[:1] + service.sequence[2:])
+    service.nodes["n2"] += [observed("n2", "restarted")]
+    service.nodes["n2"] += deliveries("n2", service.sequence)
+    return {"order-disagreement"} if len(service.sequence) > 2 else set()
+
+
+def begin_without(service: Service) -> set[str]:
+    """A primary begins without the last message of the epoch before."""
+    epoch = service.sequence[-1][0]
+    zxid = [epoch, service.sequence[-1][1] - 1]
+    primary = observed("n9", "became_leader", term=epoch + 1, last_zxid=zxid)
+    service.nodes["n1"] += [primary, observed("n1", "restarted")]
+    service.nodes["n1"] += deliveries("n1", [[epoch + 1, 1, "next"]])
+    return {"primary-integrity"}
+
+
+def lead_twice(service: Service) -> set[str]:
+    leader = next(
+        op for ops in service.nodes.values() for op in ops if "term" in op.value
+    )
+    service.nodes["n1"].append(observed("n9", "became_leader", **leader.value))
+    return {"two-primaries"}
+
+
+def forget_epoch(service: Service) -> set[str]:
+    service.nodes["n1"] += [
+        observed("n1", "new_epoch", epoch=3, leader="n2"),
+        observed("n1", "restarted"),
+        observed("n1", "recovered", accepted_epoch=2),
+    ]
+    return {"epoch-went-back"}
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        swap,
+        skip,
+        diverge,
+        repeat,
+        lose,
+        deliver_failed,
+        deliver_early,
+        rewrite,
+        disobey_time,
+        observe_gap,
+        begin_without,
+        lead_twice,
+        forget_epoch,
+    ],
+)
+@FEWER
+@given(seed=st.integers(0, 2**32))
+def test_a_planted_violation_is_named(
+    plant: Callable[[Service], set[str]], seed: int
+) -> None:
+    service = Service(seed)
+    assume(len(service.sequence) > 1)
+    expected = plant(service)
+    result = check(service.ops())
+    assert expected <= names(result), (seed, result)
+    for anomaly in result.anomalies:
+        assert anomaly.explanation.endswith(".")
+        assert anomaly.ops
+
+
+# Told as sentences
+
+
+def test_a_disagreement_names_the_first_place_where_sequences_part() -> None:
+    ops = [
+        *delivered("n1", [[1, 1, "a"], [1, 2, "b"], [1, 3, "c"]]),
+        *delivered("n2", [[1, 1, "a"], [1, 3, "c"]]),
+    ]
+    (anomaly,) = check(ops).anomalies
+    assert anomaly.explanation == (
+        "Total order is broken: item 1 is 'b' (1, 2) at n1, but 'c' (1, 3) at n2."
+    )
+    assert anomaly.ops == (1, 3)
+
+
+def test_a_lost_message_names_who_acknowledged_it() -> None:
+    ops = [*call(1, "n2", "broadcast", "a", "a"), *delivered("n1", [])]
+    (anomaly,) = check(ops).anomalies
+    assert anomaly.name == "lost-message"
+    assert anomaly.explanation == (
+        "'a' is lost: n2 acknowledged its broadcast, but it is in none of the whole "
+        "sequences that n1 had at the end."
+    )
+
+
+def test_being_behind_is_no_loss() -> None:
+    ops = [
+        *call(1, "n2", "broadcast", "a", "a"),
+        *delivered("n1", []),
+        *delivered("n2", [[1, 1, "a"]]),
+    ]
+    result = check(ops)
+    assert result.verdict is Verdict.VALID
+    assert result.stats["behind_at_end"] == {"n1": 1}
+
+
+def test_messages_that_are_not_to_be_compared_by_place_are_no_crash() -> None:
+    ops = [*delivered("n1", ["a"]), *call(1, "n1", "delivered", None, 3)]  # type: ignore[list-item]  # the wire may hold anything
+    assert check(ops).verdict is Verdict.VALID
+
+
+def test_without_sequences_nothing_is_judged() -> None:
+    sent = call(1, "n1", "broadcast", "a", "a")
+    early = [*delivered("n1", [[1, 1, "a"]])]
+    for ops, reason in (
+        ([], "nothing to judge"),
+        (sent, "nothing to judge"),
+        (delivered("n1", []), "nothing to judge"),
+        ([sent[0], *early, sent[1]], "nobody knows whether"),
+    ):
+        result = check(ops)
+        assert result.verdict is Verdict.UNKNOWN
+        assert reason in result.reason
+
+
+def test_the_registry_finds_it_and_it_has_no_options() -> None:
+    assert registry.find("checker", "total-order") is PLUGIN
+    with pytest.raises(UsageError, match="no option"):
+        build({"nodes": "5"})
