@@ -165,6 +165,7 @@ class Instance:
     # acceptor: persistent
     promised: Ballot = NO_BALLOT
     accepted: Proposal | None = None
+    observed: bool = True  # the world has heard of `accepted`, as far as is known
 
     # proposer: volatile
     attempt: Attempt | None = None
@@ -398,6 +399,7 @@ class Paxos(Core):
 
     def promise(self, instance: Instance, ballot: Ballot) -> None:
         """Accept nothing below `ballot` from now on, whatever happens."""
+        self.observe_recovered(instance)
         instance.promised = ballot
         self.persist_promised(instance)
         self.observe("promised", key=instance.key, ballot=ballot)
@@ -409,6 +411,7 @@ class Paxos(Core):
             return
         if instance.accepted != proposal:
             self.accept(instance, proposal)
+        self.observe_recovered(instance)
         body = {"type": "accepted", "key": instance.key, "proposal": proposal}
         self.broadcast(body)
         self.on_accepted(self.node, instance, proposal)
@@ -423,6 +426,17 @@ class Paxos(Core):
         instance.accepted = proposal
         self.persist_accepted(instance)
         self.observe("accepted", key=instance.key, **proposal._asdict())
+        instance.observed = True
+
+    def observe_recovered(self, instance: Instance) -> None:
+        """Show what an earlier life accepted: it may have ended just before it could.
+
+        Whoever watches would else see a value learned that no majority had accepted.
+        """
+        if not instance.observed and instance.accepted is not None:
+            instance.observed = True
+            accepted = instance.accepted._asdict()
+            self.observe("accepted", key=instance.key, **accepted)
 
     def refuse(self, src: str, instance: Instance, ballot: Ballot) -> None:
         """Tell a proposer by which promise this acceptor is bound."""
@@ -469,6 +483,7 @@ class Paxos(Core):
 
     def on_ask(self, src: str, instance: Instance) -> None:
         """Tell another learner what this server has."""
+        self.observe_recovered(instance)
         body = {
             "type": "report",
             "key": instance.key,
@@ -584,9 +599,11 @@ class Paxos(Core):
         instance = self.instance(record["key"])
         if "promised" in record:
             instance.promised = Ballot(*record["promised"])
+            instance.observed = True  # a promise that was heard of came later
         else:
             proposal = as_proposal(record["accepted"])
             instance.accepted = proposal
+            instance.observed = False
             instance.promised = max(instance.promised, proposal.ballot)
 
 

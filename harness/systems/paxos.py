@@ -17,7 +17,9 @@ OPTIONS = core_options("paxos")
 
 def paxos(_: str, given: Mapping[str, str]) -> ReferenceSystem:
     """The system, configured. Raises UsageError; see `SystemFactory`."""
-    return ReferenceSystem("paxos", OPTIONS, given, frozenset({"consensus"}))
+    return ReferenceSystem(
+        "paxos", OPTIONS, given, frozenset({"consensus"}), invariants=("consensus",)
+    )
 
 
 PLUGIN: Plugin[SystemFactory] = Plugin(
