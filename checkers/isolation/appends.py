@@ -32,7 +32,7 @@ from checkers.isolation.findings import Finding, Findings, Reason, show, show_li
 from checkers.isolation.graph import NOTHING, Edges, Kind, edges_of, join
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from checkers.isolation.graph import Column
 
@@ -575,6 +575,11 @@ class Appends:
         """Number of a version that stands in no version order."""
         self._beside.append((key, element))
         return len(self._writers) + len(self._beside) - 1
+
+    def judge(
+        self, wanted: frozenset[str], sessions: Edges | None, pause: Callable[[], None]
+    ) -> None:
+        """See `Inference.judge`: where all orders are known, cycles tell everything."""
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """Why `source` comes before `target`, as a clause."""

@@ -11,10 +11,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from checkers.isolation.graph import Kind
 
-    from checkers.isolation.graph import Edges, Kind
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from checkers.isolation.cycles import Step
+    from checkers.isolation.graph import Edges
+    from checkers.isolation.transactions import Transactions
 
 EXAMPLES_MAX = 20
 """Anomalies of one name that are explained; all are counted."""
@@ -67,15 +71,62 @@ class Findings:
 
 
 class Inference(Protocol):
-    """Dependencies inferred from what transactions read and wrote."""
+    """Dependencies inferred from what transactions read and wrote.
 
-    findings: Findings
+    Attributes:
+        dependencies: The ww, wr and rw edges.
+        findings: Anomalies that are no cycles of these.
+        undecided: Why nothing but anomalies can be proved; empty if all can.
+    """
+
     dependencies: Edges
+    findings: Findings
     undecided: str
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """Why `source` comes before `target`, as a clause."""
         ...
+
+    def judge(
+        self, wanted: frozenset[str], sessions: Edges | None, pause: Callable[[], None]
+    ) -> None:
+        """Add to `findings` what neither single values nor cycles tell.
+
+        Args:
+            wanted: The anomalies that matter.
+            sessions: Session order; None if it does not count.
+            pause: Called now and then; may raise.
+        """
+        ...
+
+
+STEPS_TOLD_MAX = 6
+"""Steps of a cycle that the sentence tells; the witness has all."""
+
+
+def explain_step(transactions: Transactions, inference: Inference, step: Step) -> str:
+    """Why the one transaction comes before the other, as a clause."""
+    a, b = transactions.name(step.source), transactions.name(step.target)
+    if step.kind == Kind.PROCESS:
+        return f"process {transactions.process[step.source]} ran {a} before {b}"
+    if step.kind == Kind.REALTIME:
+        invoked = transactions.start[step.target]
+        return f"{a} had returned when {b} was invoked (op {invoked})"
+    return inference.reason(step.source, step.target, step.kind, step.via)
+
+
+def tell(transactions: Transactions, name: str, reasons: Sequence[Reason]) -> Finding:
+    """A cycle in words."""
+    called = transactions.name
+    parts = [
+        f"{called(r.source)} comes before {called(r.target)}, because {r.text}"
+        for r in reasons[:STEPS_TOLD_MAX]
+    ]
+    if len(reasons) > STEPS_TOLD_MAX:
+        parts.append(f"and so on, in {len(reasons)} steps")
+    first = called(reasons[0].source)
+    text = "; ".join(parts) + f": so {first} would have to come before itself."
+    return Finding(name, tuple(r.source for r in reasons), text, None, reasons)
 
 
 def show(value: Any) -> str:

@@ -87,6 +87,12 @@ def edges_of(
     return Edges(source, target, np.full(len(source), kind, np.int8), via)
 
 
+def no_edges() -> Edges:
+    """No edges at all."""
+    nothing = np.zeros(0, np.int64)
+    return Edges(nothing, nothing, nothing.astype(np.int8), nothing)
+
+
 def join(*parts: Edges) -> Edges:
     """All edges of `parts`."""
     return Edges(

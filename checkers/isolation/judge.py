@@ -14,8 +14,8 @@ import networkx as nx
 
 from checkers.isolation import models
 from checkers.isolation.cycles import CycleSearch
-from checkers.isolation.findings import Finding, Reason
-from checkers.isolation.graph import Kind, assemble
+from checkers.isolation.findings import Finding, Reason, explain_step, tell
+from checkers.isolation.graph import Kind, assemble, session_edges
 from checkers.isolation.transactions import Outcome, collect
 from checkers.linearizability.budget import Budget, LimitExceeded, collector_paused
 from harness.history import HistoryError
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from checkers.isolation.transactions import Transactions
     from harness.history import History
     from harness.verdict import Limits
-
-STEPS_TOLD_MAX = 6
-"""Steps of a cycle that the sentence tells; the witness has all."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,12 @@ class Question:
             if any(name.endswith(models.LEVELS[level]) for name in self._cycles()):
                 return level
         return 0
+
+    @property
+    def counts_sessions(self) -> bool:
+        """Whether session order matters to some model asked for, or nobody says."""
+        by_definition = models.WITH_SESSIONS.intersection(self.models)
+        return bool(self.level or by_definition or not self.models)
 
     def _cycles(self) -> Iterable[str]:
         return (name for name in self.anomalies if name.startswith("G"))
@@ -148,6 +151,9 @@ class Trial:
         self.count_edges(graph)
         self.search = CycleSearch(graph, self.pause)
         self.search.run(level)
+        counts = self.question.counts_sessions
+        sessions = session_edges(transactions) if counts else None
+        self.inference.judge(self.question.anomalies, sessions, self.pause)
 
     def pause(self) -> None:
         """Raise LimitExceeded when time or memory is up."""
@@ -215,33 +221,11 @@ class Trial:
                 step.source,
                 step.target,
                 step.kind.name.lower(),
-                self.reason(step.source, step.target, step.kind, step.via),
+                explain_step(self.transactions, self.inference, step),
             )
             for step in cycle.steps
         ]
-        name = self.transactions.name
-        parts = [
-            f"{name(r.source)} comes before {name(r.target)}, because {r.text}"
-            for r in reasons[:STEPS_TOLD_MAX]
-        ]
-        if len(reasons) > STEPS_TOLD_MAX:
-            parts.append(f"and so on, in {len(reasons)} steps")
-        last = name(cycle.steps[0].source)
-        text = "; ".join(parts) + f": so {last} would have to come before itself."
-        rows = tuple(step.source for step in cycle.steps)
-        return Finding(cycle.name, rows, text, None, reasons)
-
-    def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
-        """Why `source` comes before `target`, as a clause."""
-        assert self.transactions is not None
-        assert self.inference is not None
-        rows = self.transactions
-        a, b = rows.name(source), rows.name(target)
-        if kind == Kind.PROCESS:
-            return f"process {rows.process[source]} ran {a} before {b}"
-        if kind == Kind.REALTIME:
-            return f"{a} had returned when {b} was invoked (op {rows.start[target]})"
-        return self.inference.reason(source, target, kind, via)
+        return tell(self.transactions, cycle.name, reasons)
 
     def anomaly(self, finding: Finding) -> Anomaly:
         """A finding as reports want it: with operations instead of rows."""

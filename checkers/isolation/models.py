@@ -194,6 +194,17 @@ ALIASES: Mapping[str, str] = {
     "strong-PL-SI": "strong-snapshot-isolation",
 }
 
+WITH_SESSIONS = frozenset(
+    {
+        "read-atomic",
+        "update-atomic",
+        "causal",
+        "prefix",
+        "parallel-snapshot-isolation",
+    }
+)
+"""Models whose definitions include session order, though their names don't say so."""
+
 DEFAULT = "strict-serializable"
 
 

@@ -1,0 +1,384 @@
+"""Read committed, read atomic and causal consistency, decided in polynomial time.
+
+Biswas and Enea, "On the complexity of checking transactional consistency" (2019),
+define these by one axiom each: let t3 read key x from t1, and let t2 be another
+transaction that writes x. Then t2 comes before t1 in the order of commits if t3 has
+seen t2, in that
+
+- read committed: t3 read something from t2 before it read x from t1;
+- read atomic: t3 read something from t2, or came after it in its session;
+- causal: t2 reaches t3 by a path of such steps.
+
+A history satisfies the model just when these orders, reads-from and session order
+together have no cycle. That the forced orders are few enough to be listed in n^1.5 or n
+times sessions is due to Moldrup, Wuensche and Pavlogiannis, "AWDIT" (2025): of what a
+session wrote to x, only the latest that t3 has seen needs to be looked at, as the
+others come before it. A clock for each transaction tells how much of each session it
+has seen.
+
+A read of nil is one of the initial state, which comes before all; whoever has seen a
+write of the key must not read it.
+
+Choices: session order counts in read atomic and causal, as defined there, and in read
+committed only for models with "session" in their name.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from checkers.isolation.cycles import CycleSearch
+from checkers.isolation.findings import Finding, Reason, explain_step, show, tell
+from checkers.isolation.graph import NOTHING, Graph, Kind, edges_of, join, no_edges
+from checkers.isolation.transactions import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Iterator
+
+    from checkers.isolation.cycles import Cycle
+    from checkers.isolation.graph import Column, Edges
+    from checkers.isolation.registers import Registers
+
+
+@dataclass(frozen=True)
+class Forced:
+    """An order of two versions of a key: `seen` was overwritten by `read`.
+
+    Attributes:
+        seen: Version by a transaction that the reader has seen.
+        read: The version it read nevertheless.
+        reader: Its row.
+    """
+
+    seen: int
+    read: int
+    reader: int
+
+
+class Visibility:
+    """Who has seen whom, for the axioms.
+
+    Args:
+        registers: The history.
+        sessions: Whether session order counts.
+    """
+
+    def __init__(self, registers: Registers, *, sessions: bool) -> None:
+        self.registers = registers
+        self.sessions = sessions
+        rows = registers.transactions
+        happened = {registers.writer[read.version] for read in registers.reads}
+        self.committed = [
+            outcome == Outcome.OK or row in happened
+            for row, outcome in enumerate(rows.outcome)
+        ]
+        self.reads: dict[int, list[int]] = defaultdict(list)
+        for read in registers.reads:
+            self.reads[read.row].append(read.version)
+
+    def writer(self, version: int) -> int:
+        """Row of a version's writer, NOTHING for nil or when nobody knows it."""
+        return self.registers.writer[version]
+
+    def is_judged(self, version: int) -> bool:
+        """Whether a version read tells anything: it is nil, or its writer is known."""
+        return (
+            self.writer(version) != NOTHING or self.registers.value_of[version] is None
+        )
+
+    # The axioms
+
+    def read_committed(self) -> Iterator[Forced]:
+        """Orders forced by what a transaction read earlier."""
+        for reader, versions in self.reads.items():
+            seen: dict[Hashable, list[int]] = defaultdict(list)
+            known: set[int] = set()
+            wanted = {self.registers.key_of[version] for version in versions}
+            for version in versions:
+                writer = self.writer(version)
+                yield from self._forced(
+                    seen[self.registers.key_of[version]], version, reader
+                )
+                if writer != NOTHING and writer not in known and writer != reader:
+                    known.add(writer)
+                    for key, written in self._common(writer, wanted):
+                        seen[key].append(written)
+
+    def read_atomic(self) -> Iterator[Forced]:
+        """Orders forced by what a transaction read from, and by its session."""
+        latest: dict[tuple[int, Hashable], int] = {}
+        for reader, committed in enumerate(self.committed):
+            if not committed:
+                continue
+            versions = self.reads.get(reader, [])
+            process = self._process(reader)
+            wanted = {self.registers.key_of[version] for version in versions}
+            seen: dict[Hashable, list[int]] = defaultdict(list)
+            for writer in {self.writer(version) for version in versions}:
+                if writer not in {NOTHING, reader}:
+                    for key, written in self._common(writer, wanted):
+                        seen[key].append(written)
+            for version in versions:
+                key = self.registers.key_of[version]
+                if self.sessions and (process, key) in latest:
+                    seen[key].append(latest[process, key])
+                yield from self._forced(seen[key], version, reader)
+            if self._is_ok(reader):
+                for key, written in self.registers.writes[reader].items():
+                    latest[process, key] = written
+
+    def causal(self) -> Iterator[Forced]:
+        """Orders forced by all that a transaction has seen, its session included.
+
+        Cost: reads times sessions. Nothing where reads-from and sessions have a cycle,
+        which is a violation by itself.
+        """
+        sessions = _Sessions(self)
+        clocks: dict[int, Column] = {}
+        latest: dict[int, int] = {}
+        for row in self._in_order():
+            versions = self.reads.get(row, [])
+            writers = {self.writer(version) for version in versions}
+            before = [latest[p] for p in [self._process(row)] if p in latest]
+            clock = sessions.clock()
+            for other in {*writers, *before} - {NOTHING, row}:
+                np.maximum(clock, clocks[other], out=clock)
+                who, place = sessions.place[other]
+                clock[who] = max(clock[who], place)
+            clocks[row] = clock
+            if self._is_ok(row):
+                latest[self._process(row)] = row
+            known = clock.tolist()
+            for version in versions:
+                key = self.registers.key_of[version]
+                yield from self._forced(sessions.seen(key, known), version, row)
+
+    def _in_order(self) -> list[int]:
+        """Committed rows, after all that they read from and their session before.
+
+        Only those that are neither on a cycle nor after one.
+        """
+        after: dict[int, list[int]] = defaultdict(list)
+        missing = [0] * len(self.committed)
+        latest: dict[int, int] = {}
+        for row, committed in enumerate(self.committed):
+            if not committed:
+                continue
+            before = {self.writer(version) for version in self.reads.get(row, [])}
+            before |= {latest[p] for p in [self._process(row)] if p in latest}
+            for other in before - {NOTHING, row}:
+                after[other].append(row)
+                missing[row] += 1
+            if self._is_ok(row):
+                latest[self._process(row)] = row
+        ready = [r for r, yes in enumerate(self.committed) if yes and not missing[r]]
+        for row in ready:  # grows while it is walked
+            for other in after[row]:
+                missing[other] -= 1
+                if not missing[other]:
+                    ready.append(other)
+        return ready
+
+    def _process(self, row: int) -> int:
+        return self.registers.transactions.process[row]
+
+    def _is_ok(self, row: int) -> bool:
+        return self.registers.transactions.outcome[row] == Outcome.OK
+
+    def _common(
+        self, writer: int, keys: set[Hashable]
+    ) -> Iterator[tuple[Hashable, int]]:
+        """What `writer` wrote to `keys`. Cost: the smaller of both."""
+        writes = self.registers.writes[writer]
+        for key in keys if len(keys) < len(writes) else writes:
+            if key in writes and key in keys:
+                yield key, writes[key]
+
+    def _forced(
+        self, seen: Iterable[int], version: int, reader: int
+    ) -> Iterator[Forced]:
+        """The orders that a read of `version` forces, after having seen these."""
+        if self.is_judged(version):
+            writer = self.writer(version)
+            for other in seen:
+                if self.writer(other) not in {writer, reader, NOTHING}:
+                    yield Forced(other, version, reader)
+
+
+class _Sessions:
+    """Committed transactions by session, and what each session wrote to each key.
+
+    One with an unknown outcome is in no order with what its process did later, so it is
+    a session of its own.
+
+    Attributes:
+        place: Row -> its session, and its place there, counted from 1.
+    """
+
+    def __init__(self, visibility: Visibility) -> None:
+        registers = visibility.registers
+        numbers: dict[tuple[bool, int], int] = {}
+        lengths: list[int] = []
+        self.place: dict[int, tuple[int, int]] = {}
+        self._written: dict[Hashable, dict[int, _Written]] = defaultdict(dict)
+        for row, committed in enumerate(visibility.committed):
+            if not committed:
+                continue
+            ok = registers.transactions.outcome[row] == Outcome.OK
+            name = (ok, registers.transactions.process[row] if ok else row)
+            who = numbers.setdefault(name, len(numbers))
+            if who == len(lengths):
+                lengths.append(0)
+            lengths[who] += 1
+            self.place[row] = who, lengths[who]
+            for key, version in registers.writes[row].items():
+                written = self._written[key].setdefault(who, _Written([], []))
+                written.places.append(lengths[who])
+                written.versions.append(version)
+        self._count = len(lengths)
+
+    def clock(self) -> Column:
+        """A clock that has seen nothing."""
+        return np.zeros(self._count, np.int64)
+
+    def seen(self, key: Hashable, clock: list[int]) -> Iterator[int]:
+        """The latest version of the key by each session, as seen by that clock."""
+        for who, written in self._written[key].items():
+            count = bisect.bisect_right(written.places, clock[who])
+            if count:
+                yield written.versions[count - 1]
+
+
+class _Written(NamedTuple):
+    """Versions that one session wrote to one key, and its transactions' places."""
+
+    places: list[int]
+    versions: list[int]
+
+
+@dataclass(frozen=True)
+class Axiom:
+    """One of the three definitions.
+
+    Attributes:
+        anomaly: What a violation is called.
+        forced: The orders that it forces.
+        seen: How the reader has seen the overwritten version, for a sentence.
+        needs_sessions: Whether it says nothing where session order does not count.
+    """
+
+    anomaly: str
+    forced: Callable[[Visibility], Iterator[Forced]]
+    seen: str
+    needs_sessions: bool = False
+
+
+AXIOMS = (
+    Axiom(
+        "non-monotonic-read",
+        Visibility.read_committed,
+        "had read from {seen} before",
+    ),
+    Axiom(
+        "fractured-read",
+        Visibility.read_atomic,
+        "read from {seen} or came after it in its session",
+    ),
+    Axiom(
+        "causal-violation",
+        Visibility.causal,
+        "had seen {seen}, directly or through others",
+        needs_sessions=True,
+    ),
+)
+
+
+def violations(
+    registers: Registers,
+    axiom: Axiom,
+    sessions: Edges | None,
+    pause: Callable[[], None],
+) -> Iterator[Finding]:
+    """What breaks an axiom: reads of nil after a write was seen, and cycles.
+
+    Args:
+        registers: The history.
+        axiom: The definition.
+        sessions: Session order; None if it does not count.
+        pause: Called now and then; may raise.
+    """
+    visibility = Visibility(registers, sessions=sessions is not None)
+    forced: dict[tuple[int, int], Forced] = {}
+    for order in axiom.forced(visibility):
+        if forced.setdefault((order.seen, order.read), order) is order:
+            pause()
+            if registers.value_of[order.read] is None:
+                yield _overlooked(registers, axiom, order)
+    orders = list(forced.values())
+    pairs = [(registers.writer[f.seen], registers.writer[f.read]) for f in orders]
+    ends = np.array(pairs, np.int64).reshape(-1, 2)
+    overwritten = edges_of(Kind.WW, ends[:, 0], ends[:, 1], np.arange(len(ends)))
+    dependencies = registers.dependencies
+    read_from = dependencies.where(dependencies.kind == Kind.WR)
+    edges = join(read_from, sessions or no_edges(), overwritten)
+    potential = np.array(registers.transactions.start, np.int64)
+    search = CycleSearch(Graph(len(potential), potential, edges), pause)
+    search.run(1)
+    reported: set[int] = set()
+    for cycle in sorted(itertools.chain(*search.found.values()), key=_length):
+        rows = [step.source for step in cycle.steps]
+        if reported.isdisjoint(rows):
+            reported.update(rows)
+            yield _cyclic(registers, axiom, cycle, orders)
+
+
+def _length(cycle: Cycle) -> int:
+    return len(cycle.steps)
+
+
+def _overlooked(registers: Registers, axiom: Axiom, order: Forced) -> Finding:
+    """A read of the initial state after a later version was seen."""
+    name = registers.transactions.name
+    reader, writer = order.reader, registers.writer[order.seen]
+    seen = axiom.seen.format(seen=name(writer))
+    key = registers.key_of[order.read]
+    text = (
+        f"{name(reader)} {seen}, which wrote {show(registers.value_of[order.seen])} to "
+        f"key {show(key)}, and yet read nil from that key."
+    )
+    edges = [
+        Reason(writer, reader, "seen", f"{name(reader)} {seen}"),
+        Reason(reader, writer, "rw", f"{name(reader)} read nil from key {show(key)}"),
+    ]
+    return Finding(axiom.anomaly, (reader, writer), text, key, edges)
+
+
+def _cyclic(
+    registers: Registers, axiom: Axiom, cycle: Cycle, orders: list[Forced]
+) -> Finding:
+    """Orders that can't all hold."""
+    reasons = []
+    for step in cycle.steps:
+        if step.kind == Kind.WW:
+            text = _why_overwritten(registers, axiom, orders[step.via])
+        else:
+            text = explain_step(registers.transactions, registers, step)
+        reasons.append(Reason(step.source, step.target, step.kind.name.lower(), text))
+    return tell(registers.transactions, axiom.anomaly, reasons)
+
+
+def _why_overwritten(registers: Registers, axiom: Axiom, order: Forced) -> str:
+    name = registers.transactions.name
+    writer = name(registers.writer[order.seen])
+    values = registers.value_of
+    return (
+        f"{name(order.reader)} {axiom.seen.format(seen=writer)}, yet it read "
+        f"{show(values[order.read])} from key {show(registers.key_of[order.read])}, to "
+        f"which {writer} wrote {show(values[order.seen])}; so that was overwritten"
+    )

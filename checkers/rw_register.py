@@ -1,0 +1,57 @@
+"""The rw-register checker: transactions that write registers and read them.
+
+Operations are f "txn" with a value such as `[["w", k, v], ["r", k, 1]]`. Values must be
+unique for each key. The order of versions has to be inferred, and options say which
+assumptions may be used for that. See `checkers.isolation`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from checkers.isolation.judge import OPTIONS, IsolationChecker, Question
+from checkers.isolation.registers import Registers, Sources
+from harness.registry import Option, Plugin, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from checkers.isolation.transactions import Transactions
+
+
+def build(options: Mapping[str, str]) -> IsolationChecker:
+    """The checker from its options.
+
+    Raises:
+        UsageError: An unknown option, model or anomaly.
+    """
+    given = settings("the rw-register checker", _OPTIONS, options)
+    sources = Sources(
+        wfr_keys=given["wfr-keys"] == "true",
+        sequential_keys=given["sequential-keys"] == "true",
+        linearizable_keys=given["linearizable-keys"] == "true",
+    )
+
+    def infer(transactions: Transactions) -> Registers:
+        return Registers(transactions, sources)
+
+    return IsolationChecker(Question.parse(given), infer)
+
+
+def _switch(name: str, meaning: str) -> Option:
+    return Option(name, "false", meaning, choices=("false", "true"))
+
+
+_OPTIONS = (
+    *OPTIONS,
+    _switch("wfr-keys", "a write in a transaction follows its read of the same key"),
+    _switch("sequential-keys", "each key by itself is sequentially consistent"),
+    _switch("linearizable-keys", "each key by itself is linearizable"),
+)
+
+PLUGIN = Plugin(
+    "rw-register",
+    "transactions on registers are isolated as a consistency model demands",
+    build,
+    _OPTIONS,
+)
