@@ -37,9 +37,22 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
         UsageError: test.yaml is damaged, or names plug-ins that are not here any more.
     """
     spec, test = read_test(folder)
+    out = outcome(spec, test, folder, limits or Limits())
+    folder.write_json("verdict.json", out)
+    report.build(folder.path)
+    return out
+
+
+def outcome(
+    spec: TestSpec, test: Mapping[str, Any], folder: RunFolder, limits: Limits
+) -> dict[str, Any]:
+    """What stands in verdict.json of a run of `spec`; writes nothing.
+
+    `test` is what test.yaml says, of which `nodes`, `invariants` and `repro` are used.
+    """
     run = folder.read_json("run.json") or {}
-    results = check(spec, folder, limits or Limits())
-    for name, result in check_invariants(test, folder, limits or Limits()).items():
+    results = check(spec, folder, limits)
+    for name, result in check_invariants(test, folder, limits).items():
         # One checker may judge both what clients saw and what nodes observed.
         results[f"{name}_observed" if name in results else name] = result
     errors = list(run.get("errors", ()))
@@ -51,7 +64,7 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
     why = run.get("never_up")
     if why:
         overall = Verdict.UNKNOWN
-    out = {
+    return {
         "verdict": str(overall),
         "expected": spec.expect,
         "reason": why or "",
@@ -63,9 +76,6 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
         "seed": spec.seed,
         "repro": test.get("repro", ""),
     }
-    folder.write_json("verdict.json", out)
-    report.build(folder.path)
-    return out
 
 
 def read_test(folder: RunFolder) -> tuple[TestSpec, Mapping[str, Any]]:

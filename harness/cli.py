@@ -186,6 +186,8 @@ def run(
     if seeds < 1 or jobs < 1:
         raise UsageError("--seeds and --jobs must be 1 or more")
     complete(spec)
+    if seeds > 1 and world == "sim":
+        return run_simulated_seeds(spec, seeds, jobs, results, as_json=as_json)
     if seeds > 1:
         return run_seeds(spec, seeds, jobs, results, as_json=as_json)
     return run_once(spec, results, as_json=as_json)
@@ -243,6 +245,45 @@ def run_seeds(
         say(f"report: {bad.outcome.get('run', '')}/report.html")
         say(f"repeat: {bad.outcome.get('repro', '')}")
     return bad.status if bad is not None else 0
+
+
+def run_simulated_seeds(
+    spec: TestSpec, seeds: int, jobs: int, results: Path, *, as_json: bool
+) -> int:
+    """Many simulated runs, several a second, until one is not valid.
+
+    Only the last one is kept: it is run once more, which also shows that it repeats.
+    """
+    from harness import analysis, run
+    from harness.progress import SeedsLine
+    from harness.report import text
+    from harness.sim import batch
+
+    line = SeedsLine(seeds, enabled=not as_json)
+    found = []
+    for result in batch.run_seeds(spec, range(spec.seed, spec.seed + seeds), jobs):
+        found.append(result)
+        line.show(result)
+        if result.verdict != "valid":
+            break
+    line.clear()
+    last = found[-1]
+    folder = run.run(batch.with_seed(spec, last.seed), results)
+    outcome = analysis.analyse(folder)
+    if not last.agrees_with(outcome):
+        raise HarnessError(
+            f"seed {last.seed} was {last.verdict} and became {outcome['verdict']} when "
+            "it was run again, so the simulation depends on something beside its seed: "
+            f"see {folder.path}"
+        )
+    if as_json:
+        kept = {**outcome, "run": str(folder.path)}
+        say(json.dumps({"seeds": [r.as_json() for r in found], "last": kept}))
+    else:
+        say(line.summary())
+    if last.verdict != "valid" and not as_json:
+        say(f"\n{text.summary(folder.path)}")
+    return analysis.exit_status(outcome)
 
 
 @cli.command()

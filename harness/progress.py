@@ -1,13 +1,15 @@
-"""The live progress line of a run: one line on a terminal, nothing elsewhere."""
+"""Live progress lines: one line on a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.controller import Progress
+    from harness.sim.batch import SeedResult
 
 
 class ProgressLine:
@@ -39,3 +41,49 @@ class ProgressLine:
         if self._enabled:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
+
+
+class SeedsLine:
+    """Counts simulated runs on one line of standard error."""
+
+    def __init__(self, seeds: int, *, enabled: bool) -> None:
+        self._seeds = seeds
+        self._enabled = enabled and sys.stderr.isatty()
+        self._begun_s = time.monotonic()
+        self._runs = 0
+        self._ops = 0
+        self._last: SeedResult | None = None
+
+    def show(self, result: SeedResult) -> None:
+        """Count one more run."""
+        self._runs += 1
+        self._ops += sum(result.ops.values())
+        self._last = result
+        if self._enabled:
+            sys.stderr.write(f"\r\x1b[2K{self._text()}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._enabled:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+
+    def summary(self) -> str:
+        """What came of all runs, in two lines."""
+        last = self._last
+        assert last is not None, "no run was counted"
+        if last.verdict == "valid":
+            return f"all valid: {self._text()}\nrepeat the last: {last.repro}"
+        found = f" ({', '.join(last.anomalies)})" if last.anomalies else ""
+        return (
+            f"seed {last.seed} is {last.verdict}{found}: {self._text()}\n"
+            f"repeat: {last.repro}"
+        )
+
+    def _text(self) -> str:
+        took_s = max(1e-9, time.monotonic() - self._begun_s)
+        return (
+            f"{self._runs} of {self._seeds} seeds, {self._ops:,} operations, "
+            f"{took_s:.1f} s, {self._runs / took_s:.1f} seeds a second"
+        )

@@ -66,6 +66,8 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     seed: int = 0
     set: dict[str, str | int | float | bool] = {}
     plan: list[dict[str, Any]] | None = None
+    world: Literal["os", "sim"] = "os"
+    mutant: str | None = None
     network: Literal["auto", "switch", "proxy"] = "auto"
 
     @property
@@ -89,6 +91,8 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             seed=seed,
             options={name: option_text(value) for name, value in self.set.items()},
             plan=self.plan,
+            world=self.world,
+            mutant=self.mutant,
             network=self.network,
             expect=self.expect,
             name=self.name,
