@@ -7,7 +7,7 @@ BIN := .venv/bin
 help:            ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
 
-torture: .venv/ready   ## torture real clusters with the quick suite, about 3 minutes
+torture: .venv/ready   ## torture real clusters with the quick suite, about 4 minutes
 	$(BIN)/splitbrain suite quick
 
 test: .venv/ready      ## run the tests
