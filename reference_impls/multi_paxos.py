@@ -342,8 +342,13 @@ class MultiPaxos(ForwardingCore):
         self.promises = {}
         self.cancel_timer("election")
         self.set_timer("heartbeat", self.heartbeat_ms)
-        self.observe("became_leader", term=self.term_of(self.ballot_num))
         gaps = [s for s in range(self.slot_out, self.slot_in) if s not in highest]
+        self.observe(
+            "became_leader",
+            term=self.term_of(self.ballot_num),
+            slot_in=self.slot_in,
+            gaps=gaps,
+        )
         self.propose_entries({slot: p.entry for slot, p in highest.items()})
         self.fill_gaps(gaps)
         self.broadcast_heartbeat()
