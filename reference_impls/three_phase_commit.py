@@ -92,11 +92,11 @@ SIMPLE = "simple"
 
 OPTIONS = (
     *atomic_commit.options(
-        vote_timeout_ms="500", lock_timeout_ms="250", decision_timeout_ms="2000"
+        vote_timeout_ms="400", lock_timeout_ms="200", decision_timeout_ms="1200"
     ),
     Option(
         "ack_timeout_ms",
-        "300",
+        "250",
         "how long acknowledgements of preCommit, and states, are waited for",
     ),
     Option(
