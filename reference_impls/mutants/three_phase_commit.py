@@ -1,0 +1,94 @@
+"""Three-phase commit with one rule broken, three times.
+
+Sections are those of Bernstein, Hadzilacos and Goodman 1987. As partitions break the
+protocol as it is, these are tried with crashes alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reference_impls.atomic_commit import COMMIT
+from reference_impls.mutants import Mutant
+from reference_impls.three_phase_commit import ThreePhaseCommit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reference_impls.actor import Body
+    from reference_impls.atomic_commit import Coordinated, Part
+
+
+class SkipBarrier(ThreePhaseCommit):
+    """Commits as soon as all have voted yes (7.5: when all have crossed the barrier).
+
+    When the coordinator dies, the others are all uncertain, and abort.
+    """
+
+    def on_all_yes(self, coordinated: Coordinated) -> None:
+        """Straight to phase 3."""
+        self.decide(coordinated, COMMIT, self.node)
+
+
+class PreCommitNotDurable(ThreePhaseCommit):
+    """A restarted participant forgets that it crossed the barrier (7.5).
+
+    When all participants crash after the coordinator has committed, they agree among
+    themselves to abort.
+    """
+
+    def persist_pre_committed(self, part: Part) -> None:
+        """Keep it in memory only."""
+
+
+class CommitSentOnce(ThreePhaseCommit):
+    """Says once that a transaction is committed (7.2, AC5: until everybody knows).
+
+    Whoever was away then asks in vain.
+    """
+
+    def on_retry(self) -> None:
+        """It has been said."""
+        self.retrying = False
+
+    def on_inquire(self, src: str, body: Body) -> None:
+        """Tell of aborts only."""
+        known = (self.coordinated.get(body["id"]), self.parts.get(body["id"]))
+        if all(each is None or each.decision != COMMIT for each in known):
+            super().on_inquire(src, body)
+
+
+SOURCE = "Bernstein, Hadzilacos and Goodman 1987, "
+
+MUTANTS: Mapping[str, Mutant] = {
+    mutant.name: mutant
+    for mutant in (
+        Mutant(
+            "skip-barrier",
+            SkipBarrier,
+            "commits straight after canCommit",
+            SOURCE + "7.5",
+            "split-decision",
+            "commit",
+            nemesis=("kill",),
+        ),
+        Mutant(
+            "precommit-not-durable",
+            PreCommitNotDurable,
+            "a restarted participant forgets preCommit",
+            SOURCE + "7.5",
+            "split-decision",
+            "commit",
+            nemesis=("kill",),
+        ),
+        Mutant(
+            "commit-sent-once",
+            CommitSentOnce,
+            "the commit decision is not retried",
+            SOURCE + "7.2, AC5",
+            "blocked-after-heal",
+            "commit",
+            nemesis=("kill",),
+        ),
+    )
+}
