@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from checkers.isolation.appends import Appends
-from checkers.isolation.judge import OPTIONS, IsolationChecker, Question
+from checkers.isolation.judge import IsolationChecker
+from checkers.isolation.question import OPTIONS, Question
 from harness.registry import Plugin, settings
 
 if TYPE_CHECKING:

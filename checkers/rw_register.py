@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from checkers.isolation.judge import OPTIONS, IsolationChecker, Question
+from checkers.isolation.judge import IsolationChecker
+from checkers.isolation.question import OPTIONS, Question
 from checkers.isolation.registers import Registers, Sources
 from harness.registry import Option, Plugin, settings
+from harness.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +37,8 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
     def infer(transactions: Transactions) -> Registers:
         return Registers(transactions, sources)
 
-    return IsolationChecker(Question.parse(given), infer)
+    in_doubt = Verdict.parse(given["open-orders"])
+    return IsolationChecker(Question.parse(given), infer, in_doubt)
 
 
 def _switch(name: str, meaning: str) -> Option:
@@ -47,6 +50,12 @@ _OPTIONS = (
     _switch("wfr-keys", "a write in a transaction follows its read of the same key"),
     _switch("sequential-keys", "each key by itself is sequentially consistent"),
     _switch("linearizable-keys", "each key by itself is linearizable"),
+    Option(
+        "open-orders",
+        "valid",
+        "the verdict when nothing is wrong, but the order of some writes stays open",
+        choices=("valid", "unknown"),
+    ),
 )
 
 PLUGIN = Plugin(

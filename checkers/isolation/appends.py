@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from checkers.isolation.graph import Column
+    from checkers.isolation.question import Question
 
 FUNCTIONS = ("append", "r")
 
@@ -121,7 +122,7 @@ class Appends:
     def _scan(self) -> None:
         """One pass over all micro-operations."""
         self.findings = Findings()
-        self.undecided = ""
+        self.undecided = self.remark = ""
         self._keys: dict[Hashable, Key] = {}
         self._reads: list[Read] = []
         self._updates: list[Read] = []
@@ -577,7 +578,7 @@ class Appends:
         return len(self._writers) + len(self._beside) - 1
 
     def judge(
-        self, wanted: frozenset[str], sessions: Edges | None, pause: Callable[[], None]
+        self, question: Question, found: frozenset[str], pause: Callable[[], None]
     ) -> None:
         """See `Inference.judge`: where all orders are known, cycles tell everything."""
 

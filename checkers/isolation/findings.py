@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from checkers.isolation.cycles import Step
     from checkers.isolation.graph import Edges
+    from checkers.isolation.question import Question
     from checkers.isolation.transactions import Transactions
 
 EXAMPLES_MAX = 20
@@ -77,24 +78,26 @@ class Inference(Protocol):
         dependencies: The ww, wr and rw edges.
         findings: Anomalies that are no cycles of these.
         undecided: Why nothing but anomalies can be proved; empty if all can.
+        remark: What remains in doubt though nothing is wrong; empty if nothing.
     """
 
     dependencies: Edges
     findings: Findings
     undecided: str
+    remark: str
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """Why `source` comes before `target`, as a clause."""
         ...
 
     def judge(
-        self, wanted: frozenset[str], sessions: Edges | None, pause: Callable[[], None]
+        self, question: Question, found: frozenset[str], pause: Callable[[], None]
     ) -> None:
         """Add to `findings` what neither single values nor cycles tell.
 
         Args:
-            wanted: The anomalies that matter.
-            sessions: Session order; None if it does not count.
+            question: What is asked.
+            found: Names of the cycles found.
             pause: Called now and then; may raise.
         """
         ...

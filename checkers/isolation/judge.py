@@ -7,7 +7,6 @@ puts session order and real time to it, looks for cycles, and tells what they me
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -15,82 +14,22 @@ import networkx as nx
 from checkers.isolation import models
 from checkers.isolation.cycles import CycleSearch
 from checkers.isolation.findings import Finding, Reason, explain_step, tell
-from checkers.isolation.graph import Kind, assemble, session_edges
+from checkers.isolation.graph import Kind, assemble
 from checkers.isolation.transactions import Outcome, collect
 from checkers.linearizability.budget import Budget, LimitExceeded, collector_paused
 from harness.history import HistoryError
-from harness.registry import Option
 from harness.verdict import Anomaly, CheckResult, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
     from checkers.isolation.cycles import Cycle
     from checkers.isolation.findings import Inference
     from checkers.isolation.graph import Graph
+    from checkers.isolation.question import Question
     from checkers.isolation.transactions import Transactions
     from harness.history import History
     from harness.verdict import Limits
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a history is asked to be free of.
-
-    Attributes:
-        models: Consistency models that it must satisfy.
-        anomalies: Anomalies that it must not have, those that the models proscribe and
-            all special cases included.
-    """
-
-    models: tuple[str, ...]
-    anomalies: frozenset[str]
-
-    @property
-    def level(self) -> int:
-        """Which orders matter: 0 none, 1 the sessions', 2 real time."""
-        for level in (2, 1):
-            if any(name.endswith(models.LEVELS[level]) for name in self._cycles()):
-                return level
-        return 0
-
-    @property
-    def counts_sessions(self) -> bool:
-        """Whether session order matters to some model asked for, or nobody says."""
-        by_definition = models.WITH_SESSIONS.intersection(self.models)
-        return bool(self.level or by_definition or not self.models)
-
-    def _cycles(self) -> Iterable[str]:
-        return (name for name in self.anomalies if name.startswith("G"))
-
-    @staticmethod
-    def parse(given: Mapping[str, str]) -> Question:
-        """From the options `consistency` and `anomalies`, lists with commas.
-
-        Raises:
-            UsageError: There is no such model or anomaly.
-        """
-        names = [name for name in given["consistency"].split(",") if name.strip()]
-        anomalies = [name for name in given["anomalies"].split(",") if name.strip()]
-        if not names and not anomalies:
-            names = [models.DEFAULT]
-        asked = tuple(map(models.model_called, names))
-        wanted = models.anomalies_implying(map(models.anomaly_called, anomalies))
-        return Question(asked, wanted.union(*map(models.proscribed, asked)))
-
-
-OPTIONS = (
-    Option(
-        "consistency",
-        "",
-        "the model that must hold; strict-serializable unless anomalies are given",
-    ),
-    Option(
-        "anomalies",
-        "",
-        "anomalies that must not occur, with commas, such as G1,lost-update",
-    ),
-)
 
 
 class IsolationChecker:
@@ -99,18 +38,23 @@ class IsolationChecker:
     Args:
         question: What is asked.
         infer: Makes dependencies from transactions.
+        in_doubt: The verdict when nothing is wrong and something stays open.
     """
 
     def __init__(
-        self, question: Question, infer: Callable[[Transactions], Inference]
+        self,
+        question: Question,
+        infer: Callable[[Transactions], Inference],
+        in_doubt: Verdict = Verdict.UNKNOWN,
     ) -> None:
         self.question = question
         self.infer = infer
+        self.in_doubt = in_doubt
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`; a malformed one is UNKNOWN, with the reason in one line."""
         budget = Budget(limits)
-        trial = Trial(self.question, budget)
+        trial = Trial(self.question, budget, self.in_doubt)
         try:
             with collector_paused():
                 trial.hold(collect(history), self.infer)
@@ -124,8 +68,9 @@ class IsolationChecker:
 class Trial:
     """One check, and what it has shown so far."""
 
-    def __init__(self, question: Question, budget: Budget) -> None:
+    def __init__(self, question: Question, budget: Budget, in_doubt: Verdict) -> None:
         self.question = question
+        self.in_doubt = in_doubt
         self.budget = budget
         self.limit = ""
         self.transactions: Transactions | None = None
@@ -151,9 +96,8 @@ class Trial:
         self.count_edges(graph)
         self.search = CycleSearch(graph, self.pause)
         self.search.run(level)
-        counts = self.question.counts_sessions
-        sessions = session_edges(transactions) if counts else None
-        self.inference.judge(self.question.anomalies, sessions, self.pause)
+        found = frozenset(self.search.found)
+        self.inference.judge(self.question, found, self.pause)
 
     def pause(self) -> None:
         """Raise LimitExceeded when time or memory is up."""
@@ -198,8 +142,11 @@ class Trial:
             return Verdict.UNKNOWN, (
                 f"nothing to judge: none of {len(outcomes)} transactions committed"
             )
-        if self.inference is not None and self.inference.undecided:
+        assert self.inference is not None
+        if self.inference.undecided:
             return Verdict.UNKNOWN, self.inference.undecided
+        if self.inference.remark:
+            return self.in_doubt, "nothing is wrong, but " + self.inference.remark
         return Verdict.VALID, ""
 
     def findings(self) -> list[Finding]:
@@ -250,7 +197,7 @@ class Trial:
         outcomes = Counter(self.transactions.outcome if self.transactions else [])
         counts = dict(self.inference.findings.counts) if self.inference else {}
         return {
-            "models": list(self.question.models),
+            "models": list(self.question.asked),
             "transactions": sum(outcomes.values()),
             "committed": outcomes[Outcome.OK],
             "edges": dict(self.edges),

@@ -30,7 +30,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -38,12 +38,22 @@ from checkers.isolation import transactions as t
 from checkers.isolation import weak
 from checkers.isolation.components import components
 from checkers.isolation.findings import Finding, Findings, Reason, show
-from checkers.isolation.graph import NOTHING, Kind, edges_of, join
+from checkers.isolation.graph import (
+    NOTHING,
+    Kind,
+    assemble,
+    edges_of,
+    join,
+    session_edges,
+)
+from checkers.isolation.models import LEVELS
+from checkers.isolation.polygraph import Polygraph, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from checkers.isolation.graph import Column, Edges
+    from checkers.isolation.question import Question
 
 FUNCTIONS = ("w", "r")
 
@@ -55,6 +65,16 @@ class Sources:
     wfr_keys: bool = False
     sequential_keys: bool = False
     linearizable_keys: bool = False
+
+
+class _Family(NamedTuple):
+    """Models that a search by elimination decides, by what contradicts them."""
+
+    anomaly: str
+    serial: bool
+
+
+_FAMILIES = (_Family("G2-item", serial=True), _Family("G-SI", serial=False))
 
 
 @dataclass(slots=True)
@@ -94,6 +114,7 @@ class Registers:
         dependencies: The ww, wr and rw edges.
         findings: Anomalies that are no cycles.
         undecided: Why nothing but anomalies can be proved; empty if all can.
+        remark: Which orders of writes stay open, if that leaves a doubt.
         reads: Reads of what other transactions may have written, in order.
         accesses: Key -> what committed transactions did to it, in their order.
         writes: Row -> the versions it left, by key; of ok and info transactions.
@@ -116,7 +137,7 @@ class Registers:
             self._scan()
         self._check_reads()
         self._look_for_lost_updates()
-        self.before = _VersionOrder(len(self.value_of))
+        self.before = _VersionOrder()
         self._order_versions()
         self.dependencies = join(*self._dependencies())
 
@@ -125,7 +146,7 @@ class Registers:
     def _scan(self) -> None:
         """One pass over all micro-operations."""
         self.findings = Findings()
-        self.undecided = ""
+        self.undecided = self.remark = ""
         self.key_of: list[Hashable] = []
         self.value_of: list[Any] = []
         self.writer: list[int] = []
@@ -418,41 +439,70 @@ class Registers:
         yield edges_of(Kind.RW, readers, writer[high[pair]], pair)
 
     def judge(
-        self, wanted: frozenset[str], sessions: Edges | None, pause: Callable[[], None]
+        self, question: Question, found: frozenset[str], pause: Callable[[], None]
     ) -> None:
-        """See `Inference.judge`: the axioms of weak models."""
+        """See `Inference.judge`: axioms of weak models, and orders by elimination."""
+        rows = self.transactions
+        sessions = session_edges(rows) if question.counts_sessions else None
         for axiom in weak.AXIOMS:
-            if axiom.anomaly in wanted and (
+            if axiom.anomaly in question.anomalies and (
                 sessions is not None or not axiom.needs_sessions
             ):
                 for finding in weak.violations(self, axiom, sessions, pause):
                     if self.findings.wants(axiom.anomaly):
                         self.findings.add(finding)
+        found = found.union(self.findings.counts)
+        if not found & question.anomalies and not self.undecided:
+            self._eliminate(question, pause)
+
+    def _eliminate(self, question: Question, pause: Callable[[], None]) -> None:
+        """Settle orders that no source tells, for the strongest that is asked.
+
+        Only if that fails, the weaker questions are put, to name the weakest model.
+        """
+        asked = [
+            (family, level)
+            for level, suffix in reversed(list(enumerate(LEVELS)))
+            for family in _FAMILIES
+            if family.anomaly + suffix in question.anomalies
+        ]
+        for family, level in asked:
+            settled = Polygraph(
+                self,
+                assemble(self.transactions, self.dependencies, level),
+                family.anomaly + LEVELS[level],
+                serial=family.serial,
+                pause=pause,
+            ).settle()
+            if settled.contradiction is None:
+                if settled.open and not settled.is_proved and not self.remark:
+                    self.remark = describe(self, settled.open)
+                if family.serial:
+                    return
+            elif self.findings.wants(settled.contradiction.name):
+                self.findings.add(settled.contradiction)
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """Why `source` comes before `target`, as a clause."""
         if kind == Kind.WR:
             return self._observed(source, target, via)
-        low, high = int(self.before.low[via]), int(self.before.high[via])
+        low, high, why = self.before.pair(via)
         a, b = self._name(source), self._name(target)
-        why = self.before.source_of(via)
-        order = (
-            f"{show(self.value_of[low])} precedes {show(self.value_of[high])} by "
-            f"{_SOURCES[why]}"
-        )
+        values = show(self.value_of[low]), show(self.value_of[high])
+        order = "{} precedes {}, {}".format(*values, why)
         if kind == Kind.RW:
             return f"{a} did not observe {b}'s write of {self._what(high)} ({order})"
-        return f"{b} wrote {self._what(high)} after {a} wrote another version ({order})"
+        return f"{b} replaced {a}'s write of {self._what(low)} ({order})"
 
 
 class _VersionOrder:
     """Pairs of versions, the lower first, and which source said so."""
 
-    def __init__(self, versions: int) -> None:
-        self.versions = versions
+    def __init__(self) -> None:
         self.low: Column = np.zeros(0, np.int64)
         self.high: Column = np.zeros(0, np.int64)
         self._ends: list[tuple[int, str]] = []
+        self._noted: list[tuple[int, int]] = []
 
     def add(self, source: str, pairs: Column) -> None:
         """Append what a source says."""
@@ -460,9 +510,17 @@ class _VersionOrder:
         self.high = np.concatenate([self.high, pairs[:, 1]])
         self._ends.append((len(self.low), source))
 
-    def source_of(self, number: int) -> str:
-        """The source of a pair."""
-        return next(source for end, source in self._ends if number < end)
+    def note(self, low: int, high: int) -> int:
+        """Number a pair that follows by elimination; only after all sources."""
+        self._noted.append((low, high))
+        return len(self.low) + len(self._noted) - 1
+
+    def pair(self, number: int) -> tuple[int, int, str]:
+        """A pair by its number, and its source in words."""
+        if number >= len(self.low):
+            return *self._noted[number - len(self.low)], _ELIMINATION
+        source = next(source for end, source in self._ends if number < end)
+        return int(self.low[number]), int(self.high[number]), "by " + _SOURCES[source]
 
 
 _SOURCES = {
@@ -471,6 +529,8 @@ _SOURCES = {
     "sequential": "the order of a process's operations on the key",
     "linearizable": "the real time of operations on the key",
 }
+
+_ELIMINATION = "since the other order would close a cycle"
 
 
 def _follows(earlier: Access, later: Access) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,73 @@
+"""What a history is asked, and the options that ask it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from checkers.isolation import models
+from harness.registry import Option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a history is asked to be free of.
+
+    Attributes:
+        asked: Consistency models that it must satisfy.
+        anomalies: Anomalies that it must not have, those that the models proscribe and
+            all special cases included.
+    """
+
+    asked: tuple[str, ...]
+    anomalies: frozenset[str]
+
+    @property
+    def level(self) -> int:
+        """Which orders matter: 0 none, 1 the sessions', 2 real time."""
+        for level in (2, 1):
+            suffix = models.LEVELS[level]
+            if any(name.endswith(suffix) for name in self._cycles()):
+                return level
+        return 0
+
+    @property
+    def counts_sessions(self) -> bool:
+        """Whether session order matters to some model asked for, or nobody says."""
+        by_definition = models.WITH_SESSIONS.intersection(self.asked)
+        return bool(self.level or by_definition or not self.asked)
+
+    def _cycles(self) -> Iterable[str]:
+        return (name for name in self.anomalies if name.startswith("G"))
+
+    @staticmethod
+    def parse(given: Mapping[str, str]) -> Question:
+        """From the options `consistency` and `anomalies`, lists with commas.
+
+        Raises:
+            UsageError: There is no such model or anomaly.
+        """
+        names = [name for name in given["consistency"].split(",") if name.strip()]
+        anomalies = [name for name in given["anomalies"].split(",") if name.strip()]
+        if not names and not anomalies:
+            names = [models.DEFAULT]
+        asked = tuple(map(models.model_called, names))
+        wanted = models.anomalies_implying(map(models.anomaly_called, anomalies))
+        return Question(asked, wanted.union(*map(models.proscribed, asked)))
+
+
+OPTIONS = (
+    Option(
+        "consistency",
+        "",
+        "the model that must hold; strict-serializable unless anomalies are given",
+    ),
+    Option(
+        "anomalies",
+        "",
+        "anomalies that must not occur, with commas, such as G1,lost-update",
+    ),
+)
