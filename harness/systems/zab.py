@@ -36,7 +36,7 @@ WORKLOADS = frozenset(
 
 def zab(_: str, given: Mapping[str, str]) -> ReferenceSystem:
     """The system, configured. Raises UsageError; see `SystemFactory`."""
-    return ReferenceSystem("zab", OPTIONS, given, WORKLOADS)
+    return ReferenceSystem("zab", OPTIONS, given, WORKLOADS, ("total_order",))
 
 
 PLUGIN: Plugin[SystemFactory] = Plugin(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reference_impls.actor import Effect, Persist
+from reference_impls.actor import Persist
 from reference_impls.mutants import Mutant
 from reference_impls.zab import Zab
 
 if TYPE_CHECKING:
+    from reference_impls.actor import Record
     from reference_impls.zab.messages import Txn, Zxid
 
 PAPER = "Junqueira, Reed and Serafini 2011, V"
@@ -58,12 +59,33 @@ class KeepsUncommittedSuffix(Zab):
 
 
 class AckBeforeFsync(Zab):
-    """Acknowledges a proposal before it is durable (f.3.1)."""
+    """Acknowledges proposals from memory, and makes them durable at the next tick.
 
-    def take_effects(self) -> list[Effect]:
-        """All else comes before what is to be made durable."""
-        effects = super().take_effects()
-        return sorted(effects, key=lambda effect: isinstance(effect, Persist))
+    Both sides do: a leader counts itself as an acknowledgement (f.3.1, l.3.2).
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.unwritten: list[Record] = []
+
+    def persist(self, record: Record) -> None:
+        """Later."""
+        self.unwritten.append(record)
+
+    def persist_epochs(self, *, replaces: bool = False, **history: Any) -> None:
+        """In order."""
+        self.write()
+        super().persist_epochs(replaces=replaces, **history)
+
+    def on_tick(self) -> None:
+        """Now is later."""
+        self.write()
+        super().on_tick()
+
+    def write(self) -> None:
+        """Make durable what was acknowledged."""
+        self.effects += [Persist(record) for record in self.unwritten]
+        self.unwritten.clear()
 
 
 class OutOfOrderCommit(Zab):
