@@ -274,7 +274,7 @@ def run_simulated_seeds(
         raise HarnessError(
             f"seed {last.seed} was {last.verdict} and became {outcome['verdict']} when "
             "it was run again, so the simulation depends on something beside its seed: "
-            f"see {folder.path}"
+            f"see {folder.path} {last.reason}"
         )
     if as_json:
         kept = {**outcome, "run": str(folder.path)}

@@ -171,6 +171,9 @@ def assemble(spec: TestSpec) -> Parts:
             f"{system.name} can't run in the simulator: only the reference protocols "
             "can (use --world os)"
         )
+    check_nodes = getattr(system, "check_nodes", None)
+    if check_nodes is not None:
+        check_nodes(spec.node_names)
     workload: Workload = registry.find("workload", spec.workload).factory(
         others[spec.workload]
     )

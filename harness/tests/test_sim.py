@@ -1,0 +1,189 @@
+"""Whole runs in the simulator: what they find, and that they repeat to the byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import formats, observations, run
+from harness.errors import UsageError
+from harness.sim import batch
+from harness.spec import DEFAULTS, TestSpec, complete
+from harness.store import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FAULTS = "partition,kill,pause,clock"
+RECORDED = ("history.jsonl", "faults.jsonl", "clocks.jsonl")
+
+
+def splitbrain(
+    results: Path, *arguments: str, hash_seed: int = 0
+) -> tuple[int, Any, str]:
+    """Exit status, what `run --json` printed, and its complaint."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "harness", "run", *arguments),
+            *("--world", "sim", "--results", str(results), "--json"),
+        ],
+        env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, json.loads(done.stdout or "null"), done.stderr
+
+
+def spec_of(system: str, **fields: Any) -> TestSpec:
+    spec = TestSpec(
+        system=system, **{**DEFAULTS["sim"], "world": "sim", "workload": "", **fields}
+    )
+    complete(spec)
+    return spec
+
+
+def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    arguments = ("raft", "--nemesis", FAULTS, "--time-limit", "8", "--seed", "11")
+    folders = []
+    for hash_seed in (1, 2):
+        results = tmp_path / str(hash_seed)
+        status, outcome, err = splitbrain(results, *arguments, hash_seed=hash_seed)
+        assert status == 0, (outcome, err)
+        folders.append(Path(outcome["run"]))
+    for name in RECORDED:
+        first, second = (folder / name for folder in folders)
+        assert first.read_bytes() == second.read_bytes(), name
+        assert first.stat().st_size > 0, name
+    for node in ("n1", "n5"):
+        first, second = (f / "nodes" / node / "observe.jsonl" for f in folders)
+        assert first.read_bytes() == second.read_bytes(), node
+
+
+def test_another_seed_gives_another_history(tmp_path: Path) -> None:
+    spec = spec_of("raft", time_limit_s=2.0)
+    found = [
+        (run.run(batch.with_seed(spec, seed), tmp_path).path / "history.jsonl")
+        for seed in (1, 2)
+    ]
+    assert found[0].read_bytes() != found[1].read_bytes()
+
+
+def test_raft_keeps_its_promises_under_every_fault(tmp_path: Path) -> None:
+    status, outcome, err = splitbrain(
+        tmp_path, "raft", "--nemesis", "all", "--seed", "3"
+    )
+    assert status == 0, (outcome, err)
+    assert outcome["ops"]["ok"] > 300
+    assert outcome["harness"] == {"ok": True, "errors": []}
+    assert set(outcome["faults"]) >= {"partition", "kill", "pause", "clock"}
+    folder = RunFolder.open(Path(outcome["run"]))
+    history = formats.load(folder.path / "history.jsonl")
+    asked = [op.f for op in history if op.type == "invoke"]
+    assert min(asked.count("read"), asked.count("write")) > len(asked) / 10
+    observed = {op.f for op in observations.load(folder, ["n1", "n2", "n3"])}
+    assert "became_follower" in observed
+    assert "listens" in (folder.path / "nodes/n1/log").read_text()
+    assert (folder.path / "report.html").stat().st_size > 10_000
+
+
+def test_a_run_repeats_by_the_command_that_it_prints(tmp_path: Path) -> None:
+    status, outcome, err = splitbrain(
+        tmp_path / "a",
+        *("raft", "--nemesis", "partition", "--set", "reads=local", "--ops", "300"),
+        *("--time-limit", "6", "--seed", "4", "--nodes", "3"),
+    )
+    assert status == 1, (outcome, err)
+    _, _, system, *arguments = outcome["repro"].split()
+    again = splitbrain(tmp_path / "b", system, *arguments)
+    assert again[0] == 1, again[2]
+    histories = [Path(o["run"]) / "history.jsonl" for o in (outcome, again[1])]
+    assert histories[0].read_bytes() == histories[1].read_bytes()
+
+
+def test_a_sweep_stops_at_the_first_seed_that_is_not_valid(tmp_path: Path) -> None:
+    status, outcome, err = splitbrain(
+        tmp_path,
+        *("raft", "--nemesis", "partition", "--set", "reads=local", "--seed", "1"),
+        *("--time-limit", "6", "--seeds", "50", "--jobs", "2"),
+    )
+    assert status == 1, (outcome, err)
+    *before, last = outcome["seeds"]
+    assert all(result["verdict"] == "valid" for result in before)
+    assert (last["verdict"], last["anomalies"]) == ("invalid", ["stale-read"])
+    assert f"--seed {last['seed']}" in last["repro"]
+    assert outcome["last"]["seed"] == last["seed"]
+    kept = [path for path in tmp_path.glob("raft-register/*") if path.is_dir()]
+    assert [str(path) for path in kept] == [outcome["last"]["run"]]
+
+
+def test_workers_give_the_same_results_as_one_process() -> None:
+    spec = spec_of("raft", nemesis=["kill", "clock"], time_limit_s=3.0)
+
+    def results(jobs: int) -> list[tuple[Any, ...]]:
+        found = batch.run_seeds(spec, range(4), jobs)
+        return [(r.seed, r.verdict, r.anomalies, dict(r.ops)) for r in found]
+
+    assert results(1) == results(2)
+
+
+def test_a_sweep_that_is_broken_off_leaves_no_process_behind() -> None:
+    spec = spec_of("raft", time_limit_s=3.0)
+    found: Iterator[batch.SeedResult] = iter(batch.run_seeds(spec, range(1000), 2))
+    next(found)
+    found.close()  # type: ignore[attr-defined]  # it is a generator
+    import multiprocessing
+
+    assert multiprocessing.active_children() == []
+
+
+def test_without_fsync_a_power_failure_takes_what_was_promised(tmp_path: Path) -> None:
+    """The option says so; and a disk that lost nothing would test nothing."""
+    spec = spec_of(
+        "raft",
+        nemesis=["kill"],
+        options={"fsync": "false", "kill.targets": "all"},
+        time_limit_s=15.0,
+    )
+    verdicts = {r.verdict for r in batch.run_seeds(spec, range(1, 5))}
+    assert "invalid" in verdicts
+    with_fsync = spec_of(
+        "raft", nemesis=["kill"], options={"kill.targets": "all"}, time_limit_s=15.0
+    )
+    assert {r.verdict for r in batch.run_seeds(with_fsync, range(1, 5))} == {"valid"}
+
+
+def test_time_is_virtual(tmp_path: Path) -> None:
+    spec = spec_of("raft", time_limit_s=600.0, rate=0.5, nodes=3)
+    [result] = batch.run_seeds(spec, [1])
+    assert result.verdict == "valid"
+    assert result.ops["ok"] > 100
+
+
+IMPOSSIBLE = [
+    ({"system": "pysyncobj"}, "pysyncobj can't run in the simulator"),
+    ({"system": "raft", "network": "proxy"}, "the simulator has its own"),
+    ({"system": "raft", "nemesis": ["all", "kill"]}, "name nothing else"),
+    ({"system": "raft", "mutant": "vote-not-durabel"}, "did you mean vote-not-durable"),
+    ({"system": "raft", "options": {"heartbeat_ms": "900"}}, "heartbeat_ms must be"),
+]
+
+
+@pytest.mark.parametrize(("fields", "reason"), IMPOSSIBLE)
+def test_impossible_simulations_are_refused(
+    fields: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        run.prepare(spec_of(**fields))
+
+
+def test_other_systems_have_no_mutants() -> None:
+    with pytest.raises(UsageError, match="pysyncobj has no mutant"):
+        spec_of("pysyncobj", world="os", mutant="vote-not-durable")
