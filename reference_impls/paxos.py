@@ -183,7 +183,7 @@ class Instance:
     @property
     def timer(self) -> str:
         """The timer that begins the next attempt."""
-        return f"attempt {json.dumps(self.key)}"
+        return f"attempt:{json.dumps(self.key)}"
 
 
 class Paxos(Core):
@@ -236,7 +236,7 @@ class Paxos(Core):
         """Dispatch a timer."""
         if name == "sweep":
             self.on_sweep()
-        elif name.startswith("attempt "):
+        elif name.startswith("attempt:"):
             self.on_attempt_timer(self.instance(json.loads(name[8:])), now)
 
     def on_peer_message(self, event: Received) -> None:
@@ -349,10 +349,13 @@ class Paxos(Core):
         self.answer_learners(instance)
 
     def on_refused(self, instance: Instance, ballot: Ballot, promised: Ballot) -> None:
-        """An acceptor is bound to a higher ballot: give up this one (2.2, end)."""
+        """An acceptor is bound to a higher ballot: give up this one (2.2, end).
+
+        It is the same ballot when a prepare was heard twice, or after the accept.
+        """
         instance.highest_seen = max(instance.highest_seen, promised)
         attempt = instance.attempt
-        if attempt is not None and attempt.ballot == ballot:
+        if attempt is not None and attempt.ballot == ballot < promised:
             instance.attempt = None
             self.back_off(instance)
 

@@ -1,0 +1,110 @@
+"""Paxos and Multi-Paxos in a hostile simulated world; the same world and their mutants.
+
+The seeds of a sweep can be moved: `SWEEP_SEEDS=1000:2000 pytest ...`. A failure names
+its seed; `SWEEP_SEEDS=1234:1235` runs that one alone.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from reference_impls.mutants import Mutant, multi_paxos, paxos
+from reference_impls.tests.paxos_worlds import (
+    ConsensusWorld,
+    LogWorld,
+    PaxosPlan,
+    PaxosWorld,
+    sweep,
+)
+
+WORLDS = (ConsensusWorld, LogWorld)
+
+
+def seeds(default: int) -> range:
+    """The seeds to run, as asked for in the environment."""
+    first, _, last = os.environ.get("SWEEP_SEEDS", f"0:{default}").partition(":")
+    return range(int(first), int(last))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param(PaxosPlan(), id="five-nodes"),
+        pytest.param(PaxosPlan(nodes=4, clients=6), id="four-nodes"),
+        pytest.param(
+            PaxosPlan(nodes=3, loss=0.15, duplicate=0.15, duration_ms=6000),
+            id="bad-links",
+        ),
+        pytest.param(
+            PaxosPlan(crashes=14, fsync_ms_max=25.0), id="many-crashes-slow-disks"
+        ),
+        pytest.param(
+            PaxosPlan(slow=0.2, slow_ms_max=900.0, finishes=False), id="reordered"
+        ),
+        pytest.param(PaxosPlan(nodes=1, partitions=0, crashes=8), id="one-node"),
+        pytest.param(PaxosPlan(nodes=2), id="two-nodes"),
+        pytest.param(PaxosPlan(nodes=7), id="seven-nodes"),
+    ],
+)
+def test_promises_are_kept_whatever_the_world_does(
+    world: type[PaxosWorld], plan: PaxosPlan
+) -> None:
+    broken = sweep(world, plan, seeds(5))
+    assert broken is None, f"seed {broken[0]}: {broken[1]}"
+
+
+def test_a_log_keeps_its_promises_with_hardly_any_room() -> None:
+    options = {"window": "3", "entries_per_message_max": "2"}
+    plan = PaxosPlan(clients=12, loss=0.1, options=options)
+    broken = sweep(LogWorld, plan, seeds(12))
+    assert broken is None, f"seed {broken[0]}: {broken[1]}"
+
+
+def test_ballots_by_good_clocks_are_as_good_as_any() -> None:
+    plan = PaxosPlan(options={"ballots": "timestamp"})
+    broken = sweep(ConsensusWorld, plan, seeds(5))
+    assert broken is None, f"seed {broken[0]}: {broken[1]}"
+
+
+def test_ballots_by_bad_clocks_never_disagree() -> None:
+    """They get in the way of progress; see the scenario `timestamps`."""
+    plan = PaxosPlan(
+        options={"ballots": "timestamp"}, clock_rates=(0.2, 3.0), finishes=False
+    )
+    broken = sweep(ConsensusWorld, plan, seeds(5))
+    assert broken is None, f"seed {broken[0]}: {broken[1]}"
+
+
+CRASHES = PaxosPlan(
+    nodes=3, crashes=150, restart_ms_max=3, fsync_ms_max=1.0, slow=0.2, finishes=False
+)
+SPLITS = PaxosPlan(nodes=3, crashes=10, partitions=8, slow=0.1, finishes=False)
+MUTANTS = [
+    *((ConsensusWorld, CRASHES, mutant) for mutant in paxos.MUTANTS.values()),
+    *((LogWorld, SPLITS, mutant) for mutant in multi_paxos.MUTANTS.values()),
+]
+
+
+@pytest.mark.parametrize(
+    ("world", "plan", "mutant"),
+    MUTANTS,
+    ids=lambda value: value.name if isinstance(value, Mutant) else "",
+)
+def test_a_broken_core_is_convicted(
+    world: type[PaxosWorld], plan: PaxosPlan, mutant: Mutant
+) -> None:
+    plan = replace(plan, mutant=mutant.core, options=dict(mutant.options))
+    broken = sweep(world, plan, range(200))
+    assert broken is not None, f"{mutant.name} escaped"
+
+
+def test_every_mutant_says_which_rule_it_breaks() -> None:
+    for mutants in (paxos.MUTANTS, multi_paxos.MUTANTS):
+        for name, mutant in mutants.items():
+            assert mutant.name == name
+            assert mutant.core.__doc__
+            assert "Lamport 2001" in mutant.source or "van Renesse" in mutant.source
