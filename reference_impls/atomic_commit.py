@@ -178,19 +178,23 @@ class Coordinated:
     """A transaction that this node coordinates.
 
     Attributes:
-        decision: COMMIT, ABORT, or None while there is none.
+        stamp: The transaction's age.
         txn: The whole transaction; empty once decided.
         request: The client's, until it is answered.
+        decision: COMMIT, ABORT, or None while there is none.
         results: Of the participants that voted yes.
+        waited_ms: How long it has been waiting for votes.
         unacknowledged: Who has not confirmed the decision.
     """
 
     id: str
     participants: tuple[str, ...]
-    decision: str | None = None
+    stamp: int = 0
     txn: list[MicroOp] = field(default_factory=list)
     request: Received | None = None
+    decision: str | None = None
     results: dict[str, list[MicroOp]] = field(default_factory=dict)
+    waited_ms: float = 0.0
     unacknowledged: set[str] = field(default_factory=set)
 
 
@@ -296,7 +300,7 @@ class AtomicCommit(Core):
         part = self.open_parts.get(transaction)
         match name:
             case "votes" if coordinated is not None and coordinated.decision is None:
-                self.on_vote_timeout(coordinated)
+                self.on_votes_missing(coordinated)
             case "locks" if part is not None and part.vote is None:
                 self.vote_no(part, CONFLICT, "waited too long for locks")
             case "decision" if part is not None and part.vote == YES:
@@ -427,21 +431,30 @@ class AtomicCommit(Core):
         self, transaction: str, txn: list[MicroOp], request: Received
     ) -> None:
         """Ask the participants for their votes (BHG 7.4, step 1)."""
-        parts = shards.split(txn, self.servers)
-        coordinated = Coordinated(transaction, tuple(sorted(parts)), None, txn, request)
-        self.remember_coordinated(coordinated)
         self.clock += 1
-        for participant, part in parts.items():
+        participants = tuple(sorted(shards.split(txn, self.servers)))
+        coordinated = Coordinated(transaction, participants, self.clock, txn, request)
+        self.remember_coordinated(coordinated)
+        self.ask_for_votes(coordinated)
+        self.persist_begin(coordinated)
+
+    def ask_for_votes(self, coordinated: Coordinated) -> None:
+        """Ask whoever hasn't voted, now and again: a message may be lost."""
+        for participant, part in shards.split(coordinated.txn, self.servers).items():
+            if participant in coordinated.results:
+                continue
             body = {
                 "type": "vote_request",
-                "id": transaction,
+                "id": coordinated.id,
                 "participants": list(coordinated.participants),
-                "stamp": self.clock,
+                "stamp": coordinated.stamp,
                 "txn": part,
             }
             self.send(participant, body)
-        self.persist_begin(coordinated)
-        self.set_timer(f"votes {transaction}", self.vote_timeout_ms)
+        left_ms = self.vote_timeout_ms - coordinated.waited_ms
+        wait_ms = min(self.retry_ms, left_ms)
+        coordinated.waited_ms += wait_ms
+        self.set_timer(f"votes {coordinated.id}", wait_ms)
 
     def on_vote(self, src: str, body: Body) -> None:
         """Count the votes (BHG 7.4, step 3)."""
@@ -469,9 +482,10 @@ class AtomicCommit(Core):
         """Only if all participants voted yes (AC3)."""
         return len(coordinated.results) == len(coordinated.participants)
 
-    def on_vote_timeout(self, coordinated: Coordinated) -> None:
-        """A vote is missing: abort (BHG 7.4, timeout actions)."""
-        if self.may_commit(coordinated):
+    def on_votes_missing(self, coordinated: Coordinated) -> None:
+        """Ask again; in the end abort (BHG 7.4, timeout actions)."""
+        if coordinated.waited_ms < self.vote_timeout_ms:
+            self.ask_for_votes(coordinated)
             return
         missing = set(coordinated.participants) - coordinated.results.keys()
         text = f"no vote from {', '.join(sorted(missing))} in {self.vote_timeout_ms} ms"
