@@ -446,6 +446,16 @@ def doctor(*, as_json: bool) -> int:
     "--quick", is_flag=True, help="Fewer samples, no long rows; 90 s at most."
 )
 @click.option("--repeat", type=click.IntRange(min=1), help="Samples of each figure.")
+@click.option("--world", type=click.Choice(["os", "sim"]), default="sim", help=(
+    "For mutants: where they are on trial; default sim."
+))  # fmt: skip
+@click.option("--budget", type=click.FloatRange(min=1), default=60.0, help=(
+    "For mutants: seconds for each; default 60."
+))  # fmt: skip
+@click.option("--protocol", help="For mutants: those of this protocol only.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help=(
+    "For mutants: trials side by side; default 1."
+))  # fmt: skip
 @RESULTS
 @AS_JSON
 def bench(
@@ -453,6 +463,10 @@ def bench(
     *,
     quick: bool,
     repeat: int | None,
+    world: str,
+    budget: float,
+    protocol: str | None,
+    jobs: int,
     results: Path,
     as_json: bool,
 ) -> int:
@@ -461,6 +475,10 @@ def bench(
     NAMES are groups (startup, history, check, cluster, report) or rows of them, such as
     check/cas-10k-c10; default: everything. The exit status says whether measuring
     worked, not whether the budgets were kept.
+
+    `mutants` measures something else, and alone: how many seeded bugs are convicted
+    within a time budget, and how often an unbroken protocol is. Its exit status says
+    whether the target was met.
     """
     from harness.bench import bench as benchmark
 
@@ -468,6 +486,22 @@ def bench(
         if not as_json and sys.stderr.isatty():
             click.echo(f"measuring: {what}", err=True)
 
+    if "mutants" in names:
+        if len(names) > 1:
+            raise UsageError("bench mutants measures nothing else: name it alone")
+        from harness.bench import mutants
+
+        tried = mutants.measure(
+            protocol,
+            world=world,
+            budget_s=budget,
+            repeat=repeat or 1,
+            jobs=jobs,
+            results=results,
+            show=show,
+        )
+        say(json.dumps(tried.record) if as_json else tried.text())
+        return 0 if tried.meets_target else 1
     outcome = benchmark.run(
         names, quick=quick, repeat=repeat, results=results, show=show
     )
