@@ -84,8 +84,11 @@ class NodeClient:
 class Processes:
     """A cluster. Everything that was started is gone on leaving the `with`."""
 
-    def __init__(self, directory: Path, count: int, *options: str) -> None:
+    def __init__(
+        self, directory: Path, count: int, *options: str, protocol: str = "raft"
+    ) -> None:
         self.directory = directory
+        self.protocol = protocol
         self.names = [f"n{i + 1}" for i in range(count)]
         self.ports = dict(zip(self.names, free_ports(count), strict=True))
         self.options = options
@@ -113,7 +116,7 @@ class Processes:
         }
 
     def start(self, name: str) -> None:
-        argv = [sys.executable, "-S", "-m", "reference_impls.runtime", "raft"]
+        argv = [sys.executable, "-S", "-m", "reference_impls.runtime", self.protocol]
         for option in self.options:
             argv += ["--option", option]
         with (self.directory / f"{name}.log").open("ab") as log:
