@@ -1,0 +1,5 @@
+"""Sequential consistency of registers: sessions, orders, and proofs of none.
+
+`calls` reads a history, `versions` judges what each session may rely on, `order` looks
+for one order of all operations, and `saturation` for the proof that there is none.
+"""

@@ -1,0 +1,167 @@
+"""Reads, writes and cas of a history, by session, each read with the write it saw.
+
+Every value is written at most once to a key, which names the writer of what is read. A
+key for which that isn't so is left out, and so is what never happened: failed calls,
+and writes of unknown outcome that nobody saw. Of a seen one, it is known that it
+happened, after all that its session did before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from checkers.promises.findings import freeze
+from harness.history import NO_COMPLETION
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from harness.history import History, Op
+
+FUNCTIONS = {"read", "write", "cas"}
+
+NEVER = 1 << 62
+"""Position of what has no position: a completion that never came."""
+
+Version = tuple["Hashable", "Hashable"]
+"""A key and a value of it; the value None is the one before any write."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One operation that happened.
+
+    Attributes:
+        op: Index of its invocation.
+        session: The client process.
+        place: Its position among the calls of its session.
+        sees: The version it read, or None for a plain write.
+        makes: The version it wrote, or None for a plain read.
+        shown: Index of the first completion that shows that it has happened.
+    """
+
+    op: int
+    session: int
+    place: int
+    sees: Version | None
+    makes: Version | None
+    shown: int
+
+
+@dataclass
+class Calls:
+    """The calls of a history.
+
+    Attributes:
+        calls: In order of invocation.
+        sessions: Session -> positions in `calls`, in order.
+        writer: Version -> position in `calls`.
+        unwritten: Completed reads of what nobody wrote: (op, version, failed write).
+        left_out: Keys for which a value was written twice.
+        reads: How many calls read.
+    """
+
+    calls: list[Call] = field(default_factory=list)
+    sessions: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    writer: dict[Version, int] = field(default_factory=dict)
+    unwritten: list[tuple[int, Version, int | None]] = field(default_factory=list)
+    left_out: list[Any] = field(default_factory=list)
+    reads: int = 0
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A client's call, as the history tells it."""
+
+    invoke: Op
+    outcome: str
+    end: int
+    sees: Version | None
+    makes: Version | None
+
+
+def attempts(history: History) -> Iterator[Attempt]:
+    """All reads, writes and cas, those that failed included."""
+    for op in history:
+        if op.type != "invoke" or not op.is_client or op.f not in FUNCTIONS:
+            continue
+        end = history.completion[op.index]
+        done = None if end == NO_COMPLETION else history[end]
+        outcome = "info" if done is None else done.type
+        key = freeze(op.key)
+        at = NEVER if outcome != "ok" else end
+        if op.f == "read":
+            value = None if done is None else freeze(done.value)
+            yield Attempt(op, outcome, at, (key, value), None)
+        elif op.f == "write":
+            yield Attempt(op, outcome, at, None, (key, freeze(op.value)))
+        elif isinstance(op.value, list | tuple) and len(op.value) == 2:
+            before, after = map(freeze, op.value)
+            yield Attempt(op, outcome, at, (key, before), (key, after))
+
+
+def gather(history: History) -> Calls:
+    """The calls that happened. Cost: linear."""
+    found = list(attempts(history))
+    written = Counter(a.makes for a in found if a.makes and a.outcome != "fail")
+    twice = {key for (key, value), n in written.items() if n > 1 or value is None}
+    found = [a for a in found if (a.sees or a.makes or (None,))[0] not in twice]
+    calls = Calls(left_out=sorted(twice, key=repr))
+    shown = first_shown(found)
+    failed = {a.makes: a.invoke.index for a in found if a.outcome == "fail" and a.makes}
+    makers = {a.makes for a in found if a.makes in shown and a.outcome != "fail"}
+    for attempt in found:
+        happened = attempt.outcome == "ok" or (
+            attempt.outcome == "info" and attempt.makes in shown
+        )
+        if not happened:
+            continue
+        sees = attempt.sees
+        if sees is not None and sees[1] is not None and sees not in makers:
+            op = attempt.invoke.index if attempt.end == NEVER else attempt.end
+            calls.unwritten.append((op, sees, failed.get(sees)))
+            sees = None
+        if sees is not None or attempt.makes is not None:
+            add(calls, attempt, sees, shown)
+    return calls
+
+
+def first_shown(found: list[Attempt]) -> dict[Version, int]:
+    """Versions that exist, with the first completion that shows it.
+
+    A cas of unknown outcome whose version was seen has itself seen another, and so on.
+    """
+    shown: dict[Version, int] = {}
+    unsure = {a.makes: a for a in found if a.outcome == "info" and a.makes is not None}
+
+    def show(version: Version | None, at: int) -> None:
+        while version is not None and at < shown.get(version, NEVER + 1):
+            shown[version] = at
+            maker = unsure.get(version)
+            version = maker.sees if maker is not None else None
+
+    for attempt in found:
+        if attempt.outcome == "ok":
+            show(attempt.makes, attempt.end)
+            show(attempt.sees, attempt.end)
+    return shown
+
+
+def add(
+    calls: Calls, attempt: Attempt, sees: Version | None, shown: dict[Version, int]
+) -> None:
+    """One more call that happened."""
+    session = attempt.invoke.process
+    assert isinstance(session, int)
+    own = calls.sessions[session]
+    at = attempt.end
+    if attempt.makes is not None:
+        at = min(at, shown.get(attempt.makes, NEVER))
+        calls.writer[attempt.makes] = len(calls.calls)
+    calls.reads += sees is not None
+    own.append(len(calls.calls))
+    calls.calls.append(
+        Call(attempt.invoke.index, session, len(own) - 1, sees, attempt.makes, at)
+    )
