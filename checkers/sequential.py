@@ -229,9 +229,11 @@ class Case:
     def forced_circle(self, circle: list[tuple[int, int, saturation.Reason]]) -> None:
         """Each of some calls must come before the next, and the last before the first.
 
-        Only such circles come here as no key's versions can show by themselves.
+        What the versions of a single key show has been told before.
         """
         calls = self.calls.calls
+        first = circle.index(min(circle))
+        circle = circle[first:] + circle[:first]
         edges = [
             (
                 calls[a].op,
