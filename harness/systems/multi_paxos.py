@@ -31,7 +31,9 @@ WORKLOADS = frozenset(
 
 def multi_paxos(_: str, given: Mapping[str, str]) -> ReferenceSystem:
     """The system, configured. Raises UsageError; see `SystemFactory`."""
-    return ReferenceSystem("multi_paxos", OPTIONS, given, WORKLOADS)
+    return ReferenceSystem(
+        "multi_paxos", OPTIONS, given, WORKLOADS, invariants=("raft_invariants",)
+    )
 
 
 PLUGIN: Plugin[SystemFactory] = Plugin(
