@@ -160,8 +160,9 @@ class Replication(Server):
         if src in self.in_flight:
             return
         self.next_index[src] = self.match_index[src] + 1
-        if self.next_index[src] > self.log.base:
-            self.outgoing.pop(src, None)
+        outgoing = self.outgoing.get(src)
+        if outgoing is not None and match_index >= outgoing.snapshot.last_index:
+            del self.outgoing[src]
         lacks_entries = self.next_index[src] <= self.log.last_index
         lacks_round = bool(self.waiting_reads) and self.sent_round[src] < self.round
         if (lacks_entries or lacks_round) and src not in self.outgoing:

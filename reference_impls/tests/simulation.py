@@ -2,8 +2,10 @@
 
 Messages are lost, delayed, duplicated and reordered; links are cut; nodes crash and
 keep what was durable, plus whatever of the rest happened to reach the disk; clocks may
-run apart. While it runs, the properties of the paper's Figure 3 are checked on what the
-cores `Observe`; afterwards, that what clients saw is linearizable.
+run apart; an operator adds and removes members and moves the leadership. Clients may
+send a request again, to another node, until they know. While it runs, the properties of
+the paper's Figure 3 are checked on what the cores `Observe`; afterwards, that what
+clients saw is linearizable.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from reference_impls import raft
 from reference_impls.actor import (
     INDEFINITE,
+    TEMPORARILY_UNAVAILABLE,
     Body,
     CancelTimer,
     Effect,
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MS = 1_000_000
+UNSETTLED = INDEFINITE | {TEMPORARILY_UNAVAILABLE}
 NEVER = 1 << 62
+STATES_MAX = 20_000
 
 
 class Violation(AssertionError):  # noqa: N818  # a broken promise, not an error
@@ -59,10 +64,19 @@ class Plan:
     slow_ms_max: float = 250.0
     fsync_ms_max: float = 3.0
     crashes: int = 4
+    crash_leaders: float = 0.0  # share of the crashes that strike who leads
     partitions: int = 4
+    partition_leaders: float = 0.0  # share of the partitions that isolate who leads
+    churn_ms: float = 0.0  # how long the cluster is split this way, and then that
+    churn_at_election: float = 0.0  # chance that it is split anew as someone is elected
+    strike_changes: float = 0.0  # chance that a leader is cut off as it changes members
     restart_ms_max: int = 400
     clock_rates: tuple[float, float] = (1.0, 1.0)
     clock_jumps: int = 0
+    changes: int = 0  # how often an operator asks for another member, or leader
+    attempts: int = 1  # how often a client sends a request, at most
+    attempt_ms: int = 1500  # how long it waits for the answer
+    settles: bool = False  # clients must be served once the faults are over
     options: dict[str, str] = field(default_factory=dict)
     core: type[Any] | None = None
 
@@ -97,6 +111,7 @@ class SimulatedNode:
         self.peers = peers
         self.durable: list[Record] = []
         self.unsynced: list[Record] = []
+        self.replacing: list[Record] = []
         self.held: list[Effect] = []
         self.syncing = False
         self.life = 0
@@ -122,10 +137,18 @@ class SimulatedNode:
     def crash(self) -> None:
         """Lose everything but the disk, and maybe not all that wasn't synced."""
         kept = self.world.random.randint(0, len(self.unsynced))
-        self.durable += self.unsynced[:kept]
+        self.write(self.unsynced[:kept])
         self.unsynced, self.held, self.timers = [], [], {}
         self.alive = self.syncing = False
         self.life += 1
+
+    def write(self, records: list[Record]) -> None:
+        """Records reach the disk; one that replaces the earlier ones does so there."""
+        for record in records:
+            if any(record is other for other in self.replacing):
+                self.durable.clear()
+            self.durable.append(record)
+        self.replacing = []
 
     def step(self, event: Event) -> None:
         self.carry_out(self.core.step(event))
@@ -134,6 +157,8 @@ class SimulatedNode:
         for effect in effects:
             if isinstance(effect, Persist):
                 self.unsynced.append(effect.record)
+                if effect.replaces:
+                    self.replacing.append(effect.record)
                 self.begin_sync()
             elif self.unsynced and has_to_wait(effect):
                 self.held.append(effect)
@@ -177,7 +202,7 @@ class SimulatedNode:
         """All that was persisted up to now is durable, so all that was held leaves."""
         if life != self.life:
             return
-        self.durable += self.unsynced
+        self.write(self.unsynced)
         self.unsynced = []
         self.syncing = False
         held, self.held = self.held, []
@@ -227,7 +252,15 @@ class Simulation:
             action()
         self.properties.check_logs()
         check_linearizable(self.calls)
+        if self.plan.settles:
+            self.check_settled()
         return self
+
+    def check_settled(self) -> None:
+        """Some call that began after the last fault was answered ok."""
+        calm = self.plan.duration_ms * MS * 3 // 4
+        if not any(c.outcome == "ok" and c.invoked > calm for c in self.calls):
+            raise Violation("liveness: nobody is served long after the last fault")
 
     def at(self, when: int, action: Callable[[], None]) -> None:
         self.sequence += 1
@@ -245,6 +278,8 @@ class Simulation:
         for _ in range(self.plan.crashes):
             down = self.random.randint(0, last)
             name = self.random.choice(list(self.nodes))
+            if self.random.random() < self.plan.crash_leaders:
+                name = ""
             pause = self.random.randint(0, self.plan.restart_ms_max * MS)
             self.at(down, partial(self.crash, name, pause))
         for _ in range(self.plan.partitions):
@@ -252,20 +287,27 @@ class Simulation:
             length = self.random.randint(50 * MS, 900 * MS)
             self.at(start, self.partition)
             self.at(min(start + length, last), self.heal)
+        if self.plan.churn_ms:
+            self.churn()
         for _ in range(self.plan.clock_jumps):
             self.at(self.random.randint(0, last), self.jump)
+        for _ in range(self.plan.changes):
+            self.at(self.random.randint(0, last), self.administer)
 
     def crash(self, name: str, pause: int) -> None:
-        node = self.nodes[name]
-        if node.alive:
-            node.crash()
-            self.at(self.now + pause, node.start)
+        """Crash that node, or who leads, and restart it after a pause."""
+        names = [name] if name else [n for n in self.nodes if self.leads(n)]
+        for node in map(self.nodes.__getitem__, names):
+            if node.alive:
+                node.crash()
+                self.at(self.now + pause, node.start)
 
     def partition(self) -> None:
         """Cut one node off, split in two, or cut single directions."""
         names = list(self.nodes)
         self.random.shuffle(names)
-        match self.random.randint(0, 3):
+        aimed = self.random.random() < self.plan.partition_leaders
+        match 0 if aimed else self.random.randint(0, 3):
             case 0:
                 leaders = [n for n in names if self.leads(n)]
                 side = set(leaders[:1] or names[:1])
@@ -276,24 +318,74 @@ class Simulation:
             case _:
                 self.cut |= {(names[0], n) for n in names[1:]}
                 return
-        other = set(names) - side
-        self.cut |= {(a, b) for a in side for b in other}
-        self.cut |= {(b, a) for a in side for b in other}
+        self.isolate(side)
+
+    def churn(self) -> None:
+        """Split the cluster in two otherwise than it was, or not at all; go on so."""
+        self.split()
+        if self.now < self.plan.duration_ms * MS * 3 // 4:
+            wait = int(self.random.uniform(0, 2 * self.plan.churn_ms) * MS)
+            self.at(self.now + wait, self.churn)
+
+    def split(self) -> None:
+        """Split the cluster in random halves, or not at all, or heal it at the end."""
+        self.heal()
+        if self.now >= self.plan.duration_ms * MS * 3 // 4:
+            return
+        half = len(self.nodes) // 2
+        size = self.random.choice((0, half, half))
+        self.isolate(set(self.random.sample(list(self.nodes), size)))
+
+    def on_members(self, name: str) -> None:
+        """Someone has a new configuration, and perhaps is the only one so far."""
+        if self.leads(name) and self.random.random() < self.plan.strike_changes:
+            self.heal()
+            self.isolate({name})
+
+    def isolate(self, side: set[str]) -> None:
+        """Cut all links between `side` and the others."""
+        other = set(self.nodes) - side
+        self.cut |= {link for a in side for b in other for link in ((a, b), (b, a))}
+
+    def on_elected(self) -> None:
+        """Someone leads: a moment at which a split may hurt."""
+        if self.random.random() < self.plan.churn_at_election:
+            self.split()
 
     def jump(self) -> None:
         """A leader's clock is set back, and then it is cut off."""
         for name, node in self.nodes.items():
             if self.leads(name):
                 node.offset -= self.random.randint(1000 * MS, 3000 * MS)
-                others = set(self.nodes) - {name}
-                self.cut |= {(name, n) for n in others} | {(n, name) for n in others}
+                self.isolate({name})
 
     def heal(self) -> None:
         self.cut.clear()
 
     def leads(self, name: str) -> bool:
         node = self.nodes[name]
-        return node.alive and node.core.role == raft.LEADER
+        return bool(node.alive and node.core.role == raft.LEADER)
+
+    def administer(self) -> None:
+        """An operator asks for a change, mostly of who leads at the moment.
+
+        One who leads is about to be removed now and then; mostly there are enough
+        members for several majorities.
+        """
+        leaders = [name for name in self.nodes if self.leads(name)]
+        name = self.random.choice(leaders or list(self.nodes))
+        node = self.nodes[name]
+        if not node.alive:
+            return
+        members = node.core.status()["members"]
+        others = [other for other in self.nodes if other not in members]
+        body = {"type": "remove_server", "node": self.random.choice(members)}
+        if others and self.random.random() < 0.6:
+            body = {"type": "add_server", "node": self.random.choice(others)}
+        elif self.random.random() < 0.2:
+            to = self.random.choice(list(self.nodes))
+            body = {"type": "transfer_leadership", "to": to}
+        node.step(Received("operator", body, node.now(), lambda _: None))
 
     # --- messages ----------------------------------------------------------------
 
@@ -316,26 +408,40 @@ class Simulation:
     # --- clients -----------------------------------------------------------------
 
     def invoke(self, client: int) -> None:
-        """A client does one operation at a time, each at any node."""
-        node = self.nodes[self.random.choice(list(self.nodes))]
+        """A client does one operation at a time."""
         call = self.choose_call(client)
-        if not node.alive:
-            self.at(self.now + 20 * MS, lambda: self.invoke(client))
-            return
         self.calls.append(call)
-        again = [False]
+        body = request_body(call)
+        if self.plan.attempts > 1:
+            body["retry"] = {"client": f"c{client}", "seq": self.values}
+        self.attempt(call, body, 1)
 
-        def done(body: Body | None) -> None:
-            if again[0]:
+    def attempt(self, call: Call, body: dict[str, Any], count: int) -> None:
+        """Send a copy of the request to any node that is up."""
+        up = [node for node in self.nodes.values() if node.alive]
+        if not up:
+            self.at(self.now + 20 * MS, partial(self.attempt, call, body, count))
+            return
+        node = self.random.choice(up)
+        answered = [False]
+
+        def done(reply: Body | None) -> None:
+            if answered[0]:
                 return
-            again[0] = True
-            if body is not None:
-                complete(call, body, self.now)
+            answered[0] = True
             pause = self.random.randint(0, 30 * MS)
-            self.at(self.now + pause, lambda: self.invoke(client))
+            unsettled = reply is None or reply.get("code") in UNSETTLED
+            if unsettled and count < self.plan.attempts:
+                again = partial(self.attempt, call, body, count + 1)
+                self.at(self.now + pause, again)
+                return
+            # A refusal speaks of one copy only.
+            if reply is not None and not (unsettled and count > 1):
+                complete(call, reply, self.now)
+            self.at(self.now + pause, partial(self.invoke, call.client))
 
-        request = Received(f"c{client}", request_body(call), node.now(), done)
-        self.at(self.now + 1500 * MS, lambda: done(None))
+        request = Received(f"c{call.client}", body, node.now(), done)
+        self.at(self.now + self.plan.attempt_ms * MS, partial(done, None))
         node.step(request)
 
     def choose_call(self, client: int) -> Call:
@@ -382,23 +488,44 @@ def complete(call: Call, body: Body, now: int) -> None:
 
 
 class Properties:
-    """The five properties of the paper's Figure 3, as far as each can be seen."""
+    """The five properties of the paper's Figure 3, as far as each can be seen.
+
+    Attributes:
+        logs: Every node's log as it observed it, with what it has compacted since.
+        committed: What was committed at each index, by whoever did first.
+    """
 
     def __init__(self, world: Simulation) -> None:
         self.world = world
         self.leaders: dict[int, str] = {}
+        self.logs: dict[str, dict[int, Any]] = {}
         self.committed: dict[int, Any] = {}
         self.counts: dict[str, int] = {}
 
     def observe(self, node: str, kind: str, fields: dict[str, Any]) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
-        if kind == "became_leader":
-            self.election_safety(node, fields["term"])
-            self.leader_completeness(node)
-        elif kind == "committed":
-            self.state_machine_safety(node, fields["first"], fields["last"])
-        elif kind == "truncated":
-            self.leader_append_only(node)
+        match kind:
+            case "became_leader":
+                self.world.on_elected()
+                self.election_safety(node, fields["term"])
+                self.leader_completeness(node)
+            case "members":
+                self.world.on_members(node)
+            case "appended":
+                log = self.logs.setdefault(node, {})
+                log.update(enumerate(map(tuple, fields["entries"]), fields["first"]))
+            case "recovered":
+                log = self.world.nodes[node].core.log
+                entries = log.since(log.base + 1)
+                self.logs[node] = dict(enumerate(map(tuple, entries), log.base + 1))
+            case "committed":
+                self.state_machine_safety(node, fields["first"], fields["last"])
+            case "installed_snapshot":
+                self.snapshot_safety(node, fields["index"], fields["term"])
+            case "truncated":
+                self.leader_append_only(node)
+            case _:
+                pass
 
     def election_safety(self, node: str, term: int) -> None:
         """At most one leader can be elected in a given term."""
@@ -407,11 +534,14 @@ class Properties:
             raise Violation(f"election safety: {other} and {node} lead term {term}")
 
     def leader_completeness(self, node: str) -> None:
-        """A committed entry is in the logs of the leaders of all higher terms."""
+        """A committed entry is in the logs of the leaders of all higher terms.
+
+        Entries that its snapshot covers were checked when it committed them.
+        """
         log = self.world.nodes[node].core.log
         for index, entry in self.committed.items():
             if index <= log.base:
-                continue  # committed before the snapshot was taken, and checked then
+                continue
             if index > log.last_index or tuple(log[index]) != entry:
                 raise Violation(
                     f"leader completeness: {node} leads without entry {index} {entry}"
@@ -419,16 +549,23 @@ class Properties:
 
     def state_machine_safety(self, node: str, first: int, last: int) -> None:
         """No two servers apply different entries at the same index."""
-        log = self.world.nodes[node].core.log
-        # The observation waits for the disk, and may be overtaken by a snapshot.
-        first = max(first, log.base + 1)
-        for index, entry in enumerate(log.since(first, last + 1 - first), first):
-            known = self.committed.setdefault(index, tuple(entry))
-            if known != tuple(entry):
+        for index in range(first, last + 1):
+            entry = self.logs[node][index]
+            known = self.committed.setdefault(index, entry)
+            if known != entry:
                 raise Violation(
                     f"state machine safety: {node} applies {entry} at {index}, where "
                     f"{known} was applied"
                 )
+
+    def snapshot_safety(self, node: str, index: int, term: int) -> None:
+        """A snapshot is of what was committed."""
+        if index not in self.committed or self.committed[index][0] != term:
+            raise Violation(
+                f"state machine safety: {node} installs a snapshot that ends with "
+                f"index {index} of term {term}, where {self.committed.get(index)} was "
+                "committed"
+            )
 
     def leader_append_only(self, node: str) -> None:
         """A leader never overwrites or deletes entries in its log."""
@@ -447,6 +584,20 @@ class Properties:
                 count = max(0, last + 1 - first)
                 if a.since(first, count) != b.since(first, count):
                     raise Violation(f"log matching: logs part before index {last}")
+        self.check_states()
+
+    def check_states(self) -> None:
+        """Servers that applied as much have the same state, sessions included."""
+        states: dict[int, Any] = {}
+        for name, node in self.world.nodes.items():
+            state = json.dumps(node.core.state.as_data())
+            known = states.setdefault(node.core.last_applied, state)
+            if known != state:
+                at = node.core.last_applied
+                raise Violation(
+                    f"state machine safety: {name} has {state} after entry {at}, "
+                    f"another {known}"
+                )
 
 
 # --- linearizability -----------------------------------------------------------------
@@ -455,7 +606,8 @@ class Properties:
 def check_linearizable(calls: list[Call]) -> None:
     """Raise Violation unless each key's calls have a legal order (Wing and Gong 1993).
 
-    Cost: exponential in concurrency, which is a handful here.
+    Cost: exponential in concurrency, which is a handful here. A key whose many calls
+    without an answer lead to more than STATES_MAX states is passed over.
     """
     for key in sorted({call.key for call in calls}):
         relevant = [c for c in calls if c.key == key and matters(c)]
@@ -486,6 +638,8 @@ def has_legal_order(calls: list[Call]) -> bool:
         state = (done | {-low - 1}, value)
         if state in seen:
             continue
+        if len(seen) > STATES_MAX:
+            return True
         seen.add(state)
         first_return = min(
             (returns[i] for i in range(low, len(calls)) if i not in done),

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reference_impls.actor import Effect, Now, Persist, Received
+from reference_impls.mutants.raft import MUTANTS
 from reference_impls.raft import Raft
 from reference_impls.tests.simulation import Plan, sweep
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from reference_impls import kv
-    from reference_impls.actor import Body
-
 WITHIN_BOUND = (0.91, 1.09)
+SNAPSHOTS = {"snapshot_entries": "12", "snapshot_chunk_chars": "100"}
+RETRIES = Plan(attempts=6, attempt_ms=200, duplicate=0.2)
+CHANGES = Plan(changes=40, attempts=4, attempt_ms=300, settles=True)
 
 
 def seeds(default: int) -> range:
@@ -36,6 +32,7 @@ def seeds(default: int) -> range:
     [
         pytest.param(Plan(nodes=5), id="five-nodes"),
         pytest.param(Plan(nodes=3, clients=6), id="three-nodes"),
+        pytest.param(Plan(nodes=7, options=SNAPSHOTS), id="seven-nodes"),
         pytest.param(Plan(nodes=4, loss=0.15, duplicate=0.15), id="bad-links"),
         pytest.param(Plan(crashes=14, fsync_ms_max=25.0), id="many-crashes-slow-disks"),
         pytest.param(Plan(slow=0.2, slow_ms_max=900.0), id="reordered"),
@@ -46,10 +43,28 @@ def seeds(default: int) -> range:
         ),
         pytest.param(Plan(nodes=1, partitions=0, crashes=8), id="one-node"),
         pytest.param(Plan(nodes=2), id="two-nodes"),
+        pytest.param(
+            Plan(options=SNAPSHOTS, loss=0.15, crashes=14, slow=0.1), id="snapshots"
+        ),
+        pytest.param(replace(RETRIES, settles=True), id="retries"),
+        pytest.param(replace(RETRIES, options=SNAPSHOTS), id="retries-snapshots"),
+        pytest.param(CHANGES, id="members"),
+        pytest.param(
+            replace(CHANGES, options={**SNAPSHOTS, "initial_members": "n1,n2,n3"}),
+            id="members-snapshots",
+        ),
+        pytest.param(
+            replace(
+                CHANGES,
+                options={**SNAPSHOTS, "reads": "lease"},
+                clock_rates=WITHIN_BOUND,
+            ),
+            id="members-lease",
+        ),
     ],
 )
 def test_raft_keeps_its_promises_whatever_the_world_does(plan: Plan) -> None:
-    broken = sweep(plan, seeds(25))
+    broken = sweep(plan, seeds(8))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
@@ -66,121 +81,88 @@ def test_a_lease_is_stale_when_a_clock_goes_beyond_its_bound() -> None:
     assert "linearizability" in str(broken[1])
 
 
-# --- mutants: each breaks one rule, and must be convicted
-# ------------------------------
+# --- mutants: each breaks one rule, and must be convicted -----------------------------
 
-
-class VoteNotDurable(Raft):
-    """Forgets in a crash for whom it voted (Figure 2: votedFor is persistent)."""
-
-    def persist_term_and_vote(self) -> None:
-        vote, self.voted_for = self.voted_for, None
-        super().persist_term_and_vote()
-        self.voted_for = vote
-
-
-class TermNotDurable(Raft):
-    """Forgets in a crash which term it was in (Figure 2: currentTerm is persistent)."""
-
-    def persist_term_and_vote(self) -> None:
-        return
-
-
-class TwoVotes(Raft):
-    """Votes for everyone who asks (5.2: at most one candidate in a given term)."""
-
-    def may_vote_for(self, candidate: str, body: Body) -> bool:
-        return body["term"] == self.current_term and self.is_up_to_date(body)
-
-
-class NoUpToDateCheck(Raft):
-    """Votes for candidates that lack committed entries (5.4.1)."""
-
-    def is_up_to_date(self, body: Body) -> bool:
-        return True
-
-
-class AcknowledgesBeforeDurable(Raft):
-    """Answers an append before its entries are on disk."""
-
-    def take_effects(self) -> list[Effect]:
-        effects = super().take_effects()
-        return sorted(effects, key=lambda effect: isinstance(effect, Persist))
-
-
-class TruncatesOnStaleAppend(Raft):
-    """Takes the end of an append for the end of the log (5.3, Figure 2 rule 3)."""
-
-    def store_entries(self, prev_log_index: int, entries: Sequence[Any]) -> None:
-        super().store_entries(prev_log_index, entries)
-        self.commit_index = min(self.commit_index, prev_log_index + len(entries))
-        self.last_applied = self.commit_index
-        self.truncate(prev_log_index + len(entries) + 1)
-
-
-class KeepsConflict(Raft):
-    """Leaves a conflicting suffix where it is (Figure 2 rule 3)."""
-
-    def store_entries(self, prev_log_index: int, entries: Sequence[Any]) -> None:
-        known = self.log.last_index - prev_log_index
-        super().store_entries(prev_log_index + known, entries[known:])
-
-
-class MajorityOffByOne(Raft):
-    """Takes half of the servers for a majority."""
-
-    def majority(self) -> int:
-        return (len(self.peers) + 1) // 2
-
-
-class CommitsPastMatch(Raft):
-    """Follows leaderCommit beyond what this append verified (Figure 2 rule 5)."""
-
-    def on_append_entries(self, src: str, body: Body, now: Now) -> None:
-        super().on_append_entries(src, body, now)
-        if body["term"] == self.current_term:
-            self.commit(min(body["leader_commit"], self.log.last_index))
-
-
-class ReadIndexWithoutHeartbeat(Raft):
-    """Answers reads without asking whether it still leads (thesis 6.4, step 3)."""
-
-    def read_index(self, request: Received, command: kv.Command) -> None:
-        self.answer(request, self.state.read(command["key"]))
-
-
-class LeaseNeverEnds(Raft):
-    """Believes in its lease as long as it believes in its leadership."""
-
-    def lease_ns(self) -> float:
-        return 1e18
-
-
-MANY_CRASHES = Plan(nodes=3, crashes=14, fsync_ms_max=10.0, slow=0.1)
-SLOW_LEASE = {"reads": "lease", "election_timeout_ms_max": "700"}
-DUELS = replace(
-    MANY_CRASHES, crashes=80, restart_ms_max=3, options={"pre_vote": "false"}
-)
+QUICK = {
+    "election_timeout_ms_min": "60",
+    "election_timeout_ms_max": "120",
+    "heartbeat_ms": "20",
+}
+CRASHES = Plan(nodes=3, crashes=14, fsync_ms_max=10.0, slow=0.1)
+DUELS = replace(CRASHES, crashes=80, restart_ms_max=3)
 SPLITS = Plan(partitions=10, crashes=2)
-
-
-@pytest.mark.parametrize(
-    ("mutant", "plan"),
-    [
-        (VoteNotDurable, DUELS),
-        (TermNotDurable, MANY_CRASHES),
-        (TwoVotes, Plan(slow=0.1)),
-        (NoUpToDateCheck, SPLITS),
-        (AcknowledgesBeforeDurable, MANY_CRASHES),
-        (TruncatesOnStaleAppend, Plan(slow=0.1)),
-        (KeepsConflict, SPLITS),
-        (MajorityOffByOne, replace(SPLITS, nodes=4)),
-        (CommitsPastMatch, SPLITS),
-        (ReadIndexWithoutHeartbeat, replace(SPLITS, options={"reads": "read_index"})),
-        (LeaseNeverEnds, replace(SPLITS, options=SLOW_LEASE)),
-    ],
-    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+TURMOIL = Plan(
+    clients=2,
+    loss=0.3,
+    fsync_ms_max=1.0,
+    crashes=150,
+    crash_leaders=0.9,
+    restart_ms_max=40,
+    partitions=30,
+    options=QUICK,
 )
-def test_a_broken_raft_is_convicted(mutant: type[Raft], plan: Plan) -> None:
-    broken = sweep(replace(plan, core=mutant), range(400))
-    assert broken is not None, f"{mutant.__name__} escaped"
+SKEW = Plan(
+    nodes=3,
+    clients=3,
+    attempt_ms=100,
+    loss=0.0,
+    slow=0.0,
+    crashes=0,
+    partitions=6,
+    partition_leaders=1.0,
+    clock_rates=(0.55, 1.45),
+)
+HALF_CHANGED = Plan(
+    clients=1,
+    loss=0.05,
+    delay_ms_max=20.0,
+    crashes=0,
+    partitions=0,
+    churn_ms=500.0,
+    churn_at_election=0.8,
+    changes=600,
+    strike_changes=0.6,
+    options={"pre_vote": "false"},
+)
+
+PLANS = {
+    "vote-not-durable": DUELS,
+    "term-not-durable": DUELS,
+    "two-votes": Plan(slow=0.1),
+    "no-up-to-date-check": SPLITS,
+    "commit-old-term": TURMOIL,
+    "ack-before-fsync": CRASHES,
+    "truncates-on-stale-append": Plan(
+        slow=0.2, slow_ms_max=100.0, crashes=14, partitions=6
+    ),
+    "keeps-conflict": SPLITS,
+    "commit-past-match": SPLITS,
+    "majority-off-by-one": SPLITS,
+    "retry-applied-twice": replace(RETRIES, crashes=6, partitions=6),
+    "read-index-no-heartbeat": SPLITS,
+    "read-index-no-noop": Plan(clients=8, slow=0.1, partitions=8, crashes=8),
+    "read-index-reused": replace(SPLITS, clients=8),
+    "lease-ignores-drift": SKEW,
+    "snapshot-drops-sessions": RETRIES,
+    "change-before-noop": HALF_CHANGED,
+    "counts-removed-server": replace(SPLITS, changes=100),
+}
+
+
+def test_every_mutant_is_put_to_the_test() -> None:
+    assert set(PLANS) == set(MUTANTS)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_broken_raft_is_convicted(name: str) -> None:
+    mutant = MUTANTS[name]
+    options = {**PLANS[name].options, **mutant.options}
+    plan = replace(PLANS[name], core=mutant.core, options=options)
+    assert sweep(plan, range(500)) is not None, f"{name} escaped"
+
+
+@pytest.mark.parametrize("name", ["change-before-noop", "lease-ignores-drift"])
+def test_where_a_broken_raft_trips_the_real_one_walks(name: str) -> None:
+    options = {**PLANS[name].options, **MUTANTS[name].options}
+    broken = sweep(replace(PLANS[name], core=Raft, options=options), seeds(20))
+    assert broken is None, f"seed {broken[0]}: {broken[1]}"
