@@ -58,7 +58,7 @@ MUTANTS: Mapping[str, Mutant] = {
         SkipsGap,
         "a gap is skipped, not filled with a no-op",
         "Lamport 2001, Paxos Made Simple, 3",
-        "lost-update",
+        "state-machines-differ",
         "register",
         {},
         ("partition", "kill"),

@@ -121,6 +121,7 @@ MUTANTS: Mapping[str, Mutant] = dict(
             "a restarted acceptor forgets its promise",
             "2.5",
             ("kill", "partition"),
+            anomaly="broken-promise",
         ),
         mutant(
             "accepted-not-durable",
