@@ -14,10 +14,24 @@ if TYPE_CHECKING:
 
 OPTIONS = core_options("raft")
 
+WORKLOADS = frozenset(
+    {
+        "bank",
+        "counter",
+        "kv",
+        "leader",
+        "list_append",
+        "lock",
+        "queue",
+        "register",
+        "set",
+    }
+)
+
 
 def raft(_: str, given: Mapping[str, str]) -> ReferenceSystem:
     """The system, configured. Raises UsageError; see `SystemFactory`."""
-    return ReferenceSystem("raft", OPTIONS, given, frozenset({"register"}))
+    return ReferenceSystem("raft", OPTIONS, given, WORKLOADS, ("raft_invariants",))
 
 
 PLUGIN: Plugin[SystemFactory] = Plugin(
