@@ -91,10 +91,10 @@ class TwoPhaseCommit(AtomicCommit):
         may have been missed; what had been decided is told again. As participant: ask
         about everything that is prepared.
         """
+        super().on_resume()
         for coordinated in self.coordinated.values():
             if coordinated.decision is None:
                 self.decide(coordinated, ABORT, self.node)
-        super().on_resume()
         for part in list(self.open_parts.values()):
             self.on_decision_timeout(part)
 

@@ -1,0 +1,64 @@
+"""Scenario files of both commit protocols; some of them convict mutants."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reference_impls.mutants import three_phase_commit, two_phase_commit
+from reference_impls.tests.commit_scenario import FILES, SCENARIOS, replay
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_the_scenario_unfolds_as_written(path: Path) -> None:
+    happened = replay(path)
+    if os.environ.get("SCENARIOS_REWRITE") == "1":
+        path.write_text(happened)
+    assert path.read_text() == happened
+
+
+def replay_mutant(scenario: str, mutant: str) -> str:
+    mutants = {**two_phase_commit.MUTANTS, **three_phase_commit.MUTANTS}
+    return replay(SCENARIOS / f"{scenario}.txt", mutants[mutant].core)
+
+
+def test_a_participant_that_aborts_on_its_own_doesn_t_wait_and_may_be_wrong() -> None:
+    trace = replay_mutant(
+        "two_phase_commit/cooperative_termination", "prepared-timeout-aborts"
+    )
+    assert "n2 observe decided t1 decision=commit by=n1" in trace
+    assert "n3 observe decided t1 decision=abort by=n3" in trace
+
+
+def test_a_decision_that_is_not_logged_in_time_turns_into_its_opposite() -> None:
+    trace = replay_mutant(
+        "two_phase_commit/cooperative_termination", "decide-before-log"
+    )
+    assert "n1 observe decided t1 decision=commit" in trace
+    assert "n1 observe decided t1 decision=abort" in trace
+
+
+def test_early_unlocking_lets_others_read_what_may_be_aborted() -> None:
+    trace = replay_mutant("two_phase_commit/locks", "unlock-at-prepare")
+    assert "n2 => client txn_ok txn=r:plum:1" in trace
+
+
+def test_without_the_barrier_nobody_has_crossed_it_when_the_coordinator_commits() -> (
+    None
+):
+    trace = replay_mutant("three_phase_commit/dies_before_barrier", "skip-barrier")
+    assert "pre_commit" not in trace
+    assert "n1 observe decided" in trace
+
+
+def test_participants_that_forget_the_barrier_overturn_a_commit() -> None:
+    trace = replay_mutant("three_phase_commit/total_failure", "precommit-not-durable")
+    assert "n1 observe decided t1 decision=commit by=n1" in trace
+    assert "n2 observe decided t1 decision=abort by=n3" in trace
