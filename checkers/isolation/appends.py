@@ -6,9 +6,11 @@ and Alvaro, "Elle", 2020, sections 3 and 4). The longest read of a key gives its
 order; what was appended and is not in it came later, in an order nobody saw.
 
 Choices:
-- What follows a list that isn't a prefix of the longest one is not known, so such a
-  read (an incompatible order) depends on the writer of its last element and on nothing
-  else.
+- Among lists that are no beginnings of each other the longest is taken to be right, as
+  Elle does; of two that are equally long, what they have in common.
+- Of lists that can't grow into each other (incompatible orders) the longest is taken to
+  be right, as Elle does; of two that are equally long, what they have in common. A list
+  out of that order depends on the writer of its last element and on nothing else.
 - Every read before the transaction's own first append to the key counts, not the first
   one alone: a transaction that sees two states of a key is not repeatable.
 - An element that several transactions appended has no writer: it orders nothing, and
@@ -30,6 +32,7 @@ import numpy as np
 from checkers.isolation import transactions as t
 from checkers.isolation.findings import Finding, Findings, Reason, show, show_list
 from checkers.isolation.graph import NOTHING, Edges, Kind, edges_of, join
+from checkers.isolation.polygraph import Polygraph, Writes, questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -53,8 +56,9 @@ class Key:
         writer: Element -> row of the ok or info transaction that appended it; NOTHING
             when several did.
         failed: Element -> row of the failed transaction that tried to.
-        longest: The longest list read.
-        order: The version order: `longest`, each element once.
+        longest: The longest list read, of those that came first; each element once.
+        order: The version order: `longest`, up to where another list of the same
+            length contradicts it.
         base: Number of its first version among the versions of all keys.
     """
 
@@ -266,14 +270,11 @@ class Appends:
     def _number_versions(self) -> None:
         """Number the versions of every key in their order, one key after the other."""
         self._in_order = list(self._keys.values())
-        if any(len(set(key.longest)) < len(key.longest) for key in self._in_order):
-            self._ignore_repetitions()
+        self._find_orders()
         base = 0
         writers: list[int] = []
         for key in self._in_order:
             key.base = base
-            if not key.order:
-                key.order = key.longest
             base += len(key.order)
             writer = key.writer
             writers += [writer.get(element, NOTHING) for element in key.order]
@@ -282,14 +283,28 @@ class Appends:
         self._bases = [key.base for key in self._in_order]
         self._writers = np.array(writers, np.int64)
 
-    def _ignore_repetitions(self) -> None:
-        """Orders where lists repeat elements: the longest without repetitions."""
-        for read in self._reads:
-            key = read.key
-            if len(set(key.longest)) < len(key.longest):
+    def _find_orders(self) -> None:
+        """The version order of each key: its longest list, as far as it is certain."""
+        repetitive = {
+            name
+            for name, key in self._keys.items()
+            if len(set(key.longest)) < len(key.longest)
+        }
+        for name in repetitive:
+            self._keys[name].longest = ()
+        for read in self._reads if repetitive else ():
+            if read.key.name in repetitive:
                 distinct = list(dict.fromkeys(read.value))
-                if len(distinct) > len(key.order):
-                    key.order = distinct
+                if len(distinct) > len(read.key.longest):
+                    read.key.longest = distinct
+        for key in self._in_order:
+            key.order = key.longest
+        for read in self._reads:
+            key, value = read.key, read.value
+            if len(value) == len(key.longest) and value != key.longest:
+                # Two lists of one length: nobody can tell which of them is right.
+                agreed = _common_length(value, key.order)
+                key.order = key.order[:agreed]
 
     def _place(self, read: Read) -> None:
         """Find a read's version; note what is wrong with the list itself."""
@@ -297,10 +312,7 @@ class Appends:
         length = len(value)
         if not length:
             return
-        order = key.order
-        if value is order or (
-            value == order[:length] if order is key.longest else False
-        ):
+        if length <= len(key.order) and value == key.order[:length]:
             read.version = key.base + length - 1
         else:
             self._place_odd(read)
@@ -308,42 +320,34 @@ class Appends:
             self._look_for_intermediate_read(read)
 
     def _place_odd(self, read: Read) -> None:
-        """A list that repeats elements, or is no beginning of the longest."""
+        """A list that repeats elements, or is no beginning of the version order."""
         key = read.key
         distinct = list(dict.fromkeys(read.value))
         if len(distinct) < len(read.value):
             self._repeats(read)
-        if distinct == list(key.order[: len(distinct)]):
-            read.version = key.base + len(distinct) - 1
-            return
+        agreed = _common_length(distinct, key.order)
         read.version = UNPLACED
-        if self.findings.wants("incompatible-order"):
-            at = next(
-                i
-                for i, (ours, theirs) in enumerate(
-                    itertools.zip_longest(distinct, key.order)
-                )
-                if ours != theirs
-            )
+        if agreed == len(distinct):
+            read.version = key.base + agreed - 1
+        agreed = _common_length(distinct, key.longest)
+        if agreed < len(distinct) and self.findings.wants("incompatible-order"):
             other = self._longest_read(key)
+            text = (
+                f"{self._name(read.row)} and {self._name(other)} read key "
+                f"{show(key.name)} as {show_list(read.value)} and as "
+                f"{show_list(key.longest)}, which differ from element {agreed + 1} on: "
+                "neither list can grow into the other by appends."
+            )
             self.findings.add(
-                Finding(
-                    "incompatible-order",
-                    (read.row, other),
-                    f"{self._name(read.row)} and {self._name(other)} read key "
-                    f"{show(key.name)} as {show_list(read.value)} and as "
-                    f"{show_list(key.longest)}, which differ from element {at + 1} on: "
-                    "neither list can grow into the other by appends.",
-                    key.name,
-                )
+                Finding("incompatible-order", (read.row, other), text, key.name)
             )
 
     def _longest_read(self, key: Key) -> int:
-        """Row of the first transaction that read the key's version order."""
+        """Row of the first transaction that read the key's longest list."""
         return next(
             read.row
             for read in self._reads
-            if read.key is key and list(dict.fromkeys(read.value)) == list(key.order)
+            if read.key is key and list(dict.fromkeys(read.value)) == list(key.longest)
         )
 
     def _repeats(self, read: Read) -> None:
@@ -517,6 +521,9 @@ class Appends:
         following = following[followed]
         yield edges_of(Kind.RW, rows[followed], writers[following], following)
         self._beside: list[tuple[Key, Hashable]] = []
+        self._unread: dict[Hashable, list[int]] = defaultdict(list)
+        self._unread_by: dict[int, int] = {}
+        self._eliminated: set[int] = set()
         yield self._of_unplaced_reads()
         tail = np.flatnonzero(~followed).tolist()
         yield self._on_unread(known, [reads[i] for i in tail])
@@ -563,6 +570,8 @@ class Appends:
                 ):
                     continue
                 via = self._number(key, element)
+                self._unread[key.name].append(via)
+                self._unread_by[via] = row
                 for edges, sources in (
                     (ww, [] if last is None else [key.writer[last]]),
                     (rw, readers[id(key)]),
@@ -572,6 +581,12 @@ class Appends:
                     edges[2].extend([via] * len(sources))
         return join(_edges(Kind.WW, *ww), _edges(Kind.RW, *rw))
 
+    def _note(self, _earlier: int, later: int) -> int:
+        """A number for the order of two unread versions, found by elimination."""
+        via = self._number(*self._version(later))
+        self._eliminated.add(via)
+        return via
+
     def _number(self, key: Key, element: Hashable) -> int:
         """Number of a version that stands in no version order."""
         self._beside.append((key, element))
@@ -580,7 +595,22 @@ class Appends:
     def judge(
         self, question: Question, found: frozenset[str], pause: Callable[[], None]
     ) -> None:
-        """See `Inference.judge`: where all orders are known, cycles tell everything."""
+        """See `Inference.judge`: what was never read, under snapshot isolation.
+
+        Any order of unread elements that other dependencies leave will do for
+        serializability. Snapshot isolation may leave none: one of two transactions that
+        append to one key has to see what the other did.
+        """
+        found = found.union(self.findings.counts)
+        if found & question.anomalies or not self._unread:
+            return
+        writes = Writes(self._unread, self._unread_by, {}, self._note)
+        for part in questions(question.anomalies):
+            polygraph = Polygraph(self.transactions, self, writes, part, pause)
+            if not part.serial and polygraph.is_small:
+                contradiction, _ = polygraph.prune()
+                if contradiction and self.findings.wants(contradiction.name):
+                    self.findings.add(contradiction)
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """Why `source` comes before `target`, as a clause."""
@@ -592,6 +622,11 @@ class Appends:
                 return f"{b} observed {a}'s append of {what}"
             case Kind.RW:
                 return f"{a} did not observe {b}'s append of {what}"
+            case _ if via in self._eliminated:
+                return (
+                    f"{b} appended {what} after {a} appended to it, since the other "
+                    "order would close a cycle"
+                )
             case _:
                 return (
                     f"{b} appended {what} after {self._append_of(source, key, element)}"
@@ -609,6 +644,12 @@ class Appends:
         elements = list(itertools.takewhile(lambda e: e != successor, key.order))
         mine = (e for e in reversed(elements) if key.writer.get(e) == row)
         return f"{self._name(row)} appended {show(next(mine, None))}"
+
+
+def _common_length(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """How many elements two lists have in common from their beginning on."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
 
 
 def _edges(kind: Kind, sources: list[int], targets: list[int], via: list[int]) -> Edges:

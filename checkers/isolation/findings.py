@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from checkers.isolation.graph import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from checkers.isolation.cycles import Step
     from checkers.isolation.graph import Edges
@@ -105,6 +105,21 @@ class Inference(Protocol):
 
 STEPS_TOLD_MAX = 6
 """Steps of a cycle that the sentence tells; the witness has all."""
+
+
+def explain(
+    transactions: Transactions, inference: Inference, steps: Iterable[Step]
+) -> list[Reason]:
+    """Steps of a cycle with their reasons."""
+    return [
+        Reason(
+            step.source,
+            step.target,
+            step.kind.name.lower(),
+            explain_step(transactions, inference, step),
+        )
+        for step in steps
+    ]
 
 
 def explain_step(transactions: Transactions, inference: Inference, step: Step) -> str:

@@ -13,7 +13,7 @@ import networkx as nx
 
 from checkers.isolation import models
 from checkers.isolation.cycles import CycleSearch
-from checkers.isolation.findings import Finding, Reason, explain_step, tell
+from checkers.isolation.findings import Finding, explain, tell
 from checkers.isolation.graph import Kind, assemble
 from checkers.isolation.transactions import Outcome, collect
 from checkers.linearizability.budget import Budget, LimitExceeded, collector_paused
@@ -163,15 +163,7 @@ class Trial:
         """A cycle in words."""
         assert self.transactions is not None
         assert self.inference is not None
-        reasons = [
-            Reason(
-                step.source,
-                step.target,
-                step.kind.name.lower(),
-                explain_step(self.transactions, self.inference, step),
-            )
-            for step in cycle.steps
-        ]
+        reasons = explain(self.transactions, self.inference, cycle.steps)
         return tell(self.transactions, cycle.name, reasons)
 
     def anomaly(self, finding: Finding) -> Anomaly:

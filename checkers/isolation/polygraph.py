@@ -8,11 +8,9 @@ that is NP-complete. "Cobra" (Tan et al. 2020) and "PolySI" (Huang et al. 2023) 
 to a solver after pruning: a choice that closes a cycle with what is known is out, so
 that the other one becomes known, and may rule out more.
 
-Here there is pruning, which finds contradictions in polynomial time, and then guessing:
-the half of the choices about which a likely order of all transactions is clearest are
-made by that order, what that rules out is pruned, and so on. If nothing is left and
-there is no cycle, the history is proved right. If a guess leads to a contradiction,
-nothing is proved and the choices are reported as open; there is no going back.
+Here there is pruning alone, which is polynomial and finds nearly everything that
+databases get wrong. What it leaves open may still be shown to be right, by an execution
+(`checkers.isolation.schedule`).
 
 Reachability is held in integers with a bit for each vertex. For snapshot isolation
 there are two copies of each vertex, the second one for arriving by a rw edge, which
@@ -21,30 +19,29 @@ must not be followed by another.
 
 from __future__ import annotations
 
-import heapq
 import itertools
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from checkers.isolation.components import components
 from checkers.isolation.cycles import CycleSearch
-from checkers.isolation.findings import Finding, Reason, explain_step, show, tell
-from checkers.isolation.graph import Graph, Kind, edges_of, join
-from checkers.isolation.transactions import Outcome
+from checkers.isolation.findings import Finding, Reason, explain, show, tell
+from checkers.isolation.graph import Graph, Kind, assemble, edges_of, join
+from checkers.isolation.models import LEVELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
-    from checkers.isolation.cycles import Cycle, Step
+    from checkers.isolation.findings import Inference
     from checkers.isolation.graph import Column, Edges
-    from checkers.isolation.registers import Registers
+    from checkers.isolation.transactions import Transactions
 
 COPIES_MAX = 24_000
 """Vertices, copies counted, above which reachability would take too much memory (72 MB
-at this number). Then one guess is all that is tried."""
+at this number)."""
 
 
 class Choice(NamedTuple):
@@ -54,153 +51,181 @@ class Choice(NamedTuple):
     b: int
 
 
-@dataclass
-class Settlement:
-    """What became of the choices.
+class Question(NamedTuple):
+    """What is to be settled: a family of models, at a level.
 
     Attributes:
-        contradiction: Why no way of choosing is right, if that was found.
-        open: Choices that nothing forces.
-        is_proved: Whether some way of choosing is right.
+        name: What a contradiction is called.
+        serial: Whether adjacent rw edges are part of a forbidden cycle: true for
+            serializability, false for snapshot isolation.
+        level: Which orders count beside dependencies; see `models.LEVELS`.
     """
 
-    contradiction: Finding | None = None
-    open: list[Choice] = field(default_factory=list)
-    is_proved: bool = False
+    name: str
+    serial: bool
+    level: int
+
+
+def questions(anomalies: frozenset[str]) -> list[Question]:
+    """The questions behind these anomalies, the strongest first."""
+    return [
+        Question(name + suffix, serial, level)
+        for level, suffix in reversed(list(enumerate(LEVELS)))
+        for name, serial in (("G2-item", True), ("G-SI", False))
+        if name + suffix in anomalies
+    ]
+
+
+@dataclass(frozen=True)
+class Writes:
+    """What there is to choose from.
+
+    Attributes:
+        by_key: Key -> the final versions of committed transactions.
+        writer: Version -> row of its writer.
+        readers: Version -> rows of its readers; without those that nobody read.
+        note: Gives an edge its `via` that says that the first of two versions comes
+            before the second, by elimination.
+    """
+
+    by_key: Mapping[Hashable, Sequence[int]]
+    writer: Mapping[int, int] | Sequence[int]
+    readers: Mapping[int, Sequence[int]]
+    note: Callable[[int, int], int]
+
+    def choices(self) -> list[Choice]:
+        """All pairs of versions of a key by different transactions."""
+        return [
+            Choice(a, b)
+            for versions in self.by_key.values()
+            for a, b in itertools.combinations(versions, 2)
+            if self.writer[a] != self.writer[b]
+        ]
 
 
 class Polygraph:
     """Known dependencies, and the choices that are open.
 
     Args:
-        registers: The history.
-        graph: Its dependencies, with the orders that count. It has no forbidden cycle.
-        name: What a contradiction is called.
-        serial: Whether adjacent rw edges are part of a forbidden cycle: true for
-            serializability, false for snapshot isolation.
+        transactions: The history.
+        inference: Tells of its dependencies.
+        writes: What there is to choose from.
+        question: What is to be settled.
         pause: Called now and then; may raise.
+
+    Attributes:
+        graph: The dependencies, with the orders that count.
+        edges: All edges known, those included that pruning found.
     """
 
     def __init__(
         self,
-        registers: Registers,
-        graph: Graph,
-        name: str,
-        *,
-        serial: bool,
+        transactions: Transactions,
+        inference: Inference,
+        writes: Writes,
+        question: Question,
         pause: Callable[[], None],
     ) -> None:
-        self.registers = registers
-        self.graph = graph
-        self.name = name
-        self.serial = serial
+        self.transactions = transactions
+        self.inference = inference
+        self.writes = writes
+        self.question = question
         self.pause = pause
-        self.size = len(graph.potential)
-        self._copies = self.size if serial else 2 * self.size
-        self.edges = graph.edges
-        self.readers: dict[int, list[int]] = defaultdict(list)
-        for read in registers.reads:
-            if not read.again:
-                self.readers[read.version].append(read.row)
-        self.versions = self._versions()
-        self._masks = {v: self._mask(v) for vs in self.versions.values() for v in vs}
+        self.graph = assemble(transactions, inference.dependencies, question.level)
+        self.edges = self.graph.edges
+        self.size = len(self.graph.potential)
+        self._copies = self.size if question.serial else 2 * self.size
 
-    def settle(self) -> Settlement:
-        """Prune, then guess. Cost: vertices times edges / 64, some ten times."""
-        if not self._is_right(self.edges):
-            return Settlement()
-        choices = [
-            Choice(a, b)
-            for versions in self.versions.values()
-            for a, b in itertools.combinations(versions, 2)
-        ]
-        if self._copies > COPIES_MAX:
-            return Settlement(None, choices, self._is_right(self._guess()))
-        contradiction, choices = self._prune(choices)
-        if contradiction is not None:
-            return Settlement(contradiction)
-        left = choices
-        while left:
-            if self._is_right(self._guess()):
-                return Settlement(None, choices, is_proved=True)
-            self._assume(left)
-            wrong, left = self._prune(left)
-            if wrong is not None:
-                return Settlement(None, choices)
-        return Settlement(None, choices, is_proved=True)
-
-    def _versions(self) -> dict[Hashable, list[int]]:
-        """Key -> the final versions that committed transactions wrote, if several."""
-        registers = self.registers
-        happened = {registers.writer[read.version] for read in registers.reads}
-        versions: dict[Hashable, list[int]] = defaultdict(list)
-        for row, writes in enumerate(registers.writes):
-            if registers.transactions.outcome[row] == Outcome.OK or row in happened:
-                for key, version in writes.items():
-                    if registers.writer[version] == row:
-                        versions[key].append(version)
-        return {key: found for key, found in versions.items() if len(found) > 1}
+    @property
+    def is_small(self) -> bool:
+        """Whether there is memory enough for pruning."""
+        return self._copies <= COPIES_MAX
 
     # Pruning
 
-    def _prune(self, choices: list[Choice]) -> tuple[Finding | None, list[Choice]]:
+    def prune(self) -> tuple[Finding | None, list[Choice]]:
         """Make the choices that only one way is left for, until there is none.
 
-        Returns a contradiction, if that leads to one, and the choices still open.
+        Returns a contradiction, if that leads to one, and the choices still open. What
+        is known to begin with must have no forbidden cycle; else there is no choice.
+        Cost: vertices times edges / 64, and that some ten times.
         """
+        if not self.is_right():
+            return None, []
+        choices = self.writes.choices()
+        masks = {version: self._mask(version) for version in set(chain(*choices))}
         while True:
             self.pause()
             reach = self._reach()
             if reach is None:
-                return self._cycle(), choices
+                return self._cycle(), []
             forced: list[Choice] = []
             left: list[Choice] = []
             for choice in choices:
                 reverse = Choice(choice.b, choice.a)
-                is_out = self._closes_cycle(reach, *choice)
-                is_reverse_out = self._closes_cycle(reach, *reverse)
+                is_out = self._closes_cycle(reach, masks, choice)
+                is_reverse_out = self._closes_cycle(reach, masks, reverse)
                 if is_out and is_reverse_out:
-                    return self._dilemma(choice), choices
+                    return self._dilemma(choice), []
                 if is_out or is_reverse_out:
                     forced.append(reverse if is_out else choice)
                 else:
                     left.append(choice)
-            if not forced:
-                return None, left
             choices = left
-            self.edges = self._with(forced)
+            news = [order for order in forced if not self._is_known(reach, order)]
+            if not news:
+                return None, choices
+            self.edges = self._with(news)
+
+    def assume(self, orders: Sequence[Choice]) -> None:
+        """Take orders for known that something else says."""
+        self.edges = self._with(orders)
+
+    def _is_known(self, reach: list[int], order: Choice) -> bool:
+        """Whether all that an order brings with it follows from what is there."""
+        later = self.writes.writer[order.b]
+        own = 1 << later
+        by_rw = own if self.question.serial else own | own << self.size
+        return bool(reach[self.writes.writer[order.a]] & own) and all(
+            reach[reader] & by_rw for reader in self._readers(order.a)
+        )
 
     def _mask(self, version: int) -> tuple[int, int]:
         """Vertices that must not be reached from the writer of a later version.
 
         First as it is, then after arriving at it by rw, as a reader's successor.
         """
-        writer = 1 << self.registers.writer[version]
+        writer = 1 << self.writes.writer[version]
         readers = 0
-        for row in self.readers[version]:
+        for row in self._readers(version):
             readers |= 1 << row
-        if self.serial:
+        if self.question.serial:
             return writer | readers, 0
         return writer | writer << self.size, readers
 
-    def _closes_cycle(self, reach: list[int], earlier: int, later: int) -> bool:
+    def _closes_cycle(
+        self, reach: list[int], masks: Mapping[int, tuple[int, int]], order: Choice
+    ) -> bool:
         """Whether this order of two versions would close a cycle."""
-        row = self.registers.writer[later]
+        row = self.writes.writer[order.b]
         itself = ~(1 << row)
-        plain, by_rw = self._masks[earlier]
-        if self.serial:
+        plain, by_rw = masks[order.a]
+        if self.question.serial:
             return bool(reach[row] & plain & itself)
         return bool(reach[row] & plain or reach[row + self.size] & by_rw & itself)
 
-    def _with(self, orders: list[Choice]) -> Edges:
+    def _readers(self, version: int) -> Sequence[int]:
+        return self.writes.readers.get(version, ())
+
+    def _with(self, orders: Sequence[Choice]) -> Edges:
         """All edges, with those that these orders bring with them."""
-        writer = self.registers.writer
+        writer = self.writes.writer
         ww, rw = [], []
         for order in orders:
-            via = self.registers.before.note(*order)
+            via = self.writes.note(*order)
             later = writer[order.b]
             ww.append((writer[order.a], later, via))
-            rw += [(reader, later, via) for reader in self.readers[order.a]]
+            rw += [(reader, later, via) for reader in self._readers(order.a)]
         return join(
             self.edges,
             edges_of(Kind.WW, *np.array(ww, np.int64).reshape(-1, 3).T),
@@ -209,7 +234,7 @@ class Polygraph:
 
     def _doubled(self, edges: Edges) -> tuple[Column, Column]:
         """Sources and targets of the edges between copies of vertices."""
-        if self.serial:
+        if self.question.serial:
             return edges.source, edges.target
         is_rw = edges.kind == Kind.RW
         source = np.concatenate([edges.source, edges.source[~is_rw] + self.size])
@@ -218,20 +243,15 @@ class Polygraph:
         )
         return source, target
 
-    def _successors(self) -> tuple[list[list[int]], list[int]]:
-        """Copy -> what follows it; and how many there are before each."""
-        after: list[list[int]] = [[] for _ in range(self._copies)]
-        missing = [0] * self._copies
+    def _reach(self) -> list[int] | None:
+        """Vertex -> all that it reaches, itself included; None if there is a cycle."""
+        count = self._copies
+        after: list[list[int]] = [[] for _ in range(count)]
+        missing = [0] * count
         sources, targets = self._doubled(self.edges)
         for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
             after[source].append(target)
             missing[target] += 1
-        return after, missing
-
-    def _reach(self) -> list[int] | None:
-        """Vertex -> all that it reaches, itself included; None if there is a cycle."""
-        count = self._copies
-        after, missing = self._successors()
         ready = [vertex for vertex in range(count) if not missing[vertex]]
         for vertex in ready:  # grows while it is walked
             for target in after[vertex]:
@@ -248,101 +268,36 @@ class Polygraph:
             reach[vertex] = reached
         return reach
 
-    # Guessing
-
-    def _places(self) -> list[int]:
-        """A likely order that no known edge contradicts: the place of each vertex.
-
-        Of the vertices at hand, always the one that began first; where nobody knows
-        when, the one with the fewest before it in its session.
-        """
-        after, missing = self._successors()
-        when = self._beginnings()
-        heap = [(when[v % self.size], v) for v, n in enumerate(missing) if not n]
-        heapq.heapify(heap)
-        place = [0] * self._copies
-        for clock in range(self._copies):
-            _, vertex = heapq.heappop(heap)
-            place[vertex] = clock
-            for target in after[vertex]:
-                missing[target] -= 1
-                if not missing[target]:
-                    heapq.heappush(heap, (when[target % self.size], target))
-        return place
-
-    def _beginnings(self) -> list[int]:
-        rows = self.registers.transactions
-        if rows.has_realtime:
-            potential: list[int] = self.graph.potential.tolist()
-            return potential
-        lengths: Counter[int] = Counter()
-        out = []
-        for process in rows.process:
-            lengths[process] += 1
-            out.append(lengths[process])
-        return out
-
-    def _guess(self) -> Edges:
-        """All edges, if the writers of each key come in the likely order."""
-        place, writer = self._places(), self.registers.writer
-        return self._with(
-            [
-                Choice(*pair)
-                for versions in self.versions.values()
-                for pair in itertools.pairwise(
-                    sorted(versions, key=lambda version: place[writer[version]])
-                )
-            ]
-        )
-
-    def _assume(self, choices: list[Choice]) -> None:
-        """Make the half of the choices whose writers are farthest apart."""
-        place, writer = self._places(), self.registers.writer
-        apart = {c: place[writer[c.b]] - place[writer[c.a]] for c in choices}
-        clearest = sorted(choices, key=lambda c: -abs(apart[c]))
-        self.edges = self._with(
-            [
-                choice if apart[choice] > 0 else Choice(choice.b, choice.a)
-                for choice in clearest[: len(choices) // 2 + 1]
-            ]
-        )
-
-    def _is_right(self, edges: Edges) -> bool:
-        """Whether edges have no forbidden cycle."""
-        potential = np.tile(self.graph.potential, 1 if self.serial else 2)
-        return not components(*self._doubled(edges), potential)
+    def is_right(self) -> bool:
+        """Whether what is known has no forbidden cycle."""
+        potential = np.tile(self.graph.potential, 1 if self.question.serial else 2)
+        return not components(*self._doubled(self.edges), potential)
 
     # Telling
 
     def _cycle(self) -> Finding:
         """A cycle among what was known and what became known at once."""
-        found = self._forbidden(self.edges)
-        assert found is not None
-        return tell(self.registers.transactions, self.name, self._reasons(found))
+        return tell(self.transactions, self.question.name, self._forbidden(self.edges))
 
     def _dilemma(self, choice: Choice) -> Finding:
         """Neither order is possible: the cycle that each one closes."""
-        registers = self.registers
-        name = registers.transactions.name
-        a, b = (name(registers.writer[version]) for version in choice)
-        key = registers.key_of[choice.a]
-        texts: list[str] = []
+        name = self.transactions.name
+        a, b = (name(self.writes.writer[version]) for version in choice)
+        key = next(
+            k for k, versions in self.writes.by_key.items() if choice.a in versions
+        )
+        text = f"{a} and {b} both wrote to key {show(key)}."
         reasons: list[Reason] = []
-        for earlier, later in (choice, (choice.b, choice.a)):
-            edges = self._with([Choice(earlier, later)])
-            cycle = self._forbidden(edges)
-            assert cycle is not None
-            steps = self._reasons(cycle)
+        for first, order in ((a, choice), (b, Choice(choice.b, choice.a))):
+            steps = self._forbidden(self._with([order]))
+            told = tell(self.transactions, self.question.name, steps).text
+            text += f" If {first} was the first: {told}"
             reasons += steps
-            first = name(registers.writer[earlier])
-            told = tell(registers.transactions, self.name, steps).text
-            texts.append(f"If {first} was the first: {told}")
         rows = dict.fromkeys(reason.source for reason in reasons)
-        text = f"{a} and {b} both wrote key {show(key)}. " + " ".join(texts)
-        return Finding(self.name, tuple(rows), text, key, reasons)
+        return Finding(self.question.name, tuple(rows), text, key, reasons)
 
-    def _forbidden(self, edges: Edges) -> Cycle | None:
-        """A shortest forbidden cycle of those that a search comes upon."""
+    def _forbidden(self, edges: Edges) -> list[Reason]:
+        """A short forbidden cycle."""
         graph = Graph(self.graph.transactions, self.graph.potential, edges)
         search = CycleSearch(graph, self.pause)
         search.run(2)
@@ -350,24 +305,7 @@ class Polygraph:
             cycle
             for name, found in search.found.items()
             for cycle in found
-            if self.serial or not name.startswith("G2")
+            if self.question.serial or not name.startswith("G2")
         ]
-        return min(cycles, key=lambda cycle: len(cycle.steps), default=None)
-
-    def _reasons(self, cycle: Cycle) -> list[Reason]:
-        return [self._reason(step) for step in cycle.steps]
-
-    def _reason(self, step: Step) -> Reason:
-        text = explain_step(self.registers.transactions, self.registers, step)
-        return Reason(step.source, step.target, step.kind.name.lower(), text)
-
-
-def describe(registers: Registers, choices: list[Choice]) -> str:
-    """Which orders stay open, in a clause."""
-    name = registers.transactions.name
-    a, b = (name(registers.writer[version]) for version in choices[0])
-    key = show(registers.key_of[choices[0].a])
-    return (
-        f"which of two writes came first stays open for {len(choices)} pairs, such as "
-        f"those of {a} and {b} to key {key}"
-    )
+        shortest = min(cycles, key=lambda cycle: len(cycle.steps))
+        return explain(self.transactions, self.inference, shortest.steps)

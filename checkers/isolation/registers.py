@@ -30,24 +30,22 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from checkers.isolation import transactions as t
 from checkers.isolation import weak
 from checkers.isolation.components import components
+from checkers.isolation.elimination import Elimination
 from checkers.isolation.findings import Finding, Findings, Reason, show
 from checkers.isolation.graph import (
     NOTHING,
     Kind,
-    assemble,
     edges_of,
     join,
     session_edges,
 )
-from checkers.isolation.models import LEVELS
-from checkers.isolation.polygraph import Polygraph, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -65,16 +63,6 @@ class Sources:
     wfr_keys: bool = False
     sequential_keys: bool = False
     linearizable_keys: bool = False
-
-
-class _Family(NamedTuple):
-    """Models that a search by elimination decides, by what contradicts them."""
-
-    anomaly: str
-    serial: bool
-
-
-_FAMILIES = (_Family("G2-item", serial=True), _Family("G-SI", serial=False))
 
 
 @dataclass(slots=True)
@@ -268,8 +256,13 @@ class Registers:
             writer = self.writer[version]
             if read.again or self.value_of[version] is None:
                 continue
-            if writer != NOTHING:
-                if version in self._not_last and writer != read.row:
+            if writer == read.row:
+                if self.findings.wants("future-read"):
+                    text = f"{self._read(read)} before it wrote that value itself."
+                    key = self.key_of[version]
+                    self.findings.add(Finding("future-read", (read.row,), text, key))
+            elif writer != NOTHING:
+                if version in self._not_last:
                     self._blame("G1b", read, writer, "itself replaced it later on")
             elif version in self._failed:
                 failed = self._failed[version]
@@ -453,34 +446,9 @@ class Registers:
                         self.findings.add(finding)
         found = found.union(self.findings.counts)
         if not found & question.anomalies and not self.undecided:
-            self._eliminate(question, pause)
-
-    def _eliminate(self, question: Question, pause: Callable[[], None]) -> None:
-        """Settle orders that no source tells, for the strongest that is asked.
-
-        Only if that fails, the weaker questions are put, to name the weakest model.
-        """
-        asked = [
-            (family, level)
-            for level, suffix in reversed(list(enumerate(LEVELS)))
-            for family in _FAMILIES
-            if family.anomaly + suffix in question.anomalies
-        ]
-        for family, level in asked:
-            settled = Polygraph(
-                self,
-                assemble(self.transactions, self.dependencies, level),
-                family.anomaly + LEVELS[level],
-                serial=family.serial,
-                pause=pause,
-            ).settle()
-            if settled.contradiction is None:
-                if settled.open and not settled.is_proved and not self.remark:
-                    self.remark = describe(self, settled.open)
-                if family.serial:
-                    return
-            elif self.findings.wants(settled.contradiction.name):
-                self.findings.add(settled.contradiction)
+            elimination = Elimination(self, pause)
+            elimination.run(question.anomalies)
+            self.remark = elimination.remark
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """Why `source` comes before `target`, as a clause."""

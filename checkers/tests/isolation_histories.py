@@ -9,10 +9,17 @@ nobody knows; `@3` gives its process, otherwise each has one of its own.
 
 from __future__ import annotations
 
+import copy
 import re
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import strategies as st
 
 from harness.history import History, Op
+
+if TYPE_CHECKING:
+    import random
 
 _MICRO_OP = re.compile(r"([arw])([a-z])(\d*)")
 _TRANSACTION = re.compile(r"((?:[arw][a-z]\d*)+)([!?]?)(?:@(\d+))?")
@@ -51,3 +58,129 @@ def _micro_op(f: str, key: str, digits: str, *, lists: bool) -> list[Any]:
     if f == "r" and lists:
         return ["r", key, [int(digit) for digit in digits] or None]
     return [f, key, int(digits) if digits else None]
+
+
+@dataclass
+class Simulation:
+    """A serial database, and clients that drive it; each choice is the generator's.
+
+    Attributes:
+        lists: Whether keys hold lists, or registers.
+        rng: Where choices come from.
+        keys: How many keys there are.
+        crashes: How likely a transaction is to end with an unknown outcome.
+        failures: How likely it is to fail.
+        skew: Whether a transaction reads and writes at two different instants.
+    """
+
+    lists: bool
+    rng: random.Random
+    keys: int = 2
+    length: int = 3
+    crashes: float = 0.1
+    failures: float = 0.1
+    skew: bool = False
+    ops: list[Op] = field(default_factory=list)
+    state: dict[Any, Any] = field(default_factory=dict)
+    written: int = 0
+
+    def history(self, transactions: int, clients: int) -> History:
+        """Run that many transactions, up to `clients` at a time."""
+        names = list(range(clients))
+        running: dict[int, list[Any]] = {}
+        results: dict[int, list[Any]] = {}
+        started = 0
+        while started < transactions or running:
+            client = self.rng.randrange(clients)
+            if client not in running:
+                if started < transactions:
+                    started += 1
+                    running[client] = self.transaction()
+                    self.record(names[client], "invoke", running[client])
+            elif client not in results:
+                results[client] = self.read_or_apply(running[client])
+            else:
+                asked, done = running.pop(client), results.pop(client)
+                fate = self.rng.random()
+                if fate < self.crashes:
+                    self.record(names[client], "info", asked)
+                    names[client] += clients
+                elif self.skew and fate < self.crashes + self.failures:
+                    self.record(names[client], "fail", asked)
+                else:
+                    if self.skew:
+                        self.apply(asked)
+                    self.record(names[client], "ok", done)
+        return History(self.ops)
+
+    def record(self, process: int, kind: Any, value: Any) -> None:
+        i = len(self.ops)
+        self.ops.append(Op(i, i * 1000, process, kind, "txn", copy.deepcopy(value)))
+
+    def transaction(self) -> list[Any]:
+        return [self.micro_op() for _ in range(self.rng.randint(1, self.length))]
+
+    def micro_op(self) -> list[Any]:
+        key = self.rng.randrange(self.keys)
+        if self.rng.random() < 0.5:
+            return ["r", key, None]
+        self.written += 1
+        return ["append" if self.lists else "w", key, self.written]
+
+    def read_or_apply(self, asked: list[Any]) -> list[Any]:
+        """The results; a serial database applies the writes at the same instant."""
+        before = copy.deepcopy(self.state)
+        done = self.apply(asked)
+        if self.skew:
+            self.state = before
+        return done
+
+    def apply(self, asked: list[Any]) -> list[Any]:
+        done = []
+        for f, key, value in asked:
+            if f == "r":
+                done.append([f, key, copy.copy(self.state.get(key))])
+                continue
+            if f == "append":
+                self.state.setdefault(key, []).append(value)
+            else:
+                self.state[key] = value
+            done.append([f, key, value])
+        return done
+
+
+def corrupt(history: History, rng: random.Random) -> History:
+    """The history with one read changed to show another state of its key."""
+    ops = [copy.deepcopy(op) for op in history]
+    reads = [
+        (op, i)
+        for op in ops
+        if op.type == "ok"
+        for i, micro_op in enumerate(op.value)
+        if micro_op[0] == "r"
+    ]
+    if reads:
+        op, i = rng.choice(reads)
+        key = op.value[i][1]
+        seen = [m[2] for o, j in reads for m in [o.value[j]] if m[1] == key]
+        op.value[i] = ["r", key, copy.copy(rng.choice([*seen, None]))]
+    return History(ops)
+
+
+@st.composite
+def histories(draw: st.DrawFn, *, lists: bool, transactions: int = 5) -> History:
+    """Short histories, some right, some with skewed writes, some with wrong reads."""
+    rng = draw(st.randoms(use_true_random=False))
+    simulation = Simulation(
+        lists,
+        rng,
+        keys=draw(st.integers(1, 2)),
+        skew=draw(st.booleans()),
+        crashes=draw(st.sampled_from([0.0, 0.0, 0.3])),
+        failures=draw(st.sampled_from([0.0, 0.2])),
+    )
+    clients = draw(st.integers(2, 3))
+    history = simulation.history(draw(st.integers(2, transactions)), clients)
+    for _ in range(draw(st.sampled_from([0, 1, 2, 3]))):
+        history = corrupt(history, rng)
+    return history

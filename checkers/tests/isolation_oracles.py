@@ -1,0 +1,219 @@
+"""The definitions of consistency models, tried out on every possible execution.
+
+For a handful of transactions only: each oracle goes through all orders. They share no
+code with the checkers, not even the reading of histories.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from harness.history import History
+
+State = dict[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One transaction: what it asked and, if it returned ok, what came of it."""
+
+    index: int
+    process: int | str
+    invoked: int
+    returned: int | None
+    outcome: str
+    micro_ops: tuple[Any, ...]
+
+
+def calls(history: History) -> list[Call]:
+    """All transactions that may have happened, failed ones left out."""
+    found = []
+    for i, (invoke, end) in enumerate(history.calls()):
+        outcome = "info" if end is None else end.type
+        if outcome != "fail":
+            ok = outcome == "ok" and end is not None
+            value = end.value if ok and end is not None else invoke.value
+            returned = end.index if ok and end is not None else None
+            micro_ops = tuple(tuple(micro_op) for micro_op in value)
+            found.append(
+                Call(i, invoke.process, invoke.index, returned, outcome, micro_ops)
+            )
+    return found
+
+
+def worlds(history: History) -> Iterator[list[Call]]:
+    """All sets of transactions that may have happened: the ok ones, and some others."""
+    every = calls(history)
+    certain = [call for call in every if call.outcome == "ok"]
+    doubtful = [call for call in every if call.outcome != "ok"]
+    for size in range(len(doubtful) + 1):
+        for chosen in itertools.combinations(doubtful, size):
+            yield sorted([*certain, *chosen], key=lambda call: call.index)
+
+
+def run(call: Call, state: State) -> State | None:
+    """The state after the transaction, or None if it can't have read what it did."""
+    state = dict(state)
+    for f, key, value in call.micro_ops:
+        if f == "append":
+            state[key] = (*state.get(key, ()), value)
+        elif f == "w":
+            state[key] = value
+        elif call.outcome == "ok":
+            read = tuple(value) if isinstance(value, list) else value
+            now = state.get(key)
+            if read != now and (read or now):
+                return None
+    return state
+
+
+def same_session(a: Call, b: Call) -> bool:
+    """Whether the one's process ran it before the other."""
+    return a.process == b.process and a.index < b.index and a.outcome == "ok"
+
+
+def real_time(a: Call, b: Call) -> bool:
+    """Whether the one had returned before the other was invoked."""
+    return a.returned is not None and a.returned < b.invoked
+
+
+def either(a: Call, b: Call) -> bool:
+    """Session order or real time."""
+    return same_session(a, b) or real_time(a, b)
+
+
+def no_order(_a: Call, _b: Call) -> bool:
+    """Nothing has to come before anything."""
+    return False
+
+
+def is_serializable(
+    history: History, before: Callable[[Call, Call], bool] = no_order
+) -> bool:
+    """Whether one transaction after the other gives what was read."""
+
+    def can_go_on(left: Sequence[Call], state: State) -> bool:
+        if not left:
+            return True
+        for call in left:
+            others = [other for other in left if other is not call]
+            if not any(before(other, call) for other in others):
+                after = run(call, state)
+                if after is not None and can_go_on(others, after):
+                    return True
+        return False
+
+    return any(can_go_on(world, {}) for world in worlds(history))
+
+
+def is_snapshot_isolated(
+    history: History, before: Callable[[Call, Call], bool] = no_order
+) -> bool:
+    """Whether snapshots and commits can be put in an order that gives what was read.
+
+    Each transaction reads a snapshot of what was committed when it began, and commits
+    only if nobody committed to what it writes since then (first committer wins).
+    """
+
+    def writes(call: Call) -> set[Any]:
+        return {key for f, key, _ in call.micro_ops if f != "r"}
+
+    def can_go_on(
+        waiting: frozenset[Call], running: dict[Call, set[Any]], state: State
+    ) -> bool:
+        if not waiting and not running:
+            return True
+        for call in waiting:
+            held_up = any(before(other, call) for other in (waiting | set(running)))
+            if not held_up and run(call, state) is not None:
+                more = {other: set(lost) for other, lost in running.items()}
+                if can_go_on(waiting - {call}, {**more, call: set()}, state):
+                    return True
+        for call, lost in running.items():
+            if writes(call) & lost:
+                continue
+            after = dict(state)
+            for f, key, value in call.micro_ops:
+                if f == "append":
+                    after[key] = (*after.get(key, ()), value)
+                elif f == "w":
+                    after[key] = value
+            rest = {
+                other: known | writes(call)
+                for other, known in running.items()
+                if other is not call
+            }
+            if can_go_on(waiting, rest, after):
+                return True
+        return False
+
+    return any(can_go_on(frozenset(world), {}, {}) for world in worlds(history))
+
+
+def satisfies_axiom(history: History, axiom: str, *, sessions: bool) -> bool:
+    """Biswas and Enea's definitions, for registers: some commit order satisfies it.
+
+    Every read must be of the last write of the key in its own transaction or, without
+    one, of the last write in another transaction that committed, or of nil.
+    """
+    return any(
+        _some_order(world, axiom, sessions=sessions) for world in worlds(history)
+    )
+
+
+def _some_order(world: list[Call], axiom: str, *, sessions: bool) -> bool:
+    final = {call: {k: v for f, k, v in call.micro_ops if f == "w"} for call in world}
+    source: dict[tuple[Call, int], Call | None] = {}
+    for call in world:
+        if call.outcome != "ok":
+            continue
+        mine: dict[Any, Any] = {}
+        seen: dict[Any, Any] = {}
+        for i, (f, key, value) in enumerate(call.micro_ops):
+            if f == "w":
+                mine[key] = value
+            elif key in mine:
+                if mine[key] != value:
+                    return False
+            else:
+                if seen.setdefault(key, value) != value and axiom != "read-committed":
+                    return False
+                writers = [
+                    c for c in world if c is not call and final[c].get(key) == value
+                ]
+                if value is not None and not writers:
+                    return False
+                source[call, i] = writers[0] if value is not None else None
+    so = {(a, b) for a in world for b in world if sessions and same_session(a, b)}
+    wr = {(a, b) for (b, _), a in source.items() if a is not None and a is not b}
+    direct = so | wr
+    reach = set(direct)
+    for middle, a, b in itertools.product(world, repeat=3):
+        if (a, middle) in reach and (middle, b) in reach:
+            reach.add((a, b))
+
+    def sees(seen: Call, reader: Call, at: int) -> bool:
+        if axiom == "read-committed":
+            return any(source.get((reader, i)) is seen for i in range(at))
+        return (seen, reader) in (direct if axiom == "read-atomic" else reach)
+
+    for order in itertools.permutations(world):
+        place = {call: i for i, call in enumerate(order)}
+        if any(place[a] > place[b] for a, b in direct):
+            continue
+        if all(
+            place[other] < (place[writer] if writer is not None else -1)
+            for (reader, at), writer in source.items()
+            for other in world
+            if other is not writer
+            and other is not reader
+            and reader.micro_ops[at][1] in final[other]
+            and sees(other, reader, at)
+        ):
+            return True
+    return False
