@@ -27,6 +27,12 @@ OPTIONS = (
     Option("proposals_per_key", "12", "proposals to an instance before a new one"),
 )
 
+LEARN_SHARE = 0.4
+LATE_SHARE = 0.1
+"""Part of the proposals that go to an instance that was lately in use. Proposals fail
+while nodes are down, and use instances up; what was chosen before a crash is put to the
+proof only by proposals after it."""
+
 LATELY = 8
 """How many instances back learners ask about, and how many are read at the end."""
 
@@ -74,9 +80,13 @@ class Consensus:
 
         def draw(random: Random) -> Invocation:
             newest = max(self._in_use)
-            if random.random() < 0.4:
-                oldest = max(0, newest - self.keys - LATELY)
+            oldest = max(0, newest - self.keys - LATELY)
+            if random.random() < LEARN_SHARE:
                 return Invocation("learn", key=random.randint(oldest, newest))
+            if random.random() < LATE_SHARE:
+                self._proposed += 1
+                late = random.randint(oldest, newest)
+                return Invocation("propose", self._proposed, late)
             key = random.choice(list(self._in_use))
             self._in_use[key] += 1
             if self._in_use[key] >= self.per_key:

@@ -21,7 +21,6 @@ WORKLOADS = frozenset(
         "kv",
         "leader",
         "list_append",
-        "lock",
         "queue",
         "register",
         "set",

@@ -26,7 +26,6 @@ WORKLOADS = frozenset(
         "kv",
         "leader",
         "list_append",
-        "lock",
         "queue",
         "register",
         "set",
