@@ -133,10 +133,11 @@ class Elimination:
                 readers = self.readers.get(version)
                 if not readers:
                     continue
-                latest = max(start[row] for row in readers)
+                begin, latest = start[writer[version]], max(start[r] for r in readers)
                 upto = bisect.bisect_left(begun, end[writer[version]])
                 for other in in_order[max(0, upto - NEIGHBOURS_MAX) : upto]:
-                    if other != version and end[writer[other]] < latest:
+                    # One that had ended before is known to be earlier anyway.
+                    if other != version and begin < end[writer[other]] < latest:
                         yield Choice(other, version)
 
     # Executions

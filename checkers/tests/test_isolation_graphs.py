@@ -1,0 +1,134 @@
+"""Components and classes of cycles, against networkx and against all cycles there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import networkx as nx
+import numpy as np
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from checkers.isolation.components import components
+from checkers.isolation.cycles import CycleSearch, classify
+from checkers.isolation.graph import NOTHING, Edges, Graph, Kind
+from checkers.isolation.models import CYCLES, LEVELS, generalizations
+from checkers.tests.histories import MANY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EdgeList = list[tuple[int, int, Kind]]
+
+
+@st.composite
+def graphs(draw: st.DrawFn, kinds: Sequence[Kind], vertices: int = 6) -> EdgeList:
+    """Edges of a small graph; process and realtime edges have no cycle of their own."""
+    pairs = st.tuples(
+        st.integers(0, vertices - 1),
+        st.integers(0, vertices - 1),
+        st.sampled_from(kinds),
+    )
+    edges = draw(st.lists(pairs, max_size=14))
+    return [
+        (a, b, kind)
+        for a, b, kind in edges
+        if a != b and (a < b or kind not in {Kind.PROCESS, Kind.REALTIME})
+    ]
+
+
+def to_graph(edges: EdgeList, vertices: int = 6) -> Graph:
+    """As the search wants it, with potentials that tell nothing."""
+    columns = np.array([(a, b, k) for a, b, k in edges], np.int64).reshape(-1, 3).T
+    via = np.full(len(edges), NOTHING, np.int64)
+    table = Edges(columns[0], columns[1], columns[2].astype(np.int8), via)
+    return Graph(vertices, np.arange(vertices), table)
+
+
+def classes_of_all_cycles(edges: EdgeList) -> set[str]:
+    """The classes of all cycles, found one by one."""
+    graph = nx.MultiDiGraph()
+    for a, b, kind in edges:
+        graph.add_edge(a, b, kind)
+    found = set()
+    for cycle in nx.simple_cycles(nx.DiGraph(graph)):
+        steps = list(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
+        choices: list[tuple[Kind, ...]] = [()]
+        for a, b in steps:
+            choices = [(*c, kind) for c in choices for kind in graph[a][b]]
+        found |= {classify(kinds) for kinds in choices}
+    return found
+
+
+@MANY
+@given(st.data(), st.integers(1, 40))
+def test_components_are_those_of_networkx(data: st.DataObject, size: int) -> None:
+    vertex = st.integers(0, size - 1)
+    edges = data.draw(st.lists(st.tuples(vertex, vertex), max_size=3 * size))
+    guess = data.draw(st.lists(st.integers(0, 50), min_size=size, max_size=size))
+    ends = np.array(edges, np.int64).reshape(-1, 2)
+    found = components(ends[:, 0], ends[:, 1], np.array(guess, np.int64))
+    expected = nx.strongly_connected_components(nx.DiGraph(edges))
+    assert {frozenset(c.tolist()) for c in found} == {
+        frozenset(c) for c in expected if len(c) > 1
+    }
+
+
+@MANY
+@given(graphs(list(Kind)[:5]), st.sampled_from(range(3)))
+def test_every_class_of_cycles_is_found_or_one_that_is_worse(
+    edges: EdgeList, level: int
+) -> None:
+    kept = [(a, b, k) for a, b, k in edges if k < (Kind.PROCESS + level)]
+    there = classes_of_all_cycles(kept)
+    search = CycleSearch(to_graph(kept), lambda: None)
+    search.run(level)
+    found = set(search.found)
+    event(f"level {level}: {len(there)} classes")
+    assert found <= there
+    for name in there:
+        assert any(name in generalizations(other) for other in found), (name, found)
+    # A class without session order or real time does not hide behind another level.
+    assert {n for n in there if n in CYCLES} <= found or level > 0
+
+
+@MANY
+@given(graphs(list(Kind)[:5]))
+def test_examples_are_cycles_of_the_graph_of_the_class_they_stand_for(
+    edges: EdgeList,
+) -> None:
+    search = CycleSearch(to_graph(edges), lambda: None)
+    search.run(2)
+    for name, cycles in search.found.items():
+        for cycle in cycles:
+            steps = cycle.steps
+            assert classify([step.kind for step in steps]) == name
+            assert len({step.source for step in steps}) == len(steps)
+            for i, step in enumerate(steps):
+                assert (step.source, step.target, step.kind) in edges
+                assert steps[i - 1].target == step.source
+
+
+def test_a_stale_read_far_back_is_found_through_the_timeline() -> None:
+    count = 5000
+    ends = np.arange(count)
+    timeline = count + ends
+    edges = [(i, count + i, Kind.REALTIME) for i in range(count)]
+    edges += [(count + i, count + i + 1, Kind.PASS) for i in range(count - 1)]
+    edges += [(count + i, i + 1, Kind.PASS) for i in range(count - 1)]
+    edges.append((count - 1, 7, Kind.RW))
+    columns = np.array(edges, np.int64).T
+    table = Edges(
+        columns[0],
+        columns[1],
+        columns[2].astype(np.int8),
+        np.full(len(edges), NOTHING, np.int64),
+    )
+    potential = np.concatenate([2 * ends, 2 * (timeline - count) + 1])
+    search = CycleSearch(Graph(count, potential, table), lambda: None)
+    search.run(2)
+    (cycle,) = search.found["G-single-item" + LEVELS[2]]
+    assert [(s.source, s.target, s.kind) for s in cycle.steps] == [
+        (count - 1, 7, Kind.RW),
+        (7, count - 1, Kind.REALTIME),
+    ]
