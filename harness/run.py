@@ -52,7 +52,7 @@ def prepare(spec: TestSpec) -> tuple[Parts, Any, str]:
         spec.nemesis = every_fault(parts.system, rung, nodes=spec.nodes)
         parts = assemble(spec)
     for kind, nemesis in parts.nemeses.items():
-        if why := why_impossible(nemesis.needs, rung):
+        if why := why_impossible(nemesis.needs, rung, nodes=spec.nodes):
             raise UsageError(f"--nemesis {kind} can't be had here: {why}")
     schedule = schedules.build(
         parts.nemeses,
@@ -104,18 +104,19 @@ def every_fault(system: System, rung: str, *, nodes: int) -> list[str]:
         kind
         for kind, plugin in sorted(registry.plugins("nemesis").items())
         if kind in system.faults
-        and not why_impossible(plugin.factory({}).needs, rung)
-        and (kind != "partition" or nodes > 1)
+        and not why_impossible(plugin.factory({}).needs, rung, nodes=nodes)
     ]
 
 
-def why_impossible(needs: frozenset[str], rung: str) -> str:
+def why_impossible(needs: frozenset[str], rung: str, *, nodes: int) -> str:
     """Why faults with such needs can't be had on this rung; empty when they can."""
+    able = frozenset(LinkRule.__dataclass_fields__)
+    if nodes < 2 and needs & able:
+        return "a single node has no links (--nodes)"
     if rung == "sim":
         return ""
     if CLOCKS in needs and (why := vdso.why_not()):
         return why
-    able = frozenset(LinkRule.__dataclass_fields__)
     if rung == ProxyNetwork.rung:
         able = ProxyNetwork.capabilities
     missing = sorted(needs - able - {CLOCKS})

@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 
 FIRST_S = (0.5, 1.5)
 """A newcomer's first fault comes this soon after the start."""
-DURATION_S = (1.5, 4.5)
-QUIET_S = (0.5, 2.0)
+DURATION_S = (0.1, 4.5)
+"""Every order of magnitude alike: a node that is killed and back in a moment takes part
+in the election that it forgot; one that is away for seconds comes back to another
+world. Different bugs hide behind either."""
+QUIET_S = (0.2, 2.0)
+ROOM_S_MIN = 1.0
+"""No fault begins when less than that is left."""
 OVERLAP_CHANCE = 0.35
 
 
@@ -96,9 +101,9 @@ def draw(
             bag = random.sample(sorted(nemeses), len(nemeses))
         kind = bag.pop()
         begin = max(start, free_at[kind])
-        duration = random.uniform(*DURATION_S)
+        duration = log_uniform(random, *DURATION_S)
         room = time_limit_s - begin
-        if room < min(DURATION_S[0], time_limit_s / 2):
+        if room < min(ROOM_S_MIN, time_limit_s / 2):
             break
         end = begin + min(duration, room)
         fault = nemeses[kind].draw(random, nodes)
@@ -107,9 +112,14 @@ def draw(
         )
         free_at[kind] = end + QUIET_S[0]
         overlap = len(nemeses) > 1 and random.random() < OVERLAP_CHANCE
-        quiet = random.uniform(*QUIET_S)
+        quiet = log_uniform(random, *QUIET_S)
         start = random.uniform(begin, end) if overlap else max(end, start) + quiet
     return tuple(sorted(steps, key=lambda step: step.at.time_s or 0.0))
+
+
+def log_uniform(random: Random, low: float, high: float) -> float:
+    """A number between the bounds, each of its orders of magnitude equally likely."""
+    return float(low * (high / low) ** random.random())
 
 
 def dump(plan: Plan) -> str:

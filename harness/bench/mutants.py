@@ -169,7 +169,7 @@ def clock(world: str) -> float:
     return time.process_time() if world == "sim" else time.monotonic()
 
 
-# --- all trials, and the table ----------------------------------------------------------
+# --- all trials, and the table ----------------------------------------------------
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
@@ -85,6 +85,7 @@ def test_faults_overlap_now_and_then() -> None:
 
 
 @given(seed=st.integers(), limit_s=st.floats(1, 120))
+@settings(deadline=None)  # writing YAML is slow, and its time no concern of ours
 def test_a_plan_survives_yaml(seed: int, limit_s: float) -> None:
     plan = random_plan(seed, limit_s)
     assert parse(yaml.safe_load(dump(plan)), "plan.yaml") == plan

@@ -1,0 +1,28 @@
+"""Narrow links: what does not fit queues, and then is lost.
+
+Heartbeats wait behind the bulk; small messages and large ones fare differently.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import Plugin
+from nemesis.links import OPTIONS, Amount, LinkFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemesis.fault import NemesisFactory
+
+AMOUNT = Amount("bandwidth_kbit_s", 20.0, 2000.0, 1e7, "delayed", " kbit/s")
+
+
+def bandwidth(options: Mapping[str, str]) -> LinkFault:
+    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    return LinkFault("bandwidth", AMOUNT, options)
+
+
+PLUGIN: Plugin[NemesisFactory] = Plugin(
+    "bandwidth", "make links narrow", bandwidth, OPTIONS
+)

@@ -1,0 +1,28 @@
+"""Links that flip bits.
+
+Checksums see them, so what a node notices is a loss.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import Plugin
+from nemesis.links import OPTIONS, Amount, LinkFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemesis.fault import NemesisFactory
+
+AMOUNT = Amount("corrupt", 0.02, 0.4, 1.0, "corrupted")
+
+
+def corrupt(options: Mapping[str, str]) -> LinkFault:
+    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    return LinkFault("corrupt", AMOUNT, options)
+
+
+PLUGIN: Plugin[NemesisFactory] = Plugin(
+    "corrupt", "flip bits in frames, which checksums then drop", corrupt, OPTIONS
+)

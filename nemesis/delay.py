@@ -1,0 +1,31 @@
+"""Slow links: every frame comes late, each by another time.
+
+TCP keeps its order. Beyond a protocol's timeouts a delay looks like a failure of the
+node at the other end, and is none: what breaks a failure detector breaks here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import Plugin
+from nemesis.links import OPTIONS, Amount, LinkFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemesis.fault import NemesisFactory
+
+AMOUNT = Amount(
+    "delay_ms", 5.0, 1000.0, 60_000.0, "delayed", " ms", share_of_jitter=0.5
+)
+
+
+def delay(options: Mapping[str, str]) -> LinkFault:
+    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    return LinkFault("delay", AMOUNT, options)
+
+
+PLUGIN: Plugin[NemesisFactory] = Plugin(
+    "delay", "make links slow, by up to a second", delay, OPTIONS
+)

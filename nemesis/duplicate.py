@@ -1,0 +1,28 @@
+"""Links that deliver twice.
+
+TCP drops the copies; in the simulator a message comes again, a little later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import Plugin
+from nemesis.links import OPTIONS, Amount, LinkFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemesis.fault import NemesisFactory
+
+AMOUNT = Amount("duplicate", 0.05, 0.8, 1.0, "duplicated")
+
+
+def duplicate(options: Mapping[str, str]) -> LinkFault:
+    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    return LinkFault("duplicate", AMOUNT, options)
+
+
+PLUGIN: Plugin[NemesisFactory] = Plugin(
+    "duplicate", "deliver frames twice", duplicate, OPTIONS
+)

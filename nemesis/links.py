@@ -1,0 +1,162 @@
+"""What all faults of links share: a rule on the links of some nodes, for a while.
+
+Each kind breaks one thing (`delay`, `loss`, `duplicate`, `reorder`, `corrupt`,
+`bandwidth`), by an amount that is drawn with the plan: a number of `LinkRule`. The
+links are those between the target and everybody else, both ways. Kinds are apart, so a
+plan can lay several over each other; a link then suffers all of them.
+
+Evidence: how many frames the links report to have treated so. A fault that met no
+traffic did not bite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UsageError
+from harness.network import LinkRule
+from harness.registry import Option, settings
+from nemesis.fault import (
+    TARGETS,
+    Fault,
+    Strike,
+    draw_target,
+    require_params,
+    resolve_target,
+    split_words,
+    validate_target,
+    who,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from random import Random
+
+    from harness.cluster import Cluster
+    from harness.network import Link
+
+OPTIONS = (
+    Option("targets", "+".join(TARGETS), "sets of nodes whose links to draw from"),
+    Option("max", "", "largest amount to draw; empty for the kind's own"),
+)
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number of `LinkRule` that a kind of fault sets.
+
+    Attributes:
+        field: Its name there.
+        low: Least amount that is drawn.
+        high: Largest; every order of magnitude between them is equally likely.
+        limit: Largest that makes sense in a hand-written plan.
+        counter: The counter of `LinkCounters` that shows its effect.
+        unit: For people, after the number.
+        share_of_jitter: With delays: how much they vary, as a part of themselves.
+    """
+
+    field: str
+    low: float
+    high: float
+    limit: float
+    counter: str
+    unit: str = ""
+    share_of_jitter: float = 0.0
+
+
+class LinkFault:
+    """One kind of link fault; at most one of each kind is in force at a time."""
+
+    def __init__(self, kind: str, amount: Amount, options: Mapping[str, str]) -> None:
+        given = settings(kind, OPTIONS, options)
+        self.kind = kind
+        self.amount = amount
+        self.needs = frozenset({amount.field})
+        if amount.share_of_jitter:
+            self.needs |= {"jitter_ms"}
+        self.targets = split_words(f"{kind}.targets", given["targets"], TARGETS)
+        self.high = self._largest(given["max"])
+        self._links: frozenset[Link] = frozenset()
+        self._before = 0
+        self._strike: Strike | None = None
+
+    def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
+        """A random target and amount."""
+        target = draw_target(random, random.choice(self.targets), nodes)
+        low = min(self.amount.low, self.high)
+        amount = low * (self.high / low) ** random.random()
+        return Fault(self.kind, {"target": target, self.amount.field: round(amount, 3)})
+
+    def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
+        """See `Nemesis.validate`: a target and an amount."""
+        require_params(fault, ("target", self.amount.field))
+        validate_target(self.kind, fault.params.get("target"), nodes)
+        amount = fault.params.get(self.amount.field)
+        if isinstance(amount, bool) or not isinstance(amount, int | float):
+            amount = 0.0
+        if not 0 < amount <= self.amount.limit:
+            raise UsageError(
+                f"plan: {self.kind}: {self.amount.field} must be above zero and at "
+                f"most {self.amount.limit:g}"
+            )
+
+    async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
+        """Put the rule on the target's links; evidence comes with healing."""
+        nodes, why = await resolve_target(
+            fault.params["target"], cluster, fallback=cluster.nodes[:1]
+        )
+        amount = float(fault.params[self.amount.field])
+        rule = {self.amount.field: amount}
+        if self.amount.share_of_jitter:
+            rule["jitter_ms"] = amount * self.amount.share_of_jitter
+        self._links = frozenset(
+            (a, b)
+            for a in cluster.nodes
+            for b in cluster.nodes
+            if a != b and (a in nodes or b in nodes)
+        )
+        self._before = await self._count(cluster)
+        rules = dict.fromkeys(sorted(self._links), LinkRule(**rule))  # type: ignore[arg-type]  # `Amount` names numbers only
+        await cluster.shape_links(self.kind, rules)
+        self._strike = Strike(
+            f"{self.kind} {amount:g}{self.amount.unit}: links of {who(nodes, why)}",
+            nodes,
+            {"rule": rule, "links": len(self._links)},
+        )
+        return self._strike
+
+    async def heal(self, cluster: Cluster) -> Strike | None:
+        """Take the rule away and count what it did."""
+        if self._strike is None:
+            return None
+        count = await self._count(cluster) - self._before
+        await cluster.shape_links(self.kind, {})
+        strike, self._strike = self._strike, None
+        evidence: dict[str, Any] = {
+            **strike.evidence,
+            f"frames_{self.amount.counter}": count,
+        }
+        return Strike(strike.title, strike.nodes, evidence, bit=count > 0)
+
+    async def _count(self, cluster: Cluster) -> int:
+        counters = await cluster.network.counters()
+        return sum(
+            getattr(counters[link], self.amount.counter)
+            for link in self._links
+            if link in counters
+        )
+
+    def _largest(self, text: str) -> float:
+        if not text:
+            return self.amount.high
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not 0 < value <= self.amount.limit:
+            raise UsageError(
+                f"{self.kind}.max={text}: a number above zero, at most "
+                f"{self.amount.limit:g}"
+            )
+        return value

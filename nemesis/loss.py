@@ -1,0 +1,27 @@
+"""Lossy links: frames vanish at random.
+
+TCP sends them again, so a node notices pauses; in the simulator, whose links carry
+messages, they are gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import Plugin
+from nemesis.links import OPTIONS, Amount, LinkFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemesis.fault import NemesisFactory
+
+AMOUNT = Amount("loss", 0.02, 0.6, 1.0, "lost")
+
+
+def loss(options: Mapping[str, str]) -> LinkFault:
+    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    return LinkFault("loss", AMOUNT, options)
+
+
+PLUGIN: Plugin[NemesisFactory] = Plugin("loss", "lose frames at random", loss, OPTIONS)

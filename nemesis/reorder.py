@@ -1,0 +1,29 @@
+"""Links on which frames overtake each other.
+
+TCP restores the order, at the price of pauses; in the simulator messages come in the
+wrong order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import Plugin
+from nemesis.links import OPTIONS, Amount, LinkFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemesis.fault import NemesisFactory
+
+AMOUNT = Amount("reorder", 0.05, 0.8, 1.0, "reordered")
+
+
+def reorder(options: Mapping[str, str]) -> LinkFault:
+    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    return LinkFault("reorder", AMOUNT, options)
+
+
+PLUGIN: Plugin[NemesisFactory] = Plugin(
+    "reorder", "let frames overtake each other", reorder, OPTIONS
+)

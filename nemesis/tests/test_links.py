@@ -1,0 +1,143 @@
+"""Link faults: one kind for each thing that a link can do wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import registry
+from harness.errors import UsageError
+from harness.network import LinkCounters, LinkRule
+from nemesis.fault import Fault
+from nemesis.links import LinkFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.network import Link
+
+NODES = ("n1", "n2", "n3")
+FIELDS = {
+    "delay": "delay_ms",
+    "loss": "loss",
+    "duplicate": "duplicate",
+    "reorder": "reorder",
+    "corrupt": "corrupt",
+    "bandwidth": "bandwidth_kbit_s",
+}
+
+
+def nemesis(kind: str, **options: str) -> LinkFault:
+    made = registry.find("nemesis", kind).factory(options)
+    assert isinstance(made, LinkFault)
+    return made
+
+
+class FakeCluster:
+    """Remembers rules; its links have treated `treated` frames of each kind."""
+
+    nodes = NODES
+
+    def __init__(self) -> None:
+        self.network = self
+        self.rules: Mapping[Link, LinkRule] = {}
+        self.treated: Counter[str] = Counter()
+        self.leads: str | None = "n2"
+
+    async def leader(self) -> str | None:
+        return self.leads
+
+    async def shape_links(self, owner: str, rules: Mapping[Link, LinkRule]) -> None:
+        self.rules = rules
+
+    async def counters(self) -> Mapping[Link, LinkCounters]:
+        return {
+            (a, b): LinkCounters(**self.treated) for a in NODES for b in NODES if a != b
+        }
+
+
+def strike(kind: str, cluster: Any, **params: Any) -> tuple[LinkFault, Any]:
+    fault = nemesis(kind)
+    return fault, asyncio.run(fault.strike(Fault(kind, params), cluster))
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_a_kind_sets_its_own_number_and_asks_for_nothing_else(kind: str) -> None:
+    cluster = FakeCluster()
+    _, struck = strike(kind, cluster, target=["n1"], **{FIELDS[kind]: 0.5})
+    assert set(cluster.rules) == {
+        ("n1", "n2"),
+        ("n1", "n3"),
+        ("n2", "n1"),
+        ("n3", "n1"),
+    }
+    [rule] = set(cluster.rules.values())
+    healthy = LinkRule()
+    changed = {
+        name
+        for name in LinkRule.__dataclass_fields__
+        if getattr(rule, name) != getattr(healthy, name)
+    }
+    assert changed == set(nemesis(kind).needs)
+    assert getattr(rule, FIELDS[kind]) == 0.5
+    assert struck.bit is None
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_only_frames_that_were_treated_prove_a_bite(kind: str) -> None:
+    for treated in (0, 7):
+        cluster = FakeCluster()
+        cluster.treated[nemesis(kind).amount.counter] = 3
+        fault, _ = strike(kind, cluster, target=["n1"], **{FIELDS[kind]: 0.5})
+        cluster.treated[fault.amount.counter] += treated
+        healed = asyncio.run(fault.heal(cluster))  # type: ignore[arg-type]  # a fake
+        assert healed is not None
+        assert healed.bit is bool(treated)
+        assert cluster.rules == {}
+        assert asyncio.run(fault.heal(cluster)) is None  # type: ignore[arg-type]  # a fake
+
+
+def test_the_leader_is_looked_up_when_the_fault_strikes() -> None:
+    _, struck = strike("loss", FakeCluster(), target="leader", loss=0.2)
+    assert struck.title == "loss 0.2: links of leader n2"
+
+
+@given(seed=st.integers(), kind=st.sampled_from(sorted(FIELDS)))
+def test_every_drawn_fault_validates(seed: int, kind: str) -> None:
+    drawn = nemesis(kind).draw(Random(seed), NODES)
+    nemesis(kind).validate(drawn, NODES)
+    assert drawn == nemesis(kind).draw(Random(seed), NODES)
+
+
+def test_the_largest_amount_can_be_limited() -> None:
+    loss = nemesis("loss", max="0.1")
+    amounts = [loss.draw(Random(i), NODES).params["loss"] for i in range(100)]
+    assert 0 < min(amounts) < max(amounts) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "reason"),
+    [
+        ("loss", {"target": ["n1"]}, "loss must be above zero"),
+        ("loss", {"target": ["n1"], "loss": 1.5}, "at most 1"),
+        ("loss", {"target": ["n9"], "loss": 0.5}, "there is no node"),
+        ("delay", {"target": ["n1"], "loss": 0.5}, "no parameter 'loss'"),
+        ("delay", {"target": ["n1"], "delay_ms": True}, "above zero"),
+    ],
+)
+def test_senseless_plans_are_refused(
+    kind: str, params: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        nemesis(kind).validate(Fault(kind, params), NODES)
+
+
+def test_a_senseless_maximum_is_refused() -> None:
+    with pytest.raises(UsageError, match="at most 1"):
+        nemesis("loss", max="2")
