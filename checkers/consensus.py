@@ -53,12 +53,21 @@ LEARNING = {"learned", "chosen"}
 
 
 class Learned(NamedTuple):
-    """Somebody has it that this value was chosen, and whether a client was told so."""
+    """Somebody has it that a value was chosen.
+
+    Attributes:
+        node: Who.
+        value: What.
+        op: Where it says so.
+        told: Whether that is an answer to a client, or else an observation.
+        ballot: At which it was chosen, if that is known.
+    """
 
     node: str
     value: Any
     op: int
     told: bool
+    ballot: Any = None
 
 
 class Proposal(NamedTuple):
@@ -171,7 +180,9 @@ def take_observation(evidence: Evidence, findings: Findings, op: Op) -> None:
     if op.f in LEARNING:
         if op.value.get("value") is not None:
             value = op.value["value"]
-            instance.learned.append(Learned(name_of(op), value, op.index, told=False))
+            ballot = op.value.get("ballot")
+            learned = Learned(name_of(op), value, op.index, told=False, ballot=ballot)
+            instance.learned.append(learned)
         return
     evidence.acceptors.add(name_of(op))
     keep_promise(evidence, findings, op)
@@ -318,7 +329,11 @@ def validity(findings: Findings, instance: Instance) -> None:
 
 
 def chosen(findings: Findings, instance: Instance, acceptors: set[str]) -> None:
-    """What is learned was accepted by a majority at one ballot."""
+    """What is learned was accepted by a majority at one ballot.
+
+    At that ballot, where the learner tells which it was; else at any. By the end: a
+    learner may have counted too few, and still be right, as the others accepted later.
+    """
     majority = len(acceptors) // 2 + 1
     most: dict[Hashable, dict[str, int]] = {}
     for (_, value), by in instance.accepted.items():
@@ -326,16 +341,21 @@ def chosen(findings: Findings, instance: Instance, acceptors: set[str]) -> None:
             most[value] = by
     seen: set[Hashable] = set()
     for learned in instance.learned:
-        value = freeze(learned.value)
-        if value in seen or len(most.get(value, ())) >= majority:
-            continue
-        seen.add(value)
+        value, ballot = freeze(learned.value), freeze(learned.ballot)
         by = most.get(value, {})
+        if ballot is not None:
+            by = instance.accepted.get((ballot, value), {})
+        if (ballot, value) in seen or len(by) >= majority:
+            continue
+        seen.add((ballot, value))
         who = enumerate_names(sorted(by)) or "nobody"
+        where = "no ballot" if ballot is None else f"ballot {shown(learned.ballot)}"
+        only = "did more than" if ballot is None else "only"
+        accepted = "accept" if ballot is None else "accepted"
         findings.add(
             "learned-not-chosen",
             f"{learned.node} learned {shown(learned.value)}{of(instance)}, which was "
-            f"never chosen: at no ballot did more than {who} accept it, and a majority "
+            f"never chosen: at {where} {only} {who} {accepted} it, and a majority "
             f"of the {len(acceptors)} acceptors is {majority}.",
             [(op, learned.op, "accepted", f"{n} accepted it") for n, op in by.items()],
             ops=[learned.op],

@@ -524,6 +524,8 @@ def holds(
         if index not in evidence.committed:
             continue
         entry, at = evidence.committed[index]
+        if entry.term > proof.bound:
+            continue  # another entry was committed there, which is told elsewhere
         own = log.entries.get(index)
         if own is not None and index <= (end or index):
             if own.same(entry):

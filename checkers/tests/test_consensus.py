@@ -274,6 +274,20 @@ def test_a_value_learned_from_a_minority_was_not_chosen() -> None:
     assert "a majority of the 3 acceptors is 2" in anomaly.explanation
 
 
+def test_a_value_must_be_chosen_at_the_ballot_that_the_learner_tells() -> None:
+    acceptors = [accepted(node, 2, "x") for node in ("n1", "n2", "n3")]
+    fields = {"key": 1, "value": "x", "ballot": 2}
+    chosen = Op(-1, 0, "n1", "info", "chosen", fields, node="n1")
+    early = accepted("n1", 1, "x")
+    assert check([early, *acceptors, chosen]).verdict is Verdict.VALID
+    chosen.value["ballot"] = 1
+    (anomaly,) = check([early, *acceptors, chosen]).anomalies
+    assert anomaly.explanation == (
+        "n1 learned 'x' for key 1, which was never chosen: at ballot 1 only n1 "
+        "accepted it, and a majority of the 3 acceptors is 2."
+    )
+
+
 def test_the_same_ballot_number_of_another_instance_is_another_ballot() -> None:
     other = accepted("n2", 2, "y")
     other.value["key"] = 2
