@@ -1,4 +1,4 @@
-"""Components and classes of cycles, against networkx and against all cycles there are."""
+"""Components and classes of cycles, against networkx and all cycles that there are."""
 
 from __future__ import annotations
 
