@@ -22,6 +22,7 @@ from harness.wire import (
     CONTROL_NAME,
     FLOOD_BYTES_MAX,
     LINE_BYTES_MAX,
+    Connection,
     WireClient,
     WireCounters,
     call,
@@ -331,7 +332,7 @@ def test_a_request_that_is_given_up_as_its_answer_arrives_is_still_accounted_for
             task = asyncio.ensure_future(client.invoke(op(1)))
             await node.heard.wait()
             connection = client._connection
-            assert connection is not None
+            assert isinstance(connection, Connection)
             task.cancel()
             connection.data_received(reply(node.requests[0]))
             with pytest.raises(asyncio.CancelledError):
