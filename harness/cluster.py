@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError, SplitbrainError
 from harness.network import Link, LinkRule
 from harness.processes import ClockReading, ClockSetting, Exit
+from harness.system import Administered
 from harness.world import TrueTime
 
 if TYPE_CHECKING:
@@ -217,6 +218,21 @@ class Cluster:
                 return await self.system.leader(list(self.places.values()))
         except (TimeoutError, OSError, SplitbrainError):
             return None
+
+    async def admin(
+        self, node: str, body: Mapping[str, Any], timeout_s: float
+    ) -> Mapping[str, Any]:
+        """An operator's request to a node; empty when it isn't done, or nobody knows.
+
+        Raises:
+            HarnessError: The system takes none, and should not have been asked to.
+        """
+        if not isinstance(self.system, Administered):
+            raise HarnessError(f"{self.system.name} takes no operator's requests")
+        try:
+            return await self.system.admin(self.places[node], body, timeout_s)
+        except OSError:
+            return {}
 
     # Inside
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +94,17 @@ class System(Protocol):
 
     async def read_wall_clock_ns(self, place: NodePlace) -> int | None:
         """The node's own wall clock by asking the node; None when it can't be asked."""
+        ...
+
+
+@runtime_checkable
+class Administered(Protocol):
+    """What a `System` also is whose nodes take an operator's requests."""
+
+    async def admin(
+        self, place: NodePlace, body: Mapping[str, Any], timeout_s: float
+    ) -> Mapping[str, Any]:
+        """What the node answers; empty when it refuses, or doesn't answer in time."""
         ...
 
 

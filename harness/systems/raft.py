@@ -21,7 +21,6 @@ WORKLOADS = frozenset(
         "kv",
         "leader",
         "list_append",
-        "lock",
         "queue",
         "register",
         "set",
@@ -31,7 +30,9 @@ WORKLOADS = frozenset(
 
 def raft(_: str, given: Mapping[str, str]) -> ReferenceSystem:
     """The system, configured. Raises UsageError; see `SystemFactory`."""
-    return ReferenceSystem("raft", OPTIONS, given, WORKLOADS, ("raft_invariants",))
+    system = ReferenceSystem("raft", OPTIONS, given, WORKLOADS, ("raft_invariants",))
+    system.faults |= {"membership"}
+    return system
 
 
 PLUGIN: Plugin[SystemFactory] = Plugin(

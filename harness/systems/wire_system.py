@@ -18,7 +18,7 @@ from harness.errors import NodeReply, Timeout, UsageError
 from harness.wire import Dial, WireClient, WireCounters, call, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.system import Launch, NodePlace
     from harness.workload import Workload
@@ -103,14 +103,18 @@ class WireSystem(abc.ABC):
         wall_ns = (await self._ask(place, "clock")).get("wall_ns")
         return wall_ns if type(wall_ns) is int else None
 
-    async def _ask(self, place: NodePlace, question: str) -> dict[str, Any]:
-        """The answer's body; empty when the node gives none."""
+    async def admin(
+        self, place: NodePlace, body: Mapping[str, Any], timeout_s: float
+    ) -> dict[str, Any]:
+        """The answer to an operator's request; see `harness.system.Administered`."""
         try:
-            return await call(
-                place, {"type": question}, CONTROL_TIMEOUT_S, self.counters, self.dial
-            )
+            return await call(place, body, timeout_s, self.counters, self.dial)
         except (NodeReply, Timeout):
             return {}
+
+    async def _ask(self, place: NodePlace, question: str) -> dict[str, Any]:
+        """The answer's body; empty when the node gives none."""
+        return await self.admin(place, {"type": question}, CONTROL_TIMEOUT_S)
 
 
 def number(owner: str, name: str, text: str) -> float:
