@@ -205,8 +205,10 @@ class Node:
             for out, data in self.held:
                 self.queue(out, data)
             self.held.clear()
-        self.flush_sockets()
+        # Before anyone can act on it: a kill in between would leave an act of others
+        # without the observation that explains it.
         self.observations.flush()
+        self.flush_sockets()
 
     def flush_sockets(self) -> None:
         """Write each socket's messages with one system call."""
