@@ -29,9 +29,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from checkers.isolation import models, weak
 from checkers.isolation import transactions as t
 from checkers.isolation.findings import Finding, Findings, Reason, show, show_list
-from checkers.isolation.graph import NOTHING, Edges, Kind, edges_of, join
+from checkers.isolation.graph import (
+    NOTHING,
+    Edges,
+    Kind,
+    edges_of,
+    join,
+    session_edges,
+)
 from checkers.isolation.polygraph import Polygraph, Writes, questions
 
 if TYPE_CHECKING:
@@ -98,6 +106,9 @@ class Appends:
         dependencies: The ww, wr and rw edges.
         findings: Anomalies that are no cycles.
         undecided: Why nothing but anomalies can be proved; empty if all can.
+        remark: Nothing stays in doubt; empty.
+        keys: What is known of each key.
+        reads: Every read, but those that only repeat one.
 
     Raises:
         HistoryError: From the constructor: it is no history of appends and reads.
@@ -115,7 +126,7 @@ class Appends:
     def _analyse(self) -> None:
         self._scan()
         self._number_versions()
-        for read in self._reads:
+        for read in self.reads:
             self._place(read)
         self._look_for_aborted_reads()
         self._look_for_lost_updates()
@@ -127,8 +138,8 @@ class Appends:
         """One pass over all micro-operations."""
         self.findings = Findings()
         self.undecided = self.remark = ""
-        self._keys: dict[Hashable, Key] = {}
-        self._reads: list[Read] = []
+        self.keys: dict[Hashable, Key] = {}
+        self.reads: list[Read] = []
         self._updates: list[Read] = []
         self._not_last: dict[tuple[Hashable, Hashable], int] = {}
         self._doubtful: list[tuple[Key, Hashable]] = []
@@ -142,9 +153,9 @@ class Appends:
             key.writer[element] = NOTHING
 
     def _key(self, name: Hashable) -> Key:
-        key = self._keys.get(name)
+        key = self.keys.get(name)
         if key is None:
-            key = self._keys[name] = Key(name)
+            key = self.keys[name] = Key(name)
         return key
 
     def _scan_committed(self, row: int, micro_ops: t.MicroOps) -> None:
@@ -173,13 +184,13 @@ class Appends:
                 first = seen.get(name)
                 if name in mine:
                     own = self._check_own(row, key, value, first, mine[name])
-                    self._reads.append(Read(row, key, value, shows_own=own))
+                    self.reads.append(Read(row, key, value, shows_own=own))
                 elif first is None:
                     seen[name] = read = Read(row, key, value, shows_own=False)
-                    self._reads.append(read)
+                    self.reads.append(read)
                 elif value != first.value:
                     self._internal(row, key, value, first.value)
-                    self._reads.append(Read(row, key, value, shows_own=False))
+                    self.reads.append(Read(row, key, value, shows_own=False))
             else:
                 raise ValueError
 
@@ -200,6 +211,8 @@ class Appends:
                 raise ValueError
 
     def _wrote(self, row: int, key: Key, element: Hashable) -> None:
+        if element != element:  # not a number: no read of it would be known again
+            raise ValueError
         other = key.writer.setdefault(element, row)
         if other == row:
             return
@@ -269,7 +282,7 @@ class Appends:
 
     def _number_versions(self) -> None:
         """Number the versions of every key in their order, one key after the other."""
-        self._in_order = list(self._keys.values())
+        self._in_order = list(self.keys.values())
         self._find_orders()
         base = 0
         writers: list[int] = []
@@ -287,19 +300,19 @@ class Appends:
         """The version order of each key: its longest list, as far as it is certain."""
         repetitive = {
             name
-            for name, key in self._keys.items()
+            for name, key in self.keys.items()
             if len(set(key.longest)) < len(key.longest)
         }
         for name in repetitive:
-            self._keys[name].longest = ()
-        for read in self._reads if repetitive else ():
+            self.keys[name].longest = ()
+        for read in self.reads if repetitive else ():
             if read.key.name in repetitive:
                 distinct = list(dict.fromkeys(read.value))
                 if len(distinct) > len(read.key.longest):
                     read.key.longest = distinct
         for key in self._in_order:
             key.order = key.longest
-        for read in self._reads:
+        for read in self.reads:
             key, value = read.key, read.value
             if len(value) == len(key.longest) and value != key.longest:
                 # Two lists of one length: nobody can tell which of them is right.
@@ -346,7 +359,7 @@ class Appends:
         """Row of the first transaction that read the key's longest list."""
         return next(
             read.row
-            for read in self._reads
+            for read in self.reads
             if read.key is key and list(dict.fromkeys(read.value)) == list(key.longest)
         )
 
@@ -438,7 +451,7 @@ class Appends:
             if any(element not in key.writer for element in key.order)
         }
         blamed: set[tuple[int, Hashable]] = set()
-        for read in self._reads:
+        for read in self.reads:
             key = read.key
             if id(key) not in suspects and read.version != UNPLACED:
                 continue
@@ -506,7 +519,7 @@ class Appends:
             before, after = known[:-1][same_key], known[1:][same_key]
             yield edges_of(Kind.WW, writers[before], writers[after], after)
 
-        reads = [r for r in self._reads if not r.shows_own and r.version != UNPLACED]
+        reads = [r for r in self.reads if not r.shows_own and r.version != UNPLACED]
         rows = np.array([read.row for read in reads], np.int64)
         start = np.array([read.key.base for read in reads], np.int64)
         end = start + np.array([len(read.key.order) for read in reads], np.int64)
@@ -531,7 +544,7 @@ class Appends:
     def _of_unplaced_reads(self) -> Edges:
         """A read out of order depends on whom it read last, at any rate."""
         sources, targets, via = [], [], []
-        for read in self._reads:
+        for read in self.reads:
             if read.version == UNPLACED and not read.shows_own:
                 writer = read.key.writer.get(read.value[-1], NOTHING)
                 sources.append(writer)
@@ -548,7 +561,7 @@ class Appends:
         happened = set(self._writers[known].tolist())
         happened |= {
             read.key.writer.get(read.value[-1], NOTHING)
-            for read in self._reads
+            for read in self.reads
             if read.version == UNPLACED
         }
         readers: dict[int, list[int]] = defaultdict(list)
@@ -595,15 +608,22 @@ class Appends:
     def judge(
         self, question: Question, found: frozenset[str], pause: Callable[[], None]
     ) -> None:
-        """See `Inference.judge`: what was never read, under snapshot isolation.
+        """See `Inference.judge`: causal visibility, and what was never read."""
+        if models.WITH_SESSIONS & set(question.asked):
+            wanted = question.anomalies - {"non-monotonic-read"}
+            sessions = session_edges(self.transactions)
+            weak.judge(_Versioned(self), self.findings, wanted, sessions, pause)
+        found = found.union(self.findings.counts)
+        if not found & question.anomalies and self._unread:
+            self._eliminate(question, pause)
+
+    def _eliminate(self, question: Question, pause: Callable[[], None]) -> None:
+        """Look for an order of what was never read, for snapshot isolation.
 
         Any order of unread elements that other dependencies leave will do for
         serializability. Snapshot isolation may leave none: one of two transactions that
         append to one key has to see what the other did.
         """
-        found = found.union(self.findings.counts)
-        if found & question.anomalies or not self._unread:
-            return
         writes = Writes(self._unread, self._unread_by, {}, self._note)
         for part in questions(question.anomalies):
             polygraph = Polygraph(self.transactions, self, writes, part, pause)
@@ -644,6 +664,47 @@ class Appends:
         elements = list(itertools.takewhile(lambda e: e != successor, key.order))
         mine = (e for e in reversed(elements) if key.writer.get(e) == row)
         return f"{self._name(row)} appended {show(next(mine, None))}"
+
+
+class _Versioned:
+    """The history as the axioms of `checkers.isolation.weak` see it.
+
+    A list is the version that its last element made; of an append in the middle of a
+    transaction nobody may see anything.
+    """
+
+    has_orders = True
+
+    def __init__(self, appends: Appends) -> None:
+        self.transactions = appends.transactions
+        self.dependencies = appends.dependencies
+        self.reason = appends.reason
+        self.key_of: list[Hashable] = []
+        self.value_of: list[Any] = []
+        self.writer: list[int] = []
+        self.writes: list[dict[Hashable, int]] = [{} for _ in appends.transactions.ops]
+        self.reads: list[weak.Read] = []
+        numbers: dict[tuple[Hashable, Hashable], int] = {}
+        for name, key in appends.keys.items():
+            numbers[name, None] = self._number(name, None, NOTHING)
+            order = {element: i for i, element in enumerate(key.order)}
+            last = len(order)
+            for element in sorted(key.writer, key=lambda e: order.get(e, last)):
+                row = key.writer[element]
+                numbers[name, element] = version = self._number(name, element, row)
+                if row != NOTHING:
+                    self.writes[row][name] = version
+        for read in appends.reads:
+            element = read.value[-1] if read.value else None
+            version = numbers.get((read.key.name, element), NOTHING)
+            if version != NOTHING and not read.shows_own:
+                self.reads.append(weak.Read(read.row, version))
+
+    def _number(self, key: Hashable, value: Any, writer: int) -> int:
+        self.key_of.append(key)
+        self.value_of.append(value)
+        self.writer.append(writer)
+        return len(self.writer) - 1
 
 
 def _common_length(a: Sequence[Any], b: Sequence[Any]) -> int:

@@ -102,8 +102,7 @@ class CycleSearch:
         pause: Called now and then; may raise to end the search.
 
     Attributes:
-        found: Class -> the cycles found, the shortest first.
-        counts: Class -> in how many components it was found.
+        found: Class -> some of the cycles found, the shortest first.
     """
 
     def __init__(self, graph: Graph, pause: Callable[[], None]) -> None:
@@ -123,6 +122,14 @@ class CycleSearch:
             self._at_level(core.where(allowed), at)
         for cycles in self.found.values():
             cycles.sort(key=lambda cycle: len(cycle.steps))
+
+    def run_prefix(self) -> None:
+        """Look for what prefix snapshot isolation forbids.
+
+        Cycles in which each rw edge comes right after a wr or process edge (Cerone and
+        Gotsman 2016); those without rw edges are found by `run`.
+        """
+        self._copies(self._core(self._graph.edges), PREFIX)
 
     def _core(self, edges: Edges) -> Edges:
         """The edges within components of two or more vertices."""
@@ -156,15 +163,17 @@ class CycleSearch:
 
     def _g0(self, edges: Edges, level: int) -> None:
         starts = edges.kind == (Kind.WW if level == 0 else _MARK[level])
-        for region, chosen in self._regions(edges, starts):
+        for region, chosen in self._regions(edges, starts, "G0" + LEVELS[level]):
             self._shortest(region, chosen, _Walk(_MARK[level], rw_max=0))
 
     def _g1c(self, edges: Edges, level: int) -> None:
-        for region, chosen in self._regions(edges, edges.kind == Kind.WR):
+        starts = edges.kind == Kind.WR
+        for region, chosen in self._regions(edges, starts, "G1c" + LEVELS[level]):
             self._shortest(region, chosen, _Walk(_MARK[level], rw_max=0))
 
     def _g_single(self, edges: Edges, level: int) -> None:
-        for region, chosen in self._regions(edges, edges.kind == Kind.RW):
+        starts, name = edges.kind == Kind.RW, "G-single-item" + LEVELS[level]
+        for region, chosen in self._regions(edges, starts, name):
             walk = _Walk(_MARK[level], rw_max=1)
             if self._shortest(region, chosen, walk):
                 continue
@@ -177,35 +186,44 @@ class CycleSearch:
             )
 
     def _g_nonadjacent(self, edges: Edges, level: int) -> None:
-        """Cycles in the graph of copies (v, arrived by rw)."""
+        name = "G-nonadjacent-item" + LEVELS[level]
+        self._copies(edges, _Walk(_MARK[level], rw_min=2, name=name, after=(Kind.RW,)))
+
+    def _copies(self, edges: Edges, walk: _Walk) -> None:
+        """Cycles in the graph of copies: a rw edge goes only out of the first ones."""
         size = len(self._graph.potential)
         is_rw = edges.kind == Kind.RW
+        blocks = np.isin(edges.kind, _kinds(*walk.after))
         source = np.concatenate([edges.source, edges.source[~is_rw] + size])
-        target = np.concatenate([edges.target + size * is_rw, edges.target[~is_rw]])
+        target = edges.target + size * blocks
+        target = np.concatenate([target, target[~is_rw]])
         potential = np.concatenate([self._graph.potential, self._graph.potential])
         number = np.zeros(2 * size, np.int64)
         for i, members in enumerate(components(source, target, potential), start=1):
             number[members] = i
         at = number[edges.source]
         starts = is_rw & (at > 0) & (at == number[edges.target + size])
-        for region, chosen in self._regions(edges, starts):
-            walk = _Walk(_MARK[level], rw_min=2, rw_max=2, may_adjoin=False)
+        for region, chosen in self._regions(edges, starts, walk.name):
             self._shortest(region, chosen, walk)
 
     def _g2(self, edges: Edges, level: int) -> None:
         is_rw = edges.kind == Kind.RW
         after_rw = np.zeros(len(self._graph.potential), np.bool_)
         after_rw[edges.target[is_rw]] = True
-        for region, chosen in self._regions(edges, is_rw & after_rw[edges.source]):
-            walk = _Walk(_MARK[level], rw_min=2, rw_max=2, must_adjoin=True)
+        starts, name = is_rw & after_rw[edges.source], "G2-item" + LEVELS[level]
+        for region, chosen in self._regions(edges, starts, name):
+            walk = _Walk(_MARK[level], rw_min=2, must_adjoin=True)
             self._shortest(region, chosen, walk)
 
     # Examples
 
     def _regions(
-        self, edges: Edges, starts: Mask
+        self, edges: Edges, starts: Mask, name: str
     ) -> Iterator[tuple[Region, list[int]]]:
-        """Components that have edges among `starts`, with these, the closest first."""
+        """Components that have edges among `starts`, with these, the closest first.
+
+        Until there are examples enough of the class of that name.
+        """
         if not starts.any():
             return
         number, inside = self._inside(edges)
@@ -214,6 +232,8 @@ class CycleSearch:
         bounds = np.searchsorted(group[order], np.arange(1, group.max() + 2))
         potential = self._graph.potential
         for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            if len(self.found.get(name, ())) >= EXAMPLES_MAX:
+                return
             rows = order[low:high].astype(np.int64)
             chosen = np.flatnonzero(starts[rows])
             if not len(chosen):
@@ -241,8 +261,11 @@ class CycleSearch:
         if best is None:
             return False
         for steps_of_one in region.cut(best, self._graph.transactions):
-            name = classify([step.kind for step in steps_of_one])
-            self._keep(Cycle(name, steps_of_one))
+            kinds = [step.kind for step in steps_of_one]
+            if walk is not PREFIX:
+                self._keep(Cycle(classify(kinds), steps_of_one))
+            elif walk.allows(kinds):
+                self._keep(Cycle(walk.name, steps_of_one))
         return True
 
     def _keep(self, cycle: Cycle) -> None:
@@ -262,15 +285,27 @@ class _Walk:
     Attributes:
         mark: A kind of edge that it must have, if any.
         rw_min, rw_max: How many rw edges; a maximum of 2 stands for any number.
-        may_adjoin: Whether two rw edges may follow each other.
+        after: Kinds of edges that no rw edge may follow at once.
         must_adjoin: Whether its last edge must be rw, and its first with it.
+        name: The class that is looked for.
     """
 
     mark: Kind | None
     rw_min: int = 0
     rw_max: int = 2
-    may_adjoin: bool = True
+    after: tuple[Kind, ...] = ()
     must_adjoin: bool = False
+    name: str = ""
+
+    def allows(self, kinds: Sequence[Kind]) -> bool:
+        """Whether no rw edge of a cycle follows what it must not."""
+        return not any(
+            kind == Kind.RW and kinds[i - 1] in self.after
+            for i, kind in enumerate(kinds)
+        )
+
+
+PREFIX = _Walk(None, rw_min=1, after=(Kind.RW, Kind.WW), name="G-prefix")
 
 
 class Region:
@@ -295,8 +330,9 @@ class Region:
         """The shortest closed walk that begins with the edge `start`.
 
         Returns its edges, none if there is no such walk, and how many edges were looked
-        at. States are vertex, number of rw edges up to 2, whether the last was rw, and
-        whether the mark was seen. Edges off the timeline cost nothing, so that real
+        at. States are vertex, number of rw edges up to 2, whether the last was one that
+        matters (a rw edge, or one that no rw edge may follow), and whether the mark was
+        seen. Edges off the timeline cost nothing, so that real
         time counts as one step.
         """
         home = self.source[start]
@@ -314,13 +350,13 @@ class Region:
             closed.add(state)
             vertex, rest = divmod(state, 12)
             rw, rest = divmod(rest, 4)
-            last_rw, marked = divmod(rest, 2)
-            if vertex == home and self._accepts(start, walk, rw, last_rw, marked):
+            last, marked = divmod(rest, 2)
+            if vertex == home and self._accepts(start, walk, rw, last, marked):
                 return self._path(parent, state), steps
             for at in range(self.first[vertex], self.first[vertex + 1]):
                 steps += 1
                 edge = self.order[at]
-                following = self._after(edge, walk, rw, last_rw, marked=bool(marked))
+                following = self._after(edge, walk, rw, last, marked=bool(marked))
                 if following is None or following in closed:
                     continue
                 if self.kind[edge] == Kind.PASS:
@@ -332,28 +368,28 @@ class Region:
         return [], steps
 
     def _after(
-        self, edge: int, walk: _Walk, rw: int, last_rw: int, *, marked: bool
+        self, edge: int, walk: _Walk, rw: int, last: int, *, marked: bool
     ) -> int | None:
         """The state after one more edge, or None where the walk may not take it."""
         kind = self.kind[edge]
         if kind == Kind.RW:
-            if (last_rw and not walk.may_adjoin) or (rw >= walk.rw_max < 2):
+            if (last and walk.after) or (rw >= walk.rw_max < 2):
                 return None
-            rw, last_rw = min(rw + 1, 2), 1
+            rw, last = min(rw + 1, 2), 1
         elif kind != Kind.PASS:
-            last_rw = 0
+            last = int(kind in walk.after)
         marked = marked or kind == walk.mark
-        return self.target[edge] * 12 + rw * 4 + last_rw * 2 + marked
+        return self.target[edge] * 12 + rw * 4 + last * 2 + marked
 
     def _accepts(
-        self, start: int, walk: _Walk, rw: int, last_rw: int, marked: int
+        self, start: int, walk: _Walk, rw: int, last: int, marked: int
     ) -> bool:
         if not marked or rw < walk.rw_min:
             return False
         if walk.must_adjoin:
-            return bool(last_rw)
+            return bool(last)
         starts_with_rw = self.kind[start] == Kind.RW
-        return walk.may_adjoin or not (last_rw and starts_with_rw)
+        return not (walk.after and last and starts_with_rw)
 
     def _path(self, parent: dict[int, tuple[int, int]], state: int) -> list[int]:
         edges = []

@@ -71,7 +71,15 @@ class Findings:
         self.examples.append(finding)
 
 
-class Inference(Protocol):
+class Explains(Protocol):
+    """Who inferred a dependency, and can say why."""
+
+    def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
+        """Why `source` comes before `target`, as a clause."""
+        ...
+
+
+class Inference(Explains, Protocol):
     """Dependencies inferred from what transactions read and wrote.
 
     Attributes:
@@ -85,10 +93,6 @@ class Inference(Protocol):
     findings: Findings
     undecided: str
     remark: str
-
-    def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
-        """Why `source` comes before `target`, as a clause."""
-        ...
 
     def judge(
         self, question: Question, found: frozenset[str], pause: Callable[[], None]
@@ -108,7 +112,7 @@ STEPS_TOLD_MAX = 6
 
 
 def explain(
-    transactions: Transactions, inference: Inference, steps: Iterable[Step]
+    transactions: Transactions, inference: Explains, steps: Iterable[Step]
 ) -> list[Reason]:
     """Steps of a cycle with their reasons."""
     return [
@@ -122,7 +126,7 @@ def explain(
     ]
 
 
-def explain_step(transactions: Transactions, inference: Inference, step: Step) -> str:
+def explain_step(transactions: Transactions, inference: Explains, step: Step) -> str:
     """Why the one transaction comes before the other, as a clause."""
     a, b = transactions.name(step.source), transactions.name(step.target)
     if step.kind == Kind.PROCESS:

@@ -96,6 +96,8 @@ class Trial:
         self.count_edges(graph)
         self.search = CycleSearch(graph, self.pause)
         self.search.run(level)
+        if "prefix" in self.question.asked:
+            self.search.run_prefix()
         found = frozenset(self.search.found)
         self.inference.judge(self.question, found, self.pause)
 
@@ -126,7 +128,7 @@ class Trial:
         return CheckResult(
             verdict,
             tuple(map(self.anomaly, broken)),
-            models.weakest_broken(names) if broken else (),
+            self.question.weakest_broken(names) if broken else (),
             reason,
             stats,
         )

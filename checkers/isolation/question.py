@@ -56,7 +56,23 @@ class Question:
             names = [models.DEFAULT]
         asked = tuple(map(models.model_called, names))
         wanted = models.anomalies_implying(map(models.anomaly_called, anomalies))
+        by_definition = [
+            a for model in asked for a in models.DEFINITIONS.get(model, ())
+        ]
+        wanted |= models.anomalies_implying(by_definition)
         return Question(asked, wanted.union(*map(models.proscribed, asked)))
+
+    def weakest_broken(self, found: Iterable[str]) -> tuple[str, ...]:
+        """The weakest models that what was found breaks, by name."""
+        names = frozenset(found)
+        broken = models.weakest_broken(names)
+        by_definition = {
+            model
+            for model in self.asked
+            if models.anomalies_implying(models.DEFINITIONS.get(model, ())) & names
+            and not models.weaker_models(model) & set(broken)
+        }
+        return tuple(sorted({*broken, *by_definition}))
 
 
 OPTIONS = (

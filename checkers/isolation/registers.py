@@ -46,6 +46,7 @@ from checkers.isolation.graph import (
     join,
     session_edges,
 )
+from checkers.isolation.weak import Read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -80,21 +81,6 @@ class Access:
     wrote: int = NOTHING
 
 
-@dataclass(frozen=True)
-class Read:
-    """A read of a key that the transaction had not written before.
-
-    Attributes:
-        row: The transaction.
-        version: What it read.
-        again: It had read that version before.
-    """
-
-    row: int
-    version: int
-    again: bool = False
-
-
 class Registers:
     """Everything that the values of a history of registers tell.
 
@@ -114,6 +100,9 @@ class Registers:
             Cost: linear, but for what precedes a version that many read, and for what
             runs concurrently on linearizable keys.
     """
+
+    has_orders = False
+    """Version orders rest on assumptions here; the axioms do without."""
 
     def __init__(self, transactions: t.Transactions, sources: Sources) -> None:
         self.transactions = transactions
@@ -159,6 +148,8 @@ class Registers:
         """The number of a version; new ones have no writer yet."""
         number = self._numbers.get((key, value))
         if number is None:
+            if value != value:  # not a number: no read of it would be known again
+                raise ValueError
             number = self._numbers[key, value] = len(self.value_of)
             self.key_of.append(key)
             self.value_of.append(value)
@@ -437,13 +428,7 @@ class Registers:
         """See `Inference.judge`: axioms of weak models, and orders by elimination."""
         rows = self.transactions
         sessions = session_edges(rows) if question.counts_sessions else None
-        for axiom in weak.AXIOMS:
-            if axiom.anomaly in question.anomalies and (
-                sessions is not None or not axiom.needs_sessions
-            ):
-                for finding in weak.violations(self, axiom, sessions, pause):
-                    if self.findings.wants(axiom.anomaly):
-                        self.findings.add(finding)
+        weak.judge(self, self.findings, question.anomalies, sessions, pause)
         found = found.union(self.findings.counts)
         if not found & question.anomalies and not self.undecided:
             elimination = Elimination(self, pause)

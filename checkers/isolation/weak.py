@@ -29,7 +29,7 @@ import bisect
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -42,8 +42,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from checkers.isolation.cycles import Cycle
+    from checkers.isolation.findings import Findings
     from checkers.isolation.graph import Column, Edges
-    from checkers.isolation.registers import Registers
+    from checkers.isolation.transactions import Transactions
+
+
+FORCED = 1 << 48
+"""Added to `via` of an edge to say that it is a forced order's number."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A read of a key that the transaction had not written before.
+
+    Attributes:
+        row: The transaction.
+        version: What it read.
+        again: It had read that version before.
+    """
+
+    row: int
+    version: int
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +81,33 @@ class Forced:
     reader: int
 
 
+class Versioned(Protocol):
+    """What the axioms need to know of a history, whatever kind of values it has.
+
+    Attributes:
+        transactions: The history.
+        reads: Reads of what other transactions may have written, in order.
+        key_of, value_of: Version -> key, value; None for the initial state.
+        writer: Version -> row of its writer, or NOTHING.
+        writes: Row -> the versions it left, by key.
+        dependencies: The ww, wr and rw edges.
+        has_orders: Whether ww edges are what the history shows, and count.
+    """
+
+    transactions: Transactions
+    reads: list[Read]
+    key_of: list[Hashable]
+    value_of: list[Any]
+    writer: list[int]
+    writes: list[dict[Hashable, int]]
+    dependencies: Edges
+    has_orders: bool
+
+    def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
+        """See `Inference.reason`."""
+        ...
+
+
 class Visibility:
     """Who has seen whom, for the axioms.
 
@@ -69,7 +116,7 @@ class Visibility:
         sessions: Whether session order counts.
     """
 
-    def __init__(self, registers: Registers, *, sessions: bool) -> None:
+    def __init__(self, registers: Versioned, *, sessions: bool) -> None:
         self.registers = registers
         self.sessions = sessions
         rows = registers.transactions
@@ -299,8 +346,25 @@ AXIOMS = (
 )
 
 
+def judge(
+    registers: Versioned,
+    findings: Findings,
+    wanted: frozenset[str],
+    sessions: Edges | None,
+    pause: Callable[[], None],
+) -> None:
+    """Add to `findings` what breaks the axioms that are wanted; see `violations`."""
+    for axiom in AXIOMS:
+        if axiom.anomaly in wanted and (
+            sessions is not None or not axiom.needs_sessions
+        ):
+            for finding in violations(registers, axiom, sessions, pause):
+                if findings.wants(axiom.anomaly):
+                    findings.add(finding)
+
+
 def violations(
-    registers: Registers,
+    registers: Versioned,
     axiom: Axiom,
     sessions: Edges | None,
     pause: Callable[[], None],
@@ -323,10 +387,13 @@ def violations(
     orders = list(forced.values())
     pairs = [(registers.writer[f.seen], registers.writer[f.read]) for f in orders]
     ends = np.array(pairs, np.int64).reshape(-1, 2)
-    overwritten = edges_of(Kind.WW, ends[:, 0], ends[:, 1], np.arange(len(ends)))
     dependencies = registers.dependencies
-    read_from = dependencies.where(dependencies.kind == Kind.WR)
-    edges = join(read_from, sessions or no_edges(), overwritten)
+    kinds = [int(Kind.WR)] + [int(Kind.WW)] * registers.has_orders
+    known = dependencies.where(np.isin(dependencies.kind, kinds))
+    overwritten = edges_of(
+        Kind.WW, ends[:, 0], ends[:, 1], FORCED + np.arange(len(ends))
+    )
+    edges = join(known, sessions or no_edges(), overwritten)
     potential = np.array(registers.transactions.start, np.int64)
     search = CycleSearch(Graph(len(potential), potential, edges), pause)
     search.run(1)
@@ -342,7 +409,7 @@ def _length(cycle: Cycle) -> int:
     return len(cycle.steps)
 
 
-def _overlooked(registers: Registers, axiom: Axiom, order: Forced) -> Finding:
+def _overlooked(registers: Versioned, axiom: Axiom, order: Forced) -> Finding:
     """A read of the initial state after a later version was seen."""
     name = registers.transactions.name
     reader, writer = order.reader, registers.writer[order.seen]
@@ -360,20 +427,20 @@ def _overlooked(registers: Registers, axiom: Axiom, order: Forced) -> Finding:
 
 
 def _cyclic(
-    registers: Registers, axiom: Axiom, cycle: Cycle, orders: list[Forced]
+    registers: Versioned, axiom: Axiom, cycle: Cycle, orders: list[Forced]
 ) -> Finding:
     """Orders that can't all hold."""
     reasons = []
     for step in cycle.steps:
-        if step.kind == Kind.WW:
-            text = _why_overwritten(registers, axiom, orders[step.via])
+        if step.kind == Kind.WW and step.via >= FORCED:
+            text = _why_overwritten(registers, axiom, orders[step.via - FORCED])
         else:
             text = explain_step(registers.transactions, registers, step)
         reasons.append(Reason(step.source, step.target, step.kind.name.lower(), text))
     return tell(registers.transactions, axiom.anomaly, reasons)
 
 
-def _why_overwritten(registers: Registers, axiom: Axiom, order: Forced) -> str:
+def _why_overwritten(registers: Versioned, axiom: Axiom, order: Forced) -> str:
     name = registers.transactions.name
     writer = name(registers.writer[order.seen])
     values = registers.value_of
