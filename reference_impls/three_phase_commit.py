@@ -200,6 +200,7 @@ class ThreePhaseCommit(AtomicCommit):
         self.rounds: dict[str, int] = {}  # the highest one known, as participant
         self.barriers: dict[str, Barrier] = {}  # as coordinator
         self.terminations: dict[str, Termination] = {}  # in a coordinator's place
+        self.orphans: set[str] = set()  # their coordinator is back, undecided
         self.survivors: dict[str, dict[str, str]] = {}  # states after total failure
 
     # --- dispatch ----------------------------------------------------------------
@@ -381,8 +382,11 @@ class ThreePhaseCommit(AtomicCommit):
 
     def patience_ms(self, part: Part) -> float:
         """How long to wait for word; the first in rank is the first to lose it."""
-        rank = sorted(part.participants).index(self.node)
-        return self.decision_timeout_ms + rank * self.election_step_ms
+        return self.decision_timeout_ms + self.rank(part) * self.election_step_ms
+
+    def rank(self, part: Part) -> int:
+        """This participant's place among them, by name."""
+        return sorted(part.participants).index(self.node)
 
     def on_decision_timeout(self, part: Part) -> None:
         """The coordinator is silent, and so has crashed, if the network is sound."""
@@ -417,10 +421,9 @@ class ThreePhaseCommit(AtomicCommit):
     def next_round(self, part: Part) -> int:
         """Above all rounds known here, and never another participant's."""
         count = len(part.participants)
-        rank = sorted(part.participants).index(self.node)
         known = self.rounds.get(part.id, CROSS)
         turns = max(0, known - FIRST_TERMINATION + count) // count
-        return FIRST_TERMINATION + turns * count + rank
+        return FIRST_TERMINATION + turns * count + self.rank(part)
 
     def on_termination_state(self, part: Part, src: str, body: Body) -> None:
         """A participant answers whoever terminates."""
@@ -504,7 +507,7 @@ class ThreePhaseCommit(AtomicCommit):
         """Tell the decision, or else that this one is in the same situation.
 
         Participants that haven't crashed say nothing yet: they will decide by
-        themselves, and soon.
+        themselves. Soon if it is the coordinator who asks, as it must have crashed.
         """
         coordinated = self.coordinated.get(body["id"])
         if (
@@ -517,6 +520,15 @@ class ThreePhaseCommit(AtomicCommit):
             part = self.help_decide(src, body)
             if part is not None and part.id in self.recovering:
                 self.send_state(src, part, CROSS)
+            elif part is not None and src == part.coordinator:
+                self.be_orphaned(part)
+
+    def be_orphaned(self, part: Part) -> None:
+        """The coordinator has crashed, it says so itself: lose patience, but once."""
+        if part.id not in self.orphans:
+            self.orphans.add(part.id)
+            wait_ms = self.rank(part) * self.election_step_ms
+            self.set_timer(f"decision {part.id}", wait_ms)
 
     def on_survivor_state(self, part: Part, src: str, body: Body) -> None:
         """Another participant has crashed and come back as well."""
@@ -568,6 +580,7 @@ class ThreePhaseCommit(AtomicCommit):
         super().settle(part, decision)
         self.pre_committed.discard(part.id)
         self.recovering.discard(part.id)
+        self.orphans.discard(part.id)
         self.rounds.pop(part.id, None)
         if self.terminations.pop(part.id, None) is not None:
             self.cancel_timer(f"states {part.id}")

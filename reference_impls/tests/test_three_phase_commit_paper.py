@@ -316,6 +316,17 @@ def test_a_coordinator_that_crashed_undecided_must_not_decide() -> None:
     assert told(again.tell("abort", src="n3")) == {"n2": "abort", "n3": "abort"}
 
 
+def test_a_coordinator_that_comes_back_undecided_ends_the_waiting_but_once() -> None:
+    n3 = participant("n3")
+    n3.hear("n1", "inquire", id="t1", coordinator="n1", participants=list(ALL))
+    assert 0 < timers(n3.effects)["decision t1"] < 1000
+    n3.hear("n1", "inquire", id="t1", coordinator="n1", participants=list(ALL))
+    assert n3.effects == []
+    n3.hear("n2", "inquire", id="t1", coordinator="n1", participants=list(ALL))
+    assert n3.effects == []
+    assert set(rounds(n3.fire("decision t1"), "state_request")) == {"n1", "n2"}
+
+
 def test_it_presumes_nothing_about_what_it_doesn_t_remember() -> None:
     n1 = puppet()
     assert n1.inquire("n2", "n1") == []
