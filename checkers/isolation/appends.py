@@ -625,9 +625,13 @@ class Appends:
         append to one key has to see what the other did.
         """
         writes = Writes(self._unread, self._unread_by, {}, self._note)
-        for part in questions(question.anomalies):
+        asked = questions(question.anomalies)
+        serial = max((part.level for part in asked if part.serial), default=-1)
+        for part in asked if writes.choices() else ():
+            if part.serial or part.level <= serial:
+                continue  # nothing was found: it is serializable, and isolated with it
             polygraph = Polygraph(self.transactions, self, writes, part, pause)
-            if not part.serial and polygraph.is_small:
+            if polygraph.is_small:
                 contradiction, _ = polygraph.prune()
                 if contradiction and self.findings.wants(contradiction.name):
                     self.findings.add(contradiction)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -187,50 +187,39 @@ class Visibility:
         which is a violation by itself.
         """
         sessions = _Sessions(self)
+        before = self._before()
+        needed = Counter(itertools.chain(*before.values()))
         clocks: dict[int, Column] = {}
-        latest: dict[int, int] = {}
-        for row in self._in_order():
-            versions = self.reads.get(row, [])
-            writers = {self.writer(version) for version in versions}
-            before = [latest[p] for p in [self._process(row)] if p in latest]
+        for row in _in_order(before):
             clock = sessions.clock()
-            for other in {*writers, *before} - {NOTHING, row}:
+            for other in before[row]:
                 np.maximum(clock, clocks[other], out=clock)
                 who, place = sessions.place[other]
                 clock[who] = max(clock[who], place)
-            clocks[row] = clock
-            if self._is_ok(row):
-                latest[self._process(row)] = row
+                needed[other] -= 1
+                if not needed[other]:
+                    del clocks[other]  # there may be as many sessions as transactions
+            if needed[row]:
+                clocks[row] = clock
             known = clock.tolist()
-            for version in versions:
+            for version in self.reads.get(row, []):
                 key = self.registers.key_of[version]
                 yield from self._forced(sessions.seen(key, known), version, row)
 
-    def _in_order(self) -> list[int]:
-        """Committed rows, after all that they read from and their session before.
-
-        Only those that are neither on a cycle nor after one.
-        """
-        after: dict[int, list[int]] = defaultdict(list)
-        missing = [0] * len(self.committed)
+    def _before(self) -> dict[int, set[int]]:
+        """Committed row -> those it read from, and the one before it in its session."""
+        before: dict[int, set[int]] = {}
         latest: dict[int, int] = {}
         for row, committed in enumerate(self.committed):
             if not committed:
                 continue
-            before = {self.writer(version) for version in self.reads.get(row, [])}
-            before |= {latest[p] for p in [self._process(row)] if p in latest}
-            for other in before - {NOTHING, row}:
-                after[other].append(row)
-                missing[row] += 1
+            process = self._process(row)
+            before[row] = {self.writer(version) for version in self.reads.get(row, [])}
+            before[row].add(latest.get(process, NOTHING))
+            before[row] -= {NOTHING, row}
             if self._is_ok(row):
-                latest[self._process(row)] = row
-        ready = [r for r, yes in enumerate(self.committed) if yes and not missing[r]]
-        for row in ready:  # grows while it is walked
-            for other in after[row]:
-                missing[other] -= 1
-                if not missing[other]:
-                    ready.append(other)
-        return ready
+                latest[process] = row
+        return before
 
     def _process(self, row: int) -> int:
         return self.registers.transactions.process[row]
@@ -256,6 +245,22 @@ class Visibility:
             for other in seen:
                 if self.writer(other) not in {writer, reader, NOTHING}:
                     yield Forced(other, version, reader)
+
+
+def _in_order(before: dict[int, set[int]]) -> list[int]:
+    """The rows after those that come before them; none that is on or behind a cycle."""
+    after: dict[int, list[int]] = defaultdict(list)
+    for row, others in before.items():
+        for other in others:
+            after[other].append(row)
+    missing = {row: len(others) for row, others in before.items()}
+    ready = [row for row, count in missing.items() if not count]
+    for row in ready:  # grows while it is walked
+        for other in after[row]:
+            missing[other] -= 1
+            if not missing[other]:
+                ready.append(other)
+    return ready
 
 
 class _Sessions:
