@@ -198,7 +198,8 @@ class WriteAheadLog:
         os.lseek(self.fd, found.end, os.SEEK_SET)
         self.crc = found.crc
         if not found.batches:
-            self._write_identity()
+            frame, self.crc = self._identity_frame()
+            write_all(self.fd, frame)
         if self.fsync:
             # What was read may never have left the page cache: the last life may have
             # died between write and fdatasync. This life is about to rely on it.
@@ -211,32 +212,42 @@ class WriteAheadLog:
         The new file is locked before anyone can find it under the log's name.
         """
         new_path = os.path.join(self.directory, NEW_FILE_NAME)
-        old_fd, self.fd = self.fd, open_file(new_path, os.O_TRUNC)
-        fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.crc = 0
-        self._write_identity()
-        self._write(batch)
-        if self.fsync:
-            os.fsync(self.fd)
-        os.rename(new_path, self.path)
-        if self.fsync:
-            sync_directory(self.directory)
-        os.close(old_fd)
+        new_fd = open_file(new_path, os.O_TRUNC)
+        try:
+            fcntl.flock(new_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            first, crc = self._identity_frame()
+            second, crc = frame_of(batch, crc)
+            write_all(new_fd, first + second)
+            if self.fsync:
+                os.fsync(new_fd)
+            os.rename(new_path, self.path)
+            if self.fsync:
+                sync_directory(self.directory)
+        except BaseException:
+            os.close(new_fd)
+            raise
+        os.close(self.fd)
+        self.fd, self.crc = new_fd, crc
 
-    def _write_identity(self) -> None:
-        """The first frame of every file."""
-        self._write(encode(self.identity.as_record()).encode())
+    def _identity_frame(self) -> tuple[bytes, int]:
+        """The first frame of every file, and its checksum."""
+        return frame_of(encode(self.identity.as_record()).encode(), 0)
 
     def _write(self, payload: bytes) -> None:
         frame, self.crc = frame_of(payload, self.crc)
-        view = memoryview(frame)
-        while view:
-            view = view[os.write(self.fd, view) :]
+        write_all(self.fd, frame)
 
 
 def open_file(path: str, flags: int = 0) -> int:
     """A descriptor for reading and writing; the file is made if it isn't there."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write at the file's position, however many calls it takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def frame_of(payload: bytes, crc: int) -> tuple[bytes, int]:

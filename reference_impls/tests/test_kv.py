@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -99,3 +100,100 @@ def test_a_value_as_long_as_allowed_is_taken() -> None:
     text = "x" * (kv.VALUE_CHARS_MAX - 2)
     assert parse({"type": "write", "key": 1, "value": text})[0] is not None
     assert parse({"type": "write", "key": 1, "value": text + "x"})[0] is None
+
+
+# --- sessions (thesis 6.3) ----------------------------------------------------------
+
+
+def add(key: int, seq: int, first: int | None = None, client: str = "c1") -> Any:
+    """One more on the counter `key`, as the client's request number `seq`."""
+    retry: dict[str, Any] = {"client": client, "seq": seq}
+    if first is not None:
+        retry["first"] = first
+    command, flaw = parse({"type": "txn", "txn": [["add", key, 1]], "retry": retry})
+    assert flaw is None
+    return command
+
+
+def test_a_retried_command_takes_effect_once_and_is_answered_again() -> None:
+    store = KeyValueStore()
+    replies = [store.apply(add(1, seq)) for seq in (1, 1, 2, 2, 2)]
+    assert [r["txn"][0][2] for r in replies] == [1, 1, 2, 2, 2]
+    assert store.data == {1: 2}
+
+
+def test_a_copy_that_its_client_no_longer_awaits_is_not_done() -> None:
+    store = KeyValueStore()
+    store.apply(add(1, 5))
+    reply = store.apply(add(1, 4))
+    assert reply["code"] == 13, "an earlier copy may have been done"
+    assert store.data == {1: 1}
+
+
+def test_a_client_may_have_several_requests_under_way_in_any_order() -> None:
+    store = KeyValueStore()
+    for seq in (3, 1, 2, 3, 1, 2):
+        store.apply(add(1, seq, first=1))
+    assert store.data == {1: 3}
+    store.apply(add(1, 4, first=4))
+    assert list(store.sessions.by_client["c1"].replies) == [4], "the rest is forgotten"
+
+
+def test_clients_do_not_share_numbers() -> None:
+    store = KeyValueStore()
+    for client in ("c1", "c2"):
+        store.apply(add(1, 1, client=client))
+    assert store.data == {1: 2}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["c1", "c2"]), st.integers(0, 4), st.integers(0, 2)),
+        max_size=30,
+    ),
+    st.integers(0, 30),
+)
+def test_a_store_that_was_saved_goes_on_as_if_it_had_not(
+    requests: list[tuple[str, int, int]], at: int
+) -> None:
+    whole, saved = KeyValueStore(), KeyValueStore()
+    for i, (client, seq, key) in enumerate(requests):
+        if i == at:
+            saved = KeyValueStore.from_data(json.loads(json.dumps(saved.as_data())))
+        first = max(0, seq - 1)
+        command = add(key, seq, first, client)
+        assert saved.apply(command) == whole.apply(command)
+    assert json.dumps(saved.as_data()) == json.dumps(whole.as_data())
+
+
+def test_keys_keep_their_kind_in_a_snapshot() -> None:
+    store = KeyValueStore()
+    for key in (1, "1"):
+        store.apply({"type": "write", "key": key, "value": key})
+    data = json.loads(json.dumps(store.as_data()))
+    assert KeyValueStore.from_data(data).data == {1: 1, "1": "1"}
+
+
+@pytest.mark.parametrize(
+    "retry",
+    [
+        None,
+        [],
+        {},
+        {"client": "c1"},
+        {"seq": 1},
+        {"client": 1, "seq": 1},
+        {"client": "", "seq": 1},
+        {"client": "c" * 1000, "seq": 1},
+        {"client": "c1", "seq": -1},
+        {"client": "c1", "seq": True},
+        {"client": "c1", "seq": 1.0},
+        {"client": "c1", "seq": 1, "first": 2},
+        {"client": "c1", "seq": 1, "first": None},
+    ],
+)
+def test_a_retry_that_makes_no_sense_is_malformed(retry: Any) -> None:
+    command, flaw = parse({"type": "read", "key": 1, "retry": retry})
+    assert command is None
+    assert flaw is not None
+    assert flaw["code"] == 12

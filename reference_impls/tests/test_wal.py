@@ -195,6 +195,82 @@ def test_a_file_that_is_no_log_at_all_is_refused(tmp_path: Path) -> None:
         reopen(tmp_path)
 
 
+def test_a_record_that_replaces_the_earlier_ones_is_all_that_comes_back(
+    tmp_path: Path,
+) -> None:
+    log = WriteAheadLog(str(tmp_path), IDENTITY)
+    for value in range(100):
+        log.append({"v": value})
+        log.sync()
+    before = (tmp_path / wal.FILE_NAME).stat().st_size
+    log.append({"in the same": "batch"})
+    log.append({"sum": 4950}, replaces=True)
+    log.append({"v": 100})
+    log.sync()
+    assert (tmp_path / wal.FILE_NAME).stat().st_size < before / 5
+    log.append({"v": 101})
+    log.sync()
+    log.close()
+    assert reopen(tmp_path).recovered == [{"sum": 4950}, {"v": 100}, {"v": 101}]
+    assert os.listdir(tmp_path) == [wal.FILE_NAME]
+
+
+@pytest.mark.parametrize("call", ["rename", "fsync"])
+def test_a_crash_while_the_log_is_rewritten_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    class PowerCut(BaseException):
+        """The machine stops here."""
+
+    def stop(*_: object) -> None:
+        raise PowerCut
+
+    log = WriteAheadLog(str(tmp_path), IDENTITY)
+    log.append({"a": 1})
+    log.sync()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, stop)
+        log.append({"b": 2}, replaces=True)
+        with pytest.raises(PowerCut):
+            log.sync()
+    log.close()
+    log = WriteAheadLog(str(tmp_path), IDENTITY)
+    assert log.recovered == [{"a": 1}]
+    log.append({"c": 3}, replaces=True)
+    log.sync()
+    log.close()
+    assert reopen(tmp_path).recovered == [{"c": 3}]
+
+
+def test_a_rewritten_log_is_durable_before_it_has_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    log = WriteAheadLog(str(tmp_path), IDENTITY)
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
+    rename = os.rename
+
+    def noted_rename(old: str, new: str) -> None:
+        calls.append("rename")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", noted_rename)
+    log.append({"a": 1}, replaces=True)
+    log.sync()
+    log.close()
+    assert calls == ["fsync", "rename", "fsync"], "content, name, folder"
+
+
+def test_a_rewritten_log_is_still_nobody_elses(tmp_path: Path) -> None:
+    log = WriteAheadLog(str(tmp_path), IDENTITY)
+    log.append({"a": 1}, replaces=True)
+    log.sync()
+    with pytest.raises(ForeignLogError, match="another process"):
+        WriteAheadLog(str(tmp_path), IDENTITY)
+    log.close()
+    reopen(tmp_path)
+
+
 def test_two_processes_never_share_a_log(tmp_path: Path) -> None:
     log = WriteAheadLog(str(tmp_path), IDENTITY)
     with pytest.raises(ForeignLogError, match="another process"):
