@@ -5,18 +5,22 @@ that begins with `#` before the commands is kept. All blocks of a file share one
 cluster, in which nothing happens by itself: no message arrives and no timer fires
 unless told to.
 
-    nodes NAME ... [OPTION=VALUE ...]   start a new cluster
+    nodes NAME ... [OPTION=VALUE ...]       start a new cluster
     given NODE term=T [vote=NAME] [log=1,1,4]
-                                        restart with such a log: one no-op per term
-                                        named
-    timeout NODE TIMER                  fire a timer, set or not deliver SRC DEST [TYPE]
-    the oldest message on the way, or of that type settle
-    deliver all, in order, and close batches, until quiet drop SRC DEST
-    lose all on the way between two nodes isolate NODE / heal                 lose all
-    to and from a node from now on / no more request NODE CLIENT TYPE [KEY=VALUE ...]
-    advance MS                          time passes on everyone's clock restart NODE
-    crash, and come back with what was durable show NODE                           role,
-    term, leader, commit_index and the log's terms
+                                            restart with such a log: a no-op per term
+    timeout NODE TIMER                      fire a timer, set or not
+    deliver SRC DEST [TYPE]                 the oldest message on the way, or of a type
+    settle                                  deliver all, in order, and close batches,
+                                            until quiet
+    drop SRC DEST                           lose all on the way between two nodes
+    isolate NODE / heal [NODE ...]          lose all to and from a node from now on /
+                                            no more
+    request NODE CLIENT TYPE [KEY=VALUE ...]
+                                            retry=c1#5 stands for a session's number
+    advance MS                              time passes on everyone's clock
+    restart NODE                            crash, and come back with what was durable
+    show NODE                               role, term, leader, commit_index, and the
+                                            terms in the log
 
 The trace shows what is persisted, sent, replied and observed, in order; timers are left
 out. With `SCENARIOS_REWRITE=1 pytest ...` the files are rewritten with what happened,
@@ -43,6 +47,7 @@ from reference_impls.actor import (
     TimerFired,
     settings,
 )
+from reference_impls.raft.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -132,8 +137,8 @@ class Scenario:
         self.isolated.add(name)
         self.on_the_way = deque(m for m in self.on_the_way if name not in m[0])
 
-    def do_heal(self) -> None:
-        self.isolated.clear()
+    def do_heal(self, *names: str) -> None:
+        self.isolated -= set(names or self.isolated)
 
     def do_request(self, name: str, client: str, kind: str, *arguments: str) -> None:
         body: dict[str, Any] = {"type": kind}
@@ -162,9 +167,12 @@ class Scenario:
     def carry_out(self, name: str, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Persist(record):
+                case Persist(record, replaces):
+                    if replaces:
+                        self.disks[name].clear()
                     self.disks[name].append(record)
-                    self.trace.append(f"{name} persist {show(record)}")
+                    how = "persist anew" if replaces else "persist"
+                    self.trace.append(f"{name} {how} {show(record)}")
                 case Send(dest, body):
                     self.send(name, dest, dict(body))
                 case Reply(request, body):
@@ -185,7 +193,12 @@ class Scenario:
 
 
 def as_value(text: str) -> Any:
-    """A number where it is one."""
+    """A number where it is one; a session's number as an object; lists as JSON."""
+    if text.startswith("["):
+        return json.loads(text)
+    client, mark, seq = text.partition("#")
+    if mark:
+        return {"client": client, "seq": int(seq)}
     return int(text) if text.lstrip("-").isdigit() else text
 
 
@@ -197,12 +210,18 @@ def show(body: Mapping[str, Any]) -> str:
 
 
 def show_value(value: Any) -> str:
-    """Entries and commands short, all else as Python has it."""
-    if isinstance(value, list):
-        return "[" + ", ".join(f"{t}:{show_value(c)}" for t, c in value) + "]"
-    if isinstance(value, dict):
-        return "(" + show(value) + ")"
-    return str(value)
+    """Entries and commands short, all else as Python or JSON has it."""
+    match value:
+        case Snapshot(index, term, text):
+            return f"({index}:{term} {text})"
+        case dict():
+            return "(" + show(value) + ")"
+        case [[int(), dict()], *_] | []:
+            return "[" + ", ".join(f"{t}:{show_value(c)}" for t, c in value) + "]"
+        case list() | tuple():
+            return json.dumps(value)
+        case _:
+            return str(value)
 
 
 def replay(text: str, core: type[Raft] = raft.Raft) -> str:

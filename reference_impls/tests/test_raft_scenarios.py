@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from reference_impls.mutants.raft import MUTANTS
 from reference_impls.raft import Raft
 from reference_impls.tests.scenario import replay, replay_file
 
@@ -18,13 +19,6 @@ def test_the_scenario_unfolds_as_written(path: Path) -> None:
     rewrite = os.environ.get("SCENARIOS_REWRITE") == "1"
     expected, happened = replay_file(path, rewrite=rewrite)
     assert happened == expected
-
-
-class CommitsOldTerms(Raft):
-    """Commits entries of old terms by counting replicas (5.4.2)."""
-
-    def may_commit(self, index: int) -> bool:
-        return True
 
 
 class TruncatedMeansFailed(Raft):
@@ -43,7 +37,7 @@ def scenario(name: str) -> str:
 
 def test_figure_8_shows_what_committing_old_terms_by_counting_loses() -> None:
     with pytest.raises(AssertionError, match="is committed"):
-        replay(scenario("figure_8"), CommitsOldTerms)
+        replay(scenario("figure_8"), MUTANTS["commit-old-term"].core)
 
 
 def test_a_truncated_entry_may_still_commit_elsewhere() -> None:
@@ -51,3 +45,13 @@ def test_a_truncated_entry_may_still_commit_elsewhere() -> None:
     assert "c1 error code=11" in replay(text, TruncatedMeansFailed)
     assert "c1 error" not in replay(text)
     assert "c1 write_ok" in replay(text)
+
+
+def test_a_change_before_the_no_op_makes_two_majorities_that_do_not_meet() -> None:
+    text = scenario("change_before_noop")
+    broken = replay(text, MUTANTS["change-before-noop"].core)
+    for trace, removed in ((replay(text), False), (broken, True)):
+        assert ('n2 => op remove_server_ok members=["n2", "n3", "n4"]' in trace) is (
+            removed
+        )
+        assert "n1 observe became_leader term=3" in trace
