@@ -11,7 +11,7 @@ torture: .venv/ready   ## torture real clusters with the quick suite, about 4 mi
 	$(BIN)/splitbrain suite quick
 
 test: .venv/ready      ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto
 
 lint: .venv/ready      ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check

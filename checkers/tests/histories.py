@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from harness.history import History, Op
 
 MILLISECOND_NS = 1_000_000
 
-EXAMPLES = int(os.environ.get("SPLITBRAIN_EXAMPLES", "500"))
-"""Examples for each comparison with the definition; set it higher for a long hunt."""
+EXAMPLES = max(500, settings().max_examples)
+"""For each comparison with the definition; many more in the nightly profile."""
 
-MANY = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+MANY = settings(max_examples=EXAMPLES)
 """For comparisons of algorithms with the definition."""
 
-FEWER = settings(MANY, max_examples=EXAMPLES // 4)
+FEWER = settings(max_examples=EXAMPLES // 4)
 """For properties of what the algorithms return, where the verdict is not in doubt."""
 
 

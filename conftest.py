@@ -1,0 +1,19 @@
+"""How Hypothesis searches, for all tests.
+
+A busy machine is no failure: examples have no deadline, and may take long to draw.
+`pytest --hypothesis-profile nightly` gives every property twenty thousand examples, but
+those that say how many they need; the default is 500 for comparisons with a definition
+(`checkers/tests/histories.py`), and a hundred elsewhere.
+"""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "everyday", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "nightly", settings.get_profile("everyday"), max_examples=20_000
+)
+settings.load_profile("everyday")
