@@ -85,6 +85,14 @@ class Ballot(NamedTuple):
     op: int
 
 
+class Accepted(NamedTuple):
+    """A proposal that an acceptor accepted, with the event that says so."""
+
+    ballot: Any
+    value: Any
+    op: int
+
+
 @dataclass
 class Instance:
     """One instance of consensus.
@@ -118,6 +126,7 @@ class Evidence:
         instances: By frozen key.
         acceptors: Nodes that promised or accepted anything.
         highest: Per (node, key): the highest ballot that it is bound by.
+        last_accepted: Per (node, key): the highest proposal that it accepted.
         proposals_seen: Whether proposing clients are part of the history at all.
         acceptances_seen: Whether acceptances are.
     """
@@ -125,6 +134,7 @@ class Evidence:
     instances: dict[Hashable, Instance] = field(default_factory=dict)
     acceptors: set[str] = field(default_factory=set)
     highest: dict[tuple[str, Hashable], Ballot] = field(default_factory=dict)
+    last_accepted: dict[tuple[str, Hashable], Accepted] = field(default_factory=dict)
     proposals_seen: bool = False
     acceptances_seen: bool = False
 
@@ -188,7 +198,10 @@ def take_observation(evidence: Evidence, findings: Findings, op: Op) -> None:
     keep_promise(evidence, findings, op)
     if op.f == ACCEPTED:
         evidence.acceptances_seen = True
+        remember(evidence, op)
         one_value_a_ballot(findings, instance, op)
+    elif "accepted" in op.value:
+        tell_accepted(evidence, findings, op)
 
 
 KINDS = {PROMISED, ACCEPTED, *LEARNING}
@@ -220,6 +233,38 @@ def keep_promise(evidence: Evidence, findings: Findings, op: Op) -> None:
         )
         return
     evidence.highest[node, freeze(key)] = Ballot(ballot, op.f, op.index)
+
+
+def remember(evidence: Evidence, op: Op) -> None:
+    """From now on the acceptor has this proposal, or a higher one."""
+    which = name_of(op), freeze(op.value.get("key"))
+    ballot, before = op.value.get("ballot"), evidence.last_accepted.get(which)
+    if before is None or not is_below(ballot, before.ballot):
+        value = op.value.get("value")
+        evidence.last_accepted[which] = Accepted(ballot, value, op.index)
+
+
+def tell_accepted(evidence: Evidence, findings: Findings, op: Op) -> None:
+    """Phase 1(b): a promise tells the highest proposal that the acceptor accepted."""
+    node, key, told = name_of(op), op.value.get("key"), op.value["accepted"]
+    had = evidence.last_accepted.get((node, freeze(key)))
+    if had is None or not (told is None or is_below(ballot_of(told), had.ballot)):
+        return
+    what = f"{shown(had.value)} at ballot {shown(had.ballot)}"
+    instead = "nothing" if told is None else f"ballot {shown(ballot_of(told))}"
+    findings.add(
+        "forgot-accepted",
+        f"Phase 1(b) is broken: acceptor {node} had accepted {what}, and with its "
+        f"promise of ballot {shown(op.value.get('ballot'))} it told of {instead}; a "
+        "value that was chosen so may be passed over.",
+        [(had.op, op.index, "contradicts", f"accepted {what} before")],
+        key=key,
+    )
+
+
+def ballot_of(proposal: Any) -> Any:
+    """The ballot of a proposal, which is a pair of ballot and value."""
+    return proposal[0] if isinstance(proposal, list | tuple) and proposal else proposal
 
 
 def is_below(one: Any, other: Any) -> bool:

@@ -405,7 +405,9 @@ class Paxos(Core):
         self.observe_recovered(instance)
         instance.promised = ballot
         self.persist_promised(instance)
-        self.observe("promised", key=instance.key, ballot=ballot)
+        self.observe(
+            "promised", key=instance.key, ballot=ballot, accepted=instance.accepted
+        )
 
     def on_accept(self, src: str, instance: Instance, proposal: Proposal) -> None:
         """Phase 2(b): accept, unless bound by a promise, and tell all learners."""

@@ -78,8 +78,10 @@ class Synod:
         for node in self.some_nodes():
             if ballot > self.promised.get((node, key), [-1, ""]):
                 self.promised[node, key] = ballot
-                self.observe(node, "promised", key=key, ballot=ballot)
-                promises.append(self.accepted.get((node, key), ([-1, ""], own)))
+                told = self.accepted.get((node, key))
+                fields = {"key": key, "ballot": ballot, "accepted": told}
+                self.observe(node, "promised", **fields)
+                promises.append(told or ([-1, ""], own))
         return max(promises)[1] if len(promises) >= MAJORITY else None
 
     def accept(self, key: int, ballot: Ballot, value: str) -> bool:
@@ -191,6 +193,16 @@ def accept_below_promise(synod: Synod) -> set[str]:
     return {"broken-promise"}
 
 
+def forget_accepted(synod: Synod) -> set[str]:
+    """An acceptor promises a high ballot as if it had accepted nothing, or less."""
+    if not synod.accepted:
+        return set()
+    node, key = synod.random.choice(sorted(synod.accepted))
+    less = synod.random.choice([None, [[-1, "n1"], "v0.0"]])
+    synod.observe(node, "promised", key=key, ballot=[99, "n1"], accepted=less)
+    return {"forgot-accepted"}
+
+
 def promise_backwards(synod: Synod) -> set[str]:
     """An acceptor promises less than before, as if it had forgotten."""
     node, key = synod.random.choice(sorted(synod.promised))
@@ -216,6 +228,7 @@ def reuse_ballot(synod: Synod) -> set[str]:
         fail_proposal,
         foresee,
         accept_below_promise,
+        forget_accepted,
         promise_backwards,
         reuse_ballot,
     ],
