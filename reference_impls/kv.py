@@ -4,6 +4,8 @@ Bodies and error codes are Maelstrom's `lin-kv`: `read{key}`, `write{key,value}`
 `cas{key,from,to}`. A key that was never written answers 20 (key-does-not-exist) to read
 and cas; a cas that finds another value answers 22 (precondition-failed).
 
+`acquire`, `use` and `release` are about locks with fencing tokens (`locks.py`).
+
 `txn{txn}` does several things to several keys at once (`transactions.py`); one that
 can't be done answers 14 (abort) and has no effect.
 
@@ -20,7 +22,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from reference_impls import sessions, transactions
+from reference_impls import locks, sessions, transactions
 from reference_impls.actor import (
     ABORT,
     KEY_DOES_NOT_EXIST,
@@ -38,6 +40,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "write": ("key", "value"),
     "cas": ("key", "from", "to"),
     "txn": ("txn",),
+    **locks.FIELDS,
 }
 """Operation -> what it needs beside its type."""
 
@@ -49,15 +52,16 @@ Command = dict[str, Any]
 
 
 class KeyValueStore:
-    """The state: what each key holds, and what clients that may retry were answered.
+    """The state: what each key holds, locks, and what retrying clients were answered.
 
     Deterministic, so that replicas stay alike.
     """
 
-    __slots__ = ("data", "sessions")
+    __slots__ = ("data", "locks", "sessions")
 
     def __init__(self) -> None:
         self.data: dict[int | str, Any] = {}
+        self.locks = locks.Locks()
         self.sessions = sessions.Sessions()
 
     def apply(self, command: Command) -> dict[str, Any]:
@@ -75,6 +79,8 @@ class KeyValueStore:
         """Carry out a command and return the reply's body."""
         if command["type"] == "txn":
             return self.transact(command["txn"])
+        if command["type"] in locks.FIELDS:
+            return self.locks.apply(command)
         key = command["key"]
         match command["type"]:
             case "write":
@@ -103,15 +109,26 @@ class KeyValueStore:
 
         Pairs, because JSON's objects would turn the key 1 into "1".
         """
-        return {"data": list(self.data.items()), "sessions": self.sessions.as_data()}
+        return {
+            "data": list(self.data.items()),
+            "locks": self.locks.as_data(),
+            "sessions": self.sessions.as_data(),
+        }
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> KeyValueStore:
-        """From `as_data`, perhaps through JSON."""
+        """From `as_data`, perhaps through JSON, and from before there were locks."""
         store = cls()
         store.data = dict(data["data"])
+        store.locks = locks.Locks.from_data(data.get("locks", ()))
         store.sessions = sessions.Sessions.from_data(data["sessions"])
         return store
+
+    def take_over(self, other: KeyValueStore) -> None:
+        """Add another's state, which wins where both know something."""
+        self.data.update(other.data)
+        self.locks.by_key.update(other.locks.by_key)
+        self.sessions.by_client.update(other.sessions.by_client)
 
     def read(self, key: int | str) -> dict[str, Any]:
         """The reply to a read of `key`."""
@@ -158,7 +175,8 @@ def parse(body: Mapping[str, Any]) -> tuple[Command | None, dict[str, Any] | Non
     if type(command["key"]) not in {int, str}:
         text = "a key is a whole number or a string"
         return None, error(MALFORMED_REQUEST, text)
-    return command, None
+    wrong = locks.malformed(command)
+    return (None, error(MALFORMED_REQUEST, wrong)) if wrong else (command, None)
 
 
 def is_read(command: Command) -> bool:

@@ -29,7 +29,7 @@ from harness.history import NO_COMPLETION
 from harness.verdict import Anomaly
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from checkers.linearizability.budget import Budget
     from checkers.linearizability.models import Model
@@ -581,14 +581,22 @@ def core_states(core: Core) -> list[Hashable]:
     return sorted(states, key=repr)
 
 
+LOCK_ANOMALIES: Mapping[str, str] = {
+    "acquire": "double-acquire",
+    "use": "use-without-lock",
+    "release": "release-of-free-lock",
+}
+"""By operation: what is wrong when a lock should not have allowed it."""
+
+
 def involved_name(calls: Sequence[Call], core: Core, stuck: Call) -> str:
     """The name for a conflict that only a search can show.
 
     A value is stale when whatever brought it about was over before `stuck` began.
     """
     f = stuck.operation.f
-    if f in {"acquire", "release"}:
-        return "double-acquire" if f == "acquire" else "release-of-free-lock"
+    if f in LOCK_ANOMALIES:
+        return LOCK_ANOMALIES[f]
     wanted = depends_on(stuck.operation)
     if wanted is None:
         return "nonlinearizable"

@@ -13,6 +13,9 @@ Choices:
   every state; a read that returned nothing is then no evidence at all, and we think a
   client that saw nothing should say so.
 - The mutex knows no owner, as in Knossos: whoever releases, it is free.
+- Whoever knows the fenced lock's token holds it, and only an acquire's answer tells it.
+  So nobody ever uses or releases what an acquire of unknown outcome got: it can but
+  stand in the others' way, need not have happened, and is dropped.
 """
 
 from __future__ import annotations
@@ -437,6 +440,68 @@ class Mutex:
         return operation.f
 
 
+@dataclass(frozen=True, slots=True)
+class FencedLock:
+    """A lock whose acquire returns a token that use and release must bring along.
+
+    The state is the last token granted, and whether its holder still has the lock.
+    Tokens grow; by how much is left open.
+    """
+
+    initial: State = (None, False)
+
+    name: ClassVar[str] = "fenced-lock"
+    summary: ClassVar[str] = (
+        "a lock with acquire (of a growing token), use and release (by that token)"
+    )
+    reads: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[frozenset[str]] = frozenset()
+    appends: ClassVar[frozenset[str]] = frozenset()
+    nil_is_initial: ClassVar[bool] = False
+    by_key: ClassVar[bool] = True
+
+    def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
+        """See `Model.operation`."""
+        if invoked.f not in {"acquire", "use", "release"}:
+            raise unknown_function(self, invoked, "acquire, use, release")
+        if failed(completed):
+            return None
+        if invoked.f == "acquire" and not happened(completed):
+            return None
+        told = completed if invoked.f == "acquire" else invoked
+        if told is None or type(told.value) is not int:
+            raise malformed(invoked, "wants a token, a whole number")
+        return Operation(invoked.f, told.value)
+
+    def step(self, state: State, operation: Operation) -> State:
+        """See `Model.step`."""
+        assert isinstance(state, tuple)
+        last, held = state
+        f, token, _ = operation
+        if f == "acquire":
+            assert isinstance(token, int)
+            grows = last is None or token > last
+            return (token, True) if grows and not held else ILLEGAL
+        if state != (token, True):
+            return ILLEGAL
+        return (token, False) if f == "release" else state
+
+    def read_only(self, operation: Operation) -> bool:
+        """See `Model.read_only`."""
+        return operation.f == "use"
+
+    def describe(self, operation: Operation) -> str:
+        """See `Model.describe`."""
+        f, token, _ = operation
+        if f == "acquire":
+            return f"acquired the lock with token {token}"
+        return f"{f}d the lock with token {token}"
+
+    def noun(self, operation: Operation) -> str:
+        """See `Model.noun`."""
+        return f"{operation.f} with token {operation.argument}"
+
+
 MICRO_OPERATIONS: Mapping[str, str] = {
     "read": "r", "r": "r", "write": "w", "w": "w",
 }  # fmt: skip
@@ -569,6 +634,14 @@ def build_mutex(text: str) -> Model:
     return Mutex(held)
 
 
+def build_fenced_lock(text: str) -> Model:
+    """A free lock; `initial=7`: the last token granted was 7."""
+    last = parse_value(text) if text else None
+    if last is not None and type(last) is not int:
+        raise UsageError(f"fenced-lock: initial={text} should be a token, such as 7")
+    return FencedLock((last, False))
+
+
 def build_multi_register(text: str) -> Model:
     """Registers that start as a map says, the others as nil."""
     start = parse_value(text) if text else {}
@@ -587,6 +660,7 @@ MODELS: Mapping[str, ModelSpec] = {
         ModelSpec(CasRegister.name, CasRegister.summary, build_cas_register),
         ModelSpec(MultiRegister.name, MultiRegister.summary, build_multi_register),
         ModelSpec(Mutex.name, Mutex.summary, build_mutex),
+        ModelSpec(FencedLock.name, FencedLock.summary, build_fenced_lock),
         ModelSpec(KV.name, KV.summary, build_kv),
     )
 }

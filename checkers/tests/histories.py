@@ -75,6 +75,7 @@ class Simulation:
         self.names: dict[int, int] = {}
         self.ghosts: list[Pending] = []
         self.written = 0
+        self.tokens: dict[Any, list[int]] = {}
 
     def record(self, process: int, kind: str, call: Pending, value: Any) -> None:
         name = self.names.setdefault(process, process)
@@ -91,6 +92,11 @@ class Simulation:
     def draw(self, choice: int, x: int, y: int, key: Any) -> Pending:
         if self.kind == "mutex":
             return Pending("acquire" if choice % 2 else "release", None, key)
+        if self.kind == "fenced-lock":
+            # Only who was told a token can use it (see `models`).
+            known = self.tokens.get(key, [0])
+            f = ("acquire", "use", "release")[choice % 3]
+            return Pending(f, None if f == "acquire" else known[x % len(known)], key)
         if self.kind == "multi-register":
             micro = [["read" if choice % 2 else "write", "ab"[x % 2], x]]
             if y > 2:
@@ -114,6 +120,8 @@ class Simulation:
         match call.f:
             case "read":
                 call.result = now
+            case _ if self.kind == "fenced-lock":
+                self.apply_to_lock(call)
             case "write" | "put":
                 self.state[call.key] = call.value
             case "append":
@@ -130,6 +138,15 @@ class Simulation:
                 call.result = [self.micro(*m) for m in call.value]
             case _:
                 raise AssertionError(call.f)
+
+    def apply_to_lock(self, call: Pending) -> None:
+        token, held = self.state.get(call.key, (0, False))
+        if call.f == "acquire":
+            call.refused, call.result = held, token + 1
+        else:
+            call.refused = (call.value, True) != (token, held)
+        if not call.refused:
+            self.state[call.key] = (call.result or token, call.f != "release")
 
     def micro(self, f: str, key: str, value: Any) -> list[Any]:
         if f == "write":
@@ -154,10 +171,12 @@ class Simulation:
             self.record(process, "fail", call, call.value)
             return
         value = call.value if call.result is None and call.f != "read" else call.result
-        if lie is not None and call.f == "read":
+        if lie is not None and call.f in {"read", "acquire"}:
             value = lie
         if lie is not None and call.f == "txn":
             value = [[f, k, lie if f == "read" else v] for f, k, v in call.value]
+        if call.f == "acquire":
+            self.tokens.setdefault(call.key, []).append(value)
         self.record(process, "ok", call, value)
 
 
@@ -169,8 +188,8 @@ def histories(
 
     Args:
         draw: Given by Hypothesis.
-        kind: register, unique (each write another value), cas-register, kv, mutex or
-            multi-register.
+        kind: register, unique (each write another value), cas-register, kv, mutex,
+            fenced-lock or multi-register.
         keys: How many independent keys.
         steps: At most so many steps of the simulation, three to an operation.
         lies: Whether results may be wrong.

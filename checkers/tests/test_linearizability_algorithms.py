@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from checkers.linearizability.models import Model
 
 NO_LIMITS = Limits()
-KINDS = ("register", "unique", "cas-register", "kv", "mutex", "multi-register")
+KINDS = (
+    "register",
+    "unique",
+    "cas-register",
+    "kv",
+    "mutex",
+    "fenced-lock",
+    "multi-register",
+)
 
 
 def model_of(kind: str) -> Model:
@@ -73,6 +81,12 @@ def test_search_agrees_with_the_definition_on_kv(history: History) -> None:
 @given(histories("mutex"))
 def test_search_agrees_with_the_definition_on_mutexes(history: History) -> None:
     agree_with_the_definition(history, model_of("mutex"))
+
+
+@MANY
+@given(histories("fenced-lock"))
+def test_search_agrees_with_the_definition_on_fenced_locks(history: History) -> None:
+    agree_with_the_definition(history, model_of("fenced-lock"))
 
 
 @MANY

@@ -220,6 +220,41 @@ def test_a_lock_held_twice_is_named() -> None:
     assert ops == (0, 2)
 
 
+@pytest.mark.parametrize(
+    ("after", "name"),
+    [
+        ("acquire 2", "double-acquire"),
+        ("use 6", "use-without-lock"),
+        ("release 6", "release-of-free-lock"),
+    ],
+)
+def test_what_only_the_holder_of_a_lock_may_do_is_named(after: str, name: str) -> None:
+    f, token = after.split()
+    text = f"""
+        0 invoke acquire
+        0 ok acquire 7
+        1 invoke {f} {"nil" if f == "acquire" else token}
+        1 ok {f} {token}
+    """
+    assert only_anomaly(check(text, model="fenced-lock"))[0] == name
+
+
+def test_a_lock_that_is_released_late_is_free_for_a_greater_token() -> None:
+    text = """
+        0 invoke acquire
+        0 ok acquire 7
+        0 invoke release 7
+        0 info release 7
+        1 invoke acquire
+        1 info acquire
+        2 invoke acquire
+        2 ok acquire {}
+    """
+    greater, equal = (check(text.format(n), model="fenced-lock") for n in (9, 7))
+    assert greater.verdict is Verdict.VALID
+    assert equal.verdict is Verdict.INVALID
+
+
 def test_a_read_that_lacks_a_finished_append_is_stale() -> None:
     name, explanation, ops = only_anomaly(
         check(
@@ -327,7 +362,9 @@ def possible(calls: Sequence[Call], starts: Sequence[Model]) -> bool:
     return any(search(calls, start, budget).linearizable for start in starts)
 
 
-@pytest.mark.parametrize("kind", ["unique", "cas-register", "kv", "mutex"])
+@pytest.mark.parametrize(
+    "kind", ["unique", "cas-register", "kv", "mutex", "fenced-lock"]
+)
 def test_every_violation_can_be_told_and_drawn(kind: str) -> None:
     @FEWER
     @given(histories(kind, keys=2, steps=50))
@@ -507,6 +544,8 @@ def test_the_search_reports_how_far_it_came() -> None:
         ("cas-register", "0 invoke enqueue 1", "it has read, write, cas"),
         ("cas-register", "0 invoke cas 1", "wants a value [from, to], got 1"),
         ("mutex", "0 invoke read", "it has acquire, release"),
+        ("fenced-lock", "0 invoke read", "it has acquire, use, release"),
+        ("fenced-lock", "0 invoke use", "wants a token, a whole number"),
         ("kv", "0 invoke append 1", "wants a string, got 1"),
         ("multi-register", "0 invoke txn 7", "wants a list of micro-operations"),
         ("multi-register", "0 invoke txn [['x', 1, 2]]", "wants [read k v]"),
@@ -530,6 +569,7 @@ def test_an_operation_the_model_does_not_know_is_refused_and_named(
         {"modle": "register"},
         {"algorithm": "magic"},
         {"model": "mutex", "initial": "3"},
+        {"model": "fenced-lock", "initial": "true"},
         {"model": "multi-register", "initial": "[1]"},
         {"initial": "{:x"},
     ],
@@ -561,6 +601,8 @@ def test_zones_alone_say_what_they_cannot_decide() -> None:
         ("kv", "", ""),
         ("kv", '"x"', "x"),
         ("mutex", "true", True),
+        ("fenced-lock", "", (None, False)),
+        ("fenced-lock", "7", (7, False)),
         ("multi-register", "{:x 0, :y nil}", frozenset({("x", 0)})),
         ("multi-register", '{"x": 0}', frozenset({("x", 0)})),
     ],

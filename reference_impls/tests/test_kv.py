@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from reference_impls import kv
 from reference_impls.kv import KeyValueStore, parse, same
+from reference_impls.zab.service import Service
 
 keys = st.integers(0, 2) | st.sampled_from(["0", "a"])
 values = st.integers(0, 2) | st.booleans() | st.none() | st.lists(st.integers(0, 1))
@@ -86,6 +87,10 @@ def test_values_are_equal_when_they_are_the_same_json(
         ({"type": "write", "key": 1, "value": ["x" * 70_000]}, 12),
         ({"type": "delete", "key": 1}, 10),
         ({"type": 7, "key": 1}, 10),
+        ({"type": "acquire"}, 12),
+        ({"type": "use", "key": 1}, 12),
+        ({"type": "release", "key": 1, "token": None}, 12),
+        ({"type": "release", "key": 1, "token": True}, 12),
         ({}, 10),
     ],
 )
@@ -197,3 +202,54 @@ def test_a_retry_that_makes_no_sense_is_malformed(retry: Any) -> None:
     assert command is None
     assert flaw is not None
     assert flaw["code"] == 12
+
+
+# --- locks --------------------------------------------------------------------------
+
+
+def ask(store: KeyValueStore, kind: str, key: Any = 1, token: int | None = None) -> Any:
+    body = {"type": kind, "key": key}
+    command, flaw = parse(body if token is None else {**body, "token": token})
+    assert command is not None, flaw
+    reply = store.apply(command)
+    return reply.get("token", reply.get("code", reply["type"]))
+
+
+def test_a_lock_has_one_holder_and_a_greater_token_for_each() -> None:
+    store = KeyValueStore()
+    first = ask(store, "acquire")
+    assert ask(store, "acquire") == 22, "it is held"
+    assert ask(store, "acquire", key="another") not in {22, None}
+    assert ask(store, "release", token=first) == "release_ok"
+    assert ask(store, "acquire") > first
+
+
+def test_a_token_that_holds_nothing_any_more_is_refused() -> None:
+    store = KeyValueStore()
+    first = ask(store, "acquire")
+    assert ask(store, "use", token=first) == "use_ok"
+    assert ask(store, "release", token=first) == "release_ok"
+    assert ask(store, "use", token=first) == ask(store, "release", token=first) == 22
+    second = ask(store, "acquire")
+    assert ask(store, "use", token=first) == ask(store, "release", token=first) == 22
+    assert ask(store, "use", token=second) == "use_ok"
+
+
+def test_locks_are_part_of_a_snapshot_and_apart_from_values() -> None:
+    store = KeyValueStore()
+    store.apply({"type": "write", "key": 1, "value": "v"})
+    token = ask(store, "acquire")
+    other = KeyValueStore.from_data(json.loads(json.dumps(store.as_data())))
+    assert ask(other, "acquire") == 22
+    assert ask(other, "release", token=token) == "release_ok"
+    assert other.apply({"type": "read", "key": 1})["value"] == "v"
+    assert ask(store, "acquire") == 22, "copies share nothing"
+
+
+def test_locks_are_part_of_what_zab_s_leader_sends_a_follower() -> None:
+    one, other = Service(), Service()
+    for key in range(600):
+        one.store.apply({"type": "acquire", "key": key})
+    for part in one.parts():
+        other.add_part(json.loads(json.dumps(part)))
+    assert other.store.as_data() == one.store.as_data()

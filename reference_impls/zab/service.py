@@ -87,8 +87,7 @@ class Service:
     def add_part(self, part: Mapping[str, Any]) -> None:
         """Take over a part of another's state."""
         more = kv.KeyValueStore.from_data({"data": (), "sessions": (), **part})
-        self.store.data.update(more.data)
-        self.store.sessions.by_client.update(more.sessions.by_client)
+        self.store.take_over(more)
         self.messages.extend(part.get("messages", ()))
 
 
