@@ -24,8 +24,9 @@ from checkers.linearizability import zones
 from checkers.linearizability.budget import Budget, LimitExceeded, collector_paused
 from checkers.linearizability.calls import client_positions, partition
 from checkers.linearizability.explain import Explainer
-from checkers.linearizability.models import MODELS, show
+from checkers.linearizability.models import MODELS
 from checkers.linearizability.search import search
+from checkers.linearizability.specification import show
 from harness.history import HistoryError
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.models import Model
+    from checkers.linearizability.specification import Model
     from harness.history import History
 
 ALGORITHMS = ("auto", "zones", "search")

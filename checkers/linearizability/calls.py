@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from checkers.linearizability.budget import LimitExceeded
-from checkers.linearizability.models import Operation, freeze
+from checkers.linearizability.specification import Operation, freeze
 from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from checkers.linearizability.budget import Patience
-    from checkers.linearizability.models import Model
+    from checkers.linearizability.specification import Model
     from harness.history import History, Op
 
 CALLS_PER_BUDGET_CHECK: Final = 10_000

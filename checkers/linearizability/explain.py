@@ -23,8 +23,8 @@ import networkx as nx
 import numpy as np
 
 from checkers.linearizability.calls import NEVER, Call, client_calls
-from checkers.linearizability.models import UNOBSERVED, Operation, freeze, show
 from checkers.linearizability.shrink import shrink
+from checkers.linearizability.specification import UNOBSERVED, Operation, freeze, show
 from harness.history import NO_COMPLETION
 from harness.verdict import Anomaly
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from checkers.linearizability.budget import Budget
-    from checkers.linearizability.models import Model
     from checkers.linearizability.search import Outcome
     from checkers.linearizability.shrink import Core
+    from checkers.linearizability.specification import Model
     from checkers.linearizability.zones import Columns, Violation
     from harness.history import History
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.models import ILLEGAL
+from checkers.linearizability.specification import ILLEGAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.models import Model, State
+    from checkers.linearizability.specification import Model, State
 
 
 def linearizable(calls: Sequence[Call], model: Model) -> bool:

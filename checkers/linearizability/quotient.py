@@ -15,12 +15,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from checkers.linearizability.models import UNOBSERVED, Operation
+from checkers.linearizability.specification import UNOBSERVED, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from checkers.linearizability.models import Model, State
+    from checkers.linearizability.specification import Model, State
 
 
 class Quotient:

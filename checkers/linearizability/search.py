@@ -31,15 +31,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.models import ILLEGAL
 from checkers.linearizability.quotient import Quotient
+from checkers.linearizability.specification import ILLEGAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.models import Model, Operation, State
+    from checkers.linearizability.specification import Model, Operation, State
 
 NODES_PER_BUDGET_CHECK: Final = 512
 """A node costs a few microseconds, a look at the clock and at memory some twenty."""

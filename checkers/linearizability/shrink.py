@@ -14,22 +14,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.models import (
-    KV,
-    UNOBSERVED,
-    CasRegister,
-    Mutex,
-    Register,
-)
+from checkers.linearizability.models import KV, CasRegister, Mutex, Register
 from checkers.linearizability.search import NODES_PER_BUDGET_CHECK, search
+from checkers.linearizability.specification import UNOBSERVED
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from checkers.linearizability.budget import Budget
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.models import Model
     from checkers.linearizability.search import Outcome
+    from checkers.linearizability.specification import Model
 
 EFFORT_MAX: Final = 60_000
 """Configurations and calls that shrinking may look at: a fraction of a second."""

@@ -30,13 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.linearizability.calls import NEVER, client_positions
-from checkers.linearizability.models import freeze
+from checkers.linearizability.specification import freeze
 from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
-    from checkers.linearizability.models import Model
+    from checkers.linearizability.specification import Model
     from harness.history import History
 
 Column = NDArray[np.int64]

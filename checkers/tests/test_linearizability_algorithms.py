@@ -10,22 +10,17 @@ from hypothesis import event, given
 from checkers.linearizability import zones
 from checkers.linearizability.budget import Budget
 from checkers.linearizability.calls import NEVER, Call, partition
-from checkers.linearizability.models import (
-    ILLEGAL,
-    MODELS,
-    CasRegister,
-    Operation,
-    Register,
-)
+from checkers.linearizability.models import MODELS, CasRegister, Register
 from checkers.linearizability.oracle import is_linearization, linearizable
 from checkers.linearizability.search import search
+from checkers.linearizability.specification import ILLEGAL, Operation
 from checkers.linearizable import LinearizableChecker
 from checkers.tests.histories import FEWER, MANY, histories
 from harness.history import History, Op
 from harness.verdict import Limits, Verdict
 
 if TYPE_CHECKING:
-    from checkers.linearizability.models import Model
+    from checkers.linearizability.specification import Model
 
 NO_LIMITS = Limits()
 KINDS = (

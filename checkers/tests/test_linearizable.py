@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.models import Model
+    from checkers.linearizability.specification import Model
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "dev"
 NO_LIMITS = Limits()
