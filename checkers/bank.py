@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import completed, element, invocation, verdict_of
+from checkers.tallies import completed, invocation, verdict_of
 from harness.errors import UsageError
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
@@ -18,15 +21,20 @@ if TYPE_CHECKING:
 OPTIONS = (
     Option("total-amount", "100", "what all accounts add up to"),
     Option("negative-balances", "false", "accounts may owe", ("true", "false")),
+    Option(
+        "accounts", "", "all accounts, with commas; those of the first read if none"
+    ),
 )
 
 
 class BankChecker:
-    """Accounts are those of the first read."""
+    """A read may leave accounts out, so which there are is best told by an option."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the bank checker", OPTIONS, options)
         self._may_owe = given["negative-balances"] == "true"
+        names = [name.strip() for name in given["accounts"].split(",")]
+        self._accounts = {name for name in names if name}
         try:
             self._total = int(given["total-amount"])
         except ValueError:
@@ -37,16 +45,17 @@ class BankChecker:
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear."""
-        accounts: set[Any] | None = None
+        accounts: set[Any] | None = self._accounts or None
         anomalies, reads = [], 0
         for op in completed(history, "read"):
             reads += 1
             if not isinstance(op.value, dict):
-                wrong = ("malformed-read", f"a read gave {op.value!r}, no balances")
+                wrong = "malformed-read", f"got {op.value!r:.60}, no map of balances"
             else:
-                names = {element(name) for name in op.value}
-                accounts = names if accounts is None else accounts
-                wrong = self._wrong(op.value, names - accounts)
+                if accounts is None:
+                    accounts = set(map(str, op.value))
+                strangers = [name for name in op.value if str(name) not in accounts]
+                wrong = self._wrong(op.value, strangers)
             if wrong[0]:
                 name, why = wrong
                 begun = invocation(history, op).index
@@ -60,7 +69,7 @@ class BankChecker:
         )
 
     def _wrong(
-        self, balances: Mapping[Any, Any], strangers: set[Any]
+        self, balances: Mapping[Any, Any], strangers: list[Any]
     ) -> tuple[str, str]:
         """(name of what is wrong, sentence), or two empty texts."""
         if strangers:
@@ -68,14 +77,24 @@ class BankChecker:
         missing = [name for name, balance in balances.items() if balance is None]
         if missing:
             return "nil-balance", f"found no balance for {missing}"
-        if not all(type(balance) is int for balance in balances.values()):
+        try:
+            total = sum(map(_number, balances.values()))
+        except ValueError:
             return "malformed-read", f"found balances that are no numbers: {balances}"
-        total = sum(balances.values())
         if total != self._total:
             return "wrong-total", f"found {total} in all where {self._total} must be"
         if not self._may_owe and min(balances.values(), default=0) < 0:
             return "negative-value", f"found an account below zero: {dict(balances)}"
         return "", ""
+
+
+def _number(balance: Any) -> int | Fraction:
+    """A balance that adds up exactly. Raises ValueError for what is no number."""
+    if type(balance) is int:
+        return balance
+    if type(balance) in {float, Decimal, Fraction} and math.isfinite(balance):
+        return Fraction(balance)
+    raise ValueError(balance)
 
 
 PLUGIN: Plugin[CheckerFactory] = Plugin(

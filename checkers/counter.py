@@ -9,8 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from checkers.tallies import VACUOUS, invocation, verdict_of
-from harness.history import HistoryError
+from checkers.tallies import (
+    UNKNOWN_BEGIN,
+    VACUOUS,
+    bad_op,
+    began,
+    invocation,
+    is_attempt,
+    verdict_of,
+)
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
@@ -36,26 +43,37 @@ class CounterChecker:
         Raises:
             HistoryError: An addition that is no number, or below zero.
         """
-        lower, upper, reads = 0, 0, 0
-        lower_at: dict[int, int] = {}
+        # What nobody invoked on record may have been invoked before all else.
+        upper = sum(
+            _amount(history, op)
+            for op in history
+            if op.f == "add"
+            and op.is_client
+            and op.type != "invoke"
+            and is_attempt(history, op)
+        )
+        lower, reads = 0, 0
+        lower_at = {UNKNOWN_BEGIN: 0}
         anomalies = []
         for op in history:
             if not op.is_client:
                 continue
-            if op.f == "add":
-                amount = _amount(history, op)
-                if op.type == "invoke" and not _fails(history, op):
-                    upper += amount
-                elif op.type == "ok":
-                    lower += amount
-            elif op.f == "read" and op.type == "invoke":
-                lower_at[op.index] = lower
-            elif op.f == "read" and op.type == "ok":
-                reads += 1
-                begun = invocation(history, op).index
-                least = lower_at.get(begun, lower)
-                if type(op.value) is not int or not least <= op.value <= upper:
-                    anomalies.append(_out_of_bounds(op, begun, least, upper))
+            match op.type, op.f:
+                case "invoke", "add":
+                    amount = _amount(history, op)
+                    upper += 0 if _fails(history, op) else amount
+                case "ok", "add":
+                    lower += _amount(history, invocation(history, op))
+                case "invoke", "read":
+                    lower_at[op.index] = lower
+                case "ok", "read":
+                    reads += 1
+                    least = lower_at[began(history, op)]
+                    if type(op.value) is not int or not least <= op.value <= upper:
+                        begun = invocation(history, op).index
+                        anomalies.append(_out_of_bounds(op, begun, least, upper))
+                case _:
+                    pass
         return verdict_of(
             anomalies,
             {"reads": reads, "acknowledged": lower, "attempted": upper},
@@ -67,9 +85,11 @@ class CounterChecker:
 
 def _amount(history: History, op: Op) -> int:
     if type(op.value) is not int or op.value < 0:
-        raise HistoryError(
-            f"{history.source}: op {op.index}: add of {op.value!r}: the counter "
-            "checker needs whole numbers from zero up"
+        raise bad_op(
+            history,
+            op,
+            f"add of {op.value!r:.60}: the counter checker needs whole numbers from "
+            "zero up",
         )
     return op.value
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import VACUOUS, element, invocation, verdict_of
+from checkers.tallies import VACUOUS, element, invocation, is_attempt, verdict_of
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
@@ -31,7 +31,15 @@ class QueueChecker:
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear."""
-        inside: Counter[Any] = Counter()
+        # What nobody invoked on record may have been invoked before all else.
+        inside: Counter[Any] = Counter(
+            element(op.value)
+            for op in history
+            if op.f == "enqueue"
+            and op.is_client
+            and op.type != "invoke"
+            and is_attempt(history, op)
+        )
         dequeues, anomalies = 0, []
         for op in history:
             if not op.is_client:

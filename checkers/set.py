@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import completed, element, invocation, verdict_of
+from checkers.tallies import (
+    UNKNOWN_BEGIN,
+    began,
+    completed,
+    contents,
+    element,
+    invocation,
+    verdict_of,
+)
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
@@ -27,7 +35,11 @@ class SetChecker:
         settings("the set checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear."""
+        """See `Checker.check`. Cost: linear.
+
+        Raises:
+            HistoryError: A read of something that is no collection.
+        """
         last: dict[Any, Op] = {op.key: op for op in completed(history, "read")}
         attempts: dict[Any, set[Any]] = {}
         added: dict[Any, dict[Any, Op]] = {}
@@ -35,30 +47,39 @@ class SetChecker:
             if op.f == "add" and op.is_client and op.type != "fail":
                 attempts.setdefault(op.key, set()).add(element(op.value))
                 if op.type == "ok":
-                    added.setdefault(op.key, {})[element(op.value)] = op
+                    added.setdefault(op.key, {}).setdefault(element(op.value), op)
         anomalies: list[Anomaly] = []
+        in_doubt = 0
         for key, read in last.items():
-            seen = {element(x) for x in read.value or ()}
-            begun = invocation(history, read).index
-            anomalies += [
-                _lost(history, op, read)
-                for member, op in added.get(key, {}).items()
-                if member not in seen and op.index < begun
-            ]
+            seen = {element(x): x for x in contents(history, read)}
+            begun = began(history, read)
+            for member, op in added.get(key, {}).items():
+                if member in seen:
+                    continue
+                if op.index < begun:
+                    anomalies.append(_lost(history, op, read))
+                elif begun == UNKNOWN_BEGIN:
+                    in_doubt += 1
             anomalies += [
                 Anomaly(
                     "unexpected",
                     (invocation(history, read).index, read.index),
-                    f"The last read holds {member!r}, which nobody tried to add.",
+                    f"The last read, by process {read.process}, holds {value!r}, which "
+                    "nobody tried to add.",
                     key=key,
                 )
-                for member in seen - attempts.get(key, set())
+                for member, value in seen.items()
+                if member not in attempts.get(key, ())
             ]
         return verdict_of(
             anomalies,
             {"reads": len(last), "acknowledged": sum(map(len, added.values()))},
             judged=len(last),
             empty="no read succeeded, so nobody knows what the set holds",
+            doubt=f"{in_doubt} elements are missing, but nobody recorded when the last "
+            "read began, so they may have been added later"
+            if in_doubt
+            else "",
         )
 
 

@@ -14,7 +14,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import chain, element, invocation, verdict_of
+from checkers.tallies import (
+    UNKNOWN_BEGIN,
+    began,
+    chain,
+    contents,
+    element,
+    invocation,
+    verdict_of,
+)
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
@@ -34,6 +42,10 @@ OPTIONS = (
 )
 
 
+NEVER = UNKNOWN_BEGIN
+"""There was no such read; or nobody knows when it began, which proves nothing."""
+
+
 @dataclass(slots=True)
 class _Element:
     """What is known of one element; indices of the history."""
@@ -41,38 +53,24 @@ class _Element:
     value: Any
     key: Any
     known: Op | None = None
-    last_present: Op | None = None
-    """Invocation of the latest read with it."""
-    last_absent: Op | None = None
-    """Invocation of the latest read without it."""
+    last_present: int = NEVER
+    """When the latest read with it began."""
+    last_absent: int = NEVER
+    """When the latest read without it began."""
     absent_read: Op | None = None
     """The completion of that read."""
 
     @property
     def is_stable(self) -> bool:
-        return self.last_present is not None and (
-            self.last_absent is None or self.last_absent.index < self.last_present.index
-        )
+        return self.last_absent < self.last_present
 
     @property
     def is_lost(self) -> bool:
-        return (
-            self.known is not None
-            and self.last_absent is not None
-            and self.known.index < self.last_absent.index
-            and (
-                self.last_present is None
-                or self.last_present.index < self.last_absent.index
-            )
-        )
+        return self.is_stale and self.last_present < self.last_absent
 
     @property
     def is_stale(self) -> bool:
-        return (
-            self.known is not None
-            and self.last_absent is not None
-            and self.known.index < self.last_absent.index
-        )
+        return self.known is not None and self.known.index < self.last_absent
 
 
 class SetFullChecker:
@@ -83,7 +81,11 @@ class SetFullChecker:
         self._linearizable = given["linearizable"] == "true"
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: reads times elements of a set."""
+        """See `Checker.check`. Cost: reads times elements of a set.
+
+        Raises:
+            HistoryError: A read of something that is no collection.
+        """
         elements, duplicates = _fates(history)
         anomalies = list(duplicates)
         stale = 0
@@ -123,28 +125,30 @@ def _fates(history: History) -> tuple[list[_Element], list[Anomaly]]:
             if op.type == "ok" and one.known is None:
                 one.known = op
         elif op.f == "read" and op.type == "ok":
-            counts = Counter(element(x) for x in op.value or ())
-            duplicates += _duplicates(history, op, counts)
-            begun = invocation(history, op)
+            values = contents(history, op)
+            counts = Counter(map(element, values))
+            if len(counts) < len(values):
+                duplicates += _duplicates(history, op, counts)
+            begun = began(history, op)
+            # A read without a recorded beginning may have begun just before it ended.
+            latest = op.index if begun == UNKNOWN_BEGIN else begun
             for name, one in members.items():
                 if name in counts:
                     one.known = one.known or op
-                    if one.last_present is None or (
-                        one.last_present.index < begun.index
-                    ):
-                        one.last_present = begun
-                elif one.last_absent is None or one.last_absent.index < begun.index:
+                    one.last_present = max(one.last_present, latest)
+                elif one.last_absent < begun:
                     one.last_absent, one.absent_read = begun, op
     return [one for members in sets.values() for one in members.values()], duplicates
 
 
 def _duplicates(history: History, read: Op, counts: Counter[Any]) -> list[Anomaly]:
+    values = {element(x): x for x in read.value}
     return [
         Anomaly(
             "duplicate",
             (invocation(history, read).index, read.index),
-            f"A read by process {read.process} holds {name!r} {count} times; it was "
-            "added once.",
+            f"A read by process {read.process} holds {values[name]!r} {count} times; a "
+            "set holds nothing twice.",
             key=read.key,
         )
         for name, count in counts.items()

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import networkx as nx
 
+from harness.history import HistoryError
 from harness.registry import Option
 from harness.verdict import Anomaly, CheckResult, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
     from harness.history import History, Op
 
@@ -40,13 +40,66 @@ def invocation(history: History, op: Op) -> Op:
     return history[j] if j >= 0 else op
 
 
+UNKNOWN_BEGIN = -1
+"""Before every op: the begin of a completion whose invocation nobody recorded."""
+
+
+def began(history: History, op: Op) -> int:
+    """Where the call of a completion began, or UNKNOWN_BEGIN.
+
+    In a history of completions only, a call may have begun before anything else, so
+    nothing is known to have been over by then.
+    """
+    j = history.completion[op.index]
+    return j if j >= 0 else UNKNOWN_BEGIN
+
+
+def is_attempt(history: History, op: Op) -> bool:
+    """Whether `op` is where the history first tells of a call that may have happened.
+
+    That is its invocation, or its completion where the history has no invocation of it.
+    """
+    if op.type == "invoke":
+        return True
+    return op.type != "fail" and history.completion[op.index] < 0
+
+
 def element(value: Any) -> Hashable:
-    """A value as a member of sets; whatever can't be hashed goes by its JSON."""
+    """A value as a member of sets: equal values alike, unequal ones apart.
+
+    Python holds True equal to 1 and can't hash lists; both are told apart by a tag.
+    """
+    if isinstance(value, bool):
+        return ("bool", value)
+    if isinstance(value, dict):
+        pairs = ((element(k), element(v)) for k, v in value.items())
+        return ("map", frozenset(pairs))
+    if isinstance(value, list | tuple):
+        return ("list", *map(element, value))
     try:
         hash(value)
     except TypeError:
-        return msgspec.json.encode(value, enc_hook=str, order="deterministic")
-    return value if not isinstance(value, bool) else ("bool", value)
+        return ("other", repr(value))
+    hashable: Hashable = value
+    return hashable
+
+
+def contents(history: History, op: Op) -> Collection[Any]:
+    """What a read of a collection gave; nil is an empty one.
+
+    Raises:
+        HistoryError: It gave something else.
+    """
+    if op.value is None:
+        return ()
+    if not isinstance(op.value, list | tuple | set | frozenset):
+        raise bad_op(history, op, f"{op.f} of {op.value!r:.60}, which is no collection")
+    return op.value
+
+
+def bad_op(history: History, op: Op, problem: str) -> HistoryError:
+    """The error of a history with an op that the checker can't judge."""
+    return HistoryError(f"{history.source}: op {op.index}: {problem}")
 
 
 def verdict_of(
@@ -56,10 +109,11 @@ def verdict_of(
     judged: int,
     empty: str,
     vacuous: Verdict = Verdict.UNKNOWN,
+    doubt: str = "",
 ) -> CheckResult:
     """INVALID with anomalies, `vacuous` when nothing was judged, else VALID.
 
-    `empty` says what was missing.
+    `empty` says what was missing. `doubt`, if any, why the rest can't be called valid.
     """
     if anomalies:
         shown = tuple(anomalies[:SHOWN_MAX])
@@ -67,6 +121,8 @@ def verdict_of(
         return CheckResult(Verdict.INVALID, shown, stats=stats)
     if not judged:
         return CheckResult(vacuous, reason=empty, stats=stats)
+    if doubt:
+        return CheckResult(Verdict.UNKNOWN, reason=doubt, stats=stats)
     return CheckResult(Verdict.VALID, stats=stats)
 
 
