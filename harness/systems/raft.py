@@ -21,6 +21,7 @@ WORKLOADS = frozenset(
         "kv",
         "leader",
         "list_append",
+        "lock",
         "queue",
         "register",
         "set",

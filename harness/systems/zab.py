@@ -26,6 +26,7 @@ WORKLOADS = frozenset(
         "kv",
         "leader",
         "list_append",
+        "lock",
         "queue",
         "register",
         "set",

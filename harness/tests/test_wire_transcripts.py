@@ -88,12 +88,12 @@ def json_sequence(text: str) -> Iterator[Any]:
         text = text[end:].lstrip()
 
 
-SESSION, REFUSED, OPEN = transcripts()
-WITH_OPS = [SESSION, OPEN]
+SESSION, REFUSED, OPEN, LOCK = transcripts()
+WITH_OPS = [SESSION, OPEN, LOCK]
 
 
 def test_the_page_has_what_these_tests_replay() -> None:
-    assert [len(t) for t in (SESSION, REFUSED, OPEN)] == [9, 3, 3]
+    assert [len(t) for t in (SESSION, REFUSED, OPEN, LOCK)] == [9, 3, 3, 8]
     assert all(e.op is not None for t in WITH_OPS for e in t)
     assert all(e.op is None for e in REFUSED)
 
@@ -105,7 +105,7 @@ def test_the_page_s_table_of_errors_is_ours() -> None:
     }
 
 
-@pytest.mark.parametrize("exchange", [e for t in (SESSION, REFUSED, OPEN) for e in t])
+@pytest.mark.parametrize("exchange", [e for t in (*WITH_OPS, REFUSED) for e in t])
 def test_both_of_our_codecs_read_and_write_the_page_s_lines(exchange: Exchange) -> None:
     theirs = pytest.importorskip("reference_impls.wire")
     for line in (exchange.request, exchange.answer):
@@ -118,12 +118,18 @@ def test_both_of_our_codecs_read_and_write_the_page_s_lines(exchange: Exchange) 
     assert json.loads(written) == json.loads(exchange.answer)
 
 
-@pytest.mark.parametrize("transcript", WITH_OPS, ids=["session", "open outcomes"])
-def test_our_client_sends_and_understands_the_page(transcript: list[Exchange]) -> None:
-    asyncio.run(replay_to_client(transcript))
+@pytest.mark.parametrize(
+    ("workload", "transcript"),
+    [("register", SESSION), ("register", OPEN), ("lock", LOCK)],
+    ids=["session", "open outcomes", "lock"],
+)
+def test_our_client_sends_and_understands_the_page(
+    workload: str, transcript: list[Exchange]
+) -> None:
+    asyncio.run(replay_to_client(workload, transcript))
 
 
-async def replay_to_client(transcript: list[Exchange]) -> None:
+async def replay_to_client(workload: str, transcript: list[Exchange]) -> None:
     heard: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -133,7 +139,7 @@ async def replay_to_client(transcript: list[Exchange]) -> None:
         await reader.read()
         writer.close()
 
-    client = WireClient(find("workload", "register").factory({}).codec, WireCounters())
+    client = WireClient(find("workload", workload).factory({}).codec, WireCounters())
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
@@ -185,10 +191,17 @@ def test_a_node_answers_as_the_page_says(node: str, tmp_path: Path) -> None:
         pytest.skip("needs Node.js on PATH")
     if node == "pysyncobj":
         pytest.importorskip("pysyncobj")
-    asyncio.run(replay_to_node(NODES[node] or node, tmp_path))
+    asyncio.run(replay_to_node(NODES[node] or node, tmp_path, [SESSION, REFUSED]))
 
 
-async def replay_to_node(spelled: str, directory: Path) -> None:
+@pytest.mark.parametrize("node", ["raft", "multi_paxos", "zab"])
+def test_a_lock_service_answers_as_the_page_says(node: str, tmp_path: Path) -> None:
+    asyncio.run(replay_to_node(node, tmp_path, [LOCK]))
+
+
+async def replay_to_node(
+    spelled: str, directory: Path, said: list[list[Exchange]]
+) -> None:
     name, _, text = spelled.partition(":")
     system = find("system", name).factory(text, {})
     async with (
@@ -197,7 +210,7 @@ async def replay_to_node(spelled: str, directory: Path) -> None:
     ):
         (place,) = nodes.places.values()
         await leads(system, place)
-        for transcript in (SESSION, REFUSED):
+        for transcript in said:
             reader, writer = await asyncio.open_connection(
                 place.listen.host, place.listen.port
             )

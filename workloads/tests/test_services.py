@@ -16,8 +16,11 @@ from harness.interpreter import interpret
 from harness.system import Endpoint, NodePlace
 from harness.verdict import Limits, Verdict, combine
 from reference_impls import transactions
+from reference_impls.locks import Lock, Locks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.workload import Workload
 
 NODES = ("n1", "n2", "n3")
@@ -31,6 +34,7 @@ class Service:
         self.chosen: dict[Any, Any] = {}
         self.sequence: list[list[Any]] = []
         self.decided: dict[str, str] = {}
+        self.locks = Locks()
 
     def answer(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
         return getattr(self, "on_" + body["type"])(node, body)  # type: ignore[no-any-return]  # handlers give bodies
@@ -89,6 +93,14 @@ class Service:
             "coordinated": dict(self.decided),
         }
 
+    def on_acquire(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = self.locks.apply(body)
+        if answer["type"] == "error":
+            raise NodeReply(definite=True, text=answer["text"], code=answer["code"])
+        return answer
+
+    on_use = on_release = on_acquire
+
     def on_status(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
         role = "leader" if node == "n1" else "follower"
         return {"type": "status_ok", "role": role, "term": 3, "leader": "n1"}
@@ -119,8 +131,15 @@ class Client:
         pass
 
 
-def play(name: str, service: Service, *, seed: int = 3, count: int = 600) -> Verdict:
-    workload: Workload = registry.find("workload", name).factory({})
+def play(
+    name: str,
+    service: Service,
+    *,
+    seed: int = 3,
+    count: int = 600,
+    options: Mapping[str, str] | None = None,
+) -> Verdict:
+    workload: Workload = registry.find("workload", name).factory(options or {})
     ops: list[Op] = []
 
     def record(op: Op) -> Op:
@@ -213,6 +232,31 @@ class TwoLeaders(Service):
         return {"type": "status_ok", "role": "leader", "term": 3, "leader": node}
 
 
+class LocksOfItsOwn(Service):
+    """Every node grants its own locks."""
+
+    def on_acquire(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        return super().on_acquire(node, {**body, "key": f"{node}/{body['key']}"})
+
+    on_use = on_release = on_acquire
+
+
+class ForgetsTokens(Service):
+    """Tokens begin anew once a lock is free."""
+
+    def on_release(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super().on_release(node, body)
+        self.locks.by_key[body["key"]] = Lock()
+        return answer
+
+
+class NeverAsksForTokens(Service):
+    """One holder at a time, but whoever lost the lock may still use it."""
+
+    def on_use(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "use_ok"}
+
+
 BROKEN: dict[str, type[Service]] = {
     "bank": PrintsMoney,
     "broadcast": Reorders,
@@ -222,6 +266,7 @@ BROKEN: dict[str, type[Service]] = {
     "kv": ForgetsKeys,
     "leader": TwoLeaders,
     "list_append": LosesAppends,
+    "lock": LocksOfItsOwn,
     "queue": LosesAppends,
     "set": LosesAppends,
 }
@@ -253,6 +298,29 @@ def test_a_service_that_breaks_its_promise_is_convicted(name: str) -> None:
     if not available(name):
         pytest.skip(f"its checker {NEEDS[name]} is not there yet")
     assert play(name, BROKEN[name]()) is Verdict.INVALID
+
+
+@pytest.mark.parametrize("broken", [LocksOfItsOwn, ForgetsTokens, NeverAsksForTokens])
+@pytest.mark.parametrize("leases", ["false", "true"])
+def test_a_broken_lock_service_is_convicted(broken: type[Service], leases: str) -> None:
+    assert play("lock", Service(), options={"leases": leases}) is Verdict.VALID
+    assert play("lock", broken(), options={"leases": leases}) is Verdict.INVALID
+
+
+class ForgetsHolders(Service):
+    """A lease that runs out after 25 requests, whatever its holder does."""
+
+    def on_acquire(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.asked = getattr(self, "asked", 0) + 1
+        if self.asked % 25 == 0:
+            for lock in self.locks.by_key.values():
+                lock.held = False
+        return super().on_acquire(node, body)
+
+
+def test_locks_that_expire_are_judged_by_their_tokens_alone() -> None:
+    assert play("lock", ForgetsHolders()) is Verdict.INVALID
+    assert play("lock", ForgetsHolders(), options={"leases": "true"}) is Verdict.VALID
 
 
 def test_every_workload_is_tried_here_or_has_tests_of_its_own() -> None:

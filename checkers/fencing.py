@@ -1,0 +1,217 @@
+"""Locks with fencing tokens: tokens grow, and only the newest one opens anything.
+
+A client that was paused does not know that it lost its lock. So each grant comes with a
+token greater than all before, and what is done under the lock names its token (Burrows
+2006, 2.4; Kleppmann 2016). Judged lock by lock (`Op.key`), each in linear time:
+
+- an acquire's token is greater than those of all acquires that returned before it
+  began, and is nobody else's;
+- `use` and `release` by a token are refused once a greater one was granted, or once
+  that token was released;
+- nobody holds the lock while another does: between an acquire's return and the first
+  attempt at a release, its holder holds the lock for certain.
+
+With `leases=true` the last rule is off: where locks expire, fencing is all there is.
+
+Choices: it is by the token that one holds a lock, not by process or node, as a holder
+may hand its token on. An acquire of unknown outcome proves nothing, as nobody knows its
+token. All of this follows from linearizability (`linearizable`, model fenced-lock),
+which sees more, but not for leases, and says it less plainly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from checkers.promises.findings import Findings, name_of
+from harness.history import NO_COMPLETION, HistoryError
+from harness.registry import Option, Plugin, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from harness.history import History, Op
+    from harness.verdict import CheckerFactory, CheckResult, Limits
+
+OPTIONS = (Option("leases", "false", "locks may expire while held", ("true", "false")),)
+
+
+@dataclass
+class Lock:
+    """What is known of one lock at some point of the history.
+
+    Attributes:
+        granted: The ok acquire by its token.
+        newest: The greatest token of an acquire that has returned; None before that.
+        holding: Tokens held for certain, with their ok acquires.
+        released: Tokens that were released for certain, with their ok releases.
+    """
+
+    granted: dict[int, Op] = field(default_factory=dict)
+    newest: int | None = None
+    holding: dict[int, Op] = field(default_factory=dict)
+    released: dict[int, Op] = field(default_factory=dict)
+
+
+class FencingChecker:
+    """Judges acquires, uses and releases of locks; see the module."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings("the fencing checker", OPTIONS, options)
+        self._leases = given["leases"] == "true"
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """See `Checker.check`. Cost: linear.
+
+        Raises:
+            HistoryError: A token that is no whole number.
+        """
+        case = Case(history, leases=self._leases)
+        for op in history:
+            if op.is_client and op.f in {"acquire", "use", "release"}:
+                case.see(op)
+        unknown = ""
+        if not case.judged:
+            unknown = (
+                "nothing to judge: no lock was granted twice, and no token was "
+                "tried after its time"
+            )
+        return case.findings.result(case.stats(), unknown=unknown)
+
+
+class Case:
+    """One history under judgement.
+
+    Attributes:
+        findings: The anomalies so far.
+        judged: Grants after another, and tokens tried after their time.
+    """
+
+    def __init__(self, history: History, *, leases: bool) -> None:
+        self.history = history
+        self.findings = Findings(history)
+        self.judged = 0
+        self._leases = leases
+        self._locks: dict[Hashable, Lock] = {}
+        # By the index of an invocation: the reason why it must not succeed, an ok op.
+        self._before: dict[int, Op | None] = {}
+        self._counts = dict.fromkeys(("grants", "uses", "stale_refused"), 0)
+
+    def stats(self) -> dict[str, int]:
+        """Figures for the report."""
+        return {"locks": len(self._locks), **self._counts}
+
+    def see(self, op: Op) -> None:
+        """The next op of the history."""
+        lock = self._locks.setdefault(op.key, Lock())
+        if op.type == "invoke":
+            self.begin(lock, op)
+            return
+        reason = self._before.pop(self.invocation(op).index, None)
+        if op.f == "acquire":
+            if op.type == "ok":
+                self.grant(lock, op, reason)
+        elif op.type == "ok":
+            self.accept(lock, op, reason)
+        elif op.type == "fail" and reason is not None:
+            self.judged += 1
+            self._counts["stale_refused"] += 1
+
+    def invocation(self, op: Op) -> Op:
+        """The invocation of a completion; the completion itself where there is none."""
+        j = self.history.completion[op.index]
+        return op if j == NO_COMPLETION else self.history[j]
+
+    def begin(self, lock: Lock, op: Op) -> None:
+        """Something is asked for: note what it comes too late for."""
+        newest = None if lock.newest is None else lock.granted[lock.newest]
+        if op.f == "acquire":
+            self._before[op.index] = newest
+            return
+        token = number(self.history, op)
+        late = newest is not None and newest.value > token
+        self._before[op.index] = newest if late else lock.released.get(token)
+        if op.f == "release" and not self.fails(op):
+            lock.holding.pop(token, None)
+
+    def fails(self, op: Op) -> bool:
+        """Whether an invocation is one of what certainly did not happen."""
+        j = self.history.completion[op.index]
+        return j != NO_COMPLETION and self.history[j].type == "fail"
+
+    def grant(self, lock: Lock, op: Op, before: Op | None) -> None:
+        """A lock was granted; `before` is the newest grant when it was asked for."""
+        token = number(self.history, op)
+        self._counts["grants"] += 1
+        self.judged += bool(lock.granted)
+        twin = lock.granted.get(token)
+        if twin is not None:
+            self.add(
+                "token-granted-twice", twin, op, f"token {token} was granted twice"
+            )
+        elif before is not None and token <= before.value:
+            why = f"token {token} was granted after {before.value} had been"
+            self.add("token-not-greater", before, op, why)
+        if not self._leases:
+            for other in lock.holding.values():
+                why = (
+                    f"{who(other)} had not begun to release it (token {other.value}) "
+                    f"when {who(op)} got it too (token {token})"
+                )
+                self.add("two-holders", other, op, why)
+        lock.granted.setdefault(token, op)
+        lock.holding[token] = op
+        if lock.newest is None or token > lock.newest:
+            lock.newest = token
+
+    def accept(self, lock: Lock, op: Op, reason: Op | None) -> None:
+        """Something was done under a lock; `reason` is why it should not have been."""
+        token = number(self.history, op)
+        self._counts["uses"] += op.f == "use"
+        if reason is not None:
+            self.judged += 1
+            past = "token {} had been granted" if reason.f == "acquire" else ""
+            why = f"{op.f} by token {token} was accepted after " + (
+                past or "token {} had been released"
+            ).format(reason.value)
+            self.add("stale-token-accepted", reason, op, why)
+        if op.f == "release":
+            lock.released.setdefault(token, op)
+
+    def add(self, name: str, first: Op, second: Op, why: str) -> None:
+        """An anomaly of two ops."""
+        whose = "the lock" if second.key is None else f"lock {second.key}"
+        self.findings.add(
+            name,
+            f"Of {whose}, {why}.",
+            [(first.index, second.index, "contradicts", why)],
+            key=second.key,
+        )
+
+
+def who(op: Op) -> str:
+    """Who holds a lock, and at which node it asked."""
+    return f"process {op.process}" + (f" (at {name_of(op)})" if op.node else "")
+
+
+def number(history: History, op: Op) -> int:
+    """The token that an op is about.
+
+    Raises:
+        HistoryError: It is no whole number.
+    """
+    if type(op.value) is not int:
+        raise HistoryError(
+            f"{history.source}: op {op.index}: {op.f} of {op.value!r}: the fencing "
+            "checker needs tokens that are whole numbers"
+        )
+    return op.value
+
+
+PLUGIN: Plugin[CheckerFactory] = Plugin(
+    "fencing",
+    "fencing tokens of locks grow, stale ones are refused, and one client holds a lock",
+    FencingChecker,
+    OPTIONS,
+)

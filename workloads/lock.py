@@ -1,0 +1,246 @@
+"""Locks with fencing tokens: mutual exclusion, and refusal of whoever lost a lock.
+
+Clients acquire locks, do things under them, and release them. Acquiring gives a token;
+`use` and `release` name it (WIRE.md). Now and then a client uses a token that was
+granted earlier, to anyone: as a process would that was paused, and does not know that
+its lock has gone to another. That must be refused.
+
+An acquire that nobody answered may hold its lock for ever, as nobody knows its token;
+so may a release. Such a lock is given up for a new one, as is one that has seen enough,
+so that a run goes on whatever becomes of the holders.
+
+Promise: each lock is linearizable (`linearizable`, model fenced-lock), so nobody gets
+one that another holds, and tokens grow and stale ones are refused (`fencing`). With
+`leases=true`, for services whose locks expire, only the latter: a lease that ran out
+excludes nobody, and fencing is what is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.errors import NodeReply
+from harness.generator import PENDING, Flow, Generator, Invocation, place
+from harness.registry import Option, Plugin, settings
+from workloads.transactional import once_per_thread, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from random import Random
+
+    from harness.generator import Context, Event, Offer, Seeds, Step
+    from harness.history import Op
+    from harness.verdict import Checker
+    from harness.workload import WireCodec, WorkloadFactory
+
+OPTIONS = (
+    Option("locks", "5", "locks in use at a time"),
+    Option("ops_per_lock", "200", "operations on a lock before a new one follows"),
+    Option(
+        "leases", "false", "locks may expire while they are held", ("true", "false")
+    ),
+)
+
+STALE_SHARE = 0.2
+"""Part of what clients without a lock do that is a use of an old token."""
+
+USES_MAX = 3
+"""Uses between an acquire and its release."""
+
+RELEASES_MAX = 3
+"""Releases that are tried, while nodes say that they can't serve."""
+
+REMEMBERED = 20
+"""Grants among which old tokens are chosen."""
+
+
+class LockCodec:
+    """Acquire, use and release (WIRE.md)."""
+
+    def request(self, op: Op) -> dict[str, Any]:
+        """See `WireCodec.request`."""
+        if op.f == "acquire":
+            return {"type": "acquire", "key": op.key}
+        return {"type": op.f, "key": op.key, "token": op.value}
+
+    def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
+        """See `WireCodec.completion`."""
+        if body.get("type") != f"{op.f}_ok":
+            raise NodeReply(
+                definite=False, text=f"answered {op.f} with {body.get('type')!r}"
+            )
+        if op.f != "acquire":
+            return op.ok(op.value)
+        token = body.get("token")
+        if type(token) is not int:
+            raise NodeReply(definite=False, text=f"granted a lock with token {token!r}")
+        return op.ok(token)
+
+    def on_error(self, op: Op, error: NodeReply) -> Op | None:
+        """See `WireCodec.on_error`: refusals are failures."""
+        return None
+
+
+@dataclass
+class _Hold:
+    """A lock that a thread has, and what it is yet to do with it."""
+
+    key: int
+    token: int
+    uses_left: int
+    releases_left: int = RELEASES_MAX
+
+
+class _LockFlow(Flow):
+    """Each thread acquires a lock, uses and releases it, and begins anew."""
+
+    __slots__ = (
+        "_granted",
+        "_holds",
+        "_offered",
+        "_offers",
+        "_rngs",
+        "_seeds",
+        "_uses",
+        "_work",
+    )
+
+    def __init__(self, workload: Lock, seeds: Seeds) -> None:
+        self._work = workload
+        self._seeds = seeds
+        self._rngs: dict[int, Random] = {}
+        self._uses = dict.fromkeys(range(workload.locks), 0)
+        self._holds: dict[int, _Hold] = {}
+        # What each thread does next, drawn once; an entry goes when it is done.
+        self._offers: dict[int, Invocation] = {}
+        self._offered = 0  # the thread of the last offer
+        self._granted: list[tuple[int, int]] = []
+
+    @property
+    def in_use(self) -> list[int]:
+        """The locks in use now."""
+        return list(self._uses)
+
+    def next(self, ctx: Context) -> Step:
+        free = ctx.within(ctx.clients)
+        if not free.free:
+            return PENDING
+        thread = free.pick()
+        assert isinstance(thread, int)
+        if thread not in self._offers:
+            self._offers[thread] = self._draw(thread)
+        self._offered = thread
+        return place(self._offers[thread], ctx)
+
+    def take(self, offer: Offer) -> None:
+        assert isinstance(offer, Invocation)
+        del self._offers[self._offered]
+        if offer.key in self._uses:
+            self._uses[offer.key] += 1
+            if self._uses[offer.key] >= self._work.ops_per_lock:
+                self._give_up(offer.key)
+
+    def update(self, ctx: Context, event: Event) -> None:
+        op, thread = event.op, event.thread
+        if not isinstance(thread, int):
+            return
+        hold = self._holds.get(thread)
+        if op.f == "acquire":
+            self._acquired(thread, op)
+        elif hold is not None and op.f == "use":
+            hold.uses_left -= 1
+        elif hold is not None and op.f == "release":
+            self._released(thread, hold, op)
+
+    def _acquired(self, thread: int, op: Op) -> None:
+        if op.type == "ok":
+            uses = self._rng(thread).randint(0, USES_MAX)
+            self._holds[thread] = _Hold(op.key, op.value, uses)
+            self._granted = [*self._granted[1 - REMEMBERED :], (op.key, op.value)]
+        elif op.type == "info":
+            self._give_up(op.key)
+
+    def _released(self, thread: int, hold: _Hold, op: Op) -> None:
+        hold.releases_left -= 1
+        if op.type == "fail" and hold.releases_left:
+            return
+        if op.type != "ok":
+            self._give_up(hold.key)
+        del self._holds[thread]
+
+    def _draw(self, thread: int) -> Invocation:
+        hold = self._holds.get(thread)
+        if hold is not None:
+            f = "use" if hold.uses_left > 0 else "release"
+            return Invocation(f, hold.token, hold.key, thread)
+        rng = self._rng(thread)
+        if self._granted and rng.random() < STALE_SHARE:
+            key, token = rng.choice(self._granted)
+            return Invocation("use", token, key, thread)
+        return Invocation("acquire", None, rng.choice(list(self._uses)), thread)
+
+    def _rng(self, thread: int) -> Random:
+        """A thread's own: what it draws must not depend on how fast the others are."""
+        if thread not in self._rngs:
+            self._rngs[thread] = self._seeds.child(thread).rng()
+        return self._rngs[thread]
+
+    def _give_up(self, key: int) -> None:
+        """Begin a new lock in place of one that has seen enough, or is stuck."""
+        if key in self._uses:
+            del self._uses[key]
+            self._uses[max([key, *self._uses]) + 1] = 0
+
+
+class Lock:
+    """The workload; see the module."""
+
+    name = "lock"
+    codec: WireCodec = LockCodec()
+    idempotent: frozenset[str] = frozenset()
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings(self.name, OPTIONS, options)
+        self.locks = whole("lock.locks", given["locks"])
+        self.ops_per_lock = whole("lock.ops_per_lock", given["ops_per_lock"])
+        self.leases = given["leases"]
+        self._flow: _LockFlow | None = None
+
+    def generator(self, concurrency: int) -> Generator:
+        """See `Workload.generator`."""
+
+        def start(seeds: Seeds) -> Flow:
+            self._flow = _LockFlow(self, seeds)
+            return self._flow
+
+        return Generator(f"lock({self.locks} locks)", start)
+
+    def final_generator(self, concurrency: int) -> Generator:
+        """See `Workload.final_generator`: every lock is asked for, everywhere."""
+
+        def acquires() -> list[Invocation]:
+            in_use = (
+                list(range(self.locks)) if self._flow is None else self._flow.in_use
+            )
+            return [Invocation("acquire", key=key) for key in in_use]
+
+        return once_per_thread(acquires, concurrency)
+
+    def checkers(self) -> dict[str, Checker]:
+        """Mutual exclusion, and that tokens grow and stale ones are refused."""
+        fencing = registry.find("checker", "fencing").factory({"leases": self.leases})
+        if self.leases == "true":
+            return {"fencing": fencing}
+        options = {"model": "fenced-lock", "vacuous": "unknown"}
+        linearizable = registry.find("checker", "linearizable").factory(options)
+        return {"linearizable": linearizable, "fencing": fencing}
+
+
+PLUGIN: Plugin[WorkloadFactory] = Plugin(
+    "lock",
+    "locks with fencing tokens, acquired, used and released; one holder at a time",
+    Lock,
+    OPTIONS,
+)
