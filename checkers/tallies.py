@@ -54,14 +54,25 @@ def began(history: History, op: Op) -> int:
     return j if j >= 0 else UNKNOWN_BEGIN
 
 
-def is_attempt(history: History, op: Op) -> bool:
-    """Whether `op` is where the history first tells of a call that may have happened.
+def is_first(history: History, op: Op) -> bool:
+    """Whether `op` is where the history first tells of a call.
 
     That is its invocation, or its completion where the history has no invocation of it.
     """
-    if op.type == "invoke":
-        return True
-    return op.type != "fail" and history.completion[op.index] < 0
+    return op.type == "invoke" or history.completion[op.index] < 0
+
+
+def is_attempt(history: History, op: Op) -> bool:
+    """Whether `op` first tells of a call, one that may have happened."""
+    return op.type != "fail" and is_first(history, op)
+
+
+def outcome(history: History, op: Op) -> str:
+    """How the call of `op` ended, "info" where it never did."""
+    if op.type != "invoke":
+        return op.type
+    j = history.completion[op.index]
+    return "info" if j < 0 else history[j].type
 
 
 def element(value: Any) -> Hashable:

@@ -12,7 +12,14 @@ from collections import Counter
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import VACUOUS, contents, element, is_attempt, verdict_of
+from checkers.tallies import (
+    VACUOUS,
+    contents,
+    element,
+    is_attempt,
+    outcome,
+    verdict_of,
+)
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
@@ -114,15 +121,8 @@ def _maybe_taken(history: History) -> Counter[str]:
         if op.is_client
         and op.f in {"dequeue", "drain"}
         and is_attempt(history, op)
-        and _outcome(history, op) == "info"
+        and outcome(history, op) == "info"
     )
-
-
-def _outcome(history: History, op: Op) -> str:
-    j = history.completion[op.index]
-    if op.type != "invoke":
-        return op.type
-    return "info" if j < 0 else history[j].type
 
 
 def _taken(history: History) -> Iterator[tuple[Op, Any]]:

@@ -1,0 +1,138 @@
+"""Nodes' logs must not hold a pattern, such as `panic:`.
+
+Jepsen's `log-file-pattern`: a regular expression is looked for in each line of every
+node's log. Logs lie beside the history: in a run folder of ours under `nodes/n1/log`,
+in Jepsen's store under `n1/db.log`, which `files` can name.
+
+Like all checkers this one reads no more than what a run left behind; it is the only one
+that looks beyond the history. What nodes write is not trusted: long lines are cut, what
+is no UTF-8 is replaced, and links that lead out of the folder are not followed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from checkers.tallies import SHOWN_MAX
+from harness.errors import UsageError
+from harness.history import HistoryError
+from harness.registry import Option, Plugin, settings
+from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.history import History
+    from harness.verdict import CheckerFactory
+
+OPTIONS = (
+    Option("pattern", "", "regular expression that no line of a log may match"),
+    Option(
+        "files",
+        "nodes/*/log",
+        "logs, as patterns of paths beside the history, with commas",
+    ),
+)
+
+LINE_BYTES_MAX = 1 << 16
+LINE_CHARS_SHOWN_MAX = 300
+
+
+class LogFilePatternChecker:
+    """See the module."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings("the log-file-pattern checker", OPTIONS, options)
+        if not given["pattern"]:
+            raise UsageError(
+                "the log-file-pattern checker needs a pattern, such as "
+                "--option 'pattern=panic:'"
+            )
+        try:
+            self._pattern = re.compile(given["pattern"])
+        except re.error as bad:
+            raise UsageError(
+                f"the log-file-pattern checker: pattern={given['pattern']}: {bad}"
+            ) from None
+        self._files = [name for name in given["files"].split(",") if name.strip()]
+        for name in self._files:
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise UsageError(
+                    f"the log-file-pattern checker: files={name}: logs lie beside the "
+                    "history, so give their path from there, without '..'"
+                )
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """See `Checker.check`. Cost: linear in the logs.
+
+        Raises:
+            HistoryError: A log can't be read.
+        """
+        folder = Path(history.source).parent
+        found = 0
+        anomalies: list[Anomaly] = []
+        try:
+            logs = self._logs(folder)
+            for log in logs:
+                name = str(log.relative_to(folder))
+                for number, line in _lines(log):
+                    if self._pattern.search(line):
+                        found += 1
+                        if len(anomalies) < SHOWN_MAX:
+                            anomalies.append(self._match(name, number, line))
+        except (OSError, ValueError) as problem:
+            raise HistoryError(
+                f"{folder}: the logs called {' or '.join(self._files)} can't be read: "
+                f"{problem}"
+            ) from None
+        stats = {"logs": len(logs), "matches": found}
+        if anomalies:
+            return CheckResult(Verdict.INVALID, tuple(anomalies), stats=stats)
+        if not logs:
+            return CheckResult(
+                Verdict.UNKNOWN,
+                reason=f"no log of a node beside the history: nothing in {folder} is "
+                f"called {' or '.join(self._files)}",
+                stats=stats,
+            )
+        return CheckResult(Verdict.VALID, stats=stats)
+
+    def _logs(self, folder: Path) -> list[Path]:
+        root = folder.resolve()
+        found = {
+            path
+            for pattern in self._files
+            for path in folder.glob(pattern.strip())
+            if path.is_file() and path.resolve().is_relative_to(root)
+        }
+        return sorted(found)
+
+    def _match(self, log: str, number: int, line: str) -> Anomaly:
+        shown = line[:LINE_CHARS_SHOWN_MAX]
+        where: dict[str, Any] = {"log": log, "line": number, "text": shown}
+        return Anomaly(
+            "log-match",
+            (),
+            f"Line {number} of {log} matches {self._pattern.pattern!r}: {shown!r}.",
+            details=where,
+        )
+
+
+def _lines(log: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, text) of each line; a longer line comes in pieces."""
+    number, is_rest = 0, False
+    with log.open("rb") as file:
+        while piece := file.readline(LINE_BYTES_MAX):
+            number += not is_rest
+            is_rest = not piece.endswith(b"\n")
+            yield number, piece.decode("utf-8", "replace").rstrip("\r\n")
+
+
+PLUGIN: Plugin[CheckerFactory] = Plugin(
+    "log-file-pattern",
+    "no line of a node's log matches a pattern",
+    LogFilePatternChecker,
+    OPTIONS,
+)

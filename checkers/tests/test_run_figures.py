@@ -1,0 +1,291 @@
+"""Checkers of how a run went: stats, availability, exceptions and nodes' logs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checkers.tests.counting_histories import (
+    Call,
+    by_others,
+    calls,
+    check,
+    disturbed,
+    histories,
+    in_turn,
+    later,
+    names,
+)
+from checkers.tests.histories import FEWER, MANY, MILLISECOND_NS
+from harness.check import check_files
+from harness.errors import EXIT_INVALID, UsageError
+from harness.formats import load
+from harness.history import History, Op
+from harness.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+HISTORIES = histories(calls("read", st.none()) | calls("write", st.just(1)))
+
+
+def outcomes(judged: History) -> list[tuple[str, str]]:
+    """(function, outcome) of each call."""
+    return [
+        (op.f, "info" if done is None else done.type) for op, done in judged.calls()
+    ]
+
+
+@MANY
+@given(HISTORIES)
+def test_every_function_must_have_worked_once(judged: History) -> None:
+    seen = outcomes(judged)
+    fine = all((f, "ok") in seen for f, _ in seen)
+    verdict = Verdict.VALID if fine else Verdict.INVALID
+    result = check("stats", judged)
+    assert result.verdict is (verdict if seen else Verdict.UNKNOWN)
+    kinds = Counter(kind for _, kind in seen)
+    told = {kind: result.stats[kind] for kind in ("ok", "fail", "info")}
+    assert told == {kind: kinds[kind] for kind in told}
+    ignored = check("stats", judged, ignore="read, write")
+    assert ignored.verdict is not Verdict.INVALID
+
+
+def test_stats_take_completions_without_invocations() -> None:
+    """The example of Jepsen's tests."""
+    events = [("foo", "ok"), ("foo", "fail"), ("bar", "info"), ("bar", "fail")]
+    ops = [
+        Op(i, -1, i, kind, f)  # type: ignore[arg-type]  # the texts are ours
+        for i, (f, kind) in enumerate([*events, ("bar", "fail")])
+    ]
+    result = check("stats", History(ops, strict=False))
+    assert names(result) == {"no-ok"}
+    assert result.anomalies[0].ops == (2, 3, 4)
+    assert result.anomalies[0].explanation == (
+        "None of 3 bar operations succeeded: 2 failed, and of 1 nobody knows the "
+        "outcome."
+    )
+    assert result.stats["by_f"]["foo"] == {"count": 2, "ok": 1, "fail": 1, "info": 0}
+
+
+# Availability
+
+
+def is_dark(judged: History, tick: int) -> bool:
+    """Whether somebody has been waiting since the last answer, at a millisecond."""
+    answers = [op.index for op in judged if op.type == "ok" and op.index <= tick]
+    last = max(answers, default=-1)
+    for op, done in judged.calls():
+        end = len(judged) - 1 if done is None else done.index
+        if op.index <= tick and end > last:
+            return True
+    return False
+
+
+@MANY
+@given(HISTORIES)
+def test_the_longest_outage_is_the_longest_wait_without_an_answer(
+    judged: History,
+) -> None:
+    longest = run = 0
+    for tick in range(len(judged) - 1):
+        if judged[tick].type == "ok":
+            run = 0
+        run = run + 1 if is_dark(judged, tick) else 0
+        longest = max(longest, run)
+    result = check("availability", judged)
+    if not judged.ops:
+        assert result.verdict is Verdict.UNKNOWN
+        return
+    assert result.stats["longest_outage_s"] == pytest.approx(longest / 1000)
+    allowed = check("availability", judged, outage_s_max=str(longest / 1000))
+    assert allowed.verdict is Verdict.VALID
+    if longest:
+        shorter = check("availability", judged, outage_s_max=str(longest / 1000 - 1e-4))
+        assert names(shorter) == {"outage"}
+        assert all(a.ops for a in shorter.anomalies)
+
+
+@MANY
+@given(HISTORIES, st.integers(0, 4))
+def test_too_few_answers_are_told(judged: History, quarters: int) -> None:
+    seen = outcomes(judged)
+    good = sum(kind == "ok" for _, kind in seen)
+    result = check("availability", judged, minimum=str(quarters / 4))
+    if not seen:
+        assert result.verdict is Verdict.UNKNOWN
+        return
+    fine = 4 * good >= quarters * len(seen)
+    assert result.verdict is (Verdict.VALID if fine else Verdict.INVALID)
+    assert result.stats["answered"] == good
+    for f, fraction in result.stats["by_f"].items():
+        of_f = [kind for name, kind in seen if name == f]
+        assert fraction == pytest.approx(of_f.count("ok") / len(of_f), abs=1e-6)
+    lenient = check("availability", judged, counts="ok,fail")
+    failed = sum(kind == "fail" for _, kind in seen)
+    assert lenient.stats["answered"] == good + failed
+
+
+def test_windows_tell_when_nothing_was_answered() -> None:
+    ok, lost = Call("read"), Call("read", outcome="info")
+    judged = in_turn(ok, ok, lost, lost, ok)
+    result = check("availability", judged, window_s="0.004")
+    assert result.stats["windows"] == [1.0, 0.0, 1.0]
+    assert result.stats["windows_without_answer"] == 1
+    # From the invocation of the first lost one, op 4, to the last answer, op 9.
+    assert result.stats["longest_outage_s"] == 0.005
+
+
+def test_idle_time_is_no_outage() -> None:
+    judged = in_turn(Call("read"), Call("read"))
+    judged.ops[2].time += 10**12
+    judged.ops[3].time += 10**12
+    assert check("availability", judged).stats["longest_outage_s"] == 0.001
+
+
+def test_without_times_nobody_knows_how_long_an_outage_was() -> None:
+    judged = in_turn(Call("read"))
+    for op in judged:
+        op.time = -1
+    assert check("availability", judged, minimum="1").verdict is Verdict.VALID
+    assert check("availability", judged, outage_s_max="1").verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"minimum": "2"}, {"minimum": "x"}, {"window_s": "0"}, {"outage_s_max": "-1"}],
+)
+def test_impossible_bounds_are_refused(options: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="the availability checker"):
+        check("availability", History([]), **options)
+
+
+@pytest.mark.parametrize("name", ["stats", "availability", "unhandled-exceptions"])
+@pytest.mark.parametrize("change", [later, by_others, disturbed])
+@FEWER
+@given(judged=HISTORIES)
+def test_neither_clocks_nor_names_nor_bystanders_matter(
+    name: str, change: Callable[[History], History], judged: History
+) -> None:
+    before, after = check(name, judged), check(name, change(judged))
+    if judged.ops:
+        assert after.verdict is before.verdict
+        assert after.stats == before.stats or name == "unhandled-exceptions"
+
+
+# Exceptions
+
+
+def test_exceptions_are_counted_by_class_and_convict_nobody() -> None:
+    """The example of Jepsen's tests, and crashes of our own clients."""
+
+    def thrown(name: str) -> dict[str, Any]:
+        return {"exception": {"via": [{"type": name, "message": "m"}]}}
+
+    judged = in_turn(
+        Call("foo", 1, "info", extra=thrown("IllegalStateException")),
+        Call("foo", 1, "info", extra=thrown("IllegalArgumentException")),
+        Call("foo", 1, "info", extra=thrown("IllegalArgumentException")),
+        Call("foo", 1, "info"),
+        Call("foo", 1, "info"),
+    )
+    judged.ops[-1].error = "client crashed: KeyError: 'value'"
+    judged.ops[-3].error = "timeout: no answer in 5 s"
+    result = check("unhandled-exceptions", judged)
+    assert result.verdict is Verdict.VALID
+    told = [(e["class"], e["count"], e["op"]) for e in result.stats["exceptions"]]
+    assert told == [
+        ("IllegalArgumentException", 2, 3),
+        ("IllegalStateException", 1, 1),
+        ("KeyError", 1, 9),
+    ]
+
+
+def test_a_history_in_which_nothing_ended_tells_of_no_exceptions() -> None:
+    assert check("unhandled-exceptions", History([])).verdict is Verdict.UNKNOWN
+
+
+# Logs
+
+
+def run_folder(path: Path, logs: dict[str, bytes]) -> Path:
+    """A folder with a history and nodes' logs."""
+    line = {"index": 0, "time": MILLISECOND_NS, "process": 0, "type": "invoke"}
+    (path / "history.jsonl").write_text(json.dumps({**line, "f": "read"}) + "\n")
+    for name, text in logs.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(text)
+    return path
+
+
+def test_a_line_of_a_log_that_matches_is_told(tmp_path: Path) -> None:
+    run = run_folder(
+        tmp_path,
+        {
+            "nodes/n1/log": b"started\n",
+            "nodes/n2/log": b"started\n\xff panic: torn\nended",
+            "nodes/n2/data/log": b"panic: not a log of the node\n",
+        },
+    )
+    result = check("log-file-pattern", load(run), pattern=r"panic: (\w+)$")
+    assert names(result) == {"log-match"}
+    assert result.anomalies[0].details["log"] == "nodes/n2/log"
+    assert result.anomalies[0].details["line"] == 2
+    assert result.stats == {"logs": 2, "matches": 1}
+    fine = check("log-file-pattern", load(run), pattern="fatal")
+    assert fine.verdict is Verdict.VALID
+
+
+def test_logs_of_a_jepsen_store_are_found_by_name(tmp_path: Path) -> None:
+    run = run_folder(tmp_path, {"n1/db.log": b"ok\n", "n2/db.log": b"ok\nBUG\n"})
+    judged = load(run / "history.jsonl")
+    assert check("log-file-pattern", judged, pattern="BUG").verdict is Verdict.UNKNOWN
+    result = check("log-file-pattern", judged, pattern="BUG", files="*/db.log")
+    assert result.verdict is Verdict.INVALID
+
+
+def test_a_line_without_end_is_looked_at_in_pieces(tmp_path: Path) -> None:
+    run = run_folder(tmp_path, {"nodes/n1/log": b"x" * 300_000 + b"panic\nlast\n"})
+    result = check("log-file-pattern", load(run), pattern="panic|last")
+    assert [a.details["line"] for a in result.anomalies] == [1, 2]
+
+
+def test_a_log_that_leads_out_of_the_run_is_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("panic\n")
+    (tmp_path / "run/nodes/n1").mkdir(parents=True)
+    (tmp_path / "run/nodes/n1/log").symlink_to(secret)
+    run = run_folder(tmp_path / "run", {})
+    result = check("log-file-pattern", load(run), pattern="panic")
+    assert result.verdict is Verdict.UNKNOWN
+    assert "no log of a node beside the history" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, "needs a pattern"),
+        ({"pattern": "("}, "pattern="),
+        ({"pattern": "x", "files": "../*/log"}, "beside the history"),
+        ({"pattern": "x", "files": "/var/log/syslog"}, "beside the history"),
+    ],
+)
+def test_what_can_not_be_looked_for_is_refused(
+    options: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(UsageError, match=problem):
+        check("log-file-pattern", History([]), **options)
+
+
+def test_a_check_of_a_file_reaches_the_logs_beside_it(tmp_path: Path) -> None:
+    run = run_folder(tmp_path, {"nodes/n1/log": b"panic: x\n"})
+    for path in (run, run / "history.jsonl"):
+        (found,) = check_files([path], "log-file-pattern", {"pattern": "panic"})
+        assert found.as_json()["anomalies"] == {"log-match": 1}
+        assert found.exit_status == EXIT_INVALID
