@@ -6,6 +6,7 @@ after a controller that was killed, and a new checker can judge an old run.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -123,9 +124,10 @@ def check_invariants(
     if not names:
         return {}
     observed = observations.load(folder, test["nodes"])
+    checkers = {name: registry.find("checker", name).factory({}) for name in names}
     return {
-        name: judge(registry.find("checker", name).factory({}), observed, limits)
-        for name in names
+        name: replace(judge(checker, observed, limits), over=verdict.OBSERVATIONS)
+        for name, checker in checkers.items()
     }
 
 

@@ -34,14 +34,15 @@ from harness.errors import (
     EXIT_VALID,
 )
 from harness.formats import load
-from harness.history import NO_COMPLETION, HistoryError
+from harness.history import HistoryError
+from harness.report import witness
 from harness.verdict import CheckResult, Limits, Verdict, check_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from types import FrameType
 
-    from harness.history import History, Op
+    from harness.history import History
     from harness.verdict import Anomaly, Checker
 
 ALARM_GRACE_S = 0.5
@@ -54,7 +55,6 @@ _EXIT_STATUSES = {
 }
 
 _ANOMALIES_SHOWN_MAX = 10
-_LINES_SHOWN_MAX = 20
 _VALUE_CHARS_MAX = 60
 
 
@@ -328,61 +328,8 @@ def _anomaly_lines(anomaly: Anomaly, history: History | None) -> Iterator[str]:
     key = "" if anomaly.key is None else f", key {_value(anomaly.key)}"
     yield f"  {anomaly.name}{key}: {anomaly.explanation}"
     if history is not None:
-        yield from _capped("operations", _call_lines(anomaly.ops, history))
-    if anomaly.witness is not None:
-        yield from _capped(
-            "reasons",
-            [
-                f"    {a} -> {b}  {edge.get('kind', '')}: {edge.get('reason', '')}"
-                for a, b, edge in anomaly.witness.edges(data=True)
-            ],
-        )
-
-
-def _capped(what: str, lines: Sequence[str]) -> Iterator[str]:
-    yield from lines[:_LINES_SHOWN_MAX]
-    if len(lines) > _LINES_SHOWN_MAX:
-        yield f"    ... and {len(lines) - _LINES_SHOWN_MAX} more {what}"
-
-
-def _call_lines(indices: Iterable[int], history: History) -> list[str]:
-    """A line for each call that `indices` touch, whichever end of it they name."""
-    lines: dict[int, str] = {}
-    for i in indices:
-        if 0 <= i < len(history):
-            j = history.completion[i]
-            first, last = (i, j) if j == NO_COMPLETION else (min(i, j), max(i, j))
-            end = None if last == NO_COMPLETION else history[last]
-            lines.setdefault(first, _call_line(history[first], end))
-    return list(lines.values())
-
-
-def _call_line(op: Op, end: Op | None) -> str:
-    """Columns: index, time, process, and what was done to what effect."""
-    when = f"{op.time / 1e9:.6f} s" if op.time >= 0 else ""
-    parts = [op.f]
-    if op.key is not None:
-        parts.append(f"key {_value(op.key)}")
-    if op.value is not None:
-        parts.append(_value(op.value))
-    if op.type == "invoke":
-        parts.append("-> " + (_outcome(op, end) if end else "never returned"))
-    else:
-        parts.append(f"-> {op.type}")
-    if op.node is not None:
-        parts.append(f"at {op.node}")
-    did = " ".join(parts)
-    return f"    #{op.index:<7} {when:>13}  process {op.process!s:<5} {did}"
-
-
-def _outcome(op: Op, end: Op) -> str:
-    text = f"{end.type}"
-    is_news = op.value is None or end.value not in (None, op.value)
-    if end.type == "ok" and is_news:
-        text += f" {_value(end.value)}"
-    if end.error is not None:
-        text += f" ({_value(end.error)})"
-    return f"{text} [#{end.index}]"
+        told = witness.resolve(anomaly.as_json(), witness.calls_of(history))
+        yield from (f"    {line}" for line in witness.as_text(told))
 
 
 def _value(value: Any) -> str:

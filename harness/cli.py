@@ -300,6 +300,9 @@ def run_simulated_seeds(
 @click.option("--independent", is_flag=True, help=(
     "EDN values are [key value] tuples of jepsen.independent."
 ))  # fmt: skip
+@click.option("--explain", type=click.Path(path_type=Path), metavar="DIR", help=(
+    "Write each anomaly to DIR as text, DOT and SVG, and an index.html of all."
+))  # fmt: skip
 @click.option("--time-limit", type=float, help="Seconds; then the verdict is unknown.")
 @click.option("--memory-limit", type=int, help="Megabytes; then unknown.")
 @AS_JSON
@@ -312,6 +315,7 @@ def check(
     options: Sequence[str],
     form: str,
     independent: bool,
+    explain: Path | None,
     time_limit: float | None,
     memory_limit: int | None,
     as_json: bool,
@@ -325,6 +329,11 @@ def check(
         given["model"] = model
     if consistency is not None:
         given["consistency"] = consistency
+    explanations = None
+    if explain is not None:
+        from harness.report.explain import Explanations
+
+        explanations = Explanations(explain)
     results = []
     for result in checking.check_files(
         files,
@@ -340,6 +349,12 @@ def check(
             sys.stdout.flush()
         else:
             say(checking.render_text(result))
+        if explanations is not None:
+            explanations.add(result)
+    if explanations is not None:
+        index = explanations.finish()
+        if not as_json:
+            say(f"explanations: {index}")
     return checking.exit_status(results)
 
 

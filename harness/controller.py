@@ -250,6 +250,8 @@ class Controller:
             {
                 "ended": ended,
                 "seconds": round(seconds, 3),
+                # Where nodes' own clocks stood when the run's time began.
+                "start_mono_ns": self._start_ns,
                 "never_up": self.never_up,
                 "ops": {"ok": outcome.ok, "fail": outcome.fail, "info": outcome.info},
                 "counters": {

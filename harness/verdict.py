@@ -42,15 +42,20 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, default=Verdict.UNKNOWN)
 
 
+OPERATIONS = "operations"
+OBSERVATIONS = "observations"
+"""What indices refer to: `history.jsonl`, or what nodes observed of themselves."""
+
+
 @dataclass(frozen=True)
 class Anomaly:
     """One thing that must not happen, and the proof that it did.
 
     Attributes:
         name: The field's name for it: `stale-read`, `G1c`, `lost-update`, ...
-        ops: Indices into the history of the operations in conflict.
+        ops: Indices of the operations in conflict, in the history that was judged.
         explanation: One or two sentences: why these operations are impossible.
-        witness: Directed graph; vertices are history indices, edges carry `kind`
+        witness: Directed graph; vertices are indices as in `ops`, edges carry `kind`
             (`realtime`, `reads-from`, `ww`, ...) and `reason` (a sentence).
         key: The independent key concerned, where the history has several.
         details: Anything else a reader may want; JSON-able.
@@ -95,6 +100,8 @@ class CheckResult:
         not_models: Weakest consistency models that the history breaks.
         reason: Why the verdict is UNKNOWN, or a remark; empty otherwise.
         stats: Counts and figures for the report; JSON-able.
+        over: What the anomalies' indices refer to: OPERATIONS of clients, or
+            OBSERVATIONS, the history that `harness.observations.load` makes of them.
     """
 
     verdict: Verdict
@@ -102,6 +109,7 @@ class CheckResult:
     not_models: tuple[str, ...] = ()
     reason: str = ""
     stats: Mapping[str, Any] = field(default_factory=dict)
+    over: str = OPERATIONS
 
     def as_json(self) -> dict[str, Any]:
         """The result as it stands in verdict.json."""
@@ -113,6 +121,8 @@ class CheckResult:
         }
         if self.reason:
             out["reason"] = self.reason
+        if self.over != OPERATIONS:
+            out["over"] = self.over
         return out
 
 

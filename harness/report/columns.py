@@ -14,15 +14,17 @@ import numpy as np
 
 from harness.report import figures
 from harness.report.folder import natural
-from harness.report.story import call_text, effect, label, node_words, proof_of
+from harness.report.story import effect, label, node_words, proof_of
+from harness.report.witness import call_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from harness.report.folder import Call, Fault, RunFolder
     from harness.report.story import Story
+    from harness.report.witness import Witness
 
 CALLS_MAX = 200_000
 """More operations than that are thinned out: those of anomalies stay, with their
@@ -88,17 +90,7 @@ def run_columns(story: Story) -> dict[str, Any]:
             }
             for note in folder.notes
         ],
-        "anomalies": [
-            {
-                "name": anomaly.name,
-                "calls": [place[p] for p in anomaly.calls],
-                "edges": [
-                    [place[e.source], place[e.target], e.kind, e.reason]
-                    for e in anomaly.edges
-                ],
-            }
-            for anomaly in story.anomalies
-        ],
+        "anomalies": [_anomaly(folder, a, place) for a in story.anomalies],
         "clocks": _clock_columns(folder),
         "rates": rates(folder.calls, folder.end_ns),
     }
@@ -114,12 +106,36 @@ def kept_calls(story: Story) -> list[int]:
     odd = [p for p, call in enumerate(calls) if call.outcome == "info"]
     kept.update(odd[:: -(-len(odd) // (CALLS_MAX // 2)) or 1])
     for anomaly in story.anomalies:
-        kept.update(anomaly.calls)
-        if anomaly.calls:
-            first, last = anomaly.calls[0] - CONTEXT_CALLS, anomaly.calls[-1]
+        named = [p for p in _positions(story.folder, anomaly) if p is not None]
+        kept.update(named)
+        if named:
+            first, last = named[0] - CONTEXT_CALLS, named[-1]
             last = min(last + CONTEXT_CALLS, first + 5 * CONTEXT_CALLS)
             kept.update(range(max(first, 0), min(last, len(calls))))
     return sorted(kept)
+
+
+def _positions(folder: RunFolder, witness: Witness) -> list[int | None]:
+    """Where a witness's calls stand in `folder.calls`; events are not there."""
+    return [
+        None if call.is_event else folder.call_by_index.get(call.invoke.index)
+        for call in witness.calls
+    ]
+
+
+def _anomaly(
+    folder: RunFolder, witness: Witness, place: Mapping[int, int]
+) -> dict[str, Any]:
+    at = [None if p is None else place[p] for p in _positions(folder, witness)]
+    return {
+        "name": witness.name,
+        "calls": [column for column in at if column is not None],
+        "edges": [
+            [at[e.source], at[e.target], e.kind, e.reason]
+            for e in witness.edges
+            if at[e.source] is not None and at[e.target] is not None
+        ],
+    }
 
 
 def _call_columns(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import msgspec
 import yaml
 
+from harness import observations, store
 from harness.history import History, Op
 from harness.report.figures import plural, visible
 
@@ -103,14 +104,30 @@ class Note:
 
 
 class Call(NamedTuple):
-    """A client operation: its invocation and, where it returned, its completion."""
+    """A client operation: its invocation and, where it returned, its completion.
+
+    What stands alone is both at once: a completion without its invocation, or an event
+    that a node observed of itself.
+    """
 
     invoke: Op
     done: Op | None
 
     @property
+    def is_event(self) -> bool:
+        """True for what a node observed, False for what a client did."""
+        return not self.invoke.is_client
+
+    @property
+    def name(self) -> tuple[bool, int]:
+        """Tells it from every other: events and operations are numbered apart."""
+        return self.is_event, self.invoke.index
+
+    @property
     def outcome(self) -> str:
         """ok, fail or info; what never returned is info."""
+        if self.is_event:
+            return "event"
         return self.done.type if self.done is not None else "info"
 
     @property
@@ -188,6 +205,29 @@ class RunFolder:
             if call.done is not None:
                 found[call.done.index] = number
         return found
+
+    @cached_property
+    def events(self) -> list[Call]:
+        """What nodes observed of themselves, in the time of the run.
+
+        Positions are those that anomalies over observations refer to. Read only when
+        asked for: a long run has many.
+        """
+        from harness.report.events import on_run_time
+
+        places = self.path / "nodes"
+        nodes = [n for n in strings(self.test.get("nodes")) if n == (places / n).name]
+        history = observations.load(store.RunFolder(self.path), nodes)
+        start_ns = self.run.get("start_mono_ns")
+        samples: dict[str, list[tuple[float, float]]] = {}
+        for clock in self.clocks:
+            offset_ns = (clock.mono_offset_ms or 0.0) * 1e6
+            samples.setdefault(clock.node, []).append((clock.time, offset_ns))
+        return on_run_time(
+            [Call(op, op) for op in history],
+            start_ns if isinstance(start_ns, int) else None,
+            {node: sorted(known) for node, known in samples.items()},
+        )
 
     @cached_property
     def outcomes(self) -> Counter[str]:

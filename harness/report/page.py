@@ -21,7 +21,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from harness.report import columns, figures, spacetime, story
+from harness.report import columns, figures, spacetime, story, witness
 from harness.report.folder import load, mapping, sequence, string, strings, whole
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.report.story import Story
 
 SCRIPTS = ("core.js", "timeline.js", "plots.js", "main.js")
+STYLES = ("palette.css", "style.css", "witness.css")
 ANOMALIES_OPEN = 3
 TABLE_CALLS_MAX = 40
 FAULTS_LISTED_MAX = 200
@@ -95,7 +96,7 @@ def render(template: str, **context: Any) -> str:
     return (
         _environment()
         .get_template(template)
-        .render(style=trusted(asset("style.css")), **context)
+        .render(style=trusted("".join(map(asset, STYLES))), **context)
     )
 
 
@@ -133,8 +134,9 @@ def _environment() -> jinja2.Environment:
         "lasted": story.lasted,
         "node_words": story.node_words,
         "evidence_pairs": story.evidence_pairs,
-        "call_text": story.call_text,
         "picture": spacetime.picture,
+        "edge_text": witness.edge_text,
+        "who": witness.who,
         "script_hash": script_hash,
         "ANOMALIES_OPEN": ANOMALIES_OPEN,
         "TABLE_CALLS_MAX": TABLE_CALLS_MAX,

@@ -1,43 +1,52 @@
-"""A small space-time picture of an anomaly: its operations, faults and forced order.
+"""A small space-time picture of a witness: operations, events, faults, forced order.
 
-One row per process, one bar per operation from invocation to completion, faults as
-bands below, the witness graph's arrows between bars. Drawn as SVG without scripts, so
-it prints and needs no JavaScript.
+One row per process or node, one bar per operation from invocation to completion, a pill
+for what a node observed, faults as bands below, the witness graph's arrows between
+bars. Drawn as SVG without scripts, so it prints and needs no JavaScript.
 
 The time axis is compressed: operations in conflict are often milliseconds long and
 seconds apart. Moments keep their order, and the gap between two neighbouring moments
-grows with the logarithm of the time between them, or as the labels need.
+grows with the logarithm of the time between them, or as the labels need. Where a
+history tells no times, positions in it take their place.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
 from harness.report import figures
-from harness.report.story import call_text, effect, lasted
+from harness.report.folder import mapping
+from harness.report.story import effect, lasted
+from harness.report.witness import LOST, MESSAGE, who
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from harness.report.folder import Call, Fault, RunFolder
-    from harness.report.story import AnomalyStory, Edge
+    from harness.report.folder import Call, Fault
+    from harness.report.witness import Edge, Witness
 
 CALLS_SHOWN_MAX = 24
+"""Operations of the anomaly itself; what surrounds them comes on top."""
+
 FAULTS_SHOWN_MAX = 6
 
 WIDTH = 1080
 LABEL_WIDTH = 128
+SCALE_MIN = 0.7
+"""A picture too wide for its page shrinks, but only to where it can be read."""
 ROW_HEIGHT = 66
 BAR_HEIGHT = 24
 FAULT_HEIGHT = 20
 MARGIN = 16
-CHAR_WIDTH = 6.7
+CHAR_WIDTH = 6.9
+LABEL_CHARS_MAX = 28
 
-KINDS = ("realtime", "process", "wr", "ww", "rw")
+KINDS = ("realtime", "process", "wr", "ww", "rw", "conflict", MESSAGE, LOST)
 _ALIASES = {
     "reads-from": "wr",
     "reads from": "wr",
@@ -46,15 +55,39 @@ _ALIASES = {
     "version": "ww",
     "anti-dependency": "rw",
     "must-precede": "rw",
+    "contradicts": "conflict",
 }
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A call as it is to be drawn: its row, its moments, what stands in it.
+
+    Attributes:
+        position: In the witness.
+        start, end: Moments, in ns; no end when it never returned.
+        text: What stands in the bar.
+    """
+
+    call: Call
+    position: int
+    row: str
+    start: float
+    end: float | None
+    text: str
+
+    @property
+    def width(self) -> float:
+        """Pixels that the label needs."""
+        number = 0 if self.call.is_event else len(f"{self.call.invoke.index} ")
+        return (number + len(self.text)) * CHAR_WIDTH + 18
 
 
 @dataclass(frozen=True)
 class _Bar:
     """Where an operation is drawn: left and right end, top of its row."""
 
-    call: Call
-    position: int
+    span: _Span
     left: float
     right: float
     top: float
@@ -93,44 +126,59 @@ class _Axis:
         return self.xs[-1]
 
 
-def picture(folder: RunFolder, anomaly: AnomalyStory, number: int) -> Markup:
-    """The anomaly as an <svg> element; empty when it has no operations."""
-    positions = anomaly.calls[:CALLS_SHOWN_MAX]
-    if not positions:
+def picture(witness: Witness, number: int = 0) -> Markup:
+    """The witness as an <svg> element; empty when it has no operations.
+
+    `number` tells the pictures of one page apart.
+    """
+    spans = _spans(witness)
+    if not spans:
         return Markup("")
-    calls = {position: folder.calls[position] for position in positions}
-    rows = _rows(calls.values())
-    faults = _faults_during(folder, list(calls.values()))
-    axis = _axis(list(calls.values()), rows, faults)
-    bars = {
-        position: _bar(call, position, axis, rows) for position, call in calls.items()
-    }
-    edges = [e for e in anomaly.edges if e.source in bars and e.target in bars]
-    arrows = [_arrow(e, n, bars, number) for n, e in enumerate(edges, 1)]
+    has_times = _has_times(witness)
+    faults = witness.faults[:FAULTS_SHOWN_MAX] if has_times else ()
+    rows = {name: row for row, name in enumerate(dict.fromkeys(s.row for s in spans))}
+    axis = _axis(spans, rows, faults)
+    bars = {span.position: _bar(span, axis, rows) for span in spans}
+    arrows = [
+        _arrow(edge, order, bars, number)
+        for order, edge in enumerate(witness.edges, 1)
+        if edge.source in bars and edge.target in bars
+    ]
     rows_bottom = MARGIN + ROW_HEIGHT * len(rows)
     height = rows_bottom + 26 + FAULT_HEIGHT * len(faults) + MARGIN
     width = max(WIDTH, axis.xs[-1] + MARGIN)
-    title = f"Space-time picture of anomaly {number + 1}: {anomaly.name}"
+    title = f"Space-time picture of anomaly {number + 1}: {witness.name}"
+    end_ns = witness.end_ns
     parts = [
         _defs(number),
         *(_row(name, row, width) for name, row in rows.items()),
-        *(_fault(f, i, axis, rows_bottom, folder.end_ns) for i, f in enumerate(faults)),
-        *_ticks(axis, rows_bottom, calls.values()),
+        *(_fault(f, i, axis, rows_bottom, end_ns) for i, f in enumerate(faults)),
+        *(_ticks(axis, rows_bottom, spans) if has_times else ()),
         *(arrow.line for arrow in arrows),
-        *(_draw_bar(bar, axis.xs[-1]) for bar in bars.values()),
+        *(_draw_bar(bar, witness, axis.xs[-1]) for bar in bars.values()),
         *(arrow.badge for arrow in arrows),
     ]
     return Markup(
-        '<svg class="spacetime" role="img" aria-label="{}" viewBox="0 0 {} {}" '
-        'width="{}" height="{}">{}</svg>'
+        '<svg xmlns="http://www.w3.org/2000/svg" class="spacetime" role="img" '
+        'aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}" '
+        'style="max-width:100%;min-width:{}px">{}</svg>'
     ).format(
         title,
         round(width),
         round(height),
         round(width),
         round(height),
+        round(width * SCALE_MIN),
         Markup("").join(parts),
     )
+
+
+def as_svg(witness: Witness, number: int = 0) -> str:
+    """The picture as a file of its own, light or dark as its reader prefers."""
+    assets = resources.files("harness.report.assets")
+    css = [(assets / n).read_text("utf-8") for n in ("palette.css", "witness.css")]
+    style = Markup(f"<style>{''.join(css)}</style>")  # noqa: S704  # our own files
+    return str(picture(witness, number)).replace("<defs>", f"{style}<defs>", 1)
 
 
 def edge_class(kind: str) -> str:
@@ -142,60 +190,57 @@ def edge_class(kind: str) -> str:
 # Layout
 
 
-def _row_name(call: Call) -> str:
-    node = f" \N{RIGHTWARDS ARROW} {call.node}" if call.node else ""
-    return figures.clip(figures.visible(f"process {call.invoke.process}{node}"), 19)
+def _has_times(witness: Witness) -> bool:
+    return all(call.invoke.time >= 0 for call in witness.calls)
 
 
-def _rows(calls: Iterable[Call]) -> dict[str, int]:
-    names = dict.fromkeys(_row_name(call) for call in calls)
-    return {name: row for row, name in enumerate(names)}
+def _spans(witness: Witness) -> list[_Span]:
+    """What is drawn, in order of time: the anomaly's own, and what surrounds it."""
+    own = [i for i in range(len(witness.calls)) if i not in witness.context]
+    shown = sorted({*own[:CALLS_SHOWN_MAX], *witness.context})
+    has_times = _has_times(witness)
+    last: dict[str, float] = {}
+    spans = []
+    for position in shown:
+        call = witness.calls[position]
+        done = call.done
+        row = figures.clip(who(call, witness.roles), 19)
+        start = float(call.invoke.time if has_times else call.invoke.index)
+        end = None
+        if done is not None:
+            end = max(start, float(done.time if has_times else done.index))
+        if call.is_event:  # one instant holds several steps of a node, one by one
+            start = max(start, last.get(row, -1.0) + 1)
+            last[row] = end = start
+        text = witness.text_of(call, LABEL_CHARS_MAX)
+        text = figures.clip(text, LABEL_CHARS_MAX + 8)
+        spans.append(_Span(call, position, row, start, end, text))
+    return sorted(spans, key=lambda span: (span.start, span.position))
 
 
-def _faults_during(folder: RunFolder, calls: list[Call]) -> list[Fault]:
-    start = min(call.invoke.time for call in calls)
-    end = max((call.done or call.invoke).time for call in calls)
-    hit = [
-        fault
-        for fault in folder.faults
-        if fault.start_ns <= end
-        and fault.start_ns + lasted(fault, folder.end_ns) >= start
-    ]
-    return hit[:FAULTS_SHOWN_MAX]
-
-
-def _axis(calls: list[Call], rows: dict[str, int], faults: list[Fault]) -> _Axis:
+def _axis(
+    spans: Sequence[_Span], rows: dict[str, int], faults: Iterable[Fault]
+) -> _Axis:
     """Place every moment left to right; a bar is as wide as its label at least."""
-    events = [(call.invoke.time, 1, call) for call in calls]
-    events += [(call.done.time, 0, call) for call in calls if call.done is not None]
-    first, last = min(e[0] for e in events), max(e[0] for e in events)
+    marks: list[tuple[float, int, _Span | None]] = [(s.start, 1, s) for s in spans]
+    marks += [(s.end, 0, s) for s in spans if s.end is not None and s.end > s.start]
+    first, last = min(m[0] for m in marks), max(m[0] for m in marks)
     edges = [t for f in faults for t in (f.start_ns, f.end_ns) if t is not None]
-    moments = sorted(
-        [*events, *((t, 2, None) for t in edges if first < t < last)],
-        key=lambda moment: moment[:2],
-    )
+    marks += [(t, 2, None) for t in edges if first < t < last]
     room = [0.0] * len(rows)  # where each row is free again
-    times, xs = [float(first)], [LABEL_WIDTH + 24.0]
-    for time, what, call in moments:
+    times, xs = [first], [LABEL_WIDTH + 24.0]
+    for time, what, span in sorted(marks, key=lambda mark: mark[:2]):
         x = xs[-1] + _gap(time - times[-1])
-        if call is not None:
-            row = rows[_row_name(call)]
+        if span is not None:
+            row = rows[span.row]
             x = max(x, room[row])
-            room[row] = x + (_label_width(call) if what == 1 else 14)
+            room[row] = max(room[row], x + (span.width + 8 if what == 1 else 14))
         if time > times[-1]:
             times.append(time)
             xs.append(x)
         else:
             xs[-1] = max(xs[-1], x)
     return _stretch(times, xs, max([xs[-1] + 40, *room]))
-
-
-def _label(call: Call) -> str:
-    return f"{call.invoke.index}  {call_text(call, 28)}"
-
-
-def _label_width(call: Call) -> float:
-    return len(_label(call)) * CHAR_WIDTH + 16
 
 
 def _gap(ns: float) -> float:
@@ -214,14 +259,18 @@ def _stretch(times: list[float], xs: list[float], needed: float) -> _Axis:
     return _Axis([*times, times[-1] + 1e6], [*xs, needed])
 
 
-def _bar(call: Call, position: int, axis: _Axis, rows: dict[str, int]) -> _Bar:
-    left = axis(call.invoke.time)
-    right = axis.xs[-1] if call.done is None else axis(call.done.time)
-    top = MARGIN + 6 + ROW_HEIGHT * rows[_row_name(call)]
-    return _Bar(call, position, left, max(right, left + _label_width(call)), top)
+def _bar(span: _Span, axis: _Axis, rows: dict[str, int]) -> _Bar:
+    left = axis(span.start)
+    right = axis.xs[-1] if span.end is None else axis(span.end)
+    top = MARGIN + 6 + ROW_HEIGHT * rows[span.row]
+    return _Bar(span, left, max(right, left + span.width), top)
 
 
 # Drawing
+
+
+HEAD = "M0 0 8 4 0 8z"
+CROSS = "M0 1 1 0 4 3 7 0 8 1 5 4 8 7 7 8 4 5 1 8 0 7 3 4z"
 
 
 def _defs(number: int) -> Markup:
@@ -230,8 +279,8 @@ def _defs(number: int) -> Markup:
         Markup(
             '<marker id="head-{0}-{1}" class="{1}" viewBox="0 0 8 8" refX="7" refY="4" '
             'markerWidth="7" markerHeight="7" orient="auto">'
-            '<path d="M0 0 8 4 0 8z"/></marker>'
-        ).format(number, css)
+            '<path d="{2}"/></marker>'
+        ).format(number, css, CROSS if css == f"edge-{LOST}" else HEAD)
         for css in [*(f"edge-{kind}" for kind in KINDS), "edge-other"]
     )
     return Markup("<defs>{}</defs>").format(markers)
@@ -248,28 +297,42 @@ def _row(name: str, row: int, width: float) -> Markup:
     )  # fmt: skip
 
 
-def _draw_bar(bar: _Bar, right_end: float) -> Markup:
-    call, outcome = bar.call, bar.call.outcome
-    tail = Markup("")
+def _draw_bar(bar: _Bar, witness: Witness, right_end: float) -> Markup:
+    call, outcome = bar.span.call, bar.span.call.outcome
+    tail = number = Markup("")
     if outcome == "info":
         tail = Markup('<line class="tail" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
             round(bar.right), round(right_end), bar.middle, bar.middle
         )
+    if not call.is_event:
+        number = Markup('<tspan class="op">{}</tspan> ').format(call.invoke.index)
     return Markup(
-        '<g class="call {}"><title>{}</title>{}'
-        '<rect x="{:.1f}" y="{}" width="{:.1f}" height="{}" rx="4"/>'
-        '<text x="{:.1f}" y="{}"><tspan class="op">{}</tspan> {}</text></g>'
+        '<g class="call {} {}"><title>{}</title>{}'
+        '<rect x="{:.1f}" y="{}" width="{:.1f}" height="{}" rx="{}"/>'
+        '<text x="{:.1f}" y="{}">{}{}</text></g>'
     ).format(
-        outcome, _said_of(call), tail,
-        bar.left, bar.top, bar.right - bar.left, BAR_HEIGHT,
-        bar.left + 8, bar.middle + 4, call.invoke.index, call_text(call, 28),
+        outcome, _tone(bar.span, witness), _said_of(call, witness), tail,
+        bar.left, bar.top, bar.right - bar.left, BAR_HEIGHT, 11 if call.is_event else 4,
+        bar.left + 9, bar.middle + 4, number, bar.span.text,
     )  # fmt: skip
 
 
-def _said_of(call: Call) -> str:
+def _tone(span: _Span, witness: Witness) -> str:
+    """Classes: whether it is the anomaly's own, and what an event decided."""
+    own = "context" if span.position in witness.context else "own"
+    decision = mapping(span.call.invoke.value).get("decision")
+    decided = span.call.is_event and decision in {"commit", "abort"}
+    return f"{own} {decision}" if decided else own
+
+
+def _said_of(call: Call, witness: Witness) -> str:
     """The operation in a sentence, for the pointer that rests on it."""
-    said = f"op {call.invoke.index}: {call_text(call, 200)}: {call.outcome}"
-    if call.done is not None:
+    text = witness.text_of(call, 200)
+    if call.is_event:
+        fields = figures.value(call.invoke.value, 200)
+        return f"{call.invoke.f} {fields} at {figures.moment(call.invoke.time)}"
+    said = f"op {call.invoke.index}: {text}: {call.outcome}"
+    if call.done is not None and call.invoke.time >= 0:
         took = figures.duration(call.done.time - call.invoke.time)
         said += f", invoked at {figures.moment(call.invoke.time)}, took {took}"
     if call.error is not None:
@@ -336,11 +399,11 @@ FAULT_CLASSES = {
 }
 
 
-def _ticks(axis: _Axis, rows_bottom: float, calls: Iterable[Call]) -> list[Markup]:
+def _ticks(axis: _Axis, rows_bottom: float, spans: Iterable[_Span]) -> list[Markup]:
     """Times under the rows, at moments that leave room for them."""
     out: list[Markup] = []
     free_from = 0.0
-    for ns in sorted({call.invoke.time for call in calls}):
+    for ns in sorted({span.start for span in spans}):
         x = axis(ns)
         if x < free_from:
             continue
@@ -366,16 +429,21 @@ def _arrow(edge: Edge, order: int, bars: dict[int, _Bar], number: int) -> _Arrow
         y1, y2 = (source.bottom, target.top) if down else (source.top, target.bottom)
         bend1 = (y2 - y1) * 0.6
         bend2 = -bend1
-    share = (0.5, 0.36, 0.64)[order % 3]  # so that numbers do not cover each other
-    at_x = _bezier(share, x1, x1, x2, x2)
-    at_y = _bezier(share, y1, y1 + bend1, y2 + bend2, y2)
     start, end = f"{x1:.1f} {y1:.1f}", f"{x2:.1f} {y2:.1f}"
     path = f"M{start}C{x1:.1f} {y1 + bend1:.1f} {x2:.1f} {y2 + bend2:.1f} {end}"
-    said = f"{order}. {edge.kind}: {edge.reason}" if edge.reason else edge.kind
+    is_numbered = edge.kind != MESSAGE
+    said = f"{edge.kind}: {edge.reason}" if edge.reason else edge.kind
+    if is_numbered:
+        said = f"{order}. {said}"
     line = Markup(
         '<g class="edge {}"><title>{}</title>'
         '<path d="{}" marker-end="url(#head-{}-{})"/></g>'
     ).format(css, said, path, number, css)
+    if not is_numbered:
+        return _Arrow(line, Markup(""))
+    share = (0.5, 0.36, 0.64)[order % 3]  # so that numbers do not cover each other
+    at_x = _bezier(share, x1, x1, x2, x2)
+    at_y = _bezier(share, y1, y1 + bend1, y2 + bend2, y2)
     badge = Markup(
         '<g class="edge {}"><title>{}</title><circle cx="{:.1f}" cy="{:.1f}" r="8.5"/>'
         '<text x="{:.1f}" y="{:.1f}">{}</text></g>'
@@ -387,6 +455,9 @@ def _anchors(source: _Bar, target: _Bar, css: str) -> tuple[float, float]:
     """Where an arrow leaves and arrives: orders in time run from end to start."""
     if css in {"edge-realtime", "edge-process"}:
         return source.right - 3, target.left + 3
+    if css in {f"edge-{MESSAGE}", f"edge-{LOST}"}:
+        # Short ways: a message arrives at once, and pills are wide for their moment.
+        return source.left + 14, target.left + 10
     ahead = source.left <= target.left
     leaves, arrives = (0.7, 0.3) if ahead else (0.3, 0.7)
     return (

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.report import figures
+from harness.report import events, figures
 from harness.report.figures import plural
 from harness.report.folder import (
     mapping,
@@ -22,9 +22,11 @@ from harness.report.folder import (
     string,
     whole,
 )
+from harness.report.witness import Witness, resolve
+from harness.verdict import OBSERVATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from harness.report.folder import Call, Fault, RunFolder
 
@@ -32,7 +34,6 @@ STATES = ("valid", "invalid", "unknown", "harness", "unjudged")
 """What the banner can say. `unjudged`: the run was never analysed."""
 
 ANOMALIES_SHOWN_MAX = 12
-EDGES_SHOWN_MAX = 60
 ITEMS_SHOWN_MAX = 24
 
 _UNITS = {"ns", "us", "ms", "s", "bytes", "mb", "percent"}
@@ -43,39 +44,6 @@ _SUMMED = re.compile(
     r"cut|drop|lost|loss|delay|duplic|reorder|corrupt|frame|packet|byte|refused|blocked",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True)
-class Edge:
-    """One arrow of a witness graph, between positions in `RunFolder.calls`."""
-
-    source: int
-    target: int
-    kind: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class AnomalyStory:
-    """An anomaly with everything needed to show it.
-
-    Attributes:
-        checker: Who found it.
-        calls: Positions in `RunFolder.calls` of its operations, in order of time.
-        unresolved: History indices it names that the history does not hold.
-        edges: The witness graph's arrows, those of the explanation first.
-        edges_more: How many further arrows were left out.
-    """
-
-    checker: str
-    name: str
-    explanation: str
-    key: str
-    calls: tuple[int, ...]
-    unresolved: tuple[str, ...]
-    edges: tuple[Edge, ...]
-    edges_more: int
-    details: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -126,7 +94,7 @@ class Story:
     why: str
     expected: str
     as_expected: bool | None
-    anomalies: list[AnomalyStory]
+    anomalies: list[Witness]
     anomalies_total: int
     fault_kinds: list[FaultKind]
     harness_errors: list[str] = field(default_factory=list)
@@ -212,7 +180,7 @@ def harness_errors(folder: RunFolder) -> list[str]:
 
 
 def _told_valid(
-    folder: RunFolder, kinds: list[FaultKind], _: list[AnomalyStory], __: list[str]
+    folder: RunFolder, kinds: list[FaultKind], _: list[Witness], __: list[str]
 ) -> tuple[str, str]:
     done = sum(folder.outcomes.values())
     judges = [name for name, _ in checkers(folder.verdict)]
@@ -232,7 +200,7 @@ def _told_valid(
 
 
 def _told_invalid(
-    folder: RunFolder, _: list[FaultKind], told: list[AnomalyStory], __: list[str]
+    folder: RunFolder, _: list[FaultKind], told: list[Witness], __: list[str]
 ) -> tuple[str, str]:
     if not told:
         return "Invalid", "A checker says so, but recorded no anomaly."
@@ -246,7 +214,7 @@ def _told_invalid(
 
 
 def _told_unknown(
-    folder: RunFolder, _: list[FaultKind], __: list[AnomalyStory], ___: list[str]
+    folder: RunFolder, _: list[FaultKind], __: list[Witness], ___: list[str]
 ) -> tuple[str, str]:
     if folder.verdict.get("reason"):
         return "Unknown", figures.clip(string(folder.verdict["reason"]), 400)
@@ -258,7 +226,7 @@ def _told_unknown(
 
 
 def _told_harness(
-    folder: RunFolder, _: list[FaultKind], __: list[AnomalyStory], errors: list[str]
+    folder: RunFolder, _: list[FaultKind], __: list[Witness], errors: list[str]
 ) -> tuple[str, str]:
     lines = [line for line in errors[0].splitlines() if line.strip()] if errors else []
     what = figures.clip(lines[-1].strip(), 400) if lines else "It left no message"
@@ -269,7 +237,7 @@ def _told_harness(
 
 
 def _told_unjudged(
-    folder: RunFolder, _: list[FaultKind], __: list[AnomalyStory], ___: list[str]
+    folder: RunFolder, _: list[FaultKind], __: list[Witness], ___: list[str]
 ) -> tuple[str, str]:
     ended = string(folder.run.get("ended"))
     how = f"The run ended {ended}, but" if ended else "The run never ended properly;"
@@ -330,67 +298,48 @@ def found_anomalies(
 
 def tell_anomaly(
     folder: RunFolder, checker: str, anomaly: Mapping[str, Any]
-) -> AnomalyStory:
-    """Resolve an anomaly's history indices to operations."""
-    witness = mapping(anomaly.get("witness"))
-    indices = [*sequence(anomaly.get("ops")), *sequence(witness.get("nodes"))]
-    calls: set[int] = set()
-    unresolved: list[str] = []
-    for index in indices:
-        position = _position(folder, index)
-        if position is None:
-            unresolved.append(figures.value(index, 20))
-        else:
-            calls.add(position)
-    edges = [_edge(folder, mapping(edge)) for edge in sequence(witness.get("edges"))]
-    good = [edge for edge in edges if edge is not None]
-    calls.update(end for edge in good for end in (edge.source, edge.target))
-    return AnomalyStory(
-        checker=checker,
-        name=string(anomaly.get("name"), "anomaly"),
-        explanation=_sentence(string(anomaly.get("explanation"))),
-        key=figures.value(anomaly.get("key")),
-        calls=tuple(sorted(calls)),
-        unresolved=tuple(dict.fromkeys(unresolved)),
-        edges=tuple(good[:EDGES_SHOWN_MAX]),
-        edges_more=max(0, len(good) - EDGES_SHOWN_MAX),
-        details=mapping(anomaly.get("details")),
+) -> Witness:
+    """An anomaly with the operations or events that its indices refer to."""
+    result = mapping(mapping(folder.verdict.get("checkers")).get(checker))
+    is_observed = result.get("over") == OBSERVATIONS
+    call_at = _event_at(folder) if is_observed else _call_at(folder)
+    witness = resolve(anomaly, call_at, checker)
+    witness = events.surround(folder, witness, anomaly)
+    return replace(
+        witness, faults=_faults_during(folder, witness), end_ns=folder.end_ns
     )
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _call_at(folder: RunFolder) -> Callable[[Any], Call | None]:
+    def call_at(index: Any) -> Call | None:
+        if isinstance(index, bool) or not isinstance(index, int):
+            return None
+        position = folder.call_by_index.get(index)
+        return None if position is None else folder.calls[position]
+
+    return call_at
 
 
-def _position(folder: RunFolder, index: Any) -> int | None:
-    if isinstance(index, bool) or not isinstance(index, int):
-        return None
-    return folder.call_by_index.get(index)
+def _event_at(folder: RunFolder) -> Callable[[Any], Call | None]:
+    def event_at(index: Any) -> Call | None:
+        if isinstance(index, bool) or not isinstance(index, int):
+            return None
+        return folder.events[index] if 0 <= index < len(folder.events) else None
+
+    return event_at
 
 
-def _edge(folder: RunFolder, edge: Mapping[str, Any]) -> Edge | None:
-    source = _position(folder, edge.get("source"))
-    target = _position(folder, edge.get("target"))
-    if source is None or target is None:
-        return None
-    kind = string(edge.get("kind"), "before")
-    return Edge(source, target, kind, string(edge.get("reason")))
-
-
-# Operations
-
-
-def call_text(call: Call, chars_max: int = 40) -> str:
-    """An operation in a few characters: "write 3", "read \N{RIGHTWARDS ARROW} 7"."""
-    name = figures.visible(call.invoke.f)
-    shown = figures.value(call.value, chars_max)
-    if name == "read" and call.outcome == "ok":
-        return f"read \N{RIGHTWARDS ARROW} {shown or 'nil'}"
-    value = call.value
-    if name == "cas" and isinstance(value, list) and len(value) == 2:
-        old, new = (figures.value(part, chars_max) or "nil" for part in value)
-        return f"cas {old} \N{RIGHTWARDS ARROW} {new}"
-    return f"{name} {shown}".rstrip()
+def _faults_during(folder: RunFolder, witness: Witness) -> tuple[Fault, ...]:
+    if not witness.calls:
+        return ()
+    start = min(call.invoke.time for call in witness.calls)
+    end = max((call.done or call.invoke).time for call in witness.calls)
+    return tuple(
+        fault
+        for fault in folder.faults
+        if fault.start_ns <= end
+        and fault.start_ns + lasted(fault, folder.end_ns) >= start
+    )
 
 
 # Faults

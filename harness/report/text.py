@@ -13,21 +13,20 @@ from harness.report import figures
 from harness.report.folder import load
 from harness.report.story import (
     Story,
-    call_text,
     effect,
     node_words,
     proof_of,
     tell,
 )
+from harness.report.witness import as_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.report.folder import Call
-    from harness.report.story import AnomalyStory, FaultKind
+    from harness.report.story import FaultKind
+    from harness.report.witness import Witness
 
 WIDTH = 88
-OPS_SHOWN_MAX = 10
 
 _STYLES = {
     "valid": "1;32",
@@ -121,59 +120,23 @@ def _anomaly(story: Story, paint: _Paint) -> str:
     names = ", ".join(f"{number} x {name}" for name, number in story.names[:8])
     key = f" on key {first.key}" if first.key else ""
     lines = [f"Anomalies: {names}", paint("bold", f"  {first.name}{key}")]
-    lines += [_op_line(story, first, position) for position in _shown(first)]
-    rest = len(first.calls) - OPS_SHOWN_MAX
-    if rest > 0:
-        lines.append(f"    and {figures.plural(rest, 'further operation')}")
-    for edge in first.edges[:6]:
-        calls = story.folder.calls
-        pair = f"{calls[edge.source].invoke.index} -> {calls[edge.target].invoke.index}"
-        reason = f": {edge.reason}" if edge.reason else ""
-        lines.append(_fill(f"{pair} {edge.kind}{reason}", "      "))
-    lines += _around(story, first)
+    lines += [
+        _fill(line, "      ") if line[:1].isdigit() else f"    {line}"
+        for line in as_text(first)
+    ]
+    lines += _around(first)
     return "\n".join(lines) + "\n"
 
 
-def _shown(anomaly: AnomalyStory) -> tuple[int, ...]:
-    return anomaly.calls[:OPS_SHOWN_MAX]
-
-
-def _op_line(story: Story, anomaly: AnomalyStory, position: int) -> str:
-    call = story.folder.calls[position]
-    where = figures.visible(call.node or "-")
-    what = call_text(call, 30)
-    return (
-        f"    op {call.invoke.index:<7} process {call.invoke.process!s:<4} {where:<5} "
-        f"{what:<22} {call.outcome:<5} {_span(call)}"
-    )
-
-
-def _span(call: Call) -> str:
-    start = figures.moment(call.invoke.time)
-    if call.done is None:
-        return f"{start} .. never returned"
-    return f"{start} .. {figures.moment(call.done.time)}"
-
-
-def _around(story: Story, anomaly: AnomalyStory) -> list[str]:
+def _around(witness: Witness) -> list[str]:
     """The faults in force while the anomaly's operations ran."""
-    calls = [story.folder.calls[position] for position in anomaly.calls]
-    if not calls:
-        return []
-    start = min(call.invoke.time for call in calls)
-    end = max((call.done or call.invoke).time for call in calls)
-    hit = [
-        fault
-        for fault in story.folder.faults
-        if fault.start_ns <= end and (fault.end_ns is None or fault.end_ns >= start)
-    ]
     return [
         _fill(
             f"during {figures.clip(figures.visible(fault.title), 120)} "
             f"({node_words(fault.nodes)}, {effect(fault)}, {proof_of([fault])})",
             "      ",
         )
-        for fault in hit[:4]
+        for fault in witness.faults[:4]
     ]
 
 

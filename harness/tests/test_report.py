@@ -168,7 +168,7 @@ def test_an_anomaly_shows_its_operations_its_picture_and_why(small: Path) -> Non
     anomaly = anomaly["checkers"]["linearizable"]["anomalies"][0]
     section = page.text[page.text.index("What went wrong") :]
     for index in anomaly["ops"]:
-        assert re.search(rf"\b{index} \d+ n\d (write|read) ", section)
+        assert re.search(rf"\b{index} process \d+ → n\d (write|read) ", section)
     for edge in anomaly["witness"]["edges"]:
         assert f"op {edge['source']} → op {edge['target']}: {edge['reason']}" in section
     drawn = page.attributes.count(("class", "spacetime"))
@@ -500,8 +500,7 @@ def test_beyond_the_cap_calls_are_thinned_but_anomalies_stay(
     assert len(data["calls"]["t"]) <= 200 + 50 + len(story.anomalies[0].calls)
     assert data["total"] == 1500
     indices = [sum(data["calls"]["i"][: n + 1]) for n in data["anomalies"][0]["calls"]]
-    calls = story.folder.calls
-    assert indices == [calls[p].invoke.index for p in story.anomalies[0].calls]
+    assert indices == [call.invoke.index for call in story.anomalies[0].calls]
 
 
 # What a browser makes of it

@@ -1,0 +1,297 @@
+"""What nodes observed of their protocol, told around an anomaly.
+
+An anomaly names two or three operations; why they came about is a matter of messages
+that arrived and messages that didn't. Reference nodes observe their steps (`Observe`),
+and those about the same transaction, key or term surround the anomaly in its picture.
+
+Messages are not recorded. That one arrived is concluded from a step that nothing else
+can cause, as a participant's preCommit follows from its coordinator's; `MESSAGES` says
+which. That one was lost is claimed only where its link was cut when it was sent and the
+step that it would have caused never came.
+
+Times are the nodes' own, moved to the time of the run by what `clocks.jsonl` says of
+them; a skew between two samples stays.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from harness.report import figures
+from harness.report.folder import Call, mapping, sequence, string, strings
+from harness.report.witness import LOST, MESSAGE, Edge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.report.folder import Fault, RunFolder
+    from harness.report.witness import Witness
+
+CONTEXT_MAX = 40
+"""Events shown around an anomaly; of more, the first."""
+
+SLACK_NS = 5_000_000
+"""By how much two nodes' corrected clocks may still disagree."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that is known by what it causes.
+
+    Attributes:
+        name: What the protocol calls it.
+        sent: The kind of event at which it is sent.
+        received: The kind of event that it causes at another node.
+        sender: The field of the received event that names the sender; "" when any
+            node's event may have been the cause.
+        same: Fields on which both events agree.
+        to_all: It is sent to every participant, so one that it never reached shows.
+    """
+
+    name: str
+    sent: str
+    received: str
+    sender: str = ""
+    same: tuple[str, ...] = ()
+    to_all: bool = False
+
+
+MESSAGES = (
+    Message("vote", "voted", "precommitting"),
+    Message("preCommit", "precommitting", "precommitted", to_all=True),
+    Message("preAbort", "turning_back", "preaborted", to_all=True),
+    Message("decision", "decided", "decided", sender="by", same=("decision",)),
+    Message("promise", "promised", "proposed", same=("ballot",)),
+    Message("accept", "proposed", "accepted", same=("ballot",)),
+    Message("request", "became_candidate", "voted", sender="candidate", same=("term",)),
+    Message("vote", "voted", "became_leader", same=("term",)),
+)
+ACKNOWLEDGED = {"precommitted": "turning_back"}
+"""A step that is answered, and the step that a missing answer causes."""
+
+IMPLIED = {
+    "precommitted": "precommitting",
+    "preaborted": "turning_back",
+    "resolved": "decided",
+    "in_doubt": "terminating",
+    "accepted": "proposed",
+    "chosen": "learned",
+}
+"""Steps that go without saying where a node takes the other one at once."""
+AT_ONCE_NS = 1_000_000
+
+ROLES = {
+    "precommitting": "coordinator",
+    "turning_back": "coordinator",
+    "proposed": "proposer",
+    "became_leader": "leader",
+    "became_candidate": "candidate",
+}
+
+
+def surround(
+    folder: RunFolder, witness: Witness, anomaly: Mapping[str, Any]
+) -> Witness:
+    """The witness with what nodes observed of the matter, and the messages between."""
+    wanted = _subject(anomaly)
+    if not wanted:
+        return witness
+    around = [event for event in folder.events if _is_about(event, wanted)]
+    if any(event.invoke.time < 0 for event in around):
+        return witness  # nobody knows where they belong
+    have = {call.name for call in witness.calls}
+    fresh = [event for event in _once(around) if event.name not in have]
+    calls = sorted(
+        [*witness.calls, *fresh[:CONTEXT_MAX]],
+        key=lambda call: (call.invoke.time, not call.is_event, call.invoke.index),
+    )
+    place = {call.name: position for position, call in enumerate(calls)}
+    old = [place[call.name] for call in witness.calls]
+    edges = [
+        e._replace(source=old[e.source], target=old[e.target]) for e in witness.edges
+    ]
+    messages = _arrived(calls)
+    return replace(
+        witness,
+        calls=tuple(calls),
+        edges=(*edges, *_lost(calls, messages, folder.faults), *messages),
+        roles=_roles(calls),
+        context=frozenset(place[event.name] for event in fresh[:CONTEXT_MAX]),
+        context_more=max(0, len(fresh) - CONTEXT_MAX),
+    )
+
+
+def _subject(anomaly: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields by which events concern an anomaly."""
+    details = mapping(anomaly.get("details"))
+    if "transaction" in details:
+        return {"id": details["transaction"]}
+    if anomaly.get("key") is not None:
+        return {"key": anomaly["key"]}
+    return {"term": details["term"]} if "term" in details else {}
+
+
+def _is_about(event: Call, wanted: Mapping[str, Any]) -> bool:
+    fields = mapping(event.invoke.value)
+    return all(name in fields and fields[name] == it for name, it in wanted.items())
+
+
+def _once(events: Iterable[Call]) -> list[Call]:
+    """In order of time; what a node says twice, or says by saying more, only once."""
+    events = list(events)
+    said = {(e.node, e.invoke.f): e.invoke.time for e in events}
+    seen: set[str] = set()
+    kept = []
+    for event in sorted(events, key=lambda event: event.invoke.time):
+        fields = {k: v for k, v in mapping(event.invoke.value).items() if k != "role"}
+        text = repr((event.node, event.invoke.f, fields))
+        stronger = said.get((event.node, IMPLIED.get(event.invoke.f, "")))
+        is_implied = (
+            stronger is not None and abs(stronger - event.invoke.time) <= AT_ONCE_NS
+        )
+        if text not in seen and not is_implied:
+            kept.append(event)
+        seen.add(text)
+    return kept
+
+
+def _roles(calls: Iterable[Call]) -> dict[str, str]:
+    """What each node was: the first of its events that tells."""
+    roles: dict[str, str] = {}
+    for call in calls:
+        if not call.is_event:
+            continue
+        fields = mapping(call.invoke.value)
+        told = ROLES.get(call.invoke.f) or string(fields.get("role"))
+        if told and told != "participant":
+            roles.setdefault(string(call.node), figures.clip(told, 16))
+    for call in calls:
+        if call.is_event and "vote" in mapping(call.invoke.value):
+            roles.setdefault(string(call.node), "participant")
+    return roles
+
+
+# Messages
+
+
+def _arrived(calls: Sequence[Call]) -> list[Edge]:
+    """An arrow for every message that must have arrived."""
+    return [
+        edge
+        for target, event in enumerate(calls)
+        if event.is_event
+        for message in MESSAGES
+        if message.received == event.invoke.f
+        for edge in _causes(calls, target, message)
+    ]
+
+
+def _causes(calls: Sequence[Call], target: int, message: Message) -> list[Edge]:
+    """The latest event of each possible sender before the one it caused."""
+    event = calls[target]
+    fields = mapping(event.invoke.value)
+    latest: dict[str, int] = {}
+    for source, sent in enumerate(calls):
+        node = string(sent.node)
+        if (
+            sent.is_event
+            and sent.invoke.f == message.sent
+            and sent.node != event.node
+            and sent.invoke.time <= event.invoke.time + SLACK_NS
+            and message.sender in {"", *fields}
+            and (not message.sender or fields[message.sender] == node)
+            and _agree(mapping(sent.invoke.value), fields, message.same)
+        ):
+            latest[node] = source
+    return [
+        Edge(source, target, MESSAGE, f"{message.name} from {node} to {event.node}")
+        for node, source in latest.items()
+    ]
+
+
+def _agree(a: Mapping[str, Any], b: Mapping[str, Any], names: Iterable[str]) -> bool:
+    return all(a.get(name) == b.get(name) for name in names)
+
+
+def _lost(
+    calls: Sequence[Call], messages: Sequence[Edge], faults: Sequence[Fault]
+) -> list[Edge]:
+    """An arrow for every message that a cut link kept from its effect."""
+    voters = {string(c.node) for c in calls if c.is_event and c.invoke.f == "voted"}
+    reached = {(edge.source, calls[edge.target].node) for edge in messages}
+    lost: list[Edge] = []
+    for source, event in enumerate(calls):
+        if not event.is_event:
+            continue
+        node, kind = string(event.node), event.invoke.f
+        for message in MESSAGES:
+            if message.to_all and message.sent == kind:
+                for other in sorted(voters - {node}):
+                    if (source, other) not in reached:
+                        lost += _never(calls, source, other, message.name, faults)
+        if kind in ACKNOWLEDGED:
+            for target, later in enumerate(calls):
+                is_reaction = later.invoke.f == ACKNOWLEDGED[kind]
+                if is_reaction and later.node != node and target > source:
+                    other = string(later.node)
+                    lost += _never(calls, source, other, "acknowledgement", faults)
+    return lost
+
+
+def _never(
+    calls: Sequence[Call], source: int, other: str, name: str, faults: Sequence[Fault]
+) -> list[Edge]:
+    """The arrow of a message that did not arrive, to what the other did next."""
+    event = calls[source]
+    node, sent_ns = string(event.node), event.invoke.time
+    cut = next((f for f in faults if _cuts(f, f"{node}->{other}", sent_ns)), None)
+    after = [
+        position
+        for position, call in enumerate(calls)
+        if position > source and call.is_event and string(call.node) == other
+    ]
+    if cut is None or not after:
+        return []
+    reason = f"{name} from {node} never reached {other}: {cut.kind} {cut.title}"
+    return [Edge(source, after[0], LOST, figures.clip(reason, 200))]
+
+
+def _cuts(fault: Fault, link: str, ns: float) -> bool:
+    """Whether the link was cut when a message was sent, or a moment later."""
+    end_ns = float("inf") if fault.end_ns is None else fault.end_ns
+    in_force = fault.start_ns <= ns + SLACK_NS and ns <= end_ns
+    return in_force and link in strings(sequence(fault.evidence.get("cut")))
+
+
+# Loading
+
+
+def on_run_time(
+    events: Iterable[Call],
+    start_ns: int | None,
+    samples: Mapping[str, Sequence[tuple[float, float]]],
+) -> list[Call]:
+    """Events with their nodes' monotonic clocks turned into the time of the run.
+
+    Args:
+        events: As nodes recorded them.
+        start_ns: Where true clocks stood when the run began; None when nobody knows,
+            and then every time is -1.
+        samples: Per node, (time in the run, offset of its clock), both in ns.
+    """
+    placed = []
+    for event in events:
+        op, time_ns = event.invoke, -1
+        if start_ns is not None:
+            raw_ns = op.time - start_ns
+            node = samples.get(string(op.node), ())
+            at = bisect_right(node, (raw_ns, float("inf")))
+            offset_ns = node[at - 1][1] if at else 0.0
+            time_ns = max(0, round(raw_ns - offset_ns))
+        moved = type(op)(
+            op.index, time_ns, op.process, op.type, op.f, op.value, node=op.node
+        )
+        placed.append(Call(moved, moved))
+    return placed

@@ -1,0 +1,121 @@
+"""Explanations of a check as files: a directory that opens in a browser.
+
+    DIR/index.html                 every anomaly: words, picture, operations
+    DIR/HISTORY/01-G-single.txt    one anomaly each: words,
+    DIR/HISTORY/01-G-single.dot    its witness for Graphviz,
+    DIR/HISTORY/01-G-single.svg    and the same picture as in the page
+
+Only what is invalid has explanations. What stands in a directory from before is left
+alone, but for files of the same names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+from harness.report import spacetime, witness
+from harness.report.figures import visible
+
+if TYPE_CHECKING:
+    from harness.check import FileResult
+    from harness.report.witness import Witness
+
+FILES_MAX = 100
+"""Anomalies of one history that get files of their own."""
+
+
+@dataclass
+class _Explained:
+    """One history in the index."""
+
+    file: str
+    verdict: str
+    said: str
+    witnesses: list[Witness]
+    names: list[str]
+    more: int
+
+
+@dataclass
+class Explanations:
+    """Writes explanations of several histories, one by one, then their index."""
+
+    folder: Path
+    _told: list[_Explained] = field(default_factory=list)
+    _used: set[str] = field(default_factory=set)
+
+    def add(self, result: FileResult) -> None:
+        """Explain one result, as long as its history is at hand.
+
+        Raises:
+            UsageError: A file can't be written.
+        """
+        found = result.result.anomalies
+        witnesses: list[Witness] = []
+        if result.history is not None:
+            call_at = witness.calls_of(result.history)
+            witnesses = [
+                witness.resolve(anomaly.as_json(), call_at)
+                for anomaly in found[:FILES_MAX]
+            ]
+        place = self._place(result.file)
+        digits = len(str(len(witnesses)))
+        names = [
+            f"{place}/{number:0{max(2, digits)}}-{_file_name(told.name)}"
+            for number, told in enumerate(witnesses, 1)
+        ]
+        for number, (name, told) in enumerate(zip(names, witnesses, strict=True)):
+            self._write(f"{name}.txt", _page(told))
+            self._write(f"{name}.dot", witness.as_dot(told))
+            if told.calls:
+                self._write(f"{name}.svg", spacetime.as_svg(told, number))
+        verdict = "error" if result.error else str(result.verdict)
+        said = result.error or result.result.reason
+        more = len(found) - len(witnesses)
+        self._told.append(
+            _Explained(visible(result.file), verdict, said, witnesses, names, more)
+        )
+
+    def finish(self) -> Path:
+        """Write the index; returns its path."""
+        from harness.report.page import render
+
+        page = render("explain.html", files=self._told)
+        return self._write("index.html", page)
+
+    def _place(self, file: str) -> str:
+        """A folder of its own for each history, named like it."""
+        stem = Path(file).name.removesuffix(".gz").rpartition(".")[0] or Path(file).name
+        name = base = _file_name(stem)
+        number = 1
+        while name in self._used:
+            number += 1
+            name = f"{base}-{number}"
+        self._used.add(name)
+        return name
+
+    def _write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", errors="replace")
+        except OSError as problem:
+            raise UsageError(
+                f"cannot write explanations to {path}: {problem.strerror}"
+            ) from None
+        return path
+
+
+def _file_name(text: str) -> str:
+    """`text` as a name that is safe in any file system: letters, digits, - _ and ."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._")[:80] or "history"
+
+
+def _page(told: Witness) -> str:
+    key = f", key {told.key}" if told.key else ""
+    lines = [f"{told.name}{key}", told.explanation, "", *witness.as_text(told)]
+    return "\n".join(map(visible, lines)) + "\n"

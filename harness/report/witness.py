@@ -1,0 +1,407 @@
+"""An anomaly's witness as people see it: operations, the order they force, and why.
+
+A checker gives a graph whose vertices are indices. Here they become what they stand
+for, operations of clients or events that nodes observed of themselves, whether the
+history lies in a run folder or was read by `splitbrain check`. Text and DOT are written
+here; `spacetime` draws the picture.
+
+Everything that comes from a history is untrusted: it is made visible, and escaped for
+the notation it goes into.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.history import NO_COMPLETION
+from harness.report import figures
+from harness.report.folder import Call, mapping, sequence, string
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from harness.history import History
+    from harness.report.folder import Fault
+
+EDGES_SHOWN_MAX = 60
+CALLS_TOLD_MAX = 20
+EDGES_TOLD_MAX = 20
+VALUE_CHARS_MAX = 60
+TRANSACTION_STEPS_MAX = 12
+
+MESSAGE = "message"
+"""The kind of an arrow that stands for a message between nodes."""
+
+LOST = "lost"
+"""The kind of an arrow that stands for a message that never had an effect."""
+
+
+class Edge(NamedTuple):
+    """One arrow of a witness graph, between positions in `Witness.calls`."""
+
+    source: int
+    target: int
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Witness:
+    """An anomaly with everything needed to show it.
+
+    Attributes:
+        name: The anomaly's.
+        explanation: Why these operations are impossible.
+        checker: Who found it; empty when there was only one.
+        key: The key concerned, as text.
+        about: What the anomaly is about, if the checker says: a transaction's name.
+        calls: The operations and events, in order of time.
+        edges: Arrows between them, those of the explanation first.
+        edges_more: How many further arrows were left out.
+        unresolved: Indices it names that the history does not hold.
+        details: Whatever else the checker tells.
+        roles: What a node was in this, as in "coordinator".
+        context: Positions in `calls` of what only surrounds the anomaly.
+        context_more: How many further events around it were left out.
+        faults: Those in force meanwhile.
+        end_ns: The end of the run.
+    """
+
+    name: str
+    explanation: str
+    checker: str = ""
+    key: str = ""
+    about: str = ""
+    calls: tuple[Call, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    edges_more: int = 0
+    unresolved: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
+    context: frozenset[int] = frozenset()
+    context_more: int = 0
+    faults: tuple[Fault, ...] = ()
+    end_ns: float = 0.0
+
+    @property
+    def blamed(self) -> list[Call]:
+        """The calls that the anomaly itself names."""
+        return [c for i, c in enumerate(self.calls) if i not in self.context]
+
+    @property
+    def reasons(self) -> list[Edge]:
+        """The numbered arrows: all but messages that arrived."""
+        return [edge for edge in self.edges if edge.kind != MESSAGE]
+
+    def text_of(self, call: Call, chars_max: int = 40) -> str:
+        """A call in a few characters, as far as it concerns this anomaly."""
+        return call_text(call, chars_max, self.about)
+
+
+def resolve(
+    anomaly: Mapping[str, Any], call_at: Callable[[Any], Call | None], checker: str = ""
+) -> Witness:
+    """The witness of an anomaly as it stands in verdict.json.
+
+    Args:
+        anomaly: See `Anomaly.as_json`; it may hold anything.
+        call_at: The operation or event that an index stands for, or None.
+        checker: Who found it.
+    """
+    graph = mapping(anomaly.get("witness"))
+    edges = [mapping(edge) for edge in sequence(graph.get("edges"))]
+    ends = [edge.get(end) for edge in edges for end in ("source", "target")]
+    calls: dict[tuple[bool, int], Call] = {}
+    unresolved: list[str] = []
+    named = [*sequence(anomaly.get("ops")), *sequence(graph.get("nodes"))]
+    for index in named + ends:
+        call = call_at(index)
+        if call is not None:
+            calls[call.name] = call
+        elif index is not None:
+            unresolved.append(figures.value(index, 20))
+    ordered = sorted(calls.values(), key=lambda c: (c.invoke.time, c.invoke.index))
+    place = {call.name: position for position, call in enumerate(ordered)}
+
+    def position(index: Any) -> int | None:
+        call = call_at(index)
+        return None if call is None else place[call.name]
+
+    drawn = []
+    for edge in edges:
+        source, target = position(edge.get("source")), position(edge.get("target"))
+        if source is not None and target is not None:
+            kind = string(edge.get("kind"), "before")
+            drawn.append(Edge(source, target, kind, string(edge.get("reason"))))
+    details = mapping(anomaly.get("details"))
+    return Witness(
+        name=string(anomaly.get("name"), "anomaly"),
+        explanation=_sentence(string(anomaly.get("explanation"))),
+        checker=checker,
+        key=figures.value(anomaly.get("key")),
+        about=string(details.get("transaction")),
+        calls=tuple(ordered),
+        edges=tuple(drawn[:EDGES_SHOWN_MAX]),
+        edges_more=max(0, len(drawn) - EDGES_SHOWN_MAX),
+        unresolved=tuple(dict.fromkeys(unresolved)),
+        details=details,
+    )
+
+
+def calls_of(history: History) -> Callable[[Any], Call | None]:
+    """Looks up operations of a whole history by the index of either end."""
+
+    def call_at(index: Any) -> Call | None:
+        if isinstance(index, bool) or not isinstance(index, int):
+            return None
+        if not 0 <= index < len(history):
+            return None
+        op, other = history[index], history.completion[index]
+        if other == NO_COMPLETION:
+            is_open = op.is_client and op.type == "invoke"
+            return Call(op, None if is_open else op)
+        return Call(history[min(index, other)], history[max(index, other)])
+
+    return call_at
+
+
+def _sentence(text: str) -> str:
+    """`text` with a capital, unless it begins with a name such as n2."""
+    first = text.partition(" ")[0]
+    return text if not first.isalpha() else text[:1].upper() + text[1:]
+
+
+# Operations in words
+
+
+def call_text(call: Call, chars_max: int = 40, about: str = "") -> str:
+    """An operation in a few characters: "write 3", "read \N{RIGHTWARDS ARROW} 7".
+
+    Of a value too long to show, only what concerns `about` is shown.
+    """
+    if call.is_event:
+        return event_text(call, about)
+    name, value = figures.visible(call.invoke.f), call.value
+    shown = figures.value(value, chars_max)
+    if name == "txn":
+        shown = _transaction(value) or shown
+    elif name == "read" and call.outcome == "ok":
+        return f"read \N{RIGHTWARDS ARROW} {shown or 'nil'}"
+    elif name == "cas" and isinstance(value, list) and len(value) == 2:
+        old, new = (figures.value(part, chars_max) or "nil" for part in value)
+        return f"cas {old} \N{RIGHTWARDS ARROW} {new}"
+    elif about and len(shown) >= chars_max:
+        told = ", ".join(f"{n} {figures.plain(v, 24)}" for n, v in _under(value, about))
+        shown = f"{about}: {told}" if told else shown
+    return figures.clip(f"{name} {shown}".rstrip(), chars_max + len(name) + 1)
+
+
+def _transaction(value: Any) -> str:
+    """[["r", 1, [2, 3]], ["append", 1, 4]] as "r 1 [2 3], append 1 4"."""
+    name = ""
+    if isinstance(value, dict) and "txn" in value:
+        name, value = f"{figures.plain(value.get('id'), 24)}: ", value["txn"]
+    if not isinstance(value, list) or not all(isinstance(m, list) for m in value):
+        return ""
+    steps = [" ".join(map(_step, micro)) for micro in value[:TRANSACTION_STEPS_MAX]]
+    return name + ", ".join(steps)
+
+
+def _step(part: Any) -> str:
+    if isinstance(part, list):
+        shown = part[-TRANSACTION_STEPS_MAX:]
+        return f"[{' '.join(figures.plain(item, 20) for item in shown)}]"
+    return "nil" if part is None else figures.plain(part, 24)
+
+
+def _under(value: Any, about: str, depth: int = 4) -> list[tuple[str, Any]]:
+    """What stands under keys called `about`, each with the name of its mapping."""
+    if not isinstance(value, dict) or depth == 0:
+        return []
+    found = [
+        (figures.visible(str(name)), part[about])
+        for name, part in value.items()
+        if isinstance(part, dict) and about in part
+    ]
+    return found or [
+        pair for v in value.values() for pair in _under(v, about, depth - 1)
+    ]
+
+
+PHRASES = {
+    ("voted", "vote"): "votes {vote}",
+    ("voted", "candidate"): "votes for {candidate}, term {term}",
+    ("decided", "decision"): "decides {decision}",
+    ("precommitting", "id"): "sends preCommit",
+    ("precommitted", "id"): "preCommit",
+    ("turning_back", "id"): "sends preAbort",
+    ("preaborted", "id"): "preAbort",
+    ("in_doubt", "id"): "in doubt",
+    ("resolved", "id"): "out of doubt",
+    ("terminating", "id"): "starts termination",
+    ("proposed", "ballot"): "proposes {value} at {ballot}",
+    ("promised", "ballot"): "promises {ballot}",
+    ("accepted", "ballot"): "accepts {value} at {ballot}",
+    ("chosen", "ballot"): "sees {value} chosen at {ballot}",
+    ("learned", "value"): "learns {value}",
+    ("became_candidate", "term"): "stands in term {term}",
+    ("became_follower", "leader"): "follows {leader}, term {term}",
+    ("became_leader", "term"): "leads term {term}",
+    ("delivered", "message"): "delivers {message} as ({epoch}, {counter})",
+}
+"""Kinds of event in words, for those that have the field; others show all fields."""
+
+
+def event_text(call: Call, about: str = "") -> str:
+    """What a node observed of itself; what it is about goes without saying."""
+    kind, fields = call.invoke.f, mapping(call.invoke.value)
+    for name in fields:
+        phrase = PHRASES.get((kind, name))
+        if phrase is not None:
+            words = _Words((name, _short(field)) for name, field in fields.items())
+            return figures.clip(phrase.format_map(words), 60)
+    told = [f"{name}={_short(f)}" for name, f in fields.items() if f != about]
+    return figures.clip(" ".join([figures.visible(kind).replace("_", " "), *told]), 60)
+
+
+class _Words(dict[str, str]):
+    """Fields for a phrase; what is missing shows as a question mark."""
+
+    def __missing__(self, name: str) -> str:
+        return "?"
+
+
+def _short(field: Any) -> str:
+    """A field of an event; a ballot or zxid [3, "n1"] as 3.n1."""
+    if isinstance(field, list) and 0 < len(field) <= 2:
+        return ".".join(figures.plain(part, 12) for part in field)
+    return figures.plain(field, 24)
+
+
+def name_of(call: Call) -> str:
+    """What sentences call it: "op 102", "n2 'decides commit'"."""
+    if call.is_event:
+        return f"{string(call.node, '?')} \N{LEFT SINGLE QUOTATION MARK}" + (
+            f"{event_text(call)}\N{RIGHT SINGLE QUOTATION MARK}"
+        )
+    return f"op {call.invoke.index}"
+
+
+def who(call: Call, roles: Mapping[str, str] | None = None) -> str:
+    """Whose row it stands in: "process 3 \N{RIGHTWARDS ARROW} n1", "n1 (leader)"."""
+    node = figures.visible(call.node) if call.node else ""
+    if call.is_event:
+        role = (roles or {}).get(node, "")
+        name = node or figures.visible(str(call.invoke.process))
+        return f"{name} ({role})" if role else name
+    return f"process {call.invoke.process}" + (
+        f" \N{RIGHTWARDS ARROW} {node}" if node else ""
+    )
+
+
+def when(call: Call) -> str:
+    """From when to when, as far as the history tells."""
+    if call.invoke.time < 0:
+        return ""
+    start = figures.moment(call.invoke.time)
+    if call.is_event or call.done is call.invoke:
+        return start
+    end = "never returned" if call.done is None else figures.moment(call.done.time)
+    return f"{start} .. {end}"
+
+
+# Text
+
+
+def as_text(witness: Witness) -> list[str]:
+    """The witness in lines without indentation: operations, then numbered reasons."""
+    shown = witness.blamed[:CALLS_TOLD_MAX]
+    rows = [_columns(witness, call) for call in shown]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    lines += _rest(len(witness.blamed) - len(shown), "operation")
+    told = witness.reasons[:EDGES_TOLD_MAX]
+    tell = edge_text(witness)
+    lines += [f"{n}. {edge.kind}: {tell(edge)}" for n, edge in enumerate(told, 1)]
+    lines += _rest(len(witness.reasons) - len(told) + witness.edges_more, "reason")
+    return lines
+
+
+def _columns(witness: Witness, call: Call) -> list[str]:
+    outcome = "" if call.is_event else call.outcome
+    if call.error is not None:
+        outcome += f" ({figures.value(call.error, VALUE_CHARS_MAX)})"
+    number = "" if call.is_event else f"#{call.invoke.index}"
+    text = witness.text_of(call, VALUE_CHARS_MAX)
+    if call.invoke.key is not None:
+        text = f"key {figures.value(call.invoke.key, 20)}: {text}"
+    return [number, when(call), who(call, witness.roles), text, outcome]
+
+
+def edge_text(witness: Witness) -> Callable[[Edge], str]:
+    """Tells which calls an edge connects, and why."""
+
+    def tell(edge: Edge) -> str:
+        if edge.kind in {MESSAGE, LOST}:
+            return edge.reason
+        source, target = witness.calls[edge.source], witness.calls[edge.target]
+        reason = f": {edge.reason}" if edge.reason else ""
+        arrow = "\N{RIGHTWARDS ARROW}"
+        return f"{name_of(source)} {arrow} {name_of(target)}{reason}"
+
+    return tell
+
+
+def _rest(more: int, noun: str) -> list[str]:
+    return [f"... and {figures.plural(more, f'further {noun}')}"] if more > 0 else []
+
+
+# DOT
+
+
+def as_dot(witness: Witness) -> str:
+    """The witness for Graphviz: a box for each operation, an arrow for each reason."""
+    lines = [
+        f"digraph {_quoted(witness.name)} {{",
+        f"  label={_quoted(_wrapped(witness.explanation))}; labelloc=t;",
+        "  rankdir=LR; node [shape=box, fontname=monospace]; edge [fontsize=10];",
+    ]
+    for position, call in enumerate(witness.calls):
+        told = [f"{name_of(call)}: {witness.text_of(call, VALUE_CHARS_MAX)}"]
+        outcome = "" if call.is_event else f", {call.outcome}"
+        told.append(f"{who(call, witness.roles)}{outcome}")
+        told += filter(None, [when(call)])
+        lines.append(f"  v{position} [label={_quoted(chr(10).join(told))}];")
+    for edge in witness.edges:
+        label = edge.kind + (f": {edge.reason}" if edge.reason else "")
+        look = ", style=dashed" if edge.kind in {LOST, "realtime", "process"} else ""
+        said = f"[label={_quoted(_wrapped(label))}{look}]"
+        lines.append(f"  v{edge.source} -> v{edge.target} {said};")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    r"""A double-quoted DOT string; backslashes are data, newlines become \n."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{figures.visible(text)}"'
+
+
+def _wrapped(text: str, width: int = 60) -> str:
+    return "\n".join(_broken(text.split(), width))
+
+
+def _broken(words: Sequence[str], width: int) -> Iterator[str]:
+    line = ""
+    for word in words:
+        if line and len(line) + 1 + len(word) > width:
+            yield line
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    yield line
