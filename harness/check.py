@@ -182,7 +182,8 @@ def _check_file(
     error = ""
     try:
         with _memory_limited(limits.memory_mb), _alarm(limits.time_s):
-            history = load(Path(path), **how_to_load)
+            lean = getattr(checker, "streams", False)
+            history = load(Path(path), lean=lean, **how_to_load)
             left = _what_is_left(limits, start_s)
             result = check_safe(_Guarded(checker), history, left)
     except HistoryError as problem:

@@ -13,14 +13,15 @@ which JSON can't express.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from array import array
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
 
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 OpType = Literal["invoke", "ok", "fail", "info"]
 
@@ -103,6 +104,7 @@ class History:
         source: See the attribute.
         where: Turns the position of an op into what messages call it; by default
             `source` and the position.
+        completion: See the attribute; given when `ops` are known to pair up.
 
     Raises:
         HistoryError: From the constructor, when `strict` and a client's invocation and
@@ -118,12 +120,16 @@ class History:
         strict: bool = True,
         source: str = "history",
         where: Callable[[int], str] | None = None,
+        completion: Sequence[int] | None = None,
     ) -> None:
         self.ops = ops
         self.source = source
+        self.completions_only = False
+        if completion is not None:
+            self.completion = completion
+            return
         try:
             self.completion = pair(ops, where or (lambda i: f"{source}: op {i}"))
-            self.completions_only = False
         except HistoryError:
             if strict:
                 raise
@@ -146,49 +152,83 @@ class History:
                 yield op, (None if j == NO_COMPLETION else self.ops[j])
 
 
+class Pairing:
+    """Matches invocations with completions, as ops come in.
+
+    Args:
+        where: Turns the position of an op into what messages call it.
+
+    Attributes:
+        completion: See `History.completion`.
+    """
+
+    def __init__(self, where: Callable[[int], str]) -> None:
+        self.completion = array("q")
+        self._where = where
+        self._open: dict[int, tuple[int, str]] = {}
+
+    def feed(self, ops: Iterable[_Event]) -> None:
+        """Take in the next ops.
+
+        Named processes (the nemesis) are not clients and are never paired.
+
+        Raises:
+            HistoryError: An index out of sequence, a second invocation of a process
+                that has one open, or a completion nobody invoked.
+        """
+        completion, where, open_calls = self.completion, self._where, self._open
+        for i, op in enumerate(ops, start=len(completion)):
+            completion.append(NO_COMPLETION)
+            if op.index != i:
+                raise HistoryError(
+                    f"{where(i)}: index {op.index} is out of sequence, expected {i}; "
+                    "the history is damaged or its lines were reordered"
+                )
+            process = op.process
+            if type(process) is not int:
+                continue
+            if op.type == "invoke":
+                if process in open_calls:
+                    j, f = open_calls[process]
+                    raise HistoryError(
+                        f"{where(i)}: process {process} invokes {op.f} while its "
+                        f"{f} (op {j}) is open"
+                    )
+                open_calls[process] = i, op.f
+                continue
+            j, f = open_calls.pop(process, (NO_COMPLETION, ""))
+            if j == NO_COMPLETION:
+                raise HistoryError(
+                    f"{where(i)}: process {process} completes {op.f} "
+                    "without having invoked it"
+                )
+            if f != op.f:
+                raise HistoryError(
+                    f"{where(i)}: process {process} completes {op.f} but invoked "
+                    f"{f} (op {j})"
+                )
+            completion[i] = j
+            completion[j] = i
+
+
+class _Event(Protocol):
+    """What pairing needs to know of an op."""
+
+    index: int
+    process: int | str
+    type: OpType
+    f: str
+
+
 def pair(ops: Sequence[Op], where: Callable[[int], str]) -> list[int]:
     """Match invocations with completions; see `History.completion`.
 
-    Named processes (the nemesis) are not clients and are never paired.
-
     Raises:
-        HistoryError: An index out of sequence, a second invocation of a process that
-            has one open, or a completion nobody invoked.
+        HistoryError: See `Pairing.feed`.
     """
-    completion = [NO_COMPLETION] * len(ops)
-    open_calls: dict[int, int] = {}
-    pop = open_calls.pop
-    for i, op in enumerate(ops):
-        if op.index != i:
-            raise HistoryError(
-                f"{where(i)}: index {op.index} is out of sequence, expected {i}; "
-                "the history is damaged or its lines were reordered"
-            )
-        process = op.process
-        if type(process) is not int:
-            continue
-        if op.type == "invoke":
-            if process in open_calls:
-                raise HistoryError(
-                    f"{where(i)}: process {process} invokes {op.f} while its "
-                    f"{ops[open_calls[process]].f} (op {open_calls[process]}) is open"
-                )
-            open_calls[process] = i
-            continue
-        j = pop(process, NO_COMPLETION)
-        if j == NO_COMPLETION:
-            raise HistoryError(
-                f"{where(i)}: process {process} completes {op.f} "
-                "without having invoked it"
-            )
-        if ops[j].f != op.f:
-            raise HistoryError(
-                f"{where(i)}: process {process} completes {op.f} but invoked "
-                f"{ops[j].f} (op {j})"
-            )
-        completion[i] = j
-        completion[j] = i
-    return completion
+    pairing = Pairing(where)
+    pairing.feed(ops)
+    return pairing.completion.tolist()
 
 
 def pair_leniently(ops: Sequence[Op]) -> tuple[list[int], bool]:

@@ -140,7 +140,12 @@ class Limits:
 
 
 class Checker(Protocol):
-    """A pure judge of histories."""
+    """A pure judge of histories.
+
+    One that looks at the values of a history in turn, and at few of them twice, may say
+    so by an attribute `streams` that is true: it is then given long histories as
+    `harness.formats.lean.LeanOps`.
+    """
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history` within `limits`.

@@ -51,6 +51,7 @@ def load(
     independent: bool = False,
     strict: bool | None = None,
     tolerate_torn_tail: bool = False,
+    lean: bool = False,
 ) -> History:
     """The history in a file or run folder.
 
@@ -63,6 +64,8 @@ def load(
             and Jepsen's log, off for EDN; plume has only completions.
         tolerate_torn_tail: Leave out a torn last line (jsonl only), as a controller
             that was killed may leave one.
+        lean: Save memory where that can be done, for whoever looks at values in turn:
+            `ops` may be `LeanOps`.
 
     Raises:
         HistoryError: Names file, line and reason.
@@ -80,6 +83,7 @@ def load(
             return jsonl.read(
                 source,
                 strict=strict is not False,
+                lean=lean,
                 tolerate_torn_tail=tolerate_torn_tail,
             )
         if format == "edn":

@@ -15,17 +15,18 @@ import contextlib
 import gc
 import os
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from harness.errors import HarnessError
+from harness.formats.lean import LeanOps
 from harness.formats.source import LINE_BYTES_MAX, Source
-from harness.history import History, HistoryError, Op
+from harness.history import History, HistoryError, Op, Pairing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
     from types import TracebackType
 
 _DECODER = msgspec.json.Decoder(Op)
@@ -119,13 +120,18 @@ class HistoryWriter:
 
 
 def read(
-    source: Source, *, strict: bool = True, tolerate_torn_tail: bool = False
+    source: Source,
+    *,
+    strict: bool = True,
+    lean: bool = False,
+    tolerate_torn_tail: bool = False,
 ) -> History:
     """The history in `source`. Cost: linear, about a second for a million ops.
 
     Args:
         source: An open file.
         strict: See `History`.
+        lean: Leave ops in the file, where that can be done; see `LeanOps`.
         tolerate_torn_tail: Leave out a last line without its newline when it isn't
             JSON: what a crashed controller may leave.
 
@@ -134,14 +140,33 @@ def read(
     """
     ops: list[Op] = []
     with _collector_paused():
+        if lean and strict:
+            return _read_lean(source)
         for chunk in source.chunks():
-            _decode(source.name, chunk, ops, tolerate_torn_tail=tolerate_torn_tail)
+            ops += _decode(
+                source.name, chunk, len(ops), tolerate_torn_tail=tolerate_torn_tail
+            )
         return History(
             ops,
             strict=strict,
             source=source.name,
             where=lambda i: f"{source.name}:{i + 1}",
         )
+
+
+def _read_lean(source: Source) -> History:
+    """The history, with its ops left in the file.
+
+    Raises:
+        HistoryError: Names file and line.
+    """
+    ops = LeanOps(Path(source.name), is_packed=source.is_packed)
+    pairing = Pairing(lambda i: f"{source.name}:{i + 1}")
+    for chunk in source.chunks():
+        if not ops.add(chunk, pairing):
+            _decode(source.name, chunk, len(ops), tolerate_torn_tail=False)
+            raise AssertionError("what is no operation decodes as one")
+    return History(ops, source=source.name, completion=pairing.completion)
 
 
 def write(history: Iterable[Op]) -> Iterator[bytes]:
@@ -162,9 +187,9 @@ def _collector_paused() -> Iterator[None]:
 
 
 def _decode(
-    name: str, chunk: bytes, ops: list[Op], *, tolerate_torn_tail: bool
-) -> None:
-    """Append the ops of a chunk of whole lines.
+    name: str, chunk: bytes, before: int, *, tolerate_torn_tail: bool
+) -> list[Op]:
+    """The ops of a chunk of whole lines, `before` of which came before it.
 
     The decoder knows nothing of lines: it passes over blank ones and takes values side
     by side. One value to each newline is what lines must come to; where they don't, or
@@ -174,21 +199,22 @@ def _decode(
     try:
         found = _DECODER.decode_lines(chunk)
         if len(found) == lines:
-            ops += found
-            return
+            return found
     except (ValueError, RecursionError):
         pass
     is_whole = chunk.endswith(b"\n")
     pieces = chunk.removesuffix(b"\n").split(b"\n")
+    ops: list[Op] = []
     for i, line in enumerate(pieces, start=1):
         try:
             ops.append(_DECODER.decode(line))
         except (ValueError, RecursionError) as problem:
             is_tail = i == len(pieces) and not is_whole
             if is_tail and tolerate_torn_tail:
-                return
+                break
             reason = _reason(line, problem, is_tail=is_tail)
-            raise HistoryError(f"{name}:{len(ops) + 1}: {reason}") from None
+            raise HistoryError(f"{name}:{before + i}: {reason}") from None
+    return ops
 
 
 def _reason(line: bytes, problem: Exception, *, is_tail: bool) -> str:

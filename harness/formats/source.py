@@ -32,6 +32,7 @@ class Source:
     Attributes:
         name: The path as the user gave it, for messages.
         head: The first bytes, unpacked; for telling formats apart.
+        is_packed: Whether the file is compressed.
 
     Raises:
         HistoryError: From every method; one line that names the file.
@@ -43,13 +44,13 @@ class Source:
         self._read_bytes = 0
         try:
             self._file = path.open("rb")
-            self._is_packed = self._file.peek(2)[:2] == _GZIP_MAGIC
+            self.is_packed = self._file.peek(2)[:2] == _GZIP_MAGIC
         except OSError as problem:
             raise HistoryError(f"{path}: {problem.strerror}") from None
         except ValueError as problem:
             raise HistoryError(f"{self.name!r}: {problem}") from None
         self._stream: BinaryIO | gzip.GzipFile = self._file
-        if self._is_packed:
+        if self.is_packed:
             self._stream = gzip.GzipFile(fileobj=self._file)
         try:
             self.head = self._read()
@@ -117,7 +118,7 @@ class Source:
         except OSError as problem:
             raise HistoryError(f"{self.name}: {problem.strerror}") from None
         self._read_bytes += len(block)
-        if self._is_packed and self._read_bytes > UNPACKED_BYTES_MAX:
+        if self.is_packed and self._read_bytes > UNPACKED_BYTES_MAX:
             raise HistoryError(
                 f"{self.name}: unpacks to more than {UNPACKED_BYTES_MAX >> 30} GiB"
             )
