@@ -16,7 +16,7 @@ from harness.registry import Option, Plugin, settings
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from checkers.isolation.transactions import Transactions
 
@@ -34,8 +34,8 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
         linearizable_keys=given["linearizable-keys"] == "true",
     )
 
-    def infer(transactions: Transactions) -> Registers:
-        return Registers(transactions, sources)
+    def infer(transactions: Transactions, pause: Callable[[], None]) -> Registers:
+        return Registers(transactions, sources, pause)
 
     in_doubt = Verdict.parse(given["open-orders"])
     return IsolationChecker(Question.parse(given), infer, in_doubt)

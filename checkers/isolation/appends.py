@@ -6,8 +6,6 @@ and Alvaro, "Elle", 2020, sections 3 and 4). The longest read of a key gives its
 order; what was appended and is not in it came later, in an order nobody saw.
 
 Choices:
-- Among lists that are no beginnings of each other the longest is taken to be right, as
-  Elle does; of two that are equally long, what they have in common.
 - Of lists that can't grow into each other (incompatible orders) the longest is taken to
   be right, as Elle does; of two that are equally long, what they have in common. A list
   out of that order depends on the writer of its last element and on nothing else.
@@ -23,6 +21,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+from array import array
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,15 @@ import numpy as np
 
 from checkers.isolation import models, weak
 from checkers.isolation import transactions as t
-from checkers.isolation.findings import Finding, Findings, Reason, show, show_list
+from checkers.isolation.findings import (
+    PAUSE_EVERY,
+    Finding,
+    Findings,
+    Reason,
+    no_pause,
+    show,
+    show_list,
+)
 from checkers.isolation.graph import (
     NOTHING,
     Edges,
@@ -45,25 +52,57 @@ from checkers.isolation.polygraph import Polygraph, Writes, questions
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
-    from checkers.isolation.graph import Column
+    from checkers.isolation.graph import Column, Mask
     from checkers.isolation.question import Question
 
 FUNCTIONS = ("append", "r")
 
 UNPLACED = -2
+"""The version of a read whose list is no part of the version order."""
 
 _EMPTY: list[Any] = []
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class Branch:
+    """Lists read from one key that are all beginnings of the longest of them.
+
+    A history whose reads agree has one branch for each key, and of a read no more needs
+    to be kept than how long it was.
+
+    Attributes:
+        key: The key.
+        number: Its place among the branches of all keys.
+        value: The longest list.
+    """
+
+    key: Key
+    number: int
+    value: list[Any] = field(default_factory=list)
+
+    def takes(self, value: list[Any]) -> bool:
+        """Whether a list belongs here; if so it may be the longest from now on."""
+        known, length = len(self.value), len(value)
+        if length <= known:
+            return value == (self.value if length == known else self.value[:length])
+        if known and value[:known] != self.value:
+            return False
+        self.value = value
+        return True
+
+
+@dataclass(slots=True, eq=False)
 class Key:
     """What is known of one key.
 
     Attributes:
         name: The key.
+        branches: What was read from it; at least one.
         writer: Element -> row of the ok or info transaction that appended it; NOTHING
             when several did.
         failed: Element -> row of the failed transaction that tried to.
+        inner: Element -> row of its writer, for those that the writer itself followed
+            up by another.
         longest: The longest list read, of those that came first; each element once.
         order: The version order: `longest`, up to where another list of the same
             length contradicts it.
@@ -71,32 +110,63 @@ class Key:
     """
 
     name: Hashable
+    branches: list[Branch] = field(default_factory=list)
     writer: dict[Hashable, int] = field(default_factory=dict)
     failed: dict[Hashable, int] = field(default_factory=dict)
-    longest: Sequence[Any] = ()
-    order: Sequence[Any] = ()
+    inner: dict[Hashable, int] = field(default_factory=dict)
+    longest: list[Any] = field(default_factory=list)
+    order: list[Any] = field(default_factory=list)
     base: int = 0
 
 
-@dataclass(slots=True)
-class Read:
-    """One read of a list.
+class Reads:
+    """All reads, but those that only repeat one, as columns.
 
     Attributes:
         row: The transaction.
-        key: The key.
-        value: What was read.
+        branch: Number of the branch that the list belongs to.
+        length: How long the list was.
         shows_own: It ends in what the transaction itself appended to the key, so that
             its place tells nothing that the appends' places do not.
         version: Number of the last version read; NOTHING for the empty list, UNPLACED
             for a list that isn't part of the version order.
     """
 
+    def __init__(self) -> None:
+        self._row, self._branch, self._length = array("q"), array("q"), array("q")
+        self._shows_own = array("b")
+        self.version: Column = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def add(self, row: int, branch: Branch, length: int, *, shows_own: bool) -> int:
+        """Append a read; returns its number."""
+        self._row.append(row)
+        self._branch.append(branch.number)
+        self._length.append(length)
+        self._shows_own.append(shows_own)
+        return len(self._row) - 1
+
+    def close(self) -> None:
+        """Make the columns: nothing more is added."""
+        self.row: Column = np.asarray(self._row)
+        self.branch: Column = np.asarray(self._branch)
+        self.length: Column = np.asarray(self._length)
+        self.shows_own: Mask = np.asarray(self._shows_own).view(np.bool_)
+
+    def one(self, read: int) -> tuple[int, int, int]:
+        """Row, branch and length of one read."""
+        return self._row[read], self._branch[read], self._length[read]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One read of a list, put together for a closer look."""
+
     row: int
     key: Key
-    value: Sequence[Any]
-    shows_own: bool
-    version: int = NOTHING
+    value: list[Any]
 
 
 class Appends:
@@ -112,25 +182,29 @@ class Appends:
 
     Raises:
         HistoryError: From the constructor: it is no history of appends and reads.
-            Cost: linear in all elements read.
+            Cost: linear in all elements read. Lists are let go of as they are read.
     """
 
-    def __init__(self, transactions: t.Transactions) -> None:
+    def __init__(
+        self, transactions: t.Transactions, pause: Callable[[], None] = no_pause
+    ) -> None:
         self.transactions = transactions
+        self._pause = pause
         try:
-            self._analyse()
+            self._order_versions()
         except (TypeError, ValueError):
-            t.normalise(transactions, FUNCTIONS, _problem)
-            self._analyse()
-
-    def _analyse(self) -> None:
-        self._scan()
-        self._number_versions()
-        for read in self.reads:
-            self._place(read)
+            transactions.normalise(FUNCTIONS, _problem)
+            self._order_versions()
+        self._place_reads()
+        self._look_for_intermediate_reads()
         self._look_for_aborted_reads()
         self._look_for_lost_updates()
         self.dependencies = join(*self._dependencies())
+
+    def _order_versions(self) -> None:
+        self._scan()
+        self.reads.close()
+        self._number_versions()
 
     # Reading the transactions
 
@@ -139,58 +213,66 @@ class Appends:
         self.findings = Findings()
         self.undecided = self.remark = ""
         self.keys: dict[Hashable, Key] = {}
-        self.reads: list[Read] = []
-        self._updates: list[Read] = []
-        self._not_last: dict[tuple[Hashable, Hashable], int] = {}
+        self._branches: list[Branch] = []
+        self.reads = Reads()
+        self._updates: list[int] = []
         self._doubtful: list[tuple[Key, Hashable]] = []
-        rows = zip(self.transactions.outcome, self.transactions.micro_ops, strict=True)
-        for row, (outcome, micro_ops) in enumerate(rows):
-            if outcome == t.Outcome.OK:
+        outcome = self.transactions.outcome
+        for count, (row, micro_ops) in enumerate(self.transactions.micro_ops()):
+            if outcome[row] == t.Outcome.OK:
                 self._scan_committed(row, micro_ops)
             else:
-                self._scan_writes(row, micro_ops, failed=outcome == t.Outcome.FAIL)
+                failed = outcome[row] == t.Outcome.FAIL
+                self._scan_writes(row, micro_ops, failed=failed)
+            if not count % PAUSE_EVERY:
+                self._pause()
         for key, element in self._doubtful:
             key.writer[element] = NOTHING
 
-    def _key(self, name: Hashable) -> Key:
-        key = self.keys.get(name)
-        if key is None:
-            key = self.keys[name] = Key(name)
+    def _new_key(self, name: Hashable) -> Key:
+        key = self.keys[name] = Key(name)
+        self._branch_off(key)
         return key
+
+    def _branch_off(self, key: Key) -> Branch:
+        branch = Branch(key, len(self._branches))
+        self._branches.append(branch)
+        key.branches.append(branch)
+        return branch
 
     def _scan_committed(self, row: int, micro_ops: t.MicroOps) -> None:
         """A transaction that surely happened: what it read, and what it appended."""
-        seen: dict[Hashable, Read] = {}
+        keys = self.keys
+        seen: dict[Hashable, int] = {}
         mine: dict[Hashable, list[Any]] = {}
         for f, name, value in micro_ops:
-            key = self._key(name)
-            if f == "append":
+            key = keys.get(name) or self._new_key(name)
+            if f == "r":
+                if value is None:
+                    value = _EMPTY
+                elif type(value) is not list:
+                    if not isinstance(value, tuple):
+                        raise TypeError
+                    value = list(value)
+                if name in mine:
+                    own = self._check_own(row, key, value, seen.get(name), mine[name])
+                    self._saw(row, key, value, shows_own=own)
+                elif name not in seen:
+                    seen[name] = self._saw(row, key, value)
+                elif value != (expected := self._value(seen[name])):
+                    self._internal(row, key, value, expected)
+                    self._saw(row, key, value)
+            elif f == "append":
                 self._wrote(row, key, value)
                 if name in mine:
-                    self._not_last[name, mine[name][-1]] = row
+                    key.inner[mine[name][-1]] = row
                     mine[name].append(value)
                     continue
                 mine[name] = [value]
                 if name in seen:
                     self._updates.append(seen[name])
-                    self._look_for_future_read(seen[name], value)
-            elif f == "r":
-                if value is None:
-                    value = _EMPTY
-                elif not isinstance(value, list | tuple):
-                    raise TypeError
-                if len(value) > len(key.longest):
-                    key.longest = value
-                first = seen.get(name)
-                if name in mine:
-                    own = self._check_own(row, key, value, first, mine[name])
-                    self.reads.append(Read(row, key, value, shows_own=own))
-                elif first is None:
-                    seen[name] = read = Read(row, key, value, shows_own=False)
-                    self.reads.append(read)
-                elif value != first.value:
-                    self._internal(row, key, value, first.value)
-                    self.reads.append(Read(row, key, value, shows_own=False))
+                    if value in self._value(seen[name]):
+                        self._future_read(row, key, value)
             else:
                 raise ValueError
 
@@ -199,16 +281,33 @@ class Appends:
         mine: dict[Hashable, Any] = {}
         for f, name, element in micro_ops:
             if f == "append":
-                key = self._key(name)
+                key = self.keys.get(name) or self._new_key(name)
                 if failed:
                     key.failed[element] = row
                     continue
                 self._wrote(row, key, element)
                 if name in mine:
-                    self._not_last[name, mine[name]] = row
+                    key.inner[mine[name]] = row
                 mine[name] = element
             elif f != "r":
                 raise ValueError
+
+    def _saw(
+        self, row: int, key: Key, value: list[Any], *, shows_own: bool = False
+    ) -> int:
+        """Take down a read; returns its number."""
+        branch = key.branches[0]
+        if not branch.takes(value):
+            others = (b for b in key.branches[1:] if b.takes(value))
+            found = next(others, None)
+            branch = self._branch_off(key) if found is None else found
+            branch.takes(value)
+        return self.reads.add(row, branch, len(value), shows_own=shows_own)
+
+    def _value(self, read: int) -> list[Any]:
+        """The list that was read."""
+        _, branch, length = self.reads.one(read)
+        return self._branches[branch].value[:length]
 
     def _wrote(self, row: int, key: Key, element: Hashable) -> None:
         if element != element:  # not a number: no read of it would be known again
@@ -238,17 +337,17 @@ class Appends:
         self,
         row: int,
         key: Key,
-        value: Sequence[Any],
-        first: Read | None,
+        value: list[Any],
+        first: int | None,
         mine: list[Any],
     ) -> bool:
         """Whether a read shows the transaction's own appends, last, as it must."""
         before, own = value[: -len(mine)], value[-len(mine) :]
-        if list(own) != mine:
+        if own != mine:
             self._internal(row, key, value, mine)
             return False
-        if first is not None and list(before) != list(first.value):
-            self._internal(row, key, value, [*first.value, *mine])
+        if first is not None and before != (expected := self._value(first)):
+            self._internal(row, key, value, [*expected, *mine])
         return True
 
     def _internal(
@@ -266,15 +365,15 @@ class Appends:
                 )
             )
 
-    def _look_for_future_read(self, read: Read, element: Hashable) -> None:
-        if element in read.value and self.findings.wants("future-read"):
+    def _future_read(self, row: int, key: Key, element: Hashable) -> None:
+        if self.findings.wants("future-read"):
             self.findings.add(
                 Finding(
                     "future-read",
-                    (read.row,),
-                    f"{self._name(read.row)} read {show(element)} from key "
-                    f"{show(read.key.name)} before it appended it itself.",
-                    read.key.name,
+                    (row,),
+                    f"{self._name(row)} read {show(element)} from key "
+                    f"{show(key.name)} before it appended it itself.",
+                    key.name,
                 )
             )
 
@@ -283,65 +382,61 @@ class Appends:
     def _number_versions(self) -> None:
         """Number the versions of every key in their order, one key after the other."""
         self._in_order = list(self.keys.values())
-        self._find_orders()
         base = 0
         writers: list[int] = []
+        inner: list[bool] = []
         for key in self._in_order:
+            self._find_order(key)
             key.base = base
             base += len(key.order)
             writer = key.writer
             writers += [writer.get(element, NOTHING) for element in key.order]
+            inner += [element in key.inner for element in key.order]
             if key.failed:
                 self._look_for_dirty_updates(key)
         self._bases = [key.base for key in self._in_order]
         self._writers = np.array(writers, np.int64)
+        self._is_inner = np.array([*inner, False], np.bool_)
 
-    def _find_orders(self) -> None:
-        """The version order of each key: its longest list, as far as it is certain."""
-        repetitive = {
-            name
-            for name, key in self.keys.items()
-            if len(set(key.longest)) < len(key.longest)
-        }
-        for name in repetitive:
-            self.keys[name].longest = ()
-        for read in self.reads if repetitive else ():
-            if read.key.name in repetitive:
-                distinct = list(dict.fromkeys(read.value))
-                if len(distinct) > len(read.key.longest):
-                    read.key.longest = distinct
-        for key in self._in_order:
-            key.order = key.longest
-        for read in self.reads:
-            key, value = read.key, read.value
+    def _find_order(self, key: Key) -> None:
+        """The version order of a key: its longest list, as far as it is certain."""
+        lists = [branch.value for branch in key.branches]
+        distinct = [
+            value if len(set(value)) == len(value) else list(dict.fromkeys(value))
+            for value in lists
+        ]
+        key.longest = key.order = max(distinct, key=len)
+        for value in lists:
             if len(value) == len(key.longest) and value != key.longest:
                 # Two lists of one length: nobody can tell which of them is right.
                 agreed = _common_length(value, key.order)
                 key.order = key.order[:agreed]
 
-    def _place(self, read: Read) -> None:
-        """Find a read's version; note what is wrong with the list itself."""
-        key, value = read.key, read.value
-        length = len(value)
-        if not length:
-            return
-        if length <= len(key.order) and value == key.order[:length]:
-            read.version = key.base + length - 1
-        else:
-            self._place_odd(read)
-        if not read.shows_own and self._not_last:
-            self._look_for_intermediate_read(read)
+    def _place_reads(self) -> None:
+        """Find each read's version; note what is wrong with the list itself."""
+        reads = self.reads
+        agreed = [_common_length(b.value, b.key.order) for b in self._branches]
+        base = [branch.key.base for branch in self._branches]
+        length, branch = reads.length, reads.branch
+        reads.version = np.array(base, np.int64)[branch] + length - 1
+        reads.version[length == 0] = NOTHING
+        self._odd = np.flatnonzero(length > np.array(agreed, np.int64)[branch])
+        for i in self._odd.tolist():
+            read = self.read(i)
+            reads.version[i] = self._place_odd(read)
 
-    def _place_odd(self, read: Read) -> None:
+    def read(self, read: int) -> Read:
+        """One of `reads`, with what it saw."""
+        row, branch, length = self.reads.one(read)
+        key, value = self._branches[branch].key, self._branches[branch].value
+        return Read(row, key, value[:length])
+
+    def _place_odd(self, read: Read) -> int:
         """A list that repeats elements, or is no beginning of the version order."""
         key = read.key
         distinct = list(dict.fromkeys(read.value))
         if len(distinct) < len(read.value):
             self._repeats(read)
-        agreed = _common_length(distinct, key.order)
-        read.version = UNPLACED
-        if agreed == len(distinct):
-            read.version = key.base + agreed - 1
         agreed = _common_length(distinct, key.longest)
         if agreed < len(distinct) and self.findings.wants("incompatible-order"):
             other = self._longest_read(key)
@@ -354,14 +449,15 @@ class Appends:
             self.findings.add(
                 Finding("incompatible-order", (read.row, other), text, key.name)
             )
+        agreed = _common_length(distinct, key.order)
+        return key.base + agreed - 1 if agreed == len(distinct) else UNPLACED
 
     def _longest_read(self, key: Key) -> int:
         """Row of the first transaction that read the key's longest list."""
-        return next(
-            read.row
-            for read in self.reads
-            if read.key is key and list(dict.fromkeys(read.value)) == list(key.longest)
-        )
+        branch = max(key.branches, key=lambda b: len(set(b.value)))
+        reads = self.reads
+        full = (reads.branch == branch.number) & (reads.length == len(branch.value))
+        return int(reads.row[full].min())
 
     def _repeats(self, read: Read) -> None:
         if self.findings.wants("duplicate-elements"):
@@ -378,24 +474,27 @@ class Appends:
                 )
             )
 
-    def _look_for_intermediate_read(self, read: Read) -> None:
-        key, element = read.key, read.value[-1]
-        writer = self._not_last.get((key.name, element), read.row)
-        if writer != read.row and self.findings.wants("G1b"):
-            text = (
-                f"{self._name(read.row)} read key {show(key.name)} up to "
-                f"{show(element)}, after which {self._name(writer)} itself appended "
-                "more to it: it observed the middle of a transaction."
-            )
-            self.findings.add(
-                Finding(
-                    "G1b",
-                    (read.row, writer),
-                    text,
-                    key.name,
-                    [self._observed(writer, read.row, key, element)],
-                )
-            )
+    def _look_for_intermediate_reads(self) -> None:
+        """Reads that end where their last element's writer did not."""
+        reads = self.reads
+        suspect = self._is_inner[np.maximum(reads.version, NOTHING)]
+        suspect[self._odd] = True
+        for i in np.flatnonzero(suspect & ~reads.shows_own).tolist():
+            read = self.read(i)
+            element = read.value[-1]
+            writer = read.key.inner.get(element, read.row)
+            if writer != read.row and self.findings.wants("G1b"):
+                self._intermediate_read(read, element, writer)
+
+    def _intermediate_read(self, read: Read, element: Hashable, writer: int) -> None:
+        key = read.key
+        text = (
+            f"{self._name(read.row)} read key {show(key.name)} up to {show(element)}, "
+            f"after which {self._name(writer)} itself appended more to it: it observed "
+            "the middle of a transaction."
+        )
+        edge = self._observed(writer, read.row, key, element)
+        self.findings.add(Finding("G1b", (read.row, writer), text, key.name, [edge]))
 
     def _observed(self, writer: int, row: int, key: Key, element: Hashable) -> Reason:
         text = (
@@ -409,6 +508,8 @@ class Appends:
     def _look_for_dirty_updates(self, key: Key) -> None:
         """A committed append on top of a failed one (over those nobody knows of)."""
         failed: tuple[int, Hashable] | None = None
+        if not any(element in key.failed for element in key.order):
+            return
         for element in key.order:
             row = key.writer.get(element)
             if row is None:
@@ -442,53 +543,58 @@ class Appends:
     def _look_for_aborted_reads(self) -> None:
         """Reads of elements that no transaction, or a failed one, appended.
 
-        Only keys with such elements are looked at read by read; each element is
-        blamed once, on the first transaction that read it.
+        Each element is blamed once, on the first transaction that read it.
         """
-        suspects = {
-            id(key)
-            for key in self._in_order
-            if any(element not in key.writer for element in key.order)
-        }
         blamed: set[tuple[int, Hashable]] = set()
-        for read in self.reads:
-            key = read.key
-            if id(key) not in suspects and read.version != UNPLACED:
-                continue
-            for element in read.value:
-                if element in key.writer or (id(key), element) in blamed:
-                    continue
-                blamed.add((id(key), element))
-                self._unfounded_read(read, element)
+        for branch in self._suspects():
+            key = branch.key
+            for place, element in enumerate(branch.value):
+                if element not in key.writer and (id(key), element) not in blamed:
+                    blamed.add((id(key), element))
+                    name = "G1a" if element in key.failed else "garbage-read"
+                    if self.findings.wants(name):
+                        self._unfounded_read(name, branch, place)
 
-    def _unfounded_read(self, read: Read, element: Hashable) -> None:
-        failed = read.key.failed.get(element)
-        name = "garbage-read" if failed is None else "G1a"
-        if not self.findings.wants(name):
-            return
-        what = f"{self._name(read.row)} read {show(element)} in key"
-        what += f" {show(read.key.name)}"
-        if failed is None:
+    def _suspects(self) -> Iterator[Branch]:
+        """Branches in which there may be elements without a writer."""
+        count = len(self._writers)
+        bases = np.array([*self._bases, count], np.int64)
+        unfounded = np.append(0, np.cumsum(self._writers == NOTHING))[bases]
+        for key, is_suspect in zip(self._in_order, np.diff(unfounded), strict=True):
+            for branch in key.branches:
+                if is_suspect or branch.value != key.order:
+                    yield branch
+
+    def _unfounded_read(self, name: str, branch: Branch, place: int) -> None:
+        key, element = branch.key, branch.value[place]
+        reads = self.reads
+        saw_it = (reads.branch == branch.number) & (reads.length > place)
+        row = int(reads.row[saw_it].min())
+        what = f"{self._name(row)} read {show(element)} in key {show(key.name)}"
+        if name == "garbage-read":
             text = f"{what}, which no transaction ever appended."
-            self.findings.add(Finding(name, (read.row,), text, read.key.name))
+            self.findings.add(Finding(name, (row,), text, key.name))
             return
+        failed = key.failed[element]
         text = f"{what}, which {self._name(failed)} appended, but that failed."
-        edge = self._observed(failed, read.row, read.key, element)
-        self.findings.add(
-            Finding(name, (read.row, failed), text, read.key.name, [edge])
-        )
+        edge = self._observed(failed, row, key, element)
+        self.findings.add(Finding(name, (row, failed), text, key.name, [edge]))
 
     def _look_for_lost_updates(self) -> None:
         """Transactions that read one version of a key each, and appended to it."""
-        readers: dict[Hashable, list[Read]] = defaultdict(list)
-        for read in self._updates:
-            version: Hashable = read.version
-            if read.version == UNPLACED:
-                version = tuple(read.value)
-            readers[read.key.name, version].append(read)
+        reads = self.reads
+        readers: dict[Hashable, list[int]] = defaultdict(list)
+        for i in self._updates:
+            _, branch, length = reads.one(i)
+            place: Hashable = int(reads.version[i])
+            if place == NOTHING:
+                place = self._branches[branch].key
+            elif place == UNPLACED:
+                place = (branch, length)
+            readers[place].append(i)
         for group in readers.values():
             if len(group) > 1 and self.findings.wants("lost-update"):
-                self._lost_update(group)
+                self._lost_update(sorted(map(self.read, group), key=_row))
 
     def _lost_update(self, group: list[Read]) -> None:
         rows = tuple(read.row for read in group)
@@ -519,12 +625,13 @@ class Appends:
             before, after = known[:-1][same_key], known[1:][same_key]
             yield edges_of(Kind.WW, writers[before], writers[after], after)
 
-        reads = [r for r in self.reads if not r.shows_own and r.version != UNPLACED]
-        rows = np.array([read.row for read in reads], np.int64)
-        start = np.array([read.key.base for read in reads], np.int64)
-        end = start + np.array([len(read.key.order) for read in reads], np.int64)
-        unseen = np.array([read.version for read in reads], np.int64) + 1
-        unseen = np.maximum(unseen, start)
+        reads = self.reads
+        placed = np.flatnonzero(~reads.shows_own & (reads.version != UNPLACED))
+        rows, branch = reads.row[placed], reads.branch[placed]
+        keys = [b.key for b in self._branches]
+        start = np.array([key.base for key in keys], np.int64)[branch]
+        end = start + np.array([len(key.order) for key in keys], np.int64)[branch]
+        unseen = np.maximum(reads.version[placed] + 1, start)
         at = np.searchsorted(known, unseen)
         last_seen = np.append(known, -1)[at - 1]
         some = last_seen >= start
@@ -538,38 +645,51 @@ class Appends:
         self._unread_by: dict[int, int] = {}
         self._eliminated: set[int] = set()
         yield self._of_unplaced_reads()
-        tail = np.flatnonzero(~followed).tolist()
-        yield self._on_unread(known, [reads[i] for i in tail])
+        tail = np.flatnonzero(~followed)
+        yield self._on_unread(known, rows[tail], branch[tail])
+
+    def _unplaced(self) -> Iterator[Read]:
+        """Reads out of the version order, but of what the transaction appended."""
+        reads = self.reads
+        unplaced = ~reads.shows_own & (reads.version == UNPLACED)
+        return map(self.read, np.flatnonzero(unplaced).tolist())
 
     def _of_unplaced_reads(self) -> Edges:
         """A read out of order depends on whom it read last, at any rate."""
         sources, targets, via = [], [], []
-        for read in self.reads:
-            if read.version == UNPLACED and not read.shows_own:
-                writer = read.key.writer.get(read.value[-1], NOTHING)
-                sources.append(writer)
-                targets.append(read.row)
-                via.append(self._number(read.key, read.value[-1]))
+        for read in self._unplaced():
+            sources.append(read.key.writer.get(read.value[-1], NOTHING))
+            targets.append(read.row)
+            via.append(self._number(read.key, read.value[-1]))
         return _edges(Kind.WR, sources, targets, via)
 
-    def _on_unread(self, known: Column, tail: list[Read]) -> Edges:
+    def _on_unread(self, known: Column, rows: Column, branches: Column) -> Edges:
         """What is in no list came after all that is in the longest.
 
         A transaction whose outcome nobody knows, and of which nothing was read, may not
         have happened. Nothing can depend on it, so it may as well be left out.
+
+        Args:
+            known: Versions with a writer.
+            rows: Transactions that read all of a key's versions that were ever read.
+            branches: Where they did.
         """
         happened = set(self._writers[known].tolist())
-        happened |= {
-            read.key.writer.get(read.value[-1], NOTHING)
-            for read in self.reads
-            if read.version == UNPLACED
+        happened |= {r.key.writer.get(r.value[-1], NOTHING) for r in self._unplaced()}
+        per_key = np.diff(np.searchsorted(known, [*self._bases, len(self._writers)]))
+        unread = {
+            id(key): key
+            for key, count in zip(self._in_order, per_key.tolist(), strict=True)
+            if len(key.writer) > count
         }
         readers: dict[int, list[int]] = defaultdict(list)
-        for read in tail:
-            readers[id(read.key)].append(read.row)
+        concerned = np.array([id(b.key) in unread for b in self._branches], np.bool_)
+        for i in np.flatnonzero(concerned[branches]).tolist():
+            key = self._branches[int(branches[i])].key
+            readers[id(key)].append(int(rows[i]))
         ww: tuple[list[int], list[int], list[int]] = [], [], []
         rw: tuple[list[int], list[int], list[int]] = [], [], []
-        for key in self._in_order:
+        for key in unread.values():
             in_order = set(key.order)
             last = next(
                 (e for e in reversed(key.order) if key.writer.get(e, -1) >= 0), None
@@ -698,10 +818,12 @@ class _Versioned:
                 numbers[name, element] = version = self._number(name, element, row)
                 if row != NOTHING:
                     self.writes[row][name] = version
-        for read in appends.reads:
+        for read in map(
+            appends.read, np.flatnonzero(~appends.reads.shows_own).tolist()
+        ):
             element = read.value[-1] if read.value else None
             version = numbers.get((read.key.name, element), NOTHING)
-            if version != NOTHING and not read.shows_own:
+            if version != NOTHING:
                 self.reads.append(weak.Read(read.row, version))
 
     def _number(self, key: Hashable, value: Any, writer: int) -> int:
@@ -711,8 +833,15 @@ class _Versioned:
         return len(self.writer) - 1
 
 
+def _row(read: Read) -> int:
+    return read.row
+
+
 def _common_length(a: Sequence[Any], b: Sequence[Any]) -> int:
     """How many elements two lists have in common from their beginning on."""
+    shorter = min(len(a), len(b))
+    if a[:shorter] == b[:shorter]:
+        return shorter
     pairs = enumerate(zip(a, b, strict=False))
     return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
 

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 EXAMPLES_MAX = 20
 """Anomalies of one name that are explained; all are counted."""
 
+PAUSE_EVERY = 4096
+"""Transactions looked at between two looks at the limits."""
+
+
+def no_pause() -> None:
+    """For those who have all the time in the world."""
+
 
 @dataclass(frozen=True)
 class Reason:

@@ -35,16 +35,21 @@ if TYPE_CHECKING:
 class IsolationChecker:
     """Judges the transactions of a history.
 
+    Attributes:
+        streams: Values are looked at once, in turn; see `Checker`.
+
     Args:
         question: What is asked.
         infer: Makes dependencies from transactions.
         in_doubt: The verdict when nothing is wrong and something stays open.
     """
 
+    streams = True
+
     def __init__(
         self,
         question: Question,
-        infer: Callable[[Transactions], Inference],
+        infer: Callable[[Transactions, Callable[[], None]], Inference],
         in_doubt: Verdict = Verdict.UNKNOWN,
     ) -> None:
         self.question = question
@@ -52,7 +57,11 @@ class IsolationChecker:
         self.in_doubt = in_doubt
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """Judge `history`; a malformed one is UNKNOWN, with the reason in one line."""
+        """Judge `history`.
+
+        Raises:
+            HistoryError: It holds what is no transaction; one line that names the op.
+        """
         budget = Budget(limits)
         trial = Trial(self.question, budget, self.in_doubt)
         try:
@@ -61,7 +70,7 @@ class IsolationChecker:
         except LimitExceeded as limit:
             trial.limit = str(limit)
         except HistoryError as problem:
-            return CheckResult(Verdict.UNKNOWN, reason=f"{history.source}: {problem}")
+            raise HistoryError(f"{history.source}: {problem}") from None
         return trial.result()
 
 
@@ -79,7 +88,9 @@ class Trial:
         self.edges: Counter[str] = Counter()
 
     def hold(
-        self, transactions: Transactions, infer: Callable[[Transactions], Inference]
+        self,
+        transactions: Transactions,
+        infer: Callable[[Transactions, Callable[[], None]], Inference],
     ) -> None:
         """Look for everything that was asked.
 
@@ -89,7 +100,7 @@ class Trial:
         """
         self.transactions = transactions
         self.pause()
-        self.inference = infer(transactions)
+        self.inference = infer(transactions, self.pause)
         self.pause()
         level = self.question.level
         graph = assemble(transactions, self.inference.dependencies, level)

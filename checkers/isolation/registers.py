@@ -38,7 +38,14 @@ from checkers.isolation import transactions as t
 from checkers.isolation import weak
 from checkers.isolation.components import components
 from checkers.isolation.elimination import Elimination
-from checkers.isolation.findings import Finding, Findings, Reason, show
+from checkers.isolation.findings import (
+    PAUSE_EVERY,
+    Finding,
+    Findings,
+    Reason,
+    no_pause,
+    show,
+)
 from checkers.isolation.graph import (
     NOTHING,
     Kind,
@@ -104,13 +111,19 @@ class Registers:
     has_orders = False
     """Version orders rest on assumptions here; the axioms do without."""
 
-    def __init__(self, transactions: t.Transactions, sources: Sources) -> None:
+    def __init__(
+        self,
+        transactions: t.Transactions,
+        sources: Sources,
+        pause: Callable[[], None] = no_pause,
+    ) -> None:
         self.transactions = transactions
         self.sources = sources
+        self._pause = pause
         try:
             self._scan()
         except (TypeError, ValueError):
-            t.normalise(transactions, FUNCTIONS, _problem)
+            transactions.normalise(FUNCTIONS, _problem)
             self._scan()
         self._check_reads()
         self._look_for_lost_updates()
@@ -129,18 +142,19 @@ class Registers:
         self.writer: list[int] = []
         self.reads: list[Read] = []
         self.accesses: dict[Hashable, list[Access]] = defaultdict(list)
-        self.writes: list[dict[Hashable, int]] = []
+        self.writes: list[dict[Hashable, int]] = [{} for _ in self.transactions.ops]
         self._numbers: dict[tuple[Hashable, Any], int] = {}
         self._failed: dict[int, int] = {}
         self._not_last: dict[int, int] = {}
         self._doubtful: set[int] = set()
-        rows = zip(self.transactions.outcome, self.transactions.micro_ops, strict=True)
-        for row, (outcome, micro_ops) in enumerate(rows):
-            self.writes.append({})
-            if outcome == t.Outcome.OK:
+        outcome = self.transactions.outcome
+        for count, (row, micro_ops) in enumerate(self.transactions.micro_ops()):
+            if outcome[row] == t.Outcome.OK:
                 self._scan_committed(row, micro_ops)
             else:
                 self._scan_writes(row, micro_ops)
+            if not count % PAUSE_EVERY:
+                self._pause()
         for version in self._doubtful:
             self.writer[version] = NOTHING
 

@@ -12,18 +12,24 @@ is no real time; the order of a process's completions is its session order.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from array import array
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+import numpy as np
+
+from harness.formats.lean import NOBODY, OP_TYPES, LeanOps
 from harness.history import NO_COMPLETION, HistoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from harness.history import History, Op
+    from harness.history import History
 
 NEVER = 1 << 40
 """The end of a transaction of which nobody knows that it ended; later than any."""
+
+PROCESS_MAX = (1 << 63) - 1
 
 MicroOps = list[Any]
 
@@ -36,14 +42,11 @@ class Outcome(enum.IntEnum):
     FAIL = 2
 
 
-@dataclass
 class Transactions:
     """The transactions of a history as columns; a transaction is a row number.
 
     Attributes:
         history: Where they come from.
-        micro_ops: What each did, as the completion says or, for want of an ok one, the
-            invocation.
         outcome: An `Outcome` each.
         start: Position of the invocation; of the completion where that is missing.
         end: Position of the ok completion, NEVER if there is none.
@@ -52,31 +55,95 @@ class Transactions:
         has_realtime: Whether `start` and `end` tell about real time.
     """
 
-    history: History
-    micro_ops: list[MicroOps] = field(default_factory=list)
-    outcome: list[int] = field(default_factory=list)
-    start: list[int] = field(default_factory=list)
-    end: list[int] = field(default_factory=list)
-    process: list[int] = field(default_factory=list)
-    ops: list[int] = field(default_factory=list)
-    has_realtime: bool = True
+    def __init__(self, history: History, *, has_realtime: bool = True) -> None:
+        self.history = history
+        self.outcome = array("b")
+        self.start = array("q")
+        self.end = array("q")
+        self.process = array("q")
+        self.ops = array("q")
+        self.has_realtime = has_realtime
+        self._told_at = array("q")  # the op that tells what was done
+        self._form: _Form | None = None
 
     def __len__(self) -> int:
-        return len(self.micro_ops)
+        return len(self.ops)
 
-    def add(self, invoke: Op | None, end: Op | None) -> None:
-        """Append the transaction of a call; one of both events may be missing."""
-        first, last = invoke or end, end or invoke
-        assert first is not None
-        assert last is not None
-        outcome = _OUTCOMES[last.type]
+    def add(self, first: int, last: int) -> None:
+        """Append the transaction of a call, from its events' positions.
+
+        Where one of them is missing, both are the other.
+
+        Raises:
+            HistoryError: The process has too large a number.
+        """
+        outcome = _OUTCOMES[self.history.ops[last].type]
         is_ok = outcome == Outcome.OK
-        self.micro_ops.append((last if is_ok else first).value)
         self.outcome.append(outcome)
-        self.start.append(first.index)
-        self.end.append(last.index if is_ok else NEVER)
-        self.process.append(cast("int", last.process))
-        self.ops.append(last.index)
+        self.start.append(first)
+        self.end.append(last if is_ok else NEVER)
+        process = cast("int", self.history.ops[last].process)
+        if abs(process) > PROCESS_MAX:
+            raise HistoryError(f"op {last}: process {process} can't be")
+        self.process.append(process)
+        self.ops.append(last)
+        self._told_at.append(last if is_ok else first)
+
+    def add_all(self, ops: LeanOps) -> None:
+        """Append all calls of a history that is left in its file."""
+        kind = np.asarray(ops.kind)
+        process = np.asarray(ops.process)
+        completion = np.asarray(self.history.completion)
+        first = np.flatnonzero((process != NOBODY) & (kind == 0))
+        last = np.where(completion[first] == NO_COMPLETION, first, completion[first])
+        outcome = np.array([_OUTCOMES[name] for name in OP_TYPES], np.int8)[kind[last]]
+        is_ok = outcome == Outcome.OK
+        self.outcome.frombytes(outcome.tobytes())
+        for column, values in (
+            (self.start, first),
+            (self.end, np.where(is_ok, last, NEVER)),
+            (self.process, process[first]),
+            (self.ops, last),
+            (self._told_at, np.where(is_ok, last, first)),
+        ):
+            column.frombytes(values.astype(np.int64).tobytes())
+
+    def micro_ops(self) -> Iterator[tuple[int, MicroOps]]:
+        """Row, and what the transaction did, each as an ok completion tells.
+
+        For want of one, as the invocation says. Committed transactions of a process
+        come in their order.
+
+        Raises:
+            HistoryError: `normalise` was called, and there are worse things.
+        """
+        for row, done in self._as_told():
+            yield row, done if self._form is None else self._form.of(self, row, done)
+
+    def _as_told(self) -> Iterator[tuple[int, Any]]:
+        ops = self.history.ops
+        if not isinstance(ops, LeanOps):
+            for row, at in enumerate(self._told_at):
+                yield row, ops[at].value
+            return
+        row_of = np.full(len(ops), -1, np.int64)
+        row_of[np.asarray(self._told_at)] = np.arange(len(self))
+        for at, value in ops.values(row_of >= 0):
+            yield int(row_of[at]), value
+
+    def normalise(
+        self, functions: Sequence[str], problem_of: Callable[[str, Any], str]
+    ) -> None:
+        """Make `micro_ops` give triples; pairs `[f, key]` have the value None.
+
+        The scans of checkers take triples for granted and come here when they trip, so
+        that ordinary histories don't pay for it.
+
+        Args:
+            functions: Micro-operations that the checker knows.
+            problem_of: Says what is wrong with the f and value of one; "" if nothing.
+        """
+        self._form = _Form(functions, problem_of)
 
     def name(self, row: int) -> str:
         """What reports call it: "T" and the position in the history."""
@@ -94,9 +161,8 @@ _OUTCOMES = {
 def collect(history: History) -> Transactions:
     """All transactions of clients, in order of invocation. Cost: linear."""
     found = Transactions(history, has_realtime=not history.completions_only)
-    if not history.completions_only:
-        for invoke, end in history.calls():
-            found.add(invoke, end)
+    if isinstance(history.ops, LeanOps):
+        found.add_all(history.ops)
         return found
     open_calls = []
     for i, op in enumerate(history.ops):
@@ -104,35 +170,32 @@ def collect(history: History) -> Transactions:
             continue
         other = history.completion[i]
         if op.type != "invoke":
-            found.add(None if other == NO_COMPLETION else history.ops[other], op)
+            if not found.has_realtime:
+                found.add(i if other == NO_COMPLETION else other, i)
+        elif found.has_realtime:
+            found.add(i, i if other == NO_COMPLETION else other)
         elif other == NO_COMPLETION:
-            open_calls.append(op)
+            open_calls.append(i)
     # An invocation without its completion may be any of the above, so it comes last:
     # it counts as the writer of what nobody else wrote.
-    for op in open_calls:
-        found.add(op, None)
+    for i in open_calls:
+        found.add(i, i)
     return found
 
 
-def normalise(
-    transactions: Transactions,
-    functions: Sequence[str],
-    problem_of: Callable[[str, Any], str],
-) -> None:
-    """Make every micro-operation a triple; pairs `[f, key]` have the value None.
+@dataclass(frozen=True)
+class _Form:
+    """What micro-operations must be like; see `Transactions.normalise`."""
 
-    The scans of checkers take triples for granted and come here when they trip, so
-    that ordinary histories don't pay for it.
+    functions: Sequence[str]
+    problem_of: Callable[[str, Any], str]
 
-    Args:
-        transactions: Whose `micro_ops` are replaced.
-        functions: Micro-operations that the checker knows.
-        problem_of: Says what is wrong with the f and value of one; "" if nothing is.
+    def of(self, transactions: Transactions, row: int, micro_ops: Any) -> MicroOps:
+        """The micro-operations of a transaction, as triples.
 
-    Raises:
-        HistoryError: Names the operation and what is wrong with it. Cost: linear.
-    """
-    for row, micro_ops in enumerate(transactions.micro_ops):
+        Raises:
+            HistoryError: Names the operation and what is wrong with it.
+        """
         if not isinstance(micro_ops, list | tuple):
             refuse(
                 transactions, row, f"{micro_ops!r:.60} is no list of micro-operations"
@@ -142,17 +205,17 @@ def normalise(
             if not isinstance(micro_op, list | tuple) or len(micro_op) not in {2, 3}:
                 refuse(transactions, row, f"{micro_op!r:.60} is no [f, key, value]")
             f, key, value = (*micro_op, None)[:3]
-            if f not in functions:
-                known = " nor ".join(functions)
+            if f not in self.functions:
+                known = " nor ".join(self.functions)
                 refuse(
                     transactions, row, f"micro-operation {f!r:.30} is neither {known}"
                 )
             if not is_plain(key):
                 refuse(transactions, row, f"{key!r:.60} can't be a key")
-            if problem := problem_of(f, value):
+            if problem := self.problem_of(f, value):
                 refuse(transactions, row, f"{micro_op!r:.60}: {problem}")
             triples.append((f, key, value))
-        transactions.micro_ops[row] = triples
+        return triples
 
 
 def refuse(transactions: Transactions, row: int, problem: str) -> NoReturn:
