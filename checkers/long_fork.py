@@ -1,0 +1,206 @@
+"""Long forks: two reads that saw two writes in opposite orders.
+
+Jepsen's `long-fork`, for the anomaly that parallel snapshot isolation allows and
+snapshot isolation forbids. Each key is written once, by a transaction of that write
+alone; keys come in groups of `group-size`, and a read is a transaction of reads of one
+whole group. Where T1 writes x and T2 writes y, one read that saw x without y and
+another that saw y without x can't both be right.
+
+Theory: as a key goes from nil to its one value, a read is the set of keys that it saw
+written. Reads agree on an order of the writes just when these sets form a chain, that
+is, sorted by size, when each is part of the next.
+
+What breaks the rules of the workload proves nothing, so it is unknown: a key written
+twice or read with two values, or a read of another number of keys.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+
+from checkers.tallies import bad_op, element, is_attempt, outcome, verdict_of
+from harness.errors import UsageError
+from harness.registry import Option, Plugin, settings
+from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Mapping
+
+    from harness.history import History, Op
+    from harness.verdict import CheckerFactory
+
+OPTIONS = (Option("group-size", "2", "keys that one read reads"),)
+
+Seen = frozenset["Hashable"]
+
+
+class _RuleBrokenError(Exception):
+    """The history is not one of this workload; says how."""
+
+
+class LongForkChecker:
+    """See the module."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings("the long-fork checker", OPTIONS, options)
+        text = given["group-size"]
+        if not text.isdecimal() or int(text) < 1:
+            raise UsageError(
+                f"the long-fork checker: group-size={text}: a whole number from 1 up"
+            )
+        self._group_size = int(text)
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """See `Checker.check`. Cost: n log n.
+
+        Raises:
+            HistoryError: A transaction is neither one write nor reads alone.
+        """
+        try:
+            writers = _writers(history)
+            groups, figures = self._groups(history)
+        except _RuleBrokenError as rule:
+            return CheckResult(Verdict.UNKNOWN, reason=str(rule))
+        anomalies = [
+            _fork(a, b, group, writers)
+            for group, reads in groups.items()
+            for a, b in _forks(reads)
+        ]
+        return verdict_of(
+            anomalies,
+            figures | {"groups": len(groups), "writes": len(writers)},
+            judged=figures["reads"],
+            empty="no read of a group succeeded",
+        )
+
+    def _groups(
+        self, history: History
+    ) -> tuple[dict[Any, dict[Seen, Op]], dict[str, int]]:
+        """Group -> what was seen of it -> the first read that saw it; and figures."""
+        groups: dict[Any, dict[Seen, Op]] = {}
+        values: dict[Any, tuple[Any, Op]] = {}
+        figures = {"reads": 0, "early_reads": 0, "late_reads": 0}
+        for op in history:
+            if op.type != "ok" or not op.is_client:
+                continue
+            micro_ops = list(_micro_ops(history, op))
+            if any(f == "w" for f, _, _ in micro_ops):
+                continue
+            keys = frozenset((op.key, element(key)) for _, key, _ in micro_ops)
+            if len(keys) != self._group_size:
+                raise _RuleBrokenError(
+                    f"op {op.index} reads {len(keys)} keys, and a group has "
+                    f"{self._group_size}"
+                )
+            seen = set()
+            for _, key, value in micro_ops:
+                name = (op.key, element(key))
+                if value is None:
+                    continue
+                seen.add(name)
+                other, reader = values.setdefault(name, (value, op))
+                if element(other) != element(value):
+                    raise _RuleBrokenError(
+                        f"op {reader.index} read {other!r} of key {key!r}, and op "
+                        f"{op.index} read {value!r}: a key is to be written once"
+                    )
+            groups.setdefault(keys, {}).setdefault(frozenset(seen), op)
+            figures["reads"] += 1
+            figures["early_reads"] += not seen
+            figures["late_reads"] += len(seen) == len(keys)
+        return groups, figures
+
+
+def _writers(history: History) -> dict[Hashable, Op]:
+    """Key -> the op that tells of its write."""
+    writers: dict[Hashable, Op] = {}
+    for op in history:
+        if not op.is_client or not is_attempt(history, op) or op.value is None:
+            continue
+        micro_ops = list(_micro_ops(history, op))
+        if outcome(history, op) == "fail" or not micro_ops:
+            continue
+        f, key, value = micro_ops[0]
+        if f != "w":
+            continue
+        if value is None:
+            raise _RuleBrokenError(
+                f"op {op.index} writes nil to key {key!r}, as if it were not written"
+            )
+        other = writers.setdefault((op.key, element(key)), op)
+        if other is not op:
+            raise _RuleBrokenError(
+                f"ops {other.index} and {op.index} both write key {key!r}: a key is to "
+                "be written once"
+            )
+    return writers
+
+
+def _micro_ops(history: History, op: Op) -> Iterator[tuple[str, Any, Any]]:
+    """The (f, key, value) of a transaction."""
+    if not isinstance(op.value, list | tuple):
+        raise bad_op(history, op, f"{op.value!r:.60} is no list of reads and writes")
+    for micro_op in op.value:
+        if not isinstance(micro_op, list | tuple) or len(micro_op) not in {2, 3}:
+            raise bad_op(history, op, f"{micro_op!r:.60} is no [f key value]")
+        f, key, value = (*micro_op, None)[:3]
+        if f not in {"r", "w"} or (f == "w" and len(op.value) > 1):
+            raise bad_op(
+                history,
+                op,
+                f"{op.value!r:.60}: a transaction is one write, ['w', key, value], or "
+                "reads alone, ['r', key, value]",
+            )
+        yield f, key, value
+
+
+def _forks(reads: Mapping[Seen, Op]) -> Iterator[tuple[tuple[Seen, Op], ...]]:
+    """Pairs of reads neither of which saw all that the other did."""
+    chain = sorted(reads.items(), key=lambda read: (len(read[0]), read[1].index))
+    for a, b in itertools.pairwise(chain):
+        if not a[0] <= b[0]:
+            yield a, b
+
+
+def _fork(
+    a: tuple[Seen, Op], b: tuple[Seen, Op], group: Any, writers: Mapping[Hashable, Op]
+) -> Anomaly:
+    (a_seen, a_op), (b_seen, b_op) = a, b
+    x, y = min(a_seen - b_seen, key=repr), min(b_seen - a_seen, key=repr)
+    x_name, y_name = _name(x), _name(y)
+    witness: nx.DiGraph[int] = nx.DiGraph()
+    for key, name, reader, other in ((x, x_name, a_op, b_op), (y, y_name, b_op, a_op)):
+        saw = f"op {reader.index} read what was written to key {name}"
+        missed = f"op {other.index} read key {name} before anything was written to it"
+        writer = writers.get(key)
+        if writer is None:
+            reason = f"{saw}, and {missed}"
+            witness.add_edge(other.index, reader.index, kind="rw", reason=reason)
+            continue
+        witness.add_edge(writer.index, reader.index, kind="wr", reason=saw)
+        witness.add_edge(other.index, writer.index, kind="rw", reason=missed)
+    return Anomaly(
+        "long-fork",
+        (a_op.index, b_op.index),
+        f"Op {a_op.index} (process {a_op.process}) saw the write of key {x_name} and "
+        f"not that of key {y_name}, and op {b_op.index} (process {b_op.process}) the "
+        "reverse: there is no order of the two writes that both can have read.",
+        witness=witness,
+        details={"group": sorted(map(_name, group))},
+    )
+
+
+def _name(key: Any) -> str:
+    independent, name = key
+    return repr(name) if independent is None else f"{name!r} of {independent!r}"
+
+
+PLUGIN: Plugin[CheckerFactory] = Plugin(
+    "long-fork",
+    "no two reads saw two writes in opposite orders",
+    LongForkChecker,
+    OPTIONS,
+)
