@@ -1,11 +1,18 @@
-"""At most one leader in a term, by what nodes say of themselves (Raft paper, 5.2)."""
+"""At most one leader in a term, by what nodes say of themselves (Raft paper, 5.2).
+
+How many terms had leaders is no fault by itself. But each change of leader stops the
+service for an election, so whoever knows how many changes the faults called for may set
+`terms-max`: more, and something deposes healthy leaders (thesis, 4.2.3 and 9.6).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.promises.findings import enumerate_names
 from checkers.tallies import completed, verdict_of
-from harness.registry import Plugin, settings
+from harness.errors import UsageError
+from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
@@ -15,15 +22,25 @@ if TYPE_CHECKING:
     from harness.verdict import CheckerFactory
 
 
+OPTIONS = (
+    Option("terms-max", "", "the most terms that may have a leader; any if empty"),
+)
+
+
 class OneLeaderChecker:
     """Judges the answers of the `leader` workload."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        settings("the one_leader checker", (), options)
+        given = settings("the one_leader checker", OPTIONS, options)["terms-max"]
+        if given and (not given.isdecimal() or int(given) < 1):
+            raise UsageError(
+                f"the one_leader checker: terms-max={given}: a whole number from 1 up"
+            )
+        self._terms_max = int(given) if given else None
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear."""
-        leaders: dict[Any, Op] = {}
+        leaders: dict[int, Op] = {}
         anomalies: dict[tuple[Any, str | None], Anomaly] = {}
         for op in completed(history, "status"):
             value = op.value if isinstance(op.value, dict) else {}
@@ -42,14 +59,30 @@ class OneLeaderChecker:
                         details={"term": term},
                     ),
                 )
+        found = list(anomalies.values())
+        if self._terms_max is not None and len(leaders) > self._terms_max:
+            found.append(unstable(leaders, self._terms_max))
         return verdict_of(
-            list(anomalies.values()),
+            found,
             {"terms": len(leaders)},
             judged=len(leaders),
             empty="no node ever said that it leads",
         )
 
 
+def unstable(leaders: Mapping[int, Op], terms_max: int) -> Anomaly:
+    """The anomaly of more leaders, one after another, than there may be."""
+    first = [leaders[term] for term in sorted(leaders)]
+    who = enumerate_names(f"{op.node} in term {op.value['term']}" for op in first)
+    return Anomaly(
+        "unstable-leadership",
+        tuple(sorted(op.index for op in first[: terms_max + 1])),
+        f"{len(leaders)} terms had leaders ({who}), though no more than {terms_max} "
+        "were to be: every change stops the service for an election.",
+        details={"terms": sorted(leaders)},
+    )
+
+
 PLUGIN: Plugin[CheckerFactory] = Plugin(
-    "one_leader", "at most one node leads in a term", OneLeaderChecker
+    "one_leader", "at most one node leads in a term", OneLeaderChecker, OPTIONS
 )

@@ -61,7 +61,7 @@ def outcome(
         errors.append("the controller ended before the run did; history is a prefix")
     elif run.get("ended") == "interrupted":
         errors.append("the run was interrupted; history is a prefix")
-    overall = verdict.combine(r.verdict for r in results.values())
+    overall = verdict.combine(r.verdict for r in results.values() if r.promised)
     why = run.get("never_up")
     if why:
         overall = Verdict.UNKNOWN

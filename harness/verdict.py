@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import UsageError
@@ -102,6 +102,7 @@ class CheckResult:
         stats: Counts and figures for the report; JSON-able.
         over: What the anomalies' indices refer to: OPERATIONS of clients, or
             OBSERVATIONS, the history that `harness.observations.load` makes of them.
+        promised: Whether a run must keep this promise, so that the verdict counts.
     """
 
     verdict: Verdict
@@ -110,6 +111,7 @@ class CheckResult:
     reason: str = ""
     stats: Mapping[str, Any] = field(default_factory=dict)
     over: str = OPERATIONS
+    promised: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """The result as it stands in verdict.json."""
@@ -123,6 +125,8 @@ class CheckResult:
             out["reason"] = self.reason
         if self.over != OPERATIONS:
             out["over"] = self.over
+        if not self.promised:
+            out["promised"] = False
         return out
 
 
@@ -155,6 +159,18 @@ class Checker(Protocol):
                 line that names the operation.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Unpromised:
+    """A checker of more than was promised: its result is shown, and never counts."""
+
+    checker: Checker
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """See `Checker.check`. A crash is told here, as it must not count either."""
+        result = check_safe(self.checker, history, limits)
+        return replace(result, promised=False)
 
 
 CheckerFactory = Callable[[Mapping[str, str]], Checker]

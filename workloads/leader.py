@@ -1,7 +1,8 @@
 """Nodes are asked, again and again, who leads: at most one may lead in a term.
 
 Promise: election safety (Ongaro and Ousterhout 2014, 5.2), by what nodes say of
-themselves; judged by `one_leader`.
+themselves; judged by `one_leader`. With `terms_max`, also that leaders stay: that no
+more terms than those have one.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply
 from harness.generator import Generator, Invocation, delay, from_function
-from harness.registry import Plugin, settings
-from workloads.transactional import once_per_thread
+from harness.registry import Option, Plugin, settings
+from workloads.transactional import once_per_thread, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 BETWEEN_S = 0.005
 """Time between two questions; more of them would only be in the nodes' way."""
+
+
+OPTIONS = (
+    Option("terms_max", "", "the most terms that may have a leader; any if empty"),
+)
 
 
 class LeaderCodec:
@@ -53,7 +59,9 @@ class Leader:
     idempotent: frozenset[str] = frozenset({"status"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        settings(self.name, (), options)
+        self.terms_max = settings(self.name, OPTIONS, options)["terms_max"]
+        if self.terms_max:
+            whole("leader.terms_max", self.terms_max)
 
     def generator(self, concurrency: int) -> Generator:
         """See `Workload.generator`."""
@@ -65,9 +73,10 @@ class Leader:
 
     def checkers(self) -> dict[str, Checker]:
         """At most one leader in a term."""
-        return {"one_leader": registry.find("checker", "one_leader").factory({})}
+        factory = registry.find("checker", "one_leader").factory
+        return {"one_leader": factory({"terms-max": self.terms_max})}
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(
-    "leader", "who leads, asked of every node; at most one in a term", Leader
+    "leader", "who leads, asked of every node; at most one in a term", Leader, OPTIONS
 )

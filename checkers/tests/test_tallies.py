@@ -367,6 +367,25 @@ def test_two_leaders_in_one_term_are_one_too_many() -> None:
     assert result.anomalies[0].explanation.startswith("n1 and n2 both said")
 
 
+def test_more_terms_with_leaders_than_were_asked_for_are_too_many() -> None:
+    judged = history(
+        *status(0, "leader", 1), *status(1, "leader", 4), *status(1, "leader", 4),
+        *status(2, "follower", 9), *status(2, "leader", 6),
+    )  # fmt: skip
+    assert check("one_leader", judged, terms_max="3").verdict is Verdict.VALID
+    result = check("one_leader", judged, terms_max="2")
+    assert names(result) == {"unstable-leadership"}
+    (anomaly,) = result.anomalies
+    assert anomaly.ops == (1, 3, 9)
+    assert anomaly.explanation == (
+        "3 terms had leaders (n1 in term 1, n2 in term 4 and n3 in term 6), though no "
+        "more than 2 were to be: every change stops the service for an election."
+    )
+    for nonsense in ("0", "-1", "x"):
+        with pytest.raises(UsageError, match="terms-max"):
+            check("one_leader", judged, terms_max=nonsense)
+
+
 @pytest.mark.parametrize(
     "name",
     ["set", "set-full", "bank", "one_leader"],

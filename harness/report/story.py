@@ -183,7 +183,8 @@ def _told_valid(
     folder: RunFolder, kinds: list[FaultKind], _: list[Witness], __: list[str]
 ) -> tuple[str, str]:
     done = sum(folder.outcomes.values())
-    judges = [name for name, _ in checkers(folder.verdict)]
+    results = checkers(folder.verdict)
+    judges = [name for name, result in results if promised(result)]
     if len(judges) == 1:
         who = f"says the {judges[0]} checker"
     else:
@@ -195,7 +196,19 @@ def _told_valid(
     return (
         "Valid",
         f"{figures.plural(done, 'operation')} kept the system's promises, "
-        f"{who}, {_while(kinds)}.",
+        f"{who}, {_while(kinds)}.{_beyond(results)}",
+    )
+
+
+def _beyond(results: list[tuple[str, dict[str, Any]]]) -> str:
+    """What checkers found that judge more than was promised, as a sentence."""
+    broken = [
+        name
+        for name, result in results
+        if not promised(result) and result.get("verdict") == "invalid"
+    ]
+    return f" It is not {listing(broken)}, which this run does not ask for." * bool(
+        broken
     )
 
 
@@ -219,7 +232,7 @@ def _told_unknown(
     if folder.verdict.get("reason"):
         return "Unknown", figures.clip(string(folder.verdict["reason"]), 400)
     for name, result in checkers(folder.verdict):
-        if result.get("verdict") == "unknown":
+        if result.get("verdict") == "unknown" and promised(result):
             reason = string(result.get("reason"), "no reason given")
             return "Unknown", f"{name}: {figures.clip(reason, 400)}"
     return "Unknown", "Nothing could be judged: no checker gave a reason."
@@ -278,13 +291,27 @@ def listing(words: list[str]) -> str:
 
 
 def checkers(verdict: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Checker results by name; the guilty first, then the undecided."""
+    """Checker results by name; the guilty first, then the undecided.
+
+    Those come last whose verdict doesn't count.
+    """
     rank = {"invalid": 0, "unknown": 1}
     results = [
         (string(name), mapping(result))
         for name, result in mapping(verdict.get("checkers")).items()
     ]
-    return sorted(results, key=lambda item: rank.get(string(item[1].get("verdict")), 2))
+    return sorted(
+        results,
+        key=lambda item: (
+            not promised(item[1]),
+            rank.get(string(item[1].get("verdict")), 2),
+        ),
+    )
+
+
+def promised(result: Mapping[str, Any]) -> bool:
+    """Whether a checker's verdict counts (see `CheckResult.promised`)."""
+    return result.get("promised") is not False
 
 
 def found_anomalies(

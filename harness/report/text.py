@@ -119,7 +119,8 @@ def _anomaly(story: Story, paint: _Paint) -> str:
     first = story.anomalies[0]
     names = ", ".join(f"{number} x {name}" for name, number in story.names[:8])
     key = f" on key {first.key}" if first.key else ""
-    lines = [f"Anomalies: {names}", paint("bold", f"  {first.name}{key}")]
+    whose = ", none against what was promised" if story.state == "valid" else ""
+    lines = [f"Anomalies{whose}: {names}", paint("bold", f"  {first.name}{key}")]
     lines += [
         _fill(line, "      ") if line[:1].isdigit() else f"    {line}"
         for line in as_text(first)

@@ -176,6 +176,20 @@ def test_an_anomaly_shows_its_operations_its_picture_and_why(small: Path) -> Non
     assert len(page.data["anomalies"][0]["calls"]) == len(anomaly["ops"])
 
 
+def test_what_was_not_promised_is_shown_and_said_not_to_count(run_dir: Path) -> None:
+    verdict = json.loads((run_dir / "verdict.json").read_text())
+    verdict["verdict"] = "valid"
+    verdict["checkers"]["linearizable"]["promised"] = False
+    verdict["checkers"]["sequential"] = {"verdict": "valid", "anomalies": []}
+    (run_dir / "verdict.json").write_text(json.dumps(verdict))
+    assert "the run asks for less" in page_of(run_dir).text
+    said = " ".join(summary(run_dir).split())
+    assert "VALID" in said
+    assert "say both checkers" in said, "sequential, and what judges leaders"
+    assert "It is not linearizable, which this run does not ask for." in said
+    assert "Anomalies, none against what was promised: 1 x stale-read" in said
+
+
 def test_many_anomalies_are_capped_and_counted(run_dir: Path) -> None:
     verdict = json.loads((run_dir / "verdict.json").read_text())
     linearizable = verdict["checkers"]["linearizable"]

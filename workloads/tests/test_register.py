@@ -22,10 +22,15 @@ from workloads.register import Register, RegisterCodec
 
 
 class Store:
-    """A register service that is linearizable as nothing in it ever waits."""
+    """A register service that is linearizable as nothing in it ever waits.
 
-    def __init__(self) -> None:
+    It forgets to answer every `lose_every`-th write.
+    """
+
+    def __init__(self, lose_every: int = 0) -> None:
         self.values: dict[Any, Any] = {}
+        self.writes = 0
+        self.lose_every = lose_every
 
     async def open(self, place: NodePlace) -> None:
         pass
@@ -36,6 +41,9 @@ class Store:
             return op.ok(self.values.get(op.key))
         if op.f == "write":
             self.values[op.key] = op.value
+            self.writes += 1
+            if self.lose_every and self.writes % self.lose_every == 0:
+                raise NodeReply(definite=False, text="lost")
             return op.ok(op.value)
         before, after = op.value
         if self.values.get(op.key) != before:
@@ -47,9 +55,16 @@ class Store:
         pass
 
 
-def play(count: int, *, seed: int = 0, threads: int = 4, **options: str) -> History:
+def play(
+    count: int,
+    *,
+    seed: int = 0,
+    threads: int = 4,
+    lose_every: int = 0,
+    **options: str,
+) -> History:
     """A history of `count` operations on a store that keeps its promise."""
-    workload, store = Register(options), Store()
+    workload, store = Register(options), Store(lose_every)
     ops: list[Op] = []
 
     def record(op: Op) -> Op:
@@ -106,9 +121,67 @@ def test_a_stale_read_is_found() -> None:
     assert checker.check(history, Limits()).verdict is Verdict.INVALID
 
 
+def stale_but_sequential() -> History:
+    """A reader that lags behind for a while, never going back."""
+    store: list[Any] = [None]
+    ops: list[Op] = []
+
+    def call(process: int, f: str, value: Any) -> None:
+        for kind, shown in (("invoke", None if f == "read" else value), ("ok", value)):
+            at = len(ops)
+            ops.append(
+                Op(at, at, process, kind, f, shown, 0, node=f"n{process + 1}")  # type: ignore[arg-type]  # the kinds are ours
+            )
+
+    for value in range(1, 9):
+        call(0, "write", value)
+        store.append(value)
+        call(1, "read", store[max(0, len(store) - 3)])
+    return History(ops)
+
+
+@pytest.mark.parametrize("consistency", ["sequential", "session"])
+def test_stale_reads_break_only_what_was_promised(consistency: str) -> None:
+    checkers = Register({"consistency": consistency}).checkers()
+    results = {
+        name: checker.check(stale_but_sequential(), Limits())
+        for name, checker in checkers.items()
+    }
+    assert results["sequential"].verdict is Verdict.VALID
+    assert results["sequential"].promised
+    assert results["sequential"].stats["guarantee"] == consistency
+    assert results["linearizable"].verdict is Verdict.INVALID
+    assert not results["linearizable"].promised
+    [judge] = Register({}).checkers().values()
+    assert judge.check(stale_but_sequential(), Limits()).promised
+
+
+@pytest.mark.parametrize("consistency", ["sequential", "session"])
+def test_a_client_that_goes_back_in_time_breaks_even_the_least(
+    consistency: str,
+) -> None:
+    history = stale_but_sequential()
+    reads = [o for o in history if (o.type, o.f) == ("ok", "read")]
+    reads[-1].value, reads[-2].value = reads[-2].value, reads[-1].value
+    judge = Register({"consistency": consistency}).checkers()["sequential"]
+    assert judge.check(history, Limits()).verdict is Verdict.INVALID
+
+
 def test_nothing_read_is_nothing_known() -> None:
     [checker] = Register({}).checkers().values()
     assert checker.check(History([]), Limits()).verdict is Verdict.UNKNOWN
+
+
+def test_a_client_keeps_to_one_node_through_all_its_crashes() -> None:
+    """ZooKeeper's sessions do, and what they may rely on depends on it."""
+    history = play(600, threads=5, lose_every=7)
+    nodes: dict[int, set[str | None]] = {}
+    for op in history:
+        assert isinstance(op.process, int)
+        nodes.setdefault(op.process, set()).add(op.node)
+    assert len(nodes) > 5, "clients crashed, and others took their place"
+    assert all(len(seen) == 1 for seen in nodes.values())
+    assert {*nodes[0], *nodes[1]} == {"n1", "n2"}
 
 
 def test_half_of_the_threads_only_read() -> None:
@@ -184,7 +257,8 @@ def test_an_answer_that_makes_no_sense_leaves_the_operation_unknown(
 @pytest.mark.parametrize(
     "options",
     [{"keys": "0"}, {"keys": "x"}, {"ops_per_key": "-1"}, {"cas": "maybe"},
-     {"read_share": "2"}, {"read_share": "half"}, {"kyes": "3"}],
+     {"read_share": "2"}, {"read_share": "half"}, {"kyes": "3"},
+     {"consistency": "eventual"}],
 )  # fmt: skip
 def test_senseless_options_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=r"register"):
