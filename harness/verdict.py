@@ -168,8 +168,11 @@ class Unpromised:
     checker: Checker
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. A crash is told here, as it must not count either."""
-        result = check_safe(self.checker, history, limits)
+        """See `Checker.check`. Trouble is told here, as it must not count either."""
+        try:
+            result = check_safe(self.checker, history, limits)
+        except UsageError as bad:
+            result = CheckResult(Verdict.UNKNOWN, reason=str(bad))
         return replace(result, promised=False)
 
 
