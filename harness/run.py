@@ -59,6 +59,7 @@ def prepare(spec: TestSpec) -> tuple[Parts, Any, str]:
         spec.node_names,
         seed=spec.seed,
         time_limit_s=spec.time_limit_s,
+        moments=getattr(parts.system, "moments", ()),
         written=written,
     )
     return parts, schedule, rung

@@ -50,7 +50,7 @@ BITES_FROM_MS = 20.0
 OPTIONS = (
     Option("modes", "+".join(MODES), "jump once, run at a wrong rate, jump to and fro"),
     Option("clocks", "+".join(CLOCKS), "which clocks to break (strobing is wall only)"),
-    Option("targets", "one+minority+majority+all", "sets of nodes to draw from"),
+    Option("targets", "+".join(TARGETS), "sets of nodes to draw from"),
     Option("bump_max_s", "60", "largest jump, seconds"),
     Option("drift", "1.0", "largest drift: rates lie in 1/(1+drift) to 1+drift"),
     Option("strobe_period_ms", "50", "time between two jumps of a strobe"),
@@ -88,6 +88,7 @@ class Clock:
 
     kind = "clock"
     needs = frozenset({"clocks"})
+    background = True
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)

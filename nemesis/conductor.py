@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nemesis.fault import aim
+
 if TYPE_CHECKING:
     from harness.cluster import Cluster
     from harness.history import Op
@@ -40,13 +42,17 @@ class Conductor:
         self._in_force: dict[str, int] = {}
 
     async def invoke(self, op: Op) -> Op:
-        """Carry out `start-KIND`, `stop-KIND` (value: the step's number) or `heal`."""
+        """Carry out `start-KIND`, `stop-KIND` or `heal`.
+
+        The value is the step's number; where an event set it off, [number, the node
+        that observed it].
+        """
         if op.f == HEAL:
             await self._heal_all()
             return op.info("all faults healed")
         kind = op.f.removeprefix("start-").removeprefix("stop-")
         strike = (
-            await self._start(kind, int(op.value))
+            await self._start(kind, op.value)
             if op.f.startswith("start-")
             else await self._stop(kind)
         )
@@ -54,10 +60,12 @@ class Conductor:
         done.value = strike.title if strike is not None else None
         return done
 
-    async def _start(self, kind: str, step: int) -> Strike:
+    async def _start(self, kind: str, value: int | list[Any]) -> Strike:
         # Two hand-written steps of one kind may overlap; the later one takes over.
         await self._stop(kind)
-        strike = await self._nemeses[kind].strike(self._plan[step].fault, self._cluster)
+        step, observer = value if isinstance(value, list) else (value, None)
+        fault = aim(self._plan[step].fault, observer)
+        strike = await self._nemeses[kind].strike(fault, self._cluster)
         self._in_force[kind] = step
         self._write("start", kind, step, strike)
         return strike

@@ -7,7 +7,8 @@ from its seed; only `leader` is looked up when the fault strikes, as nobody know
 before.
 
 Target words are those of jepsen.nemesis.combined: one, minority, majority, all; ours
-besides: leader. A target may also be a list of node names, as in a hand-written plan.
+besides: leader. A target may also be a list of node names, as in a hand-written plan,
+or `observer`: the node whose event set the fault off.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 TARGETS = ("one", "minority", "majority", "all", "leader")
 """Words for sets of nodes that a fault may strike."""
+
+OBSERVER = "observer"
+"""A target known when the fault strikes: the node whose Observe event triggered it."""
 
 NodeNames = tuple[str, ...]
 
@@ -63,7 +67,8 @@ class Strike:
 class Nemesis(Protocol):
     """One kind of fault: draws faults for plans, applies them, heals them.
 
-    One nemesis has at most one fault in force at a time.
+    One nemesis has at most one fault in force at a time. One with a true attribute
+    `background` makes other faults worse rather than do harm by itself.
     """
 
     kind: str
@@ -112,6 +117,17 @@ def draw_target(random: Random, word: str, nodes: Sequence[str]) -> str | list[s
     return sorted(random.sample(list(nodes), sizes[word]), key=list(nodes).index)
 
 
+def aim(fault: Fault, observer: str | None) -> Fault:
+    """The fault with its observer named.
+
+    Where the event never came, the leader stands in: it has a part in most events.
+    """
+    if fault.params.get("target") != OBSERVER:
+        return fault
+    target = "leader" if observer is None else [observer]
+    return Fault(fault.kind, {**fault.params, "target": target})
+
+
 async def resolve_target(
     target: str | Sequence[str], cluster: Cluster, *, fallback: Sequence[str]
 ) -> tuple[NodeNames, str]:
@@ -137,13 +153,14 @@ def validate_target(kind: str, target: object, nodes: Sequence[str]) -> None:
     """Check a hand-written target.
 
     Raises:
-        UsageError: It is neither "leader" nor a list of known nodes.
+        UsageError: It is neither "leader", "observer" nor a list of known nodes.
     """
-    if target == "leader":
+    if target in ("leader", OBSERVER):
         return
     if not isinstance(target, list | tuple) or not target:
         raise UsageError(
-            f"plan: {kind}: target must be 'leader' or a list of nodes, not {target!r}"
+            f"plan: {kind}: target must be 'leader', 'observer' or a list of nodes, "
+            f"not {target!r}"
         )
     for name in target:
         if name not in nodes:

@@ -68,6 +68,8 @@ class Amount:
 class LinkFault:
     """One kind of link fault; at most one of each kind is in force at a time."""
 
+    background = True
+
     def __init__(self, kind: str, amount: Amount, options: Mapping[str, str]) -> None:
         given = settings(kind, OPTIONS, options)
         self.kind = kind

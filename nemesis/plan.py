@@ -11,7 +11,18 @@ stored as YAML with the run, and can be written by hand.
       heal: {after_s: 4.0}
 
 A trigger is a time, a number of completed client operations, or the k-th sighting of an
-`Observe` event at a node, so that a replay aims at the protocol's moment.
+`Observe` event at a node, so that a replay aims at the protocol's moment. With a time
+as well, sightings count from then on, and `within_s` later the step begins without
+them: a moment that doesn't come must not hold up the plan.
+
+    - at: {time_s: 4.0, observe: became_leader, count: 1, within_s: 0.7}
+      fault: {kind: kill, target: observer}
+      heal: {after_s: 0.2}
+
+Where a system names its `moments`, some of the steps are drawn so. Bugs of recovery lie
+between two messages or two writes; a fault at a random time hits such a gap by luck, a
+fault at the moment that opens it by design. Most such moments come in answer to another
+fault, so the step is on the watch from the last one's beginning on.
 """
 
 from __future__ import annotations
@@ -23,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness.errors import UsageError
-from nemesis.fault import Fault, Nemesis
+from nemesis.fault import OBSERVER, Fault, Nemesis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,26 +49,53 @@ QUIET_S = (0.2, 2.0)
 ROOM_S_MIN = 1.0
 """No fault begins when less than that is left."""
 OVERLAP_CHANCE = 0.35
+BACKGROUND_OVERLAP_CHANCE = 0.8
+BACKGROUND_S_MIN = 0.5
+"""A wrong clock or a slow link breaks little by itself: it has to last, and something
+else has to go wrong meanwhile."""
+MOMENT_CHANCE = 0.4
+"""Part of the steps that are set off by an event."""
+WITHIN_S = 0.7
+"""How long such a step waits for its event: elections take up to half a second."""
+OBSERVER_CHANCE = 0.5
+"""Of these, part that strike the very node that observed the event."""
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """When a step begins: exactly one of the three ways is set."""
+    """When a step begins: by time, operations or events, or by time and events.
+
+    Attributes:
+        time_s: Seconds since the start of the run.
+        ops: Client operations completed.
+        observe: Kind of the event.
+        node: Who has to observe it; None: anybody.
+        count: The how manyth event it takes, since the start or since `time_s`.
+        within_s: After `time_s`: begin then even if the events didn't come.
+    """
 
     time_s: float | None = None
     ops: int | None = None
     observe: str | None = None
     node: str | None = None
     count: int = 1
+    within_s: float | None = None
+
+    @property
+    def latest_s(self) -> float:
+        """When the step begins at the latest, as far as time decides that."""
+        return (self.time_s or 0.0) + (self.within_s or 0.0)
 
     def as_data(self) -> dict[str, Any]:
         """The trigger as it stands in plan.yaml."""
-        if self.time_s is not None:
-            return {"time_s": self.time_s}
         if self.ops is not None:
             return {"ops": self.ops}
-        out: dict[str, Any] = {"observe": self.observe, "count": self.count}
-        return out if self.node is None else {**out, "node": self.node}
+        out: dict[str, Any] = {} if self.time_s is None else {"time_s": self.time_s}
+        if self.observe is not None:
+            out |= {"observe": self.observe, "count": self.count}
+        if self.node is not None:
+            out["node"] = self.node
+        return out if self.within_s is None else {**out, "within_s": self.within_s}
 
 
 @dataclass(frozen=True)
@@ -86,35 +124,64 @@ def draw(
     nodes: Sequence[str],
     *,
     time_limit_s: float,
+    moments: Sequence[str] = (),
 ) -> Plan:
     """A random plan for `time_limit_s` seconds; the same for the same arguments.
 
     Every fault ends before the time is up, and two faults of one kind never overlap.
+    `moments` are kinds of event that are worth a fault.
     """
     random = Random(f"plan {seed}")
     steps: list[Step] = []
     bag: list[str] = []
     free_at = dict.fromkeys(nemeses, 0.0)
-    start = random.uniform(*FIRST_S)
+    last_begin = start = random.uniform(*FIRST_S)
     while nemeses:
         if not bag:
             bag = random.sample(sorted(nemeses), len(nemeses))
         kind = bag.pop()
-        begin = max(start, free_at[kind])
-        duration = log_uniform(random, *DURATION_S)
-        room = time_limit_s - begin
+        moment = bool(moments) and random.random() < MOMENT_CHANCE
+        begin = max(last_begin if moment else start, free_at[kind])
+        at = draw_trigger(random, begin, moments if moment else ())
+        background = getattr(nemeses[kind], "background", False)
+        shortest, longest = DURATION_S
+        if background:
+            shortest = BACKGROUND_S_MIN
+        duration = log_uniform(random, shortest, longest)
+        room = time_limit_s - at.latest_s
         if room < min(ROOM_S_MIN, time_limit_s / 2):
             break
-        end = begin + min(duration, room)
+        end = at.latest_s + min(duration, room)
         fault = nemeses[kind].draw(random, nodes)
-        steps.append(
-            Step(Trigger(time_s=round(begin, 3)), fault, round(end - begin, 3))
-        )
+        if moment and random.random() < OBSERVER_CHANCE:
+            fault = strike_observer(fault)
+        steps.append(Step(at, fault, round(end - at.latest_s, 3)))
         free_at[kind] = end + QUIET_S[0]
-        overlap = len(nemeses) > 1 and random.random() < OVERLAP_CHANCE
+        chance = BACKGROUND_OVERLAP_CHANCE if background else OVERLAP_CHANCE
+        overlap = len(nemeses) > 1 and random.random() < chance
         quiet = log_uniform(random, *QUIET_S)
         start = random.uniform(begin, end) if overlap else max(end, start) + quiet
+        last_begin = max(last_begin, begin)
     return tuple(sorted(steps, key=lambda step: step.at.time_s or 0.0))
+
+
+def draw_trigger(random: Random, begin_s: float, moments: Sequence[str]) -> Trigger:
+    """A trigger for then, or for one of the moments that come soon after."""
+    if not moments:
+        return Trigger(time_s=round(begin_s, 3))
+    return Trigger(
+        time_s=round(begin_s, 3),
+        observe=random.choice(moments),
+        count=random.choice((1, 1, 2, 3)),
+        within_s=WITHIN_S,
+    )
+
+
+def strike_observer(fault: Fault) -> Fault:
+    """The same, where it has a target, against whoever observed the event."""
+    if "target" not in fault.params:
+        return fault
+    return Fault(fault.kind, {**fault.params, "target": OBSERVER})
 
 
 def log_uniform(random: Random, low: float, high: float) -> float:
@@ -169,18 +236,26 @@ def _step(item: Any, where: str) -> Step:
 def _trigger(at: Any, where: str) -> Trigger:
     if isinstance(at, dict):
         time_s, ops = _number(at.get("time_s")), _number(at.get("ops"))
-        count = _number(at.get("count", 1))
+        count, within_s = _number(at.get("count", 1)), _number(at.get("within_s"))
         if set(at) == {"time_s"} and time_s is not None:
             return Trigger(time_s=time_s)
         if set(at) == {"ops"} and ops is not None:
             return Trigger(ops=int(ops))
-        if "observe" in at and not set(at) - {"observe", "node", "count"} and count:
+        fields = {"observe", "node", "count"}
+        if time_s is not None and within_s is not None:
+            fields |= {"time_s", "within_s"}
+        if "observe" in at and not set(at) - fields and count:
             return Trigger(
-                observe=str(at["observe"]), node=at.get("node"), count=int(count)
+                time_s=time_s,
+                observe=str(at["observe"]),
+                node=at.get("node"),
+                count=int(count),
+                within_s=within_s,
             )
     raise UsageError(
         f"{where}: `at` must be {{time_s: SECONDS}}, {{ops: COUNT}} or "
-        f"{{observe: KIND, node: NODE, count: K}}, not {at!r}"
+        "{observe: KIND, node: NODE, count: K}, the last maybe with "
+        f"{{time_s: SECONDS, within_s: SECONDS}}, not {at!r}"
     )
 
 
@@ -205,6 +280,11 @@ def validate(plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]) -
                 f"({', '.join(nemeses) or 'none'})"
             )
         nemesis.validate(step.fault, nodes)
+        if step.fault.params.get("target") == OBSERVER and step.at.observe is None:
+            raise UsageError(
+                f"plan: {step.fault.kind}: target 'observer' needs a trigger that "
+                "waits for an event (observe: KIND)"
+            )
         node = step.at.node
         if node is not None and node not in nodes:
             raise UsageError(f"plan: trigger: there is no node {node!r}")

@@ -29,10 +29,42 @@ if TYPE_CHECKING:
 
 NS_PER_S = 1_000_000_000
 
-LOOK_AGAIN_NS = 5_000_000
+LOOK_AGAIN_NS = 2_000_000
 
 Sightings = Callable[[str, str | None], int]
 """How often an Observe of this kind was seen so far, at this node (None: anywhere)."""
+
+
+class _Watch:
+    """Waits for the events of a trigger, from a moment on.
+
+    Attributes:
+        trigger: With a kind of event.
+        seen: node -> how often it had observed that when the watch began.
+    """
+
+    __slots__ = ("_sightings", "seen", "trigger")
+
+    def __init__(
+        self, trigger: Trigger, nodes: Sequence[str], sightings: Sightings
+    ) -> None:
+        self.trigger = trigger
+        self._sightings = sightings
+        if trigger.node is not None:
+            nodes = (trigger.node,)
+        since_start = trigger.time_s is None
+        self.seen = {n: 0 if since_start else self._count(n) for n in nodes}
+
+    def _count(self, node: str) -> int:
+        assert self.trigger.observe is not None
+        return self._sightings(self.trigger.observe, node)
+
+    def observers(self) -> list[str]:
+        """Those who observed the event since; empty until it came often enough."""
+        news = {node: self._count(node) - seen for node, seen in self.seen.items()}
+        if sum(news.values()) < self.trigger.count:
+            return []
+        return [node for node, count in news.items() if count]
 
 
 class _PlanFlow(Flow):
@@ -42,27 +74,43 @@ class _PlanFlow(Flow):
     back the later ones, but no healing.
     """
 
-    __slots__ = ("_next_step", "_sightings", "_steps", "_stops")
+    __slots__ = (
+        "_next_step",
+        "_nodes",
+        "_observer",
+        "_sightings",
+        "_steps",
+        "_stops",
+        "_watch",
+    )
 
-    def __init__(self, steps: Plan, sightings: Sightings) -> None:
+    def __init__(self, steps: Plan, nodes: Sequence[str], sightings: Sightings) -> None:
         self._steps = steps
+        self._nodes = nodes
         self._sightings = sightings
         self._next_step = 0
+        self._watch: _Watch | None = None  # of the next step
+        self._observer: str | None = None  # the node whose event set it off
         self._stops: list[tuple[int, int]] = []  # (time_ns, step), soonest first
 
     def next(self, ctx: Context) -> Step:
         stop_ns = self._stops[0][0] if self._stops else None
         start_ns = self._start_ns(ctx)
+        if start_ns is None and self._next_step < len(self._steps):
+            # Nothing wakes a generator when a node observes something: look again soon.
+            look_ns = self._look_again_ns(ctx)
+            if stop_ns is None or look_ns < stop_ns:
+                return Pending(look_ns)
         if stop_ns is not None and (start_ns is None or stop_ns <= start_ns):
             kind = self._steps[self._stops[0][1]].fault.kind
             return self._offer(ctx, f"stop-{kind}", self._stops[0][1], stop_ns)
         if start_ns is not None:
             kind = self._steps[self._next_step].fault.kind
-            return self._offer(ctx, f"start-{kind}", self._next_step, start_ns)
-        if self._next_step == len(self._steps):
-            return DONE
-        # Nothing wakes a generator when a node observes something, so look again soon.
-        return Pending(ctx.time_ns + LOOK_AGAIN_NS)
+            step: Any = self._next_step
+            if self._observer is not None:
+                step = [step, self._observer]
+            return self._offer(ctx, f"start-{kind}", step, start_ns)
+        return DONE
 
     def take(self, offer: Offer) -> None:
         if not isinstance(offer, Invocation):
@@ -76,8 +124,9 @@ class _PlanFlow(Flow):
         self._stops.append((stop_ns, self._next_step))
         self._stops.sort()
         self._next_step += 1
+        self._watch = self._observer = None
 
-    def _offer(self, ctx: Context, f: str, step: int, time_ns: int) -> Step:
+    def _offer(self, ctx: Context, f: str, step: Any, time_ns: int) -> Step:
         if not ctx.free & ctx.board.bit(NEMESIS):
             return PENDING
         return Invocation(f, step, thread=NEMESIS, time_ns=max(time_ns, ctx.time_ns))
@@ -87,24 +136,43 @@ class _PlanFlow(Flow):
         if self._next_step == len(self._steps):
             return None
         at = self._steps[self._next_step].at
-        if at.time_s is not None:
-            return int(at.time_s * NS_PER_S)
-        return ctx.time_ns if self._fired(at, ctx) else None
-
-    def _fired(self, at: Trigger, ctx: Context) -> bool:
         if at.ops is not None:
-            return ctx.board.completed >= at.ops
-        return at.observe is not None and (
-            self._sightings(at.observe, at.node) >= at.count
-        )
+            return ctx.time_ns if ctx.board.completed >= at.ops else None
+        if at.observe is None:
+            assert at.time_s is not None
+            return int(at.time_s * NS_PER_S)
+        if self._observer is None:
+            self._look(at, ctx)
+        return ctx.time_ns if self._observer or self._is_too_late(at, ctx) else None
+
+    def _look(self, at: Trigger, ctx: Context) -> None:
+        """Begin to watch when it is time to, and see who has observed the event."""
+        if self._watch is None:
+            if at.time_s is not None and ctx.time_ns < at.time_s * NS_PER_S:
+                return
+            self._watch = _Watch(at, self._nodes, self._sightings)
+        observers = self._watch.observers()
+        if observers:
+            self._observer = observers[0]
+
+    def _is_too_late(self, at: Trigger, ctx: Context) -> bool:
+        return at.within_s is not None and ctx.time_ns >= at.latest_s * NS_PER_S
+
+    def _look_again_ns(self, ctx: Context) -> int:
+        at = self._steps[self._next_step].at
+        begin_ns = int((at.time_s or 0) * NS_PER_S) + 1
+        return max(begin_ns, ctx.time_ns + LOOK_AGAIN_NS)
 
 
 class Schedule:
     """The faults of one run: what is planned, and who carries it out."""
 
-    def __init__(self, plan: Plan, nemeses: Mapping[str, Nemesis]) -> None:
+    def __init__(
+        self, plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]
+    ) -> None:
         self.plan = plan
         self._nemeses = nemeses
+        self._nodes = nodes
 
     @property
     def needs(self) -> frozenset[str]:
@@ -123,7 +191,7 @@ class Schedule:
     def generator(self, sightings: Sightings) -> Generator:
         """Nemesis operations that carry out the plan."""
         text = f"plan({len(self.plan)} steps)"
-        return Generator(text, lambda _: _PlanFlow(self.plan, sightings))
+        return Generator(text, lambda _: _PlanFlow(self.plan, self._nodes, sightings))
 
     def heal(self) -> Invocation:
         """The operation that ends all faults."""
@@ -140,9 +208,12 @@ def build(
     *,
     seed: int,
     time_limit_s: float,
+    moments: Sequence[str] = (),
     written: Any = None,
 ) -> Schedule:
     """The schedule of a run: `written` (plain data) if given, else drawn from `seed`.
+
+    `moments` are the kinds of event of the system that are worth a fault.
 
     Raises:
         UsageError: The written plan makes no sense, or names other nemeses.
@@ -151,8 +222,10 @@ def build(
         plan = plans.parse(written, "plan")
         plans.validate(plan, nemeses, nodes)
     else:
-        plan = plans.draw(seed, nemeses, nodes, time_limit_s=time_limit_s)
-    return Schedule(plan, nemeses)
+        plan = plans.draw(
+            seed, nemeses, nodes, time_limit_s=time_limit_s, moments=moments
+        )
+    return Schedule(plan, nemeses, nodes)
 
 
 def kinds(written: Any) -> list[str]:

@@ -79,6 +79,9 @@ CONFLICT = 30
 FORMAT_VERSION = 1
 """Of the records in the log on disk."""
 
+MOMENTS = ("voted", "decided", "in_doubt")
+"""Events at which a fault may hurt most: something has begun, and isn't done yet."""
+
 COMMIT = "commit"
 ABORT = "abort"
 YES = "yes"

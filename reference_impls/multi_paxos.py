@@ -70,6 +70,16 @@ SUMMARY = "Multi-Paxos with a replicated key-value store"
 FORMAT_VERSION = 1
 """Of the records in the log on disk."""
 
+MOMENTS = (
+    "became_candidate",
+    "promised",
+    "became_leader",
+    "became_follower",
+    "accepted",
+    "applied",
+)
+"""Events at which a fault may hurt most: something has begun, and isn't done yet."""
+
 OPTIONS = (
     Option("election_timeout_ms_min", "150", "least wait for a leader before electing"),
     Option("election_timeout_ms_max", "300", "most wait for a leader before electing"),

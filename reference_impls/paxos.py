@@ -80,6 +80,9 @@ SUMMARY = "single-decree Paxos, an independent instance for every key"
 FORMAT_VERSION = 1
 """Of the records in the log on disk."""
 
+MOMENTS = ("promised", "proposed", "accepted", "chosen")
+"""Events at which a fault may hurt most: something has begun, and isn't done yet."""
+
 OPTIONS = (
     Option(
         "ballots",

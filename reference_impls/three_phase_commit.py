@@ -86,6 +86,13 @@ if TYPE_CHECKING:
 
 SUMMARY = "three-phase commit over a sharded key-value store"
 FORMAT_VERSION = atomic_commit.FORMAT_VERSION
+MOMENTS = (
+    *atomic_commit.MOMENTS,
+    "precommitting",
+    "precommitted",
+    "turning_back",
+    "terminating",
+)
 
 ELECT = "elect"
 SIMPLE = "simple"

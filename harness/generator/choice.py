@@ -115,6 +115,12 @@ class _Nothing(Flow):
 # ---- By which is soonest -------------------------------------------------------------
 
 
+def _before(waiting: Step, now_ns: int, offer_ns: int) -> bool:
+    """Whether one that waits wants to be asked before an offer of another is due."""
+    until_ns = waiting.until_ns if isinstance(waiting, Pending) else None
+    return until_ns is not None and now_ns < until_ns < offer_ns
+
+
 class _Part:
     """A flow, the threads it may use, and its weight among equally soon ones."""
 
@@ -170,7 +176,9 @@ class _Parts(Flow):
                         best, self._chosen = step, part
         if ended:
             self._parts = [part for part in self._parts if part.weight]
-        return waiting if best is None else best
+        if best is None or _before(waiting, ctx.time_ns, best_ns):
+            return waiting
+        return best
 
     def _ask(self, part: _Part, ctx: Context) -> Step:
         """What the part wants to do; its weight becomes 0 when it is done for good."""

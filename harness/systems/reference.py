@@ -48,6 +48,7 @@ class ReferenceSystem(WireSystem):
     Attributes:
         protocol: The module of `reference_impls` that holds its core.
         options: Every option of the core with its value.
+        moments: Events of the protocol at which a fault may hurt most.
         core: What to build in place of the protocol's own core, or None.
 
     Raises:
@@ -68,6 +69,8 @@ class ReferenceSystem(WireSystem):
         self.workloads = workloads
         self.invariants = invariants
         self.options: Mapping[str, str] = check(protocol, options, given)
+        module = importlib.import_module(f"reference_impls.{protocol}")
+        self.moments: tuple[str, ...] = module.MOMENTS
         self.core: type[Any] | None = None
         self._given = dict(given)
         self._mutant = ""

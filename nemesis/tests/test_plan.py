@@ -13,16 +13,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.generator import Invocation
+from harness.generator import NEMESIS, Board, Context, Invocation, Pending, Seeds
 from nemesis import plan as plans
 from nemesis.clock import Clock
+from nemesis.fault import OBSERVER, Fault
 from nemesis.kill import Kill
 from nemesis.partition import Partition
 from nemesis.pause import Pause
-from nemesis.plan import Plan, Step, Trigger, draw, dump, parse, validate
-from nemesis.schedule import build
+from nemesis.plan import (
+    BACKGROUND_S_MIN,
+    Plan,
+    Step,
+    Trigger,
+    draw,
+    dump,
+    parse,
+    validate,
+)
+from nemesis.schedule import Schedule, build
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nemesis.fault import Nemesis
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
@@ -35,9 +47,14 @@ def everything() -> dict[str, Nemesis]:
     }
 
 
-def random_plan(seed: int, limit_s: float, count: int = 5) -> Plan:
+MOMENTS = ("became_leader", "voted")
+
+
+def random_plan(
+    seed: int, limit_s: float, count: int = 5, moments: Sequence[str] = MOMENTS
+) -> Plan:
     nodes = [f"n{i + 1}" for i in range(count)]
-    return draw(seed, everything(), nodes, time_limit_s=limit_s)
+    return draw(seed, everything(), nodes, time_limit_s=limit_s, moments=moments)
 
 
 @given(seed=st.integers(), limit_s=st.floats(1, 300), count=st.integers(2, 9))
@@ -56,7 +73,7 @@ def test_every_fault_is_possible_and_ends_before_the_time_is_up(
     for step in plan:
         assert step.at.time_s is not None
         assert step.heal_after_s > 0
-        assert step.at.time_s + step.heal_after_s <= limit_s + 0.002
+        assert step.at.latest_s + step.heal_after_s <= limit_s + 0.002
 
 
 @given(seed=st.integers(), limit_s=st.floats(1, 300))
@@ -66,7 +83,7 @@ def test_two_faults_of_one_kind_never_overlap(seed: int, limit_s: float) -> None
         begin = step.at.time_s
         assert begin is not None
         assert begin >= ends.get(step.fault.kind, 0.0)
-        ends[step.fault.kind] = begin + step.heal_after_s
+        ends[step.fault.kind] = step.at.latest_s + step.heal_after_s
 
 
 @given(seed=st.integers())
@@ -84,6 +101,34 @@ def test_faults_overlap_now_and_then() -> None:
     assert 20 <= count <= 50
 
 
+def test_some_faults_wait_for_a_moment_and_some_of_these_strike_its_observer() -> None:
+    steps = [step for seed in range(50) for step in random_plan(seed, 30.0)]
+    aimed = [step for step in steps if step.at.observe is not None]
+    assert {step.at.observe for step in aimed} == set(MOMENTS)
+    assert 0.3 < len(aimed) / len(steps) < 0.5
+    observers = [s for s in aimed if s.fault.params.get("target") == OBSERVER]
+    assert {step.fault.kind for step in observers} == set(everything())
+    assert all(s in aimed for s in steps if s.fault.params.get("target") == OBSERVER)
+
+
+@given(seed=st.integers())
+def test_without_moments_every_fault_has_its_time(seed: int) -> None:
+    assert all(step.at.observe is None for step in random_plan(seed, 30.0, 5, ()))
+
+
+def test_what_makes_other_faults_worse_lasts_and_has_company() -> None:
+    alone = together = 0
+    for seed in range(100):
+        plan = random_plan(seed, 30.0)
+        for clock in (step for step in plan if step.fault.kind == "clock"):
+            assert clock.heal_after_s >= BACKGROUND_S_MIN
+            begin, end = clock.at.time_s or 0, clock.at.latest_s + clock.heal_after_s
+            others = (step.at.time_s or 0 for step in plan if step is not clock)
+            met = any(begin <= other < end for other in others)
+            alone, together = alone + (not met), together + met
+    assert together > 2 * alone
+
+
 @given(seed=st.integers(), limit_s=st.floats(1, 120))
 @settings(deadline=None)  # writing YAML is slow, and its time no concern of ours
 def test_a_plan_survives_yaml(seed: int, limit_s: float) -> None:
@@ -97,6 +142,8 @@ def test_triggers_of_every_sort_survive_yaml() -> None:
         Trigger(ops=100),
         Trigger(observe="became_leader", node="n2", count=2),
         Trigger(observe="became_leader"),
+        Trigger(time_s=2.0, observe="voted", count=3, within_s=0.5),
+        Trigger(time_s=2.0, observe="voted", node="n1", within_s=0.5),
     )
     fault = Kill({}).draw(Random(0), NODES)
     plan = tuple(Step(trigger, fault, 1.0) for trigger in triggers)
@@ -118,6 +165,10 @@ STEP: dict[str, Any] = {
         ({"at": {"time_s": True}}, "`at` must be"),
         ({"at": {"time_s": 1, "ops": 2}}, "`at` must be"),
         ({"at": {"observe": "x", "count": 0}}, "`at` must be"),
+        ({"at": {"observe": "x", "time_s": 1}}, "`at` must be"),
+        ({"at": {"observe": "x", "within_s": 1}}, "`at` must be"),
+        ({"at": {"time_s": 1, "within_s": 1}}, "`at` must be"),
+        ({"fault": {"kind": "kill", "target": "observer"}}, "needs a trigger that"),
         ({"at": {"observe": "x", "node": "n9"}}, "no node 'n9'"),
         ({"heal": {}}, "above zero"),
         ({"heal": {"after_s": 0}}, "above zero"),
@@ -125,7 +176,10 @@ STEP: dict[str, Any] = {
         ({"fault": {"target": ["n1"]}}, "needs a `kind`"),
         ({"fault": {"kind": "flood"}}, "not among this run's nemeses"),
         ({"fault": {"kind": "kill", "target": ["n6"]}}, "no node 'n6'"),
-        ({"fault": {"kind": "kill", "target": "n1"}}, "must be 'leader' or a list"),
+        (
+            {"fault": {"kind": "kill", "target": "n1"}},
+            "must be 'leader', 'observer' or a list",
+        ),
         ({"fault": {"kind": "kill", "targets": []}}, "no parameter 'targets'"),
         ({"fault": {"kind": "partition"}}, "either `cut` or `target`"),
         ({"fault": {"kind": "partition", "cut": [["n1"]]}}, "not a [from, to] link"),
@@ -180,3 +234,95 @@ def test_an_operation_for_the_nemesis_is_a_plain_invocation() -> None:
     heal = build({}, NODES, seed=1, time_limit_s=1).heal()
     assert isinstance(heal, Invocation)
     assert heal.thread == "nemesis"
+
+
+# Plans at work
+
+
+class Clockwork:
+    """A plan's flow, asked again and again in a time of its own."""
+
+    def __init__(self, *steps: Step) -> None:
+        self.seen: dict[tuple[str, str], int] = {}
+        schedule = Schedule(steps, everything(), NODES)
+        self.flow = schedule.generator(self.sightings).start(Seeds("test"))
+        self.board = Board(0, 1)
+        self.now_ns = 0
+
+    def sightings(self, kind: str, node: str | None) -> int:
+        nodes = NODES if node is None else [node]
+        return sum(self.seen.get((kind, n), 0) for n in nodes)
+
+    def observe(self, node: str, kind: str = "voted") -> None:
+        self.seen[kind, node] = self.seen.get((kind, node), 0) + 1
+
+    def run_to(self, time_s: float) -> list[tuple[float, str, Any]]:
+        """What the flow starts until then: when, what, with which value."""
+        started = []
+        threads = self.board.bit(NEMESIS)
+        while self.now_ns <= time_s * 1e9:
+            ctx = Context(self.now_ns, threads, threads, self.board)
+            step = self.flow.next(ctx)
+            if isinstance(step, Invocation) and (step.time_ns or 0) <= self.now_ns:
+                self.flow.take(step)
+                started.append((round(self.now_ns / 1e9, 2), step.f, step.value))
+            elif isinstance(step, Invocation | Pending):
+                until = step.time_ns if isinstance(step, Invocation) else step.until_ns
+                assert until is not None
+                assert until > self.now_ns, "asked to be asked again at once"
+                if until > time_s * 1e9:
+                    break
+                self.now_ns = until
+            else:
+                break
+        self.now_ns = max(self.now_ns, int(time_s * 1e9))
+        return started
+
+
+KILL = Fault("kill", {"target": OBSERVER})
+FOR_A_VOTE = Trigger(time_s=1.0, observe="voted", count=2, within_s=0.5)
+
+
+def test_a_step_for_a_moment_counts_from_its_time_on_and_names_the_observer() -> None:
+    works = Clockwork(Step(FOR_A_VOTE, KILL, 0.3))
+    for _ in range(5):
+        works.observe("n1")
+    assert works.run_to(1.1) == []
+    works.observe("n4")
+    assert works.run_to(1.2) == []
+    works.observe("n4")
+    assert works.run_to(2.0) == [
+        (1.2, "start-kill", [0, "n4"]),
+        (1.5, "stop-kill", 0),
+    ]
+
+
+def test_a_moment_that_does_not_come_holds_nothing_up() -> None:
+    later = Step(Trigger(time_s=1.1), Fault("pause", {"target": ["n1"]}), 1.0)
+    works = Clockwork(Step(FOR_A_VOTE, KILL, 0.3), later)
+    assert works.run_to(3.0) == [
+        (1.5, "start-kill", 0),
+        (1.5, "start-pause", 1),
+        (1.8, "stop-kill", 0),
+        (2.5, "stop-pause", 1),
+    ]
+
+
+def test_a_step_that_waits_for_a_moment_holds_up_no_healing() -> None:
+    first = Step(Trigger(time_s=0.9), Fault("pause", {"target": ["n1"]}), 0.3)
+    works = Clockwork(first, Step(FOR_A_VOTE, KILL, 0.3))
+    assert works.run_to(1.3) == [(0.9, "start-pause", 0), (1.2, "stop-pause", 0)]
+    works.observe("n2")
+    works.observe("n3")
+    assert works.run_to(1.4) == [(1.3, "start-kill", [1, "n2"])]
+
+
+def test_a_trigger_without_a_time_counts_from_the_start_and_waits_for_ever() -> None:
+    trigger = Trigger(observe="voted", node="n2", count=2)
+    works = Clockwork(Step(trigger, KILL, 0.3))
+    works.observe("n1")
+    works.observe("n1")
+    works.observe("n2")
+    assert works.run_to(50.0) == []
+    works.observe("n2")
+    assert works.run_to(50.1) == [(50.0, "start-kill", [0, "n2"])]

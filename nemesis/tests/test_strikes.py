@@ -12,7 +12,7 @@ from harness.network import Link, LinkCounters, LinkRule
 from harness.processes import ClockReading, ClockSetting
 from nemesis.clock import Clock
 from nemesis.conductor import Conductor
-from nemesis.fault import Fault, Nemesis
+from nemesis.fault import OBSERVER, Fault, Nemesis
 from nemesis.kill import Kill
 from nemesis.partition import Partition
 from nemesis.pause import Pause
@@ -252,3 +252,24 @@ def test_the_conductor_writes_down_start_end_and_what_healing_found() -> None:
         ("end", "pause", 1),
         ("note", "node-start", None),
     ]
+
+
+def test_a_fault_for_the_observer_of_an_event_strikes_that_node() -> None:
+    cluster = FakeCluster()
+    fault = Fault("kill", {"target": OBSERVER})
+    step = Step(Trigger(time_s=0.0, observe="voted", within_s=1.0), fault, 1.0)
+    written: list[Mapping[str, Any]] = []
+
+    async def strike(value: Any) -> set[str]:
+        conductor = Conductor(
+            (step,), {"kill": Kill({})}, cast("Cluster", cluster), written.append
+        )
+        await conductor.invoke(Op(0, 0, "nemesis", "info", "start-kill", value))
+        dead = set(cluster.dead())
+        await conductor.invoke(Op(1, 0, "nemesis", "info", "stop-kill", 0))
+        return dead
+
+    assert asyncio.run(strike([0, "n4"])) == {"n4"}
+    # Nobody observed it in time: the leader, n3, stands in.
+    assert asyncio.run(strike(0)) == {"n3"}
+    assert [line["id"] for line in written] == [0, 0, 0, 0]

@@ -58,6 +58,7 @@ __all__ = [
     "FORMAT_VERSION",
     "LEADER",
     "MESSAGES",
+    "MOMENTS",
     "NOOP",
     "OPTIONS",
     "PRE_CANDIDATE",
@@ -72,6 +73,19 @@ __all__ = [
 SUMMARY = "Raft with a replicated key-value store"
 FORMAT_VERSION = 2
 """Of the records in the log on disk."""
+
+MOMENTS = (
+    "became_candidate",
+    "voted",
+    "became_leader",
+    "became_follower",
+    "truncated",
+    "appended",
+    "committed",
+    "members",
+    "installed_snapshot",
+)
+"""Events at which a fault may hurt most: something has begun, and isn't done yet."""
 
 OPTIONS = (
     Option(

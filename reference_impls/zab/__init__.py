@@ -14,6 +14,13 @@ what may have been delivered and brings a quorum level with it, and only then go
 
 from __future__ import annotations
 
-from reference_impls.zab.core import FORMAT_VERSION, OPTIONS, SUMMARY, Zab, build
+from reference_impls.zab.core import (
+    FORMAT_VERSION,
+    MOMENTS,
+    OPTIONS,
+    SUMMARY,
+    Zab,
+    build,
+)
 
-__all__ = ["FORMAT_VERSION", "OPTIONS", "SUMMARY", "Zab", "build"]
+__all__ = ["FORMAT_VERSION", "MOMENTS", "OPTIONS", "SUMMARY", "Zab", "build"]

@@ -71,6 +71,16 @@ SUMMARY = "Zab: primary-order broadcast, with a replicated key-value store"
 FORMAT_VERSION = 1
 """Of the records in the log on disk."""
 
+MOMENTS = (
+    "new_epoch",
+    "became_leader",
+    "became_follower",
+    "gave_up",
+    "truncated",
+    "delivered",
+)
+"""Events at which a fault may hurt most: something has begun, and isn't done yet."""
+
 OPTIONS = (
     Option(
         "reads",
