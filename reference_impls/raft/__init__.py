@@ -83,7 +83,6 @@ MOMENTS = (
     "appended",
     "committed",
     "members",
-    "installed_snapshot",
 )
 """Events at which a fault may hurt most: something has begun, and isn't done yet."""
 
