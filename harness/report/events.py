@@ -7,7 +7,8 @@ and those about the same transaction, key or term surround the anomaly in its pi
 Messages are not recorded. That one arrived is concluded from a step that nothing else
 can cause, as a participant's preCommit follows from its coordinator's; `MESSAGES` says
 which. That one was lost is claimed only where its link was cut when it was sent and the
-step that it would have caused never came.
+step that it would have caused never came (or, for an acknowledgement, where the step
+that its absence causes did).
 
 Times are the nodes' own, moved to the time of the run by what `clocks.jsonl` says of
 them; a skew between two samples stays.
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 CONTEXT_MAX = 40
 """Events shown around an anomaly; of more, the first."""
 
-SLACK_NS = 5_000_000
-"""By how much two nodes' corrected clocks may still disagree."""
+SLACK_NS = 2_000_000
+"""By how much two clocks, once corrected, may still disagree."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ def _never(
     ]
     if cut is None or not after:
         return []
-    reason = f"{name} from {node} never reached {other}: {cut.kind} {cut.title}"
+    reason = f"{name} from {node} to {other} met a cut link: {cut.kind} {cut.title}"
     return [Edge(source, after[0], LOST, figures.clip(reason, 200))]
 
 

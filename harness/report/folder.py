@@ -112,6 +112,13 @@ class Call(NamedTuple):
 
     invoke: Op
     done: Op | None
+    named: int | None = None
+    """By which of its indices somebody spoke of it."""
+
+    @property
+    def number(self) -> int:
+        """The index that a reader should see: the one it was named by."""
+        return self.invoke.index if self.named is None else self.named
 
     @property
     def is_event(self) -> bool:

@@ -79,7 +79,7 @@ class _Span:
     @property
     def width(self) -> float:
         """Pixels that the label needs."""
-        number = 0 if self.call.is_event else len(f"{self.call.invoke.index} ")
+        number = 0 if self.call.is_event else len(f"{self.call.number} ")
         return (number + len(self.text)) * CHAR_WIDTH + 18
 
 
@@ -145,7 +145,8 @@ def picture(witness: Witness, number: int = 0) -> Markup:
         if edge.source in bars and edge.target in bars
     ]
     rows_bottom = MARGIN + ROW_HEIGHT * len(rows)
-    height = rows_bottom + 26 + FAULT_HEIGHT * len(faults) + MARGIN
+    height = rows_bottom + (26 + MARGIN if has_times else 0)
+    height += FAULT_HEIGHT * len(faults)
     width = max(WIDTH, axis.xs[-1] + MARGIN)
     title = f"Space-time picture of anomaly {number + 1}: {witness.name}"
     end_ns = witness.end_ns
@@ -177,7 +178,7 @@ def as_svg(witness: Witness, number: int = 0) -> str:
     """The picture as a file of its own, light or dark as its reader prefers."""
     assets = resources.files("harness.report.assets")
     css = [(assets / n).read_text("utf-8") for n in ("palette.css", "witness.css")]
-    style = Markup(f"<style>{''.join(css)}</style>")  # noqa: S704  # our own files
+    style = Markup(f"<style>{''.join(css)} svg {{ background: var(--card) }}</style>")  # noqa: S704  # our own files
     return str(picture(witness, number)).replace("<defs>", f"{style}<defs>", 1)
 
 
@@ -305,7 +306,7 @@ def _draw_bar(bar: _Bar, witness: Witness, right_end: float) -> Markup:
             round(bar.right), round(right_end), bar.middle, bar.middle
         )
     if not call.is_event:
-        number = Markup('<tspan class="op">{}</tspan> ').format(call.invoke.index)
+        number = Markup('<tspan class="op">{}</tspan> ').format(call.number)
     return Markup(
         '<g class="call {} {}"><title>{}</title>{}'
         '<rect x="{:.1f}" y="{}" width="{:.1f}" height="{}" rx="{}"/>'
@@ -313,15 +314,25 @@ def _draw_bar(bar: _Bar, witness: Witness, right_end: float) -> Markup:
     ).format(
         outcome, _tone(bar.span, witness), _said_of(call, witness), tail,
         bar.left, bar.top, bar.right - bar.left, BAR_HEIGHT, 11 if call.is_event else 4,
-        bar.left + 9, bar.middle + 4, number, bar.span.text,
+        bar.left + 9, bar.middle + 4, number, _fitting_text(bar, witness),
     )  # fmt: skip
+
+
+def _fitting_text(bar: _Bar, witness: Witness) -> str:
+    """The label, longer than usual where the bar has room for it."""
+    room = int((bar.right - bar.left - 26) / CHAR_WIDTH) - len(
+        str(bar.span.call.number)
+    )
+    if bar.span.call.is_event or room <= len(bar.span.text):
+        return bar.span.text
+    return figures.clip(witness.text_of(bar.span.call, room), room)
 
 
 def _tone(span: _Span, witness: Witness) -> str:
     """Classes: whether it is the anomaly's own, and what an event decided."""
     own = "context" if span.position in witness.context else "own"
     decision = mapping(span.call.invoke.value).get("decision")
-    decided = span.call.is_event and decision in {"commit", "abort"}
+    decided = span.call.is_event and decision in ("commit", "abort")
     return f"{own} {decision}" if decided else own
 
 
@@ -331,7 +342,7 @@ def _said_of(call: Call, witness: Witness) -> str:
     if call.is_event:
         fields = figures.value(call.invoke.value, 200)
         return f"{call.invoke.f} {fields} at {figures.moment(call.invoke.time)}"
-    said = f"op {call.invoke.index}: {text}: {call.outcome}"
+    said = f"op {call.number}: {text}: {call.outcome}"
     if call.done is not None and call.invoke.time >= 0:
         took = figures.duration(call.done.time - call.invoke.time)
         said += f", invoked at {figures.moment(call.invoke.time)}, took {took}"
@@ -423,7 +434,7 @@ def _arrow(edge: Edge, order: int, bars: dict[int, _Bar], number: int) -> _Arrow
     x1, x2 = _anchors(source, target, css)
     if source.top == target.top:
         y1 = y2 = source.bottom
-        bend1 = bend2 = 30.0
+        bend1 = bend2 = 26.0 + 9 * (order % 3)
     else:
         down = source.top < target.top
         y1, y2 = (source.bottom, target.top) if down else (source.top, target.bottom)
@@ -458,8 +469,9 @@ def _anchors(source: _Bar, target: _Bar, css: str) -> tuple[float, float]:
     if css in {f"edge-{MESSAGE}", f"edge-{LOST}"}:
         # Short ways: a message arrives at once, and pills are wide for their moment.
         return source.left + 14, target.left + 10
+    # There and back between the same two bars are two arrows, not one with two heads.
     ahead = source.left <= target.left
-    leaves, arrives = (0.7, 0.3) if ahead else (0.3, 0.7)
+    leaves, arrives = (0.72, 0.3) if ahead else (0.2, 0.55)
     return (
         source.left + leaves * (source.right - source.left),
         target.left + arrives * (target.right - target.left),

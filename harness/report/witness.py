@@ -118,7 +118,7 @@ def resolve(
     for index in named + ends:
         call = call_at(index)
         if call is not None:
-            calls[call.name] = call
+            calls.setdefault(call.name, call._replace(named=index))
         elif index is not None:
             unresolved.append(figures.value(index, 20))
     ordered = sorted(calls.values(), key=lambda c: (c.invoke.time, c.invoke.index))
@@ -262,7 +262,8 @@ def event_text(call: Call, about: str = "") -> str:
             words = _Words((name, _short(field)) for name, field in fields.items())
             return figures.clip(phrase.format_map(words), 60)
     told = [f"{name}={_short(f)}" for name, f in fields.items() if f != about]
-    return figures.clip(" ".join([figures.visible(kind).replace("_", " "), *told]), 60)
+    text = " ".join([kind.replace("_", " "), *told])
+    return figures.clip(figures.visible(text), 60)
 
 
 class _Words(dict[str, str]):
@@ -285,7 +286,7 @@ def name_of(call: Call) -> str:
         return f"{string(call.node, '?')} \N{LEFT SINGLE QUOTATION MARK}" + (
             f"{event_text(call)}\N{RIGHT SINGLE QUOTATION MARK}"
         )
-    return f"op {call.invoke.index}"
+    return f"op {call.number}"
 
 
 def who(call: Call, roles: Mapping[str, str] | None = None) -> str:
@@ -330,14 +331,14 @@ def as_text(witness: Witness) -> list[str]:
     tell = edge_text(witness)
     lines += [f"{n}. {edge.kind}: {tell(edge)}" for n, edge in enumerate(told, 1)]
     lines += _rest(len(witness.reasons) - len(told) + witness.edges_more, "reason")
-    return lines
+    return [" ".join(line.splitlines()).replace("\t", " ") for line in lines]
 
 
 def _columns(witness: Witness, call: Call) -> list[str]:
     outcome = "" if call.is_event else call.outcome
     if call.error is not None:
         outcome += f" ({figures.value(call.error, VALUE_CHARS_MAX)})"
-    number = "" if call.is_event else f"#{call.invoke.index}"
+    number = "" if call.is_event else f"#{call.number}"
     text = witness.text_of(call, VALUE_CHARS_MAX)
     if call.invoke.key is not None:
         text = f"key {figures.value(call.invoke.key, 20)}: {text}"

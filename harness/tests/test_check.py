@@ -298,8 +298,8 @@ def test_the_text_tells_verdict_anomalies_operations_and_figures_in_this_order(
     assert lines[2] == "  garbage-read, key 7: read 9, which nobody wrote"
     words = [" ".join(line.split()) for line in lines]
     assert words[3] == "#0 0.001 s .. 0.003 s process 0 → n1 key 7: write 3 ok"
-    assert words[4] == "#1 0.003 s .. 0.004 s process 1 key 7: read → 9 ok"
-    assert words[5] == "1. realtime: op 0 → op 1: the write returned before"
+    assert words[4] == "#3 0.003 s .. 0.004 s process 1 key 7: read → 9 ok"
+    assert words[5] == "1. realtime: op 0 → op 3: the write returned before"
     assert words[7] == r"garbage-read: and\x1b[31m again"
     assert words[8] == "#4 0.005 s .. never returned process 2 cas 1 → 2 info"
     assert words[11] == "#0 0.001 s .. 0.003 s process 0 → n1 key 7: write 3 ok"
