@@ -7,8 +7,8 @@ and those about the same transaction, key or term surround the anomaly in its pi
 Messages are not recorded. That one arrived is concluded from a step that nothing else
 can cause, as a participant's preCommit follows from its coordinator's; `MESSAGES` says
 which. That one was lost is claimed only where its link was cut when it was sent and the
-step that it would have caused never came (or, for an acknowledgement, where the step
-that its absence causes did).
+step that it would have caused never came, or where the step that its absence causes
+did.
 
 Times are the nodes' own, moved to the time of the run by what `clocks.jsonl` says of
 them; a skew between two samples stays.
@@ -232,13 +232,29 @@ def _lost(
                 for other in sorted(voters - {node}):
                     if (source, other) not in reached:
                         lost += _never(calls, source, other, message.name, faults)
-        if kind in ACKNOWLEDGED:
-            for target, later in enumerate(calls):
-                is_reaction = later.invoke.f == ACKNOWLEDGED[kind]
-                if is_reaction and later.node != node and target > source:
-                    other = string(later.node)
-                    lost += _never(calls, source, other, "acknowledgement", faults)
-    return lost
+    return _unacknowledged(calls, faults) + lost
+
+
+def _unacknowledged(calls: Sequence[Call], faults: Sequence[Fault]) -> list[Edge]:
+    """The arrow of the answer whose absence made somebody turn back.
+
+    Which one was missing nobody tells; of those whose link was cut meanwhile, it is the
+    last that was sent.
+    """
+    missing: list[Edge] = []
+    for target, reaction in enumerate(calls):
+        other, reacted_ns = string(reaction.node), reaction.invoke.time
+        for source in range(target - 1, -1, -1):
+            event = calls[source]
+            node, sent_ns = string(event.node), event.invoke.time
+            if ACKNOWLEDGED.get(event.invoke.f) != reaction.invoke.f or node == other:
+                continue
+            cut = _cut_between(faults, f"{node}->{other}", sent_ns, reacted_ns)
+            if cut is not None:
+                why = f"no acknowledgement from {node} reached {other}: {_told(cut)}"
+                missing.append(Edge(source, target, LOST, why))
+                break
+    return missing
 
 
 def _never(
@@ -247,7 +263,7 @@ def _never(
     """The arrow of a message that did not arrive, to what the other did next."""
     event = calls[source]
     node, sent_ns = string(event.node), event.invoke.time
-    cut = next((f for f in faults if _cuts(f, f"{node}->{other}", sent_ns)), None)
+    cut = _cut_between(faults, f"{node}->{other}", sent_ns, sent_ns)
     after = [
         position
         for position, call in enumerate(calls)
@@ -255,15 +271,24 @@ def _never(
     ]
     if cut is None or not after:
         return []
-    reason = f"{name} from {node} to {other} met a cut link: {cut.kind} {cut.title}"
-    return [Edge(source, after[0], LOST, figures.clip(reason, 200))]
+    why = f"{name} from {node} to {other} met a cut link: {_told(cut)}"
+    return [Edge(source, after[0], LOST, why)]
 
 
-def _cuts(fault: Fault, link: str, ns: float) -> bool:
-    """Whether the link was cut when a message was sent, or a moment later."""
-    end_ns = float("inf") if fault.end_ns is None else fault.end_ns
-    in_force = fault.start_ns <= ns + SLACK_NS and ns <= end_ns
-    return in_force and link in strings(sequence(fault.evidence.get("cut")))
+def _told(fault: Fault) -> str:
+    return figures.clip(f"{fault.kind} {fault.title}", 120)
+
+
+def _cut_between(
+    faults: Sequence[Fault], link: str, first_ns: float, last_ns: float
+) -> Fault | None:
+    """The first fault that cut the link at a moment between these two."""
+    for fault in faults:
+        end_ns = float("inf") if fault.end_ns is None else fault.end_ns
+        meets = fault.start_ns <= last_ns + SLACK_NS and first_ns <= end_ns
+        if meets and link in strings(sequence(fault.evidence.get("cut"))):
+            return fault
+    return None
 
 
 # Loading

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 START_NS = 5_000_000_000
 """Where the nodes' clocks stood when the run began."""
 
-STEPS = [
+STEPS: list[tuple[int, str, str, dict[str, Any]]] = [
     (10, "n1", "voted", {"vote": "yes"}),
     (11, "n2", "voted", {"vote": "yes"}),
     (12, "n3", "voted", {"vote": "yes"}),
@@ -59,13 +59,16 @@ def split(tmp_path: Path) -> Path:
         {"time": 200e6, "id": 0, "event": "end", "kind": "partition", "bit": True,
          "title": "isolate n1", "nodes": ["n1"], "evidence": {"cut": CUT}},
     ])  # fmt: skip
+    reads: list[dict[str, Any]] = [
+        {"index": 2 + i, "time": 10**9 + i, "process": 9, "type": kind, "f": "read",
+         "value": 7} for i, kind in enumerate(("invoke", "ok") * 20)
+    ]  # fmt: skip
     write_lines(tmp_path / "history.jsonl", [
         {"index": 0, "time": 5_000_000, "process": 0, "type": "invoke", "f": "txn",
          "value": {"id": "t1", "txn": [["w", "x", 1]]}, "node": "n1"},
         {"index": 1, "time": 91_000_000, "process": 0, "type": "fail", "f": "txn",
          "value": {"id": "t1", "txn": [["w", "x", 1]]}, "node": "n1"},
-        *({"index": 2 + i, "time": 10**9 + i, "process": 9, "type": kind, "f": "read",
-           "value": 7} for i, kind in enumerate(("invoke", "ok") * 20)),
+        *reads,
     ])  # fmt: skip
     lives: dict[str, list[dict[str, Any]]] = {"n1": [], "n2": [], "n3": []}
     for ms, node, kind, fields in STEPS:
@@ -172,7 +175,7 @@ def test_messages_that_must_have_arrived_are_drawn(split: Path) -> None:
 def test_messages_that_the_partition_kept_are_told_with_their_cut(split: Path) -> None:
     reasons = [e.reason for e in told(split).reasons if e.kind == witness.LOST]
     assert reasons == [
-        "acknowledgement from n2 to n1 met a cut link: partition isolate n1",
+        "no acknowledgement from n2 reached n1: partition isolate n1",
         "preAbort from n1 to n2 met a cut link: partition isolate n1",
         "preAbort from n1 to n3 met a cut link: partition isolate n1",
     ]
