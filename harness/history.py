@@ -23,6 +23,11 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from harness.columns import Columns
+
 OpType = Literal["invoke", "ok", "fail", "info"]
 
 NO_COMPLETION = -1
@@ -89,9 +94,7 @@ class History:
 
     Attributes:
         ops: The ops; `ops[i].index == i`.
-        completion: `completion[i]` is the index of the completion of invocation i, or
-            NO_COMPLETION; for a completion, the index of its invocation, or
-            NO_COMPLETION where a foreign history holds completions only.
+        partner: As `completion`, as a numpy column.
         completions_only: Not every completion has its invocation, as in a foreign
             history that holds completions only. Then `calls` misses operations, and
             nothing is known about real time: each completion is an operation of its
@@ -111,7 +114,14 @@ class History:
             completion do not pair up. Cost: linear.
     """
 
-    __slots__ = ("completion", "completions_only", "ops", "source")
+    __slots__ = (
+        "_columns",
+        "_completion",
+        "completions_only",
+        "ops",
+        "partner",
+        "source",
+    )
 
     def __init__(
         self,
@@ -122,18 +132,47 @@ class History:
         where: Callable[[int], str] | None = None,
         completion: Sequence[int] | None = None,
     ) -> None:
+        # Who only records has no need of numpy, which takes 0.1 s to import.
+        from harness import columns
+
         self.ops = ops
         self.source = source
         self.completions_only = False
+        self._completion = completion
+        self._columns: Columns | None = None
         if completion is not None:
-            self.completion = completion
+            self.partner: NDArray[np.int64] = columns.as_column(completion)
             return
-        try:
-            self.completion = pair(ops, where or (lambda i: f"{source}: op {i}"))
-        except HistoryError:
+        self._columns = columns.columns(ops)
+        partner = columns.pair(ops, self._columns)
+        if partner is None:
+            # The slow way knows what is wrong, or what is certain all the same.
             if strict:
-                raise
-            self.completion, self.completions_only = pair_leniently(ops)
+                pair(ops, where or (lambda i: f"{source}: op {i}"))
+                raise AssertionError("both ways of pairing should refuse the same")
+            partner, self.completions_only = pair_leniently(ops)
+        self.partner = partner
+
+    @property
+    def completion(self) -> Sequence[int]:
+        """The other end of each call, by index.
+
+        `completion[i]` is the index of the completion of invocation i, or
+        NO_COMPLETION; for a completion, the index of its invocation, or NO_COMPLETION
+        where a foreign history holds completions only.
+        """
+        if self._completion is None:
+            self._completion = self.partner.tolist()
+        return self._completion
+
+    @property
+    def columns(self) -> Columns:
+        """What every event is, as numpy columns."""
+        if self._columns is None:
+            from harness import columns
+
+            self._columns = columns.columns(self.ops)
+        return self._columns
 
     def __len__(self) -> int:
         return len(self.ops)
@@ -146,9 +185,10 @@ class History:
 
     def calls(self) -> Iterator[tuple[Op, Op | None]]:
         """Client operations in order of invocation: (invoke, completion or None)."""
+        completion = self.completion
         for i, op in enumerate(self.ops):
             if op.type == "invoke" and op.is_client:
-                j = self.completion[i]
+                j = completion[i]
                 yield op, (None if j == NO_COMPLETION else self.ops[j])
 
 
@@ -223,6 +263,8 @@ class _Event(Protocol):
 def pair(ops: Sequence[Op], where: Callable[[int], str]) -> list[int]:
     """Match invocations with completions; see `History.completion`.
 
+    `columns.pair` does the same faster, but can't say what is wrong.
+
     Raises:
         HistoryError: See `Pairing.feed`.
     """
@@ -231,13 +273,15 @@ def pair(ops: Sequence[Op], where: Callable[[int], str]) -> list[int]:
     return pairing.completion.tolist()
 
 
-def pair_leniently(ops: Sequence[Op]) -> tuple[list[int], bool]:
+def pair_leniently(ops: Sequence[Op]) -> tuple[NDArray[np.int64], bool]:
     """Like `pair`, but what isn't certain stays unpaired.
 
-    Returns `completion`, and whether a completion is without its invocation. Of a
+    Returns `partner`, and whether a completion is without its invocation. Of a
     process that has two calls open, nobody can tell which of them returns, so neither
     call is paired, nor what completes them.
     """
+    import numpy as np
+
     completion = [NO_COMPLETION] * len(ops)
     open_calls: dict[int, list[int]] = {}
     lone = False
@@ -253,4 +297,4 @@ def pair_leniently(ops: Sequence[Op]) -> tuple[list[int], bool]:
             completion[i], completion[j] = j, i
         else:
             lone = True
-    return completion, lone
+    return np.array(completion, np.int64), lone

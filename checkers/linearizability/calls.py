@@ -18,6 +18,7 @@ import numpy as np
 
 from checkers.linearizability.budget import LimitExceeded
 from checkers.linearizability.specification import Operation, freeze
+from harness.columns import INVOKE, NAMED
 from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
@@ -72,24 +73,14 @@ def client_calls(history: History) -> Iterator[tuple[int, int]]:
 def client_positions(history: History) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions (invocation, completion or NO_COMPLETION) of all clients' calls.
 
-    As `client_calls`, without a step of Python for each call: a paired op is a
-    client's, and an invocation iff its partner comes later.
+    As `client_calls`, without a step of Python for each call.
     """
-    partner = np.fromiter(history.completion, np.int64, len(history))
-    here = np.arange(len(history), dtype=np.int64)
-    invoked = here[partner > here]
-    completed = partner[invoked]
-    single = [
-        (i, NO_COMPLETION if history[i].type == "invoke" else i)
-        for i in np.flatnonzero(partner == NO_COMPLETION).tolist()
-        if history[i].is_client
-    ]
-    if not single:
-        return invoked, completed
-    more = np.array(single, np.int64)
-    invoked = np.concatenate([invoked, more[:, 0]])
-    order = np.argsort(invoked)
-    return invoked[order], np.concatenate([completed, more[:, 1]])[order]
+    events, partner = history.columns, history.partner
+    opens = events.type == INVOKE
+    (invoked,) = np.nonzero(
+        (events.process != NAMED) & (opens | (partner == NO_COMPLETION))
+    )
+    return invoked, np.where(opens[invoked], partner[invoked], invoked)
 
 
 def partition(

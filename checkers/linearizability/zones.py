@@ -23,7 +23,9 @@ returned before everything else.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
+from itertools import compress, count, islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -31,13 +33,15 @@ from numpy.typing import NDArray
 
 from checkers.linearizability.calls import NEVER, client_positions
 from checkers.linearizability.specification import freeze
+from harness.columns import FAIL, INFO, OK, PLAIN, grouped
+from harness.columns import number as number_few
 from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Hashable, Iterator
 
     from checkers.linearizability.specification import Model
-    from harness.history import History
+    from harness.history import History, Op
 
 Column = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -45,8 +49,9 @@ Mask = NDArray[np.bool_]
 BEGINNING: Final = -1
 """Position of the virtual write of the initial value."""
 
-_OK, _FAIL, _INFO = 0, 1, 2
-_STATUS: Final = {"ok": _OK, "fail": _FAIL, "info": _INFO}
+SPARSE: Final = 4
+"""Numbers that may be wasted for each call, rather than look things up or sort them."""
+
 _READ, _WRITE, _OTHER = 0, 1, 2
 
 Flaw = Literal["unwritten", "future", "conflict"]
@@ -60,7 +65,8 @@ class Columns:
 
     Attributes:
         keys: The keys by number, frozen.
-        values: The values by number, frozen; number 0 is the initial value.
+        values: The values by number, frozen; number 0 is the initial value. Not every
+            number is used.
         key, value: Numbers, per call.
         wrote: True for writes, per call.
         invoked, returned: Positions, per call; NEVER for a pending write.
@@ -109,41 +115,70 @@ class Zones:
 # Columns
 
 
-def number(items: Sequence[Any], first: Iterable[Any] = ()) -> tuple[list[Any], Column]:
-    """Distinct items in order of appearance, and each item's number among them.
-
-    Items are frozen if they have to be. Cost: 60 ns an item.
-    """
-    plain = {str, int, type(None)}
-    if not set(map(type, items)) <= plain:
-        items = [freeze(item) for item in items]
-    numbers = dict.fromkeys(first)
-    numbers.update(dict.fromkeys(items))
-    for n, item in enumerate(numbers):
-        numbers[item] = n
-    column = np.fromiter(map(numbers.__getitem__, items), np.int64, len(items))
-    return list(numbers), column
-
-
-def number_values(
-    items: Sequence[Any], initial: Hashable
+def number(
+    items: list[Any], wrote: Mask, model: Model
 ) -> tuple[list[Hashable], Column]:
-    """Like `number`, and the initial value is number 0.
+    """Values by number, and the number of each; equal items have one number.
 
-    Integers over an initial nil, by far the commonest, are numbered by numpy: 100 ns
-    an item, where the 250 ns of a big dictionary would be a quarter of the whole check.
+    Number 0 is the initial value. Items are frozen if they have to be.
+
+    Args:
+        items: What was written or read.
+        wrote: Which of it was written.
+        model: Says what was there at first.
+
+    Cost: 40 ns an item for integers that lie close together, else up to 250 ns.
     """
-    if initial is not None or not set(map(type, items)) <= {int, type(None)}:
-        return number(items, first=[initial])
-    something = np.array([item is not None for item in items], np.bool_)
+    kinds = set(map(type, items))
+    if not kinds <= PLAIN:
+        items = [freeze(item) for item in items]
+    elif model.initial is None and str not in kinds:
+        numbered = number_integers(items, has_nil=type(None) in kinds)
+        if numbered is not None:
+            return numbered
+    # The number of what was written is its place among the writes, the last one if it
+    # was written twice. What was only read gets the numbers that follow.
+    written = list(compress(items, wrote.tolist()))
+    read = list(compress(items, (~wrote).tolist()))
+    places = range(1, len(written) + 1)
+    numbers: defaultdict[Hashable, int] = defaultdict(
+        count(len(written) + 1).__next__, zip(written, places, strict=True)
+    )
+    initial = {model.initial, None} if model.nil_is_initial else {model.initial}
+    differ = len(numbers) == len(written) and initial.isdisjoint(numbers)
+    numbers.update(dict.fromkeys(initial, 0))
+    known = len(numbers)
+    column = np.empty(len(items), np.int64)
+    column[~wrote] = np.fromiter(map(numbers.__getitem__, read), np.int64, len(read))
+    column[wrote] = (
+        places
+        if differ
+        else np.fromiter(map(numbers.__getitem__, written), np.int64, len(written))
+    )
+    return [model.initial, *written, *islice(numbers, known, None)], column
+
+
+def number_integers(
+    items: list[Any], *, has_nil: bool
+) -> tuple[list[Hashable], Column] | None:
+    """Integers, and nil, which is number 0, by size; None when they lie far apart.
+
+    Numbers that nothing has cost little where they are few.
+    """
+    some = [item for item in items if item is not None] if has_nil else items
     try:
-        integers = np.array([item for item in items if item is not None], np.int64)
+        size = np.array(some, np.int64)
     except OverflowError:
-        return number(items, first=[initial])
-    distinct, inverse = np.unique(integers, return_inverse=True)
+        return None
+    low, high = int(size.min(initial=0)), int(size.max(initial=0))
+    if high - low > SPARSE * len(items):
+        return None
     column = np.zeros(len(items), np.int64)
-    column[something] = inverse + 1
-    return [None, *distinct.tolist()], column
+    if has_nil:
+        column[[item is not None for item in items]] = size - (low - 1)
+    else:
+        column = size - (low - 1)
+    return [None, *range(low, high + 1)], column
 
 
 def columns(
@@ -156,36 +191,36 @@ def columns(
         model: Says which functions read and which write.
         positions: As from `client_positions`, if they are known already.
 
-    Cost: linear, 0.7 us a call; this, not the check, is what takes the time.
+    Cost: linear, 0.2 us a call.
     """
-    ops = history.ops
+    events = history.columns
     position, completed = positions or client_positions(history)
-    invocations = [ops[i] for i in position.tolist()]
-    status = np.full(len(position), _INFO, np.uint8)
+    status = np.full(len(position), INFO, np.uint8)
     returned = np.flatnonzero(completed != NO_COMPLETION)
-    status[returned] = [_STATUS[ops[i].type] for i in completed[returned].tolist()]
+    status[returned] = events.type[completed[returned]]
 
     kind_of = dict.fromkeys(model.reads, _READ) | dict.fromkeys(model.writes, _WRITE)
-    kind = np.frombuffer(
-        bytes([kind_of.get(op.f, _OTHER) for op in invocations]), np.uint8
-    )
-    keys, key = number([op.key for op in invocations])
+    kinds = [kind_of.get(f, _OTHER) for f in events.functions]
+    kind = np.array(kinds, np.uint8)[events.f[position]]
+    keys, key = number_keys(history, position)
     others = np.unique(key[kind == _OTHER])
 
-    keep = ((kind == _WRITE) & (status != _FAIL)) | ((kind == _READ) & (status == _OK))
+    keep = ((kind == _WRITE) & (status != FAIL)) | ((kind == _READ) & (status == OK))
     position, completed, status = position[keep], completed[keep], status[keep]
     wrote = kind[keep] == _WRITE
-    source = np.where(wrote, position, completed).tolist()
-    raw = [ops[i].value for i in source]
-    if model.nil_is_initial:
-        raw = [model.initial if item is None else item for item in raw]
-    values, value = number_values(raw, model.initial)
-    pending = status != _OK
+    source = np.where(wrote, position, completed)
+    writes = np.zeros(len(history), np.bool_)
+    writes[position[wrote]] = True
+    told, ops = select(history, source)
+    values, numbers = number([op.value for op in ops], writes[told], model)
+    value = np.empty(len(history), np.int64)
+    value[told] = numbers
+    pending = status != OK
     return Columns(
         keys,
         values,
         key[keep],
-        value,
+        value[source],
         wrote,
         np.where(pending & (completed == position), BEGINNING, position),
         np.where(pending, NEVER, completed),
@@ -194,12 +229,32 @@ def columns(
     )
 
 
+def select(history: History, positions: Column) -> tuple[Column, Iterator[Op]]:
+    """`positions` sorted, and the ops there: in order of memory, for speed."""
+    chosen = np.zeros(len(history), np.bool_)
+    chosen[positions] = True
+    return np.flatnonzero(chosen), compress(history.ops, chosen.tolist())
+
+
+def number_keys(history: History, position: Column) -> tuple[list[Hashable], Column]:
+    """The keys of the calls at `position`, and each call's number among them."""
+    known, of_event = history.columns.keys, history.columns.key
+    if of_event is None:
+        known, column = number_few([freeze(history[i].key) for i in position.tolist()])
+    else:
+        column = of_event[position]
+    present = np.zeros(len(known), np.bool_)
+    present[column] = True
+    dense = np.cumsum(present) - 1
+    return list(compress(known, present.tolist())), dense[column]
+
+
 # Zones
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """One row per key and value, sorted by key.
+    """One row per key and value.
 
     Attributes:
         key, value: Numbers.
@@ -228,27 +283,45 @@ class Clusters:
 
 
 def clusters(table: Columns) -> Clusters:
-    """Group the calls by key and value. Cost: one sort."""
-    every_key = np.arange(len(table.keys), dtype=np.int64)
-    virtual = np.full(len(every_key), BEGINNING, np.int64)
-    radix = np.int64(len(table.values))
-    name = np.concatenate([every_key * radix, table.key * radix + table.value])
-    wrote = np.concatenate([np.ones(len(every_key), bool), table.wrote])
-    invoked = np.concatenate([virtual, table.invoked])
-    returned = np.concatenate([virtual, table.returned])
+    """Group the calls by key and value. Cost: 50 ns a call, without a sort."""
+    virtual = len(table.keys)  # writes of the initial value
+    key = np.concatenate([np.arange(virtual), table.key])
+    value = np.concatenate([np.zeros(virtual, np.int64), table.value])
+    wrote = np.concatenate([np.ones(virtual, np.bool_), table.wrote])
+    beginnings = np.full(virtual, BEGINNING)
+    invoked = np.concatenate([beginnings, table.invoked])
+    returned = np.concatenate([beginnings, table.returned])
 
-    order = np.argsort(name, kind="stable")
-    name, wrote = name[order], wrote[order]
-    invoked, returned = invoked[order], returned[order]
-    start = np.flatnonzero(np.diff(name, prepend=-1))
-    return Clusters(
-        key=name[start] // radix,
-        value=name[start] % radix,
-        writes=np.add.reduceat(wrote.astype(np.int64), start),
-        written=np.add.reduceat(np.where(wrote, invoked, 0), start),
-        min_return=np.minimum.reduceat(returned, start),
-        max_invoke=np.maximum.reduceat(invoked, start),
-    )
+    name, count = names(key, value, wrote, len(table.values))
+    writes = np.bincount(name[wrote], minlength=count)
+    written = np.zeros(count, np.int64)
+    written[name[wrote]] = invoked[wrote]
+    min_return = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(min_return, name, returned)
+    max_invoke = np.full(count, BEGINNING)
+    np.maximum.at(max_invoke, name, invoked)
+    key_of, value_of = np.zeros(count, np.int64), np.full(count, -1)
+    key_of[name], value_of[name] = key, value
+    every = Clusters(key_of, value_of, writes, written, min_return, max_invoke)
+    return every.where(value_of >= 0)
+
+
+def names(key: Column, value: Column, wrote: Mask, values: int) -> tuple[Column, int]:
+    """A number for each call's pair of key and value, and how many there may be.
+
+    Where pairs are too many to count through, most values are written under one key
+    only. There the value alone will do as a name, and the other pairs get more names.
+    """
+    keys = int(key.max(initial=0)) + 1
+    if keys * values <= SPARSE * len(key):
+        return key * values + value, keys * values
+    home = np.full(values, -1)
+    home[value[wrote]] = key[wrote]
+    name = value.copy()
+    away = np.flatnonzero(home[value] != key)
+    pairs, numbers = np.unique(key[away] * values + value[away], return_inverse=True)
+    name[away] = values + numbers
+    return name, values + len(pairs)
 
 
 def check(table: Columns) -> Zones:
@@ -286,53 +359,48 @@ def alone(flaw: Flaw, rows: Clusters, position: Column) -> list[Violation]:
 def conflicts(rows: Clusters) -> list[Violation]:
     """Pairs of clusters that each must precede the other: not all, but one per key.
 
-    Forward zones are sorted by key and start. If any two of a key overlap, two
+    Zones are sorted by key and start. If any two forward zones of a key overlap, two
     neighbours do. If none do, they are disjoint, and a backward zone can only lie
-    inside the last one that starts before it.
+    inside the last forward zone that starts before it.
     """
+    rows = rows.where(sorted_by_start(rows))
     forward = rows.min_return < rows.max_invoke
-    ahead = rows.where(forward)
-    order = np.lexsort((ahead.min_return, ahead.key))
-    ahead = ahead.where(order)
-    behind = rows.where(~forward)
-
-    found = pairs(
-        ahead, np.arange(len(ahead.key) - 1), ahead, np.arange(1, len(ahead.key))
-    )
-    place = last_start_before(ahead, behind)
-    inside = np.flatnonzero(place >= 0)
-    return found + pairs(ahead, place[inside], behind, inside)
+    ahead = np.flatnonzero(forward)
+    # The last forward zone so far, perhaps another key's, which `pairs` tells apart.
+    last = np.maximum.accumulate(np.where(forward, np.arange(len(forward)), -1))
+    behind = np.flatnonzero(~forward & (last >= 0))
+    return pairs(rows, ahead[:-1], ahead[1:]) + pairs(rows, last[behind], behind)
 
 
-def last_start_before(ahead: Clusters, behind: Clusters) -> Column:
-    """For each backward zone the last forward zone that starts before it, or -1.
+def sorted_by_start(rows: Clusters) -> Column:
+    """The order of the zones by key, then by start.
 
-    Key and position are joined into one number, so that one search serves all keys; a
-    forward zone of another key is told apart by `pairs`.
+    Starts are positions, and no two zones of a key have the same: counted, not sorted.
     """
-    span = np.int64(1)
-    for column in (ahead.min_return, behind.max_invoke):
-        span = max(span, column.max(initial=0) + 2)
-    starts = ahead.key * span + ahead.min_return + 1
-    wanted = behind.key * span + behind.max_invoke + 1
-    return np.searchsorted(starts, wanted, side="left") - 1
+    start = np.minimum(rows.min_return, rows.max_invoke)
+    first = np.flatnonzero(start == BEGINNING)
+    place = np.full(start.max(initial=BEGINNING) + 1, -1)
+    later = np.flatnonzero(start != BEGINNING)
+    place[start[later]] = later
+    order = np.concatenate([first, place[place >= 0]])
+    return order[grouped(rows.key[order])]
 
 
-def pairs(a: Clusters, i: Column, b: Clusters, j: Column) -> list[Violation]:
-    """The pairs (a[i], b[j]) that have one key and conflict."""
+def pairs(rows: Clusters, i: Column, j: Column) -> list[Violation]:
+    """The pairs of rows (i, j) that have one key and conflict."""
     bad = (
-        (a.key[i] == b.key[j])
-        & (a.min_return[i] < b.max_invoke[j])
-        & (b.min_return[j] < a.max_invoke[i])
+        (rows.key[i] == rows.key[j])
+        & (rows.min_return[i] < rows.max_invoke[j])
+        & (rows.min_return[j] < rows.max_invoke[i])
     )
     i, j = i[bad], j[bad]
-    complete = np.maximum(a.max_invoke[i], b.max_invoke[j])
+    complete = np.maximum(rows.max_invoke[i], rows.max_invoke[j])
     return [
         Violation(key, "conflict", first, second, at)
         for key, first, second, at in zip(
-            a.key[i].tolist(),
-            a.value[i].tolist(),
-            b.value[j].tolist(),
+            rows.key[i].tolist(),
+            rows.value[i].tolist(),
+            rows.value[j].tolist(),
             complete.tolist(),
             strict=True,
         )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from harness.history import NO_COMPLETION, History, HistoryError, Op, OpType
+from harness import columns
+from harness.history import NO_COMPLETION, History, HistoryError, Op, OpType, pair
 
 
 def op(index: int, process: int | str, kind: OpType, f: str = "read") -> Op:
@@ -82,3 +85,39 @@ def test_of_two_open_calls_of_one_process_a_lenient_history_pairs_neither() -> N
 def test_leniency_changes_nothing_about_a_good_history() -> None:
     ops = [op(0, 0, "invoke"), op(1, 3, "invoke"), op(2, 3, "info"), op(3, 0, "ok")]
     assert History(ops).completion == History(ops, strict=False).completion
+
+
+PROCESSES = st.sampled_from([0, 1, 2, 2**70, "nemesis"])
+KINDS = st.sampled_from(["invoke", "invoke", "ok", "fail", "info"])
+FUNCTIONS = st.sampled_from(["read", "read", "read", "write"])
+
+
+@given(st.lists(st.tuples(PROCESSES, KINDS, FUNCTIONS), max_size=12))
+def test_pairing_by_columns_agrees_with_pairing_one_by_one(
+    events: list[tuple[int | str, OpType, str]],
+) -> None:
+    ops = [op(i, *event) for i, event in enumerate(events)]
+    partner = columns.pair(ops, columns.columns(ops))
+    try:
+        expected = pair(ops, str)
+    except HistoryError:
+        assert partner is None
+    else:
+        assert partner is not None
+        assert partner.tolist() == expected
+
+
+def test_columns_tell_who_did_what_on_which_key() -> None:
+    ops = [op(0, 7, "invoke", "write"), op(1, "nemesis", "info", "kill"),
+           op(2, 7, "ok", "write"), op(3, 2**70, "invoke")]  # fmt: skip
+    ops[0].key, ops[2].key = 5, 5
+    events = History(ops).columns
+    assert events.process.tolist() == [0, columns.NAMED, 0, 2]
+    assert events.type.tolist() == [
+        columns.INVOKE, columns.INFO, columns.OK, columns.INVOKE,
+    ]  # fmt: skip
+    assert [events.functions[n] for n in events.f] == ["write", "kill", "write", "read"]
+    assert events.key is not None
+    assert [events.keys[n] for n in events.key] == [5, None, 5, None]
+    ops[0].key = ops[2].key = [5]
+    assert History(ops).columns.key is None
