@@ -2,15 +2,16 @@
 
 Linearizability (Herlihy and Wing 1990): each operation seems to take effect at one
 instant between its invocation and its completion. It is local, so each independent key
-is checked by itself. Registers whose written values are all different are decided by
-zones, everything else by search (`checkers.linearizability`).
+is checked by itself. Where values tell who wrote them, a polynomial algorithm decides:
+zones for registers, and one for each of the other kinds of object; where they repeat,
+and for all other models, search (`checkers.linearizability`).
 
 Choices:
 - A history in which no read or the like succeeded is linearizable, but shows nothing.
   Workloads ask for UNKNOWN then (`vacuous=unknown`); `splitbrain check`, which is asked
   about the history alone, says valid, as other checkers do, and remarks on it.
 - One anomaly per broken key: the one that is complete first.
-- Keys are searched one after the other. Zones, which decide our own workloads, take all
+- Keys are decided one after the other. Zones, which decide our own workloads, take all
   keys at once; processes would cost more than they save.
 """
 
@@ -23,9 +24,22 @@ from typing import TYPE_CHECKING, Any
 from checkers.linearizability import zones
 from checkers.linearizability.budget import Budget, LimitExceeded, collector_paused
 from checkers.linearizability.calls import client_positions, partition
+from checkers.linearizability.conflict import UndecidedError
+from checkers.linearizability.containers import blind_functions
+from checkers.linearizability.deciders import (
+    DECIDERS,
+    SEARCH,
+    ZONES,
+    Choice,
+    Decider,
+    choose,
+    decider_of,
+    narrow,
+)
 from checkers.linearizability.explain import Explainer
-from checkers.linearizability.models import MODELS
+from checkers.linearizability.models import find_model
 from checkers.linearizability.search import search
+from checkers.linearizability.shrink import Effort
 from checkers.linearizability.specification import show
 from harness.history import HistoryError
 from harness.registry import Option, Plugin, settings
@@ -38,7 +52,7 @@ if TYPE_CHECKING:
     from checkers.linearizability.specification import Model
     from harness.history import History
 
-ALGORITHMS = ("auto", "zones", "search")
+ALGORITHMS = ("auto", ZONES, *(decider.name for decider in DECIDERS), SEARCH)
 
 EXPLAINED_MAX = 20
 """Broken keys that get an explanation; the others are counted."""
@@ -60,6 +74,7 @@ class Findings:
         algorithms: How many keys each algorithm decided.
         configurations: How many the search explored.
         calls: How many client operations there are, failed ones included.
+        plan: (algorithm, why) -> the keys that it is for.
     """
 
     explainer: Explainer
@@ -71,6 +86,28 @@ class Findings:
     algorithms: Counter[str] = field(default_factory=Counter)
     configurations: int = 0
     calls: int = 0
+    plan: dict[tuple[str, str], list[Hashable]] = field(default_factory=dict)
+
+    def decided(self, key: Hashable, choice: Choice, *, broken: bool) -> None:
+        """Take note of a key's verdict."""
+        self.algorithms[choice.algorithm] += 1
+        (self.broken if broken else self.valid).append(key)
+
+    def planned(self, key: Hashable, choice: Choice) -> None:
+        """Take note of how a key is going to be decided."""
+        self.plan.setdefault((choice.algorithm, choice.why), []).append(key)
+
+    def plan_lines(self) -> list[dict[str, Any]]:
+        """Which algorithm for which keys, and why; JSON-able."""
+        return [
+            {
+                "algorithm": algorithm,
+                "keys": len(keys),
+                "which": name_keys(keys),
+                "why": why,
+            }
+            for (algorithm, why), keys in self.plan.items()
+        ]
 
     def verdict(self) -> Verdict:
         """INVALID as soon as one key is broken; a key left open is UNKNOWN."""
@@ -116,9 +153,10 @@ class LinearizableChecker:
 
     Args:
         model: What one object may do.
-        algorithm: "auto", or "zones" or "search" to insist on one.
+        algorithm: "auto", or one of ALGORITHMS to insist on it.
         vacuous: The verdict on a history in which nothing succeeded that could have
             contradicted anything.
+        explain_plan: Put the plan into the figures.
     """
 
     def __init__(
@@ -127,9 +165,11 @@ class LinearizableChecker:
         *,
         algorithm: str = "auto",
         vacuous: Verdict = Verdict.UNKNOWN,
+        explain_plan: bool = False,
     ) -> None:
         assert algorithm in ALGORITHMS, algorithm
         self.model = model
+        self.explain_plan = explain_plan
         self.algorithm = algorithm
         self.vacuous = vacuous
 
@@ -151,13 +191,14 @@ class LinearizableChecker:
             findings.limit = str(limit)
         except HistoryError as problem:
             raise HistoryError(f"{history.source}: {problem}") from None
+        stats = {"model": self.model.name, "seconds": round(budget.seconds(), 3)}
+        plan = {"plan": findings.plan_lines()} if self.explain_plan else {}
         return CheckResult(
             findings.verdict(),
             tuple(findings.anomalies),
             not_models=("linearizable",) if findings.broken else (),
             reason=findings.reason(),
-            stats={"model": self.model.name, "seconds": round(budget.seconds(), 3)}
-            | findings.stats(),
+            stats=stats | findings.stats() | plan,
         )
 
     def shows_something(self, history: History) -> bool:
@@ -165,9 +206,12 @@ class LinearizableChecker:
 
         Writes alone can't: any order of them will do.
         """
-        blind = self.model.writes | self.model.appends
+        blind = self.model.writes | self.model.appends | blind_functions(self.model)
         return any(
-            op.type == "ok" and op.f not in blind and op.is_client for op in history
+            op.type == "ok"
+            and (op.f not in blind or isinstance(op.value, bool | list | tuple))
+            and op.is_client
+            for op in history
         )
 
     def nothing_shown(self, history: History) -> CheckResult:
@@ -181,15 +225,15 @@ class LinearizableChecker:
         )
 
     def decide(self, history: History, budget: Budget, findings: Findings) -> None:
-        """Zones for the keys that qualify, search for the rest."""
+        """Zones for the keys that qualify, each of the others by itself."""
         positions = client_positions(history)
         findings.calls = len(positions[0])
         left: set[Hashable] | None = None
-        if self.algorithm != "search" and self.model.reads:
+        if self.algorithm in {"auto", ZONES} and self.model.reads:
             left = self.decide_by_zones(history, positions, findings)
         if left is not None and not left:
             return
-        if self.algorithm == "zones":
+        if self.algorithm == ZONES:
             for key in left or {None}:
                 findings.undecided[key] = (
                     "zones can't decide it (values repeat, or cas)"
@@ -202,7 +246,7 @@ class LinearizableChecker:
                 findings.limit = limit
                 findings.undecided[key] = "not looked at"
                 continue
-            self.decide_by_search(history, key, calls, budget, findings)
+            self.decide_key(key, calls, budget, findings)
 
     def decide_by_zones(
         self,
@@ -213,20 +257,80 @@ class LinearizableChecker:
         """All keys in one pass; returns those that zones can't decide."""
         table = zones.columns(history, self.model, positions)
         outcome = zones.check(table)
-        findings.algorithms["zones"] += len(outcome.decided)
+        choice = Choice(ZONES, "only reads and writes, and no value is written twice")
         for n in outcome.decided.tolist():
-            broken = n in outcome.violations
-            (findings.broken if broken else findings.valid).append(table.keys[n])
+            findings.planned(table.keys[n], choice)
+            findings.decided(table.keys[n], choice, broken=n in outcome.violations)
         for violation in list(outcome.violations.values())[:EXPLAINED_MAX]:
             findings.anomalies.append(findings.explainer.zones(table, violation))
         decided = set(outcome.decided.tolist())
         return {key for n, key in enumerate(table.keys) if n not in decided}
 
-    def decide_by_search(
+    def decide_key(
+        self, key: Hashable, calls: list[Call], budget: Budget, findings: Findings
+    ) -> None:
+        """One key, with what is left of the budget."""
+        choice = choose(self.model, calls, self.algorithm)
+        if self.algorithm not in {"auto", choice.algorithm}:
+            known = decider_of(self.model)
+            stranger = known is None or known.name != self.algorithm
+            why = f"it knows no {self.model.name}" if stranger else choice.why
+            findings.planned(key, Choice(self.algorithm, why))
+            findings.undecided[key] = f"{self.algorithm} can't decide it: {why}"
+            return
+        if choice.decider is not None:
+            try:
+                self.decide_by_rules(key, calls, choice.decider, budget, findings)
+            except UndecidedError as why:
+                choice = Choice(SEARCH, f"{choice.algorithm} can't tell: {why}")
+                if self.algorithm != "auto":
+                    findings.planned(key, choice)
+                    findings.undecided[key] = choice.why
+                    return
+            except LimitExceeded as limit:
+                findings.planned(key, choice)
+                findings.limit = str(limit)
+                findings.undecided[key] = "not decided in time"
+                return
+            else:
+                findings.planned(key, choice)
+                return
+        findings.planned(key, choice)
+        self.decide_by_search(key, calls, choice, budget, findings)
+
+    def decide_by_rules(
         self,
-        history: History,
         key: Hashable,
         calls: list[Call],
+        decider: Decider,
+        budget: Budget,
+        findings: Findings,
+    ) -> None:
+        """One key by a polynomial algorithm.
+
+        Raises:
+            UndecidedError: Its rules don't settle it.
+            LimitExceeded: The budget came to its end.
+        """
+        conflict = decider.decide(calls, self.model, budget)
+        choice = Choice(decider.name, decider.because)
+        findings.decided(key, choice, broken=conflict is not None)
+        if conflict is None or len(findings.anomalies) >= EXPLAINED_MAX:
+            return
+        found = narrow(calls, self.model, decider, conflict, budget)
+        if not found.settled:
+            outcome = search(calls, self.model, Effort(budget))
+            if outcome.linearizable is False:
+                anomaly = findings.explainer.search(calls, outcome, budget)
+                findings.anomalies.append(anomaly)
+                return
+        findings.anomalies.append(findings.explainer.decided(found, budget))
+
+    def decide_by_search(
+        self,
+        key: Hashable,
+        calls: list[Call],
+        choice: Choice,
         budget: Budget,
         findings: Findings,
     ) -> None:
@@ -239,12 +343,8 @@ class LinearizableChecker:
                 f"only its first {outcome.reached} of {outcome.events} events"
             )
             return
-        findings.algorithms["search"] += 1
-        if outcome.linearizable:
-            findings.valid.append(key)
-            return
-        findings.broken.append(key)
-        if len(findings.anomalies) < EXPLAINED_MAX:
+        findings.decided(key, choice, broken=not outcome.linearizable)
+        if not outcome.linearizable and len(findings.anomalies) < EXPLAINED_MAX:
             findings.anomalies.append(findings.explainer.search(calls, outcome, budget))
 
 
@@ -255,21 +355,29 @@ def build(options: Mapping[str, str]) -> LinearizableChecker:
         UsageError: An unknown option or model, or an initial value that can't be read.
     """
     given = settings("the linearizable checker", OPTIONS, options)
-    spec = MODELS[given["model"]]
     return LinearizableChecker(
-        spec.build(given["initial"]),
+        find_model(given["model"], given["initial"]),
         algorithm=given["algorithm"],
         vacuous=Verdict.parse(given["vacuous"]),
+        explain_plan=given["explain-plan"] == "true",
     )
 
 
 OPTIONS = (
-    Option("model", "cas-register", "what one object may do", choices=tuple(MODELS)),
-    Option("initial", "", 'the first state, as JSON or EDN; empty: nil, or "" for kv'),
+    Option(
+        "model",
+        "cas-register",
+        "what one object may do: a model, or your own as module:Class or file.py:Class",
+    ),
+    Option(
+        "initial",
+        "",
+        'the first state, as JSON or EDN; by default nil, "" for kv, 0, or empty',
+    ),
     Option(
         "algorithm",
         "auto",
-        "zones where all written values differ, else search; or insist on one",
+        "the fastest that knows the model and tells values apart; or insist on one",
         choices=ALGORITHMS,
     ),
     Option(
@@ -277,6 +385,12 @@ OPTIONS = (
         "valid",
         "the verdict when no read or the like succeeded, so that nothing was shown",
         choices=("valid", "unknown"),
+    ),
+    Option(
+        "explain-plan",
+        "false",
+        "say which algorithm decided which keys, and why",
+        choices=("false", "true"),
     ),
 )
 

@@ -111,6 +111,8 @@ class FileResult:
             out["error"] = self.error
         elif self.result.reason:
             out["reason"] = self.result.reason
+        if "plan" in self.result.stats:
+            out["plan"] = self.result.stats["plan"]
         return out
 
 
@@ -170,8 +172,12 @@ def exit_status(results: Iterable[FileResult]) -> int:
 # One file, within limits
 
 
-class _TimeIsUpError(Exception):
-    """The alarm that stops a check which doesn't watch the time."""
+class _TimeIsUpError(BaseException):
+    """The alarm that stops a check which doesn't watch the time.
+
+    No Exception: a checker that handles whatever its user's model raises must not take
+    the alarm for that.
+    """
 
 
 def _check_file(
@@ -214,7 +220,7 @@ class _Guarded:
             return _out_of(problem, limits, "checking")
 
 
-def _out_of(problem: Exception, limits: Limits, doing: str) -> CheckResult:
+def _out_of(problem: BaseException, limits: Limits, doing: str) -> CheckResult:
     if isinstance(problem, _TimeIsUpError):
         reason = f"the time limit passed while {doing}"
     elif limits.memory_mb is None:
@@ -300,7 +306,11 @@ def render_text(result: FileResult) -> str:
     lines += [
         f"  {name}: {_value(figure)}"
         for name, figure in result.result.stats.items()
-        if name != "crashed"
+        if name not in {"crashed", "plan"}
+    ]
+    lines += [
+        f"  plan: {step['algorithm']} for {step['which']}: {step['why']}"
+        for step in result.result.stats.get("plan", ())
     ]
     return "\n".join(printable(line) for text in lines for line in text.split("\n"))
 

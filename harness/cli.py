@@ -289,7 +289,12 @@ def run_simulated_seeds(
 @cli.command()
 @click.argument("files", nargs=-1, required=True)
 @click.option("--checker", default="linearizable", show_default=True)
-@click.option("--model", help="register, cas-register, kv, ...")
+@click.option("--model", help=(
+    "register, cas-register, kv, ... (see list), or yours: module:Class, file.py:Class."
+))  # fmt: skip
+@click.option("--explain-plan", is_flag=True, help=(
+    "Tell which algorithm decided which keys, and why."
+))  # fmt: skip
 @click.option("--consistency", help="Consistency model to ask for.")
 @click.option("--option", "options", multiple=True, metavar="K=V", help=(
     "Option of the checker."
@@ -311,6 +316,7 @@ def check(
     *,
     checker: str,
     model: str | None,
+    explain_plan: bool,
     consistency: str | None,
     options: Sequence[str],
     form: str,
@@ -327,6 +333,8 @@ def check(
     given = key_values("--option", options)
     if model is not None:
         given["model"] = model
+    if explain_plan:
+        given["explain-plan"] = "true"
     if consistency is not None:
         given["consistency"] = consistency
     explanations = None

@@ -23,7 +23,8 @@ import networkx as nx
 import numpy as np
 
 from checkers.linearizability.calls import NEVER, Call, client_calls
-from checkers.linearizability.shrink import shrink
+from checkers.linearizability.search import search
+from checkers.linearizability.shrink import Effort, shrink
 from checkers.linearizability.specification import UNOBSERVED, Operation, freeze, show
 from harness.history import NO_COMPLETION
 from harness.verdict import Anomaly
@@ -32,17 +33,22 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from checkers.linearizability.budget import Budget
+    from checkers.linearizability.conflict import Conflict
+    from checkers.linearizability.deciders import Narrowed
     from checkers.linearizability.search import Outcome
     from checkers.linearizability.shrink import Core
     from checkers.linearizability.specification import Model
     from checkers.linearizability.zones import Columns, Violation
-    from harness.history import History
+    from harness.history import History, Op
 
 OPS_MAX: Final = 60
 """Operations in a witness; of a larger conflict the latest are shown."""
 
 STATES_MAX: Final = 6
 """States named in a sentence; all are in the details."""
+
+REPEATED_MAX: Final = 5_000
+"""Calls that are searched for partial linearizations, though a decider knows better."""
 
 UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns"))
 
@@ -54,6 +60,11 @@ def duration(nanoseconds: int) -> str:
             amount = nanoseconds / size
             return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
     return "0 ns"
+
+
+def named(calls: Sequence[Call], outcome: Outcome) -> list[list[int]]:
+    """The partial linearizations that a search came to, by history position."""
+    return [[calls[i].position for i in partial] for partial in outcome.partials]
 
 
 def depends_on(operation: Operation) -> tuple[Hashable] | None:
@@ -246,9 +257,7 @@ class Explainer:
             "linearizable_prefix_calls": sum(
                 call.returned < stuck.returned for call in calls
             ),
-            "partial_linearizations": [
-                [calls[i].position for i in partial] for partial in outcome.partials
-            ],
+            "partial_linearizations": named(calls, outcome),
         }
         return self.simple(calls, stuck, details) or self.involved(
             calls, shrink(calls, self.model, stuck, budget), stuck, details
@@ -278,6 +287,79 @@ class Explainer:
                 return self.future(stuck, first, details)
         argument = find_replaced(calls, stuck, value, producers, self.model)
         return None if argument is None else self.replaced(argument, details)
+
+    # Polynomial deciders
+
+    def decided(self, found: Narrowed, budget: Budget) -> Anomaly:
+        """The anomaly for a key that a decider found broken.
+
+        What the decider says is searched again. A search that finds an order all the
+        same would be a flaw of ours, which must not become a verdict.
+        """
+        conflict, stuck = found.conflict, found.stuck
+        again = search(conflict.calls, self.model, Effort(budget), merge=False)
+        assert again.linearizable is not True, conflict
+        if len(found.calls) <= REPEATED_MAX:
+            whole = search(found.calls, self.model, Effort(budget), merge=False)
+            assert whole.linearizable is not True, conflict
+            partials = named(found.calls, whole)
+        else:
+            partials = named(conflict.calls, again)
+        details: dict[str, Any] = {
+            "first_impossible_op": stuck.position,
+            "linearizable_prefix_calls": sum(
+                call.returned < stuck.returned for call in found.calls
+            ),
+            "partial_linearizations": partials,
+            "conflict_calls": len(conflict.calls),
+        }
+        if self.model.reads:
+            simple = self.simple(found.calls, stuck, details)
+            if simple is not None:
+                return simple
+        return self.contradiction(conflict, found.calls, stuck, details)
+
+    def contradiction(
+        self,
+        conflict: Conflict,
+        calls: Sequence[Call],
+        stuck: Call,
+        details: dict[str, Any],
+    ) -> Anomaly:
+        """The anomaly that a conflict tells of."""
+        positions = {call.position for call in conflict.calls}
+        # As they were, where the conflict needs less of them.
+        shown = [call for call in calls if call.position in positions]
+        witness = Witness(self.words)
+        witness.add(*shown)
+        witness.all_realtime(shown[-OPS_MAX:])
+        for a, b, reason in conflict.forced:
+            witness.edge(a, b, "must-precede", reason)
+        name, text = conflict.name, conflict.tell(self.words)
+        if conflict.missing is not None and (op := self.failed(conflict, stuck)):
+            name = f"failed-{name.rpartition('-')[2]}"
+            f, value = conflict.missing
+            witness.graph.add_edge(
+                op.index, stuck.position, kind="reads-from", reason="though it failed"
+            )
+            text = (
+                f"{self.words.past(stuck)}, but the only attempt to {f} {show(value)}, "
+                f"by process {op.process}, failed, and what failed must never be seen."
+            )
+        return self.anomaly(name, stuck, witness, text, details)
+
+    def failed(self, conflict: Conflict, stuck: Call) -> Op | None:
+        """The failed operation that would have done what nobody did. Cost: linear."""
+        assert conflict.missing is not None
+        f, value = conflict.missing
+        key = freeze(self.history[stuck.position].key)
+        for i, j in client_calls(self.history):
+            op = self.history[i]
+            if op.f != f or j == NO_COMPLETION or self.history[j].type != "fail":
+                continue
+            if freeze(op.value) == value and freeze(op.key) == key:
+                return op
+        return None
 
     # Anomalies
 

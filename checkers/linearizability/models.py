@@ -16,10 +16,21 @@ Choices:
 from __future__ import annotations
 
 import json
+from collections import Counter as Tally
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from checkers.linearizability.containers import (
+    Counter,
+    FifoQueue,
+    GrowOnlySet,
+    PriorityQueue,
+    Set,
+    Stack,
+    UnorderedQueue,
+    priority,
+)
 from checkers.linearizability.specification import (
     ILLEGAL,
     UNOBSERVED,
@@ -33,8 +44,10 @@ from checkers.linearizability.specification import (
     show,
     unknown_function,
 )
+from checkers.linearizability.user_model import load_model
 from harness.errors import UsageError
 from harness.formats import edn
+from harness.registry import nearest
 
 if TYPE_CHECKING:
     from harness.history import Op
@@ -484,6 +497,59 @@ def build_multi_register(text: str) -> Model:
     return MultiRegister(frozenset(pair for pair in pairs if pair[1] is not None))
 
 
+def build_items(text: str) -> list[Hashable]:
+    """The items that a container holds at first, as a list; none when `text` is empty.
+
+    Raises:
+        UsageError: It is no list.
+    """
+    start = parse_value(text) if text else []
+    if not isinstance(start, list | tuple | set | frozenset):
+        raise UsageError(f"initial={text} should be a list of items, such as [1, 2]")
+    return [freeze(item) for item in start]
+
+
+def build_fifo_queue(text: str) -> Model:
+    """A queue; the first item of the list is its head."""
+    return FifoQueue(tuple(build_items(text)))
+
+
+def build_stack(text: str) -> Model:
+    """A stack; the last item of the list is its top."""
+    return Stack(tuple(build_items(text)))
+
+
+def build_unordered_queue(text: str) -> Model:
+    """A bag of items."""
+    return UnorderedQueue(frozenset({frozenset(Tally(build_items(text)).items())}))
+
+
+def build_priority_queue(text: str) -> Model:
+    """A priority queue of items."""
+    items = build_items(text)
+    if any(priority(item) is None for item in items):
+        raise UsageError(f"priority-queue: initial={text}: not all have a priority")
+    return PriorityQueue(frozenset({frozenset(Tally(items).items())}))
+
+
+def build_set(text: str) -> Model:
+    """A set of elements."""
+    return Set(frozenset(build_items(text)))
+
+
+def build_gset(text: str) -> Model:
+    """A set of elements that only grows."""
+    return GrowOnlySet(frozenset(build_items(text)))
+
+
+def build_counter(text: str) -> Model:
+    """A counter; 0 when `text` is empty."""
+    start = parse_value(text) if text else 0
+    if type(start) is not int:
+        raise UsageError(f"counter: initial={text} should be a whole number")
+    return Counter(start)
+
+
 MODELS: Mapping[str, ModelSpec] = {
     spec.name: spec
     for spec in (
@@ -493,6 +559,30 @@ MODELS: Mapping[str, ModelSpec] = {
         ModelSpec(Mutex.name, Mutex.summary, build_mutex),
         ModelSpec(FencedLock.name, FencedLock.summary, build_fenced_lock),
         ModelSpec(KV.name, KV.summary, build_kv),
+        ModelSpec(Set.name, Set.summary, build_set),
+        ModelSpec(GrowOnlySet.name, GrowOnlySet.summary, build_gset),
+        ModelSpec(Counter.name, Counter.summary, build_counter),
+        ModelSpec(FifoQueue.name, FifoQueue.summary, build_fifo_queue),
+        ModelSpec(UnorderedQueue.name, UnorderedQueue.summary, build_unordered_queue),
+        ModelSpec(PriorityQueue.name, PriorityQueue.summary, build_priority_queue),
+        ModelSpec(Stack.name, Stack.summary, build_stack),
     )
 }
 """All models by name, as listed by `splitbrain list`."""
+
+
+def find_model(name: str, initial: str = "") -> Model:
+    """The model called `name`, or yours, when it is `module:Class` or `file.py:Class`.
+
+    Raises:
+        UsageError: There is no such model, or not with that initial state.
+    """
+    if ":" in name:
+        start = None if initial == "" else (parse_value(initial),)
+        return load_model(name, start)
+    if name not in MODELS:
+        raise UsageError(
+            f"there is no model called {name!r}{nearest(name, MODELS)} (known: "
+            f"{', '.join(MODELS)}; or your own, as module:Class or file.py:Class)"
+        )
+    return MODELS[name].build(initial)

@@ -73,13 +73,14 @@ class Model(Protocol):
     def name(self) -> str: ...  # noqa: D102 - see Attributes
     @property
     def initial(self) -> State: ...  # noqa: D102 - see Attributes
+    @property
+    def by_key(self) -> bool: ...  # noqa: D102 - see Attributes
 
     summary: ClassVar[str]
     reads: ClassVar[frozenset[str]]
     writes: ClassVar[frozenset[str]]
     appends: ClassVar[frozenset[str]]
     nil_is_initial: ClassVar[bool]
-    by_key: ClassVar[bool]
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
         """What this call did, or None when it constrains nothing.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from harness.history import History, Op
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MILLISECOND_NS = 1_000_000
 
@@ -64,6 +67,19 @@ class Pending:
     refused: bool = False
 
 
+CONTAINERS: Mapping[str, tuple[str, str]] = {
+    "fifo-queue": ("enqueue", "dequeue"),
+    "unordered-queue": ("enqueue", "dequeue"),
+    "priority-queue": ("enqueue", "dequeue"),
+    "stack": ("push", "pop"),
+    "set": ("add", "remove"),
+    "shrinking-set": ("add", "remove"),
+    "gset": ("add", "add"),
+    "counter": ("add", "add"),
+}
+"""Kinds of simulated containers: what puts in, and what takes out."""
+
+
 class Simulation:
     """A correct object per key, and processes that drive it step by step."""
 
@@ -102,8 +118,17 @@ class Simulation:
             if y > 2:
                 micro.append(["write" if choice % 3 else "read", "ab"[y % 2], y])
             return Pending("txn", micro, None)
+        if self.kind in CONTAINERS:
+            return self.draw_from_container(choice, x, y, key)
         if choice < 4:
             return Pending("read", None, key)
+        if self.kind == "unique-cas":
+            self.written += 1
+            if choice < 6:
+                return Pending("write", self.written, key)
+            now = self.state.get(key)
+            expected = now if y else max(0, self.written - x) or None
+            return Pending("cas", [expected, self.written], key)
         if self.kind == "unique":
             self.written += 1
             return Pending("write", self.written, key)
@@ -113,9 +138,74 @@ class Simulation:
             return Pending("write", x, key)
         return Pending("cas", [x, y], key)
 
+    def draw_from_container(self, choice: int, x: int, y: int, key: Any) -> Pending:
+        """An operation on a queue, a stack, a bag, a set or a counter."""
+        insert, remove = CONTAINERS[self.kind]
+        if self.kind == "counter":
+            return Pending("read" if choice < 4 else "add", choice and x - 1, key)
+        if self.kind in {"set", "gset", "shrinking-set"}:
+            f = ("read", "contains", remove, insert)[min(choice // 2, 3)]
+            if self.kind == "shrinking-set" and f == "read":
+                f = "contains"
+            return Pending(f, None if f == "read" else x, key)
+        if choice < 5:
+            return Pending(remove, None, key)
+        self.written += 1
+        priority = self.kind == "priority-queue"
+        return Pending(insert, [x, self.written] if priority else self.written, key)
+
+    def apply_to_container(self, call: Pending) -> None:
+        """Let an operation take effect on a queue, a stack, a bag, a set, a counter."""
+        now = self.state.setdefault(call.key, [])
+        if self.kind == "counter":
+            call.result = sum(now)
+            if call.f == "add":
+                now.append(call.value)
+            return
+        match call.f:
+            case "enqueue" | "push":
+                now.append(call.value)
+            case "dequeue" | "pop":
+                place = {"stack": -1, "unordered-queue": len(now) // 2}
+                first = now[place.get(self.kind, 0)] if now else None
+                if self.kind == "priority-queue":
+                    first = min(now, default=None)
+                if first is not None:
+                    now.remove(first)
+                call.result = first
+            case "add" if call.value not in now:
+                now.append(call.value)
+            case "remove" if call.value in now:
+                now.remove(call.value)
+            case "read":
+                call.result = list(now)
+            case "contains":
+                call.result = call.value in now
+            case _:
+                pass  # adds what is there, removes what isn't
+
+    def lie_about_container(self, call: Pending, lie: int) -> None:
+        """Let an operation have returned something else."""
+        match call.f:
+            case "dequeue" | "pop":
+                call.result = max(0, self.written - lie) or None
+                if self.kind == "priority-queue" and call.result:
+                    call.result = [lie, call.result]
+            case "read" if self.kind == "counter":
+                call.result += lie - 1
+            case "read":
+                call.result = sorted({*call.result} ^ {lie})
+            case "contains":
+                call.result = not call.result
+            case _:
+                pass
+
     def apply(self, call: Pending) -> None:
         """Let it take effect; `refused` when the object says no."""
         call.applied = True
+        if self.kind in CONTAINERS:
+            self.apply_to_container(call)
+            return
         now = self.state.get(call.key, "" if self.kind == "kv" else None)
         match call.f:
             case "read":
@@ -169,6 +259,12 @@ class Simulation:
             self.apply(call)
         if call.refused and lie is None:
             self.record(process, "fail", call, call.value)
+            return
+        if self.kind in CONTAINERS:
+            if lie is not None:
+                self.lie_about_container(call, lie)
+            answers = call.f in {"read", "contains", "dequeue", "pop"}
+            self.record(process, "ok", call, call.result if answers else call.value)
             return
         value = call.value if call.result is None and call.f != "read" else call.result
         if lie is not None and call.f in {"read", "acquire"}:

@@ -293,7 +293,7 @@ def test_each_broken_key_gets_its_anomaly() -> None:
     assert result.not_models == ("linearizable",)
     assert result.stats["keys"] == 3
     assert result.stats["keys_broken"] == 2
-    assert result.stats["algorithms"] == {"zones": 2, "search": 1}
+    assert result.stats["algorithms"] == {"zones": 2, "chains": 1}
 
 
 @FEWER

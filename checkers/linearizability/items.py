@@ -1,0 +1,307 @@
+"""Values that go into a container and come out again, as intervals.
+
+What the deciders of queues, stacks and bags share. Every value is put in once, so each
+makes an `Item`: an insert, and the remove that returned it, if any. It is certainly
+inside from the return of its insert to the invocation of its remove; these *certain
+intervals* are what every rule is about.
+
+Deleting both operations of a value from a legal order leaves a legal order (the types
+are closed under projection: Bouajjani et al. 2015, section 3; Lee and Mathur 2025). So:
+
+- an insert that nobody saw return, of a value that nobody removed, is left out;
+- a remove that nobody saw return, whose value is known all the same (from a history cut
+  off before its return), may take place or not;
+- a remove that nobody saw return took an unknown value, if any. If the rest fits
+  without, it took none. If the rest is impossible even without every value that it
+  could have taken, it is impossible. In between only a search can tell.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from checkers.linearizability.calls import NEVER
+from checkers.linearizability.conflict import (
+    Conflict,
+    ImpossibleError,
+    UndecidedError,
+    paced,
+)
+from checkers.linearizability.containers import EMPTY, UNKNOWN, Container
+from checkers.linearizability.specification import show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+
+    from checkers.linearizability.budget import Patience
+    from checkers.linearizability.calls import Call
+    from checkers.linearizability.explain import Words
+    from checkers.linearizability.specification import Model
+
+
+class Item(NamedTuple):
+    """A value with the calls that put it in and took it out."""
+
+    value: Hashable
+    insert: Call
+    remove: Call | None
+
+    @property
+    def entered(self) -> int:
+        """From here on it was certainly in, until it left."""
+        return self.insert.returned
+
+    @property
+    def leaves(self) -> int:
+        """Until here it was certainly in, once it had entered."""
+        return NEVER if self.remove is None else self.remove.invoked
+
+    @property
+    def left(self) -> int:
+        """From here on it was certainly out."""
+        return NEVER if self.remove is None else self.remove.returned
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Its one or two calls."""
+        return (self.insert,) if self.remove is None else (self.insert, self.remove)
+
+
+@dataclass(frozen=True)
+class Items:
+    """The calls on one container.
+
+    Attributes:
+        items: One per value, in order of insertion's invocation.
+        empties: Removes that found nothing.
+        open_removes: Removes that nobody saw return, of unknown values.
+    """
+
+    items: Sequence[Item]
+    empties: Sequence[Call]
+    open_removes: Sequence[Call]
+
+
+def misfit(model: Model, calls: Sequence[Call]) -> str:
+    """Why the items of a history can't be told apart; empty when they can."""
+    assert isinstance(model, Container)
+    if model.initial != type(model)().initial:
+        return "it does not begin empty"
+    first: dict[Hashable, Call] = {}
+    for call in calls:
+        if call.operation.f != model.insert:
+            continue
+        before = first.setdefault(call.operation.argument, call)
+        if before is not call:
+            return (
+                f"{show(call.operation.argument)} goes in twice, in ops "
+                f"{before.position} and {call.position}"
+            )
+    return ""
+
+
+def gather(calls: Sequence[Call], model: Model, patience: Patience) -> Items:
+    """Pair inserts with removes. Cost: linear.
+
+    Raises:
+        ImpossibleError: A value came out that was never put in, or before, or twice.
+    """
+    assert isinstance(model, Container)
+    inserts: dict[Hashable, Call] = {}
+    removes: dict[Hashable, Call] = {}
+    empties, open_removes, flaws = [], [], []
+    for call in paced(calls, patience):
+        value = call.operation.result
+        if call.operation.f == model.insert:
+            inserts[call.operation.argument] = call
+        elif value is EMPTY:
+            if call.returned != NEVER:
+                empties.append(call)
+        elif value is UNKNOWN:
+            open_removes.append(call)
+        else:
+            # Of several that may or may not have been, the earliest is the freest.
+            before = removes.setdefault(value, call)
+            if before is not call and before.returned == NEVER:
+                removes[value] = call if call.returned != NEVER else before
+            elif before is not call and call.returned != NEVER:
+                flaws.append(twice(before, call))
+    items = []
+    for value, remove in removes.items():
+        insert = inserts.get(value)
+        if remove.returned == NEVER:
+            continue
+        if insert is None:
+            flaws.append(unknown(remove, model.insert))
+        elif insert.invoked > remove.returned:
+            flaws.append(future(insert, remove))
+    if flaws:
+        raise ImpossibleError(min(flaws, key=completed_at))
+    for value, insert in inserts.items():
+        taken = removes.get(value)
+        if insert.returned != NEVER or (taken and taken.returned != NEVER):
+            items.append(Item(value, insert, taken))
+    return Items(items, empties, open_removes)
+
+
+def decide_with_open_removes(
+    items: Items, decide: Callable[[Items], Conflict | None]
+) -> Conflict | None:
+    """Decide by a rule that knows nothing of removes of unknown values.
+
+    Raises:
+        UndecidedError: What they took matters.
+    """
+    closed = replace(items, open_removes=())
+    conflict = decide(closed)
+    if conflict is None or not items.open_removes:
+        return conflict
+    sure = [item for item in items.items if item.left != NEVER]
+    conflict = decide(replace(closed, items=sure))
+    if conflict is None:
+        raise UndecidedError(
+            f"what the open op {items.open_removes[0].position} took decides it"
+        )
+    return conflict
+
+
+# What is wrong with a value by itself
+
+
+def completed_at(conflict: Conflict) -> int:
+    """When the last of the calls returned that did."""
+    return max(c.returned for c in conflict.calls if c.returned != NEVER)
+
+
+def twice(first: Call, second: Call) -> Conflict:
+    """One value came out twice."""
+    first, second = sorted((first, second), key=lambda call: call.returned)
+    return Conflict(
+        "duplicate-value",
+        (first, second),
+        lambda words: (
+            f"{words.past(second)}, but {words.noun(first)} had taken it out already, "
+            f"and it was put in only once."
+        ),
+    )
+
+
+def unknown(remove: Call, insert: str) -> Conflict:
+    """A value came out that nobody put in."""
+    value = remove.operation.result
+    return Conflict(
+        "unknown-value",
+        (remove,),
+        lambda words: f"{words.past(remove)}, but nobody put {show(value)} in.",
+        missing=(insert, value),
+    )
+
+
+def future(insert: Call, remove: Call) -> Conflict:
+    """A value came out before it was put in."""
+    return Conflict(
+        "value-from-future",
+        (insert, remove),
+        lambda words: (
+            f"{words.past(remove)}, and returned {words.ahead(remove, insert)} "
+            f"{words.noun(insert)} began, the only one there was."
+        ),
+        ((insert, remove, "what comes out went in before"),),
+    )
+
+
+# Covering
+
+
+Span = tuple[int, int]
+
+
+class Union:
+    """A union of closed intervals: disjoint, sorted, grown one by one."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def add(self, start: int, end: int) -> None:
+        """Take in one more. Cost: logarithmic, and moving what lies behind."""
+        low = bisect_left(self._ends, start)
+        high = bisect_right(self._starts, end)
+        if low < high:
+            start = min(start, self._starts[low])
+            end = max(end, self._ends[high - 1])
+        self._starts[low:high] = [start]
+        self._ends[low:high] = [end]
+
+    def covers(self, start: int, end: int) -> bool:
+        """Whether there is no gap in all of [start, end]."""
+        place = bisect_right(self._starts, start) - 1
+        return place >= 0 and self._ends[place] >= end
+
+
+def certain(items: Iterable[Item]) -> list[Item]:
+    """The items that certainly were inside for a while."""
+    return [item for item in items if item.entered < item.leaves]
+
+
+def cover(items: Iterable[Item], start: int, end: int) -> list[Item]:
+    """As few items as possible of which one was inside all through [start, end].
+
+    The intervals of `items` are known to cover it. Cost: linear, after a sort.
+    """
+    ordered = sorted(certain(items), key=lambda item: item.entered)
+    chain: list[Item] = []
+    reached, n = start, 0
+    while not chain or reached < end:
+        best: Item | None = None
+        while n < len(ordered) and ordered[n].entered <= reached:
+            if best is None or ordered[n].leaves > best.leaves:
+                best = ordered[n]
+            n += 1
+        assert best is not None, "the intervals have a gap"
+        chain.append(best)
+        reached = best.leaves
+    return chain
+
+
+def false_empty(empties: Iterable[Call], items: Sequence[Item]) -> Conflict | None:
+    """The first remove that found nothing although something was always inside."""
+    union = Union()
+    for item in certain(items):
+        union.add(item.entered, item.leaves)
+    wrong = [call for call in empties if union.covers(call.invoked, call.returned)]
+    if not wrong:
+        return None
+    empty = min(wrong, key=lambda call: call.returned)
+    chain = cover(items, empty.invoked, empty.returned)
+    return Conflict(
+        "false-empty",
+        (empty, *(call for item in chain for call in item.calls)),
+        lambda words: f"{words.past(empty)} although {always_inside(words, chain)}.",
+        forced_out(empty, chain),
+    )
+
+
+def forced_out(empty: Call, chain: Sequence[Item]) -> tuple[tuple[Call, Call, str]]:
+    """What would have to hold for one item not to be there."""
+    item = chain[0]
+    if item.remove is None:
+        return ((empty, item.insert, f"{show(item.value)} never came out"),)
+    return ((item.remove, empty, f"{show(item.value)} had to be out"),)
+
+
+def always_inside(words: Words, chain: Sequence[Item]) -> str:
+    """That one of `chain` was inside all the while, as a clause."""
+    first = chain[0]
+    if len(chain) == 1:
+        entered = f"{words.noun(first.insert)} had returned before that began"
+        if first.remove is None:
+            return f"{entered}, and nobody had taken {show(first.value)} out"
+        return f"{entered}, and {words.noun(first.remove)} began only after it returned"
+    names = ", ".join(show(item.value) for item in chain)
+    return (
+        f"all the while one of {names} was inside: each went in for certain before the "
+        "one ahead of it began to be taken out"
+    )

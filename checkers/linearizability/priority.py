@@ -1,0 +1,158 @@
+"""Covering: decides priority queues and bags whose values all differ, in O(n log n).
+
+Lee and Mathur, "Efficient decrease-and-conquer linearizability monitoring" (2025),
+section 6. A value may leave a priority queue at a moment when nothing better is inside.
+So a history is linearizable iff
+
+- every remove returned a value that was put in, not earlier, and not twice (`items`);
+- the remove of each v has a moment, after v's insert began, at which no better value is
+  certainly inside;
+- so has every remove that found nothing, with all values taken for better.
+
+The moments can be chosen one by one: each other value is put in as late as it may be,
+or taken out as early. Values are tried best first, so that the union of the certain
+intervals of all that is better grows as the sweep goes on. A bag is a priority queue
+in which nothing is better than anything else, and only the last rule is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from checkers.linearizability.calls import NEVER
+from checkers.linearizability.conflict import Conflict, ImpossibleError, insist, paced
+from checkers.linearizability.containers import PriorityQueue, rank
+from checkers.linearizability.items import (
+    Item,
+    Items,
+    Union,
+    always_inside,
+    cover,
+    decide_with_open_removes,
+    false_empty,
+    gather,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from checkers.linearizability.budget import Patience
+    from checkers.linearizability.calls import Call
+    from checkers.linearizability.specification import Model
+
+
+def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict | None:
+    """What is wrong with the calls on one bag or priority queue, or None.
+
+    Raises:
+        UndecidedError: It hangs on what open removes took.
+        LimitExceeded: `patience` came to its end.
+    """
+    try:
+        items = gather(calls, model, patience)
+    except ImpossibleError as problem:
+        return problem.conflict
+    sorts = isinstance(model, PriorityQueue)
+    return decide_with_open_removes(
+        items, lambda some: fits(some, patience, sorts=sorts)
+    )
+
+
+def fits(items: Items, patience: Patience, *, sorts: bool) -> Conflict | None:
+    """The two rules, without open removes."""
+    if not sorts:
+        insist(patience)
+        return false_empty(items.empties, items.items)
+    worst, settled = overtaking(items.items, patience)
+    if worst is not None:
+        conflict: Conflict | None = preferred(worst, settled)
+    else:
+        insist(patience)
+        conflict = false_empty(items.empties, settled)
+    return conflict and with_what_cannot_be(conflict, items.items, settled)
+
+
+def with_what_cannot_be(
+    conflict: Conflict, items: Sequence[Item], settled: Sequence[Item]
+) -> Conflict:
+    """The conflict with the removes that it says were not, and why they were not."""
+    voided = {
+        before.insert.position: before
+        for before, after in zip(
+            sorted(items, key=lambda item: item.insert.position),
+            sorted(settled, key=lambda item: item.insert.position),
+            strict=True,
+        )
+        if before.remove is not after.remove
+    }
+    calls = {call.position: call for call in conflict.calls}
+    todo = list(conflict.calls)
+    while todo:
+        item = voided.pop(todo.pop().position, None)
+        if item is None:
+            continue
+        more = [*item.calls]
+        for other in what_was_better(item, settled):
+            more += other.calls
+        todo += [call for call in more if call.position not in calls]
+        calls.update((call.position, call) for call in more)
+    return replace(conflict, calls=tuple(calls.values()))
+
+
+def overtaking(
+    items: Sequence[Item], patience: Patience
+) -> tuple[Item | None, list[Item]]:
+    """The first that left although something better was always inside.
+
+    Returns:
+        That item or None; and all items, without removes that can't have been.
+    """
+    better = Union()
+    worst: Item | None = None
+    settled: list[Item] = []
+    ordered = sorted(items, key=lambda item: rank(item.value))
+    for _, equals in groupby(paced(ordered, patience), lambda item: rank(item.value)):
+        group = []
+        for item in equals:
+            since = max(item.insert.invoked, item.leaves)
+            kept = item
+            if item.remove is not None and better.covers(since, item.left):
+                if item.left == NEVER:  # nobody saw it return: it was not
+                    kept = item._replace(remove=None)
+                elif worst is None or item.left < worst.left:
+                    worst = item
+            group.append(kept)
+        for item in group:
+            if item.entered < item.leaves:
+                better.add(item.entered, item.leaves)
+        settled += group
+    return worst, settled
+
+
+def what_was_better(item: Item, settled: Sequence[Item]) -> list[Item]:
+    """Few items of which one, better than `item`, was inside while that left."""
+    best = [other for other in settled if rank(other.value) < rank(item.value)]
+    return cover(best, max(item.insert.invoked, item.leaves), item.left)
+
+
+def preferred(item: Item, settled: Sequence[Item]) -> Conflict:
+    """Something better was inside while `item` was taken out."""
+    remove = item.remove
+    assert remove is not None
+    chain = what_was_better(item, settled)
+    others = tuple(call for other in chain for call in other.calls)
+    return Conflict(
+        "priority-violation",
+        (item.insert, remove, *others),
+        lambda words: (
+            f"{words.past(remove)} although something smaller was inside: "
+            f"{always_inside(words, chain)}."
+        ),
+        tuple(
+            (other.remove, remove, "the smaller one leaves first")
+            for other in chain[:1]
+            if other.remove is not None
+        ),
+    )

@@ -1,0 +1,159 @@
+"""Bottoms: decides stacks whose values all differ, in O(n d), d the nesting depth.
+
+After Lee and Mathur, "Efficient decrease-and-conquer linearizability monitoring"
+(2025), section 5, and Abdulla et al., "Efficient linearizability monitoring" (2025).
+
+A value whose push and pop overlap fits in anywhere, as an adjacent push and pop. Every
+other is certainly on the stack in the closed interval from the return of its push to
+the invocation of its pop. The maximal unions of these are *segments*. Between segments
+the stack can be empty, so pops that found nothing need to reach a gap, and each segment
+is a problem of its own. Inside, the stack is never empty, so some value is at the
+bottom all along: its push can come first, and its pop last. That is one whose push
+began before the segment starts and whose pop returned after it ends. Without such a
+value there is no order. With it, the rest has to be a stack's history by itself, so the
+value is deleted, and what remains falls into segments again.
+
+All such values of all segments are deleted in one round (each keeps its claim in the
+smaller segments that are left), a few numpy passes; there are as many rounds as values
+lie on top of one another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from checkers.linearizability.calls import NEVER
+from checkers.linearizability.conflict import Conflict, ImpossibleError, insist
+from checkers.linearizability.items import (
+    Item,
+    Items,
+    decide_with_open_removes,
+    false_empty,
+    gather,
+)
+from checkers.linearizability.specification import show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from checkers.linearizability.budget import Patience
+    from checkers.linearizability.calls import Call
+    from checkers.linearizability.explain import Words
+    from checkers.linearizability.specification import Model
+
+NAMED_MAX: Final = 8
+"""Values named in a sentence."""
+
+
+def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict | None:
+    """What is wrong with the calls on one stack, or None.
+
+    Raises:
+        UndecidedError: It hangs on what open pops took.
+        LimitExceeded: `patience` came to its end.
+    """
+    try:
+        items = gather(calls, model, patience)
+    except ImpossibleError as problem:
+        return problem.conflict
+    return decide_with_open_removes(items, lambda some: fits(some, patience))
+
+
+def fits(items: Items, patience: Patience) -> Conflict | None:
+    """The rules, without open pops."""
+    stuck = bottomless(items.items, patience)
+    if stuck:
+        return no_bottom(fewest(stuck, patience))
+    return false_empty(items.empties, items.items)
+
+
+def bottomless(items: Sequence[Item], patience: Patience) -> list[Item]:
+    """The values of a segment of which none can be at the bottom, if there is one."""
+    pushing, entered, leaves, left = (
+        (
+            np.array(column, np.int64).reshape(-1)
+            for column in zip(
+                *((i.insert.invoked, i.entered, i.leaves, i.left) for i in items),
+                strict=True,
+            )
+        )
+        if items
+        else (np.zeros(0, np.int64),) * 4
+    )
+    live: NDArray[np.intp] = np.flatnonzero(entered < leaves)
+    live = live[np.argsort(entered[live], kind="stable")]
+    while live.size:
+        insist(patience)
+        start, end = entered[live], leaves[live]
+        reach = np.maximum.accumulate(end)
+        first = np.flatnonzero(np.append(True, start[1:] > reach[:-1]))
+        segment = np.zeros(live.size, np.int64)
+        segment[first[1:]] = 1
+        segment = np.cumsum(segment)
+        starts, ends = start[first], np.maximum.reduceat(end, first)
+        bottom = (pushing[live] <= starts[segment]) & (left[live] >= ends[segment])
+        settled = np.logical_or.reduceat(bottom, first)
+        if not settled.all():
+            bad = int(np.argmin(settled))
+            return [items[i] for i in live[segment == bad].tolist()]
+        live = live[~bottom]
+    return []
+
+
+def fewest(items: Sequence[Item], patience: Patience) -> list[Item]:
+    """Few of `items` that still have no order: ever smaller groups are left out."""
+    kept = list(items)
+    size = len(kept) // 2
+    while size:
+        at = 0
+        while at < len(kept):
+            fewer = kept[:at] + kept[at + size :]
+            stuck = bottomless(fewer, patience)
+            if stuck:
+                kept = stuck
+            else:
+                at += size
+        size = min(size, len(kept)) // 2
+    return kept
+
+
+def no_bottom(items: Sequence[Item]) -> Conflict:
+    """Every value was pushed too late or popped too early to be at the bottom."""
+    ordered = sorted(items, key=lambda item: item.insert.position)
+    last = max(
+        (item.remove for item in ordered if item.left != NEVER and item.remove),
+        key=lambda call: call.returned,
+    )
+    start = min(ordered, key=lambda item: item.entered)
+    end = max(ordered, key=lambda item: item.leaves)
+
+    def tell(words: Words) -> str:
+        names = ", ".join(show(item.value) for item in ordered[:NAMED_MAX])
+        more = ", ..." if len(ordered) > NAMED_MAX else ""
+        reasons = []
+        for item in ordered[:NAMED_MAX]:
+            if item.insert.invoked > start.entered:
+                reasons.append(
+                    f"{show(item.value)} was pushed after {show(start.value)} was there"
+                )
+            elif end.remove is None:
+                reasons.append(
+                    f"{show(item.value)} was popped and {show(end.value)} was not"
+                )
+            else:
+                reasons.append(
+                    f"{show(item.value)} was popped before {show(end.value)} was"
+                )
+        return (
+            f"{words.past(last)}, but of {names}{more}, which were on the stack "
+            "without a break, none can have been at the bottom: "
+            f"{', '.join(reasons)}{more}."
+        )
+
+    return Conflict(
+        "lifo-violation", tuple(call for item in ordered for call in item.calls), tell
+    )

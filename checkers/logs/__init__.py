@@ -1,1 +1,0 @@
-"""What the kafka checker is made of: steps of clients, logs of keys, rules, cycles."""

@@ -1,0 +1,88 @@
+"""Polynomial deciders against the definition, on random and mutated histories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from checkers.linearizability.budget import Budget
+from checkers.linearizability.calls import NEVER, partition
+from checkers.linearizability.conflict import UndecidedError
+from checkers.linearizability.deciders import decider_of, narrow
+from checkers.linearizability.models import MODELS
+from checkers.linearizability.oracle import linearizable
+from checkers.linearizability.search import search
+from checkers.linearizability.shrink import clip
+from checkers.tests.histories import MANY, histories
+from harness.verdict import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from checkers.linearizability.calls import Call
+    from checkers.linearizability.specification import Model
+    from harness.history import History
+
+KINDS = {
+    "unique": "cas-register",
+    "unique-cas": "cas-register",
+    "fifo-queue": "fifo-queue",
+    "unordered-queue": "unordered-queue",
+    "priority-queue": "priority-queue",
+    "stack": "stack",
+    "set": "set",
+    "shrinking-set": "set",
+    "gset": "gset",
+}
+"""Kind of simulated history -> its model."""
+
+
+def unlimited() -> Budget:
+    return Budget(Limits())
+
+
+def agrees(calls: Sequence[Call], model: Model) -> None:
+    """Compare the decider with the oracle, and its conflict with the oracle again."""
+    decider = decider_of(model)
+    assert decider is not None
+    if decider.misfit(model, calls):
+        event("misfit")
+        return
+    expected = linearizable(calls, model)
+    try:
+        conflict = decider.decide(calls, model, unlimited())
+    except UndecidedError:
+        event("undecided")
+        return
+    event(f"linearizable: {expected}")
+    assert (conflict is None) is expected, (calls, conflict)
+    if conflict is None:
+        return
+    event(conflict.name)
+    assert not linearizable(conflict.calls, model), (calls, conflict.calls)
+    strong = {c.position for c in conflict.calls if c.returned != NEVER}
+    assert strong <= {c.position for c in calls if c.returned != NEVER}
+    found = narrow(calls, model, decider, conflict, unlimited())
+    whole = search(calls, model, unlimited())
+    assert whole.stuck is not None
+    if found.settled:
+        assert found.stuck is calls[whole.stuck], (calls, found)
+    assert found.stuck.position in {c.position for c in found.conflict.calls}
+    assert not linearizable(found.conflict.calls, model)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_decider_agrees_with_the_definition(kind: str) -> None:
+    model = MODELS[KINDS[kind]].build("")
+
+    @MANY
+    @given(histories(kind, steps=30), st.integers(0, 40))
+    def compare(history: History, cut: int) -> None:
+        calls = partition(history, model).get(None, [])
+        agrees(calls, model)
+        agrees(clip(calls, model, cut), model)
+
+    compare()
