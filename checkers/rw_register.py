@@ -32,6 +32,7 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
         wfr_keys=given["wfr-keys"] == "true",
         sequential_keys=given["sequential-keys"] == "true",
         linearizable_keys=given["linearizable-keys"] == "true",
+        is_search_exhaustive=given["search"] == "exhaustive",
     )
 
     def infer(transactions: Transactions, pause: Callable[[], None]) -> Registers:
@@ -51,8 +52,14 @@ _OPTIONS = (
     _switch("sequential-keys", "each key by itself is sequentially consistent"),
     _switch("linearizable-keys", "each key by itself is linearizable"),
     Option(
+        "search",
+        "limited",
+        "how long to try orders of writes that nothing tells; to the end, if need be",
+        choices=("limited", "exhaustive"),
+    ),
+    Option(
         "open-orders",
-        "valid",
+        "unknown",
         "the verdict when nothing is wrong, but the order of some writes stays open",
         choices=("valid", "unknown"),
     ),

@@ -16,6 +16,7 @@ are first put into an order that few edges contradict:
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,40 @@ def components(
     block = stretch[rank]
     inside = block[source] == block[target]
     return list(_tarjan(source[inside], target[inside]))
+
+
+def order_of(source: Column, target: Column, potential: Column) -> Column | None:
+    """Each vertex's place in a topological order close to that of `potential`.
+
+    None if there is a cycle. Cost: linear, much less when the guess is good.
+    """
+    rank = _ranks(source, target, potential)
+    if (rank[source] > rank[target]).any():
+        return _sorted(source, target, rank)
+    return rank
+
+
+def _sorted(source: Column, target: Column, rank: Column) -> Column | None:
+    """Each vertex's place in the topological order that is first by `rank`."""
+    size = len(rank)
+    missing = np.bincount(target, minlength=size).tolist()
+    by_source = np.argsort(source, kind="stable")
+    first = np.searchsorted(source[by_source], np.arange(size + 1)).tolist()
+    targets = target[by_source].tolist()
+    ranks = rank.tolist()
+    ready = [(ranks[v], v) for v in range(size) if not missing[v]]
+    heapq.heapify(ready)
+    place = np.zeros(size, np.int64)
+    for count in range(size):
+        if not ready:
+            return None
+        _, vertex = heapq.heappop(ready)
+        place[vertex] = count
+        for following in targets[first[vertex] : first[vertex + 1]]:
+            missing[following] -= 1
+            if not missing[following]:
+                heapq.heappush(ready, (ranks[following], following))
+    return place
 
 
 def _ranks(source: Column, target: Column, potential: Column) -> Column:

@@ -1,35 +1,40 @@
 """Settles what no version order tells about registers: is there an execution at all?
 
-First choices of which write came first are pruned (`checkers.isolation.polygraph`). If
-that shows no contradiction and leaves some open, an execution is looked for that keeps
-to what is known (`checkers.isolation.schedule`). If there is one, the history is right;
-if none is found, that proves nothing, and is remarked upon.
-
-Histories too long for pruning get cheaper orders instead: those that read atomic
-forces, and those that real time forces upon reads.
+An execution is looked for that keeps to what is known (`checkers.isolation.execution`).
+If there is one, the history is right. If there is none, or none was found in good time,
+choices of which write came first are pruned (`checkers.isolation.polygraph`), as far as
+the history is short enough: that may find the contradiction that can be told in the
+fewest words, or what makes the search for an execution easy.
 """
 
 from __future__ import annotations
 
-import bisect
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
+from checkers.isolation import models
+from checkers.isolation.execution import Accesses, Answer, Execution
 from checkers.isolation.findings import show
 from checkers.isolation.graph import NOTHING, STEP
-from checkers.isolation.polygraph import Choice, Polygraph, Writes, questions
-from checkers.isolation.schedule import Schedule
-from checkers.isolation.transactions import Outcome
-from checkers.isolation.weak import Visibility
+from checkers.isolation.polygraph import Choice, Polygraph, Question, Writes, questions
+from checkers.isolation.transactions import NEVER, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable
 
-    from checkers.isolation.polygraph import Question
+    from checkers.isolation.graph import Column
+    from checkers.isolation.question import Question as Asked
     from checkers.isolation.registers import Registers
 
-NEIGHBOURS_MAX = 32
-"""Writers of a key, back from the one that was read, that real time is asked about."""
+
+class _Search(NamedTuple):
+    """What a search for an execution came to, and what it knew."""
+
+    polygraph: Polygraph
+    execution: Execution
+    answer: Answer
 
 
 class Elimination:
@@ -37,14 +42,18 @@ class Elimination:
 
     Args:
         registers: The history. Findings are added to its findings.
+        exhaustive: Never give up, but for limits of time and memory.
         pause: Called now and then; may raise.
 
     Attributes:
         remark: What stays open; empty if nothing.
     """
 
-    def __init__(self, registers: Registers, pause: Callable[[], None]) -> None:
+    def __init__(
+        self, registers: Registers, pause: Callable[[], None], *, exhaustive: bool
+    ) -> None:
         self.registers = registers
+        self.exhaustive = exhaustive
         self.pause = pause
         self.remark = ""
         self.readers: dict[int, list[int]] = defaultdict(list)
@@ -57,50 +66,85 @@ class Elimination:
             self.readers,
             registers.before.note,
         )
+        self._accesses = self._list_accesses()
+        self._searches: dict[Question, _Search] = {}
 
-    def run(self, anomalies: frozenset[str]) -> None:
-        """Settle the strongest question behind these anomalies.
+    def proves_all(self, asked: Asked) -> bool:
+        """Whether an execution is found that is as strict as anything asked.
+
+        No other proof is needed then.
+        """
+        strongest = next(iter(questions(asked.anomalies)), None)
+        if strongest is None or not strongest.serial:
+            return False
+        return self._search(strongest).answer is Answer.FOUND
+
+    def run(self, asked: Asked) -> None:
+        """Settle the strongest question behind what is asked.
 
         Weaker ones are put as well if that is answered in the negative, to know the
         weakest model that is broken.
         """
-        for question in questions(anomalies):
-            polygraph = Polygraph(
-                self.registers.transactions,
-                self.registers,
-                self.writes,
-                question,
-                self.pause,
-            )
-            if not self._settle(polygraph) and question.serial:
+        for question in questions(asked.anomalies):
+            if not self._settle(question) and question.serial:
                 return
+        if not questions(asked.anomalies) and set(asked.asked) - models.DECIDED:
+            # Nothing is wrong as far as orders are known. That all is right is certain
+            # only if it would satisfy a stronger model.
+            level = int(asked.counts_sessions)
+            stronger = Question("G-SI" + models.LEVELS[level], False, level)
+            if self._search(stronger).answer is not Answer.FOUND:
+                self.remark = self._describe([])
 
-    def _settle(self, polygraph: Polygraph) -> bool:
+    def _search(self, question: Question) -> _Search:
+        """Look for an execution; once for each question."""
+        if question not in self._searches:
+            rows = self.registers.transactions
+            polygraph = Polygraph(
+                rows, self.registers, self.writes, question, self.pause
+            )
+            execution = self._execution(polygraph)
+            search = _Search(polygraph, execution, execution.search())
+            self._searches[question] = search
+        return self._searches[question]
+
+    def _settle(self, question: Question) -> bool:
         """Put one question; whether the answer is that something is wrong."""
-        open_choices: list[Choice] = []
+        polygraph, execution, answer = self._search(question)
+        if answer is Answer.FOUND:
+            return False
+        choices: list[Choice] = []
         if polygraph.is_small:
-            contradiction, open_choices = polygraph.prune()
-            if contradiction is not None:
-                if self.registers.findings.wants(contradiction.name):
-                    self.registers.findings.add(contradiction)
+            finding, choices = polygraph.prune()
+            if finding is not None:
+                if self.registers.findings.wants(finding.name):
+                    self.registers.findings.add(finding)
                 return True
-            if not open_choices:
+            if not choices:
                 return False
-        else:
-            polygraph.assume(sorted(set(self._cheap_orders(polygraph.question))))
-        if not self._is_explained(polygraph) and not self.remark:
-            self.remark = self._describe(open_choices)
+            if answer is Answer.GAVE_UP:
+                execution = self._execution(polygraph)
+                answer = execution.search()
+        if answer is Answer.IMPOSSIBLE:
+            if self.registers.findings.wants(question.name):
+                assert execution.dilemma is not None
+                finding = polygraph.tell(execution.implied, execution.dilemma.rows)
+                self.registers.findings.add(finding)
+            return True
+        if answer is Answer.GAVE_UP and not self.remark:
+            self.remark = self._describe(choices)
         return False
 
     def _describe(self, choices: list[Choice]) -> str:
         """What stays open, in a clause."""
         text = "the order in which some keys were written stays open"
-        if choices:
+        choice = next(iter(choices or self.writes.choices()), None)
+        if choice is not None:
             name, writer = self.registers.transactions.name, self.registers.writer
-            a, b = (name(writer[version]) for version in choices[0])
-            key = self.registers.key_of[choices[0].a]
+            a, b = (name(writer[version]) for version in choice)
+            key = self.registers.key_of[choice.a]
             text += f", such as that of {a} and {b} for key {show(key)}"
-        return text
+        return text + "; search=exhaustive goes on until it is settled"
 
     def _final_versions(self) -> dict[Hashable, list[int]]:
         """Key -> what committed transactions left in it."""
@@ -114,61 +158,62 @@ class Elimination:
                         versions[key].append(version)
         return versions
 
-    def _cheap_orders(self, question: Question) -> Iterator[Choice]:
-        """Orders that take no reachability to find."""
-        for order in Visibility(self.registers, sessions=False).read_atomic():
-            if self.registers.writer[order.read] != NOTHING:
-                yield Choice(order.seen, order.read)
-        if question.level == 2 and self.registers.transactions.has_realtime:
-            yield from self._overwritten_in_time()
-
-    def _overwritten_in_time(self) -> Iterator[Choice]:
-        """What was there before a read of another version began, that replaced it."""
-        start, end = self.registers.transactions.start, self.registers.transactions.end
-        writer = self.registers.writer
-        for versions in self.writes.by_key.values():
-            in_order = sorted(versions, key=lambda version: start[writer[version]])
-            begun = [start[writer[version]] for version in in_order]
-            for version in in_order:
-                readers = self.readers.get(version)
-                if not readers:
-                    continue
-                begin, latest = start[writer[version]], max(start[r] for r in readers)
-                upto = bisect.bisect_left(begun, end[writer[version]])
-                for other in in_order[max(0, upto - NEIGHBOURS_MAX) : upto]:
-                    # One that had ended before is known to be earlier anyway.
-                    if other != version and begin < end[writer[other]] < latest:
-                        yield Choice(other, version)
-
     # Executions
 
-    def _is_explained(self, polygraph: Polygraph) -> bool:
-        """Whether an execution is found."""
-        return any(
-            Schedule(
-                self.registers,
-                polygraph.edges,
-                polygraph.size,
-                serial=polygraph.question.serial,
-                priority=priority,
-            ).exists()
-            for priority in self._priorities(polygraph)
+    def _list_accesses(self) -> Accesses:
+        """Who wrote what, and who read what from whom."""
+        registers = self.registers
+        number = {key: i for i, key in enumerate(self.writes.by_key)}
+        written = [
+            (registers.writer[version], number[key])
+            for key, versions in self.writes.by_key.items()
+            for version in versions
+        ]
+        read = []
+        for version, rows in self.readers.items():
+            source, key = registers.writer[version], registers.key_of[version]
+            # Of a value that nobody wrote no order is known; it is an anomaly anyway.
+            if key in number and (
+                source != NOTHING or registers.value_of[version] is None
+            ):
+                read += [(row, number[key], source) for row in rows if row != source]
+        return Accesses(
+            *np.array(written, np.int64).reshape(-1, 2).T.copy(),
+            *np.array(read, np.int64).reshape(-1, 3).T.copy(),
         )
 
-    def _priorities(self, polygraph: Polygraph) -> Iterator[list[int]]:
-        """What may go first where nothing tells: who began first, who ended first.
+    def _execution(self, polygraph: Polygraph) -> Execution:
+        begins, commits = self._guesses(polygraph)
+        return Execution(
+            self._accesses,
+            polygraph.edges,
+            begins,
+            commits,
+            serial=polygraph.question.serial,
+            exhaustive=self.exhaustive,
+            pause=self.pause,
+        )
 
-        Where nobody knows when, the one with the fewest before it in its session.
+    def _guesses(self, polygraph: Polygraph) -> tuple[Column, Column]:
+        """When transactions may have begun and committed.
+
+        Where nobody knows when, those with the fewest before them in their sessions go
+        first.
         """
         rows = self.registers.transactions
-        auxiliary = (polygraph.graph.potential[len(rows) :] // STEP).tolist()
-        if rows.has_realtime:
-            yield [*rows.start, *auxiliary]
-            yield [*rows.end, *auxiliary]
-            return
-        lengths: Counter[int] = Counter()
-        places = []
-        for process in rows.process:
-            lengths[process] += 1
-            places.append(lengths[process])
-        yield [*places, *auxiliary]
+        auxiliary = polygraph.graph.potential[len(rows) :]
+        if not rows.has_realtime:
+            lengths: Counter[int] = Counter()
+            places = []
+            for process in rows.process:
+                lengths[process] += 1
+                places.append(lengths[process])
+            guess = np.concatenate([np.array(places, np.int64) * STEP, auxiliary])
+            return guess, guess
+        start, end = np.asarray(rows.start), np.asarray(rows.end)
+        end = np.where(end == NEVER, start, end)
+        begins = (start + end) // 2 if polygraph.question.serial else start
+        return (
+            np.concatenate([begins * STEP, auxiliary]),
+            np.concatenate([end * STEP, auxiliary]),
+        )

@@ -210,6 +210,19 @@ DEFINITIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Model -> what breaks it, session order included, beside what it implies."""
 
+DECIDED = frozenset(
+    {
+        "read-uncommitted",
+        "read-committed",
+        "monotonic-atomic-view",
+        "cursor-stability",
+        "read-atomic",
+        "update-atomic",
+        "causal",
+    }
+)
+"""Models that registers are judged by exactly without an order of their versions."""
+
 DEFAULT = "strict-serializable"
 
 

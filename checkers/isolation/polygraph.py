@@ -8,9 +8,8 @@ that is NP-complete. "Cobra" (Tan et al. 2020) and "PolySI" (Huang et al. 2023) 
 to a solver after pruning: a choice that closes a cycle with what is known is out, so
 that the other one becomes known, and may rule out more.
 
-Here there is pruning alone, which is polynomial and finds nearly everything that
-databases get wrong. What it leaves open may still be shown to be right, by an execution
-(`checkers.isolation.schedule`).
+Here is the pruning, which is polynomial and finds nearly everything that databases get
+wrong; `checkers.isolation.execution` settles the rest.
 
 Reachability is held in integers with a bit for each vertex. For snapshot isolation
 there are two copies of each vertex, the second one for arriving by a rw edge, which
@@ -177,10 +176,6 @@ class Polygraph:
                 return None, choices
             self.edges = self._with(news)
 
-    def assume(self, orders: Sequence[Choice]) -> None:
-        """Take orders for known that something else says."""
-        self.edges = self._with(orders)
-
     def _is_known(self, reach: list[int], order: Choice) -> bool:
         """Whether all that an order brings with it follows from what is there."""
         later = self.writes.writer[order.b]
@@ -279,6 +274,26 @@ class Polygraph:
         """A cycle among what was known and what became known at once."""
         return tell(self.transactions, self.question.name, self._forbidden(self.edges))
 
+    def tell(
+        self, implied: Sequence[tuple[int, int]], dilemma: tuple[int, int]
+    ) -> Finding:
+        """Why there is no execution; see `Execution`, whose terms these are."""
+        pairs = [self._versions(*rows) for rows in implied]
+        self.edges = self._with([choice for choice in pairs if choice is not None])
+        if not self.is_right():
+            return self._cycle()
+        choice = self._versions(*dilemma)
+        assert choice is not None
+        return self._dilemma(choice)
+
+    def _versions(self, first: int, second: int) -> Choice | None:
+        """Versions of one key by these two writers."""
+        for versions in self.writes.by_key.values():
+            mine = {self.writes.writer[version]: version for version in versions}
+            if first in mine and second in mine:
+                return Choice(mine[first], mine[second])
+        return None
+
     def _dilemma(self, choice: Choice) -> Finding:
         """Neither order is possible: the cycle that each one closes."""
         name = self.transactions.name
@@ -290,14 +305,23 @@ class Polygraph:
         reasons: list[Reason] = []
         for first, order in ((a, choice), (b, Choice(choice.b, choice.a))):
             steps = self._forbidden(self._with([order]))
-            told = tell(self.transactions, self.question.name, steps).text
-            text += f" If {first} was the first: {told}"
+            text += f" If {first} was the first: "
+            if steps:
+                text += tell(self.transactions, self.question.name, steps).text
+            else:
+                text += "every order of the other writes closes some cycle."
             reasons += steps
         rows = dict.fromkeys(reason.source for reason in reasons)
-        return Finding(self.question.name, tuple(rows), text, key, reasons)
+        return Finding(
+            self.question.name,
+            tuple(rows) or tuple(self.writes.writer[v] for v in choice),
+            text,
+            key,
+            reasons,
+        )
 
     def _forbidden(self, edges: Edges) -> list[Reason]:
-        """A short forbidden cycle."""
+        """A short forbidden cycle; nothing if there is none."""
         graph = Graph(self.graph.transactions, self.graph.potential, edges)
         search = CycleSearch(graph, self.pause)
         search.run(2)
@@ -307,5 +331,7 @@ class Polygraph:
             for cycle in found
             if self.question.serial or not name.startswith("G2")
         ]
+        if not cycles:
+            return []
         shortest = min(cycles, key=lambda cycle: len(cycle.steps))
         return explain(self.transactions, self.inference, shortest.steps)

@@ -66,11 +66,16 @@ FUNCTIONS = ("w", "r")
 
 @dataclass(frozen=True)
 class Sources:
-    """Where version orders may be taken from, beside the initial nil."""
+    """Where version orders may be taken from, beside the initial nil.
+
+    Attributes:
+        is_search_exhaustive: Where they say too little, try orders to the end.
+    """
 
     wfr_keys: bool = False
     sequential_keys: bool = False
     linearizable_keys: bool = False
+    is_search_exhaustive: bool = False
 
 
 @dataclass(slots=True)
@@ -440,13 +445,23 @@ class Registers:
         self, question: Question, found: frozenset[str], pause: Callable[[], None]
     ) -> None:
         """See `Inference.judge`: axioms of weak models, and orders by elimination."""
-        rows = self.transactions
-        sessions = session_edges(rows) if question.counts_sessions else None
-        weak.judge(self, self.findings, question.anomalies, sessions, pause)
+        elimination = None
         found = found.union(self.findings.counts)
         if not found & question.anomalies and not self.undecided:
-            elimination = Elimination(self, pause)
-            elimination.run(question.anomalies)
+            exhaustive = self.sources.is_search_exhaustive
+            elimination = Elimination(self, pause, exhaustive=exhaustive)
+            if elimination.proves_all(question):
+                return
+        sessions = session_edges(self.transactions)
+        weak.judge(
+            self,
+            self.findings,
+            question.anomalies,
+            sessions if question.counts_sessions else None,
+            pause,
+        )
+        if elimination and not self.findings.counts.keys() & question.anomalies:
+            elimination.run(question)
             self.remark = elimination.remark
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
