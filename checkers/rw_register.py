@@ -2,7 +2,9 @@
 
 Operations are f "txn" with a value such as `[["w", k, v], ["r", k, 1]]`. Values must be
 unique for each key. The order of versions has to be inferred, and options say which
-assumptions may be used for that. See `checkers.isolation`.
+assumptions may be used for that. What nothing tells is settled by a search for an
+execution; where that gives up, the verdict is unknown and names an order that is
+missing. See `checkers.isolation`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from checkers.isolation.judge import IsolationChecker
 from checkers.isolation.question import OPTIONS, Question
 from checkers.isolation.registers import Registers, Sources
 from harness.registry import Option, Plugin, settings
-from harness.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,8 +39,7 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
     def infer(transactions: Transactions, pause: Callable[[], None]) -> Registers:
         return Registers(transactions, sources, pause)
 
-    in_doubt = Verdict.parse(given["open-orders"])
-    return IsolationChecker(Question.parse(given), infer, in_doubt)
+    return IsolationChecker(Question.parse(given), infer)
 
 
 def _switch(name: str, meaning: str) -> Option:
@@ -56,12 +56,6 @@ _OPTIONS = (
         "limited",
         "how long to try orders of writes that nothing tells; to the end, if need be",
         choices=("limited", "exhaustive"),
-    ),
-    Option(
-        "open-orders",
-        "unknown",
-        "the verdict when nothing is wrong, but the order of some writes stays open",
-        choices=("valid", "unknown"),
     ),
 )
 

@@ -41,7 +41,6 @@ class IsolationChecker:
     Args:
         question: What is asked.
         infer: Makes dependencies from transactions.
-        in_doubt: The verdict when nothing is wrong and something stays open.
     """
 
     streams = True
@@ -50,11 +49,9 @@ class IsolationChecker:
         self,
         question: Question,
         infer: Callable[[Transactions, Callable[[], None]], Inference],
-        in_doubt: Verdict = Verdict.UNKNOWN,
     ) -> None:
         self.question = question
         self.infer = infer
-        self.in_doubt = in_doubt
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`.
@@ -63,7 +60,7 @@ class IsolationChecker:
             HistoryError: It holds what is no transaction; one line that names the op.
         """
         budget = Budget(limits)
-        trial = Trial(self.question, budget, self.in_doubt)
+        trial = Trial(self.question, budget)
         try:
             with collector_paused():
                 trial.hold(collect(history), self.infer)
@@ -77,9 +74,8 @@ class IsolationChecker:
 class Trial:
     """One check, and what it has shown so far."""
 
-    def __init__(self, question: Question, budget: Budget, in_doubt: Verdict) -> None:
+    def __init__(self, question: Question, budget: Budget) -> None:
         self.question = question
-        self.in_doubt = in_doubt
         self.budget = budget
         self.limit = ""
         self.transactions: Transactions | None = None
@@ -159,7 +155,7 @@ class Trial:
         if self.inference.undecided:
             return Verdict.UNKNOWN, self.inference.undecided
         if self.inference.remark:
-            return self.in_doubt, "nothing is wrong, but " + self.inference.remark
+            return Verdict.UNKNOWN, "nothing is wrong, but " + self.inference.remark
         return Verdict.VALID, ""
 
     def findings(self) -> list[Finding]:

@@ -204,7 +204,7 @@ def test_a_transaction_that_never_returned_may_have_written() -> None:
     assert check_lists(History(kept)).verdict is Verdict.VALID
 
 
-def test_open_orders_of_writes_are_remarked_upon() -> None:
+def test_orders_that_nothing_tells_are_found_by_elimination() -> None:
     result = check_registers(
         transactions("wx1wy1 wx2wy2 rx1ry2 rx2ry1", lists=False),
         consistency="serializable",
