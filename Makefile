@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: torture test lint bench clean help
+.PHONY: torture test nightly lint bench clean help
 
 help:            ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -12,6 +12,10 @@ torture: .venv/ready   ## torture real clusters with the quick suite, about 4 mi
 
 test: .venv/ready      ## run the tests
 	$(BIN)/pytest --numprocesses auto
+
+nightly: .venv/ready   ## 20,000 examples for every checker's properties, then the nightly suite; takes hours
+	$(BIN)/pytest --numprocesses auto --hypothesis-profile nightly checkers
+	$(BIN)/splitbrain suite nightly
 
 lint: .venv/ready      ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check
