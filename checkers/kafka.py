@@ -1,0 +1,155 @@
+"""Logs in the manner of Kafka: what was sent is polled, once, in order, by everybody.
+
+Jepsen's `kafka`, with its rules and its names. Clients send messages to keys (topics'
+partitions) and are told the offset of each; they poll the keys assigned to them, each
+poll going on where the last one ended. See `checkers.logs`: `steps` for the form of
+operations, `orders` for how the order of a log is found, `rules` and `cycles` for what
+is looked for.
+
+Allowed, as Kafka promises nothing else: `int-send-skip` and G0, as transactions' writes
+interleave; `poll-skip` and `nonmonotonic-poll` where clients `subscribe`, so that their
+keys may be taken away between polls; with `ww-deps`, G1c. These are counted as `also`.
+
+Beyond Jepsen: a message that nobody sent is a `garbage-read`; an assignment that seeks
+to the beginning may go back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from checkers.linearizability.budget import Budget, LimitExceeded
+from checkers.logs.cycles import find_cycles
+from checkers.logs.orders import find_orders
+from checkers.logs.rules import Breaches, judge
+from checkers.logs.steps import read_steps
+from harness.registry import Option, Plugin, settings
+from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from checkers.logs.orders import Orders
+    from checkers.logs.steps import Steps
+    from harness.history import History
+    from harness.verdict import CheckerFactory
+
+OPTIONS = (
+    Option(
+        "sub-via",
+        "auto",
+        "how clients get their keys; auto: subscribe if the history has that",
+        ("auto", "assign", "subscribe"),
+    ),
+    Option(
+        "ww-deps",
+        "false",
+        "the order of a log orders the transactions that wrote it",
+        ("true", "false"),
+    ),
+    Option(
+        "unseen",
+        "invalid",
+        "the verdict when what was acknowledged was never polled, though nobody "
+        "polled past it; a test that ends without catching up wants unknown",
+        ("invalid", "unknown"),
+    ),
+)
+
+ALWAYS_ALLOWED = frozenset({"int-send-skip", "G0", "G0-process", "G0-realtime"})
+ALLOWED_WITH_SUBSCRIBE = frozenset({"poll-skip", "nonmonotonic-poll"})
+ALLOWED_WITH_WW = frozenset({"G1c", "G1c-process", "G1c-realtime"})
+
+
+class KafkaChecker:
+    """See the module."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings("the kafka checker", OPTIONS, options)
+        self._sub_via = given["sub-via"]
+        self._with_ww = given["ww-deps"] == "true"
+        self._unseen = Verdict.parse(given["unseen"])
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """See `Checker.check`. Cost: linear, but for sorting.
+
+        Raises:
+            HistoryError: Operations of another workload, or a message sent twice.
+        """
+        budget = Budget(limits)
+
+        def pause() -> None:
+            if limit := budget.exceeded():
+                raise LimitExceeded(limit)
+
+        steps = read_steps(history)
+        orders = find_orders(history, steps)
+        found = Breaches()
+        judge(orders, found)
+        limit = ""
+        try:
+            cycles = find_cycles(history, orders, with_ww=self._with_ww, pause=pause)
+            found.examples |= cycles
+            found.counts |= Counter({name: len(some) for name, some in cycles.items()})
+        except LimitExceeded as exceeded:
+            limit = str(exceeded)
+        return self._result(orders, found, limit)
+
+    def _result(self, orders: Orders, found: Breaches, limit: str) -> CheckResult:
+        steps = orders.steps
+        allowed = self._allowed(steps)
+        doubt = limit and f"{limit} while looking for cycles"
+        if self._unseen is Verdict.UNKNOWN and found.counts["unseen"]:
+            allowed |= {"unseen"}
+            doubt = doubt or (
+                f"{found.counts['unseen']} acknowledged messages were never polled"
+            )
+        bad = {name: n for name, n in found.counts.items() if name not in allowed}
+        stats = _stats(orders) | {
+            "breaches": bad,
+            "also": {name: n for name, n in found.counts.items() if name in allowed},
+        }
+        anomalies = _some_of_each({name: found.examples[name] for name in sorted(bad)})
+        if anomalies:
+            return CheckResult(Verdict.INVALID, anomalies, reason=limit, stats=stats)
+        if not stats["polled"]:
+            return CheckResult(
+                Verdict.UNKNOWN, reason="no message was ever polled", stats=stats
+            )
+        verdict = Verdict.UNKNOWN if doubt else Verdict.VALID
+        return CheckResult(verdict, reason=doubt, stats=stats)
+
+    def _allowed(self, steps: Steps) -> frozenset[str]:
+        allowed = ALWAYS_ALLOWED
+        subscribes = any(
+            step.op.f == "subscribe" for step in steps.all if step.assigned is not None
+        )
+        if self._sub_via == "subscribe" or (self._sub_via == "auto" and subscribes):
+            allowed |= ALLOWED_WITH_SUBSCRIBE
+        if self._with_ww:
+            allowed |= ALLOWED_WITH_WW
+        return allowed
+
+
+def _some_of_each(examples: Mapping[str, list[Anomaly]]) -> tuple[Anomaly, ...]:
+    return tuple(anomaly for some in examples.values() for anomaly in some)
+
+
+def _stats(orders: Orders) -> dict[str, Any]:
+    outcomes = Counter(step.outcome for step in orders.steps.transactions())
+    return {
+        "transactions": outcomes.total(),
+        "committed": outcomes["ok"],
+        "keys": len(orders.logs),
+        "sent": len(orders.writer),
+        "polled": len(orders.read_ok),
+    }
+
+
+PLUGIN: Plugin[CheckerFactory] = Plugin(
+    "kafka",
+    "what is sent to logs is polled, once and in order",
+    KafkaChecker,
+    OPTIONS,
+)

@@ -1,0 +1,1 @@
+"""What the kafka checker is made of: steps of clients, logs of keys, rules, cycles."""

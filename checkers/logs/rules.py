@@ -1,0 +1,311 @@
+"""The rules of a log, each with the name that Jepsen gives to its breach.
+
+A step in a client's reading of a log should lead from one index to the next: further is
+a *skip*, not as far is *nonmonotonic*. Steps whose indices nobody knows prove nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from checkers.logs.steps import by_key
+from harness.verdict import Anomaly
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+
+    from checkers.logs.orders import Orders
+    from checkers.logs.steps import Record, Step
+
+EXAMPLES_MAX = 8
+"""Breaches of one rule that are told; all are counted."""
+
+SHOWN_MAX = 5
+"""Messages named in a sentence."""
+
+
+@dataclass
+class Breaches:
+    """What was found, by name."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[Anomaly]] = field(default_factory=dict)
+
+    def add(
+        self, name: str, steps: Sequence[Step], text: str, key: Hashable = None
+    ) -> None:
+        """Count a breach, and keep it if there are few of its name."""
+        self.counts[name] += 1
+        told = self.examples.setdefault(name, [])
+        if len(told) < EXAMPLES_MAX:
+            ops = tuple(dict.fromkeys(step.op.index for step in steps))
+            told.append(Anomaly(name, ops, text[0].upper() + text[1:], key=key))
+
+
+def judge(orders: Orders, found: Breaches) -> None:
+    """Try every rule. Cost: linear."""
+    _inconsistent_offsets(orders, found)
+    _duplicates(orders, found)
+    _reads_of_nothing(orders, found)
+    _precommitted_reads(orders, found)
+    _lost_writes(orders, found)
+    _unseen(orders, found)
+    for step in orders.steps.transactions():
+        _inside(orders, found, step, "poll", step.polls)
+        _inside(orders, found, step, "send", step.sends)
+    for steps in _by_process(orders):
+        _between_polls(orders, found, steps)
+        _between_sends(orders, found, steps)
+
+
+def _inconsistent_offsets(orders: Orders, found: Breaches) -> None:
+    for key, log in orders.logs.items():
+        for offset in log.offsets:
+            if len(log.at[offset]) > 1:
+                messages = sorted(log.at[offset], key=repr)
+                found.add(
+                    "inconsistent-offsets",
+                    _witnesses(orders, key, messages),
+                    f"Offset {offset} of key {key} holds {_list(orders, messages)}, "
+                    "depending on whom one asks.",
+                    key,
+                )
+
+
+def _duplicates(orders: Orders, found: Breaches) -> None:
+    for key, log in orders.logs.items():
+        for message, first in log.first.items():
+            if log.last[message] != first:
+                offsets = [at for at in log.offsets if message in log.at[at]]
+                found.add(
+                    "duplicate",
+                    _witnesses(orders, key, [message]),
+                    f"{orders.steps.show(message)} was sent to key {key} once and is "
+                    f"at offsets {', '.join(map(str, offsets))}.",
+                    key,
+                )
+
+
+def _witnesses(
+    orders: Orders, key: Hashable, messages: Iterable[Hashable]
+) -> list[Step]:
+    """Who sent and who polled some messages; not all, where there are many."""
+    steps = []
+    for message in messages:
+        writer = orders.writer.get((key, message))
+        steps += [writer] if writer else []
+        steps += orders.readers.get((key, message), [])[:SHOWN_MAX]
+    return steps
+
+
+def _reads_of_nothing(orders: Orders, found: Breaches) -> None:
+    """G1a, a message that was never sent for sure, and messages out of nowhere."""
+    for (key, message), readers in orders.readers.items():
+        reader = next((step for step in readers if step.outcome == "ok"), None)
+        if reader is None:
+            continue
+        writer = orders.writer.get((key, message))
+        polled = f"{_who(reader)} polled {orders.steps.show(message)} of key {key}"
+        if writer is None:
+            found.add("garbage-read", [reader], f"{polled}, which nobody sent.", key)
+        elif writer.outcome == "fail":
+            found.add(
+                "G1a",
+                [writer, reader],
+                f"{polled}, which {_who(writer)} failed to send.",
+                key,
+            )
+
+
+def _precommitted_reads(orders: Orders, found: Breaches) -> None:
+    for step in orders.steps.transactions():
+        sent = {(record.key, record.message) for record in step.sends}
+        for record in step.polls:
+            if (record.key, record.message) in sent:
+                found.add(
+                    "precommitted-read",
+                    [step],
+                    f"{_who(step)} polled {orders.steps.show(record.message)} of key "
+                    f"{record.key}, which it sent itself and had not committed yet.",
+                    record.key,
+                )
+                break
+
+
+def _lost_writes(orders: Orders, found: Breaches) -> None:
+    """Messages that nobody read, though somebody read further.
+
+    A message at several offsets must be read only from the last of them on, and reading
+    it shows only that the first was reached.
+    """
+    for key, log in orders.logs.items():
+        reached, furthest = -1, None
+        for message, index in log.first.items():
+            if index > reached and (key, message) in orders.read_ok:
+                reached, furthest = index, message
+        if furthest is None:
+            continue
+        reader = next(
+            step
+            for step in orders.readers[key, furthest]
+            if step.outcome == "ok"
+        )  # fmt: skip
+        for message, index in log.last.items():
+            writer = orders.writer.get((key, message))
+            if (
+                index <= reached
+                and (key, message) not in orders.read_ok
+                and writer is not None
+                and orders.must_have_happened(writer)
+            ):
+                found.add(
+                    "lost-write",
+                    [writer, reader],
+                    f"{_who(writer)} sent {orders.steps.show(message)} to key {key}, "
+                    f"offset {log.offsets[index]}, and nobody polled it, though "
+                    f"{_who(reader)} polled {orders.steps.show(furthest)} at offset "
+                    f"{log.offsets[reached]}.",
+                    key,
+                )
+
+
+def _unseen(orders: Orders, found: Breaches) -> None:
+    for (key, message), writer in orders.writer.items():
+        if writer.outcome == "ok" and (key, message) not in orders.read_ok:
+            found.add(
+                "unseen",
+                [writer],
+                f"{_who(writer)} was acknowledged {orders.steps.show(message)} of key "
+                f"{key}, and nobody ever polled it.",
+                key,
+            )
+
+
+def _inside(
+    orders: Orders, found: Breaches, step: Step, kind: str, records: list[Record]
+) -> None:
+    """Successive records of a key in one transaction."""
+    for key, of_key in by_key(records).items():
+        if kind == "poll" and key in step.rebalanced:
+            continue
+        verb = "polled" if kind == "poll" else "sent"
+        for a, b in itertools.pairwise(of_key):
+            delta, skipped = _stride(orders, a, b)
+            show = orders.steps.show
+            both = f"{show(a.message)} and then {show(b.message)}"
+            if delta > 1:
+                found.add(
+                    f"int-{kind}-skip",
+                    [step],
+                    f"{_who(step)} {verb} {both} of key {key}, and between them are "
+                    f"{_list(orders, skipped)}.",
+                    key,
+                )
+            elif delta < 1:
+                found.add(
+                    f"int-nonmonotonic-{kind}",
+                    [step],
+                    f"{_who(step)} {verb} {both} of key {key}, whose log has them in "
+                    "another order." if delta else
+                    f"{_who(step)} {verb} {orders.steps.show(b.message)} of key {key} "
+                    "twice.",
+                    key,
+                )  # fmt: skip
+
+
+def _by_process(orders: Orders) -> Iterable[list[Step]]:
+    processes: dict[int | str, list[Step]] = {}
+    for step in orders.steps.all:
+        processes.setdefault(step.op.process, []).append(step)
+    return processes.values()
+
+
+def _between_polls(orders: Orders, found: Breaches, steps: Iterable[Step]) -> None:
+    """Where a client goes on reading: right after what it last read and committed."""
+    last: dict[Hashable, tuple[Step, Record]] = {}
+    for step in steps:
+        if step.assigned is not None:
+            last = _kept(step, last)
+            continue
+        polls = by_key(step.polls)
+        for key, a, b, before in _turns(last, polls):
+            delta, skipped = _stride(orders, a, b)
+            text = (
+                f"{_who(step)} went on to poll {orders.steps.show(b.message)} of key "
+                f"{key} after {orders.steps.show(a.message)} (op {before.op.index})"
+            )
+            if delta > 1:
+                more = f"{text}, and skipped {_list(orders, skipped)}."
+                found.add("poll-skip", [before, step], more, key)
+            elif delta < 1:
+                more = f"{text}, and so went back in the log."
+                found.add("nonmonotonic-poll", [before, step], more, key)
+        if step.outcome == "ok":
+            last |= {key: (step, of_key[-1]) for key, of_key in polls.items()}
+
+
+def _between_sends(orders: Orders, found: Breaches, steps: Iterable[Step]) -> None:
+    last: dict[Hashable, tuple[Step, Record]] = {}
+    for step in steps:
+        if step.assigned is not None:
+            last = _kept(step, last)
+            continue
+        if step.outcome == "fail":
+            continue
+        sends = by_key(step.sends)
+        for key, a, b, before in _turns(last, sends):
+            if _stride(orders, a, b)[0] < 1:
+                found.add(
+                    "nonmonotonic-send",
+                    [before, step],
+                    f"{_who(step)} sent {orders.steps.show(b.message)} to key {key} "
+                    f"after {orders.steps.show(a.message)} (op {before.op.index}), and "
+                    "the log has them in another order.",
+                    key,
+                )
+        last |= {key: (step, of_key[-1]) for key, of_key in sends.items()}
+
+
+def _kept(
+    step: Step, last: dict[Hashable, tuple[Step, Record]]
+) -> dict[Hashable, tuple[Step, Record]]:
+    """What an assignment leaves of a client's places in logs."""
+    assert step.assigned is not None
+    if step.outcome == "fail":
+        return last
+    if step.rewinds:
+        return {}
+    return {key: place for key, place in last.items() if key in step.assigned}
+
+
+def _turns(
+    last: Mapping[Hashable, tuple[Step, Record]],
+    records: Mapping[Hashable, Sequence[Record]],
+) -> Iterator[tuple[Hashable, Record, Record, Step]]:
+    """(key, last record before, first record now, the step before) of each key."""
+    for key, of_key in records.items():
+        if key in last:
+            before, record = last[key]
+            yield key, record, of_key[0], before
+
+
+def _stride(orders: Orders, a: Record, b: Record) -> tuple[int, list[Hashable]]:
+    """How far `b` is after `a` in their log, 1 if unknown, and what is between them."""
+    log = orders.logs.get(a.key)
+    if log is None or a.message not in log.first or b.message not in log.first:
+        return 1, []
+    low, high = log.first[a.message], log.first[b.message]
+    return high - low, log.between(low + 1, high)
+
+
+def _who(step: Step) -> str:
+    return f"process {step.op.process} (op {step.op.index})"
+
+
+def _list(orders: Orders, messages: Sequence[Hashable]) -> str:
+    shown = ", ".join(map(orders.steps.show, messages[:SHOWN_MAX]))
+    more = len(messages) - SHOWN_MAX
+    return f"{shown} and {more} more" if more > 0 else shown

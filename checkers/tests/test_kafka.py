@@ -1,0 +1,662 @@
+"""The kafka checker: Jepsen's own examples, a correct log, and the definitions."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checkers.tests.counting_histories import (
+    Call,
+    check,
+    elsewhere,
+    names,
+)
+from checkers.tests.histories import FEWER, MANY
+from harness.errors import UsageError
+from harness.history import History, HistoryError, Op
+from harness.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from harness.history import OpType
+
+
+def history(*events: tuple[int, OpType, str, Any]) -> History:
+    """(process, type, f, value) events."""
+    return History([Op(i, i, *event) for i, event in enumerate(events)])
+
+
+def call(
+    process: int, f: str, asked: Any, got: Any = None, kind: OpType = "ok"
+) -> list[tuple[int, OpType, str, Any]]:
+    return [(process, "invoke", f, asked), (process, kind, f, got or asked)]
+
+
+def send(process: int, *records: tuple[str, Any, Any], kind: OpType = "ok") -> Any:
+    """A send of (key, offset, message) records."""
+    asked = [["send", key, message] for key, _, message in records]
+    got = [["send", key, [offset, message]] for key, offset, message in records]
+    return call(process, "send", asked, got, kind)
+
+
+def poll(process: int, *polls: dict[str, list[list[Any]]], kind: OpType = "ok") -> Any:
+    """A transaction of polls."""
+    return call(
+        process, "poll", [["poll"]] * len(polls), [["poll", x] for x in polls], kind
+    )
+
+
+def found(*parts: Any, **options: str) -> set[str]:
+    """The breaches in a history of these calls, whether allowed or not."""
+    judged = history(*itertools.chain(*parts))
+    result = check("kafka", judged, **options)
+    assert result.verdict is not Verdict.UNKNOWN
+    return {*result.stats["breaches"], *result.stats["also"]}
+
+
+# Jepsen's examples (jepsen.tests.kafka-test)
+
+
+def test_info_sends_conflict_only_when_they_must_have_happened() -> None:
+    doubtful = send(0, ("x", 0, 1), ("y", None, 1), kind="info")
+    sure = send(1, ("x", 0, 2))
+    assert "inconsistent-offsets" not in found(doubtful, sure)
+    seen = poll(2, {"y": [[5, 1]]})
+    assert "inconsistent-offsets" in found(doubtful, sure, seen)
+
+
+def test_a_failed_send_that_is_polled_is_an_aborted_read() -> None:
+    failed = send(0, ("x", None, 2), ("y", None, 3), kind="fail")
+    assert "G1a" in found(failed, poll(1, {"x": [[0, 2]]}))
+
+
+def test_what_is_below_something_polled_must_be_polled() -> None:
+    a, bd = send(0, ("x", 0, "a")), send(0, ("x", 1, "b"), ("x", 3, "d"))
+    c = send(1, ("x", None, "c"), kind="info")
+    result = check("kafka", history(*a, *bd, *c, *poll(0, {"x": [[2, "c"]]})))
+    lost = [one for one in result.anomalies if one.name == "lost-write"]
+    assert [one.ops for one in lost] == [(1, 7), (3, 7)]
+    assert lost[0].explanation == (
+        "Process 0 (op 1) sent 'a' to key x, offset 0, and nobody polled it, though "
+        "process 0 (op 7) polled 'c' at offset 2."
+    )
+
+
+def test_a_write_that_lost_its_offset_to_another_is_lost() -> None:
+    a = send(0, ("x", 0, "a"))
+    bc = send(0, ("x", 0, "b"), ("x", 2, "c"))
+    seen = poll(0, {"x": [[0, "b"], [2, "c"]]})
+    assert {"lost-write", "inconsistent-offsets"} <= found(a, bc, seen)
+
+
+def test_a_crashed_transaction_of_which_something_was_polled_must_be_polled() -> None:
+    ab = send(0, ("x", None, "a"), ("y", 0, "b"), kind="info")
+    c = send(1, ("y", None, "c"), kind="info")
+    seen_c = poll(3, {"y": [[1, "c"]]})
+    assert "lost-write" not in found(ab, c, seen_c)
+    assert "lost-write" in found(ab, c, poll(2, {"x": [[0, "a"]]}), seen_c)
+
+
+SIX = send(9, *[("x", i, i) for i in range(6)])
+
+
+@pytest.mark.parametrize(
+    ("assigned", "kept"), [(None, True), (["x", "y"], True), (["y"], False)]
+)
+@pytest.mark.parametrize("f", ["assign", "subscribe"])
+def test_a_client_goes_on_where_it_stopped_unless_its_keys_changed(
+    f: str, assigned: list[str] | None, *, kept: bool
+) -> None:
+    change = call(0, f, assigned) if assigned else []
+    polls = [
+        poll(1, {"x": [[i, i] for i in range(6)]}),
+        poll(0, {"x": [[1, 1], [2, 2]]}),
+        change,
+        poll(0, {"x": [[4, 4]]}),
+        change,
+        poll(0, {"x": [[3, 3]]}),
+    ]
+    wrong = {"poll-skip", "nonmonotonic-poll"} if kept else set()
+    assert found(SIX, *polls, sub_via="assign") == wrong
+    judged = history(*itertools.chain(SIX, *polls))
+    verdict = check("kafka", judged).verdict
+    # With subscribe, keys may go and come back between two polls.
+    may = not kept or (f == "subscribe" and assigned is not None)
+    assert verdict is (Verdict.VALID if may else Verdict.INVALID)
+
+
+def test_an_assignment_that_seeks_to_the_beginning_may_go_back() -> None:
+    back = [*poll(0, {"x": [[0, 0], [1, 1]]}), *call(0, "assign", ["x"])]
+    again = poll(0, {"x": [[i, i] for i in range(6)]})
+    judged = history(*SIX, *back, *again)
+    assert names(check("kafka", judged)) == {"nonmonotonic-poll"}
+    judged.ops[4].extra = {"seek-to-beginning?": True}
+    assert check("kafka", judged).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("kind", ["fail", "info"])
+def test_a_transaction_that_did_not_commit_leaves_a_client_where_it_was(
+    kind: OpType,
+) -> None:
+    first = poll(0, {"x": [[0, 0]]})
+    lost = poll(0, {"x": [[1, 1], [2, 2]]}, kind="fail")
+    everything = poll(1, {"x": [[i, i] for i in range(6)]})
+    again = poll(0, {"x": [[1, 1], [2, 2]]}, kind=kind)
+    assert found(SIX, everything, first, lost, again) == set()
+    ahead = poll(0, {"x": [[3, 3], [4, 4]]}, kind=kind)
+    assert found(SIX, everything, first, lost, ahead) == {"poll-skip"}
+
+
+def test_sends_of_one_client_are_in_its_order() -> None:
+    late, early = send(0, ("x", 3, "c")), send(0, ("x", 1, "a"))
+    assert "nonmonotonic-send" in found(late, early)
+    elsewhere = call(0, "assign", ["y"])
+    assert "nonmonotonic-send" not in found(late, elsewhere, early)
+
+
+def test_polls_of_one_transaction_are_contiguous() -> None:
+    seen = poll(1, {"x": [[1, 1], [3, 3]]})
+    assert "int-poll-skip" in found(SIX, seen)
+    assert "int-poll-skip" in found(SIX, poll(1, {"x": [[1, 1]]}, {"x": [[3, 3]]}))
+    back = poll(1, {"x": [[3, 3], [1, 1]]})
+    assert "int-nonmonotonic-poll" in found(SIX, back)
+    twice = poll(1, {"x": [[2, 2], [3, 3]]}, {"x": [[3, 3]]})
+    assert "int-nonmonotonic-poll" in found(SIX, twice)
+
+
+def test_a_rebalance_excuses_what_polls_of_its_keys_skip() -> None:
+    judged = history(*SIX, *poll(1, {"x": [[1, 1], [3, 3]]}))
+    judged.ops[3].extra = {"rebalance-log": [{"keys": ["x"]}]}
+    assert "int-poll-skip" not in names(check("kafka", judged))
+
+
+def test_sends_of_one_transaction_may_be_apart_but_not_in_another_order() -> None:
+    apart = [send(0, ("x", 1, "a"), ("x", 3, "c")), send(1, ("x", 2, "b"))]
+    seen = poll(2, {"x": [[1, "a"], [2, "b"], [3, "c"]]})
+    assert found(*apart, seen) == {"int-send-skip"}
+    assert check("kafka", history(*itertools.chain(*apart, seen))).verdict is (
+        Verdict.VALID
+    )
+    back = send(0, ("x", 3, "c"), ("x", 1, "a"))
+    assert "int-nonmonotonic-send" in found(back)
+
+
+def test_a_message_is_at_one_offset() -> None:
+    sent = [send(0, ("x", 1, "a")), send(1, ("x", None, "b"), kind="info")]
+    assert "duplicate" in found(*sent, poll(2, {"x": [[2, "b"], [3, "a"]]}))
+    aborted = send(0, ("x", 2, "c"), kind="fail")
+    seen = poll(2, {"x": [[3, "c"], [4, "a"]]}, kind="fail")
+    result = check("kafka", history(*itertools.chain(*sent, aborted, seen)))
+    duplicates = [a for a in result.anomalies if a.name == "duplicate"]
+    assert len(duplicates) == 1
+    assert duplicates[0].explanation == (
+        "'a' was sent to key x once and is at offsets 1, 4."
+    )
+
+
+def test_transactions_that_saw_each_other_are_a_cycle() -> None:
+    judged = history(
+        (0, "invoke", "txn", [["send", "x", "a"], ["poll"]]),
+        (1, "invoke", "txn", [["send", "y", "b"], ["poll"]]),
+        (0, "ok", "txn", [["send", "x", [0, "a"]], ["poll", {"y": [[0, "b"]]}]]),
+        (1, "ok", "txn", [["send", "y", [0, "b"]], ["poll", {"x": [[0, "a"]]}]]),
+    )
+    result = check("kafka", judged)
+    assert names(result) == {"G1c"}
+    assert set(result.anomalies[0].ops) == {2, 3}
+    # With the order of writes there are such cycles in a correct Kafka.
+    assert check("kafka", judged, ww_deps="true").verdict is Verdict.VALID
+
+
+def test_logs_with_opposite_orders_of_writers_are_g0_which_is_allowed() -> None:
+    judged = history(
+        (0, "invoke", "send", [["send", "x", "a"], ["send", "y", "a"]]),
+        (1, "invoke", "send", [["send", "x", "b"], ["send", "y", "b"]]),
+        (0, "ok", "send", [["send", "x", [0, "a"]], ["send", "y", [1, "a"]]]),
+        (1, "ok", "send", [["send", "x", [1, "b"]], ["send", "y", [0, "b"]]]),
+        *poll(2, {"x": [[0, "a"], [1, "b"]], "y": [[0, "b"], [1, "a"]]}),
+    )
+    result = check("kafka", judged, ww_deps="true")
+    assert result.verdict is Verdict.VALID
+    assert result.stats["also"]["G0"] == 1
+
+
+def test_nobody_polls_what_it_sends_itself() -> None:
+    own = [["send", "x", [0, "a"]], ["poll", {"x": [[0, "a"]]}]]
+    asked = [["send", "x", "a"], ["poll"]]
+    assert found(call(0, "txn", asked, own)) == {"precommitted-read"}
+
+
+def test_what_is_never_polled_is_unseen() -> None:
+    parts = [send(0, ("x", 0, "a"), ("x", 1, "b")), poll(0, {"x": [[0, "a"]]})]
+    assert found(*parts) == {"unseen"}
+    judged = history(*itertools.chain(*parts))
+    assert check("kafka", judged, unseen="unknown").verdict is Verdict.UNKNOWN
+
+
+def test_a_future_message_is_a_cycle_through_real_time() -> None:
+    judged = history(*poll(0, {"x": [[0, "a"]]}), *send(1, ("x", 0, "a")))
+    assert names(check("kafka", judged)) == {"G1c-realtime"}
+
+
+def test_keys_are_the_same_as_numbers_and_as_texts() -> None:
+    sent = call(0, "send", [["send", 11, 5]], [["send", 11, [0, 5]]])
+    judged = history(*sent, *poll(1, {"11": [[0, 5]]}))
+    assert check("kafka", judged).verdict is Verdict.VALID
+
+
+def test_a_message_that_nobody_sent_is_told() -> None:
+    assert found(poll(1, {"x": [[0, 5]]})) == {"garbage-read"}
+
+
+@pytest.mark.parametrize("events", [[], call(0, "assign", ["x"]), poll(0, {})])
+def test_nothing_polled_is_unknown(events: list[Any]) -> None:
+    result = check("kafka", history(*events))
+    assert result.verdict is Verdict.UNKNOWN
+    assert result.reason == "no message was ever polled"
+
+
+@pytest.mark.parametrize(
+    ("events", "problem"),
+    [
+        (call(0, "send", 5), "op 1: send of 5, no list"),
+        (call(0, "txn", [["w", "x", 1]]), "is neither"),
+        (call(0, "assign", "x"), "no list of keys"),
+        (call(0, "poll", [["poll"]], [["poll", [1]]]), "no map of keys"),
+        (call(0, "poll", [["poll"]], [["poll", {"x": [1]}]]), r"is no \[offset"),
+        (poll(0, {"x": [[-1, 1]]}), "-1 is no offset of key 'x'"),
+        (call(0, "send", [["send", "x", [1, 2]]])[:1], "can't be a message"),
+        ([*send(0, ("x", 0, 1)), *send(1, ("x", 1, 1))], "op 3: sends 1 to key x, as"),
+    ],
+)
+def test_what_is_no_kafka_workload_is_refused(events: Any, problem: str) -> None:
+    with pytest.raises(HistoryError, match=problem):
+        check("kafka", history(*events))
+
+
+def test_wrong_options_are_refused() -> None:
+    with pytest.raises(UsageError, match="sub-via"):
+        check("kafka", History([]), sub_via="magic")
+
+
+# A correct log
+
+
+@dataclass
+class Broker:
+    """Logs in one place; transactions take effect at one instant."""
+
+    random: Random
+    logs: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    message: int = 0
+
+    def append(self, key: str, message: int) -> int:
+        """The offset; now and then one is left out, as markers of commits are."""
+        log = self.logs.setdefault(key, [])
+        after = log[-1][0] + 1 if log else 0
+        offset = after + self.random.choice([0, 0, 0, 1])
+        log.append((offset, message))
+        return offset
+
+    def read(self, places: dict[str, int]) -> dict[str, list[list[int]]]:
+        """Some messages of each key from the places on, which are moved."""
+        polled = {}
+        for key, place in list(places.items()):
+            batch = self.logs.get(key, [])[place:][: self.random.randint(0, 3)]
+            if batch:
+                places[key] = place + len(batch)
+                polled[key] = [list(pair) for pair in batch]
+        return polled
+
+
+def correct_log(seed: int) -> History:
+    """What clients of a correct broker record: transactions, aborts and crashes."""
+    random = Random(seed)
+    broker = Broker(random)
+    drawn: list[Call] = []
+    tokens: list[int] = []
+    places: dict[int, dict[str, int]] = {}
+    thread_of: dict[int, int] = {}
+    # Calls of one client are made one after the other; they overlap with others'.
+    open_calls: dict[int, int] = {}
+    for _ in range(random.randint(1, 25)):
+        thread = random.randrange(3)
+        if thread in open_calls:
+            tokens.append(open_calls.pop(thread))
+        mine = places.setdefault(thread, {})
+        outcome = random.choice(["ok", "ok", "ok", "ok", "fail", "info"])
+        if not mine or random.random() < 0.1:
+            keys = random.sample("xyz", random.randint(1, 3))
+            for key in keys:
+                mine.setdefault(key, random.randint(0, len(broker.logs.get(key, ()))))
+            for key in set(mine) - set(keys):
+                del mine[key]
+            made = Call("assign", keys, "ok", keys)
+        else:
+            made = _transaction(random, broker, mine, outcome)
+        thread_of[len(drawn)] = thread
+        open_calls[thread] = len(drawn)
+        tokens.append(len(drawn))
+        drawn.append(made)
+        if made.outcome == "info":
+            places[thread] = {}
+    tokens += open_calls.values()
+    final = [Call("assign", ["x", "y", "z"], "ok", ["x", "y", "z"])]
+    whole = {key: [list(pair) for pair in log] for key, log in broker.logs.items()}
+    final.append(Call("poll", [["poll"]], "ok", [["poll", whole]]))
+    for made in final:
+        thread_of[len(drawn)] = 99
+        tokens += [len(drawn)] * 2
+        drawn.append(made)
+    return recorded(drawn, tokens, thread_of)
+
+
+def _transaction(
+    random: Random, broker: Broker, mine: dict[str, int], outcome: str
+) -> Call:
+    """One that happened, failed, or about which the client learned nothing."""
+    happens = outcome == "ok" or (outcome == "info" and random.random() < 0.5)
+    places = dict(mine)
+    asked: list[Any] = []
+    got: list[Any] = []
+    # Polls see what is committed, so they come before the sends of the transaction.
+    polled = [["poll", broker.read(places)] for _ in range(random.randint(0, 2))]
+    sent = []
+    for _ in range(random.randint(not polled, 2)):
+        broker.message += 1
+        key, message = random.choice("xyz"), broker.message
+        offset = broker.append(key, message) if happens else None
+        knows = outcome == "ok" or random.random() < 0.3
+        sent.append((["send", key, message], ["send", key, [offset, message]], knows))
+    asked = [["poll"]] * len(polled) + [mop for mop, _, _ in sent]
+    got = polled + [done if knows else mop for mop, done, knows in sent]
+    if outcome == "ok":
+        mine |= places
+    f = "txn" if polled and sent else "poll" if polled else "send"
+    return Call(f, asked, outcome, got)
+
+
+def recorded(
+    drawn: list[Call], tokens: list[int], thread_of: dict[int, int]
+) -> History:
+    """Like `interleave`, for calls of threads, with results of those that failed."""
+    ops: list[Op] = []
+    processes: dict[int, int] = {}
+    running: dict[int, int] = {}
+    fresh = itertools.count()
+    for token in tokens:
+        made, i = drawn[token], len(ops)
+        thread = thread_of[token]
+        if token not in running:
+            if thread not in processes:
+                processes[thread] = next(fresh)
+            running[token] = processes[thread]
+            ops.append(Op(i, i, running[token], "invoke", made.f, made.asked))
+        elif made.outcome != "never":
+            kind: Any = made.outcome
+            ops.append(Op(i, i, running[token], kind, made.f, made.got))
+            if kind == "info":
+                del processes[thread]
+    return History(ops)
+
+
+@MANY
+@given(st.integers(0, 10**9), st.booleans())
+def test_no_false_alarm_on_a_correct_log(seed: int, ww_deps: bool) -> None:
+    judged = correct_log(seed)
+    result = check("kafka", judged, ww_deps=str(ww_deps).lower())
+    assert result.verdict is not Verdict.INVALID, (seed, result.anomalies)
+
+
+# The definitions
+
+
+@st.composite
+def any_log(draw: st.DrawFn) -> History:
+    """Whatever clients could say, right or wrong; messages are sent once."""
+    fresh = itertools.count()
+    offsets = st.sampled_from([None, 0, 1, 2, 3])
+    keys = st.sampled_from("xy")
+    pairs = st.tuples(offsets, st.integers(0, 5)).map(list)
+    polls = st.dictionaries(keys, st.lists(pairs, max_size=3), max_size=2)
+    drawn: list[Call] = []
+    thread_of: dict[int, int] = {}
+    for _ in range(draw(st.integers(0, 6))):
+        thread_of[len(drawn)] = draw(st.integers(0, 2))
+        outcome = draw(st.sampled_from(["ok", "ok", "ok", "fail", "info"]))
+        if draw(st.integers(0, 5)) == 0:
+            value = draw(st.lists(keys, unique=True))
+            drawn.append(Call("assign", value, outcome, value))
+            continue
+        asked: list[Any] = []
+        got: list[Any] = []
+        for _ in range(draw(st.integers(1, 3))):
+            if draw(st.booleans()):
+                key, message = draw(keys), next(fresh)
+                asked.append(["send", key, message])
+                got.append(["send", key, [draw(offsets), message]])
+            else:
+                asked.append(["poll"])
+                got.append(["poll", draw(polls)])
+        drawn.append(Call("txn", asked, outcome, got))
+    tokens: list[int] = []
+    open_calls: dict[int, int] = {}
+    for i in range(len(drawn)):
+        thread = thread_of[i]
+        if thread in open_calls:
+            tokens.append(open_calls.pop(thread))
+        tokens.append(i)
+        open_calls[thread] = i
+        if draw(st.booleans()):
+            tokens.append(open_calls.pop(thread))
+    return recorded(drawn, tokens, thread_of)
+
+
+@dataclass
+class Told:
+    """One transaction, taken apart anew: (key, offset, message) records."""
+
+    begun: int
+    ended: int
+    process: int | str
+    outcome: str
+    sent: list[tuple[str, Any, int]]
+    polled: list[tuple[str, Any, int]]
+    assigned: list[str] | None
+
+    def messages(self, records: list[tuple[str, Any, int]], key: str) -> list[int]:
+        return [message for at, _, message in records if at == key]
+
+
+def told(judged: History) -> Iterator[Told]:
+    for begin, end in judged.calls():
+        outcome = "info" if end is None else end.type
+        value = begin.value if end is None else end.value
+        ended = begin.index if end is None else end.index
+        step = Told(begin.index, ended, begin.process, outcome, [], [], None)
+        if begin.f == "assign":
+            step.assigned = value
+        else:
+            for f, *rest in value:
+                if f == "poll" and rest:
+                    step.polled += [
+                        (key, *pair) for key, pairs in rest[0].items() for pair in pairs
+                    ]
+                elif f == "send":
+                    key, message = rest
+                    pair = message if isinstance(message, list) else (None, message)
+                    step.sent.append((key, *pair))
+        yield step
+
+
+def defined(judged: History) -> set[str]:
+    """The names of all breaches but cycles, by their definitions."""
+    steps = list(told(judged))
+    out: set[str] = set()
+    ok_reads = {(k, m) for s in steps if s.outcome == "ok" for k, _, m in s.polled}
+    sure = [
+        s
+        for s in steps
+        if s.outcome == "ok"
+        or (s.outcome == "info" and any((k, m) in ok_reads for k, _, m in s.sent))
+    ]
+    places = {
+        record for s in steps for record in s.polled + s.sent * (s in sure)
+        if record[1] is not None
+    }  # fmt: skip
+    for a, b in itertools.combinations(places, 2):
+        if a[0] == b[0] and a[1] == b[1]:
+            out.add("inconsistent-offsets")
+        if a[0] == b[0] and a[2] == b[2]:
+            out.add("duplicate")
+
+    def index(key: str, message: int, which: Callable[..., int] = min) -> int | None:
+        at = [o for k, o, m in places if (k, m) == (key, message)]
+        return rank(key, which(at)) if at else None
+
+    def rank(key: str, offset: int) -> int:
+        return len({o for k, o, _ in places if k == key and o < offset})
+
+    def stride(key: str, a: int, b: int) -> int:
+        low, high = index(key, a), index(key, b)
+        return 1 if low is None or high is None else high - low
+
+    for s in steps:
+        for kind, records in (("poll", s.polled), ("send", s.sent)):
+            for key in "xy":
+                for low, high in itertools.pairwise(s.messages(records, key)):
+                    if stride(key, low, high) > 1:
+                        out.add(f"int-{kind}-skip")
+                    if stride(key, low, high) < 1:
+                        out.add(f"int-nonmonotonic-{kind}")
+        if {(k, m) for k, _, m in s.polled} & {(k, m) for k, _, m in s.sent}:
+            out.add("precommitted-read")
+    for i, s in enumerate(steps):
+        for key in "xy":
+            mine = [one for one in steps[:i] if one.process == s.process]
+            kept = 0  # since when the key has been assigned without a break
+            for n, one in enumerate(mine):
+                if one.assigned is not None and one.outcome != "fail":
+                    kept = kept if key in one.assigned else n
+            if s.assigned is not None:
+                continue
+            polled = [
+                m for one in mine[kept:] if one.outcome == "ok"
+                for m in one.messages(one.polled, key)
+            ]  # fmt: skip
+            now = s.messages(s.polled, key)
+            if polled and now:
+                if stride(key, polled[-1], now[0]) > 1:
+                    out.add("poll-skip")
+                if stride(key, polled[-1], now[0]) < 1:
+                    out.add("nonmonotonic-poll")
+            sent = [
+                m for one in mine[kept:] if one.outcome != "fail"
+                for m in one.messages(one.sent, key)
+            ]  # fmt: skip
+            now = s.messages(s.sent, key)
+            backward = sent and now and stride(key, sent[-1], now[0]) < 1
+            if backward and s.outcome != "fail":
+                out.add("nonmonotonic-send")
+    for key, message in ok_reads:
+        writers = [s for s in steps if message in s.messages(s.sent, key)]
+        if not writers:
+            out.add("garbage-read")
+        elif writers[0].outcome == "fail":
+            out.add("G1a")
+    for s in steps:
+        for key, _, message in s.sent:
+            if (key, message) in ok_reads:
+                continue
+            if s.outcome == "ok":
+                out.add("unseen")
+            last = index(key, message, max)
+            reached = [index(k, m) for k, m in ok_reads if k == key]
+            if (
+                s in sure
+                and last is not None
+                and any(at is not None and at >= last for at in reached)
+            ):
+                out.add("lost-write")
+    return out
+
+
+def has_cycle(judged: History) -> bool:
+    """Whether polls, sessions and real time contradict each other."""
+    steps = [s for s in told(judged) if s.outcome != "fail"]
+
+    def comes_before(a: Told, b: Told) -> bool:
+        is_over = a.outcome == "ok" and a.ended < b.begun
+        saw = {(k, m) for k, _, m in a.sent} & {(k, m) for k, _, m in b.polled}
+        return a is not b and (is_over or bool(saw))
+
+    reached = {
+        (i, j)
+        for i, a in enumerate(steps)
+        for j, b in enumerate(steps)
+        if comes_before(a, b)
+    }
+    for k, i, j in itertools.product(range(len(steps)), repeat=3):
+        if (i, k) in reached and (k, j) in reached:
+            reached.add((i, j))
+    return any((i, i) in reached for i in range(len(steps)))
+
+
+@MANY
+@given(any_log())
+def test_every_breach_is_found_and_no_other(judged: History) -> None:
+    result = check("kafka", judged)
+    names_found = {*result.stats["breaches"], *result.stats["also"]}
+    cycles = {name for name in names_found if name.startswith(("G0", "G1c"))}
+    assert names_found - cycles == defined(judged)
+    assert bool(cycles) == has_cycle(judged)
+    bad = names_found - {"int-send-skip"}
+    assert names(result) == bad
+    polled = any(s.polled and s.outcome == "ok" for s in told(judged))
+    verdict = Verdict.VALID if polled else Verdict.UNKNOWN
+    assert result.verdict is (Verdict.INVALID if bad else verdict)
+
+
+@FEWER
+@given(judged=any_log())
+def test_neither_clocks_nor_names_nor_bystanders_matter(
+    judged: History,
+) -> None:
+    before, after = check("kafka", judged), check("kafka", elsewhere(judged))
+    assert after.verdict is before.verdict
+    assert after.stats["breaches"] == before.stats["breaches"]
+
+
+@MANY
+@given(st.integers(0, 10**9), st.data())
+def test_a_record_that_polls_leave_out_of_a_correct_log_is_missed(
+    seed: int, data: st.DataObject
+) -> None:
+    judged = correct_log(seed)
+    whole = judged.ops[-1].value[0][1]
+    sure = [
+        (record[1], record[2][1])
+        for op in judged
+        if op.type == "ok" and op.f in {"send", "txn"}
+        for record in op.value
+        if record[0] == "send"
+    ]
+    if not sure:
+        return
+    key, message = data.draw(st.sampled_from(sure))
+    for op in judged:
+        for micro_op in op.value or ():
+            if micro_op[0] == "poll" and len(micro_op) == 2 and key in micro_op[1]:
+                pairs = micro_op[1][key]
+                micro_op[1][key] = [pair for pair in pairs if pair[1] != message]
+    result = check("kafka", judged)
+    assert "unseen" in names(result)
+    if whole[key] and whole[key][-1][1] > message:
+        assert "lost-write" in names(result)
