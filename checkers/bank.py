@@ -7,13 +7,13 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import completed, invocation, verdict_of
+from checkers.tallies import completed, invocation, object_of, verdict_of
 from harness.errors import UsageError
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from harness.history import History
     from harness.verdict import CheckerFactory
@@ -45,25 +45,26 @@ class BankChecker:
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear."""
-        accounts: set[Any] | None = self._accounts or None
+        accounts_of: dict[Hashable, set[str]] = {}
         anomalies, reads = [], 0
         for op in completed(history, "read"):
             reads += 1
             if not isinstance(op.value, dict):
                 wrong = "malformed-read", f"got {op.value!r:.60}, no map of balances"
             else:
-                if accounts is None:
-                    accounts = set(map(str, op.value))
+                accounts = self._accounts or accounts_of.setdefault(
+                    object_of(op), set(map(str, op.value))
+                )
                 strangers = [name for name in op.value if str(name) not in accounts]
                 wrong = self._wrong(op.value, strangers)
             if wrong[0]:
                 name, why = wrong
                 begun = invocation(history, op).index
                 sentence = f"Process {op.process} read all accounts, and {why}."
-                anomalies.append(Anomaly(name, (begun, op.index), sentence))
+                anomalies.append(Anomaly(name, (begun, op.index), sentence, key=op.key))
         return verdict_of(
             anomalies,
-            {"reads": reads, "accounts": len(accounts or ())},
+            {"reads": reads},
             judged=reads,
             empty="no read succeeded",
         )

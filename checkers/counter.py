@@ -7,6 +7,7 @@ ended.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from checkers.tallies import (
@@ -16,18 +17,28 @@ from checkers.tallies import (
     began,
     invocation,
     is_attempt,
+    object_of,
+    outcome,
     verdict_of,
 )
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
 OPTIONS = (VACUOUS,)
+
+
+@dataclass(slots=True)
+class _Bounds:
+    """What one counter surely and maybe holds by now."""
+
+    least: int = 0
+    most: int = 0
 
 
 class CounterChecker:
@@ -43,40 +54,43 @@ class CounterChecker:
         Raises:
             HistoryError: An addition that is no number, or below zero.
         """
-        # What nobody invoked on record may have been invoked before all else.
-        upper = sum(
-            _amount(history, op)
-            for op in history
-            if op.f == "add"
-            and op.is_client
-            and op.type != "invoke"
-            and is_attempt(history, op)
-        )
-        lower, reads = 0, 0
-        lower_at = {UNKNOWN_BEGIN: 0}
+        counters: dict[Hashable, _Bounds] = {}
+        for op in history:
+            # What nobody invoked on record may have been invoked before all else.
+            if op.f == "add" and op.is_client and op.type != "invoke":
+                bounds = counters.setdefault(object_of(op), _Bounds())
+                if is_attempt(history, op):
+                    bounds.most += _amount(history, op)
+        reads = 0
+        least_at = {UNKNOWN_BEGIN: 0}
         anomalies = []
         for op in history:
-            if not op.is_client:
+            if not op.is_client or op.f not in {"add", "read"}:
                 continue
+            bounds = counters.setdefault(object_of(op), _Bounds())
             match op.type, op.f:
                 case "invoke", "add":
                     amount = _amount(history, op)
-                    upper += 0 if _fails(history, op) else amount
+                    bounds.most += amount * (outcome(history, op) != "fail")
                 case "ok", "add":
-                    lower += _amount(history, invocation(history, op))
+                    bounds.least += _amount(history, invocation(history, op))
                 case "invoke", "read":
-                    lower_at[op.index] = lower
+                    least_at[op.index] = bounds.least
                 case "ok", "read":
                     reads += 1
-                    least = lower_at[began(history, op)]
-                    if type(op.value) is not int or not least <= op.value <= upper:
+                    least, most = least_at[began(history, op)], bounds.most
+                    if type(op.value) is not int or not least <= op.value <= most:
                         begun = invocation(history, op).index
-                        anomalies.append(_out_of_bounds(op, begun, least, upper))
+                        anomalies.append(_out_of_bounds(op, begun, least, most))
                 case _:
                     pass
         return verdict_of(
             anomalies,
-            {"reads": reads, "acknowledged": lower, "attempted": upper},
+            {
+                "reads": reads,
+                "acknowledged": sum(bounds.least for bounds in counters.values()),
+                "attempted": sum(bounds.most for bounds in counters.values()),
+            },
             judged=reads,
             empty="no read succeeded",
             vacuous=self._vacuous,
@@ -94,11 +108,6 @@ def _amount(history: History, op: Op) -> int:
     return op.value
 
 
-def _fails(history: History, op: Op) -> bool:
-    j = history.completion[op.index]
-    return j >= 0 and history[j].type == "fail"
-
-
 def _out_of_bounds(read: Op, begun: int, least: int, most: int) -> Anomaly:
     return Anomaly(
         "out-of-bounds",
@@ -106,6 +115,7 @@ def _out_of_bounds(read: Op, begun: int, least: int, most: int) -> Anomaly:
         f"Process {read.process} read {read.value!r}, but {least} had been "
         f"acknowledged before it began, and no more than {most} attempted before it "
         "ended.",
+        key=read.key,
         details={"least": least, "most": most},
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import VACUOUS, element, invocation, is_attempt, verdict_of
+from checkers.tallies import VACUOUS, invocation, is_attempt, named, verdict_of
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
@@ -33,7 +33,7 @@ class QueueChecker:
         """See `Checker.check`. Cost: linear."""
         # What nobody invoked on record may have been invoked before all else.
         inside: Counter[Any] = Counter(
-            element(op.value)
+            named(op, op.value)
             for op in history
             if op.f == "enqueue"
             and op.is_client
@@ -45,10 +45,10 @@ class QueueChecker:
             if not op.is_client:
                 continue
             if op.f == "enqueue" and op.type == "invoke":
-                inside[element(op.value)] += 1
+                inside[named(op, op.value)] += 1
             elif op.f == "dequeue" and op.type == "ok" and op.value is not None:
                 dequeues += 1
-                name = element(op.value)
+                name = named(op, op.value)
                 if inside[name]:
                     inside[name] -= 1
                     continue
@@ -58,6 +58,7 @@ class QueueChecker:
                         (invocation(history, op).index, op.index),
                         f"Process {op.process} dequeued {op.value!r}, which was not in "
                         "the queue: nobody had enqueued it, or it was taken before.",
+                        key=op.key,
                     )
                 )
         return verdict_of(

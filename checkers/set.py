@@ -16,6 +16,7 @@ from checkers.tallies import (
     contents,
     element,
     invocation,
+    object_of,
     verdict_of,
 )
 from harness.registry import Plugin, settings
@@ -40,14 +41,16 @@ class SetChecker:
         Raises:
             HistoryError: A read of something that is no collection.
         """
-        last: dict[Any, Op] = {op.key: op for op in completed(history, "read")}
+        last: dict[Any, Op] = {object_of(op): op for op in completed(history, "read")}
         attempts: dict[Any, set[Any]] = {}
         added: dict[Any, dict[Any, Op]] = {}
         for op in history:
             if op.f == "add" and op.is_client and op.type != "fail":
-                attempts.setdefault(op.key, set()).add(element(op.value))
+                attempts.setdefault(object_of(op), set()).add(element(op.value))
                 if op.type == "ok":
-                    added.setdefault(op.key, {}).setdefault(element(op.value), op)
+                    added.setdefault(object_of(op), {}).setdefault(
+                        element(op.value), op
+                    )
         anomalies: list[Anomaly] = []
         in_doubt = 0
         for key, read in last.items():
@@ -66,7 +69,7 @@ class SetChecker:
                     (invocation(history, read).index, read.index),
                     f"The last read, by process {read.process}, holds {value!r}, which "
                     "nobody tried to add.",
-                    key=key,
+                    key=read.key,
                 )
                 for member, value in seen.items()
                 if member not in attempts.get(key, ())

@@ -21,6 +21,7 @@ from checkers.tallies import (
     contents,
     element,
     invocation,
+    object_of,
     verdict_of,
 )
 from harness.registry import Option, Plugin, settings
@@ -119,7 +120,7 @@ def _fates(history: History) -> tuple[list[_Element], list[Anomaly]]:
     for op in history:
         if not op.is_client:
             continue
-        members = sets.setdefault(op.key, {})
+        members = sets.setdefault(object_of(op), {})
         if op.f == "add" and op.type in {"invoke", "ok"}:
             one = members.setdefault(element(op.value), _Element(op.value, op.key))
             if op.type == "ok" and one.known is None:

@@ -40,6 +40,16 @@ def invocation(history: History, op: Op) -> Op:
     return history[j] if j >= 0 else op
 
 
+def object_of(op: Op) -> Hashable:
+    """Which of several independent objects an op is about; one if there are no keys."""
+    return element(op.key)
+
+
+def named(op: Op, value: Any) -> Hashable:
+    """A value of one of several independent objects, as a member of sets."""
+    return (object_of(op), element(value))
+
+
 UNKNOWN_BEGIN = -1
 """Before every op: the begin of a completion whose invocation nobody recorded."""
 

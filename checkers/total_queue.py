@@ -9,7 +9,7 @@ that as many missing elements prove nothing.
 from __future__ import annotations
 
 from collections import Counter
-from math import inf
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from checkers.tallies import (
@@ -17,6 +17,7 @@ from checkers.tallies import (
     contents,
     element,
     is_attempt,
+    object_of,
     outcome,
     verdict_of,
 )
@@ -24,12 +25,93 @@ from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Hashable, Iterator, Mapping
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
 OPTIONS = (VACUOUS,)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one queue was given, and what came out of it; elements by name.
+
+    Attributes:
+        attempts: Enqueues that may have happened or were tried.
+        sure: Acknowledged enqueues.
+        left: Elements that came out.
+        entered: An op that tells of the element's enqueue.
+        took: The op that first took it out, and what it took.
+        unknown: Dequeues and drains of which nobody knows the outcome, by function.
+    """
+
+    attempts: Counter[Hashable] = field(default_factory=Counter)
+    sure: Counter[Hashable] = field(default_factory=Counter)
+    left: Counter[Hashable] = field(default_factory=Counter)
+    entered: dict[Hashable, Op] = field(default_factory=dict)
+    took: dict[Hashable, tuple[Op, Any]] = field(default_factory=dict)
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def lost(self) -> Counter[Hashable]:
+        return self.sure - self.left
+
+    @property
+    def unexpected(self) -> list[Hashable]:
+        return [name for name in self.left if not self.attempts[name]]
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether what is missing may have been taken without anybody knowing."""
+        return bool(self.unknown["drain"]) or (
+            self.lost.total() <= self.unknown["dequeue"]
+        )
+
+    def enqueue(self, history: History, op: Op) -> None:
+        """Count an event of an enqueue."""
+        name = element(op.value)
+        if is_attempt(history, op):
+            self.attempts[name] += 1
+            self.entered[name] = op
+        if op.type == "ok":
+            self.sure[name] += 1
+            self.entered[name] = op
+
+    def take(self, history: History, op: Op) -> None:
+        """Count an event of a dequeue or drain."""
+        if is_attempt(history, op) and outcome(history, op) == "info":
+            self.unknown[op.f] += 1
+        for value in _taken(history, op):
+            self.left[element(value)] += 1
+            self.took.setdefault(element(value), (op, value))
+
+    def anomalies(self) -> Iterator[Anomaly]:
+        """What is wrong with this queue."""
+        for op, value in map(self.took.__getitem__, self.unexpected):
+            yield Anomaly(
+                "unexpected",
+                (op.index,),
+                f"Process {op.process} took out {value!r}, which nobody enqueued.",
+                key=op.key,
+            )
+        if self.is_explained:
+            return
+        could_not = "."
+        if self.unknown["dequeue"]:
+            could_not = (
+                f"; {self.lost.total()} are missing, and only "
+                f"{self.unknown['dequeue']} dequeues of unknown outcome could have "
+                "taken them."
+            )
+        for op in map(self.entered.__getitem__, self.lost):
+            yield Anomaly(
+                "lost",
+                (op.index,),
+                f"{op.value!r} was enqueued by process {op.process} and acknowledged, "
+                f"but never came out{could_not}",
+                key=op.key,
+            )
 
 
 class TotalQueueChecker:
@@ -45,97 +127,50 @@ class TotalQueueChecker:
         Raises:
             HistoryError: A drain of something that is no collection.
         """
-        attempts: Counter[Any] = Counter()
-        entered: dict[Any, Op] = {}
-        sure: Counter[Any] = Counter()
-        left: Counter[Any] = Counter()
-        first_out: dict[Any, tuple[Op, Any]] = {}
+        queues: dict[Hashable, _Tally] = {}
         for op in history:
-            if op.f != "enqueue" or not op.is_client:
+            if not op.is_client:
                 continue
-            name = element(op.value)
-            if is_attempt(history, op):
-                attempts[name] += 1
-                entered[name] = op
-            if op.type == "ok":
-                sure[name] += 1
-                entered[name] = op
-        for op, value in _taken(history):
-            left[element(value)] += 1
-            first_out.setdefault(element(value), (op, value))
-        lost = sure - left
-        unexpected = {name: n for name, n in left.items() if not attempts[name]}
-        maybe_taken = _maybe_taken(history)
-        could_be_gone = inf if maybe_taken["drain"] else maybe_taken["dequeue"]
-        anomalies = [
-            Anomaly(
-                "unexpected",
-                (op.index,),
-                f"Process {op.process} took out {value!r}, which nobody enqueued.",
-            )
-            for op, value in map(first_out.__getitem__, unexpected)
-        ]
-        if lost.total() > could_be_gone:
-            anomalies += [
-                Anomaly(
-                    "lost",
-                    (entered[name].index,),
-                    f"{entered[name].value!r} was enqueued by process "
-                    f"{entered[name].process} and acknowledged, but never came out"
-                    + (
-                        f"; {lost.total()} are missing, and only "
-                        f"{maybe_taken['dequeue']} dequeues of unknown outcome could "
-                        "have taken them."
-                        if maybe_taken["dequeue"]
-                        else "."
-                    ),
-                )
-                for name in lost
-            ]
-        stats = {
-            "attempts": attempts.total(),
-            "acknowledged": sure.total(),
-            "dequeued": left.total(),
-            "duplicated": (left - attempts).total() - sum(unexpected.values()),
-            "lost": lost.total(),
-            "unknown_outcome": maybe_taken.total(),
-        }
+            if op.f == "enqueue":
+                queues.setdefault(object_of(op), _Tally()).enqueue(history, op)
+            elif op.f in {"dequeue", "drain"}:
+                queues.setdefault(object_of(op), _Tally()).take(history, op)
+        tallies = list(queues.values())
+        lost = sum(tally.lost.total() for tally in tallies)
+        unknown = sum(tally.unknown.total() for tally in tallies)
+        dequeued = sum(tally.left.total() for tally in tallies)
         return verdict_of(
-            anomalies,
-            stats,
-            judged=left.total() + lost.total(),
+            [anomaly for tally in tallies for anomaly in tally.anomalies()],
+            {
+                "attempts": sum(tally.attempts.total() for tally in tallies),
+                "acknowledged": sum(tally.sure.total() for tally in tallies),
+                "dequeued": dequeued,
+                "duplicated": sum(
+                    (tally.left - tally.attempts).total()
+                    - sum(tally.left[name] for name in tally.unexpected)
+                    for tally in tallies
+                ),
+                "lost": lost,
+                "unknown_outcome": unknown,
+            },
+            judged=dequeued + lost,
             empty="nothing was dequeued",
             vacuous=self._vacuous,
-            doubt=f"{lost.total()} elements are missing, and {maybe_taken.total()} "
-            "dequeues of unknown outcome may have taken them"
+            doubt=f"{lost} elements are missing, and {unknown} dequeues of unknown "
+            "outcome may have taken them"
             if lost
             else "",
         )
 
 
-def _maybe_taken(history: History) -> Counter[str]:
-    """How many dequeues and drains there are of which nobody knows the outcome."""
-    return Counter(
-        op.f
-        for op in history
-        if op.is_client
-        and op.f in {"dequeue", "drain"}
-        and is_attempt(history, op)
-        and outcome(history, op) == "info"
-    )
-
-
-def _taken(history: History) -> Iterator[tuple[Op, Any]]:
-    """Every element that came out, with the op that took it; drains take many."""
-    for op in history:
-        if not op.is_client or op.value is None:
-            continue
-        if op.f == "dequeue" and op.type == "ok":
-            yield op, op.value
-        elif op.f == "drain" and op.type == "ok":
-            yield from ((op, value) for value in contents(history, op))
-        elif op.f == "drain" and op.type == "info" and isinstance(op.value, list):
-            yield from ((op, value) for value in op.value)
+def _taken(history: History, op: Op) -> Collection[Any]:
+    """What an event tells that came out; drains take many."""
+    if op.value is None:
+        return ()
+    if op.type == "ok":
+        return (op.value,) if op.f == "dequeue" else contents(history, op)
+    is_partial = op.type == "info" and op.f == "drain" and isinstance(op.value, list)
+    return op.value if is_partial else ()
 
 
 PLUGIN: Plugin[CheckerFactory] = Plugin(

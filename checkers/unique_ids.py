@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import VACUOUS, completed, element, verdict_of
+from checkers.tallies import VACUOUS, completed, named, verdict_of
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
@@ -30,7 +30,7 @@ class UniqueIdsChecker:
         anomalies, count = [], 0
         for op in completed(history, "generate"):
             count += 1
-            before = first.setdefault(element(op.value), op)
+            before = first.setdefault(named(op, op.value), op)
             if before is not op:
                 anomalies.append(
                     Anomaly(
@@ -38,6 +38,7 @@ class UniqueIdsChecker:
                         (before.index, op.index),
                         f"Process {op.process} was given the id {op.value!r}, which "
                         f"process {before.process} had got before.",
+                        key=op.key,
                     )
                 )
         return verdict_of(

@@ -115,25 +115,12 @@ def altered(judged: History, change: Callable[[Op], dict[str, Any]]) -> History:
     return History(ops)
 
 
-def later(judged: History) -> History:
-    """The same an hour later."""
-    return altered(judged, lambda op: {"time": op.time + 3600 * 10**9})
-
-
-def by_others(judged: History) -> History:
-    """The same, done by other processes."""
-    return altered(
-        judged,
-        lambda op: {"process": 1000 - op.process if type(op.process) is int else "x"},
-    )
-
-
-def disturbed(judged: History) -> History:
-    """The same, with a nemesis at work."""
+def elsewhere(judged: History) -> History:
+    """The same an hour later, by other processes, and with a nemesis at work."""
     ops: list[Op] = []
-    for op in judged:
-        i = len(ops)
-        ops.append(Op(i, op.time, "nemesis", "info", "add", 99))
-        fields = {name: getattr(op, name) for name in op.__struct_fields__}
-        ops.append(Op(**{**fields, "index": i + 1}))
+    for op in altered(judged, lambda op: {"time": op.time + 3600 * 10**9}):
+        assert type(op.process) is int
+        op.process = 1000 - op.process
+        i = op.index = len(ops) + 1
+        ops += [Op(i - 1, op.time, "nemesis", "info", "add", 99), op]
     return History(ops)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,21 +12,16 @@ from hypothesis import strategies as st
 from checkers.tests.counting_histories import (
     Call,
     altered,
-    by_others,
     calls,
     check,
-    disturbed,
+    elsewhere,
     histories,
     in_turn,
-    later,
     names,
 )
 from checkers.tests.histories import FEWER, MANY
 from harness.history import History, HistoryError, Op
 from harness.verdict import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 VALUES = st.integers(0, 3)
 READS = st.lists(VALUES, max_size=4, unique=True)
@@ -206,18 +201,38 @@ def test_a_bank_has_all_its_money(judged: History, may_owe: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ANY)
-@pytest.mark.parametrize("change", [later, by_others, disturbed])
 @FEWER
 @given(data=st.data())
 def test_neither_clocks_nor_names_nor_bystanders_matter(
-    name: str, change: Callable[[History], History], data: st.DataObject
+    name: str, data: st.DataObject
 ) -> None:
     judged = data.draw(ANY[name])
-    before, after = check(name, judged), check(name, change(judged))
+    before, after = check(name, judged), check(name, elsewhere(judged))
     assert after.verdict is before.verdict
     assert Counter(a.name for a in after.anomalies) == Counter(
         a.name for a in before.anomalies
     )
+
+
+@pytest.mark.parametrize("name", ANY)
+@FEWER
+@given(data=st.data())
+def test_independent_objects_are_judged_apart(name: str, data: st.DataObject) -> None:
+    options = {"accounts": "a, b"} if name == "bank" else {}
+    one, other = data.draw(ANY[name]), data.draw(ANY[name])
+    ops: list[Op] = []
+    for key, judged in ([1], one), ({"k": 2}, other):
+        for op in judged:
+            assert type(op.process) is int
+            process = op.process + 100 * (judged is other)
+            ops.append(Op(len(ops), 0, process, op.type, op.f, op.value, key))
+    apart = Counter(
+        anomaly.name
+        for judged in (one, other)
+        for anomaly in check(name, judged, **options).anomalies
+    )
+    together = check(name, History(ops), **options)
+    assert Counter(anomaly.name for anomaly in together.anomalies) == apart
 
 
 RENAMED: dict[int, Any] = {0: [1, True], 1: "x", 2: {"a": {}}, 3: 0}
