@@ -11,18 +11,26 @@ The properties of Figure 3 (Ongaro and Ousterhout 2014), over all logs that ever
 - state machine safety: no two servers commit or apply different entries at an index,
   and none drops what it knew to be committed;
 
-and what Figure 2 rests them on: a server votes for one candidate in a term, and its
-term never falls, restarts included.
+and the rules that they rest on, whose breach comes before any harm, and often without:
+
+- a server votes for one candidate in a term, whose log is no older than its own; its
+  term never falls (Figure 2; 5.2, 5.4.1);
+- term, vote and log survive a crash (Figure 2, persistent state);
+- a server drops entries only for others that conflict with them (Figure 2,
+  AppendEntries, rule 3);
+- a leader commits by counting replicas of entries of its own term only (5.4.2);
+- it changes the members only once an entry of its term is committed (raft-dev, 2015).
 
 Events (`harness.observations`; kind and fields, others are passed over):
 
     became_leader{term, last_log_index}      became_follower{term}
-    became_candidate{term}                   voted{term, candidate}
+    became_candidate{term}
+    voted{term, candidate, last_log_index?, last_log_term?}: its candidate's log
     appended{first, entries: [[term, command], ...]}
     truncated{first, last}                   committed{first, last, term?}
     applied{index, term?, ...}               lost_quorum{term}
     installed_snapshot{index, term, last_log_index}
-    recovered{term?, last_log_index?, last_log_term?}      restarted{}
+    recovered{term?, voted_for?, last_log_index?, last_log_term?}      restarted{}
 
 Each server's log is rebuilt from its own events alone, as nothing orders the events of
 different servers. What can't be known is not assumed: a crash may take the events of
@@ -64,6 +72,10 @@ STEPS_DOWN = {
     "recovered",
 }
 """Kinds after which a server doesn't lead."""
+
+MAY_FOLLOW_A_CRASH = {"restarted", "recovered"}
+
+ROLES = {LEADER, "became_follower", "became_candidate", "became_pre_candidate"}
 
 TELLS_TERM = {LEADER, *STEPS_DOWN, "voted", "appended", "committed"}
 """Kinds whose term, if they have one, is the server's own, not an entry's."""
@@ -179,6 +191,7 @@ def replay(history: History) -> Iterator[Change]:
                 tails[node] = dict(log.entries)
                 log.restart()
             case "recovered":
+                gone = forgotten(tails[node], op.value)
                 confirm(log, tails[node], op.value)
             case "installed_snapshot":
                 log.install(op.value["index"], term_of(op), op.value["last_log_index"])
@@ -219,6 +232,21 @@ def confirm(log: Log, tail: Mapping[int, Entry], fields: Mapping[str, Any]) -> N
         log.entries.update((i, e) for i, e in tail.items() if i <= last)
 
 
+def forgotten(tail: Mapping[int, Entry], fields: Mapping[str, Any]) -> list[Entry]:
+    """What the log held before the crash, and holds no more.
+
+    A shorter log alone proves nothing: the server may have replaced its end in its last
+    instant, unseen. But then its last entry is another than it had there.
+    """
+    last, term = fields.get("last_log_index"), freeze(fields.get("last_log_term"))
+    if not isinstance(last, int) or last >= max(tail, default=0):
+        return []
+    had = tail[last].term if last in tail else None
+    if last and (had is None or had != term):
+        return []
+    return [tail[i] for i in sorted(tail) if i > last]
+
+
 class Commit(NamedTuple):
     """All up to index `last` was committed in term `bound` or before."""
 
@@ -235,11 +263,14 @@ class Server:
         term: Its highest term so far, and the event that told it.
         leads: The term that it leads and since which event, or None.
         open_commits: Commits whose term isn't known yet.
+        dropped: The entries that it dropped last, and the event, until it is known what
+            it did that for.
     """
 
     term: tuple[Any, int] | None = None
     leads: tuple[Any, int] | None = None
     open_commits: list[tuple[int, int]] = field(default_factory=list)
+    dropped: tuple[list[Entry], int] | None = None
 
 
 @dataclass
@@ -296,17 +327,23 @@ def judge(evidence: Evidence, findings: Findings, change: Change) -> None:
     follow_term(findings, evidence, server, op)
     leader_append_only(findings, server, change)
     keeps_committed(evidence, findings, change)
+    drops_for_conflict(findings, server, change)
     match op.f:
         case "became_leader":
             election_safety(evidence, findings, op)
             server.leads = (term_of(op), op.index)
         case "voted":
             one_vote(evidence, findings, op, op.value.get("candidate"))
+            votes_for_no_older_log(findings, change)
+        case "recovered":
+            remembers(evidence, findings, change)
         case "became_candidate":
             one_vote(evidence, findings, op, name_of(op))
         case "appended":
             log_matching(evidence, findings, change)
+            changes_members_in_time(findings, server, change)
         case "committed":
+            counts_own_term(findings, server, change)
             commit(evidence, findings, server, op, log)
         case "applied":
             state_machine_safety(evidence, findings, op)
@@ -362,6 +399,141 @@ def one_vote(evidence: Evidence, findings: Findings, op: Op, candidate: Any) -> 
             [(at, op.index, "contradicts", f"the vote in term {term} was given")],
             details={"term": term},
         )
+
+
+def votes_for_no_older_log(findings: Findings, change: Change) -> None:
+    """A server's vote goes to a log at least as up to date as its own (5.4.1)."""
+    op, log = change.op, change.log
+    theirs = (freeze(op.value.get("last_log_term")), op.value.get("last_log_index"))
+    own = (log.term_at(log.last) if log.last is not None else None, log.last)
+    if None in theirs or None in own or not is_below(theirs, own):
+        return
+    at = log.entries[own[1]].op if own[1] in log.entries else op.index
+    findings.add(
+        "vote-for-older-log",
+        f"The voting rule (5.4.1) is broken: {name_of(op)} voted in term "
+        f"{op.value['term']} for {op.value['candidate']}, whose log ended with index "
+        f"{theirs[1]} of term {theirs[0]}, although its own ended with index {own[1]} "
+        f"of term {own[0]}; what that leader lacks may have been committed.",
+        [(at, op.index, "contradicts", "its own log is more up to date")]
+        if at != op.index
+        else (),
+        ops=[op.index],
+    )
+
+
+def drops_for_conflict(findings: Findings, server: Server, change: Change) -> None:
+    """Entries go only for others that conflict (Figure 2, AppendEntries, rule 3).
+
+    A server tells that it dropped them, and next what it put in their place. An append
+    that came late, and says less than later ones did, conflicts with nothing.
+    """
+    op = change.op
+    dropped, server.dropped = server.dropped, None
+    if op.f == "truncated" and change.gone:
+        server.dropped = change.gone, op.index
+    if dropped is None or op.f in MAY_FOLLOW_A_CRASH:
+        return
+    (first, *others), at = dropped
+    if op.f == "appended":
+        instead = change.log.entries.get(op.value["first"])
+        if instead is None or not instead.same(first):
+            return
+        how = "and appended the very same again"
+    elif op.f in {"committed", "voted", *ROLES}:
+        how = "and put nothing in their place"
+    else:
+        server.dropped = dropped
+        return
+    findings.add(
+        "dropped-without-conflict",
+        f"AppendEntries, rule 3, is broken: {name_of(op)} dropped {1 + len(others)} "
+        f"entries from {told(first)} on, {how}; the leader may have counted on them.",
+        [(first.op, at, "appended", told(first)), (at, op.index, "contradicts", how)],
+    )
+
+
+def is_below(one: Any, other: Any) -> bool:
+    """Whether it is lower, where the two can be compared."""
+    try:
+        return bool(one < other)
+    except TypeError:
+        return False
+
+
+def remembers(evidence: Evidence, findings: Findings, change: Change) -> None:
+    """Vote and log survive a crash (Figure 2); for the term see `follow_term`."""
+    op, term = change.op, term_of(change.op)
+    vote = evidence.votes.get((name_of(op), term))
+    if vote is not None and op.value.get("voted_for", vote[0]) != vote[0]:
+        findings.add(
+            "forgot-vote",
+            f"Figure 2 is broken: {name_of(op)} voted in term {term} for {vote[0]}, "
+            "and when it came back in that term its vote was for "
+            f"{op.value['voted_for'] or 'nobody'}; it may vote twice.",
+            [(vote[1], op.index, "contradicts", f"it voted in term {term}")],
+            details={"term": term},
+        )
+    if change.gone:
+        first = change.gone[0]
+        findings.add(
+            "forgot-log",
+            f"Figure 2 is broken: {name_of(op)} came back without the last "
+            f"{len(change.gone)} entries of its log, {told(first)} the first of them; "
+            "others may have counted on them.",
+            [(first.op, op.index, "contradicts", "it was in the log, durably")],
+        )
+
+
+def counts_own_term(findings: Findings, server: Server, change: Change) -> None:
+    """A leader commits by counting replicas of its own term's entries (5.4.2)."""
+    op = change.op
+    entry = change.log.entries.get(op.value["last"])
+    if server.leads is None or entry is None or entry.term == server.leads[0]:
+        return
+    findings.add(
+        "committed-by-count",
+        f"The commitment rule (5.4.2) is broken: {name_of(op)}, leader of term "
+        f"{server.leads[0]}, committed up to index {op.value['last']}, {told(entry)}; "
+        "an entry of an earlier term that a majority stores may still be overwritten "
+        "(Figure 8).",
+        [
+            (
+                server.leads[1],
+                op.index,
+                "contradicts",
+                f"it leads term {server.leads[0]}",
+            ),
+            (entry.op, op.index, "appended", told(entry)),
+        ],
+    )
+
+
+def changes_members_in_time(findings: Findings, server: Server, change: Change) -> None:
+    """A leader's first entry commits before it changes the members (raft-dev, 2015).
+
+    Else a change of the last leader may be alive, and two majorities, of members two
+    steps apart, need not meet.
+    """
+    op, log = change.op, change.log
+    if server.leads is None or not any(map(is_change, entries_of(op))):
+        return
+    term, since = server.leads
+    known = log.term_at(log.committed)
+    if known is None or known == term:
+        return
+    findings.add(
+        "early-change",
+        f"The rule of single-server changes (raft-dev, 2015) is broken: {name_of(op)} "
+        f"changed the members as leader of term {term}, before an entry of that term "
+        f"was committed: it knew of index {log.committed}, of term {known}.",
+        [(since, op.index, "contradicts", f"it leads term {term}")],
+    )
+
+
+def is_change(entry: Entry) -> bool:
+    """Whether the entry is a configuration: its command lists the members."""
+    return isinstance(entry.command, dict) and "members" in entry.command
 
 
 def leader_append_only(findings: Findings, server: Server, change: Change) -> None:

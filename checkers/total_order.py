@@ -11,6 +11,13 @@ that nodes delivered. A delivered item is [epoch, counter, message].
 - primary integrity: a primary has delivered all that anybody delivers of earlier
   epochs before it broadcasts.
 
+and the rules of Zab that they rest on, whose breach comes before any harm:
+
+- an epoch begins, and later its primary broadcasts, with a quorum's consent (V, l.2.1
+  and l.2.2);
+- it begins with a history as recent as any of that quorum (l.1.2);
+- a node forgets no epoch that it accepted (f.1.2).
+
 For clients these mean, and that is judged too: what was acknowledged is never lost, and
 a message that was broadcast after another was acknowledged comes after it.
 
@@ -19,7 +26,8 @@ Two kinds of history are understood:
 - the `broadcast` workload's: `broadcast` (ok: delivered at the node asked) and pages of
   sequences (`delivered`). Total order and agreement hold together just if all sequences
   are prefixes of the longest, that is, if nobody's n-th item differs from another's.
-- what nodes observed: `delivered`, `new_epoch`, `became_leader`, `recovered`. A node
+- what nodes observed: `delivered`, `new_epoch`, `synchronizing`, `became_leader`,
+  `recovered`. A node
   begins anew at some point of its sequence after a restart or a snapshot, so only
   neighbours are known: an item must have the same predecessor and successor everywhere.
 
@@ -66,6 +74,31 @@ class Item(NamedTuple):
 
     def __str__(self) -> str:
         return f"{shown(self.message)} ({self.epoch}, {self.counter})"
+
+
+class Consent(NamedTuple):
+    """A primary took a step that needs a quorum's consent.
+
+    Attributes:
+        node: The primary.
+        epoch: Its epoch.
+        by: Who had consented, beside itself.
+        step: What it did: "began" or "broadcast in".
+        op: The event.
+    """
+
+    node: str
+    epoch: Any
+    by: list[str]
+    step: str
+    op: int
+
+
+class Promise(NamedTuple):
+    """A node accepted an epoch: how recent its history was then, and the event."""
+
+    recency: Any
+    op: int
 
 
 class Seen(NamedTuple):
@@ -181,12 +214,18 @@ class Observed:
         leaders: (epoch, node, last zxid before it broadcast, event).
         epochs: Node -> the highest epoch that it accepted, and the event.
         fallen: Pairs of events of a node whose epoch went back.
+        nodes: All that observed anything.
+        consents: Steps that need a quorum.
+        promises: (node, epoch, its leader) -> what the node told that leader.
     """
 
     runs: list[list[Seen]] = field(default_factory=list)
     leaders: list[tuple[Any, str, Any, int]] = field(default_factory=list)
     epochs: dict[str, tuple[Any, int]] = field(default_factory=dict)
     fallen: list[tuple[str, Any, int, Any, int]] = field(default_factory=list)
+    nodes: set[str] = field(default_factory=set)
+    consents: list[Consent] = field(default_factory=list)
+    promises: dict[tuple[str, Any, Any], Promise] = field(default_factory=dict)
 
 
 def read_observed(history: History) -> Observed:
@@ -197,6 +236,7 @@ def read_observed(history: History) -> Observed:
         if op.is_client or not isinstance(op.value, dict):
             continue
         node = name_of(op)
+        observed.nodes.add(node)
         if op.f in BEGINS_ANEW:
             runs.pop(node, None)
         if op.f == "delivered":
@@ -208,6 +248,7 @@ def read_observed(history: History) -> Observed:
             epoch, last = (freeze(op.value.get(name)) for name in ("term", "last_zxid"))
             observed.leaders.append((epoch, node, last, op.index))
         take_epoch(observed, node, op)
+        take_consent(observed, node, op)
     return observed
 
 
@@ -233,6 +274,32 @@ def take_epoch(observed: Observed, node: str, op: Op) -> None:
         observed.epochs[node] = (epoch, op.index)
 
 
+def take_consent(observed: Observed, node: str, op: Op) -> None:
+    """What a node promised, and on whose promises it acted."""
+    told = op.value
+    if op.f == "new_epoch" and "last_zxid" in told:
+        which = (node, freeze(told.get("epoch")), told.get("leader"))
+        observed.promises[which] = Promise(recency_of(op), op.index)
+    for kind, who, step in CONSENTS:
+        by = told.get(who)
+        if op.f == kind and isinstance(by, list):
+            epoch = freeze(told.get("term"))
+            consent = Consent(node, epoch, [str(n) for n in by], step, op.index)
+            observed.consents.append(consent)
+
+
+CONSENTS = (
+    ("synchronizing", "promised", "began"),
+    ("became_leader", "acked", "broadcast in"),
+)
+"""Kinds of event, the field that tells who had consented, and what was done then."""
+
+
+def recency_of(op: Op) -> Any:
+    """How recent a node's history is: the epoch that it adopted last, its end."""
+    return freeze([op.value.get("current_epoch"), op.value.get("last_zxid")])
+
+
 class TotalOrderChecker:
     """Judges the order in which nodes delivered messages."""
 
@@ -247,6 +314,8 @@ class TotalOrderChecker:
         nothing_lost(findings, sequences)
         one_order(findings, observed)
         primaries(findings, observed)
+        quorums(findings, observed)
+        recent_histories(findings, observed)
         return findings.result(
             statistics(sequences, observed), unknown=unjudged(sequences, observed)
         )
@@ -505,6 +574,55 @@ def primary_integrity(findings: Findings, observed: Observed) -> None:
                     f"delivered; its history ended at {began_with}.",
                     [(missed.op, op, "contradicts", "delivered, but not by it")],
                 )
+
+
+def quorums(findings: Findings, observed: Observed) -> None:
+    """A primary acts with the consent of more than half of the nodes.
+
+    Of those that observed anything, which may be fewer than there are: so too few may
+    pass, and nobody is blamed wrongly.
+    """
+    for node, epoch, by, step, op in observed.consents:
+        consenting = {node, *by}
+        if 2 * len(consenting) > len(observed.nodes):
+            continue
+        count = len(observed.nodes)
+        findings.add(
+            "no-quorum",
+            f"{node} {step} epoch {epoch} with the consent of "
+            f"{enumerate_names(sorted(consenting))} alone, and a quorum of the {count} "
+            f"nodes is {count // 2 + 1}; the others may know nothing of its history.",
+            ops=[op],
+        )
+
+
+def recent_histories(findings: Findings, observed: Observed) -> None:
+    """An epoch begins with a history as recent as any of its quorum (l.1.2)."""
+    for node, epoch, by, _, op in observed.consents:
+        event = findings.history[op]
+        if event.f != "synchronizing":
+            continue
+        own = recency_of(event)
+        for other in by:
+            promise = observed.promises.get((other, epoch, node))
+            if promise is None or not is_below(own, promise.recency):
+                continue
+            findings.add(
+                "older-history",
+                f"{node} began epoch {epoch} with a history that ends with "
+                f"{own[1]} of epoch {own[0]}, although {other}, of its quorum, had "
+                f"told it of {promise.recency[1]} of epoch {promise.recency[0]}; what "
+                "lies between may have been delivered.",
+                [(promise.op, op, "contradicts", f"{other} has a more recent one")],
+            )
+
+
+def is_below(one: Any, other: Any) -> bool:
+    """Whether it is lower, where the two can be compared."""
+    try:
+        return bool(one < other)
+    except TypeError:
+        return False
 
 
 def statistics(sequences: Sequences, observed: Observed) -> dict[str, Any]:

@@ -46,7 +46,10 @@ def prepare(spec: TestSpec) -> tuple[Parts, Any, str]:
     if written is not None and not spec.nemesis:
         spec.nemesis = schedules.kinds(written)
     wanted, spec.nemesis = spec.nemesis, fault_kinds(spec.nemesis)
-    parts = assemble(spec)
+    # Which faults "all" means depends on the system, so their options come later.
+    own = {key: text for key, text in spec.options.items() if "." not in key}
+    bare = msgspec.structs.replace(spec, options=own)
+    parts = assemble(bare if ALL_FAULTS in wanted else spec)
     rung = choose_rung(spec, parts.system)
     if ALL_FAULTS in wanted:
         spec.nemesis = every_fault(parts.system, rung, nodes=spec.nodes)

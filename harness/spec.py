@@ -250,7 +250,12 @@ def run_as_declared(spec: TestSpec, name: str) -> None:
     spec.workload = spec.workload or mutant.workload
     if not spec.nemesis and spec.plan is None:
         spec.nemesis = list(mutant.nemesis)
-    spec.options = {**mutant.options, **spec.options}
+    limits = {
+        key: text
+        for key, text in mutant.limits.items()
+        if {ALL_FAULTS, key.partition(".")[0]} & set(spec.nemesis)
+    }
+    spec.options = {**mutant.options, **limits, **spec.options}
 
 
 def check_numbers(spec: TestSpec) -> None:

@@ -57,6 +57,7 @@ class Model:
         }
         self.commands = 0
         self.confirms = self.random.random() < 0.5
+        self.tells_terms = self.random.random() < 0.5
         for _ in range(steps):
             kind = self.random.choices(
                 (self.elect, self.propose, self.replicate, self.restart),
@@ -123,7 +124,14 @@ class Model:
                 self.follow(other, candidate.term)
             if self.may_vote(voter, candidate, node):
                 voter.voted_for = node
-                self.observe(other, "voted", term=candidate.term, candidate=node)
+                self.observe(
+                    other,
+                    "voted",
+                    term=candidate.term,
+                    candidate=node,
+                    last_log_index=candidate.last,
+                    last_log_term=candidate.log[-1].term,
+                )
                 votes.add(other)
         if len(votes) >= self.majority():
             candidate.leads = True
@@ -189,7 +197,9 @@ class Model:
     def commit(self, node: str, index: int) -> None:
         server = self.servers[node]
         if index > server.commit:
-            self.observe(node, "committed", first=server.commit + 1, last=index)
+            more = {"term": server.term} if self.tells_terms else {}
+            first = server.commit + 1
+            self.observe(node, "committed", first=first, last=index, **more)
             server.commit = index
 
     def restart(self, node: str) -> None:
@@ -202,6 +212,7 @@ class Model:
         self.observe(node, "restarted")
         if self.confirms:
             fields = {
+                "voted_for": server.voted_for,
                 "last_log_index": server.last,
                 "last_log_term": server.log[-1].term,
             }
@@ -264,6 +275,13 @@ class KeepsConflicts(Model):
         return None
 
 
+class TruncatesForNothing(Model):
+    def conflict(
+        self, log: list[Entry], first: int, entries: list[Entry]
+    ) -> int | None:
+        return first if first < len(log) else None
+
+
 class ForgetsTerm(Model):
     def survives(self, server: Server) -> Server:
         return Server(0, None, server.log)
@@ -287,11 +305,16 @@ class ForgetsLog(Model):
         (VotesForAnyLog, "leader-lacks-committed"),
         (HalfIsEnough, "different-entries-committed"),
         (HalfIsEnough, "two-leaders"),
+        (VotesForAnyLog, "vote-for-older-log"),
         (CommitsOldTerms, "leader-lacks-committed"),
+        (CommitsOldTerms, "committed-by-count"),
+        (TruncatesForNothing, "dropped-without-conflict"),
         (KeepsConflicts, "log-mismatch"),
         (ForgetsTerm, "term-went-back"),
         (ForgetsVote, "double-vote"),
+        (ForgetsVote, "forgot-vote"),
         (ForgetsLog, "leader-lacks-committed"),
+        (ForgetsLog, "forgot-log"),
     ],
 )
 def test_a_raft_with_a_broken_rule_is_convicted(
@@ -428,6 +451,94 @@ def test_a_snapshot_stands_in_for_the_entries_before_it() -> None:
     assert check(events(n1=n1, n3=n3)).verdict is Verdict.VALID
     snapshot["term"] = 2
     assert names(check(events(n1=n1, n3=n3))) == {"log-mismatch"}
+
+
+def voted(term: int, last_index: int, last_term: int) -> tuple[str, dict[str, Any]]:
+    fields = {"last_log_index": last_index, "last_log_term": last_term}
+    return "voted", {"term": term, "candidate": "n2", **fields}
+
+
+def test_a_vote_for_a_log_that_ends_in_a_lower_term_or_earlier_is_told() -> None:
+    own = [appends(1, (1, "a"), (2, "b")), commits(1, 1)]
+    for stale in (voted(3, 9, 1), voted(3, 1, 2)):
+        assert names(check(events(n1=[*own, stale], n2=[leads(1)]))) == {
+            "vote-for-older-log"
+        }
+    for current in (voted(3, 2, 2), voted(3, 1, 3), voted(3, 3, 2)):
+        assert check(events(n1=[*own, current], n2=[leads(1)])).verdict is Verdict.VALID
+
+
+def test_a_vote_after_a_crash_that_may_have_hidden_the_log_is_no_breach() -> None:
+    own = [appends(1, (1, "a"), (2, "b")), commits(1, 1), RESTART, voted(3, 1, 1)]
+    assert check(events(n1=own, n2=[leads(1)])).verdict is Verdict.VALID
+
+
+def recovers(
+    last: int, last_term: int, vote: str | None = None, term: int = 3
+) -> tuple[str, dict[str, Any]]:
+    fields = {"last_log_index": last, "last_log_term": last_term, "voted_for": vote}
+    return "recovered", {"term": term, **fields}
+
+
+def test_a_vote_that_a_crash_took_is_told() -> None:
+    def after(recovered: tuple[str, dict[str, Any]]) -> set[str]:
+        n1 = [appends(1, (1, "a")), commits(1, 1), voted(3, 1, 1), RESTART, recovered]
+        return names(check(events(n1=n1, n2=[leads(1)])))
+
+    assert after(recovers(1, 1, None)) == {"forgot-vote"}
+    assert after(recovers(1, 1, "n3")) == {"forgot-vote"}
+    assert after(recovers(1, 1, "n2")) == set()
+    # In a later term it has not voted yet, or nobody saw it.
+    assert after(recovers(1, 1, None, term=4)) == set()
+
+
+def test_entries_that_a_crash_took_are_told_unless_others_replaced_them() -> None:
+    def after(recovered: tuple[str, dict[str, Any]]) -> set[str]:
+        log = appends(1, (1, "a"), (1, "b"), (2, "c"))
+        n1 = [log, commits(1, 1), RESTART, recovered]
+        return names(check(events(n1=n1, n2=[leads(1)])))
+
+    assert after(recovers(2, 1)) == {"forgot-log"}
+    assert after(recovers(0, 0)) == {"forgot-log"}
+    assert after(recovers(3, 2)) == set()
+    # Index 2 was replaced in the last instant, which took index 3 along, unseen.
+    assert after(recovers(2, 3)) == set()
+
+
+def test_a_leader_that_counts_replicas_of_an_old_term_is_told() -> None:
+    def leader_commits(last: int) -> set[str]:
+        log = appends(1, (1, "a"))
+        n1 = [log, leads(2, 1), appends(2, (2, "noop")), commits(1, last)]
+        return names(check(events(n1=n1)))
+
+    assert leader_commits(1) == {"committed-by-count"}
+    assert leader_commits(2) == set()
+
+
+def test_members_that_change_before_the_leaders_first_commit_are_told() -> None:
+    entry = [2, {"type": "add_server", "members": ["n1", "n2"]}]
+    change = ("appended", {"first": 3, "entries": [entry]})
+    before = [appends(1, (1, "a")), commits(1, 1), leads(2, 1), appends(2, (2, "noop"))]
+    early = events(n1=[*before, change])
+    assert names(check(early)) == {"early-change"}
+    in_time = events(n1=[*before, commits(2, 2), change])
+    assert check(in_time).verdict is Verdict.VALID
+
+
+def test_entries_dropped_for_nothing_are_told() -> None:
+    log = [appends(1, (1, "a"), (1, "b")), commits(1, 1)]
+    drops = ("truncated", {"first": 2, "last": 2})
+
+    def then(*after: tuple[str, dict[str, Any]]) -> set[str]:
+        return names(check(events(n1=[*log, drops, *after], n2=[leads(1)])))
+
+    assert then(appends(2, (1, "b"))) == {"dropped-without-conflict"}
+    assert then(follows(3)) == {"dropped-without-conflict"}
+    assert then(appends(2, (2, "c"))) == set()
+    assert then(("members", {"index": 2}), appends(2, (2, "c"))) == set()
+    # What came next may have been lost in the crash.
+    assert then(RESTART, follows(3)) == set()
+    assert then() == set()
 
 
 @pytest.mark.parametrize("name", ["hash", "term"])

@@ -371,6 +371,48 @@ def test_a_planted_violation_is_named(
 # Told as sentences
 
 
+def reign(
+    *acked: str, promised: Sequence[str] = ("n2",), zxid: Sequence[int] = (1, 5)
+) -> list[Op]:
+    """n1 begins epoch 3, and leads it; n2 had promised."""
+    had = {"current_epoch": 1, "last_zxid": [1, 5]}
+    return [
+        observed("n3", "recovered", accepted_epoch=0),
+        observed("n2", "new_epoch", epoch=3, leader="n1", **had),
+        observed(
+            "n1",
+            "synchronizing",
+            term=3,
+            promised=list(promised),
+            current_epoch=1,
+            last_zxid=list(zxid),
+        ),
+        observed(
+            "n1", "became_leader", term=3, last_zxid=list(zxid), acked=list(acked)
+        ),
+        *deliveries("n1", [[1, 5, "a"]]),
+    ]
+
+
+def test_a_primary_needs_a_quorum_to_begin_and_to_broadcast() -> None:
+    assert names(check(reign("n2"))) == set()
+    assert names(check(reign())) == {"no-quorum"}
+    assert names(check(reign("n2", promised=()))) == {"no-quorum"}
+    (anomaly,) = check(reign()).anomalies
+    assert anomaly.explanation == (
+        "n1 broadcast in epoch 3 with the consent of n1 alone, and a quorum of the 3 "
+        "nodes is 2; the others may know nothing of its history."
+    )
+
+
+def test_an_epoch_begins_with_the_most_recent_history_of_its_quorum() -> None:
+    assert names(check(reign("n2", zxid=[1, 6]))) == set()
+    assert "older-history" in names(check(reign("n2", zxid=[1, 4])))
+    # One that isn't of the quorum may be ahead: what it has more was never committed.
+    late = reign("n3", promised=["n3"], zxid=[1, 4])
+    assert "older-history" not in names(check(late))
+
+
 def test_a_disagreement_names_the_first_place_where_sequences_part() -> None:
     ops = [
         *delivered("n1", [[1, 1, "a"], [1, 2, "b"], [1, 3, "c"]]),

@@ -30,6 +30,8 @@ class Mutant:
         workload: The workload that exposes it best.
         options: Options of the system to run it with.
         nemesis: Kinds of fault that expose it.
+        limits: Options of these, "clock.drift": within what the protocol, unbroken,
+            bears them.
     """
 
     name: str
@@ -40,3 +42,4 @@ class Mutant:
     workload: str
     options: Mapping[str, str] = field(default_factory=dict)
     nemesis: tuple[str, ...] = ()
+    limits: Mapping[str, str] = field(default_factory=dict)

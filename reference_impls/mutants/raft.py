@@ -261,12 +261,15 @@ def mutant(
     anomaly: str,
     workload: str = "register",
     nemesis: tuple[str, ...] = ("partition", "kill"),
+    limits: Mapping[str, str] | None = None,
     **options: str,
 ) -> Mutant:
     """A mutant whose docstring begins with the rule that it breaks."""
     assert core.__doc__ is not None
     rule = core.__doc__.split(" (")[0].split("\n")[0].rstrip(".")
-    return Mutant(name, core, rule, source, anomaly, workload, options, nemesis)
+    return Mutant(
+        name, core, rule, source, anomaly, workload, options, nemesis, limits or {}
+    )
 
 
 STALE_READ = "stale-read"
@@ -371,6 +374,11 @@ MUTANTS: Mapping[str, Mutant] = {
             "thesis 6.4.1",
             STALE_READ,
             nemesis=("clock", "partition"),
+            limits={
+                "clock.modes": "drift",
+                "clock.clocks": "mono",
+                "clock.drift": "0.5",
+            },
             reads="lease",
             clock_drift_bound="0.5",
             election_timeout_ms_min="400",

@@ -28,6 +28,7 @@ class Raft(Election, Replication, Snapshots, Requests):
             self.observe(
                 "recovered",
                 term=self.current_term,
+                voted_for=self.voted_for,
                 last_log_index=self.log.last_index,
                 last_log_term=self.log.last_term,
                 snapshot_index=self.log.base,

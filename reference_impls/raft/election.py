@@ -195,7 +195,7 @@ class Election(Server):
             self.become_follower(body["term"], None)
         granted = self.may_vote_for(src, body)
         if granted:
-            self.grant_vote(src)
+            self.grant_vote(src, body)
         self.send(
             src,
             {
@@ -224,12 +224,18 @@ class Election(Server):
             and self.is_up_to_date(body)
         )
 
-    def grant_vote(self, candidate: str) -> None:
+    def grant_vote(self, candidate: str, body: Body) -> None:
         """Vote; the answer leaves only once the vote is durable."""
         if self.voted_for != candidate:
             self.voted_for = candidate
             self.persist_term_and_vote()
-        self.observe("voted", term=self.current_term, candidate=candidate)
+        self.observe(
+            "voted",
+            term=self.current_term,
+            candidate=candidate,
+            last_log_index=body["last_log_index"],
+            last_log_term=body["last_log_term"],
+        )
         self.reset_election_timer()
 
     def is_up_to_date(self, body: Body) -> bool:

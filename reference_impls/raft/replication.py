@@ -305,7 +305,7 @@ class Replication(Server):
             return
         first = self.commit_index + 1
         self.commit_index = index
-        self.observe("committed", first=first, last=index)
+        self.observe("committed", first=first, last=index, term=self.current_term)
         while self.last_applied < self.commit_index:
             self.last_applied += 1
             self.apply(self.last_applied, self.log[self.last_applied])

@@ -137,6 +137,8 @@ def shorten(name: str, value: Any) -> Any:
         return f"{value[2]}({value[0]},{as_text(value[1])})"
     if name == "parts":
         return len(value)
+    if name in {"promised", "acked"} and isinstance(value, list):
+        return f"[{' '.join(value)}]"
     if name in {"request", "reply"}:
         return f"({show(value)})"
     return as_text(value) if isinstance(value, list | tuple) else value

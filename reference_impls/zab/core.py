@@ -523,7 +523,13 @@ class Zab(Core):
         self.accepted_epoch = epoch
         self.epoch_seen = max(self.epoch_seen, epoch)
         self.persist_epochs()
-        self.observe("new_epoch", epoch=epoch, leader=self.leader)
+        self.observe(
+            "new_epoch",
+            epoch=epoch,
+            leader=self.leader,
+            current_epoch=self.current_epoch,
+            last_zxid=self.history.last_zxid,
+        )
 
     def on_newepoch(self, epoch: int) -> None:
         """Promise, and tell how recent one's history is (f.1.2).
@@ -568,8 +574,15 @@ class Zab(Core):
         if not self.has_quorum(lambda f: f.promised):
             return
         self.phase = SYNCHRONIZATION
-        self.current_epoch = self.epoch
+        began_from, self.current_epoch = self.current_epoch, self.epoch
         self.persist_epochs()
+        self.observe(
+            "synchronizing",
+            term=self.epoch,
+            promised=[f.name for f in self.learners.values() if f.promised],
+            current_epoch=began_from,
+            last_zxid=self.history.last_zxid,
+        )
         for learner in self.learners.values():
             if learner.end is not None:
                 self.synchronize(learner)
@@ -654,7 +667,8 @@ class Zab(Core):
         self.cancel_timer("init")
         zxid = self.history.last_zxid
         self.deliver_up_to(zxid)
-        self.observe("became_leader", term=self.epoch, last_zxid=zxid)
+        acked = [f.name for f in self.learners.values() if f.acked is not None]
+        self.observe("became_leader", term=self.epoch, last_zxid=zxid, acked=acked)
         for learner in self.learners.values():
             if learner.acked is not None:
                 self.bring_up_to_date(learner)
