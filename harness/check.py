@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
+import re
 import resource
 import signal
 import threading
@@ -123,7 +125,7 @@ def check_files(
     format: str = "auto",  # noqa: A002  # the word on the command line
     limits: Limits = Limits(),  # noqa: B008  # frozen
     *,
-    independent: bool = False,
+    independent: bool | None = None,
     strict: bool | None = None,
 ) -> Iterator[FileResult]:
     """Judge each file with the checker of that name, in the order given.
@@ -134,7 +136,7 @@ def check_files(
         options: The checker's options, its model and consistency among them.
         format: See `harness.formats.load`, as for `independent` and `strict`.
         limits: For each file, reading included.
-        independent: Split values of Jepsen's independent keys.
+        independent: Split values of Jepsen's independent keys; None: when they show.
         strict: Refuse histories whose events don't pair up, or never refuse.
 
     Raises:
@@ -147,6 +149,7 @@ def check_files(
             result = _check_file(
                 os.fspath(path),
                 checker,
+                checker_name,
                 limits,
                 format=format,
                 independent=independent,
@@ -181,7 +184,7 @@ class _TimeIsUpError(BaseException):
 
 
 def _check_file(
-    path: str, checker: Checker, limits: Limits, **how_to_load: Any
+    path: str, checker: Checker, checker_name: str, limits: Limits, **how_to_load: Any
 ) -> FileResult:
     start_s = time.monotonic()
     history: History | None = None
@@ -194,6 +197,8 @@ def _check_file(
             result = check_safe(_Guarded(checker), history, left)
     except HistoryError as problem:
         error = str(problem)
+        if history is not None:
+            error = _placed(error, history) + advice(history, checker_name)
         result = CheckResult(Verdict.UNKNOWN)
     except (MemoryError, _TimeIsUpError) as problem:
         result = _out_of(problem, limits, "checking" if history else "reading the file")
@@ -207,15 +212,31 @@ def _check_file(
     )
 
 
+def _placed(error: str, history: History) -> str:
+    """A checker's complaint about `op 7`, with the line where that op stands."""
+    match = re.match(r"(.*?): op (\d+): ", error)
+    if match is None or match[1] != history.source or int(match[2]) >= len(history):
+        return error
+    index = int(match[2])
+    return f"{history.place(index)}: op {index}: {error[match.end() :]}"
+
+
 @dataclass(frozen=True)
 class _Guarded:
-    """A checker for which running out of memory or time is UNKNOWN, and no crash."""
+    """A checker for which running out of memory or time is UNKNOWN, and no crash.
+
+    Values may be nested as deep as the decoder goes, and deeper than a checker does.
+    """
 
     checker: Checker
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         try:
             return self.checker.check(history, limits)
+        except RecursionError:
+            raise HistoryError(
+                f"{history.source}: a value is nested too deep for this checker"
+            ) from None
         except (MemoryError, _TimeIsUpError) as problem:
             return _out_of(problem, limits, "checking")
 
@@ -288,6 +309,56 @@ def _alarm(time_s: float | None) -> Iterator[None]:
 
 # For people
 
+_JUDGES = (
+    ({"txn"}, "append", "transactions over lists", "--checker list_append"),
+    ({"txn"}, "w", "transactions over registers", "--checker rw_register"),
+    ({"txn"}, "id", "transactions of atomic commit", "--checker atomic_commit"),
+    ({"acquire", "release"}, "", "a lock's", "--checker linearizable --model mutex"),
+    ({"enqueue", "dequeue"}, "", "a queue's",
+     "--checker linearizable --model fifo-queue, or --checker total_queue"),
+    ({"push", "pop"}, "", "a stack's", "--checker linearizable --model stack"),
+    ({"generate"}, "", "a source of ids'", "--checker unique_ids"),
+    ({"transfer"}, "", "a bank's", "--checker bank"),
+    ({"propose"}, "", "those of consensus", "--checker consensus"),
+    ({"broadcast"}, "", "those of a broadcast", "--checker total_order"),
+    ({"add", "read"}, "list", "a set's", "--checker set, or set_full"),
+    ({"add", "read"}, "number", "a counter's", "--checker counter"),
+    ({"write", "read"}, "", "a register's", "--checker linearizable"),
+)  # fmt: skip
+"""Names of operations, what their values hold, what they are then, and who judges."""
+
+
+_OPS_LOOKED_AT_MAX = 10_000
+
+
+def advice(history: History, checker_name: str) -> str:
+    """What to try where a checker can't make sense of the operations; or nothing."""
+    functions: set[str] = set()
+    values: set[str] = set()
+    with contextlib.suppress(
+        HistoryError
+    ):  # an op may turn out damaged when it is read
+        for op in itertools.islice(history, _OPS_LOOKED_AT_MAX):
+            if op.is_client:
+                functions.add(op.f)
+                values.update(_holds(op.f, op.value))
+    name = checker_name.replace("-", "_")
+    for needed, held, what, who in _JUDGES:
+        if needed <= functions and (not held or held in values):
+            if re.search(rf"--checker {name}\b(?! --model)", who):
+                return ""
+            return f"; these operations look like {what}: try {who}"
+    return ""
+
+
+def _holds(f: str, value: Any) -> Iterator[str]:
+    if f == "txn" and isinstance(value, dict):
+        yield from ("id",) if "id" in value else ()
+    elif f == "txn" and isinstance(value, list):
+        yield from (str(m[0]) for m in value if isinstance(m, list) and m)
+    elif f == "read" and value is not None:
+        yield "list" if isinstance(value, list) else "number"
+
 
 def render_text(result: FileResult) -> str:
     """The result in words: verdict, anomalies with their operations, figures."""
@@ -302,11 +373,13 @@ def render_text(result: FileResult) -> str:
         lines.append("")
     if result.error:
         return printable(lines[0])
+    if result.history is not None and result.history.remark:
+        lines.append(f"  {result.history.remark}")
     lines.append(f"  {result.ops} ops, {result.seconds:.2f} s")
     lines += [
-        f"  {name}: {_value(figure)}"
+        f"  {name.replace('_', ' ')}: {_value(figure)}"
         for name, figure in result.result.stats.items()
-        if name not in {"crashed", "plan"}
+        if name not in {"crashed", "plan", "seconds"} and figure not in ({}, [], None)
     ]
     lines += [
         f"  plan: {step['algorithm']} for {step['which']}: {step['why']}"

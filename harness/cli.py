@@ -302,8 +302,8 @@ def run_simulated_seeds(
 @click.option("--format", "form", default="auto", show_default=True, help=(
     "auto, jsonl, edn, jepsen-log or plume."
 ))  # fmt: skip
-@click.option("--independent", is_flag=True, help=(
-    "EDN values are [key value] tuples of jepsen.independent."
+@click.option("--independent/--no-independent", default=None, help=(
+    "EDN values are [key value] tuples of jepsen.independent; default: if they show."
 ))  # fmt: skip
 @click.option("--explain", type=click.Path(path_type=Path), metavar="DIR", help=(
     "Write each anomaly to DIR as text, DOT and SVG, and an index.html of all."
@@ -320,7 +320,7 @@ def check(
     consistency: str | None,
     options: Sequence[str],
     form: str,
-    independent: bool,
+    independent: bool | None,
     explain: Path | None,
     time_limit: float | None,
     memory_limit: int | None,

@@ -100,6 +100,8 @@ class History:
             nothing is known about real time: each completion is an operation of its
             own, which a checker has to take from `ops`.
         source: File name or other origin, for messages.
+        lines: The line of `source` that holds each op; None when nobody knows.
+        remark: What a reader of the file took upon itself, for whoever reads a verdict.
 
     Args:
         ops: The events, in order.
@@ -118,8 +120,10 @@ class History:
         "_columns",
         "_completion",
         "completions_only",
+        "lines",
         "ops",
         "partner",
+        "remark",
         "source",
     )
 
@@ -137,6 +141,8 @@ class History:
 
         self.ops = ops
         self.source = source
+        self.lines: Sequence[int] | None = None
+        self.remark = ""
         self.completions_only = False
         self._completion = completion
         self._columns: Columns | None = None
@@ -173,6 +179,12 @@ class History:
 
             self._columns = columns.columns(self.ops)
         return self._columns
+
+    def place(self, index: int) -> str:
+        """Where an op stands, for messages: its line, or else its position."""
+        if self.lines is None:
+            return f"{self.source}: op {index}"
+        return f"{self.source}:{self.lines[index]}"
 
     def __len__(self) -> int:
         return len(self.ops)

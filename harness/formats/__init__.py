@@ -42,13 +42,14 @@ _SIGNS = [
     ("plume", re.compile(rb"\s*[rw]\(-?\d")),
     ("edn", re.compile(rb"(?:[\s,]|;[^\n]*\n)*+[{\[(#]")),
 ]
+_JSON_ARRAY = re.compile(rb'\s*\[\s*\{\s*"(?:[^"\\]|\\.){0,99}"\s*:')
 
 
 def load(
     path: Path,
     format: str = "auto",  # noqa: A002  # the word on the command line
     *,
-    independent: bool = False,
+    independent: bool | None = None,
     strict: bool | None = None,
     tolerate_torn_tail: bool = False,
     lean: bool = False,
@@ -59,7 +60,8 @@ def load(
         path: A file, perhaps gzipped, or a folder that holds a `history.jsonl` (ours)
             or a `history.edn` (Jepsen's).
         format: One of `FORMATS`; "auto" goes by the content.
-        independent: Split `[key value]` of Jepsen's independent keys (EDN only).
+        independent: Split `[key value]` of Jepsen's independent keys (EDN only); None:
+            when the values can be nothing else.
         strict: Refuse events that don't pair up. By default on for our own format
             and Jepsen's log, off for EDN; plume has only completions.
         tolerate_torn_tail: Leave out a torn last line (jsonl only), as a controller
@@ -135,9 +137,14 @@ def _history_file(path: Path) -> Path:
 
 def _detect(source: Source) -> str:
     """The format that the content looks like. An empty file is an empty history."""
-    head = source.head[: 1 << 16].removeprefix(b"\xef\xbb\xbf")
+    head = source.head[: 1 << 16]
     if not head.strip():
         return "edn"
+    if _JSON_ARRAY.match(head):
+        raise HistoryError(
+            f"{source.name}: a JSON array; a history is one operation a line, as "
+            f"`jq -c '.[]' {source.name}` makes it of this"
+        )
     for name, sign in _SIGNS:
         if sign.match(head):
             return name

@@ -10,13 +10,15 @@ of a session. Completions without invocations are let through; `completions_only
 the history says so.
 
 `jepsen.independent` puts `[k v]` into `:value` for operation `v` on key `k`. Nothing in
-the text tells this from an ordinary pair, so whoever reads has to say `independent`.
+the text tells this from an ordinary pair, but a read does: it is invoked with nil, or
+with `[k nil]`. Where no read is invoked so, whoever reads has to say `independent`.
 Histories that have `:key` need no help.
 """
 
 from __future__ import annotations
 
 import sys
+from array import array
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from harness.formats import edn
@@ -36,36 +38,50 @@ _NOBODY = ""
 """Stands for a missing process until all lines are read."""
 
 
-def read(source: Source, *, strict: bool = False, independent: bool = False) -> History:
+def read(
+    source: Source, *, strict: bool = False, independent: bool | None = None
+) -> History:
     """The history in `source`. Cost: linear, about 20 us an operation.
 
     Args:
         source: An open file.
         strict: See `History`; -1 and gaps in `:index` are fine all the same.
-        independent: Split clients' `[k v]` values into key and value.
+        independent: Split clients' `[k v]` values into key and value; None does so when
+            they can't be anything else.
 
     Raises:
         HistoryError: Names file and line.
     """
     ops: list[Op] = []
-    lines: list[int] = []
+    lines = array("L")
     reader = edn.Reader(source.name, unwrap=True)
     for line, value in reader.values(source.lines()):
         try:
             op = op_from_map(value, len(ops))
-            if independent and (op.is_client or op.process == _NOBODY):
+            if independent and _is_clients(op):
                 _split_key(op)
         except HistoryError as problem:
             raise HistoryError(f"{source.name}:{line}: {problem}") from None
         ops.append(op)
         lines.append(line)
+    is_split = independent is None and _looks_independent(ops)
+    if is_split:
+        for op in filter(_is_clients, ops):
+            _split_key(op)
     _number_nobodies(ops)
-    return History(
+    history = History(
         ops,
         strict=strict,
         source=source.name,
         where=lambda i: f"{source.name}:{lines[i]}",
     )
+    history.lines = lines
+    if is_split:
+        history.remark = (
+            "values are [key value] as jepsen.independent has them, and every key was "
+            "judged by itself (if they are not: --no-independent)"
+        )
+    return history
 
 
 def write(history: Iterable[Op]) -> Iterator[bytes]:
@@ -86,6 +102,10 @@ def op_from_map(entry: Any, index: int) -> Op:
     if not isinstance(entry, dict):
         raise HistoryError(f"an operation is a map, not {edn.dumps(entry):.60}")
     kind = entry.get("type")
+    if kind is None and "valid?" in entry:
+        raise HistoryError(
+            "these are a checker's results; the history stands in history.edn beside it"
+        )
     if not isinstance(kind, str) or kind not in _TYPES:
         raise HistoryError(
             f":type is {edn.dumps(kind):.60}, not :invoke, :ok, :fail or :info"
@@ -172,6 +192,26 @@ def _micro_op(mop: Any) -> Any:
     if isinstance(mop, list | tuple) and mop and isinstance(mop[0], str):
         return [edn.Keyword(mop[0]), *mop[1:]]
     return mop
+
+
+def _is_clients(op: Op) -> bool:
+    return op.is_client or op.process == _NOBODY
+
+
+def _looks_independent(ops: Iterable[Op]) -> bool:
+    """Whether every client's value is a pair, and those of invoked reads `[k nil]`."""
+    reads = 0
+    for op in ops:
+        if not _is_clients(op):
+            continue
+        value = op.value
+        if type(value) is not list or len(value) != 2 or op.key is not None:
+            return False
+        if op.f == "read" and op.type == "invoke":
+            if value[1] is not None or isinstance(value[0], list):
+                return False
+            reads += 1
+    return reads > 0
 
 
 def _split_key(op: Op) -> None:

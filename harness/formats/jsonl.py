@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -146,12 +147,14 @@ def read(
             ops += _decode(
                 source.name, chunk, len(ops), tolerate_torn_tail=tolerate_torn_tail
             )
-        return History(
+        history = History(
             ops,
             strict=strict,
             source=source.name,
             where=lambda i: f"{source.name}:{i + 1}",
         )
+        history.lines = range(1, len(ops) + 1)
+        return history
 
 
 def _read_lean(source: Source) -> History:
@@ -160,13 +163,16 @@ def _read_lean(source: Source) -> History:
     Raises:
         HistoryError: Names file and line.
     """
-    ops = LeanOps(Path(source.name), is_packed=source.is_packed)
+    is_plain = not source.is_packed and not source.is_signed
+    ops = LeanOps(Path(source.name), is_packed=not is_plain)
     pairing = Pairing(lambda i: f"{source.name}:{i + 1}")
     for chunk in source.chunks():
         if not ops.add(chunk, pairing):
             _decode(source.name, chunk, len(ops), tolerate_torn_tail=False)
             raise AssertionError("what is no operation decodes as one")
-    return History(ops, source=source.name, completion=pairing.completion)
+    history = History(ops, source=source.name, completion=pairing.completion)
+    history.lines = range(1, len(ops) + 1)
+    return history
 
 
 def write(history: Iterable[Op]) -> Iterator[bytes]:
@@ -222,6 +228,21 @@ def _reason(line: bytes, problem: Exception, *, is_tail: bool) -> str:
         return "the line is empty"
     if isinstance(problem, RecursionError):
         return "nested too deep"
+    try:
+        line.decode()
+    except UnicodeDecodeError as bad:
+        return f"not UTF-8: {bad.reason} at byte {bad.start} of the line"
     if is_tail and not isinstance(problem, msgspec.ValidationError):
         return f"the last line is cut short: {problem}"
-    return f"not an operation: {problem}"
+    if isinstance(problem, msgspec.ValidationError):
+        fields = _FIELDS if "field" in str(problem) else ""
+        return f"not an operation: {problem}{fields}"
+    at = _BYTE.search(str(problem))
+    near = f", at {line[int(at[1]) :][:24]!r}" if at else ""
+    return f"not JSON: {problem}{near}"
+
+
+_BYTE = re.compile(r"\(byte (\d+)\)")
+
+
+_FIELDS = f" (the fields of an operation: {', '.join(Op.__struct_fields__)})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from harness.history import HistoryError
@@ -57,6 +58,9 @@ class Source:
         except HistoryError:
             self._file.close()
             raise
+        # Some editors sign UTF-8 with a byte order mark; no format has a use for it.
+        self.is_signed = self.head.startswith(BOM_UTF8)
+        self.head = self.head.removeprefix(BOM_UTF8)
 
     def __enter__(self) -> Self:
         return self
@@ -77,20 +81,25 @@ class Source:
         while block:
             cut = block.rfind(b"\n") + 1
             if cut:
+                if rest:
+                    self._refuse_long(len(rest) + block.index(b"\n"), lines_read)
                 chunk = rest + block[:cut]
                 rest = block[cut:]
                 yield chunk
                 lines_read += chunk.count(b"\n")
             else:
                 rest += block
-            if len(rest) > LINE_BYTES_MAX:
-                raise HistoryError(
-                    f"{self.name}:{lines_read + 1}: the line is longer than "
-                    f"{LINE_BYTES_MAX >> 20} MiB"
-                )
+            self._refuse_long(len(rest), lines_read)
             block = self._read()
         if rest:
             yield rest
+
+    def _refuse_long(self, line_bytes: int, lines_before: int) -> None:
+        if line_bytes > LINE_BYTES_MAX:
+            raise HistoryError(
+                f"{self.name}:{lines_before + 1}: the line is longer than "
+                f"{LINE_BYTES_MAX >> 20} MiB"
+            )
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """(number from 1, text without its newline) of each line."""
@@ -105,7 +114,7 @@ class Source:
                         f"{self.name}:{number}: not UTF-8: {problem.reason} at byte "
                         f"{problem.start} of the line"
                     ) from None
-                yield number, text.removeprefix("\ufeff") if number == 1 else text
+                yield number, text
 
     def _read(self) -> bytes:
         try:

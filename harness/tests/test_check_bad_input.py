@@ -1,0 +1,216 @@
+"""Bad input of `splitbrain check`: a clear error, never a crash, never a verdict.
+
+And never a word against the other files.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness import registry
+from harness.check import check_files, exit_status, render_text
+from harness.errors import EXIT_USAGE
+from harness.formats import dump
+from harness.history import Op
+from harness.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def lines_of(*texts: str) -> str:
+    """JSON lines of operations given as "process type f value", a microsecond apart."""
+    lines = []
+    for index, text in enumerate(texts):
+        process, kind, f, value = text.split(maxsplit=3)
+        lines.append(
+            f'{{"index":{index},"time":{index * 1000},"process":{process},'
+            f'"type":"{kind}","f":"{f}","value":{value}}}\n'
+        )
+    return "".join(lines)
+
+
+GOOD = lines_of("0 invoke write 1", "0 ok write 1", "1 invoke read null", "1 ok read 1")
+CHECKERS = sorted(
+    {p.name for p in registry.plugins("checker").values()} - {"log-file-pattern"}
+)
+FUNCTIONS = [
+    *("read", "write", "cas", "txn", "add", "enqueue", "dequeue", "generate"),
+    *("transfer", "propose", "decisions", "broadcast", "acquire", "release"),
+]
+SCALARS: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 0, 1, -1, 2**63, 1.5, "", "x", [], {}, [1], [[]], {"": None}]
+)
+NESTED = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "txn", "a", "votes"]), inner, max_size=2
+        )
+        | st.tuples(st.sampled_from(["r", "w", "append"]), inner, inner).map(list)
+    ),
+    max_leaves=8,
+)
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from(["invoke", "ok", "fail", "info"]),
+        st.sampled_from(FUNCTIONS),
+        NESTED,
+        st.none() | st.integers(0, 1),
+    ),
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("checker", CHECKERS)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=EVENTS)
+def test_no_values_whatever_crash_a_checker(
+    tmp_path: Path, checker: str, events: list[tuple[int, str, str, Any, int | None]]
+) -> None:
+    """Types that make no sense are a verdict or bad input, and never our failure."""
+    file = tmp_path / "any.jsonl"
+    ops = [
+        Op(index, index, process, kind, f, value, key)  # type: ignore[arg-type]  # drawn
+        for index, (process, kind, f, value, key) in enumerate(events)
+    ]
+    dump(ops, file)
+    for strict in (True, False):
+        (result,) = check_files([str(file)], checker, {}, strict=strict)
+        assert not result.has_crashed, result.result.reason
+        assert "\n" not in result.error
+        json.dumps(result.as_json())
+        assert render_text(result)
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize("checker", CHECKERS)
+@pytest.mark.parametrize("depth", [100, 400, 700, 1100, 100_000])
+def test_nesting_never_exhausts_a_checkers_stack(
+    tmp_path: Path, checker: str, depth: int
+) -> None:
+    file = tmp_path / "deep.jsonl"
+    value = nested(depth)
+    file.write_text(
+        lines_of(
+            f"0 invoke write {value}",
+            f"0 ok write {value}",
+            "1 invoke read null",
+            f"1 ok read {value}",
+        )
+    )
+    (result,) = check_files([str(file)], checker, {})
+    assert not result.has_crashed, result.result.reason
+    assert depth < 100_000 or "deep.jsonl:1: nested too deep" in result.error
+
+
+BAD = {
+    "a.jsonl": ('{"index":0,"index":0', "a.jsonl:1: the last line is cut short"),
+    "array.json": (
+        f"[{GOOD.splitlines()[0]}]",
+        "array.json: a JSON array; a history is",
+    ),
+    "nan.jsonl": (GOOD.replace("1}", "NaN}", 1), "nan.jsonl:1: not JSON"),
+    "huge.jsonl": (
+        GOOD.replace("1}", f"1{'0' * 5000}}}", 1),
+        "huge.jsonl:1: not an operation: Integer value out of range",
+    ),
+    "f.jsonl": (
+        GOOD + lines_of(*["0 invoke read 1"] * 4, "0 invoke frob 1").splitlines()[4],
+        "f.jsonl:5: op 4: frob: the cas-register model has no such operation",
+    ),
+    "lone.jsonl": (GOOD.splitlines()[1].replace(":1,", ":0,", 1), "lone.jsonl:1: "),
+    "two.jsonl": (
+        lines_of("0 invoke write 1", "0 invoke write 2"),
+        "two.jsonl:2: process 0 invokes write while its write (op 0) is open",
+    ),
+    "results.edn": ("{:valid? true}", "results.edn:1: these are a checker's results"),
+    "deep.edn": ("[" * 100_000, "deep.edn:1: nested more than 128 deep"),
+    "set.edn": (
+        "{:process 0 :type :invoke :f :add :value 1}\n"
+        "{:process 0 :type :ok :f :add :value 1}\n"
+        "{:process 0 :type :invoke :f :read}\n"
+        "{:process 0 :type :ok :f :read :value #{1}}",
+        "these operations look like a set's: try --checker set, or set_full",
+    ),
+    "txn.edn": (
+        "{:process 0 :type :invoke :f :txn :value [[:append 1 1]]}",
+        "txn.edn:1: op 0: txn: the cas-register model has no such operation "
+        "(it has read, write, cas); these operations look like transactions over "
+        "lists: try --checker list_append",
+    ),
+}
+
+
+def test_bad_input_names_file_and_line_says_what_to_do_and_hides_no_other_file(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "good.jsonl").write_text(GOOD)
+    for name, (text, _) in BAD.items():
+        (tmp_path / name).write_text(text)
+    files = ["good.jsonl", *BAD, "good.jsonl"]
+    results = list(check_files([str(tmp_path / f) for f in files], "linearizable", {}))
+    first, *bad, last = results
+    assert (first.verdict, last.verdict) == (Verdict.VALID, Verdict.VALID)
+    for result, (name, (_, message)) in zip(bad, BAD.items(), strict=True):
+        assert result.as_json()["verdict"] is None
+        assert result.exit_status == EXIT_USAGE
+        assert result.error.startswith(str(tmp_path / name)), result.error
+        assert message in result.error
+        assert "\n" not in result.error
+    assert exit_status(results) == EXIT_USAGE
+
+
+TRANSACTIONS = lines_of(
+    '0 invoke txn [["append","x",1]]',
+    '0 ok txn [["append","x",1]]',
+    '1 invoke txn [["r","x",null]]',
+    '1 ok txn [["r","x",[1]]]',
+)
+
+
+@pytest.mark.parametrize(
+    ("checker", "text"), [("linearizable", GOOD), ("list-append", TRANSACTIONS)]
+)
+def test_a_byte_order_mark_and_returns_of_a_carriage_are_passed_over(
+    tmp_path: Path, checker: str, text: str
+) -> None:
+    file = tmp_path / "signed.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    (result,) = check_files([str(file)], checker, {})
+    assert (result.error, result.ops, result.verdict) == ("", 4, Verdict.VALID)
+
+
+def test_keys_of_jepsen_independent_show_and_are_judged_one_by_one(
+    tmp_path: Path,
+) -> None:
+    """As one register, [1 5] would be gone once [2 6] is written."""
+    file = tmp_path / "independent.edn"
+    text = (
+        "{:process 0 :type :invoke :f :write :value [1 5]}\n"
+        "{:process 0 :type :ok :f :write :value [1 5]}\n"
+        "{:process 0 :type :invoke :f :write :value [2 6]}\n"
+        "{:process 0 :type :ok :f :write :value [2 6]}\n"
+        "{:process 0 :type :invoke :f :read :value [1 nil]}\n"
+        "{:process 0 :type :ok :f :read :value [1 5]}\n"
+    )
+    file.write_text(text)
+    (split,) = check_files([str(file)], "linearizable", {})
+    assert split.verdict is Verdict.VALID
+    (whole,) = check_files([str(file)], "linearizable", {}, independent=False)
+    assert whole.verdict is Verdict.INVALID
+    results = check_files([str(file)], "linearizable", {})
+    assert "--no-independent" in render_text(next(results))
+    file.write_text(text.replace("[1 nil]", "nil"))
+    (pairs,) = check_files([str(file)], "linearizable", {})
+    assert pairs.verdict is Verdict.INVALID
