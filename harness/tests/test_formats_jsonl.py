@@ -128,7 +128,7 @@ def test_every_prefix_of_whole_lines_loads_and_a_torn_tail_only_when_tolerated(
 
 @given(
     st.binary(max_size=200)
-    | st.text(max_size=200).map(lambda s: s.encode("not UTF-8", "surrogatepass"))
+    | st.text(max_size=200).map(lambda s: s.encode("utf-8", "surrogatepass"))
 )
 @settings(deadline=None)
 def test_any_bytes_load_or_are_refused_with_a_history_error(
