@@ -231,6 +231,8 @@ def _reason(line: bytes, problem: Exception, *, is_tail: bool) -> str:
     try:
         line.decode()
     except UnicodeDecodeError as bad:
+        if is_tail and bad.reason == "unexpected end of data":
+            return "the last line is cut short, in the middle of a character"
         return f"not UTF-8: {bad.reason} at byte {bad.start} of the line"
     if is_tail and not isinstance(problem, msgspec.ValidationError):
         return f"the last line is cut short: {problem}"
