@@ -63,12 +63,18 @@ def say(text: str = "") -> None:
 
 
 def key_values(flag: str, texts: Sequence[str]) -> dict[str, str]:
-    """`KEY=VALUE` texts as a mapping. Raises UsageError for any other text."""
-    out = {}
+    """`KEY=VALUE` texts as a mapping.
+
+    Raises:
+        UsageError: Another text, or a key that comes twice with different values.
+    """
+    out: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UsageError(f"{flag} {text!r}: write it as KEY=VALUE")
+        if out.get(key, value) != value:
+            raise UsageError(f"{flag} gives {key} twice: {out[key]} and {value}")
         out[key] = value
     return out
 
@@ -76,6 +82,14 @@ def key_values(flag: str, texts: Sequence[str]) -> dict[str, str]:
 def comma_list(texts: Sequence[str]) -> list[str]:
     """`a,b` and repeated flags alike."""
     return [word for text in texts for word in text.split(",") if word]
+
+
+def fault_words(texts: Sequence[str]) -> list[str]:
+    """What `--nemesis` names. Raises UsageError when it is there and names nothing."""
+    words = comma_list(texts)
+    if texts and not words:
+        raise UsageError("--nemesis names no fault; for a run without any: none")
+    return words
 
 
 RESULTS = click.option(
@@ -167,7 +181,7 @@ def run(
     spec = TestSpec(
         system=system,
         workload=workload or "",
-        nemesis=comma_list(nemesis),
+        nemesis=fault_words(nemesis),
         nodes=nodes,
         concurrency=concurrency,
         rate=rate,
@@ -198,12 +212,15 @@ def read_plan(path: Path) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise UsageError(f"cannot read plan {path}: {problem.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError) as problem:
         line = str(problem).splitlines()[0]
         raise UsageError(f"{path} is not YAML: {line}") from None
+    if plan is None:
+        raise UsageError(f"plan {path} is empty; a plan without faults is []")
+    return plan
 
 
 def run_once(spec: TestSpec, results: Path, *, as_json: bool) -> int:
@@ -212,7 +229,7 @@ def run_once(spec: TestSpec, results: Path, *, as_json: bool) -> int:
     from harness.progress import ProgressLine
 
     line = ProgressLine(enabled=not as_json)
-    folder = run.run(spec, results, line.show)
+    folder = run.run(spec, results, line.show, complain)
     line.clear()
     outcome = analysis.analyse(folder)
     if as_json:

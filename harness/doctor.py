@@ -22,7 +22,7 @@ import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import UsageError
 
@@ -100,7 +100,20 @@ def render(findings: Sequence[Finding]) -> str:
     return "\n".join([*lines, "", _summary(findings)])
 
 
-def choose_rung(requested: str) -> str:
+class Rung(NamedTuple):
+    """What the nodes' network is made of.
+
+    Attributes:
+        name: "switch" or "proxy"; in the simulator "sim".
+        why: Why it is none that can do more, as a sentence; empty when it was asked
+            for, or there is none.
+    """
+
+    name: str
+    why: str = ""
+
+
+def choose_rung(requested: str) -> Rung:
     """The network rung to run on: "switch" where it can be had, else "proxy".
 
     Args:
@@ -117,12 +130,16 @@ def choose_rung(requested: str) -> str:
             f"there is no network called {requested!r} (choose auto, switch or proxy)"
         )
     if requested == "proxy":
-        return "proxy"
+        return Rung("proxy")
     (switch,) = _in_children([("network", _switch)], TIME_LIMIT_S)
     if switch.state == GOOD:
-        return "switch"
+        return Rung("switch")
     if requested == "auto":
-        return "proxy"
+        return Rung(
+            "proxy",
+            f"the network is the proxy, which can't do all that the switch can: "
+            f"{switch.text} {switch.advice}",
+        )
     raise UsageError(
         f"--network switch can't be had here: {switch.text} {switch.advice} "
         "Or use --network proxy, which can cut, delay and slow TCP connections."

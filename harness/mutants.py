@@ -45,8 +45,11 @@ def find(protocol: str, name: str) -> Any:
     known = of_protocol(protocol)
     if name in known:
         return known[name]
-    there_are = ", ".join(sorted(known)) or "none"
+    if not known:
+        raise UsageError(f"{protocol} has no mutants: only the reference protocols do")
+    whose = [other for other, mutants in every().items() if name in mutants]
+    hint = f": that is one of {whose[0]}'s" if whose else nearest(name, known)
     raise UsageError(
-        f"{protocol} has no mutant {name!r}{nearest(name, known)} "
-        f"(its mutants: {there_are})"
+        f"{protocol} has no mutant {name!r}{hint} "
+        f"(its mutants: {', '.join(sorted(known))})"
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness import doctor, registry
+from harness.doctor import Rung
 from harness.errors import UsageError
 from harness.network import LinkRule
 from harness.osworld import vdso
@@ -33,7 +34,7 @@ CLOCKS = "clocks"
 """What a fault needs that breaks clocks; other needs are fields of `LinkRule`."""
 
 
-def prepare(spec: TestSpec) -> tuple[Parts, Any, str]:
+def prepare(spec: TestSpec) -> tuple[Parts, Any, Rung]:
     """Check `spec` against systems, plug-ins and this machine: (parts, schedule, rung).
 
     Words for faults in it ("all", "none") give way to the kinds that they mean.
@@ -52,11 +53,11 @@ def prepare(spec: TestSpec) -> tuple[Parts, Any, str]:
     parts = assemble(bare if ALL_FAULTS in wanted else spec)
     rung = choose_rung(spec, parts.system)
     if ALL_FAULTS in wanted:
-        spec.nemesis = every_fault(parts.system, rung, nodes=spec.nodes)
+        spec.nemesis = every_fault(parts.system, rung.name, nodes=spec.nodes)
         parts = assemble(spec)
     for kind, nemesis in parts.nemeses.items():
-        if why := why_impossible(nemesis.needs, rung, nodes=spec.nodes):
-            raise UsageError(f"--nemesis {kind} can't be had here: {why}")
+        if why := why_impossible(nemesis.needs, rung.name, nodes=spec.nodes):
+            raise UsageError(f"--nemesis {kind} can't be had here: {why}. {rung.why}")
     schedule = schedules.build(
         parts.nemeses,
         spec.node_names,
@@ -80,7 +81,7 @@ def fault_kinds(words: Sequence[str]) -> list[str]:
     return [word for word in words if word not in {ALL_FAULTS, NO_FAULTS}]
 
 
-def choose_rung(spec: TestSpec, system: System) -> str:
+def choose_rung(spec: TestSpec, system: System) -> Rung:
     """What the nodes' network is made of.
 
     Raises:
@@ -89,15 +90,16 @@ def choose_rung(spec: TestSpec, system: System) -> str:
     if spec.world == "sim":
         if spec.network != "auto":
             raise UsageError("--network is for --world os: the simulator has its own")
-        return "sim"
+        return Rung("sim")
     rung = doctor.choose_rung(spec.network)
-    if rung in system.rungs:
+    if rung.name in system.rungs:
         return rung
     # Asking for it by name makes the doctor say why it can't be had.
     if spec.network != "auto":
         wanted = " or ".join(sorted(system.rungs))
         raise UsageError(
-            f"{system.name} can't run on the {rung} network; use --network {wanted}"
+            f"{system.name} can't run on the {rung.name} network; use --network "
+            f"{wanted}"
         )
     return doctor.choose_rung(min(system.rungs))
 
@@ -130,15 +132,22 @@ def why_impossible(needs: frozenset[str], rung: str, *, nodes: int) -> str:
 
 
 def run(
-    spec: TestSpec, results: Path, show: Callable[[Progress], None] | None = None
+    spec: TestSpec,
+    results: Path,
+    show: Callable[[Progress], None] | None = None,
+    remark: Callable[[str], None] | None = None,
 ) -> RunFolder:
     """Carry out `spec` and return the folder that holds what happened.
+
+    `remark` is told, before anything starts, what the user may not expect.
 
     Raises:
         UsageError: The run is impossible; nothing was started or written.
         HarnessError: The run could not be set up.
     """
     parts, schedule, rung = prepare(spec)
+    if rung.why and remark is not None:
+        remark(rung.why)
     folder = RunFolder.create(results, spec.folder_name, spec.seed)
     plan = folder.path / "plan.yaml"
     plan.write_text(schedule.yaml(), encoding="utf-8")
@@ -153,7 +162,7 @@ def run(
             "invariants": list(parts.system.invariants),
         },
     )
-    failed = execute(spec, parts, schedule, folder, rung, show)
+    failed = execute(spec, parts, schedule, folder, rung.name, show)
     if failed:
         # What was recorded until now stays, and its analysis will say why it ends.
         done = folder.read_json("run.json") or {"ended": "failed"}
@@ -180,7 +189,7 @@ def execute(
     return osworld.execute(spec, parts, schedule, folder, rung, show)
 
 
-def describe(spec: TestSpec, rung: str) -> dict[str, Any]:
+def describe(spec: TestSpec, rung: Rung) -> dict[str, Any]:
     """What stands in test.yaml: the spec, and what it ran on."""
     return {
         "name": spec.name or spec.folder_name,
@@ -194,10 +203,15 @@ def describe(spec: TestSpec, rung: str) -> dict[str, Any]:
         "time_limit_s": spec.time_limit_s,
         "seed": spec.seed,
         "world": spec.world,
-        "rung": rung,
+        "rung": rung.name,
+        **({"rung_reason": rung.why} if rung.why else {}),
         "mutant": spec.mutant,
         "expected": spec.expect,
-        **({"conditions": asdict(Conditions.draw(spec.seed))} if rung == "sim" else {}),
+        **(
+            {"conditions": asdict(Conditions.draw(spec.seed))}
+            if rung.name == "sim"
+            else {}
+        ),
         "spec": msgspec.to_builtins(spec),
         "versions": {
             "splitbrain": version("splitbrain"),

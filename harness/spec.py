@@ -17,7 +17,7 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.system import System
+    from harness.system import System, SystemFactory
     from harness.workload import Workload
 
 NODES_MAX = 64
@@ -163,7 +163,7 @@ def assemble(spec: TestSpec) -> Parts:
     if plugin.adapter != bool(colon):
         wanted = f"{name}:..." if plugin.adapter else name
         raise UsageError(f"write the system as {wanted}, not {spec.system!r}")
-    system: System = plugin.factory(text, own)
+    system = configure(plugin, text, own)
     if spec.mutant is not None:
         mutate(system, spec.mutant)
     if spec.world == "sim" and not hasattr(system, "protocol"):
@@ -188,6 +188,32 @@ def assemble(spec: TestSpec) -> Parts:
     }
     refuse_impossible_faults(system, spec.nemesis, nodes=spec.nodes)
     return Parts(system, workload, nemeses)
+
+
+def configure(
+    plugin: registry.Plugin[SystemFactory], text: str, options: Mapping[str, str]
+) -> System:
+    """The system, with its own options.
+
+    Raises:
+        UsageError: It does not have one of them; if another plug-in does, which.
+    """
+    known = {option.name for option in plugin.options}
+    for name in options:
+        if name in known:
+            continue
+        owners = [
+            other.name
+            for kind in ("workload", "nemesis")
+            for other in registry.plugins(kind).values()
+            if name in {option.name for option in other.options}
+        ]
+        if owners:
+            spelled = " or ".join(f"{owner}.{name}" for owner in owners)
+            raise UsageError(
+                f"--set {name}: {plugin.name} has no such option; write {spelled}"
+            )
+    return plugin.factory(text, options)
 
 
 def mutate(system: System, mutant: str) -> None:
@@ -215,7 +241,7 @@ def default_workload(system: str, options: Mapping[str, str]) -> str:
     if plugin.adapter:
         return WORKLOADS_BY_CHOICE[0]
     own = {key: value for key, value in options.items() if "." not in key}
-    serves = plugin.factory(text, own).workloads
+    serves = configure(plugin, text, own).workloads
     first = [workload for workload in WORKLOADS_BY_CHOICE if workload in serves]
     return (first or sorted(serves))[0]
 

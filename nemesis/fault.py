@@ -168,6 +168,8 @@ def validate_target(kind: str, target: object, nodes: Sequence[str]) -> None:
                 f"plan: {kind}: there is no node {name!r}{nearest(str(name), nodes)} "
                 f"(nodes: {', '.join(nodes)})"
             )
+        if target.count(name) > 1:
+            raise UsageError(f"plan: {kind}: names {name} twice")
 
 
 def require_params(fault: Fault, allowed: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import analysis, formats
 from harness.bench.histories import Shape, generate
+from harness.doctor import Rung
 from harness.network import LinkCounters
 from harness.run import describe
 from harness.spec import TestSpec
@@ -44,7 +45,7 @@ def make(results: Path, calls: int) -> Path:
         time_limit_s=ops[-1].time / NS_PER_S,
     )
     folder = RunFolder.create(results, spec.folder_name, spec.seed)
-    folder.write_yaml("test.yaml", describe(spec, "switch"))
+    folder.write_yaml("test.yaml", describe(spec, Rung("switch")))
     formats.dump(ops, folder.path / "history.jsonl")
     faults = folder.lines("faults.jsonl")
     for line in fault_lines(spec, ops[-1].time):

@@ -30,7 +30,7 @@ def test_the_examination_finds_out_about_everything_a_run_needs() -> None:
 
 def test_the_rung_that_auto_chooses_is_the_one_the_examination_names() -> None:
     rung = doctor.choose_rung("auto")
-    assert f"Runs use the {rung} network." in doctor.render(doctor.examine())
+    assert f"Runs use the {rung.name} network." in doctor.render(doctor.examine())
 
 
 def test_what_is_missing_is_shown_with_the_way_to_get_it() -> None:
@@ -53,7 +53,7 @@ def test_a_machine_without_linux_can_run_nothing() -> None:
 
 def test_the_proxy_needs_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_switch", pytest.fail)
-    assert doctor.choose_rung("proxy") == "proxy"
+    assert doctor.choose_rung("proxy") == ("proxy", "")
 
 
 def test_a_rung_nobody_knows_is_refused() -> None:
@@ -65,7 +65,9 @@ def test_without_a_switch_auto_is_the_proxy_and_asking_for_it_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(doctor, "_switch", lambda: NO_SWITCH)
-    assert doctor.choose_rung("auto") == "proxy"
+    rung = doctor.choose_rung("auto")
+    assert rung.name == "proxy"
+    assert "it is forbidden. Allow it." in rung.why
     assert "the proxy: " in doctor.render([doctor._network()])
     with pytest.raises(UsageError, match=r"it is forbidden\. Allow it\. Or use"):
         doctor.choose_rung("switch")

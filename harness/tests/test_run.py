@@ -14,8 +14,9 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
-from harness import formats
+from harness import cli, doctor, formats
 from harness.osworld.namespaces import why_no_switch
 from harness.store import RunFolder
 
@@ -163,21 +164,135 @@ IMPOSSIBLE = [
     (["raft", "--time-limit", "0"], "--time-limit 0: must be from 0.1"),
     (["raft", "--time-limit", "soon"], "is not a valid float"),
     (["raft", "--plan", "nowhere.yaml"], "cannot read plan nowhere.yaml"),
+    (["raft", "--plan", "/dev/null"], "plan /dev/null is empty"),
+    (["raft", "--plan", "/"], "cannot read plan /: Is a directory"),
+    (["raft", "--concurrency", "0"], "--concurrency 0: must be from 1"),
+    (["raft", "--rate", "-5"], "--rate -5: must be from 0.001"),
+    (["raft", "--rate", "nan"], "--rate nan: must be from 0.001"),
+    (["raft", "--time-limit", "inf"], "--time-limit inf: must be from 0.1"),
+    (["raft", "--jobs", "0"], "must be 1 or more"),
+    (["raft", "--mutant", "two-vote"], "did you mean two-votes"),
+    (["raft", "--mutant", "skip-barrier"], "that is one of three_phase_commit's"),
+    (["etcd", "--mutant", "two-votes"], "etcd has no mutants"),
+    (["etcd", "--world", "sim"], "etcd can't run in the simulator"),
+    (["launch:true", "--world", "sim"], "launch can't run in the simulator"),
+    (["2pc", "--workload", "register"], "can't serve workload 'register' (it serves"),
+    (["raft", "--workload", "registry"], "did you mean register"),
+    (["raft", "--nemesis", ","], "--nemesis names no fault"),
+    (["raft", "--nemesis", "kill,kill"], "--nemesis names kill twice"),
+    (["raft", "--nemesis", "all,kill"], "name nothing else"),
+    (["raft", "--set", "reads"], "write it as KEY=VALUE"),
+    (["raft", "--set", "read=log"], "did you mean reads"),
+    (["raft", "--set", "ops_per_key=9"], "write kv.ops_per_key or register."),
+    (["raft", "--set", "reads=log", "--set", "reads=local"], "gives reads twice"),
+    (["raft", "--set", "initial_members=n1,n1"], "two servers called 'n1'"),
+    (["raft", "--set", "initial_members=n9"], "there is no 'n9'"),
     (["raft", "--seeds", "0"], "must be 1 or more"),
     (["raft", "--frobnicate"], "No such option"),
 ]
 
 
+def refusal(
+    capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, str]:
+    """Exit status, output and complaint of a command that does not come to run."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, *capsys.readouterr()
+
+
+def test_results_that_cannot_be_written_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for place, why in (("/proc/x", "No such file"), ("/dev/null", "Not a directory")):
+        status, _, err = refusal(capsys, "run", "raft", "--results", place)
+        assert status == 254
+        assert f"cannot write results to {place}: {why}" in err
+        assert len(err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(("arguments", "complaint"), IMPOSSIBLE)
 def test_impossible_runs_are_refused_in_one_line_before_anything_starts(
-    tmp_path: Path, arguments: list[str], complaint: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    complaint: str,
 ) -> None:
-    status, outcome, err = run(tmp_path, *arguments)
-    assert (status, outcome) == (254, None)
+    status, out, err = refusal(capsys, "run", *arguments, "--results", str(tmp_path))
+    assert (status, out) == (254, "")
     assert complaint in err
     assert err.startswith("splitbrain: ")
     assert len(err.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        ("{kind: kill, target: [n1, n1]}", "plan: kill: names n1 twice"),
+        ("{kind: kill, target: [n9]}", "plan: kill: there is no node 'n9'"),
+        ("{kind: partition, cut: [[n1, n1]]}", "plan: partition: names n1 twice"),
+        ("{kind: partition, cut: [[n1, n9]]}", "plan: partition: there is no node"),
+        ("{kind: fire}", "there is no nemesis called 'fire'"),
+        ("{kind: kill, aim: leader}", "plan: kill has no parameter 'aim'"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str, complaint: str
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(f"[{{at: {{time_s: 1}}, fault: {fault}, heal: {{after_s: 1}}}}]")
+    results = str(tmp_path / "results")
+    status, out, err = refusal(
+        capsys, "run", "raft", "--plan", str(plan), "--results", results
+    )
+    assert (status, out) == (254, "")
+    assert complaint in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "nodes"),
+    # All pairs of protocols and sizes are the simulator's (test_sim).
+    [("raft", 1), ("zab", 2), ("2pc", 7)],
+)
+def test_clusters_of_any_size_serve_as_processes(
+    tmp_path: Path, protocol: str, nodes: int
+) -> None:
+    status, outcome, err = run(
+        tmp_path,
+        *(protocol, "--nodes", str(nodes), "--time-limit", "1.5", "--seed", "1"),
+    )
+    assert status == 0, (outcome, err)
+    assert outcome["ops"]["ok"] > 50
+
+
+def test_a_run_on_the_lower_rung_says_why_and_keeps_it_in_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The controller is told that the switch can't be had, as on a hardened kernel."""
+    why = doctor.Finding("network", doctor.MISSING, "it is forbidden.", "Allow it.")
+    monkeypatch.setattr(doctor, "_switch", lambda: why)
+    status = cli.run.main(
+        [
+            *("raft", "--nodes", "3", "--time-limit", "1", "--seed", "1"),
+            *("--results", str(tmp_path), "--json"),
+        ],
+        standalone_mode=False,
+    )
+    said = capsys.readouterr()
+    assert status == 0, said
+    assert said.err == (
+        "splitbrain: the network is the proxy, which can't do all that the switch can: "
+        "it is forbidden. Allow it.\n"
+    )
+    (test,) = tmp_path.glob("raft-register/*/test.yaml")
+    record = yaml.safe_load(test.read_text())
+    assert record["rung"] == "proxy"
+    assert record["rung_reason"] in said.err
+    assert "it is forbidden" in (test.parent / "report.html").read_text()
 
 
 def descendants_tagged(tag: str) -> list[psutil.Process]:

@@ -67,6 +67,27 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -
         assert first.read_bytes() == second.read_bytes(), node
 
 
+@pytest.mark.parametrize("nodes", [1, 2, 4, 7])
+@pytest.mark.parametrize(
+    ("protocol", "faults"),
+    [
+        ("2pc", ["all"]),
+        ("3pc", ["kill"]),
+        ("paxos", ["all"]),
+        ("multi_paxos", ["all"]),
+        ("raft", ["all"]),
+        ("zab", ["all"]),
+    ],
+)
+def test_clusters_of_any_size_serve_and_keep_their_promises(
+    protocol: str, faults: list[str], nodes: int, tmp_path: Path
+) -> None:
+    spec = spec_of(protocol, nodes=nodes, nemesis=faults, time_limit_s=6.0, seed=1)
+    result = batch.run_seed(spec, tmp_path)
+    assert result.verdict == "valid", result
+    assert result.ops["ok"] > 50, result
+
+
 def test_another_seed_gives_another_history(tmp_path: Path) -> None:
     spec = spec_of("raft", time_limit_s=2.0)
     found = [
