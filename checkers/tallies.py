@@ -25,6 +25,8 @@ VACUOUS = Option(
     ("valid", "unknown"),
 )
 
+_PLAIN = frozenset({int, str, type(None)})
+
 SHOWN_MAX = 20
 """Anomalies told one by one; the rest is counted."""
 
@@ -90,6 +92,9 @@ def element(value: Any) -> Hashable:
 
     Python holds True equal to 1 and can't hash lists; both are told apart by a tag.
     """
+    if type(value) in _PLAIN:
+        plain: Hashable = value
+        return plain
     if isinstance(value, bool):
         return ("bool", value)
     if isinstance(value, dict):
