@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from checkers.isolation import models, weak
+from checkers.isolation import guarantees, weak
 from checkers.isolation import transactions as t
 from checkers.isolation.findings import (
     PAUSE_EVERY,
@@ -59,6 +59,9 @@ FUNCTIONS = ("append", "r")
 
 UNPLACED = -2
 """The version of a read whose list is no part of the version order."""
+
+_OF_SESSIONS = frozenset({"fractured-read", "causal-violation", *guarantees.GUARANTEES})
+"""Anomalies that are no cycles of the dependencies that lists show."""
 
 _EMPTY: list[Any] = []
 
@@ -729,10 +732,12 @@ class Appends:
         self, question: Question, found: frozenset[str], pause: Callable[[], None]
     ) -> None:
         """See `Inference.judge`: causal visibility, and what was never read."""
-        if models.WITH_SESSIONS & set(question.asked):
-            wanted = question.anomalies - {"non-monotonic-read"}
+        wanted = question.anomalies & _OF_SESSIONS
+        if question.is_about_sessions and wanted:
             sessions = session_edges(self.transactions)
-            weak.judge(_Versioned(self), self.findings, wanted, sessions, pause)
+            versioned = _Versioned(self)
+            weak.judge(versioned, self.findings, wanted, sessions, pause)
+            guarantees.judge(versioned, self.findings, wanted, pause)
         found = found.union(self.findings.counts)
         if not found & question.anomalies and self._unread:
             self._eliminate(question, pause)
@@ -808,6 +813,7 @@ class _Versioned:
         self.writer: list[int] = []
         self.writes: list[dict[Hashable, int]] = [{} for _ in appends.transactions.ops]
         self.reads: list[weak.Read] = []
+        self.shown: list[tuple[int, int]] = []
         numbers: dict[tuple[Hashable, Hashable], int] = {}
         for name, key in appends.keys.items():
             numbers[name, None] = self._number(name, None, NOTHING)
@@ -816,8 +822,9 @@ class _Versioned:
             for element in sorted(key.writer, key=lambda e: order.get(e, last)):
                 row = key.writer[element]
                 numbers[name, element] = version = self._number(name, element, row)
-                if row != NOTHING:
+                if row != NOTHING and element not in key.inner:
                     self.writes[row][name] = version
+            self.shown += self._shown(key, numbers)
         for read in map(
             appends.read, np.flatnonzero(~appends.reads.shows_own).tolist()
         ):
@@ -825,6 +832,17 @@ class _Versioned:
             version = numbers.get((read.key.name, element), NOTHING)
             if version != NOTHING:
                 self.reads.append(weak.Read(read.row, version))
+
+    def _shown(
+        self, key: Key, numbers: dict[tuple[Hashable, Hashable], int]
+    ) -> Iterator[tuple[int, int]]:
+        """Versions next to each other; what was never read comes after the last."""
+        known = [numbers[key.name, e] for e in key.order if (key.name, e) in numbers]
+        yield from itertools.pairwise(known)
+        read = set(key.order)
+        for element in key.writer if known else ():
+            if element not in read:
+                yield known[-1], numbers[key.name, element]
 
     def _number(self, key: Hashable, value: Any, writer: int) -> int:
         self.key_of.append(key)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -85,6 +85,26 @@ def _sorted(source: Column, target: Column, rank: Column) -> Column | None:
             if not missing[following]:
                 heapq.heappush(ready, (ranks[following], following))
     return place
+
+
+def shortest_cycle(
+    successors: dict[int, list[int]], starts: Sequence[int]
+) -> list[int]:
+    """A shortest cycle through the first of `starts` that has one."""
+    for start in starts:
+        parent = {start: start}
+        queue = [start]
+        for vertex in queue:  # grows while it is walked
+            for successor in successors[vertex]:
+                if successor == start:
+                    path = [vertex]
+                    while path[-1] != start:
+                        path.append(parent[path[-1]])
+                    return path[::-1]
+                if successor not in parent:
+                    parent[successor] = vertex
+                    queue.append(successor)
+    raise AssertionError("a component without a cycle")
 
 
 def _ranks(source: Column, target: Column, potential: Column) -> Column:

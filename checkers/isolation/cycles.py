@@ -18,8 +18,9 @@ breadth-first search and are short; where components are large, not every starti
 is tried, and there may be shorter ones.
 
 A closed walk may pass a vertex twice. Cut there, it falls into cycles, at least one of
-which is of the walk's class or of a worse one, so a class that shows only in walks is
-covered by the others.
+which is of the walk's class or of a worse one. Whether another cycle is of that class
+and passes nothing twice is a question of disjoint paths, hard in general; in a small
+component all are tried.
 """
 
 from __future__ import annotations
@@ -45,7 +46,13 @@ EXAMPLES_MAX = 20
 """Cycles of one class that are returned, each from a component of its own."""
 
 STEPS_MAX = 200_000
-"""Edges looked at in search of a shorter example, for each class in a component."""
+"""Edges looked at in search of an example, for each class in a component."""
+
+STEPS_FOR_SIMPLE = 20_000
+"""Walks looked at for one that passes nothing twice, where the shortest did."""
+
+STEPS_FOR_SHORTER = 30_000
+"""Edges looked at in search of a shorter one."""
 
 WORD_BITS = 8192
 """Targets whose reachability is computed at a time; a few MB for 100,000 vertices."""
@@ -163,18 +170,20 @@ class CycleSearch:
 
     def _g0(self, edges: Edges, level: int) -> None:
         starts = edges.kind == (Kind.WW if level == 0 else _MARK[level])
-        for region, chosen in self._regions(edges, starts, "G0" + LEVELS[level]):
-            self._shortest(region, chosen, _Walk(_MARK[level], rw_max=0))
+        name = "G0" + LEVELS[level]
+        for region, chosen in self._regions(edges, starts, name):
+            self._shortest(region, chosen, _Walk(_MARK[level], rw_max=0, name=name))
 
     def _g1c(self, edges: Edges, level: int) -> None:
         starts = edges.kind == Kind.WR
-        for region, chosen in self._regions(edges, starts, "G1c" + LEVELS[level]):
-            self._shortest(region, chosen, _Walk(_MARK[level], rw_max=0))
+        name = "G1c" + LEVELS[level]
+        for region, chosen in self._regions(edges, starts, name):
+            self._shortest(region, chosen, _Walk(_MARK[level], rw_max=0, name=name))
 
     def _g_single(self, edges: Edges, level: int) -> None:
         starts, name = edges.kind == Kind.RW, "G-single-item" + LEVELS[level]
         for region, chosen in self._regions(edges, starts, name):
-            walk = _Walk(_MARK[level], rw_max=1)
+            walk = _Walk(_MARK[level], rw_max=1, name=name)
             if self._shortest(region, chosen, walk):
                 continue
             # What was tried in vain may lack but the mark; then it has a lesser level.
@@ -212,7 +221,7 @@ class CycleSearch:
         after_rw[edges.target[is_rw]] = True
         starts, name = is_rw & after_rw[edges.source], "G2-item" + LEVELS[level]
         for region, chosen in self._regions(edges, starts, name):
-            walk = _Walk(_MARK[level], rw_min=2, must_adjoin=True)
+            walk = _Walk(_MARK[level], rw_min=2, must_adjoin=True, name=name)
             self._shortest(region, chosen, walk)
 
     # Examples
@@ -244,29 +253,43 @@ class CycleSearch:
             self._pause()
             yield Region(part), nearest.tolist()
 
-    def _shortest(self, region: Region, starts: Iterable[int], walk: _Walk) -> bool:
+    def _shortest(self, region: Region, starts: Sequence[int], walk: _Walk) -> bool:
         """Keep the shortest of the cycles through `starts`; whether there is one."""
         steps = STEPS_MAX
         best: list[int] | None = None
+        shorter_than = len(region.kind) + 1
         for start in starts:
-            path, cost = region.search(start, walk)
+            path, cost = region.search(start, walk, shorter_than)
             steps -= cost
-            if path and (best is None or region.length(path) < region.length(best)):
-                best = path
-                if region.length(best) == 2:
+            if path:
+                if best is None:
+                    steps = STEPS_FOR_SHORTER
+                best, shorter_than = path, region.length(path)
+                if shorter_than == 2:
                     break
             if steps < 0:
                 break
             self._pause()
         if best is None:
             return False
-        for steps_of_one in region.cut(best, self._graph.transactions):
-            kinds = [step.kind for step in steps_of_one]
-            if walk is not PREFIX:
-                self._keep(Cycle(classify(kinds), steps_of_one))
-            elif walk.allows(kinds):
-                self._keep(Cycle(walk.name, steps_of_one))
+        names = self._keep_all(region.cut(best, self._graph.transactions), walk)
+        if walk.name and walk.name not in names and walk is not PREFIX:
+            path = region.search_simple(starts, walk.name, self._graph.transactions)
+            if path:
+                self._keep_all(region.cut(path, self._graph.transactions), walk)
         return True
+
+    def _keep_all(self, cycles: Iterable[tuple[Step, ...]], walk: _Walk) -> set[str]:
+        """Keep what a walk fell into; returns the classes."""
+        names = set()
+        for steps in cycles:
+            kinds = [step.kind for step in steps]
+            if walk is not PREFIX:
+                names.add(classify(kinds))
+                self._keep(Cycle(classify(kinds), steps))
+            elif walk.allows(kinds):
+                self._keep(Cycle(walk.name, steps))
+        return names
 
     def _keep(self, cycle: Cycle) -> None:
         cycles = self.found.setdefault(cycle.name, [])
@@ -326,14 +349,16 @@ class Region:
         self.first: list[int] = first.tolist()
         self.order: list[int] = order.tolist()
 
-    def search(self, start: int, walk: _Walk) -> tuple[list[int], int]:
+    def search(
+        self, start: int, walk: _Walk, shorter_than: int
+    ) -> tuple[list[int], int]:
         """The shortest closed walk that begins with the edge `start`.
 
-        Returns its edges, none if there is no such walk, and how many edges were looked
-        at. States are vertex, number of rw edges up to 2, whether the last was one that
-        matters (a rw edge, or one that no rw edge may follow), and whether the mark was
-        seen. Edges off the timeline cost nothing, so that real
-        time counts as one step.
+        Returns its edges, none if there is no such walk that has fewer than so many
+        steps, and how many edges were looked at. States are vertex, number of rw edges
+        up to 2, whether the last was one that matters (a rw edge, or one that no rw
+        edge may follow), and whether the mark was seen. Edges off the timeline cost
+        nothing, so that real time counts as one step.
         """
         home = self.source[start]
         state = self._after(start, walk, 0, 0, marked=walk.mark is None)
@@ -341,12 +366,14 @@ class Region:
             return [], 1
         parent: dict[int, tuple[int, int]] = {state: (-1, start)}
         closed: set[int] = set()
-        queue = deque([state])
+        queue = deque([(state, int(self.kind[start] != Kind.PASS))])
         steps = 0
         while queue:
-            state = queue.popleft()
+            state, length = queue.popleft()
             if state in closed:
                 continue
+            if length >= shorter_than:
+                break
             closed.add(state)
             vertex, rest = divmod(state, 12)
             rw, rest = divmod(rest, 4)
@@ -361,10 +388,10 @@ class Region:
                     continue
                 if self.kind[edge] == Kind.PASS:
                     parent[following] = (state, edge)
-                    queue.appendleft(following)
+                    queue.appendleft((following, length))
                 elif following not in parent:
                     parent[following] = (state, edge)
-                    queue.append(following)
+                    queue.append((following, length + 1))
         return [], steps
 
     def _after(
@@ -397,6 +424,40 @@ class Region:
             state, edge = parent[state]
             edges.append(edge)
         return edges[::-1]
+
+    def search_simple(
+        self, starts: Sequence[int], name: str, transactions: int
+    ) -> list[int]:
+        """A short cycle of that class which passes no transaction twice.
+
+        Returns its edges; none if there is no such cycle, or too many were looked at.
+        """
+        steps = STEPS_FOR_SIMPLE
+        for depth in range(2, len(self.names) + 1):
+            is_cut_short = False
+            for start in starts:
+                paths = [[start]]
+                while paths:
+                    path = paths.pop()
+                    steps -= 1
+                    if steps < 0:
+                        return []
+                    passed = {self.source[edge] for edge in path}
+                    at = self.target[path[-1]]
+                    if at == self.source[start]:
+                        cycles = self.cut(path, transactions)
+                        kinds = [step.kind for step in cycles[0]]
+                        if len(cycles) == 1 and classify(kinds) == name:
+                            return path
+                    elif at not in passed:
+                        if self.length(path) >= depth:
+                            is_cut_short = True
+                            continue
+                        edges = self.order[self.first[at] : self.first[at + 1]]
+                        paths += [[*path, edge] for edge in edges]
+            if not is_cut_short:
+                return []
+        return []
 
     def length(self, path: Iterable[int]) -> int:
         """How many steps from transaction to transaction a walk has."""

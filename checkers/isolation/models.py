@@ -8,7 +8,8 @@ Sources: Adya, "Weak Consistency" (1999), for G0 to G2 and the levels PL-1 to PL
 Adya, Liskov and O'Neil (2000); Cerone, Bernardi and Gotsman (2015) and Cerone and
 Gotsman (2016) for snapshot isolation, parallel and prefix, as shapes of cycles;
 Kingsbury and Alvaro, "Elle" (2020), for anomalies of values, and for their places in
-the order; Biswas and Enea (2019) for read atomic and causal.
+the order; Biswas and Enea (2019) for read atomic and causal; Terry et al. (1994) for
+session guarantees.
 
 Cycles have three variants each: `G1c` has dependencies only, `G1c-process` has an edge
 of session order as well, `G1c-realtime` one of real time.
@@ -81,6 +82,10 @@ _VALUES: Mapping[str, tuple[str, ...]] = {
     "non-monotonic-read": (),
     "fractured-read": (),
     "causal-violation": (),
+    "own-write-missed": (),
+    "read-went-back": (),
+    "writes-reordered": (),
+    "write-before-read": (),
 }
 """Anomalies that have no variants, and what each implies."""
 
@@ -114,7 +119,15 @@ MODELS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("internal", "G1a", "future-read", "fractured-read"),
     ),
     "update-atomic": (("read-atomic",), ("lost-update",)),
-    "causal": (("read-atomic",), ("causal-violation",)),
+    "read-your-writes": ((), ("own-write-missed",)),
+    "monotonic-reads": ((), ("read-went-back",)),
+    "monotonic-writes": ((), ("writes-reordered",)),
+    "writes-follow-reads": ((), ("write-before-read",)),
+    "PRAM": (("read-your-writes", "monotonic-reads", "monotonic-writes"), ()),
+    "causal": (
+        ("read-atomic", "PRAM", "writes-follow-reads"),
+        ("causal-violation",),
+    ),
     "prefix": (("causal",), ("G-prefix",)),
     "parallel-snapshot-isolation": (("causal", "update-atomic"), ()),
     "repeatable-read": (
@@ -184,6 +197,7 @@ ALIASES: Mapping[str, str] = {
     "strong-serializable": "strict-serializable",
     "causal-cerone": "causal",
     "PSI": "parallel-snapshot-isolation",
+    "session-causality": "writes-follow-reads",
     "strong-session-PL-1": "strong-session-read-uncommitted",
     "strong-session-PL-2": "strong-session-read-committed",
     "strong-session-PL-SI": "strong-session-snapshot-isolation",
@@ -197,6 +211,11 @@ WITH_SESSIONS = frozenset(
     {
         "read-atomic",
         "update-atomic",
+        "read-your-writes",
+        "monotonic-reads",
+        "monotonic-writes",
+        "writes-follow-reads",
+        "PRAM",
         "causal",
         "prefix",
         "parallel-snapshot-isolation",
@@ -218,6 +237,11 @@ DECIDED = frozenset(
         "cursor-stability",
         "read-atomic",
         "update-atomic",
+        "read-your-writes",
+        "monotonic-reads",
+        "monotonic-writes",
+        "writes-follow-reads",
+        "PRAM",
         "causal",
     }
 )

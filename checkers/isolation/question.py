@@ -35,10 +35,14 @@ class Question:
         return 0
 
     @property
+    def is_about_sessions(self) -> bool:
+        """Whether some model asked for is defined with sessions, or nobody says."""
+        return not self.asked or bool(models.WITH_SESSIONS.intersection(self.asked))
+
+    @property
     def counts_sessions(self) -> bool:
         """Whether session order matters to some model asked for, or nobody says."""
-        by_definition = models.WITH_SESSIONS.intersection(self.asked)
-        return bool(self.level or by_definition or not self.asked)
+        return self.level > 0 or self.is_about_sessions
 
     def _cycles(self) -> Iterable[str]:
         return (name for name in self.anomalies if name.startswith("G"))

@@ -34,9 +34,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from checkers.isolation import guarantees, weak
 from checkers.isolation import transactions as t
-from checkers.isolation import weak
-from checkers.isolation.components import components
+from checkers.isolation.components import components, shortest_cycle
 from checkers.isolation.elimination import Elimination
 from checkers.isolation.findings import (
     PAUSE_EVERY,
@@ -56,7 +56,7 @@ from checkers.isolation.graph import (
 from checkers.isolation.weak import Read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator
 
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question
@@ -114,6 +114,7 @@ class Registers:
     """
 
     has_orders = False
+    shown: tuple[tuple[int, int], ...] = ()
     """Version orders rest on assumptions here; the axioms do without."""
 
     def __init__(
@@ -365,7 +366,7 @@ class Registers:
         for a, b in zip(low.tolist(), high.tolist(), strict=True):
             if a in inside and b in inside:
                 successors[a].append(b)
-        cycle = _shortest_cycle(successors, members)
+        cycle = shortest_cycle(successors, members)
         values = " < ".join(show(self.value_of[v]) for v in [*cycle, cycle[0]])
         rows = dict.fromkeys(
             access.row
@@ -460,6 +461,8 @@ class Registers:
             sessions if question.counts_sessions else None,
             pause,
         )
+        if question.is_about_sessions:
+            guarantees.judge(self, self.findings, question.anomalies, pause)
         if elimination and not self.findings.counts.keys() & question.anomalies:
             elimination.run(question)
             self.remark = elimination.remark
@@ -522,26 +525,6 @@ def _follows(earlier: Access, later: Access) -> Iterator[tuple[int, int]]:
         for version in (later.read, later.wrote):
             if version not in {NOTHING, last}:
                 yield last, version
-
-
-def _shortest_cycle(
-    successors: dict[int, list[int]], starts: Sequence[int]
-) -> list[int]:
-    """A shortest cycle through the first of `starts` that has one."""
-    for start in starts:
-        parent = {start: start}
-        queue = [start]
-        for vertex in queue:  # grows while it is walked
-            for successor in successors[vertex]:
-                if successor == start:
-                    path = [vertex]
-                    while path[-1] != start:
-                        path.append(parent[path[-1]])
-                    return path[::-1]
-                if successor not in parent:
-                    parent[successor] = vertex
-                    queue.append(successor)
-    raise AssertionError("a component without a cycle")
 
 
 def _problem(f: str, value: Any) -> str:

@@ -39,7 +39,7 @@ from checkers.isolation.graph import NOTHING, Graph, Kind, edges_of, join, no_ed
 from checkers.isolation.transactions import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from checkers.isolation.cycles import Cycle
     from checkers.isolation.findings import Findings
@@ -92,6 +92,8 @@ class Versioned(Protocol):
         writes: Row -> the versions it left, by key.
         dependencies: The ww, wr and rw edges.
         has_orders: Whether ww edges are what the history shows, and count.
+        shown: Pairs of versions of a key, the lower first, that the history shows;
+            what follows from others may be left out.
     """
 
     transactions: Transactions
@@ -102,6 +104,11 @@ class Versioned(Protocol):
     writes: list[dict[Hashable, int]]
     dependencies: Edges
     has_orders: bool
+
+    @property
+    def shown(self) -> Sequence[tuple[int, int]]:
+        """See the class."""
+        ...
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """See `Inference.reason`."""

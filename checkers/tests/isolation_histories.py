@@ -184,3 +184,41 @@ def histories(draw: st.DrawFn, *, lists: bool, transactions: int = 5) -> History
     for _ in range(draw(st.sampled_from([0, 1, 2, 3]))):
         history = corrupt(history, rng)
     return history
+
+
+@st.composite
+def shuffled(draw: st.DrawFn, transactions: int = 6) -> History:
+    """Histories of registers in which every read may return anything that was written.
+
+    Few processes and keys, so that sessions have a past to be held to.
+    """
+    processes, keys = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    rng = draw(st.randoms(use_true_random=False))
+    asked: list[list[Any]] = [
+        [
+            ["w", key, 10 * i + j] if rng.random() < 0.5 else ["r", key, None]
+            for j in range(rng.randint(1, 3))
+            for key in [rng.randrange(keys)]
+        ]
+        for i in range(draw(st.integers(2, transactions)))
+    ]
+    written: dict[int, list[Any]] = {key: [None] for key in range(keys)}
+    for micro_ops in asked:
+        for key, value in {k: v for f, k, v in micro_ops if f == "w"}.items():
+            written[key].append(value)
+    ops: list[Op] = []
+    for micro_ops in asked:
+        process = rng.randrange(processes)
+        crashed = rng.random() < 0.1
+        done = []
+        mine: dict[int, Any] = {}
+        for f, key, value in micro_ops:
+            if f == "w":
+                mine[key] = value
+            done.append([f, key, mine.get(key, rng.choice(written[key]))])
+        ops.append(Op(len(ops), 0, process, "invoke", "txn", micro_ops))
+        kind: Any = "info" if crashed else "ok"
+        ops.append(
+            Op(len(ops), 0, process, kind, "txn", micro_ops if crashed else done)
+        )
+    return History(ops)

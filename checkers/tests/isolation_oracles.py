@@ -217,3 +217,112 @@ def _some_order(world: list[Call], axiom: str, *, sessions: bool) -> bool:
         ):
             return True
     return False
+
+
+Version = tuple[Any, Call]
+"""A value, and who wrote it; nil is written by nobody."""
+
+
+@dataclass(frozen=True)
+class _Deed:
+    """What a transaction did: reads of others' versions in order, and final writes."""
+
+    reads: tuple[tuple[Any, Any], ...]
+    writes: tuple[tuple[Any, Any], ...]
+
+
+def _deed(call: Call) -> _Deed:
+    reads, writes = [], {}
+    for f, key, value in call.micro_ops:
+        if f != "r":
+            writes[key] = value
+        elif call.outcome == "ok" and key not in writes:
+            if isinstance(value, list):
+                value = value[-1] if value else None
+            reads.append((key, value))
+    return _Deed(tuple(reads), tuple(writes.items()))
+
+
+def keeps_guarantee(history: History, guarantee: str) -> bool:
+    """Terry et al.'s guarantees: versions of each key can be ordered as they demand."""
+    every = calls(history)
+    deeds = {call: _deed(call) for call in every}
+    seen = {
+        (key, element)
+        for call in every
+        if call.outcome == "ok"
+        for f, key, value in call.micro_ops
+        if f == "r"
+        for element in (value if isinstance(value, list) else [value])
+    }
+    writer = {
+        (key, value): call
+        for call in every
+        for f, key, value in call.micro_ops
+        if f != "r" and (call.outcome == "ok" or (key, value) in seen)
+    }
+    demands = set(_demands(every, deeds, writer, guarantee))
+    return all(
+        any(
+            all(order.index(a) <= order.index(b) for k, a, b in demands if k == key)
+            for order in _orders(history, key, [v for k, v in writer if k == key])
+        )
+        for key in {key for key, _, _ in demands}
+    )
+
+
+def _orders(history: History, key: Any, values: list[Any]) -> Iterator[list[Any]]:
+    """Orders of a key's versions, nil first, that no list contradicts."""
+    lists = [
+        micro_op[2]
+        for op in history
+        if op.type == "ok"
+        for micro_op in op.value
+        if micro_op[0] == "r" and micro_op[1] == key and isinstance(micro_op[2], list)
+    ]
+    known = max(lists, key=len, default=[])
+    rest = [value for value in values if value not in known]
+    for order in itertools.permutations(rest):
+        yield [None, *known, *order]
+
+
+def _demands(
+    every: list[Call],
+    deeds: dict[Call, _Deed],
+    writer: dict[tuple[Any, Any], Call],
+    guarantee: str,
+) -> Iterator[tuple[Any, Any, Any]]:
+    """(key, a, b): version a of the key must not come after b."""
+
+    def apart(key: Any, a: Any, b: Any) -> bool:
+        one, other = writer.get((key, a)), writer.get((key, b))
+        known = one is not None and (other is not None or b is None)
+        return known and one is not other
+
+    def past(call: Call) -> list[Call]:
+        return [c for c in every if same_session(c, call)]
+
+    for call in every:
+        reads, writes = deeds[call].reads, deeds[call].writes
+        for at, (key, value) in enumerate(reads):
+            if guarantee in {"read-your-writes", "monotonic-reads"}:
+                before = past(call)
+            else:
+                others = {writer.get(read) for read in reads[:at]} - {None, call}
+                before = [c for other in others if other for c in past(other)]
+            by_reads = guarantee in {"monotonic-reads", "writes-follow-reads"}
+            for c in before:
+                for k, v in deeds[c].reads if by_reads else deeds[c].writes:
+                    if k == key and apart(key, v, value):
+                        yield key, v, value
+        for key, value in writes:
+            if guarantee == "monotonic-writes" and call.outcome == "ok":
+                for c in past(call):
+                    for k, v in deeds[c].writes:
+                        if k == key and apart(key, v, value):
+                            yield key, v, value
+            if guarantee == "writes-follow-reads" and (key, value) in writer:
+                for c in [*past(call), call]:
+                    for k, v in deeds[c].reads:
+                        if k == key and apart(key, v, value):
+                            yield key, v, value

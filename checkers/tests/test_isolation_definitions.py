@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from checkers import list_append, rw_register
 from checkers.tests import isolation_oracles as oracles
-from checkers.tests.histories import MANY
-from checkers.tests.isolation_histories import histories
+from checkers.tests.histories import FEWER, MANY
+from checkers.tests.isolation_histories import histories, shuffled
+from harness.history import History, Op
 from harness.verdict import CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from harness.history import History
 
 ORDERS = {
     "serializable": oracles.no_order,
@@ -86,3 +85,72 @@ def test_registers_satisfy_an_axiom_just_when_some_commit_order_does(
     right = oracles.satisfies_axiom(history, model, sessions=model != "read-committed")
     expected = Verdict.VALID if right else Verdict.INVALID
     assert result.verdict is expected, show(history, result)
+
+
+GUARANTEES = (
+    "read-your-writes",
+    "monotonic-reads",
+    "monotonic-writes",
+    "writes-follow-reads",
+)
+
+
+@MANY
+@given(shuffled(), st.sampled_from(GUARANTEES), st.booleans())
+def test_session_guarantees_hold_just_when_versions_can_be_ordered_as_they_demand(
+    history: History, guarantee: str, lists: bool
+) -> None:
+    assume(committed(history))
+    if lists:
+        history = as_lists(history)
+    build = list_append.build if lists else rw_register.build
+    result = build({"consistency": guarantee}).check(history, Limits())
+    event(f"{guarantee}: {result.verdict}")
+    assume(not {"incompatible-order"} & set(result.stats.get("also_found", ())))
+    right = oracles.keeps_guarantee(history, guarantee)
+    expected = Verdict.VALID if right else Verdict.INVALID
+    assert result.verdict is expected, show(history, result)
+    if result.verdict is Verdict.INVALID:
+        assert guarantee in result.not_models
+
+
+@FEWER
+@given(shuffled(), st.booleans())
+def test_causal_consistency_keeps_all_session_guarantees(
+    history: History, lists: bool
+) -> None:
+    assume(committed(history))
+    if lists:
+        history = as_lists(history)
+    build = list_append.build if lists else rw_register.build
+    causal = build({"consistency": "causal"}).check(history, Limits())
+    assume(causal.verdict is Verdict.VALID)
+    for guarantee in GUARANTEES:
+        result = build({"consistency": guarantee}).check(history, Limits())
+        assert result.verdict is Verdict.VALID, show(history, result)
+
+
+def as_lists(history: History) -> History:
+    """Reads of a register become reads of the list that ends in it.
+
+    Each key's lists grow in the order in which its values were read. Reads behind a
+    transaction's own write are left out.
+    """
+    grown: dict[Any, list[Any]] = {}
+    ops = []
+    for op in history:
+        micro_ops = []
+        mine = set()
+        for f, key, value in op.value:
+            if f == "w":
+                mine.add(key)
+                micro_ops.append(["append", key, value])
+            elif key not in mine:
+                values = grown.setdefault(key, [])
+                if value is not None and value not in values:
+                    values.append(value)
+                end = 0 if value is None else values.index(value) + 1
+                seen = None if op.type == "invoke" else values[:end]
+                micro_ops.append(["r", key, seen])
+        ops.append(Op(op.index, op.time, op.process, op.type, op.f, micro_ops))
+    return History(ops)

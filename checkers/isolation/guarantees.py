@@ -1,0 +1,281 @@
+"""The four session guarantees, each by itself.
+
+Terry et al., "Session guarantees for weakly consistent replicated data" (1994), promise
+them to clients that may speak to another replica each time, while replicas agree on the
+order of writes to a key:
+
+- read your writes: a read returns what its session wrote before, or a later version;
+- monotonic reads: a read returns what its session read before, or a later version;
+- monotonic writes: writes of a session to one key keep their order, and whoever has one
+  of its writes has the earlier ones;
+- writes follow reads: a write comes after what its session had read of the key, and
+  whoever has the write has what had been read.
+
+So each guarantee says of some pairs of versions which came first, and a history
+satisfies it just when these pairs, and what the history itself shows of the order, have
+no cycle on any key. Together the four make causal consistency (Brzezinski et al. 2004).
+
+Choices:
+- A session is a process, and what it did before is what its earlier committed
+  transactions did.
+- "Whoever has" is a transaction that read the one and read the other key later on:
+  micro-operations of one transaction are served by one replica, which doesn't go back.
+- A read of nil is one of the initial state, which comes before all.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from checkers.isolation.components import components, shortest_cycle
+from checkers.isolation.findings import PAUSE_EVERY, Finding, Reason, show
+from checkers.isolation.graph import NOTHING
+from checkers.isolation.transactions import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+    from checkers.isolation.findings import Findings
+    from checkers.isolation.weak import Versioned
+
+
+class Pair(NamedTuple):
+    """Two versions of a key in the order that a guarantee demands.
+
+    Attributes:
+        low, high: The versions.
+        row: The transaction that it is demanded of.
+        why: The guarantee's reason; texts of `_REASONS`.
+    """
+
+    low: int
+    high: int
+    row: int
+    why: str
+
+
+_REASONS = {
+    "own-write": "{low} was written by the same process before {row} read {high}",
+    "own-read": "{low} was read by the same process before {row} read {high}",
+    "write-write": "{low} was written by the same process before {row} wrote {high}",
+    "read-write": "{low} was read by the same process before {row} wrote {high}",
+    "seen-write": (
+        "{row} read {high} after something that the writer of {low} wrote later on"
+    ),
+    "seen-read": (
+        "{row} read {high} after something whose writer had read {low} before"
+    ),
+    "shown": "reads show {low} before {high}",
+}
+
+
+@dataclass(slots=True)
+class _Past:
+    """What a session did with a key: rows in order, and the versions, side by side."""
+
+    rows: list[int]
+    versions: list[int]
+
+    def before(self, row: int) -> list[int]:
+        """The versions up to, and without, those of a transaction."""
+        return self.versions[: bisect.bisect_left(self.rows, row)]
+
+    def add(self, row: int, version: int) -> None:
+        """One more, by the latest transaction."""
+        if not self.versions or self.versions[-1] != version:
+            self.rows.append(row)
+            self.versions.append(version)
+
+
+class Sessions:
+    """What sessions read and wrote, and what guarantees demand because of that.
+
+    Args:
+        history: The history.
+    """
+
+    def __init__(self, history: Versioned) -> None:
+        self.history = history
+        rows = history.transactions
+        self.reads: dict[int, list[int]] = defaultdict(list)
+        for read in history.reads:
+            self.reads[read.row].append(read.version)
+        self._written: dict[tuple[int, Hashable], _Past] = {}
+        self._read: dict[tuple[int, Hashable], _Past] = {}
+        for row, outcome in enumerate(rows.outcome):
+            if outcome == Outcome.OK:
+                for key, version in history.writes[row].items():
+                    self._past(self._written, row, key).add(row, version)
+                for version in self.reads.get(row, ()):
+                    key = history.key_of[version]
+                    self._past(self._read, row, key).add(row, version)
+
+    def _past(
+        self, of: dict[tuple[int, Hashable], _Past], row: int, key: Hashable
+    ) -> _Past:
+        name = (self.history.transactions.process[row], key)
+        if name not in of:
+            of[name] = _Past([], [])
+        return of[name]
+
+    def _before(
+        self, of: dict[tuple[int, Hashable], _Past], row: int, key: Hashable
+    ) -> list[int]:
+        past = of.get((self.history.transactions.process[row], key))
+        return past.before(row) if past else []
+
+    # The guarantees
+
+    def read_your_writes(self) -> Iterator[Pair]:
+        """What a session wrote before comes before what it reads."""
+        for row, version, key in self._all_reads():
+            for own in self._before(self._written, row, key):
+                yield Pair(own, version, row, "own-write")
+
+    def monotonic_reads(self) -> Iterator[Pair]:
+        """What a session read before comes before what it reads."""
+        for row, version, key in self._all_reads():
+            for own in self._before(self._read, row, key):
+                yield Pair(own, version, row, "own-read")
+
+    def monotonic_writes(self) -> Iterator[Pair]:
+        """A session's writes keep their order, and show in it."""
+        for past in self._written.values():
+            for i in range(1, len(past.rows)):
+                low, high = past.versions[i - 1 : i + 1]
+                yield Pair(low, high, past.rows[i], "write-write")
+        for row, version, key, writer in self._reads_after_others():
+            # Earlier ones come before the last one, as said above.
+            for low in self._before(self._written, writer, key)[-1:]:
+                yield Pair(low, version, row, "seen-write")
+
+    def writes_follow_reads(self) -> Iterator[Pair]:
+        """A session's writes come after what it had read, and show in that order."""
+        rows = self.history.transactions
+        for row, writes in enumerate(self.history.writes):
+            is_ok = rows.outcome[row] == Outcome.OK
+            for key, version in writes.items() if is_ok or rows.has_realtime else ():
+                for low in self._before(self._read, row, key):
+                    yield Pair(low, version, row, "read-write")
+            if is_ok:
+                # Reads after a transaction's own write are not among the reads.
+                for low in self.reads.get(row, ()):
+                    high = writes.get(self.history.key_of[low])
+                    if high is not None:
+                        yield Pair(low, high, row, "read-write")
+        for row, version, key, writer in self._reads_after_others():
+            for low in self._before(self._read, writer, key):
+                yield Pair(low, version, row, "seen-read")
+
+    def _all_reads(self) -> Iterator[tuple[int, int, Hashable]]:
+        """Row, version and key of each read."""
+        for row, versions in self.reads.items():
+            for version in versions:
+                yield row, version, self.history.key_of[version]
+
+    def _reads_after_others(self) -> Iterator[tuple[int, int, Hashable, int]]:
+        """The same, with each transaction that the same one had read from before.
+
+        Of one that never returned nobody can tell what its process did before it, in a
+        history without invocations.
+        """
+        rows = self.history.transactions
+        for row, versions in self.reads.items():
+            known: list[int] = []
+            for version in versions:
+                key = self.history.key_of[version]
+                for writer in known:
+                    yield row, version, key, writer
+                writer = self.history.writer[version]
+                if writer not in {NOTHING, row, *known} and (
+                    rows.has_realtime or rows.outcome[writer] == Outcome.OK
+                ):
+                    known.append(writer)
+
+
+GUARANTEES: dict[str, Callable[[Sessions], Iterator[Pair]]] = {
+    "own-write-missed": Sessions.read_your_writes,
+    "read-went-back": Sessions.monotonic_reads,
+    "writes-reordered": Sessions.monotonic_writes,
+    "write-before-read": Sessions.writes_follow_reads,
+}
+"""What a violation is called, and what the guarantee demands."""
+
+
+def judge(
+    history: Versioned,
+    findings: Findings,
+    wanted: frozenset[str],
+    pause: Callable[[], None],
+) -> None:
+    """Add to `findings` what breaks the guarantees whose violations are wanted."""
+    if not wanted & GUARANTEES.keys():
+        return
+    sessions = Sessions(history)
+    for name, demanded in GUARANTEES.items():
+        if name in wanted:
+            for finding in violations(history, name, demanded(sessions), pause):
+                if findings.wants(name):
+                    findings.add(finding)
+
+
+def violations(
+    history: Versioned, name: str, demanded: Iterator[Pair], pause: Callable[[], None]
+) -> Iterator[Finding]:
+    """Orders of versions that can't be: later ones before nil, and cycles."""
+    pairs: dict[tuple[int, int], Pair] = {}
+    blamed: set[int] = set()
+    for count, pair in enumerate(demanded):
+        if not count % PAUSE_EVERY:
+            pause()
+        low, high = history.writer[pair.low], history.writer[pair.high]
+        if history.value_of[pair.low] is None or low in {NOTHING, high}:
+            continue
+        if history.value_of[pair.high] is None:
+            if pair.high not in blamed:
+                blamed.add(pair.high)
+                yield _told(history, name, [pair])
+        elif high != NOTHING:
+            pairs.setdefault((pair.low, pair.high), pair)
+    for low, high in history.shown:
+        pairs.setdefault((low, high), Pair(low, high, NOTHING, "shown"))
+    ends = np.array(list(pairs), np.int64).reshape(-1, 2)
+    numbers = np.arange(len(history.writer))
+    for members in components(ends[:, 0], ends[:, 1], numbers):
+        pause()
+        inside = set(members.tolist())
+        following: dict[int, list[int]] = defaultdict(list)
+        for low, high in pairs:
+            if low in inside and high in inside:
+                following[low].append(high)
+        cycle = shortest_cycle(following, members.tolist())
+        steps = zip(cycle, [*cycle[1:], cycle[0]], strict=True)
+        yield _told(history, name, [pairs[step] for step in steps])
+
+
+def _told(history: Versioned, name: str, pairs: list[Pair]) -> Finding:
+    """Why these orders can't all be."""
+    called = history.transactions.name
+    reasons = []
+    texts = []
+    for pair in pairs:
+        low, high = (show(history.value_of[v]) for v in (pair.low, pair.high))
+        row = called(pair.row) if pair.row != NOTHING else ""
+        why = _REASONS[pair.why].format(low=low, high=high, row=row)
+        texts.append(f"{low} must come before {high}, since {why}")
+        source, target = history.writer[pair.low], history.writer[pair.high]
+        if target == NOTHING:
+            target = pair.row
+        reasons.append(Reason(source, target, "ww", why))
+    key = history.key_of[pairs[0].low]
+    text = f"The versions of key {show(key)} can't be put in order: {'; '.join(texts)}."
+    if history.value_of[pairs[-1].high] is None:
+        text = text[:-1] + ", but nil is what was there before all."
+    readers = [pair.row for pair in pairs if pair.row != NOTHING]
+    writers = [row for r in reasons for row in (r.source, r.target)]
+    return Finding(name, tuple(dict.fromkeys(readers + writers)), text, key, reasons)
