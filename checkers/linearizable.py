@@ -37,6 +37,7 @@ from checkers.linearizability.deciders import (
     narrow,
 )
 from checkers.linearizability.explain import Explainer
+from checkers.linearizability.handover import WHEN, search_fast
 from checkers.linearizability.models import find_model
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort
@@ -156,6 +157,7 @@ class LinearizableChecker:
         algorithm: "auto", or one of ALGORITHMS to insist on it.
         vacuous: The verdict on a history in which nothing succeeded that could have
             contradicted anything.
+        compiled: When numba searches; see `handover`.
         explain_plan: Put the plan into the figures.
     """
 
@@ -166,9 +168,12 @@ class LinearizableChecker:
         algorithm: str = "auto",
         vacuous: Verdict = Verdict.UNKNOWN,
         explain_plan: bool = False,
+        compiled: str = "auto",
     ) -> None:
         assert algorithm in ALGORITHMS, algorithm
+        assert compiled in WHEN, compiled
         self.model = model
+        self.compiled = compiled
         self.explain_plan = explain_plan
         self.algorithm = algorithm
         self.vacuous = vacuous
@@ -295,7 +300,6 @@ class LinearizableChecker:
             else:
                 findings.planned(key, choice)
                 return
-        findings.planned(key, choice)
         self.decide_by_search(key, calls, choice, budget, findings)
 
     def decide_by_rules(
@@ -335,7 +339,9 @@ class LinearizableChecker:
         findings: Findings,
     ) -> None:
         """One key, with what is left of the budget."""
-        outcome = search(calls, self.model, budget)
+        outcome, algorithm = search_fast(calls, self.model, budget, self.compiled)
+        choice = Choice(algorithm, choice.why)
+        findings.planned(key, choice)
         findings.configurations += outcome.configurations
         if outcome.linearizable is None:
             findings.limit = outcome.limit
@@ -360,6 +366,7 @@ def build(options: Mapping[str, str]) -> LinearizableChecker:
         algorithm=given["algorithm"],
         vacuous=Verdict.parse(given["vacuous"]),
         explain_plan=given["explain-plan"] == "true",
+        compiled=given["compiled"],
     )
 
 
@@ -391,6 +398,12 @@ OPTIONS = (
         "false",
         "say which algorithm decided which keys, and why",
         choices=("false", "true"),
+    ),
+    Option(
+        "compiled",
+        "auto",
+        "let numba search (splitbrain[fast]); auto: once a search turns out to be hard",
+        choices=WHEN,
     ),
 )
 

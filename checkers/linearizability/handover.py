@@ -1,0 +1,91 @@
+"""Chooses between the search in Python and the compiled one.
+
+Python begins, since most searches are over before numba could be imported. One that
+turns out to be hard starts again, compiled, once it has taken about as long as getting
+the compiled one ready takes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from checkers.linearizability.search import NODES_PER_BUDGET_CHECK, search
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from checkers.linearizability.budget import Budget
+    from checkers.linearizability.calls import Call
+    from checkers.linearizability.search import Outcome
+    from checkers.linearizability.specification import Model
+
+PLAIN: Final = "search"
+COMPILED: Final = "compiled search"
+
+WHEN: Final = ("auto", "always", "never")
+"""When a search is compiled."""
+
+KERNEL: Final = "checkers.linearizability.kernel"
+
+HANDED_OVER: Final = "handed over to the compiled search"
+
+
+class Patience:
+    """A budget that also ends after so many configurations."""
+
+    def __init__(self, budget: Budget, configurations: int) -> None:
+        self._budget = budget
+        self._left = configurations
+
+    def exceeded(self) -> str:
+        """As `Budget.exceeded`; called by the search once per so many nodes."""
+        self._left -= NODES_PER_BUDGET_CHECK
+        return self._budget.exceeded() or (HANDED_OVER if self._left <= 0 else "")
+
+
+def search_fast(
+    calls: Sequence[Call], model: Model, budget: Budget, compiled: str = "auto"
+) -> tuple[Outcome, str]:
+    """Search, and name the search that answered: PLAIN or COMPILED.
+
+    Args:
+        calls: All calls on one object.
+        model: What it may do.
+        budget: When to give up.
+        compiled: One of `WHEN`; "always" still leaves to Python what has too many
+            states or calls open at once, and everything where there is no numba.
+    """
+    if compiled == "never" or not is_installed():
+        return search(calls, model, budget), PLAIN
+    if compiled == "auto":
+        patience = Patience(budget, handover_after())
+        outcome = search(calls, model, patience)
+        if outcome.limit != HANDED_OVER:
+            return outcome, PLAIN
+    from checkers.linearizability.fast import FastSearch
+
+    fast = FastSearch.prepare(calls, model)
+    if fast is None:
+        return search(calls, model, budget), PLAIN
+    return fast.run(budget), COMPILED
+
+
+def is_installed() -> bool:
+    """Whether there is numba to compile with; importing it may still fail."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def handover_after() -> int:
+    """Configurations that Python explores first.
+
+    About as long as the compiled search takes to get ready: nothing when it has run
+    before, a second for loading it, seven when it was never compiled.
+    """
+    if KERNEL in sys.modules:
+        return 2_000
+    folder = Path(__file__).parent / "__pycache__"
+    is_kept = any(folder.glob("kernel.advance-*.nbi"))
+    return 200_000 if is_kept else 1_500_000
