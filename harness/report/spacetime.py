@@ -45,6 +45,10 @@ FAULT_HEIGHT = 20
 MARGIN = 16
 CHAR_WIDTH = 6.9
 LABEL_CHARS_MAX = 28
+BADGE_WIDTH = 18
+BADGE_SHARES = (0.5, 0.4, 0.6, 0.32, 0.68, 0.24, 0.76, 0.16, 0.84)
+"""Where along an arrow its number may stand, best first."""
+
 
 KINDS = ("realtime", "process", "wr", "ww", "rw", "conflict", MESSAGE, LOST)
 _ALIASES = {
@@ -139,8 +143,9 @@ def picture(witness: Witness, number: int = 0) -> Markup:
     rows = {name: row for row, name in enumerate(dict.fromkeys(s.row for s in spans))}
     axis = _axis(spans, rows, faults)
     bars = {span.position: _bar(span, axis, rows) for span in spans}
+    taken: list[tuple[float, float]] = []
     arrows = [
-        _arrow(edge, order, bars, number)
+        _arrow(edge, order, bars, taken, number)
         for order, edge in enumerate(witness.edges, 1)
         if edge.source in bars and edge.target in bars
     ]
@@ -428,7 +433,33 @@ def _ticks(axis: _Axis, rows_bottom: float, spans: Iterable[_Span]) -> list[Mark
     return out
 
 
-def _arrow(edge: Edge, order: int, bars: dict[int, _Bar], number: int) -> _Arrow:
+def _free_spot(
+    curve: tuple[Sequence[float], Sequence[float]],
+    bars: Iterable[_Bar],
+    taken: Sequence[tuple[float, float]],
+) -> tuple[float, float]:
+    """A place on a curve for a number, covering no other number and no label."""
+    spots = [
+        (_bezier(share, *curve[0]), _bezier(share, *curve[1])) for share in BADGE_SHARES
+    ]
+    inside = [
+        (bar.left - 9, bar.right + 9, bar.top - 7, bar.bottom + 7) for bar in bars
+    ]
+    for x, y in spots:
+        is_free = all(math.hypot(x - a, y - b) > BADGE_WIDTH for a, b in taken)
+        if is_free and not any(a < x < b and c < y < d for a, b, c, d in inside):
+            return x, y
+    return spots[0]
+
+
+def _arrow(
+    edge: Edge,
+    order: int,
+    bars: dict[int, _Bar],
+    taken: list[tuple[float, float]],
+    number: int,
+) -> _Arrow:
+    """An edge as it is drawn; `taken` gets where its number stands."""
     source, target = bars[edge.source], bars[edge.target]
     css = edge_class(edge.kind)
     x1, x2 = _anchors(source, target, css)
@@ -452,9 +483,9 @@ def _arrow(edge: Edge, order: int, bars: dict[int, _Bar], number: int) -> _Arrow
     ).format(css, said, path, number, css)
     if not is_numbered:
         return _Arrow(line, Markup(""))
-    share = (0.5, 0.36, 0.64)[order % 3]  # so that numbers do not cover each other
-    at_x = _bezier(share, x1, x1, x2, x2)
-    at_y = _bezier(share, y1, y1 + bend1, y2 + bend2, y2)
+    curve = (x1, x1, x2, x2), (y1, y1 + bend1, y2 + bend2, y2)
+    at_x, at_y = _free_spot(curve, bars.values(), taken)
+    taken.append((at_x, at_y))
     badge = Markup(
         '<g class="edge {}"><title>{}</title><circle cx="{:.1f}" cy="{:.1f}" r="8.5"/>'
         '<text x="{:.1f}" y="{:.1f}">{}</text></g>'

@@ -357,10 +357,16 @@ def _event_at(folder: RunFolder) -> Callable[[Any], Call | None]:
 
 
 def _faults_during(folder: RunFolder, witness: Witness) -> tuple[Fault, ...]:
-    if not witness.calls:
+    """Faults in force meanwhile: while nodes took their steps, where these are known.
+
+    Clients' accounts of them may have been asked for long after.
+    """
+    is_told = bool(witness.context)
+    calls = [call for call in witness.calls if call.is_event or not is_told]
+    if not calls:
         return ()
-    start = min(call.invoke.time for call in witness.calls)
-    end = max((call.done or call.invoke).time for call in witness.calls)
+    start = min(call.invoke.time for call in calls)
+    end = max((call.done or call.invoke).time for call in calls)
     return tuple(
         fault
         for fault in folder.faults
