@@ -22,6 +22,7 @@ WORKLOADS = frozenset(
         "leader",
         "list_append",
         "lock",
+        "long_fork",
         "queue",
         "register",
         "set",

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 OPTIONS = core_options("two_phase_commit")
 
-WORKLOADS = frozenset({"bank", "commit", "counter", "list_append", "queue", "set"})
+WORKLOADS = frozenset(
+    {"bank", "commit", "counter", "list_append", "long_fork", "queue", "set"}
+)
 
 
 def two_phase_commit(_: str, given: Mapping[str, str]) -> ReferenceSystem:

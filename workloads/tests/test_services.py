@@ -35,6 +35,9 @@ class Service:
         self.sequence: list[list[Any]] = []
         self.decided: dict[str, str] = {}
         self.locks = Locks()
+        self.ids = 0
+        self.logs: dict[str, list[Any]] = {}
+        self.committed: dict[str, int] = {}
 
     def answer(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
         return getattr(self, "on_" + body["type"])(node, body)  # type: ignore[no-any-return]  # handlers give bodies
@@ -104,6 +107,36 @@ class Service:
     def on_status(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
         role = "leader" if node == "n1" else "follower"
         return {"type": "status_ok", "role": role, "term": 3, "leader": "n1"}
+
+    def on_echo(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "echo_ok", "echo": body["echo"]}
+
+    def on_generate(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.ids += 1
+        return {"type": "generate_ok", "id": f"{node}-{self.ids}"}
+
+    def on_send(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        log = self.logs.setdefault(body["key"], [])
+        log.append(body["msg"])
+        return {"type": "send_ok", "offset": len(log) - 1}
+
+    def on_poll(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        polled = {}
+        for key, offset in body["offsets"].items():
+            batch = self.logs.get(key, [])[offset : offset + 5]
+            if batch:
+                polled[key] = [[offset + i, msg] for i, msg in enumerate(batch)]
+        return {"type": "poll_ok", "msgs": polled}
+
+    def on_commit_offsets(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.committed.update(body["offsets"])
+        return {"type": "commit_offsets_ok"}
+
+    def on_list_committed_offsets(
+        self, node: str, body: dict[str, Any]
+    ) -> dict[str, Any]:
+        known = {key: o for key, o in self.committed.items() if key in body["keys"]}
+        return {"type": "list_committed_offsets_ok", "offsets": known}
 
 
 class Client:
@@ -257,24 +290,73 @@ class NeverAsksForTokens(Service):
         return {"type": "use_ok"}
 
 
+class Mumbles(Service):
+    def on_echo(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "echo_ok", "echo": body["echo"][:-1]}
+
+
+class CountsPerNode(Service):
+    """Ids from a count of its own on each node, as if nodes had no names."""
+
+    def on_generate(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super().on_generate(node, body)
+        return {**answer, "id": self.ids // len(NODES)}
+
+
+class ForgetsMessages(Service):
+    def on_send(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super().on_send(node, body)
+        if body["msg"] % 40 == 0:
+            self.logs[body["key"]].pop()
+        return answer
+
+
+class SkipsMessages(Service):
+    def on_poll(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super().on_poll(node, body)
+        for pairs in answer["msgs"].values():
+            if node == "n3" and len(pairs) > 3:
+                del pairs[1]
+        return answer
+
+
+class ForksLong(Service):
+    """Two nodes are late, each with the writes that the other is quick with."""
+
+    def on_txn(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super().on_txn(node, body)
+        newest = max(key for key in self.state if isinstance(key, int))
+        late = NODES.index(node)
+        for micro in answer["txn"]:
+            if micro[0] == "r" and micro[1] % 2 == late and micro[1] > newest - 4:
+                micro[2] = None
+        return answer
+
+
 BROKEN: dict[str, type[Service]] = {
     "bank": PrintsMoney,
     "broadcast": Reorders,
     "commit": SplitsDecisions,
     "consensus": ChangesItsMind,
     "counter": CountsTwice,
+    "echo": Mumbles,
+    "kafka": ForgetsMessages,
     "kv": ForgetsKeys,
     "leader": TwoLeaders,
     "list_append": LosesAppends,
     "lock": LocksOfItsOwn,
+    "long_fork": ForksLong,
     "queue": LosesAppends,
     "set": LosesAppends,
+    "unique_ids": CountsPerNode,
 }
 NEEDS = {
     "broadcast": "total_order",
     "commit": "atomic_commit",
     "consensus": "consensus",
     "list_append": "list-append",
+    "long_fork": "long-fork",
+    "unique_ids": "unique-ids",
 }
 
 
@@ -305,6 +387,19 @@ def test_a_service_that_breaks_its_promise_is_convicted(name: str) -> None:
 def test_a_broken_lock_service_is_convicted(broken: type[Service], leases: str) -> None:
     assert play("lock", Service(), options={"leases": leases}) is Verdict.VALID
     assert play("lock", broken(), options={"leases": leases}) is Verdict.INVALID
+
+
+class NeverDelivers(Service):
+    def on_poll(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "poll_ok", "msgs": {key: [] for key in body["offsets"]}}
+
+
+def test_a_log_that_never_delivers_does_not_keep_a_run_from_ending() -> None:
+    assert play("kafka", NeverDelivers()) is Verdict.INVALID
+
+
+def test_messages_that_one_node_leaves_out_are_skipped() -> None:
+    assert play("kafka", SkipsMessages()) is Verdict.INVALID
 
 
 class ForgetsHolders(Service):

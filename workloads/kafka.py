@@ -1,0 +1,253 @@
+"""Messages are sent to logs and polled from them, each by whoever is assigned the log.
+
+Maelstrom's `kafka`: a log has a key, a message an offset in it. A client is assigned
+some keys, polls them from where it stopped, and tells now and then how far it has come
+(`commit`), so that whoever is assigned a key later can begin there. At the end every
+thread is assigned all keys and polls until it has seen what was acknowledged.
+
+Operations have the form of Jepsen's kafka tests (`checkers.logs.steps`), so a poll
+doesn't say where it begins: that is for the client to know, here the codec. A client
+begins anew after a crash, and with a key that it did not have.
+
+Promise: what is acknowledged is polled, once and in order, by everybody (`kafka`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.errors import NodeReply
+from harness.generator import (
+    DONE,
+    PENDING,
+    Flow,
+    Generator,
+    Invocation,
+    from_function,
+    place,
+)
+from harness.registry import Option, Plugin, settings
+from workloads.transactional import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from random import Random
+
+    from harness.generator import Context, Event, Offer, Step, Thread
+    from harness.history import Op
+    from harness.verdict import Checker
+    from harness.workload import WireCodec, WorkloadFactory
+
+OPTIONS = (
+    Option("keys", "5", "logs"),
+    Option("polls_in_vain_max", "20", "final polls of a thread that bring nothing new"),
+)
+
+Pairs = list[list[Any]]
+"""[offset, message] each."""
+
+
+class KafkaCodec:
+    """Send, poll, commit and list offsets (WIRE.md); keeps each client's places.
+
+    Attributes:
+        acknowledged: Key -> the highest offset that a send was told.
+        places: Process -> key -> the offset that it polls next.
+    """
+
+    def __init__(self) -> None:
+        self.acknowledged: dict[str, int] = {}
+        self.places: dict[int | str, dict[str, int]] = {}
+
+    def request(self, op: Op) -> dict[str, Any]:
+        """See `WireCodec.request`."""
+        places = self.places.get(op.process, {})
+        match op.f:
+            case "send":
+                _, key, message = op.value[0]
+                return {"type": "send", "key": key, "msg": message}
+            case "poll":
+                return {"type": "poll", "offsets": dict(places)}
+            case "assign":
+                return {"type": "list_committed_offsets", "keys": op.value}
+            case _:
+                polled = {key: place - 1 for key, place in places.items() if place}
+                return {"type": "commit_offsets", "offsets": polled}
+
+    def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
+        """See `WireCodec.completion`."""
+        wanted = {"assign": "list_committed_offsets", "commit": "commit_offsets"}
+        if body.get("type") != f"{wanted.get(op.f, op.f)}_ok":
+            raise NodeReply(
+                definite=False, text=f"answered {op.f} with {body.get('type')!r}"
+            )
+        match op.f:
+            case "send":
+                _, key, message = op.value[0]
+                offset = _offset(body.get("offset"))
+                self.acknowledged[key] = max(self.acknowledged.get(key, -1), offset)
+                return op.ok([["send", key, [offset, message]]])
+            case "poll":
+                polled = _polled(body.get("msgs"))
+                self._advance(op, polled)
+                return op.ok([["poll", polled]])
+            case "assign":
+                self._assign(op, body.get("offsets"))
+                return op.ok(op.value)
+            case _:
+                return op.ok()
+
+    def _advance(self, op: Op, polled: Mapping[str, Pairs]) -> None:
+        places = self.places.setdefault(op.process, {})
+        for key, pairs in polled.items():
+            offsets = [offset + 1 for offset, _ in pairs]
+            places[key] = max([places.get(key, 0), *offsets])
+
+    def _assign(self, op: Op, offsets: Any) -> None:
+        """Keep the places of keys that stay; begin others after what was committed."""
+        if not isinstance(offsets, dict):
+            raise NodeReply(definite=False, text="told no committed offsets")
+        committed = {key: _offset(offset) + 1 for key, offset in offsets.items()}
+        before = self.places.get(op.process, {})
+        self.places[op.process] = {
+            key: before.get(key, committed.get(key, 0)) for key in op.value
+        }
+
+    def on_error(self, op: Op, error: NodeReply) -> Op | None:
+        """See `WireCodec.on_error`."""
+        return None
+
+    def progress(self, process: int | str) -> int:
+        """How far a client has come in all its keys together."""
+        return sum(self.places.get(process, {}).values())
+
+    def has_caught_up(self, process: int | str, keys: Iterable[str]) -> bool:
+        """Whether a client has polled past all that was acknowledged."""
+        places = self.places.get(process, {})
+        return all(
+            key in places and places[key] > self.acknowledged.get(key, -1)
+            for key in keys
+        )
+
+
+def _offset(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise NodeReply(definite=False, text=f"told an offset of {value!r:.60}")
+    return value
+
+
+def _polled(messages: Any) -> dict[str, Pairs]:
+    """What a poll brought; refused unless it is [offset, message] pairs by key."""
+    if not isinstance(messages, dict):
+        raise NodeReply(definite=False, text="answered a poll without messages")
+    for key, pairs in messages.items():
+        for pair in pairs if isinstance(pairs, list) else [pairs]:
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise NodeReply(
+                    definite=False, text=f"polled {pair!r:.60} of key {key!r:.60}"
+                )
+            _offset(pair[0])
+    return messages
+
+
+class _CatchUp(Flow):
+    """Every thread takes all keys and polls until it has seen what was acknowledged."""
+
+    __slots__ = ("_assigned", "_codec", "_keys", "_left", "_reached", "_vain")
+
+    def __init__(
+        self, codec: KafkaCodec, keys: list[str], concurrency: int, polls_in_vain: int
+    ) -> None:
+        self._codec = codec
+        self._keys = keys
+        # Polls in vain that each thread has left; gone when it is through.
+        self._left = dict.fromkeys(range(concurrency), polls_in_vain)
+        self._vain = polls_in_vain
+        self._assigned: dict[Thread, int | str] = {}
+        self._reached: dict[int | str, int] = {}
+
+    def next(self, ctx: Context) -> Step:
+        if not self._left:
+            return DONE
+        for thread in ctx.members(ctx.free & ctx.clients):
+            if thread in self._left:
+                assert isinstance(thread, int)
+                process = ctx.board.processes[thread]
+                if self._assigned.get(thread) == process:
+                    return place(Invocation("poll", [["poll"]], None, thread), ctx)
+                return place(Invocation("assign", self._keys, None, thread), ctx)
+        return PENDING
+
+    def take(self, offer: Offer) -> None:
+        """The answer tells where to go on."""
+
+    def update(self, ctx: Context, event: Event) -> None:
+        op, thread = event.op, event.thread
+        if not isinstance(thread, int) or thread not in self._left:
+            return
+        if op.f == "assign" and op.type == "ok":
+            self._assigned[thread] = op.process
+        reached = self._codec.progress(op.process)
+        is_fruitful = reached > self._reached.get(op.process, 0)
+        self._reached[op.process] = reached
+        self._left[thread] = self._vain if is_fruitful else self._left[thread] - 1
+        is_through = op.f == "poll" and self._codec.has_caught_up(
+            op.process, self._keys
+        )
+        if is_through or not self._left[thread]:
+            del self._left[thread]
+
+
+class Kafka:
+    """The workload; see the module."""
+
+    name = "kafka"
+    idempotent: frozenset[str] = frozenset({"poll", "assign", "commit"})
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings(self.name, OPTIONS, options)
+        self.keys = [str(i) for i in range(whole("kafka.keys", given["keys"]))]
+        self.polls_in_vain = whole(
+            "kafka.polls_in_vain_max", given["polls_in_vain_max"]
+        )
+        self._codec = KafkaCodec()
+        self.codec: WireCodec = self._codec
+        self._sent = 0
+
+    def generator(self, concurrency: int) -> Generator:
+        """See `Workload.generator`: sends and polls, now and then other keys."""
+        self._sent = 0
+
+        def draw(random: Random) -> Invocation:
+            chance = random.random()
+            if chance < 0.06:
+                count = random.randint(1, len(self.keys))
+                return Invocation("assign", sorted(random.sample(self.keys, count)))
+            if chance < 0.10:
+                return Invocation("commit")
+            if chance < 0.55:
+                return Invocation("poll", [["poll"]])
+            self._sent += 1
+            return Invocation("send", [["send", random.choice(self.keys), self._sent]])
+
+        return from_function(draw)
+
+    def final_generator(self, concurrency: int) -> Generator:
+        """See `Workload.final_generator`: all there is, polled everywhere."""
+        return Generator(
+            "catch up",
+            lambda _: _CatchUp(self._codec, self.keys, concurrency, self.polls_in_vain),
+        )
+
+    def checkers(self) -> dict[str, Checker]:
+        """Nothing lost, skipped, repeated or out of order."""
+        return {"kafka": registry.find("checker", "kafka").factory({})}
+
+
+PLUGIN: Plugin[WorkloadFactory] = Plugin(
+    "kafka",
+    "messages sent to logs and polled from them, once and in order",
+    Kafka,
+    OPTIONS,
+)

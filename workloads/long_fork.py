@@ -1,0 +1,115 @@
+"""Single writes, and reads of small groups of keys: do all see them in one order?
+
+Each key is written once. Whoever wrote a key reads its group next, and others read
+groups that somebody is writing to, so as to see a write before it is everywhere.
+
+Promise: no long fork (`long-fork`), which parallel snapshot isolation allows and
+snapshot isolation forbids.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.generator import Flow, Generator, Invocation, place
+from harness.registry import Option, Plugin, settings
+from workloads.transactional import TxnCodec, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from random import Random
+
+    from harness.generator import Context, Offer, Seeds, Step, Thread
+    from harness.history import Op
+    from harness.verdict import Checker
+    from harness.workload import WireCodec, WorkloadFactory
+    from workloads.transactional import MicroOp
+
+OPTIONS = (Option("group_size", "2", "keys that one transaction reads"),)
+
+
+class _Translation:
+    def to_txn(self, op: Op) -> list[MicroOp]:
+        return [list(micro) for micro in op.value]
+
+    def to_value(self, op: Op, done: Sequence[MicroOp]) -> Any:
+        return [list(micro) for micro in done]
+
+
+class _Forks(Flow):
+    """Jepsen's generator: write a fresh key, read its group, look at others' groups."""
+
+    __slots__ = ("_fresh", "_looks", "_random", "_size", "_written")
+
+    def __init__(self, size: int, random: Random) -> None:
+        self._size = size
+        self._random = random
+        self._fresh = 0
+        # The key that a thread wrote last, until it has read the group.
+        self._written: dict[Thread, int] = {}
+        self._looks = random.random() < 0.5
+
+    def next(self, ctx: Context) -> Step:
+        step = place(Invocation("txn"), ctx)
+        if not isinstance(step, Invocation) or step.thread is None:
+            return step
+        key = self._written.get(step.thread)
+        if key is None and self._looks and self._written:
+            key = list(self._written.values())[-1]
+        value = [["w", self._fresh, 1]] if key is None else self._group(key)
+        return Invocation("txn", value, None, step.thread, step.time_ns)
+
+    def _group(self, key: int) -> list[MicroOp]:
+        first = key - key % self._size
+        # In an order that differs from write to write, and not from asking to asking.
+        turn = self._fresh % self._size
+        keys = [first + (turn + i) % self._size for i in range(self._size)]
+        return [["r", key, None] for key in keys]
+
+    def take(self, offer: Offer) -> None:
+        assert isinstance(offer, Invocation)
+        assert offer.thread is not None
+        self._looks = self._random.random() < 0.5
+        if offer.value[0][0] == "w":
+            self._written[offer.thread] = self._fresh
+            self._fresh += 1
+        else:
+            self._written.pop(offer.thread, None)
+
+
+class LongFork:
+    """The workload; see the module."""
+
+    name = "long_fork"
+    codec: WireCodec = TxnCodec(_Translation())
+    idempotent: frozenset[str] = frozenset()
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings(self.name, OPTIONS, options)
+        self.group_size = whole("long_fork.group_size", given["group_size"], least=2)
+
+    def generator(self, concurrency: int) -> Generator:
+        """See `Workload.generator`."""
+
+        def start(seeds: Seeds) -> Flow:
+            return _Forks(self.group_size, seeds.rng())
+
+        return Generator("long forks", start)
+
+    def final_generator(self, concurrency: int) -> Generator | None:
+        """See `Workload.final_generator`: late reads have seen everything."""
+        return None
+
+    def checkers(self) -> dict[str, Checker]:
+        """No long fork."""
+        factory = registry.find("checker", "long-fork").factory
+        return {"long-fork": factory({"group-size": str(self.group_size)})}
+
+
+PLUGIN: Plugin[WorkloadFactory] = Plugin(
+    "long_fork",
+    "single writes and reads of groups of keys; judged by whether all see one order",
+    LongFork,
+    OPTIONS,
+)
