@@ -328,7 +328,7 @@ class LinearizableChecker:
                 anomaly = findings.explainer.search(calls, outcome, budget)
                 findings.anomalies.append(anomaly)
                 return
-        findings.anomalies.append(findings.explainer.decided(found, budget))
+        findings.anomalies.append(findings.explainer.decided(calls, found, budget))
 
     def decide_by_search(
         self,

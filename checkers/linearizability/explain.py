@@ -50,6 +50,9 @@ STATES_MAX: Final = 6
 REPEATED_MAX: Final = 5_000
 """Calls that are searched for partial linearizations, though a decider knows better."""
 
+READING: Final = frozenset({"read", "contains", "dequeue", "pop"})
+"""What brings something back *from* a node; all else is done *on* it."""
+
 UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns"))
 
 
@@ -189,7 +192,7 @@ class Words:
         if call.returned == NEVER:
             did = f"perhaps {did}"
         node = self.history[call.position].node
-        where = f" {'from' if call.operation.f == 'read' else 'on'} {node}"
+        where = f" {'from' if call.operation.f in READING else 'on'} {node}"
         return f"{self.actor(call)} {did}{where if node else ''}"
 
     def noun(self, call: Call) -> str:
@@ -267,7 +270,7 @@ class Explainer:
         self, calls: Sequence[Call], stuck: Call, details: dict[str, Any]
     ) -> Anomaly | None:
         """An argument without search, if there is one."""
-        wanted = depends_on(stuck.operation)
+        wanted = depends_on(stuck.operation) if self.model.reads else None
         if wanted is None:
             return None
         if any(call.operation.f in self.model.appends for call in calls):
@@ -290,8 +293,10 @@ class Explainer:
 
     # Polynomial deciders
 
-    def decided(self, found: Narrowed, budget: Budget) -> Anomaly:
-        """The anomaly for a key that a decider found broken.
+    def decided(
+        self, calls: Sequence[Call], found: Narrowed, budget: Budget
+    ) -> Anomaly:
+        """The anomaly for a key, all of whose `calls` a decider found broken.
 
         What the decider says is searched again. A search that finds an order all the
         same would be a flaw of ours, which must not become a verdict.
@@ -314,7 +319,7 @@ class Explainer:
             "conflict_calls": len(conflict.calls),
         }
         if self.model.reads:
-            simple = self.simple(found.calls, stuck, details)
+            simple = self.simple(calls, stuck, details)
             if simple is not None:
                 return simple
         return self.contradiction(conflict, found.calls, stuck, details)
@@ -336,30 +341,49 @@ class Explainer:
         for a, b, reason in conflict.forced:
             witness.edge(a, b, "must-precede", reason)
         name, text = conflict.name, conflict.tell(self.words)
-        if conflict.missing is not None and (op := self.failed(conflict, stuck)):
-            name = f"failed-{name.rpartition('-')[2]}"
-            f, value = conflict.missing
+        for op, end in self.attempts(conflict, stuck):
+            name, text = self.missed(name, stuck, op, end, conflict)
+            reason = "though it failed" if end == "fail" else "though it began later"
             witness.graph.add_edge(
-                op.index, stuck.position, kind="reads-from", reason="though it failed"
+                op.index, stuck.position, kind="reads-from", reason=reason
             )
-            text = (
-                f"{self.words.past(stuck)}, but the only attempt to {f} {show(value)}, "
-                f"by process {op.process}, failed, and what failed must never be seen."
-            )
+            break
         return self.anomaly(name, stuck, witness, text, details)
 
-    def failed(self, conflict: Conflict, stuck: Call) -> Op | None:
-        """The failed operation that would have done what nobody did. Cost: linear."""
-        assert conflict.missing is not None
+    def attempts(self, conflict: Conflict, stuck: Call) -> list[tuple[Op, str]]:
+        """What would have done what nobody did, had it not failed, or begun later.
+
+        Cost: linear in the history, when something is missing.
+        """
+        if conflict.missing is None:
+            return []
         f, value = conflict.missing
         key = freeze(self.history[stuck.position].key)
+        found = []
         for i, j in client_calls(self.history):
             op = self.history[i]
-            if op.f != f or j == NO_COMPLETION or self.history[j].type != "fail":
-                continue
-            if freeze(op.value) == value and freeze(op.key) == key:
-                return op
-        return None
+            if op.f == f and freeze(op.value) == value and freeze(op.key) == key:
+                end = "info" if j == NO_COMPLETION else self.history[j].type
+                found.append((op, end))
+        return sorted(found, key=lambda attempt: attempt[1] == "fail")
+
+    def missed(
+        self, name: str, stuck: Call, op: Op, end: str, conflict: Conflict
+    ) -> tuple[str, str]:
+        """Name and sentence for something that failed, or came too late."""
+        assert conflict.missing is not None
+        f, value = conflict.missing
+        thing = name.rpartition("-")[2]
+        past = self.words.past(stuck)
+        if end != "fail":
+            return f"{thing}-from-future", (
+                f"{past}, and returned before process {op.process}'s {f} of "
+                f"{show(value)} began, the first there was."
+            )
+        return f"failed-{thing}", (
+            f"{past}, but the only attempt to {f} {show(value)}, by process "
+            f"{op.process}, failed, and what failed must never be seen."
+        )
 
     # Anomalies
 
@@ -514,7 +538,11 @@ class Explainer:
         if not core.whole:
             text += ", whatever came before them"
         return self.anomaly(
-            involved_name(calls, core, stuck), stuck, witness, text + ".", details
+            involved_name(calls, core, stuck, self.model),
+            stuck,
+            witness,
+            text + ".",
+            details,
         )
 
     # Failed writes
@@ -671,7 +699,7 @@ LOCK_ANOMALIES: Mapping[str, str] = {
 """By operation: what is wrong when a lock should not have allowed it."""
 
 
-def involved_name(calls: Sequence[Call], core: Core, stuck: Call) -> str:
+def involved_name(calls: Sequence[Call], core: Core, stuck: Call, model: Model) -> str:
     """The name for a conflict that only a search can show.
 
     A value is stale when whatever brought it about was over before `stuck` began.
@@ -679,7 +707,7 @@ def involved_name(calls: Sequence[Call], core: Core, stuck: Call) -> str:
     f = stuck.operation.f
     if f in LOCK_ANOMALIES:
         return LOCK_ANOMALIES[f]
-    wanted = depends_on(stuck.operation)
+    wanted = depends_on(stuck.operation) if model.reads else None
     if wanted is None:
         return "nonlinearizable"
     if f == "cas" and any(

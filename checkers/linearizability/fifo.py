@@ -12,7 +12,7 @@ some x that is still inside, if it began before the first dequeue returned that 
 holds against x, x's *deadline*. Which took which is a matching of such dequeues to such
 values; earliest deadline first finds it if there is one (no dequeue is better for one
 value and worse for another, as only its invocation counts). When dequeues also found
-nothing, the matching is not enough, and bounds decide or the search does (`items`).
+nothing, the matching is not enough: it is tried out which took which (`items`).
 """
 
 from __future__ import annotations

@@ -13,14 +13,17 @@ are closed under projection: Bouajjani et al. 2015, section 3; Lee and Mathur 20
   off before its return), may take place or not;
 - a remove that nobody saw return took an unknown value, if any. If the rest fits
   without, it took none. If the rest is impossible even without every value that it
-  could have taken, it is impossible. In between only a search can tell.
+  could have taken, it is impossible. In between, every conflict names values of which
+  it must have taken one, and trying these, in turn for every such remove, settles it
+  (`Takers`); mostly there is only one to try. When that takes too long, the search is
+  left to tell.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from checkers.linearizability.calls import NEVER
 from checkers.linearizability.conflict import (
@@ -39,6 +42,10 @@ if TYPE_CHECKING:
     from checkers.linearizability.calls import Call
     from checkers.linearizability.explain import Words
     from checkers.linearizability.specification import Model
+
+
+TRIALS_EACH: Final = 16
+"""For each open remove, how many trials of what it took are worth while."""
 
 
 class Item(NamedTuple):
@@ -152,19 +159,80 @@ def decide_with_open_removes(
     """Decide by a rule that knows nothing of removes of unknown values.
 
     Raises:
-        UndecidedError: What they took matters.
+        UndecidedError: What they took matters, and there is too much to try.
     """
     closed = replace(items, open_removes=())
     conflict = decide(closed)
     if conflict is None or not items.open_removes:
         return conflict
     sure = [item for item in items.items if item.left != NEVER]
-    conflict = decide(replace(closed, items=sure))
-    if conflict is None:
-        raise UndecidedError(
-            f"what the open op {items.open_removes[0].position} took decides it"
+    without = decide(replace(closed, items=sure))
+    if without is not None:
+        return without
+    takers = Takers(decide, items.open_removes)
+    if takers.settle(closed, conflict, items.open_removes):
+        return None
+    return takers.refutation(conflict)
+
+
+class Takers:
+    """Tries which open remove took what.
+
+    A conflict is impossible by itself as long as its items stay where they are. So if
+    there is an order, some open remove took one of them, out of those that nobody is
+    known to have removed, and began before all of the conflict had returned.
+
+    Attributes:
+        met: All calls of the conflicts met, by position: impossible together, whatever
+            was taken, once everything has been tried.
+    """
+
+    def __init__(
+        self, decide: Callable[[Items], Conflict | None], removes: Sequence[Call]
+    ) -> None:
+        self._decide = decide
+        self._open = {call.position for call in removes}
+        self._left = TRIALS_EACH * len(removes)
+        self.met: dict[int, Call] = {call.position: call for call in removes}
+
+    def settle(self, items: Items, conflict: Conflict, spare: Sequence[Call]) -> bool:
+        """Whether the spare removes can have taken what resolves the conflict.
+
+        Raises:
+            UndecidedError: There is too much to try.
+        """
+        for call in conflict.calls:
+            self.met.setdefault(call.position, call)
+        blamed = {call.position for call in conflict.calls}
+        too_late = completed_at(conflict)
+        for n, item in enumerate(items.items):
+            if item.insert.position not in blamed or item.left != NEVER:
+                continue
+            if item.remove is not None and item.remove.position in self._open:
+                continue  # it is taken already
+            for taker in spare:
+                if taker.invoked > too_late:
+                    break
+                self._left -= 1
+                if self._left < 0:
+                    raise UndecidedError(
+                        f"too much depends on what the {len(self._open)} open ops took"
+                    )
+                known = taker.operation._replace(result=item.value)
+                taken = item._replace(remove=taker._replace(operation=known))
+                others = [*items.items[:n], taken, *items.items[n + 1 :]]
+                tried = replace(items, items=others)
+                left = [call for call in spare if call is not taker]
+                still = self._decide(tried)
+                if still is None or self.settle(tried, still, left):
+                    return True
+        return False
+
+    def refutation(self, conflict: Conflict) -> Conflict:
+        """The conflict with all that was tried to resolve it."""
+        return replace(
+            conflict, calls=tuple(self.met[place] for place in sorted(self.met))
         )
-    return conflict
 
 
 # What is wrong with a value by itself

@@ -333,7 +333,7 @@ def contradiction(early: Call, late: Call, growth: Growth) -> Conflict:
             return f"{text}, so {named} was there already."
         return f"{text}, and another operation found one of {named} without the other."
 
-    name = "read-from-future" if is_add and len(elements) == 1 else "stale-read"
+    name = "element-from-future" if is_add and len(elements) == 1 else "stale-read"
     why = f"what they found of {named} puts it first"
     return Conflict(name, calls, tell, ((late, early, why),))
 

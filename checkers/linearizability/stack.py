@@ -15,17 +15,21 @@ value is deleted, and what remains falls into segments again.
 
 All such values of all segments are deleted in one round (each keeps its claim in the
 smaller segments that are left), a few numpy passes; there are as many rounds as values
-lie on top of one another.
+lie on top of one another. Where many do, as when a stack is filled and then drained,
+they are peeled off one by one with two heaps, without looking for segments in between:
+what can be at the bottom of several segments taken as one can be at that of its own.
 """
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import Conflict, ImpossibleError, insist
+from checkers.linearizability.conflict import Conflict, ImpossibleError, insist, paced
 from checkers.linearizability.items import (
     Item,
     Items,
@@ -38,12 +42,18 @@ from checkers.linearizability.specification import show
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
     from checkers.linearizability.explain import Words
     from checkers.linearizability.specification import Model
+
+Rows = NDArray[np.intp]
+
+PUSHING, ENTERED, LEAVES, LEFT = range(4)
+"""Columns: when a push was invoked and returned, and its pop."""
+
+PEEL_EVERY: Final = 64
+"""Rounds between two peelings, which cost as much, and may get nowhere."""
 
 NAMED_MAX: Final = 8
 """Values named in a sentence."""
@@ -73,35 +83,68 @@ def fits(items: Items, patience: Patience) -> Conflict | None:
 
 def bottomless(items: Sequence[Item], patience: Patience) -> list[Item]:
     """The values of a segment of which none can be at the bottom, if there is one."""
-    pushing, entered, leaves, left = (
-        (
-            np.array(column, np.int64).reshape(-1)
-            for column in zip(
-                *((i.insert.invoked, i.entered, i.leaves, i.left) for i in items),
-                strict=True,
-            )
-        )
-        if items
-        else (np.zeros(0, np.int64),) * 4
-    )
-    live: NDArray[np.intp] = np.flatnonzero(entered < leaves)
-    live = live[np.argsort(entered[live], kind="stable")]
+    table = np.array(
+        [(i.insert.invoked, i.entered, i.leaves, i.left) for i in items], np.int64
+    ).reshape(-1, 4)
+    live = np.flatnonzero(table[:, ENTERED] < table[:, LEAVES])
+    live = live[np.argsort(table[live, ENTERED], kind="stable")]
+    rounds = 0
     while live.size:
         insist(patience)
-        start, end = entered[live], leaves[live]
+        if rounds % PEEL_EVERY == 0:
+            live = peel(live, table, patience)
+            if not live.size:
+                break
+        rounds += 1
+        pushing, start, end, left = table[live].T
         reach = np.maximum.accumulate(end)
         first = np.flatnonzero(np.append(True, start[1:] > reach[:-1]))
         segment = np.zeros(live.size, np.int64)
         segment[first[1:]] = 1
         segment = np.cumsum(segment)
         starts, ends = start[first], np.maximum.reduceat(end, first)
-        bottom = (pushing[live] <= starts[segment]) & (left[live] >= ends[segment])
+        bottom = (pushing <= starts[segment]) & (left >= ends[segment])
         settled = np.logical_or.reduceat(bottom, first)
         if not settled.all():
             bad = int(np.argmin(settled))
             return [items[i] for i in live[segment == bad].tolist()]
         live = live[~bottom]
     return []
+
+
+def peel(live: Rows, table: NDArray[np.int64], patience: Patience) -> Rows:
+    """What is left when bottoms are deleted one by one, as long as there are any.
+
+    Args:
+        live: Rows of `table`, in order of `entered`.
+        table: The columns PUSHING, ENTERED, LEAVES, LEFT.
+        patience: When to give up.
+
+    Cost: n log n, in Python.
+    """
+    rows = table[live].tolist()
+    by_push = sorted(range(len(rows)), key=lambda i: rows[i][PUSHING])
+    by_end = sorted(range(len(rows)), key=lambda i: rows[i][LEAVES])
+    gone = bytearray(len(rows))
+    lasting: list[tuple[int, int]] = []  # heap: the longest first
+    lowest = pushed = 0
+    for _ in paced(rows, patience):
+        while (
+            pushed < len(rows)
+            and rows[by_push[pushed]][PUSHING] <= (rows[lowest][ENTERED])
+        ):
+            i = by_push[pushed]
+            heappush(lasting, (-rows[i][LEFT], i))
+            pushed += 1
+        while by_end and gone[by_end[-1]]:
+            by_end.pop()
+        if not lasting or -lasting[0][0] < rows[by_end[-1]][LEAVES]:
+            break
+        gone[heappop(lasting)[1]] = 1
+        while lowest < len(rows) and gone[lowest]:
+            lowest += 1
+    kept: Rows = live[np.frombuffer(gone, np.uint8) == 0]
+    return kept
 
 
 def fewest(items: Sequence[Item], patience: Patience) -> list[Item]:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from harness.history import History
 
 KINDS = {
-    "unique": "cas-register",
     "unique-cas": "cas-register",
     "fifo-queue": "fifo-queue",
     "unordered-queue": "unordered-queue",
@@ -79,7 +78,7 @@ def test_a_decider_agrees_with_the_definition(kind: str) -> None:
     model = MODELS[KINDS[kind]].build("")
 
     @MANY
-    @given(histories(kind, steps=30), st.integers(0, 40))
+    @given(histories(kind, steps=24), st.integers(0, 32))
     def compare(history: History, cut: int) -> None:
         calls = partition(history, model).get(None, [])
         agrees(calls, model)

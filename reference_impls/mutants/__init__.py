@@ -26,8 +26,7 @@ class Mutant:
         core: Subclass of the protocol's core class; its docstring names the rule.
         rule: The rule it breaks, in one line.
         source: Where the rule stands: "Ongaro and Ousterhout 2014, 5.2".
-        anomalies: What a checker should find, by the checkers' names: the breach itself
-            where nodes can tell of it, and what it does to others. Any of them will do.
+        anomaly: What a checker should find.
         workload: The workload that exposes it best.
         options: Options of the system to run it with.
         nemesis: Kinds of fault that expose it.
@@ -39,7 +38,7 @@ class Mutant:
     core: type[Any]
     rule: str
     source: str
-    anomalies: tuple[str, ...]
+    anomaly: str
     workload: str
     options: Mapping[str, str] = field(default_factory=dict)
     nemesis: tuple[str, ...] = ()

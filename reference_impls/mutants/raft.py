@@ -258,7 +258,7 @@ def mutant(
     name: str,
     core: type[Raft],
     source: str,
-    anomalies: tuple[str, ...],
+    anomaly: str,
     workload: str = "register",
     nemesis: tuple[str, ...] = ("partition", "kill"),
     limits: Mapping[str, str] | None = None,
@@ -268,20 +268,13 @@ def mutant(
     assert core.__doc__ is not None
     rule = core.__doc__.split(" (")[0].split("\n")[0].rstrip(".")
     return Mutant(
-        name, core, rule, source, anomalies, workload, options, nemesis, limits or {}
+        name, core, rule, source, anomaly, workload, options, nemesis, limits or {}
     )
 
 
-STALE_READ = ("stale-read",)
-LOST_WRITE = (
-    "leader-lacks-committed",
-    "different-entries-committed",
-    "committed-entry-lost",
-    "stale-read",
-    "lost-update",
-)
-TWO_LEADERS = ("double-vote", "two-leaders")
-DONE_TWICE = ("duplicate-elements",)
+STALE_READ = "stale-read"
+LOST_WRITE = "lost-write"
+TWO_LEADERS = "election-safety"
 MEMBERSHIP = ("membership", "partition")
 
 MUTANTS: Mapping[str, Mutant] = {
@@ -291,7 +284,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "vote-not-durable",
             VoteNotDurable,
             "paper, Figure 2",
-            ("forgot-vote", *TWO_LEADERS),
+            TWO_LEADERS,
             nemesis=("kill",),
             pre_vote="false",
         ),
@@ -299,22 +292,17 @@ MUTANTS: Mapping[str, Mutant] = {
             "term-not-durable",
             TermNotDurable,
             "paper, Figure 2",
-            ("term-went-back", "forgot-vote", *TWO_LEADERS),
+            TWO_LEADERS,
             nemesis=("kill",),
             pre_vote="false",
         ),
         mutant("two-votes", TwoVotes, "paper 5.2", TWO_LEADERS, pre_vote="false"),
-        mutant(
-            "no-up-to-date-check",
-            NoUpToDateCheck,
-            "paper 5.4.1",
-            ("vote-for-older-log", *LOST_WRITE),
-        ),
+        mutant("no-up-to-date-check", NoUpToDateCheck, "paper 5.4.1", LOST_WRITE),
         mutant(
             "commit-old-term",
             CommitOldTerm,
             "paper 5.4.2, Figure 8",
-            ("committed-by-count", *LOST_WRITE),
+            LOST_WRITE,
             entries_per_append_max="1",
             pre_vote="false",
         ),
@@ -322,39 +310,39 @@ MUTANTS: Mapping[str, Mutant] = {
             "ack-before-fsync",
             AckBeforeFsync,
             "paper, Figure 2",
-            ("forgot-log", *LOST_WRITE),
+            LOST_WRITE,
             nemesis=("kill",),
         ),
         mutant(
             "truncates-on-stale-append",
             TruncatesOnStaleAppend,
             "paper, Figure 2, AppendEntries, rule 3",
-            ("dropped-without-conflict", *LOST_WRITE),
+            LOST_WRITE,
         ),
         mutant(
             "keeps-conflict",
             KeepsConflict,
             "paper, Figure 2, AppendEntries, rule 3",
-            ("log-mismatch", *LOST_WRITE),
+            "log-matching",
         ),
         mutant(
             "commit-past-match",
             CommitPastMatch,
             "paper, Figure 2, AppendEntries, rule 5",
-            LOST_WRITE,
+            "state-machine-safety",
         ),
         mutant(
             "majority-off-by-one",
             MajorityOffByOne,
             "paper 5.2, 5.3",
-            ("two-leaders", *LOST_WRITE),
+            "split-brain",
             initial_members="n1,n2,n3,n4",
         ),
         mutant(
             "retry-applied-twice",
             RetryAppliedTwice,
             "thesis 6.3",
-            DONE_TWICE,
+            "duplicate",
             workload="list_append",
         ),
         mutant(
@@ -400,7 +388,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "snapshot-drops-sessions",
             SnapshotDropsSessions,
             "thesis 6.3",
-            DONE_TWICE,
+            "duplicate",
             workload="list_append",
             snapshot_entries="20",
         ),
@@ -408,7 +396,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "change-before-noop",
             ChangeBeforeNoop,
             "raft-dev, July 2015",
-            ("early-change", "two-leaders", *LOST_WRITE),
+            LOST_WRITE,
             nemesis=MEMBERSHIP,
             initial_members="n1,n2,n3,n4",
         ),
@@ -416,7 +404,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "counts-removed-server",
             CountsRemovedServer,
             "thesis 4.1",
-            ("two-leaders", *LOST_WRITE),
+            LOST_WRITE,
             nemesis=MEMBERSHIP,
         ),
     )

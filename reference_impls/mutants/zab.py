@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from reference_impls.actor import Record
     from reference_impls.zab.messages import Txn, Zxid
 
-LOST = ("primary-integrity", "order-disagreement", "lost-message", "stale-read")
-"""What becomes of transactions that were delivered, or answered."""
-
 PAPER = "Junqueira, Reed and Serafini 2011, V"
 
 
@@ -107,7 +104,7 @@ MUTANTS = {
             CommitWithoutQuorum,
             "a transaction is committed once a quorum acknowledged it",
             f"{PAPER}, l.3.2",
-            LOST,
+            "writes that were answered are lost",
             "register",
             nemesis=("partition",),
         ),
@@ -116,7 +113,7 @@ MUTANTS = {
             EpochNotDurable,
             "promised and adopted epochs survive a crash",
             f"{PAPER}, f.1.2 and f.2.1",
-            ("epoch-went-back", "two-primaries"),
+            "two primaries of one epoch; different transactions under one zxid",
             "broadcast",
             nemesis=("kill", "partition"),
         ),
@@ -125,7 +122,7 @@ MUTANTS = {
             ElectionIgnoresZxid,
             "an epoch begins with the most recent history of a quorum",
             f"{PAPER}, l.1.2",
-            ("older-history", *LOST),
+            "writes that were answered are lost",
             "register",
             nemesis=("kill", "partition"),
         ),
@@ -134,7 +131,7 @@ MUTANTS = {
             ServesBeforeSync,
             "the leader serves once a quorum acknowledged NEWLEADER",
             f"{PAPER}, l.2.2",
-            ("no-quorum", *LOST),
+            "transactions that were delivered are missing from a later epoch",
             "broadcast",
             nemesis=("partition", "kill"),
         ),
@@ -143,7 +140,7 @@ MUTANTS = {
             KeepsUncommittedSuffix,
             "a follower gives up what the leader's history lacks",
             f"{PAPER}, f.2.1; Medeiros 2012, 4.2",
-            ("agreement-broken", *LOST),
+            "a node delivers what no other node delivers",
             "broadcast",
             nemesis=("partition",),
         ),
@@ -152,7 +149,7 @@ MUTANTS = {
             AckBeforeFsync,
             "a proposal is durable before it is acknowledged",
             f"{PAPER}, f.3.1",
-            LOST,
+            "writes that were answered are lost",
             "register",
             nemesis=("kill",),
         ),
@@ -161,7 +158,7 @@ MUTANTS = {
             OutOfOrderCommit,
             "transactions are delivered in the order of their zxids",
             f"{PAPER}, f.3.2",
-            ("local-primary-order", "order-disagreement", "broadcast-order"),
+            "deliveries of one primary against the order of its broadcasts",
             "broadcast",
         ),
     )
