@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from checkers.isolation.appends import Appends
 from checkers.isolation.judge import IsolationChecker
-from checkers.isolation.question import OPTIONS, Question
-from harness.registry import Plugin, settings
+from checkers.isolation.question import OPTIONS, OWN_WRITES, Question
+from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from checkers.isolation.transactions import Transactions
 
 
 def build(options: Mapping[str, str]) -> IsolationChecker:
@@ -24,13 +26,39 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
     Raises:
         UsageError: An unknown option, model or anomaly.
     """
-    given = settings("the list-append checker", OPTIONS, options)
-    return IsolationChecker(Question.parse(given), Appends)
+    given = settings("the list-append checker", _OPTIONS, options)
+    question = Question.parse(given)
+    # Strict models count real time on all keys anyway.
+    linearizable_keys = given["linearizable-keys"] == "true" and question.level < 2
+    if linearizable_keys:
+        question = question.with_linearizable_keys()
+
+    def infer(transactions: Transactions, pause: Callable[[], None]) -> Appends:
+        return Appends(
+            transactions,
+            pause,
+            own_writes_show=given["own-writes"] == "visible",
+            linearizable_keys=linearizable_keys,
+        )
+
+    return IsolationChecker(question, infer)
+
+
+_OPTIONS = (
+    *OPTIONS,
+    Option(
+        "linearizable-keys",
+        "false",
+        "each key by itself is linearizable, beside what is asked of transactions",
+        choices=("false", "true"),
+    ),
+    OWN_WRITES,
+)
 
 
 PLUGIN = Plugin(
     "list-append",
     "transactions that append to lists are isolated as a consistency model demands",
     build,
-    OPTIONS,
+    _OPTIONS,
 )

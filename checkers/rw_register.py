@@ -9,11 +9,15 @@ missing. See `checkers.isolation`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from checkers.isolation.judge import IsolationChecker
-from checkers.isolation.question import OPTIONS, Question
+from checkers.isolation.question import OPTIONS, OWN_WRITES, Question
 from checkers.isolation.registers import Registers, Sources
+from checkers.isolation.transactions import is_plain
+from harness.errors import UsageError
 from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
@@ -34,12 +38,31 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
         sequential_keys=given["sequential-keys"] == "true",
         linearizable_keys=given["linearizable-keys"] == "true",
         is_search_exhaustive=given["search"] == "exhaustive",
+        initial=initial_value(given["initial"]),
+        own_writes_show=given["own-writes"] == "visible",
     )
 
     def infer(transactions: Transactions, pause: Callable[[], None]) -> Registers:
         return Registers(transactions, sources, pause)
 
     return IsolationChecker(Question.parse(given), infer)
+
+
+def initial_value(text: str) -> Any:
+    """The value that JSON text stands for, or the text itself; nil for none.
+
+    Raises:
+        UsageError: It is no plain value.
+    """
+    if not text:
+        return None
+    try:
+        value = msgspec.json.decode(text)
+    except ValueError:
+        return text
+    if not is_plain(value):
+        raise UsageError(f"initial={text}: a register begins with a plain value")
+    return value
 
 
 def _switch(name: str, meaning: str) -> Option:
@@ -51,6 +74,8 @@ _OPTIONS = (
     _switch("wfr-keys", "a write in a transaction follows its read of the same key"),
     _switch("sequential-keys", "each key by itself is sequentially consistent"),
     _switch("linearizable-keys", "each key by itself is linearizable"),
+    Option("initial", "", "the value that keys begin with, as JSON, beside nil"),
+    OWN_WRITES,
     Option(
         "search",
         "limited",

@@ -182,6 +182,14 @@ class Appends:
         remark: Nothing stays in doubt; empty.
         keys: What is known of each key.
         reads: Every read, but those that only repeat one.
+        accesses: See `Inference`.
+
+    Args:
+        transactions: The history.
+        pause: Called now and then; may raise.
+        own_writes_show: Whether a transaction reads what it appended itself, or keeps
+            to its snapshot.
+        linearizable_keys: Whether real time counts on each key.
 
     Raises:
         HistoryError: From the constructor: it is no history of appends and reads.
@@ -189,10 +197,16 @@ class Appends:
     """
 
     def __init__(
-        self, transactions: t.Transactions, pause: Callable[[], None] = no_pause
+        self,
+        transactions: t.Transactions,
+        pause: Callable[[], None] = no_pause,
+        *,
+        own_writes_show: bool = True,
+        linearizable_keys: bool = False,
     ) -> None:
         self.transactions = transactions
         self._pause = pause
+        self._own_writes_show = own_writes_show
         try:
             self._order_versions()
         except (TypeError, ValueError):
@@ -203,6 +217,7 @@ class Appends:
         self._look_for_aborted_reads()
         self._look_for_lost_updates()
         self.dependencies = join(*self._dependencies())
+        self.accesses = self._list_accesses() if linearizable_keys else None
 
     def _order_versions(self) -> None:
         self._scan()
@@ -257,14 +272,14 @@ class Appends:
                     if not isinstance(value, tuple):
                         raise TypeError
                     value = list(value)
-                if name in mine:
+                if name in mine and self._own_writes_show:
                     own = self._check_own(row, key, value, seen.get(name), mine[name])
                     self._saw(row, key, value, shows_own=own)
                 elif name not in seen:
                     seen[name] = self._saw(row, key, value)
                 elif value != (expected := self._value(seen[name])):
                     self._internal(row, key, value, expected)
-                    self._saw(row, key, value)
+                    seen[name] = self._saw(row, key, value)
             elif f == "append":
                 self._wrote(row, key, value)
                 if name in mine:
@@ -588,10 +603,13 @@ class Appends:
         reads = self.reads
         readers: dict[Hashable, list[int]] = defaultdict(list)
         for i in self._updates:
-            _, branch, length = reads.one(i)
+            row, branch, length = reads.one(i)
+            key = self._branches[branch].key
+            if length and key.writer.get(self._value(i)[-1]) == row:
+                continue  # it saw its own append before it made it
             place: Hashable = int(reads.version[i])
             if place == NOTHING:
-                place = self._branches[branch].key
+                place = key
             elif place == UNPLACED:
                 place = (branch, length)
             readers[place].append(i)
@@ -614,6 +632,20 @@ class Appends:
             for a, b in itertools.permutations(rows[:4], 2)
         ]
         self.findings.add(Finding("lost-update", rows, text, key, edges))
+
+    def _list_accesses(self) -> tuple[Column, Column]:
+        """Rows and the numbers of the keys that they read or appended to."""
+        number = {id(key): i for i, key in enumerate(self._in_order)}
+        of_branch = np.array([number[id(b.key)] for b in self._branches], np.int64)
+        rows = [self.reads.row]
+        keys = [of_branch[self.reads.branch]]
+        for i, key in enumerate(self._in_order):
+            writers = np.array(list(key.writer.values()), np.int64)
+            writers = writers[writers != NOTHING]
+            rows.append(writers)
+            keys.append(np.full(len(writers), i))
+        pairs = np.unique([np.concatenate(rows), np.concatenate(keys)], axis=1)
+        return pairs[0], pairs[1]
 
     # Dependencies
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from checkers.isolation.cycles import Step
-    from checkers.isolation.graph import Edges
+    from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question
     from checkers.isolation.transactions import Transactions
 
@@ -94,12 +94,19 @@ class Inference(Explains, Protocol):
         findings: Anomalies that are no cycles of these.
         undecided: Why nothing but anomalies can be proved; empty if all can.
         remark: What remains in doubt though nothing is wrong; empty if nothing.
+        accesses: Rows and the numbers of the keys that they read or wrote, if real time
+            counts on each key by itself.
     """
 
     dependencies: Edges
     findings: Findings
     undecided: str
     remark: str
+
+    @property
+    def accesses(self) -> tuple[Column, Column] | None:
+        """See the class."""
+        ...
 
     def judge(
         self, question: Question, found: frozenset[str], pause: Callable[[], None]

@@ -125,52 +125,73 @@ def session_edges(transactions: Transactions) -> Edges:
     One with an unknown outcome may take effect at any time after its invocation, so it
     has successors of its own process in no order with it.
     """
-    last: dict[int, int] = {}
-    source, target = [], []
-    certain = not transactions.has_realtime
-    rows = zip(transactions.process, transactions.outcome, strict=True)
-    for row, (process, outcome) in enumerate(rows):
-        if outcome == Outcome.FAIL or (certain and outcome != Outcome.OK):
-            continue
-        if process in last:
-            source.append(last[process])
-            target.append(row)
-        if outcome == Outcome.OK:
-            last[process] = row
-    return edges_of(
-        Kind.PROCESS, np.array(source, np.int64), np.array(target, np.int64)
-    )
+    outcome = np.asarray(transactions.outcome)
+    happened = outcome != Outcome.FAIL
+    if not transactions.has_realtime:
+        happened = outcome == Outcome.OK
+    rows = np.flatnonzero(happened)
+    process = np.asarray(transactions.process)
+    rows = rows[np.argsort(process[rows], kind="stable")]
+    # The last committed one before each, in this order; it must be of the same process.
+    place = np.where(outcome[rows] == Outcome.OK, np.arange(len(rows)), NOTHING)
+    latest = np.maximum.accumulate(np.append(NOTHING, place))[:-1]
+    found = latest >= 0
+    found[found] = process[rows[latest[found]]] == process[rows[found]]
+    return edges_of(Kind.PROCESS, rows[latest[found]], rows[found])
 
 
-def timeline(transactions: Transactions) -> tuple[Edges, Column]:
-    """Real time; also the potentials of the auxiliary vertices, in their order."""
+def timeline(
+    transactions: Transactions, accesses: tuple[Column, Column] | None = None
+) -> tuple[Edges, Column]:
+    """Real time; also the potentials of the auxiliary vertices, in their order.
+
+    Args:
+        transactions: The history.
+        accesses: Rows and what they touch, as numbers; then each of these has a
+            timeline of its own, and real time orders only what touches the same.
+    """
     count = len(transactions)
-    outcome = np.array(transactions.outcome, np.int64)
-    start = np.array(transactions.start, np.int64)
-    end = np.array(transactions.end, np.int64)
+    rows, line = accesses or (np.arange(count), np.zeros(count, np.int64))
+    outcome = np.asarray(transactions.outcome)[rows]
+    start = np.asarray(transactions.start)[rows]
+    end = np.asarray(transactions.end)[rows]
+    span = len(transactions.history) + 1  # above every position
     returned = np.flatnonzero(end < NEVER)
-    returned = returned[np.argsort(end[returned], kind="stable")]
-    ends = end[returned]
+    moment = line * span
+    ended = moment[returned] + end[returned]
+    order = np.argsort(ended, kind="stable")
+    returned, ended = returned[order], ended[order]
     vertex = count + np.arange(len(returned), dtype=np.int64)
-    before = np.searchsorted(ends, start) - 1
-    later = np.flatnonzero((before >= 0) & (outcome != Outcome.FAIL))
+    before = np.searchsorted(ended, moment + start) - 1
+    has_before = (before >= 0) & (outcome != Outcome.FAIL)
+    has_before[has_before] = line[returned][before[has_before]] == line[has_before]
+    later = np.flatnonzero(has_before)
+    same_line = np.flatnonzero(line[returned][1:] == line[returned][:-1])
     edges = join(
-        edges_of(Kind.REALTIME, returned, vertex),
-        edges_of(Kind.PASS, vertex[:-1], vertex[1:]),
-        edges_of(Kind.PASS, vertex[before[later]], later),
+        edges_of(Kind.REALTIME, rows[returned], vertex),
+        edges_of(Kind.PASS, vertex[same_line], vertex[same_line + 1]),
+        edges_of(Kind.PASS, vertex[before[later]], rows[later]),
     )
-    return edges, ends * STEP
+    return edges, end[returned] * STEP
 
 
-def assemble(transactions: Transactions, dependencies: Edges, level: int) -> Graph:
-    """The graph with session order (level 1 and up) and real time (level 2)."""
+def assemble(
+    transactions: Transactions,
+    dependencies: Edges,
+    level: int,
+    accesses: tuple[Column, Column] | None = None,
+) -> Graph:
+    """The graph with session order (level 1 and up) and real time (level 2).
+
+    With `accesses`, real time counts on each key by itself, whatever the level.
+    """
     count = len(transactions)
-    potential = np.array(transactions.start, np.int64) * STEP
+    potential = np.asarray(transactions.start) * STEP
     parts = [dependencies]
     if level >= 1:
         parts.append(session_edges(transactions))
-    if level >= 2 and transactions.has_realtime:
-        edges, more = timeline(transactions)
+    if (level >= 2 or accesses is not None) and transactions.has_realtime:
+        edges, more = timeline(transactions, None if level >= 2 else accesses)
         parts.append(edges)
         potential = np.concatenate([potential, more])
     return Graph(count, potential, join(*parts))

@@ -99,10 +99,11 @@ class Trial:
         self.inference = infer(transactions, self.pause)
         self.pause()
         level = self.question.level
-        graph = assemble(transactions, self.inference.dependencies, level)
+        accesses = self.inference.accesses
+        graph = assemble(transactions, self.inference.dependencies, level, accesses)
         self.count_edges(graph)
         self.search = CycleSearch(graph, self.pause)
-        self.search.run(level)
+        self.search.run(level if accesses is None else 2)
         if "prefix" in self.question.asked:
             self.search.run_prefix()
         found = frozenset(self.search.found)

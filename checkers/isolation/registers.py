@@ -66,16 +66,21 @@ FUNCTIONS = ("w", "r")
 
 @dataclass(frozen=True)
 class Sources:
-    """Where version orders may be taken from, beside the initial nil.
+    """Where version orders may be taken from, beside the initial state.
 
     Attributes:
         is_search_exhaustive: Where they say too little, try orders to the end.
+        initial: The value that every key begins with, beside nil.
+        own_writes_show: Whether a transaction reads what it wrote itself, or keeps to
+            its snapshot.
     """
 
     wfr_keys: bool = False
     sequential_keys: bool = False
     linearizable_keys: bool = False
     is_search_exhaustive: bool = False
+    initial: Any = None
+    own_writes_show: bool = True
 
 
 @dataclass(slots=True)
@@ -102,7 +107,7 @@ class Registers:
         undecided: Why nothing but anomalies can be proved; empty if all can.
         remark: Which orders of writes stay open, if that leaves a doubt.
         reads: Reads of what other transactions may have written, in order.
-        accesses: Key -> what committed transactions did to it, in their order.
+        by_key: Key -> what committed transactions did to it, in their order.
         writes: Row -> the versions it left, by key; of ok and info transactions.
         writer: Version -> row of its ok or info writer, or NOTHING.
         key_of, value_of: Version -> key, value.
@@ -113,6 +118,7 @@ class Registers:
             runs concurrently on linearizable keys.
     """
 
+    accesses = None
     has_orders = False
     shown: tuple[tuple[int, int], ...] = ()
     """Version orders rest on assumptions here; the axioms do without."""
@@ -147,7 +153,7 @@ class Registers:
         self.value_of: list[Any] = []
         self.writer: list[int] = []
         self.reads: list[Read] = []
-        self.accesses: dict[Hashable, list[Access]] = defaultdict(list)
+        self.by_key: dict[Hashable, list[Access]] = defaultdict(list)
         self.writes: list[dict[Hashable, int]] = [{} for _ in self.transactions.ops]
         self._numbers: dict[tuple[Hashable, Any], int] = {}
         self._failed: dict[int, int] = {}
@@ -166,6 +172,8 @@ class Registers:
 
     def _version(self, key: Hashable, value: Any) -> int:
         """The number of a version; new ones have no writer yet."""
+        if value is not None and value == self.sources.initial:
+            value = None
         number = self._numbers.get((key, value))
         if number is None:
             if value != value:  # not a number: no read of it would be known again
@@ -179,25 +187,27 @@ class Registers:
     def _scan_committed(self, row: int, micro_ops: t.MicroOps) -> None:
         """A transaction that surely happened: what it read, and what it wrote."""
         mine: dict[Hashable, Access] = {}
+        shows = self.sources.own_writes_show
         for f, key, value in micro_ops:
             version = self._version(key, value)
             access = mine.get(key)
             if access is None:
                 access = mine[key] = Access(row)
-                self.accesses[key].append(access)
+                self.by_key[key].append(access)
             if f == "w":
                 if access.wrote != NOTHING:
                     self._not_last[access.wrote] = row
                 access.wrote = self.writes[row][key] = version
                 self._wrote(row, version)
             elif f == "r":
-                expected = access.read if access.wrote == NOTHING else access.wrote
+                is_own = shows and access.wrote != NOTHING
+                expected = access.wrote if is_own else access.read
                 if expected not in {NOTHING, version}:
                     self._internal(row, version, expected)
-                if access.wrote == NOTHING:
+                if not is_own:
                     self.reads.append(Read(row, version, again=expected == version))
-                if access.read == NOTHING and access.wrote == NOTHING:
-                    access.read = version
+                    if access.read == NOTHING:
+                        access.read = version
             else:
                 raise ValueError
 
@@ -303,10 +313,14 @@ class Registers:
 
     def _look_for_lost_updates(self) -> None:
         """Transactions that read one version of a key each, and replaced it."""
-        for accesses in self.accesses.values():
+        for accesses in self.by_key.values():
             readers: dict[int, list[int]] = defaultdict(list)
             for access in accesses:
-                if access.read != NOTHING and access.wrote != NOTHING:
+                # One that read its own write before it made it has lost nothing.
+                if access.read != NOTHING and access.wrote not in {
+                    NOTHING,
+                    access.read,
+                }:
                     readers[access.read].append(access.row)
             for version, rows in readers.items():
                 if len(rows) > 1 and self.findings.wants("lost-update"):
@@ -370,7 +384,7 @@ class Registers:
         values = " < ".join(show(self.value_of[v]) for v in [*cycle, cycle[0]])
         rows = dict.fromkeys(
             access.row
-            for access in self.accesses[key]
+            for access in self.by_key[key]
             if access.read in cycle or access.wrote in cycle
         )
         text = (
@@ -387,14 +401,14 @@ class Registers:
                 yield nil, version
 
     def _writes_follow_reads(self) -> Iterator[tuple[int, int]]:
-        for accesses in self.accesses.values():
+        for accesses in self.by_key.values():
             for access in accesses:
                 if access.read != NOTHING and access.wrote != NOTHING:
                     yield access.read, access.wrote
 
     def _sequential(self) -> Iterator[tuple[int, int]]:
         process = self.transactions.process
-        for accesses in self.accesses.values():
+        for accesses in self.by_key.values():
             last: dict[int, Access] = {}
             for access in accesses:
                 who = process[access.row]
@@ -407,7 +421,7 @@ class Registers:
         if not self.transactions.has_realtime:
             return
         start, end = self.transactions.start, self.transactions.end
-        for accesses in self.accesses.values():
+        for accesses in self.by_key.values():
             events = [(start[a.row], True, a) for a in accesses]
             events += [(end[a.row], False, a) for a in accesses]
             events.sort(key=lambda event: event[0])
