@@ -22,7 +22,7 @@ from harness.errors import (
 )
 from harness.history import HistoryError
 from harness.spec import TestSpec, options_for
-from harness.verdict import Checker, CheckResult, Limits, Verdict
+from harness.verdict import Checker, CheckResult, Limits, Unpromised, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,10 @@ def check(spec: TestSpec, folder: RunFolder, limits: Limits) -> dict[str, CheckR
     """The results of the workload's checkers on the recorded history."""
     _, others = options_for(spec)
     workload = registry.find("workload", spec.workload).factory(others[spec.workload])
-    checkers = workload.checkers()
+    checkers = dict(workload.checkers())
+    for name in spec.also:
+        more = registry.find("checker", name).factory(others[name])
+        checkers[f"{name}_also" if name in checkers else name] = Unpromised(more)
     try:
         history: History = formats.load(
             folder.path / "history.jsonl", tolerate_torn_tail=True

@@ -142,6 +142,9 @@ AS_JSON = click.option(
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help=(
     "Option of the system; of another plug-in with its name and a dot: clock.drift=0.1."
 ))  # fmt: skip
+@click.option("--also", multiple=True, metavar="A,B", help=(
+    "Checkers beside the workload's; what they say is shown, and doesn't count."
+))  # fmt: skip
 @click.option("--plan", type=click.Path(path_type=Path), help="A fault plan, YAML.")
 @click.option("--expect", type=click.Choice(["valid", "invalid"]), help=(
     "Exit 0 when the verdict is this one."
@@ -165,6 +168,7 @@ def run(
     mutant: str | None,
     network: str,
     sets: Sequence[str],
+    also: Sequence[str],
     plan: Path | None,
     expect: str | None,
     results: Path,
@@ -191,6 +195,7 @@ def run(
         ops=ops,
         seed=random.randrange(10**6) if seed is None else seed,
         options=key_values("--set", sets),
+        also=comma_list(also),
         plan=read_plan(plan) if plan is not None else None,
         world=world,  # type: ignore[arg-type]  # click has checked the choice
         mutant=mutant,
@@ -421,7 +426,11 @@ def suite(
         if not as_json:
             mark = "as expected" if result.as_expected else "UNEXPECTED"
             found = f" ({', '.join(result.anomalies)})" if result.anomalies else ""
-            say(f"{result.row.name}: {result.verdict}{found}, {mark} {result.error}")
+            why = "; ".join(filter(None, [*result.missing, result.error]))
+            say(
+                f"{result.row.name}: {result.verdict}{found}, {mark}"
+                + f": {why}" * bool(why)
+            )
 
     found = suites.run_rows(
         rows, results=results, jobs=jobs or suites.cpu_jobs(), done=show

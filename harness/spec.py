@@ -38,6 +38,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         world: "os" for real processes, "sim" for virtual time.
         mutant: Run this mutant of the reference system in its place.
         expect: What the caller expects; only changes what counts as success.
+        also: Checkers beside the workload's, whose verdicts are shown and don't count.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -57,6 +58,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     mutant: str | None = None
     network: Literal["auto", "switch", "proxy"] = "auto"
     expect: Literal["valid", "invalid"] | None = None
+    also: list[str] = []
     name: str = ""
 
     @property
@@ -78,6 +80,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
             out += ["--workload", self.workload]
         if self.nemesis or self.mutant:
             out += ["--nemesis", ",".join(self.nemesis) or NO_FAULTS]
+        if self.also:
+            out += ["--also", ",".join(self.also)]
         for flag, name in FLAGS.items():
             value = getattr(self, name)
             if value is not None and value != getattr(plain, name):
@@ -133,7 +137,7 @@ def options_for(spec: TestSpec) -> tuple[dict[str, str], dict[str, dict[str, str
     """
     system: dict[str, str] = {}
     others: dict[str, dict[str, str]] = {
-        name: {} for name in (spec.workload, *spec.nemesis)
+        name: {} for name in (spec.workload, *spec.nemesis, *spec.also)
     }
     for key, text in spec.options.items():
         owner, dot, name = key.partition(".")
@@ -182,6 +186,8 @@ def assemble(spec: TestSpec) -> Parts:
             f"{system.name} can't serve workload {spec.workload!r} "
             f"(it serves: {', '.join(sorted(system.workloads))})"
         )
+    for name in spec.also:
+        registry.find("checker", name).factory(others[name])
     nemeses = {
         kind: registry.find("nemesis", kind).factory(others[kind])
         for kind in spec.nemesis
@@ -204,7 +210,7 @@ def configure(
             continue
         owners = [
             other.name
-            for kind in ("workload", "nemesis")
+            for kind in ("workload", "nemesis", "checker")
             for other in registry.plugins(kind).values()
             if name in {option.name for option in other.options}
         ]

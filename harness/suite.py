@@ -14,6 +14,8 @@
         system: zab
         set: {reads: local, register.consistency: sequential}
         anomaly: stale-read     # of a checker whose promise the run does not ask for
+        also: [availability]    # optional: more checkers whose verdicts don't count
+        shows: {longest_outage_s: ">= 0.5"}     # optional: figures among the checkers'
 
 Every run is a process of its own, so that nothing of one (a crash, a leak, an event
 loop) reaches another, and so that several can go side by side (`--jobs`).
@@ -24,7 +26,9 @@ from __future__ import annotations
 import concurrent.futures
 import datetime
 import json
+import operator
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -73,6 +77,8 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     world: Literal["os", "sim"] = "os"
     mutant: str | None = None
     network: Literal["auto", "switch", "proxy"] = "auto"
+    also: list[str] = []
+    shows: dict[str, str] = {}
 
     @property
     def kinds(self) -> list[str]:
@@ -99,6 +105,7 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             mutant=self.mutant,
             network=self.network,
             expect=self.expect,
+            also=self.also,
             name=self.name,
         )
 
@@ -164,10 +171,22 @@ class RowResult:
 
     @property
     def as_expected(self) -> bool:
-        """Whether verdict and anomaly are those that the row asks for."""
-        if self.verdict != self.row.expect:
+        """Whether verdict, anomaly and figures are those that the row asks for."""
+        if self.verdict != self.row.expect or self.missing:
             return False
         return self.row.anomaly is None or self.row.anomaly in self.anomalies
+
+    @property
+    def missing(self) -> list[str]:
+        """What the row wants shown and the run did not show, as clauses."""
+        stats: dict[str, Any] = {}
+        for checker in self.outcome.get("checkers", {}).values():
+            stats |= checker.get("stats", {})
+        return [
+            f"{name} is {stats.get(name, 'not told')}, not {text}"
+            for name, text in self.row.shows.items()
+            if not condition(text)(stats.get(name))
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """The result for the index, JUnit and --json."""
@@ -179,6 +198,7 @@ class RowResult:
             "expected": self.row.expect,
             "verdict": self.verdict,
             "as_expected": self.as_expected,
+            "missing": self.missing,
             "anomalies": self.anomalies,
             "ops": self.outcome.get("ops", {}),
             "seconds": self.outcome.get("seconds", 0.0),
@@ -188,6 +208,31 @@ class RowResult:
             "repro": self.outcome.get("repro", ""),
             "error": self.error,
         }
+
+
+COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "=": operator.eq,
+}
+
+
+def condition(text: str) -> Callable[[Any], bool]:
+    """A test of a figure, from ">= 3" or the like; what is no number fails it.
+
+    Raises:
+        UsageError: It is none.
+    """
+    match = re.fullmatch(r"(>=|<=|=)\s*(-?\d+(?:\.\d+)?)", text.strip())
+    if match is None:
+        raise UsageError(f"shows: {text!r}: write a condition as '>= 3', '<= 3', '= 3'")
+    compare, bound = COMPARISONS[match[1]], float(match[2])
+
+    def holds(figure: Any) -> bool:
+        number = type(figure) in {int, float}
+        return number and compare(figure, bound)
+
+    return holds
 
 
 def load(path: Path) -> tuple[str, list[Row]]:
@@ -219,6 +264,11 @@ def load(path: Path) -> tuple[str, list[Row]]:
             raise UsageError(f"{where}: {problem}") from None
         if rows[-1].seeds < 1:
             raise UsageError(f"{where}: seeds must be 1 or more")
+        for text in rows[-1].shows.values():
+            try:
+                condition(text)
+            except UsageError as problem:
+                raise UsageError(f"{where}: {problem}") from None
     if not rows:
         raise UsageError(f"{path}: the suite has no rows")
     names = [row.name for row in rows]
@@ -319,15 +369,16 @@ class _Runner:
     def run_row(self, row: Row) -> RowResult | None:
         """Run a row's seeds until one tells; None when stopped before any.
 
-        One tells that isn't valid, or is, and shows the anomaly that was asked for (one
-        that breaks no promise of the row's).
+        One tells that isn't valid, or is, and shows what was asked for: an anomaly that
+        breaks no promise of the row's, or figures.
         """
         result = None
         for runs, seed in enumerate(range(row.seed, row.seed + row.seeds), start=1):
             if self.stopped:
                 break
             result = self._run_once(row, seed, runs)
-            shown = row.anomaly is not None and result.as_expected
+            wanted = row.anomaly is not None or row.shows
+            shown = wanted and result.as_expected
             if result.verdict != "valid" or shown:
                 break
         return result
@@ -408,13 +459,14 @@ def table(results: Sequence[RowResult]) -> str:
 def cells(result: RowResult) -> tuple[str, ...]:
     """A row of the verdict table."""
     ok = result.outcome.get("ops", {}).get("ok", 0)
-    found = (
-        ", ".join(result.anomalies) or result.error or result.outcome.get("reason", "")
+    found = "; ".join(
+        filter(None, [", ".join(result.anomalies), *result.missing, result.error])
     )
+    found = found or result.outcome.get("reason", "")
     return (
         result.row.name,
         ",".join(result.row.kinds) or "-",
-        result.row.expect,
+        " ".join(filter(None, [result.row.expect, result.row.anomaly])),
         result.verdict,
         "as expected" if result.as_expected else "UNEXPECTED",
         f"{ok}",

@@ -207,9 +207,9 @@ def _beyond(results: list[tuple[str, dict[str, Any]]]) -> str:
         for name, result in results
         if not promised(result) and result.get("verdict") == "invalid"
     ]
-    return f" It is not {listing(broken)}, which this run does not ask for." * bool(
-        broken
-    )
+    if not broken:
+        return ""
+    return f" What {listing(broken)} asks for does not hold, and was not promised."
 
 
 def _told_invalid(

@@ -88,6 +88,49 @@ def test_clusters_of_any_size_serve_and_keep_their_promises(
     assert result.ops["ok"] > 50, result
 
 
+def test_a_checker_beside_the_workload_s_is_shown_and_does_not_count(
+    tmp_path: Path,
+) -> None:
+    arguments = ("raft", "--nemesis", "kill", "--time-limit", "4", "--seed", "1")
+    also = ("--also", "availability", "--set", "availability.minimum=1")
+    status, outcome, err = splitbrain(tmp_path, *arguments, *also)
+    assert status == 0, (outcome, err)
+    availability = outcome["checkers"]["availability"]
+    assert (availability["verdict"], availability["promised"]) == ("invalid", False)
+    assert outcome["verdict"] == "valid"
+    assert "--also availability" in outcome["repro"]
+
+
+def test_a_checker_beside_the_workload_s_must_exist(tmp_path: Path) -> None:
+    for also, complaint in (
+        (("--also", "avail"), "did you mean availability"),
+        (("--set", "availability.minimum=1"), "takes no part in this run"),
+        (("--also", "availability", "--set", "availability.min=1"), "no option 'min'"),
+    ):
+        status, outcome, err = splitbrain(tmp_path, "raft", *also)
+        assert (status, outcome) == (254, None)
+        assert complaint in err
+
+
+def test_local_reads_of_zab_are_stale_yet_sequential(tmp_path: Path) -> None:
+    """What ZooKeeper promises (Hunt et al. 2010, 2.3): no more, and no less."""
+    arguments = ("zab", "--set", "reads=local", "--nemesis", "partition")
+    seeded = (*arguments, "--seed", "2", "--time-limit", "10")
+    status, outcome, err = splitbrain(tmp_path, *seeded)
+    assert status == 1, (outcome, err)
+    sequential = (*seeded, "--set", "register.consistency=sequential")
+    status, outcome, err = splitbrain(tmp_path, *sequential)
+    assert status == 0, (outcome, err)
+    verdicts = {
+        name: (checker["verdict"], checker.get("promised", True))
+        for name, checker in outcome["checkers"].items()
+    }
+    assert verdicts["sequential"] == ("valid", True)
+    assert verdicts["linearizable"] == ("invalid", False)
+    found = outcome["checkers"]["linearizable"]["anomalies"]
+    assert {a["name"] for a in found} == {"stale-read"}
+
+
 def test_another_seed_gives_another_history(tmp_path: Path) -> None:
     spec = spec_of("raft", time_limit_s=2.0)
     found = [

@@ -30,6 +30,9 @@ SPECS = st.builds(
         st.text(min_size=1, max_size=8).filter(lambda t: "\x00" not in t),
     ),
     expect=st.sampled_from([None, "valid", "invalid"]),
+    also=st.lists(
+        st.sampled_from(["availability", "stats", "sequential"]), unique=True
+    ),
 )
 
 
@@ -54,6 +57,7 @@ def test_the_command_of_a_run_asks_for_the_same_run(spec: TestSpec) -> None:
     assert params["seed"] == spec.seed
     assert dict(text.split("=", 1) for text in params["sets"]) == spec.options
     assert params["expect"] == spec.expect
+    assert ",".join(params["also"]) == ",".join(spec.also)
 
 
 def test_dotted_options_go_to_their_plug_in_and_the_others_to_the_system() -> None:

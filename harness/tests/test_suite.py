@@ -21,7 +21,13 @@ def write(tmp_path: Path, text: str) -> Path:
 def result(expect: str, verdict: str, status: int = 0, **row: Any) -> RowResult:
     outcome = {
         "verdict": verdict,
-        "checkers": {"linearizable": {"anomalies": [{"name": "stale-read"}]}},
+        "checkers": {
+            "linearizable": {
+                "anomalies": [{"name": "stale-read"}],
+                "stats": {"model": "register"},
+            },
+            "atomic_commit": {"anomalies": [], "stats": {"in_doubt": 3, "late": 0}},
+        },
         "ops": {"ok": 5},
     }
     made = Row(name="r", system="raft", expect=expect, **row)  # type: ignore[arg-type]  # tests pass texts
@@ -104,12 +110,38 @@ def test_a_row_that_asks_for_the_impossible_is_refused_before_any_runs(
         ([result("valid", "invalid", 1), result("valid", "valid", 255)], 255),
         ([result("invalid", "invalid", anomaly="stale-read")], 0),
         ([result("invalid", "invalid", anomaly="G1c")], 1),
+        ([result("valid", "valid", anomaly="stale-read")], 0),
+        ([result("valid", "valid", anomaly="G1c")], 1),
+        ([result("valid", "valid", shows={"in_doubt": ">= 3", "late": "= 0"})], 0),
+        ([result("valid", "valid", shows={"in_doubt": ">= 4"})], 1),
+        ([result("valid", "valid", shows={"nothing": ">= 0"})], 1),
+        ([result("valid", "valid", shows={"model": "= 0"})], 1),
     ],
 )
 def test_the_exit_status_says_whether_all_came_out_as_expected(
     results: list[RowResult], status: int
 ) -> None:
     assert exit_status(results) == status
+
+
+def test_what_a_row_should_have_shown_is_told() -> None:
+    lacking = result("valid", "valid", shows={"in_doubt": ">= 4", "nothing": "<= 1.5"})
+    assert lacking.missing == [
+        "in_doubt is 3, not >= 4",
+        "nothing is not told, not <= 1.5",
+    ]
+    assert "in_doubt is 3, not >= 4" in table([lacking])
+    assert lacking.as_json()["missing"] == lacking.missing
+
+
+@pytest.mark.parametrize("text", ["3", "> 3", ">= many", ">= 1e3", ""])
+def test_a_condition_that_is_none_is_refused_with_its_row(
+    tmp_path: Path, text: str
+) -> None:
+    row = f"{{name: a, system: raft, shows: {{terms: '{text}'}}}}"
+    path = write(tmp_path, f"name: s\nrows: [{row}]")
+    with pytest.raises(UsageError, match=r"row 1 \(a\): shows: .* write a condition"):
+        load(path)
 
 
 def test_the_table_has_a_line_a_row_and_marks_surprises() -> None:
