@@ -251,22 +251,34 @@ def run_seeds(
 ) -> int:
     """Several runs, each a process of its own, until one is not valid."""
     from harness import suite
+    from harness.progress import SeedsLine
+    from harness.report import text
 
     rows = [suite.seed_row(spec, seed) for seed in range(spec.seed, spec.seed + seeds)]
+    line = SeedsLine(seeds, enabled=not as_json)
 
     def show(result: suite.RowResult) -> None:
+        line.clear()
         if not as_json:
-            say(f"seed {result.seed}: {result.verdict} {' '.join(result.anomalies)}")
+            say(line.told(result.as_seed()))
+        line.show(result.as_seed())
 
     found = suite.run_rows(rows, results=results, jobs=jobs, done=show, stop_early=True)
-    bad = next((result for result in found if result.verdict != "valid"), None)
+    line.clear()
+    last = next((r for r in found if r.verdict != "valid"), found[-1])
     if as_json:
-        say(json.dumps([r.as_json() for r in found]))
-    elif bad is not None:
-        say(f"\nseed {bad.seed}: {bad.verdict}. {bad.error}")
-        say(f"report: {bad.outcome.get('run', '')}/report.html")
-        say(f"repeat: {bad.outcome.get('repro', '')}")
-    return bad.status if bad is not None else 0
+        say(
+            json.dumps(
+                {"seeds": [r.as_json() for r in found], "last": {**last.outcome}}
+            )
+        )
+        return last.status
+    say(line.summary())
+    if last.verdict == "error":
+        complain(last.error)
+    elif last.verdict != "valid":
+        say(f"\n{text.summary(Path(last.outcome['run']))}")
+    return last.status
 
 
 def run_simulated_seeds(

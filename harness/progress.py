@@ -44,7 +44,7 @@ class ProgressLine:
 
 
 class SeedsLine:
-    """Counts simulated runs on one line of standard error."""
+    """Counts the runs of many seeds on one line of standard error."""
 
     def __init__(self, seeds: int, *, enabled: bool) -> None:
         self._seeds = seeds
@@ -58,7 +58,8 @@ class SeedsLine:
         """Count one more run."""
         self._runs += 1
         self._ops += sum(result.ops.values())
-        self._last = result
+        if self._last is None or self._last.verdict == "valid":
+            self._last = result  # with several at a time, more follow the one that told
         if self._enabled:
             sys.stderr.write(f"\r\x1b[2K{self._text()}")
             sys.stderr.flush()
@@ -69,16 +70,21 @@ class SeedsLine:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
 
+    @staticmethod
+    def told(result: SeedResult) -> str:
+        """One run, in a line of its own."""
+        ok = f"{result.ops.get('ok', 0):,} ok, {result.seconds:.1f} s"
+        return f"seed {result.seed}: {result.verdict}{_found(result)}, {ok}"
+
     def summary(self) -> str:
         """What came of all runs, in two lines."""
         last = self._last
         assert last is not None, "no run was counted"
         if last.verdict == "valid":
             return f"all valid: {self._text()}\nrepeat the last: {last.repro}"
-        found = f" ({', '.join(last.anomalies)})" if last.anomalies else ""
+        repeat = f"\nrepeat: {last.repro}" if last.repro else ""
         return (
-            f"seed {last.seed} is {last.verdict}{found}: {self._text()}\n"
-            f"repeat: {last.repro}"
+            f"seed {last.seed} is {last.verdict}{_found(last)}: {self._text()}{repeat}"
         )
 
     def _text(self) -> str:
@@ -87,3 +93,9 @@ class SeedsLine:
             f"{self._runs} of {self._seeds} seeds, {self._ops:,} operations, "
             f"{took_s:.1f} s, {self._runs / took_s:.1f} seeds a second"
         )
+
+
+def _found(result: SeedResult) -> str:
+    """What made a run not valid, in brackets."""
+    what = ", ".join(result.anomalies) or result.reason
+    return f" ({what})" if what else ""

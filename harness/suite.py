@@ -49,6 +49,7 @@ from harness.errors import (
     UsageError,
 )
 from harness.registry import nearest
+from harness.sim.batch import SeedResult
 from harness.spec import TestSpec, assemble
 from harness.store import RUN_NAME, point
 
@@ -57,11 +58,14 @@ if TYPE_CHECKING:
 
 
 class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One row of a suite file; the fields of a TestSpec, and what to expect."""
+    """One row of a suite file; the fields of a TestSpec, and what to expect.
+
+    Rows of a file expect something; one that is a seed of a run may not (None).
+    """
 
     name: str
     system: str
-    expect: Literal["valid", "invalid"] = "valid"
+    expect: Literal["valid", "invalid"] | None = "valid"
     anomaly: str | None = None
     seeds: int = 1
     workload: str = "register"
@@ -172,7 +176,7 @@ class RowResult:
     @property
     def as_expected(self) -> bool:
         """Whether verdict, anomaly and figures are those that the row asks for."""
-        if self.verdict != self.row.expect or self.missing:
+        if self.verdict != (self.row.expect or "valid") or self.missing:
             return False
         return self.row.anomaly is None or self.row.anomaly in self.anomalies
 
@@ -187,6 +191,18 @@ class RowResult:
             for name, text in self.row.shows.items()
             if not condition(text)(stats.get(name))
         ]
+
+    def as_seed(self) -> SeedResult:
+        """The result as one of many seeds."""
+        return SeedResult(
+            seed=self.seed,
+            verdict=self.verdict,
+            anomalies=tuple(self.anomalies),
+            reason=self.error or str(self.outcome.get("reason", "")),
+            ops=self.outcome.get("ops", {}),
+            seconds=self.outcome.get("seconds", 0.0),
+            repro=str(self.outcome.get("repro", "")),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The result for the index, JUnit and --json."""
@@ -262,6 +278,8 @@ def load(path: Path) -> tuple[str, list[Row]]:
             rows.append(msgspec.convert({**suite.defaults, **data}, Row))
         except msgspec.ValidationError as problem:
             raise UsageError(f"{where}: {problem}") from None
+        if rows[-1].expect is None:
+            raise UsageError(f"{where}: expect must be valid or invalid")
         if rows[-1].seeds < 1:
             raise UsageError(f"{where}: seeds must be 1 or more")
         for text in rows[-1].shows.values():
@@ -282,7 +300,6 @@ def seed_row(spec: TestSpec, seed: int) -> Row:
     """A row that runs `spec` with another seed."""
     fields = {f: getattr(spec, f) for f in Row.__struct_fields__ if hasattr(spec, f)}
     fields |= {"name": f"seed {seed}", "seed": seed, "set": dict(spec.options)}
-    fields["expect"] = spec.expect or "valid"
     return Row(**fields)
 
 

@@ -192,6 +192,37 @@ IMPOSSIBLE = [
 ]
 
 
+def test_many_seeds_end_with_the_first_that_is_not_valid(tmp_path: Path) -> None:
+    arguments = ("raft", "--nodes", "3", "--nemesis", "partition", "--seed", "1")
+    broken = (*arguments, "--set", "reads=local", "--time-limit", "3", "--seeds", "5")
+    status, outcome, err = run(tmp_path, *broken)
+    assert status == 1, (outcome, err)
+    *before, last = outcome["seeds"]
+    assert all(seed["verdict"] == "valid" for seed in before)
+    assert (last["verdict"], last["anomalies"]) == ("invalid", ["stale-read"])
+    assert outcome["last"]["run"] == last["run"]
+    assert Path(last["run"], "report.html").exists()
+    assert "--expect" not in last["repro"]
+
+
+@pytest.mark.parametrize(("expect", "status"), [("valid", 0), ("invalid", 1)])
+def test_many_seeds_are_told_one_by_one_and_end_as_expected(
+    tmp_path: Path, expect: str, status: int
+) -> None:
+    command = splitbrain(
+        *("run", "raft", "--nodes", "3", "--ops", "50", "--seed", "7", "--seeds", "2"),
+        *("--expect", expect, "--results", str(tmp_path)),
+    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done
+    assert done.stderr == "", "no progress line where there is no terminal"
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("seed 7: valid, ")
+    assert lines[1].startswith("seed 8: valid, ")
+    assert lines[2].startswith("all valid: 2 of 2 seeds, ")
+    assert lines[3].startswith("repeat the last: splitbrain run raft ")
+
+
 def refusal(
     capsys: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, str]:
