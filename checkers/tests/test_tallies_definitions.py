@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -42,7 +43,12 @@ BALANCES = st.dictionaries(st.sampled_from("ab"), st.integers(-1, 3) | st.none()
 BANKS = histories(
     calls("read", st.none(), BALANCES) | calls("transfer", st.just({"amount": 1}))
 )
+SUMS = histories(
+    calls("add", st.integers(-3, 3))
+    | calls("final-read", st.none(), st.integers(-6, 6))
+)
 ANY = {
+    "pn-counter": SUMS,
     "set": SETS,
     "set-full": FULL_SETS,
     "queue": QUEUES,
@@ -112,6 +118,35 @@ def test_every_element_of_a_set_has_its_fate(judged: History, strict: bool) -> N
     assert result.stats["stable"] == len(stable)
 
 
+@pytest.mark.parametrize(
+    ("events", "verdict"),
+    [
+        ("a a'", "unknown"),
+        ("a r r-", "unknown"),
+        ("r a r+ a'", "valid"),
+        ("r a a' r+", "valid"),
+        ("a r r+ a'", "valid"),
+        ("a r a' r+", "valid"),
+        ("a a' r r+", "valid"),
+        ("a a' r r-", "invalid"),
+        ("r a r- a'", "unknown"),
+        ("r a a' r-", "unknown"),
+        ("a r r- a'", "unknown"),
+        ("a r a' r-", "unknown"),
+    ],
+)
+def test_the_examples_of_jepsens_set_full_tests(events: str, verdict: str) -> None:
+    meanings: dict[str, tuple[int, Any, str, Any]] = {
+        "a": (0, "invoke", "add", 0),
+        "a'": (0, "ok", "add", 0),
+        "r": (1, "invoke", "read", None),
+        "r+": (1, "ok", "read", [0]),
+        "r-": (1, "ok", "read", []),
+    }
+    ops = [Op(i, i, *meanings[event]) for i, event in enumerate(events.split())]
+    assert str(check("set-full", History(ops)).verdict) == verdict
+
+
 @MANY
 @given(QUEUES)
 def test_a_queue_gives_what_it_was_given(judged: History) -> None:
@@ -169,6 +204,37 @@ def test_a_counter_lies_within_its_bounds(judged: History) -> None:
         fine &= least <= read.value <= most
     verdict = Verdict.VALID if fine else Verdict.INVALID
     assert check("counter", judged).verdict is verdict
+
+
+@MANY
+@given(SUMS)
+def test_a_counter_ends_as_a_sum_of_what_may_have_been_added(judged: History) -> None:
+    sure = sum(o.value for o, _ in ok_calls(judged, "add"))
+    doubtful = [o.value for o, _, kind in whole_calls(judged, "add") if kind == "info"]
+    possible = {
+        sure + sum(chosen)
+        for size in range(len(doubtful) + 1)
+        for chosen in itertools.combinations(doubtful, size)
+    }
+    reads = [d.value for _, d in ok_calls(judged, "final-read")]
+    verdict = Verdict.VALID if set(reads) <= possible else Verdict.INVALID
+    result = check("pn-counter", judged)
+    assert result.verdict is (verdict if reads else Verdict.UNKNOWN)
+
+
+def test_final_reads_may_be_marked_as_maelstrom_does() -> None:
+    marked = Call("read", got=4, extra={"final?": True})
+    early = Call("read", got=99)
+    adds = [Call("add", 5, got=5), Call("add", -2, outcome="info")]
+    result = check("pn-counter", in_turn(*adds, early, marked))
+    assert names(result) == {"impossible-sum"}
+    assert result.anomalies[0].explanation == (
+        "In the end process 1 read 4, but the acknowledged additions make 5, and no "
+        "choice of 1 additions of unknown outcome makes up the -1 between them."
+    )
+    assert check("pn-counter", in_turn(*adds, early)).verdict is Verdict.UNKNOWN
+    with pytest.raises(HistoryError, match=r"op 0: add of 1\.5"):
+        check("pn-counter", in_turn(Call("add", 1.5)))
 
 
 @MANY

@@ -1,0 +1,140 @@
+"""A counter that goes up and down, judged by what is left of it in the end.
+
+Maelstrom's `pn-counter`, for counters that converge: when everybody has heard of
+everything, a read gives the sum of all additions that happened for sure, and of any of
+those of which nobody knows. Only final reads are judged: those of f `final-read`, or
+with `:final? true` as in Maelstrom's histories.
+
+Theory: which sums a set of doubtful additions can make is a question of subset sums.
+They are held as bits of one number, shifted by each addition in turn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from checkers.tallies import (
+    bad_op,
+    invocation,
+    is_first,
+    object_of,
+    outcome,
+    verdict_of,
+)
+from harness.registry import Plugin, settings
+from harness.verdict import Anomaly, CheckResult, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping
+
+    from harness.history import History, Op
+    from harness.verdict import CheckerFactory
+
+SPREAD_MAX = 1 << 26
+"""Width of the sums that doubtful additions can make, past which nothing is judged."""
+
+
+class PNCounterChecker:
+    """See the module."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        settings("the pn-counter checker", (), options)
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        """See `Checker.check`. Cost: doubtful additions times their sum / 64.
+
+        Raises:
+            HistoryError: An addition that is no whole number.
+        """
+        sure: dict[Hashable, int] = {}
+        doubtful: dict[Hashable, list[int]] = {}
+        reads: dict[Hashable, list[Op]] = {}
+        for op in history:
+            if not op.is_client:
+                continue
+            name = object_of(op)
+            if op.f == "add" and is_first(history, op):
+                amount = _amount(history, op)
+                if outcome(history, op) == "ok":
+                    sure[name] = sure.get(name, 0) + amount
+                elif outcome(history, op) == "info":
+                    doubtful.setdefault(name, []).append(amount)
+            elif op.type == "ok" and _is_final(history, op):
+                reads.setdefault(name, []).append(op)
+        anomalies: list[Anomaly] = []
+        doubt = ""
+        for name, of_name in reads.items():
+            maybe = doubtful.get(name, [])
+            if sum(map(abs, maybe)) > SPREAD_MAX:
+                doubt = f"{len(maybe)} additions of unknown outcome may sum to anything"
+                continue
+            low, sums = _sums(sure.get(name, 0), maybe)
+            anomalies += [
+                _impossible(history, op, sure.get(name, 0), maybe)
+                for op in of_name
+                if type(op.value) is not int
+                or op.value < low
+                or not sums >> (op.value - low) & 1
+            ]
+        return verdict_of(
+            anomalies,
+            {
+                "final_reads": sum(map(len, reads.values())),
+                "acknowledged": sum(sure.values()),
+                "doubtful": sum(map(len, doubtful.values())),
+            },
+            judged=sum(map(len, reads.values())),
+            empty="no final read succeeded: one of f final-read, or with :final? true",
+            doubt=doubt,
+        )
+
+
+def _is_final(history: History, op: Op) -> bool:
+    if op.f == "final-read":
+        return True
+    marks = [event.extra or {} for event in (op, invocation(history, op))]
+    return op.f == "read" and any(mark.get("final?") for mark in marks)
+
+
+def _amount(history: History, op: Op) -> int:
+    if type(op.value) is not int:
+        raise bad_op(
+            history, op, f"add of {op.value!r:.60}: the pn-counter checker needs whole "
+            "numbers",
+        )  # fmt: skip
+    return op.value
+
+
+def _sums(sure: int, doubtful: Iterable[int]) -> tuple[int, int]:
+    """(lowest sum, bits): bit i is set if the lowest sum + i is possible."""
+    low, bits = sure, 1
+    for amount in doubtful:
+        if amount < 0:
+            # Not taking it is now |amount| above the lowest.
+            low += amount
+        bits |= bits << abs(amount)
+    return low, bits
+
+
+def _impossible(history: History, read: Op, sure: int, doubtful: list[int]) -> Anomaly:
+    begun = invocation(history, read).index
+    also = (
+        f", and no choice of {len(doubtful)} additions of unknown outcome makes up "
+        f"the {read.value - sure:+d} between them"
+        if doubtful and type(read.value) is int
+        else ""
+    )
+    return Anomaly(
+        "impossible-sum",
+        (begun, read.index),
+        f"In the end process {read.process} read {read.value!r}, but the "
+        f"acknowledged additions make {sure}{also}.",
+        key=read.key,
+    )
+
+
+PLUGIN: Plugin[CheckerFactory] = Plugin(
+    "pn-counter",
+    "final reads of a counter that goes up and down are possible sums",
+    PNCounterChecker,
+)

@@ -1,0 +1,98 @@
+"""Elements are added to one set on all nodes at once, and never leave it.
+
+Maelstrom's `g-set`. Nodes may answer from what they know, so a read may be stale; in
+the end, when they had time to tell each other (`settle_s`), every one is read. Promise:
+no element is lost (`set-full`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.errors import NodeReply
+from harness.generator import Generator, Invocation, from_function, phases, sleep
+from harness.registry import Option, Plugin, settings
+from workloads.transactional import once_per_thread, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from random import Random
+
+    from harness.history import Op
+    from harness.verdict import Checker
+    from harness.workload import WireCodec, WorkloadFactory
+
+OPTIONS = (Option("settle_s", "10", "seconds from the last fault to the final reads"),)
+
+READ_SHARE = 0.1
+"""Part of the operations that read; each answer is the whole set."""
+
+
+class GSetCodec:
+    """`add` and `read` (WIRE.md)."""
+
+    def request(self, op: Op) -> dict[str, Any]:
+        """See `WireCodec.request`."""
+        if op.f == "add":
+            return {"type": "add", "element": op.value}
+        return {"type": "read"}
+
+    def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
+        """See `WireCodec.completion`."""
+        if body.get("type") != f"{op.f}_ok":
+            raise NodeReply(
+                definite=False, text=f"answered {op.f} with {body.get('type')!r}"
+            )
+        if op.f == "add":
+            return op.ok(op.value)
+        elements = body.get("value")
+        if not isinstance(elements, list):
+            raise NodeReply(definite=False, text="answered read without a list")
+        return op.ok(elements)
+
+    def on_error(self, op: Op, error: NodeReply) -> Op | None:
+        """See `WireCodec.on_error`."""
+        return None
+
+
+class GSet:
+    """The workload; see the module."""
+
+    name = "g_set"
+    codec: WireCodec = GSetCodec()
+    idempotent: frozenset[str] = frozenset({"read"})
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings(self.name, OPTIONS, options)
+        self.settle_s = whole("g_set.settle_s", given["settle_s"], least=0)
+        self._added = 0
+
+    def generator(self, concurrency: int) -> Generator:
+        """See `Workload.generator`."""
+        self._added = 0
+
+        def draw(random: Random) -> Invocation:
+            if random.random() < READ_SHARE:
+                return Invocation("read")
+            self._added += 1
+            return Invocation("add", self._added)
+
+        return from_function(draw)
+
+    def final_generator(self, concurrency: int) -> Generator:
+        """See `Workload.final_generator`: every node is read when all is settled."""
+        reads = once_per_thread(lambda: [Invocation("read")], concurrency)
+        return phases(sleep(self.settle_s), reads) if self.settle_s else reads
+
+    def checkers(self) -> dict[str, Checker]:
+        """No element lost; stale reads are counted."""
+        return {"set-full": registry.find("checker", "set-full").factory({})}
+
+
+PLUGIN: Plugin[WorkloadFactory] = Plugin(
+    "g_set",
+    "elements added to a set on all nodes, none of them ever lost",
+    GSet,
+    OPTIONS,
+)
