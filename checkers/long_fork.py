@@ -147,7 +147,7 @@ def _micro_ops(history: History, op: Op) -> Iterator[tuple[str, Any, Any]]:
         if not isinstance(micro_op, list | tuple) or len(micro_op) not in {2, 3}:
             raise bad_op(history, op, f"{micro_op!r:.60} is no [f key value]")
         f, key, value = (*micro_op, None)[:3]
-        if f not in {"r", "w"} or (f == "w" and len(op.value) > 1):
+        if f not in ("r", "w") or (f == "w" and len(op.value) > 1):
             raise bad_op(
                 history,
                 op,

@@ -56,6 +56,9 @@ _EXIT_STATUSES = {
     Verdict.INVALID: EXIT_INVALID,
 }
 
+_NOTHING_TO_JUDGE = ("nothing to judge", "no ")
+"""How reasons begin that may come of asking the wrong checker."""
+
 _ANOMALIES_SHOWN_MAX = 10
 _VALUE_CHARS_MAX = 60
 
@@ -142,14 +145,15 @@ def check_files(
     Raises:
         UsageError: At once: no such checker, or not with these options.
     """
-    checker: Checker = registry.find("checker", checker_name).factory(dict(options))
+    plugin = registry.find("checker", checker_name)
+    checker: Checker = plugin.factory(dict(options))
 
     def judge() -> Iterator[FileResult]:
         for path in paths:
             result = _check_file(
                 os.fspath(path),
                 checker,
-                checker_name,
+                plugin.name,
                 limits,
                 format=format,
                 independent=independent,
@@ -195,6 +199,9 @@ def _check_file(
             history = load(Path(path), lean=lean, **how_to_load)
             left = _what_is_left(limits, start_s)
             result = check_safe(_Guarded(checker), history, left)
+            if result.reason.startswith(_NOTHING_TO_JUDGE):
+                said = result.reason + advice(history, checker_name)
+                result = dataclasses.replace(result, reason=said)
     except HistoryError as problem:
         error = str(problem)
         if history is not None:
@@ -310,18 +317,18 @@ def _alarm(time_s: float | None) -> Iterator[None]:
 # For people
 
 _JUDGES = (
-    ({"txn"}, "append", "transactions over lists", "--checker list_append"),
-    ({"txn"}, "w", "transactions over registers", "--checker rw_register"),
+    ({"txn"}, "append", "transactions over lists", "--checker list-append"),
+    ({"txn"}, "w", "transactions over registers", "--checker rw-register"),
     ({"txn"}, "id", "transactions of atomic commit", "--checker atomic_commit"),
     ({"acquire", "release"}, "", "a lock's", "--checker linearizable --model mutex"),
     ({"enqueue", "dequeue"}, "", "a queue's",
-     "--checker linearizable --model fifo-queue, or --checker total_queue"),
+     "--checker linearizable --model fifo-queue, or --checker total-queue"),
     ({"push", "pop"}, "", "a stack's", "--checker linearizable --model stack"),
-    ({"generate"}, "", "a source of ids'", "--checker unique_ids"),
+    ({"generate"}, "", "a source of ids'", "--checker unique-ids"),
     ({"transfer"}, "", "a bank's", "--checker bank"),
     ({"propose"}, "", "those of consensus", "--checker consensus"),
     ({"broadcast"}, "", "those of a broadcast", "--checker total_order"),
-    ({"add", "read"}, "list", "a set's", "--checker set, or set_full"),
+    ({"add", "read"}, "list", "a set's", "--checker set, or --checker set-full"),
     ({"add", "read"}, "number", "a counter's", "--checker counter"),
     ({"write", "read"}, "", "a register's", "--checker linearizable"),
 )  # fmt: skip
@@ -342,10 +349,9 @@ def advice(history: History, checker_name: str) -> str:
             if op.is_client:
                 functions.add(op.f)
                 values.update(_holds(op.f, op.value))
-    name = checker_name.replace("-", "_")
     for needed, held, what, who in _JUDGES:
         if needed <= functions and (not held or held in values):
-            if re.search(rf"--checker {name}\b(?! --model)", who):
+            if re.search(rf"--checker {re.escape(checker_name)}(?! --model)\b", who):
                 return ""
             return f"; these operations look like {what}: try {who}"
     return ""

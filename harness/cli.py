@@ -1,4 +1,4 @@
-"""The command line: `splitbrain run | check | suite | report | list | doctor | bench`.
+"""The command line: `splitbrain run | check | suite | report | convert | list | ...`.
 
 Exit status everywhere: 0 valid (or: as expected), 1 invalid, 2 unknown, 254 bad usage,
 255 the harness failed. Modules are imported by the commands that need them, as numpy
@@ -474,6 +474,34 @@ def report(run: Path, *, as_json: bool) -> int:
     outcome = analysis.analyse(folder)
     say(json.dumps(outcome) if as_json else text.summary(folder.path))
     return analysis.exit_status(outcome)
+
+
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--format", "form", default="auto", show_default=True, help=(
+    "What SOURCE is: auto, jsonl, edn, jepsen-log or plume."
+))  # fmt: skip
+@click.option("--independent/--no-independent", default=None, help=(
+    "EDN values are [key value] tuples of jepsen.independent; default: if they show."
+))  # fmt: skip
+def convert(source: Path, target: Path, *, form: str, independent: bool | None) -> int:
+    """Write a history in another format: TARGET's name ends in .jsonl or .edn.
+
+    SOURCE is a history or a run folder; either may be gzipped (.gz).
+    """
+    from harness import formats
+
+    kind = target.name.removesuffix(".gz").rpartition(".")[2]
+    if kind not in formats.WRITABLE_FORMATS:
+        raise UsageError(
+            f"{target}: its name says in which format to write, and ends in "
+            f".{' or .'.join(formats.WRITABLE_FORMATS)}, perhaps with .gz"
+        )
+    history = formats.load(source, form, independent=independent, strict=False)
+    formats.dump(history, target, kind)
+    say(f"{len(history)} ops in {target}")
+    return 0
 
 
 @cli.command(name="list")

@@ -115,7 +115,7 @@ def plugins(kind: str) -> dict[str, Plugin[Any]]:
 
 
 def find(kind: str, name: str) -> Plugin[Any]:
-    """The plug-in of that name or alias.
+    """The plug-in of that name or alias; `list_append` and `list-append` are alike.
 
     Raises:
         UsageError: Nothing is called that; names the nearest that are.
@@ -124,11 +124,11 @@ def find(kind: str, name: str) -> Plugin[Any]:
     module = f"{PACKAGES[kind]}.{stem}"
     if stem.isidentifier() and importlib.util.find_spec(module) is not None:
         plugin = getattr(importlib.import_module(module), "PLUGIN", None)
-        if isinstance(plugin, Plugin) and plugin.name in {name, stem}:
+        if isinstance(plugin, Plugin) and plugin.name.replace("-", "_") == stem:
             return plugin
     known = plugins(kind)
     for plugin in known.values():
-        if name == plugin.name or name in plugin.aliases:
+        if any(stem == n.replace("-", "_") for n in (plugin.name, *plugin.aliases)):
             return plugin
     names = sorted({*known, *(a for p in known.values() for a in p.aliases)})
     raise UsageError(

@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import registry
-from harness.check import check_files, exit_status, render_text
+from harness.check import _JUDGES, advice, check_files, exit_status, render_text
 from harness.errors import EXIT_USAGE
 from harness.formats import dump
-from harness.history import Op
+from harness.history import History, Op
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -141,13 +142,13 @@ BAD = {
         "{:process 0 :type :ok :f :add :value 1}\n"
         "{:process 0 :type :invoke :f :read}\n"
         "{:process 0 :type :ok :f :read :value #{1}}",
-        "these operations look like a set's: try --checker set, or set_full",
+        "these operations look like a set's: try --checker set, or --checker set-full",
     ),
     "txn.edn": (
         "{:process 0 :type :invoke :f :txn :value [[:append 1 1]]}",
         "txn.edn:1: op 0: txn: the cas-register model has no such operation "
         "(it has read, write, cas); these operations look like transactions over "
-        "lists: try --checker list_append",
+        "lists: try --checker list-append",
     ),
 }
 
@@ -214,3 +215,25 @@ def test_keys_of_jepsen_independent_show_and_are_judged_one_by_one(
     file.write_text(text.replace("[1 nil]", "nil"))
     (pairs,) = check_files([str(file)], "linearizable", {})
     assert pairs.verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize("who", [who for *_, who in _JUDGES])
+def test_what_is_advised_is_to_be_had(who: str) -> None:
+    for advised in who.split(", or "):
+        words = advised.split()
+        assert words[::2] == ["--checker", "--model"][: len(words) // 2]
+        options = {"model": words[3]} if len(words) > 2 else {}
+        assert registry.find("checker", words[1]).factory(options)
+
+
+def test_a_checker_that_fits_is_not_advised_against() -> None:
+    """A malformed transaction is the transaction's fault."""
+    history = load_text('0 invoke txn [["append","x",1]]', '0 ok txn [["append"]]')
+    for name in ("list-append", "list_append"):
+        assert advice(history, registry.find("checker", name).name) == ""
+    assert "try --checker list-append" in advice(history, "bank")
+
+
+def load_text(*texts: str) -> History:
+    ops = [msgspec.json.decode(line, type=Op) for line in lines_of(*texts).splitlines()]
+    return History(ops)
