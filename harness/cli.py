@@ -235,8 +235,9 @@ def run_once(spec: TestSpec, results: Path, *, as_json: bool) -> int:
 
     line = ProgressLine(enabled=not as_json)
     folder = run.run(spec, results, line.show, complain)
-    line.clear()
+    line.tell("judging what was recorded ...")
     outcome = analysis.analyse(folder)
+    line.clear()
     if as_json:
         say(json.dumps({**outcome, "run": str(folder.path)}))
     else:
@@ -263,6 +264,7 @@ def run_seeds(
             say(line.told(result.as_seed()))
         line.show(result.as_seed())
 
+    line.draw()
     found = suite.run_rows(rows, results=results, jobs=jobs, done=show, stop_early=True)
     line.clear()
     last = next((r for r in found if r.verdict != "valid"), found[-1])

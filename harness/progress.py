@@ -36,6 +36,12 @@ class ProgressLine:
         sys.stderr.write("\r\x1b[2K" + text[:width])
         sys.stderr.flush()
 
+    def tell(self, text: str) -> None:
+        """Show what is being done in place of the figures."""
+        if self._enabled:
+            sys.stderr.write("\r\x1b[2K" + text)
+            sys.stderr.flush()
+
     def clear(self) -> None:
         """Take the line away."""
         if self._enabled:
@@ -60,6 +66,10 @@ class SeedsLine:
         self._ops += sum(result.ops.values())
         if self._last is None or self._last.verdict == "valid":
             self._last = result  # with several at a time, more follow the one that told
+        self.draw()
+
+    def draw(self) -> None:
+        """Show the line."""
         if self._enabled:
             sys.stderr.write(f"\r\x1b[2K{self._text()}")
             sys.stderr.flush()

@@ -197,6 +197,7 @@ def facts(told: Story) -> list[tuple[str, str]]:
                 filter(None, map(string, (test.get("world"), test.get("rung"))))
             ),
         ),
+        ("In doubt", told.in_doubt),
         ("Started", _utc(test.get("started_utc"))),
         ("Ended", "" if ended == "complete" else ended),
     ]

@@ -125,6 +125,19 @@ class Story:
         return self.folder.end_ns / 1e9
 
     @cached_property
+    def in_doubt(self) -> str:
+        """How many transactions waited for a decision, and how long; "" where none."""
+        for _, result in checkers(self.folder.verdict):
+            stats = mapping(result.get("stats"))
+            count, longest_ms = stats.get("in_doubt"), stats.get("longest_in_doubt_ms")
+            if type(count) is int and count and isinstance(longest_ms, int | float):
+                left = stats.get("in_doubt_at_end") or "none"
+                transactions = figures.plural(count, "transaction")
+                waited = figures.duration(longest_ms * 1e6)
+                return f"{transactions} for up to {waited}, {left} at the end"
+        return ""
+
+    @cached_property
     def title(self) -> str:
         """System and workload, as in `raft / register`."""
         test = self.folder.test

@@ -85,7 +85,10 @@ def _facts(story: Story) -> str:
     seed = f", seed {story.seed}" if story.seed else ""
     ended = story.folder.run.get("ended")
     how = f" ({figures.plain(ended, 40)})" if ended not in {"complete", None} else ""
-    return f"    {total} in {story.seconds:.1f} s{how}: {ops}{seed}\n"
+    doubt = f"    In doubt: {figures.plain(story.in_doubt, 80)}\n" * bool(
+        story.in_doubt
+    )
+    return f"    {total} in {story.seconds:.1f} s{how}: {ops}{seed}\n{doubt}"
 
 
 def _faults(story: Story, paint: _Paint) -> str:

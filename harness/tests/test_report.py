@@ -190,6 +190,21 @@ def test_what_was_not_promised_is_shown_and_said_not_to_count(run_dir: Path) -> 
     assert "Anomalies, none against what was promised: 1 x stale-read" in said
 
 
+def test_transactions_in_doubt_are_told_with_the_longest_wait(run_dir: Path) -> None:
+    path = run_dir / "verdict.json"
+    verdict = json.loads(path.read_text())
+    stats = {"in_doubt": 10, "longest_in_doubt_ms": 604.9, "in_doubt_at_end": 0}
+    verdict["checkers"]["atomic_commit"] = {"verdict": "valid", "stats": stats}
+    path.write_text(json.dumps(verdict))
+    told = "10 transactions for up to 604.9 ms, none at the end"
+    assert f"In doubt: {told}" in summary(run_dir)
+    assert told in page_of(run_dir).text
+    for nonsense in ({"in_doubt": "10"}, {"in_doubt": 10}, {"in_doubt": 0}):
+        verdict["checkers"]["atomic_commit"]["stats"] = nonsense
+        path.write_text(json.dumps(verdict))
+        assert "In doubt" not in summary(run_dir)
+
+
 def test_many_anomalies_are_capped_and_counted(run_dir: Path) -> None:
     verdict = json.loads((run_dir / "verdict.json").read_text())
     linearizable = verdict["checkers"]["linearizable"]
