@@ -41,7 +41,7 @@ from harness.report import witness
 from harness.verdict import CheckResult, Limits, Verdict, check_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType
 
     from harness.history import History
@@ -147,13 +147,18 @@ def check_files(
     """
     plugin = registry.find("checker", checker_name)
     checker: Checker = plugin.factory(dict(options))
+    defaults = {option.name: option.default for option in plugin.options}
+    model = options.get("model") or defaults.get("model") or ""
+
+    def advise(history: History) -> str:
+        return advice(history, plugin.name, model)
 
     def judge() -> Iterator[FileResult]:
         for path in paths:
             result = _check_file(
                 os.fspath(path),
                 checker,
-                plugin.name,
+                advise,
                 limits,
                 format=format,
                 independent=independent,
@@ -188,7 +193,11 @@ class _TimeIsUpError(BaseException):
 
 
 def _check_file(
-    path: str, checker: Checker, checker_name: str, limits: Limits, **how_to_load: Any
+    path: str,
+    checker: Checker,
+    advise: Callable[[History], str],
+    limits: Limits,
+    **how_to_load: Any,
 ) -> FileResult:
     start_s = time.monotonic()
     history: History | None = None
@@ -200,12 +209,12 @@ def _check_file(
             left = _what_is_left(limits, start_s)
             result = check_safe(_Guarded(checker), history, left)
             if result.reason.startswith(_NOTHING_TO_JUDGE):
-                said = result.reason + advice(history, checker_name)
+                said = result.reason + advise(history)
                 result = dataclasses.replace(result, reason=said)
     except HistoryError as problem:
         error = str(problem)
         if history is not None:
-            error = _placed(error, history) + advice(history, checker_name)
+            error = _placed(error, history) + advise(history)
         result = CheckResult(Verdict.UNKNOWN)
     except (MemoryError, _TimeIsUpError) as problem:
         result = _out_of(problem, limits, "checking" if history else "reading the file")
@@ -330,6 +339,8 @@ _JUDGES = (
     ({"broadcast"}, "", "those of a broadcast", "--checker total_order"),
     ({"add", "read"}, "list", "a set's", "--checker set, or --checker set-full"),
     ({"add", "read"}, "number", "a counter's", "--checker counter"),
+    ({"cas"}, "", "a compare-and-set register's",
+     "--checker linearizable --model cas-register"),
     ({"write", "read"}, "", "a register's", "--checker linearizable"),
 )  # fmt: skip
 """Names of operations, what their values hold, what they are then, and who judges."""
@@ -338,8 +349,11 @@ _JUDGES = (
 _OPS_LOOKED_AT_MAX = 10_000
 
 
-def advice(history: History, checker_name: str) -> str:
-    """What to try where a checker can't make sense of the operations; or nothing."""
+def advice(history: History, checker_name: str, model: str = "") -> str:
+    """What to try where a checker can't make sense of the operations; or nothing.
+
+    Nothing, too, where what was asked is what would be advised.
+    """
     functions: set[str] = set()
     values: set[str] = set()
     with contextlib.suppress(
@@ -351,7 +365,8 @@ def advice(history: History, checker_name: str) -> str:
                 values.update(_holds(op.f, op.value))
     for needed, held, what, who in _JUDGES:
         if needed <= functions and (not held or held in values):
-            if re.search(rf"--checker {re.escape(checker_name)}(?! --model)\b", who):
+            asked = re.escape(f"--checker {checker_name}")
+            if re.search(rf"{asked}($|,| --model {re.escape(model)}\b)", who):
                 return ""
             return f"; these operations look like {what}: try {who}"
     return ""

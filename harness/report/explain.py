@@ -1,16 +1,17 @@
 """Explanations of a check as files: a directory that opens in a browser.
 
     DIR/index.html                 every anomaly: words, picture, operations
+    DIR/HISTORY/result.json        the same for programs, as in a run's verdict.json
     DIR/HISTORY/01-G-single.txt    one anomaly each: words,
     DIR/HISTORY/01-G-single.dot    its witness for Graphviz,
     DIR/HISTORY/01-G-single.svg    and the same picture as in the page
 
-Only what is invalid has explanations. What stands in a directory from before is left
-alone, but for files of the same names.
+What stands in a directory from before is left alone, but for files of the same names.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,9 @@ class Explanations:
             self._write(f"{name}.dot", witness.as_dot(told))
             if told.calls:
                 self._write(f"{name}.svg", spacetime.as_svg(told, number))
+        if not result.error:
+            text = json.dumps(result.result.as_json(), indent=1, default=str)
+            self._write(f"{place}/result.json", text + "\n")
         verdict = "error" if result.error else str(result.verdict)
         said = result.error or result.result.reason
         more = len(found) - len(witnesses)

@@ -232,6 +232,10 @@ def test_a_checker_that_fits_is_not_advised_against() -> None:
     for name in ("list-append", "list_append"):
         assert advice(history, registry.find("checker", name).name) == ""
     assert "try --checker list-append" in advice(history, "bank")
+    history = load_text("0 invoke cas [1,2]")
+    assert "--model cas-register" in advice(history, "linearizable", "register")
+    assert advice(history, "linearizable", "cas-register") == ""
+    assert "--model cas-register" in advice(history, "set")
 
 
 def load_text(*texts: str) -> History:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -178,7 +179,10 @@ def test_explanations_are_a_directory_with_an_index(tmp_path: Path) -> None:
             for folder in ("bad_name_b", "bad_name_b-2")
             for kind in ("dot", "svg", "txt")
         ]
+        + ["bad_name_b/result.json", "bad_name_b-2/result.json"]
     )
+    found_anomalies = json.loads((index.parent / "bad_name_b/result.json").read_text())
+    assert found_anomalies["anomalies"][0]["ops"] == [2, 3]
     page = Page(index.read_text())
     assert not OURS & set(page.tags)
     assert page.attributes.count(("class", "spacetime")) == 2
