@@ -58,6 +58,14 @@ ALGORITHMS = ("auto", ZONES, *(decider.name for decider in DECIDERS), SEARCH)
 EXPLAINED_MAX = 20
 """Broken keys that get an explanation; the others are counted."""
 
+NOTHING_TO_DO = {
+    "algorithm": "none",
+    "keys": 0,
+    "which": "every key",
+    "why": "nothing succeeded that depends on the state",
+}
+"""The plan for a history that shows nothing."""
+
 LISTED_MAX = 10
 """Keys named in a sentence before it says "and so on"."""
 
@@ -226,7 +234,8 @@ class LinearizableChecker:
             self.vacuous,
             reason=f"nothing to judge: among {calls} client operations no "
             "read or other operation that depends on the state succeeded",
-            stats={"model": self.model.name, "calls": calls},
+            stats={"model": self.model.name, "calls": calls}
+            | ({"plan": [NOTHING_TO_DO]} if self.explain_plan else {}),
         )
 
     def decide(self, history: History, budget: Budget, findings: Findings) -> None:

@@ -39,6 +39,7 @@ from checkers.linearizability.calls import NEVER, Call
 from checkers.linearizability.conflict import (
     Conflict,
     ImpossibleError,
+    completed_at,
     insist,
     paced,
 )
@@ -267,11 +268,6 @@ def apart(chains: Sequence[Sequence[Cluster]], patience: Patience) -> None:
 
 
 # What is wrong
-
-
-def completed_at(conflict: Conflict) -> int:
-    """When the last of its calls returned that did."""
-    return max((c.returned for c in conflict.calls if c.returned != NEVER), default=-1)
 
 
 def as_write(call: Call) -> Call:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from checkers.linearizability.budget import LimitExceeded
+from checkers.linearizability.calls import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -44,6 +45,11 @@ class Conflict:
     tell: Callable[[Words], str]
     forced: tuple[tuple[Call, Call, str], ...] = ()
     missing: tuple[str, Hashable] | None = None
+
+
+def completed_at(conflict: Conflict) -> int:
+    """When the last of its calls returned that did."""
+    return max((c.returned for c in conflict.calls if c.returned != NEVER), default=-1)
 
 
 class ImpossibleError(Exception):

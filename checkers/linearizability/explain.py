@@ -50,6 +50,9 @@ STATES_MAX: Final = 6
 REPEATED_MAX: Final = 5_000
 """Calls that are searched for partial linearizations, though a decider knows better."""
 
+PARTIALS_EFFORT_MAX: Final = 10_000
+"""Configurations that such a search may look at: some hundredths of a second."""
+
 READING: Final = frozenset({"read", "contains", "dequeue", "pop"})
 """What brings something back *from* a node; all else is done *on* it."""
 
@@ -304,12 +307,13 @@ class Explainer:
         conflict, stuck = found.conflict, found.stuck
         again = search(conflict.calls, self.model, Effort(budget), merge=False)
         assert again.linearizable is not True, conflict
+        partials = named(conflict.calls, again)
         if len(found.calls) <= REPEATED_MAX:
-            whole = search(found.calls, self.model, Effort(budget), merge=False)
+            effort = Effort(budget, PARTIALS_EFFORT_MAX)
+            whole = search(found.calls, self.model, effort, merge=False)
             assert whole.linearizable is not True, conflict
-            partials = named(found.calls, whole)
-        else:
-            partials = named(conflict.calls, again)
+            if whole.linearizable is False:
+                partials = named(found.calls, whole)
         details: dict[str, Any] = {
             "first_impossible_op": stuck.position,
             "linearizable_prefix_calls": sum(

@@ -30,6 +30,7 @@ from checkers.linearizability.conflict import (
     Conflict,
     ImpossibleError,
     UndecidedError,
+    completed_at,
     paced,
 )
 from checkers.linearizability.containers import EMPTY, UNKNOWN, Container
@@ -236,11 +237,6 @@ class Takers:
 
 
 # What is wrong with a value by itself
-
-
-def completed_at(conflict: Conflict) -> int:
-    """When the last of the calls returned that did."""
-    return max(c.returned for c in conflict.calls if c.returned != NEVER)
 
 
 def twice(first: Call, second: Call) -> Conflict:

@@ -13,17 +13,33 @@ The moments can be chosen one by one: each other value is put in as late as it m
 or taken out as early. Values are tried best first, so that the union of the certain
 intervals of all that is better grows as the sweep goes on. A bag is a priority queue
 in which nothing is better than anything else, and only the last rule is left.
+
+A bag in which nothing was found empty may hold a value several times: each value is an
+object of its own (locality), and all that counts is that the k-th of its removes to
+return did so after the k-th of its inserts had begun.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import Conflict, ImpossibleError, insist, paced
-from checkers.linearizability.containers import PriorityQueue, rank
+from checkers.linearizability.conflict import (
+    Conflict,
+    ImpossibleError,
+    completed_at,
+    insist,
+    paced,
+)
+from checkers.linearizability.containers import (
+    EMPTY,
+    PriorityQueue,
+    UnorderedQueue,
+    rank,
+)
 from checkers.linearizability.items import (
     Item,
     Items,
@@ -33,14 +49,30 @@ from checkers.linearizability.items import (
     decide_with_open_removes,
     false_empty,
     gather,
+    unknown,
 )
+from checkers.linearizability.items import misfit as items_misfit
+from checkers.linearizability.specification import show
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
     from checkers.linearizability.specification import Model
+
+
+def misfit(model: Model, calls: Sequence[Call]) -> str:
+    """Why neither of the two ways applies; empty when one does."""
+    problem = items_misfit(model, calls)
+    if not problem or isinstance(model, PriorityQueue):
+        return problem
+    if model.initial != type(model)().initial:
+        return problem
+    empty = next((c for c in calls if c.operation.result is EMPTY), None)
+    if empty is None:
+        return ""
+    return f"{problem}, and op {empty.position} found it empty"
 
 
 def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict | None:
@@ -50,6 +82,8 @@ def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict 
         UndecidedError: It hangs on what open removes took.
         LimitExceeded: `patience` came to its end.
     """
+    if items_misfit(model, calls):
+        return by_count(calls, model, patience)
     try:
         items = gather(calls, model, patience)
     except ImpossibleError as problem:
@@ -57,6 +91,46 @@ def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict 
     sorts = isinstance(model, PriorityQueue)
     return decide_with_open_removes(
         items, lambda some: fits(some, patience, sorts=sorts)
+    )
+
+
+def by_count(
+    calls: Sequence[Call], model: Model, patience: Patience
+) -> Conflict | None:
+    """A bag that nobody found empty, value by value."""
+    assert isinstance(model, UnorderedQueue)
+    inserts: dict[Hashable, list[Call]] = defaultdict(list)
+    removes: dict[Hashable, list[Call]] = defaultdict(list)
+    for call in paced(calls, patience):
+        if call.operation.f == model.insert:
+            inserts[call.operation.argument].append(call)
+        elif call.returned != NEVER:
+            removes[call.operation.result].append(call)
+    flaws = []
+    for value, taken in removes.items():
+        begun = sorted(inserts[value], key=lambda call: call.invoked)
+        taken.sort(key=lambda call: call.returned)
+        for k, remove in enumerate(taken):
+            if k >= len(begun) or begun[k].invoked > remove.returned:
+                flaws.append(too_many(taken[: k + 1], begun[:k], model.insert))
+                break
+    return min(flaws, key=completed_at, default=None)
+
+
+def too_many(removes: Sequence[Call], inserts: Sequence[Call], insert: str) -> Conflict:
+    """A value came out more often than it had gone in."""
+    last = removes[-1]
+    value = last.operation.result
+    if not inserts:
+        return unknown(last, insert)
+    times = f"{len(inserts)} time{'s' * (len(inserts) > 1)}"
+    return Conflict(
+        "duplicate-value",
+        (*inserts, *removes),
+        lambda words: (
+            f"{words.past(last)}, one of {len(removes)} to come out, but {show(value)} "
+            f"had gone in only {times}."
+        ),
     )
 
 

@@ -470,6 +470,10 @@ def test_an_object_may_begin_in_another_state(
         ("fifo-queue", "0 enqueue 1; 0 enqueue 1; 1 dequeue -> 1", "search",
          "1 goes in twice, in ops 0 and 2"),
         ("unordered-queue", "0 enqueue 1; 1 dequeue -> 1", "covering", "enqueued once"),
+        ("unordered-queue", "0 enqueue 1; 0 enqueue 1; 1 dequeue -> 1", "covering",
+         "or nothing was found empty"),
+        ("unordered-queue", "0 enqueue 1; 0 dequeue 1; 0 enqueue 1; 0 dequeue 1; "
+         "0 dequeue", "search", "1 goes in twice, in ops 0 and 4, and op 8 found it"),
         ("priority-queue", "0 enqueue 1; 1 dequeue -> 1", "covering", "enqueued once"),
         ("stack", "0 push 1; 1 pop -> 1", "bottoms", "every value is pushed once"),
         ("set", "0 add 1; 0 contains 1 -> True", "sets", "elements can be told apart"),
