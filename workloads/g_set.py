@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import Generator, Invocation, from_function, phases, sleep
-from harness.registry import Option, Plugin, settings
-from workloads.transactional import once_per_thread, whole
+from harness.generator import Generator, Invocation, from_function
+from harness.registry import Plugin, settings
+from workloads.eventual import SETTLE, reads_when_settled, settle_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.verdict import Checker
     from harness.workload import WireCodec, WorkloadFactory
 
-OPTIONS = (Option("settle_s", "10", "seconds from the last fault to the final reads"),)
+OPTIONS = (SETTLE,)
 
 READ_SHARE = 0.1
 """Part of the operations that read; each answer is the whole set."""
@@ -65,7 +65,7 @@ class GSet:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.settle_s = whole("g_set.settle_s", given["settle_s"], least=0)
+        self.settle_s = settle_seconds("g_set.settle_s", given["settle_s"])
         self._added = 0
 
     def generator(self, concurrency: int) -> Generator:
@@ -82,8 +82,7 @@ class GSet:
 
     def final_generator(self, concurrency: int) -> Generator:
         """See `Workload.final_generator`: every node is read when all is settled."""
-        reads = once_per_thread(lambda: [Invocation("read")], concurrency)
-        return phases(sleep(self.settle_s), reads) if self.settle_s else reads
+        return reads_when_settled(Invocation("read"), self.settle_s, concurrency)
 
     def checkers(self) -> dict[str, Checker]:
         """No element lost; stale reads are counted."""

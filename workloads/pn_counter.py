@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import Generator, Invocation, from_function, phases, sleep
+from harness.generator import Generator, Invocation, from_function
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import once_per_thread, whole
+from workloads.eventual import SETTLE, reads_when_settled, settle_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     Option("decrements", "true", "whether it goes down too", ("true", "false")),
-    Option("settle_s", "10", "seconds from the last fault to the final reads"),
+    SETTLE,
 )
 
 DELTA_MAX = 5
@@ -62,7 +62,7 @@ class PNCounter:
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
         self.delta_min = -DELTA_MAX if given["decrements"] == "true" else 0
-        self.settle_s = whole("pn_counter.settle_s", given["settle_s"], least=0)
+        self.settle_s = settle_seconds("pn_counter.settle_s", given["settle_s"])
 
     def generator(self, concurrency: int) -> Generator:
         """See `Workload.generator`."""
@@ -76,8 +76,7 @@ class PNCounter:
 
     def final_generator(self, concurrency: int) -> Generator:
         """See `Workload.final_generator`: every node is read when all is settled."""
-        reads = once_per_thread(lambda: [Invocation("final-read")], concurrency)
-        return phases(sleep(self.settle_s), reads) if self.settle_s else reads
+        return reads_when_settled(Invocation("final-read"), self.settle_s, concurrency)
 
     def checkers(self) -> dict[str, Checker]:
         """Final reads are possible sums."""

@@ -10,6 +10,7 @@ import pytest
 
 from harness import generator as gen
 from harness import registry
+from harness.controller import FINAL_S
 from harness.errors import NodeReply, UsageError
 from harness.history import History, Op
 from harness.interpreter import interpret
@@ -17,6 +18,7 @@ from harness.system import Endpoint, NodePlace
 from harness.verdict import Limits, Verdict, combine
 from reference_impls import transactions
 from reference_impls.locks import Lock, Locks
+from workloads.eventual import SETTLE_S_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -442,6 +444,15 @@ def test_a_log_that_never_delivers_does_not_keep_a_run_from_ending() -> None:
 
 def test_messages_that_one_node_leaves_out_are_skipped() -> None:
     assert play("kafka", SkipsMessages()) is Verdict.INVALID
+
+
+def test_nodes_have_no_longer_to_settle_than_final_operations_may_take() -> None:
+    assert SETTLE_S_MAX < FINAL_S
+    for name in ("g_set", "pn_counter"):
+        plugin = registry.find("workload", name)
+        assert plugin.factory({}).settle_s <= SETTLE_S_MAX
+        with pytest.raises(UsageError, match="at most"):
+            plugin.factory({"settle_s": "60"})
 
 
 class ForgetsHolders(Service):

@@ -1,0 +1,40 @@
+"""What workloads have in common whose nodes may answer from what they know.
+
+Such nodes agree in the end, when they had time to tell each other. So the last reads
+wait for a while after all faults were healed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+from harness.generator import phases, sleep
+from harness.registry import Option
+from workloads.transactional import once_per_thread, whole
+
+if TYPE_CHECKING:
+    from harness.generator import Generator, Invocation
+
+SETTLE_S_MAX = 8
+"""Final operations have ten seconds (harness/controller.py), reads included."""
+
+SETTLE = Option(
+    "settle_s",
+    "5",
+    f"seconds from the last fault to the final reads, at most {SETTLE_S_MAX}",
+)
+
+
+def settle_seconds(name: str, text: str) -> int:
+    """The option's value. Raises UsageError for what is no time, or too long."""
+    seconds = whole(name, text, least=0)
+    if seconds > SETTLE_S_MAX:
+        raise UsageError(f"{name}={text}: at most {SETTLE_S_MAX} seconds")
+    return seconds
+
+
+def reads_when_settled(read: Invocation, settle_s: int, concurrency: int) -> Generator:
+    """Every thread reads, so every node is read, `settle_s` seconds from now."""
+    reads = once_per_thread(lambda: [read], concurrency)
+    return phases(sleep(settle_s), reads) if settle_s else reads
