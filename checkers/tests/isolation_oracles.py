@@ -326,3 +326,106 @@ def _demands(
                     for k, v in deeds[c].reads:
                         if k == key and apart(key, v, value):
                             yield key, v, value
+
+
+@dataclass(frozen=True)
+class Axioms:
+    """Which of Cerone, Bernardi and Gotsman's axioms (2015) a model has.
+
+    All have that reads are internally consistent and return the last visible write, and
+    that sessions see their own past.
+    """
+
+    transitive: bool = False
+    prefix: bool = False
+    no_conflict: bool = False
+
+
+AXIOMS = {
+    "read-atomic": Axioms(),
+    "causal": Axioms(transitive=True),
+    "parallel-snapshot-isolation": Axioms(transitive=True, no_conflict=True),
+    "prefix": Axioms(transitive=True, prefix=True),
+    "strong-session-snapshot-isolation": Axioms(
+        transitive=True, prefix=True, no_conflict=True
+    ),
+}
+
+
+def has_abstract_execution(history: History, axioms: Axioms) -> bool:
+    """Whether visibility and arbitration can be chosen so that the axioms hold.
+
+    For lists, a list is the version that its last element made, and arbitration must
+    order elements as lists show them, those that were never read last.
+    """
+    return any(_some_arbitration(history, world, axioms) for world in worlds(history))
+
+
+def _some_arbitration(history: History, world: list[Call], axioms: Axioms) -> bool:
+    deeds = {call: _deed(call) for call in world}
+    if not all(map(_is_internal, world)):
+        return False
+    for order in itertools.permutations(world):
+        if _shows_otherwise(history, order, deeds):
+            continue
+        pairs = list(itertools.combinations(range(len(order)), 2))
+        must = {(a, b) for a, b in pairs if same_session(order[a], order[b])}
+        if len(must) < sum(
+            same_session(a, b) for a, b in itertools.permutations(order, 2)
+        ):
+            continue
+        free = [pair for pair in pairs if pair not in must]
+        for chosen in itertools.product((False, True), repeat=len(free)):
+            visible = must | {p for p, yes in zip(free, chosen, strict=True) if yes}
+            if _holds(visible, order, deeds, axioms):
+                return True
+    return False
+
+
+def _is_internal(call: Call) -> bool:
+    """Reads agree with the transaction's own reads and writes before them."""
+    known: dict[Any, Any] = {}
+    for f, key, value in call.micro_ops:
+        if call.outcome == "ok" and f == "r":
+            read = value or None if isinstance(value, list) else value
+            if f == "r" and known.setdefault(key, read) != read:
+                return False
+        elif f == "w":
+            known[key] = value
+    return True
+
+
+def _shows_otherwise(
+    history: History, order: Sequence[Call], deeds: dict[Call, _Deed]
+) -> bool:
+    """Whether lists show a key's elements in another order."""
+    for key in {key for call in order for key, _ in deeds[call].writes}:
+        values = [v for call in order for k, v in deeds[call].writes if k == key]
+        if not any(values == shown[1:] for shown in _orders(history, key, values)):
+            return True
+    return False
+
+
+def _holds(
+    visible: set[tuple[int, int]],
+    order: Sequence[Call],
+    deeds: dict[Call, _Deed],
+    axioms: Axioms,
+) -> bool:
+    places = range(len(order))
+    for a, b, c in itertools.combinations(places, 3):
+        follows = axioms.prefix or (axioms.transitive and (a, b) in visible)
+        if follows and (b, c) in visible and (a, c) not in visible:
+            return False
+    written = [dict(deeds[call].writes) for call in order]
+    for a, b in itertools.combinations(places, 2):
+        conflict = axioms.no_conflict and written[a].keys() & written[b].keys()
+        if conflict and (a, b) not in visible:
+            return False
+    for reader in places:
+        for key, value in deeds[order[reader]].reads:
+            seen = [w for w in range(reader) if (w, reader) in visible]
+            latest = [written[w][key] for w in seen if key in written[w]]
+            if (latest[-1] if latest else None) != value:
+                return False
+    return True
