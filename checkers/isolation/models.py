@@ -23,7 +23,7 @@ Choices:
   2016) has session order in it, and is asked only by their own names: `DEFINITIONS`.
   Snapshot isolation implies them without it.
 - Read committed is Adya's and Biswas and Enea's at once: the latter adds that the reads
-  of a transaction don't go back.
+  of a transaction don't go back. For lists it is Adya's alone, as in Elle.
 """
 
 from __future__ import annotations

@@ -167,6 +167,21 @@ def corrupt(history: History, rng: random.Random) -> History:
     return History(ops)
 
 
+def beside(history: History, planted: History, at: float = 1.0) -> History:
+    """The history with another one, on other keys, put in at a part of its length.
+
+    Processes of the other one get names of their own.
+    """
+    cut = int(len(history) * at)
+    ops = copy.deepcopy([*history.ops[:cut], *planted, *history.ops[cut:]])
+    for i, op in enumerate(ops):
+        op.index = i
+        if cut <= i < cut + len(planted):
+            assert isinstance(op.process, int)
+            op.process += 1_000_000
+    return History(ops)
+
+
 @st.composite
 def histories(draw: st.DrawFn, *, lists: bool, transactions: int = 5) -> History:
     """Short histories, some right, some with skewed writes, some with wrong reads."""
