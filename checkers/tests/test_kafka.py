@@ -415,6 +415,138 @@ def test_no_false_alarm_on_a_correct_log(seed: int, ww_deps: bool) -> None:
     assert result.verdict is not Verdict.INVALID, (seed, result.anomalies)
 
 
+# A log as Kafka keeps it
+
+
+@dataclass
+class Open:
+    """A transaction under way, and what has become of it."""
+
+    plan: list[Any]
+    places: dict[str, int]
+    state: str = "open"
+    done: list[Any] = field(default_factory=list)
+
+    @property
+    def f(self) -> str:
+        kinds = {micro_op[0] for micro_op in self.plan}
+        return "txn" if len(kinds) == 2 else str(self.plan[0][0])
+
+
+@dataclass
+class Kafka:
+    """Transactions interleave: sends take offsets at once, and are seen when committed.
+
+    A poll ends before the first message of a transaction that is still open.
+    """
+
+    random: Random
+    ops: list[Op] = field(default_factory=list)
+    logs: dict[str, list[tuple[int, int, Open]]] = field(
+        default_factory=lambda: {"x": [], "y": []}
+    )
+    message: int = 0
+
+    def record(self, process: int, kind: OpType, f: str, value: Any) -> None:
+        i = len(self.ops)
+        self.ops.append(Op(i, i, process, kind, f, value))
+
+    def plan(self) -> list[Any]:
+        plan: list[Any] = []
+        for _ in range(self.random.randint(1, 4)):
+            self.message += 1
+            to_send = ["send", self.random.choice("xy"), self.message]
+            plan.append(self.random.choice([to_send, ["poll"]]))
+        return plan
+
+    def step(self, transaction: Open) -> None:
+        """Do the next micro-operation."""
+        f, *rest = transaction.plan[len(transaction.done)]
+        if f == "send":
+            key, message = rest
+            log = self.logs[key]
+            offset = (log[-1][0] + 1 if log else 0) + self.random.choice([0, 0, 1])
+            log.append((offset, message, transaction))
+            transaction.done.append(["send", key, [offset, message]])
+            return
+        polled = {}
+        for key, place in transaction.places.items():
+            batch = self.visible(key, place)[: self.random.randint(0, 4)]
+            if batch:
+                polled[key] = batch
+                transaction.places[key] = batch[-1][0] + 1
+        transaction.done.append(["poll", polled])
+
+    def visible(self, key: str, place: int) -> list[list[int]]:
+        found = []
+        for offset, message, writer in self.logs[key]:
+            if writer.state == "open":
+                break
+            if offset >= place and writer.state == "ok":
+                found.append([offset, message])
+        return found
+
+
+def interleaving_log(seed: int) -> History:
+    random = Random(seed)
+    kafka = Kafka(random)
+    fresh = itertools.count()
+    processes: dict[int, int] = {}
+    places: dict[int, dict[str, int]] = {}
+    running: dict[int, Open] = {}
+    for _ in range(random.randint(5, 60)):
+        thread = random.randrange(4)
+        process = processes.setdefault(thread, -1)
+        if process < 0:
+            process = processes[thread] = next(fresh)
+            places[process] = {"x": 0, "y": 0}
+        if thread not in running:
+            made = running[thread] = Open(kafka.plan(), dict(places[process]))
+            kafka.record(process, "invoke", made.f, made.plan)
+            continue
+        made = running[thread]
+        is_done = len(made.done) == len(made.plan)
+        if not is_done and random.random() < 0.93:
+            kafka.step(made)
+            continue
+        end: OpType = random.choice(
+            ["ok", "ok", "ok", "ok", "fail", "info", "info"]
+            if is_done
+            else ["fail", "info"]
+        )
+        happened = end == "ok" or (end == "info" and is_done and random.random() < 0.5)
+        made.state = "ok" if happened else "fail"
+        if end == "ok":
+            places[process] = made.places
+        rest = made.plan[len(made.done) :]
+        kafka.record(process, end, made.f, made.done + rest)
+        del running[thread]
+        if end == "info":
+            del processes[thread]
+    for made in running.values():
+        made.state = "fail"
+    last = next(fresh)
+    whole = {key: kafka.visible(key, 0) for key in kafka.logs}
+    kafka.record(last, "invoke", "poll", [["poll"]])
+    kafka.record(last, "ok", "poll", [["poll", whole]])
+    return History(kafka.ops)
+
+
+@MANY
+@given(st.integers(0, 10**9), st.booleans())
+def test_no_false_alarm_on_interleaving_transactions(seed: int, ww_deps: bool) -> None:
+    judged = interleaving_log(seed)
+    result = check("kafka", judged, ww_deps=str(ww_deps).lower())
+    assert result.verdict is not Verdict.INVALID, (seed, result.anomalies)
+
+
+def test_what_is_allowed_does_happen_in_a_correct_log() -> None:
+    also: set[str] = set()
+    for seed in range(300):
+        also |= {*check("kafka", interleaving_log(seed), ww_deps="true").stats["also"]}
+    assert also >= {"int-send-skip", "G0", "G1c"}
+
+
 # The definitions
 
 
