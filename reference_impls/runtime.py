@@ -590,8 +590,16 @@ def parse_address(text: Any, what: str) -> tuple[str, int]:
 
 def parse_peers(text: str) -> dict[str, tuple[str, int]]:
     """SPLITBRAIN_PEERS."""
+
+    def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                fail(EXIT_USAGE, f"SPLITBRAIN_PEERS names {name} twice")
+        return dict(pairs)
+
     try:
-        peers = json.loads(text)
+        peers = json.loads(text, object_pairs_hook=once_each)
     except ValueError as e:
         fail(EXIT_USAGE, f"SPLITBRAIN_PEERS is not JSON: {e}")
     if not isinstance(peers, dict):

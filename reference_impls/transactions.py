@@ -36,7 +36,7 @@ class AbortError(Exception):
 def malformed(txn: Any) -> str:
     """Why `txn` is no transaction, or "" when it is one. Anyone may have sent it."""
     if not isinstance(txn, list) or not txn:
-        return "a transaction is a list of micro-operations"
+        return "a transaction is a list of micro-operations, at least one"
     for micro in txn:
         if not isinstance(micro, list) or len(micro) != 3:
             return "a micro-operation is [f, key, value]"

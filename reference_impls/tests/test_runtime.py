@@ -329,6 +329,7 @@ def test_bad_usage_is_refused_in_one_line(arguments: list[str], what: str) -> No
         ("SPLITBRAIN_PEERS", "n2"),
         ("SPLITBRAIN_PEERS", "[]"),
         ("SPLITBRAIN_PEERS", '{"n2": 7}'),
+        ("SPLITBRAIN_PEERS", '{"n2": "h:1", "n2": "h:2"}'),
     ],
 )
 def test_a_bad_environment_is_refused(tmp_path: Path, name: str, value: str) -> None:
