@@ -98,10 +98,8 @@ def _is_final(history: History, op: Op) -> bool:
 
 def _amount(history: History, op: Op) -> int:
     if type(op.value) is not int:
-        raise bad_op(
-            history, op, f"add of {op.value!r:.60}: the pn-counter checker needs whole "
-            "numbers",
-        )  # fmt: skip
+        problem = f"add of {op.value!r:.60}: the pn-counter checker needs whole numbers"
+        raise bad_op(history, op, problem)
     return op.value
 
 

@@ -148,11 +148,8 @@ def _lost_writes(orders: Orders, found: Breaches) -> None:
                 reached, furthest = index, message
         if furthest is None:
             continue
-        reader = next(
-            step
-            for step in orders.readers[key, furthest]
-            if step.outcome == "ok"
-        )  # fmt: skip
+        readers = orders.readers[key, furthest]
+        reader = next(step for step in readers if step.outcome == "ok")
         for message, index in log.last.items():
             writer = orders.writer.get((key, message))
             if (
@@ -194,26 +191,19 @@ def _inside(
         verb = "polled" if kind == "poll" else "sent"
         for a, b in itertools.pairwise(of_key):
             delta, skipped = _stride(orders, a, b)
-            show = orders.steps.show
-            both = f"{show(a.message)} and then {show(b.message)}"
+            if delta == 1:
+                continue
+            name, why = f"int-nonmonotonic-{kind}", "has them in another order"
             if delta > 1:
-                found.add(
-                    f"int-{kind}-skip",
-                    [step],
-                    f"{_who(step)} {verb} {both} of key {key}, and between them are "
-                    f"{_list(orders, skipped)}.",
-                    key,
-                )
-            elif delta < 1:
-                found.add(
-                    f"int-nonmonotonic-{kind}",
-                    [step],
-                    f"{_who(step)} {verb} {both} of key {key}, whose log has them in "
-                    "another order." if delta else
-                    f"{_who(step)} {verb} {orders.steps.show(b.message)} of key {key} "
-                    "twice.",
-                    key,
-                )  # fmt: skip
+                name, why = f"int-{kind}-skip", f"has {_list(orders, skipped)} between"
+            show = orders.steps.show
+            found.add(
+                name,
+                [step],
+                f"{_who(step)} {verb} {show(a.message)} and then {show(b.message)} of "
+                f"key {key}, whose log {why}.",
+                key,
+            )
 
 
 def _by_process(orders: Orders) -> Iterable[list[Step]]:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 TRANSACTIONS = ("send", "poll", "txn")
 ASSIGNMENTS = ("assign", "subscribe")
 
-Key = "Hashable"
-
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -155,10 +153,8 @@ def _read_send(
     offset = None
     if isinstance(value, list | tuple):
         if told.type == "invoke" or len(value) != 2:
-            raise bad_op(
-                history, told, f"{micro_op!r:.60}: a list can't be told from [offset, "
-                "message], so it can't be a message",
-            )  # fmt: skip
+            problem = "a list can't be told from [offset, message], so it is no message"
+            raise bad_op(history, told, f"{micro_op!r:.60}: {problem}")
         offset, value = value
     step.sends.append(_record(history, steps, told, key, offset, value))
 
