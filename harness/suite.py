@@ -176,9 +176,7 @@ class RowResult:
     @property
     def as_expected(self) -> bool:
         """Whether verdict, anomaly and figures are those that the row asks for."""
-        if self.verdict != (self.row.expect or "valid") or self.missing:
-            return False
-        return self.row.anomaly is None or self.row.anomaly in self.anomalies
+        return self.verdict == (self.row.expect or "valid") and not self.missing
 
     @property
     def missing(self) -> list[str]:
@@ -186,11 +184,14 @@ class RowResult:
         stats: dict[str, Any] = {}
         for checker in self.outcome.get("checkers", {}).values():
             stats |= checker.get("stats", {})
-        return [
+        missing = [
             f"{name} is {stats.get(name, 'not told')}, not {text}"
             for name, text in self.row.shows.items()
             if not condition(text)(stats.get(name))
         ]
+        if self.row.anomaly is not None and self.row.anomaly not in self.anomalies:
+            missing.append(f"no {self.row.anomaly} was found")
+        return missing
 
     def as_seed(self) -> SeedResult:
         """The result as one of many seeds."""
@@ -214,7 +215,7 @@ class RowResult:
             "expected": self.row.expect,
             "verdict": self.verdict,
             "as_expected": self.as_expected,
-            "missing": self.missing,
+            "why": "; ".join(self.missing),
             "anomalies": self.anomalies,
             "ops": self.outcome.get("ops", {}),
             "seconds": self.outcome.get("seconds", 0.0),

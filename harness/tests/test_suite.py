@@ -125,13 +125,19 @@ def test_the_exit_status_says_whether_all_came_out_as_expected(
 
 
 def test_what_a_row_should_have_shown_is_told() -> None:
-    lacking = result("valid", "valid", shows={"in_doubt": ">= 4", "nothing": "<= 1.5"})
+    lacking = result(
+        "valid",
+        "valid",
+        shows={"in_doubt": ">= 4", "nothing": "<= 1.5", "late": "= 0"},
+        anomaly="G1c",
+    )
     assert lacking.missing == [
         "in_doubt is 3, not >= 4",
         "nothing is not told, not <= 1.5",
+        "no G1c was found",
     ]
     assert "in_doubt is 3, not >= 4" in table([lacking])
-    assert lacking.as_json()["missing"] == lacking.missing
+    assert lacking.as_json()["why"] == "; ".join(lacking.missing)
 
 
 @pytest.mark.parametrize("text", ["3", "> 3", ">= many", ">= 1e3", ""])
