@@ -11,8 +11,10 @@ that try again belong to it, the time in which nobody had asked yet does not, an
 others are answered, one client that waits for a node that is gone sees no outage.
 
 Nothing here is a fault of the system by itself: a partition takes a minority's answers
-away by right. So the verdict is valid unless a `minimum` or an `outage-s-max` was asked
-for, which belong next to the faults that were planned.
+away by right. So the verdict is valid unless something was asked for: a `minimum`, an
+`outage-s-max`, or a `minimum-healthy` for operations that began when no fault was at
+work. Faults are those of the nemesis in the history: from `start-KIND` to `stop-KIND`,
+`kill` to `start`, `pause` to `resume`, or else `start` to `stop`; `heal` ends all.
 """
 
 from __future__ import annotations
@@ -28,13 +30,18 @@ from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
 OPTIONS = (
     Option("minimum", "0", "smallest part of all operations that must be answered"),
+    Option(
+        "minimum-healthy",
+        "0",
+        "the same of those that began while no fault was at work",
+    ),
     Option("outage-s-max", "", "longest outage allowed, in seconds; any if empty"),
     Option("counts", "ok", "what counts as an answer", ("ok", "ok,fail")),
     Option("window-s", "1", "length of a window, in seconds"),
@@ -56,12 +63,14 @@ class Question:
         op: Where the history first tells of it.
         begin_ns, end_ns: Its interval; the end of the history where it never ended.
         answered: Whether what came of it counts as an answer.
+        faults: Kinds of faults that were at work when it began.
     """
 
     op: Op
     begin_ns: int
     end_ns: int
     answered: bool
+    faults: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,9 @@ class AvailabilityChecker:
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the availability checker", OPTIONS, options)
         self._minimum = _number("minimum", given["minimum"], most=1.0)
+        self._minimum_healthy = _number(
+            "minimum-healthy", given["minimum-healthy"], most=1.0
+        )
         self._window_s = _number("window-s", given["window-s"])
         self._outage_s_max = _number("outage-s-max", given["outage-s-max"] or "inf")
         self._answers = given["counts"].split(",")
@@ -92,18 +104,23 @@ class AvailabilityChecker:
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: n log n."""
         asked = self._questions(history)
-        answered = sum(one.answered for one in asked)
-        fraction = _fraction(asked)
+        healthy = [one for one in asked if not one.faults]
         stats: dict[str, Any] = {
             "operations": len(asked),
-            "answered": answered,
-            "fraction": round(fraction, 6),
+            "answered": sum(one.answered for one in asked),
+            "fraction": round(_fraction(asked), 6),
             "by_f": _by(asked, lambda op: op.f),
             "by_node": _by(asked, lambda op: op.node),
+            "healthy": round(_fraction(healthy), 6) if healthy else None,
+            "during": {
+                kind: round(_fraction([one for one in asked if kind in one.faults]), 6)
+                for kind in sorted({kind for one in asked for kind in one.faults})
+            },
         }
-        anomalies = []
-        if asked and fraction < self._minimum:
-            anomalies.append(self._too_little(asked, fraction))
+        anomalies = [
+            *_too_little(asked, self._minimum, ""),
+            *_too_little(healthy, self._minimum_healthy, " begun without any fault"),
+        ]
         has_times = all(one.begin_ns >= 0 for one in asked)
         if has_times and asked:
             stats |= self._windows(asked)
@@ -128,7 +145,9 @@ class AvailabilityChecker:
     def _questions(self, history: History) -> list[Question]:
         end_ns = max((op.time for op in history), default=0)
         asked = []
+        faults = _Faults(history)
         for op in history:
+            faults.see(op)
             if not op.is_client or not is_first(history, op):
                 continue
             j = history.completion[op.index]
@@ -136,7 +155,8 @@ class AvailabilityChecker:
             if j >= 0:
                 ended_ns = history[j].time
             answered = outcome(history, op) in self._answers
-            asked.append(Question(op, op.time, max(ended_ns, op.time), answered))
+            ended_ns = max(ended_ns, op.time)
+            asked.append(Question(op, op.time, ended_ns, answered, faults.at_work()))
         return asked
 
     def _windows(self, asked: Sequence[Question]) -> dict[str, Any]:
@@ -162,15 +182,6 @@ class AvailabilityChecker:
             "windows_without_answer": sum(not good[at] for at in total),
         }
 
-    def _too_little(self, asked: Sequence[Question], fraction: float) -> Anomaly:
-        missed = [one.op.index for one in asked if not one.answered]
-        return Anomaly(
-            "unavailable",
-            tuple(missed[:EXAMPLES_MAX]),
-            f"{len(asked) - len(missed)} of {len(asked)} operations were answered "
-            f"({fraction:.2%}); at least {self._minimum:.2%} must be.",
-        )
-
     def _too_long(self, outage: Outage, asked: Sequence[Question]) -> Anomaly:
         waited = [
             one.op.index
@@ -185,6 +196,64 @@ class AvailabilityChecker:
             f"operations waited for one; {self._outage_s_max:g} s are allowed.",
             details={"begin_ns": outage.begin_ns, "end_ns": outage.end_ns},
         )
+
+
+class _Faults:
+    """Which faults are at work, as the nemesis tells.
+
+    An op of the nemesis is two events. A fault counts from the first event of its start
+    to the second one of its end.
+    """
+
+    def __init__(self, history: History) -> None:
+        self._kills = any(op.f == "kill" and not op.is_client for op in history)
+        self._active: Counter[str] = Counter()
+        self._begun: str | None = None
+
+    def see(self, op: Op) -> None:
+        """Take note of an event."""
+        if op.is_client:
+            return
+        is_second = self._begun == op.f
+        self._begun = None if is_second else op.f
+        opens, closes = self._meaning(op.f)
+        if opens and not is_second:
+            self._active[opens] += 1
+        elif closes and is_second:
+            self._active[closes] -= 1
+        elif op.f == "heal" and is_second:
+            self._active.clear()
+
+    def _meaning(self, f: str) -> tuple[str, str]:
+        """(kind of fault that begins, kind that ends)."""
+        if f in {"kill", "pause"}:
+            return f, ""
+        if f == "resume":
+            return "", "pause"
+        if f == "start" and self._kills:
+            return "", "kill"
+        if f in {"start", "stop"}:
+            return ("fault", "") if f == "start" else ("", "fault")
+        begin, kind = f.removeprefix("start-"), f.removeprefix("stop-")
+        return (begin if begin != f else ""), (kind if kind != f else "")
+
+    def at_work(self) -> frozenset[str]:
+        """Kinds of faults that are at work now."""
+        return frozenset(kind for kind, count in self._active.items() if count > 0)
+
+
+def _too_little(
+    asked: Sequence[Question], minimum: float, which: str
+) -> Iterator[Anomaly]:
+    if not asked or _fraction(asked) >= minimum:
+        return
+    missed = [one.op.index for one in asked if not one.answered]
+    yield Anomaly(
+        "unavailable",
+        tuple(missed[:EXAMPLES_MAX]),
+        f"{len(asked) - len(missed)} of {len(asked)} operations{which} were answered "
+        f"({_fraction(asked):.2%}); at least {minimum:.2%} must be.",
+    )
 
 
 def find_outages(asked: Sequence[Question]) -> list[Outage]:

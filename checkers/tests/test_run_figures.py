@@ -29,6 +29,8 @@ from harness.verdict import Verdict
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.history import OpType
+
 HISTORIES = histories(calls("read", st.none()) | calls("write", st.just(1)))
 
 
@@ -137,6 +139,40 @@ def test_windows_tell_when_nothing_was_answered() -> None:
     assert result.stats["windows_without_answer"] == 1
     # From the invocation of the first lost one, op 4, to the last answer, op 9.
     assert result.stats["longest_outage_s"] == 0.005
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [("start-kill", "stop-kill"), ("kill", "start"), ("pause", "resume"),
+     ("start", "stop"), ("start-partition", "heal")],
+)  # fmt: skip
+def test_what_fails_during_faults_is_told_apart(begin: str, end: str) -> None:
+    def read(process: int, kind: OpType) -> list[tuple[int | str, OpType, str]]:
+        return [(process, "invoke", "read"), (process, kind, "read")]
+
+    def nemesis(f: str) -> list[tuple[int | str, OpType, str]]:
+        return [("nemesis", "info", f)] * 2
+
+    events = [
+        *read(0, "ok"),
+        *nemesis(begin),
+        *[*read(0, "ok"), *read(0, "fail"), *read(0, "fail")],
+        *nemesis(end),
+        *[*read(0, "ok"), *read(0, "fail"), *read(0, "ok")],
+    ]
+    judged = History([Op(i, i, *event) for i, event in enumerate(events)])
+    stats = check("availability", judged).stats
+    assert stats["healthy"] == 0.75
+    (during,) = stats["during"].values()
+    assert during == pytest.approx(1 / 3, abs=1e-6)
+    assert check("availability", judged, minimum_healthy="0.75").verdict is (
+        Verdict.VALID
+    )
+    result = check("availability", judged, minimum_healthy="0.8")
+    assert names(result) == {"unavailable"}
+    assert "3 of 4 operations begun without any fault" in (
+        result.anomalies[0].explanation
+    )
 
 
 def test_idle_time_is_no_outage() -> None:
