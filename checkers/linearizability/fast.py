@@ -45,8 +45,8 @@ TABLE_MAX: Final = 300_000
 NODES_PER_TURN: Final = 50_000
 """Configurations between two looks at the limits: some 20 ms."""
 
-FIRST_PLACES: Final = 1 << 15
-"""Places for configurations at first; half of them are used."""
+FIRST_PLACES: Final = 1 << 4
+"""Places for configurations at first; half of them are used. There are soon more."""
 
 FIRST_ROOM: Final = 1 << 12
 """Frames, choices and chains that there is room for at first."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal
 
+PEER_LONG_S = 0.05
+"""A peer that is done sooner need not be beaten: nobody waits for it."""
+
 NOISY_SPREAD = 1.5
 """Samples of one thing that differ by more than this factor were disturbed."""
 
@@ -15,13 +18,14 @@ class Budget:
     """A promise about a figure.
 
     Attributes:
-        limit: In the figure's unit; for `times_faster`, a factor.
+        limit: In the figure's unit; for the other kinds, a factor.
         kind: `at_most` and `at_least` bound our median; `times_faster` bounds the
-            peer's median divided by ours.
+            peer's median divided by ours, and so does `not_slower`, unless the peer
+            takes no longer than PEER_LONG_S.
     """
 
     limit: float
-    kind: Literal["at_most", "at_least", "times_faster"] = "at_most"
+    kind: Literal["at_most", "at_least", "times_faster", "not_slower"] = "at_most"
 
 
 @dataclass
@@ -118,12 +122,13 @@ class Figure:
             return self.median <= self.budget.limit
         if self.budget.kind == "at_least":
             return self.median >= self.budget.limit
-        if self.ratio is None:
+        if self.ratio is None or self.peer is None:
+            return None
+        if self.budget.kind == "not_slower" and median(self.peer.turns) <= PEER_LONG_S:
             return None
         kept = self.ratio >= self.budget.limit
         # A peer that gave up early may have been about to answer, or not.
-        is_bound = self.peer is not None and self.peer.is_bound
-        return None if is_bound and not kept else kept
+        return None if self.peer.is_bound and not kept else kept
 
     @property
     def noisy(self) -> bool:

@@ -6,6 +6,7 @@ The budgets are the project's promises for a machine with two cores. A row is me
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
 CHECK_LIMIT_S = 60.0
 BROWSER_LIMIT_S = 60.0
 PEER_PATIENCE_S = 5.0
+PEER_PATIENCE_QUICK_S = 2.0
 """A peer that takes longer is measured once; its figure is not in doubt."""
 LARGE_CALLS = 100_000
 """From this size on, memory and loading are worth a line in the table."""
+NOT_SLOWER = Budget(1, "not_slower")
+MEMORY_MIB = 1536
 EXTRA_TURNS = 2
 """Small histories take more turns, each with a history of its own: how hard a search is
 depends on luck, for the peer even more than for us."""
@@ -132,7 +136,7 @@ def measure_load(lab: Lab, row: Row) -> list[Figure]:
     memory = row.figure("peak memory", "MiB", column(answers, "peak_mib"))
     return [
         replace(seconds, budget=Budget(2.0)),
-        replace(memory, budget=Budget(1536)),
+        replace(memory, budget=Budget(MEMORY_MIB)),
     ]
 
 
@@ -150,19 +154,25 @@ class CheckRow:
     Attributes:
         shape: The history; the verdict is known from it.
         budget: Of the time.
+        fast: Of the time with `[fast]`; None for what needs no search.
         memory: Of the peak memory, loading included.
+        load: Of loading it.
     """
 
     shape: Shape
-    budget: Budget | None = None
+    budget: Budget = NOT_SLOWER
+    fast: Budget | None = None
     memory: Budget | None = None
+    load: Budget | None = None
 
     def __call__(self, lab: Lab, row: Row) -> list[Figure]:
         """Measure, in turns with the peer; small histories are made anew each turn."""
         theirs = PeerFigure(peer.NAME, remark="" if lab.porcupine else "skipped")
         is_small = self.shape.calls < LARGE_CALLS
         turns = lab.repeat + (EXTRA_TURNS if is_small else 0)
-        ours = []
+        patience_s = PEER_PATIENCE_QUICK_S if lab.quick else PEER_PATIENCE_S
+        has_numba = importlib.util.find_spec("numba") is not None
+        ours, fast = [], []
         with scratch(lab) as folder:
             path, operations = (
                 Path(folder) / n for n in ("history.jsonl", "operations")
@@ -171,9 +181,11 @@ class CheckRow:
                 if turn == 0 or is_small:
                     self.make(turn, path, operations if lab.porcupine else None)
                 ours.append(self.ours(path))
-                if lab.porcupine is not None and worth_another_turn(theirs):
+                if self.fast is not None and has_numba:
+                    fast.append(self.ours(path, compiled="always"))
+                if lab.porcupine is not None and worth_another_turn(theirs, patience_s):
                     self.theirs(lab.porcupine, operations, theirs)
-        return self.figures(row, ours, theirs)
+        return self.figures(row, ours, fast, theirs)
 
     def make(self, turn: int, path: Path, operations: Path | None) -> None:
         """Write the history of a turn, each from another seed."""
@@ -189,7 +201,7 @@ class CheckRow:
         """The verdict that the history must get."""
         return "invalid" if self.shape.planted else "valid"
 
-    def ours(self, path: Path) -> dict[str, Any]:
+    def ours(self, path: Path, compiled: str = "never") -> dict[str, Any]:
         """One turn of ours.
 
         Raises:
@@ -199,6 +211,7 @@ class CheckRow:
             "check",
             path=str(path),
             model=self.shape.model,
+            compiled=compiled,
             time_limit_s=CHECK_LIMIT_S,
         )
         if answer["verdict"] not in {self.promised, "unknown"}:
@@ -228,32 +241,50 @@ class CheckRow:
             found.samples.append(answer["seconds"])
 
     def figures(
-        self, row: Row, ours: list[dict[str, Any]], theirs: PeerFigure
+        self,
+        row: Row,
+        ours: list[dict[str, Any]],
+        fast: list[dict[str, Any]],
+        theirs: PeerFigure,
     ) -> list[Figure]:
-        """Time, memory, and loading apart."""
-        seconds = row.figure("", "s", column(ours, "seconds"))
+        """Time, the same with `[fast]`, memory, and loading apart."""
+        found = [self.time(row, "", ours, self.budget, theirs)]
+        if self.fast is not None:
+            found.append(self.time(row, "with [fast]", fast, self.fast, theirs))
+            if not fast:
+                found[-1] = replace(found[-1], remark="skipped: numba is not installed")
         memory = row.figure("peak memory", "MiB", column(ours, "peak_mib"))
         load = row.figure("loading it", "s", column(ours, "load_seconds"))
-        unknown = next((a["reason"] for a in ours if a["verdict"] == "unknown"), "")
         is_small = self.shape.calls < LARGE_CALLS
         their_memory = PeerFigure(theirs.name, theirs.memory_mib)
         return [
-            replace(seconds, budget=self.budget, peer=theirs, remark=unknown),
+            *found,
             replace(
                 memory,
                 budget=self.memory,
                 peer=their_memory if theirs.memory_mib else None,
                 detail=is_small,
             ),
-            replace(load, detail=is_small),
+            replace(load, budget=self.load, detail=is_small),
         ]
 
+    def time(
+        self,
+        row: Row,
+        quantity: str,
+        answers: list[dict[str, Any]],
+        budget: Budget,
+        theirs: PeerFigure,
+    ) -> Figure:
+        """What one way of ours took; with a remark if it could not tell."""
+        unknown = next((a["reason"] for a in answers if a["verdict"] == "unknown"), "")
+        seconds = row.figure(quantity, "s", column(answers, "seconds"))
+        return replace(seconds, budget=budget, peer=theirs, remark=unknown)
 
-def worth_another_turn(found: PeerFigure) -> bool:
+
+def worth_another_turn(found: PeerFigure, patience_s: float = PEER_PATIENCE_S) -> bool:
     """Not when it gave up, or takes so long that its figure is not in doubt."""
-    return found.gave_up_after is None and max(found.samples, default=0) < (
-        PEER_PATIENCE_S
-    )
+    return found.gave_up_after is None and max(found.samples, default=0) < patience_s
 
 
 # Clusters
@@ -436,61 +467,127 @@ def time_of(command: list[str]) -> tuple[float, float]:
     return wall, usage.ru_utime + usage.ru_stime
 
 
+def check_rows() -> list[Row]:
+    """Checks for linearizability. A call is an invocation and its completion: two ops.
+
+    The promises for a million operations hold for a million calls; `--quick` looks at
+    half as many, which is a million lines of history.
+    """
+    cas: Kind = "cas-register"
+    second, memory = Budget(1.0), Budget(MEMORY_MIB)
+    thrice, hundredfold = Budget(3, "times_faster"), Budget(100, "times_faster")
+
+    def row(name: str, what: str, how: CheckRow, *, full_only: bool = False) -> Row:
+        return Row(f"check/{name}", what, how, full_only)
+
+    def register(
+        calls: int, clients: int, keys: int = 1, *, planted: bool = False
+    ) -> Shape:
+        return Shape("register", calls, clients, keys, planted=planted)
+
+    def kv(calls: int) -> Shape:
+        return Shape("kv", calls, 10, keys=1_000, think=10.0)
+
+    return [
+        row(
+            "register-1k-c5",
+            "register, 1k calls, 5 clients",
+            CheckRow(register(1_000, 5)),
+        ),
+        row(
+            "register-10k-c10",
+            "register, 10k calls, 10 clients",
+            CheckRow(register(10_000, 10)),
+        ),
+        row(
+            "register-100k-c5",
+            "register, 100k calls, 5 clients",
+            CheckRow(register(100_000, 5), hundredfold),
+        ),
+        row(
+            "register-100k-c20-invalid",
+            "register, 100k calls, 20 clients, one stale read",
+            CheckRow(register(100_000, 20, planted=True)),
+            full_only=True,
+        ),
+        row(
+            "register-500k-c100",
+            "register, 500k calls, 100 clients",
+            CheckRow(register(500_000, 100), second, memory=memory, load=Budget(2.0)),
+        ),
+        row(
+            "register-1m-c100",
+            "register, 1M calls, 100 clients",
+            CheckRow(register(1_000_000, 100), second, memory=memory),
+            full_only=True,
+        ),
+        row(
+            "register-500-keys",
+            "500 registers, 200 calls each, 10 clients a key",
+            CheckRow(register(100_000, 5_000, 500), hundredfold),
+        ),
+        row(
+            "register-5000-keys",
+            "5000 registers, 200 calls each, 10 clients a key",
+            CheckRow(register(1_000_000, 50_000, 5_000), hundredfold),
+            full_only=True,
+        ),
+        row(
+            "kv-500k",
+            "kv, 500k calls, 1000 keys, little overlap",
+            CheckRow(kv(500_000), thrice, memory=memory),
+        ),
+        row(
+            "kv-1m",
+            "kv, 1M calls, 1000 keys, little overlap",
+            CheckRow(kv(1_000_000), thrice, memory=memory),
+            full_only=True,
+        ),
+        row(
+            "cas-1k-c5",
+            "cas-register, 1k calls, 5 clients",
+            CheckRow(Shape(cas, 1_000, 5)),
+        ),
+        row(
+            "cas-1k-c5-crashes",
+            "cas-register, 1k calls, 5 clients, 1 % crash",
+            CheckRow(Shape(cas, 1_000, 5, crash=0.01), fast=NOT_SLOWER),
+        ),
+        row(
+            "cas-1k-c10-invalid",
+            "cas-register, 1k calls, 10 clients, one impossible read",
+            CheckRow(Shape(cas, 1_000, 10, planted=True), fast=NOT_SLOWER),
+        ),
+        row(
+            "cas-10k-c10",
+            "cas-register, 10k calls, 10 clients",
+            CheckRow(
+                Shape(cas, 10_000, 10),
+                Budget(10, "times_faster"),
+                Budget(20, "times_faster"),
+            ),
+        ),
+        row(
+            "cas-10k-c30",
+            "cas-register, 10k calls, 30 clients",
+            CheckRow(Shape(cas, 10_000, 30), Budget(5.0), second),
+        ),
+        row(
+            "cas-100k-c30",
+            "cas-register, 100k calls, 30 clients",
+            CheckRow(Shape(cas, 100_000, 30), fast=NOT_SLOWER),
+            full_only=True,
+        ),
+    ]
+
+
 def rows() -> list[Row]:
     """Everything there is to measure, in the order of the table."""
-    cas: Kind = "cas-register"
     return [
         Row("startup/help", "splitbrain --help", measure_help),
         Row("history/write-1m", "record 1M ops", measure_write),
         Row("history/load-1m", "load and pair 1M ops", measure_load),
-        Row(
-            "check/register-10k-c10",
-            "register, 10k calls, 10 clients",
-            CheckRow(Shape("register", 10_000, 10)),
-        ),
-        Row(
-            "check/register-100k-c5",
-            "register, 100k calls, 5 clients",
-            CheckRow(Shape("register", 100_000, 5)),
-        ),
-        Row(
-            "check/register-1m-c100",
-            "register, 1M calls, 100 clients",
-            CheckRow(Shape("register", 1_000_000, 100), Budget(1.0), Budget(1536)),
-            full_only=True,
-        ),
-        Row(
-            "check/register-5000-keys",
-            "5000 registers, 200 calls each, 10 clients a key",
-            CheckRow(Shape("register", 1_000_000, 50_000, keys=5_000)),
-            full_only=True,
-        ),
-        Row(
-            "check/kv-1m",
-            "kv, 1M calls, 1000 keys, little overlap",
-            CheckRow(Shape("kv", 1_000_000, 10, keys=1_000, think=10.0)),
-            full_only=True,
-        ),
-        Row(
-            "check/cas-1k-c5",
-            "cas-register, 1k calls, 5 clients",
-            CheckRow(Shape(cas, 1_000, 5)),
-        ),
-        Row(
-            "check/cas-1k-c10-invalid",
-            "cas-register, 1k calls, 10 clients, one impossible read",
-            CheckRow(Shape(cas, 1_000, 10, planted=True)),
-        ),
-        Row(
-            "check/cas-10k-c10",
-            "cas-register, 10k calls, 10 clients",
-            CheckRow(Shape(cas, 10_000, 10), Budget(10, "times_faster")),
-        ),
-        Row(
-            "check/cas-10k-c30",
-            "cas-register, 10k calls, 30 clients",
-            CheckRow(Shape(cas, 10_000, 30), Budget(5.0)),
-        ),
+        *check_rows(),
         Row("cluster/restart", "five Raft nodes in namespaces", measure_cluster),
         Row("cluster/switch", "round trip through the switch", measure_switch),
         Row(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from harness.bench.figures import Figure
 
 PEER = "peer"
-HEADINGS = ("", "budget", "median", "min-max", PEER, "ratio", "within budget")
+HEADINGS = ("", "budget", "median", "min-max", PEER, "ratio", "target")
 GIBIBYTE_MIB = 1024.0
 
 
@@ -36,9 +36,11 @@ def digits(value: float) -> str:
 
 
 def budget_text(figure: Figure) -> str:
-    """The promise: "1 s", "800 ops/s or more", "10x the peer"."""
+    """The promise: "1 s", "800 ops/s or more", "10x the peer", "not slower"."""
     if figure.budget is None:
         return ""
+    if figure.budget.kind == "not_slower":
+        return "not slower"
     if figure.budget.kind == "times_faster":
         return f"{figure.budget.limit:g}x the peer"
     more = " or more" if figure.budget.kind == "at_least" else ""
@@ -83,7 +85,9 @@ def within_text(figure: Figure) -> str:
     """Whether the budget is kept, unmissable when it is not."""
     if figure.budget is None:
         return ""
-    return {True: "yes", False: "NO", None: "not known"}[figure.within_budget]
+    if figure.within_budget is None and figure.budget.kind == "not_slower":
+        return ""  # the peer is too quick to matter, or not there
+    return {True: "met", False: "MISSED", None: "not known"}[figure.within_budget]
 
 
 def cells(figure: Figure) -> tuple[str, ...]:
@@ -174,6 +178,6 @@ def missed_text(figure: Figure) -> str:
     """What was promised, and what came out."""
     assert figure.median is not None
     found = quantity(figure.median, figure.unit)
-    if figure.budget is not None and figure.budget.kind == "times_faster":
+    if figure.budget is not None and figure.budget.kind.endswith(("faster", "slower")):
         found = f"{ratio_text(figure)} ({found})"
     return f"{figure.what}: {found}, budget {budget_text(figure)}"

@@ -73,9 +73,10 @@ def load(path: str) -> dict[str, Any]:
     }
 
 
-def check(path: str, model: str, time_limit_s: float) -> dict[str, Any]:
+def check(path: str, model: str, compiled: str, time_limit_s: float) -> dict[str, Any]:
     """Judge a history for linearizability; loading it is measured apart."""
-    checker = registry.find("checker", "linearizable").factory({"model": model})
+    options = {"model": model, "compiled": compiled}
+    checker = registry.find("checker", "linearizable").factory(options)
     # Modules that are imported late belong to the start of a program, not to a check.
     checker.check(History(generate(WARM_UP[model])), Limits())
     begun = time.perf_counter()

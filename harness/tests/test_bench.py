@@ -119,7 +119,7 @@ def test_the_table_shows_budget_median_range_peer_ratio_and_verdict() -> None:
     assert heading[-3:] == [
         "Porcupine",
         "ratio",
-        "within budget",
+        "target",
     ]
     assert group == ["group"]
     assert line == [
@@ -129,7 +129,7 @@ def test_the_table_shows_budget_median_range_peer_ratio_and_verdict() -> None:
         "100 - 300 ms",
         "4 s",
         "20x",
-        "yes",
+        "met",
     ]
 
 
@@ -137,7 +137,7 @@ def test_cells_stand_below_their_headings() -> None:
     missed = replace(figure(3.0, 3.0), budget=Budget(1.0))
     text = table.render([missed, figure(0.5)])
     heading, line = text.splitlines()[0], text.splitlines()[3]
-    assert line.index("NO") == heading.index("within budget")
+    assert line.index("MISSED") == heading.index("target")
     assert line.index("3 s") == heading.index("median")
 
 
