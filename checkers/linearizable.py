@@ -39,6 +39,7 @@ from checkers.linearizability.deciders import (
 from checkers.linearizability.explain import Explainer
 from checkers.linearizability.handover import WHEN, search_fast
 from checkers.linearizability.models import find_model
+from checkers.linearizability.processes import how_many, in_processes
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort
 from checkers.linearizability.specification import show
@@ -105,6 +106,22 @@ class Findings:
     def planned(self, key: Hashable, choice: Choice) -> None:
         """Take note of how a key is going to be decided."""
         self.plan.setdefault((choice.algorithm, choice.why), []).append(key)
+
+    def add(self, part: Findings) -> None:
+        """Take over what was found about other keys."""
+        self.anomalies = (self.anomalies + part.anomalies)[:EXPLAINED_MAX]
+        self.valid += part.valid
+        self.broken += part.broken
+        self.undecided |= part.undecided
+        self.limit = self.limit or part.limit
+        self.algorithms += part.algorithms
+        self.configurations += part.configurations
+        for how, keys in part.plan.items():
+            self.plan.setdefault(how, []).extend(keys)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the explainer, which holds the history, for another process."""
+        return self.__dict__ | {"explainer": None}
 
     def plan_lines(self) -> list[dict[str, Any]]:
         """Which algorithm for which keys, and why; JSON-able."""
@@ -254,8 +271,31 @@ class LinearizableChecker:
                 )
             return
         # Short histories first: one hard key must not keep the others undecided.
-        keys = partition(history, self.model, left, budget)
-        for key, calls in sorted(keys.items(), key=lambda item: len(item[1])):
+        keys = sorted(
+            partition(history, self.model, left, budget).items(),
+            key=lambda item: len(item[1]),
+        )
+        count = how_many([len(calls) for _, calls in keys], budget.limits)
+        if count == 1:
+            self.decide_keys(keys, budget, findings)
+            return
+
+        def share(n: int) -> Findings:
+            part = Findings(findings.explainer)
+            self.decide_keys(keys[n::count], budget, part)
+            return part
+
+        for part in in_processes(share, count):
+            findings.add(part)
+
+    def decide_keys(
+        self,
+        keys: list[tuple[Hashable, list[Call]]],
+        budget: Budget,
+        findings: Findings,
+    ) -> None:
+        """Each key by itself, as long as the budget lasts."""
+        for key, calls in keys:
             if limit := budget.exceeded():
                 findings.limit = limit
                 findings.undecided[key] = "not looked at"

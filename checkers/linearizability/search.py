@@ -30,6 +30,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from checkers.linearizability.calls import NEVER
 from checkers.linearizability.quotient import Quotient
 from checkers.linearizability.specification import ILLEGAL
@@ -91,14 +93,13 @@ def events_of(calls: Sequence[Call]) -> list[int]:
     A call whose invocation and return are one event (no invocation was recorded) is
     invoked just before it returns.
     """
-    marks = [(2 * call.invoked, i) for i, call in enumerate(calls)]
-    marks += [
-        (2 * call.returned + 1, ~i)
-        for i, call in enumerate(calls)
-        if call.returned != NEVER
-    ]
-    marks.sort()
-    return [event for _, event in marks]
+    invoked = np.array([call.invoked for call in calls], np.int64)
+    returned = np.array([call.returned for call in calls], np.int64)
+    (returning,) = np.nonzero(returned != NEVER)
+    marks = np.concatenate([2 * invoked, 2 * returned[returning] + 1])
+    events = np.concatenate([np.arange(len(calls)), ~returning])
+    in_order: list[int] = events[np.argsort(marks, kind="stable")].tolist()
+    return in_order
 
 
 def assign_slots(events: Sequence[int], calls: Sequence[Call]) -> tuple[list[int], int]:
@@ -134,11 +135,13 @@ class Transitions:
         self, model: Model, operations: Sequence[Operation], *, merge: bool
     ) -> None:
         self._model = model
-        self._quotient = Quotient(model, operations, trivial=not merge)
-        merged = [self._quotient.operation(operation) for operation in operations]
-        numbers = {operation: n for n, operation in enumerate(dict.fromkeys(merged))}
-        self.kinds = list(numbers)
-        self.kind_of = [numbers[operation] for operation in merged]
+        distinct = dict.fromkeys(operations)
+        self._quotient = Quotient(model, list(distinct), trivial=not merge)
+        merged = {each: self._quotient.operation(each) for each in distinct}
+        self.kinds = list(dict.fromkeys(merged.values()))
+        numbers = {kind: n for n, kind in enumerate(self.kinds)}
+        number_of = {each: numbers[kind] for each, kind in merged.items()}
+        self.kind_of = [number_of[operation] for operation in operations]
         self.read_only = [model.read_only(kind) for kind in self.kinds]
         initial = self._quotient.state(model.initial)
         self.states: list[State] = [initial]
@@ -157,29 +160,6 @@ class Transitions:
                 self.rows.append({})
         self.rows[state][kind] = number
         return number
-
-
-class Frontier:
-    """Remembers the deepest dead ends, for explanation."""
-
-    def __init__(self) -> None:
-        self.event = -1
-        self.states: set[int] = set()
-        self.partials: list[tuple[int, ...]] = []
-
-    def reach(self, event: int, state: int) -> None:
-        """A configuration stands before `event`, a return that is not yet due."""
-        if event > self.event:
-            self.event = event
-            self.states.clear()
-            self.partials.clear()
-        if event == self.event:
-            self.states.add(state)
-
-    def dead_end(self, event: int, order: list[int]) -> None:
-        """Nothing can be linearized before `event` after `order`."""
-        if event == self.event and len(self.partials) < PARTIALS_MAX:
-            self.partials.append(tuple(order[-PARTIAL_TAIL:]))
 
 
 def search(
@@ -242,10 +222,14 @@ class Search:
         rows, step = self.table.rows, self.table.step
         crashed, crashed_call = self.crashed, self.crashed_call
         end = len(events)
-        frontier = Frontier()
+        deepest = -1  # the return that no configuration got past
+        states: set[int] = set()  # in which configurations stand before it
+        partials: list[tuple[int, ...]] = []  # the ends of what they linearized
         # seen[configuration]: the sets of spent crashed calls it was explored with.
         seen: dict[int, tuple[int, ...]] = {}
-        stack: list[tuple[int, int, int, int, list[tuple[int, int, int]]]] = []
+        stack: list[
+            tuple[int, int, int, int, list[int], int, list[tuple[int, int, int]]]
+        ] = []
         configurations = 0
 
         event = 0
@@ -253,7 +237,7 @@ class Search:
         mask = 0  # slots of open live calls that are linearized
         spent = 0  # crashed calls that are linearized
         arrived = 0  # crashed calls invoked so far, as bits
-        open_: dict[int, int] = {}  # slot -> live call
+        waiting: list[int] = []  # open live calls that are not linearized
         order: list[int] = []  # the calls linearized so far
 
         while True:
@@ -261,8 +245,8 @@ class Search:
             while event < end:
                 i = events[event]
                 if i >= 0:
-                    if bit := bits[i]:
-                        open_[bit] = i
+                    if bits[i]:
+                        waiting.append(i)
                     else:
                         arrived = arrived << 1 | 1
                 else:
@@ -270,7 +254,6 @@ class Search:
                     if not mask & bit:
                         break
                     mask ^= bit
-                    del open_[bit]
                 event += 1
             else:
                 return Outcome(
@@ -284,39 +267,44 @@ class Search:
             # Read-only closure; of what remains, the most urgent call of each kind.
             row = rows[state]
             urgent: dict[int, int] = {}
-            for bit, call in open_.items():
-                if mask & bit:
-                    continue
+            before = mask
+            for call in waiting:
                 kind = kind_of[call]
                 after = row[kind] if kind in row else step(state, kind)
                 if after == DEAD:
                     continue
                 if read_only[kind]:
-                    mask |= bit
+                    mask |= bits[call]
                     order.append(call)
                 elif kind not in urgent or due[call] < due[urgent[kind]]:
                     urgent[kind] = call
-            if mask & bits[~i]:
-                continue
+            if mask != before:
+                waiting = [call for call in waiting if not mask & bits[call]]
+                if mask & bits[~i]:
+                    continue
 
-            frontier.reach(event, state)
+            if event > deepest:
+                deepest, states, partials = event, {state}, []
+            elif event == deepest:
+                states.add(state)
             configurations += 1
             if configurations % NODES_PER_BUDGET_CHECK == 0 and (
                 limit := self.budget.exceeded()
             ):
-                return self.stopped(frontier, configurations, limit)
+                return self.stopped(deepest, states, partials, configurations, limit)
 
             # Seen before, having spent no more? Then nothing new can come of it.
             key = (state * end + event) << width | mask
-            before = seen.get(key, ())
-            for less in before:
+            explored = seen.get(key, ())
+            for less in explored:
                 if not less & ~spent:
                     break
             else:
-                seen[key] = (*before, spent) if before or spent else NOTHING_SPENT
+                seen[key] = (*explored, spent) if explored or spent else NOTHING_SPENT
                 # (call, its crashed bit or 0, next state), the most urgent one last
                 choices = [(call, 0, row[kind]) for kind, call in urgent.items()]
-                choices.sort(key=lambda choice: -due[choice[0]])
+                if len(choices) > 1:
+                    choices.sort(key=lambda choice: -due[choice[0]])
                 if arrived:
                     spare = []
                     for kind, members in crashed.items():
@@ -331,41 +319,43 @@ class Search:
                             )
                     choices = spare + choices
                 if choices:
-                    stack.append((event, mask, spent, len(order), choices))
-                else:
-                    frontier.dead_end(event, order)
+                    stack.append(
+                        (event, mask, spent, arrived, waiting, len(order), choices)
+                    )
+                elif event == deepest and len(partials) < PARTIALS_MAX:
+                    partials.append(tuple(order[-PARTIAL_TAIL:]))
 
             # Take the next choice of the deepest configuration that has one.
-            while stack and not stack[-1][4]:
+            while stack and not stack[-1][-1]:
                 stack.pop()
             if not stack:
-                return self.stopped(frontier, configurations, "")
-            target, mask, spent, depth, choices = stack[-1]
+                return self.stopped(deepest, states, partials, configurations, "")
+            event, mask, spent, arrived, waiting, depth, choices = stack[-1]
             call, bit, state = choices.pop()
             del order[depth:]
             order.append(call)
             mask |= bits[call]
             spent |= bit
-            while event > target:
-                event -= 1
-                i = events[event]
-                if i < 0:
-                    open_[bits[~i]] = ~i
-                elif bit := bits[i]:
-                    del open_[bit]
-                else:
-                    arrived >>= 1
+            waiting = waiting.copy()
+            if not bit:
+                waiting.remove(call)
 
-    def stopped(self, frontier: Frontier, configurations: int, limit: str) -> Outcome:
+    def stopped(
+        self,
+        deepest: int,
+        states: set[int],
+        partials: Sequence[tuple[int, ...]],
+        configurations: int,
+        limit: str,
+    ) -> Outcome:
         """The outcome when no linearization was found."""
-        stuck = ~self.events[frontier.event] if frontier.event >= 0 else None
         return Outcome(
             None if limit else False,
-            stuck=stuck,
-            states=tuple(self.table.states[s] for s in sorted(frontier.states)),
-            partials=tuple(frontier.partials),
+            stuck=~self.events[deepest] if deepest >= 0 else None,
+            states=tuple(self.table.states[s] for s in sorted(states)),
+            partials=tuple(partials),
             configurations=configurations,
-            reached=max(frontier.event, 0),
+            reached=max(deepest, 0),
             events=len(self.events),
             limit=limit,
         )

@@ -255,6 +255,7 @@ class CheckRow:
                 found[-1] = replace(found[-1], remark="skipped: numba is not installed")
         memory = row.figure("peak memory", "MiB", column(ours, "peak_mib"))
         load = row.figure("loading it", "s", column(ours, "load_seconds"))
+        load = replace(load, cpu=column(ours, "load_cpu_seconds"))
         is_small = self.shape.calls < LARGE_CALLS
         their_memory = PeerFigure(theirs.name, theirs.memory_mib)
         return [
@@ -279,7 +280,8 @@ class CheckRow:
         """What one way of ours took; with a remark if it could not tell."""
         unknown = next((a["reason"] for a in answers if a["verdict"] == "unknown"), "")
         seconds = row.figure(quantity, "s", column(answers, "seconds"))
-        return replace(seconds, budget=budget, peer=theirs, remark=unknown)
+        cpu = column(answers, "cpu_seconds")
+        return replace(seconds, budget=budget, peer=theirs, remark=unknown, cpu=cpu)
 
 
 def worth_another_turn(found: PeerFigure, patience_s: float = PEER_PATIENCE_S) -> bool:

@@ -164,6 +164,18 @@ def remarks(figures: Sequence[Figure], load: float, cores: int) -> list[str]:
         out += [f"  {missed_text(figure)}" for figure in missed]
     elif judged:
         out.append(f"Budgets kept: all {len(judged)}.")
+    open_ = [
+        figure
+        for figure in figures
+        if figure.waited and figure.within_budget is not True
+    ]
+    if open_:
+        out.append("Held up by other work on the machine; processor time alone:")
+        out += [
+            f"  {figure.what}: {quantity(median(figure.cpu), figure.unit)}"
+            for figure in open_
+            if figure.budget is not None and not figure.detail
+        ]
     noisy = [figure for figure in figures if figure.noisy]
     if noisy or load > cores:
         out.append(

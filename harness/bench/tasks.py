@@ -39,6 +39,12 @@ def peak_mib() -> float:
     return int(line.split()[1]) / 1024
 
 
+def processor_seconds() -> float:
+    """Processor time of this process and of those that it waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
 def make(shape: dict[str, Any], path: str, operations: str | None) -> dict[str, Any]:
     """Write the history of a shape to `path`, and for the peer to `operations`."""
     history = History(generate(Shape(**shape)))
@@ -79,16 +85,18 @@ def check(path: str, model: str, compiled: str, time_limit_s: float) -> dict[str
     checker = registry.find("checker", "linearizable").factory(options)
     # Modules that are imported late belong to the start of a program, not to a check.
     checker.check(History(generate(WARM_UP[model])), Limits())
-    begun = time.perf_counter()
+    begun, begun_cpu = time.perf_counter(), processor_seconds()
     history = formats.load(Path(path))
-    loaded = time.perf_counter()
+    loaded, loaded_cpu = time.perf_counter(), processor_seconds()
     result = checker.check(history, Limits(time_s=time_limit_s))
-    checked = time.perf_counter()
+    checked, checked_cpu = time.perf_counter(), processor_seconds()
     return {
         "verdict": str(result.verdict),
         "reason": result.reason,
         "seconds": checked - loaded,
+        "cpu_seconds": checked_cpu - loaded_cpu,
         "load_seconds": loaded - begun,
+        "load_cpu_seconds": loaded_cpu - begun_cpu,
         "peak_mib": peak_mib(),
     }
 

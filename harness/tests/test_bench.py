@@ -61,6 +61,26 @@ def test_a_ratio_to_a_peer_is_judged_only_as_far_as_it_is_known(
     assert ours.within_budget is within
 
 
+def test_a_budget_missed_on_a_busy_machine_may_have_been_kept() -> None:
+    slow = replace(figure(3.0, 3.2), budget=Budget(1.0))
+    assert replace(slow, cpu=[0.5, 0.6]).within_budget is None
+    assert replace(slow, cpu=[2.9, 3.1]).within_budget is False
+    assert replace(slow, cpu=[1.5, 1.6]).within_budget is False
+    said = table.remarks([replace(slow, cpu=[0.5, 0.6])], load=0.0, cores=2)
+    assert "  a row: 550 ms" in said
+
+
+def test_what_need_not_be_faster_must_not_be_slower_than_a_slow_peer() -> None:
+    budget = Budget(1, "not_slower")
+    slow, quick = PeerFigure("P", [0.2]), PeerFigure("P", [0.04])
+    assert replace(figure(0.1), budget=budget, peer=slow).within_budget is True
+    assert replace(figure(0.3), budget=budget, peer=slow).within_budget is False
+    assert replace(figure(0.3), budget=budget, peer=quick).within_budget is None
+    assert "not slower" in table.render(
+        [replace(figure(0.1), budget=budget, peer=slow)]
+    )
+
+
 def test_the_ratio_is_taken_turn_by_turn() -> None:
     # Turns have histories of their own: 10x, 10x and 2x as fast, whatever the medians.
     ours = replace(figure(1.0, 10.0, 3.0), peer=PeerFigure("P", [10.0, 100.0, 6.0]))
