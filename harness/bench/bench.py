@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from harness.bench import peer, table
+from harness.bench import isolation, peer, table
 from harness.bench.children import BenchError
 from harness.bench.rows import Lab, Row, SkippedError, rows
 from harness.errors import UsageError
@@ -76,7 +76,7 @@ def choose(names: Sequence[str], *, quick: bool) -> list[Row]:
     Raises:
         UsageError: Nothing is called that.
     """
-    known = rows()
+    known = rows() + isolation.rows()
     if not names:
         return [row for row in known if not (quick and row.full_only)]
     words = sorted({row.group for row in known} | {row.name for row in known})

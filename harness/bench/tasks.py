@@ -118,6 +118,14 @@ def switch(folder: str, rounds: int) -> dict[str, Any]:
     return world.measure_round_trips(Path(folder), rounds)
 
 
+def make_transactions(shape: dict[str, Any], path: str) -> dict[str, Any]:
+    """Write a history of transactions of a shape to `path`."""
+    from harness.bench.transactions import TransactionShape, generate
+
+    formats.dump(generate(TransactionShape(**shape)), Path(path))
+    return {}
+
+
 def make_run(folder: str, calls: int) -> dict[str, Any]:
     """A run folder of so many operations, judged, as a run would leave it."""
     from harness.bench import runfolder
@@ -148,7 +156,7 @@ def mutant_trial(
 def tasks() -> dict[str, Task]:
     """All tasks by name."""
     found = (make, write, load, check, cluster, switch, make_run, report, mutant_trial)
-    return {task.__name__: task for task in found}
+    return {task.__name__: task for task in (*found, make_transactions)}
 
 
 def main(arguments: list[str]) -> None:
