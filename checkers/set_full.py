@@ -6,12 +6,17 @@ without it tell its fate: *stable* (present in the last read that could tell), *
 (known, and absent from reads begun later than any that held it), or *never read*. A
 stable element that a read missed although it was known before that read began was
 *stale*, which linearizability forbids.
+
+Only the latest reads matter, so reads are gone through from the last one back, with
+what is still undecided: nearly all of what was added is in the last read. An element is
+no more looked for where all reads had ended when its add was invoked.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from checkers.tallies import (
@@ -20,6 +25,7 @@ from checkers.tallies import (
     chain,
     contents,
     element,
+    elements,
     invocation,
     object_of,
     verdict_of,
@@ -28,7 +34,7 @@ from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Hashable, Iterable, Mapping
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
@@ -53,6 +59,7 @@ class _Element:
 
     value: Any
     key: Any
+    tried: int
     known: Op | None = None
     last_present: int = NEVER
     """When the latest read with it began."""
@@ -74,6 +81,93 @@ class _Element:
         return self.known is not None and self.known.index < self.last_absent
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An ok read.
+
+    Attributes:
+        op: Its completion.
+        begun: When it was invoked, as far as anybody recorded.
+        values: What it held.
+    """
+
+    op: Op
+    begun: int
+    values: Collection[Any]
+
+    @property
+    def latest(self) -> int:
+        """The latest moment at which it may have begun."""
+        return self.op.index if self.begun == UNKNOWN_BEGIN else self.begun
+
+    def names(self) -> set[Hashable]:
+        """What it held, by name; not kept, as all reads together may be too much."""
+        return elements(self.values)
+
+
+@dataclass(slots=True)
+class _Set:
+    """The elements of one set, the reads of it, and what these held so far."""
+
+    members: dict[Hashable, _Element] = field(default_factory=dict)
+    reads: list[_Read] = field(default_factory=list)
+    seen: set[Hashable] = field(default_factory=set)
+
+    def add(self, op: Op) -> None:
+        """Take note of an event of an add."""
+        new = _Element(op.value, op.key, op.index)
+        one = self.members.setdefault(element(op.value), new)
+        if op.type == "ok" and one.known is None:
+            one.known = op
+
+    def read(self, read: _Read, names: set[Hashable]) -> None:
+        """Take note of a read that held `names`."""
+        self.reads.append(read)
+        for name in names - self.seen:
+            if name in self.members:
+                self.seen.add(name)
+                one = self.members[name]
+                one.known = one.known or read.op
+
+    def decide(self) -> Iterable[_Element]:
+        """The elements, with the latest reads that held each and that did not."""
+        self._find_present()
+        self._find_absent()
+        return self.members.values()
+
+    def _find_present(self) -> None:
+        undecided = set(self.members)
+        for read in sorted(self.reads, key=lambda read: read.latest, reverse=True):
+            if not undecided:
+                return
+            held = self._tried_by(read, undecided & read.names())
+            for name in held:
+                self.members[name].last_present = read.latest
+            undecided.difference_update(held)
+
+    def _find_absent(self) -> None:
+        timed = [read for read in self.reads if read.begun != UNKNOWN_BEGIN]
+        timed.sort(key=lambda read: read.begun)
+        last_ends = list(itertools.accumulate((r.op.index for r in timed), max))
+        by_try = sorted(self.members, key=lambda name: self.members[name].tried)
+        undecided = set(self.members)
+        for read, last_end in zip(reversed(timed), reversed(last_ends), strict=True):
+            while by_try and self.members[by_try[-1]].tried > last_end:
+                undecided.discard(by_try.pop())
+            if not undecided:
+                return
+            lacking = self._tried_by(read, undecided - read.names())
+            for name in lacking:
+                one = self.members[name]
+                one.last_absent, one.absent_read = read.begun, read.op
+            undecided.difference_update(lacking)
+
+    def _tried_by(self, read: _Read, names: Iterable[Hashable]) -> list[Hashable]:
+        """Those whose add had been invoked when `read` ended."""
+        end = read.op.index
+        return [name for name in names if self.members[name].tried < end]
+
+
 class SetFullChecker:
     """See the module."""
 
@@ -82,28 +176,28 @@ class SetFullChecker:
         self._linearizable = given["linearizable"] == "true"
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: reads times elements of a set.
+        """See `Checker.check`. Cost: linear in what was read, times two.
 
         Raises:
             HistoryError: A read of something that is no collection.
         """
-        elements, duplicates = _fates(history)
+        fates, duplicates = _fates(history)
         anomalies = list(duplicates)
         stale = 0
-        for one in elements:
+        for one in fates:
             if one.is_lost:
                 anomalies.append(_missing(history, one, "lost"))
             elif one.is_stable and one.is_stale:
                 stale += 1
                 if self._linearizable:
                     anomalies.append(_missing(history, one, "stale-read"))
-        stable = sum(one.is_stable for one in elements)
+        stable = sum(one.is_stable for one in fates)
         stats = {
-            "elements": len(elements),
+            "elements": len(fates),
             "stable": stable,
-            "lost": sum(one.is_lost for one in elements),
+            "lost": sum(one.is_lost for one in fates),
             "stale": stale,
-            "never_read": sum(not (e.is_stable or e.is_lost) for e in elements),
+            "never_read": sum(not (e.is_stable or e.is_lost) for e in fates),
         }
         return verdict_of(
             anomalies,
@@ -115,35 +209,25 @@ class SetFullChecker:
 
 def _fates(history: History) -> tuple[list[_Element], list[Anomaly]]:
     """Every element that somebody tried to add, and reads that hold one twice."""
-    sets: dict[Any, dict[Any, _Element]] = {}
+    sets: dict[Hashable, _Set] = {}
     duplicates: list[Anomaly] = []
     for op in history:
         if not op.is_client:
             continue
-        members = sets.setdefault(object_of(op), {})
         if op.f == "add" and op.type in {"invoke", "ok"}:
-            one = members.setdefault(element(op.value), _Element(op.value, op.key))
-            if op.type == "ok" and one.known is None:
-                one.known = op
+            sets.setdefault(object_of(op), _Set()).add(op)
         elif op.f == "read" and op.type == "ok":
-            values = contents(history, op)
-            counts = Counter(map(element, values))
-            if len(counts) < len(values):
-                duplicates += _duplicates(history, op, counts)
-            begun = began(history, op)
-            # A read without a recorded beginning may have begun just before it ended.
-            latest = op.index if begun == UNKNOWN_BEGIN else begun
-            for name, one in members.items():
-                if name in counts:
-                    one.known = one.known or op
-                    one.last_present = max(one.last_present, latest)
-                elif one.last_absent < begun:
-                    one.last_absent, one.absent_read = begun, op
-    return [one for members in sets.values() for one in members.values()], duplicates
+            read = _Read(op, began(history, op), contents(history, op))
+            names = read.names()
+            if len(names) < len(read.values):
+                duplicates += _duplicates(history, op)
+            sets.setdefault(object_of(op), _Set()).read(read, names)
+    return [one for each in sets.values() for one in each.decide()], duplicates
 
 
-def _duplicates(history: History, read: Op, counts: Counter[Any]) -> list[Anomaly]:
+def _duplicates(history: History, read: Op) -> list[Anomaly]:
     values = {element(x): x for x in read.value}
+    counts = Counter(map(element, read.value))
     return [
         Anomaly(
             "duplicate",

@@ -110,6 +110,13 @@ def element(value: Any) -> Hashable:
     return hashable
 
 
+def elements(values: Collection[Any]) -> set[Hashable]:
+    """The values as members of sets; see `element`."""
+    if set(map(type, values)) <= _PLAIN:
+        return set(values)
+    return set(map(element, values))
+
+
 def contents(history: History, op: Op) -> Collection[Any]:
     """What a read of a collection gave; nil is an empty one.
 
