@@ -320,13 +320,17 @@ def unwritten(cluster: Cluster, needed: Mapping[Hashable, Cluster]) -> Conflict:
 def replaced_twice(cluster: Cluster, needed: Mapping[Hashable, Cluster]) -> Conflict:
     """Two cas replaced one value, which was written once."""
     first, second = sorted(cluster.next, key=lambda call: call.returned)[:2]
-    calls = [] if cluster.writer is None else [as_write(cluster.writer)]
-    for cas in (first, second):
-        calls += proof(needed[cas.operation.result], needed)
+    calls = [
+        call
+        for cas in (first, second)
+        for call in proof(needed[cas.operation.result], needed)
+    ]
+    if cluster.writer is not None and cluster.writer not in calls:
+        calls.append(as_write(cluster.writer))
     why = f"it replaced {show(cluster.value)}, which did not come back"
     return Conflict(
         "lost-update",
-        tuple(calls),
+        merged(calls),
         lambda words: (
             f"{words.past(second)} and {words.past(first)}, but {show(cluster.value)} "
             "was there only once, and whichever came first replaced it."

@@ -67,10 +67,15 @@ SETS = Decider(
     sets.misfit,
     sets.decide,
 )
-FIFO = Decider("aspects", "every value is enqueued once", items.misfit, fifo.decide)
+FIFO = Decider(
+    "aspects",
+    "it is certain which dequeue took which value",
+    items.misfit,
+    fifo.decide,
+)
 COVERING = Decider(
     "covering",
-    "every value is enqueued once, or nothing was found empty",
+    "equal values can be told apart, or nothing was found empty",
     priority.misfit,
     priority.decide,
 )

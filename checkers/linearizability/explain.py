@@ -23,6 +23,7 @@ import networkx as nx
 import numpy as np
 
 from checkers.linearizability.calls import NEVER, Call, client_calls
+from checkers.linearizability.containers import Counter
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort, shrink
 from checkers.linearizability.specification import UNOBSERVED, Operation, freeze, show
@@ -273,6 +274,8 @@ class Explainer:
         self, calls: Sequence[Call], stuck: Call, details: dict[str, Any]
     ) -> Anomaly | None:
         """An argument without search, if there is one."""
+        if isinstance(self.model, Counter):
+            return self.out_of_bounds(calls, stuck, details)
         wanted = depends_on(stuck.operation) if self.model.reads else None
         if wanted is None:
             return None
@@ -517,6 +520,36 @@ class Explainer:
         )
         return self.anomaly("stale-read", stale, witness, text, details)
 
+    def out_of_bounds(
+        self, calls: Sequence[Call], read: Call, details: dict[str, Any]
+    ) -> Anomaly | None:
+        """A counter that only grows was read lower or higher than it can have been."""
+        seen = read.operation.result
+        adds = [call for call in calls if call.operation.f == "add"]
+        if seen is None or any(amount(call) < 0 for call in adds):
+            return None
+        before = [call for call in adds if call.returned < read.invoked]
+        begun = [call for call in adds if call.invoked < read.returned]
+        assert isinstance(self.model.initial, int)
+        assert isinstance(seen, int)
+        least = self.model.initial + sum(map(amount, before))
+        most = self.model.initial + sum(map(amount, begun))
+        if least <= seen <= most:
+            return None
+        witness = Witness(self.words)
+        involved = before if seen < least else begun
+        witness.add(*involved[-OPS_MAX + 1 :], read)
+        for call in involved[-OPS_MAX + 1 :]:
+            if call.returned < read.invoked:
+                witness.realtime(call, read)
+        details = details | {"conflict_calls": len(involved) + 1}
+        past = self.words.past(read)
+        if seen < least:
+            text = f"{past}, but {least} had been reached for certain when that began."
+            return self.anomaly("stale-read", read, witness, text, details)
+        text = f"{past}, but no more than {most} can have been reached by then."
+        return self.anomaly("read-from-future", read, witness, text, details)
+
     def involved(
         self, calls: Sequence[Call], core: Core, stuck: Call, details: dict[str, Any]
     ) -> Anomaly:
@@ -572,6 +605,12 @@ class Explainer:
                 continue
             found.setdefault((freeze(op.key), freeze(value)), i)
         return found
+
+
+def amount(call: Call) -> int:
+    """What a call adds to a counter."""
+    assert isinstance(call.operation.argument, int)
+    return call.operation.argument
 
 
 def either(words: Sequence[str]) -> str:

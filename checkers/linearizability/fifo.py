@@ -51,7 +51,7 @@ def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict 
         items = gather(calls, model, patience)
     except ImpossibleError as problem:
         return problem.conflict
-    if items.open_removes and not items.empties:
+    if items.open_removes and not items.empties and not items.repeat:
         return overdue(items, patience)
     return decide_with_open_removes(
         items,

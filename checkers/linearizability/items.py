@@ -1,9 +1,16 @@
 """Values that go into a container and come out again, as intervals.
 
-What the deciders of queues, stacks and bags share. Every value is put in once, so each
-makes an `Item`: an insert, and the remove that returned it, if any. It is certainly
+What the deciders of queues, stacks and bags share. A value that is put in once makes an
+`Item`: an insert, and the remove that returned it, if any. It is certainly
 inside from the return of its insert to the invocation of its remove; these *certain
 intervals* are what every rule is about.
+
+Values may repeat, but for stacks, where it is certain which came first. Of two inserts
+of one value, neither inside the other, the one that was invoked first also returned
+first, and may as well have happened first: if it did not, exchange the two. So it is
+with removes. Queues give out equal values in the order in which they went in, and of
+other containers nobody could tell if they did. So the n-th remove took what the n-th
+insert put in.
 
 Deleting both operations of a value from a legal order leaves a legal order (the types
 are closed under projection: Bouajjani et al. 2015, section 3; Lee and Mathur 2025). So:
@@ -23,6 +30,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from checkers.linearizability.calls import NEVER
@@ -33,7 +41,13 @@ from checkers.linearizability.conflict import (
     completed_at,
     paced,
 )
-from checkers.linearizability.containers import EMPTY, UNKNOWN, Container
+from checkers.linearizability.containers import (
+    EMPTY,
+    UNKNOWN,
+    Container,
+    Nothing,
+    Stack,
+)
 from checkers.linearizability.specification import show
 
 if TYPE_CHECKING:
@@ -85,11 +99,15 @@ class Items:
         items: One per value, in order of insertion's invocation.
         empties: Removes that found nothing.
         open_removes: Removes that nobody saw return, of unknown values.
+        repeat: Whether some value went in several times.
+        unsure: Values of which more went in, for all that is known, than came out.
     """
 
     items: Sequence[Item]
     empties: Sequence[Call]
     open_removes: Sequence[Call]
+    repeat: bool = False
+    unsure: frozenset[Hashable] = frozenset()
 
 
 def misfit(model: Model, calls: Sequence[Call]) -> str:
@@ -97,61 +115,103 @@ def misfit(model: Model, calls: Sequence[Call]) -> str:
     assert isinstance(model, Container)
     if model.initial != type(model)().initial:
         return "it does not begin empty"
-    first: dict[Hashable, Call] = {}
-    for call in calls:
-        if call.operation.f != model.insert:
-            continue
-        before = first.setdefault(call.operation.argument, call)
-        if before is not call:
-            return (
-                f"{show(call.operation.argument)} goes in twice, in ops "
-                f"{before.position} and {call.position}"
-            )
+    inserts, removes = by_value(calls, model)
+    repeated = {value: some for value, some in inserts.items() if len(some) > 1}
+    if not repeated:
+        return ""
+    value, (first, second, *_) = next(iter(repeated.items()))
+    twice = (
+        f"{show(value)} goes in twice, in ops {first.position} and {second.position}"
+    )
+    if isinstance(model, Stack):
+        return twice
+    for value in repeated:
+        for some in (inserts[value], removes.get(value, [])):
+            for one, other in pairwise(sorted(some, key=lambda call: call.invoked)):
+                if one.returned > other.returned:
+                    return (
+                        f"either of ops {one.position} and {other.position}, both of "
+                        f"{show(value)}, may have come first"
+                    )
     return ""
+
+
+ByValue = dict["Hashable", "list[Call]"]
+
+
+def by_value(calls: Iterable[Call], model: Container) -> tuple[ByValue, ByValue]:
+    """The inserts and the removes of each value that is known."""
+    inserts: ByValue = {}
+    removes: ByValue = {}
+    for call in calls:
+        if call.operation.f == model.insert:
+            inserts.setdefault(call.operation.argument, []).append(call)
+        elif not isinstance(call.operation.result, Nothing):
+            removes.setdefault(call.operation.result, []).append(call)
+    return inserts, removes
 
 
 def gather(calls: Sequence[Call], model: Model, patience: Patience) -> Items:
     """Pair inserts with removes. Cost: linear.
 
     Raises:
-        ImpossibleError: A value came out that was never put in, or before, or twice.
+        ImpossibleError: A value came out that never went in, or before, or too often.
     """
     assert isinstance(model, Container)
-    inserts: dict[Hashable, Call] = {}
-    removes: dict[Hashable, Call] = {}
-    empties, open_removes, flaws = [], [], []
-    for call in paced(calls, patience):
-        value = call.operation.result
-        if call.operation.f == model.insert:
-            inserts[call.operation.argument] = call
-        elif value is EMPTY:
-            if call.returned != NEVER:
-                empties.append(call)
-        elif value is UNKNOWN:
-            open_removes.append(call)
-        else:
-            # Of several that may or may not have been, the earliest is the freest.
-            before = removes.setdefault(value, call)
-            if before is not call and before.returned == NEVER:
-                removes[value] = call if call.returned != NEVER else before
-            elif before is not call and call.returned != NEVER:
-                flaws.append(twice(before, call))
-    items = []
-    for value, remove in removes.items():
-        insert = inserts.get(value)
-        if remove.returned == NEVER:
-            continue
-        if insert is None:
-            flaws.append(unknown(remove, model.insert))
-        elif insert.invoked > remove.returned:
-            flaws.append(future(insert, remove))
+    inserts, removes = by_value(paced(calls, patience), model)
+    flaws = []
+    for value, taken in removes.items():
+        # Those that may or may not have been come last.
+        taken.sort(key=lambda call: (call.returned, call.invoked))
+        done = [call for call in taken if call.returned != NEVER]
+        flaw = surplus(inserts.get(value, []), done, model.insert)
+        if flaw is not None:
+            flaws.append(flaw)
     if flaws:
         raise ImpossibleError(min(flaws, key=completed_at))
-    for value, insert in inserts.items():
-        taken = removes.get(value)
-        if insert.returned != NEVER or (taken and taken.returned != NEVER):
-            items.append(Item(value, insert, taken))
-    return Items(items, empties, open_removes)
+    items = []
+    for value, put in inserts.items():
+        put.sort(key=lambda call: call.invoked)
+        for insert, remove in zip_longest(put, removes.get(value, [])[: len(put)]):
+            if insert.returned != NEVER or (remove and remove.returned != NEVER):
+                items.append(Item(value, insert, remove))
+    return Items(
+        items,
+        [
+            call
+            for call in calls
+            if call.operation.result is EMPTY and call.returned != NEVER
+        ],
+        [call for call in calls if call.operation.result is UNKNOWN],
+        any(len(put) > 1 for put in inserts.values()),
+        frozenset(
+            value
+            for value, put in inserts.items()
+            if len(put) > sum(c.returned != NEVER for c in removes.get(value, ()))
+        ),
+    )
+
+
+def surplus(
+    inserts: Sequence[Call], removes: Sequence[Call], insert: str
+) -> Conflict | None:
+    """The first remove of a value that had nothing left to take, if there is one.
+
+    Args:
+        inserts: All inserts of the value.
+        removes: All its removes that returned, in that order.
+        insert: The name of the function that inserts.
+    """
+    begun = sorted(inserts, key=lambda call: call.invoked)
+    for k, remove in enumerate(removes):
+        if k < len(begun) and begun[k].invoked < remove.returned:
+            continue
+        if not begun:
+            return unknown(remove, insert)
+        if k == 0:
+            return future(begun[0], remove)
+        return too_many(begun[:k], removes[: k + 1])
+    return None
 
 
 def decide_with_open_removes(
@@ -166,10 +226,15 @@ def decide_with_open_removes(
     conflict = decide(closed)
     if conflict is None or not items.open_removes:
         return conflict
-    sure = [item for item in items.items if item.left != NEVER]
+    sure = [item for item in items.items if item.value not in items.unsure]
     without = decide(replace(closed, items=sure))
     if without is not None:
         return without
+    if items.repeat:
+        raise UndecidedError(
+            "values repeat, and so it matters which of them the open op "
+            f"{items.open_removes[0].position} took"
+        )
     takers = Takers(decide, items.open_removes)
     if takers.settle(closed, conflict, items.open_removes):
         return None
@@ -239,17 +304,23 @@ class Takers:
 # What is wrong with a value by itself
 
 
-def twice(first: Call, second: Call) -> Conflict:
-    """One value came out twice."""
-    first, second = sorted((first, second), key=lambda call: call.returned)
-    return Conflict(
-        "duplicate-value",
-        (first, second),
-        lambda words: (
-            f"{words.past(second)}, but {words.noun(first)} had taken it out already, "
-            f"and it was put in only once."
-        ),
-    )
+def too_many(inserts: Sequence[Call], removes: Sequence[Call]) -> Conflict:
+    """A value came out more often than it had gone in."""
+    *others, last = removes
+    value = show(last.operation.result)
+
+    def tell(words: Words) -> str:
+        if len(others) == 1:
+            return (
+                f"{words.past(last)}, but {words.noun(others[0])} had taken it out "
+                "already, and it had gone in only once."
+            )
+        return (
+            f"{words.past(last)}, but {value} had come out {len(others)} times before, "
+            "and gone in no more often."
+        )
+
+    return Conflict("duplicate-value", (*inserts, *removes), tell)
 
 
 def unknown(remove: Call, insert: str) -> Conflict:
@@ -270,7 +341,7 @@ def future(insert: Call, remove: Call) -> Conflict:
         (insert, remove),
         lambda words: (
             f"{words.past(remove)}, and returned {words.ahead(remove, insert)} "
-            f"{words.noun(insert)} began, the only one there was."
+            f"{words.noun(insert)} began, the first there was."
         ),
         ((insert, remove, "what comes out went in before"),),
     )

@@ -21,7 +21,6 @@ return did so after the k-th of its inserts had begun.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -45,17 +44,17 @@ from checkers.linearizability.items import (
     Items,
     Union,
     always_inside,
+    by_value,
     cover,
     decide_with_open_removes,
     false_empty,
     gather,
-    unknown,
+    surplus,
 )
 from checkers.linearizability.items import misfit as items_misfit
-from checkers.linearizability.specification import show
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
@@ -99,39 +98,17 @@ def by_count(
 ) -> Conflict | None:
     """A bag that nobody found empty, value by value."""
     assert isinstance(model, UnorderedQueue)
-    inserts: dict[Hashable, list[Call]] = defaultdict(list)
-    removes: dict[Hashable, list[Call]] = defaultdict(list)
-    for call in paced(calls, patience):
-        if call.operation.f == model.insert:
-            inserts[call.operation.argument].append(call)
-        elif call.returned != NEVER:
-            removes[call.operation.result].append(call)
+    inserts, removes = by_value(paced(calls, patience), model)
     flaws = []
     for value, taken in removes.items():
-        begun = sorted(inserts[value], key=lambda call: call.invoked)
-        taken.sort(key=lambda call: call.returned)
-        for k, remove in enumerate(taken):
-            if k >= len(begun) or begun[k].invoked > remove.returned:
-                flaws.append(too_many(taken[: k + 1], begun[:k], model.insert))
-                break
+        done = sorted(
+            (call for call in taken if call.returned != NEVER),
+            key=lambda call: call.returned,
+        )
+        flaw = surplus(inserts.get(value, []), done, model.insert)
+        if flaw is not None:
+            flaws.append(flaw)
     return min(flaws, key=completed_at, default=None)
-
-
-def too_many(removes: Sequence[Call], inserts: Sequence[Call], insert: str) -> Conflict:
-    """A value came out more often than it had gone in."""
-    last = removes[-1]
-    value = last.operation.result
-    if not inserts:
-        return unknown(last, insert)
-    times = f"{len(inserts)} time{'s' * (len(inserts) > 1)}"
-    return Conflict(
-        "duplicate-value",
-        (*inserts, *removes),
-        lambda words: (
-            f"{words.past(last)}, one of {len(removes)} to come out, but {show(value)} "
-            f"had gone in only {times}."
-        ),
-    )
 
 
 def fits(items: Items, patience: Patience, *, sorts: bool) -> Conflict | None:

@@ -312,3 +312,19 @@ def histories(
             lie = x if kind != "kv" else "ab"[: x % 3]
             simulation.complete(process, choice, lie if lies and y < 2 else None)
     return History(simulation.ops)
+
+
+def with_repeats(judged: History) -> History:
+    """The same history with few values, which repeat."""
+
+    def few(value: Any) -> Any:
+        if isinstance(value, list):
+            return [few(item) for item in value]
+        return value if value is None else value % 3
+
+    return History(
+        [
+            Op(op.index, op.time, op.process, op.type, op.f, few(op.value), op.key)
+            for op in judged
+        ]
+    )

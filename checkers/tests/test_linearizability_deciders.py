@@ -16,7 +16,7 @@ from checkers.linearizability.models import MODELS
 from checkers.linearizability.oracle import linearizable
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import clip
-from checkers.tests.histories import MANY, histories
+from checkers.tests.histories import MANY, histories, with_repeats
 from harness.verdict import Limits
 
 if TYPE_CHECKING:
@@ -78,8 +78,10 @@ def test_a_decider_agrees_with_the_definition(kind: str) -> None:
     model = MODELS[KINDS[kind]].build("")
 
     @MANY
-    @given(histories(kind, steps=24), st.integers(0, 32))
-    def compare(history: History, cut: int) -> None:
+    @given(histories(kind, steps=24), st.integers(0, 32), st.booleans())
+    def compare(history: History, cut: int, few: bool) -> None:
+        if few and kind in {"fifo-queue", "priority-queue", "unordered-queue"}:
+            history = with_repeats(history)
         calls = partition(history, model).get(None, [])
         agrees(calls, model)
         agrees(clip(calls, model, cut), model)

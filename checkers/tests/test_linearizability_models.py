@@ -17,7 +17,14 @@ from checkers.linearizability.oracle import is_linearization, linearizable
 from checkers.linearizability.search import search
 from checkers.linearizability.specification import ILLEGAL
 from checkers.linearizable import LinearizableChecker, build
-from checkers.tests.histories import CONTAINERS, FEWER, MANY, histories, history
+from checkers.tests.histories import (
+    CONTAINERS,
+    FEWER,
+    MANY,
+    histories,
+    history,
+    with_repeats,
+)
 from harness.errors import UsageError
 from harness.history import History, HistoryError, Op
 from harness.verdict import CheckResult, Limits, Verdict
@@ -46,22 +53,6 @@ def verdict(judged: History, model: Model) -> Verdict:
 
 
 # Search, on the models that came later
-
-
-def with_repeats(judged: History) -> History:
-    """The same history with few values, which repeat."""
-
-    def few(value: Any) -> Any:
-        if isinstance(value, list):
-            return [few(item) for item in value]
-        return value if value is None else value % 3
-
-    return History(
-        [
-            Op(op.index, op.time, op.process, op.type, op.f, few(op.value), op.key)
-            for op in judged
-        ]
-    )
 
 
 @pytest.mark.parametrize("kind", ["counter", "set", "gset"])
@@ -128,7 +119,9 @@ PLANTED = [
     ("mutex", "double-acquire", "0 acquire; 1 acquire"),
     ("fenced-lock", "double-acquire", "0 acquire -> 2; 0 release 2; 1 acquire -> 1"),
     ("kv", "stale-read", "0 append 'a'; 0 append 'b'; 1 get -> 'a'"),
-    ("counter", "nonlinearizable", "0 add 2; 1 read -> 1"),
+    ("counter", "stale-read", "0 add 2; 1 read -> 1"),
+    ("counter", "read-from-future", "0 add 2; 1 read -> 3"),
+    ("counter", "nonlinearizable", "0 add 2; 0 decrement; 1 read -> 5"),
     ("gset", "stale-read", "0 add 1; 1 read -> []"),
     ("gset", "unknown-element", "0 add 1; 1 read -> [1, 2]"),
     ("gset", "duplicate-element", "0 add 1; 1 read -> [1, 1]"),
@@ -466,15 +459,10 @@ def test_an_object_may_begin_in_another_state(
         ("cas-register", "0 cas [nil, 2]; 0 cas [2, nil]; 0 read -> nil", "search",
          "op 2 writes nil, the initial value, again"),
         ("kv", "0 append 'a'; 0 get -> 'a'", "search", "op 0 is append"),
-        ("fifo-queue", "0 enqueue 1; 1 dequeue -> 1", "aspects", "enqueued once"),
-        ("fifo-queue", "0 enqueue 1; 0 enqueue 1; 1 dequeue -> 1", "search",
-         "1 goes in twice, in ops 0 and 2"),
-        ("unordered-queue", "0 enqueue 1; 1 dequeue -> 1", "covering", "enqueued once"),
-        ("unordered-queue", "0 enqueue 1; 0 enqueue 1; 1 dequeue -> 1", "covering",
-         "or nothing was found empty"),
-        ("unordered-queue", "0 enqueue 1; 0 dequeue 1; 0 enqueue 1; 0 dequeue 1; "
-         "0 dequeue", "search", "1 goes in twice, in ops 0 and 4, and op 8 found it"),
-        ("priority-queue", "0 enqueue 1; 1 dequeue -> 1", "covering", "enqueued once"),
+        ("fifo-queue", "0 enqueue 1; 0 enqueue 1; 1 dequeue -> 1", "aspects",
+         "it is certain which dequeue took which value"),
+        ("unordered-queue", "0 enqueue 1; 1 dequeue -> 1", "covering", "told apart"),
+        ("priority-queue", "0 enqueue 1; 1 dequeue -> 1", "covering", "told apart"),
         ("stack", "0 push 1; 1 pop -> 1", "bottoms", "every value is pushed once"),
         ("set", "0 add 1; 0 contains 1 -> True", "sets", "elements can be told apart"),
         ("set", "0 add 1; 0 remove 1; 0 read -> []", "search",
@@ -492,6 +480,34 @@ def test_a_plan_tells_which_algorithm_and_why(
     assert step["algorithm"] == algorithm
     assert why in step["why"]
     assert result.stats["algorithms"] == {algorithm: 1}
+
+
+NESTED = """
+    0 invoke enqueue 1
+    1 invoke enqueue 1
+    1 ok enqueue 1
+    0 ok enqueue 1
+"""
+OPEN = "2 invoke dequeue\n2 info dequeue\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "algorithm", "why"),
+    [
+        ("fifo-queue", NESTED, "search", "ops 0 and 1, both of 1, may have come first"),
+        ("fifo-queue", OPEN + sequential("0 enqueue 2; 0 enqueue 1; 0 enqueue 2"),
+         "search", "so it matters which of them the open op 0 took"),
+        ("unordered-queue", NESTED, "covering", "or nothing was found empty"),
+        ("unordered-queue", NESTED + sequential("3 dequeue -> 1; 3 dequeue"), "search",
+         "may have come first, and op 6 found it empty"),
+    ],
+)  # fmt: skip
+def test_a_plan_tells_why_equal_values_can_not_be_told_apart(
+    model: str, text: str, algorithm: str, why: str
+) -> None:
+    text += "\n4 invoke dequeue\n4 ok dequeue 1"
+    (step,) = check(text, model, **{"explain-plan": "true"}).stats["plan"]
+    assert (step["algorithm"], why in step["why"]) == (algorithm, True), step
 
 
 def test_no_plan_is_shown_unless_it_is_asked_for() -> None:
