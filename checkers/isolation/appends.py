@@ -263,7 +263,10 @@ class Appends:
         keys = self.keys
         seen: dict[Hashable, int] = {}
         mine: dict[Hashable, list[Any]] = {}
-        for f, name, value in micro_ops:
+        for micro_op in micro_ops:
+            if type(micro_op) is not list and type(micro_op) is not tuple:
+                raise TypeError  # text and maps can be taken apart as well
+            f, name, value = micro_op
             key = keys.get(name) or self._new_key(name)
             if f == "r":
                 if value is None:
@@ -297,7 +300,10 @@ class Appends:
     def _scan_writes(self, row: int, micro_ops: t.MicroOps, *, failed: bool) -> None:
         """A transaction that failed, or of which nobody knows: what it tried to do."""
         mine: dict[Hashable, Any] = {}
-        for f, name, element in micro_ops:
+        for micro_op in micro_ops:
+            if type(micro_op) is not list and type(micro_op) is not tuple:
+                raise TypeError
+            f, name, element = micro_op
             if f == "append":
                 key = self.keys.get(name) or self._new_key(name)
                 if failed:
@@ -419,6 +425,9 @@ class Appends:
     def _find_order(self, key: Key) -> None:
         """The version order of a key: its longest list, as far as it is certain."""
         lists = [branch.value for branch in key.branches]
+        for value in lists:
+            if len(set(value)) < len(value) and any(type(e) is bool for e in value):
+                raise ValueError  # true equals 1 here, so perhaps nothing is twice
         distinct = [
             value if len(set(value)) == len(value) else list(dict.fromkeys(value))
             for value in lists
@@ -907,10 +916,11 @@ def _edges(kind: Kind, sources: list[int], targets: list[int], via: list[int]) -
 
 def _problem(f: str, value: Any) -> str:
     """What is wrong with the value of a micro-operation; empty if nothing is."""
-    if f == "append":
-        return "" if t.is_plain(value) else "what is appended must be plain"
-    if value is None:
-        return ""
-    if not isinstance(value, list | tuple):
+    if f == "r" and value is not None and not isinstance(value, list | tuple):
         return "a read returns a list"
-    return "" if all(map(t.is_plain, value)) else "elements must be plain"
+    elements = [value] if f == "append" else value or ()
+    if not all(map(t.is_plain, elements)):
+        return "elements must be plain, such as numbers and text"
+    if any(type(element) is bool for element in elements):
+        return "true and false can't be told from 1 and 0 here"
+    return ""

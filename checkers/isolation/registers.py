@@ -188,7 +188,10 @@ class Registers:
         """A transaction that surely happened: what it read, and what it wrote."""
         mine: dict[Hashable, Access] = {}
         shows = self.sources.own_writes_show
-        for f, key, value in micro_ops:
+        for micro_op in micro_ops:
+            if type(micro_op) is not list and type(micro_op) is not tuple:
+                raise TypeError  # text and maps can be taken apart as well
+            f, key, value = micro_op
             version = self._version(key, value)
             access = mine.get(key)
             if access is None:
@@ -215,7 +218,10 @@ class Registers:
         """A transaction that failed, or of which nobody knows: what it tried to do."""
         failed = self.transactions.outcome[row] == t.Outcome.FAIL
         mine = self.writes[row]
-        for f, key, value in micro_ops:
+        for micro_op in micro_ops:
+            if type(micro_op) is not list and type(micro_op) is not tuple:
+                raise TypeError
+            f, key, value = micro_op
             if f == "w":
                 version = self._version(key, value)
                 if failed:
@@ -543,4 +549,4 @@ def _follows(earlier: Access, later: Access) -> Iterator[tuple[int, int]]:
 
 def _problem(f: str, value: Any) -> str:
     """What is wrong with the value of a micro-operation; empty if nothing is."""
-    return "" if t.is_plain(value) else f"what {f} has as its value must be plain"
+    return "" if t.is_plain(value) else f"{f}: a register holds plain values"

@@ -383,6 +383,18 @@ BROKEN: list[tuple[str, Any]] = [
     ("must be plain", [["append", "x", float("nan")]]),
     ("returns a list", [["r", "x", 5]]),
     ("must be plain", [["r", "x", [[1], [1]]]]),
+    ("is no [f, key, value]", ["rxy"]),
+    ("is no [f, key, value]", [{"r": 1, "x": 2, "y": 3}]),
+    ("no list of micro-operations", None),
+    ("can't be told from", [["r", "x", [1, True]]]),
+]
+
+BROKEN_REGISTERS: list[tuple[str, Any]] = [
+    ("is no [f, key, value]", ["rxy"]),
+    ("is neither", [["append", "x", 1]]),
+    ("plain values", [["r", "x", [1]]]),
+    ("plain values", [["w", "x", float("nan")]]),
+    ("can't be a key", [["w", ["x"], 1]]),
 ]
 
 
@@ -397,6 +409,18 @@ def test_what_is_no_transaction_is_refused_with_the_operation_named(
     with pytest.raises(HistoryError) as refusal:
         check_lists(history)
     assert str(refusal.value).startswith("somewhere: op 1: ")
+    assert problem in str(refusal.value)
+
+
+@pytest.mark.parametrize(("problem", "value"), BROKEN_REGISTERS)
+def test_what_is_no_transaction_of_registers_is_refused(
+    problem: str, value: Any
+) -> None:
+    history = History(
+        [Op(0, 0, 0, "invoke", "txn", value), Op(1, 1, 0, "ok", "txn", value)]
+    )
+    with pytest.raises(HistoryError, match="op 1: ") as refusal:
+        check_registers(history)
     assert problem in str(refusal.value)
 
 
