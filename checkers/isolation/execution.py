@@ -292,25 +292,21 @@ class Execution:
             self.dilemma = demand
             return self._go_back(refuted[0].rests_on | refuted[1].rests_on)
         if refuted[0].found:
-            self._put(second, refuted[0].rests_on, demand)
-        elif refuted[1].found:
-            assert first is not None
-            self._put(first, refuted[1].rests_on, demand)
-        else:
-            assert first is not None
-            self._decide(demand, first, second)
+            self._put(second, refuted[0].rests_on, demand, refuted[1].seen)
+        elif first is not None and refuted[1].found:
+            self._put(first, refuted[1].rests_on, demand, refuted[0].seen)
+        elif first is not None:
+            # Nothing speaks against either: take the one that moves less.
+            self._decided += 1
+            itself = frozenset([self._decided])
+            if self._distance(first) <= self._distance(second):
+                self._put(first, itself, demand, refuted[0].seen)
+            else:
+                self._put(second, itself, demand, refuted[1].seen)
         return True
 
-    def _decide(self, demand: Demand, first: Order, second: Order) -> None:
-        """Take the order that moves less; nothing speaks against either."""
-        place = self._place
-
-        def distance(order: Order) -> int:
-            return place[order.earlier] - place[order.later]
-
-        chosen = first if distance(first) <= distance(second) else second
-        self._decided += 1
-        self._put(chosen, frozenset([self._decided]), demand)
+    def _distance(self, order: Order) -> int:
+        return self._place[order.earlier] - self._place[order.later]
 
     def _go_back(self, rests_on: Decisions) -> bool:
         """Take back the latest decision that these cycles rest on; False without one.
@@ -328,7 +324,7 @@ class Execution:
             assert other is not None
             against = self._path(other.later, other.earlier)
             if not against.found:
-                self._put(other, rests_on, demand)
+                self._put(other, rests_on, demand, against.seen)
                 return True
             rests_on |= against.rests_on
         return False
@@ -341,9 +337,11 @@ class Execution:
             for other in added.rests_on - {decision}:
                 self._follows[other].remove(added)
 
-    def _put(self, order: Order, rests_on: Decisions, demand: Demand) -> None:
-        """Add an order that closes no cycle."""
-        self._move(order)
+    def _put(
+        self, order: Order, rests_on: Decisions, demand: Demand, ahead: list[int]
+    ) -> None:
+        """Add an order that closes no cycle; see `_move`."""
+        self._move(order, ahead)
         added = _Added(order, rests_on, demand)
         self._out.setdefault(order.earlier, []).append(added)
         self._in.setdefault(order.later, []).append(added)
@@ -381,13 +379,18 @@ class Execution:
             total |= rests_on
         return _Path(found=True, rests_on=total)
 
-    def _move(self, order: Order) -> None:
-        """Change the sequence so that it respects one more order."""
+    def _move(self, order: Order, ahead: list[int]) -> None:
+        """Change the sequence so that it respects one more order.
+
+        Args:
+            order: The order.
+            ahead: What was seen in search of a path from its later event to its
+                earlier one, in vain.
+        """
         place = self._place
         low, high = place[order.later], place[order.earlier]
         if high < low:
             return
-        ahead = self._path(order.later, order.earlier).seen
         behind = self._behind(order.earlier, low)
         behind.sort(key=place.__getitem__)
         ahead.sort(key=place.__getitem__)

@@ -172,9 +172,9 @@ class Registers:
 
     def _version(self, key: Hashable, value: Any) -> int:
         """The number of a version; new ones have no writer yet."""
-        if value is not None and value == self.sources.initial:
-            value = None
         number = self._numbers.get((key, value))
+        if number is None and value is not None and value == self.sources.initial:
+            number = self._numbers[key, value] = self._version(key, None)
         if number is None:
             if value != value:  # not a number: no read of it would be known again
                 raise ValueError
@@ -187,12 +187,14 @@ class Registers:
     def _scan_committed(self, row: int, micro_ops: t.MicroOps) -> None:
         """A transaction that surely happened: what it read, and what it wrote."""
         mine: dict[Hashable, Access] = {}
-        shows = self.sources.own_writes_show
+        shows, numbers = self.sources.own_writes_show, self._numbers
         for micro_op in micro_ops:
             if type(micro_op) is not list and type(micro_op) is not tuple:
                 raise TypeError  # text and maps can be taken apart as well
             f, key, value = micro_op
-            version = self._version(key, value)
+            version = numbers.get((key, value), NOTHING)
+            if version == NOTHING:
+                version = self._version(key, value)
             access = mine.get(key)
             if access is None:
                 access = mine[key] = Access(row)
