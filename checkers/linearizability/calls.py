@@ -5,9 +5,9 @@ precedes another iff it returned before the other was invoked. A call that nobod
 return (`info`, or the history ends) stays open for ever: it may take effect at any
 later time, or never.
 
-A history without invocations (some foreign ones) has no intervals. Each `ok` then
-counts as an instant at its position, the order in which the recorder wrote them; an
-`info` may have begun at any time, so it is open from the start.
+A completion without its invocation (in some foreign histories) was invoked nobody knows
+when, but after its process had done with what it did before. An `info` may have begun
+at any time, so it is open from the start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.columns import INVOKE, NAMED
 from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -104,7 +104,7 @@ def partition(
 
     Cost: linear, 1 us a call.
     """
-    ops = history.ops
+    ops, began = history.ops, beginnings(history)
     keys: dict[Hashable, list[Call]] = {}
     invoked, completed = client_positions(history)
     names = key_names(history, invoked) if model.by_key else repeat(None)
@@ -118,7 +118,7 @@ def partition(
             calls = keys.get(key)
             if calls is None:
                 calls = keys[key] = []
-            call = make_call(model, ops, i, j)
+            call = make_call(model, ops, i, j, began)
             if call is not None:
                 calls.append(call)
     return keys
@@ -132,14 +132,36 @@ def key_names(history: History, invoked: NDArray[np.int64]) -> Iterator[Hashable
     return map(events.keys.__getitem__, events.key[invoked].tolist())
 
 
-def make_call(model: Model, ops: Sequence[Op], i: int, j: int) -> Call | None:
-    """The call invoked at i and completed at j; None when it constrains nothing."""
+def beginnings(history: History) -> dict[int, int]:
+    """When lone completions may have been invoked, at the earliest; by position.
+
+    A process does one thing at a time, so that is right after its event before; -1
+    where there is none. Empty when every completion has its invocation.
+    """
+    began: dict[int, int] = {}
+    if not history.completions_only:
+        return began
+    last: dict[int | str, int] = {}
+    for i, op in enumerate(history.ops):
+        if op.type != "invoke" and history.completion[i] == NO_COMPLETION:
+            began[i] = last.get(op.process, -2) + 1
+        last[op.process] = i
+    return began
+
+
+def make_call(
+    model: Model, ops: Sequence[Op], i: int, j: int, began: Mapping[int, int]
+) -> Call | None:
+    """The call invoked at i and completed at j; None when it constrains nothing.
+
+    `began` says what `beginnings` does.
+    """
     completed = None if j == NO_COMPLETION else ops[j]
     operation = model.operation(ops[i], completed)
     if operation is None:
         return None
     if completed is not None and completed.type != "info":
-        return Call(operation, i, j, i)
+        return Call(operation, began.get(i, i), j, i)
     if model.read_only(operation):
         return None  # perhaps it never happened, and it would have changed nothing
     return Call(operation, -1 if i == j else i, NEVER, i)

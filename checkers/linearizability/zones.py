@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.linearizability.calls import NEVER, client_positions
+from checkers.linearizability.calls import NEVER, beginnings, client_positions
 from checkers.linearizability.specification import freeze
 from harness.columns import FAIL, INFO, OK, PLAIN, grouped
 from harness.columns import number as number_few
@@ -275,13 +275,17 @@ def columns(
     values, numbers = number([op.value for op in ops], writes[told], value[told], model)
     value[told] = numbers
     pending = status != OK
+    began = beginnings(history)
+    invoked = position
+    if began:
+        invoked = np.array([began.get(i, i) for i in position.tolist()], np.int64)
     return Columns(
         keys,
         values,
         key[keep],
         value[source],
         wrote,
-        np.where(pending & (completed == position), BEGINNING, position),
+        np.where(pending & (completed == position), BEGINNING, invoked),
         np.where(pending, NEVER, completed),
         position,
         others,

@@ -437,7 +437,7 @@ def test_a_refused_cas_is_an_answer_only_where_the_format_says_so() -> None:
     assert checker.check(History(ops), NO_LIMITS).verdict is Verdict.INVALID
 
 
-def test_completions_without_invocations_happen_where_they_stand() -> None:
+def test_completions_without_invocations_keep_the_order_of_their_process() -> None:
     def completions(*reads: int) -> History:
         ops = [Op(0, 0, 0, "ok", "write", 1), Op(1, 0, 0, "ok", "write", 2)]
         ops += [Op(i, 0, 0, "ok", "read", r) for i, r in enumerate(reads, start=2)]
