@@ -16,18 +16,18 @@ them; a skew between two samples stays.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.report import figures
-from harness.report.folder import Call, mapping, sequence, string, strings
+from harness.report.folder import mapping, sequence, string, strings
 from harness.report.witness import LOST, MESSAGE, Edge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.report.folder import Fault, RunFolder
+    from harness.history import Op
+    from harness.report.folder import Call, Fault, RunFolder
     from harness.report.witness import Witness
 
 CONTEXT_MAX = 40
@@ -99,7 +99,7 @@ def surround(
     wanted = _subject(anomaly)
     if not wanted:
         return witness
-    around = [event for event in folder.events if _is_about(event, wanted)]
+    around = [folder.event(op) for op in folder.observed if _is_about(op, wanted)]
     if any(event.invoke.time < 0 for event in around):
         return witness  # nobody knows where they belong
     have = {call.name for call in witness.calls}
@@ -134,8 +134,8 @@ def _subject(anomaly: Mapping[str, Any]) -> dict[str, Any]:
     return {"term": details["term"]} if "term" in details else {}
 
 
-def _is_about(event: Call, wanted: Mapping[str, Any]) -> bool:
-    fields = mapping(event.invoke.value)
+def _is_about(op: Op, wanted: Mapping[str, Any]) -> bool:
+    fields = op.value
     return all(name in fields and fields[name] == it for name, it in wanted.items())
 
 
@@ -289,35 +289,3 @@ def _cut_between(
         if meets and link in strings(sequence(fault.evidence.get("cut"))):
             return fault
     return None
-
-
-# Loading
-
-
-def on_run_time(
-    events: Iterable[Call],
-    start_ns: int | None,
-    samples: Mapping[str, Sequence[tuple[float, float]]],
-) -> list[Call]:
-    """Events with their nodes' monotonic clocks turned into the time of the run.
-
-    Args:
-        events: As nodes recorded them.
-        start_ns: Where true clocks stood when the run began; None when nobody knows,
-            and then every time is -1.
-        samples: Per node, (time in the run, offset of its clock), both in ns.
-    """
-    placed = []
-    for event in events:
-        op, time_ns = event.invoke, -1
-        if start_ns is not None:
-            raw_ns = op.time - start_ns
-            node = samples.get(string(op.node), ())
-            at = bisect_right(node, (raw_ns, float("inf")))
-            offset_ns = node[at - 1][1] if at else 0.0
-            time_ns = max(0, round(raw_ns - offset_ns))
-        moved = type(op)(
-            op.index, time_ns, op.process, op.type, op.f, op.value, node=op.node
-        )
-        placed.append(Call(moved, moved))
-    return placed

@@ -9,6 +9,7 @@ words what could not.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +23,7 @@ from harness.history import History, Op
 from harness.report.figures import plural, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 LOG_TAIL_BYTES = 48 * 1024
@@ -214,27 +215,35 @@ class RunFolder:
         return found
 
     @cached_property
-    def events(self) -> list[Call]:
-        """What nodes observed of themselves, in the time of the run.
+    def observed(self) -> Sequence[Op]:
+        """What nodes observed of themselves, in the times of their own clocks.
 
         Positions are those that anomalies over observations refer to. Read only when
         asked for: a long run has many.
         """
-        from harness.report.events import on_run_time
-
         places = self.path / "nodes"
         nodes = [n for n in strings(self.test.get("nodes")) if n == (places / n).name]
-        history = observations.load(store.RunFolder(self.path), nodes)
-        start_ns = self.run.get("start_mono_ns")
+        return observations.load(store.RunFolder(self.path), nodes).ops
+
+    @cached_property
+    def clock_offsets(self) -> dict[str, list[tuple[float, float]]]:
+        """Per node (time of the run, its monotonic clock minus the true one), in ns."""
         samples: dict[str, list[tuple[float, float]]] = {}
         for clock in self.clocks:
             offset_ns = (clock.mono_offset_ms or 0.0) * 1e6
             samples.setdefault(clock.node, []).append((clock.time, offset_ns))
-        return on_run_time(
-            [Call(op, op) for op in history],
-            start_ns if isinstance(start_ns, int) else None,
-            {node: sorted(known) for node, known in samples.items()},
-        )
+        return {node: sorted(known) for node, known in samples.items()}
+
+    def event(self, op: Op) -> Call:
+        """Something observed, put into the time of the run; -1 if that is unknown."""
+        start_ns, time_ns = self.run.get("start_mono_ns"), -1
+        if isinstance(start_ns, int):
+            raw_ns = op.time - start_ns
+            known = self.clock_offsets.get(string(op.node), [])
+            at = bisect_right(known, (raw_ns, float("inf")))
+            time_ns = max(0, round(raw_ns - (known[at - 1][1] if at else 0.0)))
+        moved = Op(op.index, time_ns, op.process, op.type, op.f, op.value, node=op.node)
+        return Call(moved, moved)
 
     @cached_property
     def outcomes(self) -> Counter[str]:

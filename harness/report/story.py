@@ -364,7 +364,8 @@ def _event_at(folder: RunFolder) -> Callable[[Any], Call | None]:
     def event_at(index: Any) -> Call | None:
         if isinstance(index, bool) or not isinstance(index, int):
             return None
-        return folder.events[index] if 0 <= index < len(folder.events) else None
+        known = folder.observed
+        return folder.event(known[index]) if 0 <= index < len(known) else None
 
     return event_at
 
