@@ -11,7 +11,8 @@ an instance of its own:
 
 Two kinds of history are understood, also mixed: the operations of the `consensus`
 workload (`propose`, whose answer is the chosen value, and `learn`), and what nodes
-observed of themselves (`promised`, `accepted`, `learned`, `chosen`). The latter also
+observed of themselves (`promised`, `accepted`, `learned`, `chosen`; `applied` says that
+the entry at an index, an instance of its own, is known by its hash). The latter also
 show two rules of the protocol at work, whose breach goes before disagreement:
 
 - an acceptor keeps its promises, through restarts (P1a): having promised a ballot it
@@ -48,7 +49,9 @@ if TYPE_CHECKING:
     from harness.history import History, Op
     from harness.verdict import CheckResult, Limits
 
-PROMISED, ACCEPTED = "promised", "accepted"
+PROMISED, ACCEPTED, APPLIED = "promised", "accepted", "applied"
+RECOVERED = "recovered"
+"""An acceptor came back, bound by this ballot."""
 LEARNING = {"learned", "chosen"}
 
 
@@ -184,9 +187,16 @@ def take_call(evidence: Evidence, history: History, op: Op) -> None:
 
 def take_observation(evidence: Evidence, findings: Findings, op: Op) -> None:
     """What a node says of its own acceptor or learner."""
-    instance = evidence.instance(op.value.get("key")) if op.f in KINDS else None
-    if instance is None:
+    if op.f == APPLIED and "hash" in op.value:
+        slot = evidence.instance(op.value.get("index"))
+        entry = Learned(name_of(op), op.value["hash"], op.index, told=False)
+        slot.learned.append(entry)
         return
+    if op.f == RECOVERED and "ballot" in op.value:
+        keep_promise(evidence, findings, op)
+    if op.f not in KINDS:
+        return
+    instance = evidence.instance(op.value.get("key"))
     if op.f in LEARNING:
         if op.value.get("value") is not None:
             value = op.value["value"]
@@ -196,7 +206,7 @@ def take_observation(evidence: Evidence, findings: Findings, op: Op) -> None:
         return
     evidence.acceptors.add(name_of(op))
     keep_promise(evidence, findings, op)
-    if op.f == ACCEPTED:
+    if op.f == ACCEPTED and "value" in op.value:
         evidence.acceptances_seen = True
         remember(evidence, op)
         one_value_a_ballot(findings, instance, op)
@@ -219,8 +229,8 @@ def keep_promise(evidence: Evidence, findings: Findings, op: Op) -> None:
             continue
         findings.add(
             "broken-promise",
-            f"P1a is broken: acceptor {node} {op.f} ballot {shown(ballot)} after it "
-            f"had {before.kind} ballot {shown(before.ballot)}.",
+            f"P1a is broken: acceptor {node} {VERBS[op.f]} ballot {shown(ballot)} "
+            f"after it had {before.kind} ballot {shown(before.ballot)}.",
             [
                 (
                     before.op,
@@ -265,6 +275,9 @@ def tell_accepted(evidence: Evidence, findings: Findings, op: Op) -> None:
 def ballot_of(proposal: Any) -> Any:
     """The ballot of a proposal, which is a pair of ballot and value."""
     return proposal[0] if isinstance(proposal, list | tuple) and proposal else proposal
+
+
+VERBS = {PROMISED: PROMISED, ACCEPTED: ACCEPTED, RECOVERED: "came back bound by"}
 
 
 def is_below(one: Any, other: Any) -> bool:

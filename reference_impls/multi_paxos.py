@@ -175,6 +175,8 @@ class MultiPaxos(ForwardingCore):
         for record in recovered:
             self.recover(record)
         self.recovered_term = self.term_of(self.ballot_num)
+        if recovered:
+            self.observe("recovered", ballot=self.ballot_num, decided=self.decided)
         self.reset_election_timer()
         return self.take_effects()
 

@@ -316,6 +316,33 @@ def test_a_promise_without_a_key_binds_all_instances() -> None:
     assert check(ops).verdict is Verdict.VALID
 
 
+def test_acceptors_of_a_whole_log_keep_their_promises_and_agree_on_entries() -> None:
+    """Multi-Paxos: a promise holds for all slots, and entries are told by hash."""
+
+    def event(node: str, kind: str, **fields: Any) -> Op:
+        return Op(-1, 0, node, "info", kind, fields, node=node)
+
+    def run(second: Ballot, entry: int) -> set[str]:
+        ops = [
+            event("n1", "promised", ballot=[1, "n1"]),
+            event("n1", "accepted", ballot=[1, "n1"], slots=[1]),
+            event("n1", "promised", ballot=[2, "n2"]),
+            event("n1", "accepted", ballot=second, slots=[2]),
+            event("n1", "applied", index=1, term=[1, "n1"], hash=5),
+            event("n2", "applied", index=1, term=[1, "n1"], hash=entry),
+        ]
+        return names(check(ops))
+
+    assert run([2, "n2"], 5) == set()
+    assert run([1, "n1"], 5) == {"broken-promise"}
+    assert run([2, "n2"], 6) == {"disagreement"}
+    back = event("n1", "recovered", ballot=[1, "n1"])
+    promised = event("n1", "promised", ballot=[2, "n2"])
+    assert names(check([promised, back])) == {"broken-promise"}
+    back.value["ballot"] = [2, "n2"]
+    assert names(check([promised, back])) == set()
+
+
 def test_null_is_not_learned_yet_even_after_a_value() -> None:
     ops = [*call(1, "propose", 1, "x", "x"), *call(1, "learn", 1, None, None)]
     assert check(ops).verdict is Verdict.VALID

@@ -33,7 +33,11 @@ WORKLOADS = frozenset(
 def multi_paxos(_: str, given: Mapping[str, str]) -> ReferenceSystem:
     """The system, configured. Raises UsageError; see `SystemFactory`."""
     return ReferenceSystem(
-        "multi_paxos", OPTIONS, given, WORKLOADS, invariants=("raft_invariants",)
+        "multi_paxos",
+        OPTIONS,
+        given,
+        WORKLOADS,
+        invariants=("raft_invariants", "consensus"),
     )
 
 
