@@ -324,7 +324,12 @@ class LinearizableChecker:
         self, key: Hashable, calls: list[Call], budget: Budget, findings: Findings
     ) -> None:
         """One key, with what is left of the budget."""
-        choice = choose(self.model, calls, self.algorithm)
+        try:
+            choice = choose(self.model, calls, self.algorithm, budget)
+        except LimitExceeded as limit:
+            findings.limit = str(limit)
+            findings.undecided[key] = f"none of its {len(calls)} calls"
+            return
         if self.algorithm not in {"auto", choice.algorithm}:
             known = decider_of(self.model)
             stranger = known is None or known.name != self.algorithm
@@ -344,7 +349,7 @@ class LinearizableChecker:
             except LimitExceeded as limit:
                 findings.planned(key, choice)
                 findings.limit = str(limit)
-                findings.undecided[key] = "not decided in time"
+                findings.undecided[key] = f"none of its {len(calls)} calls"
                 return
             else:
                 findings.planned(key, choice)

@@ -58,10 +58,10 @@ BEGINNING: Final = -1
 CHANGES: Final = frozenset({"write", "cas"})
 
 
-def misfit(model: Model, calls: Sequence[Call]) -> str:
+def misfit(model: Model, calls: Sequence[Call], patience: Patience) -> str:
     """Why the written values can't be told apart; empty when they can."""
     writers: dict[Hashable, int] = {}
-    for call in calls:
+    for call in paced(calls, patience):
         f, argument, result = call.operation
         if f not in {"read", *CHANGES}:
             what = "append" if f in model.appends else "refused cas"

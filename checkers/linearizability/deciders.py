@@ -51,7 +51,7 @@ class Decider:
 
     name: str
     because: str
-    misfit: Callable[[Model, Sequence[Call]], str]
+    misfit: Callable[[Model, Sequence[Call], Patience], str]
     decide: Callable[[Sequence[Call], Model, Patience], Conflict | None]
 
 
@@ -112,14 +112,20 @@ def decider_of(model: Model) -> Decider | None:
     return COVERING if isinstance(model, Container) else None
 
 
-def choose(model: Model, calls: Sequence[Call], insist_on: str = "auto") -> Choice:
-    """The algorithm for the calls on one key. Cost: linear."""
+def choose(
+    model: Model, calls: Sequence[Call], insist_on: str, patience: Patience
+) -> Choice:
+    """The algorithm for the calls on one key. Cost: linear.
+
+    Raises:
+        LimitExceeded: `patience` came to its end.
+    """
     decider = decider_of(model)
     if insist_on == SEARCH:
         return Choice(SEARCH, "as was asked for")
     if decider is None:
         return Choice(SEARCH, f"no other algorithm knows the {model.name} model")
-    problem = decider.misfit(model, calls)
+    problem = decider.misfit(model, calls, patience)
     if problem:
         return Choice(SEARCH, problem)
     return Choice(decider.name, decider.because, decider)

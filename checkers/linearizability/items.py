@@ -110,12 +110,16 @@ class Items:
     unsure: frozenset[Hashable] = frozenset()
 
 
-def misfit(model: Model, calls: Sequence[Call]) -> str:
-    """Why the items of a history can't be told apart; empty when they can."""
+def misfit(model: Model, calls: Sequence[Call], patience: Patience) -> str:
+    """Why the items of a history can't be told apart; empty when they can.
+
+    Raises:
+        LimitExceeded: `patience` came to its end.
+    """
     assert isinstance(model, Container)
     if model.initial != type(model)().initial:
         return "it does not begin empty"
-    inserts, removes = by_value(calls, model)
+    inserts, removes = by_value(paced(calls, patience), model)
     repeated = {value: some for value, some in inserts.items() if len(some) > 1}
     if not repeated:
         return ""
@@ -125,7 +129,7 @@ def misfit(model: Model, calls: Sequence[Call]) -> str:
     )
     if isinstance(model, Stack):
         return twice
-    for value in repeated:
+    for value in paced(repeated, patience):
         for some in (inserts[value], removes.get(value, [])):
             for one, other in pairwise(sorted(some, key=lambda call: call.invoked)):
                 if one.returned > other.returned:
@@ -160,7 +164,7 @@ def gather(calls: Sequence[Call], model: Model, patience: Patience) -> Items:
     assert isinstance(model, Container)
     inserts, removes = by_value(paced(calls, patience), model)
     flaws = []
-    for value, taken in removes.items():
+    for value, taken in paced(removes.items(), patience):
         # Those that may or may not have been come last.
         taken.sort(key=lambda call: (call.returned, call.invoked))
         done = [call for call in taken if call.returned != NEVER]
@@ -170,7 +174,7 @@ def gather(calls: Sequence[Call], model: Model, patience: Patience) -> Items:
     if flaws:
         raise ImpossibleError(min(flaws, key=completed_at))
     items = []
-    for value, put in inserts.items():
+    for value, put in paced(inserts.items(), patience):
         put.sort(key=lambda call: call.invoked)
         for insert, remove in zip_longest(put, removes.get(value, [])[: len(put)]):
             if insert.returned != NEVER or (remove and remove.returned != NEVER):

@@ -61,9 +61,9 @@ if TYPE_CHECKING:
     from checkers.linearizability.specification import Model
 
 
-def misfit(model: Model, calls: Sequence[Call]) -> str:
+def misfit(model: Model, calls: Sequence[Call], patience: Patience) -> str:
     """Why neither of the two ways applies; empty when one does."""
-    problem = items_misfit(model, calls)
+    problem = items_misfit(model, calls, patience)
     if not problem or isinstance(model, PriorityQueue):
         return problem
     if model.initial != type(model)().initial:
@@ -81,7 +81,7 @@ def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict 
         UndecidedError: It hangs on what open removes took.
         LimitExceeded: `patience` came to its end.
     """
-    if items_misfit(model, calls):
+    if items_misfit(model, calls, patience):
         return by_count(calls, model, patience)
     try:
         items = gather(calls, model, patience)

@@ -55,9 +55,10 @@ if TYPE_CHECKING:
     from checkers.linearizability.specification import Model
 
 
-def misfit(model: Model, calls: Sequence[Call]) -> str:
+def misfit(model: Model, calls: Sequence[Call], patience: Patience) -> str:
     """Why neither of the two ways leads anywhere; empty when one does."""
     assert isinstance(model, GrowOnlySet)
+    insist(patience)
     if model.initial:
         return "it does not begin empty"
     whole = next((c for c in calls if c.operation.f == "read"), None)
@@ -478,7 +479,10 @@ def thresholds(
 
 
 def fewest(own: Sequence[Call], model: Model, patience: Patience) -> list[Call]:
-    """Few of the calls on one element: what only finds it is left out if possible."""
+    """Few of the calls on one element: what only finds it is left out if possible.
+
+    Without patience they stay more than need be, but the verdict stays, too.
+    """
     kept = list(own)
     size = len(kept)
     while size:
@@ -489,8 +493,13 @@ def fewest(own: Sequence[Call], model: Model, patience: Patience) -> list[Call]:
                 for n, c in enumerate(kept)
                 if not at <= n < at + size or finds(c) is None
             ]
-            insist(patience)
-            if len(fewer) < len(kept) and not one_element(fewer, model, patience):
+            if patience.exceeded():
+                return kept
+            try:
+                good = len(fewer) == len(kept) or one_element(fewer, model, patience)
+            except LimitExceeded:
+                return kept
+            if not good:
                 kept = fewer
             else:
                 at += size

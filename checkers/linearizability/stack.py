@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from checkers.linearizability.budget import LimitExceeded
 from checkers.linearizability.calls import NEVER
 from checkers.linearizability.conflict import Conflict, ImpossibleError, insist, paced
 from checkers.linearizability.items import (
@@ -148,14 +149,20 @@ def peel(live: Rows, table: NDArray[np.int64], patience: Patience) -> Rows:
 
 
 def fewest(items: Sequence[Item], patience: Patience) -> list[Item]:
-    """Few of `items` that still have no order: ever smaller groups are left out."""
+    """Few of `items` that still have no order: ever smaller groups are left out.
+
+    Without patience they stay more than need be, but the verdict stays, too.
+    """
     kept = list(items)
     size = len(kept) // 2
-    while size:
+    while size and not patience.exceeded():
         at = 0
         while at < len(kept):
             fewer = kept[:at] + kept[at + size :]
-            stuck = bottomless(fewer, patience)
+            try:
+                stuck = bottomless(fewer, patience)
+            except LimitExceeded:
+                return kept
             if stuck:
                 kept = stuck
             else:

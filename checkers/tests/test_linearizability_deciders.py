@@ -47,7 +47,7 @@ def agrees(calls: Sequence[Call], model: Model) -> None:
     """Compare the decider with the oracle, and its conflict with the oracle again."""
     decider = decider_of(model)
     assert decider is not None
-    if decider.misfit(model, calls):
+    if decider.misfit(model, calls, unlimited()):
         event("misfit")
         return
     expected = linearizable(calls, model)
