@@ -169,8 +169,8 @@ def number_texts(
 ) -> tuple[list[Hashable], Column] | None:
     """As `number`, when only texts were written, and none twice; else None.
 
-    Most reads find the last write of their key, so that is compared with them first:
-    half as much work as looking up all of them.
+    Most reads find one of the last two writes of their key, so they are compared with
+    those first: half as much work as looking up all of them.
     """
     written = list(compress(items, wrote.tolist()))
     if not written or not all_texts(written):
@@ -182,22 +182,25 @@ def number_texts(
     column = np.zeros(len(items), np.int64)
     column[wrote] = np.arange(1, len(written) + 1)
 
+    # By key, then by time: the place of each item's last write, and of the one before.
+    # Where there is none, it is some other write: a guess, as any of them.
     order = grouped(key)
-    here = np.arange(len(order))
-    latest = np.maximum.accumulate(np.where(wrote[order], here, -1))
-    place = np.empty(len(order), np.int64)
-    place[order] = order[latest]  # whatever it is where latest is -1: it is compared
-    read = np.flatnonzero(~wrote)
-    place = place[read]
-    objects = np.fromiter(items, np.object_, len(items))
-    same = wrote[place] & (objects[read] == objects[place])
-    column[read[same]] = column[place[same]]
+    writes = np.flatnonzero(wrote[order])
+    latest = np.cumsum(wrote[order]) - 1
+    objects = np.array(items, np.object_)  # one text at least, so in one dimension
+    rest = np.flatnonzero(~wrote[order])
+    for back in range(2):
+        guess = order[writes[np.maximum(latest[rest] - back, 0)]]
+        same = objects[order[rest]] == objects[guess]
+        column[order[rest[same]]] = column[guess[same]]
+        rest = rest[~same]
 
-    rest = read[~same]
+    rest = order[rest]
     unlike = [freeze(item) for item in objects[rest].tolist()]
-    sought = set(unlike)
-    numbers = {item: n for n, item in enumerate(written, 1) if item in sought}
-    numbers.update(dict.fromkeys(initial, 0))
+    sought = set(unlike) - initial
+    numbers = dict.fromkeys(initial, 0)
+    if sought:
+        numbers |= {item: n for n, item in enumerate(written, 1) if item in sought}
     known = len(numbers)
     for item in unlike:
         numbers.setdefault(item, len(written) + 1 + len(numbers) - known)
