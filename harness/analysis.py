@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from harness.store import RunFolder
 
 
+INTERRUPTED = "the run was interrupted; history is a prefix"
+
+
 def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
     """Judge the run in `folder`; writes and returns what stands in verdict.json.
 
@@ -60,7 +63,7 @@ def outcome(
     if not run:
         errors.append("the controller ended before the run did; history is a prefix")
     elif run.get("ended") == "interrupted":
-        errors.append("the run was interrupted; history is a prefix")
+        errors.append(INTERRUPTED)
     overall = verdict.combine(r.verdict for r in results.values() if r.promised)
     why = run.get("never_up")
     if why:

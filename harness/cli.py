@@ -7,7 +7,9 @@ and its kind would make even `--help` slow.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -18,7 +20,7 @@ import click
 from harness.errors import EXIT_HARNESS, EXIT_USAGE, HarnessError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.spec import TestSpec
 
@@ -102,6 +104,23 @@ RESULTS = click.option(
 AS_JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, no progress."
 )
+
+
+@contextlib.contextmanager
+def ended_together() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP interrupt as SIGINT does.
+
+    A command of many runs must end those under way before it ends itself.
+    """
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @cli.command()
@@ -205,10 +224,10 @@ def run(
     if seeds < 1 or jobs < 1:
         raise UsageError("--seeds and --jobs must be 1 or more")
     complete(spec)
-    if seeds > 1 and world == "sim":
-        return run_simulated_seeds(spec, seeds, jobs, results, as_json=as_json)
     if seeds > 1:
-        return run_seeds(spec, seeds, jobs, results, as_json=as_json)
+        many = run_simulated_seeds if world == "sim" else run_seeds
+        with ended_together():
+            return many(spec, seeds, jobs, results, as_json=as_json)
     return run_once(spec, results, as_json=as_json)
 
 
@@ -298,6 +317,9 @@ def run_simulated_seeds(
     line = SeedsLine(seeds, enabled=not as_json)
     found = []
     for result in batch.run_seeds(spec, range(spec.seed, spec.seed + seeds), jobs):
+        if result.reason == analysis.INTERRUPTED:
+            line.clear()
+            raise click.Abort
         found.append(result)
         line.show(result)
         if result.verdict != "valid":
@@ -446,9 +468,10 @@ def suite(
                 + f": {why}" * bool(why)
             )
 
-    found = suites.run_rows(
-        rows, results=results, jobs=jobs or suites.cpu_jobs(), done=show
-    )
+    with ended_together():
+        found = suites.run_rows(
+            rows, results=results, jobs=jobs or suites.cpu_jobs(), done=show
+        )
     records = [result.as_json() for result in found]
     report = index.build_index(folder, records)
     if junit is not None:

@@ -253,6 +253,7 @@ class Worker:
 def serve(pipe: Connection, scratch: Path) -> None:
     """A worker's life. Its parent hears of an interrupt too, and ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(BrokenPipeError):
         for result in run_here(received(pipe), scratch):
             pipe.send(result)

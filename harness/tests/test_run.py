@@ -205,6 +205,39 @@ def test_many_seeds_end_with_the_first_that_is_not_valid(tmp_path: Path) -> None
     assert "--expect" not in last["repro"]
 
 
+@pytest.mark.parametrize("command", ["suite", "seeds"])
+def test_many_runs_end_together_when_their_command_is_told_to(
+    tmp_path: Path, command: str
+) -> None:
+    tag = f"{os.getpid()}-{command}"
+    rows = tmp_path / "rows.yaml"
+    row = "system: raft, nodes: 3, time_limit_s: 60"
+    rows.write_text(f"name: s\nrows: [{{name: a, {row}}}, {{name: b, {row}}}]")
+    arguments = {
+        "suite": ("suite", str(rows)),
+        "seeds": ("run", "raft", "--nodes", "3", "--seeds", "2"),
+    }
+    results = tmp_path / "results"
+    process = subprocess.Popen(
+        splitbrain(*arguments[command], "--results", str(results)),
+        env={**os.environ, "SPLITBRAIN_TEST_TAG": tag},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def has_recorded() -> bool:
+        return any(p.stat().st_size > 10_000 for p in results.rglob("history.jsonl"))
+
+    wait_until(has_recorded, "some operations recorded", limit_s=40)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 255, err
+    assert err.strip().splitlines()[-1] == "splitbrain: interrupted"
+    wait_until(lambda: not descendants_tagged(tag), "all processes of the runs gone")
+    assert len(list(results.glob("raft-register/*/history.jsonl"))) == 1
+
+
 @pytest.mark.parametrize(("expect", "status"), [("valid", 0), ("invalid", 1)])
 def test_many_seeds_are_told_one_by_one_and_end_as_expected(
     tmp_path: Path, expect: str, status: int

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from harness import formats, observations, run
@@ -129,6 +131,25 @@ def test_local_reads_of_zab_are_stale_yet_sequential(tmp_path: Path) -> None:
             assert judged_by("linearizable", seed).verdict == "invalid"
             return
     raise AssertionError("no stale read in 8 seeds")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_says_so_and_blames_no_seed(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "harness", "run", "raft", "--world", "sim"]
+    seeds = ["--seeds", "100000", "--seed", "1", "--results", str(tmp_path)]
+    process = subprocess.Popen(
+        [*command, *seeds], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    worked_s = 0.0
+    while worked_s < 1.5:  # by then it has long begun
+        assert process.poll() is None, process.communicate()
+        times = psutil.Process(process.pid).cpu_times()
+        worked_s = times.user + times.system
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (255, "", "splitbrain: interrupted\n")
 
 
 def test_another_seed_gives_another_history(tmp_path: Path) -> None:
