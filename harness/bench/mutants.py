@@ -47,6 +47,9 @@ SEEDS_APART = 100_000
 """Between two repetitions, so that none sees the seeds of another."""
 GRACE_S = 240.0
 """For a trial beyond its budget: its controls, and the run that exceeds it."""
+PATIENCE = {"os": 4.0, "sim": 30.0}
+"""Real seconds that a trial may take, for each of its budget. In the simulator a trial
+counts its own processor time, of which a busy machine gives it little at a time."""
 TARGETS = {"os": 0.8, "sim": 1.0}
 """The share of mutants that must be convicted."""
 
@@ -377,7 +380,8 @@ def try_apart(case: Case, world: str, budget_s: float, turn: int) -> dict[str, A
     }
     command = [sys.executable, "-P", "-m", "harness.bench.tasks", "mutant_trial"]
     status, out, err = children.run(
-        [*command, json.dumps(arguments)], limit_s=4 * budget_s + GRACE_S
+        [*command, json.dumps(arguments)],
+        limit_s=PATIENCE[world] * budget_s + GRACE_S,
     )
     if status:
         raise children.BenchError(children.last_line(err))
