@@ -145,10 +145,9 @@ class Sessions:
 
     def monotonic_writes(self) -> Iterator[Pair]:
         """A session's writes keep their order, and show in it."""
-        for past in self._written.values():
-            for i in range(1, len(past.rows)):
-                low, high = past.versions[i - 1 : i + 1]
-                yield Pair(low, high, past.rows[i], "write-write")
+        for row, version, key in self._all_writes():
+            for low in self._before(self._written, row, key)[-1:]:
+                yield Pair(low, version, row, "write-write")
         for row, version, key, writer in self._reads_after_others():
             # Earlier ones come before the last one, as said above.
             for low in self._before(self._written, writer, key)[-1:]:
@@ -156,21 +155,28 @@ class Sessions:
 
     def writes_follow_reads(self) -> Iterator[Pair]:
         """A session's writes come after what it had read, and show in that order."""
-        rows = self.history.transactions
-        for row, writes in enumerate(self.history.writes):
-            is_ok = rows.outcome[row] == Outcome.OK
-            for key, version in writes.items() if is_ok or rows.has_realtime else ():
-                for low in self._before(self._read, row, key):
+        for row, version, key in self._all_writes():
+            for low in self._before(self._read, row, key):
+                yield Pair(low, version, row, "read-write")
+            # Reads after a transaction's own write are not among the reads.
+            for low in self.reads.get(row, ()):
+                if self.history.key_of[low] == key:
                     yield Pair(low, version, row, "read-write")
-            if is_ok:
-                # Reads after a transaction's own write are not among the reads.
-                for low in self.reads.get(row, ()):
-                    high = writes.get(self.history.key_of[low])
-                    if high is not None:
-                        yield Pair(low, high, row, "read-write")
         for row, version, key, writer in self._reads_after_others():
             for low in self._before(self._read, writer, key):
                 yield Pair(low, version, row, "seen-read")
+
+    def _all_writes(self) -> Iterator[tuple[int, int, Hashable]]:
+        """Row, version and key of what each transaction left.
+
+        One that never returned may have happened, after all that its process did
+        before; in a history without invocations nobody can tell what that was.
+        """
+        rows = self.history.transactions
+        for row, writes in enumerate(self.history.writes):
+            if rows.has_realtime or rows.outcome[row] == Outcome.OK:
+                for key, version in writes.items():
+                    yield row, version, key
 
     def _all_reads(self) -> Iterator[tuple[int, int, Hashable]]:
         """Row, version and key of each read."""

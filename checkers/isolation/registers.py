@@ -473,7 +473,7 @@ class Registers:
         if not found & question.anomalies and not self.undecided:
             exhaustive = self.sources.is_search_exhaustive
             elimination = Elimination(self, pause, exhaustive=exhaustive)
-            if elimination.proves_all(question):
+            if not self.findings.counts and elimination.proves_all(question):
                 return
         sessions = session_edges(self.transactions)
         weak.judge(

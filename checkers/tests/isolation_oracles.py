@@ -316,7 +316,7 @@ def _demands(
                     if k == key and apart(key, v, value):
                         yield key, v, value
         for key, value in writes:
-            if guarantee == "monotonic-writes" and call.outcome == "ok":
+            if guarantee == "monotonic-writes" and (key, value) in writer:
                 for c in past(call):
                     for k, v in deeds[c].writes:
                         if k == key and apart(key, v, value):
