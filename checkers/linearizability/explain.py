@@ -23,7 +23,7 @@ import networkx as nx
 import numpy as np
 
 from checkers.linearizability.calls import NEVER, Call, client_calls
-from checkers.linearizability.containers import Counter
+from checkers.linearizability.containers import Counter, Nothing
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort, shrink
 from checkers.linearizability.specification import UNOBSERVED, Operation, freeze, show
@@ -54,7 +54,7 @@ REPEATED_MAX: Final = 5_000
 PARTIALS_EFFORT_MAX: Final = 10_000
 """Configurations that such a search may look at: some hundredths of a second."""
 
-READING: Final = frozenset({"read", "contains", "dequeue", "pop"})
+READING: Final = frozenset({"read", "dequeue", "pop"})
 """What brings something back *from* a node; all else is done *on* it."""
 
 UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns"))
@@ -196,7 +196,9 @@ class Words:
         if call.returned == NEVER:
             did = f"perhaps {did}"
         node = self.history[call.position].node
-        where = f" {'from' if call.operation.f in READING else 'on'} {node}"
+        f, _, result = call.operation
+        brought = f in READING and not isinstance(result, Nothing)
+        where = f" {'from' if brought else 'on'} {node}"
         return f"{self.actor(call)} {did}{where if node else ''}"
 
     def noun(self, call: Call) -> str:
@@ -569,9 +571,16 @@ class Explainer:
             f"{words.past(stuck)}, but no order of the {len(core.strong)} operations "
             "in conflict allows that"
         )
-        if self.model.reads and states:
+        if len(core.strong) == 1 and not self.model.reads:
+            text = (
+                f"{words.past(stuck)}, but whichever of the operations before it took "
+                "effect, and in whatever order, it does not fit"
+            )
+        plain = all(type(state) in {str, int} for state in states)
+        if states and (self.model.reads or plain):
             held = either([show(state) for state in states[:STATES_MAX]])
-            text += f": by then the value could only be {held}"
+            more = ", ..." if len(states) > STATES_MAX and not self.model.reads else ""
+            text += f": by then the value could only be {held}{more}"
         if not core.whole:
             text += ", whatever came before them"
         return self.anomaly(

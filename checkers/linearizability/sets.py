@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from checkers.linearizability.budget import LimitExceeded
 from checkers.linearizability.calls import NEVER
@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from checkers.linearizability.calls import Call
     from checkers.linearizability.explain import Words
     from checkers.linearizability.specification import Model
+
+NAMED_MAX: Final = 6
+"""Operations named in a sentence."""
 
 
 def misfit(model: Model, calls: Sequence[Call], patience: Patience) -> str:
@@ -516,9 +519,13 @@ def misplaced(own: Sequence[Call]) -> Conflict:
         return never_added(last, element)
 
     def tell(words: Words) -> str:
-        others = [words.noun(c) for c in own if c is not last]
-        with_ = f" that fits {', '.join(others[:6])}" if others else ""
-        return f"{words.past(last)}, but {show(element)} has no history{with_}."
+        others = [words.noun(c) for c in own if c is not last][:NAMED_MAX]
+        if not others:
+            return f"{words.past(last)}, but the set began empty."
+        return (
+            f"{words.past(last)}, but that fits into no order of what else was done "
+            f"with {show(element)}: {', '.join(others)}."
+        )
 
     first = next((c for c in own if finds(c) is False), None)
     name = "stale-read" if first is last or finds(last) is not None else "set-violation"
