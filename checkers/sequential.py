@@ -186,7 +186,12 @@ class Case:
     def judge_order(self, budget: Budget) -> str:
         """Find an order, or a proof that there is none; else why neither was found."""
         cheap = versions.writers_before(self.calls)
-        outcome = order.Search(self.calls, budget, FIRST_DEAD_ENDS_MAX, cheap).run()
+        repair = order.Repair(self.calls, budget, cheap)
+        outcome = repair.run()
+        if repair.repairs:
+            self.stats["repairs"] = repair.repairs
+        if outcome.order is None:
+            outcome = order.Search(self.calls, budget, FIRST_DEAD_ENDS_MAX, cheap).run()
         if outcome.order is None:
             forced = saturation.Saturation(self.calls, budget)
             circle = forced.circle()

@@ -13,6 +13,10 @@ are exact, so that a search that ends without an order has shown that there is n
 
 Which write to take next is guessed: the one that must have happened earliest, by when
 it, or anything that must come after it, is known to have happened.
+
+A wrong guess shows late, when every session waits for another, and by then there are
+too many ways back. `Repair` looks for the guess that was wrong, and tries no other: it
+orders long histories of real stores, but shows nothing when it fails.
 """
 
 from __future__ import annotations
@@ -247,6 +251,171 @@ class Search:
             for queue, head in zip(self.queues, self.frontier, strict=True)
             if head < len(queue)
         ]
+
+
+class Repair(Search):
+    """A search that goes back to the one guess that was wrong, and mends it.
+
+    Sessions that all wait for one another do so because of a write that was taken too
+    early: `late` waits until nobody needs the current version of its key, and who
+    needs it waits for `late`, or for something after it. So `late` should have come
+    before the write of that version. If the waiting is for nothing but versions yet to
+    be written, that is a proof (rule `overwritten` of `saturation`); else it is a
+    guess, which is made once, and taken back where it blocks the way.
+
+    Args:
+        calls: What is to be ordered.
+        patience: May end the search early.
+        before: As for `Search`.
+    """
+
+    def __init__(
+        self, calls: Calls, patience: Patience, before: Sequence[Sequence[int]]
+    ) -> None:
+        self.proofs = [list(own) for own in before]
+        super().__init__(calls, patience, before=self.proofs)
+        self.writer = calls.writer
+        self.calls_of = calls.sessions
+        self.readers: dict[Version, list[int]] = defaultdict(list)
+        for at, call in enumerate(self.calls):
+            if call.sees is not None:
+                self.readers[call.sees].append(at)
+        self.position = [0] * len(self.calls)  # in the order, of what was taken
+        self.repairs = 0
+        self.mended: set[tuple[int, int]] = set()
+        self.guesses: dict[int, list[int]] = {}  # by what waits for them
+
+    def run(self) -> Outcome:
+        """Search until an order is found, or what went wrong isn't."""
+        steps = 0
+        limit = ""
+        self.take_reads(list(range(len(self.queues))))
+        while len(self.order) < len(self.calls) and not limit:
+            self.remember_progress()
+            candidates = self.candidates()
+            if candidates:
+                self.take_write(candidates[-1])
+            elif not self.mend():
+                limit = f"what was wrong was not found after {self.repairs} repairs"
+            steps += 1
+            if steps % CHECK_EVERY == 0:
+                limit = limit or self.patience.exceeded()
+        order = None if limit else self.order
+        return Outcome(order, False, limit, self.furthest, self.stuck())
+
+    def take(self, at: int) -> None:
+        """See `Search.take`."""
+        self.position[at] = len(self.order)
+        super().take(at)
+
+    def candidates(self) -> list[int]:
+        """See `Search.candidates`."""
+        return [
+            at
+            for at in super().candidates()
+            if at not in self.guesses or all(self.taken[b] for b in self.guesses[at])
+        ]
+
+    def mend(self) -> bool:
+        """Go back to a write that was taken too early; False when none is found."""
+        proved: list[tuple[int, int, int]] = []
+        guessed: list[tuple[int, int, int]] = []
+        for session in self.writing:
+            late = self.queues[session][self.heads[session]]
+            early = self.overwritten_by(late)
+            if early is None or (late, early) in self.mended:
+                continue
+            if self.follows(late, early):
+                continue
+            found = (self.position[early], early, late)
+            (proved if self.needed_after(late, session) else guessed).append(found)
+        if not proved and not guessed:
+            return self.take_back()
+        length, early, late = max(proved or guessed)
+        self.mended.add((late, early))
+        self.repairs += 1
+        self.undo(length)
+        if proved:
+            self.proofs[early].append(late)
+        else:
+            self.guesses.setdefault(early, []).append(late)
+        return True
+
+    def take_back(self) -> bool:
+        """Drop the guesses that a session waits for; False without any."""
+        blocked = [
+            at
+            for at in (self.queues[s][self.heads[s]] for s in self.writing)
+            if not all(self.taken[b] for b in self.guesses.get(at, ()))
+        ]
+        for at in blocked:
+            del self.guesses[at]
+        return bool(blocked)
+
+    def overwritten_by(self, late: int) -> int | None:
+        """The write whose version `late` may not overwrite yet; None without one."""
+        call = self.calls[late]
+        assert call.makes is not None
+        if call.sees is not None or self.may_write(call):
+            return None
+        key = call.makes[0]
+        value = self.current.get(key)
+        return None if value is None else self.writer[key, value]
+
+    def follows(self, late: int, early: int) -> bool:
+        """Whether `late` comes after `early` in any order that explains everything."""
+        since = self.position[early]
+        seen = {late}
+        waiting = [late]
+        while waiting:
+            at = waiting.pop()
+            call = self.calls[at]
+            others = [*self.before[at]]
+            if call.place:
+                others.append(self.calls_of[call.session][call.place - 1])
+            if call.sees in self.writer:
+                others.append(self.writer[call.sees])
+            for other in others:
+                if other == early:
+                    return True
+                later = not self.taken[other] or self.position[other] > since
+                if later and other not in seen:
+                    seen.add(other)
+                    waiting.append(other)
+        return False
+
+    def needed_after(self, late: int, session: int) -> bool:
+        """Whether somebody who needs the current version waits for `late` for sure."""
+        makes = self.calls[late].makes
+        assert makes is not None
+        key = makes[0]
+        waiting = [
+            self.session_of[self.calls[at].session]
+            for at in self.readers[key, self.current.get(key)]
+            if not self.taken[at]
+        ]
+        reached = set(waiting)
+        while waiting:
+            if session in reached:
+                return True
+            for other in self.waits_for(waiting.pop()):
+                if other not in reached:
+                    reached.add(other)
+                    waiting.append(other)
+        return session in reached
+
+    def waits_for(self, session: int) -> list[int]:
+        """The sessions that this one waits for in any order that explains everything.
+
+        For the version that its next call sees, or for what comes before that call.
+        """
+        at = self.queues[session][self.heads[session]]
+        call = self.calls[at]
+        wanted = [other for other in self.before[at] if not self.taken[other]]
+        if call.sees is not None and not self.is_current(call):
+            writer = self.writer.get(call.sees)
+            wanted += [] if writer is None else [writer]
+        return [self.session_of[self.calls[other].session] for other in wanted]
 
 
 def deadlines(calls: Calls, before: Sequence[Sequence[int]]) -> list[int]:
