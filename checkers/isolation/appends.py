@@ -37,6 +37,7 @@ from checkers.isolation.findings import (
     Reason,
     no_pause,
     show,
+    show_all,
     show_list,
 )
 from checkers.isolation.graph import (
@@ -603,7 +604,10 @@ class Appends:
             self.findings.add(Finding(name, (row,), text, key.name))
             return
         failed = key.failed[element]
-        text = f"{what}, which {self._name(failed)} appended, but that failed."
+        text = (
+            f"{what}; {self._name(failed)} appended it, but failed, so nobody may ever "
+            "see it."
+        )
         edge = self._observed(failed, row, key, element)
         self.findings.add(Finding(name, (row, failed), text, key.name, [edge]))
 
@@ -629,9 +633,9 @@ class Appends:
     def _lost_update(self, group: list[Read]) -> None:
         rows = tuple(read.row for read in group)
         key = group[0].key.name
-        names = ", ".join(map(self._name, rows[:4])) + ", ..." * (len(rows) > 4)
+        names = show_all(list(map(self._name, rows)))
         text = (
-            f"{names} all read key {show(key)} as {show_list(group[0].value)} and then "
+            f"{names} read key {show(key)} as {show_list(group[0].value)} and then "
             "appended to it: whichever came last did not see the others' appends."
         )
         edges = [

@@ -173,6 +173,15 @@ def show(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
+def show_all(names: Sequence[str]) -> str:
+    """Two or more names for a sentence; of many, the first."""
+    if len(names) == 2:
+        return f"{names[0]} and {names[1]} both"
+    if len(names) > 4:
+        return f"{', '.join(names[:4])} and {len(names) - 4} more all"
+    return f"{', '.join(names[:-1])} and {names[-1]} all"
+
+
 def show_list(elements: Sequence[Any]) -> str:
     """A list for a sentence; of a long one, the end."""
     if len(elements) > 12:

@@ -73,6 +73,14 @@ _REASONS = {
     "shown": "reads show {low} before {high}",
 }
 
+_OVERLOOKED = {
+    "own-write": "the same process had written {low} to it before",
+    "own-read": "the same process had read {low} from it before",
+    "seen-write": "it had seen something that the writer of {low} wrote later on",
+    "seen-read": "it had seen something whose writer had read {low} before",
+}
+"""The same for reads of the initial state, of the transaction that read it."""
+
 
 @dataclass(slots=True)
 class _Past:
@@ -280,8 +288,13 @@ def _told(history: Versioned, name: str, pairs: list[Pair]) -> Finding:
         reasons.append(Reason(source, target, "ww", why))
     key = history.key_of[pairs[0].low]
     text = f"The versions of key {show(key)} can't be put in order: {'; '.join(texts)}."
-    if history.value_of[pairs[-1].high] is None:
-        text = text[:-1] + ", but nil is what was there before all."
+    last = pairs[-1]
+    if history.value_of[last.high] is None:
+        low = show(history.value_of[last.low])
+        text = (
+            f"{called(last.row)} read nil from key {show(key)}, yet "
+            f"{_OVERLOOKED[last.why].format(low=low)}."
+        )
     readers = [pair.row for pair in pairs if pair.row != NOTHING]
     writers = [row for r in reasons for row in (r.source, r.target)]
     return Finding(name, tuple(dict.fromkeys(readers + writers)), text, key, reasons)

@@ -45,6 +45,7 @@ from checkers.isolation.findings import (
     Reason,
     no_pause,
     show,
+    show_all,
 )
 from checkers.isolation.graph import (
     NOTHING,
@@ -336,9 +337,9 @@ class Registers:
 
     def _lost_update(self, version: int, rows: list[int]) -> None:
         key = self.key_of[version]
-        names = ", ".join(map(self._name, rows[:4])) + ", ..." * (len(rows) > 4)
+        names = show_all(list(map(self._name, rows)))
         text = (
-            f"{names} all read {show(self.value_of[version])} from key {show(key)} and "
+            f"{names} read {show(self.value_of[version])} from key {show(key)} and "
             "then wrote to it: whichever came last did not see the others' writes."
         )
         edges = [

@@ -329,12 +329,14 @@ class Axiom:
         anomaly: What a violation is called.
         forced: The orders that it forces.
         seen: How the reader has seen the overwritten version, for a sentence.
+        seen_in_session: The same where it did not read from that transaction.
         needs_sessions: Whether it says nothing where session order does not count.
     """
 
     anomaly: str
     forced: Callable[[Visibility], Iterator[Forced]]
     seen: str
+    seen_in_session: str = ""
     needs_sessions: bool = False
 
 
@@ -347,7 +349,8 @@ AXIOMS = (
     Axiom(
         "fractured-read",
         Visibility.read_atomic,
-        "read from {seen} or came after it in its session",
+        "read from {seen}",
+        "came after {seen} in its session",
     ),
     Axiom(
         "causal-violation",
@@ -395,7 +398,7 @@ def violations(
         if forced.setdefault((order.seen, order.read), order) is order:
             pause()
             if registers.value_of[order.read] is None:
-                yield _overlooked(registers, axiom, order)
+                yield _overlooked(visibility, axiom, order)
     orders = list(forced.values())
     pairs = [(registers.writer[f.seen], registers.writer[f.read]) for f in orders]
     ends = np.array(pairs, np.int64).reshape(-1, 2)
@@ -414,18 +417,19 @@ def violations(
         rows = [step.source for step in cycle.steps]
         if reported.isdisjoint(rows):
             reported.update(rows)
-            yield _cyclic(registers, axiom, cycle, orders)
+            yield _cyclic(visibility, axiom, cycle, orders)
 
 
 def _length(cycle: Cycle) -> int:
     return len(cycle.steps)
 
 
-def _overlooked(registers: Versioned, axiom: Axiom, order: Forced) -> Finding:
+def _overlooked(visibility: Visibility, axiom: Axiom, order: Forced) -> Finding:
     """A read of the initial state after a later version was seen."""
+    registers = visibility.registers
     name = registers.transactions.name
     reader, writer = order.reader, registers.writer[order.seen]
-    seen = axiom.seen.format(seen=name(writer))
+    seen = _how_seen(visibility, axiom, order)
     key = registers.key_of[order.read]
     text = (
         f"{name(reader)} {seen}, which wrote {show(registers.value_of[order.seen])} to "
@@ -439,25 +443,37 @@ def _overlooked(registers: Versioned, axiom: Axiom, order: Forced) -> Finding:
 
 
 def _cyclic(
-    registers: Versioned, axiom: Axiom, cycle: Cycle, orders: list[Forced]
+    visibility: Visibility, axiom: Axiom, cycle: Cycle, orders: list[Forced]
 ) -> Finding:
     """Orders that can't all hold."""
+    registers = visibility.registers
     reasons = []
     for step in cycle.steps:
         if step.kind == Kind.WW and step.via >= FORCED:
-            text = _why_overwritten(registers, axiom, orders[step.via - FORCED])
+            text = _why_overwritten(visibility, axiom, orders[step.via - FORCED])
         else:
             text = explain_step(registers.transactions, registers, step)
         reasons.append(Reason(step.source, step.target, step.kind.name.lower(), text))
     return tell(registers.transactions, axiom.anomaly, reasons)
 
 
-def _why_overwritten(registers: Versioned, axiom: Axiom, order: Forced) -> str:
+def _how_seen(visibility: Visibility, axiom: Axiom, order: Forced) -> str:
+    """How the reader has seen the overwritten version."""
+    writer = visibility.writer(order.seen)
+    sources = map(visibility.writer, visibility.reads[order.reader])
+    text = axiom.seen
+    if axiom.seen_in_session and writer not in sources:
+        text = axiom.seen_in_session
+    return text.format(seen=visibility.registers.transactions.name(writer))
+
+
+def _why_overwritten(visibility: Visibility, axiom: Axiom, order: Forced) -> str:
+    registers = visibility.registers
     name = registers.transactions.name
     writer = name(registers.writer[order.seen])
     values = registers.value_of
     return (
-        f"{name(order.reader)} {axiom.seen.format(seen=writer)}, yet it read "
+        f"{name(order.reader)} {_how_seen(visibility, axiom, order)}, yet it read "
         f"{show(values[order.read])} from key {show(registers.key_of[order.read])}, to "
         f"which {writer} wrote {show(values[order.seen])}; so that was overwritten"
     )
