@@ -31,6 +31,12 @@ Events (`harness.observations`; kind and fields, others are passed over):
     applied{index, term?, ...}               lost_quorum{term}
     installed_snapshot{index, term, last_log_index}
     recovered{term?, voted_for?, last_log_index?, last_log_term?}      restarted{}
+    on_disk{term, voted_for, first, prev_log_term, entries, last_log_index,
+            last_log_term}: what was read from its data folder after the run
+
+What is on the disks at the end is judged like a recovery, and besides: the logs match,
+each server still has what it knew to be committed, and whatever anyone knew to be
+committed is on some disk.
 
 Each server's log is rebuilt from its own events alone, as nothing orders the events of
 different servers. What can't be known is not assumed: a crash may take the events of
@@ -50,7 +56,13 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from checkers.promises.findings import Findings, freeze, name_of, shown
+from checkers.promises.findings import (
+    Findings,
+    enumerate_names,
+    freeze,
+    name_of,
+    shown,
+)
 from harness.registry import Plugin, settings
 
 if TYPE_CHECKING:
@@ -70,10 +82,11 @@ STEPS_DOWN = {
     "lost_quorum",
     "restarted",
     "recovered",
+    "on_disk",
 }
 """Kinds after which a server doesn't lead."""
 
-MAY_FOLLOW_A_CRASH = {"restarted", "recovered"}
+MAY_FOLLOW_A_CRASH = {"restarted", "recovered", "on_disk"}
 
 ROLES = {LEADER, "became_follower", "became_candidate", "became_pre_candidate"}
 
@@ -90,6 +103,7 @@ FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "committed": {"first": int, "last": int},
     "applied": {"index": int},
     "installed_snapshot": {"index": int, "last_log_index": int},
+    "on_disk": {"first": int, "entries": list, "last_log_index": int},
 }
 """What an event must have to be understood; a kind that isn't here needs nothing."""
 
@@ -151,6 +165,12 @@ class Log:
         self.base = (index, term)
         self.committed = max(self.committed, index)
 
+    def read(self, first: int, prev_term: Any, entries: list[Entry]) -> None:
+        """The log from `first` on was read; what a snapshot stands in for is kept."""
+        self.entries = {i: e for i, e in self.entries.items() if i < first}
+        self.base = (first - 1, prev_term)
+        self.append(first, entries)
+
     def term_at(self, index: int) -> Any:
         """Term of the entry at `index`; 0 before the first, None when not known."""
         if index == 0:
@@ -158,6 +178,11 @@ class Log:
         if index in self.entries:
             return self.entries[index].term
         return self.base[1] if index == self.base[0] else None
+
+    def stands_for(self, index: int, entry: Entry) -> bool:
+        """Whether it holds that entry, or a snapshot that covers it."""
+        own = self.entries.get(index)
+        return index <= self.base[0] or (own is not None and own.same(entry))
 
 
 class Change(NamedTuple):
@@ -193,6 +218,10 @@ def replay(history: History) -> Iterator[Change]:
             case "recovered":
                 gone = forgotten(tails[node], op.value)
                 confirm(log, tails[node], op.value)
+            case "on_disk":
+                gone = forgotten(log.entries, op.value)
+                prev_term = freeze(op.value.get("prev_log_term"))
+                log.read(op.value["first"], prev_term, entries_of(op))
             case "installed_snapshot":
                 log.install(op.value["index"], term_of(op), op.value["last_log_index"])
             case _:
@@ -285,6 +314,7 @@ class Evidence:
         committed: Index -> entry, and the event that committed it.
         applied: (index, field) -> value and event.
         commits: With the bound of each.
+        disks: Server -> its log as read after the run.
         counts: Events by kind.
     """
 
@@ -297,6 +327,7 @@ class Evidence:
     committed: dict[int, tuple[Entry, int]] = field(default_factory=dict)
     applied: dict[tuple[int, str], tuple[Any, int]] = field(default_factory=dict)
     commits: list[Commit] = field(default_factory=list)
+    disks: dict[str, Log] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -315,6 +346,7 @@ class RaftInvariantsChecker:
             evidence.counts[change.op.f] += 1
             judge(evidence, findings, change)
         leader_completeness(evidence, findings, history)
+        on_some_disk(evidence, findings)
         return findings.result(statistics(evidence), unknown=unjudged(evidence))
 
 
@@ -337,6 +369,11 @@ def judge(evidence: Evidence, findings: Findings, change: Change) -> None:
             votes_for_no_older_log(findings, change)
         case "recovered":
             remembers(evidence, findings, change)
+        case "on_disk":
+            evidence.disks[name_of(op)] = log
+            remembers(evidence, findings, change)
+            log_matching(evidence, findings, change)
+            still_has_committed(evidence, findings, change)
         case "became_candidate":
             one_vote(evidence, findings, op, name_of(op))
         case "appended":
@@ -483,6 +520,46 @@ def remembers(evidence: Evidence, findings: Findings, change: Change) -> None:
             "others may have counted on them.",
             [(first.op, op.index, "contradicts", "it was in the log, durably")],
         )
+
+
+def still_has_committed(evidence: Evidence, findings: Findings, change: Change) -> None:
+    """A server's disk holds at the end what the server knew to be committed."""
+    op, log = change.op, change.log
+    for index in range(op.value["first"], log.committed + 1):
+        entry, at = evidence.committed.get(index, (None, 0))
+        own = log.entries.get(index)
+        if entry is None or (own is not None and own.same(entry)):
+            continue
+        has = "nothing" if own is None else told(own)
+        findings.add(
+            "committed-entry-lost",
+            f"State machine safety is broken: {name_of(op)} knew that all up to index "
+            f"{log.committed} was committed, and {told(entry)} was at index {index}, "
+            f"but its disk has {has} there.",
+            [(at, op.index, "contradicts", f"index {index} is committed")],
+            details={"index": index},
+        )
+        return
+
+
+def on_some_disk(evidence: Evidence, findings: Findings) -> None:
+    """What was committed is on a disk at the end; judged where all could be read."""
+    logs = list(evidence.disks.values())
+    if len(logs) < len(evidence.servers):
+        return
+    for index, (entry, at) in sorted(evidence.committed.items()):
+        if any(log.stands_for(index, entry) for log in logs):
+            continue
+        findings.add(
+            "committed-entry-lost",
+            f"{told(entry)} was committed at index {index}, as "
+            f"{name_of(findings.history[at])} knew, but after the run it is on no "
+            f"disk of {enumerate_names(sorted(evidence.disks))}.",
+            [(entry.op, at, "appended", told(entry))],
+            ops=[at],
+            details={"index": index},
+        )
+        return
 
 
 def counts_own_term(findings: Findings, server: Server, change: Change) -> None:
@@ -729,6 +806,7 @@ def statistics(evidence: Evidence) -> dict[str, Any]:
         "terms_led": len(evidence.leaders),
         "entries_committed": len(evidence.committed),
         "entries_seen": len(evidence.seen),
+        "disks_read": len(evidence.disks),
         "events": dict(evidence.counts),
     }
 

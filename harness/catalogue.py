@@ -45,7 +45,7 @@ def as_json() -> dict[str, Any]:
             "name": mutant.name,
             "protocol": protocol,
             "summary": f"{protocol}: {mutant.rule} ({mutant.source})",
-            "anomaly": mutant.anomaly,
+            "anomalies": list(mutant.anomalies),
             "workload": mutant.workload,
             "nemesis": list(mutant.nemesis),
         }

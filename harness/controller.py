@@ -233,6 +233,17 @@ class Controller:
 
         return on_progress
 
+    def _inspect_disks(self) -> None:
+        """What the nodes left on their disks, for the checkers of invariants."""
+        on_disk = getattr(self.parts.system, "on_disk", None)
+        if on_disk is None:
+            return
+        for name, place in self.world.network.places.items():
+            lines = self.folder.lines(f"nodes/{name}/on_disk.jsonl")
+            for told in on_disk(place):
+                lines.append({"node": name, "kind": told.kind, **told.fields})
+            lines.close()
+
     async def _finish(self, ended: str) -> None:
         """Count, take everything down, and write run.json."""
         seconds = self.now_ns() / 1e9
@@ -241,6 +252,7 @@ class Controller:
             counters = await self.world.network.counters()
             links = {f"{a}->{b}": asdict(c) for (a, b), c in counters.items()}
             await self.world.close()
+            self._inspect_disks()
         except HarnessError as failure:
             self.errors.append(str(failure))
         outcome = self.outcome or Outcome()

@@ -9,6 +9,9 @@ not ask for one.
     Op(index=7, time=<the node's monotonic clock, ns>, process="n2", type="info",
        f="became_leader", value={"term": 3, "last_log_index": 12}, node="n2")
 
+What a node left on its disk, where its core can tell, comes after all its events, from
+`nodes/<n>/on_disk.jsonl`: an op of f="on_disk". The node was killed before it was read.
+
 Each life of a node counts its lines from 0 on. Where the count begins anew, an op of
 its own says so, f="restarted": what is volatile is gone, and the last events of the
 life before, those of its last instant, may be missing.
@@ -44,6 +47,10 @@ def load(folder: RunFolder, nodes: Iterable[str]) -> History:
                 if seq <= last_seq:
                     ops.append(event(len(ops), time_ns, node, RESTARTED, {}))
                 last_seq = seq
+            ops.append(event(len(ops), time_ns, node, str(line.get("kind")), fields))
+        for line in folder.read_lines(f"nodes/{node}/on_disk.jsonl"):
+            fields = {k: v for k, v in line.items() if k not in OWN_FIELDS}
+            time_ns = ops[-1].time if ops else 0
             ops.append(event(len(ops), time_ns, node, str(line.get("kind")), fields))
     return History(ops, source=f"{folder.path}/nodes")
 

@@ -155,6 +155,14 @@ class Actor(Protocol):
         ...
 
 
+class Inspectable(Actor, Protocol):
+    """A core that can tell what its disk holds, to whoever judges that after a run."""
+
+    def on_disk(self) -> list[Observe]:
+        """All that `start` took back, as observations. Asked before any step."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option of a protocol, documented as data; values are given as text.

@@ -58,12 +58,16 @@ class Model:
         self.commands = 0
         self.confirms = self.random.random() < 0.5
         self.tells_terms = self.random.random() < 0.5
+        self.shows_disks = self.random.random() < 0.5
         for _ in range(steps):
             kind = self.random.choices(
                 (self.elect, self.propose, self.replicate, self.restart),
                 (2, 4, 12, 1),
             )[0]
             kind(self.random.choice(NODES))
+        if self.shows_disks:
+            for node in NODES:
+                self.show_disk(node)
 
     def observe(self, node: str, kind: str, **fields: Any) -> None:
         self.events[node].append((kind, fields))
@@ -75,6 +79,23 @@ class Model:
                 i = len(ops)
                 ops.append(Op(i, i, node, "info", kind, fields, node=node))
         return History(ops)
+
+    def show_disk(self, node: str) -> None:
+        """As after a kill: the last instant's events may be gone."""
+        server = self.survives(self.servers[node])
+        self.lose_events(node)
+        base = self.random.randint(0, min(server.last, self.servers[node].commit))
+        self.observe(
+            node,
+            "on_disk",
+            term=server.term,
+            voted_for=server.voted_for,
+            prev_log_term=server.log[base].term,
+            first=base + 1,
+            entries=[list(entry) for entry in server.log[base + 1 :]],
+            last_log_index=server.last,
+            last_log_term=server.log[-1].term,
+        )
 
     # Rules
 
@@ -205,10 +226,7 @@ class Model:
     def restart(self, node: str) -> None:
         """Volatile state goes; so may what was observed in the last instant."""
         server = self.servers[node] = self.survives(self.servers[node])
-        events = self.events[node]
-        harmless = {"appended", "truncated", "committed", "voted"}
-        while events and events[-1][0] in harmless and self.random.random() < 0.3:
-            events.pop()
+        self.lose_events(node)
         self.observe(node, "restarted")
         if self.confirms:
             fields = {
@@ -217,6 +235,13 @@ class Model:
                 "last_log_term": server.log[-1].term,
             }
             self.observe(node, "recovered", term=server.term, **fields)
+
+    def lose_events(self, node: str) -> None:
+        """A crash takes what was observed in the last instant."""
+        events = self.events[node]
+        harmless = {"appended", "truncated", "committed", "voted"}
+        while events and events[-1][0] in harmless and self.random.random() < 0.3:
+            events.pop()
 
 
 def check(history: History) -> CheckResult:
@@ -503,6 +528,61 @@ def test_entries_that_a_crash_took_are_told_unless_others_replaced_them() -> Non
     assert after(recovers(3, 2)) == set()
     # Index 2 was replaced in the last instant, which took index 3 along, unseen.
     assert after(recovers(2, 3)) == set()
+
+
+def disk(
+    *entries: tuple[int, str], first: int = 1, prev: int = 0, term: int = 2
+) -> tuple[str, dict[str, Any]]:
+    last = first - 1 + len(entries)
+    return "on_disk", {
+        "term": term,
+        "voted_for": None,
+        "first": first,
+        "prev_log_term": prev,
+        "entries": [list(entry) for entry in entries],
+        "last_log_index": last,
+        "last_log_term": entries[-1][0] if entries else prev,
+    }
+
+
+A_B = [leads(1), appends(1, (1, "a"), (1, "b")), commits(1, 2)]
+
+
+def test_the_disks_at_the_end_hold_what_was_committed() -> None:
+    whole, half = disk((1, "a"), (1, "b")), disk((1, "a"))
+    assert check(events(n1=[*A_B, whole])).verdict is Verdict.VALID
+    assert names(check(events(n1=[*A_B, half]))) >= {
+        "committed-entry-lost",
+        "forgot-log",
+    }
+    # A snapshot stands in for what it covers.
+    compacted = disk(first=3, prev=1)
+    assert check(events(n1=[*A_B, compacted])).verdict is Verdict.VALID
+
+
+def test_what_nobody_has_any_more_is_lost_whoever_knew_of_it() -> None:
+    """n1 tells nothing of its disk's end; another's disk may have been unreadable."""
+    n1 = [*A_B, RESTART, disk((3, "x"), (3, "y"), term=3)]
+    n2 = [follows(1), disk((1, "a"), (3, "y"), term=3)]
+    found = check(events(n1=n1, n2=n2))
+    assert "committed-entry-lost" in names(found)
+    unread = check(events(n1=A_B, n2=n2))
+    assert "committed-entry-lost" not in names(unread)
+
+
+def test_the_disks_at_the_end_match() -> None:
+    n1 = [*A_B, disk((1, "a"), (1, "b"))]
+    assert names(check(events(n1=n1, n2=[disk((1, "a"), (1, "c"))]))) == {
+        "log-mismatch"
+    }
+
+
+def test_terms_and_votes_on_the_disks_are_those_that_were_told() -> None:
+    n1 = [*A_B, voted(4, 9, 9)]
+    whole = ((1, "a"), (1, "b"))
+    assert names(check(events(n1=[*n1, disk(*whole, term=3)]))) == {"term-went-back"}
+    assert names(check(events(n1=[*n1, disk(*whole, term=4)]))) == {"forgot-vote"}
+    assert check(events(n1=[*n1, disk(*whole, term=5)])).verdict is Verdict.VALID
 
 
 def test_a_leader_that_counts_replicas_of_an_old_term_is_told() -> None:

@@ -5,7 +5,8 @@ seed, until a checker convicts it or the budget is gone. The first two thirds of
 budget go to what the mutant declares to expose it, the rest to all faults at once. Then
 the protocol as it should be stands the same runs: any of them that isn't valid is a
 false alarm. A mutant is given no help beside its declaration: no plan written for it,
-no seed known to work.
+no seed known to work. It also declares which anomalies it should show; a conviction by
+none of these is no proof that the harness saw what is wrong, and misses the target.
 
 A trial is a process of its own on one core, and its seconds are of processor time in
 the simulator, of real time in the os world, where waiting is what costs.
@@ -195,6 +196,19 @@ class Case:
         return len(self.convictions) * 2 > len(self.trials)
 
     @property
+    def is_as_declared(self) -> bool:
+        """Each conviction is for what the mutant should show."""
+        declared = set(mutants.find(self.protocol, self.mutant).anomalies)
+        return all(declared & set(trial["anomalies"]) for trial in self.convictions)
+
+    @property
+    def outcome(self) -> str:
+        """In a word."""
+        if not self.is_convicted:
+            return "ESCAPED"
+        return "convicted" if self.is_as_declared else "UNEXPECTED"
+
+    @property
     def alarms(self) -> list[dict[str, Any]]:
         """False alarms on the unbroken protocol."""
         return [alarm for trial in self.trials for alarm in trial["alarms"]]
@@ -209,7 +223,7 @@ class Case:
         return (
             self.protocol,
             self.mutant,
-            "convicted" if self.is_convicted else "ESCAPED",
+            self.outcome,
             ", ".join(anomalies),
             ", ".join(sorted({trial["set_up"] for trial in found})),
             f"{median(trial['runs'] for trial in found):g}",
@@ -241,8 +255,8 @@ class Outcome:
 
     @property
     def meets_target(self) -> bool:
-        """Enough convictions, and not one false alarm."""
-        convicted = sum(case.is_convicted for case in self.cases)
+        """Enough convictions, for the right reasons, and not one false alarm."""
+        convicted = sum(case.outcome == "convicted" for case in self.cases)
         enough = convicted >= TARGETS[self.world] * len(self.cases)
         return enough and not any(case.alarms or case.error for case in self.cases)
 
@@ -327,7 +341,7 @@ def measure(
         "repeat": repeat,
         "jobs": jobs,
         "machine": machine(place),
-        "cases": [{**asdict(case), "convicted": case.is_convicted} for case in cases],
+        "cases": [{**asdict(case), "outcome": case.outcome} for case in cases],
         "meets_target": outcome.meets_target,
     }
     outcome.path = place / f"mutants-{world}-{begun.strftime('%Y%m%dT%H%M%SZ')}.json"

@@ -59,6 +59,7 @@ class SimWorld:
         )
         dice = random.Random(f"{spec.seed} clients")
         system.dial = Dialler(self.processes.nodes, conditions, dice, loop).dial
+        system.read_log = lambda place: self.processes.nodes[place.name].disk.records()
         self._loop = loop
         self._handlers: dict[int, Any] = {}
 

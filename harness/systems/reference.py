@@ -17,12 +17,23 @@ from harness.errors import UsageError
 from harness.registry import Option, settings
 from harness.system import Launch
 from harness.systems.wire_system import WireSystem, environment, number
+from reference_impls.actor import Observe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.system import NodePlace
-    from reference_impls.actor import Actor
+    from reference_impls.actor import Actor, Record
+
+
+WAL = "reference_impls.wal"
+
+
+def read_log(place: NodePlace) -> Sequence[Record]:
+    """The records in a node's data folder."""
+    wal = importlib.import_module(WAL)
+    records: Sequence[Record] = wal.records_of(str(place.data_dir / wal.FILE_NAME))
+    return records
 
 
 def core_options(protocol: str) -> tuple[Option, ...]:
@@ -50,6 +61,8 @@ class ReferenceSystem(WireSystem):
         options: Every option of the core with its value.
         moments: Events of the protocol at which a fault may hurt most.
         core: What to build in place of the protocol's own core, or None.
+        read_log: Gives a node's records once it has ended; a simulation puts its own
+            disks here.
 
     Raises:
         UsageError: An option that the protocol does not have, or an impossible value.
@@ -72,6 +85,7 @@ class ReferenceSystem(WireSystem):
         module = importlib.import_module(f"reference_impls.{protocol}")
         self.moments: tuple[str, ...] = module.MOMENTS
         self.core: type[Any] | None = None
+        self.read_log: Callable[[NodePlace], Sequence[Record]] = read_log
         self._given = dict(given)
         self._mutant = ""
 
@@ -104,6 +118,23 @@ class ReferenceSystem(WireSystem):
             else module.build(node, peers, self.options, core=self.core)
         )
         return actor
+
+    def on_disk(self, place: NodePlace) -> list[Observe]:
+        """What a node that has ended left on its disk, as its core understands it.
+
+        Nothing, where the core can't tell; how the log can't be read, where it can't.
+        """
+        core = self.build(place.name, tuple(place.peers))
+        if not hasattr(core, "on_disk"):
+            return []
+        try:
+            core.start(self.read_log(place))
+        except OSError:
+            return []  # it never came to have one
+        except importlib.import_module(WAL).WalError as flaw:
+            return [Observe("disk_unreadable", {"why": str(flaw)})]
+        told: list[Observe] = core.on_disk()
+        return told
 
     def launch(self, place: NodePlace) -> Launch:
         """The runtime with this protocol's core.

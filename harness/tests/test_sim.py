@@ -176,6 +176,7 @@ def test_raft_keeps_its_promises_under_every_fault(tmp_path: Path) -> None:
     observed = {op.f for op in observations.load(folder, ["n1", "n2", "n3"])}
     assert "became_follower" in observed
     assert "listens" in (folder.path / "nodes/n1/log").read_text()
+    assert outcome["checkers"]["raft_invariants"]["stats"]["disks_read"] == 5
     assert (folder.path / "report.html").stat().st_size > 10_000
 
 
@@ -267,6 +268,29 @@ def test_impossible_simulations_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=reason):
         run.prepare(spec_of(**fields))
+
+
+def test_options_of_faults_can_be_set_where_all_faults_are_asked_for() -> None:
+    spec = spec_of("raft", nemesis=["all"], options={"clock.drift": "0.5"})
+    parts, _, _ = run.prepare(spec)
+    assert {"clock", "kill", "partition"} <= set(parts.nemeses)
+    with pytest.raises(UsageError, match=r"clock.drift: .* no part"):
+        run.prepare(spec_of("raft", nemesis=["kill"], options=spec.options))
+
+
+def test_the_limits_of_a_mutant_go_with_its_faults() -> None:
+    limits = {"clock.modes", "clock.clocks", "clock.drift"}
+    for nemesis, set_too in (([], limits), (["all"], limits), (["kill"], set())):
+        spec = TestSpec(
+            system="raft",
+            workload="",
+            nemesis=nemesis,
+            world="sim",
+            mutant="lease-ignores-drift",
+        )
+        complete(spec)
+        run.prepare(spec)
+        assert {key for key in spec.options if "." in key} == set_too
 
 
 def test_other_systems_have_no_mutants() -> None:

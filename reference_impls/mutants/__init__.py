@@ -26,7 +26,8 @@ class Mutant:
         core: Subclass of the protocol's core class; its docstring names the rule.
         rule: The rule it breaks, in one line.
         source: Where the rule stands: "Ongaro and Ousterhout 2014, 5.2".
-        anomaly: What a checker should find.
+        anomalies: What a checker should find, by the checkers' names: the breach itself
+            where nodes can tell of it, and what it does to others. Any of them will do.
         workload: The workload that exposes it best.
         options: Options of the system to run it with.
         nemesis: Kinds of fault that expose it.
@@ -38,7 +39,7 @@ class Mutant:
     core: type[Any]
     rule: str
     source: str
-    anomaly: str
+    anomalies: tuple[str, ...]
     workload: str
     options: Mapping[str, str] = field(default_factory=dict)
     nemesis: tuple[str, ...] = ()

@@ -95,6 +95,8 @@ class TimestampWithoutId(Paxos):
         return ballot >= instance.promised
 
 
+DISAGREEMENT = ("disagreement", "changed-its-mind")
+
 SOURCE = "Lamport 2001, Paxos Made Simple, "
 
 
@@ -104,12 +106,19 @@ def mutant(
     rule: str,
     section: str,
     nemesis: tuple[str, ...],
-    anomaly: str = "disagreement",
+    *anomalies: str,
     options: Mapping[str, str] | None = None,
 ) -> tuple[str, Mutant]:
-    """An entry of `MUTANTS`."""
+    """An entry of `MUTANTS`. `anomalies`: what comes before disagreement."""
     return name, Mutant(
-        name, core, rule, SOURCE + section, anomaly, "consensus", options or {}, nemesis
+        name,
+        core,
+        rule,
+        SOURCE + section,
+        (*anomalies, *DISAGREEMENT),
+        "consensus",
+        options or {},
+        nemesis,
     )
 
 
@@ -121,7 +130,7 @@ MUTANTS: Mapping[str, Mutant] = dict(
             "a restarted acceptor forgets its promise",
             "2.5",
             ("kill", "partition"),
-            anomaly="broken-promise",
+            "broken-promise",
         ),
         mutant(
             "accepted-not-durable",
@@ -129,6 +138,7 @@ MUTANTS: Mapping[str, Mutant] = dict(
             "a restarted acceptor forgets what it accepted",
             "2.5",
             ("kill", "partition"),
+            "forgot-accepted",
         ),
         mutant(
             "accept-ignores-promise",
@@ -136,6 +146,7 @@ MUTANTS: Mapping[str, Mutant] = dict(
             "accepts below its promise",
             "2.2, P1a",
             ("partition", "pause"),
+            "broken-promise",
         ),
         mutant(
             "keeps-own-value",
@@ -150,6 +161,7 @@ MUTANTS: Mapping[str, Mutant] = dict(
             "answers a prepare equal to the promised id from another proposer",
             "2.2, phase 1(b)",
             ("partition", "pause"),
+            "broken-promise",
         ),
         mutant(
             "learn-from-minority",
@@ -157,6 +169,7 @@ MUTANTS: Mapping[str, Mutant] = dict(
             "a value is learned without a majority",
             "2.1 and 2.3",
             ("partition",),
+            "learned-not-chosen",
         ),
         mutant(
             "timestamp-without-id",
@@ -164,6 +177,7 @@ MUTANTS: Mapping[str, Mutant] = dict(
             "ballots are clock readings only, no server id",
             "2.2",
             ("partition",),
+            "ballot-of-two-values",
             options={"ballots": "timestamp"},
         ),
     ]

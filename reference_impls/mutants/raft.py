@@ -258,7 +258,7 @@ def mutant(
     name: str,
     core: type[Raft],
     source: str,
-    anomaly: str,
+    anomalies: tuple[str, ...],
     workload: str = "register",
     nemesis: tuple[str, ...] = ("partition", "kill"),
     limits: Mapping[str, str] | None = None,
@@ -268,13 +268,20 @@ def mutant(
     assert core.__doc__ is not None
     rule = core.__doc__.split(" (")[0].split("\n")[0].rstrip(".")
     return Mutant(
-        name, core, rule, source, anomaly, workload, options, nemesis, limits or {}
+        name, core, rule, source, anomalies, workload, options, nemesis, limits or {}
     )
 
 
-STALE_READ = "stale-read"
-LOST_WRITE = "lost-write"
-TWO_LEADERS = "election-safety"
+STALE_READ = ("stale-read",)
+LOST_WRITE = (
+    "leader-lacks-committed",
+    "different-entries-committed",
+    "committed-entry-lost",
+    "stale-read",
+    "lost-update",
+)
+TWO_LEADERS = ("double-vote", "two-leaders")
+DONE_TWICE = ("duplicate-elements",)
 MEMBERSHIP = ("membership", "partition")
 
 MUTANTS: Mapping[str, Mutant] = {
@@ -284,7 +291,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "vote-not-durable",
             VoteNotDurable,
             "paper, Figure 2",
-            TWO_LEADERS,
+            ("forgot-vote", *TWO_LEADERS),
             nemesis=("kill",),
             pre_vote="false",
         ),
@@ -292,17 +299,22 @@ MUTANTS: Mapping[str, Mutant] = {
             "term-not-durable",
             TermNotDurable,
             "paper, Figure 2",
-            TWO_LEADERS,
+            ("term-went-back", "forgot-vote", *TWO_LEADERS),
             nemesis=("kill",),
             pre_vote="false",
         ),
         mutant("two-votes", TwoVotes, "paper 5.2", TWO_LEADERS, pre_vote="false"),
-        mutant("no-up-to-date-check", NoUpToDateCheck, "paper 5.4.1", LOST_WRITE),
+        mutant(
+            "no-up-to-date-check",
+            NoUpToDateCheck,
+            "paper 5.4.1",
+            ("vote-for-older-log", *LOST_WRITE),
+        ),
         mutant(
             "commit-old-term",
             CommitOldTerm,
             "paper 5.4.2, Figure 8",
-            LOST_WRITE,
+            ("committed-by-count", *LOST_WRITE),
             entries_per_append_max="1",
             pre_vote="false",
         ),
@@ -310,39 +322,39 @@ MUTANTS: Mapping[str, Mutant] = {
             "ack-before-fsync",
             AckBeforeFsync,
             "paper, Figure 2",
-            LOST_WRITE,
+            ("forgot-log", *LOST_WRITE),
             nemesis=("kill",),
         ),
         mutant(
             "truncates-on-stale-append",
             TruncatesOnStaleAppend,
             "paper, Figure 2, AppendEntries, rule 3",
-            LOST_WRITE,
+            ("dropped-without-conflict", *LOST_WRITE),
         ),
         mutant(
             "keeps-conflict",
             KeepsConflict,
             "paper, Figure 2, AppendEntries, rule 3",
-            "log-matching",
+            ("log-mismatch", *LOST_WRITE),
         ),
         mutant(
             "commit-past-match",
             CommitPastMatch,
             "paper, Figure 2, AppendEntries, rule 5",
-            "state-machine-safety",
+            LOST_WRITE,
         ),
         mutant(
             "majority-off-by-one",
             MajorityOffByOne,
             "paper 5.2, 5.3",
-            "split-brain",
+            ("two-leaders", *LOST_WRITE),
             initial_members="n1,n2,n3,n4",
         ),
         mutant(
             "retry-applied-twice",
             RetryAppliedTwice,
             "thesis 6.3",
-            "duplicate",
+            DONE_TWICE,
             workload="list_append",
         ),
         mutant(
@@ -388,7 +400,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "snapshot-drops-sessions",
             SnapshotDropsSessions,
             "thesis 6.3",
-            "duplicate",
+            DONE_TWICE,
             workload="list_append",
             snapshot_entries="20",
         ),
@@ -396,7 +408,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "change-before-noop",
             ChangeBeforeNoop,
             "raft-dev, July 2015",
-            LOST_WRITE,
+            ("early-change", "two-leaders", *LOST_WRITE),
             nemesis=MEMBERSHIP,
             initial_members="n1,n2,n3,n4",
         ),
@@ -404,7 +416,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "counts-removed-server",
             CountsRemovedServer,
             "thesis 4.1",
-            LOST_WRITE,
+            ("two-leaders", *LOST_WRITE),
             nemesis=MEMBERSHIP,
         ),
     )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from reference_impls.actor import Record
     from reference_impls.zab.messages import Txn, Zxid
 
+LOST = ("primary-integrity", "order-disagreement", "lost-message", "stale-read")
+"""What becomes of transactions that were delivered, or answered."""
+
 PAPER = "Junqueira, Reed and Serafini 2011, V"
 
 
@@ -104,7 +107,7 @@ MUTANTS = {
             CommitWithoutQuorum,
             "a transaction is committed once a quorum acknowledged it",
             f"{PAPER}, l.3.2",
-            "writes that were answered are lost",
+            LOST,
             "register",
             nemesis=("partition",),
         ),
@@ -113,7 +116,7 @@ MUTANTS = {
             EpochNotDurable,
             "promised and adopted epochs survive a crash",
             f"{PAPER}, f.1.2 and f.2.1",
-            "two primaries of one epoch; different transactions under one zxid",
+            ("epoch-went-back", "two-primaries"),
             "broadcast",
             nemesis=("kill", "partition"),
         ),
@@ -122,7 +125,7 @@ MUTANTS = {
             ElectionIgnoresZxid,
             "an epoch begins with the most recent history of a quorum",
             f"{PAPER}, l.1.2",
-            "writes that were answered are lost",
+            ("older-history", *LOST),
             "register",
             nemesis=("kill", "partition"),
         ),
@@ -131,7 +134,7 @@ MUTANTS = {
             ServesBeforeSync,
             "the leader serves once a quorum acknowledged NEWLEADER",
             f"{PAPER}, l.2.2",
-            "transactions that were delivered are missing from a later epoch",
+            ("no-quorum", *LOST),
             "broadcast",
             nemesis=("partition", "kill"),
         ),
@@ -140,7 +143,7 @@ MUTANTS = {
             KeepsUncommittedSuffix,
             "a follower gives up what the leader's history lacks",
             f"{PAPER}, f.2.1; Medeiros 2012, 4.2",
-            "a node delivers what no other node delivers",
+            ("agreement-broken", *LOST),
             "broadcast",
             nemesis=("partition",),
         ),
@@ -149,7 +152,7 @@ MUTANTS = {
             AckBeforeFsync,
             "a proposal is durable before it is acknowledged",
             f"{PAPER}, f.3.1",
-            "writes that were answered are lost",
+            LOST,
             "register",
             nemesis=("kill",),
         ),
@@ -158,7 +161,7 @@ MUTANTS = {
             OutOfOrderCommit,
             "transactions are delivered in the order of their zxids",
             f"{PAPER}, f.3.2",
-            "deliveries of one primary against the order of its broadcasts",
+            ("local-primary-order", "order-disagreement", "broadcast-order"),
             "broadcast",
         ),
     )

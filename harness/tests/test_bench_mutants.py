@@ -1,0 +1,87 @@
+"""`splitbrain bench mutants`: what counts as convicted, and one trial for real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import checkers
+from harness import mutants
+from harness.bench.mutants import Case, Outcome, choose, trial
+from harness.errors import UsageError
+
+DECLARED = [
+    pytest.param(protocol, mutant, id=f"{protocol}-{name}")
+    for protocol, known in mutants.every().items()
+    for name, mutant in known.items()
+]
+
+
+@pytest.mark.parametrize(("protocol", "mutant"), DECLARED)
+def test_a_mutant_declares_anomalies_that_a_checker_knows(
+    protocol: str, mutant: Any
+) -> None:
+    assert checkers.__file__ is not None
+    sources = Path(checkers.__file__).parent.rglob("*.py")
+    known = "".join(s.read_text() for s in sources if "tests" not in s.parts)
+    unknown = [name for name in mutant.anomalies if f'"{name}"' not in known]
+    assert mutant.anomalies
+    assert not unknown, f"{protocol} {mutant.name}"
+
+
+def tried(*anomalies: str, alarms: int = 0) -> dict[str, Any]:
+    return {
+        "convicted": bool(anomalies),
+        "anomalies": list(anomalies),
+        "runs": 1,
+        "seconds": 1.0,
+        "set_up": "declared",
+        "controls": 10,
+        "alarms": [{"verdict": "invalid", "repro": "splitbrain run raft"}] * alarms,
+    }
+
+
+@pytest.mark.parametrize(
+    ("trials", "outcome"),
+    [
+        ([tried("double-vote")], "convicted"),
+        ([tried("G1c", "double-vote")], "convicted"),
+        ([tried("G1c")], "UNEXPECTED"),
+        ([tried()], "ESCAPED"),
+        ([tried(), tried("double-vote")], "ESCAPED"),
+        ([tried(), tried("double-vote"), tried("two-leaders")], "convicted"),
+    ],
+)
+def test_a_mutant_is_convicted_for_what_it_declares_in_most_trials(
+    trials: list[dict[str, Any]], outcome: str
+) -> None:
+    case = Case("raft", "two-votes", trials)
+    assert case.outcome == outcome
+    assert Outcome("sim", [case]).meets_target == (outcome == "convicted")
+
+
+def test_a_false_alarm_misses_the_target_and_is_shown() -> None:
+    outcome = Outcome(
+        "sim", [Case("raft", "two-votes", [tried("two-leaders", alarms=1)])]
+    )
+    assert not outcome.meets_target
+    assert "false alarm (invalid): splitbrain run raft" in outcome.text()
+
+
+def test_the_mutants_of_one_protocol_or_of_all_are_tried() -> None:
+    everyone = choose(None)
+    assert len(everyone) == len(DECLARED)
+    assert {case.protocol for case in choose("zab")} == {"zab"}
+    with pytest.raises(UsageError, match=r"no protocol called .raftt."):
+        choose("raftt")
+
+
+def test_a_trial_convicts_a_broken_protocol_and_clears_the_unbroken_one() -> None:
+    found = trial("paxos", "learn-from-minority", "sim", seed=1, budget_s=20.0)
+    assert found["convicted"], found
+    assert "learned-not-chosen" in found["anomalies"]
+    assert found["controls"] >= 10
+    assert found["alarms"] == []
+    assert f"--seed {found['seed']}" in found["repro"]
