@@ -11,8 +11,8 @@ Choices:
   Workloads ask for UNKNOWN then (`vacuous=unknown`); `splitbrain check`, which is asked
   about the history alone, says valid, as other checkers do, and remarks on it.
 - One anomaly per broken key: the one that is complete first.
-- Keys are decided one after the other. Zones, which decide our own workloads, take all
-  keys at once; processes would cost more than they save.
+- Zones, which decide our own workloads, take all keys at once. Other keys are decided
+  one after the other, or, where they are long, shared among `processes`.
 """
 
 from __future__ import annotations
