@@ -42,6 +42,7 @@ class PeerFigure:
             limit ended it.
         remark: Which limit that was, or why it took no part.
         memory_mib: Its peak memory, a sample a turn.
+        cpu: Processor seconds of each sample.
     """
 
     name: str
@@ -49,6 +50,7 @@ class PeerFigure:
     gave_up_after: float | None = None
     remark: str = ""
     memory_mib: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
     @property
     def turns(self) -> list[float]:
@@ -70,6 +72,7 @@ class PeerFigure:
             "gave_up_after": self.gave_up_after,
             "remark": self.remark,
             "memory_mib": self.memory_mib,
+            "processor_seconds": self.cpu,
         }
 
 
@@ -146,7 +149,21 @@ class Figure:
             return None
         kept = self.ratio >= self.budget.limit
         # A peer that gave up early may have been about to answer, or not.
-        return None if self.peer.is_bound and not kept else kept
+        could_be = self.peer.is_bound or (
+            self.cpu_ratio is not None and self.cpu_ratio >= self.budget.limit
+        )
+        return None if could_be and not kept else kept
+
+    @property
+    def cpu_ratio(self) -> float | None:
+        """How many times our processor time the peer needs, if other work held us up.
+
+        A peer that uses several processors at once looks worse so than by the clock, so
+        this can't show that a budget is kept.
+        """
+        if not self.waited or self.peer is None or not self.peer.cpu:
+            return None
+        return median(self.peer.cpu) / max(median(self.cpu), 1e-9)
 
     @property
     def noisy(self) -> bool:

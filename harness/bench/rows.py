@@ -239,6 +239,7 @@ class CheckRow:
             raise BenchError(f"{peer.NAME} says {answer['result']}: {self.shape}")
         else:
             found.samples.append(answer["seconds"])
+            found.cpu.append(answer["cpu_seconds"])
 
     def figures(
         self,

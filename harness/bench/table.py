@@ -172,7 +172,7 @@ def remarks(figures: Sequence[Figure], load: float, cores: int) -> list[str]:
     if open_:
         out.append("Held up by other work on the machine; processor time alone:")
         out += [
-            f"  {figure.what}: {quantity(median(figure.cpu), figure.unit)}"
+            f"  {figure.what}: {processor_text(figure)}"
             for figure in open_
             if figure.budget is not None and not figure.detail
         ]
@@ -184,6 +184,14 @@ def remarks(figures: Sequence[Figure], load: float, cores: int) -> list[str]:
             "On a busy machine trust ratios and the smallest samples."
         )
     return out
+
+
+def processor_text(figure: Figure) -> str:
+    """Our processor time, and how many times as much the peer needs."""
+    ours = quantity(median(figure.cpu), figure.unit)
+    if figure.cpu_ratio is None:
+        return ours
+    return f"{ours}, {digits(figure.cpu_ratio)}x"
 
 
 def missed_text(figure: Figure) -> str:

@@ -68,6 +68,14 @@ def test_a_budget_missed_on_a_busy_machine_may_have_been_kept() -> None:
     assert replace(slow, cpu=[1.5, 1.6]).within_budget is False
     said = table.remarks([replace(slow, cpu=[0.5, 0.6])], load=0.0, cores=2)
     assert "  a row: 550 ms" in said
+    peer_too = replace(
+        figure(3.0), cpu=[0.5], budget=Budget(10, "times_faster"),
+        peer=PeerFigure("P", [15.0], cpu=[6.0]),
+    )  # fmt: skip
+    assert peer_too.within_budget is None
+    assert replace(peer_too, cpu=[2.9]).within_budget is False
+    said = table.remarks([peer_too], load=0.0, cores=2)
+    assert "  a row: 500 ms, 12x" in said
 
 
 def test_what_need_not_be_faster_must_not_be_slower_than_a_slow_peer() -> None:

@@ -13,7 +13,8 @@
 // others, as Porcupine wants it.
 //
 // The answer is a line of JSON: what came out ("ok", "illegal" or "timeout"), the seconds
-// that the check took, those for reading the file, and the peak memory. The same line,
+// that the check took by the clock and of processor time, those for reading the file, and
+// the peak memory. The same line,
 // still without a result, comes first as soon as the file has been read.
 package main
 
@@ -25,6 +26,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -57,6 +59,7 @@ type input struct {
 type answer struct {
 	Result      string  `json:"result"`
 	Seconds     float64 `json:"seconds"`
+	CPUSeconds  float64 `json:"cpu_seconds"`
 	LoadSeconds float64 `json:"load_seconds"`
 	PeakMiB     float64 `json:"peak_mib"`
 	Operations  int     `json:"operations"`
@@ -82,7 +85,9 @@ func main() {
 	// The first line, for whoever has to end this for its memory.
 	report(out)
 
+	used := processorSeconds()
 	result := porcupine.CheckOperationsTimeout(register, operations, *timeLimit)
+	out.CPUSeconds = processorSeconds() - used
 	out.Seconds = time.Since(loaded).Seconds()
 	out.Result = map[porcupine.CheckResult]string{
 		porcupine.Ok:      "ok",
@@ -206,6 +211,15 @@ func parse(line string, values numbering) (porcupine.Operation, error) {
 		Output:   out,
 		Return:   int64(numbers[3]),
 	}, nil
+}
+
+// processorSeconds is what all threads of this process have used.
+func processorSeconds() float64 {
+	var usage syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
+		return 0
+	}
+	return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e9
 }
 
 // memoryMiB is a figure of /proc/self/status, 0 where there is none.
