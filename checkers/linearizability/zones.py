@@ -247,6 +247,8 @@ def columns(
 ) -> Columns:
     """The columns of `history`; failed calls and pending reads are left out.
 
+    So is everything on keys that have other operations.
+
     Args:
         history: What happened.
         model: Says which functions read and which write.
@@ -265,8 +267,11 @@ def columns(
     kind = np.array(kinds, np.uint8)[events.f[position]]
     keys, key = number_keys(history, position)
     others = np.unique(key[kind == _OTHER])
+    fit = np.ones(len(keys), np.bool_)
+    fit[others] = False
 
     keep = ((kind == _WRITE) & (status != FAIL)) | ((kind == _READ) & (status == OK))
+    keep &= fit[key]
     position, completed, status = position[keep], completed[keep], status[keep]
     wrote = kind[keep] == _WRITE
     source = np.where(wrote, position, completed)

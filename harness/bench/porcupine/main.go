@@ -14,8 +14,8 @@
 //
 // The answer is a line of JSON: what came out ("ok", "illegal" or "timeout"), the seconds
 // that the check took by the clock and of processor time, those for reading the file, and
-// the peak memory. The same line,
-// still without a result, comes first as soon as the file has been read.
+// the peak memory. The same line, still without a result, comes first as soon as the file
+// has been read.
 package main
 
 import (
