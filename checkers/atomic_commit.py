@@ -14,8 +14,10 @@ The promises AC1 to AC5 of Bernstein, Hadzilacos and Goodman (1987, chapter 7.2)
 
 Two kinds of history are understood, also mixed: the operations of the `commit` workload
 (`txn`, and `decisions` answered with a node's own account) and what nodes observed of
-themselves (`voted`, `decided`, `in_doubt`, `resolved`). Nothing is assumed about the
-order of different nodes' events.
+themselves (`voted`, `decided`, `in_doubt`, `resolved`; of 3PC, `precommitted` and
+`recovered`). Nothing is assumed about the order of different nodes' events. They also
+show a rule of 3PC at work, whose breach goes before a split: a participant that is over
+the barrier is so in all its lives, until it decides or is brought back (7.5).
 
 A statement that a decision exists is evidence for ever, so a split is found even when
 one side is later "repaired". What is undecided at some moment is no anomaly before the
@@ -43,7 +45,10 @@ COMMIT = "commit"
 ABORT = "abort"
 DECISIONS = {COMMIT, ABORT}
 PAST = {COMMIT: "committed", ABORT: "aborted"}
-OBSERVED = {"voted", "decided", "in_doubt", "resolved"}
+OBSERVED = {"voted", "decided", "in_doubt", "resolved", "precommitted"}
+RECOVERED = "recovered"
+"""A participant came back: its `undecided` transactions, and which of these are
+`pre_committed`, or `turned_back`."""
 
 
 class Statement(NamedTuple):
@@ -112,6 +117,8 @@ class Evidence:
         doubts: Per (node, id), when it fell into doubt, in nanoseconds of that node.
         waits_ms: How long doubts lasted that ended.
         doubts_seen: How many times some node was in doubt.
+        crossed: Per (node, id), the event by which the node went over the barrier.
+        forgotten: Of these, what a node had forgotten when it came back, and where.
     """
 
     transactions: dict[str, Transaction] = field(
@@ -125,6 +132,8 @@ class Evidence:
     doubts: dict[tuple[str, str], int] = field(default_factory=dict)
     waits_ms: list[float] = field(default_factory=list)
     doubts_seen: int = 0
+    crossed: dict[tuple[str, str], int] = field(default_factory=dict)
+    forgotten: list[tuple[str, str, int, int]] = field(default_factory=list)
 
 
 def gather(history: History) -> Evidence:
@@ -137,6 +146,8 @@ def gather(history: History) -> Evidence:
         if not op.is_client:
             if op.f in OBSERVED and isinstance(op.value, dict):
                 observe(evidence, op)
+            elif op.f == RECOVERED and isinstance(op.value, dict):
+                remember_barrier(evidence, op)
             continue
         if op.node is not None:
             evidence.nodes.add(op.node)
@@ -203,8 +214,27 @@ def observe(evidence: Evidence, op: Op) -> None:
     elif op.f == "in_doubt":
         evidence.doubts_seen += (node, name) not in evidence.doubts
         evidence.doubts.setdefault((node, name), op.time)
+    elif op.f == "precommitted":
+        evidence.crossed[node, name] = op.index
     else:
         end_doubt(evidence, (node, name), op)
+
+
+def remember_barrier(evidence: Evidence, op: Op) -> None:
+    """What a participant comes back with, against what it had told.
+
+    Its last events may be missing, of a decision or of its way back; so only what it
+    says is undecided counts, and not what it says it was brought back with.
+    """
+    node = name_of(op)
+    told = {f: op.value.get(f) for f in ("undecided", "pre_committed", "turned_back")}
+    if not all(isinstance(names, list) for names in told.values()):
+        return
+    for name in told["undecided"] or ():
+        at = evidence.crossed.get((node, str(name)))
+        known = [*(told["pre_committed"] or ()), *(told["turned_back"] or ())]
+        if at is not None and name not in known:
+            evidence.forgotten.append((node, str(name), at, op.index))
 
 
 def end_doubt(evidence: Evidence, who: tuple[str, str], op: Op) -> None:
@@ -240,6 +270,14 @@ class AtomicCommitChecker:
             only_if_all_voted_yes(findings, name, transaction)
             if needlessly_aborted(transaction):
                 needless.append(name)
+        for node, name, at, back in evidence.forgotten:
+            findings.add(
+                "forgot-precommit",
+                f"The barrier of 3PC is broken: {node} had acknowledged preCommit of "
+                f"{name}, and came back uncertain of it; others may commit on the "
+                "strength of that acknowledgement, while it helps to abort.",
+                [(at, back, "contradicts", "it was over the barrier")],
+            )
         if self.no_failures:
             for name in needless:
                 commit_if_all_yes(findings, name, evidence.transactions[name])

@@ -81,7 +81,7 @@ from reference_impls.core import is_count
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reference_impls.actor import Actor, Body, Record
+    from reference_impls.actor import Actor, Body, Effect, Record
     from reference_impls.core import Fields
 
 SUMMARY = "three-phase commit over a sharded key-value store"
@@ -201,6 +201,7 @@ class ThreePhaseCommit(AtomicCommit):
 
         # persistent: of undecided transactions
         self.pre_committed: set[str] = set()
+        self.turned_back: set[str] = set()  # came back over the barrier
 
         # volatile: of undecided transactions
         self.recovering: set[str] = set()  # from before this life
@@ -346,6 +347,7 @@ class ThreePhaseCommit(AtomicCommit):
         """Go over the barrier; durable before it is acknowledged."""
         if part.id not in self.pre_committed:
             self.pre_committed.add(part.id)
+            self.turned_back.discard(part.id)
             self.persist_pre_committed(part)
             self.observe("precommitted", id=part.id)
 
@@ -353,6 +355,7 @@ class ThreePhaseCommit(AtomicCommit):
         """Be uncertain again; durable before it is acknowledged."""
         if part.id in self.pre_committed:
             self.pre_committed.discard(part.id)
+            self.turned_back.add(part.id)
             self.persist({"record": "pre_abort", "id": part.id})
             self.observe("preaborted", id=part.id)
 
@@ -586,6 +589,7 @@ class ThreePhaseCommit(AtomicCommit):
         """Decide as participant; what helped to get there is forgotten."""
         super().settle(part, decision)
         self.pre_committed.discard(part.id)
+        self.turned_back.discard(part.id)
         self.recovering.discard(part.id)
         self.orphans.discard(part.id)
         self.rounds.pop(part.id, None)
@@ -602,13 +606,27 @@ class ThreePhaseCommit(AtomicCommit):
         """This participant is across the barrier."""
         self.persist({"record": "pre_commit", "id": part.id})
 
+    def start(self, recovered: Sequence[Record]) -> list[Effect]:
+        """Tell besides on which side of the barrier this participant comes back."""
+        effects = super().start(recovered)
+        if self.recovering:
+            self.observe(
+                "recovered",
+                undecided=sorted(self.recovering),
+                pre_committed=sorted(self.pre_committed),
+                turned_back=sorted(self.turned_back),
+            )
+        return [*effects, *self.take_effects()]
+
     def recover(self, record: Record) -> None:
         """Take back on which side of the barrier one was."""
         match record["record"]:
             case "pre_commit":
                 self.pre_committed.add(record["id"])
+                self.turned_back.discard(record["id"])
             case "pre_abort":
                 self.pre_committed.discard(record["id"])
+                self.turned_back.add(record["id"])
             case _:
                 super().recover(record)
 

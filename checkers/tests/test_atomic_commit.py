@@ -319,6 +319,29 @@ def test_observed_decisions_that_differ_are_a_split() -> None:
     assert names(check(history)) == {"split-decision"}
 
 
+def test_a_participant_that_forgot_that_it_was_over_the_barrier_is_told() -> None:
+    def back(*, over: list[str], turned: list[str], open_: list[str]) -> set[str]:
+        history = numbered(
+            observed("n1", "precommitted", id="t1"),
+            observed("n1", "restarted"),
+            observed(
+                "n1",
+                "recovered",
+                undecided=open_,
+                pre_committed=over,
+                turned_back=turned,
+            ),
+            observed("n1", "decided", id="t1", decision="commit"),
+        )
+        return names(check(history))
+
+    assert back(over=[], turned=[], open_=["t1"]) == {"forgot-precommit"}
+    assert back(over=["t1"], turned=[], open_=["t1"]) == set()
+    # Brought back, or decided, in its last instant: nobody saw it.
+    assert back(over=[], turned=["t1"], open_=["t1"]) == set()
+    assert back(over=[], turned=[], open_=["t2"]) == set()
+
+
 def test_a_history_without_decisions_is_not_judged() -> None:
     value = {"id": "t1", "txn": []}
     begun = [Op(-1, 0, 1, "invoke", "txn", value, node="n1")]

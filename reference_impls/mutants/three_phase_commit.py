@@ -77,7 +77,7 @@ MUTANTS: Mapping[str, Mutant] = {
             PreCommitNotDurable,
             "a restarted participant forgets preCommit",
             SOURCE + "7.5",
-            ("split-decision",),
+            ("forgot-precommit", "split-decision"),
             "commit",
             nemesis=("kill",),
         ),
