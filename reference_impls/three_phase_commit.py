@@ -458,7 +458,7 @@ class ThreePhaseCommit(AtomicCommit):
             self.advance(part)
 
     def advance(self, part: Part) -> None:
-        """TR3 and TR4 of BHG 7.5; TR1 and TR2 are `help_decide` and `learn`.
+        """TR3 and TR4 of BHG 7.5; TR1 and TR2 are `help_decide` and `on_decision`.
 
         TR3: all that live are uncertain, so nobody has committed: abort. TR4: one of
         them has crossed, so nobody has aborted: bring the others across, and then
@@ -484,10 +484,14 @@ class ThreePhaseCommit(AtomicCommit):
     def end_for_all(self, part: Part, decision: str) -> None:
         """Decide, and tell everybody that takes part, the coordinator too."""
         self.learn(part, decision, self.node)
-        for other in sorted({part.coordinator, *part.participants} - {self.node}):
-            self.send_decision(other, part.id, part.coordinator, decision)
+        self.pass_on(part, decision)
         if part.coordinator == self.node:
             self.adopt(part.id, decision, self.node)
+
+    def pass_on(self, part: Part, decision: str) -> None:
+        """Tell everybody else that takes part, the coordinator too."""
+        for other in sorted({part.coordinator, *part.participants} - {self.node}):
+            self.send_decision(other, part.id, part.coordinator, decision)
 
     # --- after a crash (BHG 7.5, recovery and total failure) ---------------------
 
@@ -559,12 +563,20 @@ class ThreePhaseCommit(AtomicCommit):
     # --- decisions ---------------------------------------------------------------
 
     def on_decision(self, src: str, body: Body) -> None:
-        """Learn it, as participant, as coordinator that was replaced, or as both."""
+        """Learn it, as participant, as coordinator that was replaced, or as both.
+
+        TR1 and TR2: whoever terminates tells it to all, as they follow its round and
+        have lost no patience yet. But the coordinator, if it is back, tells all itself.
+        """
         if body["coordinator"] == self.node:
             self.adopt(body["id"], body["decision"], src)
             if body["id"] not in self.parts:
                 return
+        leads = body["id"] in self.terminations and src != body["coordinator"]
         super().on_decision(src, body)
+        if leads and body["id"] not in self.terminations:
+            part = self.parts[body["id"]]
+            self.pass_on(part, body["decision"])
 
     def adopt(self, transaction: str, decision: str, by: str) -> None:
         """As coordinator: others have decided in one's place."""

@@ -202,9 +202,18 @@ def test_tr1_and_tr2_whoever_has_decided_is_followed(decision: str) -> None:
     assert told(lead(n3, "state_request", 5, "n2")) == {"n2": decision}
     n2 = participant()
     n2.fire("decision t1")
-    n2.tell(decision, src="n3")
+    assert told(n2.tell(decision, src="n3"))["n1"] == decision
     assert n2.state() == decision
     assert n2.core.terminations == {}
+
+
+@pytest.mark.parametrize("decision", ["abort", "commit"])
+def test_tr1_and_tr2_it_is_told_to_all_that_follow(decision: str) -> None:
+    others = ("n1", "n3", "n4")
+    n2 = participant(others=others)
+    n2.fire("decision t1")
+    assert told(n2.tell(decision, src="n3")).keys() == set(others)
+    assert told(n2.tell(decision, src="n4")) == {}
 
 
 def test_tr3_if_all_that_live_are_uncertain_they_abort() -> None:
