@@ -67,7 +67,7 @@ class PySyncObj(WireSystem):
 
     def launch(self, place: NodePlace) -> Launch:
         """Our node program, in the interpreter that the library is installed for."""
-        module = "harness.systems.pysyncobj_node"
+        module = "harness.systems.programs.pysyncobj_node"
         options = ["--reads", self._reads, "--journal", self._journal]
         return Launch(
             [sys.executable, "-P", "-m", module, *options],

@@ -1,8 +1,9 @@
 """A node of the pysyncobj system: a register on PySyncObj, behind the wire protocol.
 
-`python -m harness.systems.pysyncobj_node --reads local|log --journal on|off`, with the
-environment of WIRE.md. Clients are served at SPLITBRAIN_LISTEN, and PySyncObj talks to
-its peers at the ports above, so all nodes need addresses that all of them share.
+`python -m harness.systems.programs.pysyncobj_node --reads local|log --journal on|off`,
+with the environment of WIRE.md. Clients are served at SPLITBRAIN_LISTEN, and PySyncObj
+talks to its peers at the ports above, so all nodes need addresses that all of them
+share.
 
 Two threads: PySyncObj ticks in its own and calls back there; asyncio serves clients in
 the main thread. A write is a command that PySyncObj replicates and applies everywhere,

@@ -1,0 +1,1 @@
+"""Programs that nodes of some systems run: apart, as they import what is optional."""
