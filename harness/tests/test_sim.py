@@ -149,7 +149,7 @@ def test_an_interrupted_sweep_says_so_and_blames_no_seed(
         worked_s = times.user + times.system
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    # Click, where it is the one to hear of it, ends the line with a terminal's ^C first.
+    # Click, if it is the one to hear of it, ends a terminal's line of ^C first.
     told = err.removeprefix("\n")
     assert (process.returncode, out, told) == (255, "", "splitbrain: interrupted\n")
 
