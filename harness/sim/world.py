@@ -62,14 +62,18 @@ class SimWorld:
         system.read_log = lambda place: self.processes.nodes[place.name].disk.records()
         self._loop = loop
         self._handlers: dict[int, Any] = {}
+        self.interrupted = False
 
     def on_interrupt(self, callback: Callable[[], None]) -> None:
         """See `World`. Signals are the main thread's affair."""
+
+        def interrupt(*_: object) -> None:
+            self.interrupted = True
+            self._loop.call_soon(callback)
+
         if threading.current_thread() is threading.main_thread():
             for number in INTERRUPTS:
-                self._handlers[number] = signal.signal(
-                    number, lambda *_: self._loop.call_soon(callback)
-                )
+                self._handlers[number] = signal.signal(number, interrupt)
 
     async def close(self) -> None:
         """See `World`; also writes what the nodes have told."""
@@ -86,7 +90,12 @@ def execute(
     folder: RunFolder,
     show: Callable[[Progress], None] | None,
 ) -> str:
-    """Run the test in a new world; why that failed, or an empty text."""
+    """Run the test in a new world; why that failed, or an empty text.
+
+    Raises:
+        KeyboardInterrupt: An interrupt came when the run was as good as over, so that
+            it is for whoever wanted more runs.
+    """
     # mypy: the loop leaves out what has no place in a simulation, on purpose.
     loop = VirtualTimeLoop()  # type: ignore[abstract]
     # `assemble` lets none but reference systems in.
@@ -98,4 +107,7 @@ def execute(
             runner.run(controller.conduct(show))
         except HarnessError as failure:
             return str(failure)
+    outcome = controller.outcome
+    if world.interrupted and (outcome is None or outcome.ended != "interrupted"):
+        raise KeyboardInterrupt
     return ""

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from harness import formats, observations, run
+from harness.controller import Controller
 from harness.errors import UsageError
 from harness.sim import batch
 from harness.spec import DEFAULTS, TestSpec, complete
@@ -142,16 +143,35 @@ def test_an_interrupted_sweep_says_so_and_blames_no_seed(
     process = subprocess.Popen(
         [*command, *seeds], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    worked_s = 0.0
-    while worked_s < 1.5:  # by then it has long begun
-        assert process.poll() is None, process.communicate()
-        times = psutil.Process(process.pid).cpu_times()
-        worked_s = times.user + times.system
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    try:
+        worked_s = 0.0
+        while worked_s < 1.5:  # by then it has long begun
+            assert process.poll() is None, process.communicate()
+            times = psutil.Process(process.pid).cpu_times()
+            worked_s = times.user + times.system
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     # Click, if it is the one to hear of it, ends a terminal's line of ^C first.
     told = err.removeprefix("\n")
     assert (process.returncode, out, told) == (255, "", "splitbrain: interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_comes_too_late_for_a_run_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    finish = Controller._finish
+
+    async def interrupted(controller: Controller, ended: str) -> None:
+        assert ended == "complete"
+        signal.raise_signal(number)
+        await finish(controller, ended)
+
+    monkeypatch.setattr(Controller, "_finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        batch.run_seed(spec_of("raft", ops=20), tmp_path)
 
 
 def test_another_seed_gives_another_history(tmp_path: Path) -> None:
