@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -59,6 +59,3 @@ class Workload(Protocol):
 
 WorkloadFactory = Callable[[Mapping[str, str]], Workload]
 """Builds a workload from its options; raises UsageError for those it does not know."""
-
-WorkloadOptions = Sequence[tuple[str, str, str]]
-"""Options a plug-in documents: (name, default, meaning)."""

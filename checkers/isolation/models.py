@@ -40,15 +40,6 @@ if TYPE_CHECKING:
 LEVELS = ("", "-process", "-realtime")
 """Suffixes of cycles: dependencies only, with session order, with real time."""
 
-CYCLES = (
-    "G0",
-    "G1c",
-    "G-single-item",
-    "G-nonadjacent-item",
-    "G2-item",
-)
-"""The classes of cycles, the worst first."""
-
 _GENERAL: Mapping[str, tuple[str, ...]] = {
     "G0": ("G1c",),
     "G1c": ("G1",),

@@ -141,51 +141,45 @@ def past_tense(verb: str) -> str:
     return f"{verb}ped" if verb == "pop" else f"{verb}ed"
 
 
-def insert_last(state: State, operation: Operation, insert: str) -> tuple[State, ...]:
-    """A tuple with one more item, or the same one when it is a remove."""
-    assert isinstance(state, tuple)
-    return (*state, operation.argument) if operation.f == insert else state
-
-
 @dataclass(frozen=True, slots=True)
-class FifoQueue(Container):
-    """A queue; a state is a tuple, the oldest item first."""
+class Line(Container):
+    """Items in the order in which they came; a state is a tuple, the newest last."""
 
-    name: ClassVar[str] = "fifo-queue"
-    summary: ClassVar[str] = "a queue with enqueue and dequeue (nil: it was empty)"
+    newest_first: ClassVar[bool]
 
     def step(self, state: State, operation: Operation) -> State:
         """See `Model.step`."""
-        items = insert_last(state, operation, self.insert)
+        assert isinstance(state, tuple)
         if operation.f == self.insert:
-            return items
+            return (*state, operation.argument)
         if operation.result is EMPTY:
-            return ILLEGAL if items else state
+            return ILLEGAL if state else state
+        rest = state[:-1] if self.newest_first else state[1:]
         if operation.result is UNKNOWN:
-            return items[1:]
-        return items[1:] if items and items[0] == operation.result else ILLEGAL
+            return rest
+        leaves = state[-1:] if self.newest_first else state[:1]
+        return rest if leaves == (operation.result,) else ILLEGAL
 
 
 @dataclass(frozen=True, slots=True)
-class Stack(Container):
-    """A stack; a state is a tuple, the newest item last."""
+class FifoQueue(Line):
+    """A queue."""
+
+    name: ClassVar[str] = "fifo-queue"
+    summary: ClassVar[str] = "a queue with enqueue and dequeue (nil: it was empty)"
+    newest_first: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stack(Line):
+    """A stack."""
 
     name: ClassVar[str] = "stack"
     summary: ClassVar[str] = "a stack with push and pop (nil: it was empty)"
     insert: ClassVar[str] = "push"
     remove: ClassVar[str] = "pop"
     thing: ClassVar[str] = "stack"
-
-    def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`."""
-        items = insert_last(state, operation, self.insert)
-        if operation.f == self.insert:
-            return items
-        if operation.result is EMPTY:
-            return ILLEGAL if items else state
-        if operation.result is UNKNOWN:
-            return items[:-1]
-        return items[:-1] if items and items[-1] == operation.result else ILLEGAL
+    newest_first: ClassVar[bool] = True
 
 
 Contents = frozenset[tuple[Hashable, int]]

@@ -354,9 +354,6 @@ def future(insert: Call, remove: Call) -> Conflict:
 # Covering
 
 
-Span = tuple[int, int]
-
-
 class Union:
     """A union of closed intervals: disjoint, sorted, grown one by one."""
 
