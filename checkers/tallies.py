@@ -5,6 +5,7 @@ Rules are those of Jepsen's checkers of the same names (jepsen.checker, and its 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -28,7 +29,7 @@ VACUOUS = Option(
 _PLAIN = frozenset({int, str, type(None)})
 
 SHOWN_MAX = 20
-"""Anomalies told one by one; the rest is counted."""
+"""Anomalies of one name that are told one by one; the rest is counted."""
 
 
 def completed(history: History, f: str) -> Iterable[Op]:
@@ -149,9 +150,14 @@ def verdict_of(
     `empty` says what was missing. `doubt`, if any, why the rest can't be called valid.
     """
     if anomalies:
-        shown = tuple(anomalies[:SHOWN_MAX])
-        stats = {**stats, "anomalies": len(anomalies)}
-        return CheckResult(Verdict.INVALID, shown, stats=stats)
+        counts: Counter[str] = Counter()
+        shown = []
+        for anomaly in anomalies:
+            counts[anomaly.name] += 1
+            if counts[anomaly.name] <= SHOWN_MAX:
+                shown.append(anomaly)
+        stats = {**stats, "anomalies": dict(counts)}
+        return CheckResult(Verdict.INVALID, tuple(shown), stats=stats)
     if not judged:
         return CheckResult(vacuous, reason=empty, stats=stats)
     if doubt:

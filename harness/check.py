@@ -22,7 +22,6 @@ import resource
 import signal
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +36,7 @@ from harness.errors import (
 )
 from harness.formats import load
 from harness.history import HistoryError
-from harness.report import witness
+from harness.report import listing, witness
 from harness.verdict import CheckResult, Limits, Verdict, check_safe
 
 if TYPE_CHECKING:
@@ -102,13 +101,15 @@ class FileResult:
         return EXIT_USAGE if self.error else _EXIT_STATUSES[self.verdict]
 
     def as_json(self) -> dict[str, Any]:
-        """The line that `check --json` prints."""
+        """The line that `check --json` prints; lines only while `history` is there."""
         out: dict[str, Any] = {
             "file": self.file,
             # Bad input and our own failures are no verdict about anything.
             "verdict": None if self.error or self.has_crashed else str(self.verdict),
-            "anomalies": dict(Counter(a.name for a in self.result.anomalies)),
+            "anomalies": listing.counts(self.result),
+            **listing.anomalies(self.result, self.history),
             "not": list(self.result.not_models),
+            "stats": listing.stats(self.result),
             "ops": self.ops,
             "seconds": round(self.seconds, 6),
         }
@@ -418,7 +419,7 @@ def _headline(result: FileResult) -> str:
     if result.error:
         # The message names the file itself, and the line.
         return f"error  {result.error}"
-    counts = Counter(anomaly.name for anomaly in result.result.anomalies)
+    counts = listing.counts(result.result)
     line = f"{result.verdict}  {result.file}"
     if counts:
         line += ": " + ", ".join(f"{n} x {name}" for name, n in counts.items())

@@ -47,7 +47,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="splitbrain")
 def cli() -> None:
-    r"""Break a real distributed system and learn whether it kept its promises.
+    """Break a real distributed system and learn whether it kept its promises.
 
     \b
     splitbrain run raft --nemesis partition,kill     a torture run, with a verdict
@@ -56,7 +56,7 @@ def cli() -> None:
 
     Exit status: 0 valid or as expected, 1 invalid, 2 unknown, 254 bad usage, 255 the
     harness failed.
-    """
+    """  # noqa: D301  # click wants the character \b itself
 
 
 def say(text: str = "") -> None:
@@ -384,7 +384,24 @@ def check(
     memory_limit: int | None,
     as_json: bool,
 ) -> int:
-    """Judge recorded histories: JSON lines, Jepsen's EDN, or logs; .gz as they are."""
+    """Judge recorded histories: JSON lines, Jepsen's EDN, or logs; .gz as they are.
+
+    With --json each FILE is one line, an object:
+
+    \b
+    file, verdict      null where the file could not be judged; error says why
+    anomalies          how many there are of each name
+    found              the anomalies, at most 20 of a name, in the form of verdict.json:
+      name, explanation, key, details
+      ops, lines         indices of the operations, and their lines in FILE if known
+      witness            nodes, lines, and edges: source, target, kind, reason
+      ..._left_out       how many more ops, nodes or edges there are; they end at 100
+    left_out           how many more anomalies of a name there are than found tells
+    not                the weakest consistency models that are broken
+    stats, ops         the checker's figures, and the events in FILE
+    seconds            spent on it
+    reason, plan       where there are any
+    """  # noqa: D301  # as above
     from harness import check as checking
     from harness.verdict import Limits
 

@@ -99,7 +99,8 @@ class CheckResult:
         anomalies: Every anomaly found; non-empty when INVALID.
         not_models: Weakest consistency models that the history breaks.
         reason: Why the verdict is UNKNOWN, or a remark; empty otherwise.
-        stats: Counts and figures for the report; JSON-able.
+        stats: Counts and figures for the report; JSON-able. Where not all anomalies
+            are explained, `anomalies` has the number of each name.
         over: What the anomalies' indices refer to: OPERATIONS of clients, or
             OBSERVATIONS, the history that `harness.observations.load` makes of them.
         promised: Whether a run must keep this promise, so that the verdict counts.

@@ -197,13 +197,15 @@ class Trial:
     def stats(self) -> dict[str, Any]:
         """Figures for the report."""
         outcomes = Counter(self.transactions.outcome if self.transactions else [])
-        counts = dict(self.inference.findings.counts) if self.inference else {}
+        counts = Counter(self.inference.findings.counts if self.inference else {})
+        if self.search is not None:
+            counts |= Counter({name: len(c) for name, c in self.search.found.items()})
         return {
             "models": list(self.question.asked),
             "transactions": sum(outcomes.values()),
             "committed": outcomes[Outcome.OK],
             "edges": dict(self.edges),
-            "anomalies_of_values": counts,
+            "anomalies": dict(counts),
             "seconds": round(self.budget.seconds(), 3),
         }
 

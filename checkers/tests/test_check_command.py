@@ -73,6 +73,37 @@ def test_a_violation_is_told_with_its_operations(
     assert "enqueue 1" in shown
 
 
+def test_json_tells_each_anomaly_with_its_lines_and_why_its_cycle_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A blank line and a comment: lines are those of the file, not of the history."""
+    path = tmp_path / "skew.edn"
+    path.write_text(
+        """
+        ; each of two transactions misses the other's append
+        {:process 0 :type :invoke :f :txn :value [[:append :x 1] [:r :y nil]]}
+        {:process 1 :type :invoke :f :txn :value [[:append :y 1] [:r :x nil]]}
+        {:process 0 :type :ok :f :txn :value [[:append :x 1] [:r :y nil]]}
+        {:process 1 :type :ok :f :txn :value [[:append :y 1] [:r :x nil]]}
+        {:process 1 :type :invoke :f :txn :value [[:r :y nil] [:r :x nil]]}
+        {:process 1 :type :ok :f :txn :value [[:r :y [1]] [:r :x [1]]]}
+        """
+    )
+    assert splitbrain("check", path, "--checker", "list-append", "--json") == 1
+    answer = output(capsys)
+    assert answer["anomalies"] == {"G2-item": 1}
+    assert answer["left_out"] == {}
+    (told,) = answer["found"]
+    assert (told["name"], told["ops"], told["lines"]) == ("G2-item", [2, 3], [5, 6])
+    assert "T2 would have to come before itself" in told["explanation"]
+    assert [
+        (edge["source"], edge["target"], edge["kind"])
+        for edge in told["witness"]["edges"]
+    ] == [(2, 3, "rw"), (3, 2, "rw")]
+    missed = "T2 did not observe T3's append of 1 to key y"
+    assert told["witness"]["edges"][0]["reason"] == missed
+
+
 @pytest.mark.parametrize(
     ("model", "complaint"),
     [

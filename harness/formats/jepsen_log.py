@@ -43,12 +43,14 @@ def read(source: Source, *, strict: bool = True) -> History:
         if text:
             ops.append(_op(f"{source.name}:{number}", text, len(ops)))
             lines.append(number)
-    return History(
+    history = History(
         ops,
         strict=strict,
         source=source.name,
         where=lambda i: f"{source.name}:{lines[i]}",
     )
+    history.lines = lines
+    return history
 
 
 def _op(where: str, text: str, index: int) -> Op:

@@ -37,11 +37,13 @@ def read(source: Source) -> History:
         HistoryError: Names file and line.
     """
     ops: list[Op] = []
+    lines: list[int] = []
     by_transaction: dict[int, Op] = {}
     for number, line in source.lines():
         text = line.strip()
         if not text:
             continue
+        count = len(ops)
         try:
             kind, key, value, session, transaction = _parse(text)
             mop = [kind, key, None if value == 0 else value]
@@ -55,7 +57,10 @@ def read(source: Source) -> History:
                 ops.append(op)
         except HistoryError as problem:
             raise HistoryError(f"{source.name}:{number}: {problem}") from None
-    return History(ops, strict=False, source=source.name)
+        lines += [number] * (len(ops) - count)
+    history = History(ops, strict=False, source=source.name)
+    history.lines = lines  # of each transaction, the first
+    return history
 
 
 def _parse(text: str) -> tuple[str, int, int, int, int]:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,14 +105,73 @@ def test_a_result_is_the_json_that_the_command_line_promises(
     install(lambda _history, _limits: INVALID)
     out = check_one(file).as_json()
     assert 0 <= out.pop("seconds") < 60
+    edge = {"kind": "realtime", "reason": "the write returned before"}
     assert out == {
         "file": file,
         "verdict": "invalid",
         "anomalies": {"garbage-read": 2, "G0": 1},
+        "found": [
+            {
+                "name": "garbage-read",
+                "ops": [3, 1],
+                "lines": [4, 2],
+                "explanation": "read 9, which nobody wrote",
+                "key": 7,
+                "witness": {
+                    "nodes": [1, 0],
+                    "lines": [2, 1],
+                    "edges": [{"source": 0, "target": 1, **edge}],
+                },
+            },
+            {
+                "name": "garbage-read",
+                "ops": [4],
+                "lines": [5],
+                "explanation": "and\x1b[31m again",
+            },
+            {"name": "G0", "ops": [0], "lines": [1], "explanation": "a cycle"},
+        ],
+        "left_out": {},
         "not": ["linearizable"],
+        "stats": {"states": 12},
         "ops": 5,
     }
     json.dumps(out)
+
+
+def test_what_json_leaves_out_it_counts(install: Any, file: str) -> None:
+    ladder: nx.DiGraph[int] = nx.path_graph(300, create_using=nx.DiGraph)
+    nx.set_edge_attributes(ladder, {edge: {"kind": "ww"} for edge in ladder.edges})
+    cycle = Anomaly("G0", tuple(range(250)), "x" * 9000, ladder, key="k" * 9000)
+    others = [Anomaly("G1a", (1,), f"number {i}") for i in range(25)]
+    counted = {"anomalies": {"G1a": 70}, "windows": list(range(9000))}
+    found = CheckResult(Verdict.INVALID, (*others, cycle), stats=counted)
+    install(lambda _history, _limits: found)
+    result = check_one(file)
+    result.history = None  # that has five ops
+    out = result.as_json()
+    assert out["anomalies"] == {"G1a": 70, "G0": 1}
+    assert out["left_out"] == {"G1a": 50}
+    assert [told["name"] for told in out["found"]] == ["G1a"] * 20 + ["G0"]
+    told = out["found"][-1]
+    assert (told["ops"], told["ops_left_out"]) == ([*range(100)], 150)
+    assert "lines" not in told
+    drawn = told["witness"]
+    assert (drawn["nodes"], drawn["nodes_left_out"]) == ([*range(101)], 199)
+    assert (len(drawn["edges"]), drawn["edges_left_out"]) == (100, 199)
+    assert drawn["edges"][0] == {"source": 0, "target": 1, "kind": "ww"}
+    assert len(json.dumps(out)) < 100_000
+
+
+def test_json_is_json_whatever_values_edn_has(install: Any, file: str) -> None:
+    odd = {(1, "a"): Fraction(1, 3), "big": 10**400, "nan": float("nan")}
+    anomaly = Anomaly("odd", (0,), "odd", key=Fraction(1, 3), details={"held": odd})
+    found = CheckResult(Verdict.INVALID, (anomaly,), stats={"s": {1, 2}})
+    install(lambda _history, _limits: found)
+    text = json.dumps(check_one(file).as_json(), allow_nan=False)
+    (told,) = json.loads(text)["found"]
+    assert told["key"] == "1/3"
+    assert "Fraction(1, 3)" in told["details"]["held"]
 
 
 def test_one_bad_file_never_hides_the_verdicts_of_others(
