@@ -9,7 +9,8 @@ token greater than all before, and what is done under the lock names its token (
 - `use` and `release` by a token are refused once a greater one was granted, or once
   that token was released;
 - nobody holds the lock while another does: between an acquire's return and the first
-  attempt at a release, its holder holds the lock for certain.
+  attempt at a release, its holder holds the lock for certain. Unless somebody had begun
+  to release it before the acquire returned: whoever guesses the token may be as early.
 
 With `leases=true` the last rule is off: where locks expire, fencing is all there is.
 
@@ -21,10 +22,13 @@ which sees more, but not for leases, and says it less plainly.
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from checkers.promises.findings import Findings, name_of
+from checkers.tallies import UNKNOWN_BEGIN, began, is_first, outcome
 from harness.history import NO_COMPLETION, HistoryError
 from harness.registry import Option, Plugin, settings
 
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory, CheckResult, Limits
+
+FUNCTIONS = {"acquire", "use", "release"}
 
 OPTIONS = (Option("leases", "false", "locks may expire while held", ("true", "false")),)
 
@@ -46,12 +52,17 @@ class Lock:
         newest: The greatest token of an acquire that has returned; None before that.
         holding: Tokens held for certain, with their ok acquires.
         released: Tokens that were released for certain, with their ok releases.
+        attempts: By token, when each attempt at a release that may have worked began
+            and ended, of the whole history.
     """
 
     granted: dict[int, Op] = field(default_factory=dict)
     newest: int | None = None
     holding: dict[int, Op] = field(default_factory=dict)
     released: dict[int, Op] = field(default_factory=dict)
+    attempts: dict[int, list[tuple[int, float]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
 
 class FencingChecker:
@@ -68,9 +79,11 @@ class FencingChecker:
             HistoryError: A token that is no whole number.
         """
         case = Case(history, leases=self._leases)
-        for op in history:
-            if op.is_client and op.f in {"acquire", "use", "release"}:
-                case.see(op)
+        ops = [op for op in history if op.is_client and op.f in FUNCTIONS]
+        for op in ops:
+            case.foresee(op)
+        for op in ops:
+            case.see(op)
         unknown = ""
         if not case.judged:
             unknown = (
@@ -93,7 +106,7 @@ class Case:
         self.findings = Findings(history)
         self.judged = 0
         self._leases = leases
-        self._locks: dict[Hashable, Lock] = {}
+        self._locks: dict[Hashable, Lock] = defaultdict(Lock)
         # By the index of an invocation: the reason why it must not succeed, an ok op.
         self._before: dict[int, Op | None] = {}
         self._counts = dict.fromkeys(("grants", "uses", "stale_refused"), 0)
@@ -102,9 +115,19 @@ class Case:
         """Figures for the report."""
         return {"locks": len(self._locks), **self._counts}
 
+    def foresee(self, op: Op) -> None:
+        """Note an attempt at a release, where the history first tells of it."""
+        how = outcome(self.history, op)
+        if op.f != "release" or how == "fail" or not is_first(self.history, op):
+            return
+        begun = op.index if op.type == "invoke" else UNKNOWN_BEGIN
+        end = op.index if op.type != "invoke" else self.history.completion[op.index]
+        attempts = self._locks[op.key].attempts[number(self.history, op)]
+        attempts.append((begun, end if how == "ok" else math.inf))
+
     def see(self, op: Op) -> None:
         """The next op of the history."""
-        lock = self._locks.setdefault(op.key, Lock())
+        lock = self._locks[op.key]
         if op.type == "invoke":
             self.begin(lock, op)
             return
@@ -132,13 +155,8 @@ class Case:
         token = number(self.history, op)
         late = newest is not None and newest.value > token
         self._before[op.index] = newest if late else lock.released.get(token)
-        if op.f == "release" and not self.fails(op):
+        if op.f == "release" and outcome(self.history, op) != "fail":
             lock.holding.pop(token, None)
-
-    def fails(self, op: Op) -> bool:
-        """Whether an invocation is one of what certainly did not happen."""
-        j = self.history.completion[op.index]
-        return j != NO_COMPLETION and self.history[j].type == "fail"
 
     def grant(self, lock: Lock, op: Op, before: Op | None) -> None:
         """A lock was granted; `before` is the newest grant when it was asked for."""
@@ -153,7 +171,11 @@ class Case:
         elif before is not None and token <= before.value:
             why = f"token {token} was granted after {before.value} had been"
             self.add("token-not-greater", before, op, why)
-        if not self._leases:
+        begun = began(self.history, op)
+        is_sure = not any(
+            since < op.index and end > begun for since, end in lock.attempts[token]
+        )
+        if is_sure and not self._leases:
             for other in lock.holding.values():
                 why = (
                     f"{who(other)} had not begun to release it (token {other.value}) "
@@ -161,7 +183,8 @@ class Case:
                 )
                 self.add("two-holders", other, op, why)
         lock.granted.setdefault(token, op)
-        lock.holding[token] = op
+        if is_sure:
+            lock.holding[token] = op
         if lock.newest is None or token > lock.newest:
             lock.newest = token
 
