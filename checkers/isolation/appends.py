@@ -134,9 +134,13 @@ class Reads:
             its place tells nothing that the appends' places do not.
         version: Number of the last version read; NOTHING for the empty list, UNPLACED
             for a list that isn't part of the version order.
+        repeated: Those that a transaction repeated after it had read other keys, each
+            with how many reads there were by then. It may have learned between the two
+            that something is missing.
     """
 
     def __init__(self) -> None:
+        self.repeated: list[tuple[int, int]] = []
         self._row, self._branch, self._length = array("q"), array("q"), array("q")
         self._shows_own = array("b")
         self.version: Column = np.zeros(0, np.int64)
@@ -284,6 +288,8 @@ class Appends:
                 elif value != (expected := self._value(seen[name])):
                     self._internal(row, key, value, expected)
                     seen[name] = self._saw(row, key, value)
+                elif len(seen) > 1:
+                    self.reads.repeated.append((len(self.reads), seen[name]))
             elif f == "append":
                 self._wrote(row, key, value)
                 if name in mine:
@@ -870,13 +876,17 @@ class _Versioned:
                 if row != NOTHING and element not in key.inner:
                     self.writes[row][name] = version
             self.shown += self._shown(key, numbers)
-        for read in map(
-            appends.read, np.flatnonzero(~appends.reads.shows_own).tolist()
-        ):
+        others = np.flatnonzero(~appends.reads.shows_own).tolist()
+        in_order = sorted(
+            [(i, 1, i) for i in others]
+            + [(when, 0, i) for when, i in appends.reads.repeated]
+        )
+        for _, is_first, i in in_order:
+            read = appends.read(i)
             element = read.value[-1] if read.value else None
             version = numbers.get((read.key.name, element), NOTHING)
             if version != NOTHING:
-                self.reads.append(weak.Read(read.row, version))
+                self.reads.append(weak.Read(read.row, version, again=not is_first))
 
     def _shown(
         self, key: Key, numbers: dict[tuple[Hashable, Hashable], int]
