@@ -110,6 +110,7 @@ class History:
         where: Turns the position of an op into what messages call it; by default
             `source` and the position.
         completion: See the attribute; given when `ops` are known to pair up.
+        columns: See the attribute; given when they are known.
 
     Raises:
         HistoryError: From the constructor, when `strict` and a client's invocation and
@@ -135,9 +136,10 @@ class History:
         source: str = "history",
         where: Callable[[int], str] | None = None,
         completion: Sequence[int] | None = None,
+        columns: Columns | None = None,
     ) -> None:
         # Who only records has no need of numpy, which takes 0.1 s to import.
-        from harness import columns
+        from harness import columns as numbered
 
         self.ops = ops
         self.source = source
@@ -147,10 +149,10 @@ class History:
         self._completion = completion
         self._columns: Columns | None = None
         if completion is not None:
-            self.partner: NDArray[np.int64] = columns.as_column(completion)
+            self.partner: NDArray[np.int64] = numbered.as_column(completion)
             return
-        self._columns = columns.columns(ops)
-        partner = columns.pair(ops, self._columns)
+        self._columns = columns or numbered.columns(ops)
+        partner = numbered.pair(self._columns)
         if partner is None:
             # The slow way knows what is wrong, or what is certain all the same.
             if strict:

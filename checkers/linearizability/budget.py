@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from harness.verdict import Limits
 
+T = TypeVar("T")
+
 MEGABYTE = 1 << 20
+
+PACE: Final = 4096
+"""Steps of a decider between two looks at the clock: a few milliseconds."""
 
 
 class Patience(Protocol):
@@ -72,3 +77,25 @@ def collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def paced(items: Iterable[T], patience: Patience) -> Iterator[T]:
+    """The items, as long as there is patience.
+
+    Raises:
+        LimitExceeded: `patience` came to its end.
+    """
+    for n, item in enumerate(items):
+        if n % PACE == 0:
+            insist(patience)
+        yield item
+
+
+def insist(patience: Patience) -> None:
+    """Go on only if there is patience left.
+
+    Raises:
+        LimitExceeded: There is none.
+    """
+    if limit := patience.exceeded():
+        raise LimitExceeded(limit)

@@ -12,27 +12,31 @@ at any time, so it is open from the start.
 
 from __future__ import annotations
 
-from itertools import islice, repeat
+from itertools import compress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from checkers.linearizability.budget import LimitExceeded
-from checkers.linearizability.specification import Operation, freeze
-from harness.columns import INVOKE, NAMED
+from checkers.linearizability.budget import paced
+from checkers.linearizability.specification import Operation, freeze, is_refusal
+from harness.columns import FAIL, INFO, INVOKE, NAMED, UNNUMBERED, grouped, number
 from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator
 
     from numpy.typing import NDArray
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.specification import Model
-    from harness.history import History, Op
+    from harness.history import History
 
-CALLS_PER_BUDGET_CHECK: Final = 10_000
-"""Some ten milliseconds' worth."""
+    Column = NDArray[np.int64]
+
+REFUSED: Final = 4
+"""Beside INVOKE, OK, FAIL and INFO: it failed, and that is an answer."""
+
+OUTCOMES: Final = 5
 
 NEVER: Final = 1 << 62
 """`Call.returned` of a call that nobody saw return; later than any position."""
@@ -71,7 +75,7 @@ def client_calls(history: History) -> Iterator[tuple[int, int]]:
             yield i, i
 
 
-def client_positions(history: History) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def client_positions(history: History) -> tuple[Column, Column]:
     """Positions (invocation, completion or NO_COMPLETION) of all clients' calls.
 
     As `client_calls`, without a step of Python for each call.
@@ -102,66 +106,119 @@ def partition(
         LimitExceeded: `patience` came to its end.
         HistoryError: The model does not understand an operation.
 
-    Cost: linear, 1 us a call.
+    Cost: linear, 0.4 us a call, and 0.6 us each different one.
     """
-    ops, began = history.ops, beginnings(history)
-    keys: dict[Hashable, list[Call]] = {}
     invoked, completed = client_positions(history)
-    names = key_names(history, invoked) if model.by_key else repeat(None)
-    todo = zip(names, invoked.tolist(), completed.tolist(), strict=False)
-    while batch := list(islice(todo, CALLS_PER_BUDGET_CHECK)):
-        if patience and (limit := patience.exceeded()):
-            raise LimitExceeded(limit)
-        for key, i, j in batch:
-            if only is not None and key not in only:
-                continue
-            calls = keys.get(key)
-            if calls is None:
-                calls = keys[key] = []
-            call = make_call(model, ops, i, j, began)
-            if call is not None:
-                calls.append(call)
-    return keys
+    keys, key = number_keys(history, invoked, by_key=model.by_key)
+    if only is not None:
+        wanted = np.array([each in only for each in keys], np.bool_)[key]
+        invoked, completed, key = invoked[wanted], completed[wanted], key[wanted]
+    operations, kind = distinct_operations(history, model, invoked, completed, patience)
+
+    returned = completed != NO_COMPLETION
+    returned &= history.columns.type[completed] != INFO
+    keep = np.array([each is not None for each in operations], np.bool_)[kind]
+    # What is open and changes nothing perhaps never happened, and nobody would know.
+    pure = np.zeros(len(operations), np.bool_)
+    for n in np.unique(kind[keep & ~returned]).tolist():
+        pure[n] = model.read_only(operations[n])
+    keep &= returned | ~pure[kind]
+
+    alone = invoked == completed
+    began = np.where(~returned & alone, -1, earliest(history, invoked))
+    ended = np.where(returned, completed, NEVER)
+
+    order = grouped(key)
+    order = order[keep[order]]
+    todo = zip(
+        map(operations.__getitem__, kind[order].tolist()),
+        began[order].tolist(),
+        ended[order].tolist(),
+        invoked[order].tolist(),
+        strict=True,
+    )
+    calls = list(map(Call._make, todo))
+    ends = np.cumsum(np.bincount(key[order], minlength=len(keys))).tolist()
+    present = np.unique(key).tolist()
+    return {keys[n]: calls[ends[n - 1] if n else 0 : ends[n]] for n in present}
 
 
-def key_names(history: History, invoked: NDArray[np.int64]) -> Iterator[Hashable]:
-    """The frozen keys of the calls at those positions."""
-    events = history.columns
-    if events.key is None:
-        return (freeze(history.ops[i].key) for i in invoked.tolist())
-    return map(events.keys.__getitem__, events.key[invoked].tolist())
+def number_keys(
+    history: History, invoked: Column, *, by_key: bool = True
+) -> tuple[list[Hashable], Column]:
+    """The frozen keys of the calls at those positions, and each one's number.
 
-
-def beginnings(history: History) -> dict[int, int]:
-    """When lone completions may have been invoked, at the earliest; by position.
-
-    A process does one thing at a time, so that is right after its event before; -1
-    where there is none. Empty when every completion has its invocation.
+    Unless `by_key`, all are on the one key None.
     """
-    began: dict[int, int] = {}
+    if not by_key:
+        return [None], np.zeros(len(invoked), np.int64)
+    known, of_event = history.columns.keys, history.columns.key
+    if of_event is None:
+        known, column = number([freeze(history[i].key) for i in invoked.tolist()])
+    else:
+        column = of_event[invoked]
+    present = np.zeros(len(known), np.bool_)
+    present[column] = True
+    dense = np.cumsum(present) - 1
+    return list(compress(known, present.tolist())), dense[column]
+
+
+def distinct_operations(
+    history: History,
+    model: Model,
+    invoked: Column,
+    completed: Column,
+    patience: Patience | None,
+) -> tuple[list[Operation | None], Column]:
+    """What the calls did, in the model's words, and the number of each call among that.
+
+    The model is asked once for all calls that are alike: same function and values, and
+    same kind of completion. It is asked one by one about values without a number.
+
+    Raises:
+        LimitExceeded: `patience` came to its end.
+        HistoryError: The model does not understand an operation.
+    """
+    ops, events = history.ops, history.columns
+    returned = completed != NO_COMPLETION
+    outcome = np.where(returned, events.type[completed], INVOKE).astype(np.int64)
+    (failures,) = np.nonzero(outcome == FAIL)
+    refusals = [is_refusal(ops[j]) for j in completed[failures].tolist()]
+    outcome[failures[refusals]] = REFUSED
+    values = len(events.value_numbers) + 1
+    argument = events.value[invoked].astype(np.int64)
+    result = np.where(returned, events.value[completed], 0)
+    kind = events.f[invoked] * OUTCOMES + outcome
+    kind = (kind * values + argument) * values + result
+    single = (argument == UNNUMBERED) | (result == UNNUMBERED)
+    if OUTCOMES * len(events.functions) * values**2 > NEVER:
+        single[:] = True  # numbers for all combinations would not fit
+    kind[single] = ~np.flatnonzero(single)
+    _, first, number = np.unique(kind, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # what is malformed is to be found where it comes first
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    first = first[order]
+    todo = zip(invoked[first].tolist(), completed[first].tolist(), strict=True)
+    operations = [
+        model.operation(ops[i], None if j == NO_COMPLETION else ops[j])
+        for i, j in (paced(todo, patience) if patience else todo)
+    ]
+    return operations, rank[number]
+
+
+def earliest(history: History, invoked: Column) -> Column:
+    """When the calls at those positions may have been invoked, at the earliest.
+
+    That is right there; but a lone completion's invocation was at any time after its
+    process had done with what it did before, and from -1 on if that was nothing.
+    """
     if not history.completions_only:
-        return began
+        return invoked
+    since: dict[int, int] = {}
     last: dict[int | str, int] = {}
     for i, op in enumerate(history.ops):
         if op.type != "invoke" and history.completion[i] == NO_COMPLETION:
-            began[i] = last.get(op.process, -2) + 1
+            since[i] = last.get(op.process, -2) + 1
         last[op.process] = i
-    return began
-
-
-def make_call(
-    model: Model, ops: Sequence[Op], i: int, j: int, began: Mapping[int, int]
-) -> Call | None:
-    """The call invoked at i and completed at j; None when it constrains nothing.
-
-    `began` says what `beginnings` does.
-    """
-    completed = None if j == NO_COMPLETION else ops[j]
-    operation = model.operation(ops[i], completed)
-    if operation is None:
-        return None
-    if completed is not None and completed.type != "info":
-        return Call(operation, began.get(i, i), j, i)
-    if model.read_only(operation):
-        return None  # perhaps it never happened, and it would have changed nothing
-    return Call(operation, -1 if i == j else i, NEVER, i)
+    return np.array([since.get(i, i) for i in invoked.tolist()], np.int64)

@@ -35,14 +35,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from checkers.linearizability.budget import insist, paced
 from checkers.linearizability.calls import NEVER, Call
-from checkers.linearizability.conflict import (
-    Conflict,
-    ImpossibleError,
-    completed_at,
-    insist,
-    paced,
-)
+from checkers.linearizability.conflict import Conflict, ImpossibleError, completed_at
 from checkers.linearizability.specification import Operation, show
 
 if TYPE_CHECKING:

@@ -8,22 +8,15 @@ so that they can be checked again by search, and shown to a reader as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING
 
-from checkers.linearizability.budget import LimitExceeded
 from checkers.linearizability.calls import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable
 
-    from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
     from checkers.linearizability.explain import Words
-
-T = TypeVar("T")
-
-PACE: Final = 4096
-"""Steps of a decider between two looks at the clock: a few milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -62,25 +55,3 @@ class ImpossibleError(Exception):
 
 class UndecidedError(Exception):
     """The rules of a decider don't settle this history; the text says why."""
-
-
-def paced(items: Iterable[T], patience: Patience) -> Iterator[T]:
-    """The items, as long as there is patience.
-
-    Raises:
-        LimitExceeded: `patience` came to its end.
-    """
-    for n, item in enumerate(items):
-        if n % PACE == 0:
-            insist(patience)
-        yield item
-
-
-def insist(patience: Patience) -> None:
-    """Go on only if there is patience left.
-
-    Raises:
-        LimitExceeded: There is none.
-    """
-    if limit := patience.exceeded():
-        raise LimitExceeded(limit)

@@ -12,7 +12,6 @@ Importing this takes half a second and the first search ten more: see `handover`
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -71,14 +70,16 @@ class FastSearch:
         self.table = table
         slot_of = np.array([bit.bit_length() - 1 for bit in bits], np.int32)
         kind_of = np.array(table.kind_of, np.int32)
-        crashed = np.array([i for i in events if i >= 0 and not bits[i]], np.int32)
+        sequence = np.array(events, np.int32)
+        invoked = sequence[sequence >= 0]
+        crashed = invoked[slot_of[invoked] == kernel.NOBODY]
         groups = list(dict.fromkeys(kind_of[crashed].tolist()))
         group_of = np.full(len(table.kinds), kernel.NOBODY, np.int32)
         group_of[groups] = range(len(groups))
         group = group_of[kind_of[crashed]]
         sizes = np.bincount(group, minlength=len(groups))
         self.problem = (
-            np.array(events, np.int32),
+            sequence,
             slot_of,
             kind_of,
             np.array([call.returned for call in calls], np.int64),
@@ -218,14 +219,11 @@ def all_steps(table: Transitions) -> NDArray[np.int32] | None:
     Cost: a step of the model for each pair.
     """
     kinds = range(len(table.kinds))
-    for state in count():
-        if state == len(table.states):
-            break
+    rows: list[list[int]] = []
+    while len(rows) < len(table.states):
         if len(table.states) * len(kinds) > TABLE_MAX:
             return None
-        for kind in kinds:
-            table.step(state, kind)
-    rows = [[row[kind] for kind in kinds] for row in table.rows]
+        rows.append([table.step(len(rows), kind) for kind in kinds])
     return np.array(rows, np.int32).reshape(len(rows), len(kinds))
 
 

@@ -20,8 +20,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+from checkers.linearizability.budget import paced
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import Conflict, ImpossibleError, paced
+from checkers.linearizability.conflict import Conflict, ImpossibleError
 from checkers.linearizability.items import (
     Item,
     Items,

@@ -33,13 +33,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from checkers.linearizability.budget import paced
 from checkers.linearizability.calls import NEVER
 from checkers.linearizability.conflict import (
     Conflict,
     ImpossibleError,
     UndecidedError,
     completed_at,
-    paced,
 )
 from checkers.linearizability.containers import (
     EMPTY,

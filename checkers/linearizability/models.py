@@ -40,6 +40,7 @@ from checkers.linearizability.specification import (
     failed,
     freeze,
     happened,
+    is_refusal,
     malformed,
     show,
     unknown_function,
@@ -63,7 +64,7 @@ def cas_operation(invoked: Op, completed: Op | None) -> Operation | None:
     expected, new = freeze(value[0]), freeze(value[1])
     if failed(completed):
         assert completed is not None
-        if (completed.extra or {}).get("cas_fail_is_mismatch"):
+        if is_refusal(completed):
             return Operation("cas-mismatch", expected, new)
         return None
     if expected == new and not happened(completed):

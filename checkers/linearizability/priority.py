@@ -25,14 +25,9 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from checkers.linearizability.budget import insist, paced
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import (
-    Conflict,
-    ImpossibleError,
-    completed_at,
-    insist,
-    paced,
-)
+from checkers.linearizability.conflict import Conflict, ImpossibleError, completed_at
 from checkers.linearizability.containers import (
     EMPTY,
     PriorityQueue,

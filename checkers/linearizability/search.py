@@ -27,7 +27,8 @@ worst case, but linear in the history's length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import insort
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -57,6 +58,9 @@ NOTHING_SPENT: Final = (0,)
 
 DEAD: Final = -1
 """In the table of transitions: illegal."""
+
+UNCHANGED: Final = -2
+"""In the table of transitions: legal, and of a kind that never changes the state."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,10 @@ class Transitions:
 
     Attributes:
         states: The states met so far; number 0 is the initial one.
-        rows: `rows[state][kind]` is the next state's number or DEAD, if known yet.
+        rows: `rows[state][kind]` is the next state's number, DEAD or UNCHANGED.
         kinds: The distinct operations.
+        kind_of: The number of each operation's kind.
+        read_only: Whether a kind changes no state.
     """
 
     def __init__(
@@ -145,21 +151,37 @@ class Transitions:
         self.read_only = [model.read_only(kind) for kind in self.kinds]
         initial = self._quotient.state(model.initial)
         self.states: list[State] = [initial]
-        self.rows: list[dict[int, int]] = [{}]
+        self.rows = [Row(self, 0)]
         self._numbers: dict[State, int] = {initial: 0}
 
     def step(self, state: int, kind: int) -> int:
-        """The next state's number or DEAD; remembers it in `rows`."""
+        """The next state's number, or DEAD. Cost: a step of the model."""
         after = self._model.step(self.states[state], self.kinds[kind])
-        number = DEAD
-        if after is not ILLEGAL:
-            after = self._quotient.state(after)
-            number = self._numbers.setdefault(after, len(self.states))
-            if number == len(self.states):
-                self.states.append(after)
-                self.rows.append({})
-        self.rows[state][kind] = number
+        if after is ILLEGAL:
+            return DEAD
+        after = self._quotient.state(after)
+        number = self._numbers.setdefault(after, len(self.states))
+        if number == len(self.states):
+            self.states.append(after)
+            self.rows.append(Row(self, number))
         return number
+
+
+class Row(dict[int, int]):
+    """What each kind of operation does in one state; asks the model what is missing."""
+
+    __slots__ = ("_state", "_table")
+
+    def __init__(self, table: Transitions, state: int) -> None:
+        self._table = table
+        self._state = state
+
+    def __missing__(self, kind: int) -> int:
+        after = self._table.step(self._state, kind)
+        if after != DEAD and self._table.read_only[kind]:
+            after = UNCHANGED
+        self[kind] = after
+        return after
 
 
 def search(
@@ -176,14 +198,28 @@ def search(
     Cost: linear in the length, exponential in the calls open at once in the worst
     case; ends early, with `linearizable=None`, when `budget` is exceeded.
     """
-    events = events_of(calls)
-    bits, width = assign_slots(events, calls)
-    table = Transitions(model, [call.operation for call in calls], merge=merge)
-    return Search(calls, events, bits, width, table, budget).run()
+    # Named by urgency: of two calls, the lesser number returns first.
+    returned = np.array([call.returned for call in calls], np.int64)
+    names = np.argsort(returned, kind="stable").tolist()
+    ranked = [calls[name] for name in names]
+    events = events_of(ranked)
+    bits, width = assign_slots(events, ranked)
+    table = Transitions(model, [call.operation for call in ranked], merge=merge)
+    outcome = Search(events, bits, width, table, budget).run()
+    return replace(
+        outcome,
+        order=tuple([names[call] for call in outcome.order]),
+        stuck=None if outcome.stuck is None else names[outcome.stuck],
+        partials=tuple(
+            tuple([names[call] for call in partial]) for partial in outcome.partials
+        ),
+    )
 
 
 class Search:
     """One depth-first search; see the module's docstring.
+
+    Of two calls that return, the one with the lesser number returns first.
 
     `run` is one long function with one shape: walk to the next return that is not
     covered, close, remember, choose; when there is no choice left, back up. Its state
@@ -192,7 +228,6 @@ class Search:
 
     def __init__(
         self,
-        calls: Sequence[Call],
         events: Sequence[int],
         bits: Sequence[int],
         width: int,
@@ -204,7 +239,6 @@ class Search:
         self.width = width
         self.table = table
         self.budget = budget
-        self.due = [call.returned for call in calls]
         # Crashed calls of each kind, as bits of `spent` in order of invocation.
         self.crashed: dict[int, int] = {}
         self.crashed_call: list[int] = []
@@ -217,9 +251,8 @@ class Search:
 
     def run(self) -> Outcome:
         """The search itself."""
-        events, bits, width, due = self.events, self.bits, self.width, self.due
-        kind_of, read_only = self.table.kind_of, self.table.read_only
-        rows, step = self.table.rows, self.table.step
+        events, bits, width = self.events, self.bits, self.width
+        kind_of, rows = self.table.kind_of, self.table.rows
         crashed, crashed_call = self.crashed, self.crashed_call
         end = len(events)
         deepest = -1  # the return that no configuration got past
@@ -237,7 +270,7 @@ class Search:
         mask = 0  # slots of open live calls that are linearized
         spent = 0  # crashed calls that are linearized
         arrived = 0  # crashed calls invoked so far, as bits
-        waiting: list[int] = []  # open live calls that are not linearized
+        waiting: list[int] = []  # open live calls that are not linearized, by number
         order: list[int] = []  # the calls linearized so far
 
         while True:
@@ -246,7 +279,7 @@ class Search:
                 i = events[event]
                 if i >= 0:
                     if bits[i]:
-                        waiting.append(i)
+                        insort(waiting, i)
                     else:
                         arrived = arrived << 1 | 1
                 else:
@@ -264,22 +297,26 @@ class Search:
                     events=end,
                 )
 
-            # Read-only closure; of what remains, the most urgent call of each kind.
+            # Read-only closure; of what remains, the most urgent call of each kind: as
+            # a choice (call, its crashed bit or 0, next state).
             row = rows[state]
-            urgent: dict[int, int] = {}
-            before = mask
+            urgent: set[int] = set()
+            choices: list[tuple[int, int, int]] = []
+            closed: list[int] = []
             for call in waiting:
                 kind = kind_of[call]
-                after = row[kind] if kind in row else step(state, kind)
-                if after == DEAD:
-                    continue
-                if read_only[kind]:
+                after = row[kind]
+                if after >= 0:
+                    if kind not in urgent:
+                        urgent.add(kind)
+                        choices.append((call, 0, after))
+                elif after == UNCHANGED:
                     mask |= bits[call]
-                    order.append(call)
-                elif kind not in urgent or due[call] < due[urgent[kind]]:
-                    urgent[kind] = call
-            if mask != before:
-                waiting = [call for call in waiting if not mask & bits[call]]
+                    closed.append(call)
+            if closed:
+                order += closed
+                for call in closed:
+                    waiting.remove(call)
                 if mask & bits[~i]:
                     continue
 
@@ -301,18 +338,15 @@ class Search:
                     break
             else:
                 seen[key] = (*explored, spent) if explored or spent else NOTHING_SPENT
-                # (call, its crashed bit or 0, next state), the most urgent one last
-                choices = [(call, 0, row[kind]) for kind, call in urgent.items()]
-                if len(choices) > 1:
-                    choices.sort(key=lambda choice: -due[choice[0]])
+                choices.reverse()  # the most urgent one last
                 if arrived:
                     spare = []
                     for kind, members in crashed.items():
                         free = members & arrived & ~spent
                         if not free or kind in urgent:
                             continue
-                        after = row[kind] if kind in row else step(state, kind)
-                        if after not in {DEAD, state}:
+                        after = row[kind]
+                        if after >= 0 and after != state:
                             bit = free & -free
                             spare.append(
                                 (crashed_call[bit.bit_length() - 1], bit, after)

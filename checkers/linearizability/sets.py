@@ -34,14 +34,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from checkers.linearizability.budget import LimitExceeded
+from checkers.linearizability.budget import LimitExceeded, insist, paced
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import (
-    Conflict,
-    ImpossibleError,
-    insist,
-    paced,
-)
+from checkers.linearizability.conflict import Conflict, ImpossibleError
 from checkers.linearizability.containers import GrowOnlySet
 from checkers.linearizability.search import search
 from checkers.linearizability.specification import Operation, show

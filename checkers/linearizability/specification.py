@@ -85,6 +85,8 @@ class Model(Protocol):
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
         """What this call did, or None when it constrains nothing.
 
+        It depends on nothing but their f, values, and types, and `is_refusal`.
+
         Args:
             invoked: The invocation, or the completion where a history has only that.
             completed: Its completion, if any. Without one, or when that is `info`, the
@@ -189,6 +191,13 @@ def happened(completed: Op | None) -> bool:
 def failed(completed: Op | None) -> bool:
     """True when the call certainly did not."""
     return completed is not None and completed.type == "fail"
+
+
+def is_refusal(completed: Op) -> bool:
+    """True when a failed cas is an answer, "the value was another", and must fit in."""
+    return completed.extra is not None and bool(
+        completed.extra.get("cas_fail_is_mismatch")
+    )
 
 
 def unknown_function(model: Model, op: Op, known: str) -> HistoryError:

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.linearizability.budget import LimitExceeded
+from checkers.linearizability.budget import LimitExceeded, insist, paced
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import Conflict, ImpossibleError, insist, paced
+from checkers.linearizability.conflict import Conflict, ImpossibleError
 from checkers.linearizability.items import (
     Item,
     Items,

@@ -23,25 +23,29 @@ returned before everything else.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
-from itertools import compress, count, islice
-from typing import TYPE_CHECKING, Any, Final, Literal
+from itertools import count
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.linearizability.calls import NEVER, beginnings, client_positions
+from checkers.linearizability.calls import (
+    NEVER,
+    client_positions,
+    earliest,
+    number_keys,
+)
 from checkers.linearizability.specification import freeze
-from harness.columns import FAIL, INFO, OK, PLAIN, grouped
-from harness.columns import number as number_few
+from harness.columns import FAIL, INFO, OK, UNNUMBERED, grouped
 from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable
 
     from checkers.linearizability.specification import Model
-    from harness.history import History, Op
+    from harness.columns import Columns as EventColumns
+    from harness.history import History
 
 Column = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -51,8 +55,6 @@ BEGINNING: Final = -1
 
 SPARSE: Final = 4
 """Numbers that may be wasted for each call, rather than look things up or sort them."""
-
-TEXTS_PER_CHUNK: Final = 10_000
 
 _READ, _WRITE, _OTHER = 0, 1, 2
 
@@ -67,8 +69,7 @@ class Columns:
 
     Attributes:
         keys: The keys by number, frozen.
-        values: The values by number, frozen; number 0 is the initial value. Not every
-            number is used.
+        values: How many values there may be, by number; number 0 is the initial value.
         key, value: Numbers, per call.
         wrote: True for writes, per call.
         invoked, returned: Positions, per call; NEVER for a pending write.
@@ -77,7 +78,7 @@ class Columns:
     """
 
     keys: list[Hashable]
-    values: list[Hashable]
+    values: int
     key: Column
     value: Column
     wrote: Mask
@@ -117,129 +118,41 @@ class Zones:
 # Columns
 
 
-def number(
-    items: list[Any], wrote: Mask, key: Column, model: Model
-) -> tuple[list[Hashable], Column]:
-    """Values by number, and the number of each; equal items have one number.
+def numbered(history: History, places: Column, model: Model) -> tuple[Column, int]:
+    """The number of each value at `places`, and how many numbers there may be.
 
-    Number 0 is the initial value. Items are frozen if they have to be.
-
-    Args:
-        items: What was written or read, in the order of the history.
-        wrote: Which of it was written.
-        key: Where.
-        model: Says what was there at first.
-
-    Cost: 40 ns an item for integers that lie close together, else up to 250 ns.
+    Number 0 is the initial value; equal values have one number. Cost: 10 ns a value,
+    0.5 us where the history's columns have no number for it.
     """
-    numbered = number_texts(items, wrote, key, model)
-    if numbered is not None:
-        return numbered
-    kinds = set(map(type, items))
-    if not kinds <= PLAIN:
-        items = [freeze(item) for item in items]
-    elif model.initial is None and str not in kinds:
-        numbered = number_integers(items, has_nil=type(None) in kinds)
-        if numbered is not None:
-            return numbered
-    # The number of what was written is its place among the writes, the last one if it
-    # was written twice. What was only read gets the numbers that follow.
-    written = list(compress(items, wrote.tolist()))
-    read = list(compress(items, (~wrote).tolist()))
-    places = range(1, len(written) + 1)
-    numbers: defaultdict[Hashable, int] = defaultdict(
-        count(len(written) + 1).__next__, zip(written, places, strict=True)
-    )
-    initial = {model.initial, None} if model.nil_is_initial else {model.initial}
-    differ = len(numbers) == len(written) and initial.isdisjoint(numbers)
-    numbers.update(dict.fromkeys(initial, 0))
-    known = len(numbers)
-    column = np.empty(len(items), np.int64)
-    column[~wrote] = np.fromiter(map(numbers.__getitem__, read), np.int64, len(read))
-    column[wrote] = (
-        places
-        if differ
-        else np.fromiter(map(numbers.__getitem__, written), np.int64, len(written))
-    )
-    return [model.initial, *written, *islice(numbers, known, None)], column
+    events = history.columns
+    number = events.value[places].astype(np.int64)
+    others: dict[Hashable, int] = {}
+    (rest,) = np.nonzero(number == UNNUMBERED)
+    if len(rest):
+        ops = history.ops
+        frozen = [freeze(ops[i].value) for i in places[rest].tolist()]
+        known = {value: number_in(events, value) for value in frozen}
+        free = count(len(events.value_numbers)).__next__
+        others = {v: free() if n is None else n for v, n in known.items()}
+        number[rest] = [others[value] for value in frozen]
+    initial = [model.initial, None] if model.nil_is_initial else [model.initial]
+    at_first = [others.get(v, number_in(events, v)) for v in initial]
+    number += 1
+    for n in at_first:
+        if n is not None:
+            number[number == n + 1] = 0
+    return number, len(events.value_numbers) + len(others) + 1
 
 
-def number_texts(
-    items: list[Any], wrote: Mask, key: Column, model: Model
-) -> tuple[list[Hashable], Column] | None:
-    """As `number`, when only texts were written, and none twice; else None.
-
-    Most reads find one of the last two writes of their key, so they are compared with
-    those first: half as much work as looking up all of them.
-    """
-    written = list(compress(items, wrote.tolist()))
-    if not written or not all_texts(written):
-        return None
-    distinct = set(written)
-    initial = {model.initial, None} if model.nil_is_initial else {model.initial}
-    if len(distinct) < len(written) or not distinct.isdisjoint(initial):
-        return None
-    column = np.zeros(len(items), np.int64)
-    column[wrote] = np.arange(1, len(written) + 1)
-
-    # By key, then by time: the place of each item's last write, and of the one before.
-    # Where there is none, it is some other write: a guess, as any of them.
-    order = grouped(key)
-    writes = np.flatnonzero(wrote[order])
-    latest = np.cumsum(wrote[order]) - 1
-    objects = np.array(items, np.object_)  # one text at least, so in one dimension
-    rest = np.flatnonzero(~wrote[order])
-    for back in range(2):
-        guess = order[writes[np.maximum(latest[rest] - back, 0)]]
-        same = objects[order[rest]] == objects[guess]
-        column[order[rest[same]]] = column[guess[same]]
-        rest = rest[~same]
-
-    rest = order[rest]
-    unlike = [freeze(item) for item in objects[rest].tolist()]
-    sought = set(unlike) - initial
-    numbers = dict.fromkeys(initial, 0)
-    if sought:
-        numbers |= {item: n for n, item in enumerate(written, 1) if item in sought}
-    known = len(numbers)
-    for item in unlike:
-        numbers.setdefault(item, len(written) + 1 + len(numbers) - known)
-    column[rest] = [numbers[item] for item in unlike]
-    return [model.initial, *written, *islice(numbers, known, None)], column
-
-
-def all_texts(items: list[Any]) -> bool:
-    """Whether all are texts; joining them is the fastest way to ask."""
-    rest = iter(items)
-    try:
-        while chunk := list(islice(rest, TEXTS_PER_CHUNK)):
-            "".join(chunk)
-    except TypeError:
-        return False
-    return True
-
-
-def number_integers(
-    items: list[Any], *, has_nil: bool
-) -> tuple[list[Hashable], Column] | None:
-    """Integers, and nil, which is number 0, by size; None when they lie far apart.
-
-    Numbers that nothing has cost little where they are few.
-    """
-    some = [item for item in items if item is not None] if has_nil else items
-    try:
-        size = np.array(some, np.int64)
-    except OverflowError:
-        return None
-    low, high = int(size.min(initial=0)), int(size.max(initial=0))
-    if high - low > SPARSE * len(items):
-        return None
-    column = np.zeros(len(items), np.int64)
-    if has_nil:
-        column[[item is not None for item in items]] = size - (low - 1)
-    else:
-        column = size - (low - 1)
-    return [None, *range(low, high + 1)], column
+def number_in(events: EventColumns, value: Hashable) -> int | None:
+    """The number that a frozen value has in the columns of a history, if any."""
+    if not isinstance(value, tuple):
+        return events.value_numbers.get(value)
+    match value:
+        case ("list", first, second):  # `freeze` puts its kind before a list's items
+            return events.value_numbers.get((first, second))
+        case _:
+            return None
 
 
 def columns(
@@ -275,49 +188,21 @@ def columns(
     position, completed, status = position[keep], completed[keep], status[keep]
     wrote = kind[keep] == _WRITE
     source = np.where(wrote, position, completed)
-    writes = np.zeros(len(history), np.bool_)
-    writes[position[wrote]] = True
-    told, ops = select(history, source)
-    value = np.empty(len(history), np.int64)
-    value[source] = key[keep]
-    values, numbers = number([op.value for op in ops], writes[told], value[told], model)
-    value[told] = numbers
+    value, values = numbered(history, source, model)
     pending = status != OK
-    began = beginnings(history)
-    invoked = position
-    if began:
-        invoked = np.array([began.get(i, i) for i in position.tolist()], np.int64)
     return Columns(
         keys,
         values,
         key[keep],
-        value[source],
+        value,
         wrote,
-        np.where(pending & (completed == position), BEGINNING, invoked),
+        np.where(
+            pending & (completed == position), BEGINNING, earliest(history, position)
+        ),
         np.where(pending, NEVER, completed),
         position,
         others,
     )
-
-
-def select(history: History, positions: Column) -> tuple[Column, Iterator[Op]]:
-    """`positions` sorted, and the ops there: in order of memory, for speed."""
-    chosen = np.zeros(len(history), np.bool_)
-    chosen[positions] = True
-    return np.flatnonzero(chosen), compress(history.ops, chosen.tolist())
-
-
-def number_keys(history: History, position: Column) -> tuple[list[Hashable], Column]:
-    """The keys of the calls at `position`, and each call's number among them."""
-    known, of_event = history.columns.keys, history.columns.key
-    if of_event is None:
-        known, column = number_few([freeze(history[i].key) for i in position.tolist()])
-    else:
-        column = of_event[position]
-    present = np.zeros(len(known), np.bool_)
-    present[column] = True
-    dense = np.cumsum(present) - 1
-    return list(compress(known, present.tolist())), dense[column]
 
 
 # Zones
@@ -342,7 +227,9 @@ class Clusters:
     max_invoke: Column
 
     def where(self, mask: Mask | Column) -> Clusters:
-        """The rows selected by `mask`."""
+        """The rows selected by `mask`, often all of them."""
+        if mask.dtype == np.bool_ and mask.all():
+            return self
         return Clusters(
             self.key[mask],
             self.value[mask],
@@ -363,7 +250,7 @@ def clusters(table: Columns) -> Clusters:
     invoked = np.concatenate([beginnings, table.invoked])
     returned = np.concatenate([beginnings, table.returned])
 
-    name, count = names(key, value, wrote, len(table.values))
+    name, count = names(key, value, wrote, table.values)
     writes = np.bincount(name[wrote], minlength=count)
     written = np.zeros(count, np.int64)
     written[name[wrote]] = invoked[wrote]

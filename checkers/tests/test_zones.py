@@ -75,10 +75,11 @@ def test_every_call_keeps_its_value_and_its_key() -> None:
         ops.append(Op(2 * i + 1, 0, 0, "ok", f, value, key))
     table = zones.columns(History(ops), Register())
     assert [table.keys[n] for n in table.key] == ["x", "x", "y", "y", "y", "y"]
-    assert [table.values[n] for n in table.value] == [
-        "a", "a", None, "b", "never", "a",
-    ]  # fmt: skip
-    assert table.value[0] == table.value[1] == table.value[5]
+    wrote_a, read_a, nothing, *others, wrote_a_again = table.value.tolist()
+    assert wrote_a == read_a == wrote_a_again
+    assert nothing == 0
+    assert len({wrote_a, nothing, *others}) == 4
+    assert table.value.max() < table.values
     outcome = zones.check(table)
     assert outcome.decided.tolist() == [0, 1]
     assert [v.flaw for v in outcome.violations.values()] == ["unwritten"]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from harness.columns import ColumnsBuilder
 from harness.errors import HarnessError
 from harness.formats.lean import LeanOps
 from harness.formats.source import LINE_BYTES_MAX, Source
@@ -143,15 +144,19 @@ def read(
     with _collector_paused():
         if lean and strict:
             return _read_lean(source)
+        builder = ColumnsBuilder()
         for chunk in source.chunks():
-            ops += _decode(
+            found = _decode(
                 source.name, chunk, len(ops), tolerate_torn_tail=tolerate_torn_tail
             )
+            builder.feed(found)
+            ops += found
         history = History(
             ops,
             strict=strict,
             source=source.name,
             where=lambda i: f"{source.name}:{i + 1}",
+            columns=builder.columns(),
         )
         history.lines = range(1, len(ops) + 1)
         return history

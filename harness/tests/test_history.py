@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,7 +99,7 @@ def test_pairing_by_columns_agrees_with_pairing_one_by_one(
     events: list[tuple[int | str, OpType, str]],
 ) -> None:
     ops = [op(i, *event) for i, event in enumerate(events)]
-    partner = columns.pair(ops, columns.columns(ops))
+    partner = columns.pair(columns.columns(ops))
     try:
         expected = pair(ops, str)
     except HistoryError:
@@ -121,3 +123,32 @@ def test_columns_tell_who_did_what_on_which_key() -> None:
     assert [events.keys[n] for n in events.key] == [5, None, 5, None]
     ops[0].key = ops[2].key = [5]
     assert History(ops).columns.key is None
+
+
+PLAIN = st.sampled_from([None, 0, 1, True, 1.0, "", "1", "list"])
+VALUES: st.SearchStrategy[Any] = st.one_of(
+    PLAIN, st.lists(PLAIN, max_size=3), st.just({})
+)
+
+
+@given(st.lists(VALUES, max_size=12), st.integers(1, 5))
+def test_values_have_one_number_exactly_when_they_are_equal(
+    values: list[Any], at_a_time: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "OPS_AT_A_TIME", at_a_time)
+        ops = [Op(i, i, 0, "invoke", "write", v) for i, v in enumerate(values)]
+        events = columns.columns(ops)
+    numbers = events.value.tolist()
+    for value, number in zip(values, numbers, strict=True):
+        inside = value if type(value) is list else [value]
+        is_pair = type(value) is not list or len(value) == 2
+        is_plain = {int, str, type(None)}.issuperset(map(type, inside))
+        has_number = is_pair and is_plain and value != {}
+        assert (number != columns.UNNUMBERED) is has_number
+        if has_number:
+            known = tuple(value) if type(value) is list else value
+            assert events.value_numbers[known] == number
+    numbered = [(v, n) for v, n in zip(values, numbers, strict=True) if n >= 0]
+    for value, number in numbered:
+        assert [n == number for _, n in numbered] == [v == value for v, _ in numbered]
