@@ -42,6 +42,16 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, default=Verdict.UNKNOWN)
 
 
+def new_witness() -> nx.DiGraph[int]:
+    """A graph without vertices; see `Anomaly.witness`.
+
+    Most checks never need one, and networkx takes 0.1 s to import.
+    """
+    import networkx as nx
+
+    return nx.DiGraph()
+
+
 OPERATIONS = "operations"
 OBSERVATIONS = "observations"
 """What indices refer to: `history.jsonl`, or what nodes observed of themselves."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
-
 from checkers.isolation import models
 from checkers.isolation.cycles import CycleSearch
 from checkers.isolation.findings import Finding, explain, tell
@@ -18,7 +16,7 @@ from checkers.isolation.graph import Kind, assemble
 from checkers.isolation.transactions import Outcome, collect
 from checkers.linearizability.budget import Budget, LimitExceeded, collector_paused
 from harness.history import HistoryError
-from harness.verdict import Anomaly, CheckResult, Verdict
+from harness.verdict import Anomaly, CheckResult, Verdict, new_witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,7 +178,7 @@ class Trial:
         """A finding as reports want it: with operations instead of rows."""
         assert self.transactions is not None
         ops = self.transactions.ops
-        witness: nx.DiGraph[int] = nx.DiGraph()
+        witness = new_witness()
         witness.add_nodes_from(ops[row] for row in finding.rows)
         for edge in finding.reasons:
             witness.add_edge(

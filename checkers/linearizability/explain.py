@@ -28,10 +28,12 @@ from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort, shrink
 from checkers.linearizability.specification import UNOBSERVED, Operation, freeze, show
 from harness.history import NO_COMPLETION
-from harness.verdict import Anomaly
+from harness.verdict import Anomaly, new_witness
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
+
+    import networkx as nx
 
     from checkers.linearizability.budget import Budget
     from checkers.linearizability.conflict import Conflict
@@ -129,7 +131,7 @@ class Witness:
     """A graph under construction; its vertices are history positions."""
 
     words: Words
-    graph: nx.DiGraph[int] = field(default_factory=nx.DiGraph)
+    graph: nx.DiGraph[int] = field(default_factory=new_witness)
 
     def add(self, *calls: Call) -> None:
         """Calls that take part."""
@@ -162,6 +164,8 @@ class Witness:
 
     def all_realtime(self, calls: Sequence[Call]) -> None:
         """The real-time order of `calls`, without what follows from the rest."""
+        import networkx as nx
+
         order: nx.DiGraph[int] = nx.DiGraph()
         order.add_nodes_from(range(len(calls)))
         order.add_edges_from(
