@@ -48,7 +48,7 @@ from checkers.isolation.graph import (
     join,
     session_edges,
 )
-from checkers.isolation.polygraph import Polygraph, Writes, questions
+from checkers.isolation.polygraph import Polygraph, Writes, all_questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -797,20 +797,24 @@ class Appends:
         """Look for an order of what was never read, for snapshot isolation.
 
         Any order of unread elements that other dependencies leave will do for
-        serializability. Snapshot isolation may leave none: one of two transactions that
-        append to one key has to see what the other did.
+        serializability. Snapshot isolation may leave none, the parallel one neither:
+        one of two transactions that append to one key has to see what the other did.
         """
         writes = Writes(self._unread, self._unread_by, {}, self._note)
-        asked = questions(question.anomalies)
-        serial = max((part.level for part in asked if part.serial), default=-1)
-        for part in asked if writes.choices() else ():
-            if part.serial or part.level <= serial:
-                continue  # nothing was found: it is serializable, and isolated with it
+        asked = all_questions(question.anomalies) if writes.choices() else []
+        # Nothing was found: it is serializable, and isolated with it.
+        settled = max((part.level for part in asked if part.serial), default=-1)
+        for part in asked:
+            if part.serial or part.level <= settled:
+                continue
             polygraph = Polygraph(self.transactions, self, writes, part, pause)
-            if polygraph.is_small:
-                contradiction, _ = polygraph.prune()
-                if contradiction and self.findings.wants(contradiction.name):
-                    self.findings.add(contradiction)
+            if not polygraph.is_small:
+                continue
+            contradiction, _ = polygraph.prune()
+            if contradiction is None:
+                settled = part.level  # and what is weaker is with it
+            elif self.findings.wants(contradiction.name):
+                self.findings.add(contradiction)
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """Why `source` comes before `target`, as a clause."""

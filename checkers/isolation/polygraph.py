@@ -13,7 +13,8 @@ wrong; `checkers.isolation.execution` settles the rest.
 
 Reachability is held in integers with a bit for each vertex. For snapshot isolation
 there are two copies of each vertex, the second one for arriving by a rw edge, which
-must not be followed by another.
+must not be followed by another. For parallel snapshot isolation (no cycle with a single
+rw edge, Cerone and Gotsman 2016) a path stays among the second copies.
 """
 
 from __future__ import annotations
@@ -58,19 +59,31 @@ class Question(NamedTuple):
         serial: Whether adjacent rw edges are part of a forbidden cycle: true for
             serializability, false for snapshot isolation.
         level: Which orders count beside dependencies; see `models.LEVELS`.
+        parallel: Whether only cycles with a single rw edge are forbidden: true for
+            parallel snapshot isolation and for PL-2+.
     """
 
     name: str
     serial: bool
     level: int
+    parallel: bool = False
 
 
 def questions(anomalies: frozenset[str]) -> list[Question]:
     """The questions behind these anomalies, the strongest first."""
+    return [part for part in all_questions(anomalies) if not part.parallel]
+
+
+def all_questions(anomalies: frozenset[str]) -> list[Question]:
+    """The same, with those that forbid no more than a single rw edge."""
     return [
-        Question(name + suffix, serial, level)
+        Question(name + suffix, serial, level, parallel)
         for level, suffix in reversed(list(enumerate(LEVELS)))
-        for name, serial in (("G2-item", True), ("G-SI", False))
+        for name, serial, parallel in (
+            ("G2-item", True, False),
+            ("G-SI", False, False),
+            ("G-single", False, True),
+        )
         if name + suffix in anomalies
     ]
 
@@ -134,6 +147,9 @@ class Polygraph:
         self.edges = self.graph.edges
         self.size = len(self.graph.potential)
         self._copies = self.size if question.serial else 2 * self.size
+        self._allowed: tuple[str, ...] = () if question.serial else ("G2",)
+        if question.parallel:
+            self._allowed = ("G2", "G-nonadjacent")
 
     @property
     def is_small(self) -> bool:
@@ -196,6 +212,8 @@ class Polygraph:
             readers |= 1 << row
         if self.question.serial:
             return writer | readers, 0
+        if self.question.parallel:
+            return writer | writer << self.size | readers, 0
         return writer | writer << self.size, readers
 
     def _closes_cycle(
@@ -205,7 +223,7 @@ class Polygraph:
         row = self.writes.writer[order.b]
         itself = ~(1 << row)
         plain, by_rw = masks[order.a]
-        if self.question.serial:
+        if self.question.serial or self.question.parallel:
             return bool(reach[row] & plain & itself)
         return bool(reach[row] & plain or reach[row + self.size] & by_rw & itself)
 
@@ -233,8 +251,9 @@ class Polygraph:
             return edges.source, edges.target
         is_rw = edges.kind == Kind.RW
         source = np.concatenate([edges.source, edges.source[~is_rw] + self.size])
+        once_more = self.size * self.question.parallel
         target = np.concatenate(
-            [edges.target + self.size * is_rw, edges.target[~is_rw]]
+            [edges.target + self.size * is_rw, edges.target[~is_rw] + once_more]
         )
         return source, target
 
@@ -261,10 +280,16 @@ class Polygraph:
             for target in after[vertex]:
                 reached |= reach[target]
             reach[vertex] = reached
+        if self.question.parallel and any(
+            reach[vertex] >> vertex + self.size & 1 for vertex in range(self.size)
+        ):
+            return None
         return reach
 
     def is_right(self) -> bool:
         """Whether what is known has no forbidden cycle."""
+        if self.question.parallel:
+            return self._reach() is not None
         potential = np.tile(self.graph.potential, 1 if self.question.serial else 2)
         return not components(*self._doubled(self.edges), potential)
 
@@ -329,7 +354,7 @@ class Polygraph:
             cycle
             for name, found in search.found.items()
             for cycle in found
-            if self.question.serial or not name.startswith("G2")
+            if not name.startswith(self._allowed)
         ]
         if not cycles:
             return []

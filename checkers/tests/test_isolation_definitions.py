@@ -174,6 +174,19 @@ def test_lists_are_valid_just_when_visibility_and_arbitration_can_be_chosen(
     assert result.verdict is expected, show(history, result)
 
 
+def test_one_of_two_unread_appends_saw_the_other_in_parallel_snapshots() -> None:
+    """Whichever came first, the other one did not see what it wrote."""
+    history = transactions("rxax1ay2 ryax3")
+    axioms = oracles.AXIOMS["parallel-snapshot-isolation"]
+    assert not oracles.has_abstract_execution(history, axioms)
+    for model in ("parallel-snapshot-isolation", "consistent-view"):
+        result = list_append.build({"consistency": model}).check(history, Limits())
+        assert result.verdict is Verdict.INVALID
+        assert "both wrote to key x. If" in result.anomalies[0].explanation
+    result = list_append.build({"consistency": "prefix"}).check(history, Limits())
+    assert result.verdict is Verdict.VALID
+
+
 def as_lists(history: History) -> History:
     """Reads of a register become reads of the list that ends in it.
 
