@@ -359,12 +359,9 @@ def validity(findings: Findings, instance: Instance) -> None:
     Before it was learned, too, where a client was told: its order with other clients'
     operations is known, that of a node's observations is not.
     """
-    seen: set[Hashable] = set()
+    told: set[tuple[Hashable, str]] = set()
     for learned in instance.learned:
         value = freeze(learned.value)
-        if value in seen:
-            continue
-        seen.add(value)
         proposals = instance.proposals.get(value, [])
         begun = [p for p in proposals if p.invoked < learned.op or not learned.told]
         if any(p.outcome != "fail" for p in begun):
@@ -377,6 +374,9 @@ def validity(findings: Findings, instance: Instance) -> None:
             name, why = "learned-before-proposed", "before anybody had proposed it"
         else:
             name, why = "value-never-proposed", "which nobody proposed"
+        if (value, name) in told:
+            continue
+        told.add((value, name))
         findings.add(
             name,
             f"Validity is broken: {what}, {why}.",

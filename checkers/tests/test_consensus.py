@@ -348,6 +348,15 @@ def test_null_is_not_learned_yet_even_after_a_value() -> None:
     assert check(ops).verdict is Verdict.VALID
 
 
+def test_a_client_is_told_too_early_even_where_a_node_had_learned_it_before() -> None:
+    """An observation has no place among other clients' calls; an answer has."""
+    fields = {"key": 1, "value": "x"}
+    early = Op(-1, 0, "n1", "info", "learned", fields, node="n1")
+    ops = [early, *call(1, "learn", 1, None, "x"), *call(1, "propose", 1, "x", "x")]
+    assert names(check(ops)) == {"learned-before-proposed"}
+    assert names(check([early, *ops[3:], *ops[1:3]])) == set()
+
+
 def test_keys_are_independent_and_stalemates_are_counted() -> None:
     stuck = call(3, "propose", 3, "z", "z")
     stuck[1].type = "info"
