@@ -574,7 +574,7 @@ def doctor(*, as_json: bool) -> int:
 @cli.command()
 @click.argument("names", nargs=-1)
 @click.option(
-    "--quick", is_flag=True, help="Fewer samples, no long rows; 90 s at most."
+    "--quick", is_flag=True, help="Fewer samples, no long rows; about 3 minutes."
 )
 @click.option("--repeat", type=click.IntRange(min=1), help="Samples of each figure.")
 @click.option("--world", type=click.Choice(["os", "sim"]), default="sim", help=(

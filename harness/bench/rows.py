@@ -576,6 +576,12 @@ def check_rows() -> list[Row]:
             CheckRow(Shape(cas, 10_000, 30), Budget(5.0), second),
         ),
         row(
+            "cas-500-keys",
+            "500 cas-registers, 200 calls each, 10 clients a key",
+            CheckRow(Shape(cas, 100_000, 5_000, 500)),
+            full_only=True,
+        ),
+        row(
             "cas-100k-c30",
             "cas-register, 100k calls, 30 clients",
             CheckRow(Shape(cas, 100_000, 30), fast=NOT_SLOWER),
