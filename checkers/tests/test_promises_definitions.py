@@ -58,8 +58,10 @@ def told(
             op = Op(i, i, node, "info", kind, fields)
         op.node = step[0]
         ops.append(op)
-        while running and draw(st.booleans()):
+        ends: bool = draw(st.booleans())
+        while running and ends:
             finish(ops, *running.pop(draw(st.integers(0, len(running) - 1))))
+            ends = draw(st.booleans())
     while running:
         finish(ops, *running.pop())
     return History(ops)
@@ -426,21 +428,21 @@ def breaches(judged: History) -> set[str]:
             at = {x.ballot} if x.ballot is not None else {1, 2, 3}
             if acceptances and not at & set(majorities):
                 out.add("learned-not-chosen")
-    for x, y in itertools.combinations(acceptances, 2):
-        same = [x.value[of] == y.value[of] for of in ("key", "ballot", "value")]
+    for a, b in itertools.combinations(acceptances, 2):
+        same = [a.value[of] == b.value[of] for of in ("key", "ballot", "value")]
         if same == [True, True, False]:
             out.add("ballot-of-two-values")
     bound = observed(judged, "promised", "accepted", "recovered")
-    for x, y in itertools.combinations(bound, 2):
-        keys = {y.value.get("key"), None}
-        same_acceptor = x.node == y.node and x.value.get("key") in keys
-        if same_acceptor and y.value["ballot"] < x.value["ballot"]:
+    for a, b in itertools.combinations(bound, 2):
+        keys = {b.value.get("key"), None}
+        same_acceptor = a.node == b.node and a.value.get("key") in keys
+        if same_acceptor and b.value["ballot"] < a.value["ballot"]:
             out.add("broken-promise")
-    for x, y in itertools.product(acceptances, observed(judged, "promised")):
-        of = (x.node, x.value["key"]) == (y.node, y.value.get("key"))
-        if of and x.index < y.index and "accepted" in y.value:
-            says = y.value["accepted"]
-            if says is None or says[0] < x.value["ballot"]:
+    for a, b in itertools.product(acceptances, observed(judged, "promised")):
+        of = (a.node, a.value["key"]) == (b.node, b.value.get("key"))
+        if of and a.index < b.index and "accepted" in b.value:
+            says = b.value["accepted"]
+            if says is None or says[0] < a.value["ballot"]:
                 out.add("forgot-accepted")
     return out
 
