@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Body = Mapping[str, Any]
 """The body of a message: JSON-able, with its kind under "type"."""
@@ -155,6 +155,7 @@ class Actor(Protocol):
         ...
 
 
+@runtime_checkable
 class Inspectable(Actor, Protocol):
     """A core that can tell what its disk holds, to whoever judges that after a run."""
 

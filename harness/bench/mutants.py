@@ -37,7 +37,6 @@ from harness.spec import ALL_FAULTS, DEFAULTS, TestSpec, complete
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-BUDGET_S = 60.0
 DECLARED_SHARE = 2 / 3
 """Of the budget, for the set-up that a mutant declares."""
 OS_RUN_S = 12.0

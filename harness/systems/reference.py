@@ -17,7 +17,7 @@ from harness.errors import UsageError
 from harness.registry import Option, settings
 from harness.system import Launch
 from harness.systems.wire_system import WireSystem, environment, number
-from reference_impls.actor import Observe
+from reference_impls.actor import Inspectable, Observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -125,7 +125,7 @@ class ReferenceSystem(WireSystem):
         Nothing, where the core can't tell; how the log can't be read, where it can't.
         """
         core = self.build(place.name, tuple(place.peers))
-        if not hasattr(core, "on_disk"):
+        if not isinstance(core, Inspectable):
             return []
         try:
             core.start(self.read_log(place))
@@ -133,8 +133,7 @@ class ReferenceSystem(WireSystem):
             return []  # it never came to have one
         except importlib.import_module(WAL).WalError as flaw:
             return [Observe("disk_unreadable", {"why": str(flaw)})]
-        told: list[Observe] = core.on_disk()
-        return told
+        return core.on_disk()
 
     def launch(self, place: NodePlace) -> Launch:
         """The runtime with this protocol's core.
