@@ -138,14 +138,14 @@ class Log:
     base: tuple[int, Any] = (0, 0)
     committed: int = 0
 
-    def drop(self, first: int) -> list[Entry]:
-        """Entries from `first` on go; returns them in order."""
+    def drop(self, first: int) -> dict[int, Entry]:
+        """Entries from `first` on go; returns those that were known, by index."""
         if self.last is not None:
             gone = range(first, self.last + 1)
             self.last = min(self.last, first - 1)
         else:
             gone = range(first, max(self.entries, default=0) + 1)
-        return [self.entries.pop(i) for i in gone if i in self.entries]
+        return {i: self.entries.pop(i) for i in gone if i in self.entries}
 
     def append(self, first: int, entries: list[Entry]) -> None:
         """The log holds `entries` from `first` on, and nothing behind them."""
@@ -190,7 +190,7 @@ class Change(NamedTuple):
 
     op: Op
     log: Log
-    gone: list[Entry]
+    gone: Mapping[int, Entry]
 
 
 def replay(history: History) -> Iterator[Change]:
@@ -202,7 +202,7 @@ def replay(history: History) -> Iterator[Change]:
             continue
         node = name_of(op)
         log = logs[node]
-        gone: list[Entry] = []
+        gone: Mapping[int, Entry] = {}
         match op.f:
             case "appended":
                 first, entries = op.value["first"], entries_of(op)
@@ -261,7 +261,9 @@ def confirm(log: Log, tail: Mapping[int, Entry], fields: Mapping[str, Any]) -> N
         log.entries.update((i, e) for i, e in tail.items() if i <= last)
 
 
-def forgotten(tail: Mapping[int, Entry], fields: Mapping[str, Any]) -> list[Entry]:
+def forgotten(
+    tail: Mapping[int, Entry], fields: Mapping[str, Any]
+) -> Mapping[int, Entry]:
     """What the log held before the crash, and holds no more.
 
     A shorter log alone proves nothing: the server may have replaced its end in its last
@@ -269,11 +271,11 @@ def forgotten(tail: Mapping[int, Entry], fields: Mapping[str, Any]) -> list[Entr
     """
     last, term = fields.get("last_log_index"), freeze(fields.get("last_log_term"))
     if not isinstance(last, int) or last >= max(tail, default=0):
-        return []
+        return {}
     had = tail[last].term if last in tail else None
     if last and (had is None or had != term):
-        return []
-    return [tail[i] for i in sorted(tail) if i > last]
+        return {}
+    return {i: tail[i] for i in sorted(tail) if i > last}
 
 
 class Commit(NamedTuple):
@@ -468,7 +470,7 @@ def drops_for_conflict(findings: Findings, server: Server, change: Change) -> No
     op = change.op
     dropped, server.dropped = server.dropped, None
     if op.f == "truncated" and change.gone:
-        server.dropped = change.gone, op.index
+        server.dropped = list(change.gone.values()), op.index
     if dropped is None or op.f in MAY_FOLLOW_A_CRASH:
         return
     (first, *others), at = dropped
@@ -512,7 +514,7 @@ def remembers(evidence: Evidence, findings: Findings, change: Change) -> None:
             details={"term": term},
         )
     if change.gone:
-        first = change.gone[0]
+        first = next(iter(change.gone.values()))
         findings.add(
             "forgot-log",
             f"Figure 2 is broken: {name_of(op)} came back without the last "
@@ -618,7 +620,7 @@ def leader_append_only(findings: Findings, server: Server, change: Change) -> No
     if server.leads is None or not change.gone:
         return
     term, since = server.leads
-    op, lost = change.op, change.gone[0]
+    op, lost = change.op, next(iter(change.gone.values()))
     findings.add(
         "leader-overwrote-log",
         f"Leader append-only is broken: {name_of(op)} {op.f} from index "
@@ -636,19 +638,19 @@ def keeps_committed(evidence: Evidence, findings: Findings, change: Change) -> N
     op, log = change.op, change.log
     if not change.gone or op.f not in {"appended", "truncated"}:
         return
-    first = op.value["first"]
-    if first > log.committed:
+    for index, lost in change.gone.items():
+        kept = log.entries.get(index)
+        if index > log.committed or (kept is not None and kept.same(lost)):
+            continue
+        _, at = evidence.committed.get(index, (None, lost.op))
+        findings.add(
+            "committed-entry-lost",
+            f"State machine safety is broken: {name_of(op)} {op.f} from index "
+            f"{op.value['first']} on, and lost {told(lost)} at index {index}, although "
+            f"it knew that all up to {log.committed} was committed.",
+            [(at, op.index, "contradicts", f"index {index} is committed")],
+        )
         return
-    kept = log.entries.get(first)
-    if kept is not None and kept.same(change.gone[0]):
-        return
-    _, at = evidence.committed.get(first, (None, change.gone[0].op))
-    findings.add(
-        "committed-entry-lost",
-        f"State machine safety is broken: {name_of(op)} {op.f} from index {first} on, "
-        f"although it knew that all up to {log.committed} was committed.",
-        [(at, op.index, "contradicts", f"index {first} is committed")],
-    )
 
 
 def log_matching(evidence: Evidence, findings: Findings, change: Change) -> None:

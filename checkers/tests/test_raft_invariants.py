@@ -407,6 +407,21 @@ def test_dropping_what_is_committed_is_told() -> None:
     assert names(check(history)) == {"committed-entry-lost"}
 
 
+@pytest.mark.parametrize("end", [(), ((2, "c"),)])
+def test_a_committed_entry_behind_one_that_stays_is_lost_too(
+    end: tuple[tuple[int, str], ...],
+) -> None:
+    whole = [leads(1), appends(1, (1, "a"), (1, "b")), commits(1, 2), follows(2)]
+    history = events(n1=[*whole, appends(1, (1, "a"), *end)])
+    (anomaly,) = check(history).anomalies
+    assert anomaly.name == "committed-entry-lost"
+    assert "lost 'b' of term 1 at index 2, although it knew that all" in (
+        anomaly.explanation
+    )
+    same = events(n1=[*whole, appends(1, (1, "a"), (1, "b"))])
+    assert check(same).verdict is Verdict.VALID
+
+
 def test_different_predecessors_of_one_entry_break_log_matching() -> None:
     history = events(
         n1=[leads(3), appends(1, (1, "a"), (3, "x"))],
