@@ -49,6 +49,7 @@ from checkers.isolation.graph import (
     session_edges,
 )
 from checkers.isolation.polygraph import Polygraph, Writes, all_questions
+from checkers.isolation.unfolded import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -807,7 +808,9 @@ class Appends:
         for part in asked:
             if part.serial or part.level <= settled:
                 continue
-            polygraph = Polygraph(self.transactions, self, writes, part, pause)
+            polygraph = Polygraph(
+                self.transactions, self, self.dependencies, writes, part, pause
+            )
             if not polygraph.is_small:
                 continue
             contradiction, _ = polygraph.prune()
@@ -815,6 +818,32 @@ class Appends:
                 settled = part.level  # and what is weaker is with it
             elif self.findings.wants(contradiction.name):
                 self.findings.add(contradiction)
+
+    # What dependencies are about
+
+    def script(self, micro_ops: t.MicroOps) -> Script:
+        """See `Unfolds.script`; a list read stands for the last append known in it."""
+        script = Script()
+        for place, (f, name, value) in enumerate(micro_ops):
+            if f == "append":
+                script.writes[name, value] = place
+            else:
+                script.read((name, self._last_known(name, value or ())), place)
+        return script
+
+    def about(self, kind: Kind, via: int) -> tuple[Hashable, Hashable]:
+        """See `Unfolds.about`."""
+        key, element = self._version(via)
+        if kind != Kind.RW:
+            return key.name, element
+        at = via - key.base if via < len(self._writers) else len(key.order)
+        return key.name, self._last_known(key.name, key.order[:at])
+
+    def _last_known(self, name: Hashable, value: Sequence[Any]) -> Hashable:
+        """The last element of a list that somebody is known to have appended."""
+        writer = self.keys[name].writer
+        known = (e for e in reversed(value) if writer.get(e, NOTHING) != NOTHING)
+        return next(known, None)
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """Why `source` comes before `target`, as a clause."""

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from checkers.isolation.components import components
-from checkers.isolation.graph import Kind
+from checkers.isolation.graph import NOTHING, Kind
 from checkers.isolation.models import LEVELS
 
 if TYPE_CHECKING:
@@ -172,33 +172,33 @@ class CycleSearch:
         starts = edges.kind == (Kind.WW if level == 0 else _MARK[level])
         name = "G0" + LEVELS[level]
         for region, chosen in self._regions(edges, starts, name):
-            self._shortest(region, chosen, _Walk(_MARK[level], rw_max=0, name=name))
+            self._shortest(region, chosen, Walk(_MARK[level], rw_max=0, name=name))
 
     def _g1c(self, edges: Edges, level: int) -> None:
         starts = edges.kind == Kind.WR
         name = "G1c" + LEVELS[level]
         for region, chosen in self._regions(edges, starts, name):
-            self._shortest(region, chosen, _Walk(_MARK[level], rw_max=0, name=name))
+            self._shortest(region, chosen, Walk(_MARK[level], rw_max=0, name=name))
 
     def _g_single(self, edges: Edges, level: int) -> None:
         starts, name = edges.kind == Kind.RW, "G-single-item" + LEVELS[level]
         for region, chosen in self._regions(edges, starts, name):
-            walk = _Walk(_MARK[level], rw_max=1, name=name)
+            walk = Walk(_MARK[level], rw_max=1, name=name)
             if self._shortest(region, chosen, walk):
                 continue
             # What was tried in vain may lack but the mark; then it has a lesser level.
-            if level and self._shortest(region, chosen, _Walk(None, rw_max=1)):
+            if level and self._shortest(region, chosen, Walk(None, rw_max=1)):
                 continue
             certain = region.rw_in_cycles_without_another(self._pause)
             self._shortest(region, certain, walk) or self._shortest(
-                region, certain, _Walk(None, rw_max=1)
+                region, certain, Walk(None, rw_max=1)
             )
 
     def _g_nonadjacent(self, edges: Edges, level: int) -> None:
         name = "G-nonadjacent-item" + LEVELS[level]
-        self._copies(edges, _Walk(_MARK[level], rw_min=2, name=name, after=(Kind.RW,)))
+        self._copies(edges, Walk(_MARK[level], rw_min=2, name=name, after=(Kind.RW,)))
 
-    def _copies(self, edges: Edges, walk: _Walk) -> None:
+    def _copies(self, edges: Edges, walk: Walk) -> None:
         """Cycles in the graph of copies: a rw edge goes only out of the first ones."""
         size = len(self._graph.potential)
         is_rw = edges.kind == Kind.RW
@@ -221,7 +221,7 @@ class CycleSearch:
         after_rw[edges.target[is_rw]] = True
         starts, name = is_rw & after_rw[edges.source], "G2-item" + LEVELS[level]
         for region, chosen in self._regions(edges, starts, name):
-            walk = _Walk(_MARK[level], rw_min=2, must_adjoin=True, name=name)
+            walk = Walk(_MARK[level], rw_min=2, must_adjoin=True, name=name)
             self._shortest(region, chosen, walk)
 
     # Examples
@@ -253,7 +253,7 @@ class CycleSearch:
             self._pause()
             yield Region(part), nearest.tolist()
 
-    def _shortest(self, region: Region, starts: Sequence[int], walk: _Walk) -> bool:
+    def _shortest(self, region: Region, starts: Sequence[int], walk: Walk) -> bool:
         """Keep the shortest of the cycles through `starts`; whether there is one."""
         steps = STEPS_MAX
         best: list[int] | None = None
@@ -279,7 +279,7 @@ class CycleSearch:
                 self._keep_all(region.cut(path, self._graph.transactions), walk)
         return True
 
-    def _keep_all(self, cycles: Iterable[tuple[Step, ...]], walk: _Walk) -> set[str]:
+    def _keep_all(self, cycles: Iterable[tuple[Step, ...]], walk: Walk) -> set[str]:
         """Keep what a walk fell into; returns the classes."""
         names = set()
         for steps in cycles:
@@ -302,7 +302,7 @@ class CycleSearch:
 
 
 @dataclass(frozen=True)
-class _Walk:
+class Walk:
     """What a closed walk must be like.
 
     Attributes:
@@ -328,7 +328,7 @@ class _Walk:
         )
 
 
-PREFIX = _Walk(None, rw_min=1, after=(Kind.RW, Kind.WW), name="G-prefix")
+PREFIX = Walk(None, rw_min=1, after=(Kind.RW, Kind.WW), name="G-prefix")
 
 
 class Region:
@@ -349,8 +349,13 @@ class Region:
         self.first: list[int] = first.tolist()
         self.order: list[int] = order.tolist()
 
+    def vertex(self, name: int) -> int:
+        """The number of a vertex here; NOTHING if it is somewhere else."""
+        at = int(np.searchsorted(self.names, name))
+        return at if at < len(self.names) and self.names[at] == name else NOTHING
+
     def search(
-        self, start: int, walk: _Walk, shorter_than: int
+        self, start: int, walk: Walk, shorter_than: int, barred: int = NOTHING
     ) -> tuple[list[int], int]:
         """The shortest closed walk that begins with the edge `start`.
 
@@ -358,14 +363,15 @@ class Region:
         steps, and how many edges were looked at. States are vertex, number of rw edges
         up to 2, whether the last was one that matters (a rw edge, or one that no rw
         edge may follow), and whether the mark was seen. Edges off the timeline cost
-        nothing, so that real time counts as one step.
+        nothing, so that real time counts as one step. The vertex `barred` is not
+        passed.
         """
         home = self.source[start]
         state = self._after(start, walk, 0, 0, marked=walk.mark is None)
         if state is None:
             return [], 1
         parent: dict[int, tuple[int, int]] = {state: (-1, start)}
-        closed: set[int] = set()
+        closed = set(range(barred * 12, barred * 12 + 12))
         queue = deque([(state, int(self.kind[start] != Kind.PASS))])
         steps = 0
         while queue:
@@ -395,7 +401,7 @@ class Region:
         return [], steps
 
     def _after(
-        self, edge: int, walk: _Walk, rw: int, last: int, *, marked: bool
+        self, edge: int, walk: Walk, rw: int, last: int, *, marked: bool
     ) -> int | None:
         """The state after one more edge, or None where the walk may not take it."""
         kind = self.kind[edge]
@@ -408,9 +414,7 @@ class Region:
         marked = marked or kind == walk.mark
         return self.target[edge] * 12 + rw * 4 + last * 2 + marked
 
-    def _accepts(
-        self, start: int, walk: _Walk, rw: int, last: int, marked: int
-    ) -> bool:
+    def _accepts(self, start: int, walk: Walk, rw: int, last: int, marked: int) -> bool:
         if not marked or rw < walk.rw_min:
             return False
         if walk.must_adjoin:

@@ -10,6 +10,7 @@ fewest words, or what makes the search for an execution easy.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,14 +18,14 @@ import numpy as np
 from checkers.isolation import models
 from checkers.isolation.execution import Accesses, Answer, Execution
 from checkers.isolation.findings import show
-from checkers.isolation.graph import NOTHING, STEP
+from checkers.isolation.graph import NOTHING, STEP, Kind
 from checkers.isolation.polygraph import Choice, Polygraph, Question, Writes, questions
 from checkers.isolation.transactions import NEVER, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from checkers.isolation.graph import Column
+    from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question as Asked
     from checkers.isolation.registers import Registers
 
@@ -66,7 +67,7 @@ class Elimination:
             self.readers,
             registers.before.note,
         )
-        self._accesses = self._list_accesses()
+        self._accesses = self._list_accesses(self.writes)
         self._searches: dict[Question, _Search] = {}
 
     def proves_all(self, asked: Asked) -> bool:
@@ -77,7 +78,11 @@ class Elimination:
         """
         level = 2 if self.registers.transactions.has_realtime else 1
         proofs = [Question("G2-item" + models.LEVELS[level], True, level)]
-        proofs += [part for part in questions(asked.anomalies) if part.serial][:1]
+        proofs += [
+            part
+            for part in questions(asked.anomalies)
+            if part.serial and not part.of_cursors
+        ][:1]
         return any(
             self._search(proof).answer is Answer.FOUND
             for proof in proofs
@@ -90,10 +95,11 @@ class Elimination:
         Weaker ones are put as well if that is answered in the negative, to know the
         weakest model that is broken.
         """
-        for question in questions(asked.anomalies):
+        settled = questions(asked.anomalies)
+        for question in settled:
             if not self._settle(question) and question.serial:
-                return
-        if not questions(asked.anomalies) and set(asked.asked) - models.DECIDED:
+                break
+        if set(asked.asked) - models.DECIDED and all(q.of_cursors for q in settled):
             # Nothing is wrong as far as orders are known. That all is right is certain
             # only if it would satisfy a stronger model.
             level = int(asked.counts_sessions)
@@ -104,9 +110,13 @@ class Elimination:
     def _search(self, question: Question) -> _Search:
         """Look for an execution; once for each question."""
         if question not in self._searches:
-            rows = self.registers.transactions
             polygraph = Polygraph(
-                rows, self.registers, self.writes, question, self.pause
+                self.registers.transactions,
+                self.registers,
+                self._dependencies(question),
+                self._writes(question),
+                question,
+                self.pause,
             )
             execution = self._execution(polygraph)
             search = _Search(polygraph, execution, execution.search())
@@ -163,19 +173,43 @@ class Elimination:
                         versions[key].append(version)
         return versions
 
+    # What counts
+
+    def _writes(self, question: Question) -> Writes:
+        """Choices, and the reads that count."""
+        if not question.of_cursors:
+            return self.writes
+        key_of, written = self.registers.key_of, self.registers.writes
+        readers = {
+            version: [row for row in rows if key_of[version] in written[row]]
+            for version, rows in self.readers.items()
+        }
+        return replace(self.writes, readers=readers)
+
+    def _dependencies(self, question: Question) -> Edges:
+        """Dependencies, less the rw edges of reads that don't count."""
+        registers, edges = self.registers, self.registers.dependencies
+        if not question.of_cursors:
+            return edges
+        keep = edges.kind != Kind.RW
+        for i in np.flatnonzero(~keep).tolist():
+            low = int(registers.before.low[edges.via[i]])
+            keep[i] = registers.key_of[low] in registers.writes[edges.source[i]]
+        return edges.where(keep)
+
     # Executions
 
-    def _list_accesses(self) -> Accesses:
+    def _list_accesses(self, writes: Writes) -> Accesses:
         """Who wrote what, and who read what from whom."""
         registers = self.registers
-        number = {key: i for i, key in enumerate(self.writes.by_key)}
+        number = {key: i for i, key in enumerate(writes.by_key)}
         written = [
             (registers.writer[version], number[key])
-            for key, versions in self.writes.by_key.items()
+            for key, versions in writes.by_key.items()
             for version in versions
         ]
         read = []
-        for version, rows in self.readers.items():
+        for version, rows in writes.readers.items():
             source, key = registers.writer[version], registers.key_of[version]
             # Of a value that nobody wrote no order is known; it is an anomaly anyway.
             if key in number and (
@@ -189,8 +223,11 @@ class Elimination:
 
     def _execution(self, polygraph: Polygraph) -> Execution:
         begins, commits = self._guesses(polygraph)
+        accesses = self._accesses
+        if polygraph.writes is not self.writes:
+            accesses = self._list_accesses(polygraph.writes)
         return Execution(
-            self._accesses,
+            accesses,
             polygraph.edges,
             begins,
             commits,

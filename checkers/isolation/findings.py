@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from checkers.isolation.graph import Kind
+from checkers.isolation.unfolded import Unfolds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -86,7 +87,7 @@ class Explains(Protocol):
         ...
 
 
-class Inference(Explains, Protocol):
+class Inference(Explains, Unfolds, Protocol):
     """Dependencies inferred from what transactions read and wrote.
 
     Attributes:

@@ -7,6 +7,7 @@ puts session order and real time to it, looks for cycles, and tells what they me
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from checkers.isolation import models
@@ -14,6 +15,7 @@ from checkers.isolation.cycles import CycleSearch
 from checkers.isolation.findings import Finding, explain, tell
 from checkers.isolation.graph import Kind, assemble
 from checkers.isolation.transactions import Outcome, collect
+from checkers.isolation.unfolded import REMARKS, look_closer
 from checkers.linearizability.budget import Budget, LimitExceeded, collector_paused
 from harness.history import HistoryError
 from harness.verdict import Anomaly, CheckResult, Verdict, new_witness
@@ -104,6 +106,10 @@ class Trial:
         self.search.run(level if accesses is None else 2)
         if "prefix" in self.question.asked:
             self.search.run_prefix()
+        closer = look_closer(
+            transactions, self.inference, graph, self.search.found, self.pause
+        )
+        self.search.found |= closer
         found = frozenset(self.search.found)
         self.inference.judge(self.question, found, self.pause)
 
@@ -172,7 +178,12 @@ class Trial:
         assert self.transactions is not None
         assert self.inference is not None
         reasons = explain(self.transactions, self.inference, cycle.steps)
-        return tell(self.transactions, cycle.name, reasons)
+        finding = tell(self.transactions, cycle.name, reasons)
+        if remark := REMARKS.get(cycle.name):
+            first, last = map(self.transactions.name, finding.rows[:: len(reasons) - 1])
+            remark = " " + remark.format(first=first, last=last)
+            finding = replace(finding, text=finding.text + remark)
+        return finding
 
     def anomaly(self, finding: Finding) -> Anomaly:
         """A finding as reports want it: with operations instead of rows."""

@@ -4,12 +4,12 @@ An anomaly implies others that are more general, a model implies weaker ones, an
 model proscribes anomalies. A history breaks a model when an anomaly was found that
 implies one which the model, or a model that it implies, proscribes.
 
-Sources: Adya, "Weak Consistency" (1999), for G0 to G2 and the levels PL-1 to PL-3;
-Adya, Liskov and O'Neil (2000); Cerone, Bernardi and Gotsman (2015) and Cerone and
-Gotsman (2016) for snapshot isolation, parallel and prefix, as shapes of cycles;
-Kingsbury and Alvaro, "Elle" (2020), for anomalies of values, and for their places in
-the order; Biswas and Enea (2019) for read atomic and causal; Terry et al. (1994) for
-session guarantees.
+Sources: Adya, "Weak Consistency" (1999), for G0 to G2 and the levels from PL-1 to PL-3,
+and Adya, Liskov and O'Neil (2000); Berenson et al. (1995) for write skew; Cerone,
+Bernardi and Gotsman (2015) and Cerone and Gotsman (2016) for snapshot isolation,
+parallel and prefix, as shapes of cycles; Kingsbury and Alvaro, "Elle" (2020), for
+anomalies of values, and for their places in the order; Biswas and Enea (2019) for read
+atomic and causal; Terry et al. (1994) for session guarantees.
 
 Cycles have three variants each: `G1c` has dependencies only, `G1c-process` has an edge
 of session order as well, `G1c-realtime` one of real time.
@@ -17,6 +17,16 @@ of session order as well, `G1c-realtime` one of real time.
 Choices:
 - A garbage read, of a value that nobody wrote, breaks even read uncommitted: the
   definitions take for granted that a read has a writer.
+- Micro-operations name their keys, there are no predicates. So what is found is called
+  by the names that end in "-item"; G-single, G-nonadjacent and G2 are there to be
+  asked for, and Adya's predicate forms of G1 and Elle's predicate-read-miss, which
+  nothing here could show, have no names.
+- G-SI and G-SIb are there to be asked for as well. They count edges from whoever had
+  committed when somebody else started. A database chooses its starts, and where it
+  starts everybody before all commits there are no such edges: a history has no G-SIb,
+  and satisfies forward consistent view, just when it has no G-single, and satisfies
+  consistent view. Where real time decides what had committed, it is G-SIb-realtime,
+  which G-single-realtime implies.
 - Session order counts in models with "session" or "strong" in the name, and in read
   atomic, causal, prefix and parallel snapshot isolation, which are defined with it.
 - What prefix and parallel snapshot isolation forbid beyond that (Cerone and Gotsman
@@ -61,14 +71,11 @@ _VALUES: Mapping[str, tuple[str, ...]] = {
     "incompatible-order": ("G1a",),
     "dirty-update": ("G1a",),
     "future-read": ("G1c",),
-    "lost-update": ("G2-item",),
-    "write-skew": ("G2",),
+    "lost-update": ("G-cursor",),
     "internal": (),
     "duplicate-elements": (),
     "cyclic-versions": (),
     "garbage-read": (),
-    "G-monotonic": (),
-    "G-cursor": (),
     "G-prefix": (),
     "non-monotonic-read": (),
     "fractured-read": (),
@@ -81,12 +88,25 @@ _VALUES: Mapping[str, tuple[str, ...]] = {
 """Anomalies that have no variants, and what each implies."""
 
 
+_OF_DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
+    "G-cursor": ("G-single-item",),
+    "G-monotonic": ("G-single-item", "G-MSR"),
+    "G-MSR": ("G-nonadjacent-item",),
+    "G-update": ("G2-item",),
+    "write-skew": ("G-update",),
+}
+"""Cycles of dependencies alone that tell more; see `checkers.isolation.unfolded`."""
+
+
 def _anomaly_graph() -> dict[str, tuple[str, ...]]:
     graph = dict(_VALUES)
+    graph.update(_OF_DEPENDENCIES)
     for name, implied in _GENERAL.items():
         for level, suffix in enumerate(LEVELS):
             wider = [name + LEVELS[level + 1]] if level + 1 < len(LEVELS) else []
             graph[name + suffix] = (*(i + suffix for i in implied), *wider)
+    # Whoever has the source of the one rw edge in the cycle has only writers beside it.
+    graph["G-single-item"] += ("G-update",)
     return graph
 
 
@@ -101,7 +121,7 @@ MODELS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "read-committed": (("read-uncommitted",), ("G1", "non-monotonic-read")),
     "monotonic-atomic-view": (("read-committed",), ()),
     "monotonic-view": (("read-committed",), ("G-monotonic",)),
-    "monotonic-snapshot-read": (("monotonic-view",), ()),
+    "monotonic-snapshot-read": (("monotonic-view",), ("G-MSR",)),
     "cursor-stability": (("read-committed",), ("G-cursor", "lost-update")),
     "consistent-view": (("cursor-stability", "monotonic-view"), ("G-single",)),
     "forward-consistent-view": (("consistent-view",), ("G-SIb",)),
@@ -109,7 +129,7 @@ MODELS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("monotonic-atomic-view",),
         ("internal", "G1a", "future-read", "fractured-read"),
     ),
-    "update-atomic": (("read-atomic",), ("lost-update",)),
+    "update-atomic": (("read-atomic",), ("G-cursor", "lost-update")),
     "read-your-writes": ((), ("own-write-missed",)),
     "monotonic-reads": ((), ("read-went-back",)),
     "monotonic-writes": ((), ("writes-reordered",)),
@@ -135,7 +155,7 @@ MODELS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         ("internal", "G-SI", "G-nonadjacent"),
     ),
-    "update-serializable": (("forward-consistent-view",), ()),
+    "update-serializable": (("forward-consistent-view",), ("G-update",)),
     "serializable": (
         ("repeatable-read", "snapshot-isolation", "update-serializable"),
         ("G2",),
@@ -236,7 +256,7 @@ DECIDED = frozenset(
         "causal",
     }
 )
-"""Models that registers are judged by exactly without an order of their versions."""
+"""Models that registers are judged by even without an order of their versions."""
 
 DEFAULT = "strict-serializable"
 

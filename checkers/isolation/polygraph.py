@@ -61,21 +61,31 @@ class Question(NamedTuple):
         level: Which orders count beside dependencies; see `models.LEVELS`.
         parallel: Whether only cycles with a single rw edge are forbidden: true for
             parallel snapshot isolation and for PL-2+.
+        of_cursors: Whether only reads count by transactions that write the key, too;
+            see `checkers.isolation.unfolded`. What comes before such a write comes
+            before the read, so cursor stability is a matter of one sequence.
     """
 
     name: str
     serial: bool
     level: int
     parallel: bool = False
+    of_cursors: bool = False
 
 
 def questions(anomalies: frozenset[str]) -> list[Question]:
     """The questions behind these anomalies, the strongest first."""
-    return [part for part in all_questions(anomalies) if not part.parallel]
+    found = [part for part in all_questions(anomalies) if not part.parallel]
+    if "G-cursor" in anomalies:
+        found.append(Question("G-cursor", serial=True, level=0, of_cursors=True))
+    return found
 
 
 def all_questions(anomalies: frozenset[str]) -> list[Question]:
-    """The same, with those that forbid no more than a single rw edge."""
+    """The same for lists: with those that forbid no more than a single rw edge.
+
+    Any order of unread elements that nothing contradicts will do for cursor stability.
+    """
     return [
         Question(name + suffix, serial, level, parallel)
         for level, suffix in reversed(list(enumerate(LEVELS)))
@@ -121,6 +131,7 @@ class Polygraph:
     Args:
         transactions: The history.
         inference: Tells of its dependencies.
+        dependencies: Those that count.
         writes: What there is to choose from.
         question: What is to be settled.
         pause: Called now and then; may raise.
@@ -134,6 +145,7 @@ class Polygraph:
         self,
         transactions: Transactions,
         inference: Inference,
+        dependencies: Edges,
         writes: Writes,
         question: Question,
         pause: Callable[[], None],
@@ -143,7 +155,7 @@ class Polygraph:
         self.writes = writes
         self.question = question
         self.pause = pause
-        self.graph = assemble(transactions, inference.dependencies, question.level)
+        self.graph = assemble(transactions, dependencies, question.level)
         self.edges = self.graph.edges
         self.size = len(self.graph.potential)
         self._copies = self.size if question.serial else 2 * self.size

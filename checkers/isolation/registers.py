@@ -54,6 +54,7 @@ from checkers.isolation.graph import (
     join,
     session_edges,
 )
+from checkers.isolation.unfolded import Script
 from checkers.isolation.weak import Read
 
 if TYPE_CHECKING:
@@ -489,6 +490,28 @@ class Registers:
         if elimination and not self.findings.counts.keys() & question.anomalies:
             elimination.run(question)
             self.remark = elimination.remark
+
+    # What dependencies are about
+
+    def script(self, micro_ops: t.MicroOps) -> Script:
+        """See `Unfolds.script`."""
+        script = Script()
+        written = set()
+        for place, (f, key, value) in enumerate(micro_ops):
+            version = key, self._numbers[key, value]
+            if f == "w":
+                script.writes[version] = place
+                written.add(key)
+            elif key not in written or not self.sources.own_writes_show:
+                script.read(version, place)
+        return script
+
+    def about(self, kind: Kind, via: int) -> tuple[Hashable, int]:
+        """See `Unfolds.about`."""
+        if kind == Kind.WR:
+            return self.key_of[via], via
+        low, high, _ = self.before.pair(via)
+        return self.key_of[low], low if kind == Kind.RW else high
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """Why `source` comes before `target`, as a clause."""

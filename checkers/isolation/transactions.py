@@ -22,7 +22,7 @@ from harness.formats.lean import NOBODY, OP_TYPES, LeanOps
 from harness.history import NO_COMPLETION, HistoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from harness.history import History
 
@@ -118,6 +118,12 @@ class Transactions:
             HistoryError: `normalise` was called, and there are worse things.
         """
         for row, done in self._as_told():
+            yield row, done if self._form is None else self._form.of(self, row, done)
+
+    def micro_ops_of(self, rows: Iterable[int]) -> Iterator[tuple[int, MicroOps]]:
+        """The same for these transactions alone, once all have been looked at."""
+        for row in rows:
+            done: Any = self.history.ops[self._told_at[row]].value
             yield row, done if self._form is None else self._form.of(self, row, done)
 
     def _as_told(self) -> Iterator[tuple[int, Any]]:

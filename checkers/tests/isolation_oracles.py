@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from harness.history import History
 
@@ -429,3 +429,204 @@ def _holds(
             if (latest[-1] if latest else None) != value:
                 return False
     return True
+
+
+@dataclass(frozen=True)
+class _Dependency:
+    """An edge of Adya's graphs; events are places in a transaction.
+
+    Attributes:
+        leaves, arrives: The read that a rw edge begins at; the read or write that a wr
+            or ww edge leads to.
+    """
+
+    source: Call
+    target: Call
+    kind: str
+    key: Any
+    leaves: int = -1
+    arrives: int = -1
+
+
+def satisfies_adya(history: History, model: str) -> bool:
+    """Adya's levels between PL-2 and PL-3: some version order has no phenomenon."""
+    return any(
+        _is_free_of(model, world, dependencies)
+        for world in worlds(history)
+        for dependencies in _version_orders(history, world)
+    )
+
+
+def _version_orders(history: History, world: list[Call]) -> Iterator[list[_Dependency]]:
+    """The dependencies that each order of each key's versions leads to.
+
+    None if something was read that nobody left there (G1a, G1b) or that the reader
+    wrote later on, or if two lists don't fit together. Reads of a transaction's own
+    writes are left out.
+    """
+    is_list = any(f == "append" for call in world for f, _, _ in call.micro_ops)
+    versions: dict[Any, list[tuple[Any, Call, int]]] = {}
+    final: dict[Any, set[Any]] = {}
+    for call in world:
+        last = {k: v for f, k, v in call.micro_ops if f != "r"}
+        for place, (f, key, value) in enumerate(call.micro_ops):
+            if f != "r" and (is_list or last[key] == value):
+                versions.setdefault(key, []).append((value, call, place))
+        for key, value in last.items():
+            final.setdefault(key, set()).add(value)
+    reads: list[tuple[Call, int, Any, Any]] = []
+    lists = [
+        (key, value)
+        for call in world
+        if call.outcome == "ok"
+        for f, key, value in call.micro_ops
+        if f == "r" and isinstance(value, list)
+    ]
+    longest = {key: max((v for k, v in lists if k == key), key=len) for key, _ in lists}
+    if any(longest[key][: len(value)] != value for key, value in lists):
+        return
+    for call in world:
+        mine: set[Any] = set()
+        for place, (f, key, value) in enumerate(call.micro_ops):
+            if f != "r":
+                mine.add(key)
+            elif call.outcome == "ok":
+                if isinstance(value, list):
+                    value = value[-1] if value else None
+                if key not in mine:
+                    reads.append((call, place, key, value))
+    if any(v is not None and v not in final.get(k, ()) for _, _, k, v in reads):
+        return
+    if any(
+        own[1:] == [k, v]
+        for c, _, k, v in reads
+        for own in map(list, c.micro_ops)
+        if own[0] != "r"
+    ):
+        return
+    choices = []
+    for key, known in versions.items():
+        seen = longest.get(key, [])
+        if [v for v in seen if v not in {value for value, _, _ in known}]:
+            return
+        rest = [one for one in known if one[0] not in seen]
+        first = [one for v in seen for one in known if one[0] == v]
+        choices.append(
+            [(key, [*first, *order]) for order in itertools.permutations(rest)]
+        )
+    for orders in itertools.product(*choices):
+        yield list(_dependencies(dict(orders), reads))
+
+
+def _dependencies(
+    orders: dict[Any, list[tuple[Any, Call, int]]],
+    reads: list[tuple[Call, int, Any, Any]],
+) -> Iterator[_Dependency]:
+    for key, order in orders.items():
+        for (_, a, _), (_, b, place) in itertools.pairwise(order):
+            if a is not b:
+                yield _Dependency(a, b, "ww", key, arrives=place)
+    for call, place, key, value in reads:
+        order = orders.get(key, [])
+        at = next((i for i, (v, _, _) in enumerate(order) if v == value), -1)
+        if at >= 0 and order[at][1] is not call:
+            yield _Dependency(order[at][1], call, "wr", key, arrives=place)
+        if at + 1 < len(order) and order[at + 1][1] is not call:
+            yield _Dependency(call, order[at + 1][1], "rw", key, leaves=place)
+
+
+def _is_free_of(model: str, world: list[Call], edges: list[_Dependency]) -> bool:
+    """Whether a history has none of the phenomena that a level proscribes."""
+    plain = [e for e in edges if e.kind != "rw"]
+    if any(_reaches(e.target, e.source, plain) for e in plain):
+        return False
+    singles = [e for e in edges if e.kind == "rw"]
+    match model:
+        case "cursor-stability":
+            return not any(
+                _reaches(
+                    e.target,
+                    e.source,
+                    [o for o in plain if o.kind == "ww" and o.key == e.key],
+                )
+                for e in singles
+            )
+        case "monotonic-view":
+            return not any(
+                _returns_by(e, [], edges, dict.fromkeys(world, ())) for e in singles
+            )
+        case "monotonic-snapshot-read":
+            return any(
+                not any(_returns_by(e, order, edges, snapshots) for e in singles)
+                for order in itertools.permutations(world)
+                for snapshots in [_earliest_snapshots(order, edges)]
+            )
+        case "consistent-view" | "forward-consistent-view":
+            return not any(_reaches(e.target, e.source, plain) for e in singles)
+        case "update-serializable":
+            if any(_reaches(e.target, e.source, plain) for e in singles):
+                return False
+            updates = {c for c in world if any(f != "r" for f, _, _ in c.micro_ops)}
+            return not any(
+                _reaches(
+                    e.target,
+                    e.source,
+                    [o for o in edges if {o.source, o.target} <= updates | {call}],
+                )
+                for call in world
+                for e in singles
+                if {e.source, e.target} <= updates | {call}
+            )
+        case _:
+            raise AssertionError(model)
+
+
+def _reaches(start: Call, goal: Call, edges: list[_Dependency]) -> bool:
+    reached = {start}
+    while more := {e.target for e in edges if e.source in reached} - reached:
+        reached |= more
+    return goal in reached
+
+
+def _earliest_snapshots(
+    order: Sequence[Call], edges: list[_Dependency]
+) -> dict[Call, tuple[int, ...]]:
+    """Transaction -> how many had committed when each of its events took place.
+
+    As early as can be: what was read had been committed, and time goes on.
+    """
+    snapshots = {}
+    for call in order:
+        now, mine = 0, []
+        for place in range(len(call.micro_ops)):
+            sources = [
+                order.index(e.source) + 1
+                for e in edges
+                if e.kind == "wr" and e.target is call and e.arrives == place
+            ]
+            now = max([now, *sources])
+            mine.append(now)
+        snapshots[call] = tuple(mine)
+    return snapshots
+
+
+def _returns_by(
+    single: _Dependency,
+    order: Sequence[Call],
+    edges: list[_Dependency],
+    snapshots: Mapping[Call, Sequence[int]],
+) -> bool:
+    """Whether a rw edge closes a cycle in the unfolded graph of its source.
+
+    With an order of commits, and snapshots, in the one that has start edges as well.
+    """
+    home, place = single.source, single.leaves
+    now = snapshots[home]
+    if order and now[place] > order.index(home):
+        return True  # it saw its own commit, or later ones
+    events = [
+        e for e in edges if e.kind != "rw" and e.target is home and e.arrives <= place
+    ]
+    others = [e for e in edges if e.kind != "rw" and home not in {e.source, e.target}]
+    ends = {e.source for e in events} | set(order[: now[place]] if order else ())
+    return any(_reaches(single.target, end, others) for end in ends)
