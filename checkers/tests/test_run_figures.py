@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkers.tallies import SHOWN_MAX
 from checkers.tests.counting_histories import (
     Call,
     calls,
@@ -27,8 +31,6 @@ from harness.history import History, Op
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness.history import OpType
 
 HISTORIES = histories(calls("read", st.none()) | calls("write", st.just(1)))
@@ -239,6 +241,40 @@ def test_exceptions_are_counted_by_class_and_convict_nobody() -> None:
     ]
 
 
+THROWN: list[tuple[str | None, dict[str, Any] | None, str | None]] = [
+    (None, None, None),
+    ("timeout: no answer in 5 s", None, None),
+    ("client crashed: KeyError: 'x'", None, "KeyError"),
+    ("nemesis crashed: a.B: x", None, "a.B"),
+    ("client crashed: 5 of 3", None, "unnamed"),
+    (None, {"exception": {"via": [{"type": "A"}, {"type": "B"}]}}, "A"),
+    (None, {"exception": "A"}, "unnamed"),
+    ("client crashed: KeyError: x", {"exception": {"via": [{"type": "A"}]}}, "A"),
+]
+"""The error and the extra fields of an op, and the class that they tell of."""
+
+
+@MANY
+@given(HISTORIES, st.lists(st.sampled_from(THROWN), min_size=16, max_size=16))
+def test_every_exception_is_counted_once_and_the_first_is_shown(
+    judged: History, thrown: list[tuple[str | None, dict[str, Any] | None, str | None]]
+) -> None:
+    told: list[tuple[str, int]] = []
+    for op, (error, extra, name) in zip(judged, thrown, strict=False):
+        op.error, op.extra = error, extra
+        if op.type == "info" and name is not None:
+            told.append((name, op.index))
+    result = check("unhandled-exceptions", judged)
+    ended = any(op.type != "invoke" for op in judged)
+    assert result.verdict is (Verdict.VALID if ended else Verdict.UNKNOWN)
+    counts = Counter(name for name, _ in told)
+    assert result.stats["unhandled"] == len(told)
+    shown = result.stats["exceptions"]
+    assert {e["class"]: e["count"] for e in shown} == counts
+    assert {e["class"]: e["op"] for e in shown} == dict(reversed(told))
+    assert [e["count"] for e in shown] == sorted(counts.values(), reverse=True)
+
+
 def test_a_history_in_which_nothing_ended_tells_of_no_exceptions() -> None:
     assert check("unhandled-exceptions", History([])).verdict is Verdict.UNKNOWN
 
@@ -272,6 +308,36 @@ def test_a_line_of_a_log_that_matches_is_told(tmp_path: Path) -> None:
     assert result.stats == {"logs": 2, "matches": 1}
     fine = check("log-file-pattern", load(run), pattern="fatal")
     assert fine.verdict is Verdict.VALID
+
+
+LINES = st.lists(st.sampled_from([b"", b"panic", b"no panic", b"p", b"\xff", b"anic"]))
+LOGS = st.dictionaries(st.sampled_from(["n1", "n2", "n3"]), LINES, max_size=2)
+
+
+@MANY
+@given(LOGS, st.sampled_from([b"\n", b"\r\n"]), st.sampled_from(["panic$", "^p", "^$"]))
+def test_every_line_of_every_log_is_looked_at(
+    logs: dict[str, list[bytes]], end: bytes, pattern: str
+) -> None:
+    expected = {
+        (f"nodes/{node}/log", number)
+        for node, lines in logs.items()
+        for number, line in enumerate(lines, 1)
+        if re.search(pattern, line.decode("utf-8", "replace"))
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for node, lines in logs.items():
+            path = Path(folder, "nodes", node, "log")
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"".join(line + end for line in lines))
+        judged = History([], source=f"{folder}/history.jsonl")
+        result = check("log-file-pattern", judged, pattern=pattern)
+    found = {(a.details["log"], a.details["line"]) for a in result.anomalies}
+    assert found <= expected
+    assert len(found) == min(len(expected), SHOWN_MAX)
+    assert result.stats == {"logs": len(logs), "matches": len(expected)}
+    verdict = Verdict.VALID if logs else Verdict.UNKNOWN
+    assert result.verdict is (Verdict.INVALID if expected else verdict)
 
 
 def test_logs_of_a_jepsen_store_are_found_by_name(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,46 @@ def test_the_verdict_is_that_of_the_definition(of: list[list[Plain]]) -> None:
         assert result.verdict is expected, result
     session = check(history, guarantee="session").verdict
     assert session is not Verdict.INVALID or result.verdict is Verdict.INVALID
+
+
+def keeps_sessions(of: list[list[Plain]]) -> bool:
+    """Whether each key's versions have an order in which no session ever goes back."""
+    return all(
+        any(
+            all(
+                order.index(a) <= order.index(b)
+                for session in of
+                for a, b in itertools.combinations(versions_seen(session, key), 2)
+            )
+            for order in itertools.permutations(versions)
+            if order[0] is None
+        )
+        for key in "xy"
+        for versions in [{None, *(v for s in of for v in versions_seen(s, key))}]
+    )
+
+
+def versions_seen(session: list[Plain], key: str) -> list[Any]:
+    """The versions that a session reads and writes, in order; a cas does both."""
+    return [
+        version
+        for f, k, value in session
+        if k == key
+        for version in (value if f == "c" else (value,))
+    ]
+
+
+@MANY
+@given(small_sessions())
+def test_sessions_may_rely_on_an_order_of_the_versions_of_each_key(
+    of: list[list[Plain]],
+) -> None:
+    result = check(as_history(of), guarantee="session")
+    expected = Verdict.VALID if keeps_sessions(of) else Verdict.INVALID
+    if all(f == "w" for session in of for f, _, _ in session):
+        expected = Verdict.UNKNOWN
+    event(f"{expected}")
+    assert result.verdict is expected, result
 
 
 @MANY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from typing import Any
 
@@ -47,7 +48,10 @@ SUMS = histories(
     calls("add", st.integers(-3, 3))
     | calls("final-read", st.none(), st.integers(-6, 6))
 )
+ECHOED = st.sampled_from([0, False, None, "", [0], [False], {"a": 1}, {"a": True}])
+ECHOES = histories(calls("echo", ECHOED, ECHOED), size_max=4)
 ANY = {
+    "echo": ECHOES,
     "pn-counter": SUMS,
     "set": SETS,
     "set-full": FULL_SETS,
@@ -264,6 +268,19 @@ def test_a_bank_has_all_its_money(judged: History, may_owe: bool) -> None:
         verdict = Verdict.VALID if fine else Verdict.INVALID
     options = {"total_amount": "2", "negative_balances": str(may_owe).lower()}
     assert check("bank", judged, accounts="a, b", **options).verdict is verdict
+
+
+@MANY
+@given(ECHOES)
+def test_an_echo_is_what_was_asked_to_the_letter(judged: History) -> None:
+    echoes = ok_calls(judged, "echo")
+    wrong = [(o, d) for o, d in echoes if json.dumps(o.value) != json.dumps(d.value)]
+    result = check("echo", judged)
+    assert {anomaly.ops for anomaly in result.anomalies} == {
+        (o.index, d.index) for o, d in wrong
+    }
+    verdict = Verdict.VALID if echoes else Verdict.UNKNOWN
+    assert result.verdict is (Verdict.INVALID if wrong else verdict)
 
 
 @pytest.mark.parametrize("name", ANY)
