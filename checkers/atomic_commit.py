@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from checkers.promises.findings import Findings, enumerate_names, name_of, shown
+from checkers.tallies import bad_op
 from harness.history import NO_COMPLETION
 from harness.registry import Option, Plugin, settings
 
@@ -46,6 +47,8 @@ ABORT = "abort"
 DECISIONS = {COMMIT, ABORT}
 PAST = {COMMIT: "committed", ABORT: "aborted"}
 OBSERVED = {"voted", "decided", "in_doubt", "resolved", "precommitted"}
+TELLS = {"voted": "vote", "decided": "decision"}
+WAIT_MS_MAX = 1e12
 RECOVERED = "recovered"
 """A participant came back: its `undecided` transactions, and which of these are
 `pre_committed`, or `turned_back`."""
@@ -137,7 +140,11 @@ class Evidence:
 
 
 def gather(history: History) -> Evidence:
-    """Read the history. Cost: linear in what it says."""
+    """Read the history. Cost: linear in what it says.
+
+    Raises:
+        HistoryError: A transaction without an id, or an account that is none.
+    """
     evidence = Evidence()
     for op in history:
         if op.is_client and op.f == "txn":
@@ -152,16 +159,18 @@ def gather(history: History) -> Evidence:
         if op.node is not None:
             evidence.nodes.add(op.node)
         if op.f == "txn":
-            tell_client(evidence, op)
-        elif op.f == "decisions" and op.type == "ok" and isinstance(op.value, dict):
-            account(evidence, op, history.completion[op.index])
+            tell_client(evidence, history, op)
+        elif op.f == "decisions" and op.type == "ok":
+            account(evidence, history, op)
     return evidence
 
 
-def tell_client(evidence: Evidence, op: Op) -> None:
+def tell_client(evidence: Evidence, history: History, op: Op) -> None:
     """A client begins a transaction, or learns what became of it."""
     if not isinstance(op.value, dict) or "id" not in op.value:
-        return
+        raise bad_op(
+            history, op, f"txn of {op.value!r:.60}, which is no map with an id"
+        )
     transaction = evidence.transactions[str(op.value["id"])]
     if op.type == "invoke":
         transaction.invoked = op.index
@@ -170,16 +179,19 @@ def tell_client(evidence: Evidence, op: Op) -> None:
         transaction.told = Statement(f"process {op.process}", decision, op.index)
 
 
-def account(evidence: Evidence, op: Op, invoked: int) -> None:
+def account(evidence: Evidence, history: History, op: Op) -> None:
     """A node tells of all transactions that it knows, or of a page of them."""
+    if not isinstance(op.value, dict):
+        raise bad_op(history, op, f"decisions of {op.value!r:.60}, which are no map")
+    invoked = history.completion[op.index]
     node = name_of(op)
     evidence.accounts += 1
     is_final = invoked == NO_COMPLETION or invoked > evidence.last_txn
     if is_final:
         evidence.heard.add(node)
-    decisions = mapping(op.value.get("decisions"))
-    coordinated = mapping(op.value.get("coordinated"))
-    votes = mapping(op.value.get("votes"))
+    decisions = words(history, op, "decisions")
+    coordinated = words(history, op, "coordinated")
+    votes = words(history, op, "votes")
     roles = ((node, decisions), (f"{node} as coordinator", coordinated))
     for actor, states in roles:
         for name, word in states.items():
@@ -194,14 +206,26 @@ def account(evidence: Evidence, op: Op, invoked: int) -> None:
             evidence.transactions[name].unvoted.append(silent)
 
 
-def mapping(value: Any) -> Mapping[str, str]:
-    """`value` if it is a JSON object, else an empty one: a node may say anything."""
-    return value if isinstance(value, dict) else {}
+def words(history: History, op: Op, part: str) -> Mapping[str, str]:
+    """A part of an account: a word for each transaction.
+
+    Raises:
+        HistoryError: It is something else.
+    """
+    told = op.value.get(part)
+    if told is None:
+        return {}
+    if not isinstance(told, dict) or not all(isinstance(w, str) for w in told.values()):
+        problem = f"{part} of {told!r:.60}, which are no map of transactions to words"
+        raise bad_op(history, op, problem)
+    return {str(name): word for name, word in told.items()}
 
 
 def observe(evidence: Evidence, op: Op) -> None:
-    """A node observed something of itself."""
+    """A node observed something of itself; what makes no sense is passed over."""
     node, name = name_of(op), str(op.value.get("id"))
+    if op.f in TELLS and not isinstance(op.value.get(TELLS[op.f]), str):
+        return
     transaction = evidence.transactions[name]
     if op.f == "voted":
         vote = str(op.value.get("vote"))
@@ -241,7 +265,7 @@ def end_doubt(evidence: Evidence, who: tuple[str, str], op: Op) -> None:
     """The doubt is over; the node's own figure counts, if it gives one."""
     began_ns = evidence.doubts.pop(who, None)
     waited_ms = op.value.get("waited_ms")
-    if isinstance(waited_ms, int | float):
+    if isinstance(waited_ms, int | float) and 0 <= waited_ms < WAIT_MS_MAX:
         evidence.waits_ms.append(float(waited_ms))
     elif began_ns is not None:
         evidence.waits_ms.append((op.time - began_ns) / 1e6)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import completed, invocation, object_of, verdict_of
+from checkers.tallies import bad_op, completed, invocation, object_of, verdict_of
 from harness.errors import UsageError
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
@@ -15,7 +15,7 @@ from harness.verdict import Anomaly, CheckResult, Limits
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-    from harness.history import History
+    from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
 OPTIONS = (
@@ -44,21 +44,22 @@ class BankChecker:
             ) from None
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear."""
+        """See `Checker.check`. Cost: linear.
+
+        Raises:
+            HistoryError: A read of no map, or balances that are no numbers.
+        """
         accounts_of: dict[Hashable, set[str]] = {}
         anomalies, reads = [], 0
         for op in completed(history, "read"):
             reads += 1
-            if not isinstance(op.value, dict):
-                wrong = "malformed-read", f"got {op.value!r:.60}, no map of balances"
-            else:
-                accounts = self._accounts or accounts_of.setdefault(
-                    object_of(op), set(map(str, op.value))
-                )
-                strangers = [name for name in op.value if str(name) not in accounts]
-                wrong = self._wrong(op.value, strangers)
-            if wrong[0]:
-                name, why = wrong
+            balances = _balances(history, op)
+            accounts = self._accounts or accounts_of.setdefault(
+                object_of(op), set(map(str, balances))
+            )
+            strangers = [name for name in balances if str(name) not in accounts]
+            name, why = self._wrong(balances, strangers)
+            if name:
                 begun = invocation(history, op).index
                 sentence = f"Process {op.process} read all accounts, and {why}."
                 anomalies.append(Anomaly(name, (begun, op.index), sentence, key=op.key))
@@ -70,32 +71,46 @@ class BankChecker:
         )
 
     def _wrong(
-        self, balances: Mapping[Any, Any], strangers: list[Any]
+        self, balances: Mapping[Any, int | Fraction | None], strangers: list[Any]
     ) -> tuple[str, str]:
         """(name of what is wrong, sentence), or two empty texts."""
         if strangers:
-            return "unexpected-key", f"found accounts that nobody has: {strangers}"
+            told = f"found accounts that nobody has: {strangers!r:.200}"
+            return "unexpected-key", told
         missing = [name for name, balance in balances.items() if balance is None]
         if missing:
-            return "nil-balance", f"found no balance for {missing}"
-        try:
-            total = sum(map(_number, balances.values()))
-        except ValueError:
-            return "malformed-read", f"found balances that are no numbers: {balances}"
+            return "nil-balance", f"found no balance for {missing!r:.200}"
+        total = sum(balance or 0 for balance in balances.values())
         if total != self._total:
             return "wrong-total", f"found {total} in all where {self._total} must be"
-        if not self._may_owe and min(balances.values(), default=0) < 0:
-            return "negative-value", f"found an account below zero: {dict(balances)}"
+        owing = {
+            name: str(b) for name, b in balances.items() if b is not None and b < 0
+        }
+        if owing and not self._may_owe:
+            return "negative-value", f"found an account below zero: {owing!r:.200}"
         return "", ""
 
 
-def _number(balance: Any) -> int | Fraction:
-    """A balance that adds up exactly. Raises ValueError for what is no number."""
-    if type(balance) is int:
-        return balance
-    if type(balance) in {float, Decimal, Fraction} and math.isfinite(balance):
-        return Fraction(balance)
-    raise ValueError(balance)
+def _balances(history: History, read: Op) -> dict[Any, int | Fraction | None]:
+    """The accounts that a read found; nil where it found an account without a balance.
+
+    Raises:
+        HistoryError: It is no map, or holds what can't be added up.
+    """
+    if not isinstance(read.value, dict):
+        raise bad_op(history, read, f"read of {read.value!r:.60}, no map of balances")
+    found: dict[Any, int | Fraction | None] = {}
+    for name, balance in read.value.items():
+        if balance is None or type(balance) is int:
+            found[name] = balance
+        elif type(balance) in {float, Decimal, Fraction} and math.isfinite(balance):
+            found[name] = Fraction(balance)
+        else:
+            problem = (
+                f"read {balance!r:.60} of account {name!r:.60}, which is no number"
+            )
+            raise bad_op(history, read, problem)
+    return found
 
 
 PLUGIN: Plugin[CheckerFactory] = Plugin(

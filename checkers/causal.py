@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any
 from checkers.tallies import (
     bad_op,
     chain,
+    element,
     invocation,
     is_first,
+    kind,
     outcome,
     verdict_of,
 )
@@ -73,13 +75,14 @@ class CausalChecker:
         """See `Checker.check`. Cost: operations times a register's doubtful writes.
 
         Raises:
-            HistoryError: An unknown function, or a write of what is no whole number.
+            HistoryError: An unknown function, a value that is no whole number, or a
+                link of another kind than positions are.
         """
         registers: dict[Any, _Register] = {}
         anomalies: list[Anomaly] = []
         judged, doubt = 0, ""
         for op in _in_order(history):
-            register = registers.setdefault(op.key, _Register())
+            register = registers.setdefault(element(op.key), _Register())
             if op.f == "write":
                 doubt = _write(history, register, op) or doubt
             if op.type != "ok" or register.is_broken:
@@ -110,13 +113,19 @@ def _in_order(history: History) -> list[Op]:
         if op.f not in FUNCTIONS:
             known = ", ".join(FUNCTIONS)
             raise bad_op(history, op, f"{op.f!r}: the causal checker knows {known}")
-        if op.f == "write" and is_first(history, op) and type(op.value) is not int:
+        tells = op.type == "ok" or (op.f == "write" and is_first(history, op))
+        if not tells or type(op.value) is int:
+            continue
+        if op.f == "write":
             raise bad_op(
                 history,
                 op,
                 f"write of {op.value!r:.60}: writes count up from 1 (a history of "
                 "Jepsen's independent keys is read with --independent)",
             )
+        if op.value is not None:
+            problem = f"{op.f} of {op.value!r:.60}, which is no whole number"
+            raise bad_op(history, op, problem)
     return sorted(ops, key=lambda op: op.type != "info" or not is_first(history, op))
 
 
@@ -139,9 +148,12 @@ def _write(history: History, register: _Register, op: Op) -> str:
 def _step(history: History, register: _Register, op: Op) -> Anomaly | None:
     """Let an ok operation happen, or say why it can't have happened."""
     extra = op.extra or {}
-    seen = register.last.extra or {} if register.last else {}
-    link, position = extra.get("link"), seen.get("position")
+    last = register.last
+    link = extra.get("link")
+    position = None if last is None else (last.extra or {}).get("position")
     if link not in (INIT, position):
+        if last is not None and None not in (link, position):
+            _same_kind(history, op, link, last)
         return _anomaly(
             "broken-link",
             history,
@@ -176,6 +188,18 @@ def _step(history: History, register: _Register, op: Op) -> Anomaly | None:
     if len(register.values) == 1:
         register.doubtful.remove(seen_now[0])
     return None
+
+
+def _same_kind(history: History, op: Op, link: Any, last: Op) -> None:
+    """Raises HistoryError where a link can't be compared with the last position."""
+    position = (last.extra or {}).get("position")
+    if kind(link) != kind(position):
+        raise bad_op(
+            history,
+            op,
+            f"the link is {link!r:.60}, {kind(link)}, and the position of op "
+            f"{last.index} is {kind(position)}",
+        )
 
 
 def _fits(op: Op, value: int) -> bool:

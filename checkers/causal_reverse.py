@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from checkers.tallies import (
+    Kinds,
+    acknowledged,
     began,
     chain,
     completed,
@@ -33,7 +35,7 @@ from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Collection, Hashable, Mapping
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
@@ -63,15 +65,20 @@ class CausalReverseChecker:
         """See `Checker.check`. Cost: linear in what was read, but for a logarithm.
 
         Raises:
-            HistoryError: A read of something that is no collection.
+            HistoryError: A read of something that is no collection, or of values of a
+                kind that nobody wrote.
         """
-        by_key = _writes(history)
+        kinds = Kinds()
+        by_key = _writes(history, kinds)
         anomalies: list[Anomaly] = []
         reads, unexpected = 0, 0
         for read in completed(history, "read"):
             reads += 1
-            writes = by_key.get(read.key, _Writes())
-            seen = {element(value) for value in contents(history, read)}
+            writes = by_key.get(element(read.key), _Writes())
+            seen = {element(value): value for value in contents(history, read)}
+            for name, value in seen.items():
+                if name not in writes.begun:
+                    kinds.judge(history, read, element(read.key), value)
             known = [value for value in seen if value in writes.begun]
             unexpected += len(seen) - len(known)
             if not known:
@@ -93,14 +100,17 @@ class CausalReverseChecker:
         )
 
 
-def _writes(history: History) -> dict[Any, _Writes]:
-    by_key: dict[Any, _Writes] = {}
+def _writes(history: History, kinds: Kinds) -> dict[Hashable, _Writes]:
+    by_key: dict[Hashable, _Writes] = {}
     for op in history:
         if op.f != "write" or not op.is_client:
             continue
-        writes = by_key.setdefault(op.key, _Writes())
-        value = element(op.value)
-        if is_attempt(history, op) and outcome(history, op) != "fail":
+        kinds.note(element(op.key), op.value)
+        writes = by_key.setdefault(element(op.key), _Writes())
+        value = element(acknowledged(history, op) if op.type == "ok" else op.value)
+        if op.type == "ok" or (
+            is_attempt(history, op) and outcome(history, op) != "fail"
+        ):
             begun = op.index if op.type == "invoke" else began(history, op)
             writes.begun[value] = min(writes.begun.get(value, begun), begun)
         if op.type == "ok" and value not in writes.place:
@@ -111,7 +121,11 @@ def _writes(history: History) -> dict[Any, _Writes]:
 
 
 def _reverse(
-    history: History, read: Op, writes: _Writes, last: Hashable, seen: set[Hashable]
+    history: History,
+    read: Op,
+    writes: _Writes,
+    last: Hashable,
+    seen: Collection[Hashable],
 ) -> Anomaly:
     begun = writes.begun[last]
     missing = [
@@ -124,7 +138,8 @@ def _reverse(
     return Anomaly(
         "causal-reverse",
         (invocation(history, first).index, first.index, begun, read.index),
-        f"Process {read.process} read {later.value!r} without {first.value!r}{more}, "
+        f"Process {read.process} read {later.value!r:.60} without "
+        f"{first.value!r:.60}{more}, "
         f"which process {first.process} had been acknowledged before process "
         f"{later.process} began to write {later.value!r}.",
         witness=chain(

@@ -40,6 +40,7 @@ from checkers.promises.findings import (
     name_of,
     shown,
 )
+from checkers.tallies import Kinds
 from harness.history import NO_COMPLETION
 from harness.registry import Plugin, settings
 
@@ -130,6 +131,7 @@ class Evidence:
         acceptors: Nodes that promised or accepted anything.
         highest: Per (node, key): the highest ballot that it is bound by.
         last_accepted: Per (node, key): the highest proposal that it accepted.
+        kinds: Of what was proposed to each instance.
         proposals_seen: Whether proposing clients are part of the history at all.
         acceptances_seen: Whether acceptances are.
     """
@@ -138,6 +140,7 @@ class Evidence:
     acceptors: set[str] = field(default_factory=set)
     highest: dict[tuple[str, Hashable], Ballot] = field(default_factory=dict)
     last_accepted: dict[tuple[str, Hashable], Accepted] = field(default_factory=dict)
+    kinds: Kinds = field(default_factory=Kinds)
     proposals_seen: bool = False
     acceptances_seen: bool = False
 
@@ -153,7 +156,11 @@ class ConsensusChecker:
     """Judges every instance of consensus in a history."""
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """Judge `history`. Linear, so `limits` is not needed."""
+        """Judge `history`. Linear, so `limits` is not needed.
+
+        Raises:
+            HistoryError: A client was told a value of a kind that nobody proposed.
+        """
         findings = Findings(history)
         evidence = Evidence()
         for op in history:
@@ -165,7 +172,7 @@ class ConsensusChecker:
             integrity(findings, instance)
             agreement(findings, instance)
             if evidence.proposals_seen:
-                validity(findings, instance)
+                validity(findings, instance, evidence.kinds)
             if evidence.acceptances_seen:
                 chosen(findings, instance, evidence.acceptors)
         return findings.result(statistics(evidence), unknown=unjudged(evidence))
@@ -179,6 +186,7 @@ def take_call(evidence: Evidence, history: History, op: Op) -> None:
     if op.f == "propose" and op.type == "invoke":
         evidence.proposals_seen = True
         end = history.completion[op.index]
+        evidence.kinds.note(freeze(op.key), op.value)
         outcome = "info" if end == NO_COMPLETION else history[end].type
         instance.proposals[freeze(op.value)].append(Proposal(op.index, outcome))
     elif op.type == "ok" and op.value is not None:
@@ -353,11 +361,14 @@ def agreement(findings: Findings, instance: Instance) -> None:
     )
 
 
-def validity(findings: Findings, instance: Instance) -> None:
+def validity(findings: Findings, instance: Instance, kinds: Kinds) -> None:
     """Only what was proposed is learned.
 
     Before it was learned, too, where a client was told: its order with other clients'
     operations is known, that of a node's observations is not.
+
+    Raises:
+        HistoryError: See `ConsensusChecker.check`.
     """
     told: set[tuple[Hashable, str]] = set()
     for learned in instance.learned:
@@ -373,6 +384,9 @@ def validity(findings: Findings, instance: Instance) -> None:
         elif proposals:
             name, why = "learned-before-proposed", "before anybody had proposed it"
         else:
+            if learned.told:
+                op = findings.history[learned.op]
+                kinds.judge(findings.history, op, freeze(op.key), learned.value)
             name, why = "value-never-proposed", "which nobody proposed"
         if (value, name) in told:
             continue

@@ -52,7 +52,8 @@ class CounterChecker:
         """See `Checker.check`. Cost: linear.
 
         Raises:
-            HistoryError: An addition that is no number, or below zero.
+            HistoryError: An addition that is no number, or below zero; a read of what
+                is no number.
         """
         counters: dict[Hashable, _Bounds] = {}
         for op in history:
@@ -67,7 +68,8 @@ class CounterChecker:
         for op in history:
             if not op.is_client or op.f not in {"add", "read"}:
                 continue
-            bounds = counters.setdefault(object_of(op), _Bounds())
+            of = object_of(invocation(history, op))
+            bounds = counters.setdefault(of, _Bounds())
             match op.type, op.f:
                 case "invoke", "add":
                     amount = _amount(history, op)
@@ -79,7 +81,10 @@ class CounterChecker:
                 case "ok", "read":
                     reads += 1
                     least, most = least_at[began(history, op)], bounds.most
-                    if type(op.value) is not int or not least <= op.value <= most:
+                    if type(op.value) is not int:
+                        problem = f"read of {op.value!r:.60}, which is no whole number"
+                        raise bad_op(history, op, problem)
+                    if not least <= op.value <= most:
                         begun = invocation(history, op).index
                         anomalies.append(_out_of_bounds(op, begun, least, most))
                 case _:

@@ -27,9 +27,16 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from checkers.promises.findings import Findings, name_of
-from checkers.tallies import UNKNOWN_BEGIN, began, is_first, outcome
-from harness.history import NO_COMPLETION, HistoryError
+from checkers.promises.findings import Findings, name_of, shown
+from checkers.tallies import (
+    UNKNOWN_BEGIN,
+    bad_op,
+    began,
+    is_first,
+    object_of,
+    outcome,
+)
+from harness.history import NO_COMPLETION
 from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
@@ -122,12 +129,12 @@ class Case:
             return
         begun = op.index if op.type == "invoke" else UNKNOWN_BEGIN
         end = op.index if op.type != "invoke" else self.history.completion[op.index]
-        attempts = self._locks[op.key].attempts[number(self.history, op)]
+        attempts = self._locks[object_of(op)].attempts[number(self.history, op)]
         attempts.append((begun, end if how == "ok" else math.inf))
 
     def see(self, op: Op) -> None:
         """The next op of the history."""
-        lock = self._locks[op.key]
+        lock = self._locks[object_of(op)]
         if op.type == "invoke":
             self.begin(lock, op)
             return
@@ -204,7 +211,7 @@ class Case:
 
     def add(self, name: str, first: Op, second: Op, why: str) -> None:
         """An anomaly of two ops."""
-        whose = "the lock" if second.key is None else f"lock {second.key}"
+        whose = "the lock" if second.key is None else f"lock {shown(second.key)}"
         self.findings.add(
             name,
             f"Of {whose}, {why}.",
@@ -225,9 +232,11 @@ def number(history: History, op: Op) -> int:
         HistoryError: It is no whole number.
     """
     if type(op.value) is not int:
-        raise HistoryError(
-            f"{history.source}: op {op.index}: {op.f} of {op.value!r}: the fencing "
-            "checker needs tokens that are whole numbers"
+        raise bad_op(
+            history,
+            op,
+            f"{op.f} of {op.value!r:.60}: the fencing checker needs tokens that are "
+            "whole numbers",
         )
     return op.value
 

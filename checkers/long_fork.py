@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from checkers.tallies import bad_op, element, is_attempt, outcome, verdict_of
+from checkers.tallies import bad_op, element, is_attempt, object_of, outcome, verdict_of
 from harness.errors import UsageError
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
@@ -89,7 +89,7 @@ class LongForkChecker:
             micro_ops = list(_micro_ops(history, op))
             if any(f == "w" for f, _, _ in micro_ops):
                 continue
-            keys = frozenset((op.key, element(key)) for _, key, _ in micro_ops)
+            keys = frozenset((object_of(op), element(key)) for _, key, _ in micro_ops)
             if len(keys) != self._group_size:
                 raise _RuleBrokenError(
                     f"op {op.index} reads {len(keys)} keys, and a group has "
@@ -97,7 +97,7 @@ class LongForkChecker:
                 )
             seen = set()
             for _, key, value in micro_ops:
-                name = (op.key, element(key))
+                name = (object_of(op), element(key))
                 if value is None:
                     continue
                 seen.add(name)
@@ -130,7 +130,7 @@ def _writers(history: History) -> dict[Hashable, Op]:
             raise _RuleBrokenError(
                 f"op {op.index} writes nil to key {key!r}, as if it were not written"
             )
-        other = writers.setdefault((op.key, element(key)), op)
+        other = writers.setdefault((object_of(op), element(key)), op)
         if other is not op:
             raise _RuleBrokenError(
                 f"ops {other.index} and {op.index} both write key {key!r}: a key is to "

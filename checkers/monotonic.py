@@ -15,6 +15,7 @@ and so does one for each completion, each leading to the next, for real time.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -98,7 +99,7 @@ def _add_values(
     by_key: dict[tuple[Hashable, Hashable], dict[Any, list[Op]]] = {}
     for op in observed:
         for key, value in op.value.items():
-            if value is not None and type(value) not in {int, float, str}:
+            if not _is_comparable(value):
                 raise bad_op(
                     history, op, f"{value!r:.60} of key {key!r:.60} can't be compared"
                 )
@@ -119,6 +120,12 @@ def _add_values(
             for op in of_key[high]:
                 graph.add_edge(between, op.index)
     return len(by_key)
+
+
+def _is_comparable(value: Any) -> bool:
+    if type(value) is float:
+        return not math.isnan(value)
+    return value is None or type(value) in {int, str}
 
 
 def _add_sessions(graph: nx.DiGraph[Vertex], observed: Iterable[Op]) -> None:

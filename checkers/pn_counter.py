@@ -44,7 +44,7 @@ class PNCounterChecker:
         """See `Checker.check`. Cost: doubtful additions times their sum / 64.
 
         Raises:
-            HistoryError: An addition that is no whole number.
+            HistoryError: An addition or a final read that is no whole number.
         """
         sure: dict[Hashable, int] = {}
         doubtful: dict[Hashable, list[int]] = {}
@@ -60,6 +60,9 @@ class PNCounterChecker:
                 elif outcome(history, op) == "info":
                     doubtful.setdefault(name, []).append(amount)
             elif op.type == "ok" and _is_final(history, op):
+                if type(op.value) is not int:
+                    problem = f"{op.f} of {op.value!r:.60}, which is no whole number"
+                    raise bad_op(history, op, problem)
                 reads.setdefault(name, []).append(op)
         anomalies: list[Anomaly] = []
         doubt = ""
@@ -72,9 +75,7 @@ class PNCounterChecker:
             anomalies += [
                 _impossible(history, op, sure.get(name, 0), maybe)
                 for op in of_name
-                if type(op.value) is not int
-                or op.value < low
-                or not sums >> (op.value - low) & 1
+                if op.value < low or not sums >> (op.value - low) & 1
             ]
         return verdict_of(
             anomalies,
@@ -119,7 +120,7 @@ def _impossible(history: History, read: Op, sure: int, doubtful: list[int]) -> A
     also = (
         f", and no choice of {len(doubtful)} additions of unknown outcome makes up "
         f"the {read.value - sure:+d} between them"
-        if doubtful and type(read.value) is int
+        if doubtful
         else ""
     )
     return Anomaly(

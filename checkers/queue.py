@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import VACUOUS, invocation, is_attempt, named, verdict_of
+from checkers.tallies import (
+    VACUOUS,
+    Kinds,
+    invocation,
+    is_attempt,
+    named,
+    object_of,
+    verdict_of,
+)
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
@@ -30,7 +38,15 @@ class QueueChecker:
         self._vacuous = Verdict.parse(given["vacuous"])
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear."""
+        """See `Checker.check`. Cost: linear.
+
+        Raises:
+            HistoryError: Something was dequeued of a kind that nobody enqueued.
+        """
+        kinds = Kinds()
+        for op in history:
+            if op.f == "enqueue" and op.is_client:
+                kinds.note(object_of(op), op.value)
         # What nobody invoked on record may have been invoked before all else.
         inside: Counter[Any] = Counter(
             named(op, op.value)
@@ -52,12 +68,14 @@ class QueueChecker:
                 if inside[name]:
                     inside[name] -= 1
                     continue
+                kinds.judge(history, op, object_of(op), op.value)
                 anomalies.append(
                     Anomaly(
                         "unexpected",
                         (invocation(history, op).index, op.index),
-                        f"Process {op.process} dequeued {op.value!r}, which was not in "
-                        "the queue: nobody had enqueued it, or it was taken before.",
+                        f"Process {op.process} dequeued {op.value!r:.60}, which was "
+                        "not in the queue: nobody had enqueued it, or it was taken "
+                        "before.",
                         key=op.key,
                     )
                 )

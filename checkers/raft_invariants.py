@@ -122,6 +122,16 @@ class Entry(NamedTuple):
         return bool(self.term == other.term and self.command == other.command)
 
 
+def within(known: Mapping[int, Any], first: int, last: int) -> list[int]:
+    """The indices from `first` to `last` that are known, in order.
+
+    A node may say what it likes of where its log ends.
+    """
+    if last - first < len(known):
+        return [i for i in range(first, last + 1) if i in known]
+    return sorted(i for i in known if first <= i <= last)
+
+
 @dataclass
 class Log:
     """A server's log, as far as its events tell.
@@ -140,12 +150,11 @@ class Log:
 
     def drop(self, first: int) -> dict[int, Entry]:
         """Entries from `first` on go; returns those that were known, by index."""
+        last = max(self.entries, default=0)
         if self.last is not None:
-            gone = range(first, self.last + 1)
+            last = self.last
             self.last = min(self.last, first - 1)
-        else:
-            gone = range(first, max(self.entries, default=0) + 1)
-        return {i: self.entries.pop(i) for i in gone if i in self.entries}
+        return {i: self.entries.pop(i) for i in within(self.entries, first, last)}
 
     def append(self, first: int, entries: list[Entry]) -> None:
         """The log holds `entries` from `first` on, and nothing behind them."""
@@ -232,9 +241,21 @@ def replay(history: History) -> Iterator[Change]:
 def is_understood(op: Op) -> bool:
     """Whether an event has the fields of its kind."""
     value = op.value
-    return isinstance(value, dict) and all(
-        isinstance(value.get(name), kind)
-        for name, kind in FIELDS.get(op.f, NOTHING).items()
+    return (
+        isinstance(value, dict)
+        and all(
+            isinstance(value.get(name), kind)
+            for name, kind in FIELDS.get(op.f, NOTHING).items()
+        )
+        and ("entries" not in FIELDS.get(op.f, NOTHING) or are_entries(value))
+    )
+
+
+def are_entries(fields: Mapping[str, Any]) -> bool:
+    """Whether an event's entries are pairs of term and command."""
+    return all(
+        isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], TERM)
+        for entry in fields["entries"]
     )
 
 
@@ -245,7 +266,9 @@ def term_of(op: Op) -> Any:
 
 def entries_of(op: Op) -> list[Entry]:
     """The entries of an `appended`."""
-    return [Entry(term, command, op.index) for term, command in op.value["entries"]]
+    return [
+        Entry(freeze(term), command, op.index) for term, command in op.value["entries"]
+    ]
 
 
 def confirm(log: Log, tail: Mapping[int, Entry], fields: Mapping[str, Any]) -> None:
@@ -253,7 +276,7 @@ def confirm(log: Log, tail: Mapping[int, Entry], fields: Mapping[str, Any]) -> N
 
     If that very entry was seen before, so were all up to there: its log matches.
     """
-    last, term = fields.get("last_log_index"), fields.get("last_log_term")
+    last, term = fields.get("last_log_index"), freeze(fields.get("last_log_term"))
     if not isinstance(last, int):
         return
     log.last = last
@@ -396,7 +419,7 @@ def follow_term(findings: Findings, evidence: Evidence, server: Server, op: Op) 
     if term is None or op.f not in TELLS_TERM:
         return
     before = server.term
-    if before is not None and term < before[0]:
+    if before is not None and is_below(term, before[0]):
         findings.add(
             "term-went-back",
             f"Figure 2 is broken: {name_of(op)} was in term {before[0]}, and later in "
@@ -527,10 +550,10 @@ def remembers(evidence: Evidence, findings: Findings, change: Change) -> None:
 def still_has_committed(evidence: Evidence, findings: Findings, change: Change) -> None:
     """A server's disk holds at the end what the server knew to be committed."""
     op, log = change.op, change.log
-    for index in range(op.value["first"], log.committed + 1):
-        entry, at = evidence.committed.get(index, (None, 0))
+    for index in within(evidence.committed, op.value["first"], log.committed):
+        entry, at = evidence.committed[index]
         own = log.entries.get(index)
-        if entry is None or (own is not None and own.same(entry)):
+        if own is not None and own.same(entry):
             continue
         has = "nothing" if own is None else told(own)
         findings.add(
@@ -700,10 +723,8 @@ def commit(
         evidence.commits.append(Commit(last, server.leads[0], op.index))
     else:
         server.open_commits.append((last, op.index))
-    for index in range(first, last + 1):
-        entry = log.entries.get(index)
-        if entry is None:
-            continue
+    for index in within(log.entries, first, last):
+        entry = log.entries[index]
         other, at = evidence.committed.setdefault(index, (entry, op.index))
         if other is entry or other.same(entry):
             continue
@@ -751,10 +772,13 @@ def leader_completeness(
     evidence: Evidence, findings: Findings, history: History
 ) -> None:
     """What was committed in a term is in the logs of all later leaders (5.4)."""
-    commits = sorted(evidence.commits, key=lambda c: (c.bound, c.last))
+    # A node may tell of terms in another form than the others do; it is passed over.
+    form = Counter(type(c.bound) for c in evidence.commits).most_common(1)
+    commits = [c for c in evidence.commits if type(c.bound) is form[0][0]]
+    commits.sort(key=lambda c: (c.bound, c.last))
     furthest = list(accumulate(commits, further))
     for change in replay(history) if commits else ():
-        if change.op.f == LEADER:
+        if change.op.f == LEADER and type(term_of(change.op)) is form[0][0]:
             before = bisect_left(commits, term_of(change.op), key=lambda c: c.bound)
             if before:
                 holds(evidence, findings, change, furthest[before - 1])
@@ -770,12 +794,11 @@ def holds(
 ) -> None:
     """A leader holds all entries up to that commit, as far as its log is known."""
     op, log = change.op, change.log
-    end = op.value.get("last_log_index", log.last)
-    for index in range(log.base[0] + 1, proof.last + 1):
-        if index not in evidence.committed:
-            continue
+    told_end = op.value.get("last_log_index", log.last)
+    end = told_end if isinstance(told_end, int) else log.last
+    for index in within(evidence.committed, log.base[0] + 1, proof.last):
         entry, at = evidence.committed[index]
-        if entry.term > proof.bound:
+        if is_below(proof.bound, entry.term):
             continue  # another entry was committed there, which is told elsewhere
         own = log.entries.get(index)
         if own is not None and index <= (end or index):

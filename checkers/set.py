@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from checkers.tallies import (
     UNKNOWN_BEGIN,
+    Kinds,
+    acknowledged,
     began,
     completed,
     contents,
@@ -39,23 +41,30 @@ class SetChecker:
         """See `Checker.check`. Cost: linear.
 
         Raises:
-            HistoryError: A read of something that is no collection.
+            HistoryError: A read of something that is no collection, or of elements of a
+                kind that nobody added.
         """
         last: dict[Any, Op] = {object_of(op): op for op in completed(history, "read")}
         attempts: dict[Any, set[Any]] = {}
         added: dict[Any, dict[Any, Op]] = {}
+        kinds = Kinds()
         for op in history:
-            if op.f == "add" and op.is_client and op.type != "fail":
+            if op.f != "add" or not op.is_client:
+                continue
+            kinds.note(object_of(op), op.value)
+            if op.type != "fail":
                 attempts.setdefault(object_of(op), set()).add(element(op.value))
-                if op.type == "ok":
-                    added.setdefault(object_of(op), {}).setdefault(
-                        element(op.value), op
-                    )
+            if op.type == "ok":
+                name = element(acknowledged(history, op))
+                added.setdefault(object_of(op), {}).setdefault(name, op)
         anomalies: list[Anomaly] = []
         in_doubt = 0
         for key, read in last.items():
             seen = {element(x): x for x in contents(history, read)}
             begun = began(history, read)
+            unexpected = [m for m in seen if m not in attempts.get(key, ())]
+            for member in unexpected:
+                kinds.judge(history, read, key, seen[member])
             for member, op in added.get(key, {}).items():
                 if member in seen:
                     continue
@@ -67,12 +76,11 @@ class SetChecker:
                 Anomaly(
                     "unexpected",
                     (invocation(history, read).index, read.index),
-                    f"The last read, by process {read.process}, holds {value!r}, which "
-                    "nobody tried to add.",
+                    f"The last read, by process {read.process}, holds "
+                    f"{seen[member]!r:.60}, which nobody tried to add.",
                     key=read.key,
                 )
-                for member, value in seen.items()
-                if member not in attempts.get(key, ())
+                for member in unexpected
             ]
         return verdict_of(
             anomalies,
@@ -90,8 +98,8 @@ def _lost(history: History, add: Op, read: Op) -> Anomaly:
     return Anomaly(
         "lost",
         (invocation(history, add).index, add.index, read.index),
-        f"{add.value!r} was added by process {add.process} and acknowledged, but the "
-        f"last read, by process {read.process}, does not hold it.",
+        f"{add.value!r:.60} was added by process {add.process} and acknowledged, but "
+        f"the last read, by process {read.process}, does not hold it.",
         key=add.key,
     )
 

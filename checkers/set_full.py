@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from checkers.tallies import (
     UNKNOWN_BEGIN,
+    Kinds,
+    acknowledged,
     began,
     chain,
     contents,
@@ -113,10 +115,10 @@ class _Set:
     reads: list[_Read] = field(default_factory=list)
     seen: set[Hashable] = field(default_factory=set)
 
-    def add(self, op: Op) -> None:
+    def add(self, op: Op, value: Any) -> None:
         """Take note of an event of an add."""
-        new = _Element(op.value, op.key, op.index)
-        one = self.members.setdefault(element(op.value), new)
+        new = _Element(value, op.key, op.index)
+        one = self.members.setdefault(element(value), new)
         if op.type == "ok" and one.known is None:
             one.known = op
 
@@ -179,7 +181,8 @@ class SetFullChecker:
         """See `Checker.check`. Cost: linear in what was read, times two.
 
         Raises:
-            HistoryError: A read of something that is no collection.
+            HistoryError: A read of something that is no collection, or of elements of a
+                kind that nobody added.
         """
         fates, duplicates = _fates(history)
         anomalies = list(duplicates)
@@ -211,17 +214,27 @@ def _fates(history: History) -> tuple[list[_Element], list[Anomaly]]:
     """Every element that somebody tried to add, and reads that hold one twice."""
     sets: dict[Hashable, _Set] = {}
     duplicates: list[Anomaly] = []
+    kinds = Kinds()
+    for op in history:
+        if op.is_client and op.f == "add":
+            kinds.note(object_of(op), op.value)
     for op in history:
         if not op.is_client:
             continue
         if op.f == "add" and op.type in {"invoke", "ok"}:
-            sets.setdefault(object_of(op), _Set()).add(op)
+            value = op.value if op.type == "invoke" else acknowledged(history, op)
+            sets.setdefault(object_of(op), _Set()).add(op, value)
         elif op.f == "read" and op.type == "ok":
             read = _Read(op, began(history, op), contents(history, op))
             names = read.names()
             if len(names) < len(read.values):
                 duplicates += _duplicates(history, op)
-            sets.setdefault(object_of(op), _Set()).read(read, names)
+            of_key = sets.setdefault(object_of(op), _Set())
+            of_key.read(read, names)
+            if not names <= of_key.members.keys():
+                for value in read.values:
+                    if element(value) not in of_key.members:
+                        kinds.judge(history, op, object_of(op), value)
     return [one for each in sets.values() for one in each.decide()], duplicates
 
 

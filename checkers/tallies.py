@@ -6,6 +6,8 @@ Rules are those of Jepsen's checkers of the same names (jepsen.checker, and its 
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -128,6 +130,77 @@ def contents(history: History, op: Op) -> Collection[Any]:
         return ()
     if not isinstance(op.value, list | tuple | set | frozenset):
         raise bad_op(history, op, f"{op.f} of {op.value!r:.60}, which is no collection")
+    return op.value
+
+
+def kind(value: Any) -> str:
+    """What sort of JSON value it is, for a sentence."""
+    for types, name in _KINDS:
+        if isinstance(value, types):
+            return name
+    return type(value).__name__
+
+
+_KINDS: tuple[tuple[tuple[type, ...], str], ...] = (
+    ((type(None),), "nil"),
+    ((bool,), "true or false"),
+    ((int, float, Decimal, Fraction), "a number"),
+    ((str,), "a text"),
+    ((list, tuple), "a list"),
+    ((dict,), "a map"),
+)
+
+
+class Kinds:
+    """What kinds of values went into each object.
+
+    What comes out and is of none of these is no answer of the system's, right or wrong:
+    the history was not made for this checker, or whoever recorded it took a number for
+    a text. Of an object that nothing went into, nobody can tell what is due.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[Hashable, set[str]] = {}
+
+    def note(self, name: Hashable, value: Any) -> None:
+        """`value` went into the object of that name, or may have."""
+        self._of.setdefault(name, set()).add(kind(value))
+
+    def judge(self, history: History, op: Op, name: Hashable, value: Any) -> None:
+        """`op` says that `value`, which nobody put in, came out.
+
+        Raises:
+            HistoryError: Nothing of its kind ever went in.
+        """
+        due = self._of.get(name)
+        if due and kind(value) not in due:
+            raise bad_op(
+                history,
+                op,
+                f"{op.f} gave {value!r:.60}, {kind(value)}, but what went in was "
+                f"{' or '.join(sorted(due))}",
+            )
+
+
+def acknowledged(history: History, op: Op) -> Any:
+    """What an ok completion says was put in.
+
+    Raises:
+        HistoryError: That is of another kind than what was asked for, or for another
+            key.
+    """
+    begun = invocation(history, op)
+    if element(begun.key) != element(op.key):
+        problem = f"{op.f} of key {begun.key!r:.60} was acknowledged for {op.key!r:.60}"
+        raise bad_op(history, op, problem)
+    asked = begun.value
+    if None not in (asked, op.value) and kind(asked) != kind(op.value):
+        raise bad_op(
+            history,
+            op,
+            f"{op.f} of {asked!r:.60}, {kind(asked)}, was acknowledged as "
+            f"{op.value!r:.60}, {kind(op.value)}",
+        )
     return op.value
 
 

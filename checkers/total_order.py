@@ -43,6 +43,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from checkers.promises.findings import Findings, enumerate_names, freeze, name_of, shown
+from checkers.tallies import Kinds, bad_op
 from harness.history import NO_COMPLETION
 from harness.registry import Plugin, settings
 
@@ -128,6 +129,8 @@ class Sequences:
         ends: Node -> length of its sequence, where its end was read then.
         last_broadcast: Position in the history of the last event of a broadcast.
         changed: Pairs of items that one node had at one position.
+        kinds: Of messages that were broadcast.
+        places_are: What epochs and counters are.
     """
 
     broadcasts: dict[Hashable, Broadcast] = field(default_factory=dict)
@@ -138,6 +141,8 @@ class Sequences:
     ends: dict[str, int] = field(default_factory=dict)
     last_broadcast: int = -1
     changed: list[tuple[int, Seen, Seen]] = field(default_factory=list)
+    kinds: Kinds = field(default_factory=Kinds)
+    places_are: set[tuple[type, type]] = field(default_factory=set)
 
     def whole(self) -> dict[str, set[Hashable]]:
         """Node -> messages, of the nodes whose whole final sequence was read."""
@@ -149,7 +154,11 @@ class Sequences:
 
 
 def read_sequences(history: History) -> Sequences:
-    """Read what clients saw. Cost: linear in the items read."""
+    """Read what clients saw. Cost: linear in the items read.
+
+    Raises:
+        HistoryError: A page is none, or orders its items by what can't be compared.
+    """
     sequences = Sequences()
     for op in history:
         if op.is_client and op.f == "broadcast":
@@ -161,17 +170,19 @@ def read_sequences(history: History) -> Sequences:
         if op.f == "broadcast" and op.type == "invoke":
             outcome = "info" if end == NO_COMPLETION else history[end].type
             sequences.broadcasts[freeze(op.value)] = Broadcast(op.index, outcome, end)
+            sequences.kinds.note(None, op.value)
         elif op.f == "delivered" and op.type == "ok":
-            take_page(sequences, op, end)
+            take_page(sequences, history, op)
     return sequences
 
 
-def take_page(sequences: Sequences, op: Op, invoked: int) -> None:
+def take_page(sequences: Sequences, history: History, op: Op) -> None:
     """A part of what a node delivered, from some position on."""
-    start, messages, more = page_of(op)
+    start, messages, more = page_of(history, op)
     node = name_of(op)
-    is_final = invoked > sequences.last_broadcast
+    is_final = history.completion[op.index] > sequences.last_broadcast
     for position, item in enumerate(items(messages), start):
+        sequences.places_are.add((type(item.epoch), type(item.counter)))
         seen = Seen(item, node, op.index)
         before = sequences.places[node].setdefault(position, seen)
         if before.item != item:
@@ -179,20 +190,27 @@ def take_page(sequences: Sequences, op: Op, invoked: int) -> None:
             sequences.places[node][position] = seen
         if is_final:
             sequences.final[node][position] = item
+    if len(sequences.places_are) > 1:
+        raise bad_op(history, op, "its items are not like those before: no order")
     if is_final and not more:
         end = start + len(messages)
         sequences.ends[node] = max(sequences.ends.get(node, 0), end)
 
 
-def page_of(op: Op) -> tuple[int, list[Any], bool]:
-    """Where a page begins, its items, and whether the sequence goes on behind it."""
+def page_of(history: History, op: Op) -> tuple[int, list[Any], bool]:
+    """Where a page begins, its items, and whether the sequence goes on behind it.
+
+    Raises:
+        HistoryError: It has another form.
+    """
     if isinstance(op.value, list):
         return 0, op.value, False
     value = op.value if isinstance(op.value, dict) else {}
     messages = value.get("messages")
     start = value.get("from", 0)
-    if not isinstance(messages, list) or not isinstance(start, int):
-        return 0, [], True
+    if not isinstance(messages, list) or type(start) is not int or start < 0:
+        problem = f"delivered of {op.value!r:.60}, which is no page of messages"
+        raise bad_op(history, op, problem)
     return start, messages, value.get("more") is True
 
 
@@ -278,7 +296,7 @@ def take_consent(observed: Observed, node: str, op: Op) -> None:
     """What a node promised, and on whose promises it acted."""
     told = op.value
     if op.f == "new_epoch" and "last_zxid" in told:
-        which = (node, freeze(told.get("epoch")), told.get("leader"))
+        which = (node, freeze(told.get("epoch")), freeze(told.get("leader")))
         observed.promises[which] = Promise(recency_of(op), op.index)
     for kind, who, step in CONSENTS:
         by = told.get(who)
@@ -304,7 +322,12 @@ class TotalOrderChecker:
     """Judges the order in which nodes delivered messages."""
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """Judge `history`. Linear in the items, so `limits` is not needed."""
+        """Judge `history`. Linear in the items, so `limits` is not needed.
+
+        Raises:
+            HistoryError: See `read_sequences`; or a message that a client read is of a
+                kind that nobody broadcast.
+        """
         findings = Findings(history)
         sequences, observed = read_sequences(history), read_observed(history)
         own_order(findings, sequences)
@@ -341,7 +364,9 @@ def own_order(findings: Findings, sequences: Sequences) -> None:
 def by_zxid(findings: Findings, sequence: list[Seen]) -> None:
     """Primary order, local and global: zxids only grow."""
     for a, b in pairwise(sequence):
-        if a.item.epoch is None or b.item.epoch is None or a.item.zxid < b.item.zxid:
+        if a.item.epoch is None or b.item.epoch is None:
+            continue
+        if a.item.zxid != b.item.zxid and not is_below(b.item.zxid, a.item.zxid):
             continue
         local = a.item.epoch == b.item.epoch
         findings.add(
@@ -426,6 +451,7 @@ def was_broadcast(findings: Findings, sequences: Sequences, seen: Seen) -> None:
     """It was, before it was delivered, and it didn't fail for sure."""
     sent = sequences.broadcasts.get(seen.item.message)
     if sent is None:
+        know_its_kind(findings.history, sequences, seen)
         name, why = "message-never-broadcast", "which nobody broadcast"
     elif sent.outcome == "fail":
         name, why = "failed-message-delivered", "whose broadcast had failed for sure"
@@ -439,6 +465,17 @@ def was_broadcast(findings: Findings, sequences: Sequences, seen: Seen) -> None:
         [(sent.invoked, seen.op, "contradicts", why)] if sent else (),
         ops=[seen.op],
     )
+
+
+def know_its_kind(history: History, sequences: Sequences, seen: Seen) -> None:
+    """Raises HistoryError for a message of a kind that nobody broadcast."""
+    op = history[seen.op]
+    _, messages, _ = page_of(history, op)
+    for message, item in zip(messages, items(messages), strict=True):
+        if item.message == seen.item.message:
+            has_place = isinstance(message, list) and len(message) == 3
+            content = message[2] if has_place else message
+            sequences.kinds.judge(history, op, None, content)
 
 
 def real_time(findings: Findings, sequences: Sequences) -> None:
@@ -559,14 +596,15 @@ def primary_integrity(findings: Findings, observed: Observed) -> None:
         for seen in run:
             epoch = seen.item.epoch
             if epoch is not None and (
-                epoch not in last or last[epoch].item.zxid < seen.item.zxid
+                epoch not in last or is_below(last[epoch].item.zxid, seen.item.zxid)
             ):
                 last[epoch] = seen
     for epoch, node, began_with, op in observed.leaders:
         if epoch not in last or not isinstance(began_with, tuple):
             continue
         for missed in last.values():
-            if missed.item.epoch < epoch and began_with < missed.item.zxid:
+            is_earlier = is_below(missed.item.epoch, epoch)
+            if is_earlier and is_below(began_with, missed.item.zxid):
                 findings.add(
                     "primary-integrity",
                     f"Primary integrity is broken: {node} broadcast in epoch {epoch} "

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from checkers.tallies import (
     VACUOUS,
+    Kinds,
+    acknowledged,
     contents,
     element,
     is_attempt,
@@ -75,6 +77,7 @@ class _Tally:
             self.attempts[name] += 1
             self.entered[name] = op
         if op.type == "ok":
+            name = element(acknowledged(history, op))
             self.sure[name] += 1
             self.entered[name] = op
 
@@ -92,7 +95,7 @@ class _Tally:
             yield Anomaly(
                 "unexpected",
                 (op.index,),
-                f"Process {op.process} took out {value!r}, which nobody enqueued.",
+                f"Process {op.process} took out {value!r:.60}, which nobody enqueued.",
                 key=op.key,
             )
         if self.is_explained:
@@ -108,8 +111,8 @@ class _Tally:
             yield Anomaly(
                 "lost",
                 (op.index,),
-                f"{op.value!r} was enqueued by process {op.process} and acknowledged, "
-                f"but never came out{could_not}",
+                f"{op.value!r:.60} was enqueued by process {op.process} and "
+                f"acknowledged, but never came out{could_not}",
                 key=op.key,
             )
 
@@ -125,17 +128,23 @@ class TotalQueueChecker:
         """See `Checker.check`. Cost: linear.
 
         Raises:
-            HistoryError: A drain of something that is no collection.
+            HistoryError: A drain of something that is no collection, or elements of a
+                kind that nobody enqueued.
         """
         queues: dict[Hashable, _Tally] = {}
+        kinds = Kinds()
         for op in history:
             if not op.is_client:
                 continue
             if op.f == "enqueue":
+                kinds.note(object_of(op), op.value)
                 queues.setdefault(object_of(op), _Tally()).enqueue(history, op)
             elif op.f in {"dequeue", "drain"}:
                 queues.setdefault(object_of(op), _Tally()).take(history, op)
         tallies = list(queues.values())
+        for tally in tallies:
+            for op, value in map(tally.took.__getitem__, tally.unexpected):
+                kinds.judge(history, op, object_of(op), value)
         lost = sum(tally.lost.total() for tally in tallies)
         unknown = sum(tally.unknown.total() for tally in tallies)
         dequeued = sum(tally.left.total() for tally in tallies)

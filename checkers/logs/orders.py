@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from checkers.logs.steps import Record, Step, Steps
     from harness.history import History
 
-from checkers.tallies import bad_op
+from checkers.tallies import Kinds, bad_op
 
 
 @dataclass
@@ -89,12 +89,15 @@ def find_orders(history: History, steps: Steps) -> Orders:
     """The logs of all keys. Cost: linear, but for sorting offsets.
 
     Raises:
-        HistoryError: A message was sent to a key twice, so it has no one writer.
+        HistoryError: A message was sent to a key twice, so it has no one writer; or one
+            was polled of a kind that nobody sent to that key.
     """
+    kinds = Kinds()
     orders = Orders(steps, {}, {}, {}, set())
     for step in steps.transactions():
         for sent in step.sends:
             name = (sent.key, sent.message)
+            kinds.note(sent.key, steps.messages[sent.message])
             other = orders.writer.get(name)
             if other is None or other.outcome == "fail":
                 orders.writer[name] = step
@@ -110,6 +113,9 @@ def find_orders(history: History, steps: Steps) -> Orders:
             orders.readers.setdefault(name, []).append(step)
             if step.outcome == "ok":
                 orders.read_ok.add(name)
+    for (key, message), readers in orders.readers.items():
+        if (key, message) not in orders.writer:
+            kinds.judge(history, readers[0].op, key, steps.messages[message])
     for step in steps.transactions():
         told = [*step.sends] if orders.must_have_happened(step) else []
         for record in [*told, *step.polls]:

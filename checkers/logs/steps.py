@@ -123,6 +123,7 @@ def _read_transaction(history: History, steps: Steps, step: Step, told: Op) -> N
         raise bad_op(
             history, told, f"{told.f} of {told.value!r:.60}, no list of sends and polls"
         )
+    asked = invocation(history, told).value
     for micro_op in told.value:
         kind = micro_op[0] if isinstance(micro_op, list | tuple) and micro_op else None
         if kind == "send" and len(micro_op) == 3:
@@ -137,13 +138,33 @@ def _read_transaction(history: History, steps: Steps, step: Step, told: Op) -> N
                 f"{micro_op!r:.60} is neither ['send', key, message] nor ['poll', "
                 "{key: [[offset, message], ...]}]",
             )
-    rebalances = (step.op.extra or {}).get("rebalance-log") or ()
+    if isinstance(asked, list | tuple) and len(asked) == len(told.value):
+        for before, after in zip(asked, told.value, strict=True):
+            if _sent(before) != _sent(after):
+                problem = f"was to do {before!r:.60}, and says it did {after!r:.60}"
+                raise bad_op(history, told, problem)
+    rebalances = (step.op.extra or {}).get("rebalance-log") or []
     step.rebalanced = frozenset(
         key_of(key)
-        for rebalance in rebalances
+        for rebalance in _list(history, step.op, rebalances)
         if isinstance(rebalance, dict)
-        for key in rebalance.get("keys") or ()
+        for key in _list(history, step.op, rebalance.get("keys") or [])
     )
+
+
+def _sent(micro_op: Any) -> tuple[Hashable, Hashable] | None:
+    """The key and the message of a send; None of a poll."""
+    if not isinstance(micro_op, list | tuple) or len(micro_op) != 3:
+        return None
+    _, key, value = micro_op
+    message = value[1] if isinstance(value, list | tuple) and len(value) == 2 else value
+    return key_of(key), element(message)
+
+
+def _list(history: History, op: Op, value: Any) -> Iterable[Any]:
+    if not isinstance(value, list | tuple):
+        raise bad_op(history, op, f"{value!r:.60} in its rebalance-log is no list")
+    return value
 
 
 def _read_send(

@@ -128,5 +128,6 @@ def freeze(value: Any) -> Hashable:
     if isinstance(value, list | tuple):
         return tuple(map(freeze, value))
     if isinstance(value, dict):
-        return ("{}", *sorted((str(k), freeze(v)) for k, v in value.items()))
+        pairs = ((str(k), freeze(v)) for k, v in value.items())
+        return (dict, *sorted(pairs, key=lambda pair: pair[0]))
     return (bool, value) if isinstance(value, bool) else value

@@ -4,6 +4,9 @@ Every value is written at most once to a key, which names the writer of what is 
 key for which that isn't so is left out, and so is what never happened: failed calls,
 and writes of unknown outcome that nobody saw. Of a seen one, it is known that it
 happened, after all that its session did before.
+
+A completion that nobody invoked on record is a call all the same: no more is asked of a
+session than the order of its calls, which is that of its completions.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from checkers.promises.findings import freeze
+from checkers.tallies import Kinds, acknowledged, bad_op, is_first
 from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
@@ -73,9 +77,18 @@ class Calls:
 
 @dataclass(slots=True)
 class Attempt:
-    """A client's call, as the history tells it."""
+    """A client's call, as the history tells it.
+
+    Attributes:
+        invoke: Where the history first tells of it.
+        done: Its completion, if there is one.
+        outcome: ok, fail or info.
+        end: Index of an ok completion, else NEVER.
+        sees, makes: See `Call`.
+    """
 
     invoke: Op
+    done: Op | None
     outcome: str
     end: int
     sees: Version | None
@@ -83,32 +96,65 @@ class Attempt:
 
 
 def attempts(history: History) -> Iterator[Attempt]:
-    """All reads, writes and cas, those that failed included."""
+    """All reads, writes and cas, those that failed included.
+
+    Raises:
+        HistoryError: A cas of something else than two values, or an acknowledgement of
+            another kind than what was asked for.
+    """
     for op in history:
-        if op.type != "invoke" or not op.is_client or op.f not in FUNCTIONS:
+        if not op.is_client or op.f not in FUNCTIONS or not is_first(history, op):
             continue
-        end = history.completion[op.index]
-        done = None if end == NO_COMPLETION else history[end]
+        done = None if op.type == "invoke" else op
+        if history.completion[op.index] != NO_COMPLETION:
+            done = history[history.completion[op.index]]
         outcome = "info" if done is None else done.type
         key = freeze(op.key)
-        at = NEVER if outcome != "ok" else end
+        at = done.index if done is not None and outcome == "ok" else NEVER
+        if at != NEVER and op.f != "read":
+            acknowledged(history, history[at])
         if op.f == "read":
             value = None if done is None else freeze(done.value)
-            yield Attempt(op, outcome, at, (key, value), None)
+            yield Attempt(op, done, outcome, at, (key, value), None)
         elif op.f == "write":
-            yield Attempt(op, outcome, at, None, (key, freeze(op.value)))
+            yield Attempt(op, done, outcome, at, None, (key, freeze(op.value)))
         elif isinstance(op.value, list | tuple) and len(op.value) == 2:
             before, after = map(freeze, op.value)
-            yield Attempt(op, outcome, at, (key, before), (key, after))
+            yield Attempt(op, done, outcome, at, (key, before), (key, after))
+        else:
+            raise bad_op(history, op, f"cas of {op.value!r:.60}, which is no pair")
+
+
+def kinds_written(found: list[Attempt]) -> Kinds:
+    """What kinds of values were written to each key."""
+    kinds = Kinds()
+    for attempt in found:
+        if attempt.makes is not None:
+            value = attempt.invoke.value
+            written = value[1] if attempt.invoke.f == "cas" else value
+            kinds.note(attempt.makes[0], written)
+    return kinds
+
+
+def seen_value(attempt: Attempt) -> Any:
+    """What a read or a cas saw, as the history has it."""
+    if attempt.invoke.f == "cas":
+        return attempt.invoke.value[0]
+    return None if attempt.done is None else attempt.done.value
 
 
 def gather(history: History) -> Calls:
-    """The calls that happened. Cost: linear."""
+    """The calls that happened. Cost: linear.
+
+    Raises:
+        HistoryError: See `attempts`; or a read of a value of a kind that nobody wrote.
+    """
     found = list(attempts(history))
     written = Counter(a.makes for a in found if a.makes and a.outcome != "fail")
     twice = {key for (key, value), n in written.items() if n > 1 or value is None}
     found = [a for a in found if (a.sees or a.makes or (None,))[0] not in twice]
     calls = Calls(left_out=sorted(twice, key=repr))
+    kinds = kinds_written(found)
     shown = first_shown(found)
     failed = {a.makes: a.invoke.index for a in found if a.outcome == "fail" and a.makes}
     makers = {a.makes for a in found if a.makes in shown and a.outcome != "fail"}
@@ -120,6 +166,8 @@ def gather(history: History) -> Calls:
             continue
         sees = attempt.sees
         if sees is not None and sees[1] is not None and sees not in makers:
+            told = attempt.done or attempt.invoke
+            kinds.judge(history, told, sees[0], seen_value(attempt))
             op = attempt.invoke.index if attempt.end == NEVER else attempt.end
             calls.unwritten.append((op, sees, failed.get(sees)))
             sees = None

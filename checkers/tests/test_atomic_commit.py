@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from checkers.atomic_commit import PLUGIN, build
 from checkers.tests.histories import FEWER
 from harness import registry
 from harness.errors import UsageError
-from harness.history import History, Op
+from harness.history import History, HistoryError, Op
 from harness.verdict import CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
@@ -365,16 +366,29 @@ def test_a_node_that_never_gave_its_last_account_leaves_ac5_open() -> None:
     assert check(history, final="unhealed").verdict is Verdict.VALID
 
 
-def test_nonsense_in_an_account_is_no_crash() -> None:
-    value: Any = {"decisions": 3, "votes": None, "coordinated": []}
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ({"decisions": 3, "votes": None}, "decisions of 3, which are no map"),
+        ({"votes": {"t1": 1}}, "votes of {'t1': 1}, which are no map"),
+        (["t1"], "decisions of ['t1'], which are no map"),
+    ],
+)
+def test_nonsense_in_an_account_is_refused(value: Any, complaint: str) -> None:
     history = numbered(
         [
             Op(-1, 0, 1, "invoke", "decisions", node="n1"),
             Op(-1, 0, 1, "ok", "decisions", value, node="n1"),
         ],
-        [Op(-1, 0, 1, "invoke", "txn", "what", node="n1")],
     )
-    assert check(history).verdict is Verdict.UNKNOWN
+    with pytest.raises(HistoryError, match=re.escape(f"op 1: {complaint}")):
+        check(history)
+
+
+def test_a_transaction_without_an_id_is_refused() -> None:
+    history = numbered([Op(-1, 0, 1, "invoke", "txn", "what", node="n1")])
+    with pytest.raises(HistoryError, match="op 0: txn of 'what', which is no map"):
+        check(history)
 
 
 def test_the_registry_finds_it_and_refuses_unknown_options() -> None:

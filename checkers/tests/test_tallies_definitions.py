@@ -318,17 +318,24 @@ def test_independent_objects_are_judged_apart(name: str, data: st.DataObject) ->
     assert Counter(anomaly.name for anomaly in together.anomalies) == apart
 
 
-RENAMED: dict[int, Any] = {0: [1, True], 1: "x", 2: {"a": {}}, 3: 0}
+RENAMED: list[dict[int, Any]] = [
+    {0: [1, True], 1: ["x"], 2: [1, 1], 3: []},
+    {0: "", 1: "x", 2: "1", 3: "[]"},
+    {0: {}, 1: {"a": {}}, 2: {"a": []}, 3: {"b": {}}},
+    {0: 1.5, 1: -1, 2: 10**400, 3: 0},
+]
 
 
 @pytest.mark.parametrize("name", ["set", "set-full", "queue", "total-queue"])
 @FEWER
 @given(data=st.data())
 def test_what_elements_are_does_not_matter(name: str, data: st.DataObject) -> None:
+    names_of = data.draw(st.sampled_from(RENAMED))
+
     def other(value: Any) -> Any:
         if isinstance(value, list):
-            return [RENAMED[x] for x in value]
-        return None if value is None else RENAMED[value]
+            return [names_of[x] for x in value]
+        return None if value is None else names_of[value]
 
     judged = data.draw(ANY[name])
     renamed = altered(judged, lambda op: {"value": other(op.value)})

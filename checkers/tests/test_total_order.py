@@ -14,7 +14,7 @@ from checkers.tests.histories import FEWER, MANY
 from checkers.total_order import PLUGIN, build
 from harness import registry
 from harness.errors import UsageError
-from harness.history import History, Op
+from harness.history import History, HistoryError, Op
 from harness.verdict import CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def skip(service: Service) -> set[str]:
 
 def diverge(service: Service) -> set[str]:
     def change(messages: list[Message]) -> None:
-        messages[-1][2] = "another"
+        messages[-1][2] = 999_999
 
     tamper(service, change)
     return {"agreement-broken", "message-never-broadcast"}
@@ -285,7 +285,7 @@ def deliver_early(service: Service) -> set[str]:
 
 
 def rewrite(service: Service) -> set[str]:
-    page = {"from": 0, "messages": [[0, 1, "another"]], "more": True}
+    page = {"from": 0, "messages": [[0, 1, 999_999]], "more": True}
     service.clients += call(902, "n1", "delivered", [0, 1], page)
     return {"delivery-changed"}
 
@@ -446,9 +446,24 @@ def test_being_behind_is_no_loss() -> None:
     assert result.stats["behind_at_end"] == {"n1": 1}
 
 
-def test_messages_that_are_not_to_be_compared_by_place_are_no_crash() -> None:
-    ops = [*delivered("n1", ["a"]), *call(1, "n1", "delivered", None, 3)]  # type: ignore[list-item]  # the wire may hold anything
-    assert check(ops).verdict is Verdict.VALID
+@pytest.mark.parametrize(
+    ("page", "complaint"),
+    [
+        (3, "delivered of 3, which is no page of messages"),
+        ({"from": "0", "messages": []}, "which is no page of messages"),
+        ([[1, 1, "a"]], "its items are not like those before"),
+        ([["1", 1, "a"], [1, 2, "b"]], "its items are not like those before"),
+        ([7], "delivered gave 7, a number, but what went in was a text"),
+    ],
+)
+def test_what_is_no_page_of_messages_is_refused(page: Any, complaint: str) -> None:
+    ops = [
+        *call(1, "n1", "broadcast", "a", "a"),
+        *call(101, "n1", "delivered", None, ["a"]),
+        *call(2, "n2", "delivered", None, page),
+    ]
+    with pytest.raises(HistoryError, match=f"op 5: .*{complaint}"):
+        check(ops)
 
 
 def test_without_sequences_nothing_is_judged() -> None:

@@ -5,19 +5,20 @@ And never a word against the other files.
 
 from __future__ import annotations
 
-import json
+import math
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import registry
 from harness.check import _JUDGES, advice, check_files, exit_status, render_text
 from harness.errors import EXIT_USAGE
-from harness.formats import dump
 from harness.history import History, Op
+from harness.tests.checking import assert_sane, judged
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -41,54 +42,85 @@ CHECKERS = sorted(
     {p.name for p in registry.plugins("checker").values()} - {"log-file-pattern"}
 )
 FUNCTIONS = [
-    *("read", "write", "cas", "txn", "add", "enqueue", "dequeue", "generate"),
-    *("transfer", "propose", "decisions", "broadcast", "acquire", "release"),
+    *("read", "write", "cas", "txn", "add", "enqueue", "dequeue", "generate", "echo"),
+    *("transfer", "propose", "learn", "decisions", "broadcast", "delivered", "drain"),
+    *("acquire", "use", "release", "insert", "send", "poll", "assign", "subscribe"),
+    *("push", "pop", "final-read", "read-init", "status", "put", "append", "contains"),
+]
+OBSERVED = [
+    *("became_leader", "became_follower", "voted", "appended", "truncated", "applied"),
+    *("committed", "installed_snapshot", "recovered", "restarted", "on_disk"),
+    *("promised", "accepted", "learned", "chosen", "decided", "in_doubt", "resolved"),
+    *("precommitted", "delivered", "new_epoch", "synchronizing", "kill", "start-cut"),
+]
+FIELDS = [
+    *("id", "txn", "votes", "decisions", "coordinated", "role", "term", "candidate"),
+    *("first", "last", "entries", "index", "last_log_index", "last_log_term", "hash"),
+    *("ballot", "value", "accepted", "key", "epoch", "counter", "message", "acked"),
+    *("last_zxid", "leader", "promised", "messages", "from", "more", "undecided"),
+    *("accepted_epoch", "pre_committed", "turned_back", "waited_ms", "voted_for"),
+    *("prev_log_term", "decision", "vote", "x"),
 ]
 SCALARS: st.SearchStrategy[Any] = st.sampled_from(
-    [None, True, 0, 1, -1, 2**63, 1.5, "", "x", [], {}, [1], [[]], {"": None}]
+    [
+        *(None, True, 0, 1, -1, 2**63, 10**400, 1.5, math.nan, math.inf, "", "x"),
+        *(Fraction(1, 3), [], {}, [1], [[]], {"": None}, {1: 2, "1": 3}),
+    ]
 )
 NESTED = st.recursive(
     SCALARS,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["id", "txn", "a", "votes"]), inner, max_size=2
-        )
-        | st.tuples(st.sampled_from(["r", "w", "append"]), inner, inner).map(list)
+        | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4)
+        | st.tuples(
+            st.sampled_from(["r", "w", "append", "read", "write", "send"]), inner, inner
+        ).map(list)
+        | st.tuples(st.just("poll"), st.dictionaries(st.just("x"), inner)).map(list)
     ),
     max_leaves=8,
 )
-EVENTS = st.lists(
-    st.tuples(
-        st.integers(0, 2),
-        st.sampled_from(["invoke", "ok", "fail", "info"]),
-        st.sampled_from(FUNCTIONS),
-        NESTED,
-        st.none() | st.integers(0, 1),
+EXTRAS = st.none() | st.dictionaries(
+    st.sampled_from(
+        [
+            *("link", "position", "final?", "exception", "seek-to-beginning?"),
+            "rebalance-log",
+        ]
     ),
-    max_size=12,
+    NESTED,
+    max_size=2,
 )
+CALLS = st.tuples(
+    st.integers(0, 2),
+    st.sampled_from(["invoke", "ok", "fail", "info"]),
+    st.sampled_from(FUNCTIONS),
+    NESTED,
+    st.none() | NESTED,
+    EXTRAS,
+)
+EVENTS_OF_NODES = st.tuples(
+    st.sampled_from(["n1", "n2", "nemesis"]),
+    st.just("info"),
+    st.sampled_from(OBSERVED),
+    st.dictionaries(st.sampled_from(FIELDS), NESTED, max_size=6) | NESTED,
+    st.none(),
+    st.none(),
+)
+EVENTS = st.lists(CALLS | CALLS | EVENTS_OF_NODES, max_size=12)
 
 
 @pytest.mark.parametrize("checker", CHECKERS)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=max(60, settings().max_examples // 20))
 @given(events=EVENTS)
 def test_no_values_whatever_crash_a_checker(
-    tmp_path: Path, checker: str, events: list[tuple[int, str, str, Any, int | None]]
+    checker: str, events: list[tuple[int | str, str, str, Any, Any, Any]]
 ) -> None:
     """Types that make no sense are a verdict or bad input, and never our failure."""
-    file = tmp_path / "any.jsonl"
     ops = [
-        Op(index, index, process, kind, f, value, key)  # type: ignore[arg-type]  # drawn
-        for index, (process, kind, f, value, key) in enumerate(events)
+        Op(index, index, process, kind, f, value, key, node=f"n{process}", extra=extra)  # type: ignore[arg-type]  # drawn
+        for index, (process, kind, f, value, key, extra) in enumerate(events)
     ]
-    dump(ops, file)
-    for strict in (True, False):
-        (result,) = check_files([str(file)], checker, {}, strict=strict)
-        assert not result.has_crashed, result.result.reason
-        assert "\n" not in result.error
-        json.dumps(result.as_json())
-        assert render_text(result)
+    result = judged(checker, History(ops, strict=False, source="any.edn"))
+    assert_sane(result)
 
 
 def nested(depth: int) -> str:
