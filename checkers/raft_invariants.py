@@ -621,7 +621,9 @@ def changes_members_in_time(findings: Findings, server: Server, change: Change) 
     if server.leads is None or not any(map(is_change, entries_of(op))):
         return
     term, since = server.leads
-    known = log.term_at(log.committed)
+    # What it knew may just have been replaced, which is told elsewhere.
+    lost = change.gone.get(log.committed)
+    known = log.term_at(log.committed) if lost is None else lost.term
     if known is None or known == term:
         return
     findings.add(
