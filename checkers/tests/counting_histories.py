@@ -47,7 +47,11 @@ def histories(
 ) -> History:
     """Calls with overlapping intervals, in few processes; those that crash are gone."""
     drawn = draw(st.lists(call, max_size=size_max))
-    tokens = draw(st.permutations([i for i in range(len(drawn)) for _ in (0, 1)]))
+    tokens: list[int] = []
+    for i in reversed(range(len(drawn))):
+        # How much of what begins later happens before it ends.
+        until = draw(st.integers(0, len(tokens)))
+        tokens = [i, *tokens[:until], i, *tokens[until:]]
     return interleave(drawn, tokens)
 
 
