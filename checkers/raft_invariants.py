@@ -317,14 +317,14 @@ class Server:
         term: Its highest term so far, and the event that told it.
         leads: The term that it leads and since which event, or None.
         open_commits: Commits whose term isn't known yet.
-        dropped: The entries that it dropped last, and the event, until it is known what
-            it did that for.
+        dropped: The entries that it dropped, by index, and the event, until it is known
+            what it did that for.
     """
 
     term: tuple[Any, int] | None = None
     leads: tuple[Any, int] | None = None
     open_commits: list[tuple[int, int]] = field(default_factory=list)
-    dropped: tuple[list[Entry], int] | None = None
+    dropped: tuple[Mapping[int, Entry], int] | None = None
 
 
 @dataclass
@@ -493,13 +493,17 @@ def drops_for_conflict(findings: Findings, server: Server, change: Change) -> No
     op = change.op
     dropped, server.dropped = server.dropped, None
     if op.f == "truncated" and change.gone:
-        server.dropped = list(change.gone.values()), op.index
+        before = dropped[0] if dropped else {}
+        server.dropped = {**change.gone, **before}, op.index
+        return
     if dropped is None or op.f in MAY_FOLLOW_A_CRASH:
         return
-    (first, *others), at = dropped
+    gone, at = dropped
+    first = gone[min(gone)]
     if op.f == "appended":
-        instead = change.log.entries.get(op.value["first"])
-        if instead is None or not instead.same(first):
+        index = op.value["first"]
+        instead, lost = change.log.entries.get(index), gone.get(index)
+        if instead is None or lost is None or not instead.same(lost):
             return
         how = "and appended the very same again"
     elif op.f in {"committed", "voted", *ROLES}:
@@ -509,7 +513,7 @@ def drops_for_conflict(findings: Findings, server: Server, change: Change) -> No
         return
     findings.add(
         "dropped-without-conflict",
-        f"AppendEntries, rule 3, is broken: {name_of(op)} dropped {1 + len(others)} "
+        f"AppendEntries, rule 3, is broken: {name_of(op)} dropped {len(gone)} "
         f"entries from {told(first)} on, {how}; the leader may have counted on them.",
         [(first.op, at, "appended", told(first)), (at, op.index, "contradicts", how)],
     )

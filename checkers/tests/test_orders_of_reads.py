@@ -313,9 +313,8 @@ GROWING = histories(calls("read", st.none(), OBSERVATIONS), size_max=5)
 ORDERS = ("none", "process", "realtime")
 
 
-@pytest.mark.parametrize("order", ORDERS)
 @MANY
-@given(judged=GROWING)
+@given(GROWING, st.sampled_from(ORDERS))
 def test_observations_without_a_cycle_fit_an_order(judged: History, order: str) -> None:
     observed = [(op, done) for op, done in ok_calls(judged, "read") if done.value]
 

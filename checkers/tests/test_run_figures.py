@@ -332,12 +332,12 @@ def test_every_line_of_every_log_is_looked_at(
             path.write_bytes(b"".join(line + end for line in lines))
         judged = History([], source=f"{folder}/history.jsonl")
         result = check("log-file-pattern", judged, pattern=pattern)
+    verdict = Verdict.VALID if logs else Verdict.UNKNOWN
+    assert result.verdict is (Verdict.INVALID if expected else verdict)
     found = {(a.details["log"], a.details["line"]) for a in result.anomalies}
     assert found <= expected
     assert len(found) == min(len(expected), SHOWN_MAX)
     assert result.stats == {"logs": len(logs), "matches": len(expected)}
-    verdict = Verdict.VALID if logs else Verdict.UNKNOWN
-    assert result.verdict is (Verdict.INVALID if expected else verdict)
 
 
 def test_logs_of_a_jepsen_store_are_found_by_name(tmp_path: Path) -> None:

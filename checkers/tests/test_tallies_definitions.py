@@ -40,7 +40,9 @@ DRAINED = histories(
 )
 COUNTERS = histories(calls("add", VALUES) | calls("read", st.none(), st.integers(0, 8)))
 IDS = histories(calls("generate", st.none(), st.integers(0, 9)))
-BALANCES = st.dictionaries(st.sampled_from("ab"), st.integers(-1, 3) | st.none())
+BALANCES = st.dictionaries(
+    st.sampled_from("ab"), st.integers(-1, 3) | st.none()
+) | st.integers(-1, 3).map(lambda a: {"a": a, "b": 2 - a})
 BANKS = histories(
     calls("read", st.none(), BALANCES) | calls("transfer", st.just({"amount": 1}))
 )
