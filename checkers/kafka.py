@@ -10,6 +10,8 @@ Allowed, as Kafka promises nothing else: `int-send-skip` and G0, as transactions
 interleave; `poll-skip` and `nonmonotonic-poll` where clients `subscribe`, so that their
 keys may be taken away between polls; with `ww-deps`, G1c. These are counted as `also`.
 
+How far clients' polls lagged behind their logs is a figure and no breach: see `lag`.
+
 Beyond Jepsen: a message that nobody sent is a `garbage-read`; an assignment that seeks
 to the beginning may go back.
 """
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.logs.cycles import find_cycles
+from checkers.logs.lag import figures, find_lags
 from checkers.logs.orders import find_orders
 from checkers.logs.rules import Breaches, judge
 from checkers.logs.steps import read_steps
@@ -94,9 +97,12 @@ class KafkaChecker:
             found.counts |= Counter({name: len(some) for name, some in cycles.items()})
         except LimitExceeded as exceeded:
             limit = str(exceeded)
-        return self._result(orders, found, limit)
+        lag = figures(find_lags(history, steps))
+        return self._result(orders, found, limit, lag)
 
-    def _result(self, orders: Orders, found: Breaches, limit: str) -> CheckResult:
+    def _result(
+        self, orders: Orders, found: Breaches, limit: str, lag: Mapping[str, Any]
+    ) -> CheckResult:
         steps = orders.steps
         allowed = self._allowed(steps)
         doubt = limit and f"{limit} while looking for cycles"
@@ -109,7 +115,10 @@ class KafkaChecker:
         stats = _stats(orders) | {
             "breaches": bad,
             "also": {name: n for name, n in found.counts.items() if name in allowed},
+            "realtime_lag": lag,
         }
+        if bad:
+            stats["anomalies"] = bad
         anomalies = _some_of_each({name: found.examples[name] for name in sorted(bad)})
         if anomalies:
             return CheckResult(Verdict.INVALID, anomalies, reason=limit, stats=stats)

@@ -2,6 +2,11 @@
 
 A step in a client's reading of a log should lead from one index to the next: further is
 a *skip*, not as far is *nonmonotonic*. Steps whose indices nobody knows prove nothing.
+
+The witness of what more than one operation shows has these kinds of edges: `process`,
+one client did the one before the other; `wr`, the one polled what the other sent;
+`log-order`, what the one saw or sent lies before what the other did; `skipped`, what
+the one sent was passed over by the other; `contradicts`, they tell two tales of a log.
 """
 
 from __future__ import annotations
@@ -11,20 +16,25 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from checkers.logs.steps import by_key
+from checkers.logs.steps import Record, by_key
 from harness.verdict import Anomaly
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
+    import networkx as nx
+
     from checkers.logs.orders import Orders
-    from checkers.logs.steps import Record, Step
+    from checkers.logs.steps import Step
 
 EXAMPLES_MAX = 8
 """Breaches of one rule that are told; all are counted."""
 
 SHOWN_MAX = 5
 """Messages named in a sentence."""
+
+Edge = tuple["Step", "Step", str, str]
+"""An arrow of a witness: from one step to another, kind, and reason."""
 
 
 @dataclass
@@ -35,14 +45,40 @@ class Breaches:
     examples: dict[str, list[Anomaly]] = field(default_factory=dict)
 
     def add(
-        self, name: str, steps: Sequence[Step], text: str, key: Hashable = None
+        self,
+        name: str,
+        steps: Sequence[Step],
+        text: str,
+        key: Hashable,
+        edges: Iterable[Edge] = (),
     ) -> None:
-        """Count a breach, and keep it if there are few of its name."""
+        """Count a breach, and keep it if there are few of its name.
+
+        Args:
+            name: What it is called.
+            steps: Those that show it; of many, the first.
+            text: Why it is one.
+            key: The log concerned.
+            edges: Why these steps don't fit together; looked at only if it is kept.
+        """
         self.counts[name] += 1
         told = self.examples.setdefault(name, [])
         if len(told) < EXAMPLES_MAX:
             ops = tuple(dict.fromkeys(step.op.index for step in steps))
-            told.append(Anomaly(name, ops, text[0].upper() + text[1:], key=key))
+            sentence = text[0].upper() + text[1:]
+            witness = _graph(ops, edges) if len(ops) > 1 else None
+            told.append(Anomaly(name, ops, sentence, witness, key))
+
+
+def _graph(ops: Iterable[int], edges: Iterable[Edge]) -> nx.DiGraph[int]:
+    import networkx as nx
+
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(ops)
+    for source, target, kind, reason in edges:
+        if source is not target:
+            graph.add_edge(source.op.index, target.op.index, kind=kind, reason=reason)
+    return graph
 
 
 def judge(orders: Orders, found: Breaches) -> None:
@@ -66,12 +102,14 @@ def _inconsistent_offsets(orders: Orders, found: Breaches) -> None:
         for offset in log.offsets:
             if len(log.at[offset]) > 1:
                 messages = sorted(log.at[offset], key=repr)
+                tales = _Tales(orders, key, [(offset, m) for m in messages])
                 found.add(
                     "inconsistent-offsets",
-                    _witnesses(orders, key, messages),
+                    tales.steps(),
                     f"Offset {offset} of key {key} holds {_list(orders, messages)}, "
                     "depending on whom one asks.",
                     key,
+                    tales.edges(),
                 )
 
 
@@ -80,25 +118,63 @@ def _duplicates(orders: Orders, found: Breaches) -> None:
         for message, first in log.first.items():
             if log.last[message] != first:
                 offsets = [at for at in log.offsets if message in log.at[at]]
+                tales = _Tales(orders, key, [(offset, message) for offset in offsets])
                 found.add(
                     "duplicate",
-                    _witnesses(orders, key, [message]),
+                    tales.steps(),
                     f"{orders.steps.show(message)} was sent to key {key} once and is "
                     f"at offsets {', '.join(map(str, offsets))}.",
                     key,
+                    tales.edges(),
                 )
 
 
-def _witnesses(
-    orders: Orders, key: Hashable, messages: Iterable[Hashable]
-) -> list[Step]:
-    """Who sent and who polled some messages; not all, where there are many."""
-    steps = []
-    for message in messages:
-        writer = orders.writer.get((key, message))
-        steps += [writer] if writer else []
-        steps += orders.readers.get((key, message), [])[:SHOWN_MAX]
-    return steps
+class _Tales:
+    """What is told of a log, and does not fit together: offsets and messages.
+
+    Of many places, the first.
+    """
+
+    def __init__(
+        self, orders: Orders, key: Hashable, places: Sequence[tuple[int, Hashable]]
+    ) -> None:
+        self._orders = orders
+        self._key = key
+        self._told = [
+            (self._teller(offset, message), offset, message)
+            for offset, message in places[:SHOWN_MAX]
+        ]
+
+    def steps(self) -> list[Step]:
+        """Who tells it, and who sent it."""
+        writers = (self._writer(message) for _, _, message in self._told)
+        tellers = (teller for teller, _, _ in self._told)
+        return [step for step in (*writers, *tellers) if step is not None]
+
+    def edges(self) -> Iterator[Edge]:
+        """Each tale against the next, and where its message came from."""
+        show = self._orders.steps.show
+        for teller, _, message in self._told:
+            writer = self._writer(message)
+            if writer is not None:
+                reason = f"it sent {show(message)}, which the other polled"
+                yield writer, teller, "wr", reason
+        for (one, *tale), (other, *another) in itertools.pairwise(self._told):
+            here, there = (f"{show(m)} is at offset {at}" for at, m in (tale, another))
+            reason = f"here {here} of key {self._key}, and there {there}"
+            yield one, other, "contradicts", reason
+
+    def _writer(self, message: Hashable) -> Step | None:
+        return self._orders.writer.get((self._key, message))
+
+    def _teller(self, offset: int, message: Hashable) -> Step:
+        """Who first said that a message is at an offset."""
+        record = Record(self._key, offset, message)
+        writer = self._writer(message)
+        if writer is not None and record in writer.sends:
+            return writer
+        readers = self._orders.readers[self._key, message]
+        return next(step for step in readers if record in step.polls)
 
 
 def _reads_of_nothing(orders: Orders, found: Breaches) -> None:
@@ -117,6 +193,7 @@ def _reads_of_nothing(orders: Orders, found: Breaches) -> None:
                 [writer, reader],
                 f"{polled}, which {_who(writer)} failed to send.",
                 key,
+                [(writer, reader, "wr", f"{polled}, though sending it failed")],
             )
 
 
@@ -166,7 +243,25 @@ def _lost_writes(orders: Orders, found: Breaches) -> None:
                     f"{_who(reader)} polled {orders.steps.show(furthest)} at offset "
                     f"{log.offsets[reached]}.",
                     key,
+                    _passed_by(orders, key, message, reader, furthest),
                 )
+
+
+def _passed_by(
+    orders: Orders, key: Hashable, message: Hashable, reader: Step, seen: Hashable
+) -> Iterator[Edge]:
+    """Why a message was there to be read: it lies before, or where, another was."""
+    writer, other = orders.writer[key, message], orders.writer.get((key, seen))
+    show, log = orders.steps.show, orders.logs[key]
+    low, high = log.offsets[log.last[message]], log.offsets[log.first[seen]]
+    lies = (
+        f"{show(message)} is at offset {low} of key {key}, and {show(seen)} at {high}"
+    )
+    if other is not None:
+        yield other, reader, "wr", f"it sent {show(seen)}, which the other polled"
+        yield writer, other, "log-order", lies
+    else:
+        yield writer, reader, "log-order", lies
 
 
 def _unseen(orders: Orders, found: Breaches) -> None:
@@ -227,12 +322,17 @@ def _between_polls(orders: Orders, found: Breaches, steps: Iterable[Step]) -> No
                 f"{_who(step)} went on to poll {orders.steps.show(b.message)} of key "
                 f"{key} after {orders.steps.show(a.message)} (op {before.op.index})"
             )
+            order = _process_order(before, step)
             if delta > 1:
                 more = f"{text}, and skipped {_list(orders, skipped)}."
-                found.add("poll-skip", [before, step], more, key)
+                left = _left_out(orders, key, skipped, step)
+                edges = itertools.chain([order], left)
+                found.add("poll-skip", [before, step], more, key, edges)
             elif delta < 1:
                 more = f"{text}, and so went back in the log."
-                found.add("nonmonotonic-poll", [before, step], more, key)
+                back = _log_order(orders, step, b, before, a)
+                steps_back = [before, step]
+                found.add("nonmonotonic-poll", steps_back, more, key, [order, back])
         if step.outcome == "ok":
             last |= {key: (step, of_key[-1]) for key, of_key in polls.items()}
 
@@ -255,8 +355,40 @@ def _between_sends(orders: Orders, found: Breaches, steps: Iterable[Step]) -> No
                     f"after {orders.steps.show(a.message)} (op {before.op.index}), and "
                     "the log has them in another order.",
                     key,
+                    [
+                        _process_order(before, step),
+                        _log_order(orders, step, b, before, a),
+                    ],
                 )
         last |= {key: (step, of_key[-1]) for key, of_key in sends.items()}
+
+
+def _process_order(before: Step, after: Step) -> Edge:
+    reason = f"process {before.op.process} ran op {before.op.index} first"
+    return before, after, "process", reason
+
+
+def _log_order(orders: Orders, low: Step, a: Record, high: Step, b: Record) -> Edge:
+    """The record `a` of one step is not after the record `b` of another."""
+    show, log = orders.steps.show, orders.logs[a.key]
+    at_a, at_b = (log.offsets[log.first[record.message]] for record in (a, b))
+    reason = f"{show(a.message)} is at offset {at_a} of key {a.key}"
+    if a.message != b.message:
+        reason += f", and {show(b.message)} at {at_b}"
+    return low, high, "log-order", reason
+
+
+def _left_out(
+    orders: Orders, key: Hashable, skipped: Iterable[Hashable], step: Step
+) -> Iterator[Edge]:
+    """Who sent what a poll passed over."""
+    for message in itertools.islice(skipped, SHOWN_MAX):
+        writer = orders.writer.get((key, message))
+        if writer is not None:
+            reason = (
+                f"it sent {orders.steps.show(message)}, which the other passed over"
+            )
+            yield writer, step, "skipped", reason
 
 
 def _kept(

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import networkx as nx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkers.logs.lag import figures, find_lags
+from checkers.logs.steps import read_steps
 from checkers.tests.counting_histories import (
     Call,
     check,
@@ -821,3 +824,166 @@ def test_a_record_that_polls_leave_out_of_a_correct_log_is_missed(
     assert "unseen" in names(result)
     if whole[key] and whole[key][-1][1] > message:
         assert "lost-write" in names(result)
+
+
+# Witnesses
+
+
+@MANY
+@given(any_log())
+def test_whatever_several_operations_show_has_a_witness(judged: History) -> None:
+    for anomaly in check("kafka", judged).anomalies:
+        if len(anomaly.ops) < 2:
+            continue
+        assert anomaly.witness is not None, anomaly
+        assert set(anomaly.ops) <= set(anomaly.witness)
+        assert anomaly.witness.edges
+        for *ends, data in anomaly.witness.edges(data=True):
+            assert all(0 <= end < len(judged) for end in ends)
+            assert data["kind"]
+            assert data["reason"]
+        connected = nx.node_connected_component(
+            anomaly.witness.to_undirected(), anomaly.ops[0]
+        )
+        assert set(anomaly.ops) <= connected
+
+
+def reasons(name: str, *parts: Any) -> list[tuple[int, int, str, str]]:
+    """The edges of the witness of the only breach of that name."""
+    result = check("kafka", history(*itertools.chain(*parts)))
+    (graph,) = [one.witness for one in result.anomalies if one.name == name]
+    assert graph is not None
+    return [(a, b, *data.values()) for a, b, data in graph.edges(data=True)]
+
+
+def test_the_witness_of_a_skip_shows_who_sent_what_was_skipped() -> None:
+    sent = [send(5, ("x", i, i)) for i in range(3)]
+    again = [poll(0, {"x": [[0, 0]]}), poll(0, {"x": [[2, 2]]})]
+    assert reasons("poll-skip", *sent, *again) == [
+        (7, 9, "process", "process 0 ran op 7 first"),
+        (3, 9, "skipped", "it sent 1, which the other passed over"),
+    ]
+
+
+def test_the_witness_of_a_poll_that_goes_back_is_a_circle() -> None:
+    back = [poll(0, {"x": [[1, 1]]}), poll(0, {"x": [[0, 0]]})]
+    sent = send(5, ("x", 0, 0), ("x", 1, 1))
+    assert reasons("nonmonotonic-poll", sent, *back) == [
+        (3, 5, "process", "process 0 ran op 3 first"),
+        (5, 3, "log-order", "0 is at offset 0 of key x, and 1 at 1"),
+    ]
+
+
+def test_the_witness_of_a_lost_write_shows_that_it_was_passed_by() -> None:
+    lost, seen = send(5, ("x", 0, "a")), send(6, ("x", 1, "b"))
+    assert reasons("lost-write", lost, seen, poll(0, {"x": [[1, "b"]]})) == [
+        (1, 3, "log-order", "'a' is at offset 0 of key x, and 'b' at 1"),
+        (3, 5, "wr", "it sent 'b', which the other polled"),
+    ]
+
+
+def test_the_witness_of_two_messages_at_one_offset_shows_who_says_what() -> None:
+    assert reasons(
+        "inconsistent-offsets", send(5, ("x", 0, "a")), send(6, ("x", 0, "b"))
+    ) == [
+        (
+            *(1, 3, "contradicts"),
+            "here 'a' is at offset 0 of key x, and there 'b' is at offset 0",
+        )
+    ]
+
+
+# Lag
+
+
+def timed(*events: tuple[int, int, OpType, str, Any]) -> History:
+    """(seconds, process, type, f, value) events."""
+    return History(
+        [Op(i, int(s * 1e9), *event) for i, (s, *event) in enumerate(events)]
+    )
+
+
+def test_a_poll_lags_from_when_more_was_there_than_it_saw() -> None:
+    """Jepsen's example: offset 1 was there by 3, and a poll from 4 on misses it."""
+    judged = timed(
+        (0, 0, "invoke", "send", [["send", "x", "a"]]),
+        (1, 0, "ok", "send", [["send", "x", [0, "a"]]]),
+        (1, 1, "invoke", "poll", [["poll"]]),
+        (2, 1, "ok", "poll", [["poll", {"x": [[0, "a"]]}]]),
+        (2, 0, "invoke", "send", [["send", "x", "b"]]),
+        (3, 0, "ok", "send", [["send", "x", [1, "b"]]]),
+        (4, 1, "invoke", "poll", [["poll"]]),
+        (5, 1, "ok", "poll", [["poll", {"x": []}]]),
+        (6, 1, "invoke", "poll", [["poll"]]),
+        (7, 1, "ok", "poll", [["poll", {"x": [[1, "b"]]}]]),
+    )
+    lag = check("kafka", judged).stats["realtime_lag"]
+    worst = {"lag_s": 1.0, "op": 7, "process": 1, "key": "x", "time_s": 4.0}
+    assert lag["worst"] == worst
+    assert (lag["by_key"], lag["by_process"]) == ({"x": 1.0}, {"1": 1.0})
+    assert lag["at_last_poll"]["lag_s"] == 0.0
+    cut = check("kafka", History(judged.ops[:-2])).stats["realtime_lag"]
+    assert cut["at_last_poll"] == worst
+
+
+def test_nobody_lags_in_a_history_without_times() -> None:
+    judged = history(*send(0, ("x", 0, 1)), *poll(1, {"x": [[0, 1]]}))
+    for op in judged:
+        op.time = -1
+    assert check("kafka", judged).stats["realtime_lag"] == {}
+
+
+def lags_by_definition(judged: History) -> dict[tuple[int, str], int]:
+    """(poll, key) -> how long by its begin the log had been longer than it saw."""
+    out = {}
+    by_end = sorted(told(judged), key=lambda step: step.ended)
+    for n, step in enumerate(by_end):
+        if step.assigned is not None or step.outcome != "ok":
+            continue
+        for key in "xy":
+            place: int | None = None
+            for one in by_end[: n + 1]:
+                if one.process != step.process:
+                    continue
+                if one.assigned is not None:
+                    if one.outcome != "fail" and key not in one.assigned:
+                        place = None
+                    elif one.outcome == "ok":
+                        place = -1 if place is None else place
+                    elif one.outcome == "info":
+                        place = None
+                elif one.outcome == "ok":
+                    seen = [(o, m) for k, o, m in one.polled if k == key]
+                    if seen:
+                        place = -1 if place is None else place
+                        place = max(place, *(-1 if o is None else o for o, _ in seen))
+            if place is None:
+                continue
+            longer = [
+                judged[one.ended].time
+                for one in by_end
+                for k, o, _ in one.polled + one.sent * (one.outcome == "ok")
+                if k == key and o is not None and o > place
+            ]
+            begun = judged[step.begun].time
+            out[step.ended, key] = max(0, begun - min(longer, default=begun))
+    return out
+
+
+@MANY
+@given(any_log())
+def test_lags_are_those_of_the_definition(judged: History) -> None:
+    lags = find_lags(judged, read_steps(judged))
+    assert {(lag.op, lag.key): lag.lag_ns for lag in lags} == lags_by_definition(judged)
+    assert not lags or figures(lags)["worst"]["lag_s"] == pytest.approx(
+        max(lag.lag_ns for lag in lags) / 1e9, abs=1e-6
+    )
+
+
+@FEWER
+@given(st.integers(0, 10**9))
+def test_who_polls_whole_logs_at_the_end_lags_by_nothing(seed: int) -> None:
+    judged = correct_log(seed)
+    lags = find_lags(judged, read_steps(judged))
+    last = [lag for lag in lags if lag.op == judged.ops[-1].index]
+    assert all(lag.lag_ns == 0 for lag in last)
