@@ -43,6 +43,7 @@ from checkers.linearizability.processes import how_many, in_processes
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort
 from checkers.linearizability.specification import show
+from checkers.linearizability.transitions import Transitions
 from harness.history import HistoryError
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
@@ -50,7 +51,7 @@ from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-    from checkers.linearizability.calls import Call
+    from checkers.linearizability.calls import KeyCalls
     from checkers.linearizability.specification import Model
     from harness.history import History
 
@@ -66,6 +67,9 @@ NOTHING_TO_DO = {
     "why": "nothing succeeded that depends on the state",
 }
 """The plan for a history that shows nothing."""
+
+SHARED_MAX = 300
+"""Different operations that all keys together may have to share a table."""
 
 LISTED_MAX = 10
 """Keys named in a sentence before it says "and so on"."""
@@ -290,17 +294,18 @@ class LinearizableChecker:
 
     def decide_keys(
         self,
-        keys: list[tuple[Hashable, list[Call]]],
+        keys: list[tuple[Hashable, KeyCalls]],
         budget: Budget,
         findings: Findings,
     ) -> None:
         """Each key by itself, as long as the budget lasts."""
+        shared = self.table_of(keys)
         for key, calls in keys:
             if limit := budget.exceeded():
                 findings.limit = limit
                 findings.undecided[key] = "not looked at"
                 continue
-            self.decide_key(key, calls, budget, findings)
+            self.decide_key(key, calls, budget, findings, shared)
 
     def decide_by_zones(
         self,
@@ -320,8 +325,26 @@ class LinearizableChecker:
         decided = set(outcome.decided.tolist())
         return {key for n, key in enumerate(table.keys) if n not in decided}
 
+    def table_of(self, keys: list[tuple[Hashable, KeyCalls]]) -> Transitions | None:
+        """One table for all keys; None where they do too many different things.
+
+        Where few operations recur on every key, so do the states; where there are many,
+        a key's own operations tell fewer states apart than those of all keys.
+        """
+        if not keys:
+            return None
+        operations = keys[0][1].table.operations
+        if len(operations) > SHARED_MAX:
+            return None
+        return Transitions(self.model, operations, merge=True)
+
     def decide_key(
-        self, key: Hashable, calls: list[Call], budget: Budget, findings: Findings
+        self,
+        key: Hashable,
+        calls: KeyCalls,
+        budget: Budget,
+        findings: Findings,
+        shared: Transitions | None,
     ) -> None:
         """One key, with what is left of the budget."""
         try:
@@ -354,12 +377,12 @@ class LinearizableChecker:
             else:
                 findings.planned(key, choice)
                 return
-        self.decide_by_search(key, calls, choice, budget, findings)
+        self.decide_by_search(key, calls, choice, budget, findings, shared)
 
     def decide_by_rules(
         self,
         key: Hashable,
-        calls: list[Call],
+        calls: KeyCalls,
         decider: Decider,
         budget: Budget,
         findings: Findings,
@@ -387,13 +410,16 @@ class LinearizableChecker:
     def decide_by_search(
         self,
         key: Hashable,
-        calls: list[Call],
+        calls: KeyCalls,
         choice: Choice,
         budget: Budget,
         findings: Findings,
+        shared: Transitions | None,
     ) -> None:
         """One key, with what is left of the budget."""
-        outcome, algorithm = search_fast(calls, self.model, budget, self.compiled)
+        outcome, algorithm = search_fast(
+            calls, self.model, budget, self.compiled, shared
+        )
         choice = Choice(algorithm, choice.why)
         findings.planned(key, choice)
         findings.configurations += outcome.configurations

@@ -12,8 +12,10 @@ at any time, so it is open from the start.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from itertools import compress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, overload
 
 import numpy as np
 
@@ -88,12 +90,123 @@ def client_positions(history: History) -> tuple[Column, Column]:
     return invoked, np.where(opens[invoked], partner[invoked], invoked)
 
 
+class CallTable:
+    """Calls by key, and in order of invocation, as columns.
+
+    Args:
+        operations: What the calls did, each thing once.
+        keys: The keys by number.
+        key, operation: Numbers, per call; keys ascend.
+        invoked, returned, position: As in `Call`, per call.
+    """
+
+    def __init__(
+        self,
+        operations: list[Operation],
+        keys: list[Hashable],
+        key: Column,
+        operation: Column,
+        invoked: Column,
+        returned: Column,
+        position: Column,
+    ) -> None:
+        self.operations = operations
+        self.keys = keys
+        self.key = key
+        self.operation = operation
+        self.invoked = invoked
+        self.returned = returned
+        self.position = position
+        self.starts = starts_of(key, len(keys))
+
+    def calls(self, start: int, stop: int) -> Iterator[Call]:
+        """The calls in these rows. Cost: 0.3 us each."""
+        columns = (self.operation, self.invoked, self.returned, self.position)
+        operation, *rest = (column[start:stop].tolist() for column in columns)
+        done = map(self.operations.__getitem__, operation)
+        return map(Call._make, zip(done, *rest, strict=True))
+
+    @cached_property
+    def urgency(self) -> Column:
+        """The rows, key by key, in the order in which the calls return.
+
+        Calls that never return come last, in order of invocation.
+        """
+        return np.lexsort((self.returned, self.key))
+
+    @cached_property
+    def events(self) -> tuple[Column, list[int]]:
+        """What happens, key by key; and where each key begins in that.
+
+        An invocation is the call's place in `urgency`, counted from its key's start; a
+        return is the complement of that, and negative. Where both are one event,
+        since no invocation was recorded, the invocation comes first.
+        """
+        rank = np.empty_like(self.urgency)
+        rank[self.urgency] = np.arange(len(rank))
+        rank -= np.array(self.starts, np.int64)[self.key]
+        (live,) = np.nonzero(self.returned != NEVER)
+        key = np.concatenate([self.key, self.key[live]])
+        marks = np.concatenate([2 * self.invoked, 2 * self.returned[live] + 1])
+        order = np.lexsort((marks, key))
+        events = np.concatenate([rank, ~rank[live]])[order]
+        return events, starts_of(key[order], len(self.keys))
+
+
+def starts_of(key: Column, keys: int) -> list[int]:
+    """Where each key begins in an ascending column, and where the last one ends."""
+    starts: list[int] = np.searchsorted(key, np.arange(keys + 1)).tolist()
+    return starts
+
+
+class KeyCalls(Sequence[Call]):
+    """The calls on one key, in order of invocation; made when they are asked for.
+
+    Each is made once, so that calls can be told apart as objects.
+    """
+
+    def __init__(self, table: CallTable, key: int) -> None:
+        self.table = table
+        self.key = key
+        self._made: list[Call] = []
+        self._rest: Iterator[Call] | None = None
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Where its rows begin and end in the table."""
+        return self.table.starts[self.key], self.table.starts[self.key + 1]
+
+    def __len__(self) -> int:
+        start, stop = self.rows
+        return stop - start
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._made) if len(self._made) == len(self) else self._one_by_one()
+
+    def _one_by_one(self) -> Iterator[Call]:
+        if self._rest is None:
+            self._rest = self.table.calls(*self.rows)
+        for n in range(len(self)):
+            if n == len(self._made):
+                self._made.append(next(self._rest))
+            yield self._made[n]
+
+    @overload
+    def __getitem__(self, index: int) -> Call: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Call]: ...
+    def __getitem__(self, index: int | slice) -> Call | list[Call]:
+        if len(self._made) < len(self):
+            self._made += self._rest or self.table.calls(*self.rows)
+        return self._made[index]
+
+
 def partition(
     history: History,
     model: Model,
     only: set[Hashable] | None = None,
     patience: Patience | None = None,
-) -> dict[Hashable, list[Call]]:
+) -> dict[Hashable, KeyCalls]:
     """The calls of each key, in order of invocation.
 
     Args:
@@ -106,41 +219,36 @@ def partition(
         LimitExceeded: `patience` came to its end.
         HistoryError: The model does not understand an operation.
 
-    Cost: linear, 0.4 us a call, and 0.6 us each different one.
+    Cost: linear, 0.2 us a call, and 0.6 us each different one.
     """
     invoked, completed = client_positions(history)
     keys, key = number_keys(history, invoked, by_key=model.by_key)
     if only is not None:
         wanted = np.array([each in only for each in keys], np.bool_)[key]
         invoked, completed, key = invoked[wanted], completed[wanted], key[wanted]
-    operations, kind = distinct_operations(history, model, invoked, completed, patience)
+    present = np.unique(key).tolist()
+    told, number = distinct_operations(history, model, invoked, completed, patience)
+    operations = [each for each in told if each is not None]
+    matters = np.array([each is not None for each in told], np.bool_)
+    keep = matters[number]
+    invoked, completed, key = invoked[keep], completed[keep], key[keep]
+    operation = (np.cumsum(matters) - 1)[number[keep]]
 
     returned = completed != NO_COMPLETION
     returned &= history.columns.type[completed] != INFO
-    keep = np.array([each is not None for each in operations], np.bool_)[kind]
     # What is open and changes nothing perhaps never happened, and nobody would know.
     pure = np.zeros(len(operations), np.bool_)
-    for n in np.unique(kind[keep & ~returned]).tolist():
+    for n in np.unique(operation[~returned]).tolist():
         pure[n] = model.read_only(operations[n])
-    keep &= returned | ~pure[kind]
+    order = grouped(key)
+    order = order[(returned | ~pure[operation])[order]]
 
     alone = invoked == completed
     began = np.where(~returned & alone, -1, earliest(history, invoked))
     ended = np.where(returned, completed, NEVER)
-
-    order = grouped(key)
-    order = order[keep[order]]
-    todo = zip(
-        map(operations.__getitem__, kind[order].tolist()),
-        began[order].tolist(),
-        ended[order].tolist(),
-        invoked[order].tolist(),
-        strict=True,
-    )
-    calls = list(map(Call._make, todo))
-    ends = np.cumsum(np.bincount(key[order], minlength=len(keys))).tolist()
-    present = np.unique(key).tolist()
-    return {keys[n]: calls[ends[n - 1] if n else 0 : ends[n]] for n in present}
+    columns = (column[order] for column in (key, operation, began, ended, invoked))
+    table = CallTable(operations, keys, *columns)
+    return {keys[n]: KeyCalls(table, n) for n in present}
 
 
 def number_keys(

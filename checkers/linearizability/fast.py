@@ -17,14 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from checkers.linearizability import kernel
-from checkers.linearizability.search import (
-    PARTIAL_TAIL,
-    PARTIALS_MAX,
-    Outcome,
-    Transitions,
-    assign_slots,
-    events_of,
-)
+from checkers.linearizability.problem import Problem
+from checkers.linearizability.search import PARTIAL_TAIL, PARTIALS_MAX, Outcome
+from checkers.linearizability.transitions import Transitions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,9 +32,6 @@ if TYPE_CHECKING:
 
 WIDTH_MAX: Final = 128
 """Live calls open at once; their slots are bits of two words."""
-
-TABLE_MAX: Final = 300_000
-"""Pairs of state and operation: up to half a second of Python."""
 
 NODES_PER_TURN: Final = 50_000
 """Configurations between two looks at the limits: some 20 ms."""
@@ -59,30 +51,29 @@ class FastSearch:
 
     def __init__(
         self,
-        calls: Sequence[Call],
-        events: list[int],
+        problem: Problem,
         bits: Sequence[int],
         width: int,
         table: Transitions,
         steps: NDArray[np.int32],
     ) -> None:
-        self.events = events
+        self.events = problem.events
+        self.names = problem.names
         self.table = table
+        calls = len(bits)
         slot_of = np.array([bit.bit_length() - 1 for bit in bits], np.int32)
-        kind_of = np.array(table.kind_of, np.int32)
-        sequence = np.array(events, np.int32)
-        invoked = sequence[sequence >= 0]
-        crashed = invoked[slot_of[invoked] == kernel.NOBODY]
+        kind_of = np.array(table.kind_of, np.int32)[problem.operation]
+        crashed = np.array(problem.crashed(), np.int32)
         groups = list(dict.fromkeys(kind_of[crashed].tolist()))
         group_of = np.full(len(table.kinds), kernel.NOBODY, np.int32)
         group_of[groups] = range(len(groups))
         group = group_of[kind_of[crashed]]
         sizes = np.bincount(group, minlength=len(groups))
         self.problem = (
-            sequence,
+            np.array(self.events, np.int32),
             slot_of,
             kind_of,
-            np.array([call.returned for call in calls], np.int64),
+            np.arange(calls),  # of two that return, the lesser number does so first
             steps,
             np.array(table.read_only, np.bool_),
             np.array(groups, np.int32),
@@ -92,7 +83,7 @@ class FastSearch:
         )
         self.scalars = np.zeros(kernel.SCALARS, np.int64)
         self.scalars[kernel.REACHED] = -1
-        self.order = np.zeros(len(calls), np.int32)
+        self.order = np.zeros(calls, np.int32)
         self.standing = (
             self.scalars,
             np.zeros(2, np.uint64),
@@ -123,17 +114,27 @@ class FastSearch:
         self.partial_length = np.zeros(PARTIALS_MAX, np.int64)
 
     @staticmethod
-    def prepare(calls: Sequence[Call], model: Model) -> FastSearch | None:
-        """A search that has not begun; None for what the kernel can't do."""
-        events = events_of(calls)
-        bits, width = assign_slots(events, calls)
+    def prepare(
+        calls: Sequence[Call], model: Model, shared: Transitions | None = None
+    ) -> FastSearch | None:
+        """A search that has not begun; None for what the kernel can't do.
+
+        Args:
+            calls: All calls on one object.
+            model: What it may do.
+            shared: As in `search`.
+        """
+        problem = Problem.of(calls)
+        bits, width = problem.slots()
         if width > WIDTH_MAX:
             return None
-        table = Transitions(model, [call.operation for call in calls], merge=True)
-        steps = all_steps(table)
+        if shared is None:
+            problem = problem.narrowed()
+            shared = Transitions(model, problem.operations, merge=True)
+        steps = shared.whole
         if steps is None:
             return None
-        return FastSearch(calls, events, bits, width, table, steps)
+        return FastSearch(problem, bits, width, shared, steps)
 
     def per_group(self) -> NDArray[np.int32]:
         """Room for sets of spent crashed calls."""
@@ -152,9 +153,9 @@ class FastSearch:
             arrays += [self.frontier, self.partials, self.partial_length]
             answer = kernel.advance(*arrays, NODES_PER_TURN)  # type: ignore[call-arg]  # as many as it has names for
             if answer in {kernel.YES, kernel.NO}:
-                return self.outcome(found=answer == kernel.YES)
+                return self.outcome(found=answer == kernel.YES).renamed(self.names)
             if limit := budget.exceeded(self.more_bytes() if self.is_crowded() else 0):
-                return self.outcome(found=False, limit=limit)
+                return self.outcome(found=False, limit=limit).renamed(self.names)
             if answer == kernel.FULL:
                 self.make_room()
 
@@ -182,7 +183,7 @@ class FastSearch:
             self.choices = doubled(self.choices)
 
     def outcome(self, *, found: bool, limit: str = "") -> Outcome:
-        """What `search` would have returned."""
+        """What `search.Search.run` would have returned."""
         configurations = int(self.scalars[kernel.CONFIGURATIONS])
         end = len(self.events)
         if found:
@@ -211,20 +212,6 @@ class FastSearch:
             events=end,
             limit=limit,
         )
-
-
-def all_steps(table: Transitions) -> NDArray[np.int32] | None:
-    """The next state's number, or DEAD, by state and kind; None for too many states.
-
-    Cost: a step of the model for each pair.
-    """
-    kinds = range(len(table.kinds))
-    rows: list[list[int]] = []
-    while len(rows) < len(table.states):
-        if len(table.states) * len(kinds) > TABLE_MAX:
-            return None
-        rows.append([table.step(len(rows), kind) for kind in kinds])
-    return np.array(rows, np.int32).reshape(len(rows), len(kinds))
 
 
 def doubled(array: NDArray[Any]) -> NDArray[Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from checkers.linearizability.calls import Call
     from checkers.linearizability.search import Outcome
     from checkers.linearizability.specification import Model
+    from checkers.linearizability.transitions import Transitions
 
 PLAIN: Final = "search"
 COMPILED: Final = "compiled search"
@@ -47,7 +48,11 @@ class Patience:
 
 
 def search_fast(
-    calls: Sequence[Call], model: Model, budget: Budget, compiled: str = "auto"
+    calls: Sequence[Call],
+    model: Model,
+    budget: Budget,
+    compiled: str = "auto",
+    shared: Transitions | None = None,
 ) -> tuple[Outcome, str]:
     """Search, and name the search that answered: PLAIN or COMPILED.
 
@@ -57,19 +62,20 @@ def search_fast(
         budget: When to give up.
         compiled: One of `WHEN`; "always" still leaves to Python what has too many
             states or calls open at once, and everything where there is no numba.
+        shared: As in `search`.
     """
     if compiled == "never" or not is_installed():
-        return search(calls, model, budget), PLAIN
+        return search(calls, model, budget, shared=shared), PLAIN
     if compiled == "auto":
         patience = Patience(budget, handover_after())
-        outcome = search(calls, model, patience)
+        outcome = search(calls, model, patience, shared=shared)
         if outcome.limit != HANDED_OVER:
             return outcome, PLAIN
     from checkers.linearizability.fast import FastSearch
 
-    fast = FastSearch.prepare(calls, model)
+    fast = FastSearch.prepare(calls, model, shared)
     if fast is None:
-        return search(calls, model, budget), PLAIN
+        return search(calls, model, budget, shared=shared), PLAIN
     return fast.run(budget), COMPILED
 
 

@@ -28,21 +28,18 @@ worst case, but linear in the history's length.
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from checkers.linearizability.calls import NEVER
-from checkers.linearizability.quotient import Quotient
-from checkers.linearizability.specification import ILLEGAL
+from checkers.linearizability.problem import Problem
+from checkers.linearizability.transitions import UNCHANGED, Transitions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.specification import Model, Operation, State
+    from checkers.linearizability.specification import Model, State
 
 NODES_PER_BUDGET_CHECK: Final = 512
 """A node costs a few microseconds, a look at the clock and at memory some twenty."""
@@ -55,12 +52,6 @@ PARTIAL_TAIL: Final = 20
 
 NOTHING_SPENT: Final = (0,)
 """The one set of spent crashed calls of most configurations: shared, to save memory."""
-
-DEAD: Final = -1
-"""In the table of transitions: illegal."""
-
-UNCHANGED: Final = -2
-"""In the table of transitions: legal, and of a kind that never changes the state."""
 
 
 @dataclass(frozen=True)
@@ -90,102 +81,28 @@ class Outcome:
     events: int = 0
     limit: str = ""
 
-
-def events_of(calls: Sequence[Call]) -> list[int]:
-    """Invocations (call number) and returns (its complement, negative), in order.
-
-    A call whose invocation and return are one event (no invocation was recorded) is
-    invoked just before it returns.
-    """
-    invoked = np.array([call.invoked for call in calls], np.int64)
-    returned = np.array([call.returned for call in calls], np.int64)
-    (returning,) = np.nonzero(returned != NEVER)
-    marks = np.concatenate([2 * invoked, 2 * returned[returning] + 1])
-    events = np.concatenate([np.arange(len(calls)), ~returning])
-    in_order: list[int] = events[np.argsort(marks, kind="stable")].tolist()
-    return in_order
-
-
-def assign_slots(events: Sequence[int], calls: Sequence[Call]) -> tuple[list[int], int]:
-    """One bit per live call, unique among those open together; 0 for crashed calls.
-
-    Returns:
-        The bits by call, and how many different ones there are.
-    """
-    bits = [0] * len(calls)
-    free: list[int] = []
-    width = 0
-    for event in events:
-        if event < 0:
-            free.append(bits[~event])
-        elif calls[event].returned != NEVER:
-            if not free:
-                free.append(1 << width)
-                width += 1
-            bits[event] = free.pop()
-    return bits, width
-
-
-class Transitions:
-    """The model as a table over numbered states and operations, filled on demand.
-
-    Attributes:
-        states: The states met so far; number 0 is the initial one.
-        rows: `rows[state][kind]` is the next state's number, DEAD or UNCHANGED.
-        kinds: The distinct operations.
-        kind_of: The number of each operation's kind.
-        read_only: Whether a kind changes no state.
-    """
-
-    def __init__(
-        self, model: Model, operations: Sequence[Operation], *, merge: bool
-    ) -> None:
-        self._model = model
-        distinct = dict.fromkeys(operations)
-        self._quotient = Quotient(model, list(distinct), trivial=not merge)
-        merged = {each: self._quotient.operation(each) for each in distinct}
-        self.kinds = list(dict.fromkeys(merged.values()))
-        numbers = {kind: n for n, kind in enumerate(self.kinds)}
-        number_of = {each: numbers[kind] for each, kind in merged.items()}
-        self.kind_of = [number_of[operation] for operation in operations]
-        self.read_only = [model.read_only(kind) for kind in self.kinds]
-        initial = self._quotient.state(model.initial)
-        self.states: list[State] = [initial]
-        self.rows = [Row(self, 0)]
-        self._numbers: dict[State, int] = {initial: 0}
-
-    def step(self, state: int, kind: int) -> int:
-        """The next state's number, or DEAD. Cost: a step of the model."""
-        after = self._model.step(self.states[state], self.kinds[kind])
-        if after is ILLEGAL:
-            return DEAD
-        after = self._quotient.state(after)
-        number = self._numbers.setdefault(after, len(self.states))
-        if number == len(self.states):
-            self.states.append(after)
-            self.rows.append(Row(self, number))
-        return number
-
-
-class Row(dict[int, int]):
-    """What each kind of operation does in one state; asks the model what is missing."""
-
-    __slots__ = ("_state", "_table")
-
-    def __init__(self, table: Transitions, state: int) -> None:
-        self._table = table
-        self._state = state
-
-    def __missing__(self, kind: int) -> int:
-        after = self._table.step(self._state, kind)
-        if after != DEAD and self._table.read_only[kind]:
-            after = UNCHANGED
-        self[kind] = after
-        return after
+    def renamed(self, names: Sequence[int]) -> Outcome:
+        """The same with the calls' `names` for their numbers."""
+        return Outcome(
+            self.linearizable,
+            tuple([names[call] for call in self.order]),
+            None if self.stuck is None else names[self.stuck],
+            self.states,
+            tuple(tuple([names[call] for call in some]) for some in self.partials),
+            self.configurations,
+            self.reached,
+            self.events,
+            self.limit,
+        )
 
 
 def search(
-    calls: Sequence[Call], model: Model, budget: Patience, *, merge: bool = True
+    calls: Sequence[Call],
+    model: Model,
+    budget: Patience,
+    *,
+    merge: bool = True,
+    shared: Transitions | None = None,
 ) -> Outcome:
     """Decide whether `calls`, all on one object, are linearizable.
 
@@ -194,26 +111,16 @@ def search(
         model: What the object may do.
         budget: When to give up.
         merge: Use the quotient; without it, `Outcome.states` are real states.
+        shared: A table of what the calls of all keys do, theirs among it.
 
     Cost: linear in the length, exponential in the calls open at once in the worst
     case; ends early, with `linearizable=None`, when `budget` is exceeded.
     """
-    # Named by urgency: of two calls, the lesser number returns first.
-    returned = np.array([call.returned for call in calls], np.int64)
-    names = np.argsort(returned, kind="stable").tolist()
-    ranked = [calls[name] for name in names]
-    events = events_of(ranked)
-    bits, width = assign_slots(events, ranked)
-    table = Transitions(model, [call.operation for call in ranked], merge=merge)
-    outcome = Search(events, bits, width, table, budget).run()
-    return replace(
-        outcome,
-        order=tuple([names[call] for call in outcome.order]),
-        stuck=None if outcome.stuck is None else names[outcome.stuck],
-        partials=tuple(
-            tuple([names[call] for call in partial]) for partial in outcome.partials
-        ),
-    )
+    problem = Problem.of(calls)
+    if shared is None:
+        problem = problem.narrowed()
+        shared = Transitions(model, problem.operations, merge=merge)
+    return Search(problem, shared, budget).run().renamed(problem.names)
 
 
 class Search:
@@ -226,33 +133,23 @@ class Search:
     lives in local variables, which is worth a factor of two here.
     """
 
-    def __init__(
-        self,
-        events: Sequence[int],
-        bits: Sequence[int],
-        width: int,
-        table: Transitions,
-        budget: Patience,
-    ) -> None:
-        self.events = events
-        self.bits = bits
-        self.width = width
+    def __init__(self, problem: Problem, table: Transitions, budget: Patience) -> None:
+        self.events = problem.events
+        self.bits, self.width = problem.slots()
+        self.kind_of = [table.kind_of[operation] for operation in problem.operation]
         self.table = table
         self.budget = budget
         # Crashed calls of each kind, as bits of `spent` in order of invocation.
         self.crashed: dict[int, int] = {}
-        self.crashed_call: list[int] = []
-        for event in events:
-            if event >= 0 and not bits[event]:
-                kind = table.kind_of[event]
-                bit = 1 << len(self.crashed_call)
-                self.crashed[kind] = self.crashed.get(kind, 0) | bit
-                self.crashed_call.append(event)
+        self.crashed_call = problem.crashed()
+        for n, call in enumerate(self.crashed_call):
+            kind = self.kind_of[call]
+            self.crashed[kind] = self.crashed.get(kind, 0) | 1 << n
 
     def run(self) -> Outcome:
         """The search itself."""
         events, bits, width = self.events, self.bits, self.width
-        kind_of, rows = self.table.kind_of, self.table.rows
+        kind_of, rows = self.kind_of, self.table.rows
         crashed, crashed_call = self.crashed, self.crashed_call
         end = len(events)
         deepest = -1  # the return that no configuration got past

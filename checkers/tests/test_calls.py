@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 
 from checkers.linearizability.calls import NEVER, Call, partition
 from checkers.linearizability.models import KV, CasRegister, Register
+from checkers.linearizability.problem import Problem
 from checkers.linearizability.specification import freeze
 from checkers.tests.histories import MANY
 from harness.errors import UsageError
 from harness.history import History, Op
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping, Sequence
 
-    from checkers.linearizability.specification import Model
+    from checkers.linearizability.specification import Model, Operation
 
 PLAIN = st.sampled_from([None, 0, 1, 2, "1", "bool", "list", True, 1.0])
 PAIRS = st.lists(PLAIN, min_size=2, max_size=2)
@@ -65,6 +66,11 @@ def one_by_one(history: History, model: Model) -> dict[Hashable, list[Call]]:
     return found
 
 
+def listed(found: Mapping[Hashable, Sequence[Call]]) -> dict[Hashable, list[Call]]:
+    """The calls themselves, made one after the other."""
+    return {key: list(calls) for key, calls in found.items()}
+
+
 @MANY
 @given(
     st.lists(EVENTS, max_size=20), st.sampled_from([Register(), CasRegister(), KV()])
@@ -80,7 +86,7 @@ def test_calls_made_all_at_once_are_those_made_one_by_one(
     except UsageError as problem:
         expected = str(problem)
     try:
-        found = partition(history, model)
+        found = listed(partition(history, model))
     except UsageError as problem:
         found = str(problem)
     assert found == expected
@@ -93,6 +99,53 @@ def test_calls_made_all_at_once_are_those_made_one_by_one(
 def test_keys_can_be_chosen(events: list[tuple[Any, ...]], only: set[Any]) -> None:
     events = [event for event in events if event[2] != "cas"]
     history = history_of(events)
-    every = partition(history, Register())
+    every = listed(partition(history, Register()))
     chosen = {key: calls for key, calls in every.items() if key in only}
-    assert partition(history, Register(), only) == chosen
+    assert listed(partition(history, Register(), only)) == chosen
+
+
+@MANY
+@given(
+    st.lists(EVENTS, max_size=20), st.sampled_from([Register(), CasRegister(), KV()])
+)
+def test_a_search_is_posed_the_same_by_columns_as_by_calls(
+    events: list[tuple[Any, ...]], model: Model
+) -> None:
+    try:
+        found = partition(history_of(events), model)
+    except UsageError:
+        return
+    for calls in found.values():
+        posed = Problem.of(calls)
+        expected = Problem.of(list(calls))
+        assert told(posed) == told(posed.narrowed()) == told(expected)
+        assert posed.names == expected.names
+        assert posed.events == expected.events
+        assert posed.live == expected.live
+        returned = [calls[name].returned for name in posed.names]
+        assert returned == sorted(returned)
+
+
+def told(problem: Problem) -> list[Operation]:
+    """What each call did."""
+    return [problem.operations[n] for n in problem.operation]
+
+
+@MANY
+@given(st.lists(EVENTS, min_size=4, max_size=20), st.data())
+def test_each_call_is_made_once_however_it_is_asked_for(
+    events: list[tuple[Any, ...]], data: st.DataObject
+) -> None:
+    events = [event for event in events if event[2] != "cas"]
+    for calls in partition(history_of(events), Register()).values():
+        seen: dict[int, Call] = {}
+        for _ in range(3):
+            stop = data.draw(st.integers(0, len(calls)))
+            if data.draw(st.booleans()):
+                some = calls[:stop]
+            else:
+                some = [call for _, call in zip(range(stop), calls, strict=False)]
+            assert len(some) == stop
+            for n, call in enumerate(some):
+                assert seen.setdefault(n, call) is call
+        assert len(list(calls)) == len(calls)

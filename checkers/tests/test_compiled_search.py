@@ -24,6 +24,8 @@ from harness.history import History
 from harness.verdict import Limits, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from checkers.linearizability.calls import Call
     from checkers.linearizability.specification import Model
 
@@ -52,7 +54,9 @@ def inspected(function: object) -> object:
     return getattr(function, "py_func", function)
 
 
-def searched(calls: list[Call], model: Model, limits: Limits = NO_LIMITS) -> Outcome:
+def searched(
+    calls: Sequence[Call], model: Model, limits: Limits = NO_LIMITS
+) -> Outcome:
     found = FastSearch.prepare(calls, model)
     assert found is not None
     with np.errstate(over="ignore"):

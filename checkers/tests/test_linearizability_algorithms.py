@@ -20,6 +20,8 @@ from harness.history import History, Op
 from harness.verdict import Limits, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from checkers.linearizability.specification import Model
 
 NO_LIMITS = Limits()
@@ -173,7 +175,7 @@ def test_a_read_that_fits_at_the_end_keeps_a_history_linearizable(
     history: History,
 ) -> None:
     model = CasRegister()
-    calls = partition(history, model).get(None, [])
+    calls: Sequence[Call] = partition(history, model).get(None, [])
     outcome = search(calls, model, Budget(NO_LIMITS), merge=False)
     if not outcome.linearizable:
         return
@@ -192,7 +194,7 @@ def test_a_read_that_fits_at_the_end_keeps_a_history_linearizable(
 @given(histories("cas-register", steps=40))
 def test_dropping_a_read_never_convicts(history: History) -> None:
     model = CasRegister()
-    calls = partition(history, model).get(None, [])
+    calls: Sequence[Call] = partition(history, model).get(None, [])
     reads = [call for call in calls if call.operation.f == "read"]
     if not reads or not search(calls, model, Budget(NO_LIMITS)).linearizable:
         return

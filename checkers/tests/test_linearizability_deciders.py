@@ -82,7 +82,7 @@ def test_a_decider_agrees_with_the_definition(kind: str) -> None:
     def compare(history: History, cut: int, few: bool) -> None:
         if few and kind in {"fifo-queue", "priority-queue", "unordered-queue"}:
             history = with_repeats(history)
-        calls = partition(history, model).get(None, [])
+        calls: Sequence[Call] = partition(history, model).get(None, [])
         agrees(calls, model)
         agrees(clip(calls, model, cut), model)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from checkers.linearizability.calls import Call
     from checkers.linearizability.specification import Model, State
 
 NO_LIMITS = Limits()
@@ -79,7 +80,7 @@ def test_search_agrees_with_the_definition_where_values_repeat(kind: str) -> Non
 
 
 def same_as_the_definition(judged: History, model: Model) -> None:
-    calls = partition(judged, model).get(None, [])
+    calls: Sequence[Call] = partition(judged, model).get(None, [])
     expected = linearizable(calls, model)
     outcome = search(calls, model, Budget(NO_LIMITS))
     assert outcome.linearizable is expected, calls
@@ -301,7 +302,7 @@ def test_a_call_that_fits_and_changes_nothing_keeps_a_history_valid(
 ) -> None:
     kind, judged = drawn
     model = model_of(kind)
-    calls = partition(judged, model).get(None, [])
+    calls: Sequence[Call] = partition(judged, model).get(None, [])
     outcome = search(calls, model, Budget(NO_LIMITS), merge=False)
     if not outcome.linearizable:
         return

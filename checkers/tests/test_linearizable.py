@@ -302,7 +302,7 @@ def test_what_is_left_after_shrinking_is_impossible_by_itself(
     random_history: History,
 ) -> None:
     model = CasRegister()
-    calls = partition(random_history, model).get(None, [])
+    calls: Sequence[Call] = partition(random_history, model).get(None, [])
     outcome = search(calls, model, Budget(NO_LIMITS))
     if outcome.linearizable:
         return
@@ -319,7 +319,7 @@ def test_weakening_never_makes_a_linearizable_history_impossible(
     random_history: History,
 ) -> None:
     model = CasRegister()
-    calls = partition(random_history, model).get(None, [])
+    calls: Sequence[Call] = partition(random_history, model).get(None, [])
     if not possible(calls, [model]):
         return
     # By search, which agrees with the definition: that is slow on so many open calls.
