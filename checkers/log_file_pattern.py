@@ -4,6 +4,8 @@ Jepsen's `log-file-pattern`: a regular expression is looked for in each line of 
 node's log. Logs lie beside the history: in a run folder of ours under `nodes/n1/log`,
 in Jepsen's store under `n1/db.log`, which `files` can name.
 
+An anomaly tells node, file, line, and what stands there.
+
 Like all checkers this one reads no more than what a run left behind; it is the only one
 that looks beyond the history. What nodes write is not trusted: long lines are cut, what
 is no UTF-8 is replaced, and links that lead out of the folder are not followed.
@@ -19,6 +21,7 @@ from checkers.tallies import SHOWN_MAX
 from harness.errors import UsageError
 from harness.history import HistoryError
 from harness.registry import Option, Plugin, settings
+from harness.report import figures
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
@@ -36,8 +39,13 @@ OPTIONS = (
     ),
 )
 
+MATCH = "log-match"
+
 LINE_BYTES_MAX = 1 << 16
 LINE_CHARS_SHOWN_MAX = 300
+CUT = "\N{HORIZONTAL ELLIPSIS}"
+BEFORE_MATCH_CHARS_MAX = 100
+"""Characters of a long line shown before what matches."""
 
 
 class LogFilePatternChecker:
@@ -75,20 +83,23 @@ class LogFilePatternChecker:
         anomalies: list[Anomaly] = []
         try:
             logs = self._logs(folder)
-            for log in logs:
+            for log, pattern in logs.items():
                 name = str(log.relative_to(folder))
+                node = node_of(name, pattern)
                 for number, line in _lines(log):
-                    if self._pattern.search(line):
+                    match = self._pattern.search(line)
+                    if match is not None:
                         found += 1
                         if len(anomalies) < SHOWN_MAX:
-                            anomalies.append(self._match(name, number, line))
+                            anomalies.append(_anomaly(name, node, number, match))
         except (OSError, ValueError) as problem:
             raise HistoryError(
                 f"{folder}: the logs called {' or '.join(self._files)} can't be read: "
                 f"{problem}"
             ) from None
-        stats = {"logs": len(logs), "matches": found}
+        stats: dict[str, Any] = {"logs": len(logs), "matches": found}
         if anomalies:
+            stats["anomalies"] = {MATCH: found}
             return CheckResult(Verdict.INVALID, tuple(anomalies), stats=stats)
         if not logs:
             return CheckResult(
@@ -99,25 +110,52 @@ class LogFilePatternChecker:
             )
         return CheckResult(Verdict.VALID, stats=stats)
 
-    def _logs(self, folder: Path) -> list[Path]:
+    def _logs(self, folder: Path) -> dict[Path, str]:
+        """The logs, and by which pattern each was found."""
         root = folder.resolve()
-        found = {
-            path
-            for pattern in self._files
-            for path in folder.glob(pattern.strip())
-            if path.is_file() and path.resolve().is_relative_to(root)
-        }
-        return sorted(found)
+        found: dict[Path, str] = {}
+        for pattern in map(str.strip, self._files):
+            for path in folder.glob(pattern):
+                if path.is_file() and path.resolve().is_relative_to(root):
+                    found.setdefault(path, pattern)
+        return dict(sorted(found.items()))
 
-    def _match(self, log: str, number: int, line: str) -> Anomaly:
-        shown = line[:LINE_CHARS_SHOWN_MAX]
-        where: dict[str, Any] = {"log": log, "line": number, "text": shown}
-        return Anomaly(
-            "log-match",
-            (),
-            f"Line {number} of {log} matches {self._pattern.pattern!r}: {shown!r}.",
-            details=where,
-        )
+
+def _anomaly(log: str, node: str | None, number: int, match: re.Match[str]) -> Anomaly:
+    where: dict[str, Any] = {
+        **({} if node is None else {"node": node}),
+        "file": log,
+        "line": number,
+        "text": _shown(match),
+    }
+    whose = log if node is None else f"{node}'s log"
+    return Anomaly(
+        MATCH,
+        (),
+        f"Line {number} of {whose} matches {match.re.pattern!r}.",
+        details=where,
+    )
+
+
+def node_of(log: str, pattern: str) -> str | None:
+    """Whose log it is: what the first star of `nodes/*/log` stands for."""
+    for part, name in zip(Path(pattern).parts, Path(log).parts, strict=False):
+        if "*" in part:
+            before, _, after = part.partition("*")
+            star = re.escape(before) + "(.+)" + re.escape(after)
+            found = re.fullmatch(star, name)
+            return None if found is None else figures.printable(found[1])
+    return None
+
+
+def _shown(match: re.Match[str]) -> str:
+    """The line, escaped; of a long one, the part that matches and what is beside it."""
+    line, start = match.string, 0
+    if len(line) > LINE_CHARS_SHOWN_MAX:
+        start = max(0, match.start() - BEFORE_MATCH_CHARS_MAX)
+    end = start + LINE_CHARS_SHOWN_MAX
+    before, after = CUT * (start > 0), CUT * (end < len(line))
+    return before + figures.printable(line[start:end]) + after
 
 
 def _lines(log: Path) -> Iterator[tuple[int, str]]:

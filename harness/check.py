@@ -37,6 +37,7 @@ from harness.errors import (
 from harness.formats import load
 from harness.history import HistoryError
 from harness.report import listing, witness
+from harness.report.figures import printable
 from harness.verdict import CheckResult, Limits, Verdict, check_safe
 
 if TYPE_CHECKING:
@@ -408,11 +409,6 @@ def render_text(result: FileResult) -> str:
         for step in result.result.stats.get("plan", ())
     ]
     return "\n".join(printable(line) for text in lines for line in text.split("\n"))
-
-
-def printable(text: str) -> str:
-    """`text` with what could play tricks on a terminal spelled out."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _headline(result: FileResult) -> str:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkers.log_file_pattern import node_of
 from checkers.tallies import SHOWN_MAX
 from checkers.tests.counting_histories import (
     Call,
@@ -24,10 +25,11 @@ from checkers.tests.counting_histories import (
     names,
 )
 from checkers.tests.histories import FEWER, MANY, MILLISECOND_NS
-from harness.check import check_files
+from harness.check import check_files, render_text
 from harness.errors import EXIT_INVALID, UsageError
 from harness.formats import load
 from harness.history import History, Op
+from harness.report.explain import Explanations
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -303,9 +305,15 @@ def test_a_line_of_a_log_that_matches_is_told(tmp_path: Path) -> None:
     )
     result = check("log-file-pattern", load(run), pattern=r"panic: (\w+)$")
     assert names(result) == {"log-match"}
-    assert result.anomalies[0].details["log"] == "nodes/n2/log"
-    assert result.anomalies[0].details["line"] == 2
-    assert result.stats == {"logs": 2, "matches": 1}
+    (found,) = result.anomalies
+    assert found.explanation == r"Line 2 of n2's log matches 'panic: (\\w+)$'."
+    assert found.details == {
+        "node": "n2",
+        "file": "nodes/n2/log",
+        "line": 2,
+        "text": "\ufffd panic: torn",
+    }
+    assert (result.stats["logs"], result.stats["matches"]) == (2, 1)
     fine = check("log-file-pattern", load(run), pattern="fatal")
     assert fine.verdict is Verdict.VALID
 
@@ -334,10 +342,11 @@ def test_every_line_of_every_log_is_looked_at(
         result = check("log-file-pattern", judged, pattern=pattern)
     verdict = Verdict.VALID if logs else Verdict.UNKNOWN
     assert result.verdict is (Verdict.INVALID if expected else verdict)
-    found = {(a.details["log"], a.details["line"]) for a in result.anomalies}
+    found = {(a.details["file"], a.details["line"]) for a in result.anomalies}
     assert found <= expected
     assert len(found) == min(len(expected), SHOWN_MAX)
-    assert result.stats == {"logs": len(logs), "matches": len(expected)}
+    stats = (result.stats["logs"], result.stats["matches"])
+    assert stats == (len(logs), len(expected))
 
 
 def test_logs_of_a_jepsen_store_are_found_by_name(tmp_path: Path) -> None:
@@ -346,6 +355,47 @@ def test_logs_of_a_jepsen_store_are_found_by_name(tmp_path: Path) -> None:
     assert check("log-file-pattern", judged, pattern="BUG").verdict is Verdict.UNKNOWN
     result = check("log-file-pattern", judged, pattern="BUG", files="*/db.log")
     assert result.verdict is Verdict.INVALID
+    assert result.anomalies[0].details["node"] == "n2"
+
+
+@pytest.mark.parametrize(
+    ("log", "pattern", "node"),
+    [
+        ("nodes/n1/log", "nodes/*/log", "n1"),
+        ("n1/db.log", "*/db.log", "n1"),
+        ("logs/db-n1.log", "logs/db-*.log", "n1"),
+        ("n1/log", "n?/log", None),
+        ("log", "log", None),
+    ],
+)
+def test_whose_log_it_is_shows_in_its_path(
+    log: str, pattern: str, node: str | None
+) -> None:
+    assert node_of(log, pattern) == node
+
+
+def test_text_json_and_report_say_where_and_what_without_its_tricks(
+    tmp_path: Path,
+) -> None:
+    line = b"x" * 9000 + b" panic: \x1b[2J" + b"y" * 9000
+    run = run_folder(tmp_path, {"nodes/n1/log": b"ok\n" + line + b"\n"})
+    asked = ([str(run)], "log-file-pattern", {"pattern": "panic"})
+    (result,) = check_files(*asked)
+    (told,) = result.as_json()["found"]
+    where = told["details"]
+    assert (where["node"], where["file"], where["line"]) == ("n1", "nodes/n1/log", 2)
+    assert r" panic: \x1b[2J" + "y" * 9 in where["text"]
+    assert len(where["text"]) < 400
+    assert where["text"][0] == where["text"][-1] == "\u2026"
+    for result in check_files(*asked):
+        text = render_text(result)
+        assert f"nodes/n1/log:2: {where['text']}" in text
+        assert "\x1b" not in text
+        explained = Explanations(tmp_path / "out")
+        explained.add(result)
+        page = explained.finish().read_text(encoding="utf-8")
+        assert "nodes/n1/log" in page
+        assert r"panic: \x1b[2J" in page
 
 
 def test_a_line_without_end_is_looked_at_in_pieces(tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ def visible(text: str) -> str:
     return _CONTROL.sub("\ufffd", _ANSI.sub("", text))
 
 
+def printable(text: str) -> str:
+    """`text` with what could play tricks on a terminal spelled out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def value(thing: Any, chars_max: int = VALUE_CHARS_MAX) -> str:
     """A value of an operation on one line, as compact JSON; "" for None."""
     if thing is None:

@@ -90,6 +90,15 @@ class Witness:
         return [c for i, c in enumerate(self.calls) if i not in self.context]
 
     @property
+    def place(self) -> str:
+        """Where it stands, if that is a file: "nodes/n1/log:7: panic: torn"."""
+        file, line = string(self.details.get("file")), self.details.get("line")
+        if not file or type(line) is not int:
+            return ""
+        text = string(self.details.get("text"))
+        return f"{file}:{line}" + (f": {text}" if text else "")
+
+    @property
     def reasons(self) -> list[Edge]:
         """The numbered arrows: all but messages that arrived."""
         return [edge for edge in self.edges if edge.kind != MESSAGE]
@@ -326,6 +335,7 @@ def as_text(witness: Witness) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+    lines += filter(None, [witness.place])
     lines += _rest(len(witness.blamed) - len(shown), "operation")
     told = witness.reasons[:EDGES_TOLD_MAX]
     tell = edge_text(witness)
