@@ -30,6 +30,7 @@ import numpy as np
 
 from checkers.isolation import guarantees, weak
 from checkers.isolation import transactions as t
+from checkers.isolation.components import components
 from checkers.isolation.findings import (
     PAUSE_EVERY,
     Finding,
@@ -64,6 +65,9 @@ UNPLACED = -2
 
 _OF_SESSIONS = frozenset({"fractured-read", "causal-violation", *guarantees.GUARANTEES})
 """Anomalies that are no cycles of the dependencies that lists show."""
+
+_OPEN_TO_EVENTS = frozenset({"G-monotonic", "G-MSR", "G-update"})
+"""Anomalies that an order of unread appends may lead to, and that is not tried."""
 
 _EMPTY: list[Any] = []
 
@@ -185,7 +189,7 @@ class Appends:
         dependencies: The ww, wr and rw edges.
         findings: Anomalies that are no cycles.
         undecided: Why nothing but anomalies can be proved; empty if all can.
-        remark: Nothing stays in doubt; empty.
+        remark: Which order of unread appends stays open, if that leaves a doubt.
         keys: What is known of each key.
         reads: Every read, but those that only repeat one.
         accesses: See `Inference`.
@@ -818,6 +822,32 @@ class Appends:
                 settled = part.level  # and what is weaker is with it
             elif self.findings.wants(contradiction.name):
                 self.findings.add(contradiction)
+        if open_to := _OPEN_TO_EVENTS & question.anomalies:
+            covered = {"G-monotonic": asked}
+            covered["G-MSR"] = [part for part in asked if not part.parallel]
+            covered["G-update"] = [part for part in asked if part.serial]
+            if not all(covered[name] for name in open_to):
+                self.remark = self._open_order(writes)
+
+    def _open_order(self, writes: Writes) -> str:
+        """An order of unread appends that might matter, in a clause; empty if none.
+
+        Where two transactions are not in one component, one order closes no cycle.
+        """
+        group = np.arange(len(self.transactions))
+        edges, start = self.dependencies, np.asarray(self.transactions.start)
+        for members in components(edges.source, edges.target, start):
+            group[members] = members[0]
+        for choice in writes.choices():
+            a, b = (writes.writer[version] for version in choice)
+            if group[a] == group[b]:
+                key, _ = self._version(choice.a)
+                return (
+                    "the order in which some keys were appended to stays open, such as "
+                    f"that of {self._name(a)} and {self._name(b)} for key "
+                    f"{show(key.name)}, and each may show what reads missed"
+                )
+        return ""
 
     # What dependencies are about
 
