@@ -17,10 +17,10 @@ from checkers.isolation.unfolded import Unfolds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from checkers.isolation.cycles import Step
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question
     from checkers.isolation.transactions import Transactions
+    from checkers.isolation.walks import Step
 
 EXAMPLES_MAX = 20
 """Anomalies of one name that are explained; all are counted."""

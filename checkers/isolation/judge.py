@@ -23,11 +23,11 @@ from harness.verdict import Anomaly, CheckResult, Verdict, new_witness
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from checkers.isolation.cycles import Cycle
     from checkers.isolation.findings import Inference
     from checkers.isolation.graph import Graph
     from checkers.isolation.question import Question
     from checkers.isolation.transactions import Transactions
+    from checkers.isolation.walks import Cycle
     from harness.history import History
     from harness.verdict import Limits
 
@@ -183,6 +183,9 @@ class Trial:
             first, last = map(self.transactions.name, finding.rows[:: len(reasons) - 1])
             remark = " " + remark.format(first=first, last=last)
             finding = replace(finding, text=finding.text + remark)
+        if not cycle.is_shortest:
+            text = finding.text + " There may be a shorter cycle of this kind."
+            finding = replace(finding, text=text)
         return finding
 
     def anomaly(self, finding: Finding) -> Anomaly:

@@ -38,22 +38,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from checkers.isolation.components import components
-from checkers.isolation.cycles import (
-    EXAMPLES_MAX,
-    STEPS_FOR_SHORTER,
-    STEPS_MAX,
-    Cycle,
-    Region,
-    Step,
-    Walk,
-)
+from checkers.isolation.cycles import EXAMPLES_MAX
 from checkers.isolation.graph import NOTHING, Edges, Kind
 from checkers.isolation.transactions import Outcome
+from checkers.isolation.walks import Cycle, Region, Step, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -393,49 +387,44 @@ class _Search:
                 return
             region = Region(edges.where(group == i))
             starts = [e for e, kind in enumerate(region.kind) if kind == Kind.RW]
-            bars = events.owner if name == "G-monotonic" else None
-            best = self._shortest(region, starts, walk, bars)
-            if best and sum(self.is_rw[best]) >= rw_min:
-                self._keep(name, self._steps(best))
-
-    def _shortest(
-        self, region: Region, starts: Sequence[int], walk: Walk, bars: Column | None
-    ) -> list[int]:
-        """The dependencies of a shortest cycle; none if there is none.
-
-        Args:
-            region: Where.
-            starts: Edges to begin with.
-            walk: What it must be like.
-            bars: Event -> a vertex that must not be passed by cycles that begin there.
-        """
-        budget = STEPS_MAX
-        best: list[int] = []
-        shorter_than = len(region.kind) + 1
-        left = list(reversed(starts))
-        while left:
-            start = left.pop()
-            home = int(region.names[region.source[start]])
-            barred = NOTHING if bars is None else region.vertex(int(bars[home]))
-            path, cost = region.search(start, walk, shorter_than, barred)
-            budget -= cost
-            rows = [row for row in region.edges.via[path].tolist() if row != NOTHING]
-            if rows and self._is_simple(rows):
-                if not best:
-                    budget = STEPS_FOR_SHORTER
-                best, shorter_than = rows, region.length(path)
-            if budget < 0:
-                if best or walk is not _ONE_RW:
-                    break
-                budget = len(region.kind) * len(left)
-                tried = set(starts) - set(left)
+            path, is_sure = region.shortest(starts, walk, self.pause)
+            if not path and not is_sure and walk is _ONE_RW:
                 certain = region.rw_in_cycles_without_another(self.pause)
-                left = [other for other in certain if other not in tried]
-            self.pause()
-        return best
+                path, _ = region.shortest(certain, walk, self.pause)
+            if not self._is_simple(region, path):
+                path, is_sure = self._simple(region, starts, walk, name, events.owner)
+            rows = self._dependencies(region, path)
+            if sum(self.is_rw[rows]) >= rw_min:
+                self._keep(name, self._steps(rows), is_sure)
 
-    def _is_simple(self, rows: Sequence[int]) -> bool:
-        """Whether a closed walk passes no transaction twice."""
+    def _simple(
+        self,
+        region: Region,
+        starts: Sequence[int],
+        walk: Walk,
+        name: str,
+        owner: Column,
+    ) -> tuple[list[int], bool]:
+        """A walk that passes no transaction twice, where the shortest did.
+
+        Dependencies without rw edges have a cycle, then. A walk for G-monotonic is
+        simple if it does not pass the commit of where it began.
+        """
+        bars = None
+        if name == "G-monotonic":
+            homes = owner[region.names[np.array(region.source)[starts]]]
+            bars = dict(zip(starts, map(region.vertex, homes.tolist()), strict=True))
+        is_simple = partial(self._is_simple, region)
+        return region.shortest_of(starts, walk, is_simple, bars)
+
+    def _dependencies(self, region: Region, path: Sequence[int]) -> list[int]:
+        """What the edges of a walk among events stand for."""
+        rows: list[int] = region.edges.via[path].tolist()
+        return [row for row in rows if row != NOTHING]
+
+    def _is_simple(self, region: Region, path: Sequence[int]) -> bool:
+        """Whether a closed walk, if there is any, passes no transaction twice."""
+        rows = self._dependencies(region, path)
         return len(np.unique(self.edges.source[rows])) == len(rows)
 
     def _steps(self, rows: Sequence[int]) -> tuple[Step, ...]:
@@ -450,5 +439,5 @@ class _Search:
             for row in rows
         )
 
-    def _keep(self, name: str, steps: tuple[Step, ...]) -> None:
-        self.found.setdefault(name, []).append(Cycle(name, steps))
+    def _keep(self, name: str, steps: tuple[Step, ...], is_sure: bool = True) -> None:
+        self.found.setdefault(name, []).append(Cycle(name, steps, is_sure))

@@ -41,10 +41,10 @@ from checkers.isolation.transactions import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
-    from checkers.isolation.cycles import Cycle
     from checkers.isolation.findings import Findings
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.transactions import Transactions
+    from checkers.isolation.walks import Cycle
 
 
 FORCED = 1 << 48

@@ -23,9 +23,9 @@ from harness.verdict import Anomaly
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from checkers.isolation.cycles import Cycle
     from checkers.isolation.graph import Edges
     from checkers.isolation.transactions import Transactions
+    from checkers.isolation.walks import Cycle
     from checkers.logs.orders import Orders
     from checkers.logs.steps import Step
     from harness.history import History

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import networkx as nx
 import numpy as np
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from checkers.isolation import walks
 from checkers.isolation.components import components
-from checkers.isolation.cycles import CycleSearch, classify
+from checkers.isolation.cycles import CycleSearch
 from checkers.isolation.graph import NOTHING, Edges, Graph, Kind
 from checkers.isolation.models import LEVELS
+from checkers.isolation.walks import Region, Walk, classify
 from checkers.tests.histories import FEWER, MANY
 
 if TYPE_CHECKING:
@@ -77,14 +81,16 @@ def test_components_are_those_of_networkx(data: st.DataObject, size: int) -> Non
 
 
 @MANY
-@given(graphs(list(Kind)[:5]), st.sampled_from(range(3)))
+@given(graphs(list(Kind)[:5]), st.sampled_from(range(3)), st.booleans())
 def test_every_class_of_cycles_is_found_with_a_shortest_example(
-    edges: EdgeList, level: int
+    edges: EdgeList, level: int, abreast: bool
 ) -> None:
     kept = [(a, b, k) for a, b, k in edges if k < (Kind.PROCESS + level)]
     there = shortest_of_each_class(kept)
     search = CycleSearch(to_graph(kept), lambda: None)
-    search.run(level)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walks, "FEW", 0 if abreast else walks.FEW)
+        search.run(level)
     found = {name: len(cycles[0].steps) for name, cycles in search.found.items()}
     event(f"level {level}: {len(there)} classes")
     assert found == there
@@ -130,3 +136,63 @@ def test_a_stale_read_far_back_is_found_through_the_timeline() -> None:
         (count - 1, 7, Kind.RW),
         (7, count - 1, Kind.REALTIME),
     ]
+
+
+WALKS = (
+    Walk(None, rw_max=0),
+    Walk(None, rw_min=1, rw_max=1),
+    Walk(None, rw_min=2, after=(Kind.RW,)),
+    Walk(None, rw_min=1, after=(Kind.RW, Kind.WW)),
+    Walk(Kind.PROCESS, rw_min=1, rw_max=1),
+    Walk(Kind.REALTIME, rw_min=1, rw_max=1),
+    Walk(Kind.REALTIME, rw_min=2, after=(Kind.RW,)),
+)
+
+
+def in_real_time(seed: int, count: int, clients: int, stale: int) -> Graph:
+    """Transactions of several clients in real time, some of which depend on later ones.
+
+    Others depend on what came shortly before, in every way.
+    """
+    rng = random.Random(seed)
+    edges: list[tuple[int, int, Kind]] = []
+    edges += [(count + i, count + i + 1, Kind.PASS) for i in range(count - 1)]
+    for i in range(count):
+        edges.append((i, count + i, Kind.REALTIME))
+        if i >= clients:
+            edges.append((count + i - clients, i, Kind.PASS))
+            edges.append((i - clients, i, Kind.PROCESS))
+        for _ in range(2 if i else 0):
+            kind = rng.choice([Kind.WW, Kind.WR, Kind.RW])
+            edges.append((max(0, i - rng.randint(1, 30)), i, kind))
+    for _ in range(stale):
+        a, b = sorted(rng.sample(range(count), 2))
+        edges.append((b, a, rng.choice([Kind.RW, Kind.RW, Kind.WR])))
+    columns = np.array(edges, np.int64).T
+    via = np.full(len(edges), NOTHING, np.int64)
+    table = Edges(columns[0], columns[1], columns[2].astype(np.int8), via)
+    return Graph(count, np.tile(np.arange(count), 2), table)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_searches_side_by_side_find_what_one_after_the_other_finds(seed: int) -> None:
+    """In a component of some hundred transactions, for walks of every kind."""
+    graph = in_real_time(seed, count=200, clients=1 + 3 * seed, stale=3)
+    ends = graph.edges.source, graph.edges.target
+    members = max(components(*ends, graph.potential), key=len)
+    inside = np.isin(ends[0], members) & np.isin(ends[1], members)
+    region = Region(graph.edges.where(inside))
+    for walk in WALKS:
+        kinds = {Kind.RW} if walk.rw_min else {Kind.WW, Kind.WR}
+        starts = [i for i, kind in enumerate(region.kind) if kind in kinds]
+        limit = len(region.kind) + 1
+        found = [region.search(start, walk, limit)[0] for start in starts]
+        lengths = [region.length(path) for path in found if path]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(walks, "FEW", 0)
+            path, is_sure = region.shortest(starts, walk, lambda: None)
+        assert is_sure
+        if lengths:
+            assert region.length(path) == min(lengths), (seed, walk)
+        else:
+            assert not path, (seed, walk)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import networkx as nx
 import numpy as np
+import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from checkers import list_append, rw_register
+from checkers.isolation import walks
 from checkers.isolation.graph import Edges, Graph, Kind
 from checkers.isolation.unfolded import Labels, labelled_cycles, within_components
 from checkers.tests import isolation_oracles as oracles
@@ -164,9 +166,9 @@ def all_cycles(edges: Edges) -> Iterator[list[int]]:
 
 
 @MANY
-@given(labelled())
+@given(labelled(), st.booleans())
 def test_each_class_is_found_with_a_shortest_example(
-    drawn: tuple[Edges, Labels],
+    drawn: tuple[Edges, Labels], abreast: bool
 ) -> None:
     edges, labels = drawn
     lengths: dict[str, int] = {}
@@ -176,7 +178,9 @@ def test_each_class_is_found_with_a_shortest_example(
         worst, singles = worst or not rw, singles or rw == 1
         for name in classes(edges, labels, cycle):
             lengths[name] = min(lengths.get(name, len(cycle)), len(cycle))
-    found = labelled_cycles(edges, labels, np.arange(5), lambda: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walks, "FEW", 0 if abreast else walks.FEW)
+        found = labelled_cycles(edges, labels, np.arange(5), lambda: None)
     for name, cycles in found.items():
         for example in cycles:
             rows = [step.via for step in example.steps]
