@@ -12,16 +12,33 @@ is, sorted by size, when each is part of the next.
 
 What breaks the rules of the workload proves nothing, so it is unknown: a key written
 twice or read with two values, or a read of another number of keys.
+
+Beyond Jepsen: no order of writes explains a value that nobody tried to write to its key
+(`garbage-read`), or whose write failed (`G1a`), whatever else is wrong. That is certain
+only where all writes are in the history: not where calls are known by their ends alone,
+nor in an excerpt that holds reads and no write at all.
 """
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from checkers.tallies import bad_op, element, is_attempt, object_of, outcome, verdict_of
+from checkers.tallies import (
+    Kinds,
+    bad_op,
+    chain,
+    element,
+    invocation,
+    is_attempt,
+    is_first,
+    object_of,
+    outcome,
+    verdict_of,
+)
 from harness.errors import UsageError
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
@@ -57,20 +74,25 @@ class LongForkChecker:
         """See `Checker.check`. Cost: n log n.
 
         Raises:
-            HistoryError: A transaction is neither one write nor reads alone.
+            HistoryError: A transaction is neither one write nor reads alone; or a read
+                of a value of a kind that nobody wrote to its key.
         """
+        baseless = list(_baseless_reads(history))
         try:
             writers = _writers(history)
             groups, figures = self._groups(history)
         except _RuleBrokenError as rule:
-            return CheckResult(Verdict.UNKNOWN, reason=str(rule))
-        anomalies = [
+            if not baseless:
+                return CheckResult(Verdict.UNKNOWN, reason=str(rule))
+            found = verdict_of(baseless, {}, judged=len(baseless), empty="")
+            return replace(found, reason=str(rule))
+        forks = [
             _fork(a, b, group, writers)
             for group, reads in groups.items()
             for a, b in _forks(reads)
         ]
         return verdict_of(
-            anomalies,
+            baseless + forks,
             figures | {"groups": len(groups), "writes": len(writers)},
             judged=figures["reads"],
             empty="no read of a group succeeded",
@@ -137,6 +159,80 @@ def _writers(history: History) -> dict[Hashable, Op]:
                 "be written once"
             )
     return writers
+
+
+def _baseless_reads(history: History) -> Iterator[Anomaly]:
+    """Reads of values that no write brought about; see the module.
+
+    Raises:
+        HistoryError: See `LongForkChecker.check`.
+    """
+    written: dict[Hashable, dict[Hashable, Op]] = {}
+    kinds = Kinds()
+    reads: list[tuple[Op, Any, Any]] = []
+    for op in history:
+        if not op.is_client or op.value is None:
+            continue
+        if op.type != "ok" and not is_first(history, op):
+            continue
+        if op.type == "ok":
+            _did_as_asked(history, op)
+        for f, key, value in _micro_ops(history, op):
+            name = (object_of(op), element(key))
+            if f == "w":
+                kinds.note(name, value)
+                # Of several writes of a value, one that may have happened counts.
+                known = written.setdefault(name, {}).setdefault(element(value), op)
+                if outcome(history, known) == "fail":
+                    written[name][element(value)] = op
+            elif op.type == "ok" and value is not None:
+                reads.append((op, key, value))
+    if history.completions_only or not written:
+        return
+    for op, key, value in reads:
+        name = (object_of(op), element(key))
+        writer = written.get(name, {}).get(element(value))
+        if writer is None:
+            kinds.judge(history, op, name, value)
+            yield _garbage_read(op, key, value)
+        elif outcome(history, writer) == "fail":
+            yield _aborted_read(op, key, value, writer)
+
+
+def _did_as_asked(history: History, op: Op) -> None:
+    """Raises HistoryError for an answer about other keys than were asked for."""
+    asked = invocation(history, op)
+    if asked is op or asked.value is None:
+        return
+    before, after = (
+        [(f, element(key)) for f, key, _ in _micro_ops(history, each)]
+        for each in (asked, op)
+    )
+    if len(before) == len(after) and before != after:
+        problem = f"was to do {asked.value!r:.60}, and says it did {op.value!r:.60}"
+        raise bad_op(history, op, problem)
+
+
+def _garbage_read(read: Op, key: Any, value: Any) -> Anomaly:
+    return Anomaly(
+        "garbage-read",
+        (read.index,),
+        f"Op {read.index} (process {read.process}) read {value!r:.60} from key "
+        f"{key!r:.60}, which nobody ever tried to write.",
+        key=key,
+    )
+
+
+def _aborted_read(read: Op, key: Any, value: Any, writer: Op) -> Anomaly:
+    saw = f"op {read.index} read {value!r:.60} from key {key!r:.60}"
+    return Anomaly(
+        "G1a",
+        (writer.index, read.index),
+        f"{saw.capitalize()}, but the write of it, by process {writer.process} (op "
+        f"{writer.index}), failed.",
+        witness=chain((writer.index, read.index, "wr", saw)),
+        key=key,
+    )
 
 
 def _micro_ops(history: History, op: Op) -> Iterator[tuple[str, Any, Any]]:

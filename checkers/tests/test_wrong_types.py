@@ -329,12 +329,13 @@ def test_the_samples_are_valid(name: str) -> None:
 
 
 def answers(of: History) -> list[tuple[Op, tuple[Any, ...]]]:
-    """All parts of all that clients were answered."""
+    """All parts of all that clients were answered; what is nil has no type."""
     return [
         (op, way)
         for op in of
-        if op.is_client and op.type == "ok" and op.value is not None
+        if op.is_client and op.type == "ok"
         for way in paths(op.value)
+        if at(op.value, way) is not None
     ]
 
 
