@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -79,6 +80,7 @@ def search_fast(
     return fast.run(budget), COMPILED
 
 
+@cache
 def is_installed() -> bool:
     """Whether there is numba to compile with; importing it may still fail."""
     return importlib.util.find_spec("numba") is not None
@@ -92,6 +94,11 @@ def handover_after() -> int:
     """
     if KERNEL in sys.modules:
         return 2_000
+    return 200_000 if is_kept() else 1_500_000
+
+
+@cache
+def is_kept() -> bool:
+    """Whether the compiled search was compiled before, and kept."""
     folder = Path(__file__).parent / "__pycache__"
-    is_kept = any(folder.glob("kernel.advance-*.nbi"))
-    return 200_000 if is_kept else 1_500_000
+    return any(folder.glob("kernel.advance-*.nbi"))
