@@ -39,7 +39,7 @@ from checkers.isolation.graph import NOTHING, Graph, Kind, edges_of, join, no_ed
 from checkers.isolation.transactions import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from checkers.isolation.findings import Findings
     from checkers.isolation.graph import Column, Edges
@@ -51,8 +51,7 @@ FORCED = 1 << 48
 """Added to `via` of an edge to say that it is a forced order's number."""
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(NamedTuple):
     """A read of a key that the transaction had not written before.
 
     Attributes:
@@ -66,8 +65,7 @@ class Read:
     again: bool = False
 
 
-@dataclass(frozen=True)
-class Forced:
+class Forced(NamedTuple):
     """An order of two versions of a key: `seen` was overwritten by `read`.
 
     Attributes:
@@ -173,7 +171,7 @@ class Visibility:
             versions = self.reads.get(reader, [])
             process = self._process(reader)
             wanted = {self.registers.key_of[version] for version in versions}
-            seen: dict[Hashable, list[int]] = defaultdict(list)
+            seen: dict[Hashable, list[int]] = {key: [] for key in wanted}
             for writer in {self.writer(version) for version in versions}:
                 if writer not in {NOTHING, reader}:
                     for key, written in self._common(writer, wanted):
@@ -190,8 +188,9 @@ class Visibility:
     def causal(self) -> Iterator[Forced]:
         """Orders forced by all that a transaction has seen, its session included.
 
-        Cost: reads times sessions. Nothing where reads-from and sessions have a cycle,
-        which is a violation by itself.
+        What the writer of a version that was read has seen as well comes before it
+        without being forced to, and is left out. Cost: reads times sessions. Nothing
+        where reads-from and sessions have a cycle, which is a violation by itself.
         """
         sessions = _Sessions(self)
         before = self._before()
@@ -199,8 +198,9 @@ class Visibility:
         clocks: dict[int, Column] = {}
         for row in _in_order(before):
             clock = sessions.clock()
-            for other in before[row]:
-                np.maximum(clock, clocks[other], out=clock)
+            others = {other: clocks[other] for other in before[row]}
+            for other, seen in others.items():
+                np.maximum(clock, seen, out=clock)
                 who, place = sessions.place[other]
                 clock[who] = max(clock[who], place)
                 needed[other] -= 1
@@ -208,10 +208,11 @@ class Visibility:
                     del clocks[other]  # there may be as many sessions as transactions
             if needed[row]:
                 clocks[row] = clock
-            known = clock.tolist()
             for version in self.reads.get(row, []):
                 key = self.registers.key_of[version]
-                yield from self._forced(sessions.seen(key, known), version, row)
+                seen_before = others.get(self.writer(version))
+                newly = sessions.seen(key, clock, seen_before)
+                yield from self._forced(newly, version, row)
 
     def _before(self) -> dict[int, set[int]]:
         """Committed row -> those it read from, and the one before it in its session."""
@@ -244,10 +245,10 @@ class Visibility:
                 yield key, writes[key]
 
     def _forced(
-        self, seen: Iterable[int], version: int, reader: int
+        self, seen: Sequence[int], version: int, reader: int
     ) -> Iterator[Forced]:
         """The orders that a read of `version` forces, after having seen these."""
-        if self.is_judged(version):
+        if seen and self.is_judged(version):
             writer = self.writer(version)
             for other in seen:
                 if self.writer(other) not in {writer, reader, NOTHING}:
@@ -301,17 +302,40 @@ class _Sessions:
                 written.places.append(lengths[who])
                 written.versions.append(version)
         self._count = len(lengths)
+        self._writers = {
+            key: np.array(list(written), np.int64)
+            for key, written in self._written.items()
+        }
 
     def clock(self) -> Column:
         """A clock that has seen nothing."""
         return np.zeros(self._count, np.int64)
 
-    def seen(self, key: Hashable, clock: list[int]) -> Iterator[int]:
-        """The latest version of the key by each session, as seen by that clock."""
-        for who, written in self._written[key].items():
-            count = bisect.bisect_right(written.places, clock[who])
-            if count:
-                yield written.versions[count - 1]
+    def seen(self, key: Hashable, clock: Column, before: Column | None) -> list[int]:
+        """The latest version of the key by each session, as seen by that clock.
+
+        Without those that one before had seen.
+        """
+        if key not in self._writers:
+            return []
+        whos = self._writers[key]
+        now = clock[whos]
+        then = before[whos] if before is not None else np.zeros_like(now)
+        newly = now > then
+        written = self._written[key]
+        versions = []
+        for who, low, high in zip(
+            whos[newly].tolist(),
+            then[newly].tolist(),
+            now[newly].tolist(),
+            strict=True,
+        ):
+            of_session = written[who]
+            places = of_session.places
+            count = bisect.bisect_right(places, high)
+            if count and places[count - 1] > low:
+                versions.append(of_session.versions[count - 1])
+        return versions
 
 
 class _Written(NamedTuple):
@@ -369,17 +393,22 @@ def judge(
     pause: Callable[[], None],
 ) -> None:
     """Add to `findings` what breaks the axioms that are wanted; see `violations`."""
-    for axiom in AXIOMS:
-        if axiom.anomaly in wanted and (
-            sessions is not None or not axiom.needs_sessions
-        ):
-            for finding in violations(registers, axiom, sessions, pause):
+    asked = [
+        axiom
+        for axiom in AXIOMS
+        if axiom.anomaly in wanted
+        and (sessions is not None or not axiom.needs_sessions)
+    ]
+    if asked:
+        visibility = Visibility(registers, sessions=sessions is not None)
+        for axiom in asked:
+            for finding in violations(visibility, axiom, sessions, pause):
                 if findings.wants(axiom.anomaly):
                     findings.add(finding)
 
 
 def violations(
-    registers: Versioned,
+    visibility: Visibility,
     axiom: Axiom,
     sessions: Edges | None,
     pause: Callable[[], None],
@@ -387,12 +416,12 @@ def violations(
     """What breaks an axiom: reads of nil after a write was seen, and cycles.
 
     Args:
-        registers: The history.
+        visibility: Who has seen whom in the history.
         axiom: The definition.
         sessions: Session order; None if it does not count.
         pause: Called now and then; may raise.
     """
-    visibility = Visibility(registers, sessions=sessions is not None)
+    registers = visibility.registers
     forced: dict[tuple[int, int], Forced] = {}
     for order in axiom.forced(visibility):
         if forced.setdefault((order.seen, order.read), order) is order:
