@@ -49,8 +49,8 @@ class Call(NamedTuple):
 
     Attributes:
         operation: What it did, in its model's words.
-        invoked: Position of its invocation; -1 for "unknown, from the start".
-        returned: Position of its `ok`, or NEVER.
+        invoked: When it was invoked, -1 for "unknown, from the start"; see `instants`.
+        returned: When it returned ok, or NEVER.
         position: The history index that names it: its invocation, or its completion
             where the history has no invocation.
     """
@@ -240,12 +240,12 @@ def partition(
     pure = np.zeros(len(operations), np.bool_)
     for n in np.unique(operation[~returned]).tolist():
         pure[n] = model.read_only(operations[n])
-    order = grouped(key)
-    order = order[(returned | ~pure[operation])[order]]
-
     alone = invoked == completed
     began = np.where(~returned & alone, -1, earliest(history, invoked))
-    ended = np.where(returned, completed, NEVER)
+    order = np.lexsort((began, key)) if history.completions_only else grouped(key)
+    order = order[(returned | ~pure[operation])[order]]
+
+    ended = np.where(returned, instants(history, completed), NEVER)
     columns = (column[order] for column in (key, operation, began, ended, invoked))
     table = CallTable(operations, keys, *columns)
     return {keys[n]: KeyCalls(table, n) for n in present}
@@ -315,6 +315,15 @@ def distinct_operations(
     return operations, rank[number]
 
 
+def instants(history: History, positions: Column) -> Column:
+    """When the events at those positions were, on the scale of the calls' intervals.
+
+    Where invocations are missing, there is an instant between any two events for them:
+    no two events are ever one, and "returned before" is never in doubt.
+    """
+    return 2 * positions if history.completions_only else positions
+
+
 def earliest(history: History, invoked: Column) -> Column:
     """When the calls at those positions may have been invoked, at the earliest.
 
@@ -327,6 +336,6 @@ def earliest(history: History, invoked: Column) -> Column:
     last: dict[int | str, int] = {}
     for i, op in enumerate(history.ops):
         if op.type != "invoke" and history.completion[i] == NO_COMPLETION:
-            since[i] = last.get(op.process, -2) + 1
+            since[i] = 2 * last.get(op.process, -1) + 1
         last[op.process] = i
-    return np.array([since.get(i, i) for i in invoked.tolist()], np.int64)
+    return np.array([since.get(i, 2 * i) for i in invoked.tolist()], np.int64)

@@ -211,9 +211,12 @@ class Words:
 
     def ahead(self, a: Call, b: Call) -> str:
         """How long a's return came before b's invocation: "120 ms before"."""
-        if a.returned == NEVER or b.invoked < 0:
+        began, returned = self.history[b.position], self.history[a.position]
+        if a.returned == NEVER or began.type != "invoke":
             return "before"
-        gap = self.history[b.invoked].time - self.history[a.returned].time
+        if returned.type == "invoke":
+            returned = self.history[self.history.completion[a.position]]
+        gap = began.time - returned.time
         return f"{duration(gap)} before" if gap > 0 else "before"
 
 
@@ -251,8 +254,11 @@ class Explainer:
         calls = []
         for row in rows:
             position, returned = int(table.position[row]), int(table.returned[row])
-            completed = None if returned == NEVER else self.history[returned]
-            operation = self.model.operation(self.history[position], completed)
+            first = self.history[position]
+            alone = first.type != "invoke"
+            end = position if alone else self.history.completion[position]
+            completed = None if returned == NEVER else self.history[end]
+            operation = self.model.operation(first, completed)
             assert operation is not None
             calls.append(Call(operation, int(table.invoked[row]), returned, position))
         return calls

@@ -34,6 +34,7 @@ from checkers.linearizability.calls import (
     NEVER,
     client_positions,
     earliest,
+    instants,
     number_keys,
 )
 from checkers.linearizability.specification import freeze
@@ -199,7 +200,7 @@ def columns(
         np.where(
             pending & (completed == position), BEGINNING, earliest(history, position)
         ),
-        np.where(pending, NEVER, completed),
+        np.where(pending, NEVER, instants(history, completed)),
         position,
         others,
     )

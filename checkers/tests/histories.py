@@ -321,6 +321,27 @@ def histories(
     return History(simulation.ops)
 
 
+def forgetting(whole: History, forgotten: set[int]) -> History:
+    """The history, but nobody recorded the invocations at those positions.
+
+    Those that were answered, and not with true or false alone: that does not say which
+    element it is about.
+    """
+    if not forgotten:
+        return whole
+    answered = {
+        i
+        for i, j in enumerate(whole.completion)
+        if j > i and not isinstance(whole[j].value, bool)
+    }
+    kept = [op for op in whole if op.index not in forgotten & answered]
+    ops = [
+        Op(i, op.time, op.process, op.type, op.f, op.value, op.key)
+        for i, op in enumerate(kept)
+    ]
+    return History(ops, strict=False)
+
+
 def with_repeats(judged: History) -> History:
     """The same history with few values, which repeat."""
 

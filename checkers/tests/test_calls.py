@@ -45,6 +45,8 @@ def history_of(events: list[tuple[Any, ...]]) -> History:
 
 def one_by_one(history: History, model: Model) -> dict[Hashable, list[Call]]:
     """The definition of `partition`."""
+    # Between any two events there is room for invocations that nobody recorded.
+    scale = 2 if history.completions_only else 1
     found: dict[Hashable, list[Call]] = {}
     done_at: dict[int | str, int] = {}
     for i, op in enumerate(history.ops):
@@ -58,11 +60,13 @@ def one_by_one(history: History, model: Model) -> dict[Hashable, list[Call]]:
             if operation is None:
                 pass
             elif completed is not None and completed.type != "info":
-                began = done_at.get(op.process, -2) + 1 if alone else i
-                calls.append(Call(operation, began, end, i))
+                began = scale * done_at.get(op.process, -1) + 1 if alone else scale * i
+                calls.append(Call(operation, began, scale * end, i))
             elif not model.read_only(operation):
-                calls.append(Call(operation, -1 if alone else i, NEVER, i))
+                calls.append(Call(operation, -1 if alone else scale * i, NEVER, i))
         done_at[op.process] = i
+    for calls in found.values():
+        calls.sort(key=lambda call: call.invoked)
     return found
 
 

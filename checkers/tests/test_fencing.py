@@ -12,7 +12,7 @@ from checkers.fencing import PLUGIN
 from checkers.linearizability.models import FencedLock
 from checkers.linearizable import LinearizableChecker
 from checkers.promises.findings import EXPLAINED_MAX
-from checkers.tests.histories import FEWER, MANY, histories, history
+from checkers.tests.histories import FEWER, MANY, forgetting, histories, history
 from harness.errors import UsageError
 from harness.history import NO_COMPLETION, History, HistoryError, Op
 from harness.verdict import Limits, Verdict
@@ -290,21 +290,10 @@ def test_the_sweep_convicts_exactly_what_the_definition_does(
 def test_what_fencing_convicts_no_order_of_operations_explains(
     whole: History, forgotten: set[int]
 ) -> None:
-    for judged in (whole, without(whole, forgotten)):
+    for judged in (whole, forgetting(whole, forgotten)):
         if check(judged).verdict is Verdict.INVALID:
             result = LinearizableChecker(FencedLock()).check(judged, NO_LIMITS)
             assert result.verdict is Verdict.INVALID
-
-
-def without(whole: History, forgotten: set[int]) -> History:
-    """The history that nobody recorded some answered invocations of."""
-    begun = {op.index for op in whole if whole.completion[op.index] > op.index}
-    kept = [op for op in whole if op.index not in forgotten & begun]
-    ops = [
-        Op(i, op.time, op.process, op.type, op.f, op.value, op.key)
-        for i, op in enumerate(kept)
-    ]
-    return History(ops, strict=False)
 
 
 def test_a_token_that_was_guessed_may_be_given_back_before_it_is_known() -> None:

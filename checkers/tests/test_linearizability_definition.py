@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkers.linearizability.models import MODELS
-from checkers.tests.histories import MANY, histories, with_repeats
+from checkers.tests.histories import MANY, forgetting, histories, with_repeats
 from checkers.tests.test_linearizability_algorithms import agree_with_the_definition
 from checkers.tests.test_linearizability_models import verdict
 from harness.verdict import Verdict
@@ -24,6 +24,9 @@ KINDS_OF = {name: (name,) for name in MODELS} | {
 }
 """Model -> kinds of simulated objects; a model of another kind needs one of its own."""
 
+FORGOTTEN: st.SearchStrategy[set[int]] = st.just(set()) | st.sets(st.integers(0, 25))
+"""Invocations that nobody recorded: in half of the histories, none."""
+
 QUEUES = {"fifo-queue", "unordered-queue", "priority-queue", "stack"}
 
 
@@ -32,10 +35,11 @@ def test_search_and_checker_agree_with_the_definition(name: str) -> None:
     model = MODELS[name].build("")
 
     @MANY
-    @given(st.sampled_from(KINDS_OF[name]).flatmap(histories), st.booleans())
-    def compare(judged: History, few: bool) -> None:
+    @given(st.sampled_from(KINDS_OF[name]).flatmap(histories), st.booleans(), FORGOTTEN)
+    def compare(judged: History, few: bool, forgotten: set[int]) -> None:
         if few and name in QUEUES:
             judged = with_repeats(judged)
+        judged = forgetting(judged, forgotten)
         right = agree_with_the_definition(judged, model)
         assert (verdict(judged, model) is Verdict.VALID) is right
 

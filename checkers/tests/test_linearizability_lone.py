@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checkers.tests.histories import FEWER, histories
+from checkers.tests.histories import FEWER, forgetting, histories
 from checkers.tests.test_linearizability_models import KINDS, model_of, verdict
 from harness.history import History, Op
 from harness.verdict import Verdict
@@ -21,19 +21,8 @@ def test_forgetting_invocations_never_convicts_a_correct_object(kind: str) -> No
     @FEWER
     @given(histories(kind, lies=False), st.sets(st.integers(0, 30)))
     def forget(complete: History, forgotten: set[int]) -> None:
-        answered = {
-            i
-            for i, j in enumerate(complete.completion)
-            # "true" alone does not say which element it is about.
-            if j > i and not isinstance(complete[j].value, bool)
-        }
-        kept = [op for op in complete if op.index not in forgotten & answered]
-        ops = [
-            Op(i, op.time, op.process, op.type, op.f, op.value, op.key)
-            for i, op in enumerate(kept)
-        ]
-        judged = History(ops, strict=False)
-        assert verdict(judged, model_of(kind)) is not Verdict.INVALID, ops
+        judged = forgetting(complete, forgotten)
+        assert verdict(judged, model_of(kind)) is not Verdict.INVALID, judged.ops
 
     forget()
 
@@ -52,3 +41,33 @@ def test_a_lone_write_may_have_begun_before_everything() -> None:
     assert verdict(History(lone, strict=False), model_of("register")) is (
         Verdict.INVALID
     )
+
+
+def test_what_began_between_two_events_began_after_neither() -> None:
+    """The enqueue of 1 began when its process was idle: perhaps before 1 came out."""
+    lone = [
+        Op(0, 0, 2, "invoke", "dequeue"),
+        Op(1, 1, 0, "ok", "dequeue"),
+        Op(2, 2, 2, "ok", "dequeue", 1),
+        Op(3, 3, 0, "ok", "enqueue", 1),
+    ]
+    for kind in ("fifo-queue", "unordered-queue"):
+        assert verdict(History(lone, strict=False), model_of(kind)) is Verdict.VALID
+    # It began after that process was done with what it did before.
+    lone[1], lone[2] = Op(1, 1, 2, "ok", "dequeue", 1), Op(2, 2, 0, "ok", "dequeue")
+    for kind in ("fifo-queue", "unordered-queue"):
+        assert verdict(History(lone, strict=False), model_of(kind)) is Verdict.INVALID
+
+
+def test_an_open_pop_of_which_only_the_end_is_known_may_have_come_first() -> None:
+    """It took 1 before the stack was found empty; the other one came too late."""
+    ops = [
+        Op(0, 0, 0, "invoke", "push", 1),
+        Op(1, 1, 0, "ok", "push", 1),
+        Op(2, 2, 0, "invoke", "pop"),
+        Op(3, 3, 0, "ok", "pop"),
+        Op(4, 4, 1, "invoke", "pop"),
+        Op(5, 5, 2, "info", "pop"),
+    ]
+    assert verdict(History(ops, strict=False), model_of("stack")) is Verdict.VALID
+    assert verdict(History(ops[:5], strict=False), model_of("stack")) is Verdict.INVALID
