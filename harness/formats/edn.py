@@ -181,23 +181,36 @@ class Reader:
         """
         number = 1
         for number, piece in pieces:
-            if self._opener == _TOP:
-                self._began = number
-            tokens = _TOKEN.findall(piece)
-            if self._unwrap:
-                self._take_wrapper(tokens)
-            try:
-                self._parse(tokens)
-            except _Malformed as reason:
-                line = number + _newlines_before(piece, reason.token)
-                raise self._error(line, str(reason)) from None
-            for value in self._completed():
-                yield self._began, value
-                self._began = number
+            yield from self.feed(number, piece)
+        self.finish(number)
+
+    def feed(self, number: int, piece: str) -> Iterator[tuple[int, Any]]:
+        """The values that end in one piece; see `values`."""
+        if self._opener == _TOP:
+            self._began = number
+        tokens = _TOKEN.findall(piece)
+        if self._unwrap:
+            self._take_wrapper(tokens)
+        try:
+            self._parse(tokens)
+        except _Malformed as reason:
+            line = number + _newlines_before(piece, reason.token)
+            raise self._error(line, str(reason)) from None
+        for value in self._completed():
+            yield self._began, value
+            self._began = number
+
+    def finish(self, number: int) -> None:
+        """Refuse to end inside of something; `number` is the last piece's line."""
         if self._opener != _TOP:
             raise self._error(number, self._unfinished(self._began))
         if self._wrapper:
             raise self._error(number, self._unfinished(1))
+
+    @property
+    def is_between(self) -> bool:
+        """Whether values at the top have been read, and another may begin."""
+        return self._opener == _TOP and not self._unwrap and not self._is_over
 
     def _error(self, line: int, reason: str) -> HistoryError:
         place = f"{self._source}:{line}" if self._numbered else self._source

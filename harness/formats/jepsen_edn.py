@@ -22,6 +22,8 @@ from array import array
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from harness.formats import edn
+from harness.formats.jepsen_lines import JepsenLines
+from harness.formats.source import collector_paused
 from harness.history import History, HistoryError, Op, OpType
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ _NOBODY = ""
 def read(
     source: Source, *, strict: bool = False, independent: bool | None = None
 ) -> History:
-    """The history in `source`. Cost: linear, about 20 us an operation.
+    """The history in `source`. Cost: linear, 3 us a tidy line, 15 us any other.
 
     Args:
         source: An open file.
@@ -54,16 +56,15 @@ def read(
     """
     ops: list[Op] = []
     lines = array("L")
-    reader = edn.Reader(source.name, unwrap=True)
-    for line, value in reader.values(source.lines()):
-        try:
-            op = op_from_map(value, len(ops))
-            if independent and _is_clients(op):
-                _split_key(op)
-        except HistoryError as problem:
-            raise HistoryError(f"{source.name}:{line}: {problem}") from None
-        ops.append(op)
-        lines.append(line)
+    with collector_paused():
+        for line, op in _read_ops(source):
+            try:
+                if independent and _is_clients(op):
+                    _split_key(op)
+            except HistoryError as problem:
+                raise HistoryError(f"{source.name}:{line}: {problem}") from None
+            ops.append(op)
+            lines.append(line)
     is_split = independent is None and _looks_independent(ops)
     if is_split:
         for op in filter(_is_clients, ops):
@@ -82,6 +83,31 @@ def read(
             "judged by itself (if they are not: --no-independent)"
         )
     return history
+
+
+def _read_ops(source: Source) -> Iterator[tuple[int, Op]]:
+    """Line and op of each, as the file has them.
+
+    Raises:
+        HistoryError: Names file and line.
+    """
+    reader = edn.Reader(source.name, unwrap=True)
+    plain = JepsenLines()
+    index, number = 0, 1
+    for number, text in source.lines():
+        if reader.is_between and (op := plain.op(text, index)) is not None:
+            yield number, op
+            index += 1
+            continue
+        for line, value in reader.feed(number, text):
+            try:
+                op = op_from_map(value, index)
+            except HistoryError as problem:
+                raise HistoryError(f"{source.name}:{line}: {problem}") from None
+            plain.learn(value)
+            yield line, op
+            index += 1
+    reader.finish(number)
 
 
 def write(history: Iterable[Op]) -> Iterator[bytes]:

@@ -11,8 +11,6 @@ is damaged is refused and never repaired in silence.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import re
 from fractions import Fraction
@@ -24,7 +22,7 @@ import msgspec
 from harness.columns import ColumnsBuilder
 from harness.errors import HarnessError
 from harness.formats.lean import LeanOps
-from harness.formats.source import LINE_BYTES_MAX, Source
+from harness.formats.source import LINE_BYTES_MAX, Source, collector_paused
 from harness.history import History, HistoryError, Op, Pairing
 
 if TYPE_CHECKING:
@@ -141,7 +139,7 @@ def read(
         HistoryError: Names file and line.
     """
     ops: list[Op] = []
-    with _collector_paused():
+    with collector_paused():
         if lean and strict:
             return _read_lean(source)
         builder = ColumnsBuilder()
@@ -183,18 +181,6 @@ def _read_lean(source: Source) -> History:
 def write(history: Iterable[Op]) -> Iterator[bytes]:
     """The lines of a history."""
     return map(encode_line, history)
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Ops hold no cycles, yet each of their values makes the collector look again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _decode(
