@@ -439,12 +439,15 @@ def integrity(findings: Findings, sequences: Sequences) -> None:
     """Only what a client broadcast is delivered."""
     if not sequences.broadcasts:
         return
-    judged: set[Hashable] = {None}
+    earliest: dict[Hashable, Seen] = {}
     for places in sequences.places.values():
         for seen in places.values():
-            if seen.item.message not in judged:
-                judged.add(seen.item.message)
-                was_broadcast(findings, sequences, seen)
+            before = earliest.setdefault(seen.item.message, seen)
+            if seen.op < before.op:
+                earliest[seen.item.message] = seen
+    for message, seen in earliest.items():
+        if message is not None:
+            was_broadcast(findings, sequences, seen)
 
 
 def was_broadcast(findings: Findings, sequences: Sequences, seen: Seen) -> None:
@@ -484,27 +487,49 @@ def real_time(findings: Findings, sequences: Sequences) -> None:
     When a message is acknowledged it is delivered somewhere, so each later primary has
     it (primary integrity), and the same one broadcasts in order (local primary order).
     """
-    longest = max(sequences.places.values(), key=len, default={})
+    told: set[tuple[Hashable, Hashable]] = set()
+    for places in sequences.places.values():
+        in_real_time(findings, sequences, places, told)
+
+
+def in_real_time(
+    findings: Findings,
+    sequences: Sequences,
+    places: Mapping[int, Seen],
+    told: set[tuple[Hashable, Hashable]],
+) -> None:
+    """The same for one node's sequence; pairs that were `told` are not told again."""
     earliest: tuple[int, Seen] | None = None
-    for position in sorted(longest, reverse=True):
-        seen = longest[position]
+    for position in sorted(places, reverse=True):
+        seen = places[position]
         sent = sequences.broadcasts.get(seen.item.message)
         if sent is None:
             continue
         if earliest is not None and earliest[0] < sent.invoked:
             later = earliest[1]
-            findings.add(
-                "broadcast-order",
-                f"Primary order is broken: {seen.node} delivered {seen.item} before "
-                f"{later.item}, which had been acknowledged before that was broadcast.",
-                [
-                    (earliest[0], sent.invoked, "realtime", "acknowledged before"),
-                    (sent.invoked, earliest[0], "delivered-before", f"at {seen.node}"),
-                ],
-                ops=[seen.op],
-            )
+            pair = (seen.item.message, later.item.message)
+            if pair not in told:
+                told.add(pair)
+                too_early(findings, seen, later, (earliest[0], sent.invoked))
         if sent.outcome == "ok" and (earliest is None or sent.ended < earliest[0]):
             earliest = sent.ended, seen
+
+
+def too_early(
+    findings: Findings, seen: Seen, later: Seen, ops: tuple[int, int]
+) -> None:
+    """What was broadcast later comes first; `ops`: the other's end, its invocation."""
+    acknowledged, broadcast = ops
+    findings.add(
+        "broadcast-order",
+        f"Primary order is broken: {seen.node} delivered {seen.item} before "
+        f"{later.item}, which had been acknowledged before that was broadcast.",
+        [
+            (acknowledged, broadcast, "realtime", "acknowledged before"),
+            (broadcast, acknowledged, "delivered-before", f"at {seen.node}"),
+        ],
+        ops=[seen.op],
+    )
 
 
 def nothing_lost(findings: Findings, sequences: Sequences) -> None:

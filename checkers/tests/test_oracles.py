@@ -74,9 +74,7 @@ ORACLES: dict[str, Any] = {
     "set": tallies.test_a_set_is_judged_by_its_last_read,
     "set-full": tallies.test_every_element_of_a_set_has_its_fate,
     "stats": test_run_figures.test_every_function_must_have_worked_once,
-    "total_order": (
-        test_total_order.test_positions_decide_total_order_and_agreement_as_defined
-    ),
+    "total_order": test_total_order.test_what_clients_read_is_judged_item_by_item,
     "total-queue": tallies.test_what_went_into_a_drained_queue_came_out,
     "unhandled-exceptions": (
         test_run_figures.test_every_exception_is_counted_once_and_the_first_is_shown

@@ -11,6 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from checkers.tests.histories import FEWER, MANY
+from checkers.tests.test_promises_definitions import OUTCOMES, Asked, told
 from checkers.total_order import PLUGIN, build
 from harness import registry
 from harness.errors import UsageError
@@ -115,6 +116,132 @@ def test_neighbours_decide_it_for_observed_runs(of: list[list[int]]) -> None:
     pairs = list(permutations(of, 2))
     broken = any(breaks_total_order(*pq) or breaks_agreement(*pq) for pq in pairs)
     assert bool(names(check(ops))) == broken
+
+
+MESSAGES = st.sampled_from("abc")
+NODE = st.sampled_from(NODES)
+ITEMS = st.tuples(st.integers(1, 2), st.integers(1, 3), MESSAGES).map(list)
+BROADCASTS = st.builds(
+    lambda node, message, outcome: Asked(node, "broadcast", message, outcome, message),
+    NODE, MESSAGES, OUTCOMES,
+)  # fmt: skip
+PAGES = st.builds(
+    lambda node, start, items, more: Asked(
+        node, "delivered", None, "ok", {"from": start, "messages": items, "more": more}
+    ),
+    NODE, st.integers(0, 1), st.lists(ITEMS, max_size=3), st.booleans(),
+) | st.integers(0, 3).flatmap(
+    # What everybody delivers who is right.
+    lambda n: st.builds(
+        lambda node: Asked(
+            node, "delivered", None, "ok",
+            {"from": 0, "messages": [[1, 1, "a"], [1, 2, "b"], [2, 1, "c"]][:n],
+             "more": False},
+        ),
+        NODE,
+    )
+)  # fmt: skip
+
+
+def pages_of(judged: History) -> list[tuple[int, int, str | None, dict[str, Any]]]:
+    """(invocation, completion, node, page) of all reads, in the order of answers."""
+    return [
+        (judged.completion[done.index], done.index, done.node, done.value)
+        for done in judged
+        if (done.f, done.type) == ("delivered", "ok")
+    ]
+
+
+def client_breaches(judged: History) -> set[str]:
+    """Zab's properties over the sequences that clients read, item by item."""
+    out: set[str] = set()
+    seen = [
+        (node, page["from"] + i, tuple(item), at)
+        for _, at, node, page in pages_of(judged)
+        for i, item in enumerate(page["messages"])
+    ]
+    for (n, p, x, _), (m, q, y, _) in combinations(seen, 2):
+        if (n, p) == (m, q) and x != y:
+            out.add("delivery-changed")
+    last = {(node, place): item for node, place, item, _ in seen}
+    sent = {
+        op.value: (op.index, "info" if done is None else done.type, done)
+        for op, done in judged.calls()
+        if op.f == "broadcast"
+    }
+    for (n, p), (m, q) in permutations(last, 2):
+        x, y = last[n, p], last[m, q]
+        if n == m and p < q:
+            if x[:2] >= y[:2]:
+                out.add("primary-order")
+            if x[2] == y[2]:
+                out.add("duplicate-delivery")
+            if x[2] in sent and y[2] in sent:
+                _, how, done = sent[y[2]]
+                if how == "ok" and done and done.index < sent[x[2]][0]:
+                    out.add("broadcast-order")
+        if n != m and p == q and x != y:
+            out.add("disagreement")
+    for (n, p, item, at), message in [(s, s[2][2]) for s in seen] if sent else []:
+        if last[n, p] != item:
+            continue
+        if message not in sent:
+            out.add("message-never-broadcast")
+        elif sent[message][1] == "fail":
+            out.add("failed-message-delivered")
+        elif sent[message][0] > at:
+            out.add("delivered-before-broadcast")
+    kept = whole(judged)
+    for message, (_, how, _) in sent.items():
+        if how == "ok" and kept and not any(message in mine for mine in kept):
+            out.add("lost-message")
+    return out
+
+
+def whole(judged: History) -> list[set[str]]:
+    """The messages of each node whose whole sequence was read after all broadcasts."""
+    end = max((op.index for op in judged if op.f == "broadcast"), default=-1)
+    late = [(node, page) for at, _, node, page in pages_of(judged) if at > end]
+    found = []
+    for node in NODES:
+        mine = [page for n, page in late if n == node]
+        lengths = [p["from"] + len(p["messages"]) for p in mine if not p["more"]]
+        items = {
+            p["from"] + i: item[2] for p in mine for i, item in enumerate(p["messages"])
+        }
+        if lengths and set(range(max(lengths))) <= set(items):
+            found.append({items[i] for i in range(max(lengths))})
+    return found
+
+
+def each_is_sent_once(judged: History) -> bool:
+    sent = [op.value for op, _ in judged.calls() if op.f == "broadcast"]
+    return len(sent) == len(set(sent))
+
+
+SAME_RULE = {
+    "local-primary-order": "primary-order",
+    "global-primary-order": "primary-order",
+    "order-disagreement": "disagreement",
+    "agreement-broken": "disagreement",
+}
+
+
+@MANY
+@given(told(BROADCASTS | PAGES, st.nothing()).filter(each_is_sent_once))
+def test_what_clients_read_is_judged_item_by_item(judged: History) -> None:
+    expected = client_breaches(judged)
+    result = check(judged.ops)
+    found = {SAME_RULE.get(name, name) for name in names(result)}
+    assert found <= expected
+    assert bool(found) == bool(expected)
+    if "delivery-changed" not in found:  # else what was there before is forgotten
+        assert found == expected
+    acknowledged = any(op.f == "broadcast" and op.type == "ok" for op in judged)
+    read = any(page["messages"] for *_, page in pages_of(judged))
+    sure = read and (not acknowledged or whole(judged))
+    verdict = Verdict.VALID if sure else Verdict.UNKNOWN
+    assert result.verdict is (Verdict.INVALID if expected else verdict)
 
 
 # A correct service
@@ -484,3 +611,16 @@ def test_the_registry_finds_it_and_it_has_no_options() -> None:
     assert registry.find("checker", "total-order") is PLUGIN
     with pytest.raises(UsageError, match="no option"):
         build({"nodes": "5"})
+
+
+def test_one_node_that_delivers_too_early_is_enough() -> None:
+    """Whichever node's sequence is looked at first."""
+    early = [[1, 1, "x"], [1, 2, "a"]]
+    ops = [
+        *call(1, "n1", "broadcast", "x", "x"),
+        *delivered("n1", early[:1]),
+        *delivered("n2", early),
+        *call(2, "n1", "broadcast", "a", "a"),
+        *delivered("n1", early),
+    ]
+    assert names(check(ops)) == {"delivered-before-broadcast"}
