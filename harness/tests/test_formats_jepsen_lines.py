@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -138,7 +139,8 @@ def what_it_says(path: Path, independent: bool | None) -> object:
     try:
         history = load(path, independent=independent)
     except HistoryError as problem:
-        return str(problem)
+        # Of a value it may show :append, or "append".
+        return re.sub('[:"]', "", str(problem))
     assert history.lines is not None
     return history.ops, list(jepsen_edn.write(history.ops)), list(history.lines)
 
