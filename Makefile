@@ -14,8 +14,8 @@ test: .venv/ready      ## run the tests
 	$(BIN)/pytest --numprocesses auto
 
 nightly: .venv/ready   ## 20,000 examples for every checker's properties, then the nightly suite; takes hours
-	$(BIN)/pytest --numprocesses auto --hypothesis-profile nightly checkers
-	$(BIN)/splitbrain suite nightly
+	$(BIN)/pytest --numprocesses auto --dist worksteal --hypothesis-profile nightly checkers; \
+	properties=$$?; $(BIN)/splitbrain suite nightly && exit $$properties
 
 lint: .venv/ready      ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check

@@ -57,42 +57,6 @@ def agree_with_the_definition(history: History, model: Model) -> bool:
 
 
 @MANY
-@given(histories("cas-register"))
-def test_search_agrees_with_the_definition_on_cas_registers(history: History) -> None:
-    agree_with_the_definition(history, model_of("cas-register"))
-
-
-@MANY
-@given(histories("register"))
-def test_search_agrees_with_the_definition_on_registers(history: History) -> None:
-    agree_with_the_definition(history, model_of("register"))
-
-
-@MANY
-@given(histories("kv"))
-def test_search_agrees_with_the_definition_on_kv(history: History) -> None:
-    agree_with_the_definition(history, model_of("kv"))
-
-
-@MANY
-@given(histories("mutex"))
-def test_search_agrees_with_the_definition_on_mutexes(history: History) -> None:
-    agree_with_the_definition(history, model_of("mutex"))
-
-
-@MANY
-@given(histories("fenced-lock"))
-def test_search_agrees_with_the_definition_on_fenced_locks(history: History) -> None:
-    agree_with_the_definition(history, model_of("fenced-lock"))
-
-
-@MANY
-@given(histories("multi-register"))
-def test_search_agrees_with_the_definition_on_multi_registers(history: History) -> None:
-    agree_with_the_definition(history, model_of("multi-register"))
-
-
-@MANY
 @given(histories("unique", keys=2, steps=34))
 def test_zones_search_and_the_definition_agree_on_unique_writes(
     history: History,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from checkers.linearizability.models import MODELS
 from checkers.tests.histories import MANY, forgetting, histories, with_repeats
 from checkers.tests.test_linearizability_algorithms import agree_with_the_definition
-from checkers.tests.test_linearizability_models import verdict
+from checkers.tests.test_linearizability_models import QUEUES, verdict
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ KINDS_OF = {name: (name,) for name in MODELS} | {
 
 FORGOTTEN: st.SearchStrategy[set[int]] = st.just(set()) | st.sets(st.integers(0, 25))
 """Invocations that nobody recorded: in half of the histories, none."""
-
-QUEUES = {"fifo-queue", "unordered-queue", "priority-queue", "stack"}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from checkers.linearizability.budget import Budget
 from checkers.linearizability.calls import NEVER, partition
 from checkers.linearizability.models import MODELS, find_model
-from checkers.linearizability.oracle import is_linearization, linearizable
 from checkers.linearizability.search import search
 from checkers.linearizability.specification import ILLEGAL
 from checkers.linearizable import LinearizableChecker, build
@@ -23,7 +22,6 @@ from checkers.tests.histories import (
     MANY,
     histories,
     history,
-    with_repeats,
 )
 from harness.errors import UsageError
 from harness.history import History, HistoryError, Op
@@ -53,41 +51,7 @@ def verdict(judged: History, model: Model) -> Verdict:
     return checker.check(judged, NO_LIMITS).verdict
 
 
-# Search, on the models that came later
-
-
-@pytest.mark.parametrize("kind", ["counter", "set", "gset"])
-def test_search_agrees_with_the_definition(kind: str) -> None:
-    @FEWER
-    @given(histories(kind))
-    def compare(judged: History) -> None:
-        same_as_the_definition(judged, model_of(kind))
-
-    compare()
-
-
 QUEUES = ["fifo-queue", "unordered-queue", "priority-queue", "stack"]
-
-
-@pytest.mark.parametrize("kind", QUEUES)
-def test_search_agrees_with_the_definition_where_values_repeat(kind: str) -> None:
-    @FEWER
-    @given(histories(kind, steps=22))
-    def compare(judged: History) -> None:
-        same_as_the_definition(with_repeats(judged), model_of(kind))
-
-    compare()
-
-
-def same_as_the_definition(judged: History, model: Model) -> None:
-    calls: Sequence[Call] = partition(judged, model).get(None, [])
-    expected = linearizable(calls, model)
-    outcome = search(calls, model, Budget(NO_LIMITS))
-    assert outcome.linearizable is expected, calls
-    if expected:
-        assert is_linearization(outcome.order, calls, model), calls
-    assert (verdict(judged, model) is Verdict.VALID) is expected, calls
-
 
 KINDS = ("register", "unique", "unique-cas", "cas-register", "kv", "mutex",
          "multi-register", *CONTAINERS)  # fmt: skip
