@@ -126,18 +126,28 @@ def measure_write(lab: Lab, row: Row) -> list[Figure]:
     ]
 
 
-def measure_load(lab: Lab, row: Row) -> list[Figure]:
-    """Reading a million ops, and pairing them."""
-    with scratch(lab) as folder:
-        path = str(Path(folder) / "history.jsonl")
-        children.measure("make", shape=asdict(MILLION_OPS), path=path, operations=None)
-        answers = [children.measure("load", path=path) for _ in range(lab.repeat)]
-    seconds = row.figure("", "s", column(answers, "seconds"))
-    memory = row.figure("peak memory", "MiB", column(answers, "peak_mib"))
-    return [
-        replace(seconds, budget=Budget(2.0)),
-        replace(memory, budget=Budget(MEMORY_MIB)),
-    ]
+@dataclass(frozen=True)
+class Load:
+    """Reading a million ops in one of the formats, and pairing them."""
+
+    format: str
+    budget: Budget | None = None
+    memory: Budget | None = None
+
+    def __call__(self, lab: Lab, row: Row) -> list[Figure]:
+        """Measure; a sample a turn, all of the same file."""
+        with scratch(lab) as folder:
+            path = str(Path(folder) / f"history.{self.format}")
+            children.measure(
+                "make", shape=asdict(MILLION_OPS), path=path, operations=None
+            )
+            answers = [children.measure("load", path=path) for _ in range(lab.repeat)]
+        seconds = row.figure("", "s", column(answers, "seconds"))
+        memory = row.figure("peak memory", "MiB", column(answers, "peak_mib"))
+        return [
+            replace(seconds, budget=self.budget),
+            replace(memory, budget=self.memory),
+        ]
 
 
 MILLION_OPS = Shape("register", 500_000, clients=100)
@@ -595,7 +605,17 @@ def rows() -> list[Row]:
     return [
         Row("startup/help", "splitbrain --help", measure_help),
         Row("history/write-1m", "record 1M ops", measure_write),
-        Row("history/load-1m", "load and pair 1M ops", measure_load),
+        Row(
+            "history/load-1m",
+            "load and pair 1M ops",
+            Load("jsonl", Budget(2.0), Budget(MEMORY_MIB)),
+        ),
+        Row(
+            "history/load-edn-1m",
+            "the same as Jepsen writes it",
+            Load("edn"),
+            full_only=True,
+        ),
         *check_rows(),
         Row("cluster/restart", "five Raft nodes in namespaces", measure_cluster),
         Row("cluster/switch", "round trip through the switch", measure_switch),

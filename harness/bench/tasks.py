@@ -46,9 +46,12 @@ def processor_seconds() -> float:
 
 
 def make(shape: dict[str, Any], path: str, operations: str | None) -> dict[str, Any]:
-    """Write the history of a shape to `path`, and for the peer to `operations`."""
+    """Write the history of a shape to `path`, and for the peer to `operations`.
+
+    The suffix of `path` says in which format.
+    """
     history = History(generate(Shape(**shape)))
-    formats.dump(history, Path(path))
+    formats.dump(history, Path(path), Path(path).suffix[1:])
     if operations is not None:
         peer.write_operations(history, Path(operations))
     return {"ops": len(history)}
