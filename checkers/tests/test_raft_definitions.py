@@ -210,9 +210,12 @@ def violations(judged: History) -> set[str]:
         if theirs[0] is not None and theirs < own:
             out.add("vote-for-older-log")
     for m in of("appended"):
-        term = m.before[m.known - 1][0] if 0 < m.known <= len(m.before) else 0
+        held = m.before if m.known <= len(m.before) else m.log
+        if m.known > len(held):
+            continue
+        term = held[m.known - 1][0] if m.known else 0
         changed = any(isinstance(command, dict) for _, command in m.op.value["entries"])
-        if changed and m.leads not in {None, term} and m.known <= len(m.before):
+        if changed and m.leads not in {None, term}:
             out.add("early-change")
     logs = {freeze(m.log) for m in every}
     for a_log, b_log in itertools.combinations(logs, 2):
@@ -289,14 +292,16 @@ def test_raft_is_judged_by_all_pairs_of_moments(judged: History) -> None:
     result = check("raft_invariants", judged)
     event(f"{len(expected)} rules broken")
     found = names(result)
+    open_question: set[str] = set()
     if beyond_its_term(judged) or "different-entries-committed" in found:
-        # Such commits hide what others prove, and are told of by other rules.
-        found |= expected & {"leader-lacks-committed"}
-    assert found == expected, show(judged)
+        # Commits that contradict each other, or themselves, leave it open what leaders
+        # had to hold.
+        open_question = {"leader-lacks-committed"}
+    assert found - open_question == expected - open_question, show(judged)
     seen = {op.f for op in judged}
     told = "became_leader" in seen and bool(
         result.stats["entries_committed"] or "applied" in seen
     )
     assert result.verdict is (
-        Verdict.INVALID if expected else Verdict.VALID if told else Verdict.UNKNOWN
+        Verdict.INVALID if found else Verdict.VALID if told else Verdict.UNKNOWN
     )
