@@ -17,9 +17,16 @@ import numpy as np
 
 from checkers.isolation import models
 from checkers.isolation.execution import Accesses, Answer, Execution
-from checkers.isolation.findings import show
+from checkers.isolation.findings import Finding, show
 from checkers.isolation.graph import NOTHING, STEP, Kind
-from checkers.isolation.polygraph import Choice, Polygraph, Question, Writes, questions
+from checkers.isolation.polygraph import (
+    Choice,
+    Polygraph,
+    Question,
+    Writes,
+    all_questions,
+    questions,
+)
 from checkers.isolation.transactions import NEVER, Outcome
 
 if TYPE_CHECKING:
@@ -28,6 +35,10 @@ if TYPE_CHECKING:
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question as Asked
     from checkers.isolation.registers import Registers
+
+
+_OF_EVENTS = frozenset({"G-update", "G-MSR"})
+"""Anomalies for which no orders are tried."""
 
 
 class _Search(NamedTuple):
@@ -100,24 +111,59 @@ class Elimination:
             if not self._settle(question) and question.serial:
                 break
         if set(asked.asked) - models.DECIDED and all(q.of_cursors for q in settled):
-            # Nothing is wrong as far as orders are known. That all is right is certain
-            # only if it would satisfy a stronger model.
-            level = int(asked.counts_sessions)
-            stronger = Question("G-SI" + models.LEVELS[level], False, level)
-            if self._search(stronger).answer is not Answer.FOUND:
-                self.remark = self._describe([])
+            self._settle_between(asked)
+
+    def _settle_between(self, asked: Asked) -> None:
+        """Settle what is no matter of sequences of events.
+
+        Nothing is wrong as far as orders are known. All is right if a stronger model
+        would be satisfied; otherwise choices are tried, where that tells.
+        """
+        level = int(asked.counts_sessions)
+        stronger = Question("G-SI" + models.LEVELS[level], False, level)
+        if "G-update" in asked.anomalies:
+            stronger = Question("G2-item", True, 0)
+        if self._search(stronger).answer is Answer.FOUND:
+            return
+        parts = [part for part in all_questions(asked.anomalies) if part.parallel]
+        if "G-prefix" in asked.anomalies:
+            parts.append(Question("G-prefix", False, 1, prefix=True))
+        is_open = bool(_OF_EVENTS & asked.anomalies)
+        if not parts and not is_open:
+            # Monotonic view has no question of its own, but one close above it.
+            consistent_view = Question("G-single", False, 0, parallel=True)
+            is_open = any(self._try(consistent_view))
+        left: list[Choice] = []
+        for part in parts:
+            finding, left = self._try(part)
+            if finding is None:
+                is_open |= bool(left)
+            elif self.registers.findings.wants(finding.name):
+                self.registers.findings.add(finding)
+        if is_open and not self.remark:
+            self.remark = self._describe(left)
+
+    def _try(self, question: Question) -> tuple[Finding | None, list[Choice]]:
+        """What is wrong, and the choices that stay open; see `Polygraph.settle`."""
+        polygraph = self._polygraph(question)
+        if not polygraph.may_be_settled(exhaustive=self.exhaustive):
+            return None, self.writes.choices()
+        return polygraph.settle(exhaustive=self.exhaustive)
+
+    def _polygraph(self, question: Question) -> Polygraph:
+        return Polygraph(
+            self.registers.transactions,
+            self.registers,
+            self._dependencies(question),
+            self._writes(question),
+            question,
+            self.pause,
+        )
 
     def _search(self, question: Question) -> _Search:
         """Look for an execution; once for each question."""
         if question not in self._searches:
-            polygraph = Polygraph(
-                self.registers.transactions,
-                self.registers,
-                self._dependencies(question),
-                self._writes(question),
-                question,
-                self.pause,
-            )
+            polygraph = self._polygraph(question)
             execution = self._execution(polygraph)
             search = _Search(polygraph, execution, execution.search())
             self._searches[question] = search

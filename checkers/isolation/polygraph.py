@@ -9,7 +9,8 @@ to a solver after pruning: a choice that closes a cycle with what is known is ou
 that the other one becomes known, and may rule out more.
 
 Here is the pruning, which is polynomial and finds nearly everything that databases get
-wrong; `checkers.isolation.execution` settles the rest.
+wrong; `checkers.isolation.execution` settles the rest. What is no matter of sequences
+of events, parallel and prefix consistency, is settled by trying choices.
 
 Reachability is held in integers with a bit for each vertex. For snapshot isolation
 there are two copies of each vertex, the second one for arriving by a rw edge, which
@@ -26,11 +27,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from checkers.isolation.components import components
+from checkers.isolation.components import components, order_of
 from checkers.isolation.cycles import CycleSearch
 from checkers.isolation.findings import Finding, Reason, explain, show, tell
-from checkers.isolation.graph import Graph, Kind, assemble, edges_of, join
+from checkers.isolation.graph import STEP, Graph, Kind, assemble, edges_of, join
 from checkers.isolation.models import LEVELS
+from checkers.isolation.transactions import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -42,6 +44,13 @@ if TYPE_CHECKING:
 COPIES_MAX = 24_000
 """Vertices, copies counted, above which reachability would take too much memory (72 MB
 at this number)."""
+
+
+SETTLED_COPIES_MAX = 5_000
+"""The same for trying choices, which may prune a hundred times."""
+
+TRIED_TIMES_COPIES_MAX = 200_000
+"""After so many choices, times vertices, a search gives up unless it is told not to."""
 
 
 class Choice(NamedTuple):
@@ -64,6 +73,8 @@ class Question(NamedTuple):
         of_cursors: Whether only reads count by transactions that write the key, too;
             see `checkers.isolation.unfolded`. What comes before such a write comes
             before the read, so cursor stability is a matter of one sequence.
+        prefix: Whether cycles are forbidden in which each rw edge comes right after a
+            wr or process edge: true for prefix consistency.
     """
 
     name: str
@@ -71,6 +82,7 @@ class Question(NamedTuple):
     level: int
     parallel: bool = False
     of_cursors: bool = False
+    prefix: bool = False
 
 
 def questions(anomalies: frozenset[str]) -> list[Question]:
@@ -162,11 +174,17 @@ class Polygraph:
         self._allowed: tuple[str, ...] = () if question.serial else ("G2",)
         if question.parallel:
             self._allowed = ("G2", "G-nonadjacent")
+        if question.prefix:
+            self._allowed = ("G2", "G-nonadjacent", "G-single")
 
     @property
     def is_small(self) -> bool:
         """Whether there is memory enough for pruning."""
         return self._copies <= COPIES_MAX
+
+    def may_be_settled(self, *, exhaustive: bool) -> bool:
+        """Whether it is worth the time to try choices."""
+        return self._copies <= (COPIES_MAX if exhaustive else SETTLED_COPIES_MAX)
 
     # Pruning
 
@@ -179,13 +197,22 @@ class Polygraph:
         """
         if not self.is_right():
             return None, []
-        choices = self.writes.choices()
+        narrowed = self._narrow(self.writes.choices())
+        if isinstance(narrowed, list):
+            return None, narrowed
+        return self._dilemma(narrowed) if narrowed else self._cycle(), []
+
+    def _narrow(self, choices: list[Choice]) -> list[Choice] | Choice | None:
+        """The choices that are left when those with one way only have been made.
+
+        Instead a choice that has none, or None if a cycle was closed.
+        """
         masks = {version: self._mask(version) for version in set(chain(*choices))}
         while True:
             self.pause()
             reach = self._reach()
             if reach is None:
-                return self._cycle(), []
+                return None
             forced: list[Choice] = []
             left: list[Choice] = []
             for choice in choices:
@@ -193,7 +220,7 @@ class Polygraph:
                 is_out = self._closes_cycle(reach, masks, choice)
                 is_reverse_out = self._closes_cycle(reach, masks, reverse)
                 if is_out and is_reverse_out:
-                    return self._dilemma(choice), []
+                    return choice
                 if is_out or is_reverse_out:
                     forced.append(reverse if is_out else choice)
                 else:
@@ -201,11 +228,72 @@ class Polygraph:
             choices = left
             news = [order for order in forced if not self._is_known(reach, order)]
             if not news:
-                return None, choices
+                return choices
             self.edges = self._with(news)
+
+    def settle(self, *, exhaustive: bool) -> tuple[Finding | None, list[Choice]]:
+        """Make all choices, and take back what was wrong, until there is no cycle.
+
+        Returns why there is no way to do so, and the choices that it gave up at; both
+        are empty if they could all be made. Exponential; gives up after some choices
+        unless it is `exhaustive`.
+        """
+        finding, choices = self.prune()
+        if finding or not choices:
+            return finding, []
+        known, root = self.edges, choices
+        tried = 0
+        made: list[tuple[Edges, list[Choice], int]] = []
+        while choices:
+            orders, size = self._guess(choices), len(choices)
+            before = self.edges
+            while True:
+                tried += 1
+                if tried * self._copies > TRIED_TIMES_COPIES_MAX and not exhaustive:
+                    return None, root
+                # All at once, a half of them, and so on; the first one the other way
+                # round follows if it can't be.
+                some, rest = orders[:size], orders[size:]
+                if not size:
+                    some, rest = [Choice(orders[0].b, orders[0].a)], orders[1:]
+                self.edges = self._with(some)
+                narrowed = self._narrow(rest)
+                if isinstance(narrowed, list):
+                    choices = narrowed
+                    if size:
+                        made.append((before, orders, size))
+                    break
+                if not size:
+                    if not made:
+                        self.edges = known
+                        return self._dilemma(root[0]), []
+                    before, orders, size = made.pop()
+                self.edges = before
+                size //= 2
+        return None, []
+
+    def _guess(self, choices: list[Choice]) -> list[Choice]:
+        """The choices made as time suggests, the surest first."""
+        rows = self.transactions
+        start, end = np.asarray(rows.start), np.asarray(rows.end)
+        end = np.where(end == NEVER, start, end)
+        guess = self.graph.potential.copy()
+        guess[: len(rows)] = (start + end) // 2 * STEP
+        plain = self.edges.where(self.edges.kind != Kind.RW)
+        place = order_of(plain.source, plain.target, guess)
+        assert place is not None
+        writer = self.writes.writer
+
+        def later(choice: Choice) -> int:
+            return int(place[writer[choice.b]] - place[writer[choice.a]])
+
+        made = [c if later(c) > 0 else Choice(c.b, c.a) for c in choices]
+        return sorted(made, key=later, reverse=True)
 
     def _is_known(self, reach: list[int], order: Choice) -> bool:
         """Whether all that an order brings with it follows from what is there."""
+        if self.question.prefix:
+            return False  # it may, but arrives in another way
         later = self.writes.writer[order.b]
         own = 1 << later
         by_rw = own if self.question.serial else own | own << self.size
@@ -224,7 +312,7 @@ class Polygraph:
             readers |= 1 << row
         if self.question.serial:
             return writer | readers, 0
-        if self.question.parallel:
+        if self.question.parallel or self.question.prefix:
             return writer | writer << self.size | readers, 0
         return writer | writer << self.size, readers
 
@@ -235,6 +323,8 @@ class Polygraph:
         row = self.writes.writer[order.b]
         itself = ~(1 << row)
         plain, by_rw = masks[order.a]
+        if self.question.prefix:
+            return bool(reach[row + self.size] & plain & itself)
         if self.question.serial or self.question.parallel:
             return bool(reach[row] & plain & itself)
         return bool(reach[row] & plain or reach[row + self.size] & by_rw & itself)
@@ -263,9 +353,14 @@ class Polygraph:
             return edges.source, edges.target
         is_rw = edges.kind == Kind.RW
         source = np.concatenate([edges.source, edges.source[~is_rw] + self.size])
-        once_more = self.size * self.question.parallel
+        # Which copy a path arrives at: the second one has no rw edge out of it.
+        blocks = is_rw | (edges.kind == Kind.WW) if self.question.prefix else is_rw
+        stays = np.ones_like(is_rw) if self.question.parallel else blocks
         target = np.concatenate(
-            [edges.target + self.size * is_rw, edges.target[~is_rw] + once_more]
+            [
+                edges.target + self.size * blocks,
+                (edges.target + self.size * stays)[~is_rw],
+            ]
         )
         return source, target
 
@@ -362,6 +457,8 @@ class Polygraph:
         graph = Graph(self.graph.transactions, self.graph.potential, edges)
         search = CycleSearch(graph, self.pause)
         search.run(2)
+        if self.question.prefix:
+            search.run_prefix()
         cycles = [
             cycle
             for name, found in search.found.items()
