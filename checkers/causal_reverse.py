@@ -68,8 +68,8 @@ class CausalReverseChecker:
             HistoryError: A read of something that is no collection, or of values of a
                 kind that nobody wrote.
         """
-        kinds = Kinds()
-        by_key = _writes(history, kinds)
+        kinds = Kinds(history, "write")
+        by_key = _writes(history)
         anomalies: list[Anomaly] = []
         reads, unexpected = 0, 0
         for read in completed(history, "read"):
@@ -100,12 +100,11 @@ class CausalReverseChecker:
         )
 
 
-def _writes(history: History, kinds: Kinds) -> dict[Hashable, _Writes]:
+def _writes(history: History) -> dict[Hashable, _Writes]:
     by_key: dict[Hashable, _Writes] = {}
     for op in history:
         if op.f != "write" or not op.is_client:
             continue
-        kinds.note(element(op.key), op.value)
         writes = by_key.setdefault(element(op.key), _Writes())
         value = element(acknowledged(history, op) if op.type == "ok" else op.value)
         if op.type == "ok" or (

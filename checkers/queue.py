@@ -43,10 +43,7 @@ class QueueChecker:
         Raises:
             HistoryError: Something was dequeued of a kind that nobody enqueued.
         """
-        kinds = Kinds()
-        for op in history:
-            if op.f == "enqueue" and op.is_client:
-                kinds.note(object_of(op), op.value)
+        kinds = Kinds(history, "enqueue")
         # What nobody invoked on record may have been invoked before all else.
         inside: Counter[Any] = Counter(
             named(op, op.value)

@@ -47,11 +47,10 @@ class SetChecker:
         last: dict[Any, Op] = {object_of(op): op for op in completed(history, "read")}
         attempts: dict[Any, set[Any]] = {}
         added: dict[Any, dict[Any, Op]] = {}
-        kinds = Kinds()
+        kinds = Kinds(history, "add")
         for op in history:
             if op.f != "add" or not op.is_client:
                 continue
-            kinds.note(object_of(op), op.value)
             if op.type != "fail":
                 attempts.setdefault(object_of(op), set()).add(element(op.value))
             if op.type == "ok":

@@ -214,10 +214,7 @@ def _fates(history: History) -> tuple[list[_Element], list[Anomaly]]:
     """Every element that somebody tried to add, and reads that hold one twice."""
     sets: dict[Hashable, _Set] = {}
     duplicates: list[Anomaly] = []
-    kinds = Kinds()
-    for op in history:
-        if op.is_client and op.f == "add":
-            kinds.note(object_of(op), op.value)
+    kinds = Kinds(history, "add")
     for op in history:
         if not op.is_client:
             continue

@@ -157,14 +157,22 @@ class Kinds:
     What comes out and is of none of these is no answer of the system's, right or wrong:
     the history was not made for this checker, or whoever recorded it took a number for
     a text. Of an object that nothing went into, nobody can tell what is due.
+
+    Args:
+        history: Where to look for what went in, once that is asked.
+        f: Calls of this function put it there, into objects that `object_of` names.
     """
 
-    def __init__(self) -> None:
-        self._of: dict[Hashable, set[str]] = {}
+    def __init__(self, history: History | None = None, f: str = "") -> None:
+        self._of: dict[Hashable, dict[type, str]] = {}
+        self._unread = history
+        self._f = f
 
     def note(self, name: Hashable, value: Any) -> None:
         """`value` went into the object of that name, or may have."""
-        self._of.setdefault(name, set()).add(kind(value))
+        known = self._of.setdefault(name, {})
+        if type(value) not in known:
+            known[type(value)] = kind(value)
 
     def judge(self, history: History, op: Op, name: Hashable, value: Any) -> None:
         """`op` says that `value`, which nobody put in, came out.
@@ -172,7 +180,11 @@ class Kinds:
         Raises:
             HistoryError: Nothing of its kind ever went in.
         """
-        due = self._of.get(name)
+        for one in self._unread or ():
+            if one.f == self._f and one.is_client:
+                self.note(object_of(one), one.value)
+        self._unread = None
+        due = set(self._of.get(name, {}).values())
         if due and kind(value) not in due:
             raise bad_op(
                 history,
@@ -190,6 +202,8 @@ def acknowledged(history: History, op: Op) -> Any:
             key.
     """
     begun = invocation(history, op)
+    if begun.key is op.key and type(begun.value) is type(op.value):
+        return op.value
     if element(begun.key) != element(op.key):
         problem = f"{op.f} of key {begun.key!r:.60} was acknowledged for {op.key!r:.60}"
         raise bad_op(history, op, problem)

@@ -132,12 +132,11 @@ class TotalQueueChecker:
                 kind that nobody enqueued.
         """
         queues: dict[Hashable, _Tally] = {}
-        kinds = Kinds()
+        kinds = Kinds(history, "enqueue")
         for op in history:
             if not op.is_client:
                 continue
             if op.f == "enqueue":
-                kinds.note(object_of(op), op.value)
                 queues.setdefault(object_of(op), _Tally()).enqueue(history, op)
             elif op.f in {"dequeue", "drain"}:
                 queues.setdefault(object_of(op), _Tally()).take(history, op)
