@@ -322,6 +322,8 @@ class _Search:
             if back and group not in done:
                 done.add(group)
                 self._keep("write-skew", self._steps([back[0], row]))
+            if len(done) == EXAMPLES_MAX:
+                return
 
     # Graphs of events
 
@@ -381,11 +383,13 @@ class _Search:
         number = _numbers(edges, self.potential[events.owner])
         group = number[edges.source]
         group[group != number[edges.target]] = 0
+        by_group = np.argsort(group, kind="stable")
+        bounds = np.searchsorted(group[by_group], np.arange(number.max(initial=0) + 2))
         for i in np.unique(group[(edges.kind == Kind.RW) & (group > 0)]).tolist():
             self.pause()
             if len(self.found.get(name, ())) >= EXAMPLES_MAX:
                 return
-            region = Region(edges.where(group == i))
+            region = Region(edges.where(by_group[bounds[i] : bounds[i + 1]]))
             starts = [e for e, kind in enumerate(region.kind) if kind == Kind.RW]
             path, is_sure = region.shortest(starts, walk, self.pause)
             if not path and not is_sure and walk is _ONE_RW:

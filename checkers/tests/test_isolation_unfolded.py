@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import networkx as nx
@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from checkers import list_append, rw_register
 from checkers.isolation import walks
+from checkers.isolation.cycles import EXAMPLES_MAX
 from checkers.isolation.graph import Edges, Graph, Kind
 from checkers.isolation.unfolded import Labels, labelled_cycles, within_components
 from checkers.tests import isolation_oracles as oracles
 from checkers.tests.histories import MANY
 from checkers.tests.isolation_histories import histories, shuffled, transactions
 from checkers.tests.test_isolation_definitions import as_lists, committed, show
+from harness.history import History, Op
 from harness.verdict import Limits, Verdict
 
 if TYPE_CHECKING:
@@ -33,6 +35,22 @@ LEVELS = (
     "forward-consistent-view",
     "update-serializable",
 )
+
+
+def test_of_many_examples_some_are_told() -> None:
+    ops: list[Op] = []
+    for i in range(0, 2 * (EXAMPLES_MAX + 1), 2):
+        skew = [
+            [["r", i, None], ["append", i + 1, 1]],
+            [["r", i + 1, None], ["append", i, 1]],
+        ]
+        for kind in ("invoke", "ok"):
+            for process, value in enumerate(skew):
+                ops.append(Op(len(ops), len(ops), process, kind, "txn", value))
+    result = list_append.build({}).check(History(ops), Limits())
+    told = Counter(anomaly.name for anomaly in result.anomalies)
+    assert told == dict.fromkeys(("write-skew", "G-update", "G2-item"), EXAMPLES_MAX)
+
 
 UNTRIED = ("monotonic-view", "monotonic-snapshot-read", "update-serializable")
 """Levels for which orders of writes that nothing tells are not tried."""
