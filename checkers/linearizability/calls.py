@@ -43,13 +43,17 @@ OUTCOMES: Final = 5
 NEVER: Final = 1 << 62
 """`Call.returned` of a call that nobody saw return; later than any position."""
 
+EVER_SINCE: Final = 0
+"""`Call.invoked` of one that may have begun at any time: before all events of a history
+that lacks invocations, and after the initial value was there."""
+
 
 class Call(NamedTuple):
     """An operation with its interval.
 
     Attributes:
         operation: What it did, in its model's words.
-        invoked: When it was invoked, -1 for "unknown, from the start"; see `instants`.
+        invoked: When it was invoked, or EVER_SINCE; see `instants`.
         returned: When it returned ok, or NEVER.
         position: The history index that names it: its invocation, or its completion
             where the history has no invocation.
@@ -241,7 +245,7 @@ def partition(
     for n in np.unique(operation[~returned]).tolist():
         pure[n] = model.read_only(operations[n])
     alone = invoked == completed
-    began = np.where(~returned & alone, -1, earliest(history, invoked))
+    began = np.where(~returned & alone, EVER_SINCE, earliest(history, invoked))
     order = np.lexsort((began, key)) if history.completions_only else grouped(key)
     order = order[(returned | ~pure[operation])[order]]
 
@@ -321,14 +325,14 @@ def instants(history: History, positions: Column) -> Column:
     Where invocations are missing, there is an instant between any two events for them:
     no two events are ever one, and "returned before" is never in doubt.
     """
-    return 2 * positions if history.completions_only else positions
+    return 2 * (positions + 1) if history.completions_only else positions
 
 
 def earliest(history: History, invoked: Column) -> Column:
     """When the calls at those positions may have been invoked, at the earliest.
 
     That is right there; but a lone completion's invocation was at any time after its
-    process had done with what it did before, and from -1 on if that was nothing.
+    process had done with what it did before, and before all if that was nothing.
     """
     if not history.completions_only:
         return invoked
@@ -336,6 +340,6 @@ def earliest(history: History, invoked: Column) -> Column:
     last: dict[int | str, int] = {}
     for i, op in enumerate(history.ops):
         if op.type != "invoke" and history.completion[i] == NO_COMPLETION:
-            since[i] = 2 * last.get(op.process, -1) + 1
+            since[i] = 2 * (last.get(op.process, -1) + 1) + 1
         last[op.process] = i
-    return np.array([since.get(i, 2 * i) for i in invoked.tolist()], np.int64)
+    return np.array([since.get(i, 2 * (i + 1)) for i in invoked.tolist()], np.int64)

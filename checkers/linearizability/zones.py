@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.linearizability.calls import (
+    EVER_SINCE,
     NEVER,
     client_positions,
     earliest,
@@ -198,7 +199,7 @@ def columns(
         value,
         wrote,
         np.where(
-            pending & (completed == position), BEGINNING, earliest(history, position)
+            pending & (completed == position), EVER_SINCE, earliest(history, position)
         ),
         np.where(pending, NEVER, instants(history, completed)),
         position,

@@ -45,8 +45,11 @@ def history_of(events: list[tuple[Any, ...]]) -> History:
 
 def one_by_one(history: History, model: Model) -> dict[Hashable, list[Call]]:
     """The definition of `partition`."""
-    # Between any two events there is room for invocations that nobody recorded.
-    scale = 2 if history.completions_only else 1
+
+    def when(i: int) -> int:
+        """Between any two events, and before all, there is room for one more."""
+        return 2 * (i + 1) if history.completions_only else i
+
     found: dict[Hashable, list[Call]] = {}
     done_at: dict[int | str, int] = {}
     for i, op in enumerate(history.ops):
@@ -60,10 +63,10 @@ def one_by_one(history: History, model: Model) -> dict[Hashable, list[Call]]:
             if operation is None:
                 pass
             elif completed is not None and completed.type != "info":
-                began = scale * done_at.get(op.process, -1) + 1 if alone else scale * i
-                calls.append(Call(operation, began, scale * end, i))
+                began = when(done_at.get(op.process, -1)) + 1 if alone else when(i)
+                calls.append(Call(operation, began, when(end), i))
             elif not model.read_only(operation):
-                calls.append(Call(operation, -1 if alone else scale * i, NEVER, i))
+                calls.append(Call(operation, 0 if alone else when(i), NEVER, i))
         done_at[op.process] = i
     for calls in found.values():
         calls.sort(key=lambda call: call.invoked)

@@ -71,3 +71,19 @@ def test_an_open_pop_of_which_only_the_end_is_known_may_have_come_first() -> Non
     ]
     assert verdict(History(ops, strict=False), model_of("stack")) is Verdict.VALID
     assert verdict(History(ops[:5], strict=False), model_of("stack")) is Verdict.INVALID
+
+
+def test_even_what_may_have_begun_at_any_time_comes_after_the_initial_value() -> None:
+    """A cas from nil comes before the write, which had returned when 2 was read."""
+    ops = [
+        Op(0, 0, 1, "invoke", "cas", [None, 2]),
+        Op(1, 1, 2, "ok", "write", 1),
+        Op(2, 2, 0, "invoke", "read"),
+        Op(3, 3, 1, "ok", "cas", [None, 2]),
+        Op(4, 4, 0, "ok", "read", 2),
+    ]
+    judged = History(ops, strict=False)
+    assert verdict(judged, model_of("cas-register")) is Verdict.INVALID
+    ops[4].value = 1
+    judged = History(ops, strict=False)
+    assert verdict(judged, model_of("cas-register")) is Verdict.VALID
