@@ -93,7 +93,8 @@ class History:
     """A checked sequence of ops, with invocations and completions paired.
 
     Attributes:
-        ops: The ops; `ops[i].index == i`.
+        ops: The ops; `ops[i].index == i`. They don't change any more, for columns are
+            made of them.
         partner: As `completion`, as a numpy column.
         completions_only: Not every completion has its invocation, as in a foreign
             history that holds completions only. Then `calls` misses operations, and

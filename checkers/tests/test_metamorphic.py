@@ -315,9 +315,15 @@ def ok_values(history: History, f: str) -> list[Any]:
 
 
 def whole_set(history: History) -> Fit:
-    """A read of all that was read last, and of all that was added for sure."""
-    last = (ok_values(history, "read") or [[]])[-1]
-    return "read", None, sorted({*last, *ok_values(history, "add")})
+    """A read of all that was read last, and of all that was added for sure.
+
+    What an earlier read found and the last did not, since they overlapped, is there.
+    """
+    reads = ok_values(history, "read")
+    tried = {op.value for op in history if op.f == "add"}
+    found = {element for read in reads for element in read if element in tried}
+    last = reads[-1] if reads else []
+    return "read", None, sorted({*last, *found, *ok_values(history, "add")})
 
 
 def read_again(history: History) -> Fit | None:

@@ -118,7 +118,8 @@ def test_a_stale_read_is_found() -> None:
     reads = [o for o in history if (o.type, o.f) == ("ok", "read") and o.value]
     reads[-1].value = next(o.value for o in reads if o.key == reads[-1].key)
     [checker] = Register({}).checkers().values()
-    assert checker.check(history, Limits()).verdict is Verdict.INVALID
+    judged = checker.check(History(history.ops), Limits())
+    assert judged.verdict is Verdict.INVALID
 
 
 def stale_but_sequential() -> History:
@@ -164,7 +165,7 @@ def test_a_client_that_goes_back_in_time_breaks_even_the_least(
     reads = [o for o in history if (o.type, o.f) == ("ok", "read")]
     reads[-1].value, reads[-2].value = reads[-2].value, reads[-1].value
     judge = Register({"consistency": consistency}).checkers()["sequential"]
-    assert judge.check(history, Limits()).verdict is Verdict.INVALID
+    assert judge.check(History(history.ops), Limits()).verdict is Verdict.INVALID
 
 
 def test_nothing_read_is_nothing_known() -> None:
