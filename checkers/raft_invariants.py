@@ -150,10 +150,11 @@ class Log:
 
     def drop(self, first: int) -> dict[int, Entry]:
         """Entries from `first` on go; returns those that were known, by index."""
-        last = max(self.entries, default=0)
-        if self.last is not None:
+        if self.last is None:
+            last = max(self.entries, default=0)
+        else:
             last = self.last
-            self.last = min(self.last, first - 1)
+            self.last = min(last, first - 1)
         return {i: self.entries.pop(i) for i in within(self.entries, first, last)}
 
     def append(self, first: int, entries: list[Entry]) -> None:

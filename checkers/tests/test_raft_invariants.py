@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checkers.raft_invariants import PLUGIN, build
+from checkers import raft_invariants
+from checkers.raft_invariants import PLUGIN, Log, build
 from checkers.tests.histories import FEWER
 from harness import registry
 from harness.errors import UsageError
 from harness.history import History, Op
 from harness.verdict import CheckResult, Limits, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
 MAJORITY = 3
@@ -687,3 +691,25 @@ def test_the_registry_finds_it_and_it_has_no_options() -> None:
     assert registry.find("checker", "raft-invariants") is PLUGIN
     with pytest.raises(UsageError, match="no option"):
         build({"nodes": "5"})
+
+
+class Watched(dict[int, raft_invariants.Entry]):
+    """A log's entries that count how often all of them are gone through."""
+
+    walks = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.walks += 1
+        return super().__iter__()
+
+
+def test_an_append_does_not_go_through_the_whole_log() -> None:
+    entries = Watched()
+    log = Log(entries)
+    for index in range(1, 50):
+        assert not log.drop(index)
+        log.append(index, [raft_invariants.Entry(1, "x", index)])
+    assert list(log.drop(49)) == [49]
+    assert entries.walks == 0
+    log.restart()
+    assert log.drop(2) == {}
