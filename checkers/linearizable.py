@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from checkers.linearizability import zones
-from checkers.linearizability.budget import Budget, LimitExceeded, collector_paused
+from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.linearizability.calls import client_positions, partition
 from checkers.linearizability.conflict import UndecidedError
 from checkers.linearizability.containers import blind_functions
@@ -44,6 +44,7 @@ from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort
 from checkers.linearizability.specification import show
 from checkers.linearizability.transitions import Transitions
+from harness.collector import collector_paused
 from harness.history import HistoryError
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict

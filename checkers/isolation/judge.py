@@ -16,7 +16,8 @@ from checkers.isolation.findings import Finding, explain, tell
 from checkers.isolation.graph import Kind, assemble
 from checkers.isolation.transactions import Outcome, collect
 from checkers.isolation.unfolded import REMARKS, look_closer
-from checkers.linearizability.budget import Budget, LimitExceeded, collector_paused
+from checkers.linearizability.budget import Budget, LimitExceeded
+from harness.collector import collector_paused
 from harness.history import HistoryError
 from harness.verdict import Anomaly, CheckResult, Verdict, new_witness
 

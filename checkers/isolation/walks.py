@@ -107,6 +107,21 @@ class Walk:
     must_adjoin: bool = False
     name: str = ""
 
+    def layer_after(self, layer: int, kind: int) -> int:
+        """The layer after an edge of that kind, NOTHING if the walk may not take it.
+
+        A layer is the number of rw edges up to 2, whether the last edge was one that
+        matters, and whether the mark was seen.
+        """
+        rw, last, marked = layer // 4, layer // 2 % 2, layer % 2
+        if kind == Kind.RW:
+            if (last and self.after) or (rw >= self.rw_max < 2):
+                return NOTHING
+            rw, last = min(rw + 1, 2), 1
+        elif kind != Kind.PASS:
+            last = int(kind in self.after)
+        return rw * 4 + last * 2 + (marked or kind == self.mark)
+
     def allows(self, kinds: Sequence[Kind]) -> bool:
         """Whether no rw edge of a cycle follows what it must not."""
         return not any(
@@ -238,15 +253,8 @@ class Region:
         self, edge: int, walk: Walk, rw: int, last: int, *, marked: bool
     ) -> int | None:
         """The state after one more edge, or None where the walk may not take it."""
-        kind = self.kind[edge]
-        if kind == Kind.RW:
-            if (last and walk.after) or (rw >= walk.rw_max < 2):
-                return None
-            rw, last = min(rw + 1, 2), 1
-        elif kind != Kind.PASS:
-            last = int(kind in walk.after)
-        marked = marked or kind == walk.mark
-        return self.target[edge] * LAYERS + rw * 4 + last * 2 + marked
+        layer = walk.layer_after(rw * 4 + last * 2 + marked, self.kind[edge])
+        return None if layer == NOTHING else self.target[edge] * LAYERS + layer
 
     def accepts(self, start: int, walk: Walk, rw: int, last: int, marked: int) -> bool:
         """Whether a walk that is back at its first edge, in that state, will do."""
@@ -392,33 +400,21 @@ class _Abreast:
         self._spread = self._list_states()
         self._chains, self._exits = self._list_passes()
 
-    def _next_layer(self, layer: int, kind: Kind) -> int:
-        """The layer after an edge of that kind, NOTHING if the walk may not take it."""
-        walk = self.walk
-        rw, last, marked = layer // 4, layer // 2 % 2, layer % 2
-        if kind == Kind.RW:
-            if (last and walk.after) or (rw >= walk.rw_max < 2):
-                return NOTHING
-            rw, last = min(rw + 1, 2), 1
-        elif kind != Kind.PASS:
-            last = int(kind in walk.after)
-        return rw * 4 + last * 2 + (marked or kind == walk.mark)
-
     def _list_states(self) -> _Or:
         """The edges between states, but for those off the timeline."""
         kinds = [Kind(kind) for kind in np.unique(self.kind).tolist()]
         first = int(self.walk.mark is None)
         self.layers: list[int] = []
-        queue = [self._next_layer(first, kind) for kind in kinds]
+        queue = [self.walk.layer_after(first, kind) for kind in kinds]
         for layer in queue:  # grows while it is walked
             if layer != NOTHING and layer not in self.layers:
                 self.layers.append(layer)
-                queue += [self._next_layer(layer, kind) for kind in kinds]
+                queue += [self.walk.layer_after(layer, kind) for kind in kinds]
         nothing = np.zeros(0, np.int64)
         sources, targets = [nothing], [nothing]
         for i, layer in enumerate(self.layers):
             for kind in kinds:
-                following = self._next_layer(layer, kind)
+                following = self.walk.layer_after(layer, kind)
                 if kind != Kind.PASS and following != NOTHING:
                     edges = self.kind == kind
                     sources.append(self.source[edges] + i * self.size)
@@ -478,7 +474,7 @@ class _Abreast:
         word, bit = bits // 64, np.uint64(1) << (bits % 64).astype(np.uint64)
         homes, at = [], []
         for start in starts:
-            layer = self._next_layer(first, Kind(self.region.kind[start]))
+            layer = self.walk.layer_after(first, Kind(self.region.kind[start]))
             at.append(self.layers.index(layer) * self.size + self.region.target[start])
             homes.append(self.region.source[start])
         begin, home = starts[0], np.array(homes)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import time
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -62,22 +60,6 @@ class Budget:
     def seconds(self) -> float:
         """Seconds since the check began."""
         return time.monotonic() - self.started_s
-
-
-@contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-    """No garbage collection of cycles inside.
-
-    A check makes millions of tuples and no cycles. The collector, started by their
-    number, would walk all of them and the history again and again, for half the time.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def paced(items: Iterable[T], patience: Patience) -> Iterator[T]:

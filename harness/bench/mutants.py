@@ -29,6 +29,7 @@ import msgspec
 
 from harness import analysis, mutants, run
 from harness.bench import children
+from harness.collector import collector_paused
 from harness.errors import UsageError
 from harness.registry import nearest
 from harness.sim import batch
@@ -144,7 +145,7 @@ def one_by_one(spec: TestSpec, seed: int, scratch: Path) -> Iterator[batch.SeedR
     while True:
         seeded = batch.with_seed(spec, seed)
         if spec.world == "sim":
-            with batch.collector_paused():
+            with collector_paused():
                 yield batch.run_seed(seeded, scratch)
         else:
             yield run_for_real(seeded, scratch)

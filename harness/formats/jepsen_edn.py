@@ -21,9 +21,9 @@ import sys
 from array import array
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from harness.collector import collector_paused
 from harness.formats import edn
 from harness.formats.jepsen_lines import JepsenLines
-from harness.formats.source import collector_paused
 from harness.history import History, HistoryError, Op, OpType
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from harness.collector import collector_paused
 from harness.columns import ColumnsBuilder
 from harness.errors import HarnessError
 from harness.formats.lean import LeanOps
-from harness.formats.source import LINE_BYTES_MAX, Source, collector_paused
+from harness.formats.source import LINE_BYTES_MAX, Source
 from harness.history import History, HistoryError, Op, Pairing
 
 if TYPE_CHECKING:

@@ -7,8 +7,6 @@ would never end, a line is longer than any operation can be.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import gzip
 import zlib
 from codecs import BOM_UTF8
@@ -134,15 +132,3 @@ class Source:
                 f"{self.name}: unpacks to more than {UNPACKED_BYTES_MAX >> 30} GiB"
             )
         return block
-
-
-@contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-    """Ops hold no cycles, yet each of their values makes the collector look again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

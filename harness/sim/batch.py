@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness import analysis, run
+from harness.collector import collector_paused
 from harness.errors import HarnessError
 from harness.sim import world
 from harness.spec import TestSpec
@@ -156,18 +157,6 @@ def run_here(work: Iterable[TestSpec], scratch: Path) -> Iterator[SeedResult]:
         yield result
         if count % COLLECT_EVERY == 0:
             gc.collect()
-
-
-@contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-    """No search for cyclic garbage meanwhile."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def run_in_workers(
