@@ -251,6 +251,7 @@ _CONTROLLER = """
 import signal, sys, tempfile
 from pathlib import Path
 from harness.osworld.proxy import ProxyNetwork
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
 network = ProxyNetwork.create(["n1", "n2"], Path(sys.argv[1]), seed=1)
 print(network._sidecar.pid, flush=True)
 signal.pause()
