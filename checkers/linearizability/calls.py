@@ -71,21 +71,14 @@ def client_calls(history: History) -> Iterator[tuple[int, int]]:
 
     A completion without an invocation stands for both.
     """
-    ops, completion = history.ops, history.completion
-    for i, op in enumerate(ops):
-        j = completion[i]
-        if type(op.process) is not int:
-            continue
-        if op.type == "invoke":
-            yield i, j
-        elif j == NO_COMPLETION:
-            yield i, i
+    invoked, completed = client_positions(history)
+    return zip(invoked.tolist(), completed.tolist(), strict=True)
 
 
 def client_positions(history: History) -> tuple[Column, Column]:
     """Positions (invocation, completion or NO_COMPLETION) of all clients' calls.
 
-    As `client_calls`, without a step of Python for each call.
+    The same as `client_calls`, as columns.
     """
     events, partner = history.columns, history.partner
     opens = events.type == INVOKE

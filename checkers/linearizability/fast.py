@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from checkers.linearizability import kernel
-from checkers.linearizability.problem import Problem
-from checkers.linearizability.search import PARTIAL_TAIL, PARTIALS_MAX, Outcome
-from checkers.linearizability.transitions import Transitions
+from checkers.linearizability.search import PARTIAL_TAIL, PARTIALS_MAX, Outcome, pose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +26,9 @@ if TYPE_CHECKING:
 
     from checkers.linearizability.budget import Budget
     from checkers.linearizability.calls import Call
+    from checkers.linearizability.problem import Problem
     from checkers.linearizability.specification import Model
+    from checkers.linearizability.transitions import Transitions
 
 WIDTH_MAX: Final = 128
 """Live calls open at once; their slots are bits of two words."""
@@ -124,17 +124,14 @@ class FastSearch:
             model: What it may do.
             shared: As in `search`.
         """
-        problem = Problem.of(calls)
+        problem, table = pose(calls, model, shared)
         bits, width = problem.slots()
         if width > WIDTH_MAX:
             return None
-        if shared is None:
-            problem = problem.narrowed()
-            shared = Transitions(model, problem.operations, merge=True)
-        steps = shared.whole
+        steps = table.whole
         if steps is None:
             return None
-        return FastSearch(problem, bits, width, shared, steps)
+        return FastSearch(problem, bits, width, table, steps)
 
     def per_group(self) -> NDArray[np.int32]:
         """Room for sets of spent crashed calls."""

@@ -116,11 +116,23 @@ def search(
     Cost: linear in the length, exponential in the calls open at once in the worst
     case; ends early, with `linearizable=None`, when `budget` is exceeded.
     """
+    problem, table = pose(calls, model, shared, merge=merge)
+    return Search(problem, table, budget).run().renamed(problem.names)
+
+
+def pose(
+    calls: Sequence[Call],
+    model: Model,
+    shared: Transitions | None = None,
+    *,
+    merge: bool = True,
+) -> tuple[Problem, Transitions]:
+    """What to search, and in which table; for the arguments see `search`."""
     problem = Problem.of(calls)
-    if shared is None:
-        problem = problem.narrowed()
-        shared = Transitions(model, problem.operations, merge=merge)
-    return Search(problem, shared, budget).run().renamed(problem.names)
+    if shared is not None:
+        return problem, shared
+    problem = problem.narrowed()
+    return problem, Transitions(model, problem.operations, merge=merge)
 
 
 class Search:

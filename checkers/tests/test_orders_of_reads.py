@@ -153,7 +153,9 @@ def test_a_value_whose_write_failed_is_an_aborted_read() -> None:
     judged = in_turn(failed, Call("txn", read, got=read))
     result = check("long-fork", judged)
     assert names(result) == {"G1a"}
-    assert list(result.anomalies[0].witness.edges) == [(0, 3)]  # type: ignore[union-attr]
+    witness = result.anomalies[0].witness
+    assert witness is not None
+    assert list(witness.edges) == [(0, 3)]
     again = Call("txn", [["w", 0, 1]], outcome="info")
     judged = in_turn(failed, again, Call("txn", read, got=read))
     assert check("long-fork", judged).verdict is Verdict.VALID
