@@ -129,7 +129,13 @@ def check_invariants(
     names = test.get("invariants", ())
     if not names:
         return {}
-    observed = observations.load(folder, test["nodes"])
+    try:
+        observed = observations.load(folder, test["nodes"])
+    except HistoryError as bad:
+        unreadable = CheckResult(
+            Verdict.UNKNOWN, reason=str(bad), over=verdict.OBSERVATIONS
+        )
+        return dict.fromkeys(names, unreadable)
     checkers = {name: registry.find("checker", name).factory({}) for name in names}
     return {
         name: replace(judge(checker, observed, limits), over=verdict.OBSERVATIONS)

@@ -239,7 +239,7 @@ class Controller:
         if on_disk is None:
             return
         for name, place in self.world.network.places.items():
-            lines = self.folder.lines(f"nodes/{name}/on_disk.jsonl")
+            lines = self.folder.lines_anew(f"nodes/{name}/on_disk.jsonl")
             for told in on_disk(place):
                 lines.append({"node": name, "kind": told.kind, **told.fields})
             lines.close()

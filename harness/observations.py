@@ -21,10 +21,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.history import History, Op
+from harness import nodefiles
+from harness.history import History, HistoryError, Op
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from harness.store import RunFolder
 
@@ -35,24 +36,52 @@ RESTARTED = "restarted"
 
 
 def load(folder: RunFolder, nodes: Iterable[str]) -> History:
-    """The events of all nodes, one node after the other; torn lines are passed over."""
+    """The events of all nodes, one node after the other; torn lines are passed over.
+
+    Raises:
+        HistoryError: A node put something else in the place of its file, or wrote more
+            than anyone can read.
+    """
     ops: list[Op] = []
     for node in nodes:
         last_seq = -1
-        for line in folder.read_lines(f"nodes/{node}/observe.jsonl"):
-            fields = {k: v for k, v in line.items() if k not in OWN_FIELDS}
-            mono_ns, seq = line.get("mono_ns"), line.get("seq")
-            time_ns = mono_ns if isinstance(mono_ns, int) else 0
-            if isinstance(seq, int):
+        for line in _lines(folder, f"nodes/{node}/observe.jsonl"):
+            time_ns, seq = _whole(line.get("mono_ns"), 0), _whole(line.get("seq"), -1)
+            if seq >= 0:
                 if seq <= last_seq:
                     ops.append(event(len(ops), time_ns, node, RESTARTED, {}))
                 last_seq = seq
-            ops.append(event(len(ops), time_ns, node, str(line.get("kind")), fields))
-        for line in folder.read_lines(f"nodes/{node}/on_disk.jsonl"):
-            fields = {k: v for k, v in line.items() if k not in OWN_FIELDS}
+            ops.append(event(len(ops), time_ns, node, line["kind"], _fields(line)))
+        for line in _lines(folder, f"nodes/{node}/on_disk.jsonl"):
             time_ns = ops[-1].time if ops else 0
-            ops.append(event(len(ops), time_ns, node, str(line.get("kind")), fields))
+            ops.append(event(len(ops), time_ns, node, line["kind"], _fields(line)))
     return History(ops, source=f"{folder.path}/nodes")
+
+
+def _lines(folder: RunFolder, name: str) -> Iterator[dict[str, Any]]:
+    """The events in a file; a node that never wrote one has none.
+
+    Raises:
+        HistoryError: See `load`.
+    """
+    try:
+        for line in nodefiles.objects(folder.path / name):
+            if isinstance(line.get("kind"), str):
+                yield line
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise HistoryError(f"{folder.path / name}: {problem.strerror}") from None
+
+
+def _fields(line: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in line.items() if k not in OWN_FIELDS}
+
+
+def _whole(number: Any, otherwise: int) -> int:
+    """A number that a clock or a count can have."""
+    is_one = type(number) is int and -(2**63) <= number < 2**63
+    return number if is_one else otherwise
 
 
 def event(index: int, time_ns: int, node: str, kind: str, fields: dict[str, Any]) -> Op:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
-from harness.errors import UsageError
+from harness import nodefiles
+from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,6 +95,20 @@ class RunFolder:
         """The append-only file called `name`."""
         return JsonLines(self.path / name)
 
+    def lines_anew(self, name: str) -> JsonLines:
+        """As `lines`, where a node may have put something of its own before.
+
+        Raises:
+            HarnessError: It can't be removed.
+        """
+        try:
+            nodefiles.clear(self.path / name)
+            return JsonLines(self.path / name)
+        except OSError as problem:
+            raise HarnessError(
+                f"cannot make {self.path / name}: {problem.strerror}"
+            ) from None
+
     def write_yaml(self, name: str, data: Any) -> None:
         """Store `data` under `name`."""
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
@@ -116,23 +131,14 @@ class RunFolder:
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The objects of a lines file; a torn or foreign line is passed over."""
         try:
-            text = (self.path / name).read_text(encoding="utf-8", errors="replace")
+            return list(nodefiles.objects(self.path / name))
         except OSError:
             return []
-        found = []
-        for line in text.splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                found.append(record)
-        return found
 
     def tail_of_log(self, node: str, *, lines: int = 5) -> str:
         """The last lines of a node's log, for messages."""
         try:
-            with (self.path / "nodes" / node / "log").open("rb") as log:
+            with nodefiles.open_plain(self.path / "nodes" / node / "log") as log:
                 log.seek(0, os.SEEK_END)
                 log.seek(max(0, log.tell() - 4096))
                 text = log.read().decode("utf-8", "replace")

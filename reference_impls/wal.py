@@ -32,6 +32,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -47,6 +48,9 @@ NEW_FILE_NAME = "wal.new"
 """A log that is being rewritten; means nothing until it has the other name."""
 LAYOUT_VERSION = 1
 """Version of the frames; the protocol's own records have a format version too."""
+
+READ_BYTES_MAX = 1 << 30
+"""Longest log that others than its node read."""
 
 HEADER = struct.Struct("<III")
 SECTOR_BYTES = 512
@@ -281,10 +285,31 @@ def recover(data: bytes, name: str) -> Recovery:
                 f"({payload.text}); it was never durable"
             )
             break
-        found.batches.append(json.loads(payload))
+        found.batches.append(batch_of(payload, found, name))
         found.crc = zlib.crc32(payload, found.crc)
         found.end += HEADER.size + len(payload)
     return found
+
+
+def batch_of(payload: bytes, found: Recovery, name: str) -> Any:
+    """What a good frame holds: the log's identity in the first, records in others.
+
+    Raises:
+        CorruptLogError: Its checksum is right, and yet no node wrote it.
+    """
+    try:
+        batch = json.loads(payload)
+    except (ValueError, RecursionError):
+        batch = None
+    is_first = not found.batches
+    if not is_first and not (
+        type(batch) is list and all(type(record) is dict for record in batch)
+    ):
+        raise CorruptLogError(
+            f"{name}: the frame at offset {found.end} holds no records, though its "
+            "checksum is right: this was not written by a node"
+        )
+    return batch
 
 
 def read_frame(data: bytes, start: int, crc: int) -> bytes | Flaw:
@@ -332,7 +357,9 @@ def later_frames(data: bytes, start: int) -> Iterator[int]:
         end = offset + HEADER.size + length
         if end > len(data) or zlib.crc32(data[offset : offset + 8]) != header_crc:
             continue
-        with contextlib.suppress(ValueError):
+        if data[offset + HEADER.size] not in b"[{":
+            continue  # before a copy of what may be the whole rest
+        with contextlib.suppress(ValueError, RecursionError):
             json.loads(data[offset + HEADER.size : end])
             yield offset
 
@@ -377,8 +404,16 @@ def records_of(path: str) -> Sequence[Record]:
     """The records of a log that nobody has open, for tests and checkers.
 
     Raises:
-        CorruptLogError: As in `recover`.
+        CorruptLogError: As in `recover`; or it is no file that a node would write.
+        OSError: There is none.
     """
-    with open(path, "rb") as file:
+    # Whoever wrote it may have put a pipe there, or a link, or a terabyte of zeros.
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > READ_BYTES_MAX:
+            raise CorruptLogError(
+                f"{path}: not a regular file of at most {READ_BYTES_MAX >> 20} MiB"
+            )
         found = recover(file.read(), path)
     return [record for batch in found.batches[1:] for record in batch]

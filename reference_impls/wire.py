@@ -8,6 +8,7 @@ returns a frame of the right shape or raises `MalformedError` with what is wrong
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 CLIENT_LINE_BYTES_MAX = 1 << 20
 PEER_LINE_BYTES_MAX = 1 << 25
 """A peer's line may hold a whole batch of clients' commands."""
+DEPTH_MAX = 100
+"""Of objects and arrays in each other. Python's codec recurses, and what it can just
+decode it can't encode again, further down the stack: for a peer, or for the disk."""
 
 
 class MalformedError(Exception):
@@ -47,8 +51,18 @@ def refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def finite(text: str) -> float:
+    """A number; what is too large for one would be encoded as Infinity."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text:.40} is too large")
+    return number
+
+
 encode_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-decode_json = json.JSONDecoder(parse_constant=refuse_constant).decode
+decode_json = json.JSONDecoder(
+    parse_constant=refuse_constant, parse_float=finite
+).decode
 
 
 def decode(line: bytes) -> Frame:
@@ -63,6 +77,8 @@ def decode(line: bytes) -> Frame:
         raise MalformedError(f"not a line of JSON: {e}") from None
     if type(value) is not dict:
         raise MalformedError("a message is a JSON object")
+    if line.count(b"[") + line.count(b"{") > DEPTH_MAX and is_deep(value):
+        raise MalformedError(f"nested more than {DEPTH_MAX} deep")
     src, dest, body = value.get("src"), value.get("dest"), value.get("body")
     if type(src) is not str or type(dest) is not str:
         raise MalformedError('"src" and "dest" are strings')
@@ -71,6 +87,21 @@ def decode(line: bytes) -> Frame:
     if type(body.get("type")) is not str:
         raise MalformedError('"type" of the body is a string', src, body)
     return Frame(src, dest, body)
+
+
+def is_deep(value: Any) -> bool:
+    """Whether there are more than DEPTH_MAX objects and arrays in each other."""
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return False
+    return True
 
 
 def frame_prefix(src: str, dest: str) -> bytes:

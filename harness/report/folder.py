@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import msgspec
 import yaml
 
-from harness import observations, store
-from harness.history import History, Op
+from harness import nodefiles, observations, store
+from harness.history import History, HistoryError, Op
 from harness.report.figures import plural, visible
 
 if TYPE_CHECKING:
@@ -223,7 +223,10 @@ class RunFolder:
         """
         places = self.path / "nodes"
         nodes = [n for n in strings(self.test.get("nodes")) if n == (places / n).name]
-        return observations.load(store.RunFolder(self.path), nodes).ops
+        try:
+            return observations.load(store.RunFolder(self.path), nodes).ops
+        except HistoryError:
+            return ()
 
     @cached_property
     def clock_offsets(self) -> dict[str, list[tuple[float, float]]]:
@@ -391,12 +394,21 @@ def _logs(nodes_dir: Path, problems: list[str]) -> list[LogTail]:
         problems.append("nodes/ (the nodes' logs) is missing.")
         return []
     folders = sorted((p for p in nodes_dir.iterdir()), key=lambda p: natural(p.name))
-    return [_tail(p.name, p / "log") for p in folders if (p / "log").is_file()]
+    tails = []
+    for node in folders:
+        try:
+            tails.append(_tail(node.name, node / "log"))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as problem:
+            # A node can put anything in the place of its log.
+            problems.append(f"nodes/{node.name}/log: {problem.strerror}.")
+    return tails
 
 
 def _tail(node: str, path: Path) -> LogTail:
     """The last LOG_TAIL_BYTES of a log, from the start of a line."""
-    with path.open("rb") as file:
+    with nodefiles.open_plain(path) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - LOG_TAIL_BYTES))
         data = file.read(LOG_TAIL_BYTES)

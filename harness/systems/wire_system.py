@@ -101,7 +101,10 @@ class WireSystem(abc.ABC):
     async def read_wall_clock_ns(self, place: NodePlace) -> int | None:
         """The wall clock in the node's own answer to `clock`."""
         wall_ns = (await self._ask(place, "clock")).get("wall_ns")
-        return wall_ns if type(wall_ns) is int else None
+        # No clock tells more than 64 bits; who reckons with more may fail to.
+        if type(wall_ns) is int and -(2**63) <= wall_ns < 2**63:
+            return wall_ns
+        return None
 
     async def admin(
         self, place: NodePlace, body: Mapping[str, Any], timeout_s: float
