@@ -34,8 +34,22 @@ NO_COMPLETION = -1
 """In `History.completion`: the operation never returned."""
 
 
+MESSAGE_CHARS_MAX = 2_000
+
+
 class HistoryError(UsageError):
-    """A history breaks the rules; says where (file, line) and which rule."""
+    """A history breaks the rules; says where (file, line) and which rule.
+
+    What the text quotes comes from a file, so it is one line of bounded length,
+    whatever that holds: a name may have megabytes.
+    """
+
+    def __init__(self, text: str) -> None:
+        if len(text) > MESSAGE_CHARS_MAX:
+            text = f"{text[: MESSAGE_CHARS_MAX - 400]}...{text[-390:]}"
+        if not text.isprintable():
+            text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        super().__init__(text)
 
 
 class Op(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):

@@ -35,6 +35,9 @@ from harness.history import HistoryError
 DEPTH_MAX = 128
 """Collections inside collections; what consumes the values may well recurse."""
 
+SETS_DEPTH_MAX = 8
+"""Sets inside sets; each puts what it holds in order by its text."""
+
 _CACHED_ATOMS_MAX = 1 << 16
 _CACHED_ATOM_CHARS_MAX = 32
 
@@ -286,6 +289,10 @@ class Reader:
     def _open(self, token: str) -> str:
         if len(self._stack) > DEPTH_MAX:
             raise _Malformed(f"nested more than {DEPTH_MAX} deep")
+        if token == "#{":  # noqa: S105  # not that kind of token
+            around = [opener for opener, _ in self._stack]
+            if around.count(token) >= SETS_DEPTH_MAX:
+                raise _Malformed(f"sets in sets more than {SETS_DEPTH_MAX} deep")
         if token not in _CLOSER and token != _DISCARD and not _TAG.fullmatch(token):
             raise _Malformed(f"{_shown(token)} is neither a set nor a tag")
         return token

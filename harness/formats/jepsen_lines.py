@@ -126,6 +126,8 @@ class JepsenLines:
                 return _NOT_KNOWN  # a keyword that has to be one when it is written
             for notation, json in _MICRO_OPS.items():
                 text = text.replace(notation, json)
+        if "null" in text:
+            return _NOT_KNOWN  # a symbol, and no nil
         text = text.replace(", ", " ").replace(" ", ",").replace("nil", "null")
         try:
             return msgspec.json.decode(text)

@@ -131,7 +131,7 @@ def read(
 
     Args:
         source: An open file.
-        strict: See `History`.
+        strict: See `History`. Off, an op's index is its position.
         lean: Leave ops in the file, where that can be done; see `LeanOps`.
         tolerate_torn_tail: Leave out a last line without its newline when it isn't
             JSON: what a crashed controller may leave.
@@ -148,6 +148,10 @@ def read(
             found = _decode(
                 source.name, chunk, len(ops), tolerate_torn_tail=tolerate_torn_tail
             )
+            if not strict:
+                # The order of lines is the order of events, whatever they say.
+                for i, op in enumerate(found, start=len(ops)):
+                    op.index = i
             builder.feed(found)
             ops += found
         history = History(

@@ -160,8 +160,8 @@ class LeanOps(Sequence[Op]):
 
     def _chunks(self) -> Iterator[tuple[int, bytes]]:
         """Number of the first op, and lines, of each chunk."""
-        ends = [begin for begin, _ in self._sizes[1:]] + [self._bytes]
-        for (begin, first), end in zip(self._sizes, ends, strict=True):
+        ends = [begin for begin, _ in self._sizes] + [self._bytes]
+        for (begin, first), end in zip(self._sizes, ends[1:], strict=True):
             yield first, self._read(begin, end)
 
     def _read(self, begin: int, end: int) -> bytes:

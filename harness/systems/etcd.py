@@ -32,6 +32,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from harness.errors import HarnessError, NodeReply, UsageError
 from harness.registry import Option, Plugin, settings
 from harness.system import Endpoint, Launch
@@ -130,7 +132,7 @@ class Etcd:
         if place.name in self._has_served:
             return await accepts(place.listen)
         status = await self._status(place)
-        if int(status.get("leader", "0")) == 0:
+        if whole(status.get("leader")) == 0:
             return False
         self._has_served.add(place.name)
         return True
@@ -143,7 +145,7 @@ class Etcd:
         """The node that holds itself for the leader, in the highest term."""
         answers = await asyncio.gather(*(self._status(place) for place in places))
         leaders = [
-            (int(status.get("raftTerm", "0")), place.name)
+            (whole(status.get("raftTerm")), place.name)
             for place, status in zip(places, answers, strict=True)
             if status and status.get("leader") == status["header"].get("member_id")
         ]
@@ -163,7 +165,8 @@ class Etcd:
             return {}
         finally:
             await http.close()
-        return status if code == 200 and "header" in status else {}
+        is_status = code == 200 and isinstance(status.get("header"), dict)
+        return status if is_status else {}
 
 
 class EtcdRegister:
@@ -208,7 +211,14 @@ class EtcdRegister:
             "range", {"key": key, "serializable": self._serializable}
         )
         found = answer.get("kvs", [])
-        return json.loads(base64.b64decode(found[0]["value"])) if found else None
+        if found == []:
+            return None
+        try:
+            return msgspec.json.decode(base64.b64decode(found[0]["value"]))
+        except (LookupError, TypeError, ValueError, RecursionError):
+            # Bad base64, bad UTF-8 and bad JSON are ValueErrors.
+            text = f"answered a range with {found!r:.100}"
+            raise NodeReply(definite=False, text=text) from None
 
     async def _cas(self, key: str, before: Any, after: Any) -> None:
         # A comparison with the value of a key that is not there is false.
@@ -220,7 +230,11 @@ class EtcdRegister:
         }
         put = {"requestPut": {"key": key, "value": encode_json(after)}}
         answer = await self._post("txn", {"compare": [compare], "success": [put]})
-        if not answer.get("succeeded", False):
+        succeeded = answer.get("succeeded", False)
+        if not isinstance(succeeded, bool):
+            text = f"answered a txn with {succeeded!r:.100}"
+            raise NodeReply(definite=False, text=text)
+        if not succeeded:
             raise NodeReply(
                 definite=True, text="precondition failed", code=PRECONDITION_FAILED
             )
@@ -238,6 +252,14 @@ def error_of(answer: Mapping[str, Any]) -> NodeReply:
     """The error in an answer of the gateway ("message" since 3.4, "error" before)."""
     text = str(answer.get("message") or answer.get("error") or answer)
     return NodeReply(definite=any(part in text for part in DEFINITE), text=text)
+
+
+def whole(number: Any) -> int:
+    """A number of the gateway's, which has 64 bits in a text; 0 where there is none."""
+    try:
+        return int(number)
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def encode(text: str) -> str:

@@ -13,6 +13,8 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from harness.errors import TEMPORARILY_UNAVAILABLE, NodeReply
 from harness.wire import why_not
 
@@ -49,7 +51,7 @@ class JsonHttp:
         answered = False
         try:
             status, keep, content = await read_answer(reader)
-            answer = json.loads(content)
+            answer = msgspec.json.decode(content)
             if not isinstance(answer, dict):
                 raise BadAnswerError(f"not an object: {answer!r:.100}")
             answered = keep
