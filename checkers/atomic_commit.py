@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from checkers.promises.findings import Findings, enumerate_names, name_of, shown
 from checkers.tallies import bad_op
 from harness.history import NO_COMPLETION
+from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
@@ -535,14 +536,14 @@ OPTIONS = (
         "healed",
         "whether the last decisions were read after all failures were repaired for "
         "long enough, so that whoever is undecided then is blocked",
-        choices=("healed", "unhealed"),
+        OneOf("healed", "unhealed"),
     ),
     Option(
         "failures",
         "possible",
         "whether anything failed; if nothing did, a transaction that all voted for "
         "must have been committed",
-        choices=("possible", "none"),
+        OneOf("possible", "none"),
     ),
 )
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from checkers.tallies import is_first, outcome, verdict_of
-from harness.errors import UsageError
+from harness.options import SHARE, Number, OneOf, OrNone
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
@@ -35,16 +35,28 @@ if TYPE_CHECKING:
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
+SECONDS_MAX = 1e9
+
 OPTIONS = (
-    Option("minimum", "0", "smallest part of all operations that must be answered"),
+    Option(
+        "minimum", "0", "smallest part of all operations that must be answered", SHARE
+    ),
     Option(
         "minimum-healthy",
         "0",
         "the same of those that began while no fault was at work",
+        SHARE,
     ),
-    Option("outage-s-max", "", "longest outage allowed, in seconds; any if empty"),
-    Option("counts", "ok", "what counts as an answer", ("ok", "ok,fail")),
-    Option("window-s", "1", "length of a window, in seconds"),
+    Option(
+        "outage-s-max",
+        "",
+        "longest outage allowed, in seconds; any if empty",
+        OrNone(Number(0.0, SECONDS_MAX)),
+    ),
+    Option("counts", "ok", "what counts as an answer", OneOf("ok", "ok,fail")),
+    Option(
+        "window-s", "1", "length of a window, in seconds", Number(1e-6, SECONDS_MAX)
+    ),
 )
 
 SECOND_NS = 1_000_000_000
@@ -91,15 +103,12 @@ class AvailabilityChecker:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the availability checker", OPTIONS, options)
-        self._minimum = _number("minimum", given["minimum"], most=1.0)
-        self._minimum_healthy = _number(
-            "minimum-healthy", given["minimum-healthy"], most=1.0
-        )
-        self._window_s = _number("window-s", given["window-s"])
-        self._outage_s_max = _number("outage-s-max", given["outage-s-max"] or "inf")
-        self._answers = given["counts"].split(",")
-        if self._window_s == 0:
-            raise UsageError("the availability checker: window-s=0: longer than that")
+        self._minimum: float = given["minimum"]
+        self._minimum_healthy: float = given["minimum-healthy"]
+        self._window_s: float = given["window-s"]
+        outage_s_max: float | None = given["outage-s-max"]
+        self._outage_s_max = math.inf if outage_s_max is None else outage_s_max
+        self._answers: list[str] = given["counts"].split(",")
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: n log n."""
@@ -291,19 +300,6 @@ def _by(
         if name is not None:
             parts.setdefault(name, []).append(one)
     return {name: round(_fraction(some), 6) for name, some in sorted(parts.items())}
-
-
-def _number(name: str, text: str, *, most: float = math.inf) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= most:
-        upper = f" to {most:g}" if math.isfinite(most) else " up"
-        raise UsageError(
-            f"the availability checker: {name}={text}: a number from 0{upper}"
-        )
-    return number
 
 
 PLUGIN: Plugin[CheckerFactory] = Plugin(

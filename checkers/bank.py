@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from checkers.tallies import bad_op, completed, invocation, object_of, verdict_of
-from harness.errors import UsageError
+from harness.options import Flag, Names, Whole
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
+TOTAL = Whole(-(10**15), 10**15)
+
 OPTIONS = (
-    Option("total-amount", "100", "what all accounts add up to"),
-    Option("negative-balances", "false", "accounts may owe", ("true", "false")),
+    Option("total-amount", "100", "what all accounts add up to", TOTAL),
+    Option("negative-balances", "false", "accounts may owe", Flag()),
     Option(
-        "accounts", "", "all accounts, with commas; those of the first read if none"
+        "accounts",
+        "",
+        "all accounts, with commas; those of the first read if none",
+        Names("accounts", chars_max=100_000),
     ),
 )
 
@@ -32,16 +37,9 @@ class BankChecker:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the bank checker", OPTIONS, options)
-        self._may_owe = given["negative-balances"] == "true"
-        names = [name.strip() for name in given["accounts"].split(",")]
-        self._accounts = {name for name in names if name}
-        try:
-            self._total = int(given["total-amount"])
-        except ValueError:
-            raise UsageError(
-                f"the bank checker: total-amount={given['total-amount']}: "
-                "a whole number"
-            ) from None
+        self._may_owe: bool = given["negative-balances"]
+        self._accounts: set[str] = set(given["accounts"])
+        self._total: int = given["total-amount"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear.

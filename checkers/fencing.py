@@ -37,6 +37,7 @@ from checkers.tallies import (
     outcome,
 )
 from harness.history import NO_COMPLETION
+from harness.options import Flag
 from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS = {"acquire", "use", "release"}
 
-OPTIONS = (Option("leases", "false", "locks may expire while held", ("true", "false")),)
+OPTIONS = (Option("leases", "false", "locks may expire while held", Flag()),)
 
 
 @dataclass
@@ -77,7 +78,7 @@ class FencingChecker:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the fencing checker", OPTIONS, options)
-        self._leases = given["leases"] == "true"
+        self._leases: bool = given["leases"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear.

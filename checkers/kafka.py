@@ -27,6 +27,7 @@ from checkers.logs.lag import figures, find_lags
 from checkers.logs.orders import find_orders
 from checkers.logs.rules import Breaches, judge
 from checkers.logs.steps import read_steps
+from harness.options import Flag, OneOf
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
@@ -43,20 +44,20 @@ OPTIONS = (
         "sub-via",
         "auto",
         "how clients get their keys; auto: subscribe if the history has that",
-        ("auto", "assign", "subscribe"),
+        OneOf("auto", "assign", "subscribe"),
     ),
     Option(
         "ww-deps",
         "false",
         "the order of a log orders the transactions that wrote it",
-        ("true", "false"),
+        Flag(),
     ),
     Option(
         "unseen",
         "invalid",
         "the verdict when what was acknowledged was never polled, though nobody "
         "polled past it; a test that ends without catching up wants unknown",
-        ("invalid", "unknown"),
+        OneOf("invalid", "unknown"),
     ),
 )
 
@@ -70,8 +71,8 @@ class KafkaChecker:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the kafka checker", OPTIONS, options)
-        self._sub_via = given["sub-via"]
-        self._with_ww = given["ww-deps"] == "true"
+        self._sub_via: str = given["sub-via"]
+        self._with_ww: bool = given["ww-deps"]
         self._unseen = Verdict.parse(given["unseen"])
 
     def check(self, history: History, limits: Limits) -> CheckResult:

@@ -38,14 +38,16 @@ from checkers.linearizability.deciders import (
 )
 from checkers.linearizability.explain import Explainer
 from checkers.linearizability.handover import WHEN, search_fast
-from checkers.linearizability.models import find_model
+from checkers.linearizability.models import find_model, model_name, parse_value
 from checkers.linearizability.processes import how_many, in_processes
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort
 from checkers.linearizability.specification import show
 from checkers.linearizability.transitions import Transitions
 from harness.collector import collector_paused
+from harness.errors import UsageError
 from harness.history import HistoryError
+from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
@@ -435,6 +437,13 @@ class LinearizableChecker:
             findings.anomalies.append(findings.explainer.search(calls, outcome, budget))
 
 
+def initial_text(text: str) -> str:
+    """`text`, which is a value or nothing. Raises UsageError where it is neither."""
+    if text:
+        parse_value(text)
+    return text
+
+
 def build(options: Mapping[str, str]) -> LinearizableChecker:
     """The checker from its options.
 
@@ -442,11 +451,16 @@ def build(options: Mapping[str, str]) -> LinearizableChecker:
         UsageError: An unknown option or model, or an initial value that can't be read.
     """
     given = settings("the linearizable checker", OPTIONS, options)
+    try:
+        model = find_model(given["model"], given["initial"])
+    except UsageError as bad:
+        where = f"the linearizable checker: model={given['model']}"
+        raise UsageError(f"{where}: {bad}") from None
     return LinearizableChecker(
-        find_model(given["model"], given["initial"]),
+        model,
         algorithm=given["algorithm"],
         vacuous=Verdict.parse(given["vacuous"]),
-        explain_plan=given["explain-plan"] == "true",
+        explain_plan=given["explain-plan"],
         compiled=given["compiled"],
     )
 
@@ -456,35 +470,37 @@ OPTIONS = (
         "model",
         "cas-register",
         "what one object may do: a model, or your own as module:Class or file.py:Class",
+        Checked("the name of a model, or yours", model_name),
     ),
     Option(
         "initial",
         "",
         'the first state, as JSON or EDN; by default nil, "" for kv, 0, or empty',
+        Checked("JSON or EDN that suits the model, or nothing", initial_text, 10_000),
     ),
     Option(
         "algorithm",
         "auto",
         "the fastest that knows the model and tells values apart; or insist on one",
-        choices=ALGORITHMS,
+        OneOf(*ALGORITHMS),
     ),
     Option(
         "vacuous",
         "valid",
         "the verdict when no read or the like succeeded, so that nothing was shown",
-        choices=("valid", "unknown"),
+        OneOf("valid", "unknown"),
     ),
     Option(
         "explain-plan",
         "false",
         "say which algorithm decided which keys, and why",
-        choices=("false", "true"),
+        Flag(),
     ),
     Option(
         "compiled",
         "auto",
         "let numba search (splitbrain[fast]); auto: once a search turns out to be hard",
-        choices=WHEN,
+        OneOf(*WHEN),
     ),
 )
 

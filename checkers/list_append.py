@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from checkers.isolation.appends import Appends
 from checkers.isolation.judge import IsolationChecker
 from checkers.isolation.question import OPTIONS, OWN_WRITES, Question
+from harness.options import Flag
 from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
     given = settings("the list-append checker", _OPTIONS, options)
     question = Question.parse(given)
     # Strict models count real time on all keys anyway.
-    linearizable_keys = given["linearizable-keys"] == "true" and question.level < 2
+    linearizable_keys = given["linearizable-keys"] and question.level < 2
     if linearizable_keys:
         question = question.with_linearizable_keys()
 
@@ -50,7 +51,7 @@ _OPTIONS = (
         "linearizable-keys",
         "false",
         "each key by itself is linearizable, beside what is asked of transactions",
-        choices=("false", "true"),
+        Flag(),
     ),
     OWN_WRITES,
 )

@@ -14,12 +14,14 @@ is no UTF-8 is replaced, and links that lead out of the folder are not followed.
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from checkers.tallies import SHOWN_MAX
 from harness.errors import UsageError
 from harness.history import HistoryError
+from harness.options import Checked
 from harness.registry import Option, Plugin, settings
 from harness.report import figures
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
@@ -30,12 +32,41 @@ if TYPE_CHECKING:
     from harness.history import History
     from harness.verdict import CheckerFactory
 
+
+def pattern_of(text: str) -> re.Pattern[str] | None:
+    """A regular expression; None of nothing. Raises ValueError where it is none."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of what may change one day
+            return re.compile(text) if text else None
+    except (re.error, RecursionError, OverflowError) as bad:
+        raise ValueError(str(bad)) from None
+
+
+def paths_of(text: str) -> tuple[str, ...]:
+    """Patterns of paths in the history's folder. Raises ValueError for others."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        parts = Path(name).parts
+        if not parts or Path(name).is_absolute() or ".." in parts:
+            raise ValueError(
+                "logs lie beside the history, so give their path from there, "
+                "without '..'"
+            )
+    return names
+
+
 OPTIONS = (
-    Option("pattern", "", "regular expression that no line of a log may match"),
+    Option(
+        "pattern",
+        "",
+        "regular expression that no line of a log may match",
+        Checked("a regular expression", pattern_of),
+    ),
     Option(
         "files",
         "nodes/*/log",
         "logs, as patterns of paths beside the history, with commas",
+        Checked("patterns of paths with commas", paths_of),
     ),
 )
 
@@ -53,24 +84,13 @@ class LogFilePatternChecker:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the log-file-pattern checker", OPTIONS, options)
-        if not given["pattern"]:
+        if given["pattern"] is None:
             raise UsageError(
                 "the log-file-pattern checker needs a pattern, such as "
                 "--option 'pattern=panic:'"
             )
-        try:
-            self._pattern = re.compile(given["pattern"])
-        except re.error as bad:
-            raise UsageError(
-                f"the log-file-pattern checker: pattern={given['pattern']}: {bad}"
-            ) from None
-        self._files = [name for name in given["files"].split(",") if name.strip()]
-        for name in self._files:
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                raise UsageError(
-                    f"the log-file-pattern checker: files={name}: logs lie beside the "
-                    "history, so give their path from there, without '..'"
-                )
+        self._pattern: re.Pattern[str] = given["pattern"]
+        self._files: tuple[str, ...] = given["files"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear in the logs.
@@ -114,7 +134,7 @@ class LogFilePatternChecker:
         """The logs, and by which pattern each was found."""
         root = folder.resolve()
         found: dict[Path, str] = {}
-        for pattern in map(str.strip, self._files):
+        for pattern in self._files:
             for path in folder.glob(pattern):
                 if path.is_file() and path.resolve().is_relative_to(root):
                     found.setdefault(path, pattern)

@@ -39,7 +39,7 @@ from checkers.tallies import (
     outcome,
     verdict_of,
 )
-from harness.errors import UsageError
+from harness.options import Whole
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
@@ -49,7 +49,9 @@ if TYPE_CHECKING:
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
-OPTIONS = (Option("group-size", "2", "keys that one read reads"),)
+GROUP_SIZE = Whole(1, 1000)
+
+OPTIONS = (Option("group-size", "2", "keys that one read reads", GROUP_SIZE),)
 
 Seen = frozenset["Hashable"]
 
@@ -63,12 +65,7 @@ class LongForkChecker:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the long-fork checker", OPTIONS, options)
-        text = given["group-size"]
-        if not text.isdecimal() or int(text) < 1:
-            raise UsageError(
-                f"the long-fork checker: group-size={text}: a whole number from 1 up"
-            )
-        self._group_size = int(text)
+        self._group_size: int = given["group-size"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: n log n.

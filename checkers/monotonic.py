@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 
 from checkers.tallies import bad_op, element, verdict_of
+from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
@@ -35,7 +36,7 @@ OPTIONS = (
         "order",
         "none",
         "what else orders operations",
-        ("none", "process", "realtime"),
+        OneOf("none", "process", "realtime"),
     ),
 )
 
@@ -51,7 +52,7 @@ class MonotonicChecker:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the monotonic checker", OPTIONS, options)
-        self._order = given["order"]
+        self._order: str = given["order"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: n log n, and linear in the graph.

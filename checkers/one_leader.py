@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from checkers.promises.findings import enumerate_names
 from checkers.tallies import completed, verdict_of
-from harness.errors import UsageError
+from harness.options import OrNone, Whole
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
+TERMS_MAX = OrNone(Whole(1, 1_000_000))
 
 OPTIONS = (
-    Option("terms-max", "", "the most terms that may have a leader; any if empty"),
+    Option(
+        "terms-max",
+        "",
+        "the most terms that may have a leader; any if empty",
+        TERMS_MAX,
+    ),
 )
 
 
@@ -31,12 +37,8 @@ class OneLeaderChecker:
     """Judges the answers of the `leader` workload."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        given = settings("the one_leader checker", OPTIONS, options)["terms-max"]
-        if given and (not given.isdecimal() or int(given) < 1):
-            raise UsageError(
-                f"the one_leader checker: terms-max={given}: a whole number from 1 up"
-            )
-        self._terms_max = int(given) if given else None
+        given = settings("the one_leader checker", OPTIONS, options)
+        self._terms_max: int | None = given["terms-max"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear."""

@@ -17,7 +17,7 @@ from checkers.isolation.judge import IsolationChecker
 from checkers.isolation.question import OPTIONS, OWN_WRITES, Question
 from checkers.isolation.registers import Registers, Sources
 from checkers.isolation.transactions import is_plain
-from harness.errors import UsageError
+from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
     """
     given = settings("the rw-register checker", _OPTIONS, options)
     sources = Sources(
-        wfr_keys=given["wfr-keys"] == "true",
-        sequential_keys=given["sequential-keys"] == "true",
-        linearizable_keys=given["linearizable-keys"] == "true",
+        wfr_keys=given["wfr-keys"],
+        sequential_keys=given["sequential-keys"],
+        linearizable_keys=given["linearizable-keys"],
         is_search_exhaustive=given["search"] == "exhaustive",
-        initial=initial_value(given["initial"]),
+        initial=given["initial"],
         own_writes_show=given["own-writes"] == "visible",
     )
 
@@ -52,21 +52,21 @@ def initial_value(text: str) -> Any:
     """The value that JSON text stands for, or the text itself; nil for none.
 
     Raises:
-        UsageError: It is no plain value.
+        ValueError: It is no plain value.
     """
     if not text:
         return None
     try:
         value = msgspec.json.decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if not is_plain(value):
-        raise UsageError(f"initial={text}: a register begins with a plain value")
+        raise ValueError("a register begins with a plain value")
     return value
 
 
 def _switch(name: str, meaning: str) -> Option:
-    return Option(name, "false", meaning, choices=("false", "true"))
+    return Option(name, "false", meaning, Flag())
 
 
 _OPTIONS = (
@@ -74,13 +74,18 @@ _OPTIONS = (
     _switch("wfr-keys", "a write in a transaction follows its read of the same key"),
     _switch("sequential-keys", "each key by itself is sequentially consistent"),
     _switch("linearizable-keys", "each key by itself is linearizable"),
-    Option("initial", "", "the value that keys begin with, as JSON, beside nil"),
+    Option(
+        "initial",
+        "",
+        "the value that keys begin with, as JSON, beside nil",
+        Checked("a plain value, as JSON or as it is", initial_value),
+    ),
     OWN_WRITES,
     Option(
         "search",
         "limited",
         "how long to try orders of writes that nothing tells; to the end, if need be",
-        choices=("limited", "exhaustive"),
+        OneOf("limited", "exhaustive"),
     ),
 )
 

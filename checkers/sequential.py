@@ -30,6 +30,7 @@ from checkers.linearizability.budget import Budget
 from checkers.promises.findings import Findings, shown
 from checkers.sequence import calls as reading
 from checkers.sequence import order, saturation, versions
+from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Limits
 
@@ -302,7 +303,7 @@ OPTIONS = (
         "sequential",
         "one order of all operations (sequential), or only what each session may rely "
         "on, key by key (session)",
-        choices=("sequential", "session"),
+        OneOf("sequential", "session"),
     ),
 )
 

@@ -32,6 +32,7 @@ from checkers.tallies import (
     object_of,
     verdict_of,
 )
+from harness.options import Flag
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
@@ -46,7 +47,7 @@ OPTIONS = (
         "linearizable",
         "false",
         "stale reads are wrong too",
-        ("true", "false"),
+        Flag(),
     ),
 )
 
@@ -175,7 +176,7 @@ class SetFullChecker:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the set-full checker", OPTIONS, options)
-        self._linearizable = given["linearizable"] == "true"
+        self._linearizable: bool = given["linearizable"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear in what was read, times two.

@@ -14,6 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from checkers.tallies import is_first, outcome, verdict_of
+from harness.options import Names
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     from harness.history import History
     from harness.verdict import CheckerFactory
 
-OPTIONS = (Option("ignore", "", "functions that need no ok operation, with commas"),)
+OPTIONS = (
+    Option(
+        "ignore",
+        "",
+        "functions that need no ok operation, with commas",
+        Names("functions"),
+    ),
+)
 
 EXAMPLES_MAX = 5
 """Operations named in each anomaly."""
@@ -34,7 +42,7 @@ class StatsChecker:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the stats checker", OPTIONS, options)
-        self._ignored = {name.strip() for name in given["ignore"].split(",")}
+        self._ignored: tuple[str, ...] = given["ignore"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 
 from harness.history import HistoryError
+from harness.options import OneOf
 from harness.registry import Option
 from harness.verdict import Anomaly, CheckResult, Verdict
 
@@ -25,7 +26,7 @@ VACUOUS = Option(
     "vacuous",
     "valid",
     "the verdict when nothing happened that could be judged",
-    ("valid", "unknown"),
+    OneOf("valid", "unknown"),
 )
 
 _PLAIN = frozenset({int, str, type(None)})

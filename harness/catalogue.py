@@ -29,7 +29,8 @@ def as_json() -> dict[str, Any]:
                         "name": option.name,
                         "default": option.default,
                         "meaning": option.meaning,
-                        "choices": list(option.choices),
+                        "takes": option.kind.told,
+                        "choices": list(getattr(option.kind, "choices", ())),
                     }
                     for option in plugin.options
                 ],
@@ -64,11 +65,10 @@ def as_text() -> str:
         for entry in entries:
             lines.append(f"  {entry['name'].ljust(width)}  {entry['summary']}")
             for option in entry.get("options", ()):
-                choices = f" ({', '.join(option['choices'])})" * bool(option["choices"])
                 default = option["default"] or "none"
                 lines.append(
                     f"  {' ' * width}    {option['name']}={default}: "
-                    f"{option['meaning']}{choices}"
+                    f"{option['meaning']} ({option['takes']})"
                 )
         lines.append("")
     return "\n".join(lines).rstrip()

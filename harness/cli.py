@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.errors import EXIT_HARNESS, EXIT_USAGE, HarnessError, UsageError
+from harness.flags import COUNT, JOBS, MEGABYTES, SECONDS, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -129,18 +130,18 @@ def ended_together() -> Iterator[None]:
 @click.option("--nemesis", multiple=True, metavar="A,B", help=(
     "Kinds of fault; all: every kind that the system can bear and that is to be had."
 ))  # fmt: skip
-@click.option("--nodes", default=5, show_default=True)
-@click.option("--concurrency", default=10, show_default=True, help="Client threads.")
-@click.option("--rate", type=float, help=(
+@number("--nodes", default=5, show_default=True)
+@number("--concurrency", default=10, show_default=True, help="Client threads.")
+@number("--rate", help=(
     "Operations a second in all; default: no limit, in the simulator 50."
 ))  # fmt: skip
-@click.option("--time-limit", type=float, help=(
+@number("--time-limit", help=(
     "Seconds, default 60; in the simulator of virtual time, default 20."
 ))  # fmt: skip
-@click.option("--ops", type=int, help="End after so many client operations.")
-@click.option("--seed", type=int, help="Every choice comes from it; default: random.")
-@click.option("--seeds", default=1, help="Runs from --seed on, till one is invalid.")
-@click.option("--jobs", default=1, show_default=True, help="Runs side by side.")
+@number("--ops", help="End after so many client operations.")
+@number("--seed", help="Every choice comes from it; default: random.")
+@number("--seeds", COUNT, default=1, help="Runs from --seed on, till one is invalid.")
+@number("--jobs", JOBS, default=1, show_default=True, help="Runs side by side.")
 @click.option(
     "--world",
     type=click.Choice(["os", "sim"]),
@@ -221,8 +222,6 @@ def run(
         network=network,  # type: ignore[arg-type]  # click has checked the choice
         expect=expect,  # type: ignore[arg-type]  # click has checked the choice
     )
-    if seeds < 1 or jobs < 1:
-        raise UsageError("--seeds and --jobs must be 1 or more")
     complete(spec)
     if seeds > 1:
         many = run_simulated_seeds if world == "sim" else run_seeds
@@ -366,8 +365,8 @@ def run_simulated_seeds(
 @click.option("--explain", type=click.Path(path_type=Path), metavar="DIR", help=(
     "Write each anomaly to DIR as text, DOT and SVG, and an index.html of all."
 ))  # fmt: skip
-@click.option("--time-limit", type=float, help="Seconds; then the verdict is unknown.")
-@click.option("--memory-limit", type=int, help="Megabytes; then unknown.")
+@number("--time-limit", SECONDS, help="Seconds; then the verdict is unknown.")
+@number("--memory-limit", MEGABYTES, help="Megabytes; then unknown.")
 @AS_JSON
 def check(
     files: Sequence[str],
@@ -443,7 +442,7 @@ def check(
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--jobs", type=int, help="Runs side by side; default: one per two cores.")
+@number("--jobs", JOBS, help="Runs side by side; default: one per two cores.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML here.")
 @click.option("--only", help="Only rows whose name contains this.")
 @RESULTS
@@ -469,8 +468,6 @@ def suite(
     rows = [row for row in rows if only is None or only in row.name]
     if not rows:
         raise UsageError(f"{file}: no row's name contains {only!r}")
-    if jobs is not None and jobs < 1:
-        raise UsageError("--jobs must be 1 or more")
     for row in rows:
         suites.check_row(row, file)
     folder = suites.suite_folder(results, name)
@@ -576,15 +573,15 @@ def doctor(*, as_json: bool) -> int:
 @click.option(
     "--quick", is_flag=True, help="Fewer samples, no long rows; about 3 minutes."
 )
-@click.option("--repeat", type=click.IntRange(min=1), help="Samples of each figure.")
+@number("--repeat", COUNT, help="Samples of each figure.")
 @click.option("--world", type=click.Choice(["os", "sim"]), default="sim", help=(
     "For mutants: where they are on trial; default sim."
 ))  # fmt: skip
-@click.option("--budget", type=click.FloatRange(min=1), default=60.0, help=(
+@number("--budget", SECONDS, default=60.0, help=(
     "For mutants: seconds for each; default 60."
 ))  # fmt: skip
 @click.option("--protocol", help="For mutants: those of this protocol only.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, help=(
+@number("--jobs", JOBS, default=1, help=(
     "For mutants: trials side by side; default 1."
 ))  # fmt: skip
 @RESULTS

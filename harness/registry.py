@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from harness.errors import UsageError
+from harness.options import Kind, shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,12 +42,19 @@ GROUPS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a plug-in, as documented by `splitbrain list`."""
+    """One option of a plug-in, as documented by `splitbrain list`.
+
+    Attributes:
+        name: Its name; `--set PLUGIN.NAME=VALUE`.
+        default: The text that it stands at unless another is given.
+        meaning: What it does, in a clause.
+        kind: What its value may be, bounds included.
+    """
 
     name: str
     default: str
     meaning: str
-    choices: Sequence[str] = ()
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -64,35 +72,56 @@ class Plugin(Generic[F]):
     adapter: bool = False
 
 
+NEAREST_CHARS_MAX = 100
+"""Longer names are nobody's slip of the finger, and comparing them takes long."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """For messages: "; did you mean a, b?" when something known is near `name`."""
+    if len(name) > NEAREST_CHARS_MAX:
+        return ""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def settings(
     owner: str, options: Sequence[Option], given: Mapping[str, str]
-) -> dict[str, str]:
-    """Defaults overlaid with what was given.
+) -> dict[str, Any]:
+    """The values of all options, by name: what was given, else the defaults.
+
+    Types are those of each option's kind: an int of `Whole`, a bool of `Flag`, ...
 
     Raises:
-        UsageError: An option `owner` does not have, or a value not among its choices.
+        UsageError: An option `owner` does not have, or a value that is not allowed.
     """
     by_name = {option.name: option for option in options}
-    for name, value in given.items():
+    for name in given:
         if name not in by_name:
             known = ", ".join(by_name) or "none"
             raise UsageError(
-                f"{owner} has no option {name!r}{nearest(name, by_name)} "
+                f"{owner} has no option {name[:60]!r}{nearest(name, by_name)} "
                 f"(its options: {known})"
             )
-        choices = by_name[name].choices
-        if choices and value not in choices:
-            raise UsageError(
-                f"{owner}: {name}={value} is not possible{nearest(value, choices)} "
-                f"(choose from: {', '.join(choices)})"
-            )
-    return {name: given.get(name, option.default) for name, option in by_name.items()}
+    return {
+        name: value_of(option.kind, given.get(name, option.default), f"{owner}: {name}")
+        for name, option in by_name.items()
+    }
+
+
+def value_of(kind: Kind, text: str, what: str) -> Any:
+    """The value of that kind that `text` stands for.
+
+    Raises:
+        UsageError: It stands for none; names `what`, the text and what is allowed.
+    """
+    try:
+        return kind.parse(text)
+    except (ValueError, UsageError) as problem:
+        reason = str(problem)
+    hint = f": {reason}" if reason else nearest(text, getattr(kind, "choices", ()))
+    raise UsageError(
+        f"{what}={shown(text)} is not possible{hint} (it takes {kind.told})"
+    )
 
 
 def plugins(kind: str) -> dict[str, Plugin[Any]]:

@@ -13,15 +13,13 @@ import msgspec
 
 from harness import mutants, registry
 from harness.errors import UsageError
+from harness.options import RUN_NUMBERS, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.system import System, SystemFactory
     from harness.workload import Workload
-
-NODES_MAX = 64
-CONCURRENCY_MAX = 1000
 
 
 class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
@@ -296,16 +294,10 @@ def check_numbers(spec: TestSpec) -> None:
     Raises:
         UsageError: Names the option and its range.
     """
-    ranges = (
-        ("--nodes", spec.nodes, 1, NODES_MAX),
-        ("--concurrency", spec.concurrency, 1, CONCURRENCY_MAX),
-        ("--time-limit", spec.time_limit_s, 0.1, 7 * 86400),
-        ("--rate", spec.rate, 0.001, 1e6),
-        ("--ops", spec.ops, 1, 10**9),
-    )
-    for flag, value, low, high in ranges:
-        if value is not None and not low <= value <= high:
-            raise UsageError(f"{flag} {value:g}: must be from {low:g} to {high:g}")
+    for flag, (field, kind) in RUN_NUMBERS.items():
+        value = getattr(spec, field)
+        if value is not None and not kind.admits(value):
+            raise UsageError(f"{flag} {shown(str(value))}: it takes {kind.told}")
 
 
 def refuse_impossible_faults(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin
-from nemesis.links import OPTIONS, Amount, LinkFault
+from nemesis.links import Amount, LinkFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,5 +24,5 @@ def bandwidth(options: Mapping[str, str]) -> LinkFault:
 
 
 PLUGIN: Plugin[NemesisFactory] = Plugin(
-    "bandwidth", "make links narrow", bandwidth, OPTIONS
+    "bandwidth", "make links narrow", bandwidth, AMOUNT.options
 )

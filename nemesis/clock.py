@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
+from harness.options import Number, Words
 from harness.processes import ClockReading, ClockSetting
 from harness.registry import Option, Plugin, settings
 from nemesis.fault import (
@@ -29,9 +30,9 @@ from nemesis.fault import (
     NodeNames,
     Strike,
     draw_target,
+    require_number,
     require_params,
     resolve_target,
-    split_words,
     validate_target,
     who,
 )
@@ -47,27 +48,38 @@ CLOCKS = ("wall", "mono")
 BITES_FROM_MS = 20.0
 """A clock that moved by less than this did not move: a reading may be off by half."""
 
+JUMP_S_MAX = 1e9
+"""Thirty years: from 2000 to 2060 every clock stays where a 64-bit one can go."""
+JUMP_MS = Number(-1000 * JUMP_S_MAX, 1000 * JUMP_S_MAX)
+RATE = Number(0.001, 1001.0)
+PERIOD_MS = Number(1.0, 3_600_000.0)
+
 OPTIONS = (
-    Option("modes", "+".join(MODES), "jump once, run at a wrong rate, jump to and fro"),
-    Option("clocks", "+".join(CLOCKS), "which clocks to break (strobing is wall only)"),
-    Option("targets", "+".join(TARGETS), "sets of nodes to draw from"),
-    Option("bump_max_s", "60", "largest jump, seconds"),
-    Option("drift", "1.0", "largest drift: rates lie in 1/(1+drift) to 1+drift"),
-    Option("strobe_period_ms", "50", "time between two jumps of a strobe"),
+    Option(
+        "modes",
+        "+".join(MODES),
+        "jump once, run at a wrong rate, jump to and fro",
+        Words(MODES),
+    ),
+    Option(
+        "clocks",
+        "+".join(CLOCKS),
+        "which clocks to break (strobing is wall only)",
+        Words(CLOCKS),
+    ),
+    Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(TARGETS)),
+    Option("bump_max_s", "60", "largest jump, seconds", Number(0.001, JUMP_S_MAX)),
+    Option(
+        "drift",
+        "1.0",
+        "largest drift: rates lie in 1/(1+drift) to 1+drift",
+        Number(1e-6, RATE.most - 1),
+    ),
+    Option("strobe_period_ms", "50", "time between two jumps of a strobe", PERIOD_MS),
 )
 
-PARAMS = ("mode", "clock", "target", "offset_ms", "rate", "period_ms")
-
-
-def positive(name: str, text: str) -> float:
-    """A positive number of an option. Raises UsageError for anything else."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise UsageError(f"{name}: {text!r} is not a positive number")
-    return value
+AMOUNTS = {"offset_ms": JUMP_MS, "rate": RATE, "period_ms": PERIOD_MS}
+PARAMS = ("mode", "clock", "target", *AMOUNTS)
 
 
 def moved_ms(before: ClockReading | None, after: ClockReading | None) -> float:
@@ -92,14 +104,14 @@ class Clock:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)
-        self.modes = split_words("clock.modes", given["modes"], MODES)
-        self.clocks = split_words("clock.clocks", given["clocks"], CLOCKS)
-        self.targets = split_words("clock.targets", given["targets"], TARGETS)
-        self.bump_max_s = positive("clock.bump_max_s", given["bump_max_s"])
-        self.drift = positive("clock.drift", given["drift"])
-        self.period_ms = positive("clock.strobe_period_ms", given["strobe_period_ms"])
+        self.modes: tuple[str, ...] = given["modes"]
+        self.clocks: tuple[str, ...] = given["clocks"]
+        self.targets: tuple[str, ...] = given["targets"]
+        self.bump_max_s: float = given["bump_max_s"]
+        self.drift: float = given["drift"]
+        self.period_ms: float = given["strobe_period_ms"]
         if self.modes == ("strobe",) and "wall" not in self.clocks:
-            raise UsageError("clock: strobing is for wall clocks: add clocks=wall")
+            raise UsageError("clock: modes=strobe is for wall clocks: add clocks=wall")
         self._strike: Strike | None = None
         self._before: dict[str, ClockReading | None] = {}
         self._after: dict[str, ClockReading | None] = {}
@@ -135,18 +147,17 @@ class Clock:
             if params.get(name) not in allowed:
                 raise UsageError(
                     f"plan: clock: {name} must be one of {', '.join(allowed)}, "
-                    f"not {params.get(name)!r}"
+                    f"not {params.get(name)!r:.60}"
                 )
         validate_target(self.kind, params.get("target"), nodes)
         amount = "rate" if params["mode"] == "drift" else "offset_ms"
-        if not isinstance(params.get(amount), int | float):
-            raise UsageError(f"plan: clock: a {params['mode']} needs a number {amount}")
+        for name, kind in AMOUNTS.items():
+            if name in params or name == amount:
+                require_number(fault, name, kind)
         if params["clock"] == "mono" and (
             params["mode"] == "strobe" or params.get("offset_ms", 0) < 0
         ):
             raise UsageError("plan: clock: a monotonic clock never jumps backwards")
-        if params["mode"] == "drift" and params["rate"] <= 0:
-            raise UsageError("plan: clock: a rate must be above zero")
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
         """Move the target's clocks and read them back."""

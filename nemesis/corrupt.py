@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin
-from nemesis.links import OPTIONS, Amount, LinkFault
+from nemesis.links import Amount, LinkFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,5 +24,5 @@ def corrupt(options: Mapping[str, str]) -> LinkFault:
 
 
 PLUGIN: Plugin[NemesisFactory] = Plugin(
-    "corrupt", "flip bits in frames, which checksums then drop", corrupt, OPTIONS
+    "corrupt", "flip bits in frames, which checksums then drop", corrupt, AMOUNT.options
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin
-from nemesis.links import OPTIONS, Amount, LinkFault
+from nemesis.links import Amount, LinkFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,5 +27,5 @@ def delay(options: Mapping[str, str]) -> LinkFault:
 
 
 PLUGIN: Plugin[NemesisFactory] = Plugin(
-    "delay", "make links slow, by up to a second", delay, OPTIONS
+    "delay", "make links slow, by up to a second", delay, AMOUNT.options
 )

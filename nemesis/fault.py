@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from harness.cluster import Cluster
+    from harness.options import Number, Whole
 
 TARGETS = ("one", "minority", "majority", "all", "leader")
 """Words for sets of nodes that a fault may strike."""
@@ -160,13 +161,13 @@ def validate_target(kind: str, target: object, nodes: Sequence[str]) -> None:
     if not isinstance(target, list | tuple) or not target:
         raise UsageError(
             f"plan: {kind}: target must be 'leader', 'observer' or a list of nodes, "
-            f"not {target!r}"
+            f"not {target!r:.60}"
         )
     for name in target:
         if name not in nodes:
             raise UsageError(
-                f"plan: {kind}: there is no node {name!r}{nearest(str(name), nodes)} "
-                f"(nodes: {', '.join(nodes)})"
+                f"plan: {kind}: there is no node {name!r:.60}"
+                f"{nearest(str(name), nodes)} (nodes: {', '.join(nodes)})"
             )
         if target.count(name) > 1:
             raise UsageError(f"plan: {kind}: names {name} twice")
@@ -181,24 +182,19 @@ def require_params(fault: Fault, allowed: Sequence[str]) -> None:
     for name in fault.params:
         if name not in allowed:
             raise UsageError(
-                f"plan: {fault.kind} has no parameter {name!r}"
+                f"plan: {fault.kind} has no parameter {name!r:.60}"
                 f"{nearest(name, allowed)} (it has: {', '.join(allowed)})"
             )
 
 
-def split_words(owner: str, text: str, allowed: Sequence[str]) -> tuple[str, ...]:
-    """The words of a comma- or plus-separated option such as `targets=one+leader`.
+def require_number(fault: Fault, name: str, kind: Number | Whole) -> None:
+    """Check a number of a hand-written fault.
 
     Raises:
-        UsageError: A word is not among `allowed`, or there is none.
+        UsageError: It is not there, is no number, or is out of bounds.
     """
-    words = tuple(w for w in text.replace("+", ",").split(",") if w)
-    for word in words:
-        if word not in allowed:
-            raise UsageError(
-                f"{owner}: {word!r} is not one of {', '.join(allowed)}"
-                f"{nearest(word, allowed)}"
-            )
-    if not words:
-        raise UsageError(f"{owner}: name at least one of {', '.join(allowed)}")
-    return words
+    value = fault.params.get(name)
+    if not kind.admits(value):
+        raise UsageError(
+            f"plan: {fault.kind}: {name} must be {kind.told}, not {value!r:.60}"
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.options import Words
 from harness.registry import Option, Plugin, settings
 from nemesis.fault import (
     TARGETS,
@@ -18,7 +19,6 @@ from nemesis.fault import (
     draw_target,
     require_params,
     resolve_target,
-    split_words,
     validate_target,
     who,
 )
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     from harness.cluster import Cluster
 
-OPTIONS = (Option("targets", "+".join(TARGETS), "sets of nodes to draw from"),)
+OPTIONS = (
+    Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(TARGETS)),
+)
 
 
 class Kill:
@@ -40,7 +42,7 @@ class Kill:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)
-        self.targets = split_words("kill.targets", given["targets"], TARGETS)
+        self.targets: tuple[str, ...] = given["targets"]
         self._strike: Strike | None = None
 
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:

@@ -14,17 +14,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UsageError
 from harness.network import LinkRule
+from harness.options import Number, OrNone, Words
 from harness.registry import Option, settings
 from nemesis.fault import (
     TARGETS,
     Fault,
     Strike,
     draw_target,
+    require_number,
     require_params,
     resolve_target,
-    split_words,
     validate_target,
     who,
 )
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 
     from harness.cluster import Cluster
     from harness.network import Link
-
-OPTIONS = (
-    Option("targets", "+".join(TARGETS), "sets of nodes whose links to draw from"),
-    Option("max", "", "largest amount to draw; empty for the kind's own"),
-)
 
 
 @dataclass(frozen=True)
@@ -64,6 +59,29 @@ class Amount:
     unit: str = ""
     share_of_jitter: float = 0.0
 
+    @property
+    def kind(self) -> Number:
+        """What it may be. Plans hold three decimals."""
+        return Number(0.001, self.limit)
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The options of the kind of fault that sets it."""
+        return (
+            Option(
+                "targets",
+                "+".join(TARGETS),
+                "sets of nodes whose links to draw from",
+                Words(TARGETS),
+            ),
+            Option(
+                "max",
+                "",
+                f"largest {self.field} to draw; {self.high:g} if empty",
+                OrNone(self.kind),
+            ),
+        )
+
 
 class LinkFault:
     """One kind of link fault; at most one of each kind is in force at a time."""
@@ -71,14 +89,14 @@ class LinkFault:
     background = True
 
     def __init__(self, kind: str, amount: Amount, options: Mapping[str, str]) -> None:
-        given = settings(kind, OPTIONS, options)
+        given = settings(kind, amount.options, options)
         self.kind = kind
         self.amount = amount
         self.needs = frozenset({amount.field})
         if amount.share_of_jitter:
             self.needs |= {"jitter_ms"}
-        self.targets = split_words(f"{kind}.targets", given["targets"], TARGETS)
-        self.high = self._largest(given["max"])
+        self.targets: tuple[str, ...] = given["targets"]
+        self.high: float = amount.high if given["max"] is None else given["max"]
         self._links: frozenset[Link] = frozenset()
         self._before = 0
         self._strike: Strike | None = None
@@ -94,14 +112,7 @@ class LinkFault:
         """See `Nemesis.validate`: a target and an amount."""
         require_params(fault, ("target", self.amount.field))
         validate_target(self.kind, fault.params.get("target"), nodes)
-        amount = fault.params.get(self.amount.field)
-        if isinstance(amount, bool) or not isinstance(amount, int | float):
-            amount = 0.0
-        if not 0 < amount <= self.amount.limit:
-            raise UsageError(
-                f"plan: {self.kind}: {self.amount.field} must be above zero and at "
-                f"most {self.amount.limit:g}"
-            )
+        require_number(fault, self.amount.field, self.amount.kind)
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
         """Put the rule on the target's links; evidence comes with healing."""
@@ -148,17 +159,3 @@ class LinkFault:
             for link in self._links
             if link in counters
         )
-
-    def _largest(self, text: str) -> float:
-        if not text:
-            return self.amount.high
-        try:
-            value = float(text)
-        except ValueError:
-            value = 0.0
-        if not 0 < value <= self.amount.limit:
-            raise UsageError(
-                f"{self.kind}.max={text}: a number above zero, at most "
-                f"{self.amount.limit:g}"
-            )
-        return value

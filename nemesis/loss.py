@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin
-from nemesis.links import OPTIONS, Amount, LinkFault
+from nemesis.links import Amount, LinkFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,4 +24,6 @@ def loss(options: Mapping[str, str]) -> LinkFault:
     return LinkFault("loss", AMOUNT, options)
 
 
-PLUGIN: Plugin[NemesisFactory] = Plugin("loss", "lose frames at random", loss, OPTIONS)
+PLUGIN: Plugin[NemesisFactory] = Plugin(
+    "loss", "lose frames at random", loss, AMOUNT.options
+)

@@ -23,13 +23,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
+from harness.options import Number, Words
 from harness.registry import Option, Plugin, settings
 from nemesis.fault import (
     Fault,
     NemesisFactory,
     Strike,
+    require_number,
     require_params,
-    split_words,
     validate_target,
 )
 
@@ -50,8 +51,15 @@ ASK_AGAIN_S = 0.02
 RESTORE_S = 3.0
 """How long healing may take; while the cluster is cut it is in vain."""
 
+WORDS = Words(tuple(MODES))
+
+CHANGES_MAX = 1000
+PATIENCE_MS = Number(1.0, 3_600_000.0)
+
 OPTIONS = (
-    Option("modes", "+".join(MODES), "a few changes in peace, or change upon change"),
+    Option(
+        "modes", "+".join(MODES), "a few changes in peace, or change upon change", WORDS
+    ),
 )
 
 
@@ -63,7 +71,7 @@ class Membership:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)
-        self.modes = split_words("membership.modes", given["modes"], tuple(MODES))
+        self.modes: tuple[str, ...] = given["modes"]
         self._home: list[str] = []
         self._done: Counter[str] = Counter()
         self._strike: Strike | None = None
@@ -80,18 +88,21 @@ class Membership:
         """See `Nemesis.validate`: a list of changes of known nodes."""
         require_params(fault, ("changes", "patience_ms"))
         changes = fault.params.get("changes")
-        patience_ms = fault.params.get("patience_ms")
-        if not isinstance(changes, list | tuple) or not changes:
-            raise UsageError("plan: membership: `changes` must list [kind, node] pairs")
-        if not isinstance(patience_ms, int | float) or patience_ms <= 0:
-            raise UsageError("plan: membership: `patience_ms` must be above zero")
+        if not isinstance(changes, list) or not 0 < len(changes) <= CHANGES_MAX:
+            raise UsageError(
+                "plan: membership: `changes` must list [kind, node] pairs, at most "
+                f"{CHANGES_MAX}"
+            )
+        require_number(fault, "patience_ms", PATIENCE_MS)
         for change in changes:
-            if not isinstance(change, list | tuple) or len(change) != 2:
-                raise UsageError(f"plan: membership: no [kind, node] pair: {change!r}")
-            if change[0] not in ABOUT:
+            if not isinstance(change, list) or len(change) != 2:
+                raise UsageError(
+                    f"plan: membership: no [kind, node] pair: {change!r:.60}"
+                )
+            if change[0] not in list(ABOUT):
                 kinds = ", ".join(ABOUT)
                 raise UsageError(
-                    f"plan: membership: {change[0]!r} is not one of {kinds}"
+                    f"plan: membership: {change[0]!r:.60} is not one of {kinds}"
                 )
             validate_target(self.kind, [change[1]], nodes)
 

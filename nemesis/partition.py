@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.network import Link, LinkRule
+from harness.options import Words
 from harness.registry import Option, Plugin, nearest, settings
 from nemesis.fault import (
     Fault,
@@ -23,7 +24,6 @@ from nemesis.fault import (
     minority_size,
     require_params,
     resolve_target,
-    split_words,
     validate_target,
     who,
 )
@@ -43,6 +43,7 @@ OPTIONS = (
         "shapes to draw from: one node isolated, random halves, minority against "
         "majority, overlapping majorities in a ring, a bridge node between halves, "
         "one direction only, the leader isolated",
+        Words(SHAPES),
     ),
 )
 
@@ -137,7 +138,7 @@ class Partition:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)
-        self.shapes = split_words("partition.shapes", given["shapes"], SHAPES)
+        self.shapes: tuple[str, ...] = given["shapes"]
         self._cut: frozenset[Link] = frozenset()
         self._before = 0
         self._strike: Strike | None = None
@@ -172,9 +173,20 @@ class Partition:
         if "target" in fault.params:
             validate_target(self.kind, fault.params["target"], nodes)
             return
-        for link in fault.params["cut"]:
-            if not isinstance(link, list | tuple) or len(link) != 2:
-                raise UsageError(f"plan: partition: not a [from, to] link: {link!r}")
+        shape = fault.params.get("shape", SHAPES[0])
+        if shape not in SHAPES:
+            raise UsageError(
+                f"plan: partition: there is no shape {shape!r:.60} "
+                f"(shapes: {', '.join(SHAPES)})"
+            )
+        cut = fault.params["cut"]
+        if not isinstance(cut, list) or not cut:
+            raise UsageError("plan: partition: `cut` must list [from, to] links")
+        for link in cut:
+            if not isinstance(link, list) or len(link) != 2:
+                raise UsageError(
+                    f"plan: partition: not a [from, to] link: {link!r:.60}"
+                )
             validate_target(self.kind, list(link), nodes)
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness.errors import UsageError
+from harness.options import Number, Whole
 from nemesis.fault import OBSERVER, Fault, Nemesis
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ WITHIN_S = 0.7
 """How long such a step waits for its event: elections take up to half a second."""
 OBSERVER_CHANCE = 0.5
 """Of these, part that strike the very node that observed the event."""
+
+# What a hand-written plan may say; no run lasts longer than a week.
+TIME_S = Number(0.0, 604_800.0)
+HEAL_AFTER_S = Number(0.001, 604_800.0)
+OPS = Whole(0, 10**9)
+COUNT = Whole(1, 10**9)
+STEPS_MAX = 10_000
 
 
 @dataclass(frozen=True)
@@ -195,17 +203,6 @@ def dump(plan: Plan) -> str:
     return yaml.safe_dump(data, sort_keys=False, default_flow_style=None)
 
 
-def load_yaml(text: str, source: str) -> Any:
-    """Safely parsed YAML. Raises UsageError naming `source` and the line."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark is not None else ""
-        what = getattr(problem, "problem", None) or "it can't be parsed"
-        raise UsageError(f"{source}:{where} is not YAML: {what}") from None
-
-
 def parse(data: Any, source: str) -> Plan:
     """Steps from plain data (parsed YAML).
 
@@ -216,6 +213,8 @@ def parse(data: Any, source: str) -> Plan:
         raise UsageError(
             f"{source}: a plan is a list of steps, not {type(data).__name__}"
         )
+    if len(data) > STEPS_MAX:
+        raise UsageError(f"{source}: {len(data)} steps; a plan has at most {STEPS_MAX}")
     return tuple(_step(item, f"{source}: step {i + 1}") for i, item in enumerate(data))
 
 
@@ -225,45 +224,53 @@ def _step(item: Any, where: str) -> Step:
     fault = item.get("fault")
     if not isinstance(fault, dict) or not isinstance(fault.get("kind"), str):
         raise UsageError(f"{where}: `fault` needs a `kind`")
+    for name in fault:
+        if not isinstance(name, str):
+            raise UsageError(f"{where}: {fault['kind']} has no parameter {name!r:.60}")
     heal = item.get("heal")
-    after_s = _number(heal.get("after_s") if isinstance(heal, dict) else None)
-    if after_s is None or after_s == 0:
-        raise UsageError(f"{where}: `heal` must be {{after_s: SECONDS}}, above zero")
+    if heal is None or not _holds(heal, {"after_s": HEAL_AFTER_S}, needed=("after_s",)):
+        raise UsageError(
+            f"{where}: `heal` must be {{after_s: SECONDS}}, with {HEAL_AFTER_S.told}, "
+            f"not {heal!r:.100}"
+        )
     params = {name: value for name, value in fault.items() if name != "kind"}
-    return Step(_trigger(item.get("at"), where), Fault(fault["kind"], params), after_s)
+    fault = Fault(fault["kind"], params)
+    return Step(_trigger(item.get("at"), where), fault, heal["after_s"])
 
 
 def _trigger(at: Any, where: str) -> Trigger:
-    if isinstance(at, dict):
-        time_s, ops = _number(at.get("time_s")), _number(at.get("ops"))
-        count, within_s = _number(at.get("count", 1)), _number(at.get("within_s"))
-        if set(at) == {"time_s"} and time_s is not None:
-            return Trigger(time_s=time_s)
-        if set(at) == {"ops"} and ops is not None:
-            return Trigger(ops=int(ops))
-        fields = {"observe", "node", "count"}
-        if time_s is not None and within_s is not None:
-            fields |= {"time_s", "within_s"}
-        if "observe" in at and not set(at) - fields and count:
-            return Trigger(
-                time_s=time_s,
-                observe=str(at["observe"]),
-                node=at.get("node"),
-                count=int(count),
-                within_s=within_s,
-            )
+    events: dict[str, Number | Whole | None]
+    events = {"observe": None, "node": None, "count": COUNT}
+    times = {"time_s": TIME_S, "within_s": TIME_S}
+    if (
+        _holds(at, {"time_s": TIME_S}, needed=("time_s",))
+        or _holds(at, {"ops": OPS}, needed=("ops",))
+        or _holds(at, events, needed=("observe",))
+        or _holds(at, events | times, needed=("observe", *times))
+    ):
+        return Trigger(**at)
     raise UsageError(
         f"{where}: `at` must be {{time_s: SECONDS}}, {{ops: COUNT}} or "
         "{observe: KIND, node: NODE, count: K}, the last maybe with "
-        f"{{time_s: SECONDS, within_s: SECONDS}}, not {at!r}"
+        f"{{time_s: SECONDS, within_s: SECONDS}}, not {at!r:.100}"
     )
 
 
-def _number(value: Any) -> float | None:
-    """`value` as a finite number from zero up, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if 0 <= value < float("inf") else None
+def _holds(
+    data: Any, fields: Mapping[str, Number | Whole | None], *, needed: Sequence[str]
+) -> bool:
+    """Whether `data` maps some of these fields to what they take; None: a text."""
+    return (
+        isinstance(data, dict)
+        and not set(data) - set(fields)
+        and not set(needed) - set(data)
+        and all(
+            isinstance(value, str) and bool(value)
+            if (kind := fields[name]) is None
+            else kind.admits(value)
+            for name, value in data.items()
+        )
+    )
 
 
 def validate(plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]) -> None:
@@ -276,7 +283,7 @@ def validate(plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]) -
         nemesis = nemeses.get(step.fault.kind)
         if nemesis is None:
             raise UsageError(
-                f"plan: fault {step.fault.kind!r} is not among this run's nemeses "
+                f"plan: fault {step.fault.kind!r:.60} is not among this run's nemeses "
                 f"({', '.join(nemeses) or 'none'})"
             )
         nemesis.validate(step.fault, nodes)
@@ -287,4 +294,4 @@ def validate(plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]) -
             )
         node = step.at.node
         if node is not None and node not in nodes:
-            raise UsageError(f"plan: trigger: there is no node {node!r}")
+            raise UsageError(f"plan: trigger: there is no node {node!r:.60}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin
-from nemesis.links import OPTIONS, Amount, LinkFault
+from nemesis.links import Amount, LinkFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,5 +25,5 @@ def reorder(options: Mapping[str, str]) -> LinkFault:
 
 
 PLUGIN: Plugin[NemesisFactory] = Plugin(
-    "reorder", "let frames overtake each other", reorder, OPTIONS
+    "reorder", "let frames overtake each other", reorder, AMOUNT.options
 )

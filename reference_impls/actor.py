@@ -23,6 +23,7 @@ The duties of a world:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -164,44 +165,141 @@ class Inspectable(Actor, Protocol):
         ...
 
 
+# --- options ---------------------------------------------------------------------
+
+
+class Kind(Protocol):
+    """What the value of an option may be."""
+
+    @property
+    def told(self) -> str:
+        """The same for people, after "it takes"."""
+        ...
+
+    def parse(self, text: str) -> Any:
+        """The value that `text` stands for. Raises ValueError where it is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number from `least` to `most`, in plain decimal digits; an int."""
+
+    least: int
+    most: int
+
+    @property
+    def told(self) -> str:
+        """See `Kind.told`."""
+        return f"a whole number from {self.least} to {self.most}"
+
+    def parse(self, text: str) -> int:
+        """See `Kind.parse`."""
+        if not re.fullmatch("[0-9]{1,15}", text):
+            raise ValueError
+        if not self.least <= int(text) <= self.most:
+            raise ValueError
+        return int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number from `least` to `most`, such as 150 or 0.5; a float."""
+
+    least: float
+    most: float
+
+    @property
+    def told(self) -> str:
+        """See `Kind.told`."""
+        return f"a number from {self.least:.15g} to {self.most:.15g}"
+
+    def parse(self, text: str) -> float:
+        """See `Kind.parse`."""
+        if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{0,15})?(e[-+]?[0-9]{1,3})?", text):
+            raise ValueError
+        if not self.least <= float(text) <= self.most:
+            raise ValueError
+        return float(text)
+
+
+MS = Number(1.0, 86_400_000.0)
+"""A time in milliseconds, up to a day. Below one, a node would do nothing else."""
+MS_OR_NONE = Number(0.0, MS.most)
+COUNT = Whole(1, 1_000_000)
+
+
+class OneOf:
+    """One of a few words."""
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+        self.told = f"one of {', '.join(choices)}"
+
+    def parse(self, text: str) -> str:
+        """See `Kind.parse`."""
+        if text not in self.choices:
+            raise ValueError
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Yes or no; a bool."""
+
+    told: str = "true or false"
+    choices: tuple[str, ...] = ("true", "false")
+
+    def parse(self, text: str) -> bool:
+        """See `Kind.parse`."""
+        if text not in self.choices:
+            raise ValueError
+        return text == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerNames:
+    """Names of servers, or nothing; a tuple."""
+
+    told: str = "names of servers with commas, or nothing"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """See `Kind.parse`."""
+        if not re.fullmatch(r"([A-Za-z0-9._-]{1,100}(,(?!$)|$)){0,64}", text):
+            raise ValueError
+        return tuple(text.split(",")) if text else ()
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of a protocol, documented as data; values are given as text.
-
-    An option without `choices` whose default is a number takes numbers only.
-    """
+    """One option of a protocol, documented as data; values are given as text."""
 
     name: str
     default: str
     meaning: str
-    choices: tuple[str, ...] = ()
+    kind: Kind
 
 
-def settings(options: Sequence[Option], given: Mapping[str, str]) -> dict[str, str]:
-    """Defaults overlaid with what was given.
+def settings(options: Sequence[Option], given: Mapping[str, str]) -> dict[str, Any]:
+    """The values of all options, by name: what was given, else the defaults.
 
     Raises:
         ValueError: An option that isn't there, or a value that it can't take.
     """
     known = {option.name: option for option in options}
-    for name, value in given.items():
-        option = known.get(name)
-        if option is None:
-            raise ValueError(f"no option {name!r} (there are: {', '.join(known)})")
-        if option.choices and value not in option.choices:
-            choices = ", ".join(option.choices)
-            raise ValueError(f"{name}={value} is not possible (choose from: {choices})")
-        if not option.choices and is_number(option.default) and not is_number(value):
-            raise ValueError(f"{name}={value} is not possible: it takes a number >= 0")
-    return {option.name: given.get(option.name, option.default) for option in options}
-
-
-def is_number(text: str) -> bool:
-    """True for a finite number that isn't negative."""
-    try:
-        return 0 <= float(text) < float("inf")
-    except ValueError:
-        return False
+    for name in given:
+        if name not in known:
+            raise ValueError(f"no option {name!r:.60} (there are: {', '.join(known)})")
+    out = {}
+    for name, option in known.items():
+        text = given.get(name, option.default)
+        try:
+            out[name] = option.kind.parse(text)
+        except ValueError:
+            raise ValueError(
+                f"{name}={text!r:.60} is not possible (it takes {option.kind.told})"
+            ) from None
+    return out
 
 
 # --- errors ----------------------------------------------------------------------

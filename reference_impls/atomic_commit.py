@@ -56,10 +56,12 @@ from reference_impls.actor import (
 )
 from reference_impls.actor import (
     MALFORMED_REQUEST,
+    MS,
     NOT_SUPPORTED,
     Body,
     Effect,
     Event,
+    OneOf,
     Option,
     Received,
     Record,
@@ -106,27 +108,33 @@ def options(
             "vote_timeout_ms",
             vote_timeout_ms,
             "how long a coordinator waits for votes before it aborts",
+            MS,
         ),
         Option(
             "lock_timeout_ms",
             lock_timeout_ms,
             "how long a participant waits for locks before it votes no",
+            MS,
         ),
         Option(
             "decision_timeout_ms",
             decision_timeout_ms,
             "how long a participant that voted yes waits before it acts on silence",
+            MS,
         ),
-        Option("inquiry_ms", "200", "how often a participant in doubt asks again"),
+        Option("inquiry_ms", "200", "how often a participant in doubt asks again", MS),
         Option(
-            "retry_ms", "200", "how often a decision is repeated until acknowledged"
+            "retry_ms",
+            "200",
+            "how often a decision is repeated until acknowledged",
+            MS,
         ),
         Option(
             "deadlock",
             shards.WAIT_DIE,
             "what is done against deadlock: wait_die (a younger transaction never "
             "waits for an older one) or timeout (whoever waits too long is aborted)",
-            (shards.WAIT_DIE, shards.TIMEOUT),
+            OneOf(shards.WAIT_DIE, shards.TIMEOUT),
         ),
     )
 
@@ -234,14 +242,14 @@ class AtomicCommit(Core):
     messages: Mapping[str, Fields] = MESSAGES
 
     def __init__(
-        self, node: str, peers: Sequence[str], options: Mapping[str, str]
+        self, node: str, peers: Sequence[str], options: Mapping[str, Any]
     ) -> None:
         super().__init__(node, peers)
-        self.vote_timeout_ms = float(options["vote_timeout_ms"])
-        self.lock_timeout_ms = float(options["lock_timeout_ms"])
-        self.decision_timeout_ms = float(options["decision_timeout_ms"])
-        self.inquiry_ms = float(options["inquiry_ms"])
-        self.retry_ms = float(options["retry_ms"])
+        self.vote_timeout_ms: float = options["vote_timeout_ms"]
+        self.lock_timeout_ms: float = options["lock_timeout_ms"]
+        self.decision_timeout_ms: float = options["decision_timeout_ms"]
+        self.inquiry_ms: float = options["inquiry_ms"]
+        self.retry_ms: float = options["retry_ms"]
 
         # persistent: on disk before any message that depends on it leaves
         self.life = 0  # how often this node has started
@@ -871,9 +879,7 @@ def check_times(core: AtomicCommit) -> None:
     Raises:
         ValueError: Names them.
     """
-    if not 0 < core.lock_timeout_ms < core.vote_timeout_ms:
-        raise ValueError("lock_timeout_ms must be > 0 and below vote_timeout_ms")
+    if core.lock_timeout_ms >= core.vote_timeout_ms:
+        raise ValueError("lock_timeout_ms must be below vote_timeout_ms")
     if core.decision_timeout_ms < core.vote_timeout_ms:
         raise ValueError("decision_timeout_ms must not be below vote_timeout_ms")
-    if not (core.inquiry_ms > 0 and core.retry_ms > 0):
-        raise ValueError("inquiry_ms and retry_ms must be > 0")

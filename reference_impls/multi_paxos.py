@@ -45,7 +45,9 @@ from zlib import crc32
 
 from reference_impls import kv
 from reference_impls.actor import (
+    COUNT,
     CRASH,
+    MS,
     Actor,
     Body,
     Effect,
@@ -81,12 +83,16 @@ MOMENTS = (
 """Events at which a fault may hurt most: something has begun, and isn't done yet."""
 
 OPTIONS = (
-    Option("election_timeout_ms_min", "150", "least wait for a leader before electing"),
-    Option("election_timeout_ms_max", "300", "most wait for a leader before electing"),
-    Option("heartbeat_ms", "50", "how often a leader shows that it is there"),
-    Option("window", "128", "most slots that are proposed and not decided"),
-    Option("entries_per_message_max", "128", "most slots in one message"),
-    Option("request_timeout_ms", "1000", "when an unanswered request is given up"),
+    Option(
+        "election_timeout_ms_min", "150", "least wait for a leader before electing", MS
+    ),
+    Option(
+        "election_timeout_ms_max", "300", "most wait for a leader before electing", MS
+    ),
+    Option("heartbeat_ms", "50", "how often a leader shows that it is there", MS),
+    Option("window", "128", "most slots that are proposed and not decided", COUNT),
+    Option("entries_per_message_max", "128", "most slots in one message", COUNT),
+    Option("request_timeout_ms", "1000", "when an unanswered request is given up", MS),
 )
 
 FOLLOWER = "follower"
@@ -132,16 +138,14 @@ class MultiPaxos(ForwardingCore):
     """One server. The rules live in small methods, each with its source."""
 
     def __init__(
-        self, node: str, peers: Sequence[str], options: Mapping[str, str]
+        self, node: str, peers: Sequence[str], options: Mapping[str, Any]
     ) -> None:
-        super().__init__(node, peers, float(options["request_timeout_ms"]))
-        self.election_timeout_ms_min = float(options["election_timeout_ms_min"])
-        self.election_timeout_ms_max = float(options["election_timeout_ms_max"])
-        self.heartbeat_ms = float(options["heartbeat_ms"])
-        self.window = max(1, int(float(options["window"])))
-        self.entries_per_message_max = max(
-            1, int(float(options["entries_per_message_max"]))
-        )
+        super().__init__(node, peers, options["request_timeout_ms"])
+        self.election_timeout_ms_min: float = options["election_timeout_ms_min"]
+        self.election_timeout_ms_max: float = options["election_timeout_ms_max"]
+        self.heartbeat_ms: float = options["heartbeat_ms"]
+        self.window: int = options["window"]
+        self.entries_per_message_max: int = options["entries_per_message_max"]
 
         # acceptor: on disk before any message that depends on it leaves
         self.ballot_num = NO_BALLOT
@@ -787,7 +791,7 @@ MESSAGES: Mapping[str, Fields] = {
 def build(
     node: str,
     peers: Sequence[str],
-    options: Mapping[str, str],
+    options: Mapping[str, Any],
     core: type[MultiPaxos] = MultiPaxos,
 ) -> Actor:
     """A server called `node`; `options` are complete, see OPTIONS.
@@ -796,10 +800,8 @@ def build(
         ValueError: Options that make no sense together.
     """
     server = core(node, peers, options)
-    if not 0 < server.election_timeout_ms_min <= server.election_timeout_ms_max:
-        raise ValueError(
-            "election_timeout_ms_min is not in (0, election_timeout_ms_max]"
-        )
-    if not 0 < server.heartbeat_ms < server.election_timeout_ms_min:
-        raise ValueError("heartbeat_ms must be > 0 and below election_timeout_ms_min")
+    if server.election_timeout_ms_min > server.election_timeout_ms_max:
+        raise ValueError("election_timeout_ms_min is above election_timeout_ms_max")
+    if server.heartbeat_ms >= server.election_timeout_ms_min:
+        raise ValueError("heartbeat_ms must be below election_timeout_ms_min")
     return server

@@ -49,6 +49,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from reference_impls import kv
 from reference_impls.actor import (
     MALFORMED_REQUEST,
+    MS,
+    MS_OR_NONE,
     NOT_SUPPORTED,
     TEMPORARILY_UNAVAILABLE,
     TIMEOUT,
@@ -57,6 +59,7 @@ from reference_impls.actor import (
     Effect,
     Event,
     Now,
+    OneOf,
     Option,
     Received,
     Record,
@@ -89,18 +92,24 @@ OPTIONS = (
         "rounds",
         "what a proposer numbers its ballots by: rounds (one more than any it saw) or "
         "timestamp (its wall clock, so that skewed clocks stand in the way)",
-        ("rounds", "timestamp"),
+        OneOf("rounds", "timestamp"),
     ),
     Option(
-        "attempt_timeout_ms", "100", "when an attempt without an outcome is given up"
+        "attempt_timeout_ms",
+        "100",
+        "when an attempt without an outcome is given up",
+        MS,
     ),
-    Option("backoff_ms_min", "5", "least pause after an attempt that failed"),
+    Option(
+        "backoff_ms_min", "5", "least pause after an attempt that failed", MS_OR_NONE
+    ),
     Option(
         "backoff_ms_max",
         "25",
         "most pause after an attempt that failed; doubles with each failure in a row",
+        MS_OR_NONE,
     ),
-    Option("request_timeout_ms", "1000", "when an unanswered request is given up"),
+    Option("request_timeout_ms", "1000", "when an unanswered request is given up", MS),
 )
 
 DOUBLINGS_MAX = 5
@@ -193,14 +202,14 @@ class Paxos(Core):
     """One server. The rules live in small methods, each with its source."""
 
     def __init__(
-        self, node: str, peers: Sequence[str], options: Mapping[str, str]
+        self, node: str, peers: Sequence[str], options: Mapping[str, Any]
     ) -> None:
         super().__init__(node, peers)
-        self.ballots = options["ballots"]
-        self.attempt_timeout_ms = float(options["attempt_timeout_ms"])
-        self.backoff_ms_min = float(options["backoff_ms_min"])
-        self.backoff_ms_max = float(options["backoff_ms_max"])
-        self.request_timeout_ms = float(options["request_timeout_ms"])
+        self.ballots: str = options["ballots"]
+        self.attempt_timeout_ms: float = options["attempt_timeout_ms"]
+        self.backoff_ms_min: float = options["backoff_ms_min"]
+        self.backoff_ms_max: float = options["backoff_ms_max"]
+        self.request_timeout_ms: float = options["request_timeout_ms"]
         self.instances: dict[int | str, Instance] = {}
         self.open: dict[int | str, Instance] = {}  # those that somebody waits for
         self.sweep = 0
@@ -685,7 +694,7 @@ def flaw_of(body: Body) -> Body | None:
 def build(
     node: str,
     peers: Sequence[str],
-    options: Mapping[str, str],
+    options: Mapping[str, Any],
     core: type[Paxos] = Paxos,
 ) -> Actor:
     """A server called `node`; `options` are complete, see OPTIONS.
@@ -696,6 +705,6 @@ def build(
     server = core(node, peers, options)
     if not server.backoff_ms_min <= server.backoff_ms_max:
         raise ValueError("backoff_ms_min is above backoff_ms_max")
-    if not 0 < server.attempt_timeout_ms < server.request_timeout_ms:
-        raise ValueError("attempt_timeout_ms is not in (0, request_timeout_ms)")
+    if server.attempt_timeout_ms >= server.request_timeout_ms:
+        raise ValueError("attempt_timeout_ms must be below request_timeout_ms")
     return server

@@ -53,6 +53,7 @@ from reference_impls.actor import (
     Body,
     CancelTimer,
     Effect,
+    Flag,
     Now,
     Observe,
     Option,
@@ -83,7 +84,7 @@ RUNTIME_OPTIONS = (
         "true",
         "wait for the disk before answering; false survives a killed process, but "
         "not a machine without power",
-        ("true", "false"),
+        Flag(),
     ),
 )
 """Options that every protocol has."""
@@ -521,7 +522,8 @@ def describe(protocol: str, module: Any) -> str:
             "name": option.name,
             "default": option.default,
             "meaning": option.meaning,
-            "choices": list(option.choices),
+            "takes": option.kind.told,
+            "choices": list(getattr(option.kind, "choices", ())),
         }
         for option in (*module.OPTIONS, *RUNTIME_OPTIONS)
     ]
@@ -627,7 +629,7 @@ def make_node(
     try:
         identity = Identity(protocol, module.FORMAT_VERSION, name)
         wal = WriteAheadLog(
-            environment("SPLITBRAIN_DATA"), identity, fsync=options["fsync"] == "true"
+            environment("SPLITBRAIN_DATA"), identity, fsync=options["fsync"]
         )
         if wal.note:
             sys.stderr.write(f"{name} {wal.note}\n")

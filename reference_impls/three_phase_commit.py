@@ -59,11 +59,11 @@ Choices, as papers differ:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reference_impls import atomic_commit
 from reference_impls.actor import ABORT as ABORTED
-from reference_impls.actor import TIMEOUT, Option, error
+from reference_impls.actor import MS, MS_OR_NONE, TIMEOUT, OneOf, Option, error
 from reference_impls.atomic_commit import (
     ABORT,
     COMMIT,
@@ -105,16 +105,20 @@ OPTIONS = (
         "ack_timeout_ms",
         "250",
         "how long acknowledgements of preCommit, and states, are waited for",
+        MS,
     ),
     Option(
-        "election_step_ms", "100", "how much longer the next participant waits to lead"
+        "election_step_ms",
+        "100",
+        "how much longer the next participant waits to lead",
+        MS_OR_NONE,
     ),
     Option(
         "termination",
         ELECT,
         "what participants do without their coordinator: elect (one of them asks the "
         "others and decides for all) or simple (each decides by its own state)",
-        (ELECT, SIMPLE),
+        OneOf(ELECT, SIMPLE),
     ),
 )
 
@@ -192,12 +196,12 @@ class ThreePhaseCommit(AtomicCommit):
     messages = MESSAGES
 
     def __init__(
-        self, node: str, peers: Sequence[str], options: Mapping[str, str]
+        self, node: str, peers: Sequence[str], options: Mapping[str, Any]
     ) -> None:
         super().__init__(node, peers, options)
-        self.ack_timeout_ms = float(options["ack_timeout_ms"])
-        self.election_step_ms = float(options["election_step_ms"])
-        self.termination = options["termination"]
+        self.ack_timeout_ms: float = options["ack_timeout_ms"]
+        self.election_step_ms: float = options["election_step_ms"]
+        self.termination: str = options["termination"]
 
         # persistent: of undecided transactions
         self.pre_committed: set[str] = set()
@@ -652,7 +656,7 @@ class ThreePhaseCommit(AtomicCommit):
 def build(
     node: str,
     peers: Sequence[str],
-    options: Mapping[str, str],
+    options: Mapping[str, Any],
     core: type[ThreePhaseCommit] | None = None,
 ) -> Actor:
     """A node called `node`; `options` are complete, see OPTIONS.
@@ -660,7 +664,7 @@ def build(
     Args:
         node: Its name.
         peers: The names of the others.
-        options: All of OPTIONS, as text.
+        options: A value for each of OPTIONS.
         core: The class to build, for mutants.
 
     Raises:
@@ -668,8 +672,6 @@ def build(
     """
     actor = (core or ThreePhaseCommit)(node, peers, options)
     check_times(actor)
-    if not actor.ack_timeout_ms > 0:
-        raise ValueError("ack_timeout_ms must be > 0")
     if actor.decision_timeout_ms <= 2 * actor.ack_timeout_ms:
         # A coordinator may take that long to cross the barrier and come back.
         raise ValueError("decision_timeout_ms must be above twice ack_timeout_ms")

@@ -25,7 +25,7 @@ comes back without takes every transaction for aborted (PROTOCOLS, weakness b).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reference_impls import atomic_commit
 from reference_impls.atomic_commit import (
@@ -103,7 +103,7 @@ class TwoPhaseCommit(AtomicCommit):
 def build(
     node: str,
     peers: Sequence[str],
-    options: Mapping[str, str],
+    options: Mapping[str, Any],
     core: type[TwoPhaseCommit] | None = None,
 ) -> Actor:
     """A node called `node`; `options` are complete, see OPTIONS.
@@ -111,7 +111,7 @@ def build(
     Args:
         node: Its name.
         peers: The names of the others.
-        options: All of OPTIONS, as text.
+        options: A value for each of OPTIONS.
         core: The class to build, for mutants.
 
     Raises:

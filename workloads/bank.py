@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
+from harness.errors import UsageError
 from harness.generator import Generator, Invocation, from_function, phases, until_ok
+from harness.options import Whole
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import TxnCodec, once_per_thread, whole
+from workloads.transactional import TxnCodec, once_per_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
     from harness.workload import WireCodec, WorkloadFactory
     from workloads.transactional import MicroOp
 
+MONEY = Whole(1, 10**12)
+
 OPTIONS = (
-    Option("accounts", "8", "number of accounts"),
-    Option("total", "100", "money in all"),
-    Option("transfer_max", "5", "largest transfer"),
+    Option("accounts", "8", "number of accounts", Whole(2, 1000)),
+    Option("total", "100", "money in all", MONEY),
+    Option("transfer_max", "5", "largest transfer", MONEY),
 )
 
 
@@ -64,10 +68,14 @@ class Bank:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        count = whole("bank.accounts", given["accounts"], least=2)
-        self.accounts = [f"account-{i}" for i in range(count)]
-        self.total = whole("bank.total", given["total"])
-        self.transfer_max = whole("bank.transfer_max", given["transfer_max"])
+        self.accounts = [f"account-{i}" for i in range(given["accounts"])]
+        self.total: int = given["total"]
+        self.transfer_max: int = given["transfer_max"]
+        if self.transfer_max > self.total:
+            raise UsageError(
+                f"bank: transfer_max={self.transfer_max} is more than there is: "
+                f"total={self.total}"
+            )
         self.codec: WireCodec = TxnCodec(_Translation(self.accounts))
 
     def generator(self, concurrency: int) -> Generator:

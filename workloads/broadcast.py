@@ -13,8 +13,8 @@ from harness import registry
 from harness.errors import NodeReply
 from harness.generator import DONE, PENDING, Flow, Generator, Invocation, from_function
 from harness.generator import place as placed
+from harness.options import SHARE, Whole
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +25,16 @@ if TYPE_CHECKING:
     from harness.verdict import Checker
     from harness.workload import WireCodec, WorkloadFactory
 
+PAGE = Whole(1, 100_000)
+
 OPTIONS = (
-    Option("page", "2000", "messages in one answer, when sequences are read"),
-    Option("read_share", "0.05", "part of the operations that read a page of sequence"),
+    Option("page", "2000", "messages in one answer, when sequences are read", PAGE),
+    Option(
+        "read_share",
+        "0.05",
+        "part of the operations that read a page of sequence",
+        SHARE,
+    ),
 )
 
 
@@ -110,8 +117,8 @@ class Broadcast:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.page = whole("broadcast.page", given["page"])
-        self.read_share = float(given["read_share"])
+        self.page: int = given["page"]
+        self.read_share: float = given["read_share"]
         self._sent = 0
 
     def generator(self, concurrency: int) -> Generator:

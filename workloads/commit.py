@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.errors import NodeReply
+from harness.errors import NodeReply, UsageError
 from harness.generator import Generator, Invocation, from_function
+from harness.options import SHARE, Whole
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import once_per_thread, whole
+from workloads.transactional import once_per_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     from harness.workload import WireCodec, WorkloadFactory
 
 OPTIONS = (
-    Option("keys", "40", "keys that transactions choose from"),
-    Option("keys_per_txn", "3", "keys that a transaction touches"),
-    Option("doomed_share", "0.1", "transactions that a participant must vote no on"),
+    Option("keys", "40", "keys that transactions choose from", Whole(2, 10_000)),
+    Option("keys_per_txn", "3", "keys that a transaction touches", Whole(1, 1000)),
+    Option(
+        "doomed_share", "0.1", "transactions that a participant must vote no on", SHARE
+    ),
 )
 
 
@@ -67,9 +70,14 @@ class Commit:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.keys = whole("commit.keys", given["keys"], least=2)
-        self.keys_per_txn = whole("commit.keys_per_txn", given["keys_per_txn"])
-        self.doomed_share = float(given["doomed_share"])
+        self.keys: int = given["keys"]
+        self.keys_per_txn: int = given["keys_per_txn"]
+        self.doomed_share: float = given["doomed_share"]
+        if self.keys_per_txn > self.keys:
+            raise UsageError(
+                f"commit: keys_per_txn={self.keys_per_txn} is more than there are: "
+                f"keys={self.keys}"
+            )
         self._begun = 0
 
     def generator(self, concurrency: int) -> Generator:
@@ -78,8 +86,7 @@ class Commit:
 
         def draw(random: Random) -> Invocation:
             self._begun += 1
-            count = min(self.keys_per_txn, self.keys)
-            keys = random.sample(range(self.keys), count)
+            keys = random.sample(range(self.keys), self.keys_per_txn)
             txn: list[list[Any]] = [["w", f"k{key}", self._begun] for key in keys]
             if random.random() < self.doomed_share:
                 # No number falls below zero: whoever holds this key votes no.

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply
 from harness.generator import Generator, Invocation, from_function
+from harness.options import Whole
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import once_per_thread, whole
+from workloads.transactional import COUNT, once_per_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from harness.workload import WireCodec, WorkloadFactory
 
 OPTIONS = (
-    Option("keys", "4", "instances in use at a time"),
-    Option("proposals_per_key", "12", "proposals to an instance before a new one"),
+    Option("keys", "4", "instances in use at a time", Whole(1, 1000)),
+    Option(
+        "proposals_per_key", "12", "proposals to an instance before a new one", COUNT
+    ),
 )
 
 LEARN_SHARE = 0.4
@@ -68,8 +71,8 @@ class Consensus:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.keys = whole("consensus.keys", given["keys"])
-        self.per_key = whole("consensus.proposals_per_key", given["proposals_per_key"])
+        self.keys: int = given["keys"]
+        self.per_key: int = given["proposals_per_key"]
         self._proposed = 0
         self._in_use: dict[int, int] = {}
 

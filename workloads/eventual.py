@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
 from harness.generator import phases, sleep
+from harness.options import Whole
 from harness.registry import Option
-from workloads.transactional import once_per_thread, whole
+from workloads.transactional import once_per_thread
 
 if TYPE_CHECKING:
     from harness.generator import Generator, Invocation
@@ -22,16 +22,9 @@ SETTLE_S_MAX = 8
 SETTLE = Option(
     "settle_s",
     "5",
-    f"seconds from the last fault to the final reads, at most {SETTLE_S_MAX}",
+    "seconds from the last fault to the final reads",
+    Whole(0, SETTLE_S_MAX),
 )
-
-
-def settle_seconds(name: str, text: str) -> int:
-    """The option's value. Raises UsageError for what is no time, or too long."""
-    seconds = whole(name, text, least=0)
-    if seconds > SETTLE_S_MAX:
-        raise UsageError(f"{name}={text}: at most {SETTLE_S_MAX} seconds")
-    return seconds
 
 
 def reads_when_settled(read: Invocation, settle_s: int, concurrency: int) -> Generator:

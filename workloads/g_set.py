@@ -13,7 +13,7 @@ from harness import registry
 from harness.errors import NodeReply
 from harness.generator import Generator, Invocation, from_function
 from harness.registry import Plugin, settings
-from workloads.eventual import SETTLE, reads_when_settled, settle_seconds
+from workloads.eventual import SETTLE, reads_when_settled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ class GSet:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.settle_s = settle_seconds("g_set.settle_s", given["settle_s"])
+        self.settle_s: int = given["settle_s"]
         self._added = 0
 
     def generator(self, concurrency: int) -> Generator:

@@ -27,8 +27,8 @@ from harness.generator import (
     from_function,
     place,
 )
+from harness.options import Whole
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,8 +40,13 @@ if TYPE_CHECKING:
     from harness.workload import WireCodec, WorkloadFactory
 
 OPTIONS = (
-    Option("keys", "5", "logs"),
-    Option("polls_in_vain_max", "20", "final polls of a thread that bring nothing new"),
+    Option("keys", "5", "logs", Whole(1, 1000)),
+    Option(
+        "polls_in_vain_max",
+        "20",
+        "final polls of a thread that bring nothing new",
+        Whole(1, 10_000),
+    ),
 )
 
 Pairs = list[list[Any]]
@@ -207,10 +212,8 @@ class Kafka:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.keys = [str(i) for i in range(whole("kafka.keys", given["keys"]))]
-        self.polls_in_vain = whole(
-            "kafka.polls_in_vain_max", given["polls_in_vain_max"]
-        )
+        self.keys = [str(i) for i in range(given["keys"])]
+        self.polls_in_vain: int = given["polls_in_vain_max"]
         self._codec = KafkaCodec()
         self.codec: WireCodec = self._codec
         self._sent = 0

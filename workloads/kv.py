@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from harness import registry
 from harness.generator import Generator, Invocation, from_function
+from harness.options import Whole
 from harness.registry import Option, Plugin, settings
 from workloads.register import RegisterCodec
-from workloads.transactional import once_per_thread, whole
+from workloads.transactional import COUNT, once_per_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from harness.workload import WireCodec, WorkloadFactory
 
 OPTIONS = (
-    Option("keys", "4", "keys in use at a time"),
-    Option("ops_per_key", "120", "operations on a key before a new one follows"),
-    Option("values", "5", "how many different values there are"),
+    Option("keys", "4", "keys in use at a time", Whole(1, 1000)),
+    Option("ops_per_key", "120", "operations on a key before a new one follows", COUNT),
+    Option("values", "5", "how many different values there are", COUNT),
 )
 
 
@@ -39,9 +40,9 @@ class Kv:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.keys = whole("kv.keys", given["keys"])
-        self.ops_per_key = whole("kv.ops_per_key", given["ops_per_key"])
-        self.values = whole("kv.values", given["values"])
+        self.keys: int = given["keys"]
+        self.ops_per_key: int = given["ops_per_key"]
+        self.values: int = given["values"]
         self._in_use: dict[int, int] = {}
 
     def generator(self, concurrency: int) -> Generator:

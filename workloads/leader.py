@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.one_leader import TERMS_MAX
 from harness import registry
 from harness.errors import NodeReply
 from harness.generator import Generator, Invocation, delay, from_function
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import once_per_thread, whole
+from workloads.transactional import once_per_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,12 @@ BETWEEN_S = 0.005
 
 
 OPTIONS = (
-    Option("terms_max", "", "the most terms that may have a leader; any if empty"),
+    Option(
+        "terms_max",
+        "",
+        "the most terms that may have a leader; any if empty",
+        TERMS_MAX,
+    ),
 )
 
 
@@ -59,9 +65,8 @@ class Leader:
     idempotent: frozenset[str] = frozenset({"status"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        self.terms_max = settings(self.name, OPTIONS, options)["terms_max"]
-        if self.terms_max:
-            whole("leader.terms_max", self.terms_max)
+        given = settings(self.name, OPTIONS, options)
+        self.terms_max: int | None = given["terms_max"]
 
     def generator(self, concurrency: int) -> Generator:
         """See `Workload.generator`."""
@@ -74,7 +79,8 @@ class Leader:
     def checkers(self) -> dict[str, Checker]:
         """At most one leader in a term."""
         factory = registry.find("checker", "one_leader").factory
-        return {"one_leader": factory({"terms-max": self.terms_max})}
+        terms_max = "" if self.terms_max is None else str(self.terms_max)
+        return {"one_leader": factory({"terms-max": terms_max})}
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.isolation.question import MODELS
 from harness import registry
 from harness.generator import Generator, Invocation, from_function
+from harness.options import Whole
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import TxnCodec, once_per_thread, whole
+from workloads.transactional import COUNT, TxnCodec, once_per_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,10 +28,17 @@ if TYPE_CHECKING:
     from workloads.transactional import MicroOp
 
 OPTIONS = (
-    Option("keys", "6", "lists in use at a time"),
-    Option("appends_per_key", "60", "appends to a list before a new one follows"),
-    Option("micro_ops_max", "4", "micro-operations in a transaction, at most"),
-    Option("consistency", "strict-serializable", "the model asked for"),
+    Option("keys", "6", "lists in use at a time", Whole(1, 1000)),
+    Option(
+        "appends_per_key", "60", "appends to a list before a new one follows", COUNT
+    ),
+    Option(
+        "micro_ops_max",
+        "4",
+        "micro-operations in a transaction, at most",
+        Whole(1, 1000),
+    ),
+    Option("consistency", "strict-serializable", "the model asked for", MODELS),
 )
 
 
@@ -50,11 +59,10 @@ class ListAppend:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.keys = whole("list_append.keys", given["keys"])
-        self.appends_per_key = whole("list_append.appends_per_key",
-                                     given["appends_per_key"])  # fmt: skip
-        self.micro_ops_max = whole("list_append.micro_ops_max", given["micro_ops_max"])
-        self.consistency = given["consistency"]
+        self.keys: int = given["keys"]
+        self.appends_per_key: int = given["appends_per_key"]
+        self.micro_ops_max: int = given["micro_ops_max"]
+        self.consistency: tuple[str, ...] = given["consistency"]
         self._appends: dict[int, int] = {}
 
     def generator(self, concurrency: int) -> Generator:
@@ -89,7 +97,7 @@ class ListAppend:
     def checkers(self) -> dict[str, Checker]:
         """No anomaly that the consistency model forbids."""
         factory = registry.find("checker", "list-append").factory
-        return {"list-append": factory({"consistency": self.consistency})}
+        return {"list-append": factory({"consistency": ",".join(self.consistency)})}
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(

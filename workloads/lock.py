@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply
 from harness.generator import PENDING, Flow, Generator, Invocation, place
+from harness.options import Flag, Whole
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import once_per_thread, whole
+from workloads.transactional import COUNT, once_per_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,11 +37,14 @@ if TYPE_CHECKING:
     from harness.workload import WireCodec, WorkloadFactory
 
 OPTIONS = (
-    Option("locks", "5", "locks in use at a time"),
-    Option("ops_per_lock", "200", "operations on a lock before a new one follows"),
+    Option("locks", "5", "locks in use at a time", Whole(1, 1000)),
     Option(
-        "leases", "false", "locks may expire while they are held", ("true", "false")
+        "ops_per_lock",
+        "200",
+        "operations on a lock before a new one follows",
+        COUNT,
     ),
+    Option("leases", "false", "locks may expire while they are held", Flag()),
 )
 
 STALE_SHARE = 0.2
@@ -203,9 +207,9 @@ class Lock:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.locks = whole("lock.locks", given["locks"])
-        self.ops_per_lock = whole("lock.ops_per_lock", given["ops_per_lock"])
-        self.leases = given["leases"]
+        self.locks: int = given["locks"]
+        self.ops_per_lock: int = given["ops_per_lock"]
+        self.leases: bool = given["leases"]
         self._flow: _LockFlow | None = None
 
     def generator(self, concurrency: int) -> Generator:
@@ -230,8 +234,9 @@ class Lock:
 
     def checkers(self) -> dict[str, Checker]:
         """Mutual exclusion, and that tokens grow and stale ones are refused."""
-        fencing = registry.find("checker", "fencing").factory({"leases": self.leases})
-        if self.leases == "true":
+        leases = str(self.leases).lower()
+        fencing = registry.find("checker", "fencing").factory({"leases": leases})
+        if self.leases:
             return {"fencing": fencing}
         options = {"model": "fenced-lock", "vacuous": "unknown"}
         linearizable = registry.find("checker", "linearizable").factory(options)

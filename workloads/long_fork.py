@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.generator import Flow, Generator, Invocation, place
+from harness.options import Whole
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import TxnCodec, whole
+from workloads.transactional import TxnCodec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from harness.workload import WireCodec, WorkloadFactory
     from workloads.transactional import MicroOp
 
-OPTIONS = (Option("group_size", "2", "keys that one transaction reads"),)
+GROUP_SIZE = Whole(2, 100)
+
+OPTIONS = (Option("group_size", "2", "keys that one transaction reads", GROUP_SIZE),)
 
 
 class _Translation:
@@ -87,7 +90,7 @@ class LongFork:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.group_size = whole("long_fork.group_size", given["group_size"], least=2)
+        self.group_size: int = given["group_size"]
 
     def generator(self, concurrency: int) -> Generator:
         """See `Workload.generator`."""

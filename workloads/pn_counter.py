@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply
 from harness.generator import Generator, Invocation, from_function
+from harness.options import Flag
 from harness.registry import Option, Plugin, settings
-from workloads.eventual import SETTLE, reads_when_settled, settle_seconds
+from workloads.eventual import SETTLE, reads_when_settled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from harness.workload import WireCodec, WorkloadFactory
 
 OPTIONS = (
-    Option("decrements", "true", "whether it goes down too", ("true", "false")),
+    Option("decrements", "true", "whether it goes down too", Flag()),
     SETTLE,
 )
 
@@ -61,8 +62,8 @@ class PNCounter:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.delta_min = -DELTA_MAX if given["decrements"] == "true" else 0
-        self.settle_s = settle_seconds("pn_counter.settle_s", given["settle_s"])
+        self.delta_min = -DELTA_MAX if given["decrements"] else 0
+        self.settle_s: int = given["settle_s"]
 
     def generator(self, concurrency: int) -> Generator:
         """See `Workload.generator`."""

@@ -23,11 +23,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.errors import NodeReply, UsageError
+from harness.errors import NodeReply
 from harness.generator import Flow, Generator, Invocation, place
+from harness.options import SHARE, Flag, OneOf, Whole
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Unpromised
-from workloads.transactional import once_per_thread, whole
+from workloads.transactional import COUNT, once_per_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,15 +45,20 @@ KEY_MISSING = 20
 """Maelstrom's key-does-not-exist."""
 
 OPTIONS = (
-    Option("keys", "5", "registers in use at a time"),
-    Option("ops_per_key", "600", "operations on a register before a new one follows"),
-    Option("cas", "true", "compare-and-set beside reads and writes", ("true", "false")),
-    Option("read_share", "0.5", "part of the client threads that only read"),
+    Option("keys", "5", "registers in use at a time", Whole(1, 1000)),
+    Option(
+        "ops_per_key",
+        "600",
+        "operations on a register before a new one follows",
+        COUNT,
+    ),
+    Option("cas", "true", "compare-and-set beside reads and writes", Flag()),
+    Option("read_share", "0.5", "part of the client threads that only read", SHARE),
     Option(
         "consistency",
         "linearizable",
         "what the registers promise, and so who judges",
-        ("linearizable", "sequential", "session"),
+        OneOf("linearizable", "sequential", "session"),
     ),
 )
 
@@ -183,18 +189,11 @@ class Register:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.keys = whole("register.keys", given["keys"])
-        self.ops_per_key = whole("register.ops_per_key", given["ops_per_key"])
-        self.cas = given["cas"] == "true"
-        self.consistency = given["consistency"]
-        try:
-            self.read_share = float(given["read_share"])
-        except ValueError:
-            self.read_share = -1.0
-        if not 0 <= self.read_share <= 1:
-            raise UsageError(
-                f"register.read_share={given['read_share']}: a number from 0 to 1"
-            )
+        self.keys: int = given["keys"]
+        self.ops_per_key: int = given["ops_per_key"]
+        self.cas: bool = given["cas"]
+        self.consistency: str = given["consistency"]
+        self.read_share: float = given["read_share"]
         self._flow: _RegisterFlow | None = None
 
     def generator(self, concurrency: int) -> Generator:

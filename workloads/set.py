@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.generator import Generator, Invocation, from_function
+from harness.options import Flag
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import TxnCodec, once_per_thread, whole
+from workloads.transactional import COUNT, TxnCodec, once_per_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from workloads.transactional import MicroOp
 
 OPTIONS = (
-    Option("adds_per_set", "200", "adds to a set before a new one follows"),
-    Option("linearizable", "true", "reads must not be stale either", ("true", "false")),
+    Option("adds_per_set", "200", "adds to a set before a new one follows", COUNT),
+    Option("linearizable", "true", "reads must not be stale either", Flag()),
 )
 
 
@@ -50,8 +51,8 @@ class Set:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.adds_per_set = whole("set.adds_per_set", given["adds_per_set"])
-        self.linearizable = given["linearizable"]
+        self.adds_per_set: int = given["adds_per_set"]
+        self.linearizable: bool = given["linearizable"]
         self._added = 0
 
     def generator(self, concurrency: int) -> Generator:
@@ -81,7 +82,7 @@ class Set:
     def checkers(self) -> dict[str, Checker]:
         """No element lost, none that nobody added, none stale."""
         factory = registry.find("checker", "set-full").factory
-        return {"set-full": factory({"linearizable": self.linearizable})}
+        return {"set-full": factory({"linearizable": str(self.linearizable).lower()})}
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.errors import NodeReply, UsageError
+from harness.errors import NodeReply
 from harness.generator import DONE, PENDING, Flow, Generator, Invocation, place
+from harness.options import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from harness.generator import Context, Offer, Seeds, Step
     from harness.history import Op
+
+COUNT = Whole(1, 1_000_000)
+"""How many of something there may be; no run gets further."""
 
 MicroOp = list[Any]
 """[f, key, value]; f is r, w, append, add or pop."""
@@ -103,10 +107,3 @@ def once_per_thread(
         return _OncePerThread(operations(), concurrency)
 
     return Generator("once per thread", start)
-
-
-def whole(name: str, text: str, least: int = 1) -> int:
-    """A whole number from `least` up. Raises UsageError for anything else."""
-    if not text.isdecimal() or int(text) < least:
-        raise UsageError(f"{name}={text}: a whole number from {least} up")
-    return int(text)

@@ -272,9 +272,7 @@ def model_called(name: str) -> str:
     wanted = name.strip().lower()
     if wanted not in names:
         near = nearest(name.strip(), [*MODELS, *ALIASES])
-        raise UsageError(
-            f"there is no consistency model {name!r}{near} (known: {', '.join(MODELS)})"
-        )
+        raise UsageError(f"there is no consistency model {name!r}{near}")
     return names[wanted]
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from checkers.isolation import models
+from harness.options import Checked, OneOf
 from harness.registry import Option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,13 @@ class Question:
         return Question(self.asked, wanted, self.level)
 
     @staticmethod
-    def parse(given: Mapping[str, str]) -> Question:
-        """From the options `consistency` and `anomalies`, lists with commas.
-
-        Raises:
-            UsageError: There is no such model or anomaly.
-        """
-        names = [name for name in given["consistency"].split(",") if name.strip()]
-        anomalies = [name for name in given["anomalies"].split(",") if name.strip()]
-        if not names and not anomalies:
-            names = [models.DEFAULT]
-        asked = tuple(map(models.model_called, names))
-        wanted = models.anomalies_implying(map(models.anomaly_called, anomalies))
+    def parse(given: Mapping[str, Any]) -> Question:
+        """From the values of the options `consistency` and `anomalies`."""
+        asked: tuple[str, ...] = given["consistency"]
+        anomalies: tuple[str, ...] = given["anomalies"]
+        if not asked and not anomalies:
+            asked = (models.DEFAULT,)
+        wanted = models.anomalies_implying(anomalies)
         by_definition = [
             a for model in asked for a in models.DEFINITIONS.get(model, ())
         ]
@@ -100,11 +97,26 @@ def _level_of(anomalies: Iterable[str]) -> int:
     )
 
 
+def names_from(known_as: Callable[[str], str], text: str) -> tuple[str, ...]:
+    """The proper names of those that `text` names, with commas between them.
+
+    Raises:
+        UsageError: Something isn't known; says what is near.
+    """
+    return tuple(map(known_as, text.split(","))) if text else ()
+
+
+MODELS = Checked(
+    f"consistency models with commas, or nothing; known: {', '.join(models.MODELS)}",
+    partial(names_from, models.model_called),
+)
+"""Values of `consistency`: the models' proper names."""
+
 OWN_WRITES = Option(
     "own-writes",
     "visible",
     "whether a transaction reads what it wrote, or only what was there when it began",
-    choices=("visible", "invisible"),
+    OneOf("visible", "invisible"),
 )
 
 OPTIONS = (
@@ -112,10 +124,15 @@ OPTIONS = (
         "consistency",
         "",
         "the model that must hold; strict-serializable unless anomalies are given",
+        MODELS,
     ),
     Option(
         "anomalies",
         "",
         "anomalies that must not occur, with commas, such as G1,lost-update",
+        Checked(
+            "names of anomalies with commas, or nothing",
+            partial(names_from, models.anomaly_called),
+        ),
     ),
 )

@@ -16,6 +16,7 @@ Choices:
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter as Tally
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ from checkers.linearizability.specification import (
 from checkers.linearizability.user_model import load_model
 from harness.errors import UsageError
 from harness.formats import edn
+from harness.options import shown
 from harness.registry import nearest
 
 if TYPE_CHECKING:
@@ -451,9 +453,17 @@ def parse_value(text: str) -> Any:
         UsageError: It is neither (as HistoryError, which names the place).
     """
     try:
-        return json.loads(text)
-    except ValueError:
-        return edn.loads(text, source=f"initial={text}")
+        return json.loads(text, parse_float=finite, parse_constant=finite)
+    except (ValueError, RecursionError):
+        return edn.loads(text, source=f"initial={shown(text)}")
+
+
+def finite(text: str) -> float:
+    """A number of JSON. Raises ValueError for NaN, Infinity and 1e999."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def build_register(text: str) -> Model:
@@ -475,7 +485,9 @@ def build_mutex(text: str) -> Model:
     """A lock; `initial=true` starts with it held."""
     held = parse_value(text) if text else False
     if not isinstance(held, bool):
-        raise UsageError(f"mutex: initial={text} should be true (held) or false (free)")
+        raise UsageError(
+            f"mutex: initial={shown(text)} should be true (held) or false (free)"
+        )
     return Mutex(held)
 
 
@@ -483,7 +495,9 @@ def build_fenced_lock(text: str) -> Model:
     """A free lock; `initial=7`: the last token granted was 7."""
     last = parse_value(text) if text else None
     if last is not None and type(last) is not int:
-        raise UsageError(f"fenced-lock: initial={text} should be a token, such as 7")
+        raise UsageError(
+            f"fenced-lock: initial={shown(text)} should be a token, such as 7"
+        )
     return FencedLock((last, False))
 
 
@@ -492,7 +506,8 @@ def build_multi_register(text: str) -> Model:
     start = parse_value(text) if text else {}
     if not isinstance(start, Mapping):
         raise UsageError(
-            f"multi-register: initial={text} should be a map, such as {{:x 0, :y 0}}"
+            f"multi-register: initial={shown(text)} should be a map, "
+            "such as {:x 0, :y 0}"
         )
     pairs = ((freeze(key), freeze(value)) for key, value in start.items())
     return MultiRegister(frozenset(pair for pair in pairs if pair[1] is not None))
@@ -506,7 +521,9 @@ def build_items(text: str) -> list[Hashable]:
     """
     start = parse_value(text) if text else []
     if not isinstance(start, list | tuple | set | frozenset):
-        raise UsageError(f"initial={text} should be a list of items, such as [1, 2]")
+        raise UsageError(
+            f"initial={shown(text)} should be a list of items, such as [1, 2]"
+        )
     return [freeze(item) for item in start]
 
 
@@ -529,7 +546,9 @@ def build_priority_queue(text: str) -> Model:
     """A priority queue of items."""
     items = build_items(text)
     if any(priority(item) is None for item in items):
-        raise UsageError(f"priority-queue: initial={text}: not all have a priority")
+        raise UsageError(
+            f"priority-queue: initial={shown(text)}: not all have a priority"
+        )
     return PriorityQueue(frozenset({frozenset(Tally(items).items())}))
 
 
@@ -547,7 +566,7 @@ def build_counter(text: str) -> Model:
     """A counter; 0 when `text` is empty."""
     start = parse_value(text) if text else 0
     if type(start) is not int:
-        raise UsageError(f"counter: initial={text} should be a whole number")
+        raise UsageError(f"counter: initial={shown(text)} should be a whole number")
     return Counter(start)
 
 
@@ -581,9 +600,18 @@ def find_model(name: str, initial: str = "") -> Model:
     if ":" in name:
         start = None if initial == "" else (parse_value(initial),)
         return load_model(name, start)
-    if name not in MODELS:
+    return MODELS[model_name(name)].build(initial)
+
+
+def model_name(name: str) -> str:
+    """`name`, which is that of a model of ours, or looks like one of yours.
+
+    Raises:
+        UsageError: It is neither; names the nearest.
+    """
+    if ":" not in name and name not in MODELS:
         raise UsageError(
             f"there is no model called {name!r}{nearest(name, MODELS)} (known: "
             f"{', '.join(MODELS)}; or your own, as module:Class or file.py:Class)"
         )
-    return MODELS[name].build(initial)
+    return name

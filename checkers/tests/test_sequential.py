@@ -493,5 +493,5 @@ def test_a_limit_leaves_it_undecided_and_says_what_is_sure() -> None:
 
 def test_the_registry_finds_it_and_refuses_unknown_options() -> None:
     assert registry.find("checker", "sequential") is PLUGIN
-    with pytest.raises(UsageError, match="choose from"):
+    with pytest.raises(UsageError, match="it takes one of sequential"):
         build({"guarantee": "causal"})

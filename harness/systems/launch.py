@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 
 from harness import registry
 from harness.errors import UsageError
+from harness.options import Names, Number
 from harness.registry import Option, Plugin, nearest, settings
 from harness.system import Launch, SystemFactory
-from harness.systems.wire_system import WireSystem, environment, number, peers_json
+from harness.systems.wire_system import WireSystem, environment, peers_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +33,18 @@ if TYPE_CHECKING:
     from harness.system import NodePlace
 
 OPTIONS = (
-    Option("ready_timeout_s", "10", "how long a node may take to accept connections"),
-    Option("pass_env", "", "variables to hand through to the nodes: NAME,NAME"),
+    Option(
+        "ready_timeout_s",
+        "10",
+        "how long a node may take to accept connections",
+        Number(0.1, 3600.0),
+    ),
+    Option(
+        "pass_env",
+        "",
+        "variables to hand through to the nodes: NAME,NAME",
+        Names("variables", r"[A-Za-z_][A-Za-z0-9_]*"),
+    ),
 )
 
 PLACEHOLDERS = ("node", "host", "port", "peers", "data")
@@ -55,9 +66,7 @@ class LaunchSystem(WireSystem):
     def __init__(self, words: Sequence[str], given: Mapping[str, str]) -> None:
         super().__init__()
         chosen = settings("launch", OPTIONS, given)
-        self.ready_timeout_s = number(
-            "launch", "ready_timeout_s", chosen["ready_timeout_s"]
-        )
+        self.ready_timeout_s: float = chosen["ready_timeout_s"]
         # All of them: which ones the nodes serve, only their author knows.
         self.workloads = frozenset(registry.plugins("workload"))
         self._words = words
@@ -138,17 +147,16 @@ def find_program(word: str) -> str:
     return os.path.abspath(path)
 
 
-def passed_environment(names: str) -> dict[str, str]:
-    """The variables named in `NAME,NAME`, as they are now.
+def passed_environment(names: Sequence[str]) -> dict[str, str]:
+    """The variables of these names, as they are now.
 
     Raises:
         UsageError: One of them is not set.
     """
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
+    for name in names:
         if name not in os.environ:
             raise UsageError(f"launch: pass_env names {name}, which is not set")
-    return {name: os.environ[name] for name in wanted}
+    return {name: os.environ[name] for name in names}
 
 
 def launch(command: str, given: Mapping[str, str]) -> LaunchSystem:

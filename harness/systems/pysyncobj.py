@@ -24,6 +24,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
 from harness.system import Launch
 from harness.systems.wire_system import WireSystem, environment
@@ -38,9 +39,9 @@ OPTIONS = (
         "reads",
         "local",
         "from the node's own copy, which may be stale, or through the log",
-        ("local", "log"),
+        OneOf("local", "log"),
     ),
-    Option("journal", "on", "off keeps the log in memory only", ("on", "off")),
+    Option("journal", "on", "off keeps the log in memory only", OneOf("on", "off")),
 )
 
 

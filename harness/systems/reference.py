@@ -16,7 +16,7 @@ from harness import mutants
 from harness.errors import UsageError
 from harness.registry import Option, settings
 from harness.system import Launch
-from harness.systems.wire_system import WireSystem, environment, number
+from harness.systems.wire_system import WireSystem, environment
 from reference_impls.actor import Inspectable, Observe
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def core_options(protocol: str) -> tuple[Option, ...]:
     core = importlib.import_module(f"reference_impls.{protocol}")
     runtime = importlib.import_module("reference_impls.runtime")
     return tuple(
-        Option(option.name, option.default, option.meaning, option.choices)
+        Option(option.name, option.default, option.meaning, option.kind)
         for option in (*core.OPTIONS, *runtime.RUNTIME_OPTIONS)
     )
 
@@ -81,7 +81,7 @@ class ReferenceSystem(WireSystem):
         self.protocol = protocol
         self.workloads = workloads
         self.invariants = invariants
-        self.options: Mapping[str, str] = check(protocol, options, given)
+        self.options: Mapping[str, Any] = settings(protocol, options, given)
         module = importlib.import_module(f"reference_impls.{protocol}")
         self.moments: tuple[str, ...] = module.MOMENTS
         self.core: type[Any] | None = None
@@ -155,18 +155,3 @@ class ReferenceSystem(WireSystem):
                 "PYTHONUNBUFFERED": "1",
             },
         )
-
-
-def check(
-    protocol: str, options: Sequence[Option], given: Mapping[str, str]
-) -> dict[str, str]:
-    """Every option with its value; what nodes would refuse is refused here.
-
-    Raises:
-        UsageError: See `ReferenceSystem`.
-    """
-    complete = settings(protocol, options, given)
-    for option in options:
-        if option.name in given and option.default[:1].isdigit():
-            number(protocol, option.name, given[option.name])
-    return complete

@@ -11,10 +11,9 @@ from __future__ import annotations
 import abc
 import asyncio
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import NodeReply, Timeout, UsageError
+from harness.errors import NodeReply, Timeout
 from harness.wire import Dial, WireClient, WireCounters, call, connect
 
 if TYPE_CHECKING:
@@ -118,18 +117,3 @@ class WireSystem(abc.ABC):
     async def _ask(self, place: NodePlace, question: str) -> dict[str, Any]:
         """The answer's body; empty when the node gives none."""
         return await self.admin(place, {"type": question}, CONTROL_TIMEOUT_S)
-
-
-def number(owner: str, name: str, text: str) -> float:
-    """The value of an option that is a number from zero up.
-
-    Raises:
-        UsageError: `text` is no such number.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise UsageError(f"{owner}: {name}={text} is not a number from zero up")
-    return value

@@ -148,8 +148,11 @@ def test_a_node_that_lies_is_convicted(tmp_path: Path) -> None:
 
 
 IMPOSSIBLE = [
-    (["raft", "--nodes", "0"], "--nodes 0: must be from 1 to 64"),
-    (["raft", "--concurrency", "0"], "--concurrency 0: must be from 1"),
+    (["raft", "--nodes", "0"], "--nodes': 0: it takes a whole number from 1 to 64"),
+    (
+        ["raft", "--concurrency", "0"],
+        "--concurrency': 0: it takes a whole number from 1",
+    ),
     (["raft", "--nodes", "1", "--nemesis", "partition"], "at least 2 nodes"),
     (["raft", "--nemesis", "partiton"], "did you mean partition"),
     (["raft", "--nemesis", "kill,kill"], "names kill twice"),
@@ -161,16 +164,19 @@ IMPOSSIBLE = [
     (["raft", "--set", "reeds=local"], "did you mean reads"),
     (["raft", "--set", "reads"], "write it as KEY=VALUE"),
     (["raft", "--set", "clock.drift=1"], "takes no part in this run"),
-    (["raft", "--time-limit", "0"], "--time-limit 0: must be from 0.1"),
-    (["raft", "--time-limit", "soon"], "is not a valid float"),
+    (["raft", "--time-limit", "0"], "--time-limit': 0: it takes a number from 0.1"),
+    (["raft", "--time-limit", "soon"], "soon: it takes a number from 0.1"),
     (["raft", "--plan", "nowhere.yaml"], "cannot read plan nowhere.yaml"),
     (["raft", "--plan", "/dev/null"], "plan /dev/null is empty"),
     (["raft", "--plan", "/"], "cannot read plan /: Is a directory"),
-    (["raft", "--concurrency", "0"], "--concurrency 0: must be from 1"),
-    (["raft", "--rate", "-5"], "--rate -5: must be from 0.001"),
-    (["raft", "--rate", "nan"], "--rate nan: must be from 0.001"),
-    (["raft", "--time-limit", "inf"], "--time-limit inf: must be from 0.1"),
-    (["raft", "--jobs", "0"], "must be 1 or more"),
+    (
+        ["raft", "--concurrency", "0"],
+        "--concurrency': 0: it takes a whole number from 1",
+    ),
+    (["raft", "--rate", "-5"], "--rate': -5: it takes a number from 0.001"),
+    (["raft", "--rate", "nan"], "--rate': nan: it takes a number from 0.001"),
+    (["raft", "--time-limit", "inf"], "--time-limit': inf: it takes a number from 0.1"),
+    (["raft", "--jobs", "0"], "--jobs': 0: it takes a whole number from 1"),
     (["raft", "--mutant", "two-vote"], "did you mean two-votes"),
     (["raft", "--mutant", "skip-barrier"], "that is one of three_phase_commit's"),
     (["etcd", "--mutant", "two-votes"], "etcd has no mutants"),
@@ -187,7 +193,7 @@ IMPOSSIBLE = [
     (["raft", "--set", "reads=log", "--set", "reads=local"], "gives reads twice"),
     (["raft", "--set", "initial_members=n1,n1"], "two servers called 'n1'"),
     (["raft", "--set", "initial_members=n9"], "there is no 'n9'"),
-    (["raft", "--seeds", "0"], "must be 1 or more"),
+    (["raft", "--seeds", "0"], "--seeds': 0: it takes a whole number from 1"),
     (["raft", "--frobnicate"], "No such option"),
 ]
 

@@ -124,11 +124,11 @@ def test_the_largest_amount_can_be_limited() -> None:
 @pytest.mark.parametrize(
     ("kind", "params", "reason"),
     [
-        ("loss", {"target": ["n1"]}, "loss must be above zero"),
-        ("loss", {"target": ["n1"], "loss": 1.5}, "at most 1"),
+        ("loss", {"target": ["n1"]}, "loss must be a number from 0.001"),
+        ("loss", {"target": ["n1"], "loss": 1.5}, "from 0.001 to 1, not 1.5"),
         ("loss", {"target": ["n9"], "loss": 0.5}, "there is no node"),
         ("delay", {"target": ["n1"], "loss": 0.5}, "no parameter 'loss'"),
-        ("delay", {"target": ["n1"], "delay_ms": True}, "above zero"),
+        ("delay", {"target": ["n1"], "delay_ms": True}, "a number from 0.001"),
     ],
 )
 def test_senseless_plans_are_refused(
@@ -139,5 +139,5 @@ def test_senseless_plans_are_refused(
 
 
 def test_a_senseless_maximum_is_refused() -> None:
-    with pytest.raises(UsageError, match="at most 1"):
+    with pytest.raises(UsageError, match=r"from 0.001 to 1, or nothing"):
         nemesis("loss", max="2")

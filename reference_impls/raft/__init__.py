@@ -39,9 +39,18 @@ Choices:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from reference_impls.actor import Option
+from reference_impls.actor import (
+    COUNT,
+    MS,
+    Flag,
+    Number,
+    OneOf,
+    Option,
+    ServerNames,
+    Whole,
+)
 from reference_impls.raft.core import Raft
 from reference_impls.raft.log import NOOP, Entry, Log
 from reference_impls.raft.messages import MESSAGES, well_formed
@@ -86,6 +95,8 @@ MOMENTS = (
 )
 """Events at which a fault may hurt most: something has begun, and isn't done yet."""
 
+CHUNK = Whole(1, 10_000_000)
+
 OPTIONS = (
     Option(
         "reads",
@@ -94,40 +105,50 @@ OPTIONS = (
         "round of heartbeats), lease (the leader's clock, good while clocks keep "
         "within clock_drift_bound), local (not at all: any node answers from "
         "its own state)",
-        ("log", "read_index", "lease", "local"),
+        OneOf("log", "read_index", "lease", "local"),
     ),
-    Option("election_timeout_ms_min", "150", "least wait for a leader before electing"),
-    Option("election_timeout_ms_max", "300", "most wait for a leader before electing"),
-    Option("heartbeat_ms", "50", "how often a leader shows that it is there"),
     Option(
-        "pre_vote", "true", "ask for votes before raising the term", ("true", "false")
+        "election_timeout_ms_min", "150", "least wait for a leader before electing", MS
     ),
+    Option(
+        "election_timeout_ms_max", "300", "most wait for a leader before electing", MS
+    ),
+    Option("heartbeat_ms", "50", "how often a leader shows that it is there", MS),
+    Option("pre_vote", "true", "ask for votes before raising the term", Flag()),
     Option(
         "clock_drift_bound",
         "0.1",
         "with reads=lease: no clock runs more than this share too fast or too slow",
+        Number(0.0, 0.999),
     ),
     Option(
         "initial_members",
         "",
         "who votes in a new cluster, as n1,n2,n3; the others get the log, and wait to "
         "be added. Empty: all",
+        ServerNames(),
     ),
     Option(
         "snapshot_entries",
         "10000",
         "how many entries are applied before a snapshot replaces them; 0: never",
+        Whole(0, 1_000_000_000),
     ),
-    Option("snapshot_chunk_chars", "65536", "how much of a snapshot one message holds"),
-    Option("entries_per_append_max", "128", "most entries in one message"),
-    Option("request_timeout_ms", "1000", "when an unanswered request is given up"),
+    Option(
+        "snapshot_chunk_chars",
+        "65536",
+        "how much of a snapshot one message holds",
+        CHUNK,
+    ),
+    Option("entries_per_append_max", "128", "most entries in one message", COUNT),
+    Option("request_timeout_ms", "1000", "when an unanswered request is given up", MS),
 )
 
 
 def build(
     node: str,
     peers: Sequence[str],
-    options: Mapping[str, str],
+    options: Mapping[str, Any],
     core: type[Raft] | None = None,
 ) -> Actor:
     """A server called `node`; `options` are complete, see OPTIONS.
@@ -143,14 +164,10 @@ def build(
     """
     refuse_duplicates([node, *peers], "the cluster")
     server = (core or Raft)(node, peers, options)
-    if not 0 < server.election_timeout_ms_min <= server.election_timeout_ms_max:
-        raise ValueError(
-            "election_timeout_ms_min is not in (0, election_timeout_ms_max]"
-        )
-    if not 0 < server.heartbeat_ms < server.election_timeout_ms_min:
-        raise ValueError("heartbeat_ms must be > 0 and below election_timeout_ms_min")
-    if server.clock_drift_bound >= 1:
-        raise ValueError("clock_drift_bound must be below 1")
+    if server.election_timeout_ms_min > server.election_timeout_ms_max:
+        raise ValueError("election_timeout_ms_min is above election_timeout_ms_max")
+    if server.heartbeat_ms >= server.election_timeout_ms_min:
+        raise ValueError("heartbeat_ms must be below election_timeout_ms_min")
     refuse_duplicates(server.members.names, "initial_members")
     unknown = sorted(set(server.members.names) - set(server.servers))
     if unknown:

@@ -81,20 +81,20 @@ class Server(Core):
     """What a server knows, and how it keeps it."""
 
     def __init__(
-        self, node: str, peers: Sequence[str], options: Mapping[str, str]
+        self, node: str, peers: Sequence[str], options: Mapping[str, Any]
     ) -> None:
         super().__init__(node, peers)
-        self.reads = options["reads"]
-        self.pre_vote = options["pre_vote"] == "true"
-        self.election_timeout_ms_min = float(options["election_timeout_ms_min"])
-        self.election_timeout_ms_max = float(options["election_timeout_ms_max"])
-        self.heartbeat_ms = float(options["heartbeat_ms"])
-        self.clock_drift_bound = float(options["clock_drift_bound"])
-        self.request_timeout_ms = float(options["request_timeout_ms"])
-        self.entries_per_append_max = at_least_one(options["entries_per_append_max"])
-        self.snapshot_entries = int(float(options["snapshot_entries"]))
-        self.snapshot_chunk_chars = at_least_one(options["snapshot_chunk_chars"])
-        initial = options["initial_members"]
+        self.reads: str = options["reads"]
+        self.pre_vote: bool = options["pre_vote"]
+        self.election_timeout_ms_min: float = options["election_timeout_ms_min"]
+        self.election_timeout_ms_max: float = options["election_timeout_ms_max"]
+        self.heartbeat_ms: float = options["heartbeat_ms"]
+        self.clock_drift_bound: float = options["clock_drift_bound"]
+        self.request_timeout_ms: float = options["request_timeout_ms"]
+        self.entries_per_append_max: int = options["entries_per_append_max"]
+        self.snapshot_entries: int = options["snapshot_entries"]
+        self.snapshot_chunk_chars: int = options["snapshot_chunk_chars"]
+        initial: tuple[str, ...] = options["initial_members"]
 
         # persistent: on disk before any message that depends on it leaves
         self.current_term = 0
@@ -109,7 +109,7 @@ class Server(Core):
         self.commit_index = 0
         self.last_applied = 0
         self.state = kv.KeyValueStore()
-        self.members = Members(initial.split(",") if initial else self.servers)
+        self.members = Members(initial or self.servers)
         self.heard_leader_ns: int | None = None  # on this node's monotonic clock
         self.may_vote = True
         self.votes: set[str] = set()
@@ -326,8 +326,3 @@ class Server(Core):
     @abc.abstractmethod
     def abandon_proposed(self, index: int) -> None:
         """`requests`: nobody knows what becomes of the request at `index`."""
-
-
-def at_least_one(text: str) -> int:
-    """An option that is a count."""
-    return max(1, int(float(text)))

@@ -307,10 +307,10 @@ def run(arguments: list[str], environment: dict[str, str]) -> tuple[int, str]:
         (["kv"], "has no build"),
         (["raft", "--reads"], "unknown argument '--reads'"),
         (["raft", "--option", "reads"], "KEY=VALUE"),
-        (["raft", "--option", "reads=fast"], "choose from: log, read_index"),
-        (["raft", "--option", "heartbeat_ms=-1"], "a number >= 0"),
+        (["raft", "--option", "reads=fast"], "it takes one of log, read_index"),
+        (["raft", "--option", "heartbeat_ms=-1"], "it takes a number from 1 to"),
         (["raft", "--option", "colour=red"], "no option 'colour'"),
-        (["raft", "--option=reads="], "reads= is not possible"),
+        (["raft", "--option=reads="], "reads='' is not possible"),
         (["raft"], "SPLITBRAIN_NODE is not set"),
     ],
 )

@@ -35,18 +35,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reference_impls.actor import (
+    COUNT,
     CRASH,
+    MS,
+    MS_OR_NONE,
     TEMPORARILY_UNAVAILABLE,
     TIMEOUT,
     Body,
     Effect,
     Event,
     Now,
+    OneOf,
     Option,
     Persist,
     Received,
     Record,
     TimerFired,
+    Whole,
     error,
 )
 from reference_impls.core import Core, well_formed
@@ -88,19 +93,31 @@ OPTIONS = (
         "sync: a read waits for a sync through the leader's broadcast and is "
         "linearizable; local: any node answers from its own state, as ZooKeeper does "
         "unless asked to sync: sequentially consistent, maybe stale",
-        ("sync", "local"),
+        OneOf("sync", "local"),
     ),
-    Option("tick_ms", "50", "how often a leader and its followers show signs of life"),
-    Option("silence_ms_min", "150", "least silence after which a leader is given up"),
-    Option("silence_ms_max", "300", "most silence; a leader gives up at that, too"),
-    Option("init_ms", "600", "how long an election may take to come to a broadcast"),
-    Option("finalize_ms", "20", "how long a quorum of votes waits for a better one"),
+    Option(
+        "tick_ms", "50", "how often a leader and its followers show signs of life", MS
+    ),
+    Option(
+        "silence_ms_min", "150", "least silence after which a leader is given up", MS
+    ),
+    Option("silence_ms_max", "300", "most silence; a leader gives up at that, too", MS),
+    Option(
+        "init_ms", "600", "how long an election may take to come to a broadcast", MS
+    ),
+    Option(
+        "finalize_ms",
+        "20",
+        "how long a quorum of votes waits for a better one",
+        MS_OR_NONE,
+    ),
     Option(
         "snapshot_txns",
         "5000",
         "every so many transactions their outcome replaces them on disk; 0: never",
+        Whole(0, 1_000_000_000),
     ),
-    Option("txns_per_message_max", "128", "most transactions in one message"),
+    Option("txns_per_message_max", "128", "most transactions in one message", COUNT),
 )
 
 ELECTION = "election"
@@ -155,17 +172,17 @@ class Zab(Core):
     """One node. The rules live in small methods, each with its source."""
 
     def __init__(
-        self, node: str, peers: Sequence[str], options: Mapping[str, str]
+        self, node: str, peers: Sequence[str], options: Mapping[str, Any]
     ) -> None:
         super().__init__(node, peers)
-        self.reads = options["reads"]
-        self.tick_ms = float(options["tick_ms"])
-        self.silence_ms_min = float(options["silence_ms_min"])
-        self.silence_ms_max = float(options["silence_ms_max"])
-        self.init_ms = float(options["init_ms"])
-        self.finalize_ms = float(options["finalize_ms"])
-        self.snapshot_txns = int(float(options["snapshot_txns"]))
-        self.txns_per_message_max = max(1, int(float(options["txns_per_message_max"])))
+        self.reads: str = options["reads"]
+        self.tick_ms: float = options["tick_ms"]
+        self.silence_ms_min: float = options["silence_ms_min"]
+        self.silence_ms_max: float = options["silence_ms_max"]
+        self.init_ms: float = options["init_ms"]
+        self.finalize_ms: float = options["finalize_ms"]
+        self.snapshot_txns: int = options["snapshot_txns"]
+        self.txns_per_message_max: int = options["txns_per_message_max"]
         self.now = Now(0, 0)
 
         # persistent: on disk before any message that depends on it leaves
@@ -952,7 +969,7 @@ class Zab(Core):
 def build(
     node: str,
     peers: Sequence[str],
-    options: Mapping[str, str],
+    options: Mapping[str, Any],
     core: type[Zab] | None = None,
 ) -> Zab:
     """A node called `node`; `options` are complete, see OPTIONS.
@@ -960,17 +977,15 @@ def build(
     Args:
         node: Its name.
         peers: The others.
-        options: All of them.
+        options: A value for each of OPTIONS.
         core: What to build in place of `Zab`: a mutant.
 
     Raises:
         ValueError: Options that make no sense together.
     """
     zab = (core or Zab)(node, peers, options)
-    if not 0 < zab.silence_ms_min <= zab.silence_ms_max:
-        raise ValueError("silence_ms_min is not in (0, silence_ms_max]")
-    if not 0 < zab.tick_ms < zab.silence_ms_min:
-        raise ValueError("tick_ms must be > 0 and below silence_ms_min")
-    if zab.init_ms <= 0:
-        raise ValueError("init_ms must be > 0")
+    if zab.silence_ms_min > zab.silence_ms_max:
+        raise ValueError("silence_ms_min is above silence_ms_max")
+    if zab.tick_ms >= zab.silence_ms_min:
+        raise ValueError("tick_ms must be below silence_ms_min")
     return zab

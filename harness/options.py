@@ -1,0 +1,245 @@
+"""What the value of an option may be: kinds that parse a text and say what they allow.
+
+An option of a plug-in, a flag of the command line and a number in a plan come from
+people, so each has a kind with bounds: whatever is outside is refused in one line
+before anything starts, and whoever gets a value need not ask again what it is.
+
+Choices: texts are read strictly. Python's `int` and `float` also take "1_000", "nan",
+spaces around a number and digits of other scripts; a person who writes these meant
+something else, or nothing.
+
+Every parse is linear in the text, and most stop at its first character.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+NUMBER = re.compile(
+    r"-?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:e[-+]?[0-9]{1,3})?",
+    re.IGNORECASE,
+)
+SHOWN_CHARS_MAX = 60
+
+
+class Kind(Protocol):
+    """A kind of value."""
+
+    @property
+    def told(self) -> str:
+        """What is allowed, after "it takes": "a whole number from 1 to 9"."""
+        ...
+
+    def parse(self, text: str) -> Any:
+        """The value that `text` stands for.
+
+        Raises:
+            ValueError: It stands for none; maybe with a reason.
+            UsageError: The same, from code that is asked elsewhere too.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from `least` to `most`; an int."""
+
+    least: int
+    most: int
+
+    @property
+    def told(self) -> str:
+        """See `Kind.told`."""
+        return f"a whole number from {self.least} to {self.most}"
+
+    def parse(self, text: str) -> int:
+        """See `Kind.parse`."""
+        if not WHOLE.fullmatch(text) or not self.admits(int(text)):
+            raise ValueError
+        return int(text)
+
+    def admits(self, value: object) -> bool:
+        """Whether a value of JSON or YAML is such a number; true and false are none."""
+        return type(value) is int and self.least <= value <= self.most
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number from `least` to `most`, with a point or without; a float."""
+
+    least: float
+    most: float
+
+    @property
+    def told(self) -> str:
+        """See `Kind.told`."""
+        return f"a number from {self.least:.15g} to {self.most:.15g}"
+
+    def parse(self, text: str) -> float:
+        """See `Kind.parse`."""
+        if not NUMBER.fullmatch(text) or not self.admits(float(text)):
+            raise ValueError
+        return float(text)
+
+    def admits(self, value: object) -> bool:
+        """Whether a value of JSON or YAML is such a number; nan is below nothing."""
+        return type(value) in {int, float} and self.least <= value <= self.most  # type: ignore[operator]  # numbers compare
+
+
+SHARE = Number(0.0, 1.0)
+"""A part of a whole."""
+
+
+class OneOf:
+    """One of a few words."""
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+        self.told = f"one of {', '.join(choices)}"
+
+    def parse(self, text: str) -> str:
+        """See `Kind.parse`."""
+        if text not in self.choices:
+            raise ValueError
+        return text
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Yes or no; a bool."""
+
+    told: str = "true or false"
+    choices: tuple[str, ...] = ("true", "false")
+
+    def parse(self, text: str) -> bool:
+        """See `Kind.parse`."""
+        if text not in self.choices:
+            raise ValueError
+        return text == "true"
+
+
+@dataclass(frozen=True)
+class Text:
+    """One line that can be shown: no control characters, nor what turns text around."""
+
+    chars_max: int = 1000
+
+    @property
+    def told(self) -> str:
+        """See `Kind.told`."""
+        return f"one line of printable text, at most {self.chars_max} characters"
+
+    def parse(self, text: str) -> str:
+        """See `Kind.parse`."""
+        if len(text) > self.chars_max or not text.isprintable():
+            raise ValueError
+        return text
+
+
+@dataclass(frozen=True)
+class Words:
+    """Some of a few words, joined by plus signs or commas; a tuple of them."""
+
+    known: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """See `Kind.told`."""
+        return f"one or more of {', '.join(self.known)}, joined by +"
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words."""
+        return self.known
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """See `Kind.parse`."""
+        words = tuple(Text().parse(text).replace("+", ",").split(","))
+        for word in words:
+            if word not in self.known:
+                raise ValueError(f"{word!r} is none of them" * (len(words) > 1))
+        return words
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names with commas between them, or nothing; a tuple of them.
+
+    Attributes:
+        of: What they name, in the plural.
+        pattern: What each must look like.
+        chars_max: How long all may be.
+    """
+
+    of: str
+    pattern: str = r"\S(?:.*\S)?"
+    chars_max: int = 1000
+
+    @property
+    def told(self) -> str:
+        """See `Kind.told`."""
+        return f"names of {self.of} with commas, or nothing"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """See `Kind.parse`."""
+        if not text:
+            return ()
+        names = tuple(n.strip(" ") for n in Text(self.chars_max).parse(text).split(","))
+        for name in names:
+            if not re.fullmatch(self.pattern, name):
+                reason = f"{name!r} is no such name" if len(names) > 1 else ""
+                raise ValueError(reason)
+        return names
+
+
+@dataclass(frozen=True)
+class OrNone:
+    """A value of another kind, or nothing, which is None."""
+
+    kind: Kind
+
+    @property
+    def told(self) -> str:
+        """See `Kind.told`."""
+        return f"{self.kind.told}, or nothing"
+
+    def parse(self, text: str) -> Any:
+        """See `Kind.parse`."""
+        return self.kind.parse(text) if text else None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Whatever a function makes of a line of text; see `Kind.parse` for its errors."""
+
+    told: str
+    function: Callable[[str], Any]
+    chars_max: int = 1000
+
+    def parse(self, text: str) -> Any:
+        """See `Kind.parse`."""
+        return self.function(Text(self.chars_max).parse(text))
+
+
+def shown(text: str) -> str:
+    """A text of a person's, for a message: one line, not too long, nothing hidden."""
+    if len(text) > SHOWN_CHARS_MAX:
+        return f"{text[: SHOWN_CHARS_MAX - 3]!r}... ({len(text)} characters)"
+    return text if text.isprintable() and text.strip() == text else repr(text)
+
+
+RUN_NUMBERS: Mapping[str, tuple[str, Whole | Number]] = {
+    "--nodes": ("nodes", Whole(1, 64)),
+    "--concurrency": ("concurrency", Whole(1, 1000)),
+    "--time-limit": ("time_limit_s", Number(0.1, 7 * 86_400.0)),
+    "--rate": ("rate", Number(0.001, 1e6)),
+    "--ops": ("ops", Whole(1, 10**9)),
+    "--seed": ("seed", Whole(-(10**15), 10**15)),
+}
+"""Numbers of a run: flag of the command line -> field of a `TestSpec`, and its kind."""
