@@ -232,15 +232,9 @@ def run(
 
 def read_plan(path: Path) -> Any:
     """A plan file as plain data. Raises UsageError when it can't be read."""
-    import yaml
+    from harness import documents
 
-    try:
-        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise UsageError(f"cannot read plan {path}: {problem.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as problem:
-        line = str(problem).splitlines()[0]
-        raise UsageError(f"{path} is not YAML: {line}") from None
+    plan = documents.read_yaml(path)
     if plan is None:
         raise UsageError(f"plan {path} is empty; a plan without faults is []")
     return plan

@@ -33,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,6 +41,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import yaml
 
+from harness import documents
 from harness.errors import (
     EXIT_HARNESS,
     EXIT_INVALID,
@@ -121,6 +123,8 @@ class Suite(msgspec.Struct, forbid_unknown_fields=True):
     rows: list[dict[str, Any]]
     defaults: dict[str, Any] = {}
 
+
+ROWS_MAX = 10_000
 
 BUNDLED = Path(__file__).parent / "suites"
 """Suites that come with splitbrain; named without their ending."""
@@ -259,22 +263,14 @@ def load(path: Path) -> tuple[str, list[Row]]:
         UsageError: Names the file, the row and what is wrong with it.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        why = getattr(problem, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(f"cannot read suite {path}: {why}") from None
-    try:
-        suite = msgspec.convert(yaml.safe_load(text), Suite)
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        what = getattr(problem, "problem", None) or "it can't be parsed"
-        raise UsageError(f"{path}{where}: not YAML: {what}") from None
+        suite = msgspec.convert(documents.read_yaml(path), Suite)
     except msgspec.ValidationError as problem:
         raise UsageError(f"{path}: {problem}") from None
+    if len(suite.rows) > ROWS_MAX:
+        raise UsageError(f"{path}: {len(suite.rows)} rows; at most {ROWS_MAX}")
     rows = []
     for number, data in enumerate(suite.rows, start=1):
-        where = f"{path}: row {number} ({data.get('name', 'no name')})"
+        where = f"{path}: row {number} ({data.get('name', 'no name')!s:.60})"
         try:
             rows.append(msgspec.convert({**suite.defaults, **data}, Row))
         except msgspec.ValidationError as problem:
@@ -290,9 +286,8 @@ def load(path: Path) -> tuple[str, list[Row]]:
                 raise UsageError(f"{where}: {problem}") from None
     if not rows:
         raise UsageError(f"{path}: the suite has no rows")
-    names = [row.name for row in rows]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(row.name for row in rows).items():
+        if count > 1:
             raise UsageError(f"{path}: two rows are called {name!r}")
     return suite.name, rows
 

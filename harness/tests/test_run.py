@@ -166,9 +166,9 @@ IMPOSSIBLE = [
     (["raft", "--set", "clock.drift=1"], "takes no part in this run"),
     (["raft", "--time-limit", "0"], "--time-limit': 0: it takes a number from 0.1"),
     (["raft", "--time-limit", "soon"], "soon: it takes a number from 0.1"),
-    (["raft", "--plan", "nowhere.yaml"], "cannot read plan nowhere.yaml"),
-    (["raft", "--plan", "/dev/null"], "plan /dev/null is empty"),
-    (["raft", "--plan", "/"], "cannot read plan /: Is a directory"),
+    (["raft", "--plan", "nowhere.yaml"], "cannot read nowhere.yaml: No such file"),
+    (["raft", "--plan", "/dev/null"], "/dev/null is not a plain file"),
+    (["raft", "--plan", "/"], "cannot read /: Is a directory"),
     (
         ["raft", "--concurrency", "0"],
         "--concurrency': 0: it takes a whole number from 1",

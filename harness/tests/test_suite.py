@@ -65,7 +65,7 @@ def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None
             "name: s\nrows: [{name: a, system: raft}, {name: a, system: raft}]",
             "two rows are called 'a'",
         ),
-        ("!!python/object/apply:os.system [echo pwned]", "not YAML"),
+        ("!!python/object/apply:os.system [echo pwned]", "means nothing here"),
     ],
 )
 def test_a_bad_suite_is_refused_with_its_place(
