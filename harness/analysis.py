@@ -7,10 +7,9 @@ after a controller that was killed, and a new checker can judge an old run.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-import yaml
 
 from harness import formats, observations, registry, report, verdict
 from harness.errors import (
@@ -21,7 +20,7 @@ from harness.errors import (
     UsageError,
 )
 from harness.history import HistoryError
-from harness.spec import TestSpec, options_for
+from harness.spec import TestSpec, check_numbers, options_for
 from harness.verdict import Checker, CheckResult, Limits, Unpromised, Verdict
 
 if TYPE_CHECKING:
@@ -33,77 +32,119 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "the run was interrupted; history is a prefix"
 
+NodeName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+"""Of a folder; what stands in a file must not lead out of `nodes/`."""
+
+
+class RunRecord(msgspec.Struct, kw_only=True):
+    """What the controller writes into run.json, as far as it is judged.
+
+    Attributes:
+        ended: "complete", "interrupted" or "failed".
+        seconds: How long it lasted.
+        never_up: Which nodes never served, in a sentence; empty: all did.
+        ops: Client operations by outcome.
+        errors: What went wrong with the harness.
+    """
+
+    ended: str = ""
+    seconds: float = 0.0
+    never_up: str = ""
+    ops: dict[str, int] = {}
+    errors: list[str] = []
+
+
+class TestRecord(msgspec.Struct, kw_only=True):
+    """What stands in test.yaml, as far as it is judged.
+
+    Attributes:
+        spec: What was asked for.
+        nodes: The nodes' names.
+        invariants: Checkers of what nodes observed of themselves.
+        repro: The command that repeats the run.
+    """
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    spec: TestSpec
+    nodes: list[NodeName]
+    invariants: list[str] = []
+    repro: str = ""
+
 
 def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
     """Judge the run in `folder`; writes and returns what stands in verdict.json.
 
     Raises:
-        UsageError: test.yaml is damaged, or names plug-ins that are not here any more.
+        UsageError: A file of the controller's is damaged, or test.yaml names plug-ins
+            that are not here any more.
     """
-    spec, test = read_test(folder)
-    out = outcome(spec, test, folder, limits or Limits())
+    out = outcome(read_test(folder), folder, limits or Limits())
     folder.write_json("verdict.json", out)
     report.build(folder.path)
     return out
 
 
-def outcome(
-    spec: TestSpec, test: Mapping[str, Any], folder: RunFolder, limits: Limits
-) -> dict[str, Any]:
-    """What stands in verdict.json of a run of `spec`; writes nothing.
+def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> dict[str, Any]:
+    """What stands in verdict.json of a run of `test`; writes nothing.
 
-    `test` is what test.yaml says, of which `nodes`, `invariants` and `repro` are used.
+    Raises:
+        UsageError: run.json or faults.jsonl is damaged, or `test` names plug-ins that
+            are not here any more.
     """
-    run = folder.read_json("run.json") or {}
+    spec = test.spec
+    run = folder.read_as("run.json", RunRecord)
+    faults = fault_summary(folder)
     results = check(spec, folder, limits)
     for name, result in check_invariants(test, folder, limits).items():
         # One checker may judge both what clients saw and what nodes observed.
         results[f"{name}_observed" if name in results else name] = result
-    errors = list(run.get("errors", ()))
-    if not run:
-        errors.append("the controller ended before the run did; history is a prefix")
-    elif run.get("ended") == "interrupted":
+    if run is None:
+        run = RunRecord(
+            errors=["the controller ended before the run did; history is a prefix"]
+        )
+    errors = list(run.errors)
+    if run.ended == "interrupted":
         errors.append(INTERRUPTED)
     overall = verdict.combine(r.verdict for r in results.values() if r.promised)
-    why = run.get("never_up")
-    if why:
+    if run.never_up:
         overall = Verdict.UNKNOWN
     return {
         "verdict": str(overall),
         "expected": spec.expect,
-        "reason": why or "",
+        "reason": run.never_up,
         "checkers": {name: result.as_json() for name, result in results.items()},
-        "faults": fault_summary(folder),
-        "ops": run.get("ops", {}),
-        "seconds": run.get("seconds", 0.0),
+        "faults": faults,
+        "ops": run.ops,
+        "seconds": run.seconds,
         "harness": {"ok": not errors, "errors": errors},
         "seed": spec.seed,
-        "repro": test.get("repro", ""),
+        "repro": test.repro,
     }
 
 
-def read_test(folder: RunFolder) -> tuple[TestSpec, Mapping[str, Any]]:
-    """The spec in test.yaml, and the whole of test.yaml.
+def read_test(folder: RunFolder) -> TestRecord:
+    """What test.yaml says.
 
     Raises:
-        UsageError: It can't be read as one.
+        UsageError: It is damaged, or asks for a run that can't be.
     """
-    path = folder.path / "test.yaml"
+    test = folder.read_as("test.yaml", TestRecord)
+    if test is None:
+        raise UsageError(f"{folder.path} is no run folder: it has no test.yaml")
     try:
-        test = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return msgspec.convert(test["spec"], TestSpec), test
-    except (OSError, yaml.YAMLError, KeyError, TypeError, msgspec.DecodeError) as bad:
-        raise UsageError(f"{path} is damaged: {bad}") from None
+        check_numbers(test.spec)
+    except UsageError as bad:
+        raise UsageError(f"{folder.path / 'test.yaml'}: {bad}") from None
+    return test
 
 
 def check(spec: TestSpec, folder: RunFolder, limits: Limits) -> dict[str, CheckResult]:
     """The results of the workload's checkers on the recorded history."""
-    _, others = options_for(spec)
-    workload = registry.find("workload", spec.workload).factory(others[spec.workload])
-    checkers = dict(workload.checkers())
-    for name in spec.also:
-        more = registry.find("checker", name).factory(others[name])
-        checkers[f"{name}_also" if name in checkers else name] = Unpromised(more)
+    try:
+        checkers = judges(spec)
+    except UsageError as bad:
+        raise UsageError(f"{folder.path / 'test.yaml'}: {bad}") from None
     try:
         history: History = formats.load(
             folder.path / "history.jsonl", tolerate_torn_tail=True
@@ -112,6 +153,21 @@ def check(spec: TestSpec, folder: RunFolder, limits: Limits) -> dict[str, CheckR
         unreadable = CheckResult(Verdict.UNKNOWN, reason=str(bad))
         return dict.fromkeys(checkers, unreadable)
     return {name: judge(checker, history, limits) for name, checker in checkers.items()}
+
+
+def judges(spec: TestSpec) -> dict[str, Checker]:
+    """The checkers of the workload, and those that are asked besides.
+
+    Raises:
+        UsageError: There are none of that name, or not with these options.
+    """
+    _, others = options_for(spec)
+    workload = registry.find("workload", spec.workload).factory(others[spec.workload])
+    checkers = dict(workload.checkers())
+    for name in spec.also:
+        more = registry.find("checker", name).factory(others[name])
+        checkers[f"{name}_also" if name in checkers else name] = Unpromised(more)
+    return checkers
 
 
 def judge(checker: Checker, history: History, limits: Limits) -> CheckResult:
@@ -123,14 +179,14 @@ def judge(checker: Checker, history: History, limits: Limits) -> CheckResult:
 
 
 def check_invariants(
-    test: Mapping[str, Any], folder: RunFolder, limits: Limits
+    test: TestRecord, folder: RunFolder, limits: Limits
 ) -> dict[str, CheckResult]:
     """The results of the system's invariant checkers on what its nodes observed."""
-    names = test.get("invariants", ())
+    names = test.invariants
     if not names:
         return {}
     try:
-        observed = observations.load(folder, test["nodes"])
+        observed = observations.load(folder, test.nodes)
     except HistoryError as bad:
         unreadable = CheckResult(
             Verdict.UNKNOWN, reason=str(bad), over=verdict.OBSERVATIONS
@@ -146,7 +202,7 @@ def check_invariants(
 def fault_summary(folder: RunFolder) -> dict[str, dict[str, int]]:
     """Per kind of fault: how many struck, bit, and had no effect."""
     summary: dict[str, dict[str, int]] = {}
-    for line in folder.read_lines("faults.jsonl"):
+    for line in folder.read_records("faults.jsonl"):
         if line.get("event") not in {"start", "end"}:
             continue
         of = summary.setdefault(

@@ -165,7 +165,7 @@ def run(
     failed = execute(spec, parts, schedule, folder, rung.name, show)
     if failed:
         # What was recorded until now stays, and its analysis will say why it ends.
-        done = folder.read_json("run.json") or {"ended": "failed"}
+        done = folder.read_as("run.json", dict[str, Any]) or {"ended": "failed"}
         done.setdefault("errors", []).append(failed)
         folder.write_json("run.json", done)
     return folder

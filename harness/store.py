@@ -15,12 +15,12 @@ import datetime
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import yaml
 
-from harness import nodefiles
+from harness import documents, nodefiles
 from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RUN_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+MEND = "restore it from a copy, or run the test again"
+LINES_BYTES_MAX = 256 << 20
+
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+
+R = TypeVar("R")
 
 
 def jsonable(value: Any) -> Any:
@@ -121,12 +128,45 @@ class RunFolder:
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(self.path / name)
 
-    def read_json(self, name: str) -> Any:
-        """What is stored under `name`, or None where there is nothing readable."""
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+    def read_as(self, name: str, kind: type[R]) -> R | None:
+        """What is stored under `name`, a JSON or YAML file; None where there is none.
+
+        Raises:
+            UsageError: It is damaged; names the file and the place. What a controller
+                writes under a name is whole, so nobody knows what else is wrong.
+        """
+        path = self.path / name
+        if not os.path.exists(path):
             return None
+        read = documents.read_json if path.suffix == ".json" else documents.read_yaml
+        try:
+            return msgspec.convert(read(path), kind)
+        except msgspec.ValidationError as bad:
+            raise UsageError(f"{path} is damaged: {bad}; {MEND}") from None
+        except UsageError as bad:
+            raise UsageError(f"{bad}; {MEND}") from None
+
+    def read_records(self, name: str) -> list[dict[str, Any]]:
+        """The objects of a lines file that the controller alone has written.
+
+        A last line without its newline is left out: the controller was killed.
+
+        Raises:
+            UsageError: Another line is no object; names the file and the line.
+        """
+        path = self.path / name
+        if not os.path.exists(path):
+            return []
+        *lines, _ = documents.read_bytes(path, bytes_max=LINES_BYTES_MAX).split(b"\n")
+        found = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                found.append(_OBJECT.decode(line))
+            except (ValueError, RecursionError) as bad:
+                raise UsageError(
+                    f"{path}, line {number}: not a JSON object: {bad}; {MEND}"
+                ) from None
+        return found
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The objects of a lines file; a torn or foreign line is passed over."""

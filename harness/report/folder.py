@@ -8,7 +8,7 @@ words what could not.
 
 from __future__ import annotations
 
-import json
+import os
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
-import yaml
 
-from harness import nodefiles, observations, store
+from harness import documents, nodefiles, observations, store
+from harness.errors import UsageError
 from harness.history import History, HistoryError, Op
 from harness.report.figures import plural, visible
 
@@ -30,7 +30,7 @@ LOG_TAIL_BYTES = 48 * 1024
 """How much of each node's log is shown; the file itself is linked."""
 
 LANES_MAX = 256
-YAML_BYTES_MAX = 4 << 20
+FILE_BYTES_MAX = 1 << 30
 TEXT_BYTES_MAX = 32 * 1024
 
 S = TypeVar("S")
@@ -318,14 +318,15 @@ def load(run_dir: Path) -> RunFolder:
 
 def _read(path: Path, problems: list[str], *, optional: bool = False) -> bytes | None:
     """A file's bytes; None, with a word in `problems`, when there are none to have."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
+    if not os.path.exists(path):  # pathlib raises where a folder is closed
         if not optional:
             problems.append(f"{path.name} is missing.")
-    except OSError as error:
-        problems.append(f"{path.name} can't be read: {error.strerror}.")
-    return None
+        return None
+    try:
+        return documents.read_bytes(path, bytes_max=FILE_BYTES_MAX)
+    except UsageError:
+        problems.append(f"{path.name} is no plain file, or can't be read.")
+        return None
 
 
 def _text(path: Path, problems: list[str]) -> str:
@@ -338,15 +339,14 @@ def _document(path: Path, problems: list[str]) -> Any:
     data = _read(path, problems)
     if data is None:
         return None
+    is_json = path.suffix == ".json"
+    if not is_json and len(data) > documents.BYTES_MAX:
+        problems.append(f"{path.name} is too large to show.")
+        return None
+    parse = documents.parse_json if is_json else documents.parse_yaml
     try:
-        if path.suffix == ".json":
-            return json.loads(data)
-        if len(data) > YAML_BYTES_MAX:
-            problems.append(f"{path.name} is too large to show.")
-            return None
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return yaml.load(data, Loader=loader)  # noqa: S506 (a safe loader, in C)
-    except (ValueError, RecursionError, yaml.YAMLError):
+        return parse(data.decode(), path.name)
+    except (UnicodeDecodeError, UsageError):
         problems.append(f"{path.name} is damaged and was ignored.")
         return None
 

@@ -109,12 +109,13 @@ def run_seed(spec: TestSpec, scratch: Path) -> SeedResult:
     folder = RunFolder(Path(tempfile.mkdtemp(dir=scratch)))
     try:
         failed = world.execute(spec, parts, schedule, folder, None)
-        test = {
-            "nodes": spec.node_names,
-            "invariants": list(parts.system.invariants),
-            "repro": repro,
-        }
-        outcome = analysis.outcome(spec, test, folder, Limits(time_s=CHECK_LIMIT_S))
+        test = analysis.TestRecord(
+            spec=spec,
+            nodes=spec.node_names,
+            invariants=list(parts.system.invariants),
+            repro=repro,
+        )
+        outcome = analysis.outcome(test, folder, Limits(time_s=CHECK_LIMIT_S))
     finally:
         shutil.rmtree(folder.path, ignore_errors=True)
     return SeedResult(

@@ -444,7 +444,8 @@ def test_a_run_over_a_hostile_process_ends_with_a_verdict(
     )
     assert status in {0, 1, 2}, (seed, err)
     assert outcome["harness"]["ok"], (seed, outcome)
-    run = RunFolder.open(Path(outcome["run"])).read_json("run.json")
+    run = RunFolder.open(Path(outcome["run"])).read_as("run.json", dict[str, Any])
+    assert run is not None
     counters = run["counters"]
     assert counters["client_crashes"] == 0, (seed, counters)
     assert sum(counters[name] for name in WireCounters().as_json()) > 0, (

@@ -122,7 +122,9 @@ def test_a_node_that_sends_nonsense_is_counted_and_never_believed(
         *("--set", "register.keys=1", "--concurrency", "2", "--seed", "1"),
     )
     assert status in {0, 1, 2}, err
-    counters = RunFolder.open(Path(outcome["run"])).read_json("run.json")["counters"]
+    told = RunFolder.open(Path(outcome["run"])).read_as("run.json", dict[str, Any])
+    assert told is not None
+    counters = told["counters"]
     assert counters[counter] > 0, counters
 
 
