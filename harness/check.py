@@ -209,7 +209,10 @@ def _check_file(
             lean = getattr(checker, "streams", False)
             history = load(Path(path), lean=lean, **how_to_load)
             left = _what_is_left(limits, start_s)
-            result = check_safe(_Guarded(checker), history, left)
+            if len(history):
+                result = check_safe(_Guarded(checker), history, left)
+            else:
+                result = _empty(path, **how_to_load)
             if result.reason.startswith(_NOTHING_TO_JUDGE):
                 said = result.reason + advise(history)
                 result = dataclasses.replace(result, reason=said)
@@ -228,6 +231,19 @@ def _check_file(
         error=error,
         history=history,
     )
+
+
+def _empty(path: str, *, format: str, **_: Any) -> CheckResult:  # noqa: A002  # as above
+    """What there is to say of a file without operations, whoever should judge it.
+
+    Raises:
+        HistoryError: It was said to be JSON lines, and has none.
+    """
+    if format == "jsonl":
+        raise HistoryError(
+            f"{path}: an empty file, not JSON lines: there is nothing to judge"
+        )
+    return CheckResult(Verdict.UNKNOWN, reason="the file holds no operation")
 
 
 def _placed(error: str, history: History) -> str:

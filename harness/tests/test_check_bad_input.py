@@ -204,6 +204,25 @@ def test_bad_input_names_file_and_line_says_what_to_do_and_hides_no_other_file(
     assert exit_status(results) == EXIT_USAGE
 
 
+@pytest.mark.parametrize("checker", sorted(registry.plugins("checker")))
+def test_a_file_without_operations_is_neither_valid_nor_a_crash(
+    tmp_path: Path, checker: str
+) -> None:
+    options = {"pattern": "panic"} if checker == "log-file-pattern" else {}
+    empty, vector = tmp_path / "empty.jsonl", tmp_path / "vector.edn"
+    empty.touch()
+    vector.write_text("[]")
+    for result in check_files([empty, vector], checker, options):
+        assert result.verdict is Verdict.UNKNOWN
+        assert result.result.reason == "the file holds no operation"
+        assert not result.has_crashed
+    (told,) = check_files([empty], checker, options, "jsonl")
+    assert told.exit_status == EXIT_USAGE
+    assert told.error == f"{empty}: an empty file, not JSON lines: " + (
+        "there is nothing to judge"
+    )
+
+
 TRANSACTIONS = lines_of(
     '0 invoke txn [["append","x",1]]',
     '0 ok txn [["append","x",1]]',
