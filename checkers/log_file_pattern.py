@@ -23,8 +23,8 @@ from harness.errors import UsageError
 from harness.history import HistoryError
 from harness.options import Checked
 from harness.registry import Option, Plugin, settings
-from harness.report import figures
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+from harness.visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -164,7 +164,7 @@ def node_of(log: str, pattern: str) -> str | None:
             before, _, after = part.partition("*")
             star = re.escape(before) + "(.+)" + re.escape(after)
             found = re.fullmatch(star, name)
-            return None if found is None else figures.printable(found[1])
+            return None if found is None else visible_line(found[1])
     return None
 
 
@@ -175,7 +175,7 @@ def _shown(match: re.Match[str]) -> str:
         start = max(0, match.start() - BEFORE_MATCH_CHARS_MAX)
     end = start + LINE_CHARS_SHOWN_MAX
     before, after = CUT * (start > 0), CUT * (end < len(line))
-    return before + figures.printable(line[start:end]) + after
+    return before + visible_line(line[start:end]) + after
 
 
 def _lines(log: Path) -> Iterator[tuple[int, str]]:

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from harness.visible import visible_line
+
 if TYPE_CHECKING:
     from harness.controller import Progress
     from harness.sim.batch import SeedResult
@@ -33,13 +35,13 @@ class ProgressLine:
             f"info {progress.info} | {'; '.join(progress.faults) or 'no fault'}"
         )
         width = shutil.get_terminal_size().columns - 1
-        sys.stderr.write("\r\x1b[2K" + text[:width])
+        sys.stderr.write("\r\x1b[2K" + visible_line(text)[:width])
         sys.stderr.flush()
 
     def tell(self, text: str) -> None:
         """Show what is being done in place of the figures."""
         if self._enabled:
-            sys.stderr.write("\r\x1b[2K" + text)
+            sys.stderr.write("\r\x1b[2K" + visible_line(text))
             sys.stderr.flush()
 
     def clear(self) -> None:

@@ -54,6 +54,7 @@ from harness.registry import nearest
 from harness.sim.batch import SeedResult
 from harness.spec import TestSpec, assemble
 from harness.store import RUN_NAME, point
+from harness.visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -447,11 +448,11 @@ def exit_status(results: Iterable[RowResult]) -> int:
     for result in results:
         if result.as_expected:
             continue
-        status = {"error": result.status, "unknown": EXIT_UNKNOWN}.get(
+        # A run without an outcome may have ended with any status, even an invalid one's.
+        failed = result.status if result.status == EXIT_USAGE else EXIT_HARNESS
+        status = {"error": failed, "unknown": EXIT_UNKNOWN}.get(
             result.verdict, EXIT_INVALID
         )
-        if status not in rank:
-            status = EXIT_HARNESS
         worst = max(worst, status, key=rank.index)
     return worst
 
@@ -459,7 +460,7 @@ def exit_status(results: Iterable[RowResult]) -> int:
 def table(results: Sequence[RowResult]) -> str:
     """The verdict table, for terminals."""
     header = ("row", "nemesis", "expected", "verdict", "", "ok ops", "s", "found")
-    body = [header, *(cells(result) for result in results)]
+    body = [header, *(tuple(map(visible_line, cells(r))) for r in results)]
     widths = [max(len(line[i]) for line in body) for i in range(len(header))]
     lines = [
         "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()

@@ -392,8 +392,8 @@ def test_text_json_and_report_say_where_and_what_without_its_tricks(
         assert f"nodes/n1/log:2: {where['text']}" in text
         assert "\x1b" not in text
         explained = Explanations(tmp_path / "out")
-        explained.add(result)
-        page = explained.finish().read_text(encoding="utf-8")
+        told = explained.explain(result, "history")
+        page = explained.finish([told]).read_text(encoding="utf-8")
         assert "nodes/n1/log" in page
         assert r"panic: \x1b[2J" in page
 

@@ -16,6 +16,7 @@ from harness.report import figures
 from harness.report.folder import natural
 from harness.report.story import effect, label, node_words, proof_of
 from harness.report.witness import call_text
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -152,7 +153,7 @@ def _call_columns(
         "l": [folder.lanes[position] for position in kept],
         "p": [int(call.invoke.process) for call in calls],
         "n": [nodes.get(call.node or "", -1) for call in calls],
-        "f": [strings.add(figures.visible(call.invoke.f)) for call in calls],
+        "f": [strings.add(visible(call.invoke.f)) for call in calls],
         "k": [strings.add(figures.value(call.invoke.key, 60)) for call in calls],
         "v": [strings.add(call_text(call, 80)) for call in calls],
         "e": [strings.add(figures.plain(call.error, 160)) for call in calls],
@@ -259,7 +260,7 @@ def latency_table(calls: Sequence[Call]) -> list[dict[str, str]]:
             groups.setdefault((call.invoke.f, call.outcome), []).append(took)
     return [
         {
-            "f": figures.visible(f),
+            "f": visible(f),
             "outcome": outcome,
             "count": figures.count(len(took)),
             **{

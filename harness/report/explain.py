@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.report import spacetime, witness
-from harness.report.figures import visible
+from harness.visible import visible, visible_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from harness.check import FileResult
     from harness.report.witness import Witness
 
@@ -30,8 +32,8 @@ FILES_MAX = 100
 
 
 @dataclass
-class _Explained:
-    """One history in the index."""
+class Explained:
+    """One history in the index; picklable."""
 
     file: str
     verdict: str
@@ -41,16 +43,14 @@ class _Explained:
     more: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Explanations:
     """Writes explanations of several histories, one by one, then their index."""
 
     folder: Path
-    _told: list[_Explained] = field(default_factory=list)
-    _used: set[str] = field(default_factory=set)
 
-    def add(self, result: FileResult) -> None:
-        """Explain one result, as long as its history is at hand.
+    def explain(self, result: FileResult, place: str) -> Explained:
+        """Explain one result in a folder called `place`, while its history is at hand.
 
         Raises:
             UsageError: A file can't be written.
@@ -63,7 +63,6 @@ class Explanations:
                 witness.resolve(anomaly.as_json(), call_at)
                 for anomaly in found[:FILES_MAX]
             ]
-        place = self._place(result.file)
         digits = len(str(len(witnesses)))
         names = [
             f"{place}/{number:0{max(2, digits)}}-{_file_name(told.name)}"
@@ -80,38 +79,41 @@ class Explanations:
         verdict = "error" if result.error else str(result.verdict)
         said = result.error or result.result.reason
         more = len(found) - len(witnesses)
-        self._told.append(
-            _Explained(visible(result.file), verdict, said, witnesses, names, more)
+        return Explained(
+            visible_line(result.file), verdict, said, witnesses, names, more
         )
 
-    def finish(self) -> Path:
-        """Write the index; returns its path."""
+    def finish(self, told: Sequence[Explained]) -> Path:
+        """Write the index of all that was explained; returns its path."""
         from harness.report.page import render
 
-        page = render("explain.html", files=self._told)
+        page = render("explain.html", files=told)
         return self._write("index.html", page)
-
-    def _place(self, file: str) -> str:
-        """A folder of its own for each history, named like it."""
-        stem = Path(file).name.removesuffix(".gz").rpartition(".")[0] or Path(file).name
-        name = base = _file_name(stem)
-        number = 1
-        while name in self._used:
-            number += 1
-            name = f"{base}-{number}"
-        self._used.add(name)
-        return name
 
     def _write(self, name: str, text: str) -> Path:
         path = self.folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", errors="replace")
+            path.write_text(visible(text), encoding="utf-8")
         except OSError as problem:
             raise UsageError(
                 f"cannot write explanations to {path}: {problem.strerror}"
             ) from None
         return path
+
+
+def places(files: Iterable[str]) -> list[str]:
+    """For each history the name of a folder of its own, after the file's."""
+    used: dict[str, None] = {}
+    for file in files:
+        stem = Path(file).name.removesuffix(".gz").rpartition(".")[0] or Path(file).name
+        name = base = _file_name(stem)
+        number = 1
+        while name in used:
+            number += 1
+            name = f"{base}-{number}"
+        used[name] = None
+    return list(used)
 
 
 def _file_name(text: str) -> str:
@@ -122,4 +124,4 @@ def _file_name(text: str) -> str:
 def _page(told: Witness) -> str:
     key = f", key {told.key}" if told.key else ""
     lines = [f"{told.name}{key}", told.explanation, "", *witness.as_text(told)]
-    return "\n".join(map(visible, lines)) + "\n"
+    return "\n".join(lines) + "\n"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import TYPE_CHECKING, Any
+
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VALUE_CHARS_MAX = 120
 """Longer values are cut in tables and pictures; the raw file has them whole."""
-
-_ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def count(number: float) -> str:
@@ -52,20 +50,6 @@ def moment(ns: float) -> str:
 def clip(text: str, chars_max: int = VALUE_CHARS_MAX) -> str:
     """`text`, cut to `chars_max` characters with an ellipsis."""
     return text if len(text) <= chars_max else text[: chars_max - 1] + "\u2026"
-
-
-def visible(text: str) -> str:
-    """`text` without escape sequences, control and direction-override characters.
-
-    Terminals obey escape sequences and browsers obey direction overrides, and both
-    come from nodes that nobody trusts. What is removed leaves a replacement mark.
-    """
-    return _CONTROL.sub("\ufffd", _ANSI.sub("", text))
-
-
-def printable(text: str) -> str:
-    """`text` with what could play tricks on a terminal spelled out."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def value(thing: Any, chars_max: int = VALUE_CHARS_MAX) -> str:

@@ -20,7 +20,8 @@ import msgspec
 from harness import documents, nodefiles, observations, store
 from harness.errors import UsageError
 from harness.history import History, HistoryError, Op
-from harness.report.figures import plural, visible
+from harness.report.figures import plural
+from harness.visible import visible, without_colours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -415,7 +416,8 @@ def _tail(node: str, path: Path) -> LogTail:
     cut = size > LOG_TAIL_BYTES
     if cut:
         data = data.partition(b"\n")[2] or data
-    return LogTail(node, data.decode("utf-8", "replace"), size, cut)
+    text = without_colours(data.decode("utf-8", "replace"))
+    return LogTail(node, text, size, cut)
 
 
 # Making sense of what was read

@@ -24,11 +24,12 @@ from xml.etree import ElementTree
 
 from harness.report import figures
 from harness.report.folder import number, string, strings
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = re.compile("[\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -198,5 +199,5 @@ def _test_case(row: Row) -> ElementTree.Element:
 
 
 def _xml(text: str) -> str:
-    """`text` without the characters that XML 1.0 can't hold, escaped or not."""
-    return _NOT_XML.sub("\ufffd", text)
+    """`text`, visible, without the two more characters that XML 1.0 can't hold."""
+    return _NOT_XML.sub("\ufffd", visible(text))

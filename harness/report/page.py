@@ -23,6 +23,7 @@ from markupsafe import Markup
 
 from harness.report import columns, figures, spacetime, story, witness
 from harness.report.folder import load, mapping, sequence, string, strings, whole
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,7 @@ def write_report(run_dir: Path) -> Path:
 def write_page(path: Path, page: str) -> Path:
     """Replace the file at `path` in one step, so that nobody reads half a page."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_bytes(page.encode("utf-8", "replace"))
+    scratch.write_bytes(visible(page).encode())
     scratch.replace(path)
     return path
 
@@ -116,7 +117,7 @@ def _environment() -> jinja2.Environment:
         "plain": figures.plain,
         "value": figures.value,
         "clip": figures.clip,
-        "visible": figures.visible,
+        "visible": visible,
         "mapping": mapping,
         "sequence": sequence,
         "string": string,
@@ -217,7 +218,7 @@ def options(folder: RunFolder) -> list[tuple[str, str]]:
     """
     test = {k: v for k, v in folder.test.items() if k not in {"spec", "repro"}}
     return [
-        (figures.visible(".".join(path)), figures.plain(leaf, 500))
+        (visible(".".join(path)), figures.plain(leaf, 500))
         for path, leaf in figures.leaves(test)
     ][:200]
 
@@ -255,7 +256,7 @@ def log_lines(log: LogTail) -> Markup:
 
 
 def _log_line(line: str) -> Markup | str:
-    text = figures.clip(figures.visible(line), 1000)
+    text = figures.clip(visible(line), 1000)
     if _TROUBLE.search(text):
         return Markup('<mark class="trouble">{}</mark>').format(text)
     if _WARNING.search(text):

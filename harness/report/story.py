@@ -24,6 +24,7 @@ from harness.report.folder import (
 )
 from harness.report.witness import Witness, resolve
 from harness.verdict import OBSERVATIONS
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -399,7 +400,7 @@ def fault_kinds(faults: list[Fault], end_ns: float) -> list[FaultKind]:
         by_kind.setdefault(fault.kind, []).append(fault)
     return [
         FaultKind(
-            kind=figures.visible(kind),
+            kind=visible(kind),
             faults=tuple(group),
             total_ns=sum(lasted(fault, end_ns) for fault in group if not fault.failed),
             proof=proof_of(group),
@@ -488,7 +489,7 @@ def _flat(thing: Any) -> bool:
 
 def label(name: Any) -> str:
     """The words of a name: `packets_dropped` is "packets dropped"."""
-    return figures.clip(figures.visible(str(name).replace("_", " ")), 80)
+    return figures.clip(visible(str(name).replace("_", " ")), 80)
 
 
 def effect(fault: Fault) -> str:
@@ -508,7 +509,7 @@ def crashes(folder: RunFolder) -> list[tuple[str, int, list[Any]]]:
     groups: dict[str, list[Any]] = {}
     for error in folder.errors:
         lines = [line for line in error.traceback.splitlines() if line.strip()]
-        what = figures.visible(figures.clip(lines[-1].strip(), 300) if lines else "")
+        what = visible(figures.clip(lines[-1].strip(), 300) if lines else "")
         groups.setdefault(what or "an error without a message", []).append(error)
     ranked = sorted(groups.items(), key=lambda item: -len(item[1]))
     return [(what, len(group), group[:3]) for what, group in ranked]

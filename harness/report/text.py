@@ -1,6 +1,6 @@
 """The run in a screenful of plain text, for the terminal.
 
-Everything shown is made visible first (`figures.visible`): a node's log line must not
+Everything shown is made visible first (`harness.visible`): a node's log line must not
 be able to send escape sequences to whoever reads about it.
 """
 
@@ -19,6 +19,7 @@ from harness.report.story import (
     tell,
 )
 from harness.report.witness import as_text
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,7 +137,7 @@ def _around(witness: Witness) -> list[str]:
     """The faults in force while the anomaly's operations ran."""
     return [
         _fill(
-            f"during {figures.clip(figures.visible(fault.title), 120)} "
+            f"during {figures.clip(visible(fault.title), 120)} "
             f"({node_words(fault.nodes)}, {effect(fault)}, {proof_of([fault])})",
             "      ",
         )

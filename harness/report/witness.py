@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.history import NO_COMPLETION
 from harness.report import figures
 from harness.report.folder import Call, mapping, sequence, string
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -191,7 +192,7 @@ def call_text(call: Call, chars_max: int = 40, about: str = "") -> str:
     """
     if call.is_event:
         return event_text(call, about)
-    name, value = figures.visible(call.invoke.f), call.value
+    name, value = visible(call.invoke.f), call.value
     shown = figures.value(value, chars_max)
     if name == "txn":
         shown = _transaction(value) or shown
@@ -229,7 +230,7 @@ def _under(value: Any, about: str, depth: int = 4) -> list[tuple[str, Any]]:
     if not isinstance(value, dict) or depth == 0:
         return []
     found = [
-        (figures.visible(str(name)), part[about])
+        (visible(str(name)), part[about])
         for name, part in value.items()
         if isinstance(part, dict) and about in part
     ]
@@ -272,7 +273,7 @@ def event_text(call: Call, about: str = "") -> str:
             return figures.clip(phrase.format_map(words), 60)
     told = [f"{name}={_short(f)}" for name, f in fields.items() if f != about]
     text = " ".join([kind.replace("_", " "), *told])
-    return figures.clip(figures.visible(text), 60)
+    return figures.clip(visible(text), 60)
 
 
 class _Words(dict[str, str]):
@@ -300,10 +301,10 @@ def name_of(call: Call) -> str:
 
 def who(call: Call, roles: Mapping[str, str] | None = None) -> str:
     """Whose row it stands in: "process 3 \N{RIGHTWARDS ARROW} n1", "n1 (leader)"."""
-    node = figures.visible(call.node) if call.node else ""
+    node = visible(call.node) if call.node else ""
     if call.is_event:
         role = (roles or {}).get(node, "")
-        name = node or figures.visible(str(call.invoke.process))
+        name = node or visible(str(call.invoke.process))
         return f"{name} ({role})" if role else name
     return f"process {call.invoke.process}" + (
         f" \N{RIGHTWARDS ARROW} {node}" if node else ""
@@ -399,8 +400,8 @@ def as_dot(witness: Witness) -> str:
 
 def _quoted(text: str) -> str:
     r"""A double-quoted DOT string; backslashes are data, newlines become \n."""
-    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{figures.visible(text)}"'
+    text = visible(text).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + text.replace("\n", "\\n") + '"'
 
 
 def _wrapped(text: str, width: int = 60) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from harness.check import FileResult
 from harness.history import History, Op
 from harness.report import spacetime, witness
-from harness.report.explain import Explanations
+from harness.report.explain import Explanations, places
 from harness.tests.test_report import OURS, Page
 from harness.verdict import Anomaly, CheckResult, Verdict
 
@@ -163,10 +164,16 @@ def test_operations_go_by_the_number_by_which_the_checker_named_them() -> None:
 
 def test_explanations_are_a_directory_with_an_index(tmp_path: Path) -> None:
     explanations = Explanations(tmp_path / "deep" / "explained")
-    for file in ("/x/../bad name<b>.edn.gz", "other/bad name<b>.edn"):
-        explanations.add(FileResult(file, lost_read(), 4, history=History(OPS)))
-    explanations.add(FileResult("torn.edn", CheckResult(Verdict.UNKNOWN), error="torn"))
-    index = explanations.finish()
+    results = [
+        *(
+            FileResult(file, lost_read(), 4, history=History(OPS))
+            for file in ("/x/../bad name<b>.edn.gz", "other/bad name<b>.edn")
+        ),
+        FileResult("torn.edn", CheckResult(Verdict.UNKNOWN), error="torn"),
+    ]
+    folders = places(result.file for result in results)
+    told = [explanations.explain(r, f) for r, f in zip(results, folders, strict=True)]
+    index = explanations.finish(pickle.loads(pickle.dumps(told)))
     found = sorted(
         str(path.relative_to(index.parent))
         for path in index.parent.rglob("*")
