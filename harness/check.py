@@ -7,7 +7,8 @@ of a verdict, and the others are still judged.
 Limits hold for each file. Checkers stop by themselves when their time is up and then
 say what they proved; an alarm a little later stops one that doesn't. Memory is limited
 by the kernel: allocations past the limit fail, the check unwinds, and the answer is
-UNKNOWN, where the machine would otherwise begin to swap or kill.
+UNKNOWN, where the machine would otherwise begin to swap or kill. What is written in C
+may crash instead, so `splitbrain check` judges in a child (`harness.apart`).
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ from harness.errors import (
 from harness.formats import load
 from harness.history import HistoryError
 from harness.report import listing, witness
-from harness.report.figures import printable
+from harness.scarcity import limits as limits_of_process
 from harness.verdict import CheckResult, Limits, Verdict, check_safe
+from harness.visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -123,8 +125,7 @@ class FileResult:
         return out
 
 
-def check_files(
-    paths: Iterable[str | os.PathLike[str]],
+def judge_of(
     checker_name: str,
     options: Mapping[str, str],
     format: str = "auto",  # noqa: A002  # the word on the command line
@@ -132,11 +133,10 @@ def check_files(
     *,
     independent: bool | None = None,
     strict: bool | None = None,
-) -> Iterator[FileResult]:
-    """Judge each file with the checker of that name, in the order given.
+) -> Callable[[str | os.PathLike[str]], FileResult]:
+    """A function that judges a file, or a run folder, with the checker of that name.
 
     Args:
-        paths: Files or run folders.
         checker_name: As in `splitbrain list`.
         options: The checker's options, its model and consistency among them.
         format: See `harness.formats.load`, as for `independent` and `strict`.
@@ -152,24 +152,66 @@ def check_files(
     defaults = {option.name: option.default for option in plugin.options}
     model = options.get("model") or defaults.get("model") or ""
 
-    def advise(history: History) -> str:
-        return advice(history, plugin.name, model)
+    def judge(path: str | os.PathLike[str]) -> FileResult:
+        return _check_file(
+            os.fspath(path),
+            checker,
+            lambda history: advice(history, plugin.name, model),
+            limits,
+            format=format,
+            independent=independent,
+            strict=strict,
+        )
 
-    def judge() -> Iterator[FileResult]:
+    return judge
+
+
+def check_files(
+    paths: Iterable[str | os.PathLike[str]],
+    checker_name: str,
+    options: Mapping[str, str],
+    format: str = "auto",  # noqa: A002  # the word on the command line
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    *,
+    independent: bool | None = None,
+    strict: bool | None = None,
+) -> Iterator[FileResult]:
+    """Judge each file in the order given; see `judge_of`.
+
+    Raises:
+        UsageError: At once: no such checker, or not with these options.
+    """
+    judge = judge_of(
+        checker_name,
+        options,
+        format,
+        limits,
+        independent=independent,
+        strict=strict,
+    )
+
+    def results() -> Iterator[FileResult]:
         for path in paths:
-            result = _check_file(
-                os.fspath(path),
-                checker,
-                advise,
-                limits,
-                format=format,
-                independent=independent,
-                strict=strict,
-            )
+            result = judge(path)
             yield result
             result.history = None  # whoever keeps results doesn't keep histories
 
-    return judge()
+    return results()
+
+
+def died(path: str, how: str, limits: Limits) -> FileResult:
+    """The result for a file whose judging ended with the process that it was done in.
+
+    Where memory is limited, that is nearly always why: what is written in C crashes,
+    or ends the process, where Python raises MemoryError.
+    """
+    if limits.memory_mb is None:
+        reason = f"the process that judged it {how}; {limits_of_process()}"
+        result = CheckResult(Verdict.UNKNOWN, reason=reason, stats={"crashed": True})
+    else:
+        reason = f"it needs more than {limits.memory_mb} MB: judging {how}"
+        result = CheckResult(Verdict.UNKNOWN, reason=reason)
+    return FileResult(path, result)
 
 
 def exit_status(results: Iterable[FileResult]) -> int:
@@ -178,9 +220,14 @@ def exit_status(results: Iterable[FileResult]) -> int:
     A failure of ours comes before bad input, bad input before an invalid history, and
     that before an unknown one. Nothing to check at all is bad input.
     """
-    statuses = {result.exit_status for result in results}
+    return worst(result.exit_status for result in results)
+
+
+def worst(statuses: Iterable[int]) -> int:
+    """The one of several files' statuses that stands for all; see `exit_status`."""
+    given = set(statuses)
     ranking = (EXIT_HARNESS, EXIT_USAGE, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID)
-    return next((status for status in ranking if status in statuses), EXIT_USAGE)
+    return next((status for status in ranking if status in given), EXIT_USAGE)
 
 
 # One file, within limits
@@ -411,7 +458,7 @@ def render_text(result: FileResult) -> str:
     if anomalies:
         lines.append("")
     if result.error:
-        return printable(lines[0])
+        return visible_line(lines[0])
     if result.history is not None and result.history.remark:
         lines.append(f"  {result.history.remark}")
     lines.append(f"  {result.ops} ops, {result.seconds:.2f} s")
@@ -424,7 +471,7 @@ def render_text(result: FileResult) -> str:
         f"  plan: {step['algorithm']} for {step['which']}: {step['why']}"
         for step in result.result.stats.get("plan", ())
     ]
-    return "\n".join(printable(line) for text in lines for line in text.split("\n"))
+    return "\n".join(visible_line(line) for text in lines for line in text.split("\n"))
 
 
 def _headline(result: FileResult) -> str:

@@ -1,7 +1,8 @@
 """The command line: `splitbrain run | check | suite | report | convert | list | ...`.
 
-Exit status everywhere: 0 valid (or: as expected), 1 invalid, 2 unknown, 254 bad usage,
-255 the harness failed. Modules are imported by the commands that need them, as numpy
+Exit status everywhere: 0 valid (or: as expected), 1 invalid (or: not as expected), 2
+unknown, 254 bad usage, 255 the harness failed; a reader of the output that has gone
+changes none of them. Modules are imported by the commands that need them, as numpy
 and its kind would make even `--help` slow.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import traceback
@@ -17,8 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import EXIT_HARNESS, EXIT_USAGE, HarnessError, UsageError
+from harness import scarcity
+from harness.errors import (
+    EXIT_HARNESS,
+    EXIT_UNKNOWN,
+    EXIT_USAGE,
+    HarnessError,
+    UsageError,
+)
 from harness.flags import COUNT, JOBS, MEGABYTES, SECONDS, number
+from harness.outlet import outlets
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +55,17 @@ class Commands(click.Group):
                 f"(commands: {', '.join(known)})"
             ) from None
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Like click's; what some code does to leave with a status is our fault.
+
+        click takes a broken pipe, whatever it was, for that of standard output.
+        """
+        scarcity.refuse_little_memory()
+        try:
+            return super().invoke(ctx)
+        except (SystemExit, BrokenPipeError) as leaving:
+            raise RuntimeError(f"{type(leaving).__name__}: {leaving}") from leaving
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="splitbrain")
@@ -62,7 +84,7 @@ def cli() -> None:
 
 def say(text: str = "") -> None:
     """Print to standard output."""
-    click.echo(text)
+    click.echo(visible(text))
 
 
 def key_values(flag: str, texts: Sequence[str]) -> dict[str, str]:
@@ -395,7 +417,9 @@ def check(
     seconds            spent on it
     reason, plan       where there are any
     """  # noqa: D301  # as above
+    from harness import apart
     from harness import check as checking
+    from harness.report import explain as explaining
     from harness.verdict import Limits
 
     given = key_values("--option", options)
@@ -405,33 +429,39 @@ def check(
         given["explain-plan"] = "true"
     if consistency is not None:
         given["consistency"] = consistency
-    explanations = None
-    if explain is not None:
-        from harness.report.explain import Explanations
+    if files.count("-") > 1:
+        raise UsageError("- is standard input, which can be read once")
+    limits = Limits(time_limit, memory_limit)
+    judge = checking.judge_of(checker, given, form, limits, independent=independent)
+    explanations = None if explain is None else explaining.Explanations(explain)
 
-        explanations = Explanations(explain)
-    results = []
-    for result in checking.check_files(
-        files,
-        checker,
-        given,
-        form,
-        Limits(time_limit, memory_limit),
-        independent=independent,
-    ):
-        results.append(result)
-        if as_json:
-            say(json.dumps(result.as_json()))
-            sys.stdout.flush()
-        else:
-            say(checking.render_text(result))
+    def tell(
+        result: checking.FileResult, place: str
+    ) -> tuple[int, str, explaining.Explained | None]:
+        """What is left of a result when its history has gone with the child."""
+        text = json.dumps(result.as_json()) if as_json else checking.render_text(result)
+        explained = None
         if explanations is not None:
-            explanations.add(result)
+            explained = explanations.explain(result, place)
+        return result.exit_status, text, explained
+
+    tasks = list(zip(files, explaining.places(files), strict=True))
+    statuses, explained = [], []
+    with ended_together():
+        for done in apart.each_apart(tasks, lambda task: tell(judge(task[0]), task[1])):
+            if isinstance(done, apart.Died):
+                file, place = done.item
+                done = tell(checking.died(file, str(done), limits), place)
+            status, text, explanation = done
+            statuses.append(status)
+            say(text)
+            if explanation is not None:
+                explained.append(explanation)
     if explanations is not None:
-        index = explanations.finish()
+        index = explanations.finish(explained)
         if not as_json:
             say(f"explanations: {index}")
-    return checking.exit_status(results)
+    return checking.worst(statuses)
 
 
 @cli.command()
@@ -606,7 +636,7 @@ def bench(
 
     def show(what: str) -> None:
         if not as_json and sys.stderr.isatty():
-            click.echo(f"measuring: {what}", err=True)
+            say_error(f"measuring: {what}")
 
     if "mutants" in names:
         if len(names) > 1:
@@ -633,7 +663,24 @@ def bench(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its status."""
-    sys.exit(status_of(lambda: cli.main(arguments, standalone_mode=False)))
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status, whatever becomes of its output.
+
+    What was written for a reader who has gone is not missed, and the status stays what
+    it is. What a full disk did not take is: 255.
+    """
+    # With threads of its own OpenBLAS ends the process, or sends it SIGINT, where
+    # it can't start them. Nothing here is large enough for them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with outlets() as out:
+        status = status_of(lambda: cli.main(arguments, standalone_mode=False))
+    if out.problem is None:
+        return status
+    complain(f"cannot write to standard output: {out.problem.strerror}")
+    return status if status == EXIT_USAGE else EXIT_HARNESS
 
 
 def status_of(command: Callable[[], Any]) -> int:
@@ -650,22 +697,27 @@ def status_of(command: Callable[[], Any]) -> int:
         complain(str(problem))
         return EXIT_USAGE
     except HarnessError as failure:
-        complain(f"the harness failed: {failure}")
+        told = scarcity.words if scarcity.is_scarcity(failure) else str
+        complain(f"the harness failed: {told(failure)}")
         return EXIT_HARNESS
     except (KeyboardInterrupt, click.Abort):
         complain("interrupted")
-        return EXIT_HARNESS
-    except BrokenPipeError:
-        # Whoever read our output has gone; nobody is left to tell.
-        sys.stderr.close()
-        return EXIT_HARNESS
-    except Exception:
+        return EXIT_UNKNOWN
+    except BaseException as fault:  # not even SystemExit: our statuses mean something
+        if scarcity.is_scarcity(fault):
+            complain(f"the harness failed: {scarcity.words(fault)}")
+            return EXIT_HARNESS
         complain("the harness failed, and this is its fault:")
-        traceback.print_exc()
+        say_error(traceback.format_exc())
         return EXIT_HARNESS
     return status if isinstance(status, int) else 0
 
 
+def say_error(text: str) -> None:
+    """Print lines to standard error."""
+    click.echo(visible(text), err=True)
+
+
 def complain(text: str) -> None:
     """One line to standard error."""
-    click.echo(f"splitbrain: {' '.join(text.split())}", err=True)
+    say_error(f"splitbrain: {' '.join(text.split())}")

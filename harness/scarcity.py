@@ -1,0 +1,90 @@
+"""Why something could not be had, where the limits of this process (`ulimit`) are why.
+
+Libraries meet such limits in many ways: MemoryError, an OSError, an import that fails
+because a shared object could not be mapped, a thread that can't be started.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import math
+import os
+import resource
+
+from harness.errors import HarnessError
+
+_SCARCE = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+_WORDS = (
+    "can't start new thread",
+    "cannot allocate memory",
+    "failed to map segment",
+    "cannot apply additional memory protection",
+    "too many open files",
+    "resource temporarily unavailable",
+    "cannot create shared object descriptor",
+)
+
+_LIMITS = (
+    (resource.RLIMIT_AS, math.inf, 1 << 20, "MB of address space (ulimit -v)"),
+    (resource.RLIMIT_DATA, math.inf, 1 << 20, "MB of data (ulimit -d)"),
+    (resource.RLIMIT_NPROC, 4096, 1, "processes and threads (ulimit -u)"),
+    (resource.RLIMIT_NOFILE, 1024, 1, "open files (ulimit -n)"),
+)
+"""Which; what is more than this is ample; unit and its name."""
+
+
+def is_scarcity(error: BaseException) -> bool:
+    """Whether memory, processes or descriptors that could not be had are the reason."""
+    seen: BaseException | None = error
+    while seen is not None:
+        said = str(seen).lower()
+        if (
+            isinstance(seen, MemoryError)
+            or (isinstance(seen, OSError) and seen.errno in _SCARCE)
+            or any(word in said for word in _WORDS)
+        ):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def words(error: BaseException) -> str:
+    """What could not be had, and what this process may have, in one line."""
+    said = "memory ran out" if isinstance(error, MemoryError) else str(error)
+    return f"{said or type(error).__name__}; {limits()}"
+
+
+def limits() -> str:
+    """What this process may have, as a clause."""
+    found = []
+    for which, ample, unit, what in _LIMITS:
+        soft, _hard = resource.getrlimit(which)
+        if soft != resource.RLIM_INFINITY and soft <= ample:
+            found.append(f"{soft // unit} {what}")
+    return f"this process may have at most {', '.join(found) or 'what the machine has'}"
+
+
+def refuse_little_memory() -> None:
+    """Try in a child whether numpy can be loaded, where memory is limited.
+
+    Its OpenBLAS ends a process that has too little with status 1, which here says that
+    a history is invalid. Cost: nothing without a limit (`ulimit -v`, `ulimit -d`), else
+    0.2 s.
+
+    Raises:
+        HarnessError: It can't be loaded.
+    """
+    of_memory = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    if all(resource.getrlimit(r)[0] == resource.RLIM_INFINITY for r in of_memory):
+        return
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            importlib.import_module("numpy")
+            os._exit(0)
+        finally:
+            os._exit(255)
+    if os.waitpid(pid, 0)[1] != 0:
+        raise HarnessError(f"there is too little memory to begin with; {limits()}")
