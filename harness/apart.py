@@ -7,7 +7,6 @@ whatever is largest. None of that can be handled where it happens.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import signal
@@ -63,8 +62,11 @@ def each_apart(
                 for done in _received(file):
                     next_one += 1
                     yield done
-        finally:
-            status = _ended(pid)
+        except BaseException:  # GeneratorExit among them: nobody asks for more
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if next_one < len(items):
             yield Died(items[next_one], status)
             next_one += 1
@@ -121,7 +123,7 @@ def _message(work: Callable[[Item], Done], item: Item) -> bytes:
         return pickle.dumps((True, work(item)), pickle.HIGHEST_PROTOCOL)
     except (SplitbrainError, MemoryError) as error:
         return pickle.dumps((False, error))
-    except Exception as error:  # its traceback ends here, so it is told here
+    except BaseException as error:  # its traceback ends here, so it is told here
         traceback.print_exc()
         told = HarnessError(f"{type(error).__name__}: {error}")
         return pickle.dumps((False, told))
@@ -137,11 +139,3 @@ def _received(file: BinaryIO) -> Iterator[Any]:
         if not is_done:
             raise what
         yield what
-
-
-def _ended(pid: int) -> int:
-    """Wait for a child that has closed its pipe, or end one that works."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)

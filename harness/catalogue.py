@@ -15,6 +15,11 @@ TITLES = {
 }
 
 
+def broken() -> list[registry.Broken]:
+    """Plug-ins of others that can't be used, of every kind."""
+    return [flaw for kind in TITLES for flaw in registry.survey(kind)[1]]
+
+
 def as_json() -> dict[str, Any]:
     """Every plug-in by kind, with its options."""
     out: dict[str, Any] = {}

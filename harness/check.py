@@ -35,7 +35,7 @@ from harness.errors import (
     EXIT_USAGE,
     EXIT_VALID,
 )
-from harness.formats import load
+from harness.formats import load, path_of
 from harness.history import HistoryError
 from harness.report import listing, witness
 from harness.scarcity import limits as limits_of_process
@@ -206,10 +206,13 @@ def died(path: str, how: str, limits: Limits) -> FileResult:
     or ends the process, where Python raises MemoryError.
     """
     if limits.memory_mb is None:
-        reason = f"the process that judged it {how}; {limits_of_process()}"
+        reason = f"the process that judged it {how}{limits_of_process()}"
         result = CheckResult(Verdict.UNKNOWN, reason=reason, stats={"crashed": True})
     else:
-        reason = f"it needs more than {limits.memory_mb} MB: judging {how}"
+        reason = (
+            f"it seems to need more than {limits.memory_mb} MB: the process that "
+            f"judged it {how}"
+        )
         result = CheckResult(Verdict.UNKNOWN, reason=reason)
     return FileResult(path, result)
 
@@ -254,7 +257,7 @@ def _check_file(
     try:
         with _memory_limited(limits.memory_mb), _alarm(limits.time_s):
             lean = getattr(checker, "streams", False)
-            history = load(Path(path), lean=lean, **how_to_load)
+            history = load(path_of(path), lean=lean, **how_to_load)
             left = _what_is_left(limits, start_s)
             if len(history):
                 result = check_safe(_Guarded(checker), history, left)

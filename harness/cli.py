@@ -9,6 +9,7 @@ and its kind would make even `--help` slow.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -353,7 +354,7 @@ def run_simulated_seeds(
         kept = {**outcome, "run": str(folder.path)}
         say(json.dumps({"seeds": [r.as_json() for r in found], "last": kept}))
     else:
-        say(line.summary())
+        say(line.summary(outcome["repro"]))
     if last.verdict != "valid" and not as_json:
         say(f"\n{text.summary(folder.path)}")
     return analysis.exit_status(outcome)
@@ -401,6 +402,8 @@ def check(
 ) -> int:
     """Judge recorded histories: JSON lines, Jepsen's EDN, or logs; .gz as they are.
 
+    A FILE may be a run folder, and - is standard input.
+
     With --json each FILE is one line, an object:
 
     \b
@@ -432,7 +435,6 @@ def check(
     if files.count("-") > 1:
         raise UsageError("- is standard input, which can be read once")
     limits = Limits(time_limit, memory_limit)
-    judge = checking.judge_of(checker, given, form, limits, independent=independent)
     explanations = None if explain is None else explaining.Explanations(explain)
 
     def tell(
@@ -445,10 +447,17 @@ def check(
             explained = explanations.explain(result, place)
         return result.exit_status, text, explained
 
+    @functools.cache
+    def judge() -> Callable[[str], checking.FileResult]:
+        """Made in the child: a user's model may do to its process what it likes."""
+        return checking.judge_of(checker, given, form, limits, independent=independent)
+
     tasks = list(zip(files, explaining.places(files), strict=True))
     statuses, explained = [], []
     with ended_together():
-        for done in apart.each_apart(tasks, lambda task: tell(judge(task[0]), task[1])):
+        for done in apart.each_apart(
+            tasks, lambda task: tell(judge()(task[0]), task[1])
+        ):
             if isinstance(done, apart.Died):
                 file, place = done.item
                 done = tell(checking.died(file, str(done), limits), place)
@@ -540,7 +549,7 @@ def report(run: Path, *, as_json: bool) -> int:
 
 
 @cli.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source")
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--format", "form", default="auto", show_default=True, help=(
     "What SOURCE is: auto, jsonl, edn, jepsen-log or plume."
@@ -548,10 +557,10 @@ def report(run: Path, *, as_json: bool) -> int:
 @click.option("--independent/--no-independent", default=None, help=(
     "EDN values are [key value] tuples of jepsen.independent; default: if they show."
 ))  # fmt: skip
-def convert(source: Path, target: Path, *, form: str, independent: bool | None) -> int:
+def convert(source: str, target: Path, *, form: str, independent: bool | None) -> int:
     """Write a history in another format: TARGET's name ends in .jsonl or .edn.
 
-    SOURCE is a history or a run folder; either may be gzipped (.gz).
+    SOURCE is a history, perhaps gzipped (.gz), a run folder, or - for standard input.
     """
     from harness import formats
 
@@ -561,7 +570,9 @@ def convert(source: Path, target: Path, *, form: str, independent: bool | None) 
             f"{target}: its name says in which format to write, and ends in "
             f".{' or .'.join(formats.WRITABLE_FORMATS)}, perhaps with .gz"
         )
-    history = formats.load(source, form, independent=independent, strict=False)
+    history = formats.load(
+        formats.path_of(source), form, independent=independent, strict=False
+    )
     formats.dump(history, target, kind)
     say(f"{len(history)} ops in {target}")
     return 0
@@ -574,6 +585,8 @@ def list_(*, as_json: bool) -> int:
     from harness import catalogue
 
     say(json.dumps(catalogue.as_json()) if as_json else catalogue.as_text())
+    for flaw in catalogue.broken():
+        complain(str(flaw))
     return 0
 
 
@@ -708,7 +721,7 @@ def status_of(command: Callable[[], Any]) -> int:
             complain(f"the harness failed: {scarcity.words(fault)}")
             return EXIT_HARNESS
         complain("the harness failed, and this is its fault:")
-        say_error(traceback.format_exc())
+        say_error(traceback.format_exc().rstrip())
         return EXIT_HARNESS
     return status if isinstance(status, int) else 0
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness import program
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -407,7 +408,10 @@ def _summary(findings: Sequence[Finding]) -> str:
         return "Nothing can run here."
     states = {finding.name: finding.state for finding in findings}
     rung = "switch" if states.get("network") == GOOD else "proxy"
-    return f"Runs use the {rung} network. `splitbrain run raft` is a good start."
+    return (
+        f"Runs use the {rung} network. A good start:\n"
+        f"    {program.called()} run raft --nemesis partition,kill --time-limit 20"
+    )
 
 
 def _sentence(words: str) -> str:

@@ -88,13 +88,17 @@ class SeedsLine:
         ok = f"{result.ops.get('ok', 0):,} ok, {result.seconds:.1f} s"
         return f"seed {result.seed}: {result.verdict}{_found(result)}, {ok}"
 
-    def summary(self) -> str:
-        """What came of all runs, in two lines."""
+    def summary(self, repro: str = "") -> str:
+        """What came of all runs, in two lines.
+
+        `repro` repeats the run that told; by default the command in its result.
+        """
         last = self._last
         assert last is not None, "no run was counted"
+        repro = repro or last.repro
         if last.verdict == "valid":
-            return f"all valid: {self._text()}\nrepeat the last: {last.repro}"
-        repeat = f"\nrepeat: {last.repro}" if last.repro else ""
+            return f"all valid: {self._text()}\nrepeat the last: {repro}"
+        repeat = f"\nrepeat: {repro}" if repro else ""
         return (
             f"seed {last.seed} is {last.verdict}{_found(last)}: {self._text()}{repeat}"
         )

@@ -13,10 +13,13 @@ import difflib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import pkgutil
+import shlex
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from harness.errors import UsageError
 from harness.options import Kind, shown
@@ -124,8 +127,19 @@ def value_of(kind: Kind, text: str, what: str) -> Any:
     )
 
 
-def plugins(kind: str) -> dict[str, Plugin[Any]]:
-    """All plug-ins of a kind by name, ours first.
+class Broken(NamedTuple):
+    """Somebody's plug-in that can't be used: its kind, its name, and why."""
+
+    kind: str
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"the {self.kind} {self.name!r} is passed over: {self.why}"
+
+
+def survey(kind: str) -> tuple[dict[str, Plugin[Any]], list[Broken]]:
+    """All plug-ins of a kind by name, ours first, and what others broke.
 
     Cost: imports every module of the package, so commands that need one plug-in call
     `find` instead.
@@ -138,29 +152,86 @@ def plugins(kind: str) -> dict[str, Plugin[Any]]:
         )
         if isinstance(plugin, Plugin):
             found[plugin.name] = plugin
+    broken = []
     for entry in importlib.metadata.entry_points(group=GROUPS[kind]):
-        found.setdefault(entry.name, entry.load())
-    return found
+        plugin, why = _load(entry)
+        if plugin is None:
+            broken.append(Broken(kind, entry.name, why))
+            continue
+        taken = {_stem(n) for p in found.values() for n in (p.name, *p.aliases)}
+        if twice := [n for n in (plugin.name, *plugin.aliases) if _stem(n) in taken]:
+            why = f"{entry.value}: there is another one called {twice[0]}"
+            broken.append(Broken(kind, entry.name, why))
+        else:
+            found[plugin.name] = plugin
+    return found, broken
+
+
+def _load(entry: importlib.metadata.EntryPoint) -> tuple[Plugin[Any] | None, str]:
+    """The plug-in that an entry point names, or None and why there is none."""
+    try:
+        plugin = entry.load()
+    except (Exception, SystemExit) as problem:  # whatever somebody's code raises
+        said = " ".join(str(problem).split())
+        return None, f"{entry.value}: {type(problem).__name__}: {said}"
+    if not isinstance(plugin, Plugin):
+        kind = type(plugin).__name__
+        return None, f"{entry.value} is no harness.registry.Plugin but a {kind}"
+    names = (plugin.name, plugin.summary, *plugin.aliases)
+    if not all(isinstance(name, str) for name in names) or not callable(plugin.factory):
+        return None, f"{entry.value}: its names should be texts, its factory a function"
+    if not all(isinstance(option, Option) for option in plugin.options):
+        return None, f"{entry.value}: its options should be harness.registry.Option"
+    return plugin, ""
+
+
+def _stem(name: str) -> str:
+    """A name as it is compared."""
+    return name.replace("-", "_")
+
+
+def plugins(kind: str) -> dict[str, Plugin[Any]]:
+    """All plug-ins of a kind that can be used, by name; cost as of `survey`."""
+    return survey(kind)[0]
 
 
 def find(kind: str, name: str) -> Plugin[Any]:
     """The plug-in of that name or alias; `list_append` and `list-append` are alike.
 
     Raises:
-        UsageError: Nothing is called that; names the nearest that are.
+        UsageError: Nothing is called that, and the nearest that are; or somebody's
+            plug-in is, and why it can't be used.
     """
-    stem = name.replace("-", "_")
+    stem = _stem(name)
     module = f"{PACKAGES[kind]}.{stem}"
     if stem.isidentifier() and importlib.util.find_spec(module) is not None:
         plugin = getattr(importlib.import_module(module), "PLUGIN", None)
-        if isinstance(plugin, Plugin) and plugin.name.replace("-", "_") == stem:
+        if isinstance(plugin, Plugin) and _stem(plugin.name) == stem:
             return plugin
-    known = plugins(kind)
+    known, broken = survey(kind)
     for plugin in known.values():
-        if any(stem == n.replace("-", "_") for n in (plugin.name, *plugin.aliases)):
+        if any(stem == _stem(n) for n in (plugin.name, *plugin.aliases)):
             return plugin
+    for other in broken:
+        if stem == _stem(other.name):
+            raise UsageError(f"the {kind} {name!r} can't be used: {other.why}")
     names = sorted({*known, *(a for p in known.values() for a in p.aliases)})
     raise UsageError(
-        f"there is no {kind} called {name!r}{nearest(name, names)} "
-        f"(known: {', '.join(sorted(known))})"
+        f"there is no {kind} called {name!r}{_as_program(kind, name)}"
+        f"{nearest(name, names)} (known: {', '.join(sorted(known))})"
     )
+
+
+def _as_program(kind: str, name: str) -> str:
+    """For messages: how to run a program, where somebody named one as a system."""
+    words = name.split()
+    if kind != "system" or not words:
+        return ""
+    program = words[0]
+    if len(words) == 1 and "/" not in program:
+        if not os.path.isfile(program):
+            return ""
+        name = f"./{program}"
+    elif shutil.which(program) is None and not os.path.exists(program):
+        return ""
+    return f"; to run a program as its nodes: {shlex.quote(f'launch:{name}')}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness import doctor, registry
+from harness import doctor, program, registry
 from harness.doctor import Rung
 from harness.errors import UsageError
 from harness.network import LinkRule
@@ -151,14 +151,14 @@ def run(
     folder = RunFolder.create(results, spec.folder_name, spec.seed)
     plan = folder.path / "plan.yaml"
     plan.write_text(schedule.yaml(), encoding="utf-8")
-    repro = (
-        spec.command() if spec.plan is None else [*spec.command(), "--plan", str(plan)]
-    )
+    again = spec.command()
+    if spec.plan is not None:
+        again += ["--plan", program.near(plan)]
     folder.write_yaml(
         "test.yaml",
         {
             **describe(spec, rung),
-            "repro": shlex.join(repro),
+            "repro": shlex.join(again),
             "invariants": list(parts.system.invariants),
         },
     )

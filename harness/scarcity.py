@@ -52,17 +52,17 @@ def is_scarcity(error: BaseException) -> bool:
 def words(error: BaseException) -> str:
     """What could not be had, and what this process may have, in one line."""
     said = "memory ran out" if isinstance(error, MemoryError) else str(error)
-    return f"{said or type(error).__name__}; {limits()}"
+    return f"{said or type(error).__name__}{limits()}"
 
 
 def limits() -> str:
-    """What this process may have, as a clause."""
+    """What this process may have, as a clause to append; empty without limits."""
     found = []
     for which, ample, unit, what in _LIMITS:
         soft, _hard = resource.getrlimit(which)
         if soft != resource.RLIM_INFINITY and soft <= ample:
             found.append(f"{soft // unit} {what}")
-    return f"this process may have at most {', '.join(found) or 'what the machine has'}"
+    return f"; this process may have at most {', '.join(found)}" * bool(found)
 
 
 def refuse_little_memory() -> None:
@@ -87,4 +87,4 @@ def refuse_little_memory() -> None:
         finally:
             os._exit(255)
     if os.waitpid(pid, 0)[1] != 0:
-        raise HarnessError(f"there is too little memory to begin with; {limits()}")
+        raise HarnessError(f"there is too little memory to begin with{limits()}")

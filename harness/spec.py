@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from harness import mutants, registry
+from harness import mutants, program, registry
 from harness.errors import UsageError
 from harness.options import RUN_NUMBERS, shown
 
@@ -71,7 +71,11 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
 
     def command(self) -> list[str]:
         """The command line that repeats this run, but for a hand-written plan."""
-        out = ["splitbrain", "run", self.system]
+        return [*program.words(), *self.arguments()]
+
+    def arguments(self) -> list[str]:
+        """`command`, without the program."""
+        out = ["run", self.system]
         plain = TestSpec(system=self.system, **DEFAULTS[self.world])
         # A mutant brings a workload and faults of its own, unless these are named.
         if self.workload != plain.workload or self.mutant:

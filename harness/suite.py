@@ -422,7 +422,7 @@ class _Runner:
         return RowResult(row, seed, runs, process.returncode, outcome, error)
 
     def _command(self, spec: TestSpec, scratch: Path) -> list[str]:
-        arguments = spec.command()[1:]
+        arguments = spec.arguments()
         if spec.plan is not None:
             plan = scratch / "plan.yaml"
             plan.write_text(yaml.safe_dump(spec.plan), encoding="utf-8")
@@ -448,7 +448,7 @@ def exit_status(results: Iterable[RowResult]) -> int:
     for result in results:
         if result.as_expected:
             continue
-        # A run without an outcome may have ended with any status, even an invalid one's.
+        # A run without an outcome may have ended with any status, even 1.
         failed = result.status if result.status == EXIT_USAGE else EXIT_HARNESS
         status = {"error": failed, "unknown": EXIT_UNKNOWN}.get(
             result.verdict, EXIT_INVALID

@@ -205,7 +205,7 @@ def check_safe(checker: Checker, history: History, limits: Limits) -> CheckResul
         return checker.check(history, limits)
     except UsageError:
         raise
-    except Exception:
+    except (Exception, SystemExit):
         return CheckResult(
             Verdict.UNKNOWN,
             reason="the checker crashed: " + traceback.format_exc(limit=20),

@@ -166,7 +166,7 @@ class UserModel:
                 after.update(self._next(instance, op))
             except (UsageError, MemoryError):
                 raise
-            except Exception as problem:  # whatever a user's code raises is bad input
+            except (Exception, SystemExit) as problem:  # all of it is bad input
                 raise HistoryError(
                     f"op {index}: {op.f}: {self.name}.step raised "
                     f"{type(problem).__name__}: {problem} (in state {instance!r})"
@@ -265,7 +265,7 @@ def _module(place: str, name: str) -> object:
         assert spec.loader is not None
         module = sys.modules[alias] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    except Exception as problem:  # whatever a user's code raises is bad input
+    except (Exception, SystemExit) as problem:  # all of it is bad input
         raise UsageError(
             f"model {name}: {place} can't be loaded: "
             f"{type(problem).__name__}: {problem}"
@@ -284,7 +284,7 @@ def _first_state(cls: type[Any], name: str, initial: tuple[Any] | None) -> Hasha
             case _:
                 start = cls(*initial)
         hash(start)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         raise UsageError(
             f"model {name}: no first state: {type(problem).__name__}: {problem} (a "
             "model is a frozen dataclass of hashable fields, with defaults or initial=)"

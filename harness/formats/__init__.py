@@ -10,22 +10,29 @@ from __future__ import annotations
 import gzip
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from harness.errors import UsageError
 from harness.formats import jepsen_edn, jepsen_log, jsonl, plume
 from harness.formats.jsonl import HistoryWriter
-from harness.formats.source import Source
+from harness.formats.source import STANDARD_INPUT, Source
 from harness.history import History, HistoryError
 from harness.registry import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from harness.history import Op
 
-__all__ = ["FORMATS", "WRITABLE_FORMATS", "HistoryWriter", "dump", "load"]
+__all__ = [
+    "FORMATS",
+    "WRITABLE_FORMATS",
+    "HistoryWriter",
+    "dump",
+    "load",
+    "path_of",
+]
 
 FORMATS = ["auto", "jsonl", "edn", "jepsen-log", "plume"]
 
@@ -45,6 +52,11 @@ _SIGNS = [
 _JSON_ARRAY = re.compile(rb'\s*\[\s*\{\s*"(?:[^"\\]|\\.){0,99}"\s*:')
 
 
+def path_of(text: str) -> Path:
+    """The path that a command line means: `-` is standard input."""
+    return STANDARD_INPUT if text == "-" else Path(text)
+
+
 def load(
     path: Path,
     format: str = "auto",  # noqa: A002  # the word on the command line
@@ -58,7 +70,7 @@ def load(
 
     Args:
         path: A file, perhaps gzipped, or a folder that holds a `history.jsonl` (ours)
-            or a `history.edn` (Jepsen's).
+            or a `history.edn` (Jepsen's); see also `path_of`.
         format: One of `FORMATS`; "auto" goes by the content.
         independent: Split `[key value]` of Jepsen's independent keys (EDN only); None:
             when the values can be nothing else.

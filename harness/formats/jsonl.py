@@ -171,8 +171,7 @@ def _read_lean(source: Source) -> History:
     Raises:
         HistoryError: Names file and line.
     """
-    is_plain = not source.is_packed and not source.is_signed
-    ops = LeanOps(Path(source.name), is_packed=not is_plain)
+    ops = LeanOps(Path(source.name), is_packed=not source.can_be_read_again)
     pairing = Pairing(lambda i: f"{source.name}:{i + 1}")
     for chunk in source.chunks():
         if not ops.add(chunk, pairing):

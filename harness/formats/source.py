@@ -8,15 +8,16 @@ would never end, a line is longer than any operation can be.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from codecs import BOM_UTF8
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from harness.history import HistoryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from types import TracebackType
 
 LINE_BYTES_MAX = 16 << 20
@@ -27,6 +28,11 @@ _CHUNK_BYTES = 4 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
+STANDARD_INPUT = Path("/dev/stdin")
+"""What `-` means on a command line. It is read where it stands, and not opened anew:
+somebody may have read a part of it, and a socket can't be opened."""
+
+
 class Source:
     """An open history file.
 
@@ -34,20 +40,22 @@ class Source:
         name: The path as the user gave it, for messages.
         head: The first bytes, unpacked; for telling formats apart.
         is_packed: Whether the file is compressed.
+        can_be_read_again: Whether the lines stand in a file of that name as they are.
 
     Raises:
         HistoryError: From every method; one line that names the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self.name = str(path)
+        is_stdin = path == STANDARD_INPUT
+        self.name = "standard input" if is_stdin else str(path)
         self.head = b""
         self._read_bytes = 0
         try:
-            self._file = path.open("rb")
+            self._file = os.fdopen(os.dup(0), "rb") if is_stdin else path.open("rb")
             self.is_packed = self._file.peek(2)[:2] == _GZIP_MAGIC
         except OSError as problem:
-            raise HistoryError(f"{path}: {problem.strerror}") from None
+            raise HistoryError(f"{self.name}: {problem.strerror}") from None
         except ValueError as problem:
             raise HistoryError(f"{self.name!r}: {problem}") from None
         self._stream: BinaryIO | gzip.GzipFile = self._file
@@ -61,6 +69,7 @@ class Source:
         # Some editors sign UTF-8 with a byte order mark; no format has a use for it.
         self.is_signed = self.head.startswith(BOM_UTF8)
         self.head = self.head.removeprefix(BOM_UTF8)
+        self.can_be_read_again = not (is_stdin or self.is_packed or self.is_signed)
 
     def __enter__(self) -> Self:
         return self
