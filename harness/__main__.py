@@ -1,11 +1,12 @@
 """The command `splitbrain`, from its first moment: also `python -m harness`.
 
 An interpreter that meets an error which nobody handles exits with 1, and here that says
-that a history is invalid. Importing the command line takes time, in which Ctrl-C may
-come, and can fail where an installation is damaged. So this module imports nothing that
-it can put off.
+that a history is invalid. Importing the command line takes time, in which an interrupt
+may come, and can fail where an installation is damaged. So this module imports nothing
+that it can put off.
 """
 
+import signal
 import sys
 
 
@@ -13,8 +14,10 @@ def main() -> None:
     """Run the command and exit with its status."""
     status = 255
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         from harness import cli
 
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         status = cli.run_command()
     except KeyboardInterrupt:
         status = 2
@@ -23,8 +26,6 @@ def main() -> None:
         import traceback
 
         traceback.print_exc()
-    import signal
-
     # Nothing is left to be told, and a traceback of shutting down would be.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(status)

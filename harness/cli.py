@@ -64,6 +64,8 @@ class Commands(click.Group):
         scarcity.refuse_little_memory()
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None  # click would add an empty line
         except (SystemExit, BrokenPipeError) as leaving:
             raise RuntimeError(f"{type(leaving).__name__}: {leaving}") from leaving
 
@@ -385,6 +387,7 @@ def run_simulated_seeds(
 @number("--time-limit", SECONDS, help="Seconds; then the verdict is unknown.")
 @number("--memory-limit", MEGABYTES, help="Megabytes; then unknown.")
 @AS_JSON
+@ended_together()
 def check(
     files: Sequence[str],
     *,
@@ -454,18 +457,15 @@ def check(
 
     tasks = list(zip(files, explaining.places(files), strict=True))
     statuses, explained = [], []
-    with ended_together():
-        for done in apart.each_apart(
-            tasks, lambda task: tell(judge()(task[0]), task[1])
-        ):
-            if isinstance(done, apart.Died):
-                file, place = done.item
-                done = tell(checking.died(file, str(done), limits), place)
-            status, text, explanation = done
-            statuses.append(status)
-            say(text)
-            if explanation is not None:
-                explained.append(explanation)
+    for done in apart.each_apart(tasks, lambda task: tell(judge()(task[0]), task[1])):
+        if isinstance(done, apart.Died):
+            file, place = done.item
+            done = tell(checking.died(file, str(done), limits), place)
+        status, text, explanation = done
+        statuses.append(status)
+        say(text)
+        if explanation is not None:
+            explained.append(explanation)
     if explanations is not None:
         index = explanations.finish(explained)
         if not as_json:
@@ -536,6 +536,7 @@ def suite(
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @AS_JSON
+@ended_together()
 def report(run: Path, *, as_json: bool) -> int:
     """Judge an earlier RUN folder again, and make its report anew."""
     from harness import analysis
@@ -557,6 +558,7 @@ def report(run: Path, *, as_json: bool) -> int:
 @click.option("--independent/--no-independent", default=None, help=(
     "EDN values are [key value] tuples of jepsen.independent; default: if they show."
 ))  # fmt: skip
+@ended_together()
 def convert(source: str, target: Path, *, form: str, independent: bool | None) -> int:
     """Write a history in another format: TARGET's name ends in .jsonl or .edn.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness import doctor, program, registry
+from harness import doctor, program, registry, scarcity
 from harness.doctor import Rung
 from harness.errors import UsageError
 from harness.network import LinkRule
@@ -166,7 +166,7 @@ def run(
     if failed:
         # What was recorded until now stays, and its analysis will say why it ends.
         done = folder.read_as("run.json", dict[str, Any]) or {"ended": "failed"}
-        done.setdefault("errors", []).append(failed)
+        done.setdefault("errors", []).append(failed + scarcity.limits())
         folder.write_json("run.json", done)
     return folder
 

@@ -23,24 +23,29 @@ _WORDS = (
     "too many open files",
     "resource temporarily unavailable",
     "cannot create shared object descriptor",
+    "can't load unicodedata",
 )
 
 _LIMITS = (
     (resource.RLIMIT_AS, math.inf, 1 << 20, "MB of address space (ulimit -v)"),
     (resource.RLIMIT_DATA, math.inf, 1 << 20, "MB of data (ulimit -d)"),
-    (resource.RLIMIT_NPROC, 4096, 1, "processes and threads (ulimit -u)"),
-    (resource.RLIMIT_NOFILE, 1024, 1, "open files (ulimit -n)"),
+    (resource.RLIMIT_NPROC, 256, 1, "processes and threads (ulimit -u)"),
+    (resource.RLIMIT_NOFILE, 256, 1, "open files (ulimit -n)"),
 )
 """Which; what is more than this is ample; unit and its name."""
 
 
 def is_scarcity(error: BaseException) -> bool:
-    """Whether memory, processes or descriptors that could not be had are the reason."""
+    """Whether memory, processes or descriptors that could not be had are the reason.
+
+    Without memory, libraries in C may also fail and not say how: SystemError.
+    """
+    memory_errors = (MemoryError, SystemError) if _memory_is_limited() else MemoryError
     seen: BaseException | None = error
     while seen is not None:
         said = str(seen).lower()
         if (
-            isinstance(seen, MemoryError)
+            isinstance(seen, memory_errors)
             or (isinstance(seen, OSError) and seen.errno in _SCARCE)
             or any(word in said for word in _WORDS)
         ):
@@ -65,6 +70,11 @@ def limits() -> str:
     return f"; this process may have at most {', '.join(found)}" * bool(found)
 
 
+def _memory_is_limited() -> bool:
+    of_memory = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    return any(resource.getrlimit(r)[0] != resource.RLIM_INFINITY for r in of_memory)
+
+
 def refuse_little_memory() -> None:
     """Try in a child whether numpy can be loaded, where memory is limited.
 
@@ -75,8 +85,7 @@ def refuse_little_memory() -> None:
     Raises:
         HarnessError: It can't be loaded.
     """
-    of_memory = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
-    if all(resource.getrlimit(r)[0] == resource.RLIM_INFINITY for r in of_memory):
+    if not _memory_is_limited():
         return
     pid = os.fork()
     if pid == 0:
@@ -88,3 +97,4 @@ def refuse_little_memory() -> None:
             os._exit(255)
     if os.waitpid(pid, 0)[1] != 0:
         raise HarnessError(f"there is too little memory to begin with{limits()}")
+    importlib.import_module("numpy")  # while there is what it needs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -78,3 +80,39 @@ def test_what_cannot_be_converted_is_bad_input_in_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_standard_input_is_read_where_it_stands(tmp_path: Path) -> None:
+    plain, packed, out = (tmp_path / n for n in ("a.jsonl", "a.jsonl.gz", "b.jsonl"))
+    dump(OPS, plain)
+    dump(OPS, packed)
+    convert = [sys.executable, "-m", "harness", "convert", "-", str(out)]
+    for file in (plain, packed):
+        with file.open("rb") as stdin:
+            subprocess.run(convert, stdin=stdin, check=True)
+        assert list(load(out)) == OPS
+        out.unlink()
+        subprocess.run(convert, input=file.read_bytes(), check=True)
+        assert list(load(out)) == OPS
+
+
+@pytest.mark.parametrize("as_pipe", [True, False])
+def test_a_history_from_standard_input_is_judged_by_a_checker_that_reads_it_twice(
+    *, as_pipe: bool, tmp_path: Path
+) -> None:
+    (file := tmp_path / "-").write_text(
+        '{"index":0,"time":0,"process":0,"type":"invoke","f":"txn","value":[["r",1,null]]}\n'
+        '{"index":1,"time":1,"process":0,"type":"ok","f":"txn","value":[["r",1,[7]]]}\n'
+    )
+    check = [sys.executable, "-m", "harness", "check", "--checker", "list-append"]
+    with file.open("rb") as stdin:
+        given: dict[str, Any] = {"input": stdin.read()} if as_pipe else {"stdin": stdin}
+        done = subprocess.run([*check, "-"], **given, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert done.stdout.startswith(b"invalid  -: 1 x garbage-read")
+    done = subprocess.run([*check, "-", "-"], capture_output=True, check=False)
+    assert done.returncode == 254
+    named = subprocess.run(
+        [*check, "./-"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert named.stdout.startswith(b"invalid  ./-: 1 x garbage-read")
