@@ -80,8 +80,9 @@ def cli() -> None:
     splitbrain check history.edn --model register    judge a recorded history
     splitbrain doctor                                what this machine can do
 
-    Exit status: 0 valid or as expected, 1 invalid, 2 unknown, 254 bad usage, 255 the
-    harness failed.
+    Exit status: 0 valid or as expected, 1 invalid or not as expected, 2 unknown or
+    interrupted, 254 bad usage, 255 the harness failed. A reader of the output that has
+    gone changes none of them; output that a full disk did not take is 255.
     """  # noqa: D301  # click wants the character \b itself
 
 
