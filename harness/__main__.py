@@ -13,11 +13,13 @@ import sys
 def main() -> None:
     """Run the command and exit with its status."""
     status = 255
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if before is signal.SIG_DFL:  # else the starter ignores it
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         from harness import cli
 
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)
         status = cli.run_command()
     except KeyboardInterrupt:
         status = 2
@@ -27,7 +29,8 @@ def main() -> None:
 
         traceback.print_exc()
     # Nothing is left to be told, and a traceback of shutting down would be.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(status)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn, TypeVar
 
 from harness.errors import HarnessError, SplitbrainError
 from harness.osworld.kernel import die_with_parent
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -98,9 +99,11 @@ def _live(
 ) -> NoReturn:
     """The child, from its first moment to its last."""
     try:
-        # Ctrl-C reaches it too, and is the parent's to tell.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # Ctrl-C reaches it too, and is the parent's to tell. What the starter ignores,
+        # as a shell does for jobs in the background, stays ignored.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         if sys.platform == "linux":
             die_with_parent(signal.SIGKILL)
         if os.getppid() != parent:
@@ -124,7 +127,7 @@ def _message(work: Callable[[Item], Done], item: Item) -> bytes:
     except (SplitbrainError, MemoryError) as error:
         return pickle.dumps((False, error))
     except BaseException as error:  # its traceback ends here, so it is told here
-        traceback.print_exc()
+        sys.stderr.write(visible(traceback.format_exc()))
         told = HarnessError(f"{type(error).__name__}: {error}")
         return pickle.dumps((False, told))
 

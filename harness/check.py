@@ -217,17 +217,12 @@ def died(path: str, how: str, limits: Limits) -> FileResult:
     return FileResult(path, result)
 
 
-def exit_status(results: Iterable[FileResult]) -> int:
+def exit_status(statuses: Iterable[int]) -> int:
     """The status that sums up several files: what most needs attention wins.
 
     A failure of ours comes before bad input, bad input before an invalid history, and
     that before an unknown one. Nothing to check at all is bad input.
     """
-    return worst(result.exit_status for result in results)
-
-
-def worst(statuses: Iterable[int]) -> int:
-    """The one of several files' statuses that stands for all; see `exit_status`."""
     given = set(statuses)
     ranking = (EXIT_HARNESS, EXIT_USAGE, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID)
     return next((status for status in ranking if status in given), EXIT_USAGE)

@@ -471,7 +471,7 @@ def check(
         index = explanations.finish(explained)
         if not as_json:
             say(f"explanations: {index}")
-    return checking.worst(statuses)
+    return checking.exit_status(statuses)
 
 
 @cli.command()

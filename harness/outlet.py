@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-_READER_IS_GONE = {errno.EPIPE, errno.ECONNRESET, errno.EIO}
-"""The last one is what a terminal that was closed answers."""
+_READER_IS_GONE = {errno.EPIPE, errno.ECONNRESET}
 
 
 class Outlet(io.RawIOBase):

@@ -339,7 +339,7 @@ RIGHT = FileResult("right", VALID)
 def test_the_exit_status_is_what_most_needs_attention(
     results: list[FileResult], status: int
 ) -> None:
-    assert exit_status(results) == status
+    assert exit_status(result.exit_status for result in results) == status
 
 
 def test_results_that_are_kept_do_not_keep_histories(install: Any, file: str) -> None:

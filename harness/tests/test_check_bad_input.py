@@ -201,7 +201,7 @@ def test_bad_input_names_file_and_line_says_what_to_do_and_hides_no_other_file(
         assert result.error.startswith(str(tmp_path / name)), result.error
         assert message in result.error
         assert "\n" not in result.error
-    assert exit_status(results) == EXIT_USAGE
+    assert exit_status(r.exit_status for r in results) == EXIT_USAGE
 
 
 @pytest.mark.parametrize("checker", sorted(registry.plugins("checker")))
