@@ -69,6 +69,8 @@ ALLOWED_WITH_WW = frozenset({"G1c", "G1c-process", "G1c-realtime"})
 class KafkaChecker:
     """See the module."""
 
+    presume_end = frozenset({"unseen"})
+
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the kafka checker", OPTIONS, options)
         self._sub_via: str = given["sub-via"]

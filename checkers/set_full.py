@@ -174,6 +174,8 @@ class _Set:
 class SetFullChecker:
     """See the module."""
 
+    presume_end = frozenset({"lost"})
+
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the set-full checker", OPTIONS, options)
         self._linearizable: bool = given["linearizable"]

@@ -120,6 +120,8 @@ class _Tally:
 class TotalQueueChecker:
     """See the module."""
 
+    presume_end = frozenset({"lost"})
+
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the total-queue checker", OPTIONS, options)
         self._vacuous = Verdict.parse(given["vacuous"])

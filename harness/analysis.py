@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from harness.store import RunFolder
 
 
-INTERRUPTED = "the run was interrupted; history is a prefix"
-
 NodeName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 """Of a folder; what stands in a file must not lead out of `nodes/`."""
 
@@ -92,27 +90,62 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> dict[str, An
         UsageError: run.json or faults.jsonl is damaged, or `test` names plug-ins that
             are not here any more.
     """
-    spec = test.spec
     run = folder.read_as("run.json", RunRecord)
     faults = fault_summary(folder)
-    results = check(spec, folder, limits)
+    results = check(test.spec, folder, limits)
+    if run is None or run.ended != "complete":
+        checkers = judges(test.spec)
+        results = {
+            name: verdict.of_prefix(checkers[name], result)
+            for name, result in results.items()
+        }
     for name, result in check_invariants(test, folder, limits).items():
         # One checker may judge both what clients saw and what nodes observed.
         results[f"{name}_observed" if name in results else name] = result
+    return summed_up(test, run, faults, results)
+
+
+def put_off(folder: RunFolder) -> dict[str, Any]:
+    """What stands in verdict.json of a run whose `analyse` was interrupted.
+
+    Writes it where there is nothing yet: unknown, until somebody judges the run again.
+    """
+    out = folder.read_as("verdict.json", dict[str, Any])
+    if out is None:
+        run = folder.read_as("run.json", RunRecord)
+        out = summed_up(read_test(folder), run, fault_summary(folder), {})
+        reason = f"interrupted before it was judged; splitbrain report {folder.path}"
+        out |= {"verdict": str(Verdict.UNKNOWN), "reason": reason, "interrupted": True}
+        folder.write_json("verdict.json", out)
+    return out
+
+
+def summed_up(
+    test: TestRecord,
+    run: RunRecord | None,
+    faults: Mapping[str, Mapping[str, int]],
+    results: Mapping[str, CheckResult],
+) -> dict[str, Any]:
+    """What stands in verdict.json; `run` is None where the controller wrote nothing."""
+    spec = test.spec
     if run is None:
         run = RunRecord(
             errors=["the controller ended before the run did; history is a prefix"]
         )
     errors = list(run.errors)
-    if run.ended == "interrupted":
-        errors.append(INTERRUPTED)
     overall = verdict.combine(r.verdict for r in results.values() if r.promised)
-    if run.never_up:
+    why = run.never_up
+    interrupted = run.ended == "interrupted"
+    if interrupted and overall is not Verdict.INVALID:
+        # What is left of the run might have broken a promise that the prefix keeps.
+        why = f"interrupted after {run.seconds:.0f} s"
+    if why:
         overall = Verdict.UNKNOWN
     return {
         "verdict": str(overall),
         "expected": spec.expect,
-        "reason": run.never_up,
+        "reason": why,
+        "interrupted": interrupted,
         "checkers": {name: result.as_json() for name, result in results.items()},
         "faults": faults,
         "ops": run.ops,

@@ -7,6 +7,7 @@ asyncio, in one thread; whatever goes wrong ends up in the run folder.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from harness.formats.jsonl import HistoryWriter
 from harness.interpreter import Outcome, interpret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from harness.processes import ClockReading
     from harness.spec import Parts, TestSpec
@@ -73,6 +74,7 @@ class Controller:
         self.world = world
         self.errors: list[str] = []
         self.never_up = ""
+        self.ended = "failed"
         self.outcome: Outcome | None = None
         self._start_ns = world.time.monotonic_ns()
         self._faults = folder.lines("faults.jsonl")
@@ -93,21 +95,40 @@ class Controller:
             self.parts.system, world.network, world.processes, self._note, world.time
         )
         cluster.clock_samples = self._clock_sample
-        ended = "failed"
+        # A world that is no longer whole ends the run, and is told from an interrupt.
+        guard = asyncio.create_task(world.watch_over())
+        guard.add_done_callback(lambda _: stop.set())
         try:
-            await cluster.start()
-            self._start_ns = world.time.monotonic_ns()
-            self.outcome = await self._run(cluster, stop, show)
-            ended = self.outcome.ended
+            if await self._up(cluster, stop):
+                self._start_ns = world.time.monotonic_ns()
+                self.outcome = await self._run(cluster, stop, show)
+            if guard.done():
+                guard.result()
+            self.ended = self.outcome.ended if self.outcome else "interrupted"
         except ClusterNeverUpError as down:
             self.never_up = self._with_log(str(down))
-            ended = "complete"
+            self.ended = "complete"
         except HarnessError as failure:
             self._failed(str(failure))
         except Exception as failure:
             self._failed(f"{type(failure).__name__}: {failure}", traceback.format_exc())
         finally:
-            await self._finish(ended)
+            guard.cancel()
+            await asyncio.gather(guard, return_exceptions=True)
+            await self._finish()
+
+    async def _up(self, cluster: Cluster, stop: asyncio.Event) -> bool:
+        """Start the cluster; False when told to stop before it serves."""
+        starting = asyncio.create_task(cluster.start())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            starting.result()
+            return True
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return False
 
     async def _run(
         self,
@@ -244,23 +265,32 @@ class Controller:
                 lines.append({"node": name, "kind": told.kind, **told.fields})
             lines.close()
 
-    async def _finish(self, ended: str) -> None:
+    @contextlib.contextmanager
+    def _failures_kept(self) -> Iterator[None]:
+        """A failure within is one more of the run's, unless it is known already."""
+        try:
+            yield
+        except HarnessError as failure:
+            if str(failure) not in self.errors:
+                self.errors.append(str(failure))
+
+    async def _finish(self) -> None:
         """Count, take everything down, and write run.json."""
         seconds = self.now_ns() / 1e9
         links: dict[str, Any] = {}
-        try:
+        with self._failures_kept():
             counters = await self.world.network.counters()
             links = {f"{a}->{b}": asdict(c) for (a, b), c in counters.items()}
+        with self._failures_kept():
             await self.world.close()
+        with self._failures_kept():
             self._inspect_disks()
-        except HarnessError as failure:
-            self.errors.append(str(failure))
         outcome = self.outcome or Outcome()
         unasked = getattr(self.parts.system, "counters", None)
         self.folder.write_json(
             "run.json",
             {
-                "ended": ended,
+                "ended": self.ended,
                 "seconds": round(seconds, 3),
                 # Where nodes' own clocks stood when the run's time began.
                 "start_mono_ns": self._start_ns,

@@ -7,6 +7,7 @@ import importlib
 import platform
 import shlex
 import subprocess
+import time
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -162,7 +163,14 @@ def run(
             "invariants": list(parts.system.invariants),
         },
     )
-    failed = execute(spec, parts, schedule, folder, rung.name, show)
+    failed, begun_s = "", time.monotonic()
+    try:
+        failed = execute(spec, parts, schedule, folder, rung.name, show)
+    except KeyboardInterrupt:
+        # It came before anybody could note it, or insisted, or the run was over.
+        if folder.read_as("run.json", dict[str, Any]) is None:
+            seconds = round(time.monotonic() - begun_s, 3)
+            folder.write_json("run.json", {"ended": "interrupted", "seconds": seconds})
     if failed:
         # What was recorded until now stays, and its analysis will say why it ends.
         done = folder.read_as("run.json", dict[str, Any]) or {"ended": "failed"}

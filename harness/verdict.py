@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -160,6 +160,9 @@ class Checker(Protocol):
     One that looks at the values of a history in turn, and at few of them twice, may say
     so by an attribute `streams` that is true: it is then given long histories as
     `harness.formats.lean.LeanOps`.
+
+    One for whom an operation that never came is evidence names the anomalies that are
+    found so in a set `presume_end`: a run that was cut off is not convicted of them.
     """
 
     def check(self, history: History, limits: Limits) -> CheckResult:
@@ -178,6 +181,11 @@ class Unpromised:
 
     checker: Checker
 
+    @property
+    def presume_end(self) -> Collection[str]:
+        """See `Checker`."""
+        return getattr(self.checker, "presume_end", ())
+
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Trouble is told here, as it must not count either."""
         try:
@@ -185,6 +193,21 @@ class Unpromised:
         except UsageError as bad:
             result = CheckResult(Verdict.UNKNOWN, reason=str(bad))
         return replace(result, promised=False)
+
+
+def of_prefix(checker: Checker, result: CheckResult) -> CheckResult:
+    """What a result says of a history that would have gone on."""
+    presumed = getattr(checker, "presume_end", ())
+    left = tuple(a for a in result.anomalies if a.name not in presumed)
+    if len(left) == len(result.anomalies):
+        return result
+    names = ", ".join(sorted({a.name for a in result.anomalies} & set(presumed)))
+    return replace(
+        result,
+        verdict=Verdict.INVALID if left else Verdict.UNKNOWN,
+        anomalies=left,
+        reason=f"the history was cut off, so {names} can't be told",
+    )
 
 
 CheckerFactory = Callable[[Mapping[str, str]], Checker]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,15 @@ class World(Protocol):
         ...
 
     def on_interrupt(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when somebody wants the run to end (SIGINT, SIGTERM, ...)."""
+        """Call `callback` on the loop when somebody wants the run to end."""
+        ...
+
+    async def watch_over(self) -> NoReturn:
+        """Wait until a part of the world dies, which none should.
+
+        Raises:
+            HarnessError: One did; says which.
+        """
         ...
 
     async def close(self) -> None:

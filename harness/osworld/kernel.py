@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import sys
+
+from harness.errors import EXIT_HARNESS
 
 CLONE_NEWNET = 0x40000000
 
@@ -43,6 +47,22 @@ def _checked(result: int, call: str) -> int:
 def die_with_parent(signal_number: int) -> None:
     """Have the kernel send us `signal_number` when our parent's thread ends."""
     _checked(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent, `parent`, ends.
+
+    More exactly when that thread of it ends which forked us: whoever forks from a
+    thread does it from one that waits for us. Elsewhere than on Linux it does nothing
+    but look whether the parent is still there.
+
+    The parent may have ended before we asked: then nobody will ever send the signal,
+    but we already have another parent, and end here.
+    """
+    if sys.platform.startswith("linux"):
+        die_with_parent(signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(EXIT_HARNESS)
 
 
 def adopt_orphans() -> None:

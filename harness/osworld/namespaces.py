@@ -32,12 +32,14 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from harness.errors import EXIT_HARNESS, HarnessError, UsageError
+from harness.interrupts import ECHO_S, stop_signals
 from harness.osworld import kernel
 
 if TYPE_CHECKING:
@@ -49,13 +51,6 @@ _CLONE_NEWUSER = 0x1000_0000
 _CLONE_NEWPID = 0x2000_0000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
 _MS_REC, _MS_PRIVATE = 0x4000, 0x4_0000
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_HELD_SIGNALS = {signal.SIGCHLD, *_STOP_SIGNALS}
-
-_ECHO_S = 1.0
-"""A stop signal that comes again within this time is an echo of the first: timeout(1)
-signals its child and then the whole process group."""
 
 _REPORT_CHARACTERS = 2000
 """A report fits any pipe (PIPE_BUF), as nobody reads it before the end."""
@@ -73,10 +68,10 @@ def run_isolated(main: Callable[[], int]) -> int:
     `main` runs in a forked process with uid 0 (of a user namespace unless the caller is
     root), a private mount table and its own /proc; stdin, stdout and stderr are the
     caller's. A UsageError or HarnessError that leaves `main` is raised here again, with
-    its text; any other exception is printed there and gives 255. SIGINT, SIGTERM and
-    SIGHUP to the caller are passed on once each: SIGINT keeps its Python handler, the
-    others raise SystemExit(128 + signal). The same signal again, more than a second
-    later, kills everything at once.
+    its text; any other exception is printed there and gives 255. Stop signals
+    (`harness.interrupts`) to the caller are passed on once each: SIGINT keeps its
+    Python handler, the others raise SystemExit(128 + signal). The same signal again,
+    more than a second later, kills everything at once and gives 128 + signal too.
 
     The caller must be in its main thread and, as with any fork, single-threaded.
     Cost: about 10 ms.
@@ -86,6 +81,11 @@ def run_isolated(main: Callable[[], int]) -> int:
         HarnessError: `main` or a guardian of it was killed by a signal; or by `main`.
         UsageError: By `main`.
     """
+    return _run_isolated(main, [])
+
+
+def _run_isolated(main: Callable[[], int], heard: list[int]) -> int:
+    """See `run_isolated`; `heard` gets the stop signals that came meanwhile."""
     if not sys.platform.startswith("linux"):
         raise IsolationError(f"namespaces exist on Linux only, this is {sys.platform}")
     _flush()
@@ -94,10 +94,13 @@ def run_isolated(main: Callable[[], int]) -> int:
         caller = os.getpid()
         child = _fork(lambda: _anteroom(main, caller, report_in))
         os.close(report_in)
-        status = _shepherd(child, _forward_once(child))
+        forwarding = _Forwarding(child, heard)
+        status = _shepherd(child, forwarding)
         kind, _, text = report.read().partition("\n")
     if kind:
         raise _REPORTED[kind](text)
+    if status < 0 and forwarding.insisted:
+        return 128 + forwarding.insisted
     if status < 0:
         raise HarnessError(f"a guardian of the run was {_killed_by(status)}")
     return status
@@ -105,11 +108,7 @@ def run_isolated(main: Callable[[], int]) -> int:
 
 def why_not_isolated() -> str | None:
     """None when `run_isolated` works here, else why not, in plain words."""
-    try:
-        run_isolated(lambda: 0)
-    except HarnessError as error:
-        return str(error)
-    return None
+    return _why_not(lambda: 0)
 
 
 def why_no_switch() -> str | None:
@@ -123,14 +122,29 @@ def why_no_switch() -> str | None:
         # Imported here: the switch stands on this module.
         from harness.osworld.switch import pass_a_datagram
 
+        # Over ours, so that what it writes is never seen outside, and never left there.
+        with contextlib.suppress(OSError):
+            _mount(b"tmpfs", os.fsencode(tempfile.gettempdir()), b"tmpfs", 0)
         pass_a_datagram()
         return 0
 
+    return _why_not(attempt)
+
+
+def _why_not(attempt: Callable[[], int]) -> str | None:
+    """None when `attempt` works in isolation, else why not.
+
+    A stop signal that comes meanwhile is not for the attempt: we get it once more.
+    """
+    heard: list[int] = []
     try:
-        run_isolated(attempt)
+        _run_isolated(attempt, heard)
+        why = None
     except HarnessError as error:
-        return str(error)
-    return None
+        why = str(error)
+    if heard:
+        signal.raise_signal(heard[0])
+    return why
 
 
 def create_netns() -> int:
@@ -155,18 +169,6 @@ def in_netns(netns: int) -> Iterator[None]:
         yield
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent, `parent`, ends.
-
-    The parent may have ended before we asked: then nobody will ever send the signal,
-    but we already have another parent, and end here.
-    """
-    if sys.platform.startswith("linux"):
-        kernel.die_with_parent(signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(EXIT_HARNESS)
-
-
 # The four processes, outermost first. Each returns its exit status. The report pipe
 # carries at most one error from the inner ones to the caller.
 
@@ -181,7 +183,7 @@ def _anteroom(main: Callable[[], int], caller: int, report: int) -> int:
         _tell(report, IsolationError(_why_unshare_failed(error)))
         return EXIT_HARNESS
     # After unshare: a change of credentials may clear it (prctl(2)).
-    die_with(caller)
+    kernel.die_with(caller)
     alive_out, alive_in = os.pipe()
     init = _fork(lambda: _init(main, report, alive_out, alive_in))
     os.close(alive_out)
@@ -217,9 +219,10 @@ def _init(main: Callable[[], int], report: int, alive_out: int, alive_in: int) -
 def _controller(main: Callable[[], int], report: int) -> int:
     # The report pipe stays open here and in everything forked from here on: the caller
     # reads it to its end, and so returns only when all of that is gone.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    held = _held_signals()
+    for number in held - {signal.SIGCHLD, signal.SIGINT}:
         signal.signal(number, _exit_on_signal)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
     try:
         return main()
     except (HarnessError, UsageError) as error:
@@ -275,8 +278,9 @@ def _shepherd(
     Needs the signals blocked since before the child was forked, so that none slips
     through between a look and a wait. `reap=-1` buries orphans too.
     """
+    held = _held_signals()
     while True:
-        number = signal.sigwaitinfo(_HELD_SIGNALS).si_signo
+        number = signal.sigwaitinfo(held).si_signo
         if number != signal.SIGCHLD:
             forward(number)
             continue
@@ -292,19 +296,33 @@ def _ended(which: int) -> Iterator[tuple[int, int]]:
             yield ended
 
 
-def _forward_once(child: int) -> Callable[[int], None]:
-    """Passes each stop signal on once; one that insists kills the child instead."""
-    first_at: dict[int, float] = {}
+class _Forwarding:
+    """Passes each stop signal on once; one that insists kills the child instead.
 
-    def forward(number: int) -> None:
+    Attributes:
+        insisted: The signal that did; 0 before.
+    """
+
+    def __init__(self, child: int, heard: list[int]) -> None:
+        self.insisted = 0
+        self._child = child
+        self._heard = heard
+        self._first_at: dict[int, float] = {}
+
+    def __call__(self, number: int) -> None:
         now = time.monotonic()
-        if number not in first_at:
-            first_at[number] = now
-            os.kill(child, number)
-        elif now - first_at[number] > _ECHO_S:
-            os.kill(child, signal.SIGKILL)
+        self._heard.append(number)
+        if number not in self._first_at:
+            self._first_at[number] = now
+            os.kill(self._child, number)
+        elif now - self._first_at[number] > ECHO_S:
+            self.insisted = number
+            os.kill(self._child, signal.SIGKILL)
 
-    return forward
+
+def _held_signals() -> set[signal.Signals]:
+    """What `_shepherd` takes; a signal that is held would be taken though ignored."""
+    return {signal.SIGCHLD, *stop_signals()}
 
 
 @contextlib.contextmanager
@@ -314,7 +332,7 @@ def _signals_held() -> Iterator[None]:
     SIGCHLD gets its default action, too: a caller started with it ignored (some CI
     runners do) would have its children reaped by the kernel, statuses lost.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _held_signals())
     child_action = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         yield

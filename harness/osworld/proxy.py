@@ -385,6 +385,7 @@ class ProxyNetwork:
 
     Attributes:
         netns_fds: Empty; nodes share the controller's network.
+        carrier_pid: The process of all proxies.
     """
 
     rung = "proxy"
@@ -396,6 +397,7 @@ class ProxyNetwork:
         self.places = places
         self.netns_fds: Mapping[str, int] = {}
         self._sidecar = sidecar
+        self.carrier_pid = sidecar.pid
         self._block = block
 
     @classmethod

@@ -27,7 +27,6 @@ import msgspec
 from harness.errors import EXIT_HARNESS, HarnessError
 from harness.network import Link, LinkCounters, LinkRule
 from harness.osworld import kernel
-from harness.osworld.namespaces import die_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -262,7 +261,7 @@ def _fork_serving(
         # Stop signals are for the controller. It still needs us while it cleans up.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        die_with(parent)
+        kernel.die_with(parent)
         if sys.platform.startswith("linux"):
             kernel.set_process_name(f"sb-{name}")
         controllers_end.close()

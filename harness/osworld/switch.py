@@ -210,6 +210,7 @@ class SwitchNetwork:
 
     Attributes:
         netns_fds: Node name -> its network namespace, for whoever spawns the node.
+        carrier_pid: The process that forwards frames.
     """
 
     rung = "switch"
@@ -224,6 +225,7 @@ class SwitchNetwork:
         self.places = places
         self.netns_fds = netns_fds
         self._sidecar = sidecar
+        self.carrier_pid = sidecar.pid
 
     @classmethod
     def create(

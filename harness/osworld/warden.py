@@ -1,7 +1,8 @@
 """Node processes, as the controller starts, stops and skews them.
 
 `Warden.fork` splits off one single-threaded process (`harness.osworld.keeper`) that is
-the parent of every node; the object returned is the controller's handle on it. It has
+the parent of every node; the object returned is the controller's handle on it. Where
+nodes share the controller's namespaces there is a guardian between the two. It has
 to be forked before the controller starts threads or an event loop; its methods run on
 whatever loop is current when they are first called.
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.osworld.channel import Channel
+from harness.osworld.guardian import put_guardian_above
 from harness.osworld.keeper import KILL_TIMEOUT_S, Keeper
 from harness.processes import ClockReading, ClockSetting, Exit
 
@@ -75,7 +77,10 @@ class Warden:
         if pid == 0:
             try:
                 ours.close()
-                Keeper(Channel(theirs), netns_fds, controller_pid).run()
+                parent = controller_pid
+                if not netns_fds:
+                    parent = put_guardian_above(controller_pid)
+                Keeper(Channel(theirs), netns_fds, parent).run()
             finally:
                 os._exit(1)
         theirs.close()

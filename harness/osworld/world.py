@@ -10,13 +10,14 @@ pipe.
 from __future__ import annotations
 
 import asyncio
-import signal
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvloop
 
 from harness.controller import Controller
 from harness.errors import HarnessError
+from harness.interrupts import noted, stop_signals
 from harness.osworld.namespaces import run_isolated
 from harness.osworld.proxy import ProxyNetwork
 from harness.osworld.switch import SwitchNetwork
@@ -25,9 +26,10 @@ from harness.watch import Watch
 from harness.world import TrueTime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from harness.controller import Progress
+    from harness.interrupts import Interrupts
     from harness.spec import Parts, TestSpec
     from harness.store import RunFolder
 
@@ -41,7 +43,10 @@ class OsWorld:
         HarnessError: A part of it can't be set up here.
     """
 
-    def __init__(self, spec: TestSpec, folder: RunFolder, rung: str) -> None:
+    def __init__(
+        self, spec: TestSpec, folder: RunFolder, rung: str, interrupts: Interrupts
+    ) -> None:
+        self._interrupts = interrupts
         self.time = TrueTime()
         self.network: SwitchNetwork | ProxyNetwork = (
             SwitchNetwork.create(
@@ -56,8 +61,14 @@ class OsWorld:
     def on_interrupt(self, callback: Callable[[], None]) -> None:
         """See `World`."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, callback)
+        self._interrupts.listen(lambda: loop.call_soon_threadsafe(callback))
+
+    async def watch_over(self) -> NoReturn:
+        """See `World`."""
+        died = await first_to_end([self.processes.warden_pid, self.network.carrier_pid])
+        if died == self.network.carrier_pid:
+            await self.network.counters()  # which raises, with its last words
+        raise HarnessError("the warden process, parent of all nodes, died")
 
     async def close(self) -> None:
         """See `World`."""
@@ -73,17 +84,45 @@ def execute(
     rung: str,
     show: Callable[[Progress], None] | None,
 ) -> str:
-    """Run the test in a new world; why that failed, or an empty text."""
+    """Run the test in a new world; why that failed, or an empty text.
+
+    Raises:
+        KeyboardInterrupt: A stop signal came before the controller could hear it, or
+            insisted; run.json may be missing.
+    """
 
     def main() -> int:
-        world = OsWorld(spec, folder, rung)
-        controller = Controller(spec, parts, schedule, folder, world)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(controller.conduct(show))
+        with noted() as interrupts:
+            world = OsWorld(spec, folder, rung, interrupts)
+            controller = Controller(spec, parts, schedule, folder, world)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(controller.conduct(show))
         return 0
 
     try:
         status = run_isolated(main) if rung == "switch" else main()
     except HarnessError as failure:
         return str(failure)
+    if status - 128 in stop_signals():
+        raise KeyboardInterrupt
     return f"the controller ended with status {status}" if status else ""
+
+
+async def first_to_end(pids: Iterable[int]) -> int:
+    """Wait until one of these processes, children of ours, ends; returns its pid."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def tell(pid: int) -> None:
+        if not ended.done():
+            ended.set_result(pid)
+
+    watched = {os.pidfd_open(pid): pid for pid in pids}
+    try:
+        for descriptor, pid in watched.items():
+            loop.add_reader(descriptor, tell, pid)
+        return await ended
+    finally:
+        for descriptor in watched:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)

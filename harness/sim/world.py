@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.controller import Controller
 from harness.errors import HarnessError
+from harness.interrupts import noted
 from harness.sim.client import Dialler
 from harness.sim.clock import MONO_EPOCH_NS, WALL_EPOCH_NS
 from harness.sim.conditions import Conditions
@@ -23,11 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.controller import Progress
+    from harness.interrupts import Interrupts
     from harness.spec import Parts, TestSpec
     from harness.store import RunFolder
     from harness.systems.reference import ReferenceSystem
-
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SimWorld:
@@ -38,6 +36,7 @@ class SimWorld:
         system: The reference system, which from now on talks to simulated nodes.
         folder: The run folder.
         loop: Whose time it is.
+        interrupts: What may end the run early.
     """
 
     def __init__(
@@ -46,6 +45,7 @@ class SimWorld:
         system: ReferenceSystem,
         folder: RunFolder,
         loop: VirtualTimeLoop,
+        interrupts: Interrupts,
     ) -> None:
         conditions = Conditions.draw(spec.seed)
         nodes = spec.node_names
@@ -61,24 +61,19 @@ class SimWorld:
         system.dial = Dialler(self.processes.nodes, conditions, dice, loop).dial
         system.read_log = lambda place: self.processes.nodes[place.name].disk.records()
         self._loop = loop
-        self._handlers: dict[int, Any] = {}
-        self.interrupted = False
+        self._interrupts = interrupts
 
     def on_interrupt(self, callback: Callable[[], None]) -> None:
-        """See `World`. Signals are the main thread's affair."""
+        """See `World`."""
+        self._interrupts.listen(lambda: self._loop.call_soon(callback))
 
-        def interrupt(*_: object) -> None:
-            self.interrupted = True
-            self._loop.call_soon(callback)
-
-        if threading.current_thread() is threading.main_thread():
-            for number in INTERRUPTS:
-                self._handlers[number] = signal.signal(number, interrupt)
+    async def watch_over(self) -> NoReturn:
+        """See `World`. Nothing of this one can die alone."""
+        while True:
+            await self._loop.create_future()
 
     async def close(self) -> None:
         """See `World`; also writes what the nodes have told."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
         await self.processes.close()
         self.watcher.write()
 
@@ -100,14 +95,14 @@ def execute(
     loop = VirtualTimeLoop()  # type: ignore[abstract]
     # `assemble` lets none but reference systems in.
     system: Any = parts.system
-    world = SimWorld(spec, system, folder, loop)
-    controller = Controller(spec, parts, schedule, folder, world)
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        try:
-            runner.run(controller.conduct(show))
-        except HarnessError as failure:
-            return str(failure)
-    outcome = controller.outcome
-    if world.interrupted and (outcome is None or outcome.ended != "interrupted"):
+    with noted() as interrupts:
+        world = SimWorld(spec, system, folder, loop, interrupts)
+        controller = Controller(spec, parts, schedule, folder, world)
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            try:
+                runner.run(controller.conduct(show))
+            except HarnessError as failure:
+                return str(failure)
+    if interrupts.heard and controller.ended != "interrupted":
         raise KeyboardInterrupt
     return ""

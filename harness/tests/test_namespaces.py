@@ -19,6 +19,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from harness import interrupts
 from harness.errors import HarnessError, SplitbrainError, UsageError
 from harness.osworld import namespaces
 from harness.osworld.namespaces import (
@@ -376,7 +377,7 @@ def test_ctrl_c_in_a_terminal_is_delivered_exactly_once() -> None:
 
 
 _STUBBORN = """
-import signal
+import signal, sys
 from harness.osworld import namespaces
 
 def main():
@@ -385,8 +386,8 @@ def main():
     while True:
         signal.pause()
 
-namespaces._ECHO_S = 0.0
-namespaces.run_isolated(main)
+namespaces.ECHO_S = 0.0
+sys.exit(namespaces.run_isolated(main))
 """
 
 
@@ -403,7 +404,30 @@ def test_a_second_signal_ends_a_run_that_does_not_obey_the_first() -> None:
         assert caller.stdout.readline() == "heard\n"
         caller.terminate()
         _, err = caller.communicate(timeout=nodes.DEADLINE_S)
-    assert "HarnessError" in err
+    assert (caller.returncode, err) == (128 + signal.SIGTERM, "")
+
+
+def test_a_stop_signal_that_comes_during_a_probe_is_not_lost() -> None:
+    ours = os.getpid()
+
+    def attempt() -> int:
+        os.write(asks, b"!")
+        signal.pause()
+        return 0
+
+    answers, asks = os.pipe()
+    helper = os.fork()
+    if helper == 0:
+        os.read(answers, 1)
+        os.kill(ours, signal.SIGTERM)
+        os._exit(0)
+    try:
+        with interrupts.raised(), pytest.raises(KeyboardInterrupt):
+            namespaces._why_not(attempt)
+    finally:
+        os.waitpid(helper, 0)
+        os.close(answers)
+        os.close(asks)
 
 
 def test_obstacles_are_told_in_words_that_help(

@@ -531,10 +531,11 @@ def test_a_warden_that_is_killed_takes_its_nodes_along_and_is_missed(
     tmp_path: Path,
 ) -> None:
     warden = Warden.fork({})
+    [keeper] = processtree.walk().children(warden.warden_pid)
 
     async def story() -> None:
         pid = await warden.start(place("n1", tmp_path), python(SLEEPS))
-        os.kill(warden.warden_pid, signal.SIGKILL)
+        os.kill(keeper.pid, signal.SIGKILL)
         with pytest.raises(HarnessError, match="the warden process"):
             await warden.kill("n1")
         with pytest.raises(HarnessError, match="the warden process"):
@@ -544,6 +545,29 @@ def test_a_warden_that_is_killed_takes_its_nodes_along_and_is_missed(
         await warden.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("which", ["guardian", "keeper"])
+def test_what_a_node_forked_is_gone_when_a_parent_of_it_is_killed(
+    which: str, tmp_path: Path
+) -> None:
+    token = f"token-{which}-{os.getpid()}"
+    warden = Warden.fork({})
+    [keeper] = processtree.walk().children(warden.warden_pid)
+
+    async def story() -> None:
+        await warden.start(place("n1", tmp_path), python(DAEMONISES, tmp_path, token))
+        files = [tmp_path / name for name in ("daemon", "daemonised")]
+        await until(lambda: all(f.exists() for f in files), "there is a daemon")
+        assert len(named(token)) >= 2, "node and daemon"
+        killed = keeper.pid if which == "keeper" else warden.warden_pid
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: not named(token), "all are gone")
+        await until(lambda: not runs(keeper.pid), "the keeper is gone")
+        await warden.close()
+
+    asyncio.run(story())
+    assert not runs(warden.warden_pid)
 
 
 CONTROLLER = """
