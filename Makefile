@@ -13,8 +13,8 @@ torture: .venv/ready   ## torture real clusters with the quick suite, about 4 mi
 test: .venv/ready      ## run the tests
 	$(BIN)/pytest --numprocesses auto
 
-nightly: .venv/ready   ## 20,000 examples for every checker's properties, then the nightly suite; takes hours
-	$(BIN)/pytest --numprocesses auto --dist worksteal --hypothesis-profile nightly checkers; \
+nightly: .venv/ready   ## 20,000 examples for every checker's properties, runs ended at many moments, then the nightly suite; takes hours
+	$(BIN)/pytest --numprocesses auto --dist worksteal --hypothesis-profile nightly checkers harness/tests/test_deaths.py; \
 	properties=$$?; $(BIN)/splitbrain suite nightly && exit $$properties
 
 lint: .venv/ready      ## ruff, mypy strict, import-linter

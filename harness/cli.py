@@ -12,7 +12,6 @@ import contextlib
 import functools
 import json
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from harness.spec import TestSpec
+    from harness.store import RunFolder
+    from harness.suite import RowResult
 
 
 class Commands(click.Group):
@@ -135,19 +136,11 @@ AS_JSON = click.option(
 
 @contextlib.contextmanager
 def ended_together() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP interrupt as SIGINT does.
+    """Within, every stop signal raises KeyboardInterrupt (`harness.interrupts`)."""
+    from harness import interrupts
 
-    A command of many runs must end those under way before it ends itself.
-    """
-    before = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
+    with interrupts.raised():
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @cli.command()
@@ -248,12 +241,15 @@ def run(
         network=network,  # type: ignore[arg-type]  # click has checked the choice
         expect=expect,  # type: ignore[arg-type]  # click has checked the choice
     )
-    complete(spec)
-    if seeds > 1:
-        many = run_simulated_seeds if world == "sim" else run_seeds
-        with ended_together():
-            return many(spec, seeds, jobs, results, as_json=as_json)
-    return run_once(spec, results, as_json=as_json)
+    with ended_together():
+        try:
+            complete(spec)
+            if seeds > 1:
+                many = run_simulated_seeds if world == "sim" else run_seeds
+                return many(spec, seeds, jobs, results, as_json=as_json)
+            return run_once(spec, results, as_json=as_json)
+        except KeyboardInterrupt:
+            return interrupted("interrupted before it began", as_json=as_json)
 
 
 def read_plan(path: Path) -> Any:
@@ -268,21 +264,40 @@ def read_plan(path: Path) -> Any:
 
 def run_once(spec: TestSpec, results: Path, *, as_json: bool) -> int:
     """One run, in this process and its children."""
-    from harness import analysis, run
+    from harness import analysis, interrupts, run
     from harness.progress import ProgressLine
+    from harness.report import text
 
     line = ProgressLine(enabled=not as_json)
     folder = run.run(spec, results, line.show, complain)
     line.tell("judging what was recorded ...")
-    outcome = analysis.analyse(folder)
-    line.clear()
-    if as_json:
-        say(json.dumps({**outcome, "run": str(folder.path)}))
-    else:
-        from harness.report import text
+    outcome = judged(folder)
+    with interrupts.noted():  # too late: what is known is told
+        line.clear()
+        if as_json:
+            say(json.dumps({**outcome, "run": str(folder.path)}))
+        else:
+            say(text.summary(folder.path))
+        return analysis.exit_status(outcome)
 
-        say(text.summary(folder.path))
-    return analysis.exit_status(outcome)
+
+def judged(folder: RunFolder) -> dict[str, Any]:
+    """What stands in verdict.json, also when its making is interrupted."""
+    from harness import analysis
+
+    try:
+        return analysis.analyse(folder)
+    except KeyboardInterrupt:
+        return analysis.put_off(folder)
+
+
+def interrupted(why: str, *, as_json: bool, **found: Any) -> int:
+    """Tell that there is no verdict but this; returns the exit status."""
+    if as_json:
+        last = {"verdict": "unknown", "reason": why, "interrupted": True}
+        say(json.dumps({**found, "last": last} if found else last))
+    complain(why)
+    return EXIT_UNKNOWN
 
 
 def run_seeds(
@@ -303,20 +318,21 @@ def run_seeds(
         line.show(result.as_seed())
 
     line.draw()
-    found = suite.run_rows(rows, results=results, jobs=jobs, done=show, stop_early=True)
+    runner = suite.Runner(results, done=show, stop_early=True)
+    found = runner.run(rows, jobs)
     line.clear()
-    last = next((r for r in found if r.verdict != "valid"), found[-1])
+    told = [result.as_json() for result in found]
+    last = max(found, key=lambda r: suite.VERDICTS.index(r.verdict), default=None)
+    if last is None or (runner.interrupted and last.verdict == "valid"):
+        why = f"interrupted after {len(found)} of {seeds} seeds"
+        return interrupted(why, as_json=as_json, seeds=told)
     if as_json:
-        say(
-            json.dumps(
-                {"seeds": [r.as_json() for r in found], "last": {**last.outcome}}
-            )
-        )
+        say(json.dumps({"seeds": told, "last": {**last.outcome}}))
         return last.status
-    say(line.summary())
+    say(line.summary(last.as_seed()))
     if last.verdict == "error":
         complain(last.error)
-    elif last.verdict != "valid":
+    elif last.verdict != "valid" and "run" in last.outcome:
         say(f"\n{text.summary(Path(last.outcome['run']))}")
     return last.status
 
@@ -334,20 +350,25 @@ def run_simulated_seeds(
     from harness.sim import batch
 
     line = SeedsLine(seeds, enabled=not as_json)
-    found = []
-    for result in batch.run_seeds(spec, range(spec.seed, spec.seed + seeds), jobs):
-        if result.reason == analysis.INTERRUPTED:
-            line.clear()
-            raise click.Abort
-        found.append(result)
-        line.show(result)
-        if result.verdict != "valid":
-            break
+    found: list[batch.SeedResult] = []
+    stopped = False
+    try:
+        for result in batch.run_seeds(spec, range(spec.seed, spec.seed + seeds), jobs):
+            found.append(result)
+            line.show(result)
+            if result.verdict != "valid":
+                break
+    except KeyboardInterrupt:
+        stopped = True
     line.clear()
+    told = [result.as_json() for result in found]
+    if stopped and (not found or found[-1].verdict == "valid"):
+        why = f"interrupted after {len(found)} of {seeds} seeds"
+        return interrupted(why, as_json=as_json, seeds=told)
     last = found[-1]
     folder = run.run(batch.with_seed(spec, last.seed), results)
-    outcome = analysis.analyse(folder)
-    if not last.agrees_with(outcome):
+    outcome = judged(folder)
+    if not last.agrees_with(outcome) and not outcome["interrupted"]:
         raise HarnessError(
             f"seed {last.seed} was {last.verdict} and became {outcome['verdict']} when "
             "it was run again, so the simulation depends on something beside its seed: "
@@ -355,11 +376,13 @@ def run_simulated_seeds(
         )
     if as_json:
         kept = {**outcome, "run": str(folder.path)}
-        say(json.dumps({"seeds": [r.as_json() for r in found], "last": kept}))
+        say(json.dumps({"seeds": told, "last": kept}))
     else:
-        say(line.summary(outcome["repro"]))
+        say(line.summary(last, outcome["repro"]))
     if last.verdict != "valid" and not as_json:
         say(f"\n{text.summary(folder.path)}")
+    if outcome["interrupted"] and last.verdict == "invalid":
+        outcome["verdict"] = last.verdict  # which running it again was to confirm
     return analysis.exit_status(outcome)
 
 
@@ -494,8 +517,8 @@ def suite(
 
     FILE is YAML, or the name of a suite that comes with splitbrain: quick.
     """
+    from harness import interrupts
     from harness import suite as suites
-    from harness.report import index
 
     file = suites.find(file)
     name, rows = suites.load(file)
@@ -508,18 +531,31 @@ def suite(
 
     def show(result: suites.RowResult) -> None:
         if not as_json:
-            mark = "as expected" if result.as_expected else "UNEXPECTED"
-            found = f" ({', '.join(result.anomalies)})" if result.anomalies else ""
-            why = "; ".join(filter(None, [*result.missing, result.error]))
-            say(
-                f"{result.row.name}: {result.verdict}{found}, {mark}"
-                + f": {why}" * bool(why)
-            )
+            say(result.line)
 
-    with ended_together():
-        found = suites.run_rows(
-            rows, results=results, jobs=jobs or suites.cpu_jobs(), done=show
-        )
+    with interrupts.noted():  # by the runner; what it then found is told
+        runner = suites.Runner(results, done=show)
+        found = runner.run(rows, jobs or suites.cpu_jobs())
+        found = suites.with_those_not_run(rows, found)
+        tell_suite(name, folder, found, junit, as_json=as_json)
+        if runner.interrupted:
+            done = sum(result.runs > 0 for result in found)
+            complain(f"interrupted: {done} of {len(rows)} rows were run")
+        return suites.exit_status(found)
+
+
+def tell_suite(
+    name: str,
+    folder: Path,
+    found: Sequence[RowResult],
+    junit: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write a suite's index and JUnit XML, and print its table."""
+    from harness import suite as suites
+    from harness.report import index
+
     records = [result.as_json() for result in found]
     report = index.build_index(folder, records)
     if junit is not None:
@@ -531,7 +567,6 @@ def suite(
         say(suites.table(found))
         say()
         say(f"report: {report}")
-    return suites.exit_status(found)
 
 
 @cli.command()

@@ -60,14 +60,11 @@ class SeedsLine:
         self._begun_s = time.monotonic()
         self._runs = 0
         self._ops = 0
-        self._last: SeedResult | None = None
 
     def show(self, result: SeedResult) -> None:
         """Count one more run."""
         self._runs += 1
         self._ops += sum(result.ops.values())
-        if self._last is None or self._last.verdict == "valid":
-            self._last = result  # with several at a time, more follow the one that told
         self.draw()
 
     def draw(self) -> None:
@@ -88,13 +85,11 @@ class SeedsLine:
         ok = f"{result.ops.get('ok', 0):,} ok, {result.seconds:.1f} s"
         return f"seed {result.seed}: {result.verdict}{_found(result)}, {ok}"
 
-    def summary(self, repro: str = "") -> str:
-        """What came of all runs, in two lines.
+    def summary(self, last: SeedResult, repro: str = "") -> str:
+        """What came of all runs, in two lines; `last` is the one that told.
 
         `repro` repeats the run that told; by default the command in its result.
         """
-        last = self._last
-        assert last is not None, "no run was counted"
         repro = repro or last.repro
         if last.verdict == "valid":
             return f"all valid: {self._text()}\nrepeat the last: {repro}"

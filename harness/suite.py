@@ -23,25 +23,27 @@ loop) reaches another, and so that several can go side by side (`--jobs`).
 
 from __future__ import annotations
 
-import concurrent.futures
+import asyncio
+import contextlib
 import datetime
+import functools
 import json
 import operator
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import yaml
 
-from harness import documents
+from harness import documents, interrupts
 from harness.errors import (
     EXIT_HARNESS,
     EXIT_INVALID,
@@ -50,6 +52,7 @@ from harness.errors import (
     EXIT_VALID,
     UsageError,
 )
+from harness.osworld import kernel
 from harness.registry import nearest
 from harness.sim.batch import SeedResult
 from harness.spec import TestSpec, assemble
@@ -58,6 +61,11 @@ from harness.visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from harness.interrupts import Interrupts
+
+VERDICTS = ("valid", "not run", "unknown", "error", "invalid")
+"""What can come of a row; what says more about the system comes later."""
 
 
 class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -156,7 +164,10 @@ def option_text(value: str | float | bool) -> str:
 
 @dataclass(frozen=True)
 class RowResult:
-    """What came of a row: the last run's outcome, and whether it was as expected."""
+    """What came of a row: the last run's outcome, and whether it was as expected.
+
+    `runs` is how many there were: none in a row that an interrupt came before.
+    """
 
     row: Row
     seed: int
@@ -167,7 +178,9 @@ class RowResult:
 
     @property
     def verdict(self) -> str:
-        """valid, invalid, unknown, or error where there is none."""
+        """One of VERDICTS."""
+        if self.runs == 0:
+            return "not run"
         if self.status in {EXIT_USAGE, EXIT_HARNESS} or not self.outcome:
             return "error"
         return str(self.outcome["verdict"])
@@ -184,8 +197,39 @@ class RowResult:
         return self.verdict == (self.row.expect or "valid") and not self.missing
 
     @property
+    def interrupted(self) -> str:
+        """Why it says nothing of the row that an interrupt came; "" if none did."""
+        if self.runs == 0:
+            return "not run: the suite was interrupted"
+        cut_off = self.verdict == "unknown" and self.outcome.get("interrupted")
+        return str(self.outcome["reason"]) if cut_off else ""
+
+    @property
+    def mark(self) -> str:
+        """Whether it was as expected, in a word or two; "" where nobody can tell."""
+        if self.interrupted:
+            return ""
+        return "as expected" if self.as_expected else "UNEXPECTED"
+
+    @property
+    def line(self) -> str:
+        """The result in a line, as it comes."""
+        found = f" ({', '.join(self.anomalies)})" if self.anomalies else ""
+        how = ", ".join(filter(None, [f"{self.verdict}{found}", self.mark]))
+        why = "; ".join(filter(None, [*self.missing, self.error, self.interrupted]))
+        return ": ".join(filter(None, [self.row.name, how, why]))
+
+    def cut_short(self) -> RowResult:
+        """The same of a row some of whose seeds were not run, and might have told."""
+        reason = f"interrupted after {self.runs} of {self.row.seeds} seeds"
+        told = {"verdict": "unknown", "reason": reason, "interrupted": True}
+        return replace(self, status=EXIT_UNKNOWN, outcome={**self.outcome, **told})
+
+    @property
     def missing(self) -> list[str]:
         """What the row wants shown and the run did not show, as clauses."""
+        if self.interrupted:
+            return []
         stats: dict[str, Any] = {}
         for checker in self.outcome.get("checkers", {}).values():
             stats |= checker.get("stats", {})
@@ -229,6 +273,7 @@ class RowResult:
             "run": self.outcome.get("run", ""),
             "repro": self.outcome.get("repro", ""),
             "error": self.error,
+            "skipped": self.interrupted,
         }
 
 
@@ -328,120 +373,165 @@ def check_row(row: Row, source: Path) -> None:
         raise UsageError(f"{source}: row {row.name!r}: {problem}") from None
 
 
-def run_rows(
-    rows: Sequence[Row],
-    *,
-    results: Path,
-    jobs: int,
-    done: Callable[[RowResult], None],
-    stop_early: bool = False,
-) -> list[RowResult]:
-    """Run every row, `jobs` at a time; `done` hears of each as it ends.
+class Runner:
+    """Runs rows, each run in a process of its own, several at a time.
 
-    An interrupt ends the runs under way and starts no more; so does, with `stop_early`,
-    the first verdict that isn't valid. Rows that were never run are left out.
+    A stop signal (`harness.interrupts`) ends the runs under way and starts no more; one
+    that insists kills them. All runs are started by the main thread and die with it
+    (`kernel.die_with`), also when nobody is left to end them. Each has a session of its
+    own, so a Ctrl-C in the terminal comes to us alone and ends each of them once.
+
+    Args:
+        results: Where run folders go.
+        done: Hears of each row as it ends.
+        stop_early: The first verdict that isn't valid ends the other runs, too; what
+            they come to is dropped.
+
+    Attributes:
+        interrupted: A stop signal came.
     """
-    runner = _Runner(results)
-    lock = threading.Lock()
 
-    def run(row: Row) -> RowResult | None:
-        result = runner.run_row(row)
-        if result is None or runner.stopped:
-            return None
-        with lock:
-            if stop_early and result.verdict != "valid":
-                runner.stop()
-            done(result)
-        return result
-
-    with concurrent.futures.ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = [pool.submit(run, row) for row in rows]
-        try:
-            results_or_none = [future.result() for future in futures]
-        except BaseException:
-            runner.stop()
-            for future in futures:
-                future.cancel()
-            raise
-    return [result for result in results_or_none if result is not None]
-
-
-class _Runner:
-    """Starts runs as processes, and can end those that it started."""
-
-    def __init__(self, results: Path) -> None:
+    def __init__(
+        self,
+        results: Path,
+        *,
+        done: Callable[[RowResult], None],
+        stop_early: bool = False,
+    ) -> None:
+        self.interrupted = False
         self._results = results
-        self._running: set[subprocess.Popen[str]] = set()
-        self.stopped = False
+        self._done = done
+        self._stop_early = stop_early
+        self._running: set[asyncio.subprocess.Process] = set()
+        self._stopping = False
+        self._found: dict[int, RowResult] = {}
 
-    def stop(self) -> None:
-        """Ask every run under way to end, and start no more."""
-        self.stopped = True
-        for process in list(self._running):
-            process.terminate()
+    def run(self, rows: Sequence[Row], jobs: int) -> list[RowResult]:
+        """Run every row, `jobs` at a time; rows without a result are left out."""
+        with interrupts.noted() as stop:
+            asyncio.run(self._run(rows, jobs, stop))
+        return [self._found[place] for place in sorted(self._found)]
 
-    def run_row(self, row: Row) -> RowResult | None:
-        """Run a row's seeds until one tells; None when stopped before any.
+    async def _run(self, rows: Sequence[Row], jobs: int, stop: Interrupts) -> None:
+        loop = asyncio.get_running_loop()
+        stop.listen(
+            lambda: loop.call_soon_threadsafe(self._interrupt),
+            lambda: loop.call_soon_threadsafe(self._send, signal.SIGKILL),
+        )
+        todo = enumerate(rows)
+
+        async def work() -> None:
+            for place, row in todo:
+                if self._stopping:
+                    return
+                await self._run_row(place, row)
+
+        await asyncio.gather(*(work() for _ in range(jobs)))
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self._stop()
+
+    def _stop(self) -> None:
+        """Start no more runs, and ask each that is under way to end, but once."""
+        if not self._stopping:
+            self._stopping = True
+            self._send(signal.SIGTERM)
+
+    def _send(self, number: signal.Signals) -> None:
+        for process in self._running:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    async def _run_row(self, place: int, row: Row) -> None:
+        """Run a row's seeds until one tells.
 
         One tells that isn't valid, or is, and shows what was asked for: an anomaly that
         breaks no promise of the row's, or figures.
         """
-        result = None
+        result, told = None, False
         for runs, seed in enumerate(range(row.seed, row.seed + row.seeds), start=1):
-            if self.stopped:
+            if self._stopping:
                 break
-            result = self._run_once(row, seed, runs)
+            found = await self._run_once(row, seed, runs)
+            if found is None:
+                break
+            result = found
             wanted = row.anomaly is not None or row.shows
             shown = wanted and result.as_expected
-            if result.verdict != "valid" or shown:
+            told = result.verdict != "valid" or bool(shown)
+            if told:
                 break
-        return result
+        if result is None or (self._stopping and not self.interrupted):
+            return
+        if not told and result.runs < row.seeds:
+            result = result.cut_short()
+        self._found[place] = result
+        if self._stop_early and result.verdict != "valid":
+            self._stop()
+        self._done(result)
 
-    def _run_once(self, row: Row, seed: int, runs: int) -> RowResult:
-        with tempfile.TemporaryDirectory(prefix="splitbrain-") as scratch:
-            command = self._command(row.spec(seed), Path(scratch))
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
+    async def _run_once(self, row: Row, seed: int, runs: int) -> RowResult | None:
+        """One run; None where an interrupt ended it before it had anything to say."""
+        spec = row.spec(seed)
+        # Without a name: nothing of it is left, whatever ends us.
+        with tempfile.TemporaryFile() as plan:
+            plan.write(yaml.safe_dump(spec.plan).encode())
+            plan.seek(0)
+            process = await asyncio.create_subprocess_exec(
+                *self._command(spec),
+                stdin=plan,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
+                start_new_session=True,
+                preexec_fn=functools.partial(kernel.die_with, os.getpid()),
             )
-            self._running.add(process)
-            try:
-                out, err = process.communicate()
-            finally:
-                self._running.discard(process)
+        self._running.add(process)
+        if self._stopping:  # it came while this one was being started
+            process.terminate()
+        out, err = await process.communicate()
+        self._running.discard(process)
+        assert process.returncode is not None
         try:
             outcome = json.loads(out)
         except ValueError:
             outcome = {}
-        complaint = err.strip().splitlines()
+        if self._stopping and not outcome:
+            return None
+        complaint = err.decode(errors="replace").strip().splitlines()
         error = complaint[-1] if complaint and process.returncode >= EXIT_USAGE else ""
         return RowResult(row, seed, runs, process.returncode, outcome, error)
 
-    def _command(self, spec: TestSpec, scratch: Path) -> list[str]:
-        arguments = spec.arguments()
-        if spec.plan is not None:
-            plan = scratch / "plan.yaml"
-            plan.write_text(yaml.safe_dump(spec.plan), encoding="utf-8")
-            arguments += ["--plan", str(plan)]
+    def _command(self, spec: TestSpec) -> list[str]:
+        plan = [] if spec.plan is None else ["--plan", "/dev/stdin"]
         return [
             sys.executable,
             "-m",
             "harness",
-            *arguments,
+            *spec.arguments(),
+            *plan,
             "--json",
             "--results",
             str(self._results),
         ]
 
 
+def with_those_not_run(
+    rows: Sequence[Row], found: Sequence[RowResult]
+) -> list[RowResult]:
+    """A result for every row, in the order of the rows."""
+    by_name = {result.row.name: result for result in found}
+    return [
+        by_name.get(row.name, RowResult(row, row.seed, 0, EXIT_UNKNOWN, {}, ""))
+        for row in rows
+    ]
+
+
 def exit_status(results: Iterable[RowResult]) -> int:
     """0 when all came out as expected; else the worst that happened.
 
-    A harness fault (255) outranks an unexpected verdict (1), and that one unknown (2).
+    A harness fault (255) outranks an unexpected verdict (1), and that one unknown (2),
+    which is also what stands for a row that was interrupted or never run.
     """
     worst = EXIT_VALID
     rank = [EXIT_VALID, EXIT_UNKNOWN, EXIT_INVALID, EXIT_USAGE, EXIT_HARNESS]
@@ -450,9 +540,11 @@ def exit_status(results: Iterable[RowResult]) -> int:
             continue
         # A run without an outcome may have ended with any status, even 1.
         failed = result.status if result.status == EXIT_USAGE else EXIT_HARNESS
-        status = {"error": failed, "unknown": EXIT_UNKNOWN}.get(
-            result.verdict, EXIT_INVALID
-        )
+        status = {
+            "error": failed,
+            "unknown": EXIT_UNKNOWN,
+            "not run": EXIT_UNKNOWN,
+        }.get(result.verdict, EXIT_INVALID)
         worst = max(worst, status, key=rank.index)
     return worst
 
@@ -482,7 +574,7 @@ def cells(result: RowResult) -> tuple[str, ...]:
         ",".join(result.row.kinds) or "-",
         " ".join(filter(None, [result.row.expect, result.row.anomaly])),
         result.verdict,
-        "as expected" if result.as_expected else "UNEXPECTED",
+        result.mark,
         f"{ok}",
         f"{result.outcome.get('seconds', 0.0):.0f}",
         found[:80],

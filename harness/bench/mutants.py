@@ -18,10 +18,8 @@ import concurrent.futures
 import datetime
 import json
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +30,13 @@ from harness.bench import children
 from harness.collector import collector_paused
 from harness.errors import UsageError
 from harness.registry import nearest
+from harness.scratch import scratch_folder
 from harness.sim import batch
 from harness.spec import ALL_FAULTS, DEFAULTS, TestSpec, complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 DECLARED_SHARE = 2 / 3
 """Of the budget, for the set-up that a mutant declares."""
@@ -62,15 +62,15 @@ def trial(
     protocol: str, mutant: str, world: str, seed: int, budget_s: float
 ) -> dict[str, Any]:
     """One mutant on trial, from `seed` on; then its protocol, on the same seeds."""
-    with tempfile.TemporaryDirectory(prefix="splitbrain-mutants-") as scratch:
+    with scratch_folder("splitbrain-mutants-") as scratch:
         declared, everything = set_ups(protocol, mutant, world)
-        found = pursue(declared, seed, budget_s * DECLARED_SHARE, Path(scratch))
+        found = pursue(declared, seed, budget_s * DECLARED_SHARE, scratch)
         if found["convicted"]:
             found["set_up"] = "declared"
             controls, used = declared, found["runs"]
         else:
             rest_s = budget_s - found["seconds"]
-            second = pursue(everything, seed, rest_s, Path(scratch))
+            second = pursue(everything, seed, rest_s, scratch)
             used = second["runs"]
             second["runs"] += found["runs"]
             second["seconds"] += found["seconds"]
@@ -80,7 +80,7 @@ def trial(
             range(seed, seed + max(used, CONTROLS_MIN[world])),
             # What was not convicted needs no more controls than time allows.
             budget_s,
-            Path(scratch),
+            scratch,
         )
     return {**found, **alarms}
 

@@ -5,6 +5,7 @@ A row is a mapping with the keys
     name system workload nemesis seed     what was run
     expected verdict as_expected          how it came out; verdict may be "error"
     anomalies why error                   names, a sentence, how the harness failed
+    skipped                               why nothing can be told of it, if so
     ops seconds repro                     ops: a number, or a count per outcome
     report or run                         the report, or the folder that holds it
 
@@ -49,8 +50,14 @@ class Row:
     seconds: float
     why: str
     error: str
+    skipped: str
     repro: str
     report: str
+
+    @property
+    def is_off(self) -> bool:
+        """It came out, and not as expected."""
+        return not self.as_expected and not self.skipped
 
     @property
     def state(self) -> str:
@@ -68,6 +75,8 @@ def build_index(suite_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         "index.html",
         rows=told,
         good=sum(row.as_expected for row in told),
+        off=sum(row.is_off for row in told),
+        skipped=sum(bool(row.skipped) for row in told),
         state=_suite_state(told),
         seconds=sum(row.seconds for row in told),
     )
@@ -78,6 +87,7 @@ def build_index(suite_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 def read_row(row: Mapping[str, Any], suite_dir: Path) -> Row:
     """Take a row for what it should be, whatever it holds."""
     error = figures.plain(row.get("error") or "", 8000)
+    skipped = string(row.get("skipped"))
     verdict = string(row.get("verdict"), "error" if error else "unknown")
     if verdict == "error":
         verdict = "harness"
@@ -95,8 +105,11 @@ def read_row(row: Mapping[str, Any], suite_dir: Path) -> Row:
         as_expected=said if isinstance(said, bool) else verdict == expected,
         ops=_operations(row.get("ops")),
         seconds=number(row.get("seconds")),
-        why=string(row.get("why")) or (error.strip().splitlines() or [""])[-1],
+        why=string(row.get("why"))
+        or skipped
+        or (error.strip().splitlines() or [""])[-1],
         error=error,
+        skipped=skipped,
         repro=string(row.get("repro")),
         report=_report(row, suite_dir),
     )
@@ -116,11 +129,11 @@ def _operations(ops: Any) -> str:
 
 
 def _suite_state(rows: Sequence[Row]) -> str:
-    if not rows:
-        return "unknown"
     if any(row.verdict == "harness" for row in rows):
         return "harness"
-    return "valid" if all(row.as_expected for row in rows) else "invalid"
+    if any(row.is_off for row in rows):
+        return "invalid"
+    return "unknown" if not rows or any(row.skipped for row in rows) else "valid"
 
 
 def _report(row: Mapping[str, Any], suite_dir: Path) -> str:
@@ -140,8 +153,8 @@ def _report(row: Mapping[str, Any], suite_dir: Path) -> str:
 def write_junit(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write `rows` as JUnit XML to `path`.
 
-    A row that came out as expected passes, a run that the harness failed is an
-    `error`, anything else a `failure`.
+    A row that came out as expected passes, one that was interrupted or not run is
+    `skipped`, a run that the harness failed is an `error`, anything else a `failure`.
     """
     told = [read_row(row, path.parent) for row in rows]
     errors = sum(row.verdict == "harness" for row in told)
@@ -149,11 +162,9 @@ def write_junit(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         "testsuite",
         name="splitbrain",
         tests=str(len(told)),
-        failures=str(
-            sum(not row.as_expected and row.verdict != "harness" for row in told)
-        ),
+        failures=str(sum(row.is_off and row.verdict != "harness" for row in told)),
         errors=str(errors),
-        skipped="0",
+        skipped=str(sum(bool(row.skipped) for row in told)),
         time=f"{sum(row.seconds for row in told):.3f}",
     )
     for row in told:
@@ -176,6 +187,8 @@ def _test_case(row: Row) -> ElementTree.Element:
     if row.verdict == "harness":
         problem = ElementTree.SubElement(case, "error", message="the harness failed")
         problem.text = _xml(row.error or row.why)
+    elif row.skipped:
+        ElementTree.SubElement(case, "skipped", message=_xml(row.skipped))
     elif not row.as_expected:
         message = f"{row.verdict}, expected {row.expected}"
         problem = ElementTree.SubElement(case, "failure", message=_xml(message))

@@ -11,9 +11,9 @@ import contextlib
 import gc
 import multiprocessing
 import multiprocessing.connection
+import os
 import shlex
 import shutil
-import signal
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -25,6 +25,8 @@ import msgspec
 from harness import analysis, run
 from harness.collector import collector_paused
 from harness.errors import HarnessError
+from harness.osworld import kernel
+from harness.scratch import scratch_folder
 from harness.sim import world
 from harness.spec import TestSpec
 from harness.store import RunFolder
@@ -101,6 +103,8 @@ def run_seed(spec: TestSpec, scratch: Path) -> SeedResult:
 
     Raises:
         UsageError: The run is impossible.
+        KeyboardInterrupt: It was interrupted; to run it again is cheaper than to keep
+            and judge a part of it.
     """
     begun_s = time.perf_counter()
     spec = with_seed(spec, spec.seed)
@@ -109,6 +113,9 @@ def run_seed(spec: TestSpec, scratch: Path) -> SeedResult:
     folder = RunFolder(Path(tempfile.mkdtemp(dir=scratch)))
     try:
         failed = world.execute(spec, parts, schedule, folder, None)
+        ran = folder.read_as("run.json", analysis.RunRecord)
+        if ran is not None and ran.ended == "interrupted":
+            raise KeyboardInterrupt
         test = analysis.TestRecord(
             spec=spec,
             nodes=spec.node_names,
@@ -143,11 +150,11 @@ def run_seeds(
     # In this process first: an impossible run is refused before anything starts.
     run.prepare(with_seed(spec, spec.seed))
     work = (with_seed(spec, seed) for seed in seeds)
-    with tempfile.TemporaryDirectory(prefix="splitbrain-sim-") as scratch:
+    with scratch_folder("splitbrain-sim-") as scratch:
         if jobs == 1:
-            yield from run_here(work, Path(scratch))
+            yield from run_here(work, scratch)
         else:
-            yield from run_in_workers(work, Path(scratch), jobs)
+            yield from run_in_workers(work, scratch, jobs)
 
 
 def run_here(work: Iterable[TestSpec], scratch: Path) -> Iterator[SeedResult]:
@@ -163,7 +170,10 @@ def run_here(work: Iterable[TestSpec], scratch: Path) -> Iterator[SeedResult]:
 def run_in_workers(
     work: Iterable[TestSpec], scratch: Path, jobs: int
 ) -> Iterator[SeedResult]:
-    """Run specs in `jobs` processes; results in the order of `work`."""
+    """Run specs in `jobs` processes; results in the order of `work`.
+
+    After an interrupt come the results that waited for their turn, as far as there are.
+    """
     todo = enumerate(work)
     done: dict[int, SeedResult] = {}
     next_one = 0
@@ -179,6 +189,9 @@ def run_in_workers(
             while next_one in done:
                 yield done.pop(next_one)
                 next_one += 1
+    except KeyboardInterrupt:
+        yield from (done[place] for place in sorted(done))
+        raise
     finally:
         for worker in workers:
             worker.end()
@@ -192,7 +205,7 @@ def those_with_news(workers: Iterable[Worker]) -> list[Worker]:
 
 
 class Worker:
-    """A process that runs one spec after another; it ends when we do.
+    """A process that runs one spec after another; it ends when we do, in any way.
 
     Attributes:
         pipe: Specs go in, results come out.
@@ -241,14 +254,15 @@ class Worker:
 
 
 def serve(pipe: Connection, scratch: Path) -> None:
-    """A worker's life. Its parent hears of an interrupt too, and ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with contextlib.suppress(BrokenPipeError):
+    """A worker's life. A Ctrl-C in the terminal is its parent's, which ends it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    assert parent.pid is not None
+    kernel.die_with(parent.pid)
+    os.setsid()
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
         for result in run_here(received(pipe), scratch):
             pipe.send(result)
-    # Nobody is left to tidy up.
-    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def received(pipe: Connection) -> Iterator[TestSpec]:

@@ -1,0 +1,267 @@
+"""Whatever ends a run, at whatever moment, nothing of it is left.
+
+Runs are ended at random moments, drawn from seeds; `pytest --hypothesis-profile
+nightly` draws more of them. Processes are found by a mark in what they were given, as
+their names are those of everybody's runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import psutil
+import pytest
+from hypothesis import settings
+
+from harness.osworld.namespaces import why_no_switch
+from harness.tests.osworld_nodes import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+MOMENTS = 20 if settings().max_examples >= 20_000 else 1
+LATEST_S = 3.0
+ENDS_WITHIN_S = 60.0
+
+LONG = ("--nodes", "3", "--nemesis", "kill,pause", "--time-limit", "300", "--seed", "1")
+RUNS = {
+    "switch": ("run", "raft", *LONG, "--network", "switch"),
+    "proxy": ("run", "raft", *LONG, "--network", "proxy"),
+    "sim": ("run", "raft", *LONG[:4], "--world", "sim", "--time-limit", "1000"),
+    "seeds": ("run", "raft", *LONG, "--seeds", "3", "--jobs", "2"),
+    "sim-seeds": ("run", "raft", *LONG, "--world", "sim", "--seeds", "99"),
+    "sim-jobs": ("run", "raft", *LONG, "--world", "sim", "--seeds", "99", "--jobs=2"),
+    "suite": ("suite", "SUITE", "--jobs", "2"),
+}
+SUITE = """
+name: deaths
+defaults: {system: raft, nodes: 3, time_limit_s: 300, nemesis: [kill]}
+rows:
+- {name: a}
+- name: planned
+  nemesis: []
+  plan:
+  - {at: {time_s: 1}, fault: {kind: kill, target: [n1]}, heal: {after_s: 1}}
+- {name: c}
+"""
+
+
+@dataclass
+class Started:
+    """A command of ours under way, and where it may leave something."""
+
+    process: subprocess.Popen[str]
+    mark: str
+    results: Path
+    scratch: Path
+
+    def processes(self) -> list[psutil.Process]:
+        """What it started, wherever that hangs by now."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                given = [*process.cmdline(), *process.environ().values()]
+                if any(self.mark in text for text in given):
+                    found.append(process)
+        return [one for one in found if one.is_running() and not is_zombie(one)]
+
+    def part(self, name: str) -> psutil.Process:
+        """The one descendant that has this name; of a controller it is its child's."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        [found] = [
+            process
+            for process in below
+            if process.name() == ("sb-warden" if name == "controller" else name)
+        ]
+        parent = found.parent()
+        assert parent is not None
+        return parent if name == "controller" else found
+
+    def has(self, name: str) -> bool:
+        """Whether that part is there by now."""
+        with contextlib.suppress(psutil.Error, ValueError):
+            return self.part(name).is_running()
+        return False
+
+    def has_begun(self) -> bool:
+        """It has made what it could leave behind."""
+        return self.results.exists() or any(self.scratch.iterdir())
+
+    def recorded_bytes(self) -> int:
+        """How much history there is by now."""
+        histories = self.results.rglob("history.jsonl")
+        return sum(history.stat().st_size for history in histories)
+
+    def end(self, number: signal.Signals) -> tuple[int, str, str]:
+        """Signal the command; its status, and what it said, once it is gone."""
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=ENDS_WITHIN_S)
+        return self.process.returncode, out, err
+
+    def nothing_is_left(self) -> None:
+        """Within moments, as the kernel takes its time with the last of them."""
+        eventually(lambda: self.processes() == [], f"{self.processes()} are gone")
+        eventually(
+            lambda: list(self.scratch.iterdir()) == [],
+            f"{list(self.scratch.iterdir())} are gone",
+        )
+
+
+def is_zombie(process: psutil.Process) -> bool:
+    return bool(process.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    """Starts a command of RUNS; whatever it leaves is gone after the test."""
+    begun: list[Started] = []
+
+    def begin(
+        name: str, *options: str, before: Callable[[], None] | None = None
+    ) -> Started:
+        if (name == "switch") and (why := why_no_switch()):
+            pytest.skip(f"no switch here: {why}")
+        mark = f"mark-{uuid4()}"
+        place = tmp_path / mark
+        scratch = place / "scratch"
+        scratch.mkdir(parents=True)
+        (place / "suite.yaml").write_text(SUITE)
+        arguments = [
+            str(place / "suite.yaml") if word == "SUITE" else word
+            for word in RUNS[name]
+        ]
+        results = place / "results"
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "harness", *arguments, *options),
+                *("--results", str(results)),
+            ],
+            env={**os.environ, "TMPDIR": str(scratch), "SPLITBRAIN_TEST_MARK": mark},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=before,
+        )
+        begun.append(Started(process, mark, results, scratch))
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.process.kill()
+        one.process.communicate()
+        for process in one.processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def wait_for_a_moment(started: Started, dice: random.Random) -> float:
+    """Let it get so far that it could leave something, and some random way further."""
+    eventually(started.has_begun, "the command has begun")
+    moment_s = dice.uniform(0, LATEST_S)
+    time.sleep(moment_s)
+    return moment_s
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize("name", RUNS)
+def test_nothing_outlives_a_command_that_is_killed(
+    start: Callable[..., Started], name: str, moment: int
+) -> None:
+    started = start(name)
+    at_s = wait_for_a_moment(started, random.Random(f"kill {name} {moment}"))
+    assert started.end(signal.SIGKILL)[0] == -signal.SIGKILL, f"after {at_s} s"
+    started.nothing_is_left()
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize("name", RUNS)
+def test_one_stop_signal_ends_a_command_with_one_verdict(
+    start: Callable[..., Started], name: str, moment: int
+) -> None:
+    dice = random.Random(f"stop {name} {moment}")
+    number = dice.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    started = start(name, "--json", before=hear_all)
+    at_s = wait_for_a_moment(started, dice)
+    status, out, err = started.end(number)
+    seen = f"{number.name} after {at_s} s: {status}\n{out}\n{err}"
+    told = json.loads(out)
+    told = told.get("last", told)
+    assert status == 2, seen
+    assert "harness failed" not in err, seen
+    if name == "suite":
+        assert "interrupted: " in err, seen
+        verdicts = {row["verdict"] for row in told["rows"]}
+        assert verdicts <= {"unknown", "not run"}, seen
+        assert len(told["rows"]) == 3, seen
+    else:
+        assert (told["verdict"], told["interrupted"]) == ("unknown", True), seen
+        assert told["reason"].startswith("interrupted "), seen
+    started.nothing_is_left()
+
+
+def hear_all() -> None:
+    """Whoever runs the tests may ignore signals, and would have us ignore them too."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def ignore_hangups() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+PARTS = {
+    "switch": ("controller", "sb-warden", "sb-switch"),
+    "proxy": ("sb-guardian", "sb-warden", "sb-proxy"),
+}
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize(
+    ("name", "part"), [(name, part) for name, parts in PARTS.items() for part in parts]
+)
+def test_a_run_one_of_whose_parts_is_killed_ends_and_says_which(
+    start: Callable[..., Started], name: str, part: str, moment: int
+) -> None:
+    started = start(name, "--json")
+    eventually(lambda: started.has(part), f"{part} is there")
+    time.sleep(random.Random(f"{name} {part} {moment}").uniform(0, LATEST_S))
+    started.part(part).kill()
+    out, err = started.process.communicate(timeout=ENDS_WITHIN_S)
+    assert started.process.returncode == 255, (out, err)
+    outcome = json.loads(out)
+    told = "; ".join(outcome["harness"]["errors"])
+    word = {"sb-guardian": "warden"}.get(part, part.removeprefix("sb-"))
+    assert word in told, told
+    assert "died" in told or "killed" in told, told
+    assert "Traceback" not in err
+    started.nothing_is_left()
+
+
+@pytest.mark.parametrize("name", ["switch", "proxy", "sim", "suite"])
+def test_a_hangup_that_the_starter_ignores_is_ignored(
+    start: Callable[..., Started], name: str
+) -> None:
+    started = start(name, "--json", before=ignore_hangups)
+    eventually(lambda: started.recorded_bytes() > 10_000, "something is recorded")
+    below = psutil.Process(started.process.pid).children(recursive=True)
+    # The nodes are not ours to ask: a hangup ends them, as it should.
+    for process in [psutil.Process(started.process.pid), *below]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "reference_impls" not in " ".join(process.cmdline()):
+                process.send_signal(signal.SIGHUP)
+    recorded_bytes = started.recorded_bytes()
+    eventually(lambda: started.recorded_bytes() > recorded_bytes, "it goes on")
+    status, out, err = started.end(signal.SIGTERM)
+    assert status == 2, (out, err)
