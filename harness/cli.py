@@ -525,18 +525,21 @@ def suite(
     rows = [row for row in rows if only is None or only in row.name]
     if not rows:
         raise UsageError(f"{file}: no row's name contains {only!r}")
-    for row in rows:
-        suites.check_row(row, file)
+    absent = [result for row in rows if (result := suites.check_row(row, file))]
+    lacking = {result.row.name for result in absent}
+    possible = [row for row in rows if row.name not in lacking]
     folder = suites.suite_folder(results, name)
 
     def show(result: suites.RowResult) -> None:
         if not as_json:
             say(result.line)
 
+    for result in absent:
+        show(result)
     with interrupts.noted():  # by the runner; what it then found is told
         runner = suites.Runner(results, done=show)
-        found = runner.run(rows, jobs or suites.cpu_jobs())
-        found = suites.with_those_not_run(rows, found)
+        found = runner.run(possible, jobs or suites.cpu_jobs())
+        found = suites.with_those_not_run(rows, [*absent, *found])
         tell_suite(name, folder, found, junit, as_json=as_json)
         if runner.interrupted:
             done = sum(result.runs > 0 for result in found)
@@ -567,6 +570,7 @@ def tell_suite(
         say(suites.table(found))
         say()
         say(f"report: {report}")
+        say(suites.summary(found))
 
 
 @cli.command()

@@ -1,6 +1,7 @@
 """Errors that say whose fault it is.
 
 `UsageError`: the caller's; one clear line, exit status 254.
+`NotInstalledError`: one of these, about a program or library that is not there.
 `HarnessError`: ours; exit status 255, and never a verdict about the system.
 `NodeReply`: the node answered with an error, and says whether it is definite.
 `Timeout`: nobody knows what happened, so the operation is `info`.
@@ -24,6 +25,10 @@ class SplitbrainError(Exception):
 
 class UsageError(SplitbrainError):
     """Bad input: the message says what, where, and what to do about it."""
+
+
+class NotInstalledError(UsageError):
+    """What a system needs is not on this machine: says what, and how to install it."""
 
 
 class HarnessError(SplitbrainError):

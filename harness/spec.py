@@ -161,6 +161,7 @@ def assemble(spec: TestSpec) -> Parts:
     Raises:
         UsageError: Unknown names (with the nearest), unknown options, impossible
             combinations; one line that says what to do.
+        NotInstalledError: All of this is possible, but not on this machine.
     """
     check_numbers(spec)
     own, others = options_for(spec)
@@ -195,6 +196,9 @@ def assemble(spec: TestSpec) -> Parts:
         for kind in spec.nemesis
     }
     refuse_impossible_faults(system, spec.nemesis, nodes=spec.nodes)
+    check_installed = getattr(system, "check_installed", None)
+    if check_installed is not None:
+        check_installed()
     return Parts(system, workload, nemeses)
 
 

@@ -50,6 +50,7 @@ from harness.errors import (
     EXIT_UNKNOWN,
     EXIT_USAGE,
     EXIT_VALID,
+    NotInstalledError,
     UsageError,
 )
 from harness.osworld import kernel
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 
     from harness.interrupts import Interrupts
 
-VERDICTS = ("valid", "not run", "unknown", "error", "invalid")
+VERDICTS = ("valid", "skipped", "not run", "unknown", "error", "invalid")
 """What can come of a row; what says more about the system comes later."""
 
 
@@ -166,7 +167,8 @@ def option_text(value: str | float | bool) -> str:
 class RowResult:
     """What came of a row: the last run's outcome, and whether it was as expected.
 
-    `runs` is how many there were: none in a row that an interrupt came before.
+    `runs` is how many there were: none in a row that an interrupt came before, nor in
+    one that can't be run on this machine, which is `absent` and says why.
     """
 
     row: Row
@@ -175,10 +177,13 @@ class RowResult:
     status: int
     outcome: Mapping[str, Any]
     error: str
+    absent: str = ""
 
     @property
     def verdict(self) -> str:
         """One of VERDICTS."""
+        if self.absent:
+            return "skipped"
         if self.runs == 0:
             return "not run"
         if self.status in {EXIT_USAGE, EXIT_HARNESS} or not self.outcome:
@@ -199,15 +204,22 @@ class RowResult:
     @property
     def interrupted(self) -> str:
         """Why it says nothing of the row that an interrupt came; "" if none did."""
+        if self.absent:
+            return ""
         if self.runs == 0:
             return "not run: the suite was interrupted"
         cut_off = self.verdict == "unknown" and self.outcome.get("interrupted")
         return str(self.outcome["reason"]) if cut_off else ""
 
     @property
+    def skipped(self) -> str:
+        """Why it says nothing of the row; "" if it does."""
+        return self.absent or self.interrupted
+
+    @property
     def mark(self) -> str:
         """Whether it was as expected, in a word or two; "" where nobody can tell."""
-        if self.interrupted:
+        if self.skipped:
             return ""
         return "as expected" if self.as_expected else "UNEXPECTED"
 
@@ -216,7 +228,7 @@ class RowResult:
         """The result in a line, as it comes."""
         found = f" ({', '.join(self.anomalies)})" if self.anomalies else ""
         how = ", ".join(filter(None, [f"{self.verdict}{found}", self.mark]))
-        why = "; ".join(filter(None, [*self.missing, self.error, self.interrupted]))
+        why = "; ".join(filter(None, [*self.missing, self.error, self.skipped]))
         return ": ".join(filter(None, [self.row.name, how, why]))
 
     def cut_short(self) -> RowResult:
@@ -228,7 +240,7 @@ class RowResult:
     @property
     def missing(self) -> list[str]:
         """What the row wants shown and the run did not show, as clauses."""
-        if self.interrupted:
+        if self.skipped:
             return []
         stats: dict[str, Any] = {}
         for checker in self.outcome.get("checkers", {}).values():
@@ -263,7 +275,7 @@ class RowResult:
             "nemesis": self.row.kinds,
             "expected": self.row.expect,
             "verdict": self.verdict,
-            "as_expected": self.as_expected,
+            "as_expected": None if self.skipped else self.as_expected,
             "why": "; ".join(self.missing),
             "anomalies": self.anomalies,
             "ops": self.outcome.get("ops", {}),
@@ -273,7 +285,7 @@ class RowResult:
             "run": self.outcome.get("run", ""),
             "repro": self.outcome.get("repro", ""),
             "error": self.error,
-            "skipped": self.interrupted,
+            "skipped": self.skipped,
         }
 
 
@@ -361,16 +373,23 @@ def suite_folder(results: Path, name: str) -> Path:
     return folder
 
 
-def check_row(row: Row, source: Path) -> None:
+def check_row(row: Row, source: Path) -> RowResult | None:
     """Check that a row's run is possible, before any row is run.
+
+    Returns:
+        None when it can be run; a skipped result when this machine lacks the program
+        or library that its system needs.
 
     Raises:
         UsageError: Names the file, the row and what is wrong with it.
     """
     try:
         assemble(row.spec(row.seed))
+    except NotInstalledError as lack:
+        return RowResult(row, row.seed, 0, EXIT_UNKNOWN, {}, "", absent=str(lack))
     except UsageError as problem:
         raise UsageError(f"{source}: row {row.name!r}: {problem}") from None
+    return None
 
 
 class Runner:
@@ -528,14 +547,16 @@ def with_those_not_run(
 
 
 def exit_status(results: Iterable[RowResult]) -> int:
-    """0 when all came out as expected; else the worst that happened.
+    """0 when all that was run came out as expected; else the worst that happened.
 
     A harness fault (255) outranks an unexpected verdict (1), and that one unknown (2),
-    which is also what stands for a row that was interrupted or never run.
+    which is also what stands for a row that was interrupted or never run, and for a
+    suite of which this machine could run nothing.
     """
-    worst = EXIT_VALID
+    told = [result for result in results if not result.absent]
+    worst = EXIT_VALID if told else EXIT_UNKNOWN
     rank = [EXIT_VALID, EXIT_UNKNOWN, EXIT_INVALID, EXIT_USAGE, EXIT_HARNESS]
-    for result in results:
+    for result in told:
         if result.as_expected:
             continue
         # A run without an outcome may have ended with any status, even 1.
@@ -565,9 +586,8 @@ def table(results: Sequence[RowResult]) -> str:
 def cells(result: RowResult) -> tuple[str, ...]:
     """A row of the verdict table."""
     ok = result.outcome.get("ops", {}).get("ok", 0)
-    found = "; ".join(
-        filter(None, [", ".join(result.anomalies), *result.missing, result.error])
-    )
+    told = (", ".join(result.anomalies), *result.missing, result.error, result.skipped)
+    found = "; ".join(filter(None, told))
     found = found or result.outcome.get("reason", "")
     return (
         result.row.name,
@@ -579,6 +599,23 @@ def cells(result: RowResult) -> tuple[str, ...]:
         f"{result.outcome.get('seconds', 0.0):.0f}",
         found[:80],
     )
+
+
+def summary(results: Sequence[RowResult]) -> str:
+    """The last line: how many rows came out as expected, and how many did not.
+
+    `3 rows: 1 as expected, 1 unexpected, 1 skipped`; what there is none of is left out
+    but for the first.
+    """
+    marks = [result.mark for result in results]
+    counts = {
+        "as expected": marks.count("as expected"),
+        "unexpected": marks.count("UNEXPECTED"),
+        "interrupted": sum(bool(result.interrupted) for result in results),
+        "skipped": sum(bool(result.absent) for result in results),
+    }
+    told = [f"{n} {how}" for how, n in counts.items() if n or how == "as expected"]
+    return f"{len(results)} row{'s' * (len(results) != 1)}: {', '.join(told)}"
 
 
 def cpu_jobs() -> int:

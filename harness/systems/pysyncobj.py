@@ -23,7 +23,7 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
+from harness.errors import NotInstalledError
 from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
 from harness.system import Launch
@@ -49,7 +49,7 @@ class PySyncObj(WireSystem):
     """A `System`; see the module.
 
     Raises:
-        UsageError: An option that does not exist, or the library is not installed.
+        UsageError: An option that does not exist, or has no such value.
     """
 
     name = "pysyncobj"
@@ -60,11 +60,14 @@ class PySyncObj(WireSystem):
     def __init__(self, given: Mapping[str, str]) -> None:
         super().__init__()
         chosen = settings(self.name, OPTIONS, given)
-        if importlib.util.find_spec("pysyncobj") is None:
-            raise UsageError("pysyncobj is not installed: pip install pysyncobj")
         self._reads = chosen["reads"]
         self._journal = chosen["journal"]
         self._has_served: set[str] = set()
+
+    def check_installed(self) -> None:
+        """Raises NotInstalledError unless Python finds the library."""
+        if importlib.util.find_spec("pysyncobj") is None:
+            raise NotInstalledError("pysyncobj is not installed; pip install pysyncobj")
 
     def launch(self, place: NodePlace) -> Launch:
         """Our node program, in the interpreter that the library is installed for."""

@@ -68,6 +68,22 @@ def test_an_index_of_a_clean_suite_says_so(tmp_path: Path) -> None:
     assert "All as expected" in build_index(tmp_path, ROWS[:2]).read_text("utf-8")
 
 
+SKIPPED = {"name": "e", "verdict": "skipped", "skipped": "no etcd"}
+
+
+def test_what_was_skipped_is_counted_and_is_neither_success_nor_surprise(
+    tmp_path: Path,
+) -> None:
+    html = build_index(tmp_path, [*ROWS[:2], SKIPPED]).read_text("utf-8")
+    assert "All as expected" in html
+    assert "2 as expected; 1 row skipped." in html
+    assert "no etcd" in html
+    assert 'class="off"' not in html
+    html = build_index(tmp_path, [SKIPPED]).read_text("utf-8")
+    assert "Nothing was run" in html
+    assert 'class="verdict unknown"' in html
+
+
 def test_an_empty_suite_is_not_a_success(tmp_path: Path) -> None:
     html = build_index(tmp_path, []).read_text("utf-8")
     assert "Nothing was run" in html
@@ -111,18 +127,22 @@ def test_rows_as_the_suite_runner_writes_them_are_understood(
 
 def test_junit_tells_passes_failures_and_errors_apart(tmp_path: Path) -> None:
     path = tmp_path / "ci" / "junit.xml"
-    write_junit(ROWS, path)
+    write_junit([*ROWS, SKIPPED], path)
     suite = ElementTree.parse(path).getroot()[0]
-    assert suite.attrib["tests"] == "4"
+    assert suite.attrib["tests"] == "5"
     assert suite.attrib["failures"] == "1"
     assert suite.attrib["errors"] == "1"
+    assert suite.attrib["skipped"] == "1"
     outcomes = [
         [child.tag for child in case if child.tag != "system-out"] for case in suite
     ]
-    assert outcomes == [[], [], ["failure"], ["error"]]
+    assert outcomes == [[], [], ["failure"], ["error"], ["skipped"]]
     failure = suite[2].find("failure")
     assert failure is not None
     assert failure.attrib["message"] == "valid, expected invalid"
+    skipped = suite[4].find("skipped")
+    assert skipped is not None
+    assert skipped.attrib["message"] == "no etcd"
     error = suite[3].find("error")
     assert error is not None
     assert "OSError: no etcd" in (error.text or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 import signal
@@ -262,6 +263,24 @@ def test_impossible_runs_are_refused_in_one_line_before_anything_starts(
     assert err.startswith("splitbrain: ")
     assert len(err.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("system", ["etcd", "pysyncobj"])
+def test_a_system_that_is_not_installed_is_refused_with_the_package_to_install(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    system: str,
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    results = tmp_path / "results"
+    status, out, err = refusal(capsys, "run", system, "--results", str(results))
+    assert (status, out) == (254, "")
+    assert err.startswith(f"splitbrain: {system} is not ")
+    assert "install " in err
+    assert len(err.strip().splitlines()) == 1
+    assert not results.exists()
 
 
 @pytest.mark.parametrize(

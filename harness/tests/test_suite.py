@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from harness import suite
+from harness.cli import cli
 from harness.errors import UsageError
-from harness.suite import Row, RowResult, exit_status, load, table
+from harness.suite import Row, RowResult, exit_status, load, summary, table
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -32,6 +36,11 @@ def result(expect: str, verdict: str, status: int = 0, **row: Any) -> RowResult:
     }
     made = Row(name="r", system="raft", expect=expect, **row)  # type: ignore[arg-type]  # tests pass texts
     return RowResult(made, 0, 1, status, outcome, "")
+
+
+SKIPPED = RowResult(
+    Row(name="e", system="etcd"), 0, 0, 2, {}, "", absent="etcd is not on PATH"
+)
 
 
 def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None:
@@ -89,6 +98,54 @@ def test_every_row_of_the_bundled_suites_is_possible() -> None:
             suite.check_row(row, path)
 
 
+@pytest.fixture
+def no_etcd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without etcd."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+
+
+WITH_ETCD = (
+    "name: s\nrows:\n- {name: e, system: etcd}\n"
+    "- {name: r, system: raft, world: sim, ops: 20, time_limit_s: 2}\n"
+)
+
+
+@pytest.mark.usefixtures("no_etcd")
+def test_a_row_whose_program_is_absent_is_skipped_and_counted(tmp_path: Path) -> None:
+    arguments = ["suite", str(write(tmp_path, WITH_ETCD)), "--results", str(tmp_path)]
+    junit = tmp_path / "junit.xml"
+    done = CliRunner().invoke(
+        cli, [*arguments, "--junit", str(junit)], standalone_mode=False
+    )
+    assert done.return_value == 0, done.output
+    why = "etcd is not on PATH; apt-get install etcd-server"
+    assert f"e: skipped: {why}" in done.output
+    assert done.output.splitlines()[-1] == "2 rows: 1 as expected, 1 skipped"
+    (row,) = [line for line in done.output.splitlines() if line.startswith("e  ")]
+    assert "skipped" in row
+    assert why in row
+    assert "UNEXPECTED" not in row
+    assert '<skipped message="etcd is not on PATH' in junit.read_text("utf-8")
+    done = CliRunner().invoke(
+        cli, [*arguments, "--only", "e", "--json"], standalone_mode=False
+    )
+    assert done.return_value == 2, "nothing was run"
+    (told,) = json.loads(done.output)["rows"]
+    assert (told["verdict"], told["as_expected"]) == ("skipped", None)
+    assert told["skipped"].startswith(why)
+
+
+@pytest.mark.usefixtures("no_etcd")
+def test_a_row_that_is_impossible_anywhere_is_refused_where_its_program_is_absent(
+    tmp_path: Path,
+) -> None:
+    text = "name: s\nrows: [{name: e, system: etcd, workload: lock}]"
+    path = write(tmp_path, text)
+    with pytest.raises(UsageError, match="row 'e': etcd can't serve workload 'lock'"):
+        suite.check_row(load(path)[1][0], path)
+
+
 def test_a_row_that_asks_for_the_impossible_is_refused_before_any_runs(
     tmp_path: Path,
 ) -> None:
@@ -116,6 +173,10 @@ def test_a_row_that_asks_for_the_impossible_is_refused_before_any_runs(
         ([result("valid", "valid", shows={"in_doubt": ">= 4"})], 1),
         ([result("valid", "valid", shows={"nothing": ">= 0"})], 1),
         ([result("valid", "valid", shows={"model": "= 0"})], 1),
+        ([result("valid", "valid"), SKIPPED], 0),
+        ([result("valid", "invalid", 1), SKIPPED], 1),
+        ([SKIPPED, SKIPPED], 2),
+        ([], 2),
     ],
 )
 def test_the_exit_status_says_whether_all_came_out_as_expected(
@@ -156,3 +217,12 @@ def test_the_table_has_a_line_a_row_and_marks_surprises() -> None:
     assert "as expected" in lines[2]
     assert "UNEXPECTED" in lines[3]
     assert "stale-read" in lines[3]
+
+
+def test_the_last_line_counts_the_rows_and_leaves_out_what_there_is_none_of() -> None:
+    good, bad = result("valid", "valid"), result("valid", "invalid", 1)
+    assert summary([good]) == "1 row: 1 as expected"
+    assert summary([bad, good, SKIPPED]) == (
+        "3 rows: 1 as expected, 1 unexpected, 1 skipped"
+    )
+    assert summary([SKIPPED]) == "1 row: 0 as expected, 1 skipped"

