@@ -482,7 +482,7 @@ def test_recorded_histories_get_the_verdicts_their_authors_gave() -> None:
         name = words[words.index("--checker") + 1]
         checker = registry.find("checker", name).factory(options_of(words))
         result = checker.check(loaded[file], Limits(time_s=60))
-        if str(result.verdict) != expected:
+        if str(result.verdict) not in expected.split("|"):
             wrong.append(f"{file} {words}: {result.verdict}, not {expected}")
     assert loaded
     assert not wrong, "\n".join(wrong)

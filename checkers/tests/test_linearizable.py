@@ -663,6 +663,6 @@ def test_recorded_histories_get_the_verdicts_their_authors_gave() -> None:
         checker = build({"model": given_option(words, "--model"), "initial": initial})
         recorded = formats.load(CORPUS / file, given_option(words, "--format"))
         result = checker.check(recorded, Limits(time_s=20))
-        if str(result.verdict) != expected:
+        if str(result.verdict) not in expected.split("|"):
             wrong.append(f"{file}: {result.verdict}, not {expected}: {result.reason}")
     assert not wrong, "\n".join(wrong)

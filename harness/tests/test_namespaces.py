@@ -178,6 +178,7 @@ from pathlib import Path
 from harness.osworld.namespaces import _mount, in_netns, run_isolated, why_no_switch
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
     folder = sys.argv[2]
     _mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0)
     netns = []
