@@ -1,9 +1,11 @@
 """How Hypothesis searches, for all tests.
 
 A busy machine is no failure: examples have no deadline, and may take long to draw.
-`pytest --hypothesis-profile nightly` gives every property twenty thousand examples, but
-those that say how many they need; the default is 500 for comparisons with a definition
-(`checkers/tests/histories.py`), and a hundred elsewhere.
+`make test` gives every property a hundred examples, and two hundred where a checker is
+compared with the definition (`checkers/tests/histories.py`). `make nightly` gives
+twenty thousand; tests that want more or fewer say so as a share of the profile's, so
+that they grow with it, and so do the seeds of sweeps (`reference_impls/tests/seeds.py`).
+Tests marked `nightly` run there alone.
 
 Where it sees a CI machine, Hypothesis draws the same examples in every run. That suits
 a change under review; a night that finds what the last one found is wasted, so each

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 MILLISECOND_NS = 1_000_000
 
-EXAMPLES = max(500, settings().max_examples)
-"""For each comparison with the definition; many more in the nightly profile."""
+EXAMPLES = max(200, settings().max_examples)
+"""For each comparison with the definition; a hundred times as many at night."""
 
 MANY = settings(max_examples=EXAMPLES)
 """For comparisons of algorithms with the definition."""

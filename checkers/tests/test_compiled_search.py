@@ -18,7 +18,7 @@ from checkers.linearizability.models import MODELS, CasRegister
 from checkers.linearizability.oracle import is_linearization
 from checkers.linearizability.search import Outcome, search
 from checkers.linearizable import LinearizableChecker
-from checkers.tests.histories import FEWER, histories
+from checkers.tests.histories import EXAMPLES, FEWER, histories
 from harness.bench.histories import Shape, generate
 from harness.history import History
 from harness.verdict import Limits, Verdict
@@ -74,7 +74,7 @@ def test_it_explores_the_same_configurations_and_finds_the_same(
     model = MODELS[kind].build("")
 
     # Arrays are slow in plain Python, which only has to show what numba makes of it.
-    examples = FEWER if how == "compiled" else settings(max_examples=20)
+    examples = FEWER if how == "compiled" else settings(max_examples=EXAMPLES // 10)
 
     @examples
     @given(histories(kind, steps=40))

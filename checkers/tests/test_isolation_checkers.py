@@ -472,6 +472,7 @@ def options_of(words: list[str]) -> dict[str, str]:
     not (CORPUS / "manifest.tsv").is_file(),
     reason="no ../shared/corpus beside this checkout",
 )
+@pytest.mark.nightly
 def test_recorded_histories_get_the_verdicts_their_authors_gave() -> None:
     wrong = []
     loaded: dict[str, History] = {}

@@ -653,6 +653,7 @@ def given_option(words: list[str], name: str) -> str:
     not (CORPUS / "manifest.tsv").is_file(),
     reason="no ../shared/corpus beside this checkout",
 )
+@pytest.mark.nightly
 def test_recorded_histories_get_the_verdicts_their_authors_gave() -> None:
     wrong = []
     rows = list(corpus_rows())

@@ -62,11 +62,11 @@ def test_limits_hold_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
     hard = History(generate(Shape("cas-register", 40_000, 200, keys=4)))
     checker = LinearizableChecker(CasRegister(), compiled="never")
     begun_s = time.process_time()
-    result = checker.check(hard, Limits(time_s=3))
+    result = checker.check(hard, Limits(time_s=1))
     assert result.verdict is Verdict.UNKNOWN
     assert "time limit" in result.reason
     assert result.stats["keys"] == 4
-    assert time.process_time() - begun_s < 6.0
+    assert time.process_time() - begun_s < 4.0
     assert processes.how_many([10**6] * 4, Limits(memory_mb=100)) == 1
 
 

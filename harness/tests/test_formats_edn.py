@@ -78,7 +78,7 @@ def test_written_text_stays_on_one_line(value: Any) -> None:
 
 
 @given(st.text() | st.text(alphabet='[](){}#_"\\;:,. \n01aN/Mu+-'))
-@settings(max_examples=500)
+@settings(max_examples=5 * settings().max_examples)
 def test_any_text_reads_or_is_refused_with_a_history_error(text: str) -> None:
     try:
         value = edn.loads(text)

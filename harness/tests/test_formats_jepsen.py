@@ -257,7 +257,7 @@ FUZZ = st.binary(max_size=100) | st.text(
 
 
 @given(content=FUZZ)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=2 * settings().max_examples)
 @pytest.mark.parametrize("format_name", ["edn", "jepsen-log", "plume", "auto"])
 def test_any_bytes_load_or_are_refused_with_a_history_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, format_name: str

@@ -97,7 +97,7 @@ def lines(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(odd_wholes if odd == "whole" else ["{%s}"])) % inside
 
 
-@settings(max_examples=1_500)
+@settings(max_examples=5 * settings().max_examples)
 @given(lines())
 def test_what_is_read_by_regular_expression_means_the_same_token_by_token(
     line: str,
@@ -113,7 +113,7 @@ def test_what_is_read_by_regular_expression_means_the_same_token_by_token(
         assert list(jepsen_edn.write([found])) == list(jepsen_edn.write([expected]))
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(
     st.lists(st.one_of(st.just(TIDY), lines()), min_size=1, max_size=5),
     st.sampled_from(["%s", "[%s]", "[%s", "%s]", "[%s]\n1", "[\n%s\n]"]),

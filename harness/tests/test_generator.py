@@ -345,7 +345,7 @@ def test_a_time_limit_counts_from_its_turn() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 8))
-@settings(max_examples=20)
+@settings(max_examples=settings().max_examples // 5)
 def test_stagger_keeps_its_mean_pace(seed: int, threads: int) -> None:
     play = Play(
         gen.time_limit(100, gen.stagger(0.05, gen.repeat(READ))),
@@ -414,7 +414,7 @@ def test_what_is_no_rate_is_refused(per_second: float) -> None:
     st.integers(1, 6),
     st.integers(0, 2**32),
 )
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 4)
 def test_mix_keeps_its_proportions_however_slow_some_operations_are(
     weights: list[int], threads: int, seed: int
 ) -> None:
@@ -434,7 +434,7 @@ def test_mix_keeps_its_proportions_however_slow_some_operations_are(
 
 
 @given(st.integers(0, 2**32), st.integers(1, 8), st.integers(1, 8), st.randoms())
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 4)
 def test_what_is_drawn_depends_on_the_seed_and_not_on_timing(
     seed: int, few: int, many: int, rng: random.Random
 ) -> None:
@@ -632,7 +632,7 @@ def combined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     st.randoms(use_true_random=False),
     st.integers(0, 1000),
 )
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 def test_any_tree_makes_a_well_formed_history_or_says_why_not(
     like: Any, threads: int, rng: random.Random, seed: int
 ) -> None:

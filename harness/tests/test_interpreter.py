@@ -736,7 +736,7 @@ def chaos(kinds: list[str], open_share: float, threads: int, seed: int) -> Run:
     st.integers(1, 6),
     st.integers(0, 2**32),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings().max_examples // 2, deadline=None)
 def test_whatever_clients_do_the_history_is_well_formed(
     kinds: list[str], open_share: float, threads: int, seed: int
 ) -> None:

@@ -438,7 +438,7 @@ def test_visible_text_holds_no_control_characters(text: str) -> None:
 
 
 @settings(
-    max_examples=25,
+    max_examples=settings().max_examples // 5,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -488,7 +488,7 @@ def test_a_report_builds_from_any_json_at_all(
     )
 )
 @settings(
-    max_examples=25,
+    max_examples=settings().max_examples // 5,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -502,6 +502,7 @@ def test_any_anomaly_can_be_drawn(run_dir: Path, anomaly: dict[str, Any]) -> Non
 # What it costs
 
 
+@pytest.mark.nightly
 def test_a_run_of_100k_operations_fits_its_budget(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -154,7 +154,7 @@ values = (
 
 
 @settings(
-    max_examples=40,
+    max_examples=settings().max_examples // 2,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -56,8 +56,8 @@ def test_raft_stays_linearizable_under_every_fault_at_once(tmp_path: Path) -> No
         pytest.skip(f"no switch here: {why}")
     status, outcome, err = run(
         tmp_path,
-        *("raft", "--nemesis", "partition,kill,pause,clock", "--time-limit", "10"),
-        *("--seed", "7"),
+        *("raft", "--nemesis", "partition,kill,pause,clock", "--time-limit", "8"),
+        *("--rate", "150", "--seed", "7"),
     )
     assert status == 0, (outcome, err)
     assert outcome["verdict"] == "valid"
@@ -74,7 +74,8 @@ def test_local_reads_are_convicted_on_either_rung(tmp_path: Path, rung: str) -> 
     status, outcome, err = run(
         tmp_path,
         *("raft", "--set", "reads=local", "--nemesis", "partition"),
-        *("--time-limit", "8", "--seed", "1", "--network", rung, "--nodes", "3"),
+        *("--time-limit", "5", "--seed", "1", "--network", rung, "--nodes", "3"),
+        *("--rate", "200"),
     )
     assert status == 1, (outcome, err)
     checker = outcome["checkers"]["linearizable"]
@@ -201,7 +202,8 @@ IMPOSSIBLE = [
 
 def test_many_seeds_end_with_the_first_that_is_not_valid(tmp_path: Path) -> None:
     arguments = ("raft", "--nodes", "3", "--nemesis", "partition", "--seed", "1")
-    broken = (*arguments, "--set", "reads=local", "--time-limit", "3", "--seeds", "5")
+    limits = ("--time-limit", "3", "--rate", "200", "--seeds", "5")
+    broken = (*arguments, "--set", "reads=local", *limits)
     status, outcome, err = run(tmp_path, *broken)
     assert status == 1, (outcome, err)
     *before, last = outcome["seeds"]
@@ -217,7 +219,7 @@ def test_many_seeds_are_told_one_by_one_and_end_as_expected(
     tmp_path: Path, expect: str, status: int
 ) -> None:
     command = splitbrain(
-        *("run", "raft", "--nodes", "3", "--ops", "50", "--seed", "7", "--seeds", "2"),
+        *("run", "raft", "--nodes", "1", "--ops", "50", "--seed", "7", "--seeds", "2"),
         *("--expect", expect, "--results", str(tmp_path)),
     )
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -320,6 +322,7 @@ def test_clusters_of_any_size_serve_as_processes(
     status, outcome, err = run(
         tmp_path,
         *(protocol, "--nodes", str(nodes), "--time-limit", "1.5", "--seed", "1"),
+        *("--rate", "200"),
     )
     assert status == 0, (outcome, err)
     assert outcome["ops"]["ok"] > 50

@@ -663,7 +663,7 @@ def test_an_answer_that_nobody_waits_for_is_counted_as_late(tmp_path: Path) -> N
     assert bench.counters.late == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings().max_examples // 4, deadline=None)
 @given(st.integers(0, 10**6))
 def test_requests_of_one_connection_arrive_in_order(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

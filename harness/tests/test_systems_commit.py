@@ -74,7 +74,9 @@ def test_real_nodes_commit_atomically_under_faults(
     if why := why_no_switch():
         pytest.skip(f"no switch here: {why}")
     status, outcome = run(
-        tmp_path, alias, "--nemesis", nemesis, "--time-limit", "6", "--seed", "3"
+        tmp_path,
+        *(alias, "--nemesis", nemesis, "--time-limit", "6", "--rate", "150"),
+        *("--seed", "3"),
     )
     assert outcome["harness"] == {"ok": True, "errors": []}
     assert (status, outcome["verdict"]) == (0, "valid"), outcome

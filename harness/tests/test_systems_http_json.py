@@ -92,7 +92,7 @@ def chunked(content: bytes, size: int, trailer: bytes = b"") -> bytes:
     st.dictionaries(st.text(max_size=20), st.text(max_size=50), max_size=5),
     st.integers(1, 40),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings().max_examples // 4, deadline=None)
 def test_an_answer_is_read_with_a_length_or_in_chunks(
     body: dict[str, str], size: int
 ) -> None:

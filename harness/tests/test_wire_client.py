@@ -396,7 +396,7 @@ def test_garbage_is_counted_and_passed_over(
     run(scenario())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings().max_examples // 2, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=8))
 def test_no_garbage_keeps_an_answer_from_arriving(garbage: list[bytes]) -> None:
     async def scenario() -> None:

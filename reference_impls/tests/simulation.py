@@ -38,7 +38,7 @@ from reference_impls.actor import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 MS = 1_000_000
 UNSETTLED = INDEFINITE | {TEMPORARILY_UNAVAILABLE}
@@ -670,7 +670,7 @@ def apply(call: Call, value: Any) -> tuple[bool, Any]:
     return matches, new
 
 
-def sweep(plan: Plan, seeds: range) -> tuple[int, Violation] | None:
+def sweep(plan: Plan, seeds: Iterable[int]) -> tuple[int, Violation] | None:
     """The first seed whose run breaks a promise, and which; None if none does.
 
     A core that trips over its own assertions counts as convicted too.

@@ -6,7 +6,6 @@ its seed; `SWEEP_SEEDS=1234:1235` runs that one alone.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -19,14 +18,9 @@ from reference_impls.tests.paxos_worlds import (
     PaxosWorld,
     sweep,
 )
+from reference_impls.tests.seeds import seeds
 
 WORLDS = (ConsensusWorld, LogWorld)
-
-
-def seeds(default: int) -> range:
-    """The seeds to run, as asked for in the environment."""
-    first, _, last = os.environ.get("SWEEP_SEEDS", f"0:{default}").partition(":")
-    return range(int(first), int(last))
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -53,20 +47,20 @@ def seeds(default: int) -> range:
 def test_promises_are_kept_whatever_the_world_does(
     world: type[PaxosWorld], plan: PaxosPlan
 ) -> None:
-    broken = sweep(world, plan, seeds(5))
+    broken = sweep(world, plan, seeds(3))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
 def test_a_log_keeps_its_promises_with_hardly_any_room() -> None:
     options = {"window": "3", "entries_per_message_max": "2"}
     plan = PaxosPlan(clients=12, loss=0.1, options=options)
-    broken = sweep(LogWorld, plan, seeds(12))
+    broken = sweep(LogWorld, plan, seeds(6))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
 def test_ballots_by_good_clocks_are_as_good_as_any() -> None:
     plan = PaxosPlan(options={"ballots": "timestamp"})
-    broken = sweep(ConsensusWorld, plan, seeds(5))
+    broken = sweep(ConsensusWorld, plan, seeds(3))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
@@ -75,7 +69,7 @@ def test_ballots_by_bad_clocks_never_disagree() -> None:
     plan = PaxosPlan(
         options={"ballots": "timestamp"}, clock_rates=(0.2, 3.0), finishes=False
     )
-    broken = sweep(ConsensusWorld, plan, seeds(5))
+    broken = sweep(ConsensusWorld, plan, seeds(3))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 

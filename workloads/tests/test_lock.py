@@ -218,7 +218,8 @@ def test_nodes_that_grant_by_themselves_are_convicted_as_processes(
 
 def test_raft_s_locks_hold_as_processes(tmp_path: Path) -> None:
     status, outcome, err = run(
-        tmp_path, "raft", *("--nemesis", "partition,kill", "--time-limit", "6")
+        tmp_path,
+        *("raft", "--nemesis", "partition,kill", "--time-limit", "6", "--rate", "150"),
     )
     assert status == 0, (outcome, err)
     assert outcome["checkers"]["fencing"]["stats"]["grants"] > 50

@@ -95,7 +95,7 @@ def play(
     return History(ops)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 4, deadline=None)
 @given(seed=st.integers(), threads=st.integers(1, 7))
 def test_every_value_written_is_new_to_the_whole_run(seed: int, threads: int) -> None:
     history = play(200, seed=seed, threads=threads)

@@ -1,0 +1,20 @@
+"""How many seeds a sweep runs: a few every day, two hundred times as many at night.
+
+Both are in proportion to Hypothesis's examples (`conftest.py`).
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+EVERYDAY = 100
+"""Examples of a property in the everyday profile, which is Hypothesis's default."""
+
+
+def seeds(everyday: int) -> range:
+    """The seeds to run: as asked for in the environment, or by the profile."""
+    count = everyday * settings().max_examples // EVERYDAY
+    first, _, last = os.environ.get("SWEEP_SEEDS", f"0:{count}").partition(":")
+    return range(int(first), int(last))
