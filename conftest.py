@@ -4,7 +4,7 @@ A busy machine is no failure: examples have no deadline, and may take long to dr
 `make test` gives every property a hundred examples, and two hundred where a checker is
 compared with the definition (`checkers/tests/histories.py`). `make nightly` gives
 twenty thousand; tests that want more or fewer say so as a share of the profile's, so
-that they grow with it, and so do the seeds of sweeps (`reference_impls/tests/seeds.py`).
+that they grow with it, as do the seeds of sweeps (`reference_impls/tests/seeds.py`).
 Tests marked `nightly` run there alone.
 
 Where it sees a CI machine, Hypothesis draws the same examples in every run. That suits

@@ -106,8 +106,9 @@ def test_a_process_that_fails_or_is_killed_is_told_and_none_is_left(
 
 
 PARENT = """
-import sys, time
+import signal, time
 from checkers.linearizability import processes
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
 processes.in_processes(lambda n: time.sleep(600), 2)
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import shlex
 import shutil
 import signal
 import sys
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 COMMANDS = {
-    "python": f"{sys.executable} {EXAMPLES / 'python_register.py'}",
-    "javascript": f"node {EXAMPLES / 'node_register.js'}",
+    "python": shlex.join([sys.executable, str(EXAMPLES / "python_register.py")]),
+    "javascript": shlex.join(["node", str(EXAMPLES / "node_register.js")]),
 }
 WORKLOAD = find("workload", "register").factory({})
 TEST_LIMIT_S = 60.0

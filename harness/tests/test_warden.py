@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -385,12 +386,13 @@ asyncio.run(main())
 @clocks
 def test_a_program_that_a_skewed_node_turns_into_is_skewed_too(tmp_path: Path) -> None:
     go = tmp_path / "go"
-    wrapper = f"while ! test -e {go}; do sleep 0.01; done; exec {sys.executable} -S -c "
     code = "import time\nwhile True: print(int(time.time())); time.sleep(0.01)"
+    clock = shlex.join([sys.executable, "-S", "-c", code])
+    wait = f"until test -e {shlex.quote(str(go))}; do sleep 0.01; done"
 
     async def story(warden: Warden) -> None:
         n1 = place("n1", tmp_path)
-        await warden.start(n1, Launch(["sh", "-c", f"{wrapper} '{code}'"]))
+        await warden.start(n1, Launch(["sh", "-c", f"{wait}; exec {clock}"]))
         await warden.set_clock("n1", HOUR_AHEAD)
         go.touch()
         await until(lambda: n1.log_path.read_text().strip(), "it tells the time")

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import re
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -180,8 +181,10 @@ def strip_error(op: Op) -> Op:
 NODES = {
     "raft": "",
     "pysyncobj": "",
-    "python example": f"launch:{sys.executable} {EXAMPLES / 'python_register.py'}",
-    "javascript example": f"launch:node {EXAMPLES / 'node_register.js'}",
+    "python example": "launch:"
+    + shlex.join([sys.executable, str(EXAMPLES / "python_register.py")]),
+    "javascript example": "launch:"
+    + shlex.join(["node", str(EXAMPLES / "node_register.js")]),
 }
 
 
