@@ -116,11 +116,17 @@ processes.in_processes(lambda n: time.sleep(600), 2)
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_is_left_when_the_parent_is_ended(sent: signal.Signals) -> None:
     parent = psutil.Popen([sys.executable, "-c", PARENT], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(found := parent.children()) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(found) == 2
-    parent.send_signal(sent)
-    assert parent.wait(30) != 0
-    gone, alive = psutil.wait_procs(found, 30)
-    assert len(gone) == 2, alive
+    found: list[psutil.Process] = []
+    try:
+        deadline = time.monotonic() + 60
+        while len(found := parent.children()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(found) == 2
+        parent.send_signal(sent)
+        assert parent.wait(30) != 0
+        gone, alive = psutil.wait_procs(found, 30)
+        assert len(gone) == 2, alive
+    finally:
+        for process in filter(psutil.Process.is_running, [*found, parent]):
+            process.kill()
+        parent.wait()
