@@ -54,11 +54,23 @@ class NodePlace:
 
 @dataclass(frozen=True)
 class Launch:
-    """A command to run for a node; `env` is added to a small clean environment."""
+    """A command to run for a node, and what it needs.
+
+    Attributes:
+        argv: The command.
+        env: Added to a small clean environment.
+        cwd: Where it starts; None is where the controller runs.
+        writable: Files and folders, there already, that it may write beside its data
+            folder, its /tmp and its /dev/shm.
+        trusted: It is not caged (`harness.osworld.cage`): it keeps the run's
+            capabilities, and could harm the run. For systems that mount, or trace.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
+    writable: Sequence[Path] = ()
+    trusted: bool = False
 
 
 class System(Protocol):

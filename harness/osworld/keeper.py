@@ -31,6 +31,7 @@ import functools
 import gc
 import os
 import selectors
+import shutil
 import signal
 import time
 import traceback
@@ -41,12 +42,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.errors import HarnessError
-from harness.osworld import kernel, processtree, spawn, tracer, vdso
+from harness.osworld import cage, kernel, processtree, spawn, tracer, vdso
 from harness.osworld.vdso import Skew
 from harness.processes import ClockSetting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from harness.osworld.channel import Channel
     from harness.osworld.processtree import Process, Table
@@ -76,8 +77,14 @@ class Node:
     past_sessions: set[int] = field(default_factory=set)
     """Pids of former processes: what they left behind is in the sessions they led."""
 
+    view: cage.View | None = None
+    """Of the files, once it was started in a cage."""
+
     # of the process that runs now
     pid: int | None = None
+    init: int | None = None
+    """Of its pid namespace, if it is caged; may outlive it, with what it left behind.
+    """
     log_path: Path | None = None
     doomed: bool = False
     """Its end is our doing, so it is expected."""
@@ -91,13 +98,20 @@ class Keeper:
     Args:
         channel: Our end of the socket pair.
         netns_fds: Network namespace of each node that has one.
+        run_dir: Cage the nodes, and hide this folder from them; None for no cages.
         controller_pid: Whose end is ours, too.
     """
 
     def __init__(
-        self, channel: Channel, netns_fds: Mapping[str, int], controller_pid: int
+        self,
+        channel: Channel,
+        netns_fds: Mapping[str, int],
+        run_dir: Path | None,
+        controller_pid: int,
     ) -> None:
         self._channel = channel
+        self._run_dir = run_dir
+        self._warder: spawn.Warder
         self._netns_fds = netns_fds
         self._controller_pid = controller_pid
         self._nodes: dict[str, Node] = {}
@@ -146,6 +160,8 @@ class Keeper:
         kernel.adopt_orphans()
         self._close_inherited()
         self._listen_to_signals()
+        if self._run_dir is not None:
+            self._warder = spawn.Warder.of_this_process()
         kernel.die_with_parent(signal.SIGTERM)
         if os.getppid() != self._controller_pid:
             self._stopping = True  # it ended between fork and prctl
@@ -247,6 +263,8 @@ class Keeper:
 
     def _ended(self, pid: int, status: int) -> None:
         for node in self._nodes.values():
+            if node.init == pid:
+                node.init = None
             if node.pid == pid:
                 node.pid = None
                 node.past_sessions.add(pid)
@@ -265,6 +283,9 @@ class Keeper:
 
     def _members(self, node: Node, table: Table) -> list[Process]:
         """The node's process and all that came of it, daemons included."""
+        if node.init is not None:
+            left = {p.pid for p in table.children(node.init)}
+            return table.tree({*left, *([node.pid] if node.pid else [])})
         mains = {n.pid for n in self._nodes.values()} | self._starting.keys()
         orphans = [
             child.pid
@@ -274,7 +295,7 @@ class Keeper:
         return table.tree({*orphans, *([node.pid] if node.pid else [])})
 
     def _owns(self, node: Node, orphan: Process) -> bool:
-        """Whether an adopted process comes from this node.
+        """Whether an adopted process comes from this node, which has no cage.
 
         Its session tells, unless it made its own; then its network namespace, where
         nodes have one; else its environment. A daemon that changed all three is
@@ -297,49 +318,74 @@ class Keeper:
         env: dict[str, str],
         cwd: str | None,
         log_path: str,
+        data_dir: str,
+        writable: Sequence[str],
+        trusted: bool,
     ) -> Job:
         if node.pid is not None:
             raise HarnessError(f"{node.name} is already running, as pid {node.pid}")
         if not argv:
             raise HarnessError(f"{node.name}: there is no command to start")
-        if node.past_sessions:
+        if node.past_sessions or node.init is not None:
             yield from self._clear(node)
-        order = spawn.Order(node.name, argv, env, cwd, Path(log_path), node.netns_fd)
+        cell = None
+        if self._run_dir is not None and not trusted:
+            bounds = cage.Bounds(
+                str(self._run_dir), data_dir, writable, self._needed(argv[0], env, cwd)
+            )
+            cell = spawn.Cell(self._warder, bounds, node.view)
+        order = spawn.Order(
+            node.name, argv, env, cwd, Path(log_path), node.netns_fd, trusted, cell
+        )
         try:
             started = spawn.start(order)
         except OSError as error:
             raise HarnessError(f"{node.name}: cannot fork: {error.strerror}") from error
         self._starting[started.pid] = None
+        node.init = started.init
         try:
-            reason = yield from self._report_of(started)
+            reason = yield from self._report_of(node, started)
         finally:
             status = self._starting.pop(started.pid)
         if reason:
+            if node.init is not None:
+                yield from self._clear(node)
             raise HarnessError(f"{node.name}: cannot start {argv[0]!r}: {reason}")
         self._now_runs(node, started.pid, Path(log_path))
         if status is not None:
             self._unreported.append((started.pid, status))
         return started.pid
 
-    def _report_of(self, started: spawn.Started) -> Generator[None, None, str]:
+    def _needed(
+        self, command: str, env: Mapping[str, str], cwd: str | None
+    ) -> list[str]:
+        """Where a node's program and working folder are, and what else it may run."""
+        path = env.get("PATH", os.environ.get("PATH", os.defpath))
+        found = shutil.which(command, path=path) or command
+        return [cwd or os.getcwd(), os.path.abspath(found), *path.split(os.pathsep)]
+
+    def _report_of(
+        self, node: Node, started: spawn.Started
+    ) -> Generator[None, None, str]:
         """Why the child could not run its program; empty when it could."""
-        fd = started.report_fd
-        self._selector.register(fd, selectors.EVENT_READ)
+        self._selector.register(started.report, selectors.EVENT_READ)
         deadline_s = time.monotonic() + EXEC_TIMEOUT_S
         report = b""
         try:
             while time.monotonic() < deadline_s:
                 try:
-                    chunk = os.read(fd, 4096)
+                    chunk, view = started.take_report()
                 except BlockingIOError:
                     yield
                     continue
+                node.view = view or node.view
                 report += chunk
                 if not chunk:
-                    return report.decode(errors="replace")
+                    reason = report.removeprefix(spawn.VIEW_BUILT)
+                    return reason.decode(errors="replace")
         finally:
-            self._selector.unregister(fd)
-            os.close(fd)
+            self._selector.unregister(started.report)
+            started.report.close()
         os.kill(started.pid, signal.SIGKILL)
         return f"it did not get to run within {EXEC_TIMEOUT_S:.0f} s"
 
@@ -352,7 +398,7 @@ class Keeper:
     def _kill(self, node: Node) -> Job:
         pid = node.pid
         node.doomed = True
-        if pid is not None:
+        if pid is not None and node.init is None:
             # At once; the walk finds the rest. The pid is its own until we reap it.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
@@ -362,7 +408,13 @@ class Keeper:
     def _clear(self, node: Node) -> Job:
         """Kill whatever is the node's until nothing is left of it."""
         deadline_s = time.monotonic() + KILL_TIMEOUT_S
+        if node.init is not None:
+            # It is gone only after everything in its namespace is.
+            os.kill(node.init, signal.SIGKILL)
         while True:
+            if node.init is not None and time.monotonic() <= deadline_s:
+                yield
+                continue
             table = processtree.walk()
             left = self._members(node, table)
             if not left and table.complete:

@@ -13,7 +13,16 @@ import sys
 
 from harness.errors import EXIT_HARNESS
 
-CLONE_NEWNET = 0x40000000
+# <sched.h>
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWIPC = 0x0800_0000
+CLONE_NEWUSER = 0x1000_0000
+CLONE_NEWPID = 0x2000_0000
+CLONE_NEWNET = 0x4000_0000
+
+# <sys/mount.h>; MOUNT_ATTR_* of mount_setattr(2) are the same bits.
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x4_0000
 
 PTRACE_GETREGS = 12
 PTRACE_DETACH = 17
@@ -26,7 +35,19 @@ WALL = 0x40000000
 _USER_REGISTERS = 27
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_PR_CAPBSET_DROP = 24
+_PR_SET_SECUREBITS = 28
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+
+_SECUREBITS_LOCKED = 0xEF
+"""No privileges for uid 0, none raised or kept, and all of that for good; all of
+<linux/securebits.h> but SECBIT_KEEP_CAPS."""
+_CAPABILITIES_MAX = 64
+_CAPABILITY_VERSION_3 = 0x2008_0522
+_SYS_MOUNT_SETATTR = 442
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 
 try:
     _libc = ctypes.CDLL(None, use_errno=True)
@@ -78,7 +99,73 @@ def set_process_name(name: str) -> None:
 
 def enter_netns(namespace_fd: int) -> None:
     """Move this thread into the network namespace behind an open fd."""
-    _checked(_libc.setns(namespace_fd, CLONE_NEWNET), "setns")
+    enter(namespace_fd, CLONE_NEWNET)
+
+
+def unshare(namespaces: int) -> None:
+    """Leave the namespaces of these kinds for new ones."""
+    _checked(_libc.unshare(namespaces), "unshare")
+
+
+def enter(namespace_fd: int, kind: int) -> None:
+    """Move into the namespace of that kind behind an open fd."""
+    _checked(_libc.setns(namespace_fd, kind), "setns")
+
+
+def mount(
+    source: str, target: str, kind: str | None = None, flags: int = 0, data: str = ""
+) -> None:
+    """Mount a file system, or what is at `source` already (MS_BIND)."""
+    result = _libc.mount(
+        os.fsencode(source),
+        os.fsencode(target),
+        None if kind is None else kind.encode(),
+        ctypes.c_ulong(flags),
+        data.encode() or None,
+    )
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount: {os.strerror(number)}", target)
+
+
+def mount_proc() -> None:
+    """Show the processes of our pid namespace on /proc."""
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def set_mount_attributes(
+    path: str, *, add: int = 0, drop: int = 0, recursive: bool = False
+) -> None:
+    """Change MS_RDONLY and its kin on the mount at `path`; on all below it, too.
+
+    mount_setattr(2), since Linux 5.12: ENOSYS before.
+    """
+    attributes = (ctypes.c_uint64 * 4)(add, drop, 0, 0)
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_MOUNT_SETATTR),
+        ctypes.c_long(_AT_FDCWD),
+        os.fsencode(path),
+        ctypes.c_long(_AT_RECURSIVE if recursive else 0),
+        attributes,
+        ctypes.c_long(ctypes.sizeof(attributes)),
+    )
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount_setattr: {os.strerror(number)}", path)
+
+
+def forgo_privileges() -> None:
+    """Give up all capabilities, and every way to gain any, for us and descendants.
+
+    Works for a process that has none, too: what it may not drop it does not have.
+    """
+    for capability in range(_CAPABILITIES_MAX):
+        _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    _libc.prctl(_PR_SET_SECUREBITS, _SECUREBITS_LOCKED, 0, 0, 0)
+    _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
 
 
 def ptrace(request: int, thread: int, address: int = 0, data: int = 0) -> None:

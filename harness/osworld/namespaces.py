@@ -3,7 +3,7 @@
 `run_isolated(main)` puts four processes in a row, each the guardian of the next:
 
     caller     keeps its own namespaces and terminal; forwards signals; waits
-    anteroom   has unshared user (when not root), net, mount and pid namespaces, and
+    anteroom   has unshared user, net, mount and pid namespaces, and
                holds a session of its own, so that a Ctrl-C in the terminal reaches the
                caller only and is delivered exactly once
     init       pid 1 of the new pid namespace: mounts /proc, reaps orphans
@@ -25,7 +25,6 @@ says in plain words when it can't be had.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import functools
 import os
@@ -45,33 +44,28 @@ from harness.osworld import kernel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# <sched.h>, <sys/mount.h>
-_CLONE_NEWNS = 0x0002_0000
-_CLONE_NEWUSER = 0x1000_0000
-_CLONE_NEWPID = 0x2000_0000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
-_MS_REC, _MS_PRIVATE = 0x4000, 0x4_0000
+_LOOK_EVERY_S = 0.5
 
 _REPORT_CHARACTERS = 2000
 """A report fits any pipe (PIPE_BUF), as nobody reads it before the end."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class IsolationError(HarnessError):
     """Fresh namespaces can't be had here; the message says why and what would help."""
 
 
-def run_isolated(main: Callable[[], int]) -> int:
-    """Run `main` in fresh net, mount and pid namespaces; returns its exit status.
+def run_isolated(main: Callable[[], int], *, network: bool = True) -> int:
+    """Run `main` in fresh namespaces; returns its exit status.
 
-    `main` runs in a forked process with uid 0 (of a user namespace unless the caller is
-    root), a private mount table and its own /proc; stdin, stdout and stderr are the
-    caller's. A UsageError or HarnessError that leaves `main` is raised here again, with
-    its text; any other exception is printed there and gives 255. Stop signals
-    (`harness.interrupts`) to the caller are passed on once each: SIGINT keeps its
-    Python handler, the others raise SystemExit(128 + signal). The same signal again,
-    more than a second later, kills everything at once and gives 128 + signal too.
+    They are user, mount, pid and, with `network`, net. `main` runs in a forked process
+    with uid 0 of the user namespace, a private mount table and its own /proc; stdin,
+    stdout and stderr are the caller's. Where root can't have a user namespace (in some
+    containers), it does without one. A UsageError or HarnessError that leaves `main` is
+    raised here again, with its text; any other exception is printed there and gives
+    255. Stop signals (`harness.interrupts`) to the caller are passed on once each:
+    SIGINT keeps its Python handler, the others raise SystemExit(128 + signal). The same
+    signal again, more than a second later, kills everything at once and gives 128 +
+    signal too.
 
     The caller must be in its main thread and, as with any fork, single-threaded.
     Cost: about 10 ms.
@@ -81,18 +75,35 @@ def run_isolated(main: Callable[[], int]) -> int:
         HarnessError: `main` or a guardian of it was killed by a signal; or by `main`.
         UsageError: By `main`.
     """
-    return _run_isolated(main, [])
+    return _run_isolated(main, [], network=network)
 
 
-def _run_isolated(main: Callable[[], int], heard: list[int]) -> int:
+def _run_isolated(
+    main: Callable[[], int], heard: list[int], *, network: bool = True
+) -> int:
     """See `run_isolated`; `heard` gets the stop signals that came meanwhile."""
     if not sys.platform.startswith("linux"):
         raise IsolationError(f"namespaces exist on Linux only, this is {sys.platform}")
+    wanted = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID
+    if network:
+        wanted |= kernel.CLONE_NEWNET
+    try:
+        return _run_in(main, heard, functools.partial(_unshare, wanted, users=True))
+    except IsolationError:
+        if os.geteuid() != 0:
+            raise
+        return _run_in(main, heard, functools.partial(_unshare, wanted, users=False))
+
+
+def _run_in(
+    main: Callable[[], int], heard: list[int], unshare: Callable[[], None]
+) -> int:
+    """`run_isolated` in namespaces of one kind."""
     _flush()
     report_out, report_in = os.pipe()
     with _signals_held(), os.fdopen(report_out) as report:
         caller = os.getpid()
-        child = _fork(lambda: _anteroom(main, caller, report_in))
+        child = _fork(lambda: _anteroom(main, unshare, caller, report_in))
         os.close(report_in)
         forwarding = _Forwarding(child, heard)
         status = _shepherd(child, forwarding)
@@ -153,7 +164,7 @@ def create_netns() -> int:
     The calling thread is back in its own namespace on return. Cost: about 1 ms.
     """
     with _own_netns_kept():
-        _call("unshare", kernel.CLONE_NEWNET)
+        kernel.unshare(kernel.CLONE_NEWNET)
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -175,10 +186,12 @@ def in_netns(netns: int) -> Iterator[None]:
 _REPORTED = {kind.__name__: kind for kind in (IsolationError, HarnessError, UsageError)}
 
 
-def _anteroom(main: Callable[[], int], caller: int, report: int) -> int:
+def _anteroom(
+    main: Callable[[], int], unshare: Callable[[], None], caller: int, report: int
+) -> int:
     os.setsid()
     try:
-        _unshare()
+        unshare()
     except OSError as error:
         _tell(report, IsolationError(_why_unshare_failed(error)))
         return EXIT_HARNESS
@@ -202,8 +215,8 @@ def _init(main: Callable[[], int], report: int, alive_out: int, alive_in: int) -
     if _hung_up(alive_out):
         return EXIT_HARNESS
     try:
-        _mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE)
-        _mount(b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+        kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
+        kernel.mount_proc()
     except OSError as error:
         words = f"mounting a fresh /proc failed: {error.strerror}"
         _tell(report, IsolationError(words))
@@ -280,9 +293,10 @@ def _shepherd(
     """
     held = _held_signals()
     while True:
-        number = signal.sigwaitinfo(held).si_signo
-        if number != signal.SIGCHLD:
-            forward(number)
+        # A thread of the caller's that does not block SIGCHLD may have swallowed one.
+        signalled = signal.sigtimedwait(held, _LOOK_EVERY_S)
+        if signalled is not None and signalled.si_signo != signal.SIGCHLD:
+            forward(signalled.si_signo)
             continue
         for pid, status in _ended(child if reap is None else reap):
             if pid == child:
@@ -370,19 +384,61 @@ def _flush() -> None:
 # System calls.
 
 
-def _unshare() -> None:
-    """Leave all namespaces of the caller's; pid takes effect for children."""
-    wanted = kernel.CLONE_NEWNET | _CLONE_NEWNS | _CLONE_NEWPID
+def _unshare(wanted: int, *, users: bool) -> None:
+    """Leave these namespaces of the caller's; pid takes effect for children.
+
+    Args:
+        wanted: CLONE_NEW... flags.
+        users: Leave its user namespace, too. Uid 0 in the new one is who we are.
+    """
+    if not users:
+        kernel.unshare(wanted)
+        return
     uid, gid = os.geteuid(), os.getegid()
+    wanted |= kernel.CLONE_NEWUSER
+    if uid == 0 and _unshare_with_all_ids(wanted):
+        return
+    if uid != 0:
+        kernel.unshare(wanted)
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    # The kernel wants setgroups gone before it lets us map a group ourselves.
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+
+
+def _unshare_with_all_ids(wanted: int) -> bool:
+    """Unshare as root; whether every user and group has its own id in the new one.
+
+    So root of the run reaches everybody's files, as root did outside, and is root of
+    nothing else: not of devices, sysctls, modules or mounts of the host. Only a process
+    that stays outside may map others' ids (user_namespaces(7)), hence the fork.
+    """
+    ours = os.getpid()
+    done_out, done_in = os.pipe()
+
+    def map_all() -> int:
+        os.close(done_in)
+        if not os.read(done_out, 1):
+            return EXIT_HARNESS
+        for kind in ("uid_map", "gid_map"):
+            lines = Path(f"/proc/self/{kind}").read_text().splitlines()
+            ranges = [(first, count) for first, _, count in map(str.split, lines)]
+            text = "".join(f"{first} {first} {count}\n" for first, count in ranges)
+            try:
+                Path(f"/proc/{ours}/{kind}").write_text(text)
+            except OSError:
+                return EXIT_HARNESS  # a container's root may lack CAP_SETUID
+        return 0
+
+    mapper = _fork(map_all)
+    os.close(done_out)
     try:
-        _call("unshare", wanted)
-    except PermissionError:
-        # Not root, or root without CAP_SYS_ADMIN (a container's).
-        _call("unshare", _CLONE_NEWUSER | wanted)
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-        # The kernel wants setgroups gone before it lets us map a group ourselves.
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        kernel.unshare(wanted)
+        os.write(done_in, b"!")
+    finally:
+        os.close(done_in)
+        _, status = os.waitpid(mapper, 0)
+    return status == 0
 
 
 _OBSTACLES = (
@@ -445,14 +501,3 @@ def _own_netns_kept() -> Iterator[None]:
         # Were it to fail we would go on in a node's network: no way to carry on.
         kernel.enter_netns(own)
         os.close(own)
-
-
-def _mount(source: bytes, target: bytes, kind: bytes | None, flags: int) -> None:
-    _call("mount", source, target, kind, ctypes.c_ulong(flags), None)
-
-
-def _call(name: str, *arguments: object) -> None:
-    """A libc function that returns -1 and sets errno when it fails."""
-    if getattr(_libc, name)(*arguments) == -1:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), name)

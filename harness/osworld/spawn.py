@@ -1,11 +1,13 @@
 """Turns a fork of the warden into a node's process.
 
-What a node finds: a session of its own, its network namespace, /dev/null as stdin, its
-log as stdout and stderr, no other descriptor, default signals, no core dumps, a small
-clean environment. It is killed when the warden ends.
+What a node finds: a session of its own, its network namespace, its cage where there is
+one (`harness.osworld.cage`), /dev/null as stdin, its log as stdout and stderr, no other
+descriptor, default signals, no core dumps, no privileges unless its system is trusted
+with them, a small clean environment. It is killed when the warden ends.
 
-The child says over a pipe why it could not start; the pipe closes by itself when the
-new program takes over, so end of file means that it runs.
+The child says over a socket why it could not start; that closes by itself when the new
+program takes over, so end of file means that it runs. At a node's first start it also
+carries the descriptors of its view of the files.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ import os
 import resource
 import shutil
 import signal
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.osworld import kernel
+from harness.osworld import cage, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +44,9 @@ from one shell to the next."""
 OWNER_VARIABLE = "SPLITBRAIN_OWNER"
 """Tells whose a daemonised process is, once its ancestors are gone."""
 
+VIEW_BUILT = b"\0"
+"""Comes with the descriptors of a view, before any text."""
+
 _REPORT_FD = 3
 
 
@@ -55,6 +61,8 @@ class Order:
         cwd: Where it starts; None is where the controller runs.
         log_path: Gets stdout and stderr, appended.
         netns_fd: The network namespace; None is the controller's own.
+        trusted: Keeps what privileges the warden has.
+        cell: The cage; None for none.
     """
 
     owner: str
@@ -63,14 +71,63 @@ class Order:
     cwd: str | None
     log_path: Path
     netns_fd: int | None
+    trusted: bool = False
+    cell: Cell | None = None
+
+
+@dataclass(frozen=True)
+class Warder:
+    """What the warden keeps for caging nodes.
+
+    Attributes:
+        pids_fd: Its own pid namespace.
+        pidfd: Itself.
+        ids: User and group that nodes see themselves as.
+    """
+
+    pids_fd: int
+    pidfd: int
+    ids: tuple[int, int]
+
+    @classmethod
+    def of_this_process(cls) -> Warder:
+        """For the process that will fork the nodes."""
+        uid, gid = (cage.outer_id(kind) for kind in ("uid_map", "gid_map"))
+        return cls(
+            os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
+            os.pidfd_open(os.getpid()),
+            (uid or cage.NOBODY, gid or cage.NOBODY),
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One node's cage: what it may touch, and its view once that is built."""
+
+    warder: Warder
+    bounds: cage.Bounds
+    view: cage.View | None
 
 
 @dataclass(frozen=True)
 class Started:
-    """A forked child, and the pipe over which it may still report a failure."""
+    """A forked child, and the socket over which it may still report a failure.
+
+    `init` is that of its pid namespace; None for a node that has none of its own.
+    """
 
     pid: int
-    report_fd: int
+    init: int | None
+    report: socket.socket
+
+    def take_report(self) -> tuple[bytes, cage.View | None]:
+        """What has come by now; no bytes at the end.
+
+        Raises:
+            BlockingIOError: Nothing has.
+        """
+        text, descriptors, _, _ = socket.recv_fds(self.report, 4096, 2)
+        return text, cage.View(*descriptors) if descriptors else None
 
 
 def clean_environment(order: Order) -> dict[str, str]:
@@ -88,46 +145,63 @@ def clean_environment(order: Order) -> dict[str, str]:
 
 
 def start(order: Order) -> Started:
-    """Fork the process; the caller reads `report_fd` to the end, then closes it.
+    """Fork the process; the caller reads `report` to the end, then closes it.
 
     Raises:
-        OSError: There is no room for another process or pipe.
+        OSError: There is no room for another process or socket.
     """
-    report_fd, child_report_fd = os.pipe()
+    report, child_report = socket.socketpair()
     warden_pid = os.getpid()
+    init = None
     try:
-        pid = os.fork()
+        if order.cell is not None:
+            warder = order.cell.warder
+            init = cage.fork_init(warder.pids_fd, warder.pidfd)
+        try:
+            pid = os.fork()
+        finally:
+            if order.cell is not None and os.getpid() == warden_pid:
+                cage.leave_init(order.cell.warder.pids_fd)
     except OSError:
-        os.close(report_fd)
-        os.close(child_report_fd)
+        if init is not None:
+            os.kill(init, signal.SIGKILL)
+        report.close()
+        child_report.close()
         raise
     if pid == 0:
         try:
-            _become(order, warden_pid, child_report_fd)
+            _become(order, warden_pid, child_report)
         finally:
             os._exit(127)  # whatever happens: never a second warden
-    os.close(child_report_fd)
-    os.set_blocking(report_fd, False)
-    return Started(pid, report_fd)
+    child_report.close()
+    report.setblocking(False)
+    return Started(pid, init, report)
 
 
-def _become(order: Order, warden_pid: int, report_fd: int) -> NoReturn:
+def _become(order: Order, warden_pid: int, report: socket.socket) -> NoReturn:
     environment = clean_environment(order)
     try:
         os.setsid()
-        kernel.die_with_parent(signal.SIGKILL)
-        if os.getppid() != warden_pid:
-            os._exit(127)  # it ended between fork and prctl
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if order.netns_fd is not None:
             kernel.enter_netns(order.netns_fd)
-        _redirect(order.log_path)
-        if order.cwd is not None:
-            os.chdir(order.cwd)
-        report_fd = _close_all_but(report_fd)
+        cwd = os.getcwd() if order.cwd is None else order.cwd
+        _log_to(order.log_path)
+        if order.cell is not None:
+            _cage(order.cell, report)
+        elif not order.trusted:
+            kernel.forgo_privileges()
+        if order.cell is None:
+            # Caged, it dies with its init.
+            kernel.die_with_parent(signal.SIGKILL)
+            if os.getppid() != warden_pid:
+                os._exit(127)  # it ended between fork and prctl
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.chdir(cwd)
         _restore_signals()
     except OSError as error:
-        _fail(report_fd, str(error))
+        _fail(report.fileno(), str(error))
+    report_fd = _close_all_but(report.detach())
     try:
         os.execvpe(  # noqa: S606 - there is no shell, by intent
             order.argv[0], list(order.argv), environment
@@ -136,10 +210,18 @@ def _become(order: Order, warden_pid: int, report_fd: int) -> NoReturn:
         _fail(report_fd, _why_not_started(error, order.argv[0], environment["PATH"]))
 
 
-def _redirect(log_path: Path) -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
+def _cage(cell: Cell, report: socket.socket) -> None:
+    if cell.view is not None:
+        cell.view.enter()
+    else:
+        cage.build_view(cell.bounds)
+        view = cage.View.of_this_process()
+        socket.send_fds(report, [VIEW_BUILT], [view.mounts_fd, view.root_fd])
+    cage.put_on(*cell.warder.ids)
+
+
+def _log_to(log_path: Path) -> None:
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(null, 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
 

@@ -27,6 +27,7 @@ from harness.processes import ClockReading, ClockSetting, Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from harness.system import Launch, NodePlace
 
@@ -59,12 +60,14 @@ class Warden:
         self._callbacks: list[Callable[[Exit], None]] = []
 
     @classmethod
-    def fork(cls, netns_fds: Mapping[str, int]) -> Warden:
+    def fork(cls, netns_fds: Mapping[str, int], run_dir: Path | None = None) -> Warden:
         """Split off the process that will be the parent of every node.
 
         Args:
             netns_fds: Network namespace of each node; a node that isn't named shares
                 the controller's.
+            run_dir: Cage nodes that are not trusted, and hide this folder from them but
+                for their own data. Takes namespaces of ours (`run_isolated`).
 
         Raises:
             HarnessError: It did not come up.
@@ -78,9 +81,9 @@ class Warden:
             try:
                 ours.close()
                 parent = controller_pid
-                if not netns_fds:
+                if not netns_fds and run_dir is None:
                     parent = put_guardian_above(controller_pid)
-                Keeper(Channel(theirs), netns_fds, parent).run()
+                Keeper(Channel(theirs), netns_fds, run_dir, parent).run()
             finally:
                 os._exit(1)
         theirs.close()
@@ -102,6 +105,9 @@ class Warden:
             env=dict(launch.env),
             cwd=None if launch.cwd is None else str(launch.cwd),
             log_path=str(place.log_path),
+            data_dir=str(place.data_dir),
+            writable=[str(path) for path in launch.writable],
+            trusted=launch.trusted,
         )
         return pid
 

@@ -18,7 +18,7 @@ import uvloop
 from harness.controller import Controller
 from harness.errors import HarnessError
 from harness.interrupts import noted, stop_signals
-from harness.osworld.namespaces import run_isolated
+from harness.osworld.namespaces import IsolationError, run_isolated
 from harness.osworld.proxy import ProxyNetwork
 from harness.osworld.switch import SwitchNetwork
 from harness.osworld.warden import Warden
@@ -39,12 +39,24 @@ NODE_PORT = 7000
 class OsWorld:
     """Implements `harness.world.World`. Forks: make it while nothing else runs.
 
+    Args:
+        spec: The run.
+        folder: Where it is recorded.
+        rung: Of the network: "switch" or "proxy".
+        caged: Nodes are caged; takes namespaces of ours.
+
     Raises:
         HarnessError: A part of it can't be set up here.
     """
 
     def __init__(
-        self, spec: TestSpec, folder: RunFolder, rung: str, interrupts: Interrupts
+        self,
+        spec: TestSpec,
+        folder: RunFolder,
+        rung: str,
+        interrupts: Interrupts,
+        *,
+        caged: bool,
     ) -> None:
         self._interrupts = interrupts
         self.time = TrueTime()
@@ -55,7 +67,9 @@ class OsWorld:
             if rung == "switch"
             else ProxyNetwork.create(spec.node_names, folder.path, seed=spec.seed)
         )
-        self.processes = Warden.fork(self.network.netns_fds)
+        self.processes = Warden.fork(
+            self.network.netns_fds, folder.path if caged else None
+        )
         self.watcher = Watch(spec.node_names, folder.path)
 
     def on_interrupt(self, callback: Callable[[], None]) -> None:
@@ -91,21 +105,31 @@ def execute(
             insisted; run.json may be missing.
     """
 
-    def main() -> int:
+    def main(*, caged: bool = True) -> int:
         with noted() as interrupts:
-            world = OsWorld(spec, folder, rung, interrupts)
+            world = OsWorld(spec, folder, rung, interrupts, caged=caged)
             controller = Controller(spec, parts, schedule, folder, world)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(controller.conduct(show))
         return 0
 
     try:
-        status = run_isolated(main) if rung == "switch" else main()
+        status = _isolated_if_possible(main, rung)
     except HarnessError as failure:
         return str(failure)
     if status - 128 in stop_signals():
         raise KeyboardInterrupt
     return f"the controller ended with status {status}" if status else ""
+
+
+def _isolated_if_possible(main: Callable[..., int], rung: str) -> int:
+    """On the proxy rung in all namespaces but net; in none where there are none."""
+    try:
+        return run_isolated(main, network=rung == "switch")
+    except IsolationError:
+        if rung == "switch":
+            raise
+    return main(caged=False)
 
 
 async def first_to_end(pids: Iterable[int]) -> int:

@@ -9,6 +9,12 @@ filled in afterwards, so no value is ever split or interpreted; there is no shel
 node runs in the directory in which splitbrain was started, as the command may name
 files relative to it, and under a clean environment, so that a run does not depend on
 the variables of whoever starts it; `pass_env` names exceptions.
+
+A node may write its data folder, and folders that are named in the command: whoever
+writes `./my-node --backups /srv/backups` wants them written. That goes for folders that
+exist, but not for those of the system, nor for one that holds the user's home or the
+folder in which splitbrain was started, where nodes have no business. `writable` names
+others; `trusted` takes a node out of its cage (`harness.osworld.cage`).
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from harness import registry
 from harness.errors import UsageError
-from harness.options import Names, Number
+from harness.options import Flag, Names, Number
 from harness.registry import Option, Plugin, nearest, settings
 from harness.system import Launch, SystemFactory
 from harness.systems.wire_system import WireSystem, environment, peers_json
@@ -45,6 +51,24 @@ OPTIONS = (
         "variables to hand through to the nodes: NAME,NAME",
         Names("variables", r"[A-Za-z_][A-Za-z0-9_]*"),
     ),
+    Option(
+        "writable",
+        "",
+        "files and folders that nodes may write, beside their data and the folders "
+        "that COMMAND names: PATH,PATH",
+        Names("files and folders"),
+    ),
+    Option(
+        "trusted",
+        "false",
+        "true for nodes that need the run's capabilities: they could harm the run",
+        Flag(),
+    ),
+)
+
+SYSTEM_FOLDERS = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run"),
+    *("/sbin", "/sys", "/usr"),
 )
 
 PLACEHOLDERS = ("node", "host", "port", "peers", "data")
@@ -72,6 +96,8 @@ class LaunchSystem(WireSystem):
         self._words = words
         self._passed = passed_environment(chosen["pass_env"])
         self._cwd = Path.cwd()
+        self._writable = [*named_folders(words), *writable_paths(chosen["writable"])]
+        self._trusted: bool = chosen["trusted"]
 
     def launch(self, place: NodePlace) -> Launch:
         """The command with the node's values in place of the placeholders."""
@@ -86,6 +112,8 @@ class LaunchSystem(WireSystem):
             [word.format_map(values) for word in self._words],
             {**self._passed, **environment(place)},
             self._cwd,
+            self._writable,
+            self._trusted,
         )
 
 
@@ -157,6 +185,36 @@ def passed_environment(names: Sequence[str]) -> dict[str, str]:
         if name not in os.environ:
             raise UsageError(f"launch: pass_env names {name}, which is not set")
     return {name: os.environ[name] for name in names}
+
+
+def named_folders(words: Sequence[str]) -> list[Path]:
+    """The folders that the arguments of a command name, alone or as `--option=FOLDER`.
+
+    Left out are those that nodes have no business in; see the module.
+    """
+    homes = [Path.cwd(), Path.home().resolve()]
+    named = [text for word in words[1:] for text in (word, word.partition("=")[2])]
+    folders = {Path(text).resolve() for text in named if text and os.path.isdir(text)}
+    return sorted(
+        folder
+        for folder in folders
+        if not any(home.is_relative_to(folder) for home in homes)
+        and not any(folder.is_relative_to(system) for system in SYSTEM_FOLDERS)
+    )
+
+
+def writable_paths(names: Sequence[str]) -> list[Path]:
+    """The files and folders of these names.
+
+    Raises:
+        UsageError: One of them does not exist.
+    """
+    for name in names:
+        if not os.path.exists(name):
+            raise UsageError(
+                f"launch: writable names {name}, which does not exist; make it first"
+            )
+    return [Path(name).resolve() for name in names]
 
 
 def launch(command: str, given: Mapping[str, str]) -> LaunchSystem:

@@ -147,6 +147,7 @@ class ReferenceSystem(WireSystem):
         for name, value in sorted(self._given.items()):
             argv += ["--option", f"{name}={value}"]
         observe = place.data_dir.parent / "observe.jsonl"
+        observe.touch()
         return Launch(
             argv,
             {
@@ -154,4 +155,5 @@ class ReferenceSystem(WireSystem):
                 "SPLITBRAIN_OBSERVE": str(observe),
                 "PYTHONUNBUFFERED": "1",
             },
+            writable=[observe],
         )

@@ -21,7 +21,7 @@ import pytest
 
 from harness import interrupts
 from harness.errors import HarnessError, SplitbrainError, UsageError
-from harness.osworld import namespaces
+from harness.osworld import kernel, namespaces
 from harness.osworld.namespaces import (
     create_netns,
     in_netns,
@@ -116,7 +116,7 @@ def test_a_run_is_root_alone_among_its_processes_and_interfaces() -> None:
 
 def test_mounts_of_a_run_are_its_own(tmp_path: Path) -> None:
     def body() -> None:
-        namespaces._mount(b"tmpfs", os.fsencode(tmp_path), b"tmpfs", 0)
+        kernel.mount("tmpfs", str(tmp_path), "tmpfs")
         assert str(tmp_path) in Path("/proc/self/mounts").read_text()
         (tmp_path / "file").touch()
 
@@ -175,12 +175,13 @@ def test_the_hosts_interfaces_are_as_before() -> None:
 _RUN = """
 import os, signal, sys, tempfile
 from pathlib import Path
-from harness.osworld.namespaces import _mount, in_netns, run_isolated, why_no_switch
+from harness.osworld import kernel
+from harness.osworld.namespaces import in_netns, run_isolated, why_no_switch
 
 def main():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
     folder = sys.argv[2]
-    _mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0)
+    kernel.mount("tmpfs", folder, "tmpfs")
     netns = []
     if sys.argv[3] == "switch":
         from harness.osworld.switch import SwitchNetwork
@@ -443,7 +444,7 @@ def test_obstacles_are_told_in_words_that_help(
 def test_a_kernel_that_refuses_is_an_isolation_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse() -> None:
+    def refuse(wanted: int, *, users: bool) -> None:
         raise PermissionError(1, "not permitted")
 
     monkeypatch.setattr(namespaces, "_unshare", refuse)
