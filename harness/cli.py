@@ -181,6 +181,12 @@ def ended_together() -> Iterator[None]:
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help=(
     "Option of the system; of another plug-in with its name and a dot: clock.drift=0.1."
 ))  # fmt: skip
+@number("--node-data-mb", default=4000, show_default=True, help=(
+    "A node whose data folder takes up more is killed, and stays down."
+))  # fmt: skip
+@number("--node-log-mb", default=64, show_default=True, help=(
+    "A node's log that grows longer loses its middle."
+))  # fmt: skip
 @click.option("--also", multiple=True, metavar="A,B", help=(
     "Checkers beside the workload's; what they say is shown, and doesn't count."
 ))  # fmt: skip
@@ -207,6 +213,8 @@ def run(
     mutant: str | None,
     network: str,
     sets: Sequence[str],
+    node_data_mb: int,
+    node_log_mb: int,
     also: Sequence[str],
     plan: Path | None,
     expect: str | None,
@@ -234,6 +242,8 @@ def run(
         ops=ops,
         seed=random.randrange(10**6) if seed is None else seed,
         options=key_values("--set", sets),
+        node_data_mb=node_data_mb,
+        node_log_mb=node_log_mb,
         also=comma_list(also),
         plan=read_plan(plan) if plan is not None else None,
         world=world,  # type: ignore[arg-type]  # click has checked the choice

@@ -89,6 +89,8 @@ class Cluster:
         self._time = time or TrueTime()
         self._rules: dict[str, Mapping[Link, LinkRule]] = {}
         self._exits: dict[str, Exit] = {}
+        self.kept_down: dict[str, str] = {}
+        """Nodes that were killed for good, for exceeding a bound, and why."""
         processes.on_exit(self._exited)
 
     # Starting and stopping
@@ -122,7 +124,7 @@ class Cluster:
         A node that won't serve in time is noted, not fatal: a system that can't recover
         is a finding, and the operations against it tell.
         """
-        dead = [node for node in nodes if self.processes.pid(node) is None]
+        dead = [node for node in self.dead() if node in nodes]
         begun_ns = self._time.monotonic_ns()
         await asyncio.gather(*(self._launch(node) for node in dead))
         limit = min(self.system.ready_timeout_s, RESTART_WAIT_S_MAX)
@@ -149,8 +151,12 @@ class Cluster:
         await asyncio.gather(*(self.processes.resume(node) for node in nodes))
 
     def dead(self) -> tuple[str, ...]:
-        """The nodes that aren't running."""
-        return tuple(n for n in self.nodes if self.processes.pid(n) is None)
+        """The nodes that aren't running, but for those that are kept down."""
+        return tuple(
+            node
+            for node in self.nodes
+            if self.processes.pid(node) is None and node not in self.kept_down
+        )
 
     # Links
 
@@ -262,6 +268,8 @@ class Cluster:
 
     def _why_not_up(self, node: str, limit_s: float) -> str:
         exited = self._exits.get(node)
+        if node in self.kept_down:
+            return self.kept_down[node]
         if exited is not None:
             return f"{node} {exit_text(exited.status)} before it served"
         listen = self.places[node].listen
@@ -269,7 +277,11 @@ class Cluster:
 
     def _exited(self, exited: Exit) -> None:
         self._exits[exited.node] = exited
-        if not exited.expected:
+        if exited.why:
+            text = f"{exited.node} was killed and stays down: {exited.why}"
+            self.kept_down[exited.node] = text
+            self._note("kept-down", [exited.node], text, {"pid": exited.pid})
+        elif not exited.expected:
             self._note(
                 "node-exit",
                 [exited.node],

@@ -81,6 +81,7 @@ class Controller:
         self._clocks = folder.lines("clocks.jsonl")
         self._crashes = folder.lines("errors.jsonl")
         self._in_force: dict[int, str] = {}
+        self._kept_down: dict[str, str] = {}
 
     def now_ns(self) -> int:
         """Nanoseconds since the start of the run."""
@@ -92,9 +93,10 @@ class Controller:
         world = self.world
         world.on_interrupt(stop.set)
         cluster = Cluster(
-            self.parts.system, world.network, world.processes, self._note, world.time
+            self.parts.system, world.network, world.processes, self.note, world.time
         )
         cluster.clock_samples = self._clock_sample
+        self._kept_down = cluster.kept_down
         # A world that is no longer whole ends the run, and is told from an interrupt.
         guard = asyncio.create_task(world.watch_over())
         guard.add_done_callback(lambda _: stop.set())
@@ -197,9 +199,10 @@ class Controller:
             self._in_force.pop(line["id"], None)
         self._faults.append({"time": self.now_ns(), **line})
 
-    def _note(
+    def note(
         self, kind: str, nodes: Sequence[str], title: str, evidence: Mapping[str, Any]
     ) -> None:
+        """Record what happened beside faults."""
         line = {"id": None, "event": "note", "kind": kind, "title": title}
         self._fault({**line, "nodes": nodes, "evidence": evidence})
 
@@ -227,7 +230,7 @@ class Controller:
     def _failed(self, text: str, trace: str = "") -> None:
         self.errors.append(text)
         self._crash("harness", None, trace or text)
-        self._note("harness-error", [], text, {})
+        self.note("harness-error", [], text, {})
 
     def _with_log(self, text: str) -> str:
         """`text`, and the end of the log of the node that it begins with."""
@@ -301,6 +304,7 @@ class Controller:
                     **(unasked.as_json() if unasked is not None else {}),
                 },
                 "network": links,
+                "kept_down": self._kept_down,
                 "errors": self.errors,
             },
         )

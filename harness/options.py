@@ -240,6 +240,8 @@ RUN_NUMBERS: Mapping[str, tuple[str, Whole | Number]] = {
     "--time-limit": ("time_limit_s", Number(0.1, 7 * 86_400.0)),
     "--rate": ("rate", Number(0.001, 1e6)),
     "--ops": ("ops", Whole(1, 10**9)),
+    "--node-data-mb": ("node_data_mb", Whole(1, 10**6)),
+    "--node-log-mb": ("node_log_mb", Whole(1, 10**6)),
     "--seed": ("seed", Whole(-(10**15), 10**15)),
 }
 """Numbers of a run: flag of the command line -> field of a `TestSpec`, and its kind."""

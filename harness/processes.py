@@ -40,12 +40,27 @@ class ClockReading:
 
 @dataclass(frozen=True)
 class Exit:
-    """A node process ended. `status` is as from waitpid: -9 means killed by SIGKILL."""
+    """A node process ended.
+
+    Attributes:
+        status: As from waitpid: -9 means killed by SIGKILL.
+        expected: Somebody asked for it.
+        why: The bound that it exceeded, if it was killed for that; it is to stay down.
+    """
 
     node: str
     pid: int
     status: int
     expected: bool
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a node may leave on the disk; past `data_bytes` it is killed for good."""
+
+    data_bytes: int
+    log_bytes: int
 
 
 class Processes(Protocol):

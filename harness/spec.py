@@ -36,6 +36,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         world: "os" for real processes, "sim" for virtual time.
         mutant: Run this mutant of the reference system in its place.
         expect: What the caller expects; only changes what counts as success.
+        node_data_mb: A node whose data folder takes up more is killed for good.
+        node_log_mb: A node's log that grows longer loses its middle.
         also: Checkers beside the workload's, whose verdicts are shown and don't count.
     """
 
@@ -57,6 +59,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     network: Literal["auto", "switch", "proxy"] = "auto"
     expect: Literal["valid", "invalid"] | None = None
     also: list[str] = []
+    node_data_mb: int = 4000
+    node_log_mb: int = 64
     name: str = ""
 
     @property
@@ -117,6 +121,8 @@ FLAGS: Mapping[str, str] = {
     "--time-limit": "time_limit_s",
     "--ops": "ops",
     "--network": "network",
+    "--node-data-mb": "node_data_mb",
+    "--node-log-mb": "node_log_mb",
     "--expect": "expect",
 }
 """Command line flags of `run` and the fields they set."""

@@ -94,6 +94,8 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     mutant: str | None = None
     network: Literal["auto", "switch", "proxy"] = "auto"
     also: list[str] = []
+    node_data_mb: int = 4000
+    node_log_mb: int = 64
     shows: dict[str, str] = {}
 
     @property
@@ -122,6 +124,8 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             network=self.network,
             expect=self.expect,
             also=self.also,
+            node_data_mb=self.node_data_mb,
+            node_log_mb=self.node_log_mb,
             name=self.name,
         )
 

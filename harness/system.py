@@ -60,8 +60,8 @@ class Launch:
         argv: The command.
         env: Added to a small clean environment.
         cwd: Where it starts; None is where the controller runs.
-        writable: Files and folders, there already, that it may write beside its data
-            folder, its /tmp and its /dev/shm.
+        writable: Files and folders that it may write beside its data folder, its /tmp
+            and its /dev/shm. They are there already, but for files in the run folder.
         trusted: It is not caged (`harness.osworld.cage`): it keeps the run's
             capabilities, and could harm the run. For systems that mount, or trace.
     """

@@ -20,8 +20,9 @@ or `{"id", "error"}`, and unasked `{"exit": {"node", "pid", "status", "expected"
 
 Logs. Nodes write to their log file directly: a pipe through here would cost latency and
 tie a node's progress to ours. Growth is bounded instead by looking at the files five
-times a second: past 64 MiB, the file is cut back to its first 32 MiB, a line says how
-much is missing, and the node, appending, goes on behind that.
+times a second: past its limit, a log loses its middle, a line says how much is missing,
+and the node, appending, goes on behind that. Data folders are looked at, too; a node
+whose data exceeds the limit is killed, and whoever hears of its end is told why.
 """
 
 from __future__ import annotations
@@ -51,9 +52,7 @@ if TYPE_CHECKING:
 
     from harness.osworld.channel import Channel
     from harness.osworld.processtree import Process, Table
-
-LOG_BYTES_MAX = 64 << 20
-LOG_BYTES_KEPT = 32 << 20
+    from harness.processes import Limits
 
 KILL_TIMEOUT_S = 10.0
 PAUSE_TIMEOUT_S = 2.0
@@ -61,6 +60,7 @@ EXEC_TIMEOUT_S = 10.0
 
 _JOB_POLL_S = 0.001
 _WATCH_EVERY_S = 0.2
+_MEASURE_EVERY_S = 0.5
 
 Job = Generator[None, None, Any]
 """Yields to wait; what it returns is the reply's result; raises HarnessError."""
@@ -86,6 +86,11 @@ class Node:
     """Of its pid namespace, if it is caged; may outlive it, with what it left behind.
     """
     log_path: Path | None = None
+    data_dir: str = ""
+    measure_at_s: float = 0.0
+    """When to look at the size of its data next."""
+    excess: str = ""
+    """The bound that it exceeded, for which it was killed."""
     doomed: bool = False
     """Its end is our doing, so it is expected."""
     skew: Skew | None = None
@@ -98,6 +103,7 @@ class Keeper:
     Args:
         channel: Our end of the socket pair.
         netns_fds: Network namespace of each node that has one.
+        limits: What each node may leave on the disk.
         run_dir: Cage the nodes, and hide this folder from them; None for no cages.
         controller_pid: Whose end is ours, too.
     """
@@ -107,10 +113,12 @@ class Keeper:
         channel: Channel,
         netns_fds: Mapping[str, int],
         run_dir: Path | None,
+        limits: Limits,
         controller_pid: int,
     ) -> None:
         self._channel = channel
         self._run_dir = run_dir
+        self._limits = limits
         self._warder: spawn.Warder
         self._netns_fds = netns_fds
         self._controller_pid = controller_pid
@@ -160,15 +168,27 @@ class Keeper:
         kernel.adopt_orphans()
         self._close_inherited()
         self._listen_to_signals()
-        if self._run_dir is not None:
-            self._warder = spawn.Warder.of_this_process()
         kernel.die_with_parent(signal.SIGTERM)
         if os.getppid() != self._controller_pid:
             self._stopping = True  # it ended between fork and prctl
         self._selector.register(
             self._channel.socket, selectors.EVENT_READ, self._receive
         )
-        self._channel.send({"hello": {"why_no_clocks": vdso.why_not()}})
+        why_no_cages = self._why_no_cages()
+        if why_no_cages:
+            self._run_dir = None
+        hello = {"why_no_clocks": vdso.why_not(), "why_no_cages": why_no_cages}
+        self._channel.send({"hello": hello})
+
+    def _why_no_cages(self) -> str:
+        """Why nodes cannot be caged though they should be; empty when they can."""
+        if self._run_dir is None:
+            return ""
+        try:
+            self._warder = spawn.Warder.of_this_process()
+            return spawn.why_no_cage(self._warder, str(self._run_dir))
+        except OSError as error:
+            return str(error)
 
     def _close_inherited(self) -> None:
         """Keep the channel, the namespaces and stderr (for a traceback) only."""
@@ -275,6 +295,7 @@ class Keeper:
                             "pid": pid,
                             "status": status,
                             "expected": node.doomed,
+                            "why": node.excess,
                         }
                     }
                 )
@@ -330,6 +351,9 @@ class Keeper:
             yield from self._clear(node)
         cell = None
         if self._run_dir is not None and not trusted:
+            for path in map(Path, writable):
+                if path.is_relative_to(self._run_dir):
+                    path.touch()
             bounds = cage.Bounds(
                 str(self._run_dir), data_dir, writable, self._needed(argv[0], env, cwd)
             )
@@ -351,7 +375,7 @@ class Keeper:
             if node.init is not None:
                 yield from self._clear(node)
             raise HarnessError(f"{node.name}: cannot start {argv[0]!r}: {reason}")
-        self._now_runs(node, started.pid, Path(log_path))
+        self._now_runs(node, started.pid, Path(log_path), data_dir)
         if status is not None:
             self._unreported.append((started.pid, status))
         return started.pid
@@ -389,11 +413,11 @@ class Keeper:
         os.kill(started.pid, signal.SIGKILL)
         return f"it did not get to run within {EXEC_TIMEOUT_S:.0f} s"
 
-    def _now_runs(self, node: Node, pid: int, log_path: Path) -> None:
+    def _now_runs(self, node: Node, pid: int, log_path: Path, data_dir: str) -> None:
         for other in self._nodes.values():
             other.past_sessions.discard(pid)  # the kernel has used a pid again
-        node.pid, node.log_path = pid, log_path
-        node.doomed, node.skew = False, None
+        node.pid, node.log_path, node.data_dir = pid, log_path, data_dir
+        node.doomed, node.skew, node.excess = False, None, ""
 
     def _kill(self, node: Node) -> Job:
         pid = node.pid
@@ -515,9 +539,43 @@ class Keeper:
         self._watched_at_s = now_s
         for node in self._nodes.values():
             if node.pid is not None and node.log_path is not None:
-                cut_back(node.log_path)
+                cut_back(node.log_path, self._limits.log_bytes)
+            if node.pid is not None and now_s >= node.measure_at_s:
+                self._bound_data(node)
             if node.pid is not None and node.skew is not None:
                 self._catch_up(node)
+
+    def _bound_data(self, node: Node) -> None:
+        """Kill a node whose data takes up too much; look again in a while.
+
+        A big folder takes long to look at: at most one twentieth of our time.
+        """
+        begun_s = time.monotonic()
+        size_bytes = bytes_on_disk(node.data_dir)
+        took_s = time.monotonic() - begun_s
+        node.measure_at_s = begun_s + max(_MEASURE_EVERY_S, 20 * took_s)
+        if size_bytes <= self._limits.data_bytes or node.excess:
+            return
+        node.excess = (
+            f"its data folder grew to {size_bytes / 1e6:.0f} MB, and the limit is "
+            f"{self._limits.data_bytes / 1e6:.0f} MB (--node-data-mb)"
+        )
+        members = self._members(node, processtree.walk())
+        if node.init is not None:
+            os.kill(node.init, signal.SIGKILL)
+        kill_all(members)
+
+
+def bytes_on_disk(folder: str) -> int:
+    """What the files of a folder take up; one that vanishes meanwhile takes nothing."""
+    total = 0
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    total += bytes_on_disk(entry.path)
+    return total
 
 
 def reap_children() -> list[tuple[int, int]]:
@@ -561,16 +619,25 @@ def kill_descendants() -> None:
         time.sleep(_JOB_POLL_S)
 
 
-def cut_back(log_path: Path) -> None:
-    """Bound a log: drop all but its first part once it has grown too long."""
+def cut_back(log_path: Path, bytes_max: int) -> None:
+    """Bound a log: drop its middle once it has grown too long.
+
+    The first half of what it may have stays, and an eighth from its end: how the node
+    began, and what it said last.
+    """
+    kept, tail = bytes_max // 2, bytes_max // 8
     try:
-        size_bytes = log_path.stat().st_size
-        if size_bytes <= LOG_BYTES_MAX:
-            return
+        with log_path.open("r+b") as log:
+            size_bytes = log.seek(0, os.SEEK_END)
+            if size_bytes <= bytes_max:
+                return
+            log.seek(size_bytes - tail)
+            last = log.read(tail)
         with log_path.open("ab") as log:
-            log.truncate(LOG_BYTES_KEPT)
-            dropped_bytes = size_bytes - LOG_BYTES_KEPT
-            log.write(b"\n[splitbrain: %d bytes of log dropped here]\n" % dropped_bytes)
+            log.truncate(kept)
+            dropped_bytes = size_bytes - kept - len(last)
+            words = b"\n[splitbrain: %d bytes of log dropped here]\n" % dropped_bytes
+            log.write(words + last)
     except OSError:
         return  # the log was removed, or its disk is full: not the node's problem
 

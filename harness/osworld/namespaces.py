@@ -135,7 +135,7 @@ def why_no_switch() -> str | None:
 
         # Over ours, so that what it writes is never seen outside, and never left there.
         with contextlib.suppress(OSError):
-            _mount(b"tmpfs", os.fsencode(tempfile.gettempdir()), b"tmpfs", 0)
+            kernel.mount("tmpfs", tempfile.gettempdir(), "tmpfs")
         pass_a_datagram()
         return 0
 

@@ -19,13 +19,13 @@ import shutil
 import signal
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from harness.osworld import cage, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 INHERITED = (
     "PATH",
@@ -47,6 +47,8 @@ OWNER_VARIABLE = "SPLITBRAIN_OWNER"
 VIEW_BUILT = b"\0"
 """Comes with the descriptors of a view, before any text."""
 
+CAGE_TIMEOUT_S = 5.0
+
 _REPORT_FD = 3
 
 
@@ -56,7 +58,8 @@ class Order:
 
     Attributes:
         owner: The node's name; see `OWNER_VARIABLE`.
-        argv: The command; `argv[0]` is looked up on the environment's PATH.
+        argv: The command; `argv[0]` is looked up on the environment's PATH. None ends
+            at once.
         env: Added to the clean environment.
         cwd: Where it starts; None is where the controller runs.
         log_path: Gets stdout and stderr, appended.
@@ -144,6 +147,32 @@ def clean_environment(order: Order) -> dict[str, str]:
     }
 
 
+def why_no_cage(warder: Warder, run_dir: str) -> str:
+    """Why a node can't be caged here, in plain words; empty when it can.
+
+    Cages a child that does nothing, as each of the namespaces and mounts can be missing
+    or forbidden on its own. Cost: about 10 ms.
+    """
+    bounds = cage.Bounds(run_dir, data_dir=run_dir, writable=(), needed=())
+    order = Order(
+        "", [], {}, "/", Path(os.devnull), None, False, Cell(warder, bounds, None)
+    )
+    started = start(order)
+    assert started.init is not None
+    said = b""
+    with started.report as report:
+        report.settimeout(CAGE_TIMEOUT_S)
+        try:
+            while chunk := report.recv(4096):
+                said += chunk
+        except TimeoutError:
+            said = b"it takes too long"
+    os.kill(started.init, signal.SIGKILL)
+    for pid in (started.pid, started.init):
+        os.waitpid(pid, 0)
+    return said.removeprefix(VIEW_BUILT).decode(errors="replace")
+
+
 def start(order: Order) -> Started:
     """Fork the process; the caller reads `report` to the end, then closes it.
 
@@ -201,6 +230,8 @@ def _become(order: Order, warden_pid: int, report: socket.socket) -> NoReturn:
         _restore_signals()
     except OSError as error:
         _fail(report.fileno(), str(error))
+    if not order.argv:
+        os._exit(0)  # to see whether it would start was the point
     report_fd = _close_all_but(report.detach())
     try:
         os.execvpe(  # noqa: S606 - there is no shell, by intent

@@ -23,7 +23,7 @@ from harness.errors import HarnessError
 from harness.osworld.channel import Channel
 from harness.osworld.guardian import put_guardian_above
 from harness.osworld.keeper import KILL_TIMEOUT_S, Keeper
-from harness.processes import ClockReading, ClockSetting, Exit
+from harness.processes import ClockReading, ClockSetting, Exit, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _NO_SKEW = "clocks can't be skewed here"
 _HELLO_TIMEOUT_S = 10.0
+LIMITS = Limits(data_bytes=4 << 30, log_bytes=64 << 20)
+
 _END_TIMEOUT_S = KILL_TIMEOUT_S + 5.0
 
 
@@ -48,8 +50,11 @@ class _Pending:
 class Warden:
     """Implements `harness.processes.Processes`; made by `fork`."""
 
-    def __init__(self, channel: Channel, pid: int, why_no_clocks: str) -> None:
+    def __init__(
+        self, channel: Channel, pid: int, why_no_clocks: str, why_no_cages: str
+    ) -> None:
         self.warden_pid = pid
+        self.why_no_cages = why_no_cages
         self.can_skew_clocks = not why_no_clocks
         self.why_no_clocks = why_no_clocks
         self._channel = channel
@@ -60,7 +65,12 @@ class Warden:
         self._callbacks: list[Callable[[Exit], None]] = []
 
     @classmethod
-    def fork(cls, netns_fds: Mapping[str, int], run_dir: Path | None = None) -> Warden:
+    def fork(
+        cls,
+        netns_fds: Mapping[str, int],
+        run_dir: Path | None = None,
+        limits: Limits = LIMITS,
+    ) -> Warden:
         """Split off the process that will be the parent of every node.
 
         Args:
@@ -68,6 +78,7 @@ class Warden:
                 the controller's.
             run_dir: Cage nodes that are not trusted, and hide this folder from them but
                 for their own data. Takes namespaces of ours (`run_isolated`).
+            limits: What each node may leave on the disk.
 
         Raises:
             HarnessError: It did not come up.
@@ -83,7 +94,7 @@ class Warden:
                 parent = controller_pid
                 if not netns_fds and run_dir is None:
                     parent = put_guardian_above(controller_pid)
-                Keeper(Channel(theirs), netns_fds, run_dir, parent).run()
+                Keeper(Channel(theirs), netns_fds, run_dir, limits, parent).run()
             finally:
                 os._exit(1)
         theirs.close()
@@ -94,7 +105,7 @@ class Warden:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise HarnessError("the warden process, parent of all nodes, did not start")
-        return cls(channel, pid, hello.get("why_no_clocks", ""))
+        return cls(channel, pid, hello["why_no_clocks"], hello["why_no_cages"])
 
     async def start(self, place: NodePlace, launch: Launch) -> int:
         """Start the node's process, after clearing what a former one left behind."""

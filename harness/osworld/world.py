@@ -22,6 +22,7 @@ from harness.osworld.namespaces import IsolationError, run_isolated
 from harness.osworld.proxy import ProxyNetwork
 from harness.osworld.switch import SwitchNetwork
 from harness.osworld.warden import Warden
+from harness.processes import Limits
 from harness.watch import Watch
 from harness.world import TrueTime
 
@@ -43,7 +44,8 @@ class OsWorld:
         spec: The run.
         folder: Where it is recorded.
         rung: Of the network: "switch" or "proxy".
-        caged: Nodes are caged; takes namespaces of ours.
+        why_uncaged: Why nodes can't be caged; empty when they can, which takes
+            namespaces of ours.
 
     Raises:
         HarnessError: A part of it can't be set up here.
@@ -55,8 +57,7 @@ class OsWorld:
         folder: RunFolder,
         rung: str,
         interrupts: Interrupts,
-        *,
-        caged: bool,
+        why_uncaged: str,
     ) -> None:
         self._interrupts = interrupts
         self.time = TrueTime()
@@ -68,8 +69,11 @@ class OsWorld:
             else ProxyNetwork.create(spec.node_names, folder.path, seed=spec.seed)
         )
         self.processes = Warden.fork(
-            self.network.netns_fds, folder.path if caged else None
+            self.network.netns_fds,
+            None if why_uncaged else folder.path,
+            Limits(spec.node_data_mb * 10**6, spec.node_log_mb * 10**6),
         )
+        self.why_uncaged = why_uncaged or self.processes.why_no_cages
         self.watcher = Watch(spec.node_names, folder.path)
 
     def on_interrupt(self, callback: Callable[[], None]) -> None:
@@ -105,10 +109,13 @@ def execute(
             insisted; run.json may be missing.
     """
 
-    def main(*, caged: bool = True) -> int:
+    def main(why_uncaged: str = "") -> int:
         with noted() as interrupts:
-            world = OsWorld(spec, folder, rung, interrupts, caged=caged)
+            world = OsWorld(spec, folder, rung, interrupts, why_uncaged)
             controller = Controller(spec, parts, schedule, folder, world)
+            if world.why_uncaged:
+                words = "nodes are not caged, and could harm the run"
+                controller.note("uncaged", [], f"{words}: {world.why_uncaged}", {})
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(controller.conduct(show))
         return 0
@@ -126,10 +133,11 @@ def _isolated_if_possible(main: Callable[..., int], rung: str) -> int:
     """On the proxy rung in all namespaces but net; in none where there are none."""
     try:
         return run_isolated(main, network=rung == "switch")
-    except IsolationError:
+    except IsolationError as error:
         if rung == "switch":
             raise
-    return main(caged=False)
+        why_uncaged = str(error)
+    return main(why_uncaged)
 
 
 async def first_to_end(pids: Iterable[int]) -> int:

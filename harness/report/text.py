@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from harness.report.witness import Witness
 
 WIDTH = 88
+WARNINGS = ("kept-down", "uncaged")
+"""Kinds of notes without which a verdict might mislead."""
 
 _STYLES = {
     "valid": "1;32",
@@ -148,6 +150,7 @@ def _around(witness: Witness) -> list[str]:
 def _problems(story: Story, paint: _Paint) -> str:
     crashed = len(story.folder.errors)
     said = list(story.folder.problems)
+    said += [f"{n.title}." for n in story.folder.notes if n.kind in WARNINGS]
     if crashed:
         said.append(f"{figures.plural(crashed, 'traceback')} in errors.jsonl.")
     if not said:

@@ -147,7 +147,6 @@ class ReferenceSystem(WireSystem):
         for name, value in sorted(self._given.items()):
             argv += ["--option", f"{name}={value}"]
         observe = place.data_dir.parent / "observe.jsonl"
-        observe.touch()
         return Launch(
             argv,
             {

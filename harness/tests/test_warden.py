@@ -19,8 +19,8 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.osworld import keeper, namespaces, processtree, tracer, vdso
-from harness.osworld.warden import Warden
-from harness.processes import ClockReading, ClockSetting, Exit
+from harness.osworld.warden import LIMITS, Warden
+from harness.processes import ClockReading, ClockSetting, Exit, Limits
 from harness.system import Endpoint, Launch, NodePlace
 
 if TYPE_CHECKING:
@@ -67,8 +67,10 @@ def python(code: str, *arguments: object) -> Launch:
     return Launch([sys.executable, "-S", "-c", code, *map(str, arguments)])
 
 
-def on_warden(test: Callable[[Warden], Coroutine[object, object, None]]) -> None:
-    warden = Warden.fork({})
+def on_warden(
+    test: Callable[[Warden], Coroutine[object, object, None]], limits: Limits = LIMITS
+) -> None:
+    warden = Warden.fork({}, limits=limits)
 
     async def whole() -> None:
         try:
@@ -299,15 +301,13 @@ def test_a_paused_node_can_be_killed_and_a_stopped_one_paused_is_nothing(
     on_warden(story)
 
 
-def test_a_log_that_grows_too_long_loses_its_middle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeper, "LOG_BYTES_MAX", 1 << 20)
-    monkeypatch.setattr(keeper, "LOG_BYTES_KEPT", 1 << 10)
+def test_a_log_that_grows_too_long_loses_its_middle(tmp_path: Path) -> None:
+    limits = Limits(data_bytes=1 << 30, log_bytes=1 << 20)
     code = """
 import pathlib, sys, time
 print("first")
 print("x" * (2 << 20))
+print("then")
 while pathlib.Path(sys.argv[1]).stat().st_size > 1 << 20:
     time.sleep(0.01)
 print("last")
@@ -322,10 +322,37 @@ time.sleep(600)
         assert log.startswith("first\n")
         dropped = re.search(r"\[splitbrain: (\d+) bytes of log dropped here\]", log)
         assert dropped is not None
-        assert int(dropped[1]) + (1 << 10) == len("first\n") + (2 << 20) + 1
-        assert log.endswith("last\n")
+        kept = (1 << 19) + (1 << 17)
+        assert int(dropped[1]) + kept == len("first\nthen\n") + (2 << 20) + 1
+        assert log.endswith("then\nlast\n")
 
-    on_warden(story)
+    on_warden(story, limits)
+
+
+def test_a_node_whose_data_grows_too_big_is_killed_and_told_of(tmp_path: Path) -> None:
+    code = """
+import pathlib, sys, time
+folder = pathlib.Path(sys.argv[1], "below")
+folder.mkdir()
+for n in range(100):
+    (folder / str(n)).write_bytes(b"x" * 100_000)
+time.sleep(600)
+"""
+
+    async def story(warden: Warden) -> None:
+        exits: list[Exit] = []
+        warden.on_exit(exits.append)
+        n1 = place("n1", tmp_path)
+        await warden.start(n1, python(code, n1.data_dir))
+        await until(lambda: exits, "it was killed")
+        assert exits[0].status == -signal.SIGKILL
+        assert not exits[0].expected
+        assert re.fullmatch(
+            r"its data folder grew to \d+ MB, and the limit is 5 MB \(--node-data-mb\)",
+            exits[0].why,
+        )
+
+    on_warden(story, Limits(data_bytes=5_000_000, log_bytes=1 << 20))
 
 
 @clocks
