@@ -39,6 +39,7 @@ import select
 import signal
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from harness.osworld import kernel
@@ -193,9 +194,12 @@ def build_view(bounds: Bounds) -> None:
     needed = [*bounds.needed, bounds.hidden, *granted]
     _make_tree_read_only()
     _private_dev()
+    for path in _closed_ways(needed):
+        _cover(path, _entries(path), "mode=755,size=1m")
     for path in _TMP:
         if _is_folder(path):
-            _cover(path, _not_beside_sockets(path, needed))
+            kept = _not_beside_sockets(path, needed)
+            _cover(path, kept, f"mode=1777,size={TMP_MB}m")
     for path in _HIDDEN:
         if _is_folder(path):
             _hide(path, {one: _hold(one) for one in _seen_below(path, needed)})
@@ -336,10 +340,43 @@ def _seen_below(folder: str, needed: Sequence[str]) -> list[str]:
     return [p for p in below if not any(_is_below(p, other) for other in below)]
 
 
-def _cover(folder: str, kept: Sequence[os.DirEntry[str]]) -> None:
-    """Mount a /tmp on a folder, through which these entries of it still show."""
+def _closed_ways(needed: Sequence[str]) -> list[str]:
+    """Folders that we pass with root's capabilities, and the node can't: outer first.
+
+    Such as a user's home, when root runs what lies there.
+    """
+    ways = {
+        str(folder)
+        for path in needed
+        for start in (path, os.path.realpath(path))
+        for folder in Path(start).parents
+    }
+    return [way for way in sorted(ways, key=len) if not _may_pass(way)]
+
+
+def _may_pass(folder: str) -> bool:
+    """Without capabilities; also if it can't be told, or can't be helped."""
+    try:
+        told = os.stat(folder)
+    except OSError:
+        return True
+    if told.st_uid == os.geteuid():
+        needs = stat.S_IXUSR
+    elif told.st_gid in {os.getegid(), *os.getgroups()}:
+        needs = stat.S_IXGRP
+    else:
+        needs = stat.S_IXOTH
+    return bool(told.st_mode & needs) or not os.access(folder, os.R_OK | os.X_OK)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
+def _cover(folder: str, kept: Sequence[os.DirEntry[str]], options: str) -> None:
+    """Mount a new folder on one, in which these entries of it still show."""
     below = _hold(folder)
-    options = f"mode=1777,size={TMP_MB}m"
     kernel.mount("tmpfs", folder, "tmpfs", _TMPFS, options)
     for entry in kept:
         # One that is gone by now, or may not be entered, is none of the node's.

@@ -429,6 +429,44 @@ def test_nothing_is_left_of_caged_nodes_when_their_warden_is_killed(
     caged(tmp_path / "run", story)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="others' homes are closed to us")
+def test_roots_nodes_pass_a_home_that_is_closed_to_others(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "run").mkdir(parents=True)
+    os.chown(home, 1234, 1234)
+    home.chmod(0o700)
+    (home / "program.py").write_text("print('runs', flush=True)")
+
+    async def story(run: Run) -> None:
+        argv = [sys.executable, "-S", "program.py"]
+        await run.warden.start(run.place("n1"), Launch(argv, cwd=home))
+        await until(lambda: "runs" in run.log(), "it runs")
+
+    caged(home / "run", story)
+
+
+def test_a_cage_that_cannot_be_had_is_done_without_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(uid: int, gid: int) -> None:
+        raise PermissionError(1, "not permitted here")
+
+    def body() -> None:
+        monkeypatch.setattr(cage, "put_on", refuse)
+        warden = Warden.fork({}, tmp_path)
+
+        async def story() -> None:
+            run = Run(tmp_path, warden)
+            await run.start("print('runs', flush=True)")
+            await until(lambda: "runs" in run.log(), "it runs")
+            await warden.close()
+
+        asyncio.run(story())
+        assert "not permitted here" in warden.why_no_cages
+
+    isolated(body)
+
+
 def test_old_kernels_get_a_read_only_tree_mount_by_mount(tmp_path: Path) -> None:
     def body() -> None:
         kernel.mount("tmpfs", str(tmp_path), "tmpfs")

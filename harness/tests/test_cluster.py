@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cluster import exit_text, merge
+from harness.cluster import Cluster, exit_text, merge
 from harness.network import LinkRule
+from harness.processes import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHANCES = st.floats(0, 1)
 RULES = st.builds(
@@ -43,6 +51,35 @@ def test_two_faults_on_a_link_are_never_milder_than_either(
         if rule.bandwidth_kbit_s is not None:
             assert both.bandwidth_kbit_s is not None
             assert both.bandwidth_kbit_s <= rule.bandwidth_kbit_s
+
+
+class _Silent:
+    """Processes of which none runs, and the ends that are told of them."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.tell: Callable[[Exit], None]
+
+    def on_exit(self, callback: Callable[[Exit], None]) -> None:
+        self.tell = callback
+
+    def pid(self, node: str) -> int | None:
+        return None
+
+
+def test_a_node_that_exceeded_a_bound_is_told_of_and_never_started_again() -> None:
+    processes: Any = _Silent()
+    network: Any = SimpleNamespace(places={"n1": None, "n2": None})
+    system: Any = SimpleNamespace(ready_timeout_s=1.0)
+    notes: list[str] = []
+    cluster = Cluster(
+        system, network, processes, lambda kind, _, title, __: notes.append(title)
+    )
+    processes.tell(Exit("n1", 7, -9, expected=False, why="its data is too big"))
+    assert notes == ["n1 was killed and stays down: its data is too big"]
+    assert cluster.kept_down == {"n1": notes[0]}
+    assert cluster.dead() == ("n2",)
+    assert asyncio.run(cluster.restart(["n1"])) == {}
 
 
 def test_no_fault_is_a_healthy_link() -> None:

@@ -12,7 +12,7 @@ from harness import registry
 from harness.errors import NodeReply, NotInstalledError, UsageError
 from harness.spec import TestSpec, assemble
 from harness.system import Endpoint, NodePlace, System
-from harness.systems import etcd
+from harness.systems import etcd, launch
 from harness.systems.wire_system import WireSystem
 
 CLUSTER = {f"n{i}": Endpoint(f"198.18.0.{i}", 7000) for i in (1, 2, 3)}
@@ -133,6 +133,40 @@ def test_launch_hands_through_the_variables_that_it_is_told_to(
     assert "PATH" in launch.env
     with pytest.raises(UsageError, match="NOT_SET_AT_ALL, which is not set"):
         system("launch", "sh", pass_env="NOT_SET_AT_ALL")
+
+
+def test_launch_grants_the_folders_that_the_command_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("home", "here/below", "backups", "spool"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "node.py").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "here")
+    named = "../node.py ../backups --spool=../spool below ../missing {data}"
+    unfit = f"{tmp_path} .. . / /etc /usr/lib ../home"
+    assert launch.named_folders(["python3", *named.split(), *unfit.split()]) == [
+        tmp_path / "backups",
+        tmp_path / "here" / "below",
+        tmp_path / "spool",
+    ]
+
+
+def test_launch_grants_what_it_is_told_to_if_it_is_there(tmp_path: Path) -> None:
+    place = NodePlace(
+        "n1",
+        Endpoint("::1", 1),
+        {},
+        tmp_path,
+        tmp_path / "log",
+        {"n1": Endpoint("", 1)},
+    )
+    given = {"writable": f"{tmp_path}, /dev/null", "trusted": "true"}
+    started = launch.launch("sh", given).launch(place)
+    assert list(started.writable) == [tmp_path, Path("/dev/null")]
+    assert started.trusted
+    with pytest.raises(UsageError, match=r"writable names /missing.*make it first"):
+        launch.launch("sh", {"writable": "/missing"})
 
 
 def test_launch_serves_every_workload() -> None:
