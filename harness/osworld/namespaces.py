@@ -409,9 +409,10 @@ def _unshare(wanted: int, *, users: bool) -> None:
 def _unshare_with_all_ids(wanted: int) -> bool:
     """Unshare as root; whether every user and group has its own id in the new one.
 
-    So root of the run reaches everybody's files, as root did outside, and is root of
-    nothing else: not of devices, sysctls, modules or mounts of the host. Only a process
-    that stays outside may map others' ids (user_namespaces(7)), hence the fork.
+    So root of the run reaches everybody's files, as root did outside; its capabilities
+    are good for nothing of the host's beside: not its mounts, modules, clocks, network.
+    Only a process that stays outside may map others' ids (user_namespaces(7)), hence
+    the fork.
     """
     ours = os.getpid()
     done_out, done_in = os.pipe()

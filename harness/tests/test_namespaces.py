@@ -114,6 +114,50 @@ def test_a_run_is_root_alone_among_its_processes_and_interfaces() -> None:
     isolated(body)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may map others' ids")
+def test_root_of_a_run_reaches_everybodys_files(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.touch(mode=0o600)
+    os.chown(theirs, 1234, 1234)
+
+    def body() -> None:
+        theirs.write_text("seen")
+        os.chown(tmp_path, 1235, 1235)
+
+    isolated(body)
+    assert theirs.read_text() == "seen"
+    assert (tmp_path.stat().st_uid, tmp_path.stat().st_gid) == (1235, 1235)
+
+
+def test_a_run_has_a_user_namespace_of_its_own_where_one_can_be_had() -> None:
+    outside = os.stat("/proc/self/ns/user").st_ino
+
+    def body() -> None:
+        assert os.stat("/proc/self/ns/user").st_ino != outside
+
+    isolated(body)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others need a user namespace")
+def test_root_does_without_a_user_namespace_where_none_can_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outside = os.stat("/proc/self/ns/user").st_ino
+    real = namespaces._unshare
+
+    def refuse_users(wanted: int, *, users: bool) -> None:
+        if users:
+            raise PermissionError(1, "not permitted")
+        real(wanted, users=False)
+
+    def body() -> None:
+        assert os.stat("/proc/self/ns/user").st_ino == outside
+        assert os.getpid() == 2
+
+    monkeypatch.setattr(namespaces, "_unshare", refuse_users)
+    isolated(body)
+
+
 def test_mounts_of_a_run_are_its_own(tmp_path: Path) -> None:
     def body() -> None:
         kernel.mount("tmpfs", str(tmp_path), "tmpfs")
