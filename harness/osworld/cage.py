@@ -157,8 +157,8 @@ def leave_init(own_pids_fd: int) -> None:
 def _be_init(parent_pidfd: int) -> NoReturn:
     """Sleep. The kernel reaps, as we ignore SIGCHLD, and ends all when we end.
 
-    Nothing in the namespace can signal us, as we handle no signal, nor trace us: its
-    processes are in a user namespace below ours.
+    Nothing in the namespace can signal us, as we handle no signal, nor trace us, which
+    would lead out: we see the files of the run.
     """
     kernel.die_with_parent(signal.SIGKILL)
     poll = select.poll()
@@ -173,6 +173,7 @@ def _be_init(parent_pidfd: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.closerange(0, os.sysconf("SC_OPEN_MAX"))
     kernel.forgo_privileges()
+    kernel.be_untraceable()
     while True:
         signal.pause()
 

@@ -34,6 +34,7 @@ WALL = 0x40000000
 
 _USER_REGISTERS = 27
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
 _PR_SET_SECUREBITS = 28
@@ -100,6 +101,11 @@ def set_process_name(name: str) -> None:
 def enter_netns(namespace_fd: int) -> None:
     """Move this thread into the network namespace behind an open fd."""
     enter(namespace_fd, CLONE_NEWNET)
+
+
+def be_untraceable() -> None:
+    """Nobody without CAP_SYS_PTRACE over us may trace us, or look into us in /proc."""
+    _checked(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
 
 
 def unshare(namespaces: int) -> None:

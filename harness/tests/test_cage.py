@@ -117,10 +117,15 @@ class Run:
         return (self.folder / "nodes" / name / "log").read_text()
 
 
-def caged(folder: Path, test: Callable[[Run], Coroutine[object, object, None]]) -> None:
+def caged(
+    folder: Path,
+    test: Callable[[Run], Coroutine[object, object, None]],
+    before: Callable[[], object] = lambda: None,
+) -> None:
     """Run a test's story over caged nodes, in namespaces of its own."""
 
     def body() -> None:
+        before()
         folder.mkdir(exist_ok=True)
         netns_fds = {name: namespaces.create_netns() for name in ("n1", "n2")}
         warden = Warden.fork(netns_fds, folder)
@@ -161,6 +166,31 @@ def test_a_node_holds_no_privilege_and_can_gain_none(tmp_path: Path) -> None:
         assert told["new user namespace"] != "done"
 
     caged(tmp_path / "run", story)
+
+
+def test_a_cage_without_a_user_namespace_holds_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = kernel.unshare
+
+    def unshare(kinds: int) -> None:
+        if kinds & kernel.CLONE_NEWUSER:
+            raise PermissionError(1, "not permitted")
+        real(kinds)
+
+    async def story(run: Run) -> None:
+        told = await run.probe("/proc/1/root/file", "/proc/sys/vm/overcommit_memory")
+        assert int(told["status"]["CapEff"], 16) == 0
+        for attempt in ("trace init", "mount", "unmount", "remount"):
+            assert told[attempt] == "Operation not permitted", attempt
+        assert told["/proc/1/root/file"] == "Permission denied"
+        assert told["/proc/sys/vm/overcommit_memory"] == "Read-only file system"
+
+    caged(
+        tmp_path / "run",
+        story,
+        before=lambda: monkeypatch.setattr(kernel, "unshare", unshare),
+    )
 
 
 def test_a_node_is_who_started_the_run_and_nobody_if_that_is_root(
