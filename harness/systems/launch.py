@@ -70,6 +70,8 @@ SYSTEM_FOLDERS = (
     *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run"),
     *("/sbin", "/sys", "/usr"),
 )
+PRIVATE_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - their names
+"""Of which each node has its own."""
 
 PLACEHOLDERS = ("node", "host", "port", "peers", "data")
 
@@ -192,13 +194,14 @@ def named_folders(words: Sequence[str]) -> list[Path]:
 
     Left out are those that nodes have no business in; see the module.
     """
-    homes = [Path.cwd(), Path.home().resolve()]
+    homes = [Path.cwd(), Path(os.path.expanduser("~")).resolve()]
     named = [text for word in words[1:] for text in (word, word.partition("=")[2])]
     folders = {Path(text).resolve() for text in named if text and os.path.isdir(text)}
     return sorted(
         folder
         for folder in folders
-        if not any(home.is_relative_to(folder) for home in homes)
+        if str(folder) not in PRIVATE_FOLDERS
+        and not any(home.is_relative_to(folder) for home in homes)
         and not any(folder.is_relative_to(system) for system in SYSTEM_FOLDERS)
     )
 

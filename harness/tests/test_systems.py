@@ -144,7 +144,7 @@ def test_launch_grants_the_folders_that_the_command_names(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "here")
     named = "../node.py ../backups --spool=../spool below ../missing {data}"
-    unfit = f"{tmp_path} .. . / /etc /usr/lib ../home"
+    unfit = f"{tmp_path} .. . / /tmp /etc /usr/lib ../home"
     assert launch.named_folders(["python3", *named.split(), *unfit.split()]) == [
         tmp_path / "backups",
         tmp_path / "here" / "below",
