@@ -136,6 +136,8 @@ class Started:
 def clean_environment(order: Order) -> dict[str, str]:
     """The environment of a node: little of ours, then what its system asks for."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    if order.cell is not None:
+        inherited.pop("TMPDIR", None)  # it may write its own /tmp, and not that
     return {
         "PATH": os.defpath,
         **inherited,

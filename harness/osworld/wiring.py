@@ -64,6 +64,10 @@ _TCP_SETTINGS = {
     # The same for connects: as many seconds as the default backoff adds up to.
     "tcp_syn_retries": "127",
 }
+_NODE_SETTINGS = {
+    # All ports of its own address are a node's, though it holds no capability.
+    "ipv4/ip_unprivileged_port_start": "0",
+}
 _QUIET_SETTINGS = {
     "ipv6/conf/default/disable_ipv6": "1",
     # Copied from the host into new namespaces; we are no router.
@@ -108,6 +112,7 @@ def wire(names: Sequence[str]) -> list[Outlet]:
     for netns in namespaces:
         with in_netns(netns):
             _set(_QUIET_SETTINGS)
+            _set(_NODE_SETTINGS)
             _set({f"ipv4/{name}": value for name, value in _tcp_settings().items()})
     with netlink.Routing() as routing:
         routing.run([netlink.up(netlink.LOOPBACK)])

@@ -18,6 +18,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.osworld import cage, kernel, namespaces, processtree, vdso
 from harness.osworld.warden import Warden
+from harness.osworld.wiring import wire
 from harness.processes import ClockReading, ClockSetting, Exit
 from harness.system import Endpoint, Launch, NodePlace
 from harness.tests.osworld_nodes import isolated
@@ -25,7 +26,7 @@ from harness.tests.osworld_nodes import isolated
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-_OBSTACLE = namespaces.why_not_isolated()
+_OBSTACLE = namespaces.why_no_switch()
 pytestmark = pytest.mark.skipif(
     _OBSTACLE is not None, reason=f"no namespaces here: {_OBSTACLE}"
 )
@@ -127,7 +128,7 @@ def caged(
     def body() -> None:
         before()
         folder.mkdir(exist_ok=True)
-        netns_fds = {name: namespaces.create_netns() for name in ("n1", "n2")}
+        netns_fds = {outlet.name: outlet.netns for outlet in wire(["n1", "n2"])}
         warden = Warden.fork(netns_fds, folder)
 
         async def whole() -> None:
@@ -349,6 +350,21 @@ def sleepers() -> list[int]:
             if FAMILY.encode() in command and process.state != "Z":
                 found.append(process.pid)
     return found
+
+
+def test_a_node_may_use_every_port_of_its_address(tmp_path: Path) -> None:
+    code = """
+import socket, time
+print("listens on", socket.create_server(("198.18.0.1", 80)).getsockname(), flush=True)
+time.sleep(600)
+"""
+
+    async def story(run: Run) -> None:
+        await run.start(code)
+        await until(lambda: run.log(), "it has tried")
+        assert "listens on ('198.18.0.1', 80)" in run.log()
+
+    caged(tmp_path / "run", story)
 
 
 def test_kill_ends_a_nodes_daemons_too(tmp_path: Path) -> None:
