@@ -223,7 +223,7 @@ def ignore_hangups() -> None:
 
 PARTS = {
     "switch": ("controller", "sb-warden", "sb-switch"),
-    "proxy": ("sb-guardian", "sb-warden", "sb-proxy"),
+    "proxy": ("controller", "sb-warden", "sb-proxy"),
 }
 
 
@@ -242,7 +242,7 @@ def test_a_run_one_of_whose_parts_is_killed_ends_and_says_which(
     assert started.process.returncode == 255, (out, err)
     outcome = json.loads(out)
     told = "; ".join(outcome["harness"]["errors"])
-    word = {"sb-guardian": "warden"}.get(part, part.removeprefix("sb-"))
+    word = part.removeprefix("sb-")
     assert word in told, told
     assert "died" in told or "killed" in told, told
     assert "Traceback" not in err
