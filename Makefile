@@ -1,6 +1,8 @@
 # Everything sets up .venv by itself; needs Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
+# One more than cores: tests over real processes mostly wait.
+WORKERS = $(shell expr `nproc` + 1)
 
 .PHONY: torture test nightly lint bench clean help
 
@@ -11,7 +13,7 @@ torture: .venv/ready   ## torture real clusters with the quick suite, about 4 mi
 	$(BIN)/splitbrain suite quick
 
 test: .venv/ready      ## run the tests, about 4 minutes on two cores
-	$(BIN)/pytest --numprocesses auto
+	$(BIN)/pytest --numprocesses $(WORKERS)
 
 nightly: .venv/ready   ## all tests with two hundred times the examples, then the nightly suite; takes hours
 	$(BIN)/pytest --numprocesses auto --dist worksteal -m '' --hypothesis-profile nightly; \
