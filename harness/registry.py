@@ -228,10 +228,9 @@ def _as_program(kind: str, name: str) -> str:
     if kind != "system" or not words:
         return ""
     program = words[0]
-    if len(words) == 1 and "/" not in program:
-        if not os.path.isfile(program):
+    if "/" not in program:
+        if len(words) == 1 and os.path.isfile(program):
+            name = f"./{program}"
+        elif len(words) == 1 or shutil.which(program) is None:
             return ""
-        name = f"./{program}"
-    elif shutil.which(program) is None and not os.path.exists(program):
-        return ""
     return f"; to run a program as its nodes: {shlex.quote(f'launch:{name}')}"

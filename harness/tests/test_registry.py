@@ -129,6 +129,8 @@ def test_asking_for_a_broken_plug_in_is_bad_usage(
     [
         ("./my-node", "; to run a program as its nodes: launch:./my-node"),
         ("my-node", "; to run a program as its nodes: launch:./my-node"),
+        ("./not-built-yet", "; to run a program as its nodes: launch:./not-built-yet"),
+        ("bin/absent {port}", "nodes: 'launch:bin/absent {port}'"),
         ("sh node.sh {port}", "nodes: 'launch:sh node.sh {port}'"),
     ],
 )
