@@ -8,11 +8,11 @@ A node is somebody's program, as good as hostile when it is broken. What it find
     files       all of the machine's, read-only, but for its data folder, folders that
                 its system asks for (`Launch.writable`), and a /tmp and /dev/shm of its
                 own. The run folder (history, logs, peers' data) is hidden; so are
-                /run and what lies in /tmp beside sockets, because a server of the
-                host's that listens on one would do what the node may not.
+                /run and what lies in /tmp beside sockets and pipes, because a server of
+                the host's that listens on one would do what the node may not.
     devices     null, zero, full, random, urandom, tty and pseudo-terminals.
     rights      no capabilities, none to be had (no_new_privs, an empty bounding set),
-                and no user namespaces to try for them.
+                no user namespaces to try for them, and no keys of whoever started it.
 
 The keeper forks two children into a new pid namespace (pid_namespaces(7)): the init,
 and the node, which so is our own child, with an exit status that nobody has to pass on.
@@ -26,8 +26,9 @@ The view of the files is built at a node's first start and kept as a mount names
 so what it leaves in /tmp and /dev/shm outlives a kill, as on a machine of its own. Each
 start copies the view, and adds the /proc of its pid namespace.
 
-Not kept from a node: reading what the user may read; sockets in the file system in
-other places than those above; processor time, memory and the number of processes.
+Not kept from a node: reading what the user may read; sockets and pipes in the file
+system in other places than those above, and vsock(7), which has no namespaces;
+processor time, memory and the number of processes.
 """
 
 from __future__ import annotations
@@ -63,13 +64,10 @@ _LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
-_KERNEL_KNOBS = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi")
-"""In /proc, beside processes. A process of uid 0 may write there without capabilities.
-"""
 _TMP_ENTRIES_MAX = 1000
 """Each entry of /tmp that a node sees costs a mount at every start."""
 _PEEK_MAX = 200
-"""So many entries of a folder in /tmp are looked at for a socket."""
+"""So many entries of a folder in /tmp are looked at for a socket or pipe."""
 _TREE = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 _TMPFS = kernel.MS_NOSUID | kernel.MS_NODEV
 
@@ -199,7 +197,7 @@ def build_view(bounds: Bounds) -> None:
         _cover(path, _entries(path), "mode=755,size=1m")
     for path in _TMP:
         if _is_folder(path):
-            kept = _not_beside_sockets(path, needed)
+            kept = _not_beside_doors(path, needed)
             _cover(path, kept, f"mode=1777,size={TMP_MB}m")
     for path in _HIDDEN:
         if _is_folder(path):
@@ -225,11 +223,10 @@ def put_on(uid: int, gid: int) -> None:
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
     kernel.mount_proc()
     knobs = os.open("/proc/sys", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for name in _KERNEL_KNOBS:
-        path = f"/proc/{name}"
-        if os.path.exists(path):
-            kernel.mount(path, path, flags=kernel.MS_BIND)
-            set_attributes(path, add=_TREE | kernel.MS_NOEXEC)
+    for path in _kernel_knobs():
+        kernel.mount(path, path, flags=kernel.MS_BIND)
+        set_attributes(path, add=_TREE | kernel.MS_NOEXEC)
+    kernel.leave_session_keyring()
     with contextlib.suppress(OSError):
         # None to be had: it then keeps the ids of the run, and has no rights either.
         kernel.unshare(kernel.CLONE_NEWUSER)
@@ -237,6 +234,20 @@ def put_on(uid: int, gid: int) -> None:
         _forbid_user_namespaces(knobs)
     os.close(knobs)
     kernel.forgo_privileges()
+
+
+def _kernel_knobs() -> list[str]:
+    """What can be written in /proc beside processes; root's need no capability for it.
+
+    Such as sys, sysrq-trigger, pressure and fs, and whatever a module adds.
+    """
+    return [
+        entry.path
+        for entry in _entries("/proc")
+        if not entry.name.isdigit()
+        and not entry.is_symlink()
+        and (entry.is_dir() or entry.stat().st_mode & 0o222)
+    ]
 
 
 def _map_self(uid: int, gid: int) -> None:
@@ -392,7 +403,7 @@ def _cover(folder: str, kept: Sequence[os.DirEntry[str]], options: str) -> None:
     os.close(below)
 
 
-def _not_beside_sockets(folder: str, needed: Sequence[str]) -> list[os.DirEntry[str]]:
+def _not_beside_doors(folder: str, needed: Sequence[str]) -> list[os.DirEntry[str]]:
     """Files and folders in a folder for temporary files, but for those of servers.
 
     tmux, ssh-agent, X and editors keep a socket there, in a folder of its own.
@@ -410,16 +421,17 @@ def _not_beside_sockets(folder: str, needed: Sequence[str]) -> list[os.DirEntry[
 
 def _is_safe(entry: os.DirEntry[str]) -> bool:
     if entry.is_dir(follow_symlinks=False):
-        return not _holds_socket(entry.path)
+        return not _holds_door(entry.path)
     return entry.is_symlink() or entry.is_file()
 
 
-def _holds_socket(folder: str) -> bool:
+def _holds_door(folder: str) -> bool:
     """Or may hold one, for all that we can see."""
     try:
         with os.scandir(folder) as entries:
             first = [entry for entry, _ in zip(entries, range(_PEEK_MAX), strict=False)]
-            return any(stat.S_ISSOCK(_mode(entry)) for entry in first)
+            modes = [stat.S_IFMT(_mode(entry)) for entry in first]
+            return stat.S_IFSOCK in modes or stat.S_IFIFO in modes
     except OSError:
         return True
 

@@ -43,7 +43,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.errors import HarnessError
-from harness.osworld import cage, kernel, processtree, spawn, tracer, vdso
+from harness.osworld import (
+    cage,
+    footprint,
+    kernel,
+    processtree,
+    spawn,
+    tracer,
+    vdso,
+)
 from harness.osworld.vdso import Skew
 from harness.processes import ClockSetting
 
@@ -550,32 +558,21 @@ class Keeper:
 
         A big folder takes long to look at: at most one twentieth of our time.
         """
-        begun_s = time.monotonic()
-        size_bytes = bytes_on_disk(node.data_dir)
-        took_s = time.monotonic() - begun_s
-        node.measure_at_s = begun_s + max(_MEASURE_EVERY_S, 20 * took_s)
-        if size_bytes <= self._limits.data_bytes or node.excess:
+        if node.excess:
             return
-        node.excess = (
-            f"its data folder grew to {size_bytes / 1e6:.0f} MB, and the limit is "
-            f"{self._limits.data_bytes / 1e6:.0f} MB (--node-data-mb)"
-        )
+        begun_s = time.monotonic()
         members = self._members(node, processtree.walk())
+        node.excess = footprint.excess(
+            node.data_dir, [p.pid for p in members], self._limits.data_bytes
+        )
+        now_s = time.monotonic()
+        node.measure_at_s = now_s + max(_MEASURE_EVERY_S, 20 * (now_s - begun_s))
+        if not node.excess:
+            return
+        node.excess += " (--node-data-mb)"
         if node.init is not None:
             os.kill(node.init, signal.SIGKILL)
         kill_all(members)
-
-
-def bytes_on_disk(folder: str) -> int:
-    """What the files of a folder take up; one that vanishes meanwhile takes nothing."""
-    total = 0
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                total += entry.stat(follow_symlinks=False).st_blocks * 512
-                if entry.is_dir(follow_symlinks=False):
-                    total += bytes_on_disk(entry.path)
-    return total
 
 
 def reap_children() -> list[tuple[int, int]]:

@@ -7,7 +7,9 @@ in a way that is unsafe after fork: libc is opened at import.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import platform
 import signal
 import sys
 
@@ -48,6 +50,8 @@ _SECUREBITS_LOCKED = 0xEF
 _CAPABILITIES_MAX = 64
 _CAPABILITY_VERSION_3 = 0x2008_0522
 _SYS_MOUNT_SETATTR = 442
+_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(platform.machine())
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 
 try:
@@ -172,6 +176,20 @@ def forgo_privileges() -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
     _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+
+
+def leave_session_keyring() -> None:
+    """Have an empty one instead of the one inherited, with its keys (keyrings(7)).
+
+    Kernels without keys, and filters that forbid them, leave nobody anything to read.
+    """
+    if _SYS_KEYCTL is None:
+        return
+    join = ctypes.c_long(_KEYCTL_JOIN_SESSION_KEYRING)
+    if _libc.syscall(ctypes.c_long(_SYS_KEYCTL), join, None) < 0:
+        number = ctypes.get_errno()
+        if number not in {errno.ENOSYS, errno.EPERM}:
+            raise OSError(number, f"keyctl: {os.strerror(number)}")
 
 
 def ptrace(request: int, thread: int, address: int = 0, data: int = 0) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
+import platform
+import shutil
 import signal
+import stat
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -266,6 +271,71 @@ SEEN_BELOW_RUN = [
     for path in (sys.executable, os.getcwd(), *os.environ["PATH"].split(os.pathsep))
     if path.startswith("/run/")
 ]
+
+
+def test_a_node_writes_nothing_of_the_kernels_in_proc(tmp_path: Path) -> None:
+    code = """
+import os, time
+for folder, folders, files in os.walk("/proc"):
+    folders[:] = [one for one in folders if folder != "/proc" or not one.isdigit()]
+    for name in (*folders, *files):
+        path = os.path.join(folder, name)
+        if not os.path.islink(path) and os.access(path, os.W_OK):
+            print("may write", path)
+print("that is all", flush=True)
+time.sleep(600)
+"""
+
+    async def story(run: Run) -> None:
+        await run.start(code)
+        await until(lambda: "that is all" in run.log(), "it has looked")
+        assert run.log() == "that is all\n"
+
+    caged(tmp_path / "run", story)
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK])
+def test_a_node_does_not_see_what_in_tmp_leads_to_a_server(
+    kind: int, tmp_path: Path
+) -> None:
+    async def story(run: Run) -> None:
+        told = await run.probe("/tmp")
+        assert plain.name in told["list /tmp"]
+        assert served.name not in told["list /tmp"]
+
+    served, plain = (Path(tempfile.mkdtemp(dir="/tmp")) for _ in range(2))
+    try:
+        os.mknod(served / "door", kind | 0o600)
+        caged(tmp_path / "run", story)
+    finally:
+        shutil.rmtree(served)
+        plain.rmdir()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="knows its system calls")
+def test_a_node_has_none_of_the_keys_of_who_started_it(tmp_path: Path) -> None:
+    add_key, request_key = 248, 249
+    libc = ctypes.CDLL(None, use_errno=True)
+    code = f"""
+import ctypes, time
+libc = ctypes.CDLL(None)
+print("found", libc.syscall({request_key}, b"user", b"test-of-cages", None, 0) > 0)
+print("that is all", flush=True)
+time.sleep(600)
+"""
+
+    def hold_a_key() -> None:
+        kernel.leave_session_keyring()
+        if libc.syscall(add_key, b"user", b"test-of-cages", b"secret", 6, -3) < 0:
+            pytest.skip(f"no keys here: {os.strerror(ctypes.get_errno())}")
+        assert libc.syscall(request_key, b"user", b"test-of-cages", None, 0) > 0
+
+    async def story(run: Run) -> None:
+        await run.start(code)
+        await until(lambda: "that is all" in run.log(), "it has looked")
+        assert run.log() == "found False\nthat is all\n"
+
+    caged(tmp_path / "run", story, before=hold_a_key)
 
 
 def test_what_a_node_put_into_tmp_outlives_a_kill(tmp_path: Path) -> None:
