@@ -12,22 +12,36 @@ import sys
 
 def main() -> None:
     """Run the command and exit with its status."""
-    status = 255
-    before = signal.getsignal(signal.SIGTERM)
+    status, heard = 255, list[object]()
+
+    def stop(number: int, frame: object) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if before is signal.SIG_DFL:  # else the starter ignores it
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number, handler in before.items():
+            if handler != signal.SIG_IGN:  # as the starter wants it
+                signal.signal(number, stop)
         from harness import cli
 
-        signal.signal(signal.SIGTERM, before)
-        status = cli.run_command()
-    except KeyboardInterrupt:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if not heard:  # else an import took the interrupt for a failure of its own
+            status = cli.run_command()
+    except KeyboardInterrupt as caught:
+        heard.append(caught)
+    except BaseException:
+        if not heard:
+            import traceback
+
+            traceback.print_exc()
+    if heard:
         status = 2
         print("splitbrain: interrupted", file=sys.stderr)  # noqa: T201  # no cli yet
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
+    # An interrupt of code that is made from text, as that of dataclasses is, makes the
+    # interpreter end itself by SIGINT, caught or not, unless such code runs once more.
+    exec("")  # noqa: S102
     # Nothing is left to be told, and a traceback of shutting down would be.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

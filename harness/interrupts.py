@@ -81,6 +81,9 @@ class Interrupts:
 _nested: list[Interrupts] = []
 """Those in force, outermost first: what the innermost heard has an echo for all."""
 
+_raising: list[Interrupts] = []
+"""Those of them that raise KeyboardInterrupt."""
+
 
 @contextlib.contextmanager
 def noted() -> Iterator[Interrupts]:
@@ -95,11 +98,31 @@ def noted() -> Iterator[Interrupts]:
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
-    """Within, a stop signal raises KeyboardInterrupt, and an echo of it nothing."""
+    """Within, a stop signal raises KeyboardInterrupt, and an echo of it nothing.
+
+    What a signal handler raises comes between any two steps of any code, and some code
+    takes it for an error of its own: an import that may fail, a callback whose errors
+    are only printed. So an error after a signal is taken for the signal's doing, and
+    whoever is about to begin something long asks `insist`.
+    """
     interrupts = Interrupts()
     interrupts.listen(give_up)
     with _in_force(interrupts):
-        yield
+        _raising.append(interrupts)
+        try:
+            yield
+        except Exception as error:
+            if interrupts.heard:
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            _raising.remove(interrupts)
+
+
+def insist() -> None:
+    """Raise KeyboardInterrupt again where one was raised within `raised`, and lost."""
+    if any(interrupts.heard for interrupts in _raising):
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

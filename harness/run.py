@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness import doctor, program, registry, scarcity
+from harness import doctor, interrupts, program, registry, scarcity
 from harness.doctor import Rung
 from harness.errors import UsageError
 from harness.network import LinkRule
@@ -165,6 +165,7 @@ def run(
     )
     failed, begun_s = "", time.monotonic()
     try:
+        interrupts.insist()
         failed = execute(spec, parts, schedule, folder, rung.name, show)
     except KeyboardInterrupt:
         # It came before anybody could note it, or insisted, or the run was over.
