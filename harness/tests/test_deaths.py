@@ -79,11 +79,10 @@ class Started:
     def part(self, name: str) -> psutil.Process:
         """The one descendant that has this name; of a controller it is its child's."""
         below = psutil.Process(self.process.pid).children(recursive=True)
-        [found] = [
-            process
-            for process in below
-            if process.name() == ("sb-warden" if name == "controller" else name)
-        ]
+        wanted = "sb-warden" if name == "controller" else name
+        named = [process for process in below if process.name() == wanted]
+        # A node is called as its warden is until its program takes over.
+        [found] = [process for process in named if process.ppid() not in pids(named)]
         parent = found.parent()
         assert parent is not None
         return parent if name == "controller" else found
@@ -116,6 +115,10 @@ class Started:
             lambda: list(self.scratch.iterdir()) == [],
             f"{list(self.scratch.iterdir())} are gone",
         )
+
+
+def pids(processes: list[psutil.Process]) -> set[int]:
+    return {process.pid for process in processes}
 
 
 def is_zombie(process: psutil.Process) -> bool:

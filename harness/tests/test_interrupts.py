@@ -30,10 +30,13 @@ main()
 
 
 def test_an_interrupt_that_some_code_swallowed_is_raised_again() -> None:
-    with pytest.raises(KeyboardInterrupt), interrupts.raised():
+    def went_on() -> None:
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
         interrupts.insist()
+
+    with pytest.raises(KeyboardInterrupt), interrupts.raised():
+        went_on()
 
 
 def test_nothing_is_raised_again_where_nothing_came() -> None:
