@@ -10,7 +10,8 @@ Choices:
 - A history in which no read or the like succeeded is linearizable, but shows nothing.
   Workloads ask for UNKNOWN then (`vacuous=unknown`); `splitbrain check`, which is asked
   about the history alone, says valid, as other checkers do, and remarks on it.
-- One anomaly per broken key: the one that is complete first.
+- One anomaly per broken key: a conflict in its shortest prefix that has no order. Of
+  many broken keys those that broke first are explained.
 - Zones, which decide our own workloads, take all keys at once. Other keys are decided
   one after the other, or, where they are long, shared among `processes`.
 """
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
     from checkers.linearizability.calls import KeyCalls
+    from checkers.linearizability.search import Outcome
     from checkers.linearizability.specification import Model
     from harness.history import History
 
@@ -84,7 +86,9 @@ class Findings:
 
     Attributes:
         explainer: Explains this history.
-        anomalies: One per broken key, as far as they were explained.
+        explained: One anomaly for each of the EXPLAINED_MAX keys that broke first, and
+            when that was: the position of the return that ends the shortest
+            impossible prefix.
         valid, broken: Keys that are decided.
         undecided: Key -> how far it was shown linearizable, as a clause.
         limit: Which limit ended the check, as a clause.
@@ -95,7 +99,7 @@ class Findings:
     """
 
     explainer: Explainer
-    anomalies: list[Anomaly] = field(default_factory=list)
+    explained: list[tuple[int, Anomaly]] = field(default_factory=list)
     valid: list[Hashable] = field(default_factory=list)
     broken: list[Hashable] = field(default_factory=list)
     undecided: dict[Hashable, str] = field(default_factory=dict)
@@ -114,9 +118,18 @@ class Findings:
         """Take note of how a key is going to be decided."""
         self.plan.setdefault((choice.algorithm, choice.why), []).append(key)
 
+    def is_early(self, broke: int) -> bool:
+        """Whether a key that broke then is among the first to be explained."""
+        return len(self.explained) < EXPLAINED_MAX or broke < self.explained[-1][0]
+
+    def explain(self, *more: tuple[int, Anomaly]) -> None:
+        """Take note of explanations, and forget those of the keys that broke last."""
+        everything = sorted([*self.explained, *more], key=lambda found: found[0])
+        self.explained = everything[:EXPLAINED_MAX]
+
     def add(self, part: Findings) -> None:
         """Take over what was found about other keys."""
-        self.anomalies = (self.anomalies + part.anomalies)[:EXPLAINED_MAX]
+        self.explain(*part.explained)
         self.valid += part.valid
         self.broken += part.broken
         self.undecided |= part.undecided
@@ -232,7 +245,7 @@ class LinearizableChecker:
         plan = {"plan": findings.plan_lines()} if self.explain_plan else {}
         return CheckResult(
             findings.verdict(),
-            tuple(findings.anomalies),
+            tuple(anomaly for _, anomaly in findings.explained),
             not_models=("linearizable",) if findings.broken else (),
             reason=findings.reason(),
             stats=stats | findings.stats() | plan,
@@ -323,8 +336,10 @@ class LinearizableChecker:
         for n in outcome.decided.tolist():
             findings.planned(table.keys[n], choice)
             findings.decided(table.keys[n], choice, broken=n in outcome.violations)
-        for violation in list(outcome.violations.values())[:EXPLAINED_MAX]:
-            findings.anomalies.append(findings.explainer.zones(table, violation))
+        cut, violations = zones.shortest(table, outcome.violations)
+        for violation in violations[:EXPLAINED_MAX]:
+            anomaly = findings.explainer.zones(table, cut, violation)
+            findings.explain((violation.position, anomaly))
         decided = set(outcome.decided.tolist())
         return {key for n, key in enumerate(table.keys) if n not in decided}
 
@@ -399,16 +414,27 @@ class LinearizableChecker:
         conflict = decider.decide(calls, self.model, budget)
         choice = Choice(decider.name, decider.because)
         findings.decided(key, choice, broken=conflict is not None)
-        if conflict is None or len(findings.anomalies) >= EXPLAINED_MAX:
+        if conflict is None:
             return
         found = narrow(calls, self.model, decider, conflict, budget)
         if not found.settled:
             outcome = search(calls, self.model, Effort(budget))
             if outcome.linearizable is False:
-                anomaly = findings.explainer.search(calls, outcome, budget)
-                findings.anomalies.append(anomaly)
+                self.explain_search(calls, outcome, budget, findings)
                 return
-        findings.anomalies.append(findings.explainer.decided(calls, found, budget))
+        if findings.is_early(broke := found.stuck.returned):
+            anomaly = findings.explainer.decided(calls, found, budget)
+            findings.explain((broke, anomaly))
+
+    def explain_search(
+        self, calls: KeyCalls, outcome: Outcome, budget: Budget, findings: Findings
+    ) -> None:
+        """The anomaly of a key that the search found broken, if it is an early one."""
+        assert outcome.stuck is not None
+        broke = calls[outcome.stuck].returned
+        if findings.is_early(broke):
+            anomaly = findings.explainer.search(calls, outcome, budget)
+            findings.explain((broke, anomaly))
 
     def decide_by_search(
         self,
@@ -433,8 +459,8 @@ class LinearizableChecker:
             )
             return
         findings.decided(key, choice, broken=not outcome.linearizable)
-        if not outcome.linearizable and len(findings.anomalies) < EXPLAINED_MAX:
-            findings.anomalies.append(findings.explainer.search(calls, outcome, budget))
+        if not outcome.linearizable:
+            self.explain_search(calls, outcome, budget, findings)
 
 
 def initial_text(text: str) -> str:

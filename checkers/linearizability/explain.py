@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any, Final
 import networkx as nx
 import numpy as np
 
-from checkers.linearizability.calls import NEVER, Call, client_calls
+from checkers.linearizability.calls import NEVER, Call, client_positions, earliest
 from checkers.linearizability.containers import Counter, Nothing
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort, shrink
 from checkers.linearizability.specification import UNOBSERVED, Operation, freeze, show
+from harness.columns import FAIL
 from harness.history import NO_COMPLETION
 from harness.verdict import Anomaly, new_witness
 
@@ -230,23 +231,32 @@ class Explainer:
 
     # Zones
 
-    def zones(self, table: Columns, violation: Violation) -> Anomaly:
+    def zones(self, table: Columns, cut: Columns, violation: Violation) -> Anomaly:
         """The anomaly for a key that zones found broken.
 
-        Cost: linear in the history for the first key; then little.
+        Args:
+            table: All calls.
+            cut: Those up to where the key ceased to be linearizable.
+            violation: What is wrong with the key then.
+
+        Cost: linear in the calls on broken keys, and once in the history.
         """
-        first = self.cluster(table, violation.key, violation.first)
-        reads = [call for call in first if call.operation.f == "read"]
-        earliest = min(reads, key=lambda call: call.returned)
-        if violation.flaw == "unwritten":
-            return self.unwritten(earliest)
-        if violation.flaw == "future":
-            (write,) = [call for call in first if call.operation.f == "write"]
-            return self.future(earliest, write)
-        second = self.cluster(table, violation.key, violation.second)
+        of_key = cut.key == violation.key
+        (row,) = np.flatnonzero(of_key & (cut.returned == violation.position)).tolist()
+        details = {
+            "first_impossible_op": int(cut.position[row]),
+            "linearizable_prefix_calls": int((cut.returned[of_key] != NEVER).sum()) - 1,
+        }
+        first = self.cluster(cut, violation.key, violation.first)
+        if violation.flaw != "conflict":
+            reader = min(first, key=lambda call: call.returned)
+            whole = self.cluster(table, violation.key, violation.first)
+            later = [call for call in whole if call.operation.f in self.model.writes]
+            return self.unwritten(reader, later, details)
+        second = self.cluster(cut, violation.key, violation.second)
         if min_return(second) < min_return(first) and violation.first != 0:
             first, second = second, first
-        return self.replaced(conflict(first, second), details={})
+        return self.replaced(conflict(first, second), details)
 
     def cluster(self, table: Columns, key: int, value: int) -> list[Call]:
         """The calls on one value of a key, in order of invocation."""
@@ -301,11 +311,8 @@ class Explainer:
             producers = [
                 c for c in calls if produces(c.operation, value) and c is not stuck
             ]
-            if not producers:
-                return self.unwritten(stuck, details)
             if all(c.invoked > stuck.returned for c in producers):
-                first = min(producers, key=lambda call: call.invoked)
-                return self.future(stuck, first, details)
+                return self.unwritten(stuck, producers, details)
         argument = find_replaced(calls, stuck, value, producers, self.model)
         return None if argument is None else self.replaced(argument, details)
 
@@ -360,49 +367,69 @@ class Explainer:
         for a, b, reason in conflict.forced:
             witness.edge(a, b, "must-precede", reason)
         name, text = conflict.name, conflict.tell(self.words)
-        for op, end in self.attempts(conflict, stuck):
-            name, text = self.missed(name, stuck, op, end, conflict)
-            reason = "though it failed" if end == "fail" else "though it began later"
-            witness.graph.add_edge(
-                op.index, stuck.position, kind="reads-from", reason=reason
-            )
-            break
+        if conflict.missing is not None:
+            name, text = self.missed(name, text, stuck, witness, *conflict.missing)
         return self.anomaly(name, stuck, witness, text, details)
 
-    def attempts(self, conflict: Conflict, stuck: Call) -> list[tuple[Op, str]]:
-        """What would have done what nobody did, had it not failed, or begun later.
-
-        Cost: linear in the history, when something is missing.
-        """
-        if conflict.missing is None:
-            return []
-        f, value = conflict.missing
-        key = freeze(self.history[stuck.position].key)
-        found = []
-        for i, j in client_calls(self.history):
-            op = self.history[i]
-            if op.f == f and freeze(op.value) == value and freeze(op.key) == key:
-                end = "info" if j == NO_COMPLETION else self.history[j].type
-                found.append((op, end))
-        return sorted(found, key=lambda attempt: attempt[1] == "fail")
-
     def missed(
-        self, name: str, stuck: Call, op: Op, end: str, conflict: Conflict
+        self,
+        name: str,
+        text: str,
+        stuck: Call,
+        witness: Witness,
+        f: str,
+        value: Hashable,
     ) -> tuple[str, str]:
-        """Name and sentence for something that failed, or came too late."""
-        assert conflict.missing is not None
-        f, value = conflict.missing
-        thing = name.rpartition("-")[2]
-        past = self.words.past(stuck)
-        if end != "fail":
-            return f"{thing}-from-future", (
-                f"{past}, and returned before process {op.process}'s {f} of "
-                f"{show(value)} began, the first there was."
-            )
-        return f"failed-{thing}", (
-            f"{past}, but the only attempt to {f} {show(value)}, by process "
-            f"{op.process}, failed, and what failed must never be seen."
+        """Name and sentence, where something was found that nobody had brought about.
+
+        It may be that what would have brought it about failed, or began too late. The
+        attempt is added to `witness`.
+
+        Cost: linear in the history.
+        """
+        failed, later = self.attempts(stuck, f, value)
+        if not failed and not later:
+            return name, text
+        past, thing = self.words.past(stuck), name.rpartition("-")[2]
+        op = (failed or later)[0]
+        witness.graph.add_edge(
+            op.index,
+            stuck.position,
+            kind="reads-from",
+            reason="though it failed" if failed else "though it began later",
         )
+        if failed:
+            what = f"{f} {show(value)}"
+            return (
+                f"failed-{thing}",
+                f"{past}, but {only_failed(what, op, len(failed))}",
+            )
+        return f"{thing}-from-future", (
+            f"{past}, and returned before process {op.process}'s {f} of "
+            f"{show(value)} began, the first there was."
+        )
+
+    def attempts(
+        self, stuck: Call, f: str, value: Hashable
+    ) -> tuple[list[Op], list[Op]]:
+        """Calls of `f` with `value` which failed, and those which began too late.
+
+        One that failed is no explanation where it had not even begun.
+        """
+        key = freeze(self.history[stuck.position].key)
+        failed, later = [], []
+        invoked, completed = client_positions(self.history)
+        began = earliest(self.history, invoked)
+        columns = (began, invoked, completed)
+        for start, i, j in zip(*(c.tolist() for c in columns), strict=True):
+            op = self.history[i]
+            if op.f != f or freeze(op.value) != value or freeze(op.key) != key:
+                continue
+            if j == NO_COMPLETION or self.history[j].type != "fail":
+                later.append(op)
+            elif start < stuck.returned:
+                failed.append(op)
+        return failed, later
 
     # Anomalies
 
@@ -424,29 +451,36 @@ class Explainer:
             details={"first_impossible_op": stuck.position} | (details or {}),
         )
 
-    def unwritten(self, reader: Call, details: dict[str, Any] | None = None) -> Anomaly:
-        """Something depends on a value that no successful or open write wrote."""
+    def unwritten(
+        self, reader: Call, later: Sequence[Call], details: dict[str, Any]
+    ) -> Anomaly:
+        """Something depends on a value that no successful or open write had written.
+
+        Args:
+            reader: What depends on it.
+            later: Writes of the value that began after `reader` had returned.
+            details: For the anomaly.
+        """
         value = show_wanted(reader)
+        past = self.words.past(reader)
+        failed = [
+            i for began, i in self.failed_attempts(reader) if began < reader.returned
+        ]
+        if later and not failed:
+            first = min(later, key=lambda call: call.invoked)
+            return self.future(reader, first, details)
         witness = Witness(self.words)
         witness.add(reader)
-        failed = self.failed_writes.get(self.key_and_value(reader))
-        if failed is None:
-            text = f"{self.words.past(reader)}, but nobody ever wrote {value}"
+        if not failed:
+            text = f"{past}, but nobody ever wrote {value}."
             return self.anomaly(
-                "read-of-unwritten-value", reader, witness, text + ".", details
+                "read-of-unwritten-value", reader, witness, text, details
             )
-        op = self.history[failed]
-        writer = Call(Operation("write", freeze(op.value)), failed, NEVER, failed)
-        witness.edge(
-            writer,
-            reader,
-            "reads-from",
-            f"{self.words.past(reader)}, which only a failed write wrote",
-        )
-        text = (
-            f"{self.words.past(reader)}, but the only attempt to write {value}, by "
-            f"process {op.process}, failed, and what failed must never be seen."
-        )
+        op = self.history[failed[0]]
+        writer = Call(Operation("write", freeze(op.value)), op.index, NEVER, op.index)
+        reason = f"{past}, which only a failed write wrote"
+        witness.edge(writer, reader, "reads-from", reason)
+        text = f"{past}, but {only_failed(f'write {value}', op, len(failed))}"
         return self.anomaly("read-of-failed-write", reader, witness, text, details)
 
     def future(
@@ -603,27 +637,47 @@ class Explainer:
 
     # Failed writes
 
-    def key_and_value(self, reader: Call) -> tuple[Hashable, Hashable]:
-        """What `failed_writes` is asked for."""
+    def failed_attempts(self, reader: Call) -> list[tuple[int, int]]:
+        """Writes of the value that `reader` depends on which failed.
+
+        Returns:
+            When each began, at the earliest, on the scale of `Call.invoked`, and its
+            position; in order of position.
+        """
         wanted = depends_on(reader.operation)
         assert wanted is not None
-        return freeze(self.history[reader.position].key), wanted[0]
+        key = freeze(self.history[reader.position].key)
+        return self.failed_writes.get((key, wanted[0]), [])
 
     @cached_property
-    def failed_writes(self) -> dict[tuple[Hashable, Hashable], int]:
-        """(key, value) -> position of a write of it that failed. Cost: linear."""
-        found: dict[tuple[Hashable, Hashable], int] = {}
-        for i, j in client_calls(self.history):
-            if j == NO_COMPLETION or self.history[j].type != "fail":
-                continue
+    def failed_writes(self) -> dict[tuple[Hashable, Hashable], list[tuple[int, int]]]:
+        """(key, value) -> as from `failed_attempts`. Cost: linear in the history."""
+        invoked, completed = client_positions(self.history)
+        (at,) = np.nonzero(completed != NO_COMPLETION)
+        at = at[self.history.columns.type[completed[at]] == FAIL]
+        places = invoked[at]
+        began = earliest(self.history, places)
+        found: dict[tuple[Hashable, Hashable], list[tuple[int, int]]] = {}
+        for start, i in zip(began.tolist(), places.tolist(), strict=True):
             op = self.history[i]
             value = op.value
             if op.f == "cas" and isinstance(value, list | tuple) and len(value) == 2:
                 value = value[1]
             elif op.f not in self.model.writes:
                 continue
-            found.setdefault((freeze(op.key), freeze(value)), i)
+            found.setdefault((freeze(op.key), freeze(value)), []).append((start, i))
         return found
+
+
+def only_failed(what: str, op: Op, count: int) -> str:
+    """That all of `count` attempts failed, the first of which was `op`; a clause."""
+    if count == 1:
+        attempts = (
+            f"the only attempt to {what} by then, by process {op.process}, failed"
+        )
+    else:
+        attempts = f"all {count} attempts to {what} by then failed"
+    return f"{attempts}, and what failed must never be seen."
 
 
 def amount(call: Call) -> int:

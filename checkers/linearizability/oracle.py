@@ -69,3 +69,21 @@ def is_linearization(order: Sequence[int], calls: Sequence[Call], model: Model) 
         if state is ILLEGAL:
             return False
     return True
+
+
+def first_impossible(calls: Sequence[Call], model: Model) -> Call | None:
+    """The call with whose return the calls cease to be linearizable, if they do.
+
+    Up to there, what has not returned yet may take effect or not, as in a crash.
+    """
+    for last in sorted(calls, key=lambda call: call.returned):
+        if last.returned == NEVER:
+            return None
+        prefix = [
+            call if call.returned <= last.returned else call._replace(returned=NEVER)
+            for call in calls
+            if call.invoked < last.returned
+        ]
+        if not linearizable(prefix, model):
+            return last
+    return None

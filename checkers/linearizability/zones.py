@@ -23,7 +23,7 @@ returned before everything else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -43,7 +43,7 @@ from harness.columns import FAIL, INFO, OK, UNNUMBERED, grouped
 from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping, Sequence
 
     from checkers.linearizability.specification import Model
     from harness.columns import Columns as EventColumns
@@ -89,6 +89,20 @@ class Columns:
     position: Column
     others: Column
 
+    def where(self, mask: Mask) -> Columns:
+        """The calls selected by `mask`."""
+        if mask.all():
+            return self
+        return replace(
+            self,
+            key=self.key[mask],
+            value=self.value[mask],
+            wrote=self.wrote[mask],
+            invoked=self.invoked[mask],
+            returned=self.returned[mask],
+            position=self.position[mask],
+        )
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -99,7 +113,9 @@ class Violation:
         flaw: Which rule is broken.
         first: The value concerned.
         second: For a conflict, the other value.
-        position: Where in the history the contradiction is complete.
+        position: When the contradiction is known: of a value by itself, when its first
+            read returned; of two, when the last call that shows it was invoked. From
+            `shortest`, when the call returned that ends the shortest impossible prefix.
     """
 
     key: int
@@ -365,3 +381,79 @@ def pairs(rows: Clusters, i: Column, j: Column) -> list[Violation]:
             strict=True,
         )
     ]
+
+
+# The shortest prefix that is impossible
+
+
+def shortest(
+    table: Columns, violations: Mapping[int, Violation]
+) -> tuple[Columns, list[Violation]]:
+    """Cut every broken key where it ceases to be linearizable.
+
+    Prefixes of a linearizable history are linearizable (`shrink.clip`), so a key has
+    one first return with which its calls have no order. It is sought for all keys at
+    once: each has its own bounds, and every round decides a shorter prefix of each.
+
+    Args:
+        table: The calls, as they were checked.
+        violations: By key, what `check` found.
+
+    Returns:
+        The calls of broken keys up to there (what had not returned by then is open),
+        and one violation a key, the earliest first.
+
+    Cost: mostly a few rounds, at worst logarithmically many, each as long as a check of
+    the broken keys.
+    """
+    keys = np.array(sorted(violations), np.int64)
+    horizon = np.full(len(table.keys), BEGINNING)
+    horizon[keys] = conclusive(table, [violations[key] for key in keys.tolist()])
+    cut = clipped(table, horizon)
+    (live,) = np.nonzero(cut.returned != NEVER)
+    order = live[np.lexsort((cut.returned[live], cut.key[live]))]
+    ends = cut.returned[order]
+    # Prefixes that end before ends[low] are linearizable, the one to ends[high] is not.
+    low = np.searchsorted(cut.key[order], keys)
+    high = np.searchsorted(cut.key[order], keys, "right") - 1
+    step = np.ones_like(keys)
+    while (low < high).any():
+        # What was found is early mostly, so what is tried first is just a bit earlier.
+        middle = np.maximum(low, high - step)
+        horizon[keys] = np.where(low < high, ends[middle], BEGINNING)
+        bad = np.isin(keys, list(check(clipped(cut, horizon)).violations))
+        low = np.where(bad | (low == high), low, middle + 1)
+        high = np.where(bad, middle, high)
+        half = np.maximum((high - low + 1) // 2, 1)
+        step = np.where(bad, np.minimum(4 * step, half), half)
+    horizon[keys] = ends[high]
+    cut = clipped(cut, horizon)
+    exact = [
+        replace(violation, position=int(horizon[key]))
+        for key, violation in check(cut).violations.items()
+    ]
+    return cut, sorted(exact, key=lambda violation: violation.position)
+
+
+def conclusive(table: Columns, violations: Sequence[Violation]) -> Column:
+    """For each violation, a return by which its key certainly was broken."""
+    first = np.full(len(table.keys), -1)
+    second, last = first.copy(), first.copy()
+    for each in violations:
+        if each.flaw == "conflict":
+            first[each.key], second[each.key] = each.first, each.second
+        else:
+            last[each.key] = each.position
+    concerned = (table.value == first[table.key]) | (table.value == second[table.key])
+    concerned &= table.returned != NEVER
+    np.maximum.at(last, table.key[concerned], table.returned[concerned])
+    return last[[each.key for each in violations]]
+
+
+def clipped(table: Columns, horizon: Column) -> Columns:
+    """The calls of each key up to its horizon; as `shrink.clip`, which says why."""
+    end = horizon[table.key]
+    known = table.returned <= end
+    cut = table.where((table.invoked < end) & (table.wrote | known))
+    end = horizon[cut.key]
+    return replace(cut, returned=np.where(cut.returned <= end, cut.returned, NEVER))

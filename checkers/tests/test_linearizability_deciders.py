@@ -13,7 +13,7 @@ from checkers.linearizability.calls import NEVER, partition
 from checkers.linearizability.conflict import UndecidedError
 from checkers.linearizability.deciders import decider_of, narrow
 from checkers.linearizability.models import MODELS
-from checkers.linearizability.oracle import linearizable
+from checkers.linearizability.oracle import first_impossible, linearizable
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import clip
 from checkers.tests.histories import MANY, histories, with_repeats
@@ -65,10 +65,12 @@ def agrees(calls: Sequence[Call], model: Model) -> None:
     strong = {c.position for c in conflict.calls if c.returned != NEVER}
     assert strong <= {c.position for c in calls if c.returned != NEVER}
     found = narrow(calls, model, decider, conflict, unlimited())
+    first = first_impossible(calls, model)
     whole = search(calls, model, unlimited())
     assert whole.stuck is not None
+    assert calls[whole.stuck] is first, calls
     if found.settled:
-        assert found.stuck is calls[whole.stuck], (calls, found)
+        assert found.stuck is first, (calls, found)
     assert found.stuck.position in {c.position for c in found.conflict.calls}
     assert not linearizable(found.conflict.calls, model)
 

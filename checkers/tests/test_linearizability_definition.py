@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkers.linearizability.calls import partition
 from checkers.linearizability.models import MODELS
+from checkers.linearizability.oracle import first_impossible
+from checkers.linearizable import LinearizableChecker
 from checkers.tests.histories import MANY, forgetting, histories, with_repeats
 from checkers.tests.test_linearizability_algorithms import agree_with_the_definition
 from checkers.tests.test_linearizability_models import QUEUES, verdict
-from harness.verdict import Verdict
+from harness.verdict import Limits, Verdict
 
 if TYPE_CHECKING:
     from harness.history import History
@@ -40,5 +43,37 @@ def test_search_and_checker_agree_with_the_definition(name: str) -> None:
         judged = forgetting(judged, forgotten)
         right = agree_with_the_definition(judged, model)
         assert (verdict(judged, model) is Verdict.VALID) is right
+
+    compare()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_reported_is_the_first_that_is_impossible(name: str) -> None:
+    model = MODELS[name].build("")
+    keys = 2 if model.by_key else 1
+
+    @MANY
+    @given(
+        st.sampled_from(KINDS_OF[name]).flatmap(
+            lambda kind: histories(kind, keys=keys)
+        ),
+        st.booleans(),
+        FORGOTTEN,
+    )
+    def compare(judged: History, few: bool, forgotten: set[int]) -> None:
+        if few and name in QUEUES:
+            judged = with_repeats(judged)
+        judged = forgetting(judged, forgotten)
+        firsts = [
+            first
+            for calls in partition(judged, model).values()
+            if (first := first_impossible(calls, model))
+        ]
+        checker = LinearizableChecker(model, vacuous=Verdict.VALID)
+        anomalies = checker.check(judged, Limits()).anomalies
+        told = [anomaly.details["first_impossible_op"] for anomaly in anomalies]
+        firsts.sort(key=lambda call: call.returned)
+        assert told == [call.position for call in firsts]
+        assert all(n in a.ops for n, a in zip(told, anomalies, strict=True))
 
     compare()
