@@ -37,7 +37,7 @@ from checkers.linearizability.deciders import (
     decider_of,
     narrow,
 )
-from checkers.linearizability.explain import Explainer
+from checkers.linearizability.explain import Explainer, with_initial
 from checkers.linearizability.handover import WHEN, search_fast
 from checkers.linearizability.models import find_model, model_name, parse_value
 from checkers.linearizability.processes import how_many, in_processes
@@ -245,7 +245,7 @@ class LinearizableChecker:
         plan = {"plan": findings.plan_lines()} if self.explain_plan else {}
         return CheckResult(
             findings.verdict(),
-            tuple(anomaly for _, anomaly in findings.explained),
+            tuple(with_initial([anomaly for _, anomaly in findings.explained])),
             not_models=("linearizable",) if findings.broken else (),
             reason=findings.reason(),
             stats=stats | findings.stats() | plan,

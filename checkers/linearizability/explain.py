@@ -15,7 +15,8 @@ can't be ordered is named (`shrink`), with every state that the object could hav
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import shlex
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,6 +57,13 @@ REPEATED_MAX: Final = 5_000
 
 PARTIALS_EFFORT_MAX: Final = 10_000
 """Configurations that such a search may look at: some hundredths of a second."""
+
+PERHAPS_INITIAL: Final = "perhaps_initial"
+"""In an anomaly's details: the value that was read, which nobody had written, where it
+may have been there from the start."""
+
+INITIAL_CHARS_MAX: Final = 40
+"""Of a value that could be given as an option in a sentence."""
 
 READING: Final = frozenset({"read", "dequeue", "pop"})
 """What brings something back *from* a node; all else is done *on* it."""
@@ -252,7 +260,9 @@ class Explainer:
             reader = min(first, key=lambda call: call.returned)
             whole = self.cluster(table, violation.key, violation.first)
             later = [call for call in whole if call.operation.f in self.model.writes]
-            return self.unwritten(reader, later, details)
+            other = of_key & (cut.value != violation.first)
+            at_first = not (other & (cut.returned < reader.invoked)).any()
+            return self.unwritten(reader, later, details, at_first=at_first)
         second = self.cluster(cut, violation.key, violation.second)
         if min_return(second) < min_return(first) and violation.first != 0:
             first, second = second, first
@@ -312,7 +322,11 @@ class Explainer:
                 c for c in calls if produces(c.operation, value) and c is not stuck
             ]
             if all(c.invoked > stuck.returned for c in producers):
-                return self.unwritten(stuck, producers, details)
+                at_first = not any(
+                    call.returned < stuck.invoked and excludes(call.operation, value)
+                    for call in calls
+                )
+                return self.unwritten(stuck, producers, details, at_first=at_first)
         argument = find_replaced(calls, stuck, value, producers, self.model)
         return None if argument is None else self.replaced(argument, details)
 
@@ -452,7 +466,12 @@ class Explainer:
         )
 
     def unwritten(
-        self, reader: Call, later: Sequence[Call], details: dict[str, Any]
+        self,
+        reader: Call,
+        later: Sequence[Call],
+        details: dict[str, Any],
+        *,
+        at_first: bool,
     ) -> Anomaly:
         """Something depends on a value that no successful or open write had written.
 
@@ -460,8 +479,12 @@ class Explainer:
             reader: What depends on it.
             later: Writes of the value that began after `reader` had returned.
             details: For the anomaly.
+            at_first: Whether no other value certainly was there before `reader` began,
+                so that it may have been the initial one.
         """
         value = show_wanted(reader)
+        if at_first and len(value) <= INITIAL_CHARS_MAX:
+            details = details | {PERHAPS_INITIAL: value}
         past = self.words.past(reader)
         failed = [
             i for began, i in self.failed_attempts(reader) if began < reader.returned
@@ -690,6 +713,32 @@ def either(words: Sequence[str]) -> str:
     """A choice: "1", "1 or 2", "1, 2 or 3"."""
     *most, last = words
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def with_initial(anomalies: Sequence[Anomaly]) -> list[Anomaly]:
+    """The anomalies, with a hint where another initial value would explain some.
+
+    Systems under test begin with 0 as often as with nothing. If all values that were
+    found and that nobody had written are one, and it was found before any other, that
+    is more likely than a system which invents values.
+    """
+    found = [anomaly.details.get(PERHAPS_INITIAL) for anomaly in anomalies]
+    invented = [
+        value
+        for value, anomaly in zip(found, anomalies, strict=True)
+        if value is not None or anomaly.name == "read-of-unwritten-value"
+    ]
+    if len(set(invented)) != 1 or invented[0] is None:
+        return list(anomalies)
+    value = invented[0]
+    option = shlex.quote(f"initial={value}")
+    hint = f" If {value} was there from the start, check with --option {option}."
+    return [
+        anomaly
+        if here is None
+        else replace(anomaly, explanation=anomaly.explanation + hint)
+        for here, anomaly in zip(found, anomalies, strict=True)
+    ]
 
 
 # Arguments

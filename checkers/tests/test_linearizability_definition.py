@@ -59,8 +59,11 @@ def test_what_is_reported_is_the_first_that_is_impossible(name: str) -> None:
         ),
         st.booleans(),
         FORGOTTEN,
+        st.sampled_from(["auto", "search"]),
     )
-    def compare(judged: History, few: bool, forgotten: set[int]) -> None:
+    def compare(
+        judged: History, few: bool, forgotten: set[int], algorithm: str
+    ) -> None:
         if few and name in QUEUES:
             judged = with_repeats(judged)
         judged = forgetting(judged, forgotten)
@@ -69,7 +72,7 @@ def test_what_is_reported_is_the_first_that_is_impossible(name: str) -> None:
             for calls in partition(judged, model).values()
             if (first := first_impossible(calls, model))
         ]
-        checker = LinearizableChecker(model, vacuous=Verdict.VALID)
+        checker = LinearizableChecker(model, algorithm=algorithm, vacuous=Verdict.VALID)
         anomalies = checker.check(judged, Limits()).anomalies
         told = [anomaly.details["first_impossible_op"] for anomaly in anomalies]
         firsts.sort(key=lambda call: call.returned)

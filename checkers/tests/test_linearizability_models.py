@@ -159,6 +159,13 @@ def test_what_a_failed_insert_put_in_must_not_come_out() -> None:
     text = "0 invoke add 9\n0 fail add 9\n1 invoke read\n1 ok read [9]"
     (anomaly,) = check(text, "gset").anomalies
     assert anomaly.name == "failed-element"
+    # It can't have been an attempt that nobody had begun.
+    text = "1 invoke read\n1 ok read [9]\n0 invoke add 9\n0 fail add 9"
+    (anomaly,) = check(text, "gset").anomalies
+    assert (anomaly.name, anomaly.ops) == ("unknown-element", (0,))
+    text = "0 invoke add 9\n0 fail add 9\n" * 2 + "1 invoke read\n1 ok read [9]"
+    (anomaly,) = check(text, "gset").anomalies
+    assert "but all 2 attempts to add 9 by then failed" in anomaly.explanation
 
 
 @FEWER
@@ -175,6 +182,25 @@ def test_what_is_told_names_its_operations(drawn: tuple[str, History]) -> None:
         assert anomaly.explanation.endswith(".")
         assert anomaly.details["first_impossible_op"] in anomaly.ops
         assert anomaly.as_json()["witness"]["nodes"]
+
+
+@FEWER
+@given(any_kind(keys=2, steps=40), st.sampled_from(["auto", "search"]))
+def test_a_read_is_never_explained_by_what_began_after_it_had_ended(
+    drawn: tuple[str, History], algorithm: str
+) -> None:
+    kind, judged = drawn
+    if kind == "multi-register":
+        return
+    checker = LinearizableChecker(model_of(kind), algorithm=algorithm)
+    for anomaly in checker.check(judged, NO_LIMITS).anomalies:
+        assert anomaly.witness is not None
+        if anomaly.name.endswith("from-future"):
+            continue
+        for source, target, edge in anomaly.witness.edges(data=True):
+            if edge["kind"] == "reads-from":
+                event(anomaly.name)
+                assert source < judged.completion[target], anomaly
 
 
 # Metamorphic: what must not change a verdict

@@ -632,6 +632,88 @@ def test_a_crash_of_the_explainer_would_show() -> None:
     assert Explainer(history(STALE_READ), Register()).failed_writes == {}
 
 
+# What is reported first
+
+FIRST_STALE = """
+    0 invoke write 1
+    0 ok write 1
+    1 invoke write 2
+    1 ok write 2
+    2 invoke read
+    2 ok read 1
+    3 invoke read
+    3 ok read 3
+    4 invoke read
+    4 ok read 1
+"""
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "zones", "search"])
+def test_the_conflict_with_the_shortest_prefix_is_reported(algorithm: str) -> None:
+    (anomaly,) = check(FIRST_STALE, "register", algorithm=algorithm).anomalies
+    assert (anomaly.name, anomaly.ops) == ("stale-read", (0, 2, 4))
+    assert anomaly.details["first_impossible_op"] == 4
+    assert anomaly.details["linearizable_prefix_calls"] == 2
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "search"])
+def test_of_many_broken_keys_those_that_broke_first_are_explained(
+    algorithm: str,
+) -> None:
+    lines = []
+    for key in reversed(range(30)):  # the last key breaks first
+        lines += [f"{key} invoke read nil @{key}", f"{key} ok read {key} @{key}"]
+        # A shorter history is looked at earlier.
+        lines += [f"{key} invoke read nil @{key}", f"{key} ok read nil @{key}"] * key
+    result = check("\n".join(lines), "register", algorithm=algorithm)
+    assert [anomaly.key for anomaly in result.anomalies] == [*range(29, 9, -1)]
+    assert result.stats["keys_broken"] == 30
+
+
+READ_AT_FIRST = """
+    0 invoke read
+    0 ok read 0
+    1 invoke write 5
+    1 ok write 5
+    2 invoke write 0
+    2 fail write 0
+"""
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "search"])
+def test_a_failed_write_is_not_blamed_for_a_read_that_it_began_after(
+    algorithm: str,
+) -> None:
+    name, explanation, ops = only_anomaly(
+        check(READ_AT_FIRST, "register", algorithm=algorithm)
+    )
+    assert (name, ops) == ("read-of-unwritten-value", (0,))
+    assert explanation.endswith(
+        "If 0 was there from the start, check with --option initial=0."
+    )
+    told = check(READ_AT_FIRST, "register", algorithm=algorithm, initial="0")
+    assert told.verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "search"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0 invoke write 1 @1\n0 ok write 1 @1\n1 invoke read @1\n1 ok read 0 @1",
+        "0 invoke read @1\n0 ok read 0 @1\n1 invoke read @2\n1 ok read 7 @2",
+    ],
+    ids=["after another value", "two different values"],
+)
+def test_no_initial_value_is_suggested_that_would_not_explain_what_was_read(
+    text: str, algorithm: str
+) -> None:
+    result = check(text, "register", algorithm=algorithm)
+    assert result.verdict is Verdict.INVALID
+    for anomaly in result.anomalies:
+        assert anomaly.name == "read-of-unwritten-value"
+        assert "--option" not in anomaly.explanation
+
+
 # Corpus
 
 
