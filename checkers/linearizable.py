@@ -417,7 +417,7 @@ class LinearizableChecker:
         if conflict is None:
             return
         found = narrow(calls, self.model, decider, conflict, budget)
-        if not found.settled:
+        if not found.shortest:
             outcome = search(calls, self.model, Effort(budget))
             if outcome.linearizable is False:
                 self.explain_search(calls, outcome, budget, findings)

@@ -136,19 +136,20 @@ def choose(
 
 @dataclass(frozen=True)
 class Narrowed:
-    """The shortest prefix that is impossible.
+    """The shortest prefix that is known to be impossible.
 
     Attributes:
         calls: The calls up to there; what had not returned is open.
         stuck: The call whose return ends it.
         conflict: What is wrong with it.
-        settled: False when the rules can't tell whether a shorter one is, too.
+        shortest: False when a shorter one may be impossible too: there was no time to
+            try it, or the rules don't tell.
     """
 
     calls: Sequence[Call]
     stuck: Call
     conflict: Conflict
-    settled: bool = True
+    shortest: bool
 
 
 def narrow(
@@ -169,7 +170,7 @@ def narrow(
     """
     ends = sorted(c.returned for c in calls if c.returned != NEVER)
     low, high = 0, ends.index(completed_at(conflict))  # prefixes before `low` are fine
-    effort, settled, step = NARROWING_MAX, True, 1
+    effort, step = NARROWING_MAX, 1
     prefix: Sequence[Call] = clip(calls, model, ends[high])
     while low < high and effort > 0 and not patience.exceeded():
         # Deciders name early conflicts, so what is tried first is just a bit earlier.
@@ -178,10 +179,7 @@ def narrow(
         effort -= len(shorter)
         try:
             found = decider.decide(shorter, model, patience)
-        except LimitExceeded:
-            break
-        except UndecidedError:
-            settled = False
+        except (LimitExceeded, UndecidedError):
             break
         if found is None:
             low = middle + 1
@@ -190,4 +188,4 @@ def narrow(
             high, conflict, prefix = middle, found, shorter
             step = min(4 * step, (high - low + 1) // 2)
     stuck = next(c for c in calls if c.returned == ends[high])
-    return Narrowed(prefix, stuck, conflict, settled)
+    return Narrowed(prefix, stuck, conflict, low == high)

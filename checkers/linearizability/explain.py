@@ -85,6 +85,15 @@ def named(calls: Sequence[Call], outcome: Outcome) -> list[list[int]]:
     return [[calls[i].position for i in partial] for partial in outcome.partials]
 
 
+def ends_prefix(stuck: Call, calls: Sequence[Call]) -> dict[str, Any]:
+    """What details say of the call with whose return `calls` cease to have an order."""
+    before = sum(call.returned < stuck.returned for call in calls)
+    return {
+        "first_impossible_op": stuck.position,
+        "linearizable_prefix_calls": before,
+    }
+
+
 def depends_on(operation: Operation) -> tuple[Hashable] | None:
     """The value that the state must have for it, in a tuple; None for no such value."""
     if operation.f == "read":
@@ -292,10 +301,7 @@ class Explainer:
         assert outcome.stuck is not None
         stuck = calls[outcome.stuck]
         details: dict[str, Any] = {
-            "first_impossible_op": stuck.position,
-            "linearizable_prefix_calls": sum(
-                call.returned < stuck.returned for call in calls
-            ),
+            **ends_prefix(stuck, calls),
             "partial_linearizations": named(calls, outcome),
         }
         return self.simple(calls, stuck, details) or self.involved(
@@ -351,13 +357,13 @@ class Explainer:
             if whole.linearizable is False:
                 partials = named(found.calls, whole)
         details: dict[str, Any] = {
-            "first_impossible_op": stuck.position,
-            "linearizable_prefix_calls": sum(
-                call.returned < stuck.returned for call in found.calls
-            ),
             "partial_linearizations": partials,
             "conflict_calls": len(conflict.calls),
         }
+        if found.shortest:
+            details |= ends_prefix(stuck, found.calls)
+        else:
+            details["impossible_by_op"] = stuck.position
         if self.model.reads:
             simple = self.simple(calls, stuck, details)
             if simple is not None:
@@ -453,7 +459,7 @@ class Explainer:
         stuck: Call,
         witness: Witness,
         explanation: str,
-        details: dict[str, Any] | None = None,
+        details: dict[str, Any],
     ) -> Anomaly:
         """An anomaly about the key of `stuck`."""
         return Anomaly(
@@ -462,7 +468,7 @@ class Explainer:
             explanation,
             witness.graph,
             key=self.history[stuck.position].key,
-            details={"first_impossible_op": stuck.position} | (details or {}),
+            details=details,
         )
 
     def unwritten(
@@ -506,9 +512,7 @@ class Explainer:
         text = f"{past}, but {only_failed(f'write {value}', op, len(failed))}"
         return self.anomaly("read-of-failed-write", reader, witness, text, details)
 
-    def future(
-        self, reader: Call, writer: Call, details: dict[str, Any] | None = None
-    ) -> Anomaly:
+    def future(self, reader: Call, writer: Call, details: dict[str, Any]) -> Anomaly:
         """A value was returned before anyone began to write it."""
         words = self.words
         witness = Witness(words)

@@ -69,7 +69,7 @@ def agrees(calls: Sequence[Call], model: Model) -> None:
     whole = search(calls, model, unlimited())
     assert whole.stuck is not None
     assert calls[whole.stuck] is first, calls
-    if found.settled:
+    if found.shortest:
         assert found.stuck is first, (calls, found)
     assert found.stuck.position in {c.position for c in found.conflict.calls}
     assert not linearizable(found.conflict.calls, model)
