@@ -167,6 +167,7 @@ class Findings:
             "calls": self.calls,
             "keys": len(self.valid) + len(self.broken) + len(self.undecided),
             "keys_broken": len(self.broken),
+            "keys_explained": len(self.explained),
             "algorithms": dict(+self.algorithms),
             "configurations": self.configurations,
         }

@@ -37,7 +37,7 @@ from harness.errors import (
 )
 from harness.formats import load, path_of
 from harness.history import HistoryError
-from harness.report import listing, witness
+from harness.report import listing, tally, witness
 from harness.scarcity import limits as limits_of_process
 from harness.verdict import CheckResult, Limits, Verdict, check_safe
 from harness.visible import visible_line
@@ -109,7 +109,7 @@ class FileResult:
             "file": self.file,
             # Bad input and our own failures are no verdict about anything.
             "verdict": None if self.error or self.has_crashed else str(self.verdict),
-            "anomalies": listing.counts(self.result),
+            "anomalies": dict(tally.of_result(self.result).names),
             **listing.anomalies(self.result, self.history),
             "not": list(self.result.not_models),
             "stats": listing.stats(self.result),
@@ -451,7 +451,7 @@ def render_text(result: FileResult) -> str:
     for anomaly in anomalies[:_ANOMALIES_SHOWN_MAX]:
         lines += ["", *_anomaly_lines(anomaly, result.history)]
     if len(anomalies) > _ANOMALIES_SHOWN_MAX:
-        more = len(anomalies) - _ANOMALIES_SHOWN_MAX
+        more = tally.of_result(result.result).total - _ANOMALIES_SHOWN_MAX
         lines += ["", f"  ... and {more} more anomalies"]
     if anomalies:
         lines.append("")
@@ -476,10 +476,9 @@ def _headline(result: FileResult) -> str:
     if result.error:
         # The message names the file itself, and the line.
         return f"error  {result.error}"
-    counts = listing.counts(result.result)
     line = f"{result.verdict}  {result.file}"
-    if counts:
-        line += ": " + ", ".join(f"{n} x {name}" for name, n in counts.items())
+    if found := str(tally.of_result(result.result)):
+        line += f": {found}"
     if result.result.not_models:
         line += f"; not {', '.join(result.result.not_models)}"
     if result.result.reason:

@@ -452,6 +452,7 @@ def check(
       witness            nodes, lines, and edges: source, target, kind, reason
       ..._left_out       how many more ops, nodes or edges there are; they end at 100
     left_out           how many more anomalies of a name there are than found tells
+    keys_left_out      how many more keys are broken, where nobody named their anomalies
     not                the weakest consistency models that are broken
     stats, ops         the checker's figures, and the events in FILE
     seconds            spent on it

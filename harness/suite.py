@@ -55,6 +55,7 @@ from harness.errors import (
 )
 from harness.osworld import kernel
 from harness.registry import nearest
+from harness.report import tally
 from harness.sim.batch import SeedResult
 from harness.spec import TestSpec, assemble
 from harness.store import RUN_NAME, point
@@ -201,6 +202,12 @@ class RowResult:
         return sorted({a["name"] for c in checkers for a in c["anomalies"]})
 
     @property
+    def found(self) -> str:
+        """What checkers found wrong, with how often; "" where nothing is."""
+        checkers = self.outcome.get("checkers", {}).values()
+        return ", ".join(filter(None, (str(tally.of_json(c)) for c in checkers)))
+
+    @property
     def as_expected(self) -> bool:
         """Whether verdict, anomaly and figures are those that the row asks for."""
         return self.verdict == (self.row.expect or "valid") and not self.missing
@@ -230,7 +237,7 @@ class RowResult:
     @property
     def line(self) -> str:
         """The result in a line, as it comes."""
-        found = f" ({', '.join(self.anomalies)})" if self.anomalies else ""
+        found = f" ({self.found})" if self.found else ""
         how = ", ".join(filter(None, [f"{self.verdict}{found}", self.mark]))
         why = "; ".join(filter(None, [*self.missing, self.error, self.skipped]))
         return ": ".join(filter(None, [self.row.name, how, why]))
@@ -282,6 +289,7 @@ class RowResult:
             "as_expected": None if self.skipped else self.as_expected,
             "why": "; ".join(self.missing),
             "anomalies": self.anomalies,
+            "found": self.found,
             "ops": self.outcome.get("ops", {}),
             "seconds": self.outcome.get("seconds", 0.0),
             "seed": self.seed,
@@ -590,7 +598,7 @@ def table(results: Sequence[RowResult]) -> str:
 def cells(result: RowResult) -> tuple[str, ...]:
     """A row of the verdict table."""
     ok = result.outcome.get("ops", {}).get("ok", 0)
-    told = (", ".join(result.anomalies), *result.missing, result.error, result.skipped)
+    told = (result.found, *result.missing, result.error, result.skipped)
     found = "; ".join(filter(None, told))
     found = found or result.outcome.get("reason", "")
     return (

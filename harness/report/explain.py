@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.report import spacetime, witness
+from harness.report import spacetime, tally, witness
 from harness.visible import visible, visible_line
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Explained:
     said: str
     witnesses: list[Witness]
     names: list[str]
+    found: str
     more: int
 
 
@@ -78,9 +79,15 @@ class Explanations:
             self._write(f"{place}/result.json", text + "\n")
         verdict = "error" if result.error else str(result.verdict)
         said = result.error or result.result.reason
-        more = len(found) - len(witnesses)
+        counted = tally.of_result(result.result)
         return Explained(
-            visible_line(result.file), verdict, said, witnesses, names, more
+            visible_line(result.file),
+            verdict,
+            said,
+            witnesses,
+            names,
+            str(counted),
+            counted.total - len(witnesses),
         )
 
     def finish(self, told: Sequence[Explained]) -> Path:

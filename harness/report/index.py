@@ -4,7 +4,8 @@ A row is a mapping with the keys
 
     name system workload nemesis seed     what was run
     expected verdict as_expected          verdict: one, or "error", or "skipped"
-    anomalies why error                   names, a sentence, how the harness failed
+    anomalies found                       names; how many there are, in a line
+    why error                             a sentence, how the harness failed
     skipped                               why nothing can be told of it, if so
     ops seconds repro                     ops: a number, or a count per outcome
     report or run                         the report, or the folder that holds it
@@ -108,7 +109,7 @@ def read_row(row: Mapping[str, Any], suite_dir: Path) -> Row:
         seed=string(row.get("seed")),
         expected=expected,
         verdict=verdict,
-        anomalies=_listed(row.get("anomalies")),
+        anomalies=string(row.get("found")) or _listed(row.get("anomalies")),
         as_expected=said if isinstance(said, bool) else verdict == expected,
         ops=_operations(row.get("ops")),
         seconds=number(row.get("seconds")),

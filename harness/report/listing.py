@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from harness.report import figures
+from harness.report import figures, tally
 from harness.verdict import OPERATIONS
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ _TOLD_ELSEWHERE = {"crashed", "plan"}
 def anomalies(result: CheckResult, history: History | None) -> dict[str, Any]:
     """`found`, the anomalies, and `left_out`, how many more there are of each name.
 
+    Also `keys_left_out`, how many more keys are broken, where they have no name.
+
     Args:
         result: What a checker said.
         history: What it judged; None when that is gone, and then there are no lines.
@@ -47,22 +49,13 @@ def anomalies(result: CheckResult, history: History | None) -> dict[str, Any]:
         if told[anomaly.name] < TOLD_OF_A_NAME_MAX:
             told[anomaly.name] += 1
             found.append(_anomaly(anomaly, lines))
-    left_out = {name: n - told[name] for name, n in counts(result).items()}
+    all_of_them = tally.of_result(result)
+    left_out = {name: n - told[name] for name, n in all_of_them.names.items()}
     return {
         "found": found,
         "left_out": {name: n for name, n in left_out.items() if n > 0},
+        **_left_out("keys", all_of_them.unnamed),
     }
-
-
-def counts(result: CheckResult) -> dict[str, int]:
-    """How many anomalies of each name there are, also those that nobody explained.
-
-    A checker that explains only some counts them all in its figures.
-    """
-    explained = Counter(anomaly.name for anomaly in result.anomalies)
-    figure = result.stats.get("anomalies")
-    counted = figure if isinstance(figure, dict) else {}
-    return {name: max(n, counted.get(name, 0)) for name, n in explained.items()}
 
 
 def stats(result: CheckResult) -> dict[str, Any]:

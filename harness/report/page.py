@@ -21,7 +21,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from harness.report import columns, figures, spacetime, story, witness
+from harness.report import columns, figures, spacetime, story, tally, witness
 from harness.report.folder import load, mapping, sequence, string, strings, whole
 from harness.visible import visible
 
@@ -127,6 +127,7 @@ def _environment() -> jinja2.Environment:
         "idle": idle,
         "href": href,
         "plural": figures.plural,
+        "tally": tally.of_json,
         "fault_class": spacetime.fault_class,
         "edge_class": spacetime.edge_class,
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.report import events, figures
+from harness.report import events, figures, tally
 from harness.report.figures import plural
 from harness.report.folder import (
     mapping,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from harness.report.folder import Call, Fault, RunFolder
+    from harness.report.tally import Tally
 
 STATES = ("valid", "invalid", "unknown", "harness", "unjudged")
 """What the banner can say. `unjudged`: the run was never analysed."""
@@ -87,6 +88,9 @@ class Story:
         why: One or two sentences.
         expected: "valid", "invalid", "unknown", or "" when nobody said.
         as_expected: Whether it came out so; None when nobody said.
+        anomalies: The first of those that checkers explained.
+        explained: How many anomalies they explained.
+        counted: How many they found.
     """
 
     folder: RunFolder
@@ -96,17 +100,30 @@ class Story:
     expected: str
     as_expected: bool | None
     anomalies: list[Witness]
-    anomalies_total: int
+    explained: int
+    counted: int
     fault_kinds: list[FaultKind]
     harness_errors: list[str] = field(default_factory=list)
 
     @cached_property
     def names(self) -> list[tuple[str, int]]:
-        """Anomaly names with how often each was found, most frequent first."""
-        tally: Counter[str] = Counter()
-        for _, anomaly in found_anomalies(self.folder.verdict):
-            tally[string(anomaly.get("name"), "anomaly")] += 1
-        return tally.most_common()
+        """Anomaly names with how often each was counted, most frequent first."""
+        names: Counter[str] = Counter()
+        for found in tallies(self.folder.verdict):
+            names.update(found.names)
+        return names.most_common()
+
+    @cached_property
+    def keys(self) -> str:
+        """That more keys are broken than are explained; "" where they are not."""
+        said = (found.keys for found in tallies(self.folder.verdict))
+        return ", ".join(filter(None, said))
+
+    @cached_property
+    def found(self) -> str:
+        """What checkers found wrong, in a line; "" where nothing is."""
+        said = (str(found) for found in tallies(self.folder.verdict))
+        return ", ".join(filter(None, said))
 
     @cached_property
     def repro(self) -> str:
@@ -153,6 +170,7 @@ def tell(folder: RunFolder) -> Story:
     errors = harness_errors(folder)
     state = _state(folder, errors)
     found = list(found_anomalies(verdict))
+    total = sum(each.total for each in tallies(verdict))
     told = [tell_anomaly(folder, *pair) for pair in found[:ANOMALIES_SHOWN_MAX]]
     headline, why = _HEADLINES[state](folder, kinds, told, errors)
     expected = string(verdict.get("expected") or folder.test.get("expected"))
@@ -166,7 +184,8 @@ def tell(folder: RunFolder) -> Story:
         expected=expected,
         as_expected=(state == expected) if expected and state != "unjudged" else None,
         anomalies=told,
-        anomalies_total=len(found),
+        explained=len(found),
+        counted=total,
         fault_kinds=kinds,
         harness_errors=errors,
     )
@@ -232,7 +251,7 @@ def _told_invalid(
     if not told:
         return "Invalid", "A checker says so, but recorded no anomaly."
     first = told[0]
-    rest = len(list(found_anomalies(folder.verdict))) - 1
+    rest = sum(each.total for each in tallies(folder.verdict)) - 1
     more = (
         f" And {plural(rest, 'further anomaly', 'further anomalies')}." if rest else ""
     )
@@ -335,6 +354,11 @@ def found_anomalies(
     for name, result in checkers(verdict):
         for anomaly in sequence(result.get("anomalies")):
             yield name, mapping(anomaly)
+
+
+def tallies(verdict: Mapping[str, Any]) -> list[Tally]:
+    """How much each checker found wrong."""
+    return [tally.of_json(result) for _, result in checkers(verdict)]
 
 
 def tell_anomaly(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harness.report.witness import Witness
 
 WIDTH = 88
+FOUND_CHARS_MAX = 400
 WARNINGS = ("kept-down", "uncaged")
 """Kinds of notes without which a verdict might mislead."""
 
@@ -123,10 +124,10 @@ def _anomaly(story: Story, paint: _Paint) -> str:
     if not story.anomalies:
         return ""
     first = story.anomalies[0]
-    names = ", ".join(f"{number} x {name}" for name, number in story.names[:8])
     key = f" on key {first.key}" if first.key else ""
     whose = ", none against what was promised" if story.state == "valid" else ""
-    lines = [f"Anomalies{whose}: {names}", paint("bold", f"  {first.name}{key}")]
+    found = figures.clip(story.found, FOUND_CHARS_MAX)
+    lines = [f"Anomalies{whose}: {found}", paint("bold", f"  {first.name}{key}")]
     lines += [
         _fill(line, "      ") if line[:1].isdigit() else f"    {line}"
         for line in as_text(first)
