@@ -37,9 +37,10 @@ from checkers.linearizability.deciders import (
     decider_of,
     narrow,
 )
-from checkers.linearizability.explain import Explainer, with_initial
-from checkers.linearizability.handover import WHEN, search_fast
+from checkers.linearizability.explain import Explainer, either, with_initial
+from checkers.linearizability.handover import WHEN, is_installed, search_fast
 from checkers.linearizability.models import find_model, model_name, parse_value
+from checkers.linearizability.prefix import proved
 from checkers.linearizability.processes import how_many, in_processes
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort
@@ -91,6 +92,7 @@ class Findings:
             impossible prefix.
         valid, broken: Keys that are decided.
         undecided: Key -> how far it was shown linearizable, as a clause.
+        proved: What was shown of some of these; JSON-able.
         limit: Which limit ended the check, as a clause.
         algorithms: How many keys each algorithm decided.
         configurations: How many the search explored.
@@ -103,6 +105,7 @@ class Findings:
     valid: list[Hashable] = field(default_factory=list)
     broken: list[Hashable] = field(default_factory=list)
     undecided: dict[Hashable, str] = field(default_factory=dict)
+    proved: list[dict[str, Any]] = field(default_factory=list)
     limit: str = ""
     algorithms: Counter[str] = field(default_factory=Counter)
     configurations: int = 0
@@ -133,6 +136,7 @@ class Findings:
         self.valid += part.valid
         self.broken += part.broken
         self.undecided |= part.undecided
+        self.proved += part.proved
         self.limit = self.limit or part.limit
         self.algorithms += part.algorithms
         self.configurations += part.configurations
@@ -167,13 +171,14 @@ class Findings:
             "calls": self.calls,
             "keys": len(self.valid) + len(self.broken) + len(self.undecided),
             "keys_broken": len(self.broken),
-            "keys_explained": len(self.explained),
+            **({"keys_explained": len(self.explained)} if self.broken else {}),
             "algorithms": dict(+self.algorithms),
             "configurations": self.configurations,
+            **({"proved": self.proved} if self.proved else {}),
         }
 
-    def reason(self) -> str:
-        """Why keys are undecided, and what was proved all the same."""
+    def reason(self, limits: Limits) -> str:
+        """Why keys are undecided, what was proved all the same, and what to try."""
         if not self.undecided and not self.limit:
             return ""
         parts = [self.limit or "not all keys could be decided"]
@@ -183,7 +188,24 @@ class Findings:
             f"{name_keys([key])}: {clause}"
             for key, clause in list(self.undecided.items())[:LISTED_MAX]
         ]
+        if len(self.undecided) > LISTED_MAX:
+            parts.append(f"{len(self.undecided) - LISTED_MAX} more keys are undecided")
+        if self.limit:
+            parts.append(f"to decide it, try {what_to_try(limits)}")
         return "; ".join(parts)
+
+
+def what_to_try(limits: Limits) -> str:
+    """What may help where a search met its limits, as a choice."""
+    words = []
+    if limits.time_s is not None:
+        words.append("a longer --time-limit")
+    if limits.memory_mb is not None:
+        words.append("a larger --memory-limit")
+    if not is_installed():
+        words.append("pip install 'splitbrain[fast]'")
+    words.append("a test with fewer clients at once on a key, or no value twice")
+    return either(words)
 
 
 def name_keys(keys: list[Hashable]) -> str:
@@ -248,7 +270,7 @@ class LinearizableChecker:
             findings.verdict(),
             tuple(with_initial([anomaly for _, anomaly in findings.explained])),
             not_models=("linearizable",) if findings.broken else (),
-            reason=findings.reason(),
+            reason=findings.reason(limits),
             stats=stats | findings.stats() | plan,
         )
 
@@ -455,9 +477,10 @@ class LinearizableChecker:
         findings.configurations += outcome.configurations
         if outcome.linearizable is None:
             findings.limit = outcome.limit
-            findings.undecided[key] = (
-                f"only its first {outcome.reached} of {outcome.events} events"
-            )
+            shown = proved(calls, self.model, outcome)
+            findings.undecided[key] = str(shown or f"none of its {len(calls)} calls")
+            if shown is not None:
+                findings.proved.append(shown.as_json(key))
             return
         findings.decided(key, choice, broken=not outcome.linearizable)
         if not outcome.linearizable:

@@ -61,6 +61,9 @@ _EXIT_STATUSES = {
 _NOTHING_TO_JUDGE = ("nothing to judge", "no ")
 """How reasons begin that may come of asking the wrong checker."""
 
+_NOT_IN_TEXT = {"crashed", "plan", "proved", "seconds"}
+"""Figures that are told elsewhere, or are for programs."""
+
 _ANOMALIES_SHOWN_MAX = 10
 _VALUE_CHARS_MAX = 60
 
@@ -463,7 +466,7 @@ def render_text(result: FileResult) -> str:
     lines += [
         f"  {name.replace('_', ' ')}: {_value(figure)}"
         for name, figure in result.result.stats.items()
-        if name not in {"crashed", "plan", "seconds"} and figure not in ({}, [], None)
+        if name not in _NOT_IN_TEXT and figure not in ({}, [], None)
     ]
     lines += [
         f"  plan: {step['algorithm']} for {step['which']}: {step['why']}"

@@ -50,7 +50,7 @@ class Budget:
         """
         time_s, memory_mb = self.limits.time_s, self.limits.memory_mb
         if time_s is not None and self.seconds() > time_s:
-            return f"the time limit of {time_s:g} s ran out"
+            return f"the time limit of {round(time_s, 2):g} s ran out"
         if memory_mb is not None:
             used = self._process.memory_info().rss - self._rss_before
             if used + more_bytes > memory_mb * MEGABYTE:

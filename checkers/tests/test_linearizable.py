@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import networkx as nx
 import pytest
 from hypothesis import event, given
+from hypothesis import strategies as st
 
 from checkers.linearizability.budget import Budget
-from checkers.linearizability.calls import partition
+from checkers.linearizability.calls import NEVER, partition
 from checkers.linearizability.explain import Explainer
 from checkers.linearizability.models import KV, MODELS, CasRegister, Register
+from checkers.linearizability.oracle import is_linearization
+from checkers.linearizability.prefix import in_order, proved
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import clip, possible_starts, shrink, since, weaken
 from checkers.linearizable import PLUGIN, LinearizableChecker, build
@@ -532,6 +535,40 @@ def test_the_search_reports_how_far_it_came() -> None:
     assert outcome.linearizable is None
     assert outcome.limit == "patience ran out"
     assert 0 < outcome.reached < outcome.events
+    shown = proved(calls, CasRegister(), outcome)
+    assert shown is not None
+    assert (shown.events, shown.of) == (outcome.reached, outcome.events)
+    assert shown.calls > 0
+    ends = sorted(call.returned for call in calls)
+    prefix = clip(calls, CasRegister(), ends[shown.calls - 1])
+    place = {call.position: i for i, call in enumerate(prefix)}
+    order = [place[position] for position in shown.order]
+    assert is_linearization(order, prefix, CasRegister())
+
+
+@FEWER
+@given(histories("cas-register", steps=60), st.integers(0, 30))
+def test_an_order_of_a_prefix_proves_it(judged: History, count: int) -> None:
+    model = CasRegister()
+    calls: Sequence[Call] = partition(judged, model).get(None, [])
+    ends = sorted(c.returned for c in calls if c.returned != NEVER)[:count]
+    order, returns = in_order(calls, model, ends)
+    event(f"of {len(ends)} returns {returns} in order")
+    prefix = clip(calls, model, ends[returns - 1]) if returns else []
+    place = {call.position: i for i, call in enumerate(prefix)}
+    assert is_linearization([place[position] for position in order], prefix, model)
+
+
+def test_where_a_limit_is_met_the_reason_says_what_to_try() -> None:
+    checker = LinearizableChecker(CasRegister(), algorithm="search", compiled="never")
+    limits = Limits(time_s=0.2)
+    result = checker.check(hard_history(), limits)
+    assert result.verdict is Verdict.UNKNOWN
+    (shown,) = result.stats["proved"]
+    assert f"its first {shown['events']} of {shown['of']} events" in result.reason
+    assert f"op {shown['not_placed']} could not be placed in time" in result.reason
+    assert "to decide it, try a longer --time-limit" in result.reason
+    assert "--memory-limit" not in result.reason
 
 
 # Bad input
