@@ -22,7 +22,7 @@ from markupsafe import Markup
 from harness.report import figures
 from harness.report.folder import mapping
 from harness.report.story import effect, lasted
-from harness.report.witness import LOST, MESSAGE, who
+from harness.report.witness import LOST, MESSAGE, who, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,6 +42,7 @@ SCALE_MIN = 0.7
 ROW_HEIGHT = 66
 BAR_HEIGHT = 24
 FAULT_HEIGHT = 20
+LINE_HEIGHT = 17
 MARGIN = 16
 CHAR_WIDTH = 6.9
 LABEL_CHARS_MAX = 28
@@ -130,10 +131,14 @@ class _Axis:
         return self.xs[-1]
 
 
-def picture(witness: Witness, number: int = 0) -> Markup:
+def picture(witness: Witness, number: int = 0, *, with_legend: bool = False) -> Markup:
     """The witness as an <svg> element; empty when it has no operations.
 
-    `number` tells the pictures of one page apart.
+    Args:
+        witness: What to draw.
+        number: Tells the pictures of one page apart.
+        with_legend: Write below what did not fit into the bars. A page has a table of
+            operations there.
     """
     spans = _spans(witness)
     if not spans:
@@ -153,6 +158,10 @@ def picture(witness: Witness, number: int = 0) -> Markup:
     height = rows_bottom + (26 + MARGIN if has_times else 0)
     height += FAULT_HEIGHT * len(faults)
     width = max(WIDTH, axis.xs[-1] + MARGIN)
+    legend: list[Markup] = []
+    if with_legend:
+        legend = _legend(witness, bars.values(), width, height)
+        height += LINE_HEIGHT * len(legend) + MARGIN * bool(legend)
     title = f"Space-time picture of anomaly {number + 1}: {witness.name}"
     end_ns = witness.end_ns
     parts = [
@@ -163,6 +172,7 @@ def picture(witness: Witness, number: int = 0) -> Markup:
         *(arrow.line for arrow in arrows),
         *(_draw_bar(bar, witness, axis.xs[-1]) for bar in bars.values()),
         *(arrow.badge for arrow in arrows),
+        *legend,
     ]
     return Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" class="spacetime" role="img" '
@@ -184,7 +194,8 @@ def as_svg(witness: Witness, number: int = 0) -> str:
     assets = resources.files("harness.report.assets")
     css = [(assets / n).read_text("utf-8") for n in ("palette.css", "witness.css")]
     style = Markup(f"<style>{''.join(css)} svg {{ background: var(--card) }}</style>")  # noqa: S704  # our own files
-    return str(picture(witness, number)).replace("<defs>", f"{style}<defs>", 1)
+    drawn = str(picture(witness, number, with_legend=True))
+    return drawn.replace("<defs>", f"{style}<defs>", 1)
 
 
 def edge_class(kind: str) -> str:
@@ -323,6 +334,24 @@ def _draw_bar(bar: _Bar, witness: Witness, right_end: float) -> Markup:
     )  # fmt: skip
 
 
+def _legend(
+    witness: Witness, bars: Iterable[_Bar], width: float, top: float
+) -> list[Markup]:
+    """The anomaly's own operations that are longer than their bars, in full."""
+    lines: list[str] = []
+    for bar in bars:
+        call, text = bar.span.call, witness.whole(bar.span.call)
+        if not call.is_event and text != _fitting_text(bar, witness):
+            columns = int((width - 2 * MARGIN) / CHAR_WIDTH)
+            lines += wrapped(f"{call.number}: {text}", columns).split("\n")
+    return [
+        Markup('<text class="legend" x="{}" y="{}">{}</text>').format(
+            MARGIN, round(top + LINE_HEIGHT * n), line
+        )
+        for n, line in enumerate(lines, 1)
+    ]
+
+
 def _fitting_text(bar: _Bar, witness: Witness) -> str:
     """The label, longer than usual where the bar has room for it."""
     room = int((bar.right - bar.left - 26) / CHAR_WIDTH) - len(
@@ -343,7 +372,7 @@ def _tone(span: _Span, witness: Witness) -> str:
 
 def _said_of(call: Call, witness: Witness) -> str:
     """The operation in a sentence, for the pointer that rests on it."""
-    text = witness.text_of(call, 200)
+    text = witness.whole(call)
     if call.is_event:
         fields = figures.value(call.invoke.value, 200)
         return f"{call.invoke.f} {fields} at {figures.moment(call.invoke.time)}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.history import NO_COMPLETION
-from harness.report import figures
+from harness.report import evidence, figures
 from harness.report.folder import Call, mapping, sequence, string
 from harness.visible import visible
 
@@ -29,7 +29,11 @@ EDGES_SHOWN_MAX = 60
 CALLS_TOLD_MAX = 20
 EDGES_TOLD_MAX = 20
 VALUE_CHARS_MAX = 60
-TRANSACTION_STEPS_MAX = 12
+WHOLE_CHARS_MAX = 1000
+"""Of the value of an operation that is no transaction, where there is room for it."""
+
+PADDED_MAX = 60
+"""Characters to which a column is aligned; what is longer pushes its line along."""
 
 MESSAGE = "message"
 """The kind of an arrow that stands for a message between nodes."""
@@ -60,6 +64,7 @@ class Witness:
         calls: The operations and events, in order of time.
         edges: Arrows between them, those of the explanation first.
         edges_more: How many further arrows were left out.
+        named: By the name of a transaction, the keys whose micro-operations count.
         unresolved: Indices it names that the history does not hold.
         details: Whatever else the checker tells.
         roles: What a node was in this, as in "coordinator".
@@ -77,6 +82,7 @@ class Witness:
     calls: tuple[Call, ...] = ()
     edges: tuple[Edge, ...] = ()
     edges_more: int = 0
+    named: Mapping[tuple[bool, int], evidence.Named] = field(default_factory=dict)
     unresolved: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
@@ -106,7 +112,23 @@ class Witness:
 
     def text_of(self, call: Call, chars_max: int = 40) -> str:
         """A call in a few characters, as far as it concerns this anomaly."""
+        if self.unfolded(call):
+            return figures.clip(self.whole(call), chars_max + len("txn "))
         return call_text(call, chars_max, self.about)
+
+    def whole(self, call: Call) -> str:
+        """A call with all that the anomaly rests on, whatever its length."""
+        keys = self.named.get(call.name)
+        if keys is None:
+            return call_text(call, WHOLE_CHARS_MAX, self.about)
+        return f"{visible(call.invoke.f)} {evidence.folded(call.value, keys)}"
+
+    def unfolded(self, call: Call) -> str:
+        """All of a transaction of which `whole` leaves out some; else nothing."""
+        if call.name not in self.named:
+            return ""
+        text = f"{visible(call.invoke.f)} {evidence.unfolded(call.value)}"
+        return "" if text == self.whole(call) else text
 
 
 def resolve(
@@ -154,6 +176,7 @@ def resolve(
         calls=tuple(ordered),
         edges=tuple(drawn[:EDGES_SHOWN_MAX]),
         edges_more=max(0, len(drawn) - EDGES_SHOWN_MAX),
+        named=evidence.named(ordered, drawn, anomaly.get("key")),
         unresolved=tuple(dict.fromkeys(unresolved)),
         details=details,
     )
@@ -195,7 +218,7 @@ def call_text(call: Call, chars_max: int = 40, about: str = "") -> str:
     name, value = visible(call.invoke.f), call.value
     shown = figures.value(value, chars_max)
     if name == "txn":
-        shown = _transaction(value) or shown
+        shown = evidence.label(value) or shown
     elif name == "read" and call.outcome == "ok":
         return f"read \N{RIGHTWARDS ARROW} {shown or 'nil'}"
     elif name == "cas" and isinstance(value, list) and len(value) == 2:
@@ -205,24 +228,6 @@ def call_text(call: Call, chars_max: int = 40, about: str = "") -> str:
         told = ", ".join(f"{n} {figures.plain(v, 24)}" for n, v in _under(value, about))
         shown = f"{about}: {told}" if told else shown
     return figures.clip(f"{name} {shown}".rstrip(), chars_max + len(name) + 1)
-
-
-def _transaction(value: Any) -> str:
-    """[["r", 1, [2, 3]], ["append", 1, 4]] as "r 1 [2 3], append 1 4"."""
-    name = ""
-    if isinstance(value, dict) and "txn" in value:
-        name, value = f"{figures.plain(value.get('id'), 24)}: ", value["txn"]
-    if not isinstance(value, list) or not all(isinstance(m, list) for m in value):
-        return ""
-    steps = [" ".join(map(_step, micro)) for micro in value[:TRANSACTION_STEPS_MAX]]
-    return name + ", ".join(steps)
-
-
-def _step(part: Any) -> str:
-    if isinstance(part, list):
-        shown = part[-TRANSACTION_STEPS_MAX:]
-        return f"[{' '.join(figures.plain(item, 20) for item in shown)}]"
-    return "nil" if part is None else figures.plain(part, 24)
 
 
 def _under(value: Any, about: str, depth: int = 4) -> list[tuple[str, Any]]:
@@ -329,7 +334,10 @@ def as_text(witness: Witness) -> list[str]:
     """The witness in lines without indentation: operations, then numbered reasons."""
     shown = witness.blamed[:CALLS_TOLD_MAX]
     rows = [_columns(witness, call) for call in shown]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [
+        max((len(cell) for cell in column if len(cell) <= PADDED_MAX), default=0)
+        for column in zip(*rows, strict=True)
+    ]
     lines = [
         "  ".join(
             cell.ljust(width) for cell, width in zip(row, widths, strict=True)
@@ -350,7 +358,7 @@ def _columns(witness: Witness, call: Call) -> list[str]:
     if call.error is not None:
         outcome += f" ({figures.value(call.error, VALUE_CHARS_MAX)})"
     number = "" if call.is_event else f"#{call.number}"
-    text = witness.text_of(call, VALUE_CHARS_MAX)
+    text = witness.whole(call)
     if call.invoke.key is not None:
         text = f"key {figures.value(call.invoke.key, 20)}: {text}"
     return [number, when(call), who(call, witness.roles), text, outcome]
@@ -381,11 +389,11 @@ def as_dot(witness: Witness) -> str:
     """The witness for Graphviz: a box for each operation, an arrow for each reason."""
     lines = [
         f"digraph {_quoted(witness.name)} {{",
-        f"  label={_quoted(_wrapped(witness.explanation))}; labelloc=t;",
+        f"  label={_quoted(wrapped(witness.explanation))}; labelloc=t;",
         "  rankdir=LR; node [shape=box, fontname=monospace]; edge [fontsize=10];",
     ]
     for position, call in enumerate(witness.calls):
-        told = [f"{name_of(call)}: {witness.text_of(call, VALUE_CHARS_MAX)}"]
+        told = [wrapped(f"{name_of(call)}: {witness.whole(call)}")]
         outcome = "" if call.is_event else f", {call.outcome}"
         told.append(f"{who(call, witness.roles)}{outcome}")
         told += filter(None, [when(call)])
@@ -393,7 +401,7 @@ def as_dot(witness: Witness) -> str:
     for edge in witness.edges:
         label = edge.kind + (f": {edge.reason}" if edge.reason else "")
         look = ", style=dashed" if edge.kind in {LOST, "realtime", "process"} else ""
-        said = f"[label={_quoted(_wrapped(label))}{look}]"
+        said = f"[label={_quoted(wrapped(label))}{look}]"
         lines.append(f"  v{edge.source} -> v{edge.target} {said};")
     return "\n".join([*lines, "}"]) + "\n"
 
@@ -404,13 +412,15 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\n", "\\n") + '"'
 
 
-def _wrapped(text: str, width: int = 60) -> str:
+def wrapped(text: str, width: int = 60) -> str:
+    """`text` in lines of at most `width` characters."""
     return "\n".join(_broken(text.split(), width))
 
 
 def _broken(words: Sequence[str], width: int) -> Iterator[str]:
     line = ""
-    for word in words:
+    pieces = (w[at : at + width] for w in words for at in range(0, len(w), width))
+    for word in pieces:
         if line and len(line) + 1 + len(word) > width:
             yield line
             line = word
