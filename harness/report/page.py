@@ -186,7 +186,7 @@ def facts(told: Story) -> list[tuple[str, str]]:
     kinds = [kind.kind for kind in told.fault_kinds]
     ended = string(told.folder.run.get("ended"), "not recorded")
     rows = [
-        ("System", string(test.get("system"))),
+        ("System", told.system),
         ("Workload", string(test.get("workload"))),
         ("Faults", ", ".join(strings(test.get("nemesis")) or kinds) or "none"),
         ("Nodes", str(len(told.folder.nodes) or "")),

@@ -157,10 +157,26 @@ class Story:
 
     @cached_property
     def title(self) -> str:
-        """System and workload, as in `raft / register`."""
+        """System and workload, as in `raft, reads=local / register`."""
+        workload = string(self.folder.test.get("workload"), "unknown workload")
+        return f"{self.system} / {workload}"
+
+    @cached_property
+    def system(self) -> str:
+        """What ran, as in `2pc, mutant decide-before-log` or `raft, reads=local`.
+
+        A reader who sees "raft" beside "invalid" must not think of the system as it is.
+        """
         test = self.folder.test
-        system = string(test.get("system"), "unknown system")
-        return f"{system} / {string(test.get('workload'), 'unknown workload')}"
+        words = [figures.clip(string(test.get("system"), "unknown system"), 200)]
+        if mutant := string(test.get("mutant")):
+            words.append(f"mutant {figures.clip(mutant, 80)}")
+        given = mapping(test.get("system_options")).items()
+        words += [
+            figures.clip(f"{visible(name)}={figures.plain(text, 80)}", 100)
+            for name, text in list(given)[:ITEMS_SHOWN_MAX]
+        ]
+        return ", ".join(words)
 
 
 def tell(folder: RunFolder) -> Story:

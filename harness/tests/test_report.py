@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -124,6 +125,24 @@ def test_the_page_opens_with_verdict_reason_and_command(small: Path) -> None:
     assert "a value that an earlier write had already replaced" in head
     assert "splitbrain run raft --workload register" in head
     assert "1,500 operations" in head
+
+
+def test_title_and_first_line_name_the_mutant_and_the_systems_options(
+    run_dir: Path,
+) -> None:
+    assert "raft, reads=local / register" in summary(run_dir).splitlines()[0]
+    path = run_dir / "test.yaml"
+    test = yaml.safe_load(path.read_text())
+    test |= {"system": "2pc", "system_options": {}, "workload": "commit"}
+    test["mutant"] = "decide-before-log"
+    path.write_text(yaml.safe_dump(test))
+    title = "2pc, mutant decide-before-log / commit"
+    assert title in summary(run_dir).splitlines()[0]
+    html = build(run_dir).read_text("utf-8")
+    assert re.search(rf"<title>[^<]*{title}[^<]*</title>", html)
+    test |= {"mutant": ["x"] * 200, "system_options": {"\x1b": {"a": "\x00"}}}
+    path.write_text(yaml.safe_dump(test))
+    assert len(summary(run_dir).splitlines()[0]) < 300
 
 
 def test_sections_come_in_the_order_in_which_one_asks(small: Path) -> None:
