@@ -205,7 +205,7 @@ class RowResult:
     def found(self) -> str:
         """What checkers found wrong, with how often; "" where nothing is."""
         checkers = self.outcome.get("checkers", {}).values()
-        return ", ".join(filter(None, (str(tally.of_json(c)) for c in checkers)))
+        return str(tally.together(map(tally.of_json, checkers)))
 
     @property
     def as_expected(self) -> bool:

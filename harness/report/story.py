@@ -90,7 +90,6 @@ class Story:
         as_expected: Whether it came out so; None when nobody said.
         anomalies: The first of those that checkers explained.
         explained: How many anomalies they explained.
-        counted: How many they found.
     """
 
     folder: RunFolder
@@ -101,29 +100,13 @@ class Story:
     as_expected: bool | None
     anomalies: list[Witness]
     explained: int
-    counted: int
     fault_kinds: list[FaultKind]
     harness_errors: list[str] = field(default_factory=list)
 
     @cached_property
-    def names(self) -> list[tuple[str, int]]:
-        """Anomaly names with how often each was counted, most frequent first."""
-        names: Counter[str] = Counter()
-        for found in tallies(self.folder.verdict):
-            names.update(found.names)
-        return names.most_common()
-
-    @cached_property
-    def keys(self) -> str:
-        """That more keys are broken than are explained; "" where they are not."""
-        said = (found.keys for found in tallies(self.folder.verdict))
-        return ", ".join(filter(None, said))
-
-    @cached_property
-    def found(self) -> str:
-        """What checkers found wrong, in a line; "" where nothing is."""
-        said = (str(found) for found in tallies(self.folder.verdict))
-        return ", ".join(filter(None, said))
+    def found(self) -> Tally:
+        """What checkers found wrong, and how much of it they explained."""
+        return found_in(self.folder.verdict)
 
     @cached_property
     def repro(self) -> str:
@@ -186,7 +169,6 @@ def tell(folder: RunFolder) -> Story:
     errors = harness_errors(folder)
     state = _state(folder, errors)
     found = list(found_anomalies(verdict))
-    total = sum(each.total for each in tallies(verdict))
     told = [tell_anomaly(folder, *pair) for pair in found[:ANOMALIES_SHOWN_MAX]]
     headline, why = _HEADLINES[state](folder, kinds, told, errors)
     expected = string(verdict.get("expected") or folder.test.get("expected"))
@@ -201,7 +183,6 @@ def tell(folder: RunFolder) -> Story:
         as_expected=(state == expected) if expected and state != "unjudged" else None,
         anomalies=told,
         explained=len(found),
-        counted=total,
         fault_kinds=kinds,
         harness_errors=errors,
     )
@@ -267,7 +248,7 @@ def _told_invalid(
     if not told:
         return "Invalid", "A checker says so, but recorded no anomaly."
     first = told[0]
-    rest = sum(each.total for each in tallies(folder.verdict)) - 1
+    rest = found_in(folder.verdict).total - 1
     more = (
         f" And {plural(rest, 'further anomaly', 'further anomalies')}." if rest else ""
     )
@@ -372,9 +353,9 @@ def found_anomalies(
             yield name, mapping(anomaly)
 
 
-def tallies(verdict: Mapping[str, Any]) -> list[Tally]:
-    """How much each checker found wrong."""
-    return [tally.of_json(result) for _, result in checkers(verdict)]
+def found_in(verdict: Mapping[str, Any]) -> Tally:
+    """How much all checkers found wrong."""
+    return tally.together(tally.of_json(result) for _, result in checkers(verdict))
 
 
 def tell_anomaly(

@@ -16,14 +16,14 @@ from harness.report import figures
 from harness.report.folder import mapping, sequence, string, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from harness.verdict import CheckResult
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How much one checker found wrong.
+    """How much a checker found wrong, or several of them together.
 
     Attributes:
         explained: Anomalies that are explained, by name, in the order found.
@@ -67,6 +67,19 @@ class Tally:
     def __str__(self) -> str:
         """All of it on one line; empty where nothing is wrong."""
         return ": ".join(filter(None, [self.keys, ", ".join(self.each())]))
+
+
+def together(tallies: Iterable[Tally]) -> Tally:
+    """What several checkers found; what two of them found counts twice."""
+    explained: Counter[str] = Counter()
+    names: Counter[str] = Counter()
+    broken = keys_explained = 0
+    for each in tallies:
+        explained.update(each.explained)
+        names.update(each.names)
+        broken += each.keys_broken
+        keys_explained += each.keys_explained
+    return Tally(dict(explained), dict(names.most_common()), broken, keys_explained)
 
 
 def of_result(result: CheckResult) -> Tally:

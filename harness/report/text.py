@@ -126,7 +126,7 @@ def _anomaly(story: Story, paint: _Paint) -> str:
     first = story.anomalies[0]
     key = f" on key {first.key}" if first.key else ""
     whose = ", none against what was promised" if story.state == "valid" else ""
-    found = figures.clip(story.found, FOUND_CHARS_MAX)
+    found = figures.clip(str(story.found), FOUND_CHARS_MAX)
     lines = [f"Anomalies{whose}: {found}", paint("bold", f"  {first.name}{key}")]
     lines += [
         _fill(line, "      ") if line[:1].isdigit() else f"    {line}"

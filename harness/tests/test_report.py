@@ -230,7 +230,7 @@ def test_many_anomalies_are_capped_and_counted(run_dir: Path) -> None:
     linearizable["anomalies"] *= 50
     (run_dir / "verdict.json").write_text(json.dumps(verdict))
     text = page_of(run_dir).text
-    assert "50 stale-read" in text
+    assert "50 x stale-read" in text
     assert "38 further anomalies in verdict.json" in text
 
 
