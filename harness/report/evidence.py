@@ -92,7 +92,7 @@ def tells_of(reason: str, key: Any) -> bool:
 
 def unfolded(value: Any) -> str:
     """All of a transaction."""
-    return _bounded(_name_of(value) + ", ".join(map(_whole_step, steps(value) or ())))
+    return bounded(_name_of(value) + ", ".join(map(_whole_step, steps(value) or ())))
 
 
 def folded(value: Any, keys: Collection[str]) -> str:
@@ -107,14 +107,15 @@ def folded(value: Any, keys: Collection[str]) -> str:
     for is_named, group in groupby(steps(value) or (), lambda s: _is_named(s, keys)):
         some = list(group)
         parts += map(_whole_step, some) if is_named else [f"({len(some)} more)"]
-    return _bounded(_name_of(value) + ", ".join(parts))
+    return bounded(_name_of(value) + ", ".join(parts))
 
 
-def _bounded(text: str) -> str:
-    left = len(text) - CHARS_MAX
+def bounded(text: str, chars_max: int = CHARS_MAX) -> str:
+    """`text`; of a longer one the beginning, and how much more there is."""
+    left = len(text) - chars_max
     if left <= 0:
         return text
-    return f"{text[:CHARS_MAX]}\N{HORIZONTAL ELLIPSIS} ({left} characters more)"
+    return f"{text[:chars_max]}\N{HORIZONTAL ELLIPSIS} ({left} characters more)"
 
 
 def label(value: Any) -> str:

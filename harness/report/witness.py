@@ -119,8 +119,11 @@ class Witness:
     def whole(self, call: Call) -> str:
         """A call with all that the anomaly rests on, whatever its length."""
         keys = self.named.get(call.name)
+        if keys is None and self.about:  # which tells what of the value counts
+            return call_text(call, VALUE_CHARS_MAX, self.about)
         if keys is None:
-            return call_text(call, WHOLE_CHARS_MAX, self.about)
+            text = call_text(call, evidence.CHARS_MAX)
+            return evidence.bounded(text, WHOLE_CHARS_MAX)
         return f"{visible(call.invoke.f)} {evidence.folded(call.value, keys)}"
 
     def unfolded(self, call: Call) -> str:

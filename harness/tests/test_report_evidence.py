@@ -142,6 +142,15 @@ def test_keys_are_told_apart_as_json_tells_them_apart() -> None:
     assert named(told) == [{"10"}] * 2
 
 
+def test_of_a_long_value_that_is_no_transaction_the_rest_is_counted() -> None:
+    ops = [Op(0, 0, 0, "invoke", "read"), Op(1, 1, 0, "ok", "read", [*range(1000)])]
+    anomaly = {"name": "lost", "ops": [1], "explanation": "So."}
+    told = witness.resolve(anomaly, witness.calls_of(History(ops)))
+    (line,) = witness.as_text(told)
+    assert "read \N{RIGHTWARDS ARROW} [0,1,2,3," in line
+    assert re.search(r"\(2\d{3} characters more\)  ok$", line)
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=30),
