@@ -10,7 +10,7 @@ from hypothesis import given
 from checkers.linearizability import zones
 from checkers.linearizability.calls import partition
 from checkers.linearizability.models import KV, Register
-from checkers.linearizability.oracle import linearizable
+from checkers.linearizability.oracle import first_impossible, linearizable
 from checkers.tests.histories import FEWER, histories
 from harness.history import History, Op
 
@@ -55,9 +55,15 @@ def test_zones_agree_with_the_definition_whatever_values_look_like(
         history = disguised(plain, DISGUISES[disguise], keys=disguise != "fractions")
         table = zones.columns(history, model)
         outcome = zones.check(table)
+        firsts = {}
         for n in outcome.decided.tolist():
             calls = partition(history, model, {table.keys[n]})[table.keys[n]]
             assert (n not in outcome.violations) is linearizable(calls, model)
+            if first := first_impossible(calls, model):
+                firsts[n] = first.returned
+        _, shortest = zones.shortest(table, outcome.violations)
+        assert [violation.position for violation in shortest] == sorted(firsts.values())
+        assert {v.key: v.position for v in shortest} == firsts
         # Only one that was written and is the initial value too can keep zones out.
         undecided = set(range(len(table.keys))) - set(outcome.decided.tolist())
         assert len(undecided) <= (model.initial == 1)
