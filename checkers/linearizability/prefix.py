@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from checkers.linearizability.budget import Budget
-from checkers.linearizability.calls import NEVER
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort, clip
 from harness.verdict import Limits
@@ -32,6 +31,10 @@ EFFORT_MAX: Final = 10_000
 
 SECONDS_MAX: Final = 0.2
 """What all of them may take, since time is up already; see `harness.check`."""
+
+
+CALLS_MAX: Final = 50_000
+"""Calls on a key of which a prefix is put in order: to cut more takes too long."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,11 @@ def proved(calls: Sequence[Call], model: Model, outcome: Outcome) -> Proved | No
     if outcome.stuck is None:
         return None
     stuck = calls[outcome.stuck]
-    ends = sorted(
-        call.returned
-        for call in calls
-        if call.returned != NEVER and call.returned < stuck.returned
-    )
-    order, count = in_order(calls, model, ends)
+    order: tuple[int, ...] = ()
+    count = 0
+    if len(calls) <= CALLS_MAX:
+        before = sorted(c.returned for c in calls if c.returned < stuck.returned)
+        order, count = in_order(calls, model, before)
     return Proved(outcome.reached, outcome.events, stuck.position, count, order)
 
 
