@@ -1,4 +1,4 @@
-"""Histories in and out: our JSON lines, Jepsen's EDN and log, Plume's text.
+"""Histories in and out: JSON, Jepsen's EDN and log, Plume's text.
 
 `load` takes any of them, gzipped or not, or a run folder, and tells the format from the
 content. Whatever is wrong with a file ends in one `HistoryError` of one line that names
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from harness.errors import UsageError
-from harness.formats import jepsen_edn, jepsen_log, jsonl, plume
+from harness.formats import foreign, jepsen_edn, jepsen_log, jsonl, plume
 from harness.formats.jsonl import HistoryWriter
 from harness.formats.source import STANDARD_INPUT, Source
 from harness.history import History, HistoryError
@@ -42,14 +42,13 @@ _WRITERS: dict[str, Callable[[Iterable[Op]], Iterator[bytes]]] = {
 }
 WRITABLE_FORMATS = list(_WRITERS)
 
+_RUN_FOLDER_SIGN = "test.yaml"
 _RUN_FOLDER_FILES = ("history.jsonl", "history.edn")
 _SIGNS = [
-    ("jsonl", re.compile(rb'\s*\{\s*"(?:[^"\\]|\\.){0,99}"\s*:')),
-    ("jepsen-log", re.compile(rb"\s*INFO\s+jepsen\.util")),
+    ("jsonl", re.compile(rb'\s*+(?:\[[\s\[]*+)?\{\s*+"(?:[^"\\]|\\.){0,99}"\s*+:')),
     ("plume", re.compile(rb"\s*[rw]\(-?\d")),
     ("edn", re.compile(rb"(?:[\s,]|;[^\n]*\n)*+[{\[(#]")),
 ]
-_JSON_ARRAY = re.compile(rb'\s*\[\s*\{\s*"(?:[^"\\]|\\.){0,99}"\s*:')
 
 
 def path_of(text: str) -> Path:
@@ -72,10 +71,10 @@ def load(
         path: A file, perhaps gzipped, or a folder that holds a `history.jsonl` (ours)
             or a `history.edn` (Jepsen's); see also `path_of`.
         format: One of `FORMATS`; "auto" goes by the content.
-        independent: Split `[key value]` of Jepsen's independent keys (EDN only); None:
-            when the values can be nothing else.
-        strict: Refuse events that don't pair up. By default on for our own format
-            and Jepsen's log, off for EDN; plume has only completions.
+        independent: Split `[key value]` of Jepsen's independent keys; None: when the
+            values can be nothing else.
+        strict: Refuse events that don't pair up, and JSON that isn't as we write it. By
+            default on for what stands in our own run folders, and off for the rest.
         tolerate_torn_tail: Leave out a torn last line (jsonl only), as a controller
             that was killed may leave one.
         lean: Save memory where that can be done, for whoever looks at values in turn:
@@ -90,22 +89,24 @@ def load(
             f"there is no history format {format!r}{nearest(format, FORMATS)} "
             f"(known: {', '.join(FORMATS)})"
         )
-    with Source(_history_file(path)) as source:
+    path = _history_file(path)
+    if strict is None:
+        strict = _is_our_own(path)
+    with Source(path) as source:
         if format == "auto":
             format = _detect(source)  # noqa: A001  # see above
         if format == "jsonl":
             return jsonl.read(
                 source,
-                strict=strict is not False,
+                strict=strict,
+                independent=independent,
                 lean=lean,
                 tolerate_torn_tail=tolerate_torn_tail,
             )
         if format == "edn":
-            return jepsen_edn.read(
-                source, strict=strict is True, independent=independent
-            )
+            return jepsen_edn.read(source, strict=strict, independent=independent)
         if format == "jepsen-log":
-            return jepsen_log.read(source, strict=strict is not False)
+            return jepsen_log.read(source, strict=strict, independent=independent)
         return plume.read(source)
 
 
@@ -147,16 +148,21 @@ def _history_file(path: Path) -> Path:
     )
 
 
+def _is_our_own(path: Path) -> bool:
+    """Whether a file is the history of one of our run folders."""
+    sign = os.path.join(os.path.dirname(path), _RUN_FOLDER_SIGN)
+    return path.name == _RUN_FOLDER_FILES[0] and os.path.isfile(sign)
+
+
 def _detect(source: Source) -> str:
     """The format that the content looks like. An empty file is an empty history."""
     head = source.head[: 1 << 16]
     if not head.strip():
         return "edn"
-    if _JSON_ARRAY.match(head):
-        raise HistoryError(
-            f"{source.name}: a JSON array; a history is one operation a line, as "
-            f"`jq -c '.[]' {source.name}` makes it of this"
-        )
+    if what := foreign.by_first_bytes(head):
+        raise HistoryError(f"{source.name}: {what}")
+    if jepsen_log.looks_so(head.decode(errors="replace")):
+        return "jepsen-log"
     for name, sign in _SIGNS:
         if sign.match(head):
             return name

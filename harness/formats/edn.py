@@ -5,9 +5,11 @@ a writer for the same values. What becomes what:
 
     nil true false 1 1N 1.5 1.5M 1/2    None, bool, int, float, Decimal, Fraction
     "text" :keyword symbol \c            str, Keyword, Symbol, Char (all of them str)
+    ##Inf ##-Inf ##NaN                  Symbol
     [1 2] (1 2)                         list; Clojure holds the two equal as well
     #{1 2}                              Set: a list, in an order of its own making
     {:a 1}                              dict; collections as keys are frozen
+    #:ns{:a 1}                          {:ns/a 1}
     #inst "2026-01-01"                  Tagged
 
 Keywords are strings without their colon, so a checker compares `mop[0] == "append"`
@@ -16,12 +18,17 @@ whether the history was JSON or EDN; only the writer tells `:append` from `"appe
 Theory: one regular expression cuts a line into tokens in C; a pushdown automaton over
 them keeps its stack in a list. Nothing recurses, so nesting can't exhaust Python's
 stack, and every repetition in the expression is possessive, so no input backtracks.
-`##NaN` and `##Inf` are refused: NaN is not equal to itself, so no checker could use it,
-and JSON can hold neither.
+
+Choices: beyond EDN, whatever Clojure's printer leaves in histories is read, since no
+verdict depends on most of it: `#object[...]` with its hexadecimal addresses,
+`#error {...}`, `#"pattern"`, `#'var`, and `#<...>` of old versions. The infinities and
+NaN are symbols: NaN as a number is not equal to itself, so a register that returns what
+was written would be called broken, and JSON has no notation for any of the three.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +41,9 @@ from harness.history import HistoryError
 
 DEPTH_MAX = 128
 """Collections inside collections; what consumes the values may well recurse."""
+
+STRING_CHARS_MAX = 16 << 20
+"""A quote too many must not make one string of gigabytes."""
 
 SETS_DEPTH_MAX = 8
 """Sets inside sets; each puts what it holds in order by its text."""
@@ -105,8 +115,9 @@ def loads(text: str, *, source: str = "EDN") -> Any:
 _TOKEN = re.compile(
     r"""
     (?> [\s,]++ | ;[^\n]*+ )*+              # blanks and comments
-    ( " (?> [^"\\]++ | \\. )*+ "            # string
+    ( \#? " (?> [^"\\]++ | \\. )*+ "        # string, or pattern
     | \#\{ | \#_ | [()\[\]{}]               # collections, discard
+    | \#< [^<>\n]*+ (?> < [^<>\n]*+ > [^<>\n]*+ )*+ >   # an object, before Clojure 1.7
     | \\. [^\s,;"()\[\]{}\\]*+              # character
     | [^\s,;"()\[\]{}\\]++                  # number, keyword, symbol, #tag
     | .                                     # what has no business here
@@ -115,14 +126,19 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[0-3]?[0-7]{1,2}|.)", re.DOTALL)
+_STRING_REST = re.compile(r'(?>[^"\\]++|\\.)*+"', re.DOTALL)
 _INTEGER = re.compile(r"([+-]?[0-9]+)N?")
+_HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F]+N?")
 _RATIO = re.compile(r"([+-]?[0-9]+)/([0-9]+)")
 _FLOAT = re.compile(r"([+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)(M?)")
 _NUMBER_START = re.compile(r"[+-]?[0-9]")
 _NAME = r"[\w.*+!?$%&=<>|/@~^'-][\w.*+!?$%&=<>|/@~^'#:-]*+"
 _KEYWORD = re.compile(":" + _NAME)
 _SYMBOL = re.compile(_NAME)
-_TAG = re.compile(r"#[^\W\d][\w.*+!?$%&=<>|/:#'-]*+")
+_TAG = re.compile(r"#(?:[^\W\d]|::?)[\w.*+!?$%&=<>|/:#'-]*+")
+_UNTOUCHED = ("##", "#<", '#"', "#'")
+"""How tokens begin that stand for themselves, though `#` would open a tag."""
+_BEYOND_NUMBERS = frozenset({"##Inf", "##-Inf", "##NaN"})
 
 _CLOSER = {"(": ")", "[": "]", "{": "}", "#{": "}"}
 _CLOSERS = frozenset(_CLOSER.values())
@@ -149,7 +165,7 @@ class _Malformed(Exception):  # noqa: N818  # a mere reason; values() adds the p
 
 
 class Reader:
-    """Reads EDN piece by piece; a piece may end anywhere but inside a string.
+    """Reads EDN piece by piece; a piece may end inside a string, but in no other token.
 
     Args:
         source: For messages.
@@ -167,6 +183,10 @@ class Reader:
         self._wrapper = ""  # what will close the vector that was unwrapped
         self._is_over = False  # it was closed
         self._began = 1  # line of the outermost value that is open
+        self._string: list[str] = []  # what there is of a string that is not over
+        self._string_chars = 0
+        self._string_began = self._string_line = 1
+        self._comment_line = 0  # this line's rest is one
         self._atoms: dict[str, Any] = {"nil": None, "true": True, "false": False}
         # The innermost open frame, and those around it.
         self._opener = _TOP
@@ -188,10 +208,24 @@ class Reader:
         self.finish(number)
 
     def feed(self, number: int, piece: str) -> Iterator[tuple[int, Any]]:
-        """The values that end in one piece; see `values`."""
-        if self._opener == _TOP:
+        """The values that end in one piece; see `values`.
+
+        Pieces with the same number are parts of one line.
+        """
+        if self._string:
+            whole = self._end_of_string(number, piece)
+            if whole is None:
+                return
+            piece = whole
+        elif number == self._comment_line:
+            return
+        elif self._opener == _TOP:
             self._began = number
         tokens = _TOKEN.findall(piece)
+        if ";" in piece and _ends_in_comment(piece):
+            self._comment_line = number
+        if '"' in tokens:  # by itself, so it begins a string that ends elsewhere
+            self._begin_string(number, piece, tokens)
         if self._unwrap:
             self._take_wrapper(tokens)
         try:
@@ -203,17 +237,56 @@ class Reader:
             yield self._began, value
             self._began = number
 
+    def _begin_string(self, number: int, piece: str, tokens: list[str]) -> None:
+        """Keep the string that `piece` ends in, and take it out of `tokens`."""
+        at = tokens.index('"')
+        del tokens[at:]
+        match = next(itertools.islice(_TOKEN.finditer(piece), at, None))
+        self._string = [piece[match.start(1) :]]
+        self._string_chars = len(self._string[0])
+        self._string_began = self._string_line = number
+
+    def _end_of_string(self, number: int, piece: str) -> str | None:
+        """The string that has been open and what follows it; None: it goes on."""
+        if number != self._string_line:
+            piece = "\n" + piece
+            self._string_line = number
+        match = _STRING_REST.match(piece)
+        self._string_chars += len(piece)
+        if self._string_chars > STRING_CHARS_MAX:
+            raise self._error(
+                self._string_began,
+                f"a string that is longer than {STRING_CHARS_MAX >> 20} Mi characters",
+            )
+        self._string.append(piece)
+        if match is None:
+            return None
+        whole, self._string = "".join(self._string), []
+        return whole
+
     def finish(self, number: int) -> None:
         """Refuse to end inside of something; `number` is the last piece's line."""
+        if self._string:
+            raise self._error(self._string_began, "a string that doesn't end")
         if self._opener != _TOP:
             raise self._error(number, self._unfinished(self._began))
         if self._wrapper:
             raise self._error(number, self._unfinished(1))
 
     @property
+    def is_inside(self) -> bool:
+        """Whether a value has begun and not ended."""
+        return self._opener != _TOP or bool(self._string)
+
+    @property
     def is_between(self) -> bool:
         """Whether values at the top have been read, and another may begin."""
-        return self._opener == _TOP and not self._unwrap and not self._is_over
+        return (
+            self._opener == _TOP
+            and not self._unwrap
+            and not self._is_over
+            and not self._string
+        )
 
     def _error(self, line: int, reason: str) -> HistoryError:
         place = f"{self._source}:{line}" if self._numbered else self._source
@@ -256,7 +329,9 @@ class Reader:
                         raise _Malformed(  # noqa: TRY301  # the except adds the place
                             f"{_shown(token)} after the end of the vector"
                         )
-                    if token in _CLOSER or token[0] == "#":
+                    if token in _CLOSER or (
+                        token[0] == "#" and not token.startswith(_UNTOUCHED)
+                    ):
                         stack.append((opener, items))
                         opener, items = self._open(token), []
                         continue
@@ -308,6 +383,11 @@ class Reader:
         return value
 
 
+def _ends_in_comment(piece: str) -> bool:
+    *_, last = _TOKEN.finditer(piece)
+    return ";" in last[0].rpartition("\n")[2]
+
+
 def _newlines_before(piece: str, token: int) -> int:
     for i, match in enumerate(_TOKEN.finditer(piece)):
         if i == token:
@@ -323,6 +403,8 @@ def _atom(token: str) -> Any:
     first = token[0]
     if first == '"':
         return _string(token)
+    if first == "#":
+        return _printed(token)
     if first == ":" and _KEYWORD.fullmatch(token):
         return Keyword(token[1:])
     if first == "\\":
@@ -332,6 +414,15 @@ def _atom(token: str) -> Any:
     if _SYMBOL.fullmatch(token):
         return Symbol(token)
     raise _Malformed(f"{_shown(token)} is not EDN")
+
+
+def _printed(token: str) -> Any:
+    """What Clojure prints with a `#` and EDN doesn't know."""
+    if token.startswith('#"'):
+        return Tagged("regex", token[2:-1])
+    if token in _BEYOND_NUMBERS or token.startswith(("#<", "#'")):
+        return Symbol(token)
+    raise _Malformed(f"{_shown(token)} is neither a set nor a tag")
 
 
 def _string(token: str) -> str:
@@ -374,14 +465,17 @@ def _char(name: str) -> Char:
     raise _Malformed(f"{_shown(chr(92) + name)} is no character")
 
 
-def _number(token: str) -> int | float | Decimal | Fraction:
+def _number(token: str) -> int | float | Decimal | Fraction | Symbol:
     try:
         if match := _INTEGER.fullmatch(token):
             return int(match[1])
+        if _HEXADECIMAL.fullmatch(token):
+            return int(token.removesuffix("N"), 16)
         if match := _FLOAT.fullmatch(token):
             number = Decimal(match[1]) if match[2] else float(match[1])
             if math.isfinite(number):
                 return number
+            return Symbol("##-Inf" if number < 0 else "##Inf")  # as Clojure reads 1e400
         if match := _RATIO.fullmatch(token):
             return Fraction(int(match[1]), int(match[2]))
     except (ValueError, ArithmeticError):
@@ -426,10 +520,26 @@ _BUILD: Mapping[str, Callable[[list[Any]], Any]] = {
 
 
 def _tagged(tag: str, value: Any) -> Any:
-    """Records print as `#a.b.Record{...}`; as data they are the map they hold."""
+    """What a tag makes of a value.
+
+    Records print as `#a.b.Record{...}`; as data they are the map they hold. In the map
+    of `#:ns{...}` names that have no namespace of their own are in `ns`.
+    """
+    if tag[0] == ":" and isinstance(value, dict):
+        return {_named(tag.lstrip(":"), key): item for key, item in value.items()}
     if "." in tag and isinstance(value, dict):
         return value
     return Tagged(tag, value)
+
+
+def _named(namespace: str, name: Any) -> Any:
+    """A name inside of `#:namespace{...}`."""
+    if not isinstance(name, Keyword | Symbol):
+        return name
+    own, slash, rest = name.partition("/")
+    if not slash or not rest:
+        return type(name)(f"{namespace}/{name}")
+    return type(name)(rest) if own == "_" else name
 
 
 def freeze(value: Any) -> Any:
@@ -478,6 +588,8 @@ def _dumps(value: Any, depth: int) -> str:
             return str(value) if value in _INT64 else f"{value}N"
         case float() | Decimal() if math.isfinite(value):
             return f"{value}M" if isinstance(value, Decimal) else repr(value)
+        case float():
+            return {math.inf: "##Inf", -math.inf: "##-Inf"}.get(value, "##NaN")
         case Fraction():
             return f"{value.numerator}/{value.denominator}"
         case Set() | set() | frozenset():
@@ -503,6 +615,8 @@ def _dumps_text(text: str) -> str:
         case Keyword() if _KEYWORD.fullmatch(":" + text):
             return ":" + text
         case Symbol() if _SYMBOL.fullmatch(text) and not _NUMBER_START.match(text):
+            return str(text)
+        case Symbol() if text in _BEYOND_NUMBERS:
             return str(text)
         case Char():
             return "\\" + _CHAR_NAMES_BACK.get(text, text)

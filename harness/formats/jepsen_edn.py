@@ -19,22 +19,27 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Collection
+from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from harness.collector import collector_paused
-from harness.formats import edn
+from harness.formats import edn, foreign
 from harness.formats.jepsen_lines import JepsenLines
 from harness.history import History, HistoryError, Op, OpType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from harness.columns import Columns
     from harness.formats.source import Source
 
 _TYPES = frozenset(get_args(OpType))
 _FIELDS = frozenset(
     {"index", "time", "process", "type", "f", "value", "key", "error", "node"}
 )
+_TIMES = (float, Decimal, Fraction)
 _UNSET = -1
 _NOBODY = ""
 """Stands for a missing process until all lines are read."""
@@ -58,23 +63,43 @@ def read(
     lines = array("L")
     with collector_paused():
         for line, op in _read_ops(source):
-            try:
-                if independent and _is_clients(op):
-                    _split_key(op)
-            except HistoryError as problem:
-                raise HistoryError(f"{source.name}:{line}: {problem}") from None
             ops.append(op)
             lines.append(line)
+    return history_of(source.name, ops, lines, strict=strict, independent=independent)
+
+
+def history_of(
+    source: str,
+    ops: list[Op],
+    lines: Sequence[int],
+    *,
+    strict: bool,
+    independent: bool | None,
+    columns: Columns | None = None,
+) -> History:
+    """The history of operations that somebody else recorded; for arguments see `read`.
+
+    `columns` are those of `ops`, if they are known.
+
+    Raises:
+        HistoryError: The events don't pair up, and have to; or values have no key.
+    """
     is_split = independent is None and _looks_independent(ops)
-    if is_split:
-        for op in filter(_is_clients, ops):
-            _split_key(op)
+    if is_split or independent:
+        for op, line in zip(ops, lines, strict=True):
+            if _is_clients(op) and op.key is None:
+                try:
+                    _split_key(op)
+                except HistoryError as problem:
+                    raise HistoryError(f"{source}:{line}: {problem}") from None
+        columns = None
     _number_nobodies(ops)
     history = History(
         ops,
         strict=strict,
-        source=source.name,
-        where=lambda i: f"{source.name}:{lines[i]}",
+        source=source,
+        where=lambda i: f"{source}:{lines[i]}",
+        columns=columns,
     )
     history.lines = lines
     if is_split:
@@ -94,7 +119,7 @@ def _read_ops(source: Source) -> Iterator[tuple[int, Op]]:
     reader = edn.Reader(source.name, unwrap=True)
     plain = JepsenLines()
     index, number = 0, 1
-    for number, text in source.lines():
+    for number, text in source.pieces():
         if reader.is_between and (op := plain.op(text, index)) is not None:
             yield number, op
             index += 1
@@ -113,10 +138,13 @@ def _read_ops(source: Source) -> Iterator[tuple[int, Op]]:
 def write(history: Iterable[Op]) -> Iterator[bytes]:
     """The lines of a history, as Jepsen reads them.
 
-    An operation with a key is written as `jepsen.independent` does, `:value [k v]`.
+    Keys are written as `jepsen.independent` writes them, `:value [k v]`, if reading
+    shows that it is that, and else as `:key`.
     """
-    for op in history:
-        yield edn.dumps(map_from_op(op)).encode() + b"\n"
+    ops = history if isinstance(history, Collection) else list(history)
+    has_tuples = _shows_keys(ops)
+    for op in ops:
+        yield edn.dumps(map_from_op(op, has_tuples=has_tuples)).encode() + b"\n"
 
 
 def op_from_map(entry: Any, index: int) -> Op:
@@ -128,10 +156,8 @@ def op_from_map(entry: Any, index: int) -> Op:
     if not isinstance(entry, dict):
         raise HistoryError(f"an operation is a map, not {edn.dumps(entry):.60}")
     kind = entry.get("type")
-    if kind is None and "valid?" in entry:
-        raise HistoryError(
-            "these are a checker's results; the history stands in history.edn beside it"
-        )
+    if kind is None and (name := foreign.named(entry)):
+        raise HistoryError(name)
     if not isinstance(kind, str) or kind not in _TYPES:
         raise HistoryError(
             f":type is {edn.dumps(kind):.60}, not :invoke, :ok, :fail or :info"
@@ -152,12 +178,15 @@ def op_from_map(entry: Any, index: int) -> Op:
     )
 
 
-def map_from_op(op: Op) -> dict[str, Any]:
-    """One map of a history, with keywords where Jepsen has keywords."""
+def map_from_op(op: Op, *, has_tuples: bool) -> dict[str, Any]:
+    """One map of a history, with keywords where Jepsen has keywords.
+
+    `has_tuples` puts the key into the value, as `jepsen.independent` does.
+    """
     value = op.value
     if op.f == "txn" and isinstance(value, list | tuple):
         value = [_micro_op(mop) for mop in value]
-    if op.key is not None:
+    if op.key is not None and has_tuples:
         value = [op.key, value]
     entry = {
         "index": op.index,
@@ -167,6 +196,8 @@ def map_from_op(op: Op) -> dict[str, Any]:
         "f": edn.Keyword(op.f),
         "value": value,
     }
+    if op.key is not None and not has_tuples:
+        entry["key"] = op.key
     if op.error is not None:
         entry["error"] = op.error
     if op.node is not None:
@@ -181,17 +212,18 @@ def _process(process: Any) -> int | str:
         return process
     if process is None:
         return _NOBODY
+    if type(process) is float and process.is_integer():
+        return int(process)
     if isinstance(process, str):
         return sys.intern(str(process))
     raise HistoryError(f":process is {edn.dumps(process):.60}, no number and no name")
 
 
 def _time(time: Any) -> int:
+    """Nanoseconds; no verdict depends on them, so whatever else it is, is _UNSET."""
     if type(time) is int:
         return time
-    if time is None:
-        return _UNSET
-    raise HistoryError(f":time is {edn.dumps(time):.60}, not nanoseconds")
+    return int(time) if type(time) in _TIMES else _UNSET
 
 
 def _function(f: Any, process: int | str) -> str:
@@ -204,12 +236,16 @@ def _function(f: Any, process: int | str) -> str:
 
 
 def _extra(entry: dict[Any, Any]) -> dict[str, Any] | None:
-    if entry.keys() <= _FIELDS:
+    is_odd = {
+        "node": not isinstance(entry.get("node", ""), str),
+        "time": type(entry.get("time", 0)) not in {int, *_TIMES},
+    }
+    if entry.keys() <= _FIELDS and not any(is_odd.values()):
         return None
     extra = {
         str(name) if isinstance(name, str) else edn.dumps(name): value
         for name, value in entry.items()
-        if name not in _FIELDS or (name == "node" and not isinstance(value, str))
+        if name not in _FIELDS or (is_odd.get(name) and value is not None)
     }
     return extra or None
 
@@ -225,23 +261,50 @@ def _is_clients(op: Op) -> bool:
 
 
 def _looks_independent(ops: Iterable[Op]) -> bool:
-    """Whether every client's value is a pair, and those of invoked reads `[k nil]`."""
+    """Whether every client's value is `[k v]`, and that of invoked reads `[k nil]`."""
     reads = 0
     for op in ops:
         if not _is_clients(op):
             continue
         value = op.value
-        if type(value) is not list or len(value) != 2 or op.key is not None:
+        if type(value) is not list or op.key is not None:
+            return False
+        if len(value) != 2 and not _is_triple(op):
             return False
         if op.f == "read" and op.type == "invoke":
-            if value[1] is not None or isinstance(value[0], list):
+            if not _may_be_key(value[0]) or value[1] is not None:
                 return False
             reads += 1
     return reads > 0
 
 
+def _shows_keys(ops: Iterable[Op]) -> bool:
+    """Whether `_looks_independent` is true once every key is in its value."""
+    reads = 0
+    for op in filter(_is_clients, ops):
+        if not _may_be_key(op.key):
+            return False
+        if op.f == "read" and op.type == "invoke":
+            if op.value is not None:
+                return False
+            reads += 1
+    return reads > 0
+
+
+def _is_triple(op: Op) -> bool:
+    """Whether it is a cas of `[key from to]`, as some write for `[key [from to]]`."""
+    return op.f == "cas" and len(op.value) == 3
+
+
+def _may_be_key(key: Any) -> bool:
+    return key is not None and not isinstance(key, list)
+
+
 def _split_key(op: Op) -> None:
     value = op.value
+    if isinstance(value, list) and _is_triple(op):
+        op.key, op.value = value[0], value[1:]
+        return
     if not isinstance(value, list) or len(value) != 2:
         raise HistoryError(
             f":value is {edn.dumps(value):.60}, not [key value] as in a history of "

@@ -1,27 +1,37 @@
-"""Histories as JSON lines, the format of our own run folders.
+"""Histories as JSON: the lines of our own run folders, and what others write.
 
 One `Op` a line: `{"index":0,"time":12345,"process":0,"type":"invoke","f":"write",
 "value":3,"key":1,"node":"n1"}`. Fields that are empty are left out.
 
 Writing: one write() a line to a file opened for appending, so a controller killed with
 -9 leaves every operation it had recorded, and at worst a torn last line (a full disk
-can tear it; the kernel doesn't). Reading is strict: a history decides verdicts, so what
-is damaged is refused and never repaired in silence.
+can tear it; the kernel doesn't). What JSON has no notation for is written as EDN, in an
+object with one field: `{"#edn":"1/2"}`; so `value` and `key` read back as they were.
+
+Reading our own run folders is strict: a history decides verdicts, so what is damaged is
+refused and never repaired in silence. Reading other files is as lenient as `jepsen_edn`
+is, by the same code. They may be one array or values over several lines; `index` and
+`time` may be missing, have gaps or be floats; `client` may stand for `process`;
+whatever else an operation has is kept in `extra`.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+from array import array
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
 from harness.collector import collector_paused
 from harness.columns import ColumnsBuilder
 from harness.errors import HarnessError
+from harness.formats import edn, foreign, jepsen_edn, json_values
 from harness.formats.lean import LeanOps
 from harness.formats.source import LINE_BYTES_MAX, Source
 from harness.history import History, HistoryError, Op, Pairing
@@ -34,13 +44,58 @@ _DECODER = msgspec.json.Decoder(Op)
 
 
 def _plain(value: Any) -> str:
-    """EDN's kinds of text, and ratios; JSON has a notation for its other values."""
-    if isinstance(value, str | Fraction):
+    """EDN's kinds of text; `_spelled` has seen to its other values."""
+    if isinstance(value, str):
         return str(value)
     raise TypeError(f"JSON has no notation for {type(value).__name__}")
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
+
+EDN_FIELD: Final = "#edn"
+"""The one field of an object that stands for a value in EDN."""
+
+_HAS_EDN: Final = b'"#edn"'
+_EXACT: Final = {int, str, bool, type(None), edn.Keyword, edn.Symbol, edn.Char}
+"""Types of values that read back from JSON as something equal."""
+_EDN_ONLY: Final = (Decimal, Fraction, edn.Tagged)
+
+
+def _spelled(value: Any) -> Any:
+    """`value`, with all that JSON would change or can't hold written as EDN."""
+    kind = type(value)
+    if kind in _EXACT:
+        return value
+    if kind is list or isinstance(value, list | tuple):
+        if _EXACT.issuperset(map(type, value)):
+            return value
+        return [_spelled(item) for item in value]
+    if isinstance(value, dict):
+        if all(isinstance(name, str) for name in value) and EDN_FIELD not in value:
+            if _EXACT.issuperset(map(type, value.values())):
+                return value
+            return {name: _spelled(item) for name, item in value.items()}
+        return {EDN_FIELD: edn.dumps(value)}
+    if kind is float:
+        return value if value - value == 0 else {EDN_FIELD: edn.dumps(value)}
+    if isinstance(value, _EDN_ONLY):
+        return {EDN_FIELD: edn.dumps(value)}
+    return value
+
+
+def _unspelled(value: Any) -> Any:
+    """What `_spelled` made `value` of."""
+    if isinstance(value, list):
+        return [_unspelled(item) for item in value]
+    if isinstance(value, dict):
+        text = value.get(EDN_FIELD)
+        if len(value) == 1 and isinstance(text, str):
+            return edn.loads(text, source=EDN_FIELD)
+        return {name: _unspelled(item) for name, item in value.items()}
+    return value
+
+
+_SPELLED_FIELDS: Final = ("value", "key", "error", "extra")
 
 
 def encode_line(op: Op) -> bytes:
@@ -50,8 +105,12 @@ def encode_line(op: Op) -> bytes:
         HistoryError: The op holds something that JSON can't.
     """
     try:
+        for name in _SPELLED_FIELDS:
+            field = getattr(op, name)
+            if (spelled := _spelled(field)) is not field:
+                op = msgspec.structs.replace(op, **{name: spelled})
         line = _ENCODER.encode(op) + b"\n"
-    except (TypeError, ValueError, RecursionError) as problem:
+    except (HistoryError, TypeError, ValueError, RecursionError) as problem:
         raise HistoryError(f"op {op.index} can't be written: {problem}") from None
     if len(line) > LINE_BYTES_MAX:
         raise HistoryError(f"op {op.index} can't be written: {len(line)} bytes long")
@@ -123,15 +182,19 @@ class HistoryWriter:
 def read(
     source: Source,
     *,
-    strict: bool = True,
+    strict: bool = False,
+    independent: bool | None = None,
     lean: bool = False,
     tolerate_torn_tail: bool = False,
 ) -> History:
-    """The history in `source`. Cost: linear, about a second for a million ops.
+    """The history in `source`.
+
+    Cost: linear, about a second for a million ops as we write them, ten for others.
 
     Args:
         source: An open file.
-        strict: See `History`. Off, an op's index is its position.
+        strict: Read what we write and nothing else. Off, an op's index is its position.
+        independent: See `jepsen_edn.read`; nothing is split when `strict`.
         lean: Leave ops in the file, where that can be done; see `LeanOps`.
         tolerate_torn_tail: Leave out a last line without its newline when it isn't
             JSON: what a crashed controller may leave.
@@ -139,47 +202,114 @@ def read(
     Raises:
         HistoryError: Names file and line.
     """
-    ops: list[Op] = []
     with collector_paused():
-        if lean and strict:
-            return _read_lean(source)
+        if not strict and source.head.lstrip().startswith(b"["):
+            return _read_foreign(source.name, source.blocks(), [], independent)
+        chunks = source.chunks()
+        if lean and not independent:
+            left = LeanOps(Path(source.name), is_packed=not source.can_be_read_again)
+            history, chunks = _read_lean(source.name, left, chunks)
+            if history is not None:
+                return history
+        ops: list[Op] = []
         builder = ColumnsBuilder()
-        for chunk in source.chunks():
-            found = _decode(
-                source.name, chunk, len(ops), tolerate_torn_tail=tolerate_torn_tail
-            )
+        for chunk in chunks:
+            found = _plain_ops(source.name, chunk, len(ops))
+            if found is None and not strict:
+                rest = itertools.chain([chunk], chunks)
+                return _read_foreign(source.name, rest, ops, independent)
+            if found is None:
+                found = _decode(
+                    source.name, chunk, len(ops), tolerate_torn_tail=tolerate_torn_tail
+                )
             if not strict:
                 # The order of lines is the order of events, whatever they say.
                 for i, op in enumerate(found, start=len(ops)):
                     op.index = i
             builder.feed(found)
             ops += found
-        history = History(
+        return jepsen_edn.history_of(
+            source.name,
             ops,
+            range(1, len(ops) + 1),
             strict=strict,
-            source=source.name,
-            where=lambda i: f"{source.name}:{i + 1}",
+            independent=False if strict else independent,
             columns=builder.columns(),
         )
-        history.lines = range(1, len(ops) + 1)
-        return history
 
 
-def _read_lean(source: Source) -> History:
-    """The history, with its ops left in the file.
+def _read_lean(
+    name: str, ops: LeanOps, chunks: Iterator[bytes]
+) -> tuple[History | None, Iterator[bytes]]:
+    """The history, with its ops left in the file; or all chunks, where they can't be.
+
+    They can't be left there when they are not all as we write them.
+    """
+    pairing = Pairing(lambda i: f"{name}:{i + 1}")
+    for chunk in chunks:
+        try:
+            is_plain = _HAS_EDN not in chunk and ops.add(chunk, pairing)
+        except HistoryError:
+            is_plain = False
+        if not is_plain:
+            return None, itertools.chain(ops.chunks(), [chunk], chunks)
+    history = History(ops, source=name, completion=pairing.completion)
+    history.lines = range(1, len(ops) + 1)
+    return history, chunks
+
+
+def _read_foreign(
+    name: str, blocks: Iterable[bytes], before: list[Op], independent: bool | None
+) -> History:
+    """The history of `before` and of what `blocks` hold, which is not as we write it.
 
     Raises:
         HistoryError: Names file and line.
     """
-    ops = LeanOps(Path(source.name), is_packed=not source.can_be_read_again)
-    pairing = Pairing(lambda i: f"{source.name}:{i + 1}")
-    for chunk in source.chunks():
-        if not ops.add(chunk, pairing):
-            _decode(source.name, chunk, len(ops), tolerate_torn_tail=False)
-            raise AssertionError("what is no operation decodes as one")
-    history = History(ops, source=source.name, completion=pairing.completion)
-    history.lines = range(1, len(ops) + 1)
-    return history
+    ops = before
+    lines = array("L", range(1, len(ops) + 1))
+    for line, value in json_values.values(name, blocks, len(ops) + 1):
+        try:
+            ops.append(_foreign_op(value, len(ops)))
+        except (HistoryError, RecursionError) as problem:
+            raise HistoryError(f"{name}:{line}: {problem}") from None
+        lines.append(line)
+    return jepsen_edn.history_of(
+        name, ops, lines, strict=False, independent=independent
+    )
+
+
+_CLIENT_FIELDS: Final = ("client", "client_id", "clientId", "ClientId")
+
+
+def _foreign_op(entry: Any, index: int) -> Op:
+    """The op that a JSON object stands for.
+
+    Raises:
+        HistoryError: It stands for none; says why, but not where.
+    """
+    entry = _unspelled(entry)
+    if not isinstance(entry, dict):
+        raise HistoryError(foreign.named(entry) or _NOT_AN_OPERATION)
+    if entry.get("type") is None and (name := foreign.named(entry)):
+        raise HistoryError(name)
+    for name in ("type", "f", "process"):
+        if isinstance(text := entry.get(name), str):
+            entry[name] = text.removeprefix(":")
+    if isinstance(kind := entry.get("type"), str):
+        entry["type"] = kind.lower()
+    if entry.get("process") is None:
+        for name in _CLIENT_FIELDS:
+            if entry.get(name) is not None:
+                entry["process"] = entry.pop(name)
+                break
+    if isinstance(extra := entry.get("extra"), dict):
+        del entry["extra"]
+        entry = {**extra, **entry}
+    return jepsen_edn.op_from_map(entry, index)
+
+
+_NOT_AN_OPERATION: Final = "not an operation: an operation is an object"
 
 
 def write(history: Iterable[Op]) -> Iterator[bytes]:
@@ -187,22 +317,46 @@ def write(history: Iterable[Op]) -> Iterator[bytes]:
     return map(encode_line, history)
 
 
-def _decode(
-    name: str, chunk: bytes, before: int, *, tolerate_torn_tail: bool
-) -> list[Op]:
-    """The ops of a chunk of whole lines, `before` of which came before it.
+def _plain_ops(name: str, chunk: bytes, before: int) -> list[Op] | None:
+    """The ops of a chunk of whole lines; None when it has anything but what we write.
 
     The decoder knows nothing of lines: it passes over blank ones and takes values side
-    by side. One value to each newline is what lines must come to; where they don't, or
-    where decoding fails, the same lines are decoded one by one to find the culprit.
+    by side. One value to each newline is what lines must come to.
+
+    Raises:
+        HistoryError: There is EDN inside, and it is damaged.
     """
     lines = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
     try:
         found = _DECODER.decode_lines(chunk)
-        if len(found) == lines:
-            return found
     except (ValueError, RecursionError):
-        pass
+        return None
+    if len(found) != lines:
+        return None
+    if _HAS_EDN in chunk:
+        for i, op in enumerate(found, start=before + 1):
+            _unspell(op, f"{name}:{i}")
+    return found
+
+
+def _unspell(op: Op, where: str) -> None:
+    try:
+        for field in _SPELLED_FIELDS:
+            setattr(op, field, _unspelled(getattr(op, field)))
+    except (HistoryError, RecursionError) as problem:
+        raise HistoryError(f"{where}: {problem}") from None
+
+
+def _decode(
+    name: str, chunk: bytes, before: int, *, tolerate_torn_tail: bool
+) -> list[Op]:
+    """The ops of a chunk that `_plain_ops` refuses, decoded line by line.
+
+    `before` is how many lines came before it.
+
+    Raises:
+        HistoryError: Names the first line that is wrong, and what is wrong with it.
+    """
     is_whole = chunk.endswith(b"\n")
     pieces = chunk.removesuffix(b"\n").split(b"\n")
     ops: list[Op] = []
@@ -215,6 +369,8 @@ def _decode(
                 break
             reason = _reason(line, problem, is_tail=is_tail)
             raise HistoryError(f"{name}:{before + i}: {reason}") from None
+        if _HAS_EDN in line:
+            _unspell(ops[-1], f"{name}:{before + i}")
     return ops
 
 

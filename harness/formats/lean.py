@@ -158,6 +158,10 @@ class LeanOps(Sequence[Op]):
             for i in chosen:
                 yield first + i, found[i].value
 
+    def chunks(self) -> Iterator[bytes]:
+        """The lines that were taken in."""
+        return (chunk for _, chunk in self._chunks())
+
     def _chunks(self) -> Iterator[tuple[int, bytes]]:
         """Number of the first op, and lines, of each chunk."""
         ends = [begin for begin, _ in self._sizes] + [self._bytes]

@@ -9,19 +9,24 @@ writes in order as `["r", key, value]` and `["w", key, value]`, and whose proces
 session. There is no real time, so the history is one of completions only; positions
 tell the order within a session and nothing else. Reading only.
 
-Value 0 is every key's initial value and nobody writes it, so a read of 0 is a read of
-nothing, None. Nobody says which aborted writes belong together: each is a `fail` of its
-own.
+Value 0 is every key's initial value, so a read of 0 is a read of nothing, None. Some
+histories have a transaction that writes the 0s, the first one or in a session of its
+own. It is left out, because everything comes after it and nothing in the file can say
+so. Who writes a 0 later writes None, as if to delete the key. Nobody says which aborted
+writes belong together: each is a `fail` of its own.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.history import History, HistoryError, Op, OpType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.formats.source import Source
 
 _LINE = re.compile(
@@ -58,9 +63,33 @@ def read(source: Source) -> History:
         except HistoryError as problem:
             raise HistoryError(f"{source.name}:{number}: {problem}") from None
         lines += [number] * (len(ops) - count)
+    initial = set(_initial(ops))
+    lines = [line for i, line in enumerate(lines) if i not in initial]
+    ops = [op for i, op in enumerate(ops) if i not in initial]
+    for index, op in enumerate(ops):
+        op.index = index
     history = History(ops, strict=False, source=source.name)
     history.lines = lines  # of each transaction, the first
+    if initial:
+        history.remark = (
+            "a transaction that writes the initial 0s is left out: what reads 0 reads "
+            "a key before any other write of it"
+        )
     return history
+
+
+def _initial(ops: list[Op]) -> Iterator[int]:
+    """Where the transactions stand that write the initial 0s and nothing else.
+
+    Such a one is the first of all, or alone in its session, as AWDIT writes it.
+    """
+    sessions = Counter(op.process for op in ops)
+    for i, op in enumerate(ops):
+        is_apart = i == 0 or sessions[op.process] == 1
+        if op.type == "ok" and is_apart:
+            writes = [kind == "w" and value is None for kind, _, value in op.value]
+            if all(writes):
+                yield i
 
 
 def _parse(text: str) -> tuple[str, int, int, int, int]:
@@ -70,8 +99,6 @@ def _parse(text: str) -> tuple[str, int, int, int, int]:
             f"{text[:60]!r} is neither r(KEY,VALUE,SESSION,TRANSACTION) nor w(...)"
         )
     kind, key, value, session, transaction = match.groups()
-    if kind == "w" and int(value) == 0:
-        raise HistoryError("writes 0, which is the initial value of every key")
     if kind == "r" and int(transaction) == _ABORTED:
         raise HistoryError("a read of an aborted transaction")
     return kind, int(key), int(value), int(session), int(transaction)

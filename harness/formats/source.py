@@ -24,6 +24,9 @@ LINE_BYTES_MAX = 16 << 20
 UNPACKED_BYTES_MAX = 4 << 30
 """About 40 million operations; a file that claims more is taken for a gzip bomb."""
 
+PIECE_BYTES = 256 << 10
+"""About what `pieces` makes of a line that has more; a token is never as long."""
+
 _CHUNK_BYTES = 4 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -82,12 +85,18 @@ class Source:
     ) -> None:
         self._file.close()
 
+    def blocks(self) -> Iterator[bytes]:
+        """The file, cut anywhere."""
+        block = self.head
+        while block:
+            yield block
+            block = self._read()
+
     def chunks(self) -> Iterator[bytes]:
         """The file in pieces of whole lines; the last may lack its newline."""
         lines_read = 0
         rest = b""
-        block = self.head
-        while block:
+        for block in self.blocks():
             cut = block.rfind(b"\n") + 1
             if cut:
                 if rest:
@@ -99,7 +108,6 @@ class Source:
             else:
                 rest += block
             self._refuse_long(len(rest), lines_read)
-            block = self._read()
         if rest:
             yield rest
 
@@ -116,14 +124,37 @@ class Source:
         for chunk in self.chunks():
             for line in chunk.removesuffix(b"\n").split(b"\n"):
                 number += 1
-                try:
-                    text = line.decode()
-                except UnicodeDecodeError as problem:
-                    raise HistoryError(
-                        f"{self.name}:{number}: not UTF-8: {problem.reason} at byte "
-                        f"{problem.start} of the line"
-                    ) from None
-                yield number, text
+                yield number, self._text(line, number)
+
+    def pieces(self) -> Iterator[tuple[int, str]]:
+        """As `lines`, but long lines come in pieces, all with the number of the line.
+
+        A piece ends after a blank or a comma, so it ends between tokens or in a string.
+        """
+        number = 1
+        rest = b""
+        for block in self.blocks():
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                for piece in _cut(line):
+                    self._refuse_long(len(piece), number - 1)
+                    yield number, self._text(piece, number)
+                number += 1
+            *pieces, rest = _cut(rest)
+            for piece in pieces:
+                yield number, self._text(piece, number)
+            self._refuse_long(len(rest), number - 1)
+        if rest:
+            yield number, self._text(rest, number)
+
+    def _text(self, line: bytes, number: int) -> str:
+        try:
+            return line.decode()
+        except UnicodeDecodeError as problem:
+            raise HistoryError(
+                f"{self.name}:{number}: not UTF-8: {problem.reason} at byte "
+                f"{problem.start} of the line"
+            ) from None
 
     def _read(self) -> bytes:
         try:
@@ -141,3 +172,19 @@ class Source:
                 f"{self.name}: unpacks to more than {UNPACKED_BYTES_MAX >> 30} GiB"
             )
         return block
+
+
+def _cut(line: bytes) -> Iterator[bytes]:
+    """A line in pieces that end after a blank or comma; at least one."""
+    begin = 0
+    while len(line) - begin > PIECE_BYTES:
+        near = begin + PIECE_BYTES
+        end = max(line.rfind(blank, begin, near) for blank in (b" ", b",")) + 1
+        if not end:
+            ends = [line.find(blank, near) + 1 for blank in (b" ", b",")]
+            end = min(filter(None, ends), default=0)
+        if not end:
+            break
+        yield line[begin:end]
+        begin = end
+    yield line[begin:]

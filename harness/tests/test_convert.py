@@ -55,7 +55,19 @@ def test_a_run_folder_becomes_what_jepsen_reads(tmp_path: Path) -> None:
     text = (tmp_path / "run.edn").read_text()
     assert ':f :txn :value [[:append "x" 1] [:r 2 nil]] :node "n1"' in text
     assert ":process :nemesis" in text
-    assert ":value [7 5]" in text
+    assert ":value 5 :key 7" in text
+
+
+def test_keys_are_written_as_jepsen_independent_does_where_reading_shows_it(
+    tmp_path: Path,
+) -> None:
+    history = tmp_path / "a.jsonl"
+    dump(
+        [Op(0, 0, 0, "invoke", "read", key=7), Op(1, 1, 0, "ok", "read", 5, 7)], history
+    )
+    assert status(history, tmp_path / "b.edn") == 0
+    assert ":value [7 nil]}\n" in (tmp_path / "b.edn").read_text()
+    assert ":value [7 5]}\n" in (tmp_path / "b.edn").read_text()
 
 
 @pytest.mark.parametrize(

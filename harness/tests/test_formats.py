@@ -39,13 +39,42 @@ def test_plumes_text_becomes_one_completion_for_each_transaction(
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "w(7,0,0,0)\nw(8,0,0,0)\nw(7,1,1,1)\nr(8,0,1,2)\nr(7,1,0,3)\n",
+        "w(7,1,1,1)\nr(8,0,1,2)\nr(7,1,0,3)\nw(7,0,9,0)\nw(8,0,9,0)\n",
+    ],
+    ids=["first", "in a session of its own"],
+)
+def test_the_transaction_that_writes_plumes_initial_values_is_left_out(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "plume.txt"
+    path.write_text(text)
+    history = load(path)
+    assert [op.value for op in history] == [
+        [["w", 7, 1]],
+        [["r", 8, None]],
+        [["r", 7, 1]],
+    ]
+    assert "initial 0s" in history.remark
+
+
+def test_who_writes_plumes_initial_value_later_writes_none(tmp_path: Path) -> None:
+    path = tmp_path / "plume.txt"
+    path.write_text("w(7,1,0,0)\nw(7,0,0,1)\nr(7,0,0,2)\n")
+    history = load(path)
+    assert [op.value for op in history][1:] == [[["w", 7, None]], [["r", 7, None]]]
+    assert not history.remark
+
+
+@pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("r(0,1,2)", "neither r(KEY"),
         ("x(0,1,2,3)", "neither r(KEY"),
         ("r(0,1.5,2,3)", "neither r(KEY"),
         ("r(0," + "9" * 5000 + ",2,3)", "neither r(KEY"),
-        ("w(0,0,1,9)", "initial value"),
         ("r(0,1,1,-1)", "read of an aborted"),
         ("r(0,1,7,3)", "goes on with a transaction of session 1"),
     ],
@@ -84,7 +113,7 @@ def test_the_format_shows_in_the_content(
     assert len(load(path)) == count
 
 
-@pytest.mark.parametrize("content", [b"\x7fELF\x02", b"hello", b"<html>", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"\x7fELF\x02", b"hello", b"<htm", b"\xff\xfe"])
 def test_what_is_no_history_says_what_it_begins_with(
     tmp_path: Path, content: bytes
 ) -> None:
@@ -97,6 +126,19 @@ def test_what_is_no_history_says_what_it_begins_with(
 def test_a_run_folder_is_its_history(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").write_bytes(JSONL)
     assert load(tmp_path).ops == OPS
+
+
+def test_only_the_history_of_a_run_folder_has_to_be_as_we_write_it(
+    tmp_path: Path,
+) -> None:
+    history = tmp_path / "history.jsonl"
+    history.write_bytes(JSONL.replace(b'"index":1,', b'"index":7,'))
+    assert load(history).ops == OPS
+    (tmp_path / "test.yaml").write_text("seed: 1\n")
+    for path in (history, tmp_path):
+        with pytest.raises(HistoryError, match=":2: index 7 is out of sequence"):
+            load(path)
+    assert load(history, strict=False).ops == OPS
 
 
 def test_jepsens_store_is_its_history(tmp_path: Path) -> None:

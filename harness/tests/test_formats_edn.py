@@ -150,10 +150,9 @@ def test_every_notation_reads_as_documented(text: str, value: Any) -> None:
         (r"\uD800", "surrogate"),
         ("1/0", "not a number"),
         ("017a", "not a number"),
-        ("1e999", "not a number"),
         ("9" * 5000, "not a number"),
         ("1e" + "9" * 30 + "M", "not a number"),
-        ("##NaN", "neither a set nor a tag"),
+        ("##NotANumber", "neither a set nor a tag"),
         ("#", "neither"),
         ("#_", "ends inside"),
         ("[#_]", "closes nothing"),
@@ -186,7 +185,7 @@ def test_no_text_makes_the_reader_backtrack(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), float("nan"), float("inf"), Decimal("NaN"), [[b"bytes"]]]
+    "value", [object(), Decimal("NaN"), Decimal("Infinity"), [[b"bytes"]]]
 )
 def test_what_edn_has_no_notation_for_is_not_written(value: Any) -> None:
     with pytest.raises(HistoryError, match="no notation"):

@@ -64,7 +64,7 @@ def test_a_history_survives_edn(
 ) -> None:
     path = tmp_path_factory.mktemp("edn") / "history.edn"
     dump(ops, path, "edn")
-    assert load(path, "edn").ops == ops
+    assert load(path, "edn", independent=False).ops == ops
 
 
 @given(ops=operations(), keys=st.lists(VALUES.filter(lambda key: key is not None)))
@@ -89,7 +89,7 @@ def test_every_prefix_of_whole_lines_loads(
     lines = list(jepsen_edn.write(ops))
     for whole in range(len(lines) + 1):
         path.write_bytes(b"".join(lines[:whole]))
-        assert load(path, "edn").ops == ops[:whole]
+        assert load(path, "edn", independent=False).ops == ops[:whole]
 
 
 def test_jepsen_reads_what_is_written() -> None:
@@ -100,10 +100,10 @@ def test_jepsen_reads_what_is_written() -> None:
         Op(3, 8, 0, "invoke", "txn", [["append", "x", 1], ["r", 2, None]]),
     ]
     assert b"".join(jepsen_edn.write(ops)).decode().splitlines() == [
-        "{:index 0 :time 5 :type :invoke :process 3 :f :cas :value [9 [1 2]] "
-        ':node "n1"}',
-        "{:index 1 :time 6 :type :info :process 3 :f :cas :value [9 [1 2]] "
-        ':error "timeout"}',
+        "{:index 0 :time 5 :type :invoke :process 3 :f :cas :value [1 2] "
+        ':key 9 :node "n1"}',
+        "{:index 1 :time 6 :type :info :process 3 :f :cas :value [1 2] "
+        ':key 9 :error "timeout"}',
         "{:index 2 :time 7 :type :info :process :nemesis :f :start-partition "
         ':value {"n1" ["n2"]}}',
         "{:index 3 :time 8 :type :invoke :process 0 :f :txn "
@@ -216,7 +216,6 @@ def test_what_else_a_history_says_is_kept(tmp_path: Path) -> None:
         ("{:type [:ok] :process 0}", 1, ":type is [:ok]"),
         ("{:type :ok :process 1.5}", 1, ":process is 1.5"),
         ("{:type :ok :process true}", 1, ":process is true"),
-        ("{:type :ok :process 1 :time 1.5}", 1, ":time is 1.5"),
         ("{:type :ok :process 1}\n\n:ok", 3, "an operation is a map, not :ok"),
         (
             "{:type :ok :process 1}\n{:type :ok",
@@ -315,11 +314,10 @@ def test_jepsens_log_reads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("WARN  jepsen.util - 1 :ok :read 1", "is not a line of Jepsen's log"),
-        ("INFO  jepsen.util - 1.5 :ok :read 1", "is not a line"),
-        ("INFO  jepsen.util - 1 :began :read 1", "is not a line"),
-        ("INFO  jepsen.util - 1 :ok :read [1", "ends inside"),
-        ("INFO  jepsen.util - 1 :ok :read 1 2", "2 values"),
+        ("INFO  jepsen.util - 1 :began :read 1", "cut short"),
+        ("INFO  jepsen.util - 1 :o", "cut short"),
+        ("INFO  jepsen.util - 1 :ok :read [1", "doesn't end"),
+        ("INFO  jepsen.util - 1 :ok :read 1]", "closes nothing"),
         ("INFO  jepsen.util - 9 :ok :read 1", "without having invoked"),
     ],
 )
@@ -329,6 +327,6 @@ def test_a_log_line_that_makes_no_sense_is_refused(
     path = tmp_path / "etcd.log"
     path.write_text(LOG + line + "\n")
     with pytest.raises(HistoryError) as caught:
-        load(path, "jepsen-log")
+        load(path, "jepsen-log", strict=True)
     assert reason in str(caught.value)
     assert str(caught.value).startswith(f"{path}:13: ")

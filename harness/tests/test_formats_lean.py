@@ -80,19 +80,18 @@ def test_what_is_wrong_is_told_in_the_same_words(
     lines[line - 1] = bad
     file.write_bytes(b"\n".join(lines))
     with pytest.raises(HistoryError) as eager:
-        formats.load(file)
+        formats.load(file, strict=True)
     with pytest.raises(HistoryError) as lean:
-        formats.load(file, lean=True)
+        formats.load(file, strict=True, lean=True)
     assert str(lean.value) == str(eager.value)
     assert str(lean.value).startswith(f"{file}:{line}: ")
 
 
-def test_a_process_with_too_large_a_number_is_refused(tmp_path: Path) -> None:
+def test_a_process_with_too_large_a_number_is_read_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     huge = '{"index":0,"time":0,"process":99999999999999999999,"type":"invoke","f":"x"}'
     path.write_text(huge + "\n")
-    with pytest.raises(HistoryError, match=r"history\.jsonl:1: "):
-        formats.load(path, lean=True)
+    assert formats.load(path, lean=True)[0].process == 99999999999999999999
 
 
 def test_a_file_that_changes_under_our_hands_is_an_error(file: Path) -> None:
