@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from harness import cli
+from harness import check, cli, registry
 from harness.errors import EXIT_USAGE
-from harness.formats import dump, load
+from harness.formats import dump, edn, load
+from harness.formats.edn import Char, Keyword, Symbol, Tagged
 from harness.history import Op
+from harness.tests.checking import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 OPS = [
@@ -128,3 +135,130 @@ def test_a_history_from_standard_input_is_judged_by_a_checker_that_reads_it_twic
         [*check, "./-"], cwd=tmp_path, capture_output=True, check=False
     )
     assert named.stdout.startswith(b"invalid  ./-: 1 x garbage-read")
+
+
+NUMBERS: st.SearchStrategy[Any] = st.sampled_from(
+    [0, 1, 5, -7, 2**63, 2**64 + 1, -(2**70), 5.0, 0.1, 1e300, Decimal(5),
+     Decimal("5.00"), Decimal("0.1"), Fraction(1, 2), Fraction(1, 10)]
+)  # fmt: skip
+NO_NUMBERS: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, False, "", "5", "1/2", "##NaN", "a", Keyword("a"), Symbol("a"),
+     Char("a"), Symbol("##Inf"), Symbol("##-Inf"), Symbol("##NaN"), Tagged("inst", "a")]
+)  # fmt: skip
+ANY_VALUES = st.recursive(
+    NUMBERS | NO_NUMBERS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([1, "1", "x", None, "#edn"]), inner, max_size=3
+        )
+        | st.sets(st.sampled_from([1, 2, "a", Fraction(1, 2)]), max_size=3).map(
+            lambda found: edn.loads(edn.dumps(found))
+        )
+        | inner.map(lambda value: {"#edn": value})
+        | inner.map(lambda value: Tagged("a/b", value))
+    ),
+    max_leaves=5,
+)
+FEW_VALUES = NUMBERS | NO_NUMBERS | st.lists(NUMBERS | NO_NUMBERS, max_size=2)
+
+
+def kinds(value: Any) -> Any:
+    """What makes values differ: whether they are a truth, a number or a text, too."""
+    match value:
+        case None | bool():
+            return str(value)
+        case str():
+            return "text", str(value)
+        case int() | float() | Decimal() | Fraction():
+            return "number", value
+        case list() | tuple():
+            return [kinds(item) for item in value]
+        case dict():
+            return {(type(k) is int, k): kinds(v) for k, v in value.items()}
+        case Tagged():
+            return value.tag, kinds(value.value)
+    raise AssertionError(value)
+
+
+@st.composite
+def calls(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> list[Op]:
+    """Calls of every kind of checker's, with any values, keys and outcomes."""
+    names = draw(
+        st.sampled_from(
+            [["write", "read", "cas"], ["add", "read"], ["enqueue", "dequeue"],
+             ["transfer", "read"], ["txn"], ["generate"], ["acquire", "release"]]
+        )
+    )  # fmt: skip
+    keys = draw(st.sampled_from([[None], [None], [1, 2], ["1", 1, None], [[1], 2]]))
+    ops: list[Op] = []
+    for number in range(draw(st.integers(1, 6))):
+        f = draw(st.sampled_from(names))
+        key = draw(st.sampled_from(keys))
+        value = None if f in {"read", "dequeue", "generate"} else draw(values)
+        if f == "txn":
+            value = [[draw(st.sampled_from("rw")), 1, draw(values)]]
+        process = draw(st.sampled_from([0, 1, 2]))
+        ops.append(Op(2 * number, -1, process, "invoke", f, value, key))
+        kind: Any = draw(st.sampled_from(["ok", "ok", "ok", "fail", "info"]))
+        if value is None and kind == "ok":
+            value = draw(values)
+        ops.append(Op(2 * number + 1, -1, process, kind, f, value, key))
+    return ops
+
+
+WAYS = st.lists(
+    st.sampled_from(["jsonl", "edn", "jsonl.gz", "edn.gz"]), min_size=1, max_size=4
+)
+
+
+def assert_same_ops(found: Iterable[Op], expected: Iterable[Op]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert (one.index, one.process, one.type, one.f) == (
+            other.index, other.process, other.type, other.f,
+        )  # fmt: skip
+        for field in ("value", "key", "error", "extra"):
+            assert kinds(getattr(one, field)) == kinds(getattr(other, field)), field
+
+
+@given(ops=calls(ANY_VALUES), ways=WAYS)
+def test_every_value_survives_every_conversion(
+    tmp_path_factory: pytest.TempPathFactory, ops: list[Op], ways: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("convert")
+    dump(ops, folder / "0.edn", "edn")
+    path = folder / "0.edn"
+    before = load(path)
+    for number, way in enumerate(ways, start=1):
+        target = folder / f"{number}.{way}"
+        assert status(path, target) == 0
+        assert_same_ops(load(target), before)
+        path = target
+
+
+CHECKERS = sorted(
+    {p.name for p in registry.plugins("checker").values()} - {"log-file-pattern"}
+)
+
+
+@settings(max_examples=3 * settings().max_examples)
+@given(ops=calls(FEW_VALUES), ways=WAYS, checker=st.sampled_from(CHECKERS))
+def test_every_conversion_keeps_the_verdict(
+    tmp_path_factory: pytest.TempPathFactory,
+    ops: list[Op],
+    ways: list[str],
+    checker: str,
+) -> None:
+    folder = tmp_path_factory.mktemp("verdict")
+    dump(ops, folder / "0.edn", "edn")
+    paths = [folder / "0.edn"]
+    for number, way in enumerate(ways, start=1):
+        paths.append(folder / f"{number}.{way}")
+        assert status(paths[-2], paths[-1]) == 0
+    before, *after = check.check_files(paths, checker, {}, limits=LIMITS)
+    for found in after:
+        assert not before.has_crashed, before.result.reason
+        assert (found.verdict, found.exit_status) == (
+            before.verdict,
+            before.exit_status,
+        ), (found.error or found.result.reason, before.error or before.result.reason)
