@@ -43,6 +43,9 @@ _TORN: Final = re.compile(r"\s*(?:[^\n]*?\s)?jepsen\.util:?\s+(?:-\s+)?-?[0-9]+\
 _LOOKED_AT_MAX: Final = 200
 """Lines, until one has to look like an operation or like a message of Jepsen's."""
 
+ERROR_LINES_MAX: Final = 50
+"""Of an error; more would be a trace that goes on and on."""
+
 _TIMED_OUT: Final = edn.Keyword("timed-out")
 
 
@@ -86,6 +89,7 @@ class _Reader:
         self._is_log = False  # so other lines may stand between operations
         self._value: edn.Reader | None = None  # of the last operation, while it is open
         self._values: list[Any] = []
+        self._error_lines = 1  # of the last operation
 
     def feed(self, number: int, line: str) -> None:
         """Take in the next line."""
@@ -122,6 +126,7 @@ class _Reader:
         self.lines.append(number)
         self._value = edn.Reader(self._source)
         self._values = []
+        self._error_lines = 1
         self._go_on(number, rest.removeprefix("\t"))
         if logger and _OLD.match(logger):
             _as_in_2014(op)
@@ -151,7 +156,9 @@ class _Reader:
                 f"{line[:60]!r} is no operation as Jepsen prints it (PROCESS :TYPE "
                 ":FUNCTION VALUE, perhaps after a logger's words)",
             )
-        self.ops[-1].error += "\n" + line
+        self._error_lines += 1
+        if self._error_lines <= ERROR_LINES_MAX:
+            self.ops[-1].error += "\n" + line
 
     def _error(self, number: int, reason: str) -> HistoryError:
         return HistoryError(f"{self._source}:{number}: {reason}")

@@ -178,7 +178,8 @@ def kinds(value: Any) -> Any:
             return {(type(k) is int, k): kinds(v) for k, v in value.items()}
         case Tagged():
             return value.tag, kinds(value.value)
-    raise AssertionError(value)
+        case _:
+            raise AssertionError(value)
 
 
 @st.composite
@@ -190,7 +191,7 @@ def calls(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> list[Op]:
              ["transfer", "read"], ["txn"], ["generate"], ["acquire", "release"]]
         )
     )  # fmt: skip
-    keys = draw(st.sampled_from([[None], [None], [1, 2], ["1", 1, None], [[1], 2]]))
+    keys: list[Any] = draw(st.sampled_from([[None], [None], [1, 2], ["1", 1, None], [[1], 2]]))
     ops: list[Op] = []
     for number in range(draw(st.integers(1, 6))):
         f = draw(st.sampled_from(names))

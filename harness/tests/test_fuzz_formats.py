@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import itertools
+import json
 import re
 import time
 import tracemalloc
@@ -118,12 +119,79 @@ def plume_text(ops: list[Op]) -> bytes:
     ).encode()
 
 
+def printed(op: Op) -> str:
+    """An operation as Jepsen prints it for people."""
+    who = op.process if op.is_client else f":{op.process}"
+    why = f"\t{op.error}" if op.error else ""
+    return f"{who}\t:{op.type}\t:{op.f}\t{edn.dumps(op.value)}{why}\n"
+
+
+def bracketed_log(ops: list[Op]) -> bytes:
+    """Jepsen's log on a console since 2017, with other lines between."""
+    return "".join(
+        f"INFO [2026-01-02 10:00:00,{op.index:03}] jepsen worker 0 - jepsen.util "
+        f"{printed(op)}java.lang.Exception: no\n\tat user$f.invoke(f.clj:1)\n"
+        for op in ops
+    ).encode()
+
+
+def zoned_log(ops: list[Op]) -> bytes:
+    """Jepsen's log in its file since 2018."""
+    return "".join(
+        f"2026-01-02 10:00:00,{op.index:03}{{GMT}}\tINFO\t[jepsen worker 0] "
+        f"jepsen.util: {printed(op)}"
+        for op in ops
+    ).encode()
+
+
+def foreign_json(op: Op) -> dict[str, Any]:
+    """An operation as others write it."""
+    return {
+        "client": op.process,
+        "time": op.time / 1e9,
+        "type": f":{op.type}",
+        "f": op.f,
+        "value": op.value,
+        "op_id": op.index + 1,
+    }
+
+
+def one_vector(ops: list[Op]) -> bytes:
+    """A history in one line of EDN."""
+    return b"[" + b" ".join(b"".join(jepsen_edn.write(ops)).splitlines()) + b"]"
+
+
+def json_array(ops: list[Op], indent: int | None = None) -> bytes:
+    return json.dumps([foreign_json(op) for op in ops], indent=indent).encode()
+
+
 WRITERS: dict[str, Callable[[list[Op]], bytes]] = {
     "jsonl": lambda ops: b"".join(jsonl.write(ops)),
     "edn": lambda ops: b"".join(jepsen_edn.write(ops)),
     "jepsen-log": log_text,
     "plume": plume_text,
 }
+"""For each format, how its histories look."""
+
+DIALECTS: dict[str, list[Callable[[list[Op]], bytes]]] = {
+    "jsonl": [
+        json_array,
+        lambda ops: json_array(ops, 2),
+        lambda ops: json_array(ops, 2)[1:-1],
+        lambda ops: b"\n\n".join(json.dumps(foreign_json(op)).encode() for op in ops),
+    ],
+    "edn": [
+        one_vector,
+        lambda ops: one_vector(ops).replace(b" ", b"\n"),
+    ],
+    "jepsen-log": [
+        bracketed_log,
+        zoned_log,
+        lambda ops: "".join(map(printed, ops)).encode(),
+    ],
+    "plume": [lambda ops: b"w(0,0,9,9)\nw(1,0,9,9)\n" + plume_text(ops)],
+}
+"""How they look in other people's hands."""
 
 # Accidents
 
@@ -154,6 +222,15 @@ NASTY = [
     *(b"#{" * 500, b"#a " * 500, b"#{" * 7 + b"1 2" + b"}" * 7, b"\\u"),
     *(b"(" * 129 + b")" * 129, b"]", b"}", b'"', b";", b"{", b"(", b":", b'"a\\nb":1,'),
     *(b'"value":1,', b'"index":0,', b'"zzz":1,', b":value 2, ", b":type :ok "),
+    *(b"##-Inf", b"NaN", b"Infinity", b"#:a{:b 1}", b'#object[a.b 0x7f "x"]', b"#<a>"),
+    *(
+        b'#error {:cause "x"\n :via [1]}',
+        b'"a\n\nb"',
+        b'#"a"',
+        b"#'a/b",
+        b'{"#edn":"1M"}',
+    ),
+    *(b'{"#edn":"{"}', b'{"#edn":1}', b'"#edn"', b"\x1e", b"{GMT}", b"jepsen.util: "),
     *(b":process nil ", b':process "" ', b":key [1] ", b":f nil ", b'"type":"a\\nb",'),
     *(b"invoke", b"txn", b"append", b"r(1,2,3,-1)", b"w(1,0,3,4)", b"INFO"),
     b":timed-out",
@@ -221,7 +298,25 @@ def documents(draw: st.DrawFn) -> tuple[str, bytes]:
     name = draw(st.sampled_from(sorted(WRITERS)))
     if draw(st.integers(0, 9)) == 0:
         return name, draw(st.binary(max_size=200))
-    return name, draw(packed(draw(accidents(WRITERS[name](draw(events()))))))
+    write = draw(st.sampled_from([WRITERS[name], *DIALECTS[name]]))
+    return name, draw(packed(draw(accidents(write(draw(events()))))))
+
+
+@given(events(), st.data())
+def test_every_dialect_says_the_same(
+    scratch: Path, ops: list[Op], data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(["jsonl", "edn", "jepsen-log"]))
+    for op in ops:
+        op.key = None  # not every dialect has a place for it
+    path = scratch / "history"
+    expected = [(op.process, op.type, op.f, op.value) for op in ops]
+    for write in (WRITERS[name], *DIALECTS[name]):
+        path.write_bytes(write(ops))
+        history = load(path, independent=False)
+        found = [(op.process, op.type, op.f, op.value) for op in history]
+        assert found == expected
+        assert list(history.completion) == list(History(ops).completion)
 
 
 WAYS = st.fixed_dictionaries(
@@ -420,6 +515,19 @@ LARGE: dict[str, Callable[[int], bytes]] = {
     "a long type": lambda n: b'{"index":0,"type":"' + b"x" * n + b'"}',
     "ones": lambda n: b"1 " * (n // 2),
     "empty maps": lambda n: b"{}\n" * (n // 3),
+    "an array": lambda n: b"[" + b"{}," * (n // 3),
+    "an array of numbers": lambda n: b"[" + b"1," * (n // 2) + b"]",
+    "an object": lambda n: b'{"a":[' + b"1," * (n // 2),
+    "brackets": lambda n: b'[{"a":' + b"[" * n,
+    "a string over lines": lambda n: OK + b'"' + b"\\n\n" * (n // 3),
+    "strings over lines": lambda n: b'"\n' * (n // 2),
+    "objects of old": lambda n: OK + b"#<" * (n // 2),
+    "objects in objects": lambda n: OK + b"#<" + b"<>" * (n // 2),
+    "comments in a line": lambda n: OK + b"; " * (n // 2),
+    "log heads": lambda n: b"1 :ok :f [\n" * (n // 11),
+    "log words": lambda n: b"a jepsen.util " * (n // 14),
+    "log lines": lambda n: b"INFO jepsen.util: 1 :ok :read [1\n" * (n // 33),
+    "errors": lambda n: b"1 :ok :f 1 2\n" + b"e\n" * (n // 2),
     "log types": lambda n: b"INFO  jepsen.util - 1 " + b":ok " * (n // 4),
     "log blanks": lambda n: b"INFO " + b" \t" * (n // 2) + b"jepsen.util",
     "a write": lambda n: b"w(1,2,3," + b"4" * n,
