@@ -46,7 +46,7 @@ _RUN_FOLDER_SIGN = "test.yaml"
 _RUN_FOLDER_FILES = ("history.jsonl", "history.edn")
 _SIGNS = [
     ("jsonl", re.compile(rb'\s*+(?:\[[\s\[]*+)?\{\s*+"(?:[^"\\]|\\.){0,99}"\s*+:')),
-    ("plume", re.compile(rb"\s*[rw]\(-?\d")),
+    ("plume", plume.SIGN),
     ("edn", re.compile(rb"(?:[\s,]|;[^\n]*\n)*+[{\[(#]")),
 ]
 
@@ -143,6 +143,8 @@ def _history_file(path: Path) -> Path:
     for name in _RUN_FOLDER_FILES:
         if (path / name).is_file():
             return path / name
+    if what := foreign.by_files(path):
+        raise HistoryError(f"{path}: {what}")
     raise HistoryError(
         f"{path}: a folder without a {' or '.join(_RUN_FOLDER_FILES)}: no run folder"
     )

@@ -31,7 +31,7 @@ import msgspec
 from harness.collector import collector_paused
 from harness.columns import ColumnsBuilder
 from harness.errors import HarnessError
-from harness.formats import edn, foreign, jepsen_edn, json_values
+from harness.formats import dbcop, edn, foreign, jepsen_edn, json_values
 from harness.formats.lean import LeanOps
 from harness.formats.source import LINE_BYTES_MAX, Source
 from harness.history import History, HistoryError, Op, Pairing
@@ -268,7 +268,9 @@ def _read_foreign(
     """
     ops = before
     lines = array("L", range(1, len(ops) + 1))
-    for line, value in json_values.values(name, blocks, len(ops) + 1):
+    for line, value in (values := json_values.values(name, blocks, len(ops) + 1)):
+        if not ops and dbcop.looks_so(value):
+            return dbcop.read(name, itertools.chain([(line, value)], values))
         try:
             ops.append(_foreign_op(value, len(ops)))
         except (HistoryError, RecursionError) as problem:

@@ -4,6 +4,14 @@
     w(0,5,1,3)      write of 5 to key 0
     w(0,6,1,-1)     write of an aborted transaction
 
+AWDIT has a second form, whose transactions and sessions lie between rules:
+
+    r 0 4
+    w 0 5
+    ---             the next transaction
+    r 0 5
+    ===             the next session, and transaction
+
 Each transaction becomes one completion, f "txn", whose value lists its reads and
 writes in order as `["r", key, value]` and `["w", key, value]`, and whose process is the
 session. There is no real time, so the history is one of completions only; positions
@@ -20,7 +28,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.history import History, HistoryError, Op, OpType
 
@@ -29,10 +37,14 @@ if TYPE_CHECKING:
 
     from harness.formats.source import Source
 
-_LINE = re.compile(
-    r"([rw])\((-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18})\)", re.ASCII
-)
-_ABORTED = -1
+SIGN: Final = re.compile(rb"\s*+[rw]\(-?\d|[\s=-]*+[rw][ \t]++-?\d++[ \t]++-?\d")
+"""What such a file begins with."""
+
+_INTEGER: Final = r"\s*(-?\d{1,20})\s*"
+_LINE: Final = re.compile(rf"([rw])\({','.join([_INTEGER] * 4)}\)", re.ASCII)
+_RULED_LINE: Final = re.compile(r"([rw])\s+(-?\d{1,20})\s+(-?\d{1,20})", re.ASCII)
+_RULE: Final = re.compile("-+|=+")
+_ABORTED: Final = -1
 
 
 def read(source: Source) -> History:
@@ -44,13 +56,22 @@ def read(source: Source) -> History:
     ops: list[Op] = []
     lines: list[int] = []
     by_transaction: dict[int, Op] = {}
+    ruled_off = sessions_ruled_off = 0
     for number, line in source.lines():
         text = line.strip()
         if not text:
             continue
+        if _RULE.fullmatch(text):
+            ruled_off += 1
+            sessions_ruled_off += text[0] == "="
+            continue
         count = len(ops)
         try:
-            kind, key, value, session, transaction = _parse(text)
+            if match := _RULED_LINE.fullmatch(text):
+                kind, key, value = match[1], int(match[2]), int(match[3])
+                session, transaction = sessions_ruled_off, ruled_off
+            else:
+                kind, key, value, session, transaction = _parse(text)
             mop = [kind, key, None if value == 0 else value]
             if transaction == _ABORTED:
                 ops.append(_transaction(len(ops), session, "fail", [mop]))
@@ -63,13 +84,26 @@ def read(source: Source) -> History:
         except HistoryError as problem:
             raise HistoryError(f"{source.name}:{number}: {problem}") from None
         lines += [number] * (len(ops) - count)
+    return history_of(source.name, ops, lines)
+
+
+def history_of(source: str, ops: list[Op], lines: list[int]) -> History:
+    """The history of transactions that are one completion each, and have no times.
+
+    The transactions that write the initial values are left out.
+
+    Args:
+        source: For messages.
+        ops: The completions. Those of a session are in the session's order.
+        lines: Where each begins.
+    """
     initial = set(_initial(ops))
     lines = [line for i, line in enumerate(lines) if i not in initial]
     ops = [op for i, op in enumerate(ops) if i not in initial]
     for index, op in enumerate(ops):
         op.index = index
-    history = History(ops, strict=False, source=source.name)
-    history.lines = lines  # of each transaction, the first
+    history = History(ops, strict=False, source=source)
+    history.lines = lines
     if initial:
         history.remark = (
             "a transaction that writes the initial 0s is left out: what reads 0 reads "

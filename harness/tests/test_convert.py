@@ -191,7 +191,9 @@ def calls(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> list[Op]:
              ["transfer", "read"], ["txn"], ["generate"], ["acquire", "release"]]
         )
     )  # fmt: skip
-    keys: list[Any] = draw(st.sampled_from([[None], [None], [1, 2], ["1", 1, None], [[1], 2]]))
+    keys: list[Any] = draw(
+        st.sampled_from([[None], [None], [1, 2], ["1", 1, None], [[1], 2]])
+    )
     ops: list[Op] = []
     for number in range(draw(st.integers(1, 6))):
         f = draw(st.sampled_from(names))
