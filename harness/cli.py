@@ -607,13 +607,15 @@ def report(run: Path, *, as_json: bool) -> int:
     "What SOURCE is: auto, jsonl, edn, jepsen-log or plume."
 ))  # fmt: skip
 @click.option("--independent/--no-independent", default=None, help=(
-    "EDN values are [key value] tuples of jepsen.independent; default: if they show."
+    "Values are [key value] tuples of jepsen.independent; default: if they show."
 ))  # fmt: skip
 @ended_together()
 def convert(source: str, target: Path, *, form: str, independent: bool | None) -> int:
     """Write a history in another format: TARGET's name ends in .jsonl or .edn.
 
     SOURCE is a history, perhaps gzipped (.gz), a run folder, or - for standard input.
+    Every checker says the same of TARGET: what JSON has no notation for, such as ratios
+    and maps whose keys are numbers, is written as {"#edn": "1/2"}.
     """
     from harness import formats
 

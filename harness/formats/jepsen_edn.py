@@ -3,7 +3,7 @@
     {:index 0, :time 10529, :type :invoke, :process 0, :f :write, :value 3}
 
 Reading is lenient where the histories in circulation are loose. The order of the lines
-is the order of events: `:index` and `:time` may be missing, -1 or have gaps. `:f` may
+is the order of events: `:index` and `:time` may be missing, odd or have gaps. `:f` may
 be missing in histories of transactions. Without `:process`, an invocation belongs to
 the next completion, and each such call gets a process of its own, since nobody knows
 of a session. Completions without invocations are let through; `completions_only` of
@@ -40,6 +40,7 @@ _FIELDS = frozenset(
     {"index", "time", "process", "type", "f", "value", "key", "error", "node"}
 )
 _TIMES = (float, Decimal, Fraction)
+_SECONDS_MAX = 10**10
 _UNSET = -1
 _NOBODY = ""
 """Stands for a missing process until all lines are read."""
@@ -220,10 +221,16 @@ def _process(process: Any) -> int | str:
 
 
 def _time(time: Any) -> int:
-    """Nanoseconds; no verdict depends on them, so whatever else it is, is _UNSET."""
+    """Nanoseconds. No order depends on them, so whatever is no number is _UNSET.
+
+    A number with a decimal point is in seconds, as most clocks tell them that give such
+    numbers, unless that were centuries.
+    """
     if type(time) is int:
         return time
-    return int(time) if type(time) in _TIMES else _UNSET
+    if type(time) not in _TIMES:
+        return _UNSET
+    return int(time * 10**9 if abs(time) < _SECONDS_MAX else time)
 
 
 def _function(f: Any, process: int | str) -> str:

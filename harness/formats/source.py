@@ -136,9 +136,12 @@ class Source:
         for block in self.blocks():
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
-                for piece in _cut(line):
-                    self._refuse_long(len(piece), number - 1)
-                    yield number, self._text(piece, number)
+                if len(line) <= PIECE_BYTES:
+                    yield number, self._text(line, number)
+                else:
+                    for piece in _cut(line):
+                        self._refuse_long(len(piece), number - 1)
+                        yield number, self._text(piece, number)
                 number += 1
             *pieces, rest = _cut(rest)
             for piece in pieces:
