@@ -45,7 +45,10 @@ WRITABLE_FORMATS = list(_WRITERS)
 _RUN_FOLDER_SIGN = "test.yaml"
 _RUN_FOLDER_FILES = ("history.jsonl", "history.edn")
 _SIGNS = [
-    ("jsonl", re.compile(rb'\s*+(?:\[[\s\[]*+)?\{\s*+"(?:[^"\\]|\\.){0,99}"\s*+:')),
+    (
+        "jsonl",
+        re.compile(rb'[\s\x1e]*+(?:\[[\s\[]*+)?\{\s*+"(?:[^"\\]|\\.){0,99}"\s*+:'),
+    ),
     ("plume", plume.SIGN),
     ("edn", re.compile(rb"(?:[\s,]|;[^\n]*\n)*+[{\[(#]")),
 ]
@@ -161,7 +164,7 @@ def _detect(source: Source) -> str:
     head = source.head[: 1 << 16]
     if not head.strip():
         return "edn"
-    if what := foreign.by_first_bytes(head):
+    if what := foreign.by_first_bytes(head, source.name):
         raise HistoryError(f"{source.name}: {what}")
     if jepsen_log.looks_so(head.decode(errors="replace")):
         return "jepsen-log"

@@ -212,7 +212,9 @@ class Reader:
 
         Pieces with the same number are parts of one line.
         """
+        first = number
         if self._string:
+            first = self._string_began
             whole = self._end_of_string(number, piece)
             if whole is None:
                 return
@@ -222,16 +224,16 @@ class Reader:
         elif self._opener == _TOP:
             self._began = number
         tokens = _TOKEN.findall(piece)
-        if ";" in piece and _ends_in_comment(piece):
-            self._comment_line = number
         if '"' in tokens:  # by itself, so it begins a string that ends elsewhere
             self._begin_string(number, piece, tokens)
+        elif ";" in piece and _ends_in_comment(piece):
+            self._comment_line = number
         if self._unwrap:
             self._take_wrapper(tokens)
         try:
             self._parse(tokens)
         except _Malformed as reason:
-            line = number + _newlines_before(piece, reason.token)
+            line = first + _newlines_before(piece, reason.token)
             raise self._error(line, str(reason)) from None
         for value in self._completed():
             yield self._began, value
@@ -384,8 +386,8 @@ class Reader:
 
 
 def _ends_in_comment(piece: str) -> bool:
-    *_, last = _TOKEN.finditer(piece)
-    return ";" in last[0].rpartition("\n")[2]
+    ends = (match[0] for match in _TOKEN.finditer(piece) if not match[1])
+    return any(";" in blanks.rpartition("\n")[2] for blanks in ends)
 
 
 def _newlines_before(piece: str, token: int) -> int:

@@ -24,6 +24,7 @@ _MAGIC: Final = (
     (b"\x28\xb5\x2f\xfd", f"compressed by zstd; try: zstd -dc {_PIPED}"),
     (b"\xfd7zXZ\x00", f"compressed by xz; try: xz -dc {_PIPED}"),
     (b"BZh", f"compressed by bzip2; try: bzip2 -dc {_PIPED}"),
+    (b"\xff\xfe", f"text in UTF-16; try: iconv -f UTF-16 -t UTF-8 {_PIPED}"),
     (b"SQLite format 3\x00", "a SQLite database; write a row a line, as JSON or EDN"),
     (b"<!DOCTYPE html", "a web page, perhaps Jepsen's timeline; take history.edn"),
     (b"<html", "a web page, perhaps Jepsen's timeline; take history.edn"),
@@ -91,10 +92,12 @@ def _is_cobra(path: Path) -> bool:
         return False
 
 
-def by_first_bytes(head: bytes) -> str:
+def by_first_bytes(head: bytes, name: str) -> str:
     """What a file is that begins so, and what to do; nothing if that can't be told."""
     if _COBRA.match(head):
         return f"a session of a history of Cobra; {_BY_AWDIT.format('cobra')}"
+    if name.endswith(".bincode"):
+        return f"DBCop's binary history; {_BY_AWDIT.format('dbcop')}"
     return next((what for magic, what in _MAGIC if head.startswith(magic)), "")
 
 

@@ -29,8 +29,9 @@ from harness.history import HistoryError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-VALUE_CHARS_MAX: Final = 16 << 20
-"""A bracket too many must not make one value of gigabytes."""
+VALUE_CHARS_MAX: Final = 512 << 20
+"""A bracket too many must not make one value of gigabytes; a whole history in a field
+of one object may have hundreds of megabytes."""
 
 _BETWEEN: Final = re.compile(r"[\s,\x1e]*+")
 """What separates values: blanks, commas, and the record separator of RFC 7464."""
@@ -83,12 +84,16 @@ class _Reader:
         self._source = source
         self._line = line  # where `_text` begins
         self._text = ""
+        self._enough = 0  # characters that may hold a whole value
         self._is_array: bool | None = None
         self._is_over = False
 
     def feed(self, text: str, *, is_last: bool = False) -> Iterator[tuple[int, Any]]:
         """The values that end in `text`."""
         text = self._text + text
+        if len(text) < min(self._enough, VALUE_CHARS_MAX) and not is_last:
+            self._text = text
+            return
         at, line, counted = 0, self._line, 0
         while (begin := self._skip(text, at, line)) < len(text):
             line += text.count("\n", counted, begin)
@@ -111,6 +116,8 @@ class _Reader:
             at = len(text)
         self._line = line + text.count("\n", counted, at)
         self._text = text[at:]
+        # What is decoded again has doubled, so that no text is decoded too often.
+        self._enough = 2 * len(self._text)
         if len(self._text) > VALUE_CHARS_MAX:
             raise self._error(
                 self._line,

@@ -203,7 +203,8 @@ def read(
         HistoryError: Names file and line.
     """
     with collector_paused():
-        if not strict and source.head.lstrip().startswith(b"["):
+        has_no_lines = source.head.lstrip()[:1] == b"[" or b"\n" not in source.head
+        if not strict and has_no_lines:
             return _read_foreign(source.name, source.blocks(), [], independent)
         chunks = source.chunks()
         if lean and not independent:
@@ -268,9 +269,10 @@ def _read_foreign(
     """
     ops = before
     lines = array("L", range(1, len(ops) + 1))
-    for line, value in (values := json_values.values(name, blocks, len(ops) + 1)):
+    values = json_values.values(name, blocks, len(ops) + 1)
+    for line, value in (entries := _unwrapped(values)):
         if not ops and dbcop.looks_so(value):
-            return dbcop.read(name, itertools.chain([(line, value)], values))
+            return dbcop.read(name, itertools.chain([(line, value)], entries))
         try:
             ops.append(_foreign_op(value, len(ops)))
         except (HistoryError, RecursionError) as problem:
@@ -278,6 +280,30 @@ def _read_foreign(
         lines.append(line)
     return jepsen_edn.history_of(
         name, ops, lines, strict=False, independent=independent
+    )
+
+
+_WRAPPERS: Final = ("history", "operations", "ops", "events")
+
+
+def _unwrapped(values: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """Operations that are in a list in a field of one object, by themselves."""
+    for line, value in values:
+        inside: list[Any] | None = None
+        if isinstance(value, dict) and "type" not in value:
+            lists = [value.get(name) for name in _WRAPPERS]
+            inside = next((found for found in lists if _are_objects(found)), None)
+        if inside is None:
+            yield line, value
+        else:
+            yield from ((line, entry) for entry in inside)
+
+
+def _are_objects(found: Any) -> bool:
+    return (
+        isinstance(found, list)
+        and bool(found)
+        and all(isinstance(entry, dict) for entry in found)
     )
 
 

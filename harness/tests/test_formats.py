@@ -113,7 +113,7 @@ def test_the_format_shows_in_the_content(
     assert len(load(path)) == count
 
 
-@pytest.mark.parametrize("content", [b"\x7fELF\x02", b"hello", b"<htm", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"\x7fELF\x02", b"hello", b"<htm", b"\xff\xff"])
 def test_what_is_no_history_says_what_it_begins_with(
     tmp_path: Path, content: bytes
 ) -> None:
