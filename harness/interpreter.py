@@ -253,6 +253,7 @@ class Core:
             self._count(thread, done.type)
         else:
             self.outcome.nemesis_ops += 1
+            self.board.nemesis_did(invoked.f)
         ctx = Context(now_ns, self._free, self._all, self.board)
         self._flow.update(ctx, Event(thread, done))
         return done
@@ -291,6 +292,7 @@ class Core:
     def _invocation(self, thread: Thread, offer: Invocation, now_ns: int) -> Op:
         f, value, key = offer.f, offer.value, offer.key
         if not isinstance(thread, int):
+            self.board.nemesis_began(f)
             return Op(-1, now_ns, NEMESIS, "info", f, value, key)
         self.board.invoked += 1
         node = self._nodes[thread % len(self._nodes)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from harness.generator import HEAL, START, STOP
 from nemesis.fault import aim
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from harness.history import Op
     from nemesis.fault import Nemesis, Strike
     from nemesis.plan import Plan
-
-HEAL = "heal"
-"""The operation that ends all faults and starts all dead nodes."""
 
 Record = Callable[[Mapping[str, Any]], None]
 """Appends a line to faults.jsonl; the receiver adds the time."""
@@ -50,10 +48,10 @@ class Conductor:
         if op.f == HEAL:
             await self._heal_all()
             return op.info("all faults healed")
-        kind = op.f.removeprefix("start-").removeprefix("stop-")
+        kind = op.f.removeprefix(START).removeprefix(STOP)
         strike = (
             await self._start(kind, op.value)
-            if op.f.startswith("start-")
+            if op.f.startswith(START)
             else await self._stop(kind)
         )
         done = op.info()

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from harness.generator import (
     DONE,
+    HEAL,
     NEMESIS,
     PENDING,
+    START,
+    STOP,
     Flow,
     Generator,
     Invocation,
     Pending,
 )
 from nemesis import plan as plans
-from nemesis.conductor import HEAL, Conductor, Record
+from nemesis.conductor import Conductor, Record
 
 if TYPE_CHECKING:
     from harness.cluster import Cluster
@@ -103,19 +106,19 @@ class _PlanFlow(Flow):
                 return Pending(look_ns)
         if stop_ns is not None and (start_ns is None or stop_ns <= start_ns):
             kind = self._steps[self._stops[0][1]].fault.kind
-            return self._offer(ctx, f"stop-{kind}", self._stops[0][1], stop_ns)
+            return self._offer(ctx, STOP + kind, self._stops[0][1], stop_ns)
         if start_ns is not None:
             kind = self._steps[self._next_step].fault.kind
             step: Any = self._next_step
             if self._observer is not None:
                 step = [step, self._observer]
-            return self._offer(ctx, f"start-{kind}", step, start_ns)
+            return self._offer(ctx, START + kind, step, start_ns)
         return DONE
 
     def take(self, offer: Offer) -> None:
         if not isinstance(offer, Invocation):
             return
-        if offer.f.startswith("stop-"):
+        if offer.f.startswith(STOP):
             self._stops.pop(0)
             return
         step = self._steps[self._next_step]

@@ -6,8 +6,9 @@ granted earlier, to anyone: as a process would that was paused, and does not kno
 its lock has gone to another. That must be refused.
 
 An acquire that nobody answered may hold its lock for ever, as nobody knows its token;
-so may a release. Such a lock is given up for a new one, as is one that has seen enough,
-so that a run goes on whatever becomes of the holders.
+so may a release. Such a lock makes room for a new one, as does one that has seen enough
+(`workloads.objects`), so that a run goes on whatever becomes of the holders. But it is
+asked for again: should the service have forgotten who has it, somebody gets it.
 
 Promise: each lock is linearizable (`linearizable`, model fenced-lock), so nobody gets
 one that another holds, and tokens grow and stale ones are refused (`fencing`). With
@@ -25,7 +26,8 @@ from harness.errors import NodeReply
 from harness.generator import PENDING, Flow, Generator, Invocation, place
 from harness.options import Flag, Whole
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import COUNT, once_per_thread
+from workloads.objects import Objects, last_looks
+from workloads.transactional import COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +43,7 @@ OPTIONS = (
     Option(
         "ops_per_lock",
         "200",
-        "operations on a lock before a new one follows",
+        "operations on a lock before a new one may follow",
         COUNT,
     ),
     Option("leases", "false", "locks may expire while they are held", Flag()),
@@ -103,31 +105,26 @@ class _LockFlow(Flow):
     __slots__ = (
         "_granted",
         "_holds",
+        "_objects",
         "_offered",
         "_offers",
         "_rngs",
         "_seeds",
-        "_uses",
-        "_work",
     )
 
-    def __init__(self, workload: Lock, seeds: Seeds) -> None:
-        self._work = workload
+    def __init__(self, objects: Objects, seeds: Seeds) -> None:
+        objects.begin(seeds.child("objects"))
+        self._objects = objects
         self._seeds = seeds
         self._rngs: dict[int, Random] = {}
-        self._uses = dict.fromkeys(range(workload.locks), 0)
         self._holds: dict[int, _Hold] = {}
         # What each thread does next, drawn once; an entry goes when it is done.
         self._offers: dict[int, Invocation] = {}
         self._offered = 0  # the thread of the last offer
         self._granted: list[tuple[int, int]] = []
 
-    @property
-    def in_use(self) -> list[int]:
-        """The locks in use now."""
-        return list(self._uses)
-
     def next(self, ctx: Context) -> Step:
+        self._objects.watch(ctx)
         free = ctx.within(ctx.clients)
         if not free.free:
             return PENDING
@@ -141,15 +138,13 @@ class _LockFlow(Flow):
     def take(self, offer: Offer) -> None:
         assert isinstance(offer, Invocation)
         del self._offers[self._offered]
-        if offer.key in self._uses:
-            self._uses[offer.key] += 1
-            if self._uses[offer.key] >= self._work.ops_per_lock:
-                self._give_up(offer.key)
+        self._objects.used(offer.key)
 
     def update(self, ctx: Context, event: Event) -> None:
         op, thread = event.op, event.thread
         if not isinstance(thread, int):
             return
+        self._objects.heard(op)
         hold = self._holds.get(thread)
         if op.f == "acquire":
             self._acquired(thread, op)
@@ -164,14 +159,14 @@ class _LockFlow(Flow):
             self._holds[thread] = _Hold(op.key, op.value, uses)
             self._granted = [*self._granted[1 - REMEMBERED :], (op.key, op.value)]
         elif op.type == "info":
-            self._give_up(op.key)
+            self._objects.give_up(op.key)
 
     def _released(self, thread: int, hold: _Hold, op: Op) -> None:
         hold.releases_left -= 1
         if op.type == "fail" and hold.releases_left:
             return
         if op.type != "ok":
-            self._give_up(hold.key)
+            self._objects.give_up(hold.key)
         del self._holds[thread]
 
     def _draw(self, thread: int) -> Invocation:
@@ -183,19 +178,13 @@ class _LockFlow(Flow):
         if self._granted and rng.random() < STALE_SHARE:
             key, token = rng.choice(self._granted)
             return Invocation("use", token, key, thread)
-        return Invocation("acquire", None, rng.choice(list(self._uses)), thread)
+        return Invocation("acquire", None, self._objects.choose_to_look_at(rng), thread)
 
     def _rng(self, thread: int) -> Random:
         """A thread's own: what it draws must not depend on how fast the others are."""
         if thread not in self._rngs:
             self._rngs[thread] = self._seeds.child(thread).rng()
         return self._rngs[thread]
-
-    def _give_up(self, key: int) -> None:
-        """Begin a new lock in place of one that has seen enough, or is stuck."""
-        if key in self._uses:
-            del self._uses[key]
-            self._uses[max([key, *self._uses]) + 1] = 0
 
 
 class Lock:
@@ -207,30 +196,18 @@ class Lock:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.locks: int = given["locks"]
-        self.ops_per_lock: int = given["ops_per_lock"]
         self.leases: bool = given["leases"]
-        self._flow: _LockFlow | None = None
+        self._objects = Objects(given["locks"], given["ops_per_lock"])
 
     def generator(self, concurrency: int) -> Generator:
         """See `Workload.generator`."""
-
-        def start(seeds: Seeds) -> Flow:
-            self._flow = _LockFlow(self, seeds)
-            return self._flow
-
-        return Generator(f"lock({self.locks} locks)", start)
+        return Generator(self.name, lambda seeds: _LockFlow(self._objects, seeds))
 
     def final_generator(self, concurrency: int) -> Generator:
         """See `Workload.final_generator`: every lock is asked for, everywhere."""
-
-        def acquires() -> list[Invocation]:
-            in_use = (
-                list(range(self.locks)) if self._flow is None else self._flow.in_use
-            )
-            return [Invocation("acquire", key=key) for key in in_use]
-
-        return once_per_thread(acquires, concurrency)
+        return last_looks(
+            self._objects, lambda key: Invocation("acquire", key=key), concurrency
+        )
 
     def checkers(self) -> dict[str, Checker]:
         """Mutual exclusion, and that tokens grow and stale ones are refused."""

@@ -1,7 +1,7 @@
 """Reads, writes and compare-and-sets of registers: the first test of any store.
 
-Several registers (`keys`) are in use at a time; each is given up for a new one after
-`ops_per_key` operations, as the cost of judging a register grows with its history.
+Several registers (`keys`) are in use at a time; each is given up for a new one some
+time after `ops_per_key` operations (`workloads.objects`).
 Every value written is new to the whole run. That names the write that a read saw,
 without which a stale read could hide behind an equal value; and without cas it puts the
 question in reach of a checker that needs no search at all.
@@ -28,7 +28,8 @@ from harness.generator import Flow, Generator, Invocation, place
 from harness.options import SHARE, Flag, OneOf, Whole
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Unpromised
-from workloads.transactional import COUNT, once_per_thread
+from workloads.objects import Objects, last_looks
+from workloads.transactional import COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +50,7 @@ OPTIONS = (
     Option(
         "ops_per_key",
         "600",
-        "operations on a register before a new one follows",
+        "operations on a register before a new one may follow",
         COUNT,
     ),
     Option("cas", "true", "compare-and-set beside reads and writes", Flag()),
@@ -101,17 +102,18 @@ class _RegisterFlow(Flow):
         "_last_seen",
         "_next_read",
         "_next_update",
+        "_objects",
         "_reads_next",
         "_rng",
-        "_uses",
         "_work",
         "_written",
     )
 
     def __init__(self, workload: Register, seeds: Seeds) -> None:
         self._work = workload
+        self._objects = workload.objects
+        self._objects.begin(seeds.child("objects"))
         self._rng = seeds.rng()
-        self._uses = dict.fromkeys(range(workload.keys), 0)
         self._last_seen: dict[int, Any] = {}
         self._written = 0
         # Where both could go on, chance decides: a slow pace leaves everyone free, and
@@ -120,12 +122,8 @@ class _RegisterFlow(Flow):
         self._next_read = self._draw_read()
         self._next_update = self._draw_update()
 
-    @property
-    def in_use(self) -> list[int]:
-        """The registers in use now."""
-        return list(self._uses)
-
     def next(self, ctx: Context) -> Step:
+        self._objects.watch(ctx)
         readers, updaters = self._shares(ctx)
         if ctx.free & readers and (self._reads_next or not ctx.free & updaters):
             return place(self._next_read, ctx.within(readers))
@@ -135,15 +133,16 @@ class _RegisterFlow(Flow):
         assert isinstance(offer, Invocation)
         self._reads_next = self._rng.random() < self._work.read_share
         if offer.f == "read":
-            self._count_use(self._next_read.key)
+            self._objects.used(self._next_read.key)
             self._next_read = self._draw_read()
         else:
-            self._count_use(self._next_update.key)
+            self._objects.used(self._next_update.key)
             self._next_update = self._draw_update()
 
     def update(self, ctx: Context, event: Event) -> None:
         op = event.op
-        if op.type == "ok" and op.key in self._uses:
+        self._objects.heard(op)
+        if op.type == "ok":
             seen = op.value[1] if op.f == "cas" else op.value
             if seen is not None:
                 self._last_seen[op.key] = seen
@@ -158,21 +157,11 @@ class _RegisterFlow(Flow):
         low = clients & ((1 << share) - 1)
         return low, clients & ~low
 
-    def _count_use(self, key: int) -> None:
-        """Give up a register that has seen enough, and begin a new one."""
-        if key not in self._uses:
-            return
-        self._uses[key] += 1
-        if self._uses[key] >= self._work.ops_per_key:
-            del self._uses[key]
-            self._last_seen.pop(key, None)
-            self._uses[max([key, *self._uses]) + 1] = 0
-
     def _draw_read(self) -> Invocation:
-        return Invocation("read", key=self._rng.choice(list(self._uses)))
+        return Invocation("read", key=self._objects.choose_to_look_at(self._rng))
 
     def _draw_update(self) -> Invocation:
-        key = self._rng.choice(list(self._uses))
+        key = self._objects.choose(self._rng)
         self._written += 1
         before = self._last_seen.get(key)
         if self._work.cas and before is not None and self._rng.random() < CAS_SHARE:
@@ -189,30 +178,20 @@ class Register:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.keys: int = given["keys"]
-        self.ops_per_key: int = given["ops_per_key"]
         self.cas: bool = given["cas"]
         self.consistency: str = given["consistency"]
         self.read_share: float = given["read_share"]
-        self._flow: _RegisterFlow | None = None
+        self.objects = Objects(given["keys"], given["ops_per_key"])
 
     def generator(self, concurrency: int) -> Generator:
         """See `Workload.generator`."""
-
-        def start(seeds: Seeds) -> Flow:
-            self._flow = _RegisterFlow(self, seeds)
-            return self._flow
-
-        return Generator(f"register({self.keys} keys)", start)
+        return Generator(self.name, lambda seeds: _RegisterFlow(self, seeds))
 
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: what is still in use is read everywhere."""
-
-        def reads() -> list[Invocation]:
-            in_use = list(range(self.keys)) if self._flow is None else self._flow.in_use
-            return [Invocation("read", key=key) for key in in_use]
-
-        return once_per_thread(reads, concurrency)
+        """See `Workload.final_generator`: all registers are read."""
+        return last_looks(
+            self.objects, lambda key: Invocation("read", key=key), concurrency
+        )
 
     def checkers(self) -> dict[str, Checker]:
         """Linearizability of each register, or less."""

@@ -1,7 +1,8 @@
 """Elements are added to one set; what was added must be there, and nothing else.
 
 The set is a list under one key: an add appends, a read reads it all. Each element is
-added once. Sets are given up for new ones (`adds_per_set`), so that reads stay short.
+added once. Reads must stay short: one set gets an element less and less often, the
+other is given up for a new one after `adds_per_set` adds (`workloads.objects`).
 
 Promise: an element whose add was acknowledged is in every later read (`set-full`).
 """
@@ -11,15 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.generator import Generator, Invocation, from_function
+from harness.generator import Invocation
 from harness.options import Flag
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import COUNT, TxnCodec, once_per_thread
+from workloads.objects import Objects, drawn, last_looks
+from workloads.transactional import COUNT, TxnCodec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
+    from harness.generator import Generator
     from harness.history import Op
     from harness.verdict import Checker
     from harness.workload import WireCodec, WorkloadFactory
@@ -51,7 +54,8 @@ class Set:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.adds_per_set: int = given["adds_per_set"]
+        adds = given["adds_per_set"]
+        self._objects = Objects(2, adds, ops_most=adds)
         self.linearizable: bool = given["linearizable"]
         self._added = 0
 
@@ -60,24 +64,20 @@ class Set:
         self._added = 0
 
         def draw(random: Random) -> Invocation:
-            key = self._added // self.adds_per_set
             if random.random() < 0.5:
-                return Invocation("read", key=key)
+                return Invocation("read", key=self._objects.choose_to_look_at(random))
+            key = self._objects.choose(random)
+            self._objects.used(key)
             self._added += 1
-            return Invocation(
-                "add", self._added, (self._added - 1) // self.adds_per_set
-            )
+            return Invocation("add", self._added, key)
 
-        return from_function(draw)
+        return drawn(self._objects, draw)
 
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: every set is read everywhere."""
-
-        def reads() -> list[Invocation]:
-            sets = range(self._added // self.adds_per_set + 1)
-            return [Invocation("read", key=key) for key in sets]
-
-        return once_per_thread(reads, concurrency)
+        """See `Workload.final_generator`: all sets are read."""
+        return last_looks(
+            self._objects, lambda key: Invocation("read", key=key), concurrency
+        )
 
     def checkers(self) -> dict[str, Checker]:
         """No element lost, none that nobody added, none stale."""

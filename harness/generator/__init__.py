@@ -39,8 +39,11 @@ from harness.generator.choice import (
 )
 from harness.generator.flow import (
     DONE,
+    HEAL,
     NEMESIS,
     PENDING,
+    START,
+    STOP,
     Board,
     Context,
     Done,
@@ -83,8 +86,11 @@ from harness.generator.timing import delay, rate, stagger, time_limit
 
 __all__ = [
     "DONE",
+    "HEAL",
     "NEMESIS",
     "PENDING",
+    "START",
+    "STOP",
     "Around",
     "Board",
     "Context",

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 NEMESIS: Final = "nemesis"
 """Name of the thread, and of the process, that breaks things."""
 
+START: Final = "start-"
+STOP: Final = "stop-"
+HEAL: Final = "heal"
+"""Names of the nemesis' operations: start-KIND, stop-KIND, and the end of all."""
+
 Thread: TypeAlias = int | Literal["nemesis"]
 """A client thread, 0 to concurrency - 1, or the nemesis thread."""
 
@@ -106,21 +111,46 @@ class Board:
         processes: `processes[t]`: the process that thread t embodies now.
         invoked: Client operations started so far.
         completed: Client operations completed so far.
+        faults: Kinds of fault in force, from the operation `start-KIND` on.
+        fault_turns: How often a fault has struck or ended so far.
         rng: For choices that depend on timing anyway: threads, and ties.
     """
 
-    __slots__ = ("completed", "concurrency", "invoked", "processes", "rng")
+    __slots__ = (
+        "completed",
+        "concurrency",
+        "fault_turns",
+        "faults",
+        "invoked",
+        "processes",
+        "rng",
+    )
 
     def __init__(self, concurrency: int, seed: int | str) -> None:
         self.concurrency = concurrency
         self.processes = list(range(concurrency))
         self.invoked = 0
         self.completed = 0
+        self.faults: set[str] = set()
+        self.fault_turns = 0
         self.rng = random.Random(f"{seed}/threads")
 
     def bit(self, thread: Thread) -> int:
         """The bit of `thread` in sets of threads."""
         return 1 << (self.concurrency if thread == NEMESIS else thread)
+
+    def nemesis_began(self, f: str) -> None:
+        """The nemesis begins operation `f`: what it starts is in force from now on."""
+        if f.startswith(START):
+            self.faults.add(f.removeprefix(START))
+
+    def nemesis_did(self, f: str) -> None:
+        """The nemesis has completed `f`, which struck, or ended one fault or all."""
+        if f == HEAL:
+            self.faults.clear()
+        else:
+            self.faults.discard(f.removeprefix(STOP))
+        self.fault_turns += 1
 
     def thread(self, bit: int) -> Thread:
         """The thread whose bit this is."""

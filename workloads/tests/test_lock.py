@@ -113,9 +113,12 @@ def test_whatever_is_lost_there_are_locks_to_be_had(
     tried_last = {op.key for op in ops[-60:] if op.f == "acquire"}
     assert tried_last - stuck, f"seed {seed}: nothing but stuck locks was tried"
     for index, op in enumerate(ops):
-        if op.type == "info":
-            later = [o for o in ops[index + THREADS :] if o.f == "acquire"]
-            assert all(o.key != op.key for o in later), f"seed {seed}: {op}"
+        if op.type == "info" and index < 200:
+            later = [o.key for o in ops[index + THREADS :] if o.f == "acquire"]
+            asked = later.count(op.key)
+            assert asked < len(later) / 3, f"seed {seed}: stuck on {op}"
+    again = [o for o in ops[200:] if o.f == "acquire" and o.key in stuck]
+    assert again or not stuck, f"seed {seed}: no stuck lock was asked for again"
 
 
 def test_a_client_draws_the_same_operations_however_fast_the_others_are() -> None:
