@@ -60,7 +60,7 @@ LAST_LOOKS: Final = 2000
 """Operations at the end of a run that look at an object from every thread."""
 
 TRIES_MAX: Final = 3
-"""How often one of the other objects is looked at in the end until it answers."""
+"""How often anybody looks at an object in the end until it answers."""
 
 
 class Objects:
@@ -189,10 +189,11 @@ def drawn(objects: Objects, draw: Callable[[Random], Invocation]) -> Generator:
 class _LastLooks(Flow):
     """Every thread looks at the objects in use, and at the others, the latest first.
 
-    Those beyond LAST_LOOKS are looked at once, by anybody, until they answer.
+    Those beyond LAST_LOOKS are looked at once, by anybody. So are those that answered
+    nobody, some times more.
     """
 
-    __slots__ = ("_anybody", "_everybody", "_look", "_offer", "_tries")
+    __slots__ = ("_anybody", "_everybody", "_look", "_offer", "_seen", "_tries")
 
     def __init__(
         self, objects: Objects, look: Callable[[int], Invocation], concurrency: int
@@ -203,6 +204,7 @@ class _LastLooks(Flow):
         self._look = look
         self._everybody = {t: deque(everybody) for t in range(concurrency)}
         self._anybody = deque(at_rest[shared:])
+        self._seen: set[int] = set()
         self._tries: Counter[int] = Counter()
         self._offer: deque[int] = self._anybody  # where the last offer came from
 
@@ -224,7 +226,13 @@ class _LastLooks(Flow):
 
     def update(self, ctx: Context, event: Event) -> None:
         key = event.op.key
-        if event.op.type != "ok" and 0 < self._tries[key] < TRIES_MAX:
+        if event.op.type == "ok":
+            self._seen.add(key)
+        elif (
+            self._tries[key] < TRIES_MAX
+            and key not in self._seen
+            and key not in self._anybody
+        ):
             self._anybody.append(key)
 
 
@@ -233,8 +241,8 @@ def last_looks(
 ) -> Generator:
     """Final operations: a look at all objects.
 
-    Every thread, so every node, is asked for those in use, and for the others too, the
-    latest first, as far as LAST_LOOKS goes. Those beyond are asked for once.
+    Every thread, so every node, looks at those in use, and at the others too, the
+    latest first, as far as LAST_LOOKS goes. Those beyond are looked at once.
 
     Args:
         objects: Those of the run, as they are when the final operations begin.
