@@ -23,8 +23,15 @@ from typing import TYPE_CHECKING, Any, Final
 import networkx as nx
 import numpy as np
 
-from checkers.linearizability.calls import NEVER, Call, client_positions, earliest
+from checkers.linearizability.calls import (
+    NEVER,
+    Call,
+    client_positions,
+    earliest,
+    partition,
+)
 from checkers.linearizability.containers import Counter, Nothing
+from checkers.linearizability.lost import LOST_WRITE, find_lost
 from checkers.linearizability.search import search
 from checkers.linearizability.shrink import Effort, shrink
 from checkers.linearizability.specification import UNOBSERVED, Operation, freeze, show
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
     from checkers.linearizability.budget import Budget
     from checkers.linearizability.conflict import Conflict
     from checkers.linearizability.deciders import Narrowed
+    from checkers.linearizability.lost import Lost
     from checkers.linearizability.search import Outcome
     from checkers.linearizability.shrink import Core
     from checkers.linearizability.specification import Model
@@ -462,6 +470,10 @@ class Explainer:
         details: dict[str, Any],
     ) -> Anomaly:
         """An anomaly about the key of `stuck`."""
+        lost = self.lost(stuck) if name == "stale-read" else None
+        if lost is not None:
+            name, explanation = LOST_WRITE, f"{self.lost_words(lost)}; {explanation}"
+            witness.add(lost.write)
         return Anomaly(
             name,
             witness.ops,
@@ -469,6 +481,25 @@ class Explainer:
             witness.graph,
             key=self.history[stuck.position].key,
             details=details,
+        )
+
+    def lost(self, stale: Call) -> Lost | None:
+        """The acknowledged write that a stale read tells to be gone for good."""
+        if not self.model.writes or self.model.appends:
+            return None
+        key = freeze(self.history[stale.position].key) if self.model.by_key else None
+        calls = partition(self.history, self.model, only={key})[key]
+        return find_lost(self.history, calls, stale, self.model)
+
+    def lost_words(self, lost: Lost) -> str:
+        """The clauses for a lost write."""
+        where = "" if lost.node is None else f" on {lost.node}"
+        count = len(lost.missed_by)
+        reads = f"all {count} reads" if count > 1 else "the only read"
+        return (
+            f"{self.words.noun(lost.write)} was acknowledged and never seen again"
+            f"{where}: {reads} that began later{where} found what was there before it, "
+            f"the last one {duration(lost.last_ns)} later"
         )
 
     def unwritten(

@@ -278,6 +278,7 @@ LOST_WRITE = (
     "different-entries-committed",
     "committed-entry-lost",
     "stale-read",
+    "lost-write",
     "lost-update",
 )
 TWO_LEADERS = ("double-vote", "two-leaders")

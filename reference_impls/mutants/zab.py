@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from reference_impls.actor import Record
     from reference_impls.zab.messages import Txn, Zxid
 
-LOST = ("primary-integrity", "order-disagreement", "lost-message", "stale-read")
+LOST = (
+    *("primary-integrity", "order-disagreement", "lost-message"),
+    *("stale-read", "lost-write"),
+)
 """What becomes of transactions that were delivered, or answered."""
 
 PAPER = "Junqueira, Reed and Serafini 2011, V"
