@@ -114,6 +114,8 @@ class CheckResult:
         over: What the anomalies' indices refer to: OPERATIONS of clients, or
             OBSERVATIONS, the history that `harness.observations.load` makes of them.
         promised: Whether a run must keep this promise, so that the verdict counts.
+        remarks: Sentences that belong beside the verdict, whatever it is: what it does
+            not rest on, or what is odd.
     """
 
     verdict: Verdict
@@ -123,6 +125,7 @@ class CheckResult:
     stats: Mapping[str, Any] = field(default_factory=dict)
     over: str = OPERATIONS
     promised: bool = True
+    remarks: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The result as it stands in verdict.json."""
@@ -134,6 +137,8 @@ class CheckResult:
         }
         if self.reason:
             out["reason"] = self.reason
+        if self.remarks:
+            out["remarks"] = list(self.remarks)
         if self.over != OPERATIONS:
             out["over"] = self.over
         if not self.promised:

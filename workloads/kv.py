@@ -14,6 +14,7 @@ from harness import registry
 from harness.generator import Invocation
 from harness.options import Whole
 from harness.registry import Option, Plugin, settings
+from workloads.looked_at import LookedAt
 from workloads.objects import Objects, drawn, last_looks
 from workloads.register import RegisterCodec
 from workloads.transactional import COUNT
@@ -75,7 +76,10 @@ class Kv:
         """Linearizability of each key."""
         factory = registry.find("checker", "linearizable").factory
         options = {"model": "cas-register", "vacuous": "unknown"}
-        return {"linearizable": factory(options)}
+        judge = LookedAt(
+            factory(options), changes={"write", "cas"}, looks={"read", "cas"}
+        )
+        return {"linearizable": judge}
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(

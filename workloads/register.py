@@ -28,6 +28,7 @@ from harness.generator import Flow, Generator, Invocation, place
 from harness.options import SHARE, Flag, OneOf, Whole
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Unpromised
+from workloads.looked_at import LookedAt
 from workloads.objects import Objects, last_looks
 from workloads.transactional import COUNT
 
@@ -198,7 +199,11 @@ class Register:
         model = "cas-register" if self.cas else "register"
         factory = registry.find("checker", "linearizable").factory
         # A run in which nothing was read has shown nothing.
-        linearizable = factory({"model": model, "vacuous": "unknown"})
+        linearizable = LookedAt(
+            factory({"model": model, "vacuous": "unknown"}),
+            changes={"write", "cas"},
+            looks={"read", "cas"},
+        )
         if self.consistency == "linearizable":
             return {"linearizable": linearizable}
         sequential = registry.find("checker", "sequential").factory

@@ -15,6 +15,7 @@ from harness import registry
 from harness.generator import Invocation
 from harness.options import Flag
 from harness.registry import Option, Plugin, settings
+from workloads.looked_at import LookedAt
 from workloads.objects import Objects, drawn, last_looks
 from workloads.transactional import COUNT, TxnCodec
 
@@ -82,7 +83,8 @@ class Set:
     def checkers(self) -> dict[str, Checker]:
         """No element lost, none that nobody added, none stale."""
         factory = registry.find("checker", "set-full").factory
-        return {"set-full": factory({"linearizable": str(self.linearizable).lower()})}
+        judge = factory({"linearizable": str(self.linearizable).lower()})
+        return {"set-full": LookedAt(judge, changes={"add"}, looks={"read"})}
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(
