@@ -14,6 +14,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, SplitbrainError
+from harness.leadership import Leadership
 from harness.network import Link, LinkRule
 from harness.processes import ClockReading, ClockSetting, Exit
 from harness.system import Administered
@@ -78,6 +79,7 @@ class Cluster:
         processes: Processes,
         note: Note,
         time: TrueTime | None = None,
+        leadership: Leadership | None = None,
     ) -> None:
         self.system = system
         self.network = network
@@ -85,6 +87,7 @@ class Cluster:
         self.places: Mapping[str, NodePlace] = network.places
         self.nodes: tuple[str, ...] = tuple(network.places)
         self.clock_samples: Callable[[str, ClockReading], None] = lambda *_: None
+        self._leadership = leadership or Leadership(self.nodes)
         self._note = note
         self._time = time or TrueTime()
         self._rules: dict[str, Mapping[Link, LinkRule]] = {}
@@ -216,6 +219,12 @@ class Cluster:
         return theirs - before_ns - took_ns // 2
 
     # Roles
+
+    def seems_to_lead(self) -> tuple[str, str]:
+        """Who may lead though no node says so, and why it may be that one."""
+        dead = self.dead()
+        running = [node for node in self.nodes if node not in dead]
+        return self._leadership.guess(running or self.nodes)
 
     async def leader(self) -> str | None:
         """Who leads, as far as can be told within a second."""

@@ -17,10 +17,12 @@ from harness.cluster import Cluster, ClusterNeverUpError
 from harness.errors import HarnessError
 from harness.formats.jsonl import HistoryWriter
 from harness.interpreter import Outcome, interpret
+from harness.leadership import Leadership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from harness.history import Op
     from harness.processes import ClockReading
     from harness.spec import Parts, TestSpec
     from harness.store import RunFolder
@@ -80,6 +82,9 @@ class Controller:
         self._faults = folder.lines("faults.jsonl")
         self._clocks = folder.lines("clocks.jsonl")
         self._crashes = folder.lines("errors.jsonl")
+        self._leadership = Leadership(
+            spec.node_names, parts.workload.idempotent, spec.seed
+        )
         self._in_force: dict[int, str] = {}
         self._kept_down: dict[str, str] = {}
 
@@ -93,7 +98,12 @@ class Controller:
         world = self.world
         world.on_interrupt(stop.set)
         cluster = Cluster(
-            self.parts.system, world.network, world.processes, self.note, world.time
+            self.parts.system,
+            world.network,
+            world.processes,
+            self.note,
+            world.time,
+            self._leadership,
         )
         cluster.clock_samples = self._clock_sample
         self._kept_down = cluster.kept_down
@@ -140,6 +150,11 @@ class Controller:
     ) -> Outcome:
         conductor = self.schedule.conductor(cluster, self._fault)
         history = HistoryWriter(self.folder.path / "history.jsonl")
+
+        def record(op: Op) -> Op:
+            self._leadership.watch(op)
+            return history.record(op)
+
         beside = []
         if self.schedule.watches:
             beside.append(asyncio.create_task(self.world.watcher.poll()))
@@ -152,7 +167,7 @@ class Controller:
                 nodes=list(cluster.places.values()),
                 open_client=lambda: self.parts.system.client(self.parts.workload),
                 nemesis=conductor,
-                record=history.record,
+                record=record,
                 op_timeout_s=OP_TIMEOUT_S,
                 idempotent=self.parts.workload.idempotent,
                 seed=self.spec.seed,

@@ -29,6 +29,7 @@ from nemesis.fault import (
     NemesisFactory,
     NodeNames,
     Strike,
+    aimed,
     draw_target,
     require_number,
     require_params,
@@ -161,9 +162,7 @@ class Clock:
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
         """Move the target's clocks and read them back."""
-        nodes, why = await resolve_target(
-            fault.params["target"], cluster, fallback=cluster.nodes[:1]
-        )
+        nodes, why = await resolve_target(fault.params["target"], cluster)
         mode, clock = fault.params["mode"], fault.params["clock"]
         self._before = {n: await cluster.read_clock(n) for n in nodes}
         for node in nodes:
@@ -179,7 +178,11 @@ class Clock:
         self._strike = Strike(
             f"{clock} clock {mode} {amount}: {who(nodes, why)}",
             nodes,
-            {"before": shown(self._before), "after": shown(self._after)},
+            {
+                "before": shown(self._before),
+                "after": shown(self._after),
+                **aimed(why),
+            },
             # A drift has hardly begun; the reading before the healing will tell.
             bit=self._moved(self._after) or None,
         )

@@ -130,24 +130,31 @@ def aim(fault: Fault, observer: str | None) -> Fault:
 
 
 async def resolve_target(
-    target: str | Sequence[str], cluster: Cluster, *, fallback: Sequence[str]
+    target: str | Sequence[str], cluster: Cluster
 ) -> tuple[NodeNames, str]:
     """The nodes meant by a fault's target, and a word about how they were chosen.
 
-    `fallback` stands in for the leader where no node leads at the moment.
+    Where no node says that it leads, the one that seems to stands in for the leader.
     """
     if target != "leader":
         return tuple(target), ""
     leader = await cluster.leader()
     if leader is None:
-        return tuple(fallback), "no leader known"
+        guessed, why = cluster.seems_to_lead()
+        return (guessed,), why
     return (leader,), "leader"
 
 
 def who(nodes: NodeNames, why: str) -> str:
-    """For titles: "leader n3", or "n1 (no leader known)"."""
+    """For titles: "leader n3", or "n1 (answers changes soonest)"."""
     names = " ".join(nodes)
     return f"{why} {names}".strip() if why in {"", "leader"} else f"{names} ({why})"
+
+
+def aimed(why: str) -> dict[str, str]:
+    """How a target was chosen, for evidence; nothing where the plan named it."""
+    says = {"leader": "the node that says it leads", "": ""}.get(why, why)
+    return {"aimed_at": says} if says else {}
 
 
 def validate_target(kind: str, target: object, nodes: Sequence[str]) -> None:

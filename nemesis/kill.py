@@ -16,6 +16,7 @@ from nemesis.fault import (
     Fault,
     NemesisFactory,
     Strike,
+    aimed,
     draw_target,
     require_params,
     resolve_target,
@@ -57,14 +58,12 @@ class Kill:
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
         """Kill the target's nodes at once, and wait until they are gone."""
-        nodes, why = await resolve_target(
-            fault.params["target"], cluster, fallback=cluster.nodes[:1]
-        )
+        nodes, why = await resolve_target(fault.params["target"], cluster)
         pids = await cluster.kill(nodes)
         self._strike = Strike(
             f"kill {who(nodes, why)}",
             nodes,
-            {"killed": pids},
+            {"killed": pids, **aimed(why)},
             bit=any(pids.values()),
         )
         return self._strike

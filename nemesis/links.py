@@ -21,6 +21,7 @@ from nemesis.fault import (
     TARGETS,
     Fault,
     Strike,
+    aimed,
     draw_target,
     require_number,
     require_params,
@@ -116,9 +117,7 @@ class LinkFault:
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
         """Put the rule on the target's links; evidence comes with healing."""
-        nodes, why = await resolve_target(
-            fault.params["target"], cluster, fallback=cluster.nodes[:1]
-        )
+        nodes, why = await resolve_target(fault.params["target"], cluster)
         amount = float(fault.params[self.amount.field])
         rule = {self.amount.field: amount}
         if self.amount.share_of_jitter:
@@ -135,7 +134,7 @@ class LinkFault:
         self._strike = Strike(
             f"{self.kind} {amount:g}{self.amount.unit}: links of {who(nodes, why)}",
             nodes,
-            {"rule": rule, "links": len(self._links)},
+            {"rule": rule, "links": len(self._links), **aimed(why)},
         )
         return self._strike
 

@@ -21,6 +21,7 @@ from nemesis.fault import (
     Fault,
     NemesisFactory,
     Strike,
+    aimed,
     minority_size,
     require_params,
     resolve_target,
@@ -193,23 +194,21 @@ class Partition:
         """Cut the fault's links; evidence comes with healing."""
         why = ""
         if "target" in fault.params:
-            isolated, why = await resolve_target(
-                fault.params["target"], cluster, fallback=cluster.nodes[:1]
-            )
+            isolated, why = await resolve_target(fault.params["target"], cluster)
             rest = [n for n in cluster.nodes if n not in isolated]
             cut = frozenset(between([isolated, rest]))
-            why = f"isolate {who(isolated, why)}: "
+            title = f"isolate {who(isolated, why)}: "
         else:
             cut = frozenset((a, b) for a, b in fault.params["cut"])
             isolated = tuple(n for n in cluster.nodes if any(n in x for x in cut))
-            why = f"{fault.params.get('shape', 'cut')}: "
+            title = f"{fault.params.get('shape', 'cut')}: "
         self._cut = cut
         self._before = await self._dropped(cluster)
         await cluster.shape_links(self.kind, dict.fromkeys(cut, LinkRule(cut=True)))
         self._strike = Strike(
-            why + describe(cut, cluster.nodes),
+            title + describe(cut, cluster.nodes),
             isolated,
-            {"cut": [f"{a}->{b}" for a, b in sorted(cut)]},
+            {"cut": [f"{a}->{b}" for a, b in sorted(cut)], **aimed(why)},
         )
         return self._strike
 

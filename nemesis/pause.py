@@ -16,6 +16,7 @@ from nemesis.fault import (
     Fault,
     NemesisFactory,
     Strike,
+    aimed,
     draw_target,
     require_params,
     resolve_target,
@@ -57,15 +58,13 @@ class Pause:
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
         """Stop the target's nodes; bites when every process reads back as stopped."""
-        nodes, why = await resolve_target(
-            fault.params["target"], cluster, fallback=cluster.nodes[:1]
-        )
+        nodes, why = await resolve_target(fault.params["target"], cluster)
         states = await cluster.pause(nodes)
         stopped = [all(s == "T" for s in of.values()) for of in states.values() if of]
         self._strike = Strike(
             f"pause {who(nodes, why)}",
             nodes,
-            {"states": states},
+            {"states": states, **aimed(why)},
             bit=bool(stopped) and all(stopped),
         )
         return self._strike

@@ -26,7 +26,6 @@ from harness.errors import NodeReply
 from harness.generator import PENDING, Flow, Generator, Invocation, place
 from harness.options import Flag, Whole
 from harness.registry import Option, Plugin, settings
-from workloads.looked_at import LookedAt
 from workloads.objects import Objects, last_looks
 from workloads.transactional import COUNT
 
@@ -213,11 +212,7 @@ class Lock:
     def checkers(self) -> dict[str, Checker]:
         """Mutual exclusion, and that tokens grow and stale ones are refused."""
         leases = str(self.leases).lower()
-        fencing = LookedAt(
-            registry.find("checker", "fencing").factory({"leases": leases}),
-            changes={"acquire"},
-            looks={"acquire", "use", "release"},
-        )
+        fencing = registry.find("checker", "fencing").factory({"leases": leases})
         if self.leases:
             return {"fencing": fencing}
         options = {"model": "fenced-lock", "vacuous": "unknown"}

@@ -49,6 +49,9 @@ class FakeCluster:
     async def leader(self) -> str | None:
         return self.leads
 
+    def seems_to_lead(self) -> tuple[str, str]:
+        return "n4", "answers changes soonest"
+
     async def shape_links(self, owner: str, rules: Mapping[Link, LinkRule]) -> None:
         self.rules = rules
 
@@ -108,19 +111,21 @@ def test_the_leader_is_looked_up_when_the_fault_strikes() -> None:
         fault = Fault("partition", {"shape": "leader", "target": "leader"})
         strike = await nemesis.strike(fault, as_cluster(fake))
         assert strike.title == "isolate leader n3: n1 n2 n4 n5 | n3"
+        assert strike.evidence["aimed_at"] == "the node that says it leads"
         assert {a for a, b in fake.rules if b == "n3"} == {"n1", "n2", "n4", "n5"}
 
     asyncio.run(scenario())
 
 
-def test_with_no_leader_another_node_is_struck_and_the_title_says_so() -> None:
+def test_with_no_leader_known_one_is_guessed_and_title_and_evidence_say_so() -> None:
     async def scenario() -> None:
         fake, nemesis = FakeCluster(), Kill({})
         fake.leads = None
         strike = await nemesis.strike(
             Fault("kill", {"target": "leader"}), as_cluster(fake)
         )
-        assert strike.title == "kill n1 (no leader known)"
+        assert strike.title == "kill n4 (answers changes soonest)"
+        assert strike.evidence["aimed_at"] == "answers changes soonest"
         assert strike.bit is True
 
     asyncio.run(scenario())

@@ -62,7 +62,7 @@ def test_a_remark_says_so_where_many_were_not_looked_at() -> None:
     assert told("0i read 1, 0o read 1").remarks == ("mine",)
 
 
-@pytest.mark.parametrize("workload", ["register", "kv", "lock", "set"])
+@pytest.mark.parametrize("workload", ["register", "kv", "set"])
 def test_workloads_on_objects_say_what_their_verdict_rests_on(workload: str) -> None:
     checkers = registry.find("workload", workload).factory({}).checkers()
     assert any(isinstance(checker, LookedAt) for checker in checkers.values())
