@@ -25,7 +25,7 @@ from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
@@ -73,7 +73,7 @@ class PNCounterChecker:
                 continue
             low, sums = _sums(sure.get(name, 0), maybe)
             anomalies += [
-                _impossible(history, op, sure.get(name, 0), maybe)
+                _impossible(history, op, of_name, sure.get(name, 0), maybe)
                 for op in of_name
                 if op.value < low or not sums >> (op.value - low) & 1
             ]
@@ -115,7 +115,10 @@ def _sums(sure: int, doubtful: Iterable[int]) -> tuple[int, int]:
     return low, bits
 
 
-def _impossible(history: History, read: Op, sure: int, doubtful: list[int]) -> Anomaly:
+def _impossible(
+    history: History, read: Op, reads: Sequence[Op], sure: int, doubtful: list[int]
+) -> Anomaly:
+    """The anomaly of a final read, one of several, that found an impossible sum."""
     begun = invocation(history, read).index
     also = (
         f", and no choice of {len(doubtful)} additions of unknown outcome makes up "
@@ -126,10 +129,31 @@ def _impossible(history: History, read: Op, sure: int, doubtful: list[int]) -> A
     return Anomaly(
         "impossible-sum",
         (begun, read.index),
-        f"In the end process {read.process} read {read.value!r}, but the "
-        f"acknowledged additions make {sure}{also}.",
+        f"In the end process {read.process} read {read.value!r}{_source(read)}, but "
+        f"the acknowledged additions make {sure}{also}{_other_nodes(read, reads)}.",
         key=read.key,
     )
+
+
+def _source(read: Op) -> str:
+    return "" if read.node is None else f" from {read.node}"
+
+
+def _other_nodes(read: Op, reads: Sequence[Op]) -> str:
+    """Whether nodes agree on what `read` found, as a clause, where they have names."""
+    found: dict[str, set[int]] = {}
+    for op in reads:
+        if op.node is not None:
+            found.setdefault(op.node, set()).add(op.value)
+    if read.node is None or len(found) == 1:
+        return ""
+    if all(values == {read.value} for values in found.values()):
+        return f"; all {len(found)} nodes that were read agree on it"
+    told = (
+        f"{node} {' and '.join(map(str, sorted(values)))}"
+        for node, values in sorted(found.items())
+    )
+    return f"; the nodes disagree: {', '.join(told)}"
 
 
 PLUGIN: Plugin[CheckerFactory] = Plugin(

@@ -3,6 +3,9 @@
 Maelstrom's `g-set`. Nodes may answer from what they know, so a read may be stale; in
 the end, when they had time to tell each other (`settle_s`), every one is read. Promise:
 no element is lost (`set-full`).
+
+Each answer is the whole set, so reads become rarer as it grows: otherwise answers would
+soon take all the time that there is. A full set is only read, now and then.
 """
 
 from __future__ import annotations
@@ -11,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import Generator, Invocation, from_function
+from harness.generator import (
+    Generator,
+    Invocation,
+    delay,
+    from_function,
+    repeat,
+    then,
+)
 from harness.registry import Plugin, settings
 from workloads.eventual import SETTLE, reads_when_settled
 
@@ -26,7 +36,16 @@ if TYPE_CHECKING:
 OPTIONS = (SETTLE,)
 
 READ_SHARE = 0.1
-"""Part of the operations that read; each answer is the whole set."""
+"""Part of the operations that read, while the set is small."""
+
+READ_RARER = 200
+"""From so many elements on, reads are as much rarer as answers are longer."""
+
+ADDS_MAX = 100_000
+"""Elements of a full set: an answer must fit into a line (harness/wire.py)."""
+
+FULL_READS_S = 1.0
+"""Seconds between two reads of a full set."""
 
 
 class GSetCodec:
@@ -72,13 +91,17 @@ class GSet:
         """See `Workload.generator`."""
         self._added = 0
 
-        def draw(random: Random) -> Invocation:
-            if random.random() < READ_SHARE:
+        def draw(random: Random) -> Invocation | None:
+            if self._added == ADDS_MAX:
+                return None
+            rarer = max(1.0, self._added / READ_RARER)
+            if random.random() < READ_SHARE / rarer:
                 return Invocation("read")
             self._added += 1
             return Invocation("add", self._added)
 
-        return from_function(draw)
+        full = delay(FULL_READS_S, repeat(Invocation("read")))
+        return then(from_function(draw), full)
 
     def final_generator(self, concurrency: int) -> Generator:
         """See `Workload.final_generator`: every node is read when all is settled."""

@@ -2,21 +2,24 @@
 
 Every element is appended once to its list, so a read tells the order of all appends
 that it saw, and the dependencies of transactions can be inferred (Kingsbury and Alvaro
-2020, Elle). Lists are given up for new ones (`appends_per_key`).
+2020, Elle). Lists are given up for new ones after `appends_per_key` appends, but for
+one that grows less and less often (`workloads.objects`).
 
 Promise: strict serializability, or what `consistency` asks for.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from checkers.isolation.question import MODELS
 from harness import registry
-from harness.generator import Generator, Invocation, from_function
+from harness.generator import Generator, Invocation
 from harness.options import Whole
 from harness.registry import Option, Plugin, settings
-from workloads.transactional import COUNT, TxnCodec, once_per_thread
+from workloads.objects import Objects, drawn, last_looks
+from workloads.transactional import COUNT, TxnCodec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,40 +62,37 @@ class ListAppend:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
-        self.keys: int = given["keys"]
-        self.appends_per_key: int = given["appends_per_key"]
         self.micro_ops_max: int = given["micro_ops_max"]
         self.consistency: tuple[str, ...] = given["consistency"]
-        self._appends: dict[int, int] = {}
+        appends = given["appends_per_key"]
+        self._objects = Objects(given["keys"], appends, ops_most=appends)
+        self._appends: Counter[int] = Counter()
 
     def generator(self, concurrency: int) -> Generator:
         """See `Workload.generator`."""
-        self._appends = dict.fromkeys(range(self.keys), 0)
+        self._appends.clear()
 
         def draw(random: Random) -> Invocation:
             count = random.randint(1, self.micro_ops_max)
             return Invocation("txn", [self._micro_op(random) for _ in range(count)])
 
-        return from_function(draw)
+        return drawn(self._objects, draw)
 
     def _micro_op(self, random: Random) -> MicroOp:
-        key = random.choice(list(self._appends))
         if random.random() < 0.5:
-            return ["r", key, None]
+            return ["r", self._objects.choose_to_look_at(random), None]
+        key = self._objects.choose(random)
+        self._objects.used(key)
         self._appends[key] += 1
-        element = self._appends[key]
-        if element >= self.appends_per_key:
-            del self._appends[key]
-            self._appends[max([key, *self._appends]) + 1] = 0
-        return ["append", key, element]
+        return ["append", key, self._appends[key]]
 
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: the lists in use are read everywhere."""
-
-        def reads() -> list[Invocation]:
-            return [Invocation("txn", [["r", key, None]]) for key in self._appends]
-
-        return once_per_thread(reads, concurrency)
+        """See `Workload.final_generator`: all lists are read."""
+        return last_looks(
+            self._objects,
+            lambda key: Invocation("txn", [["r", key, None]]),
+            concurrency,
+        )
 
     def checkers(self) -> dict[str, Checker]:
         """No anomaly that the consistency model forbids."""

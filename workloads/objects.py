@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from harness.generator import Context, Event, Offer, Step
+    from harness.generator import Context, Event, Offer, Step, Thread
     from harness.history import Op
 
 STAY_NS: Final = 5_000_000_000
@@ -193,7 +193,15 @@ class _LastLooks(Flow):
     nobody, some times more.
     """
 
-    __slots__ = ("_anybody", "_everybody", "_look", "_offer", "_seen", "_tries")
+    __slots__ = (
+        "_anybody",
+        "_asks",
+        "_everybody",
+        "_look",
+        "_offer",
+        "_seen",
+        "_tries",
+    )
 
     def __init__(
         self, objects: Objects, look: Callable[[int], Invocation], concurrency: int
@@ -204,6 +212,7 @@ class _LastLooks(Flow):
         self._look = look
         self._everybody = {t: deque(everybody) for t in range(concurrency)}
         self._anybody = deque(at_rest[shared:])
+        self._asks: dict[Thread, int] = {}  # what each thread looks at
         self._seen: set[int] = set()
         self._tries: Counter[int] = Counter()
         self._offer: deque[int] = self._anybody  # where the last offer came from
@@ -220,12 +229,16 @@ class _LastLooks(Flow):
         return DONE
 
     def take(self, offer: Offer) -> None:
-        key = self._offer.popleft()
+        assert isinstance(offer, Invocation)
+        assert offer.thread is not None
+        key = self._asks[offer.thread] = self._offer.popleft()
         if self._offer is self._anybody:
             self._tries[key] += 1
 
     def update(self, ctx: Context, event: Event) -> None:
-        key = event.op.key
+        key = self._asks.pop(event.thread, None)
+        if key is None:
+            return
         if event.op.type == "ok":
             self._seen.add(key)
         elif (
