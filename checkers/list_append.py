@@ -1,8 +1,10 @@
 """The list-append checker: transactions that append to lists and read them.
 
 Operations are f "txn" with a value such as `[["append", k, v], ["r", k, [1, 2]]]`.
-Elements must be unique in their list. The order of versions is read off the lists, so
-nothing that committed reads show about isolation is missed. See `checkers.isolation`.
+Keys and elements are any values. The order of versions is read off the lists, so
+nothing that committed reads show about isolation is missed. Where an element was
+appended more than once, it is tried who appended what was read. See
+`checkers.isolation`.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
             pause,
             own_writes_show=given["own-writes"] == "visible",
             linearizable_keys=linearizable_keys,
+            failed_may_show="G1a" not in question.anomalies,
         )
 
     return IsolationChecker(question, infer)

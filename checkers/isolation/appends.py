@@ -1,6 +1,6 @@
 """List-append: the order of versions can be read off the lists.
 
-Transactions append unique elements to lists and read whole lists. A list holds the
+Transactions append elements to lists and read whole lists. A list holds the
 history of its key, so a read shows every version before the one it returns (Kingsbury
 and Alvaro, "Elle", 2020, sections 3 and 4). The longest read of a key gives its version
 order; what was appended and is not in it came later, in an order nobody saw.
@@ -11,8 +11,10 @@ Choices:
   out of that order depends on the writer of its last element and on nothing else.
 - Every read before the transaction's own first append to the key counts, not the first
   one alone: a transaction that sees two states of a key is not repeatable.
-- An element that several transactions appended has no writer: it orders nothing, and
-  then nothing but an anomaly can be proved.
+- Of an element that was appended more than once it has to be chosen which append of it
+  was read: see `checkers.isolation.writers`.
+- Appends of one transaction to one key stand in their order in every list, the first
+  ones too; a list in which they don't is of incompatible order.
 - Elements of failed transactions stand in reads as a broken database put them there;
   the order of the others around them still holds.
 """
@@ -33,10 +35,12 @@ from checkers.isolation import transactions as t
 from checkers.isolation.components import components
 from checkers.isolation.findings import (
     PAUSE_EVERY,
+    Copy,
     Finding,
     Findings,
     Reason,
     no_pause,
+    plain,
     show,
     show_all,
     show_list,
@@ -47,16 +51,21 @@ from checkers.isolation.graph import (
     Kind,
     edges_of,
     join,
+    no_edges,
     session_edges,
 )
 from checkers.isolation.polygraph import Polygraph, Writes, all_questions
 from checkers.isolation.unfolded import Script
+from checkers.isolation.writers import Assignment, Candidate, Choice, Shown
+from checkers.linearizability.specification import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from checkers.isolation.graph import Column, Mask
     from checkers.isolation.question import Question
+    from checkers.isolation.walks import Cycle, Step
+    from checkers.isolation.writers import Group
 
 FUNCTIONS = ("append", "r")
 
@@ -69,7 +78,24 @@ _OF_SESSIONS = frozenset({"fractured-read", "causal-violation", *guarantees.GUAR
 _OPEN_TO_EVENTS = frozenset({"G-monotonic", "G-MSR", "G-update"})
 """Anomalies that an order of unread appends may lead to, and that is not tried."""
 
+_CERTAIN = frozenset({"duplicate-elements", "garbage-read"})
+"""Anomalies that don't depend on who appended what is there more than once."""
+
+_OF_THEIR_ROWS = frozenset(
+    {"G1a", "G1b", "future-read", "incompatible-order", "internal"}
+)
+"""Anomalies that depend on which appends of their transactions to the key were read."""
+
+_OF_THEIR_KEY = frozenset({"dirty-update", "lost-update"})
+"""Anomalies that depend on who appended what to their key."""
+
 _EMPTY: list[Any] = []
+
+NOBODYS = Copy("nothing", NOTHING)
+"""Stands for the element before the first: no element is equal to it."""
+
+NIL = Copy(None, 0)
+"""The element nil, where None stands for the empty list."""
 
 
 @dataclass(slots=True, eq=False)
@@ -83,20 +109,38 @@ class Branch:
         key: The key.
         number: Its place among the branches of all keys.
         value: The longest list.
+        low: Where it has 0 and 1, which Python does not tell from false and true.
     """
 
     key: Key
     number: int
     value: list[Any] = field(default_factory=list)
+    low: list[int] = field(default_factory=list)
 
-    def takes(self, value: list[Any]) -> bool:
-        """Whether a list belongs here; if so it may be the longest from now on."""
+    def takes(self, value: list[Any], *, is_frozen: bool) -> bool:
+        """Whether a list belongs here; if so it may be the longest from now on.
+
+        Raises:
+            ValueError: It isn't frozen, and can't be told from others as it is.
+        """
         known, length = len(self.value), len(value)
         if length <= known:
-            return value == (self.value if length == known else self.value[:length])
-        if known and value[:known] != self.value:
+            if value != (self.value if length == known else self.value[:length]):
+                return False
+        elif known and value[:known] != self.value:
             return False
-        self.value = value
+        if not is_frozen:
+            for place in self.low:
+                if place < length and type(value[place]) is bool:
+                    raise ValueError
+        if length > known:
+            if not is_frozen:
+                tail = value[known:]
+                if not t.SIMPLE.issuperset(map(type, tail)):
+                    raise ValueError
+                if 0 in tail or 1 in tail:
+                    self.low += [i for i, e in enumerate(tail, known) if e in {0, 1}]
+            self.value = value
         return True
 
 
@@ -107,11 +151,10 @@ class Key:
     Attributes:
         name: The key.
         branches: What was read from it; at least one.
-        writer: Element -> row of the ok or info transaction that appended it; NOTHING
-            when several did.
+        writer: Element -> row of the ok or info transaction that appended it.
         failed: Element -> row of the failed transaction that tried to.
-        inner: Element -> row of its writer, for those that the writer itself followed
-            up by another.
+        inner: Element -> the one that its writer appended next, in the same
+            transaction.
         longest: The longest list read, of those that came first; each element once.
         order: The version order: `longest`, up to where another list of the same
             length contradicts it.
@@ -122,7 +165,7 @@ class Key:
     branches: list[Branch] = field(default_factory=list)
     writer: dict[Hashable, int] = field(default_factory=dict)
     failed: dict[Hashable, int] = field(default_factory=dict)
-    inner: dict[Hashable, int] = field(default_factory=dict)
+    inner: dict[Hashable, Hashable] = field(default_factory=dict)
     longest: list[Any] = field(default_factory=list)
     order: list[Any] = field(default_factory=list)
     base: int = 0
@@ -192,7 +235,7 @@ class Appends:
         remark: Which order of unread appends stays open, if that leaves a doubt.
         keys: What is known of each key.
         reads: Every read, but those that only repeat one.
-        accesses: See `Inference`.
+        accesses, choices: See `Inference`.
 
     Args:
         transactions: The history.
@@ -200,6 +243,8 @@ class Appends:
         own_writes_show: Whether a transaction reads what it appended itself, or keeps
             to its snapshot.
         linearizable_keys: Whether real time counts on each key.
+        failed_may_show: Whether reads may see what failed transactions appended, by
+            what is asked.
 
     Raises:
         HistoryError: From the constructor: it is no history of appends and reads.
@@ -213,21 +258,31 @@ class Appends:
         *,
         own_writes_show: bool = True,
         linearizable_keys: bool = False,
+        failed_may_show: bool = False,
     ) -> None:
         self.transactions = transactions
         self._pause = pause
         self._own_writes_show = own_writes_show
+        labels = transactions.labels
+        self._assignment = labels if isinstance(labels, Assignment) else None
         try:
             self._order_versions()
         except (TypeError, ValueError):
-            transactions.normalise(FUNCTIONS, _problem)
+            transactions.normalise(FUNCTIONS, _frozen)
             self._order_versions()
+        self.choices: Sequence[Choice] = self._find_choices(
+            failed_may_show=failed_may_show
+        )
+        self.dependencies, self.accesses = no_edges(), None
+        if self.choices:
+            return
         self._place_reads()
         self._look_for_intermediate_reads()
         self._look_for_aborted_reads()
         self._look_for_lost_updates()
         self.dependencies = join(*self._dependencies())
-        self.accesses = self._list_accesses() if linearizable_keys else None
+        if linearizable_keys:
+            self.accesses = self._list_accesses()
 
     def _order_versions(self) -> None:
         self._scan()
@@ -244,7 +299,8 @@ class Appends:
         self._branches: list[Branch] = []
         self.reads = Reads()
         self._updates: list[int] = []
-        self._doubtful: list[tuple[Key, Hashable]] = []
+        self._repeated: dict[tuple[Hashable, Hashable], None] = {}
+        self._is_frozen = self.transactions.is_frozen
         outcome = self.transactions.outcome
         for count, (row, micro_ops) in enumerate(self.transactions.micro_ops()):
             if outcome[row] == t.Outcome.OK:
@@ -254,8 +310,6 @@ class Appends:
                 self._scan_writes(row, micro_ops, failed=failed)
             if not count % PAUSE_EVERY:
                 self._pause()
-        for key, element in self._doubtful:
-            key.writer[element] = NOTHING
 
     def _new_key(self, name: Hashable) -> Key:
         key = self.keys[name] = Key(name)
@@ -270,13 +324,16 @@ class Appends:
 
     def _scan_committed(self, row: int, micro_ops: t.MicroOps) -> None:
         """A transaction that surely happened: what it read, and what it appended."""
-        keys = self.keys
-        seen: dict[Hashable, int] = {}
+        keys, is_frozen = self.keys, self._is_frozen
+        last: dict[Hashable, tuple[int, int]] = {}
+        shown: dict[Hashable, list[list[Any]]] = {}
         mine: dict[Hashable, list[Any]] = {}
         for micro_op in micro_ops:
             if type(micro_op) is not list and type(micro_op) is not tuple:
                 raise TypeError  # text and maps can be taken apart as well
             f, name, value = micro_op
+            if type(name) not in t.SIMPLE and not is_frozen:
+                raise ValueError
             key = keys.get(name) or self._new_key(name)
             if f == "r":
                 if value is None:
@@ -285,27 +342,39 @@ class Appends:
                     if not isinstance(value, tuple):
                         raise TypeError
                     value = list(value)
-                if name in mine and self._own_writes_show:
-                    own = self._check_own(row, key, value, seen.get(name), mine[name])
-                    self._saw(row, key, value, shows_own=own)
-                elif name not in seen:
-                    seen[name] = self._saw(row, key, value)
-                elif value != (expected := self._value(seen[name])):
+                branch = self._branch_of(key, value)
+                own = mine.get(name, _EMPTY) if self._own_writes_show else _EMPTY
+                if name not in last:
+                    is_right = not own or value[-len(own) :] == own
+                    expected = own
+                else:
+                    before, appended = last[name]
+                    expected = self._value(before) + own[appended:]
+                    is_right = value == expected
+                    if is_right and not own:
+                        if len(last) > 1:
+                            self.reads.repeated.append((len(self.reads), before))
+                        continue
+                if not is_right:
                     self._internal(row, key, value, expected)
-                    seen[name] = self._saw(row, key, value)
-                elif len(seen) > 1:
-                    self.reads.repeated.append((len(self.reads), seen[name]))
+                elif not self._own_writes_show and name in mine:
+                    self._check_snapshot(row, key, value, mine[name])
+                shows_own = bool(own) and value[-len(own) :] == own
+                read = self.reads.add(row, branch, len(value), shows_own=shows_own)
+                last[name] = read, len(own)
+                if value:
+                    shown.setdefault(name, []).append(value)
             elif f == "append":
                 self._wrote(row, key, value)
+                if name in shown and any(value in early for early in shown[name]):
+                    self._future_read(row, key, value)
                 if name in mine:
-                    key.inner[mine[name][-1]] = row
+                    key.inner[mine[name][-1]] = value
                     mine[name].append(value)
                     continue
                 mine[name] = [value]
-                if name in seen:
-                    self._updates.append(seen[name])
-                    if value in self._value(seen[name]):
-                        self._future_read(row, key, value)
+                if name in last:
+                    self._updates.append(last[name][0])
             else:
                 raise ValueError
 
@@ -317,28 +386,27 @@ class Appends:
                 raise TypeError
             f, name, element = micro_op
             if f == "append":
+                if type(name) not in t.SIMPLE and not self._is_frozen:
+                    raise ValueError
                 key = self.keys.get(name) or self._new_key(name)
                 if failed:
-                    key.failed[element] = row
+                    self._failed_to_write(row, key, element)
                     continue
                 self._wrote(row, key, element)
                 if name in mine:
-                    key.inner[mine[name]] = row
+                    key.inner[mine[name]] = element
                 mine[name] = element
             elif f != "r":
                 raise ValueError
 
-    def _saw(
-        self, row: int, key: Key, value: list[Any], *, shows_own: bool = False
-    ) -> int:
-        """Take down a read; returns its number."""
-        branch = key.branches[0]
-        if not branch.takes(value):
-            others = (b for b in key.branches[1:] if b.takes(value))
-            found = next(others, None)
-            branch = self._branch_off(key) if found is None else found
-            branch.takes(value)
-        return self.reads.add(row, branch, len(value), shows_own=shows_own)
+    def _branch_of(self, key: Key, value: list[Any]) -> Branch:
+        """The branch of a list that was read."""
+        for branch in key.branches:
+            if branch.takes(value, is_frozen=self._is_frozen):
+                return branch
+        branch = self._branch_off(key)
+        branch.takes(value, is_frozen=self._is_frozen)
+        return branch
 
     def _value(self, read: int) -> list[Any]:
         """The list that was read."""
@@ -346,45 +414,145 @@ class Appends:
         return self._branches[branch].value[:length]
 
     def _wrote(self, row: int, key: Key, element: Hashable) -> None:
-        if element != element:  # not a number: no read of it would be known again
+        if type(element) not in t.SIMPLE and not self._is_frozen:
             raise ValueError
-        other = key.writer.setdefault(element, row)
-        if other == row:
-            return
-        if (
-            not self.transactions.has_realtime
-            and self.transactions.outcome[row] == t.Outcome.INFO
+        if element not in key.writer:
+            key.writer[element] = row
+            if element in key.failed:
+                self._repeated[key.name, element] = None
+        elif (
+            self.transactions.has_realtime
+            or self.transactions.outcome[row] != t.Outcome.INFO
         ):
-            return  # an open call, of which the other may be the completion
-        self._doubtful.append((key, element))
-        if not self.undecided:
-            self.undecided = (
-                f"{self._name(other)} and {self._name(row)} both append "
-                f"{show(element)} to key {show(key.name)}, so nobody can tell which of "
-                "them a read of it saw"
-            )
+            self._repeated[key.name, element] = None
+        # Else it is an open call, of which the other may be the completion.
+
+    def _failed_to_write(self, row: int, key: Key, element: Hashable) -> None:
+        if type(element) not in t.SIMPLE and not self._is_frozen:
+            raise ValueError
+        if element in key.failed or element in key.writer:
+            self._repeated[key.name, element] = None
+        key.failed[element] = row
 
     def _name(self, row: int) -> str:
         return self.transactions.name(row)
 
-    # Within one transaction
+    # Elements that were appended more than once
 
-    def _check_own(
-        self,
-        row: int,
-        key: Key,
-        value: list[Any],
-        first: int | None,
-        mine: list[Any],
-    ) -> bool:
-        """Whether a read shows the transaction's own appends, last, as it must."""
-        before, own = value[: -len(mine)], value[-len(mine) :]
-        if own != mine:
-            self._internal(row, key, value, mine)
-            return False
-        if first is not None and before != (expected := self._value(first)):
-            self._internal(row, key, value, [*expected, *mine])
-        return True
+    def _find_choices(self, *, failed_may_show: bool) -> list[Choice]:
+        """Elements of which it is not clear which append of them was read."""
+        if not self._repeated or self._assignment is not None:
+            return []
+        candidates: dict[Group, list[Candidate]] = {g: [] for g in self._repeated}
+        transactions = self.transactions
+        outcome, has_realtime = transactions.outcome, transactions.has_realtime
+        for row, micro_ops in transactions.micro_ops():
+            made: Counter[Group] = Counter()
+            for f, name, element in micro_ops:
+                if f != "append" or (name, element) not in candidates:
+                    continue
+                group = name, element
+                if has_realtime or outcome[row] != t.Outcome.INFO:
+                    candidates[group].append(
+                        Candidate(
+                            row,
+                            made[group],
+                            transactions.start[row],
+                            transactions.end[row],
+                            outcome[row] == t.Outcome.OK,
+                            outcome[row] == t.Outcome.FAIL,
+                        )
+                    )
+                made[group] += 1
+        shown = self._occurrences()
+        choices = []
+        for group, writers in candidates.items():
+            choice = Choice(group, writers, shown[group])
+            if choice.enumerate(failed_may_show=failed_may_show):
+                choices.append(choice)
+        return choices
+
+    def _occurrences(self) -> dict[Group, list[Shown]]:
+        """The first, second... of repeated elements in what was read of their keys."""
+        reads = self.reads
+        in_order = np.argsort(reads.branch, kind="stable")
+        bounds = np.searchsorted(
+            reads.branch[in_order], np.arange(len(self._branches) + 1)
+        )
+        start = np.asarray(self.transactions.start)[reads.row]
+        end = np.asarray(self.transactions.end)[reads.row]
+        out: dict[Group, list[Shown]] = {}
+        names: dict[Hashable, set[Hashable]] = defaultdict(set)
+        for name, element in self._repeated:
+            out[name, element] = []
+            names[name].add(element)
+        for name, elements in names.items():
+            of_branch = [
+                (branch, in_order[bounds[branch.number] : bounds[branch.number + 1]])
+                for branch in self.keys[name].branches
+            ]
+            last = max(
+                (int(start[which].max()) for _, which in of_branch if len(which)),
+                default=NOTHING,
+            )
+            for branch, which in of_branch:
+                seen: Counter[Hashable] = Counter()
+                for place, element in enumerate(branch.value):
+                    if element not in elements:
+                        continue
+                    by = int(end[which[reads.length[which] > place]].min())
+                    shown, nth = out[name, element], seen[element]
+                    seen[element] += 1
+                    if nth == len(shown):
+                        shown.append(Shown(by, last))
+                    else:
+                        shown[nth] = Shown(min(by, shown[nth].by), last)
+        return out
+
+    def grounds(self, finding: Finding, cycle: Cycle | None) -> set[Group]:
+        """See `Inference.grounds`."""
+        assignment = self._assignment
+        if assignment is None or finding.name in _CERTAIN:
+            return set()
+        if cycle is not None:
+            return set().union(*map(self._grounds_of, cycle.steps))
+        groups = assignment.groups()
+        if finding.name in _OF_THEIR_ROWS:
+            rows = set(finding.rows)
+            groups = [g for g in groups if assignment.rows_of(g) & rows]
+        elif finding.name not in _OF_THEIR_KEY:
+            return set(groups)
+        return {group for group in groups if group[0] == finding.key}
+
+    def _grounds_of(self, step: Step) -> set[Group]:
+        """What was chosen that one edge rests on.
+
+        That is who appended the element it is about, and those next to it that have no
+        writer, up to the next that has. If nobody knows whether one of its transactions
+        happened, that some element was read which it appended.
+        """
+        assignment = self._assignment
+        assert assignment is not None
+        if step.kind not in {Kind.WW, Kind.WR, Kind.RW}:
+            return set()
+        key, element = self._version(step.via)
+        is_placed = step.via < len(self._writers)
+        at = step.via - key.base if is_placed else len(key.order)
+        elements = [element]
+        for e in reversed(key.order[:at]):
+            elements.append(e)
+            if e in key.writer:
+                break
+        elements += itertools.takewhile(
+            lambda e: e not in key.writer, key.order[at + 1 :]
+        )
+        out = {(key.name, e.value) for e in elements if type(e) is Copy}
+        for row in (step.source, step.target):
+            if self.transactions.outcome[row] != t.Outcome.OK:
+                out |= assignment.groups_of(row)
+        return out
+
+    # Within one transaction
 
     def _internal(
         self, row: int, key: Key, value: Sequence[Any], expected: Sequence[Any]
@@ -400,6 +568,19 @@ class Appends:
                     key.name,
                 )
             )
+
+    def _check_snapshot(
+        self, row: int, key: Key, value: list[Any], mine: list[Any]
+    ) -> None:
+        """Where transactions don't see what they append, they must not."""
+        own = next((element for element in mine if element in value), NOBODYS)
+        if own is not NOBODYS and self.findings.wants("internal"):
+            text = (
+                f"{self._name(row)} read {show(own)} from key {show(key.name)}, which "
+                "it had appended itself, though transactions read only what was there "
+                "when they began."
+            )
+            self.findings.add(Finding("internal", (row,), text, key.name))
 
     def _future_read(self, row: int, key: Key, element: Hashable) -> None:
         if self.findings.wants("future-read"):
@@ -428,6 +609,8 @@ class Appends:
             writer = key.writer
             writers += [writer.get(element, NOTHING) for element in key.order]
             inner += [element in key.inner for element in key.order]
+            if key.inner:
+                self._look_for_reordered_appends(key)
             if key.failed:
                 self._look_for_dirty_updates(key)
         self._bases = [key.base for key in self._in_order]
@@ -437,9 +620,6 @@ class Appends:
     def _find_order(self, key: Key) -> None:
         """The version order of a key: its longest list, as far as it is certain."""
         lists = [branch.value for branch in key.branches]
-        for value in lists:
-            if len(set(value)) < len(value) and any(type(e) is bool for e in value):
-                raise ValueError  # true equals 1 here, so perhaps nothing is twice
         distinct = [
             value if len(set(value)) == len(value) else list(dict.fromkeys(value))
             for value in lists
@@ -450,6 +630,43 @@ class Appends:
                 # Two lists of one length: nobody can tell which of them is right.
                 agreed = _common_length(value, key.order)
                 key.order = key.order[:agreed]
+
+    def _look_for_reordered_appends(self, key: Key) -> None:
+        """Appends of one transaction that stand in a list in another order.
+
+        One that stands in none comes after all that do.
+        """
+        place = {element: i for i, element in enumerate(key.order)}
+        last = len(place)
+        for first, second in key.inner.items():
+            if place.get(first, last) <= place.get(second, last):
+                continue
+            if self._reader_of(key, second) == key.writer[first]:
+                continue  # a future read, of its own
+            if self.findings.wants("incompatible-order"):
+                self._reordered(key, first, second)
+
+    def _reordered(self, key: Key, first: Hashable, second: Hashable) -> None:
+        writer, reader = key.writer[first], self._reader_of(key, second)
+        text = (
+            f"{self._name(writer)} appended {show(first)} and after it {show(second)} "
+            f"to key {show(key.name)}, but {self._name(reader)} read "
+            f"{show(second)} without {show(first)} before it."
+        )
+        edge = self._observed(writer, reader, key, second)
+        self.findings.add(
+            Finding("incompatible-order", (reader, writer), text, key.name, [edge])
+        )
+
+    def _reader_of(self, key: Key, element: Hashable) -> int:
+        """Row of the first transaction that read an element."""
+        reads = self.reads
+        for branch in key.branches:
+            if element in branch.value:
+                place = branch.value.index(element)
+                saw_it = (reads.branch == branch.number) & (reads.length > place)
+                return int(reads.row[saw_it].min())
+        raise AssertionError(f"nobody read {element!r}")
 
     def _place_reads(self) -> None:
         """Find each read's version; note what is wrong with the list itself."""
@@ -521,7 +738,9 @@ class Appends:
         for i in np.flatnonzero(suspect & ~reads.shows_own).tolist():
             read = self.read(i)
             element = read.value[-1]
-            writer = read.key.inner.get(element, read.row)
+            if element not in read.key.inner:
+                continue
+            writer = read.key.writer[element]
             if writer != read.row and self.findings.wants("G1b"):
                 self._intermediate_read(read, element, writer)
 
@@ -591,6 +810,8 @@ class Appends:
                 if element not in key.writer and (id(key), element) not in blamed:
                     blamed.add((id(key), element))
                     name = "G1a" if element in key.failed else "garbage-read"
+                    if type(element) is Copy and element not in key.failed:
+                        name = "duplicate-elements"
                     if self.findings.wants(name):
                         self._unfounded_read(name, branch, place)
 
@@ -610,6 +831,11 @@ class Appends:
         saw_it = (reads.branch == branch.number) & (reads.length > place)
         row = int(reads.row[saw_it].min())
         what = f"{self._name(row)} read {show(element)} in key {show(key.name)}"
+        if name == "duplicate-elements":
+            same = [e for e in branch.value[: place + 1] if plain(e) == plain(element)]
+            text = f"{what} {len(same)} times, more often than it was ever appended."
+            self.findings.add(Finding(name, (row,), text, key.name))
+            return
         if name == "garbage-read":
             text = f"{what}, which no transaction ever appended."
             self.findings.add(Finding(name, (row,), text, key.name))
@@ -751,7 +977,7 @@ class Appends:
         for key in unread.values():
             in_order = set(key.order)
             last = next(
-                (e for e in reversed(key.order) if key.writer.get(e, -1) >= 0), None
+                (e for e in reversed(key.order) if key.writer.get(e, -1) >= 0), NOBODYS
             )
             for element, row in key.writer.items():
                 if element in in_order or row == NOTHING:
@@ -765,7 +991,7 @@ class Appends:
                 self._unread[key.name].append(via)
                 self._unread_by[via] = row
                 for edges, sources in (
-                    (ww, [] if last is None else [key.writer[last]]),
+                    (ww, [] if last is NOBODYS else [key.writer[last]]),
                     (rw, readers[id(key)]),
                 ):
                     edges[0].extend(sources)
@@ -873,7 +1099,7 @@ class Appends:
         """The last element of a list that somebody is known to have appended."""
         writer = self.keys[name].writer
         known = (e for e in reversed(value) if writer.get(e, NOTHING) != NOTHING)
-        return next(known, None)
+        return next(known, NOBODYS)
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """Why `source` comes before `target`, as a clause."""
@@ -930,12 +1156,13 @@ class _Versioned:
         self.shown: list[tuple[int, int]] = []
         numbers: dict[tuple[Hashable, Hashable], int] = {}
         for name, key in appends.keys.items():
-            numbers[name, None] = self._number(name, None, NOTHING)
+            numbers[name, NOBODYS] = self._number(name, None, NOTHING)
             order = {element: i for i, element in enumerate(key.order)}
             last = len(order)
             for element in sorted(key.writer, key=lambda e: order.get(e, last)):
                 row = key.writer[element]
-                numbers[name, element] = version = self._number(name, element, row)
+                value = NIL if element is None else element
+                numbers[name, element] = version = self._number(name, value, row)
                 if row != NOTHING and element not in key.inner:
                     self.writes[row][name] = version
             self.shown += self._shown(key, numbers)
@@ -946,7 +1173,7 @@ class _Versioned:
         )
         for _, is_first, i in in_order:
             read = appends.read(i)
-            element = read.value[-1] if read.value else None
+            element = read.value[-1] if read.value else NOBODYS
             version = numbers.get((read.key.name, element), NOTHING)
             if version != NOTHING:
                 self.reads.append(weak.Read(read.row, version, again=not is_first))
@@ -991,13 +1218,10 @@ def _edges(kind: Kind, sources: list[int], targets: list[int], via: list[int]) -
     )
 
 
-def _problem(f: str, value: Any) -> str:
-    """What is wrong with the value of a micro-operation; empty if nothing is."""
-    if f == "r" and value is not None and not isinstance(value, list | tuple):
-        return "a read returns a list"
-    elements = [value] if f == "append" else value or ()
-    if not all(map(t.is_plain, elements)):
-        return "elements must be plain, such as numbers and text"
-    if any(type(element) is bool for element in elements):
-        return "true and false can't be told from 1 and 0 here"
-    return ""
+def _frozen(f: str, value: Any) -> Any:
+    """The value of a micro-operation as `Transactions.normalise` wants it."""
+    if f == "append":
+        return freeze(value)
+    if value is not None and not isinstance(value, list | tuple):
+        raise ValueError("a read returns a list")
+    return [freeze(element) for element in value or ()]

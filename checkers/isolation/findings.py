@@ -7,20 +7,24 @@ elsewhere.
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from checkers.isolation.graph import Kind
 from checkers.isolation.unfolded import Unfolds
+from checkers.linearizability.specification import thaw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question
     from checkers.isolation.transactions import Transactions
-    from checkers.isolation.walks import Step
+    from checkers.isolation.walks import Cycle, Step
+    from checkers.isolation.writers import Choice, Group
 
 EXAMPLES_MAX = 20
 """Anomalies of one name that are explained; all are counted."""
@@ -97,12 +101,24 @@ class Inference(Explains, Unfolds, Protocol):
         remark: What remains in doubt though nothing is wrong; empty if nothing.
         accesses: Rows and the numbers of the keys that they read or wrote, if real time
             counts on each key by itself.
+        choices: Elements of which it has to be chosen who wrote them; while there are
+            any, nothing else was inferred.
     """
 
     dependencies: Edges
     findings: Findings
     undecided: str
     remark: str
+    choices: Sequence[Choice]
+
+    def grounds(self, finding: Finding, cycle: Cycle | None) -> set[Group]:
+        """What was chosen that an anomaly rests on, or more than that.
+
+        Args:
+            finding: The anomaly.
+            cycle: The same, if it is a cycle.
+        """
+        ...
 
     @property
     def accesses(self) -> tuple[Column, Column] | None:
@@ -145,7 +161,7 @@ def explain_step(transactions: Transactions, inference: Explains, step: Step) ->
     """Why the one transaction comes before the other, as a clause."""
     a, b = transactions.name(step.source), transactions.name(step.target)
     if step.kind == Kind.PROCESS:
-        return f"process {transactions.process[step.source]} ran {a} before {b}"
+        return f"process {transactions.process_name(step.source)} ran {a} before {b}"
     if step.kind == Kind.REALTIME:
         invoked = transactions.start[step.target]
         return f"{a} had returned when {b} was invoked (op {invoked})"
@@ -166,12 +182,42 @@ def tell(transactions: Transactions, name: str, reasons: Sequence[Reason]) -> Fi
     return Finding(name, tuple(r.source for r in reasons), text, None, reasons)
 
 
-def show(value: Any) -> str:
-    """A value for a sentence: short, and nil where there is none."""
+def show(value: Hashable) -> str:
+    """A frozen value for a sentence: short, and nil where there is none.
+
+    Text stands without quotes, unless it could be taken for another value.
+    """
+    value = plain(value)
     if value is None:
         return "nil"
-    text = str(value) if isinstance(value, str) else repr(value)
+    if isinstance(value, str) and not _LIKE_ANOTHER.fullmatch(value):
+        text = value
+    elif isinstance(value, str | bool | list | dict):
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    else:
+        text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+_LIKE_ANOTHER = re.compile(r"|nil|null|true|false|[-+.\d].*|[\[{].*", re.DOTALL)
+
+
+def plain(value: Hashable) -> Any:
+    """The value that a history holds, from what checkers make of it."""
+    return thaw(value.value if isinstance(value, Copy) else value)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One append of an element that was appended more than once.
+
+    Attributes:
+        value: The element.
+        number: Which append of it to the key; a negative one nobody made.
+    """
+
+    value: Hashable
+    number: int
 
 
 def show_all(names: Sequence[str]) -> str:

@@ -12,23 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from checkers.isolation import models
 from checkers.isolation.cycles import CycleSearch
-from checkers.isolation.findings import Finding, explain, tell
+from checkers.isolation.findings import Finding, explain, plain, show, tell
 from checkers.isolation.graph import Kind, assemble
 from checkers.isolation.transactions import Outcome, collect
 from checkers.isolation.unfolded import REMARKS, look_closer
+from checkers.isolation.writers import WriterSearch
 from checkers.linearizability.budget import Budget, LimitExceeded
 from harness.collector import collector_paused
 from harness.history import HistoryError
 from harness.verdict import Anomaly, CheckResult, Verdict, new_witness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from checkers.isolation.findings import Inference
     from checkers.isolation.graph import Graph
     from checkers.isolation.question import Question
     from checkers.isolation.transactions import Transactions
     from checkers.isolation.walks import Cycle
+    from checkers.isolation.writers import Choice
     from harness.history import History
     from harness.verdict import Limits
 
@@ -73,7 +75,22 @@ class IsolationChecker:
 
 
 class Trial:
-    """One check, and what it has shown so far."""
+    """One check, and what it has shown so far.
+
+    Attributes:
+        question: What is asked.
+        budget: What it may cost.
+        limit: The limit that ended it, if one did.
+        transactions: The history.
+        inference: What values tell, in the world that was looked at last.
+        search: The cycles found in that world.
+        edges: How many of each kind.
+        doubt: Why what was found there tells nothing of other worlds; empty if it does.
+        proved: Anomalies of all worlds, if there are several and that is known.
+        is_exhausted: Whether there are several, each with anomalies of its own; then
+            `proved` are those of the last.
+        worlds: Assignments of writers tried so far; see `checkers.isolation.writers`.
+    """
 
     def __init__(self, question: Question, budget: Budget) -> None:
         self.question = question
@@ -83,6 +100,10 @@ class Trial:
         self.inference: Inference | None = None
         self.search: CycleSearch | None = None
         self.edges: Counter[str] = Counter()
+        self.doubt = ""
+        self.proved: list[Finding] | None = None
+        self.is_exhausted = False
+        self.worlds = 0
 
     def hold(
         self,
@@ -99,20 +120,73 @@ class Trial:
         self.pause()
         self.inference = infer(transactions, self.pause)
         self.pause()
+        if self.inference.choices:
+            self.try_writers(transactions, self.inference.choices, infer)
+        else:
+            self.look_for_anomalies(transactions, self.inference)
+
+    def try_writers(
+        self,
+        transactions: Transactions,
+        choices: Sequence[Choice],
+        infer: Callable[[Transactions, Callable[[], None]], Inference],
+    ) -> None:
+        """Look for an assignment of writers under which nothing is wrong.
+
+        Until there is one, or none is left, or an anomaly rests on nothing chosen.
+        """
+        self.doubt = _open_writers(transactions, choices)
+        search = WriterSearch(choices, self.pause)
+        most = min(WORLDS_MAX, max(WORLDS_MIN, WORK_MAX // len(transactions)))
+        while assignment := search.next():
+            if self.worlds == most:
+                search.gave_up = "there may be more"
+                break
+            self.worlds += 1
+            transactions.relabel(assignment)
+            self.search = None
+            inference = self.inference = infer(transactions, self.pause)
+            self.look_for_anomalies(transactions, inference)
+            broken = [
+                (finding, search.open(inference.grounds(finding, cycle)))
+                for finding, cycle in self.findings()
+                if finding.name in self.question.anomalies
+            ]
+            certain = [finding for finding, grounds in broken if not grounds]
+            if certain or not broken:
+                self.proved = certain or None
+                self.doubt = ""
+                return
+            for _, grounds in broken:
+                search.refute(grounds)
+        names = {finding.name for finding, _ in self.findings()}
+        if search.gave_up:
+            self.doubt += f", and with none of {_count(self.worlds)} does"
+            self.doubt += f" everything fit; {search.gave_up}"
+        elif "incompatible-order" not in names:
+            # Else the same element may have other writers in lists that disagree.
+            self.proved = [finding for finding, _ in broken]
+            self.is_exhausted = True
+            self.doubt = ""
+
+    def look_for_anomalies(
+        self, transactions: Transactions, inference: Inference
+    ) -> None:
+        """Look for cycles, and all else that was asked, in one world."""
         level = self.question.level
-        accesses = self.inference.accesses
-        graph = assemble(transactions, self.inference.dependencies, level, accesses)
+        accesses = inference.accesses
+        graph = assemble(transactions, inference.dependencies, level, accesses)
         self.count_edges(graph)
         self.search = CycleSearch(graph, self.pause)
         self.search.run(level if accesses is None else 2)
         if "prefix" in self.question.asked:
             self.search.run_prefix()
         closer = look_closer(
-            transactions, self.inference, graph, self.search.found, self.pause
+            transactions, inference, graph, self.search.found, self.pause
         )
         self.search.found |= closer
         found = frozenset(self.search.found)
-        self.inference.judge(self.question, found, self.pause)
+        inference.judge(self.question, found, self.pause)
 
     def pause(self) -> None:
         """Raise LimitExceeded when time or memory is up."""
@@ -129,7 +203,12 @@ class Trial:
 
     def result(self) -> CheckResult:
         """The verdict, and what it rests on."""
-        findings = self.findings()
+        if self.doubt:
+            findings = []
+        elif self.proved is None:
+            findings = [finding for finding, _ in self.findings()]
+        else:
+            findings = self.proved
         names = {finding.name for finding in findings}
         broken = [f for f in findings if f.name in self.question.anomalies]
         verdict, reason = self.verdict(broken=bool(broken))
@@ -141,10 +220,17 @@ class Trial:
         return CheckResult(
             verdict,
             tuple(map(self.anomaly, broken)),
-            self.question.weakest_broken(names) if broken else (),
+            self.not_models(names) if broken else (),
             reason,
             stats,
         )
+
+    def not_models(self, names: set[str]) -> tuple[str, ...]:
+        """The weakest models that are broken."""
+        if self.is_exhausted:
+            # What is found in one world breaks more than what is found in all.
+            return self.question.asked if len(self.question.asked) == 1 else ()
+        return self.question.weakest_broken(names)
 
     def verdict(self, *, broken: bool) -> tuple[Verdict, str]:
         """INVALID needs one anomaly; VALID needs that all was looked at."""
@@ -153,6 +239,8 @@ class Trial:
         outcomes = self.transactions.outcome if self.transactions else []
         if self.limit:
             return Verdict.UNKNOWN, self.limit
+        if self.doubt:
+            return Verdict.UNKNOWN, self.doubt
         if Outcome.OK not in outcomes:
             return Verdict.UNKNOWN, (
                 f"nothing to judge: none of {len(outcomes)} transactions committed"
@@ -164,14 +252,14 @@ class Trial:
             return Verdict.UNKNOWN, "nothing is wrong, but " + self.inference.remark
         return Verdict.VALID, ""
 
-    def findings(self) -> list[Finding]:
-        """All anomalies found, whatever was asked."""
-        out: list[Finding] = []
+    def findings(self) -> list[tuple[Finding, Cycle | None]]:
+        """All anomalies found in the last world, whatever was asked."""
+        out: list[tuple[Finding, Cycle | None]] = []
         if self.inference is not None:
-            out += self.inference.findings.examples
+            out += ((finding, None) for finding in self.inference.findings.examples)
         if self.search is not None:
             for cycles in self.search.found.values():
-                out += map(self.told, cycles)
+                out += ((self.told(cycle), cycle) for cycle in cycles)
         return out
 
     def told(self, cycle: Cycle) -> Finding:
@@ -204,7 +292,7 @@ class Trial:
             tuple(ops[row] for row in finding.rows),
             finding.text,
             witness,
-            finding.key,
+            plain(finding.key),
         )
 
     def stats(self) -> dict[str, Any]:
@@ -219,8 +307,32 @@ class Trial:
             "committed": outcomes[Outcome.OK],
             "edges": dict(self.edges),
             "anomalies": dict(counts),
+            **({"worlds": self.worlds} if self.worlds else {}),
             "seconds": round(self.budget.seconds(), 3),
         }
+
+
+WORLDS_MIN, WORLDS_MAX = 20, 2000
+"""Assignments of writers that are tried: for long histories, and for short ones."""
+
+WORK_MAX = 500_000
+"""Transactions looked at for all assignments together, if these are not fewer."""
+
+
+def _open_writers(transactions: Transactions, choices: Sequence[Choice]) -> str:
+    """What has to be chosen, as a clause."""
+    choice = choices[0]
+    name, element = choice.group
+    who = [transactions.name(c.row) for c in choice.candidates]
+    names = " and ".join(dict.fromkeys(who))
+    return (
+        f"nobody can tell whose append of {show(element)} to key {show(name)} was read "
+        f"({names} made one each)"
+    )
+
+
+def _count(worlds: int) -> str:
+    return f"{worlds} assignment{'s' * (worlds != 1)} of writers"
 
 
 _BY_GRAVITY = (

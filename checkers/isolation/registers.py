@@ -56,12 +56,15 @@ from checkers.isolation.graph import (
 )
 from checkers.isolation.unfolded import Script
 from checkers.isolation.weak import Read
+from checkers.linearizability.specification import freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question
+    from checkers.isolation.walks import Cycle
+    from checkers.isolation.writers import Choice, Group
 
 FUNCTIONS = ("w", "r")
 
@@ -137,7 +140,7 @@ class Registers:
         try:
             self._scan()
         except (TypeError, ValueError):
-            transactions.normalise(FUNCTIONS, _problem)
+            transactions.normalise(FUNCTIONS, _frozen)
             self._scan()
         self._check_reads()
         self._look_for_lost_updates()
@@ -151,6 +154,7 @@ class Registers:
         """One pass over all micro-operations."""
         self.findings = Findings()
         self.undecided = self.remark = ""
+        self.choices: Sequence[Choice] = ()
         self.key_of: list[Hashable] = []
         self.value_of: list[Any] = []
         self.writer: list[int] = []
@@ -466,6 +470,10 @@ class Registers:
         readers = rows[by_version][first[pair] + nth]
         yield edges_of(Kind.RW, readers, writer[high[pair]], pair)
 
+    def grounds(self, _finding: Finding, _cycle: Cycle | None) -> set[Group]:
+        """See `Inference.grounds`: there are no choices."""
+        return set()
+
     def judge(
         self, question: Question, found: frozenset[str], pause: Callable[[], None]
     ) -> None:
@@ -573,6 +581,6 @@ def _follows(earlier: Access, later: Access) -> Iterator[tuple[int, int]]:
                 yield last, version
 
 
-def _problem(f: str, value: Any) -> str:
-    """What is wrong with the value of a micro-operation; empty if nothing is."""
-    return "" if t.is_plain(value) else f"{f}: a register holds plain values"
+def _frozen(_f: str, value: Any) -> Hashable:
+    """The value of a micro-operation as `Transactions.normalise` wants it."""
+    return freeze(value)

@@ -7,6 +7,11 @@ it read tells nothing.
 
 In histories of completions only, each completion is a transaction of its own and there
 is no real time; the order of a process's completions is its session order.
+
+Keys, elements and registers hold any value of JSON or EDN. Two of them are the same
+when `specification.freeze` makes the same of both: true is not 1, 1.0 is. Numbers and
+text are their own frozen form, so scans look at values as they are while these are
+`SIMPLE`, and else begin again with frozen ones: see `Transactions.normalise`.
 """
 
 from __future__ import annotations
@@ -14,10 +19,11 @@ from __future__ import annotations
 import enum
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
+from checkers.linearizability.specification import freeze
 from harness.formats.lean import NOBODY, OP_TYPES, LeanOps
 from harness.history import NO_COMPLETION, HistoryError
 
@@ -42,6 +48,14 @@ class Outcome(enum.IntEnum):
     FAIL = 2
 
 
+class Labels(Protocol):
+    """What tells values apart that are the same; see `checkers.isolation.writers`."""
+
+    def of(self, row: int, micro_ops: MicroOps) -> MicroOps:
+        """The micro-operations of a transaction, with values told apart."""
+        ...
+
+
 class Transactions:
     """The transactions of a history as columns; a transaction is a row number.
 
@@ -50,9 +64,10 @@ class Transactions:
         outcome: An `Outcome` each.
         start: Position of the invocation; of the completion where that is missing.
         end: Position of the ok completion, NEVER if there is none.
-        process: Who ran it.
+        process: Who ran it; words have numbers too, see `process_name`.
         ops: The position that stands for it in reports: where it ended, if it did.
         has_realtime: Whether `start` and `end` tell about real time.
+        labels: What tells values apart that are the same, if anything does.
     """
 
     def __init__(self, history: History, *, has_realtime: bool = True) -> None:
@@ -65,6 +80,8 @@ class Transactions:
         self.has_realtime = has_realtime
         self._told_at = array("q")  # the op that tells what was done
         self._form: _Form | None = None
+        self.labels: Labels | None = None
+        self._words: dict[str, int] = {}  # a process named by a word -> its number
 
     def __len__(self) -> int:
         return len(self.ops)
@@ -82,10 +99,14 @@ class Transactions:
         self.outcome.append(outcome)
         self.start.append(first)
         self.end.append(last if is_ok else NEVER)
-        process = cast("int", self.history.ops[last].process)
-        if abs(process) > PROCESS_MAX:
+        process = self.history.ops[last].process
+        if not isinstance(process, int):
+            number = -PROCESS_MAX + len(self._words)
+            self.process.append(self._words.setdefault(process, number))
+        elif abs(process) > PROCESS_MAX:
             raise HistoryError(f"op {last}: process {process} can't be")
-        self.process.append(process)
+        else:
+            self.process.append(process)
         self.ops.append(last)
         self._told_at.append(last if is_ok else first)
 
@@ -118,13 +139,17 @@ class Transactions:
             HistoryError: `normalise` was called, and there are worse things.
         """
         for row, done in self._as_told():
-            yield row, done if self._form is None else self._form.of(self, row, done)
+            yield row, self._formed(row, done)
 
     def micro_ops_of(self, rows: Iterable[int]) -> Iterator[tuple[int, MicroOps]]:
         """The same for these transactions alone, once all have been looked at."""
         for row in rows:
-            done: Any = self.history.ops[self._told_at[row]].value
-            yield row, done if self._form is None else self._form.of(self, row, done)
+            yield row, self._formed(row, self.history.ops[self._told_at[row]].value)
+
+    def _formed(self, row: int, done: Any) -> MicroOps:
+        if self._form is not None:
+            done = self._form.of(self, row, done)
+        return done if self.labels is None else self.labels.of(row, done)
 
     def _as_told(self) -> Iterator[tuple[int, Any]]:
         ops = self.history.ops
@@ -138,22 +163,43 @@ class Transactions:
             yield int(row_of[at]), value
 
     def normalise(
-        self, functions: Sequence[str], problem_of: Callable[[str, Any], str]
+        self, functions: Sequence[str], frozen: Callable[[str, Any], Any]
     ) -> None:
-        """Make `micro_ops` give triples; pairs `[f, key]` have the value None.
+        """Make `micro_ops` give triples of frozen values.
 
-        The scans of checkers take triples for granted and come here when they trip, so
-        that ordinary histories don't pay for it.
+        Pairs `[f, key]` have the value None. The scans of checkers take triples and
+        simple values for granted and come here when they trip, so that ordinary
+        histories don't pay for it.
 
         Args:
             functions: Micro-operations that the checker knows.
-            problem_of: Says what is wrong with the f and value of one; "" if nothing.
+            frozen: Makes the f and value of one a frozen value, or a list of them;
+                raises ValueError that says what is wrong with it.
         """
-        self._form = _Form(functions, problem_of)
+        self._form = _Form(functions, frozen)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether values are known to be frozen, or simple."""
+        return self._form is not None or self.labels is not None
+
+    def relabel(self, labels: Labels) -> None:
+        """Make `micro_ops` give what `labels` makes of them.
+
+        They have been scanned, and `normalise` was called if that was necessary.
+        """
+        self.labels = labels
 
     def name(self, row: int) -> str:
         """What reports call it: "T" and the position in the history."""
         return f"T{self.ops[row]}"
+
+    def process_name(self, row: int) -> int | str:
+        """Who ran it, as the history calls it."""
+        number = self.process[row]
+        if number >= len(self._words) - PROCESS_MAX:
+            return number
+        return next((w for w, n in self._words.items() if n == number), number)
 
 
 _OUTCOMES = {
@@ -194,7 +240,7 @@ class _Form:
     """What micro-operations must be like; see `Transactions.normalise`."""
 
     functions: Sequence[str]
-    problem_of: Callable[[str, Any], str]
+    frozen: Callable[[str, Any], Any]
 
     def of(self, transactions: Transactions, row: int, micro_ops: Any) -> MicroOps:
         """The micro-operations of a transaction, as triples.
@@ -216,17 +262,24 @@ class _Form:
                 refuse(
                     transactions, row, f"micro-operation {f!r:.30} is neither {known}"
                 )
-            if not is_plain(key):
-                refuse(transactions, row, f"{key!r:.60} can't be a key")
-            if problem := self.problem_of(f, value):
+            try:
+                value = self.frozen(f, value)
+            except ValueError as problem:
                 refuse(transactions, row, f"{micro_op!r:.60}: {problem}")
-            triples.append((f, key, value))
+            triples.append((f, freeze(key), value))
         return triples
 
 
 def refuse(transactions: Transactions, row: int, problem: str) -> NoReturn:
     """Raise a HistoryError that names the transaction's operation."""
     raise HistoryError(f"op {transactions.ops[row]}: {problem}")
+
+
+SIMPLE = frozenset({int, str, type(None)})
+"""Types of values that are their own frozen form and equal to no value that is not.
+
+So are floats but for NaN; they are few, and may as well be frozen.
+"""
 
 
 def is_plain(value: Any) -> bool:

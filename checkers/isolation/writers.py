@@ -1,0 +1,337 @@
+"""Elements appended more than once: who wrote which of those that were read.
+
+A client that repeats an append which timed out may find its element twice in the list,
+or once, and then nobody can tell from values which of the two appends is to be seen.
+A history is right just when there is an assignment of appends to what was read under
+which it is. With an assignment every element is unique, so that the rest of the checker
+tells whether it is right: each is a `Copy`, of a number.
+
+There may be very many assignments. So they are not enumerated: one is tried, the one
+that time speaks for. Each anomaly that it leads to rests on what was chosen for some of
+the elements (on nothing, if it is certain); no assignment that makes all these choices
+again will do, and the next one that is tried makes none of the sets of choices refuted
+so far (counterexample-guided search, as solvers of theories learn their conflicts;
+VeriStrong, 2025, gives the edges of such choices to a solver at once, as
+hyper-polygraphs). The search ends with an assignment that explains the history, with
+the certainty that there is none, or at its limits.
+
+Without loss of generality, of the appends of one element by one transaction the earlier
+ones are read before the later ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from checkers.isolation.findings import Copy
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        Callable,
+        Collection,
+        Hashable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
+
+    from checkers.isolation.transactions import MicroOps
+
+    Group = tuple[Hashable, Hashable]
+
+OPTIONS_MAX = 720
+"""Assignments of one element that are considered."""
+
+STEPS_MAX = 200_000
+"""Choices tried for one assignment that avoids what was refuted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One append of an element that was appended more than once.
+
+    Attributes:
+        row: Its transaction.
+        ordinal: How many appends of the element the transaction made before it.
+        start, end: When the transaction was invoked; when it returned ok, if it did.
+        is_ok, is_failed: What became of it.
+    """
+
+    row: int
+    ordinal: int
+    start: int
+    end: int
+    is_ok: bool
+    is_failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The first, second... of an element in the lists of a key.
+
+    Attributes:
+        by: When the first read returned that showed it.
+        last: The last invocation of a read of the key.
+    """
+
+    by: int
+    last: int
+
+
+@dataclass(slots=True)
+class Choice:
+    """An element that was appended more than once, and who may have.
+
+    Attributes:
+        group: The key and the element.
+        candidates: The appends.
+        shown: What was read of it, in the order of the lists.
+        options: Assignments: for each of `shown` the number of a candidate, a negative
+            one where there are too few.
+        is_complete: Whether these are all.
+    """
+
+    group: Group
+    candidates: list[Candidate]
+    shown: list[Shown]
+    options: list[tuple[int, ...]] = field(default_factory=list)
+    is_complete: bool = True
+
+    def enumerate(self, *, failed_may_show: bool) -> bool:
+        """Find the assignments; those that time speaks for come first.
+
+        Returns False if there is nothing to choose, and nothing to tell apart.
+
+        Args:
+            failed_may_show: Whether a read of a failed append is no anomaly, so that
+                one may be chosen though there are others.
+        """
+        numbers = range(len(self.candidates))
+        usable = [i for i in numbers if not self.candidates[i].is_failed]
+        if failed_may_show or len(usable) < len(self.shown):
+            usable = list(numbers)
+        if len(usable) < 2 and len(self.shown) < 2:
+            return False
+        usable.sort(key=self._by_likelihood)
+        spare = len(self.shown) - len(usable)
+        pool = usable + [-1 - i for i in range(spare)]
+        orders = filter(
+            self._is_in_order, itertools.permutations(pool, len(self.shown))
+        )
+        self.options = list(itertools.islice(orders, OPTIONS_MAX + 1))
+        self.is_complete = len(self.options) <= OPTIONS_MAX
+        self.options.sort(key=self._penalty)
+        return True
+
+    def _by_likelihood(self, number: int) -> tuple[bool, bool, int, int]:
+        candidate = self.candidates[number]
+        return (
+            candidate.is_failed,
+            not candidate.is_ok,
+            candidate.start,
+            candidate.ordinal,
+        )
+
+    def _is_in_order(self, option: tuple[int, ...]) -> bool:
+        """Whether a transaction's appends are chosen in order, and none left out."""
+        used: Counter[int] = Counter()
+        for number in option:
+            if number < 0:
+                continue
+            candidate = self.candidates[number]
+            if candidate.ordinal != used[candidate.row]:
+                return False
+            used[candidate.row] += 1
+        return True
+
+    def _penalty(self, option: tuple[int, ...]) -> int:
+        """How much in it real time speaks against."""
+        chosen = [self.candidates[number] for number in option if number >= 0]
+        against = sum(
+            shown.by < self.candidates[number].start
+            for shown, number in zip(self.shown, option, strict=True)
+            if number >= 0
+        )
+        against += sum(candidate.is_failed for candidate in chosen)
+        against += sum(b.end < a.start for a, b in itertools.pairwise(chosen))
+        last = self.shown[0].last if self.shown else -1
+        for number, candidate in enumerate(self.candidates):
+            is_missed = candidate.is_ok and candidate.end < last
+            against += is_missed and number not in option
+        return against
+
+
+class WriterSearch:
+    """Assignments of writers, one after the other; each avoids what was refuted.
+
+    Attributes:
+        choices: What is to be chosen.
+        tried: How many assignments were given.
+        gave_up: Why the search ended though assignments may be left; empty if it did
+            not.
+    """
+
+    def __init__(self, choices: Sequence[Choice], pause: Callable[[], None]) -> None:
+        self.choices = choices
+        self._pause = pause
+        self._number = {choice.group: i for i, choice in enumerate(choices)}
+        self._chosen = [0] * len(choices)
+        self._refuted: list[dict[int, int]] = []
+        self.tried = 0
+        self.gave_up = ""
+
+    def next(self) -> Assignment | None:
+        """The next assignment; None when there is none, or `gave_up` says why."""
+        if self.tried and not self._avoid():
+            if not self.gave_up and not all(c.is_complete for c in self.choices):
+                self.gave_up = "an element was appended too many times"
+            return None
+        self.tried += 1
+        return Assignment(self.choices, self._chosen)
+
+    def open(self, groups: Collection[Group]) -> set[Group]:
+        """Those of which there was something to choose."""
+        return {group for group in groups if not self._is_fixed(group)}
+
+    def _is_fixed(self, group: Group) -> bool:
+        choice = self.choices[self._number[group]]
+        return choice.is_complete and len(choice.options) == 1
+
+    def refute(self, groups: Collection[Group]) -> None:
+        """Never again choose for all of these elements what is chosen now."""
+        numbers = sorted(self._number[group] for group in groups)
+        self._refuted.append({i: self._chosen[i] for i in numbers})
+
+    def _avoid(self) -> bool:
+        """Choose so that nothing is as refuted; False if that can't be."""
+        steps = 0
+        for members, refuted in self._components():
+            place = {number: i for i, number in enumerate(members)}
+            ending: dict[int, list[dict[int, int]]] = defaultdict(list)
+            for nogood in refuted:
+                ending[max(nogood, key=place.__getitem__)].append(nogood)
+            untried: list[Iterator[int]] = [self._options(members[0])]
+            while untried:
+                steps += 1
+                if not steps % 1024:
+                    self._pause()
+                if steps > STEPS_MAX:
+                    self.gave_up = "there are too many assignments"
+                    return False
+                number = members[len(untried) - 1]
+                option = next(untried[-1], None)
+                if option is None:
+                    untried.pop()
+                    continue
+                self._chosen[number] = option
+                if any(self._is_chosen(nogood) for nogood in ending[number]):
+                    continue
+                if len(untried) == len(members):
+                    break
+                untried.append(self._options(members[len(untried)]))
+            if not untried:
+                return False
+        return True
+
+    def _options(self, number: int) -> Iterator[int]:
+        """What can be chosen, what is chosen now first."""
+        now = self._chosen[number]
+        yield now
+        for option in range(len(self.choices[number].options)):
+            if option != now:
+                yield option
+
+    def _is_chosen(self, nogood: Mapping[int, int]) -> bool:
+        return all(self._chosen[number] == option for number, option in nogood.items())
+
+    def _components(self) -> Iterator[tuple[list[int], list[dict[int, int]]]]:
+        """Elements that what was refuted connects, with what connects them."""
+        group: dict[int, int] = {}
+
+        def root(number: int) -> int:
+            while (up := group.setdefault(number, number)) != number:
+                group[number] = number = group[up]
+            return number
+
+        for nogood in self._refuted:
+            first, *others = nogood
+            for other in others:
+                group[root(other)] = root(first)
+        parts: dict[int, list[dict[int, int]]] = defaultdict(list)
+        for nogood in self._refuted:
+            parts[root(next(iter(nogood)))].append(nogood)
+        for refuted in parts.values():
+            if any(map(self._is_chosen, refuted)):
+                often = Counter(itertools.chain.from_iterable(refuted))
+                yield sorted(often, key=lambda n: (-often[n], n)), refuted
+
+
+class Assignment:
+    """Tells apart what was appended more than once, one way or another."""
+
+    def __init__(self, choices: Sequence[Choice], chosen: list[int]) -> None:
+        self._copies: dict[Hashable, dict[Hashable, tuple[int, ...]]] = {}
+        self._numbers: dict[tuple[int, Hashable, Hashable, int], int] = {}
+        self._rows: dict[Group, set[int]] = {}
+        self._groups: dict[int, set[Group]] = defaultdict(set)
+        for choice, option in zip(choices, chosen, strict=True):
+            name, element = choice.group
+            of_key = self._copies.setdefault(name, {})
+            of_key[element] = choice.options[option]
+            self._rows[choice.group] = {c.row for c in choice.candidates}
+            for number, candidate in enumerate(choice.candidates):
+                which = (candidate.row, name, element, candidate.ordinal)
+                self._numbers[which] = number
+                self._groups[candidate.row].add(choice.group)
+
+    def groups(self) -> list[Group]:
+        """All keys and elements that something was chosen for."""
+        return list(self._rows)
+
+    def rows_of(self, group: Group) -> set[int]:
+        """Transactions that appended the element to the key."""
+        return self._rows[group]
+
+    def groups_of(self, row: int) -> set[Group]:
+        """What a transaction appended of all that."""
+        return self._groups.get(row, set())
+
+    def of(self, row: int, micro_ops: MicroOps) -> MicroOps:
+        """See `transactions.Labels`."""
+        out: MicroOps = []
+        made: Counter[tuple[Hashable, Hashable]] = Counter()
+        for micro_op in micro_ops:
+            f, name, value = micro_op
+            copies = self._copies.get(name)
+            if copies is None:
+                out.append(micro_op)
+            elif f == "append":
+                if value in copies:
+                    number = self._numbers.get((row, name, value, made[name, value]))
+                    made[name, value] += 1
+                    if number is not None:
+                        micro_op = (f, name, Copy(value, number))
+                out.append(micro_op)
+            elif f == "r" and value:
+                out.append((f, name, _told_apart(value, copies)))
+            else:
+                out.append(micro_op)
+        return out
+
+
+def _told_apart(
+    elements: list[Any], copies: Mapping[Hashable, tuple[int, ...]]
+) -> list[Any]:
+    """A list that was read, with copies for elements."""
+    out: list[Any] = []
+    seen: Counter[Hashable] = Counter()
+    for element in elements:
+        if element in copies:
+            out.append(Copy(element, copies[element][seen[element]]))
+            seen[element] += 1
+        else:
+            out.append(element)
+    return out
