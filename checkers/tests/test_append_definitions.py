@@ -1,0 +1,41 @@
+"""List-append with repeated elements and odd values, against the definitions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import assume, event, given
+from hypothesis import strategies as st
+
+from checkers import list_append
+from checkers.tests.append_histories import lists, right_lists
+from checkers.tests.append_oracles import as_text
+from checkers.tests.histories import FEWER, MANY
+from checkers.tests.test_isolation_definitions import ORDERS, committed, oracle, show
+from harness.verdict import Limits, Verdict
+
+if TYPE_CHECKING:
+    from harness.history import History
+
+
+@MANY
+@given(lists(), st.sampled_from(sorted(ORDERS)))
+def test_lists_of_whatever_values_are_valid_just_when_some_execution_explains_them(
+    history: History, model: str
+) -> None:
+    assume(committed(history))
+    result = list_append.build({"consistency": model}).check(history, Limits())
+    event(f"{model}: {result.verdict}, {result.stats.get('worlds', 0)} worlds")
+    expected = Verdict.VALID if oracle(model)(as_text(history)) else Verdict.INVALID
+    assert result.verdict is expected, show(history, result)
+
+
+@FEWER
+@given(right_lists(), st.sampled_from(["strict-serializable", "snapshot-isolation"]))
+def test_what_a_right_database_did_is_valid_however_often_clients_repeat_themselves(
+    history: History, model: str
+) -> None:
+    assume(committed(history))
+    result = list_append.build({"consistency": model}).check(history, Limits())
+    event(f"{result.verdict}")
+    assert result.verdict is not Verdict.INVALID, show(history, result)
