@@ -82,7 +82,7 @@ _CERTAIN = frozenset({"duplicate-elements", "garbage-read"})
 """Anomalies that don't depend on who appended what is there more than once."""
 
 _OF_THEIR_ROWS = frozenset(
-    {"G1a", "G1b", "future-read", "incompatible-order", "internal"}
+    {"G1a", "G1b", "future-read", "incompatible-order", "internal", "lost-append"}
 )
 """Anomalies that depend on which appends of their transactions to the key were read."""
 
@@ -280,6 +280,8 @@ class Appends:
         self._look_for_intermediate_reads()
         self._look_for_aborted_reads()
         self._look_for_lost_updates()
+        if self.transactions.has_realtime and len(self.reads):
+            self._look_for_lost_appends()
         self.dependencies = join(*self._dependencies())
         if linearizable_keys:
             self.accesses = self._list_accesses()
@@ -516,6 +518,8 @@ class Appends:
             return set()
         if cycle is not None:
             return set().union(*map(self._grounds_of, cycle.steps))
+        if finding.name == "incompatible-order" and not finding.reasons:
+            return set()  # two lists differ, whoever wrote them
         groups = assignment.groups()
         if finding.name in _OF_THEIR_ROWS:
             rows = set(finding.rows)
@@ -882,6 +886,92 @@ class Appends:
             for a, b in itertools.permutations(rows[:4], 2)
         ]
         self.findings.add(Finding("lost-update", rows, text, key, edges))
+
+    def _look_for_lost_appends(self) -> None:
+        """Acknowledged appends that are missing from some read on.
+
+        That read was invoked after the append had returned, and after every read had
+        that shows it. An append that is shown again later was not lost: what missed it
+        was stale.
+        """
+        reads, branches = self.reads, self._branches
+        number = {id(key): i for i, key in enumerate(self._in_order)}
+        key_of = np.array([number[id(b.key)] for b in branches], np.int64)
+        start = np.asarray(self.transactions.start)[reads.row]
+        latest = np.full(len(number), NOTHING, np.int64)
+        np.maximum.at(latest, key_of[reads.branch], start)
+        shown = self._last_shown()
+        bases = np.append(0, np.cumsum([len(b.value) for b in branches]))
+        of_branch = np.repeat(np.arange(len(branches)), np.diff(bases))
+        # What the latest read of its key shows needs no closer look.
+        doubtful = shown < latest[key_of[of_branch]]
+        doubtful |= np.array([len(b.key.branches) > 1 for b in branches])[of_branch]
+        last: dict[tuple[int, Hashable], int] = {}
+        for i in np.flatnonzero(doubtful).tolist():
+            branch = int(of_branch[i])
+            which = int(key_of[branch]), branches[branch].value[i - int(bases[branch])]
+            last[which] = max(last.get(which, NOTHING), int(shown[i]))
+        for i, key in enumerate(self._in_order):
+            # Most keys have one branch, in which nearly everything stands.
+            if latest[i] != NOTHING and key.writer:
+                for element in key.writer.keys() - self._read_of(key):
+                    last[i, element] = NOTHING
+        for (i, element), shown_last in last.items():
+            key = self._in_order[i]
+            row = key.writer.get(element, NOTHING)
+            if row == NOTHING:
+                continue
+            since = max(self.transactions.end[row], shown_last)
+            if since < latest[i] and self.findings.wants("lost-append"):
+                of_key = np.flatnonzero(key_of[reads.branch] == i)
+                after = of_key[start[of_key] > since]
+                reader = self.read(int(after[np.argmin(start[after])]))
+                self._lost_append(row, element, reader, len(after))
+
+    def _last_shown(self) -> Column:
+        """For each place in each branch when the last read returned that shows it."""
+        reads = self.reads
+        sizes = np.array([len(b.value) for b in self._branches], np.int64)
+        bases = np.append(0, np.cumsum(sizes))
+        shown = np.full(bases[-1], NOTHING, np.int64)
+        some = np.flatnonzero(reads.length)
+        at = bases[reads.branch[some]] + reads.length[some] - 1
+        end = np.asarray(self.transactions.end)[reads.row]
+        np.maximum.at(shown, at, end[some])
+        # A longer list shows it too. Each branch is lifted above those behind it.
+        lift = np.repeat(np.arange(len(sizes), 0, -1), sizes) * (2 * t.NEVER)
+        return np.maximum.accumulate((shown + lift)[::-1])[::-1] - lift
+
+    def _read_of(self, key: Key) -> set[Hashable]:
+        """Every element that was read of a key."""
+        return set().union(*(branch.value for branch in key.branches))
+
+    def _lost_append(
+        self, row: int, element: Hashable, reader: Read, misses: int
+    ) -> None:
+        key = reader.key
+        name, other = self._name(row), self._name(reader.row)
+        ops = self.transactions.ops
+        text = (
+            f"acknowledged append is missing: {name} appended {show(element)} to key "
+            f"{show(key.name)} and returned ok (op {ops[row]}), but {other}, invoked "
+            f"after that, read {show_list(reader.value)}"
+        )
+        text += f", and none of {misses} reads from then on has it" * (misses > 1)
+        text += "."
+        edges = [
+            Reason(row, reader.row, "realtime", f"{name} had returned"),
+            Reason(
+                reader.row,
+                row,
+                "rw",
+                f"{other} did not observe {name}'s append of {show(element)} to key "
+                f"{show(key.name)}",
+            ),
+        ]
+        self.findings.add(
+            Finding("lost-append", (row, reader.row), text, key.name, edges)
+        )
 
     def _list_accesses(self) -> tuple[Column, Column]:
         """Rows and the numbers of the keys that they read or appended to."""

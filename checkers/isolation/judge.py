@@ -159,11 +159,15 @@ class Trial:
                 return
             for _, grounds in broken:
                 search.refute(grounds)
-        names = {finding.name for finding, _ in self.findings()}
+        lists_differ = any(
+            finding.name == "incompatible-order"
+            and not inference.grounds(finding, cycle)
+            for finding, cycle in self.findings()
+        )
         if search.gave_up:
             self.doubt += f", and with none of {_count(self.worlds)} does"
             self.doubt += f" everything fit; {search.gave_up}"
-        elif "incompatible-order" not in names:
+        elif not lists_differ:
             # Else the same element may have other writers in lists that disagree.
             self.proved = [finding for finding, _ in broken]
             self.is_exhausted = True
@@ -212,8 +216,7 @@ class Trial:
         names = {finding.name for finding in findings}
         broken = [f for f in findings if f.name in self.question.anomalies]
         verdict, reason = self.verdict(broken=bool(broken))
-        rank = {name: i for i, name in enumerate(_BY_GRAVITY)}
-        broken.sort(key=lambda finding: rank[finding.name])
+        broken.sort(key=_weight)
         stats = self.stats()
         if beyond := sorted(names - self.question.anomalies):
             stats["also_found"] = beyond
@@ -335,6 +338,19 @@ def _count(worlds: int) -> str:
     return f"{worlds} assignment{'s' * (worlds != 1)} of writers"
 
 
+def _weight(finding: Finding) -> tuple[int, int, int, int]:
+    """Sorts anomalies: those come first that are easiest to understand, and certain.
+
+    Few operations come before many; what real time shows is surer than the order of a
+    process, and what values show is surer than both. A lost append is told before the
+    cycles of which it is part.
+    """
+    kinds = {edge.kind for edge in finding.reasons}
+    strength = 2 if "process" in kinds else 1 if "realtime" in kinds else 0
+    is_lost = finding.name != "lost-append"
+    return len(set(finding.rows)), is_lost, strength, _RANK[finding.name]
+
+
 _BY_GRAVITY = (
     "garbage-read",
     "duplicate-elements",
@@ -342,3 +358,4 @@ _BY_GRAVITY = (
     "G0",
     *(name for name in models.ANOMALIES if name != "G0"),
 )
+_RANK = {name: i for i, name in enumerate(_BY_GRAVITY)}

@@ -72,6 +72,7 @@ _VALUES: Mapping[str, tuple[str, ...]] = {
     "dirty-update": ("G1a",),
     "future-read": ("G1c",),
     "lost-update": ("G-cursor",),
+    "lost-append": ("G-single-item-realtime",),
     "internal": (),
     "duplicate-elements": (),
     "cyclic-versions": (),

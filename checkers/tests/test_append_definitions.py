@@ -39,3 +39,38 @@ def test_what_a_right_database_did_is_valid_however_often_clients_repeat_themsel
     result = list_append.build({"consistency": model}).check(history, Limits())
     event(f"{result.verdict}")
     assert result.verdict is not Verdict.INVALID, show(history, result)
+
+
+@MANY
+@given(lists())
+def test_an_append_is_lost_just_when_no_read_shows_it_from_some_read_on(
+    history: History,
+) -> None:
+    result = list_append.build({}).check(history, Limits())
+    assume(not result.stats.get("worlds"))
+    lost = result.stats["anomalies"].get("lost-append", 0)
+    assert lost == lost_appends(as_text(history)), show(history, result)
+
+
+def lost_appends(history: History) -> int:
+    """How many acknowledged appends are missing from some read on."""
+    done = [
+        (invoke.index, end.index, end.value)
+        for invoke, end in history.calls()
+        if end is not None and end.type == "ok"
+    ]
+    reads = [
+        (start, end, key, value or [])
+        for start, end, micro_ops in done
+        for f, key, value in micro_ops
+        if f == "r"
+    ]
+    lost = 0
+    for _, returned, micro_ops in done:
+        for f, key, element in micro_ops:
+            if f == "append":
+                mine = [read for read in reads if read[2] == key]
+                shown = [end for _, end, _, value in mine if element in value]
+                since = max([returned, *shown])
+                lost += any(start > since for start, _, _, _ in mine)
+    return lost

@@ -197,6 +197,7 @@ def test_only_the_anomalies_asked_for_count() -> None:
         ("ax1! ; rx1 ; ax1", Verdict.INVALID),
         ("ax1! ; ax1 ; rx11", Verdict.INVALID),
         ("ax1ax1 ; rx11", Verdict.VALID),
+        ("ax1ax2rx1 ; rx12 ; rx12 ; rx12ax1", Verdict.INVALID),  # seed 1
         ("ax1ax1 ; rx1", Verdict.INVALID),
         ("ax1ax1rx11", Verdict.VALID),
         ("ax1rx1ax1rx11", Verdict.VALID),

@@ -150,7 +150,7 @@ def test_a_stale_read_of_a_linearizable_key_is_found() -> None:
     assert plain.verdict is Verdict.VALID
     result = check(text, consistency="serializable", linearizable_keys="true")
     assert result.verdict is Verdict.INVALID
-    assert names(result) == {"G-single-item-realtime"}
+    assert names(result) == {"G-single-item-realtime", "lost-append"}
     # Of another key it tells nothing.
     other = check("ax1 ; ry", consistency="serializable", linearizable_keys="true")
     assert other.verdict is Verdict.VALID

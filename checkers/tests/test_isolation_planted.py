@@ -44,6 +44,7 @@ LISTS = {
     "incompatible-order": "ax1 ax2 rx12 rx21",
     "dirty-update": "ax1! ax2 ; rx12",
     "lost-update": "rxax1 rxax2",
+    "lost-append": "ax1 ; rx",
     "garbage-read": "rx9",
 }
 """One line each; that worse anomalies follow from some of them is no matter."""
