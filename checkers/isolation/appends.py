@@ -55,6 +55,7 @@ from checkers.isolation.graph import (
     session_edges,
 )
 from checkers.isolation.polygraph import Polygraph, Writes, all_questions
+from checkers.isolation.serial import SerialSearch
 from checkers.isolation.unfolded import Script
 from checkers.isolation.writers import Assignment, Candidate, Choice, Shown
 from checkers.linearizability.specification import freeze
@@ -510,6 +511,17 @@ class Appends:
                     else:
                         shown[nth] = Shown(min(by, shown[nth].by), last)
         return out
+
+    def serial_search(self) -> SerialSearch | None:
+        """See `Inference.serial_search`."""
+        if any(len(key.branches) > 1 for key in self.keys.values()):
+            return None
+        return SerialSearch(
+            self.transactions,
+            {name: key.branches[0].value for name, key in self.keys.items()},
+            self._pause,
+            own_writes_show=self._own_writes_show,
+        )
 
     def grounds(self, finding: Finding, cycle: Cycle | None) -> set[Group]:
         """See `Inference.grounds`."""

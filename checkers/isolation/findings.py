@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question
+    from checkers.isolation.serial import SerialSearch
     from checkers.isolation.transactions import Transactions
     from checkers.isolation.walks import Cycle, Step
     from checkers.isolation.writers import Choice, Group
@@ -110,6 +111,10 @@ class Inference(Explains, Unfolds, Protocol):
     undecided: str
     remark: str
     choices: Sequence[Choice]
+
+    def serial_search(self) -> SerialSearch | None:
+        """Looks for orders of transactions, whoever wrote what; None if it can't."""
+        ...
 
     def grounds(self, finding: Finding, cycle: Cycle | None) -> set[Group]:
         """What was chosen that an anomaly rests on, or more than that.

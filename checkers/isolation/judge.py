@@ -14,6 +14,7 @@ from checkers.isolation import models
 from checkers.isolation.cycles import CycleSearch
 from checkers.isolation.findings import Finding, explain, plain, show, tell
 from checkers.isolation.graph import Kind, assemble
+from checkers.isolation.serial import Answer, Order
 from checkers.isolation.transactions import Outcome, collect
 from checkers.isolation.unfolded import REMARKS, look_closer
 from checkers.isolation.writers import WriterSearch
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from checkers.isolation.findings import Inference
     from checkers.isolation.graph import Graph
     from checkers.isolation.question import Question
+    from checkers.isolation.serial import SerialSearch
     from checkers.isolation.transactions import Transactions
     from checkers.isolation.walks import Cycle
     from checkers.isolation.writers import Choice
@@ -89,6 +91,7 @@ class Trial:
         proved: Anomalies of all worlds, if there are several and that is known.
         is_exhausted: Whether there are several, each with anomalies of its own; then
             `proved` are those of the last.
+        impossible: An anomaly that says that no order of transactions is right.
         worlds: Assignments of writers tried so far; see `checkers.isolation.writers`.
     """
 
@@ -103,6 +106,7 @@ class Trial:
         self.doubt = ""
         self.proved: list[Finding] | None = None
         self.is_exhausted = False
+        self.impossible: Finding | None = None
         self.worlds = 0
 
     def hold(
@@ -121,9 +125,32 @@ class Trial:
         self.inference = infer(transactions, self.pause)
         self.pause()
         if self.inference.choices:
+            if self.try_orders(transactions, self.inference.serial_search()):
+                return
             self.try_writers(transactions, self.inference.choices, infer)
         else:
             self.look_for_anomalies(transactions, self.inference)
+
+    def try_orders(
+        self, transactions: Transactions, search: SerialSearch | None
+    ) -> bool:
+        """Look for an order of transactions that proves all that is asked.
+
+        Returns False if none was found.
+        """
+        for model, order in _SERIAL.items():
+            wanted = self.question.anomalies <= models.proscribed(model)
+            if search is None or not wanted:
+                continue
+            if order is Order.REAL_TIME and not transactions.has_realtime:
+                order = Order.SESSIONS
+            answer = search.run(order)
+            if answer is Answer.FOUND:
+                self.proved = []
+                return True
+            if answer is Answer.NONE and self.question.asked == (model,):
+                self.impossible = search.tell(order)
+        return False
 
     def try_writers(
         self,
@@ -207,12 +234,7 @@ class Trial:
 
     def result(self) -> CheckResult:
         """The verdict, and what it rests on."""
-        if self.doubt:
-            findings = []
-        elif self.proved is None:
-            findings = [finding for finding, _ in self.findings()]
-        else:
-            findings = self.proved
+        findings = self.settled()
         names = {finding.name for finding in findings}
         broken = [f for f in findings if f.name in self.question.anomalies]
         verdict, reason = self.verdict(broken=bool(broken))
@@ -227,6 +249,17 @@ class Trial:
             reason,
             stats,
         )
+
+    def settled(self) -> list[Finding]:
+        """All anomalies that are certain, whatever was asked."""
+        if self.doubt and self.impossible is not None:
+            self.doubt, self.is_exhausted = "", True
+            self.proved = [self.impossible]
+        if self.doubt:
+            return []
+        if self.proved is not None:
+            return self.proved
+        return [finding for finding, _ in self.findings()]
 
     def not_models(self, names: set[str]) -> tuple[str, ...]:
         """The weakest models that are broken."""
@@ -302,7 +335,9 @@ class Trial:
         """Figures for the report."""
         outcomes = Counter(self.transactions.outcome if self.transactions else [])
         counts = Counter(self.inference.findings.counts if self.inference else {})
-        if self.search is not None:
+        if self.doubt or self.proved is not None:
+            counts = Counter(finding.name for finding in self.settled())
+        elif self.search is not None:
             counts |= Counter({name: len(c) for name, c in self.search.found.items()})
         return {
             "models": list(self.question.asked),
@@ -315,10 +350,17 @@ class Trial:
         }
 
 
-WORLDS_MIN, WORLDS_MAX = 20, 2000
+_SERIAL = {
+    "strict-serializable": Order.REAL_TIME,
+    "strong-session-serializable": Order.SESSIONS,
+    "serializable": Order.NOTHING,
+}
+"""Models that an order of transactions proves, with all weaker ones; and what order."""
+
+WORLDS_MIN, WORLDS_MAX = 20, 500
 """Assignments of writers that are tried: for long histories, and for short ones."""
 
-WORK_MAX = 500_000
+WORK_MAX = 50_000
 """Transactions looked at for all assignments together, if these are not fewer."""
 
 

@@ -470,6 +470,9 @@ class Registers:
         readers = rows[by_version][first[pair] + nth]
         yield edges_of(Kind.RW, readers, writer[high[pair]], pair)
 
+    def serial_search(self) -> None:
+        """See `Inference.serial_search`: there is none for registers."""
+
     def grounds(self, _finding: Finding, _cycle: Cycle | None) -> set[Group]:
         """See `Inference.grounds`: there are no choices."""
         return set()
