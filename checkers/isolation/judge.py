@@ -165,6 +165,8 @@ class Trial:
         self.doubt = _open_writers(transactions, choices)
         search = WriterSearch(choices, self.pause)
         most = min(WORLDS_MAX, max(WORLDS_MIN, WORK_MAX // len(transactions)))
+        if self.impossible is not None:
+            most = WORLDS_MIN  # for a better reason
         while assignment := search.next():
             if self.worlds == most:
                 search.gave_up = "there may be more"

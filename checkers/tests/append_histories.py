@@ -188,20 +188,27 @@ def corrupt(history: History, rng: random.Random, elements: Sequence[Any]) -> Hi
 
 
 @st.composite
-def lists(draw: st.DrawFn, transactions: int = 5) -> History:
-    """Short histories, right and wrong, with whatever values."""
+def lists(
+    draw: st.DrawFn, transactions: int = 5, *, is_changed: bool = True
+) -> History:
+    """Short histories, right and wrong, with whatever values.
+
+    Args:
+        draw: Draws.
+        transactions: Most transactions.
+        is_changed: Whether transactions may be torn, and reads changed afterwards, so
+            that a transaction may not see what it appended itself.
+    """
     rng = draw(st.randoms(use_true_random=False))
     simulation = make(draw, rng)
-    simulation.faults = draw(
-        st.sampled_from(
-            [frozenset(), *map(frozenset, (["skew"], ["dirty"], ["torn"], []))]
-        )
-    )
+    faults = [[], [], ["skew"], ["dirty"], ["torn"] if is_changed else ["skew"]]
+    simulation.faults = frozenset(draw(st.sampled_from(faults)))
     history = simulation.history(
         draw(st.integers(2, transactions)), draw(st.integers(1, 3))
     )
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
-        history = corrupt(history, rng, simulation.elements)
+        if is_changed:
+            history = corrupt(history, rng, simulation.elements)
     return history
 
 
