@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Collection
+from collections.abc import Sized
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -85,16 +85,14 @@ def history_of(
     Raises:
         HistoryError: The events don't pair up, and have to; or values have no key.
     """
-    is_split = independent is None and _looks_independent(ops)
-    if is_split or independent:
-        for op, line in zip(ops, lines, strict=True):
-            if _is_clients(op) and op.key is None:
-                try:
-                    _split_key(op)
-                except HistoryError as problem:
-                    raise HistoryError(f"{source}:{line}: {problem}") from None
+    if columns is None:
+        _number_nobodies(ops)
+    is_guess = independent is None and _looks_independent(ops)
+    if independent or is_guess:
+        for line, op in zip(lines, ops, strict=True):
+            if op.is_client and op.key is None:
+                _split_key(op, f"{source}:{line}")
         columns = None
-    _number_nobodies(ops)
     history = History(
         ops,
         strict=strict,
@@ -103,7 +101,7 @@ def history_of(
         columns=columns,
     )
     history.lines = lines
-    if is_split:
+    if is_guess:
         history.remark = (
             "values are [key value] as jepsen.independent has them, and every key was "
             "judged by itself (if they are not: --no-independent)"
@@ -142,7 +140,7 @@ def write(history: Iterable[Op]) -> Iterator[bytes]:
     Keys are written as `jepsen.independent` writes them, `:value [k v]`, if reading
     shows that it is that, and else as `:key`.
     """
-    ops = history if isinstance(history, Collection) else list(history)
+    ops = history if isinstance(history, Sized) else list(history)
     has_tuples = _shows_keys(ops)
     for op in ops:
         yield edn.dumps(map_from_op(op, has_tuples=has_tuples)).encode() + b"\n"
@@ -263,15 +261,11 @@ def _micro_op(mop: Any) -> Any:
     return mop
 
 
-def _is_clients(op: Op) -> bool:
-    return op.is_client or op.process == _NOBODY
-
-
 def _looks_independent(ops: Iterable[Op]) -> bool:
     """Whether every client's value is `[k v]`, and that of invoked reads `[k nil]`."""
     reads = 0
     for op in ops:
-        if not _is_clients(op):
+        if not op.is_client:
             continue
         value = op.value
         if type(value) is not list or op.key is not None:
@@ -288,7 +282,9 @@ def _looks_independent(ops: Iterable[Op]) -> bool:
 def _shows_keys(ops: Iterable[Op]) -> bool:
     """Whether `_looks_independent` is true once every key is in its value."""
     reads = 0
-    for op in filter(_is_clients, ops):
+    for op in ops:
+        if not op.is_client:
+            continue
         if not _may_be_key(op.key):
             return False
         if op.f == "read" and op.type == "invoke":
@@ -307,15 +303,15 @@ def _may_be_key(key: Any) -> bool:
     return key is not None and not isinstance(key, list)
 
 
-def _split_key(op: Op) -> None:
+def _split_key(op: Op, where: str) -> None:
     value = op.value
     if isinstance(value, list) and _is_triple(op):
         op.key, op.value = value[0], value[1:]
         return
     if not isinstance(value, list) or len(value) != 2:
         raise HistoryError(
-            f":value is {edn.dumps(value):.60}, not [key value] as in a history of "
-            "independent keys"
+            f"{where}: :value is {edn.dumps(value):.60}, not [key value] as in a "
+            "history of independent keys"
         )
     op.key, op.value = value
 

@@ -318,7 +318,7 @@ def _foreign_op(entry: Any, index: int) -> Op:
     """
     entry = _unspelled(entry)
     if not isinstance(entry, dict):
-        raise HistoryError(foreign.named(entry) or _NOT_AN_OPERATION)
+        raise HistoryError(f"an operation is an object, not {entry!r:.60}")
     if entry.get("type") is None and (name := foreign.named(entry)):
         raise HistoryError(name)
     for name in ("type", "f", "process"):
@@ -335,9 +335,6 @@ def _foreign_op(entry: Any, index: int) -> Op:
         del entry["extra"]
         entry = {**extra, **entry}
     return jepsen_edn.op_from_map(entry, index)
-
-
-_NOT_AN_OPERATION: Final = "not an operation: an operation is an object"
 
 
 def write(history: Iterable[Op]) -> Iterator[bytes]:
