@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from harness.history import is_client
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
@@ -27,7 +29,7 @@ INVOKE, OK, FAIL, INFO = range(4)
 _TYPES: Final = {"invoke": INVOKE, "ok": OK, "fail": FAIL, "info": INFO}
 
 NAMED: Final = -1
-"""The number of every process that is no client."""
+"""The number of every process that is no client's."""
 
 PLAIN: Final = {int, str, type(None)}
 """Types of values that are equal exactly when Python says so: True is not 1."""
@@ -48,6 +50,7 @@ class Columns:
 
     Attributes:
         in_sequence: Whether every op's index is its position.
+        has_names: Whether some client has a name for a number.
         process: The number of the client; NAMED for others.
         type: INVOKE, OK, FAIL or INFO.
         f: The number of the function.
@@ -61,6 +64,7 @@ class Columns:
     """
 
     in_sequence: bool
+    has_names: bool
     process: NDArray[np.int32]
     type: NDArray[np.uint8]
     f: NDArray[np.int32]
@@ -121,6 +125,7 @@ class ColumnsBuilder:
         del self._values[_STRUCTURE]
         return Columns(
             self._in_sequence,
+            self._processes.has_names,
             _joined(self._process),
             np.frombuffer(b"".join(self._types), np.uint8),
             _joined(self._f),
@@ -135,8 +140,12 @@ class ColumnsBuilder:
 class _Processes(dict[Any, int]):
     """Numbers processes as they are asked for."""
 
+    has_names = False
+
     def __missing__(self, process: int | str) -> int:
-        number = self[process] = len(self) if type(process) is int else NAMED
+        is_one = is_client(process)
+        self.has_names |= is_one and type(process) is not int
+        number = self[process] = len(self) if is_one else NAMED
         return number
 
 

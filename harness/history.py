@@ -58,7 +58,8 @@ class Op(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=Tru
     Attributes:
         index: Position in the history, dense from 0.
         time: Nanoseconds since the start of the run, monotonic.
-        process: Logical client (a number), or a name such as "nemesis".
+        process: Who does it: a client, by number or by name, or the nemesis; see
+            `is_client`.
         type: invoke, ok, fail or info.
         f: What is done: "read", "write", "cas", "txn", ...
         value: Argument or result; JSON-able. A read's value is in its completion.
@@ -99,8 +100,58 @@ class Op(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=Tru
 
     @property
     def is_client(self) -> bool:
-        """True for client operations, False for nemesis and other named processes."""
-        return type(self.process) is int
+        """True for client operations, False for those of nemeses and bystanders."""
+        return is_client(self.process)
+
+
+class Bystander(str):
+    """The name of a process that is neither client nor nemesis.
+
+    It never invokes anything and never says that anything succeeded or failed: all that
+    it does is `info`, as all that nodes observe of themselves is.
+    """
+
+    __slots__ = ()
+
+
+def is_client(process: int | str) -> bool:
+    """Whether operations of this process are a client's.
+
+    Jepsen's clients are numbers, and its nemesis is `:nemesis`. Others name their
+    clients ("c0", "client-1"), so a name is a client's too, unless it begins with
+    "nemesis" or is known to be a `Bystander`'s.
+    """
+    if type(process) is int:
+        return True
+    if type(process) is Bystander:
+        return False
+    name = cast("str", process)
+    return not name.lstrip(":").lower().startswith("nemesis")
+
+
+def set_bystanders_aside(ops: Iterable[Op]) -> None:
+    """Make a `Bystander` of each name under which there are but `info` events.
+
+    Of a history that has completions but no invocations, nobody can tell them from
+    clients that crashed, so there all names stay clients'. Cost: linear.
+    """
+    types: dict[str, set[OpType]] = {}
+    every: set[OpType] = set()
+    watching: list[Op] = []
+    for op in ops:
+        process = op.process
+        if not is_client(process):
+            continue
+        every.add(op.type)
+        if type(process) is not int:
+            types.setdefault(cast("str", process), set()).add(op.type)
+            if op.type == "info":
+                watching.append(op)
+    if "invoke" not in every and every != {"info"}:
+        return
+    for op in watching:
+        if types[cast("str", op.process)] == {"info"}:
+            op.process = Bystander(op.process)
 
 
 class History:
@@ -167,6 +218,9 @@ class History:
             self.partner: NDArray[np.int64] = numbered.as_column(completion)
             return
         self._columns = columns or numbered.columns(ops)
+        if self._columns.has_names:
+            set_bystanders_aside(ops)
+            self._columns = numbered.columns(ops)
         partner = numbered.pair(self._columns)
         if partner is None:
             # The slow way knows what is wrong, or what is certain all the same.
@@ -234,16 +288,19 @@ class Pairing:
     def __init__(self, where: Callable[[int], str]) -> None:
         self.completion = array("q")
         self._where = where
-        self._open: dict[int, tuple[int, str]] = {}
+        self._open: dict[int | str, tuple[int, str]] = {}
+        self._unasked: dict[str, HistoryError] = {}
+        self._named: set[str] = set()
 
     def feed(self, ops: Iterable[_Event]) -> None:
         """Take in the next ops.
 
-        Named processes (the nemesis) are not clients and are never paired.
+        What is no client's is never paired.
 
         Raises:
             HistoryError: An index out of sequence, a second invocation of a process
-                that has one open, or a completion nobody invoked.
+                that has one open, or a completion nobody invoked. Where a name may yet
+                turn out to be a bystander's, `finish` raises it.
         """
         completion, where, open_calls = self.completion, self._where, self._open
         for i, op in enumerate(ops, start=len(completion)):
@@ -255,7 +312,10 @@ class Pairing:
                 )
             process = op.process
             if type(process) is not int:
-                continue
+                if not is_client(process):
+                    continue
+                if op.type != "info":
+                    self._named.add(cast("str", process))
             if op.type == "invoke":
                 if process in open_calls:
                     j, f = open_calls[process]
@@ -267,10 +327,14 @@ class Pairing:
                 continue
             j, f = open_calls.pop(process, (NO_COMPLETION, ""))
             if j == NO_COMPLETION:
-                raise HistoryError(
+                problem = HistoryError(
                     f"{where(i)}: process {process} completes {op.f} "
                     "without having invoked it"
                 )
+                if type(process) is not int and op.type == "info":
+                    self._unasked.setdefault(cast("str", process), problem)
+                    continue
+                raise problem
             if f != op.f:
                 raise HistoryError(
                     f"{where(i)}: process {process} completes {op.f} but invoked "
@@ -278,6 +342,17 @@ class Pairing:
                 )
             completion[i] = j
             completion[j] = i
+
+    def finish(self) -> set[str]:
+        """The names that turned out to be bystanders', when all ops are taken in.
+
+        Raises:
+            HistoryError: A client completed what nobody invoked.
+        """
+        for name, problem in self._unasked.items():
+            if name in self._named:
+                raise problem
+        return self._unasked.keys() - self._named
 
 
 class _Event(Protocol):
@@ -299,6 +374,7 @@ def pair(ops: Sequence[Op], where: Callable[[int], str]) -> list[int]:
     """
     pairing = Pairing(where)
     pairing.feed(ops)
+    pairing.finish()
     return pairing.completion.tolist()
 
 
@@ -312,13 +388,12 @@ def pair_leniently(ops: Sequence[Op]) -> tuple[NDArray[np.int64], bool]:
     import numpy as np
 
     completion = [NO_COMPLETION] * len(ops)
-    open_calls: dict[int, list[int]] = {}
+    open_calls: dict[int | str, list[int]] = {}
     lone = False
     for i, op in enumerate(ops):
         if not op.is_client:
             continue
-        process = cast("int", op.process)
-        calls = open_calls.setdefault(process, [])
+        calls = open_calls.setdefault(op.process, [])
         if op.type == "invoke":
             calls.append(i)
         elif len(calls) == 1 and ops[calls[0]].f == op.f:

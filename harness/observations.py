@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness import nodefiles
-from harness.history import History, HistoryError, Op
+from harness.history import Bystander, History, HistoryError, Op
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -86,4 +86,4 @@ def _whole(number: Any, otherwise: int) -> int:
 
 def event(index: int, time_ns: int, node: str, kind: str, fields: dict[str, Any]) -> Op:
     """One event as an op."""
-    return Op(index, time_ns, node, "info", kind, fields, node=node)
+    return Op(index, time_ns, Bystander(node), "info", kind, fields, node=node)

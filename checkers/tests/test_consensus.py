@@ -14,6 +14,7 @@ from checkers.tests.histories import FEWER
 from harness import registry
 from harness.errors import UsageError
 from harness.history import History, Op
+from harness.observations import event
 from harness.verdict import CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Synod:
 
     def observe(self, node: str, f: str, **fields: Any) -> None:
         i = len(self.ops)
-        self.ops.append(Op(i, i * 1_000_000, node, "info", f, fields, node=node))
+        self.ops.append(event(i, i * 1_000_000, node, f, fields))
 
     def some_nodes(self) -> list[str]:
         return self.random.sample(NODES, self.random.randint(1, 5))

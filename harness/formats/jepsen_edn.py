@@ -27,7 +27,14 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from harness.collector import collector_paused
 from harness.formats import edn, foreign
 from harness.formats.jepsen_lines import JepsenLines
-from harness.history import History, HistoryError, Op, OpType
+from harness.history import (
+    History,
+    HistoryError,
+    Op,
+    OpType,
+    is_client,
+    set_bystanders_aside,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -87,6 +94,7 @@ def history_of(
     """
     if columns is None:
         _number_nobodies(ops)
+    set_bystanders_aside(ops)
     is_guess = independent is None and _looks_independent(ops)
     if independent or is_guess:
         for line, op in zip(lines, ops, strict=True):
@@ -237,7 +245,7 @@ def _function(f: Any, process: int | str) -> str:
         return sys.intern(str(f))
     if f is not None:
         return edn.dumps(f)
-    return "txn" if type(process) is int or process == _NOBODY else ""
+    return "txn" if is_client(process) else ""
 
 
 def _extra(entry: dict[Any, Any]) -> dict[str, Any] | None:

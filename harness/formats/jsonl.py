@@ -254,6 +254,10 @@ def _read_lean(
             is_plain = False
         if not is_plain:
             return None, itertools.chain(ops.chunks(), [chunk], chunks)
+    try:
+        ops.set_aside(pairing.finish())
+    except HistoryError:
+        return None, ops.chunks()
     history = History(ops, source=name, completion=pairing.completion)
     history.lines = range(1, len(ops) + 1)
     return history, chunks

@@ -20,10 +20,17 @@ from typing import TYPE_CHECKING, Any, overload
 import msgspec
 import numpy as np
 
-from harness.history import HistoryError, Op, OpType, Pairing
+from harness.history import (
+    Bystander,
+    HistoryError,
+    Op,
+    OpType,
+    Pairing,
+    is_client,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -34,7 +41,10 @@ OP_TYPES: tuple[OpType, ...] = ("invoke", "ok", "fail", "info")
 """`LeanOps.kind` counts in these."""
 
 NOBODY = -1 << 63
-"""In `LeanOps.process`: a process with a name, which is no client."""
+"""In `LeanOps.process`: a process that is no client's."""
+
+_FIRST_NAME = NOBODY + 1
+"""Clients that have names are numbered from here on."""
 
 _KIND = {name: i for i, name in enumerate(OP_TYPES)}
 _NULL = msgspec.Raw(b"null")
@@ -71,7 +81,7 @@ class LeanOps(Sequence[Op]):
 
     Attributes:
         kind: For each op its place in `OP_TYPES`.
-        process: For each op its process, or NOBODY.
+        process: For each op its process, or NOBODY; a number for each name.
         functions: Every f there is.
     """
 
@@ -79,6 +89,8 @@ class LeanOps(Sequence[Op]):
         self.kind = array("b")
         self.process = array("q")
         self.functions: set[str] = set()
+        self._names: dict[str, int] = {}
+        self._bystanders: dict[int | str, Bystander] = {}
         self._name = str(path)
         self._ends = array("q")  # op -> where its line ends, newline included
         self._sizes: list[
@@ -111,7 +123,7 @@ class LeanOps(Sequence[Op]):
         self.kind.extend([_KIND[header.type] for header in headers])
         try:
             self.process.extend(
-                [p if type(p := h.process) is int else NOBODY for h in headers]
+                [p if type(p := h.process) is int else self._number(p) for h in headers]
             )
         except OverflowError:
             i = len(self.process) + 1
@@ -127,6 +139,19 @@ class LeanOps(Sequence[Op]):
         if self._file < 0:
             self._kept.append(chunk)
         return True
+
+    def _number(self, name: Any) -> int:
+        """What stands for a name in `process`."""
+        if not is_client(name):
+            return NOBODY
+        return self._names.setdefault(name, _FIRST_NAME + len(self._names))
+
+    def set_aside(self, bystanders: Iterable[str]) -> None:
+        """Those names are no clients', as is known when all chunks are there."""
+        self._bystanders = {name: Bystander(name) for name in bystanders}
+        numbers = [self._names[name] for name in bystanders]
+        process = np.frombuffer(self.process, np.int64)
+        process[np.isin(process, numbers)] = NOBODY
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -144,11 +169,15 @@ class LeanOps(Sequence[Op]):
             raise IndexError(index)
         begin = self._ends[index - 1] if index else 0
         op: Op = self._decode(_OPS.decode, self._read(begin, self._ends[index]), index)
+        op.process = self._bystanders.get(op.process, op.process)
         return op
 
     def __iter__(self) -> Iterator[Op]:
         for first, chunk in self._chunks():
-            yield from self._decode(_OPS.decode_lines, chunk, first)
+            found = self._decode(_OPS.decode_lines, chunk, first)
+            for op in found if self._bystanders else ():
+                op.process = self._bystanders.get(op.process, op.process)
+            yield from found
 
     def values(self, wanted: Mask) -> Iterator[tuple[int, Any]]:
         """Position and value of each op for which `wanted` is true, in order."""

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from harness.formats import dump, jepsen_edn, load
 from harness.formats.edn import Keyword
-from harness.history import NO_COMPLETION, History, HistoryError, Op
+from harness.history import (
+    NO_COMPLETION,
+    History,
+    HistoryError,
+    Op,
+    set_bystanders_aside,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +78,8 @@ def test_a_history_survives_edn(
 def test_independent_keys_survive_edn(
     tmp_path_factory: pytest.TempPathFactory, ops: list[Op], keys: list[Any]
 ) -> None:
-    ops = [op for op in ops[: len(keys)] if op.is_client]
+    set_bystanders_aside(ops := ops[: len(keys)])
+    ops = [op for op in ops if op.is_client]
     for index, (op, key) in enumerate(zip(ops, keys, strict=False)):
         op.index, op.key = index, key
     path = tmp_path_factory.mktemp("edn") / "history.edn"

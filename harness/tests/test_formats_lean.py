@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import gzip
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 
 from harness import formats
 from harness.bench import transactions
-from harness.formats.lean import LeanOps
-from harness.history import HistoryError
+from harness.formats.lean import NOBODY, LeanOps
+from harness.history import HistoryError, Op
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.history import OpType
 
 
 @pytest.fixture
@@ -46,6 +48,29 @@ def test_a_history_left_in_its_file_is_the_same(file: Path, is_packed: bool) -> 
     assert lean.ops[3:5] == list(eager.ops[3:5])
     with pytest.raises(IndexError):
         lean.ops[len(eager)]
+
+
+def test_clients_that_have_names_are_the_same_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    events = [("watcher", "info"), ("c0", "invoke"), ("c1", "invoke"), ("c1", "ok"),
+              ("nemesis", "info"), ("watcher", "info"), ("c0", "info")]  # fmt: skip
+    ops = [
+        Op(i, i, process, cast("OpType", kind), "txn", [["r", 1, None]])
+        for i, (process, kind) in enumerate(events)
+    ]
+    formats.dump(ops, path)
+    eager, lean = formats.load(path), formats.load(path, lean=True)
+    assert isinstance(lean.ops, LeanOps)
+    assert list(lean.completion) == list(eager.completion)
+    clients = [op.is_client for op in eager]
+    assert [op.is_client for op in lean] == clients
+    assert [lean[i].is_client for i in range(len(lean))] == clients
+    assert [number != NOBODY for number in lean.ops.process] == clients
+    # A client's completion without invocation takes the history out of the file.
+    formats.dump([*ops, Op(7, 7, "c0", "info", "txn")], path)
+    whole = formats.load(path, lean=True)
+    assert whole.completions_only
+    assert [op.is_client for op in whole] == [*clients, True]
 
 
 def test_values_come_in_order_and_only_those_wanted(file: Path) -> None:

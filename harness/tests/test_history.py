@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -32,13 +32,56 @@ def test_an_invocation_that_never_returns_has_no_completion() -> None:
     assert not history.completions_only
 
 
-def test_named_processes_are_no_clients_and_pair_with_nothing() -> None:
-    history = History(
-        [op(0, "nemesis", "info", "kill"), op(1, "nemesis", "info", "kill")]
-    )
+@pytest.mark.parametrize("name", ["nemesis", ":nemesis", "Nemesis-2", "watcher"])
+def test_nemeses_and_bystanders_are_no_clients_and_pair_with_nothing(name: str) -> None:
+    history = History([op(0, name, "info", "kill"), op(1, name, "info", "kill")])
     assert history.completion == [NO_COMPLETION, NO_COMPLETION]
     assert list(history.calls()) == []
     assert not history.completions_only
+
+
+def test_clients_may_have_names_for_numbers() -> None:
+    history = History(
+        [
+            op(0, "c0", "invoke"),
+            op(1, "client1", "invoke"),
+            op(2, "watcher", "info", "kill"),
+            op(3, "client1", "info"),
+            op(4, "c0", "ok"),
+        ]
+    )
+    assert history.completion == [4, 3, NO_COMPLETION, 1, 0]
+    assert [op.is_client for op in history] == [True, True, False, True, True]
+
+
+def test_a_name_that_never_invoked_may_be_a_client_where_nobody_invokes() -> None:
+    history = History([op(0, "c0", "info"), op(1, "c1", "ok")], strict=False)
+    assert all(op.is_client for op in history)
+    assert history.completions_only
+
+
+@given(data=st.data())
+def test_names_pair_as_numbers_do(data: st.DataObject) -> None:
+    kinds: st.SearchStrategy[OpType] = st.sampled_from(get_args(OpType))
+    drawn = data.draw(st.lists(st.tuples(st.integers(0, 3), kinds), max_size=12))
+    numbers = [op(i, process, kind) for i, (process, kind) in enumerate(drawn)]
+    words = [op(i, f"c{process}", kind) for i, (process, kind) in enumerate(drawn)]
+    by_name = History(words, strict=False)
+    for a, b in zip(numbers, words, strict=True):
+        # What only says info is a bystander's, and no client's here either.
+        a.process = a.process if b.is_client else "nemesis"
+    by_number = History(numbers, strict=False)
+    assert by_name.completion == by_number.completion
+    assert by_name.completions_only == by_number.completions_only
+    assert is_refused(words) == is_refused(numbers)
+
+
+def is_refused(ops: list[Op]) -> bool:
+    try:
+        History(ops)
+    except HistoryError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(
