@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import Functions
 from checkers.tallies import bad_op, chain, completed, element, verdict_of
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
+
+
+FUNCTIONS = Functions("the adya-g2 checker", {"insert": ("insert",)})
 
 
 class AdyaG2Checker:
@@ -35,10 +39,12 @@ class AdyaG2Checker:
         """See `Checker.check`. Cost: linear.
 
         Raises:
-            HistoryError: An insert without a key and a pair of ids.
+            HistoryError: An insert without a key and a pair of ids; or see
+                `Functions.of`.
         """
+        known = FUNCTIONS.of(history)
         inserts: dict[Hashable, list[Op]] = {}
-        for op in completed(history, "insert"):
+        for op in completed(history, known, "insert"):
             inserts.setdefault(element(_key(history, op)), []).append(op)
         anomalies = [
             _both(_key(history, ops[0]), ops)
@@ -50,6 +56,7 @@ class AdyaG2Checker:
             {"keys": len(inserts), "illegal_keys": len(anomalies)},
             judged=len(inserts),
             empty="no insert succeeded",
+            known=known,
         )
 
 

@@ -7,7 +7,16 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import bad_op, completed, invocation, object_of, verdict_of
+from checkers.functions import READS, Functions
+from checkers.tallies import (
+    bad_op,
+    completed,
+    element,
+    invocation,
+    kind,
+    object_of,
+    verdict_of,
+)
 from harness.options import Flag, Names, Whole
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
@@ -17,6 +26,15 @@ if TYPE_CHECKING:
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
+
+FUNCTIONS = Functions(
+    "the bank checker",
+    {"read": (*READS, "balances"), "transfer": ("transfer", "move")},
+    against=dict.fromkeys(
+        ("deposit", "withdraw", "withdrawal", "mint", "burn"),
+        "money must neither come nor go",
+    ),
+)
 
 TOTAL = Whole(-(10**15), 10**15)
 
@@ -45,16 +63,26 @@ class BankChecker:
         """See `Checker.check`. Cost: linear.
 
         Raises:
-            HistoryError: A read of no map, or balances that are no numbers.
+            HistoryError: A read of neither map nor list, or balances that are no
+                numbers; or see `Functions.of`.
         """
+        known = FUNCTIONS.of(history)
         accounts_of: dict[Hashable, set[str]] = {}
+        forms: dict[Hashable, str] = {}
         anomalies, reads = [], 0
-        for op in completed(history, "read"):
+        for op in completed(history, known, "read"):
             reads += 1
+            form = forms.setdefault(object_of(op), kind(op.value))
+            if form != kind(op.value):
+                problem = f"read of {op.value!r:.60}, {kind(op.value)}, but the first "
+                raise bad_op(history, op, problem + f"read gave {form}")
             balances = _balances(history, op)
             accounts = self._accounts or accounts_of.setdefault(
                 object_of(op), set(map(str, balances))
             )
+            if self._accounts and not isinstance(op.value, dict):
+                # Who names accounts of a list names them in its order.
+                accounts = set(map(str, range(len(self._accounts))))
             strangers = [name for name in balances if str(name) not in accounts]
             name, why = self._wrong(balances, strangers)
             if name:
@@ -66,6 +94,7 @@ class BankChecker:
             {"reads": reads},
             judged=reads,
             empty="no read succeeded",
+            known=known,
         )
 
     def _wrong(
@@ -92,13 +121,22 @@ class BankChecker:
 def _balances(history: History, read: Op) -> dict[Any, int | Fraction | None]:
     """The accounts that a read found; nil where it found an account without a balance.
 
+    Older tests read a list of balances, in which an account is named by its place, or a
+    list of [account balance].
+
     Raises:
-        HistoryError: It is no map, or holds what can't be added up.
+        HistoryError: It is none of that, or holds what can't be added up.
     """
-    if not isinstance(read.value, dict):
-        raise bad_op(history, read, f"read of {read.value!r:.60}, no map of balances")
+    told = read.value
+    if isinstance(told, list | tuple):
+        is_pairs = all(isinstance(one, list | tuple) and len(one) == 2 for one in told)
+        told = {element(a): b for a, b in told} if is_pairs else dict(enumerate(told))
+    if not isinstance(told, dict):
+        raise bad_op(
+            history, read, f"read of {told!r:.60}, neither map nor list of balances"
+        )
     found: dict[Any, int | Fraction | None] = {}
-    for name, balance in read.value.items():
+    for name, balance in told.items():
         if balance is None or type(balance) is int:
             found[name] = balance
         elif type(balance) in {float, Decimal, Fraction} and math.isfinite(balance):

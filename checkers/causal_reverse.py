@@ -18,6 +18,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from checkers.functions import READS, Functions
 from checkers.tallies import (
     Kinds,
     acknowledged,
@@ -37,6 +38,7 @@ from harness.verdict import Anomaly, CheckResult, Limits
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Mapping
 
+    from checkers.functions import Known
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
@@ -55,6 +57,13 @@ class _Writes:
     """Where they stand in the history."""
 
 
+FUNCTIONS = Functions(
+    "the causal-reverse checker",
+    {"write": ("write", "insert"), "read": READS},
+    source="write",
+)
+
+
 class CausalReverseChecker:
     """See the module."""
 
@@ -66,26 +75,27 @@ class CausalReverseChecker:
 
         Raises:
             HistoryError: A read of something that is no collection, or of values of a
-                kind that nobody wrote.
+                kind that nobody wrote; or see `Functions.of`.
         """
-        kinds = Kinds(history, "write")
-        by_key = _writes(history)
+        known = FUNCTIONS.of(history)
+        kinds = Kinds(history, lambda op: known.role(op) == "write")
+        by_key = _writes(history, known)
         anomalies: list[Anomaly] = []
         reads, unexpected = 0, 0
-        for read in completed(history, "read"):
+        for read in completed(history, known, "read"):
             reads += 1
             writes = by_key.get(element(read.key), _Writes())
             seen = {element(value): value for value in contents(history, read)}
             for name, value in seen.items():
                 if name not in writes.begun:
                     kinds.judge(history, read, element(read.key), value)
-            known = [value for value in seen if value in writes.begun]
-            unexpected += len(seen) - len(known)
-            if not known:
+            written = [value for value in seen if value in writes.begun]
+            unexpected += len(seen) - len(written)
+            if not written:
                 continue
-            last = max(known, key=writes.begun.__getitem__)
+            last = max(written, key=writes.begun.__getitem__)
             demanded = bisect_left(writes.indices, writes.begun[last])
-            places = (writes.place.get(value, demanded) for value in known)
+            places = (writes.place.get(value, demanded) for value in written)
             if sum(place < demanded for place in places) < demanded:
                 anomalies.append(_reverse(history, read, writes, last, seen))
         return verdict_of(
@@ -97,13 +107,14 @@ class CausalReverseChecker:
             },
             judged=reads,
             empty="no read succeeded",
+            known=known,
         )
 
 
-def _writes(history: History) -> dict[Hashable, _Writes]:
+def _writes(history: History, known: Known) -> dict[Hashable, _Writes]:
     by_key: dict[Hashable, _Writes] = {}
     for op in history:
-        if op.f != "write" or not op.is_client:
+        if known.role(op) != "write":
             continue
         writes = by_key.setdefault(element(op.key), _Writes())
         value = element(acknowledged(history, op) if op.type == "ok" else op.value)

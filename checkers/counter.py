@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from checkers.functions import DECREMENTS, INCREMENTS, READS, Functions, stem
 from checkers.tallies import (
     UNKNOWN_BEGIN,
-    VACUOUS,
     bad_op,
     began,
     invocation,
@@ -22,7 +22,7 @@ from checkers.tallies import (
     verdict_of,
 )
 from harness.registry import Plugin, settings
-from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
-OPTIONS = (VACUOUS,)
+FUNCTIONS = Functions(
+    "the counter checker",
+    {"add": INCREMENTS, "read": (*READS, "value")},
+    source="add",
+    against=dict.fromkeys(
+        (*DECREMENTS, "reset", "set", "write", "cas"),
+        "a counter that only goes up; try --checker pn-counter, or --checker "
+        "linearizable --model counter",
+    ),
+)
 
 
 @dataclass(slots=True)
@@ -45,20 +54,20 @@ class CounterChecker:
     """See the module."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        given = settings("the counter checker", OPTIONS, options)
-        self._vacuous = Verdict.parse(given["vacuous"])
+        settings("the counter checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear.
 
         Raises:
             HistoryError: An addition that is no number, or below zero; a read of what
-                is no number.
+                is no number; or see `Functions.of`.
         """
+        known = FUNCTIONS.of(history)
         counters: dict[Hashable, _Bounds] = {}
         for op in history:
             # What nobody invoked on record may have been invoked before all else.
-            if op.f == "add" and op.is_client and op.type != "invoke":
+            if known.role(op) == "add" and op.type != "invoke":
                 bounds = counters.setdefault(object_of(op), _Bounds())
                 if is_attempt(history, op):
                     bounds.most += _amount(history, op)
@@ -66,11 +75,12 @@ class CounterChecker:
         least_at = {UNKNOWN_BEGIN: 0}
         anomalies = []
         for op in history:
-            if not op.is_client or op.f not in {"add", "read"}:
+            role = known.role(op)
+            if not role:
                 continue
             of = object_of(invocation(history, op))
             bounds = counters.setdefault(of, _Bounds())
-            match op.type, op.f:
+            match op.type, role:
                 case "invoke", "add":
                     amount = _amount(history, op)
                     bounds.most += amount * (outcome(history, op) != "fail")
@@ -98,18 +108,39 @@ class CounterChecker:
             },
             judged=reads,
             empty="no read succeeded",
-            vacuous=self._vacuous,
+            known=known,
         )
 
 
 def _amount(history: History, op: Op) -> int:
-    if type(op.value) is not int or op.value < 0:
+    amount = amount_of(history, op)
+    if amount < 0:
         raise bad_op(
             history,
             op,
-            f"add of {op.value!r:.60}: the counter checker needs whole numbers from "
-            "zero up",
+            f"{op.f} of {amount}: the counter checker needs whole numbers from zero "
+            "up; try --checker pn-counter",
         )
+    return amount
+
+
+def amount_of(history: History, op: Op) -> int:
+    """How much an addition adds; what is called an increment adds 1 unless it says.
+
+    Raises:
+        HistoryError: It is no whole number; or it is an increment's answer, and as
+            nobody recorded what was asked, it may as well be the sum.
+    """
+    name = stem(op.f)
+    is_lone = op.type != "invoke" and history.completion[op.index] < 0
+    if op.value is None and name != "add":
+        return 1
+    if type(op.value) is not int:
+        problem = f"{op.f} of {op.value!r:.60}: a counter needs whole numbers"
+        raise bad_op(history, op, problem)
+    if is_lone and name != "add":
+        problem = f"{op.f} gave {op.value}, and nobody recorded what was asked"
+        raise bad_op(history, op, problem)
     return op.value
 
 
@@ -129,5 +160,4 @@ PLUGIN: Plugin[CheckerFactory] = Plugin(
     "counter",
     "reads of a growing counter lie between what was surely and maybe added",
     CounterChecker,
-    OPTIONS,
 )

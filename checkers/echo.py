@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from checkers.functions import Functions
 from checkers.tallies import began, completed, element, verdict_of
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from harness.verdict import CheckerFactory
 
 
+ENVELOPE = {"type", "in_reply_to", "msg_id"}
+"""What else the body of a message has."""
+
+FUNCTIONS = Functions("the echo checker", {"echo": ("echo",)})
+
+
 class EchoChecker:
     """See the module."""
 
@@ -22,15 +29,20 @@ class EchoChecker:
         settings("the echo checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear."""
+        """See `Checker.check`. Cost: linear.
+
+        Raises:
+            HistoryError: See `Functions.of`.
+        """
+        known = FUNCTIONS.of(history)
         anomalies, judged = [], 0
-        for op in completed(history, "echo"):
+        for op in completed(history, known, "echo"):
             begun = began(history, op)
             if begun < 0:
                 continue  # nobody knows what was asked
             judged += 1
             asked = history[begun].value
-            if element(asked) != element(op.value):
+            if not is_echo(asked, op.value):
                 anomalies.append(
                     Anomaly(
                         "wrong-echo",
@@ -40,8 +52,26 @@ class EchoChecker:
                     )
                 )
         return verdict_of(
-            anomalies, {"echoes": judged}, judged=judged, empty="nothing was echoed"
+            anomalies,
+            {"echoes": judged},
+            judged=judged,
+            empty="nothing was echoed",
+            known=known,
         )
+
+
+def is_echo(asked: Any, got: Any) -> bool:
+    """Whether `got` is what was asked.
+
+    Maelstrom records the whole body of the answer, in which `echo` is what was asked.
+    """
+    if element(asked) == element(got):
+        return True
+    if not isinstance(got, dict) or "echo" not in got or not ENVELOPE & got.keys():
+        return False
+    is_body = isinstance(asked, dict) and "echo" in asked
+    due = (asked, asked["echo"]) if is_body else (asked,)
+    return element(got["echo"]) in map(element, due)
 
 
 PLUGIN: Plugin[CheckerFactory] = Plugin(

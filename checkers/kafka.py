@@ -29,7 +29,7 @@ from checkers.logs.rules import Breaches, judge
 from checkers.logs.steps import read_steps
 from harness.options import Flag, OneOf
 from harness.registry import Option, Plugin, settings
-from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,9 +126,8 @@ class KafkaChecker:
         if anomalies:
             return CheckResult(Verdict.INVALID, anomalies, reason=limit, stats=stats)
         if not stats["polled"]:
-            return CheckResult(
-                Verdict.UNKNOWN, reason="no message was ever polled", stats=stats
-            )
+            reason = f"{NOTHING_TO_JUDGE}: no message was ever polled"
+            return CheckResult(Verdict.UNKNOWN, reason=reason, stats=stats)
         verdict = Verdict.UNKNOWN if doubt else Verdict.VALID
         return CheckResult(verdict, reason=doubt, stats=stats)
 

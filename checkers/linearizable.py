@@ -7,9 +7,8 @@ zones for registers, and one for each of the other kinds of object; where they r
 and for all other models, search (`checkers.linearizability`).
 
 Choices:
-- A history in which no read or the like succeeded is linearizable, but shows nothing.
-  Workloads ask for UNKNOWN then (`vacuous=unknown`); `splitbrain check`, which is asked
-  about the history alone, says valid, as other checkers do, and remarks on it.
+- A history in which no read or the like succeeded is linearizable, but shows nothing:
+  it is UNKNOWN, where other checkers say valid.
 - One anomaly per broken key: a conflict in its shortest prefix that has no order. Of
   many broken keys those that broke first are explained.
 - Zones, which decide our own workloads, take all keys at once. Other keys are decided
@@ -51,7 +50,7 @@ from harness.errors import UsageError
 from harness.history import HistoryError
 from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
-from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -223,8 +222,6 @@ class LinearizableChecker:
     Args:
         model: What one object may do.
         algorithm: "auto", or one of ALGORITHMS to insist on it.
-        vacuous: The verdict on a history in which nothing succeeded that could have
-            contradicted anything.
         compiled: When numba searches; see `handover`.
         explain_plan: Put the plan into the figures.
     """
@@ -234,7 +231,6 @@ class LinearizableChecker:
         model: Model,
         *,
         algorithm: str = "auto",
-        vacuous: Verdict = Verdict.UNKNOWN,
         explain_plan: bool = False,
         compiled: str = "auto",
     ) -> None:
@@ -244,7 +240,6 @@ class LinearizableChecker:
         self.compiled = compiled
         self.explain_plan = explain_plan
         self.algorithm = algorithm
-        self.vacuous = vacuous
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`.
@@ -291,8 +286,8 @@ class LinearizableChecker:
         """The result for a history that no object could have failed."""
         calls = len(client_positions(history)[0])
         return CheckResult(
-            self.vacuous,
-            reason=f"nothing to judge: among {calls} client operations no "
+            Verdict.UNKNOWN,
+            reason=f"{NOTHING_TO_JUDGE}: among {calls} client operations no "
             "read or other operation that depends on the state succeeded",
             stats={"model": self.model.name, "calls": calls}
             | ({"plan": [NOTHING_TO_DO]} if self.explain_plan else {}),
@@ -509,7 +504,6 @@ def build(options: Mapping[str, str]) -> LinearizableChecker:
     return LinearizableChecker(
         model,
         algorithm=given["algorithm"],
-        vacuous=Verdict.parse(given["vacuous"]),
         explain_plan=given["explain-plan"],
         compiled=given["compiled"],
     )
@@ -533,12 +527,6 @@ OPTIONS = (
         "auto",
         "the fastest that knows the model and tells values apart; or insist on one",
         OneOf(*ALGORITHMS),
-    ),
-    Option(
-        "vacuous",
-        "valid",
-        "the verdict when no read or the like succeeded, so that nothing was shown",
-        OneOf("valid", "unknown"),
     ),
     Option(
         "explain-plan",

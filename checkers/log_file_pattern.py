@@ -23,7 +23,7 @@ from harness.errors import UsageError
 from harness.history import HistoryError
 from harness.options import Checked
 from harness.registry import Option, Plugin, settings
-from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ class LogFilePatternChecker:
         if not logs:
             return CheckResult(
                 Verdict.UNKNOWN,
-                reason=f"no log of a node beside the history: nothing in {folder} is "
-                f"called {' or '.join(self._files)}",
+                reason=f"{NOTHING_TO_JUDGE}: no log of a node beside the history: "
+                f"nothing in {folder} is called {' or '.join(self._files)}",
                 stats=stats,
             )
         return CheckResult(Verdict.VALID, stats=stats)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import Functions
 from checkers.promises.findings import enumerate_names
 from checkers.tallies import completed, verdict_of
 from harness.options import OrNone, Whole
@@ -33,6 +34,9 @@ OPTIONS = (
 )
 
 
+FUNCTIONS = Functions("the one_leader checker", {"status": ("status", "leader")})
+
+
 class OneLeaderChecker:
     """Judges the answers of the `leader` workload."""
 
@@ -41,10 +45,15 @@ class OneLeaderChecker:
         self._terms_max: int | None = given["terms-max"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear."""
+        """See `Checker.check`. Cost: linear.
+
+        Raises:
+            HistoryError: See `Functions.of`.
+        """
+        known = FUNCTIONS.of(history)
         leaders: dict[int, Op] = {}
         anomalies: dict[tuple[Any, str | None], Anomaly] = {}
-        for op in completed(history, "status"):
+        for op in completed(history, known, "status"):
             value = op.value if isinstance(op.value, dict) else {}
             term = value.get("term")
             if value.get("role") != "leader" or type(term) is not int:
@@ -69,6 +78,7 @@ class OneLeaderChecker:
             {"terms": len(leaders)},
             judged=len(leaders),
             empty="no node ever said that it leads",
+            known=known,
         )
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from checkers.counter import amount_of
+from checkers.functions import DECREMENTS, INCREMENTS, READS, Functions, stem
 from checkers.tallies import (
     bad_op,
     invocation,
@@ -34,6 +36,16 @@ SPREAD_MAX = 1 << 26
 """Width of the sums that doubtful additions can make, past which nothing is judged."""
 
 
+FUNCTIONS = Functions(
+    "the pn-counter checker",
+    {"add": INCREMENTS, "subtract": DECREMENTS, "read": (*READS, "value")},
+    against=dict.fromkeys(
+        ("reset", "set", "write", "cas"),
+        "a counter that is added to; try --checker linearizable --model register",
+    ),
+)
+
+
 class PNCounterChecker:
     """See the module."""
 
@@ -44,22 +56,22 @@ class PNCounterChecker:
         """See `Checker.check`. Cost: doubtful additions times their sum / 64.
 
         Raises:
-            HistoryError: An addition or a final read that is no whole number.
+            HistoryError: An addition or a final read that is no whole number; or see
+                `Functions.of`.
         """
+        known = FUNCTIONS.of(history)
         sure: dict[Hashable, int] = {}
         doubtful: dict[Hashable, list[int]] = {}
         reads: dict[Hashable, list[Op]] = {}
         for op in history:
-            if not op.is_client:
-                continue
-            name = object_of(op)
-            if op.f == "add" and is_first(history, op):
-                amount = _amount(history, op)
+            role, name = known.role(op), object_of(op)
+            if role in {"add", "subtract"} and is_first(history, op):
+                amount = amount_of(history, op) * (1 if role == "add" else -1)
                 if outcome(history, op) == "ok":
                     sure[name] = sure.get(name, 0) + amount
                 elif outcome(history, op) == "info":
                     doubtful.setdefault(name, []).append(amount)
-            elif op.type == "ok" and _is_final(history, op):
+            elif role == "read" and op.type == "ok" and _is_final(history, op):
                 if type(op.value) is not int:
                     problem = f"{op.f} of {op.value!r:.60}, which is no whole number"
                     raise bad_op(history, op, problem)
@@ -87,21 +99,15 @@ class PNCounterChecker:
             judged=sum(map(len, reads.values())),
             empty="no final read succeeded: one of f final-read, or with :final? true",
             doubt=doubt,
+            known=known,
         )
 
 
 def _is_final(history: History, op: Op) -> bool:
-    if op.f == "final-read":
+    if stem(op.f) == "final-read":
         return True
     marks = [event.extra or {} for event in (op, invocation(history, op))]
-    return op.f == "read" and any(mark.get("final?") for mark in marks)
-
-
-def _amount(history: History, op: Op) -> int:
-    if type(op.value) is not int:
-        problem = f"add of {op.value!r:.60}: the pn-counter checker needs whole numbers"
-        raise bad_op(history, op, problem)
-    return op.value
+    return any(mark.get("final?") or mark.get("final") for mark in marks)
 
 
 def _sums(sure: int, doubtful: Iterable[int]) -> tuple[int, int]:

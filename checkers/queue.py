@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import DEQUEUES, ENQUEUES, Functions
 from checkers.tallies import (
-    VACUOUS,
     Kinds,
     invocation,
     is_attempt,
@@ -18,8 +18,9 @@ from checkers.tallies import (
     object_of,
     verdict_of,
 )
+from checkers.total_queue import taken
 from harness.registry import Plugin, settings
-from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,52 +28,56 @@ if TYPE_CHECKING:
     from harness.history import History
     from harness.verdict import CheckerFactory
 
-OPTIONS = (VACUOUS,)
+OUT = frozenset({"dequeue", "drain"})
+
+FUNCTIONS = Functions(
+    "the queue checker",
+    {"enqueue": ENQUEUES, "dequeue": DEQUEUES, "drain": ("drain",)},
+    source="enqueue",
+)
 
 
 class QueueChecker:
     """See the module."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        given = settings("the queue checker", OPTIONS, options)
-        self._vacuous = Verdict.parse(given["vacuous"])
+        settings("the queue checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear.
 
         Raises:
-            HistoryError: Something was dequeued of a kind that nobody enqueued.
+            HistoryError: Something was dequeued of a kind that nobody enqueued; or see
+                `Functions.of`.
         """
-        kinds = Kinds(history, "enqueue")
+        known = FUNCTIONS.of(history)
+        kinds = Kinds(history, lambda op: known.role(op) == "enqueue")
         # What nobody invoked on record may have been invoked before all else.
         inside: Counter[Any] = Counter(
             named(op, op.value)
             for op in history
-            if op.f == "enqueue"
-            and op.is_client
+            if known.role(op) == "enqueue"
             and op.type != "invoke"
             and is_attempt(history, op)
         )
         dequeues, anomalies = 0, []
         for op in history:
-            if not op.is_client:
-                continue
-            if op.f == "enqueue" and op.type == "invoke":
+            role = known.role(op)
+            if role == "enqueue" and op.type == "invoke":
                 inside[named(op, op.value)] += 1
-            elif op.f == "dequeue" and op.type == "ok" and op.value is not None:
+            for value in taken(history, op, role) if role in OUT else ():
                 dequeues += 1
-                name = named(op, op.value)
+                name = named(op, value)
                 if inside[name]:
                     inside[name] -= 1
                     continue
-                kinds.judge(history, op, object_of(op), op.value)
+                kinds.judge(history, op, object_of(op), value)
                 anomalies.append(
                     Anomaly(
                         "unexpected",
                         (invocation(history, op).index, op.index),
-                        f"Process {op.process} dequeued {op.value!r:.60}, which was "
-                        "not in the queue: nobody had enqueued it, or it was taken "
-                        "before.",
+                        f"Process {op.process} dequeued {value!r:.60}, which was not "
+                        "in the queue: nobody had enqueued it, or it was taken before.",
                         key=op.key,
                     )
                 )
@@ -81,10 +86,10 @@ class QueueChecker:
             {"dequeues": dequeues},
             judged=dequeues,
             empty="nothing was dequeued",
-            vacuous=self._vacuous,
+            known=known,
         )
 
 
 PLUGIN: Plugin[CheckerFactory] = Plugin(
-    "queue", "nothing leaves a queue that did not enter it", QueueChecker, OPTIONS
+    "queue", "nothing leaves a queue that did not enter it", QueueChecker
 )

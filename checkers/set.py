@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import ADDS, READS, REMOVALS, Functions
 from checkers.tallies import (
     UNKNOWN_BEGIN,
     Kinds,
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
     from harness.verdict import CheckerFactory
 
 
+SHRINKS = "a set that may shrink: try --checker linearizable --model set"
+
+FUNCTIONS = Functions(
+    "the set checker",
+    {"add": ADDS, "read": READS},
+    source="add",
+    against=dict.fromkeys(REMOVALS, SHRINKS),
+)
+
+
 class SetChecker:
     """See the module."""
 
@@ -42,14 +53,16 @@ class SetChecker:
 
         Raises:
             HistoryError: A read of something that is no collection, or of elements of a
-                kind that nobody added.
+                kind that nobody added; or see `Functions.of`.
         """
-        last: dict[Any, Op] = {object_of(op): op for op in completed(history, "read")}
+        known = FUNCTIONS.of(history)
+        reads = completed(history, known, "read")
+        last: dict[Any, Op] = {object_of(op): op for op in reads}
         attempts: dict[Any, set[Any]] = {}
         added: dict[Any, dict[Any, Op]] = {}
-        kinds = Kinds(history, "add")
+        kinds = Kinds(history, lambda op: known.role(op) == "add")
         for op in history:
-            if op.f != "add" or not op.is_client:
+            if known.role(op) != "add":
                 continue
             if op.type != "fail":
                 attempts.setdefault(object_of(op), set()).add(element(op.value))
@@ -90,6 +103,7 @@ class SetChecker:
             "read began, so they may have been added later"
             if in_doubt
             else "",
+            known=known,
         )
 
 

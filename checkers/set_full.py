@@ -19,6 +19,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import ADDS, READS, REMOVALS, Functions
+from checkers.set import SHRINKS
 from checkers.tallies import (
     UNKNOWN_BEGIN,
     Kinds,
@@ -39,6 +41,7 @@ from harness.verdict import Anomaly, CheckResult, Limits
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Mapping
 
+    from checkers.functions import Known
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
@@ -51,6 +54,13 @@ OPTIONS = (
     ),
 )
 
+
+FUNCTIONS = Functions(
+    "the set-full checker",
+    {"add": ADDS, "read": READS},
+    source="add",
+    against=dict.fromkeys(REMOVALS, SHRINKS),
+)
 
 NEVER = UNKNOWN_BEGIN
 """There was no such read; or nobody knows when it began, which proves nothing."""
@@ -185,18 +195,19 @@ class SetFullChecker:
 
         Raises:
             HistoryError: A read of something that is no collection, or of elements of a
-                kind that nobody added.
+                kind that nobody added; or see `Functions.of`.
         """
-        fates, duplicates = _fates(history)
+        known = FUNCTIONS.of(history)
+        fates, duplicates = _fates(history, known)
         anomalies = list(duplicates)
         stale = 0
         for one in fates:
             if one.is_lost:
-                anomalies.append(_missing(history, one, "lost"))
+                anomalies.append(_missing(history, known, one, "lost"))
             elif one.is_stable and one.is_stale:
                 stale += 1
                 if self._linearizable:
-                    anomalies.append(_missing(history, one, "stale-read"))
+                    anomalies.append(_missing(history, known, one, "stale-read"))
         stable = sum(one.is_stable for one in fates)
         stats = {
             "elements": len(fates),
@@ -210,21 +221,21 @@ class SetFullChecker:
             stats,
             judged=stable,
             empty="no element was ever seen for good",
+            known=known,
         )
 
 
-def _fates(history: History) -> tuple[list[_Element], list[Anomaly]]:
+def _fates(history: History, known: Known) -> tuple[list[_Element], list[Anomaly]]:
     """Every element that somebody tried to add, and reads that hold one twice."""
     sets: dict[Hashable, _Set] = {}
     duplicates: list[Anomaly] = []
-    kinds = Kinds(history, "add")
+    kinds = Kinds(history, lambda op: known.role(op) == "add")
     for op in history:
-        if not op.is_client:
-            continue
-        if op.f == "add" and op.type in {"invoke", "ok"}:
+        role = known.role(op)
+        if role == "add" and op.type in {"invoke", "ok"}:
             value = op.value if op.type == "invoke" else acknowledged(history, op)
             sets.setdefault(object_of(op), _Set()).add(op, value)
-        elif op.f == "read" and op.type == "ok":
+        elif role == "read" and op.type == "ok":
             read = _Read(op, began(history, op), contents(history, op))
             names = read.names()
             if len(names) < len(read.values):
@@ -254,14 +265,14 @@ def _duplicates(history: History, read: Op) -> list[Anomaly]:
     ]
 
 
-def _missing(history: History, one: _Element, name: str) -> Anomaly:
-    known, read = one.known, one.absent_read
-    assert known is not None
+def _missing(history: History, known: Known, one: _Element, name: str) -> Anomaly:
+    first, read = one.known, one.absent_read
+    assert first is not None
     assert read is not None
     begun = invocation(history, read)
-    how = "acknowledged" if known.f == "add" else "already in a read"
+    how = "acknowledged" if known.role(first) == "add" else "already in a read"
     sentence = (
-        f"{one.value!r} was {how} (process {known.process}) before process "
+        f"{one.value!r} was {how} (process {first.process}) before process "
         f"{read.process} began a read that does not hold it"
     )
     sentence += (
@@ -269,11 +280,11 @@ def _missing(history: History, one: _Element, name: str) -> Anomaly:
     )
     return Anomaly(
         name,
-        (invocation(history, known).index, known.index, begun.index, read.index),
+        (invocation(history, first).index, first.index, begun.index, read.index),
         sentence,
         witness=chain(
             (
-                known.index,
+                first.index,
                 begun.index,
                 "realtime",
                 f"{one.value!r} was known before the read began",

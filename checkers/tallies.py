@@ -13,21 +13,20 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 
 from harness.history import HistoryError
-from harness.options import OneOf
-from harness.registry import Option
-from harness.verdict import Anomaly, CheckResult, Verdict
+from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Hashable,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
 
+    from checkers.functions import Known
     from harness.history import History, Op
-
-VACUOUS = Option(
-    "vacuous",
-    "valid",
-    "the verdict when nothing happened that could be judged",
-    OneOf("valid", "unknown"),
-)
 
 _PLAIN = frozenset({int, str, type(None)})
 
@@ -35,9 +34,9 @@ SHOWN_MAX = 20
 """Anomalies of one name that are told one by one; the rest is counted."""
 
 
-def completed(history: History, f: str) -> Iterable[Op]:
-    """The ok completions of `f` by clients, in order."""
-    return (op for op in history if op.type == "ok" and op.f == f and op.is_client)
+def completed(history: History, known: Known, role: str) -> Iterable[Op]:
+    """The ok completions of a role's functions, in order."""
+    return (op for op in history if op.type == "ok" and known.role(op) == role)
 
 
 def invocation(history: History, op: Op) -> Op:
@@ -161,13 +160,17 @@ class Kinds:
 
     Args:
         history: Where to look for what went in, once that is asked.
-        f: Calls of this function put it there, into objects that `object_of` names.
+        puts: Whether an op put it there, into the object that `object_of` names.
     """
 
-    def __init__(self, history: History | None = None, f: str = "") -> None:
+    def __init__(
+        self,
+        history: History | None = None,
+        puts: Callable[[Op], bool] = lambda _: False,
+    ) -> None:
         self._of: dict[Hashable, dict[type, str]] = {}
         self._unread = history
-        self._f = f
+        self._puts = puts
 
     def note(self, name: Hashable, value: Any) -> None:
         """`value` went into the object of that name, or may have."""
@@ -182,7 +185,7 @@ class Kinds:
             HistoryError: Nothing of its kind ever went in.
         """
         for one in self._unread or ():
-            if one.f == self._f and one.is_client:
+            if self._puts(one):
                 self.note(object_of(one), one.value)
         self._unread = None
         due = set(self._of.get(name, {}).values())
@@ -230,13 +233,23 @@ def verdict_of(
     *,
     judged: int,
     empty: str,
-    vacuous: Verdict = Verdict.UNKNOWN,
     doubt: str = "",
+    known: Known | None = None,
 ) -> CheckResult:
-    """INVALID with anomalies, `vacuous` when nothing was judged, else VALID.
+    """INVALID with anomalies, UNKNOWN when nothing was judged, else VALID.
 
-    `empty` says what was missing. `doubt`, if any, why the rest can't be called valid.
+    Args:
+        anomalies: What is wrong.
+        stats: Figures.
+        judged: How much was there that could have been wrong.
+        empty: What was missing where there was nothing.
+        doubt: Why what is not wrong can't be called valid, if it can't.
+        known: What the checker knew of the history; what it didn't may explain
+            anomalies, or be more than half.
     """
+    if known is not None:
+        result = verdict_of(anomalies, stats, judged=judged, empty=empty, doubt=doubt)
+        return known.weighed(result)
     if anomalies:
         counts: Counter[str] = Counter()
         shown = []
@@ -247,7 +260,8 @@ def verdict_of(
         stats = {**stats, "anomalies": dict(counts)}
         return CheckResult(Verdict.INVALID, tuple(shown), stats=stats)
     if not judged:
-        return CheckResult(vacuous, reason=empty, stats=stats)
+        reason = f"{NOTHING_TO_JUDGE}: {empty}"
+        return CheckResult(Verdict.UNKNOWN, reason=reason, stats=stats)
     if doubt:
         return CheckResult(Verdict.UNKNOWN, reason=doubt, stats=stats)
     return CheckResult(Verdict.VALID, stats=stats)

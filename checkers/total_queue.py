@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import DEQUEUES, ENQUEUES, Functions
 from checkers.tallies import (
-    VACUOUS,
     Kinds,
     acknowledged,
     contents,
@@ -24,7 +24,7 @@ from checkers.tallies import (
     verdict_of,
 )
 from harness.registry import Plugin, settings
-from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterator, Mapping
@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
-OPTIONS = (VACUOUS,)
+FUNCTIONS = Functions(
+    "the total-queue checker",
+    {"enqueue": ENQUEUES, "dequeue": DEQUEUES, "drain": ("drain",)},
+    source="enqueue",
+)
 
 
 @dataclass(slots=True)
@@ -81,11 +85,11 @@ class _Tally:
             self.sure[name] += 1
             self.entered[name] = op
 
-    def take(self, history: History, op: Op) -> None:
-        """Count an event of a dequeue or drain."""
+    def take(self, history: History, op: Op, role: str) -> None:
+        """Count an event of a dequeue or drain, as `role` says."""
         if is_attempt(history, op) and outcome(history, op) == "info":
-            self.unknown[op.f] += 1
-        for value in _taken(history, op):
+            self.unknown[role] += 1
+        for value in taken(history, op, role):
             self.left[element(value)] += 1
             self.took.setdefault(element(value), (op, value))
 
@@ -123,25 +127,24 @@ class TotalQueueChecker:
     presume_end = frozenset({"lost"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        given = settings("the total-queue checker", OPTIONS, options)
-        self._vacuous = Verdict.parse(given["vacuous"])
+        settings("the total-queue checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Cost: linear.
 
         Raises:
             HistoryError: A drain of something that is no collection, or elements of a
-                kind that nobody enqueued.
+                kind that nobody enqueued; or see `Functions.of`.
         """
+        known = FUNCTIONS.of(history)
         queues: dict[Hashable, _Tally] = {}
-        kinds = Kinds(history, "enqueue")
+        kinds = Kinds(history, lambda op: known.role(op) == "enqueue")
         for op in history:
-            if not op.is_client:
-                continue
-            if op.f == "enqueue":
+            role = known.role(op)
+            if role == "enqueue":
                 queues.setdefault(object_of(op), _Tally()).enqueue(history, op)
-            elif op.f in {"dequeue", "drain"}:
-                queues.setdefault(object_of(op), _Tally()).take(history, op)
+            elif role:
+                queues.setdefault(object_of(op), _Tally()).take(history, op, role)
         tallies = list(queues.values())
         for tally in tallies:
             for op, value in map(tally.took.__getitem__, tally.unexpected):
@@ -165,21 +168,21 @@ class TotalQueueChecker:
             },
             judged=dequeued + lost,
             empty="nothing was dequeued",
-            vacuous=self._vacuous,
             doubt=f"{lost} elements are missing, and {unknown} dequeues of unknown "
             "outcome may have taken them"
             if lost
             else "",
+            known=known,
         )
 
 
-def _taken(history: History, op: Op) -> Collection[Any]:
-    """What an event tells that came out; drains take many."""
+def taken(history: History, op: Op, role: str) -> Collection[Any]:
+    """What an event of a dequeue or drain tells that came out; drains take many."""
     if op.value is None:
         return ()
     if op.type == "ok":
-        return (op.value,) if op.f == "dequeue" else contents(history, op)
-    is_partial = op.type == "info" and op.f == "drain" and isinstance(op.value, list)
+        return (op.value,) if role == "dequeue" else contents(history, op)
+    is_partial = op.type == "info" and role == "drain" and isinstance(op.value, list)
     return op.value if is_partial else ()
 
 
@@ -187,5 +190,4 @@ PLUGIN: Plugin[CheckerFactory] = Plugin(
     "total-queue",
     "what entered a queue for sure came out of it, and nothing else",
     TotalQueueChecker,
-    OPTIONS,
 )

@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin, settings
-from harness.verdict import CheckResult, Limits, Verdict
+from harness.verdict import NOTHING_TO_JUDGE, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,9 +55,8 @@ class UnhandledExceptionsChecker:
         ]
         stats = {"unhandled": counts.total(), "exceptions": exceptions}
         if not ended:
-            return CheckResult(
-                Verdict.UNKNOWN, reason="no operation ever ended", stats=stats
-            )
+            reason = f"{NOTHING_TO_JUDGE}: no operation ever ended"
+            return CheckResult(Verdict.UNKNOWN, reason=reason, stats=stats)
         return CheckResult(Verdict.VALID, stats=stats)
 
 

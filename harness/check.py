@@ -39,7 +39,14 @@ from harness.formats import load, path_of
 from harness.history import HistoryError
 from harness.report import listing, tally, witness
 from harness.scarcity import limits as limits_of_process
-from harness.verdict import CheckResult, Limits, Verdict, check_safe
+from harness.verdict import (
+    NOTHING_TO_JUDGE,
+    CheckResult,
+    Limits,
+    Verdict,
+    check_safe,
+    where_vacuous,
+)
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
@@ -57,9 +64,6 @@ _EXIT_STATUSES = {
     Verdict.UNKNOWN: EXIT_UNKNOWN,
     Verdict.INVALID: EXIT_INVALID,
 }
-
-_NOTHING_TO_JUDGE = ("nothing to judge", "no ")
-"""How reasons begin that may come of asking the wrong checker."""
 
 _NOT_IN_TEXT = {"crashed", "plan", "proved", "seconds"}
 """Figures that are told elsewhere, or are for programs."""
@@ -123,6 +127,8 @@ class FileResult:
             out["error"] = self.error
         elif self.result.reason:
             out["reason"] = self.result.reason
+        if self.result.remarks:
+            out["remarks"] = list(self.result.remarks)
         if "plan" in self.result.stats:
             out["plan"] = self.result.stats["plan"]
         return out
@@ -136,6 +142,7 @@ def judge_of(
     *,
     independent: bool | None = None,
     strict: bool | None = None,
+    vacuous: Verdict = Verdict.UNKNOWN,
 ) -> Callable[[str | os.PathLike[str]], FileResult]:
     """A function that judges a file, or a run folder, with the checker of that name.
 
@@ -146,6 +153,7 @@ def judge_of(
         limits: For each file, reading included.
         independent: Split values of Jepsen's independent keys; None: when they show.
         strict: Refuse histories whose events don't pair up, or never refuse.
+        vacuous: The verdict where nothing happened that could be judged.
 
     Raises:
         UsageError: At once: no such checker, or not with these options.
@@ -161,6 +169,7 @@ def judge_of(
             checker,
             lambda history: advice(history, plugin.name, model),
             limits,
+            vacuous,
             format=format,
             independent=independent,
             strict=strict,
@@ -247,6 +256,7 @@ def _check_file(
     checker: Checker,
     advise: Callable[[History], str],
     limits: Limits,
+    vacuous: Verdict,
     **how_to_load: Any,
 ) -> FileResult:
     start_s = time.monotonic()
@@ -261,9 +271,11 @@ def _check_file(
                 result = check_safe(_Guarded(checker), history, left)
             else:
                 result = _empty(path, **how_to_load)
-            if result.reason.startswith(_NOTHING_TO_JUDGE):
+            if result.vacuous:
+                # It may come of asking the wrong checker.
                 said = result.reason + advise(history)
                 result = dataclasses.replace(result, reason=said)
+                result = where_vacuous(result, vacuous)
     except HistoryError as problem:
         error = str(problem)
         if history is not None:
@@ -291,7 +303,8 @@ def _empty(path: str, *, format: str, **_: Any) -> CheckResult:  # noqa: A002  #
         raise HistoryError(
             f"{path}: an empty file, not JSON lines: there is nothing to judge"
         )
-    return CheckResult(Verdict.UNKNOWN, reason="the file holds no operation")
+    reason = f"{NOTHING_TO_JUDGE}: the file holds no operation"
+    return CheckResult(Verdict.UNKNOWN, reason=reason)
 
 
 def _placed(error: str, history: History) -> str:
@@ -462,6 +475,7 @@ def render_text(result: FileResult) -> str:
         return visible_line(lines[0])
     if result.history is not None and result.history.remark:
         lines.append(f"  {result.history.remark}")
+    lines += [f"  {remark}" for remark in result.result.remarks]
     lines.append(f"  {result.ops} ops, {result.seconds:.2f} s")
     lines += [
         f"  {name.replace('_', ' ')}: {_value(figure)}"

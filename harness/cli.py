@@ -415,6 +415,13 @@ def run_simulated_seeds(
 @click.option("--independent/--no-independent", default=None, help=(
     "EDN values are [key value] tuples of jepsen.independent; default: if they show."
 ))  # fmt: skip
+@click.option(
+    "--vacuous",
+    default="unknown",
+    show_default=True,
+    type=click.Choice(["unknown", "valid"]),
+    help="The verdict when nothing happened that could be judged.",
+)
 @click.option("--explain", type=click.Path(path_type=Path), metavar="DIR", help=(
     "Write each anomaly to DIR as text, DOT and SVG, and an index.html of all."
 ))  # fmt: skip
@@ -432,6 +439,7 @@ def check(
     options: Sequence[str],
     form: str,
     independent: bool | None,
+    vacuous: str,
     explain: Path | None,
     time_limit: float | None,
     memory_limit: int | None,
@@ -456,12 +464,13 @@ def check(
     not                the weakest consistency models that are broken
     stats, ops         the checker's figures, and the events in FILE
     seconds            spent on it
-    reason, plan       where there are any
+    reason, remarks    why the verdict is unknown, and what else to know about it
+    plan               where it was asked for
     """  # noqa: D301  # as above
     from harness import apart
     from harness import check as checking
     from harness.report import explain as explaining
-    from harness.verdict import Limits
+    from harness.verdict import Limits, Verdict
 
     given = key_values("--option", options)
     if model is not None:
@@ -488,7 +497,14 @@ def check(
     @functools.cache
     def judge() -> Callable[[str], checking.FileResult]:
         """Made in the child: a user's model may do to its process what it likes."""
-        return checking.judge_of(checker, given, form, limits, independent=independent)
+        return checking.judge_of(
+            checker,
+            given,
+            form,
+            limits,
+            independent=independent,
+            vacuous=Verdict.parse(vacuous),
+        )
 
     tasks = list(zip(files, explaining.places(files), strict=True))
     statuses, explained = [], []

@@ -42,6 +42,11 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, default=Verdict.UNKNOWN)
 
 
+def where_vacuous(result: CheckResult, verdict: Verdict) -> CheckResult:
+    """`result`, but with this verdict if nothing was judged."""
+    return replace(result, verdict=verdict) if result.vacuous else result
+
+
 def new_witness() -> nx.DiGraph[int]:
     """A graph without vertices; see `Anomaly.witness`.
 
@@ -51,6 +56,9 @@ def new_witness() -> nx.DiGraph[int]:
 
     return nx.DiGraph()
 
+
+NOTHING_TO_JUDGE = "nothing to judge"
+"""How `CheckResult.reason` begins where the history shows nothing."""
 
 OPERATIONS = "operations"
 OBSERVATIONS = "observations"
@@ -108,14 +116,15 @@ class CheckResult:
         verdict: The three-valued outcome.
         anomalies: Every anomaly found; non-empty when INVALID.
         not_models: Weakest consistency models that the history breaks.
-        reason: Why the verdict is UNKNOWN, or a remark; empty otherwise.
+        reason: Why the verdict is UNKNOWN; empty otherwise. It begins with
+            NOTHING_TO_JUDGE where nothing happened that could have been wrong.
+        remarks: Sentences that belong beside the verdict, whatever it is: what it does
+            not rest on, or what is odd.
         stats: Counts and figures for the report; JSON-able. Where not all anomalies
             are explained, `anomalies` has the number of each name.
         over: What the anomalies' indices refer to: OPERATIONS of clients, or
             OBSERVATIONS, the history that `harness.observations.load` makes of them.
         promised: Whether a run must keep this promise, so that the verdict counts.
-        remarks: Sentences that belong beside the verdict, whatever it is: what it does
-            not rest on, or what is odd.
     """
 
     verdict: Verdict
@@ -126,6 +135,12 @@ class CheckResult:
     over: str = OPERATIONS
     promised: bool = True
     remarks: tuple[str, ...] = ()
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether it is UNKNOWN because nothing was there; others call that valid."""
+        is_empty = self.reason.startswith(NOTHING_TO_JUDGE)
+        return is_empty and self.verdict is Verdict.UNKNOWN
 
     def as_json(self) -> dict[str, Any]:
         """The result as it stands in verdict.json."""

@@ -75,7 +75,7 @@ class Kv:
     def checkers(self) -> dict[str, Checker]:
         """Linearizability of each key."""
         factory = registry.find("checker", "linearizable").factory
-        options = {"model": "cas-register", "vacuous": "unknown"}
+        options = {"model": "cas-register"}
         judge = LookedAt(
             factory(options), changes={"write", "cas"}, looks={"read", "cas"}
         )

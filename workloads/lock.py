@@ -215,7 +215,7 @@ class Lock:
         fencing = registry.find("checker", "fencing").factory({"leases": leases})
         if self.leases:
             return {"fencing": fencing}
-        options = {"model": "fenced-lock", "vacuous": "unknown"}
+        options = {"model": "fenced-lock"}
         linearizable = registry.find("checker", "linearizable").factory(options)
         return {"linearizable": linearizable, "fencing": fencing}
 

@@ -133,7 +133,7 @@ class Queue:
     def checkers(self) -> dict[str, Checker]:
         """Nothing lost, nothing from nowhere."""
         factory = registry.find("checker", "total-queue").factory
-        return {"total-queue": Drained(factory({"vacuous": "unknown"}))}
+        return {"total-queue": Drained(factory({}))}
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(

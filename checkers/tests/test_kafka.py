@@ -263,7 +263,7 @@ def test_a_message_that_nobody_sent_is_told() -> None:
 def test_nothing_polled_is_unknown(events: list[Any]) -> None:
     result = check("kafka", history(*events))
     assert result.verdict is Verdict.UNKNOWN
-    assert result.reason == "no message was ever polled"
+    assert result.reason == "nothing to judge: no message was ever polled"
 
 
 @pytest.mark.parametrize(

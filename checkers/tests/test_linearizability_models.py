@@ -25,7 +25,7 @@ from checkers.tests.histories import (
 )
 from harness.errors import UsageError
 from harness.history import History, HistoryError, Op
-from harness.verdict import CheckResult, Limits, Verdict
+from harness.verdict import CheckResult, Limits, Verdict, where_vacuous
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,8 @@ def check(text: str, model: str, **options: str) -> CheckResult:
 
 
 def verdict(judged: History, model: Model) -> Verdict:
-    checker = LinearizableChecker(model, vacuous=Verdict.VALID)
-    return checker.check(judged, NO_LIMITS).verdict
+    checker = LinearizableChecker(model)
+    return where_vacuous(checker.check(judged, NO_LIMITS), Verdict.VALID).verdict
 
 
 QUEUES = ["fifo-queue", "unordered-queue", "priority-queue", "stack"]

@@ -209,7 +209,8 @@ def test_a_file_without_operations_is_neither_valid_nor_a_crash(
     vector.write_text("[]")
     for result in check_files([empty, vector], checker, options):
         assert result.verdict is Verdict.UNKNOWN
-        assert result.result.reason == "the file holds no operation"
+        reason = "nothing to judge: the file holds no operation"
+        assert result.result.reason == reason
         assert not result.has_crashed
     (told,) = check_files([empty], checker, options, "jsonl")
     assert told.exit_status == EXIT_USAGE
