@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from harness import formats, observations, registry, report, verdict
+from harness.account import Account, account
 from harness.errors import (
     EXIT_HARNESS,
     EXIT_INVALID,
@@ -42,6 +43,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
         seconds: How long it lasted.
         never_up: Which nodes never served, in a sentence; empty: all did.
         ops: Client operations by outcome.
+        counters: What else was counted, by name; see `account`.
         errors: What went wrong with the harness.
     """
 
@@ -49,6 +51,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     never_up: str = ""
     ops: dict[str, int] = {}
+    counters: dict[str, int] = {}
     errors: list[str] = []
 
 
@@ -92,9 +95,18 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> dict[str, An
     """
     run = folder.read_as("run.json", RunRecord)
     faults = fault_summary(folder)
-    results = check(test.spec, folder, limits)
+    checkers = judges_of(test.spec, folder)
+    history: History | None = None
+    try:
+        history = formats.load(folder.path / "history.jsonl", tolerate_torn_tail=True)
+    except HistoryError as bad:
+        unreadable = CheckResult(Verdict.UNKNOWN, reason=str(bad))
+        results = dict.fromkeys(checkers, unreadable)
+    else:
+        results = {
+            name: judge(checker, history, limits) for name, checker in checkers.items()
+        }
     if run is None or run.ended != "complete":
-        checkers = judges(test.spec)
         results = {
             name: verdict.of_prefix(checkers[name], result)
             for name, result in results.items()
@@ -102,7 +114,9 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> dict[str, An
     for name, result in check_invariants(test, folder, limits).items():
         # One checker may judge both what clients saw and what nodes observed.
         results[f"{name}_observed" if name in results else name] = result
-    return summed_up(test, run, faults, results)
+    counters = run.counters if run is not None else {}
+    told = account(history, counters, folder.read_records("faults.jsonl"))
+    return summed_up(test, run, faults, results, told)
 
 
 def put_off(folder: RunFolder) -> dict[str, Any]:
@@ -113,7 +127,8 @@ def put_off(folder: RunFolder) -> dict[str, Any]:
     out = folder.read_as("verdict.json", dict[str, Any])
     if out is None:
         run = folder.read_as("run.json", RunRecord)
-        out = summed_up(read_test(folder), run, fault_summary(folder), {})
+        faults = fault_summary(folder)
+        out = summed_up(read_test(folder), run, faults, {}, Account())
         reason = f"interrupted before it was judged; splitbrain report {folder.path}"
         out |= {"verdict": str(Verdict.UNKNOWN), "reason": reason, "interrupted": True}
         folder.write_json("verdict.json", out)
@@ -125,6 +140,7 @@ def summed_up(
     run: RunRecord | None,
     faults: Mapping[str, Mapping[str, int]],
     results: Mapping[str, CheckResult],
+    told: Account,
 ) -> dict[str, Any]:
     """What stands in verdict.json; `run` is None where the controller wrote nothing."""
     spec = test.spec
@@ -135,6 +151,8 @@ def summed_up(
     errors = list(run.errors)
     overall = verdict.combine(r.verdict for r in results.values() if r.promised)
     why = run.never_up
+    if not why and overall is not Verdict.INVALID:
+        why = told.reason
     interrupted = run.ended == "interrupted"
     if interrupted and overall is not Verdict.INVALID:
         # What is left of the run might have broken a promise that the prefix keeps.
@@ -149,6 +167,7 @@ def summed_up(
         "checkers": {name: result.as_json() for name, result in results.items()},
         "faults": faults,
         "ops": run.ops,
+        **told.as_json(),
         "seconds": run.seconds,
         "harness": {"ok": not errors, "errors": errors},
         "seed": spec.seed,
@@ -172,20 +191,12 @@ def read_test(folder: RunFolder) -> TestRecord:
     return test
 
 
-def check(spec: TestSpec, folder: RunFolder, limits: Limits) -> dict[str, CheckResult]:
-    """The results of the workload's checkers on the recorded history."""
+def judges_of(spec: TestSpec, folder: RunFolder) -> dict[str, Checker]:
+    """See `judges`; what is wrong with `spec` is told as the fault of its file."""
     try:
-        checkers = judges(spec)
+        return judges(spec)
     except UsageError as bad:
         raise UsageError(f"{folder.path / 'test.yaml'}: {bad}") from None
-    try:
-        history: History = formats.load(
-            folder.path / "history.jsonl", tolerate_torn_tail=True
-        )
-    except HistoryError as bad:
-        unreadable = CheckResult(Verdict.UNKNOWN, reason=str(bad))
-        return dict.fromkeys(checkers, unreadable)
-    return {name: judge(checker, history, limits) for name, checker in checkers.items()}
 
 
 def judges(spec: TestSpec) -> dict[str, Checker]:

@@ -134,7 +134,7 @@ class Cluster:
 
         async def served_after_ms(node: str) -> float | None:
             if not await self._serves(node, limit):
-                self._note("node-start", [node], self._why_not_up(node, limit), {})
+                self._note("node-absent", [node], self._why_not_up(node, limit), {})
                 return None
             return round(self._ms_since(begun_ns), 1)
 
@@ -280,7 +280,8 @@ class Cluster:
         if node in self.kept_down:
             return self.kept_down[node]
         if exited is not None:
-            return f"{node} {exit_text(exited.status)} before it served"
+            hint = "; a node must stay in the foreground" if not exited.status else ""
+            return f"{node} {exit_text(exited.status)} before it served{hint}"
         listen = self.places[node].listen
         return f"{node} did not serve on {listen} within {limit_s:g} s"
 

@@ -37,6 +37,7 @@ STATES = ("valid", "invalid", "unknown", "harness", "unjudged")
 
 ANOMALIES_SHOWN_MAX = 12
 ITEMS_SHOWN_MAX = 24
+REMARK_CHARS_MAX = 400
 
 _UNITS = {"ns", "us", "ms", "s", "bytes", "mb", "percent"}
 
@@ -137,6 +138,23 @@ class Story:
                 waited = figures.duration(longest_ms * 1e6)
                 return f"{transactions} for up to {waited}, {left} at the end"
         return ""
+
+    @cached_property
+    def remarks(self) -> list[str]:
+        """What belongs beside the verdict, whatever it is."""
+        verdict = self.folder.verdict
+        said = [*sequence(verdict.get("remarks"))]
+        for name, result in checkers(verdict):
+            said += [f"{name}: {one}" for one in sequence(result.get("remarks"))]
+        return [figures.plain(one, REMARK_CHARS_MAX) for one in said]
+
+    @cached_property
+    def troubles(self) -> list[str]:
+        """What clients met, in words; told where the verdict is not valid."""
+        if self.state == "valid":
+            return []
+        said = sequence(self.folder.verdict.get("troubles"))
+        return [figures.plain(one, REMARK_CHARS_MAX) for one in said]
 
     @cached_property
     def title(self) -> str:

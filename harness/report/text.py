@@ -62,6 +62,7 @@ def summary(run_dir: Path, *, colour: bool = False) -> str:
     parts = [
         _verdict(story, paint),
         _facts(story),
+        _remarks(story, paint),
         _faults(story, paint),
         _anomaly(story, paint),
         _problems(story, paint),
@@ -93,6 +94,14 @@ def _facts(story: Story) -> str:
         story.in_doubt
     )
     return f"    {total} in {story.seconds:.1f} s{how}: {ops}{seed}\n{doubt}"
+
+
+def _remarks(story: Story, paint: _Paint) -> str:
+    """What belongs beside the verdict; and what clients met, where it is not valid."""
+    lines = [paint("warn", _fill(f"! {one}", "  ")) for one in story.remarks]
+    if story.troubles:
+        lines += ["What went wrong", *(_fill(one) for one in story.troubles)]
+    return "\n".join(lines) + "\n" if lines else ""
 
 
 def _faults(story: Story, paint: _Paint) -> str:

@@ -224,6 +224,23 @@ def test_transactions_in_doubt_are_told_with_the_longest_wait(run_dir: Path) -> 
         assert "In doubt" not in summary(run_dir)
 
 
+def test_remarks_stand_beside_any_verdict_and_troubles_beside_those_that_are_not_valid(
+    run_dir: Path,
+) -> None:
+    path = run_dir / "verdict.json"
+    verdict = json.loads(path.read_text())
+    verdict |= {"remarks": ["n1 <exited>."], "troubles": ["7 times error 12."]}
+    verdict["checkers"]["linearizable"]["remarks"] = ["3 were left out."]
+    for word in ("invalid", "unknown", "valid"):
+        path.write_text(json.dumps(verdict | {"verdict": word}))
+        terminal, page = summary(run_dir), page_of(run_dir)
+        assert_harmless(page)
+        for told in (terminal, page.text):
+            assert "n1 <exited>." in told
+            assert "linearizable: 3 were left out." in told
+            assert ("7 times error 12." in told) is (word != "valid")
+
+
 def test_many_anomalies_are_capped_and_counted(run_dir: Path) -> None:
     verdict = json.loads((run_dir / "verdict.json").read_text())
     linearizable = verdict["checkers"]["linearizable"]
