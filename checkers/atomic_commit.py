@@ -280,6 +280,8 @@ class AtomicCommitChecker:
         no_failures: Nothing failed while the history was made.
     """
 
+    observes = True
+
     def __init__(self, *, healed: bool = True, no_failures: bool = False) -> None:
         self.healed = healed
         self.no_failures = no_failures

@@ -155,6 +155,8 @@ class Evidence:
 class ConsensusChecker:
     """Judges every instance of consensus in a history."""
 
+    observes = True
+
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`. Linear, so `limits` is not needed.
 

@@ -157,7 +157,14 @@ class Known:
                 f"{names} may be the doing of operations that this checker knows "
                 f"nothing of: {_listed(self.strange)}"
             )
-            return replace(result, verdict=Verdict.UNKNOWN, anomalies=(), reason=reason)
+            return replace(
+                result,
+                verdict=Verdict.UNKNOWN,
+                anomalies=(),
+                not_models=(),
+                reason=reason,
+                stats={k: v for k, v in result.stats.items() if k != "anomalies"},
+            )
         if result.verdict is Verdict.VALID and 2 * self.left_out.total() > self.calls:
             reason = "nothing is wrong with less than half of the operations"
             return replace(result, verdict=Verdict.UNKNOWN, reason=reason)

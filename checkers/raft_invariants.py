@@ -360,6 +360,8 @@ class Evidence:
 class RaftInvariantsChecker:
     """Judges what the servers of one Raft cluster observed."""
 
+    observes = True
+
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`.
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import Functions
 from checkers.linearizability.budget import Budget
 from checkers.promises.findings import Findings, shown
 from checkers.sequence import calls as reading
@@ -50,6 +51,13 @@ SEARCH_DEFAULT_S = 30.0
 NOT_SEQUENTIAL = "not-sequential"
 
 
+FUNCTIONS = Functions(
+    "the sequential checker",
+    {"write": ("write",), "read": ("read",), "cas": ("cas",)},
+    source="write",
+)
+
+
 class SequentialChecker:
     """Judges sequential consistency of registers.
 
@@ -65,9 +73,13 @@ class SequentialChecker:
 
         Cost: linear for the session guarantees; then exponential at worst, bounded by
         the time limit or 30 s, but near linear for most histories.
+
+        Raises:
+            HistoryError: See `Functions.of`, and `reading.attempts`.
         """
         time_s = SEARCH_DEFAULT_S if limits.time_s is None else limits.time_s
         budget = Budget(Limits(time_s, limits.memory_mb))
+        known = FUNCTIONS.of(history)
         calls = reading.gather(history)
         case = Case(history, calls)
         case.judge_versions()
@@ -83,8 +95,10 @@ class SequentialChecker:
             "reads": calls.reads,
             "seconds": round(budget.seconds(), 3),
         }
-        return case.findings.result(
-            stats | case.stats, unknown=unknown, not_models=("sequential",)
+        return known.weighed(
+            case.findings.result(
+                stats | case.stats, unknown=unknown, not_models=("sequential",)
+            )
         )
 
 

@@ -321,6 +321,8 @@ def recency_of(op: Op) -> Any:
 class TotalOrderChecker:
     """Judges the order in which nodes delivered messages."""
 
+    observes = True
+
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`. Linear in the items, so `limits` is not needed.
 

@@ -195,7 +195,7 @@ def account(
         found.reason = _never_worked(found)
         found.remarks += _silences(calls, faults)
     found.remarks += _nodes(faults)
-    found.remarks += _counted(counters, UNASKED, "nodes")
+    found.remarks += _counted(counters, UNASKED, "Nodes")
     told = found.errors[:ERRORS_TOLD_MAX]
     found.troubles += [error.told() for error in told]
     if rest := found.errors[ERRORS_TOLD_MAX:]:
@@ -318,7 +318,7 @@ def _counted(
     """What was counted, as sentences."""
     for name, meaning in meanings.items():
         if count := counters.get(name, 0):
-            yield f"{count:,} times {who} {meaning}." if who else f"{count:,} {meaning}"
+            yield f"{who} {meaning}: {count:,} times." if who else f"{count:,} {meaning}"
 
 
 def _whole(number: Any) -> int:

@@ -36,7 +36,7 @@ from harness.errors import (
     EXIT_VALID,
 )
 from harness.formats import load, path_of
-from harness.history import HistoryError
+from harness.history import Bystander, HistoryError
 from harness.report import listing, tally, witness
 from harness.scarcity import limits as limits_of_process
 from harness.verdict import (
@@ -271,6 +271,7 @@ def _check_file(
                 result = check_safe(_Guarded(checker), history, left)
             else:
                 result = _empty(path, **how_to_load)
+            result = _beside_bystanders(result, history, checker)
             if result.vacuous:
                 # It may come of asking the wrong checker.
                 said = result.reason + advise(history)
@@ -291,6 +292,32 @@ def _check_file(
         error=error,
         history=history,
     )
+
+
+def _beside_bystanders(
+    result: CheckResult, history: History, checker: Checker
+) -> CheckResult:
+    """A result that says which events were passed over, as bystanders' are.
+
+    A history of which they are more than clients' is not valid: whoever recorded it
+    may have meant them for clients.
+    """
+    if not history.bystanders or getattr(checker, "observes", False):
+        return result
+    passed_over = sum(type(op.process) is Bystander for op in history)
+    names = sorted(history.bystanders)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    told = ", ".join(f"{name!r:.60}" for name in names[:5]) + more
+    remark = (
+        f"{passed_over} of {len(history)} events were passed over: those of {told}, "
+        "who never invoke anything"
+    )
+    result = dataclasses.replace(result, remarks=(*result.remarks, remark))
+    clients = sum(op.is_client for op in history)
+    if result.verdict is Verdict.VALID and passed_over > clients:
+        reason = "most of the history was passed over"
+        return dataclasses.replace(result, verdict=Verdict.UNKNOWN, reason=reason)
+    return result
 
 
 def _empty(path: str, *, format: str, **_: Any) -> CheckResult:  # noqa: A002  # as above

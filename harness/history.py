@@ -129,8 +129,10 @@ def is_client(process: int | str) -> bool:
     return not name.lstrip(":").lower().startswith("nemesis")
 
 
-def set_bystanders_aside(ops: Iterable[Op]) -> None:
+def set_bystanders_aside(ops: Iterable[Op]) -> frozenset[str]:
     """Make a `Bystander` of each name under which there are but `info` events.
+
+    Returns those names.
 
     Of a history that has completions but no invocations, nobody can tell them from
     clients that crashed, so there all names stay clients'. Cost: linear.
@@ -148,10 +150,12 @@ def set_bystanders_aside(ops: Iterable[Op]) -> None:
             if op.type == "info":
                 watching.append(op)
     if "invoke" not in every and every != {"info"}:
-        return
+        return frozenset()
+    found = frozenset(name for name, seen in types.items() if seen == {"info"})
     for op in watching:
-        if types[cast("str", op.process)] == {"info"}:
+        if op.process in found:
             op.process = Bystander(op.process)
+    return found
 
 
 class History:
@@ -165,6 +169,7 @@ class History:
             history that holds completions only. Then `calls` misses operations, and
             nothing is known about real time: each completion is an operation of its
             own, which a checker has to take from `ops`.
+        bystanders: Names that a reader of a file, or `History`, found to be such.
         source: File name or other origin, for messages.
         lines: The line of `source` that holds each op; None when nobody knows.
         remark: What a reader of the file took upon itself, for whoever reads a verdict.
@@ -186,6 +191,7 @@ class History:
     __slots__ = (
         "_columns",
         "_completion",
+        "bystanders",
         "completions_only",
         "lines",
         "ops",
@@ -212,6 +218,7 @@ class History:
         self.lines: Sequence[int] | None = None
         self.remark = ""
         self.completions_only = False
+        self.bystanders: frozenset[str] = frozenset()
         self._completion = completion
         self._columns: Columns | None = None
         if completion is not None:
@@ -219,7 +226,7 @@ class History:
             return
         self._columns = columns or numbered.columns(ops)
         if self._columns.has_names:
-            set_bystanders_aside(ops)
+            self.bystanders = set_bystanders_aside(ops)
             self._columns = numbered.columns(ops)
         partner = numbered.pair(self._columns)
         if partner is None:
@@ -343,7 +350,7 @@ class Pairing:
             completion[i] = j
             completion[j] = i
 
-    def finish(self) -> set[str]:
+    def finish(self) -> frozenset[str]:
         """The names that turned out to be bystanders', when all ops are taken in.
 
         Raises:
@@ -352,7 +359,7 @@ class Pairing:
         for name, problem in self._unasked.items():
             if name in self._named:
                 raise problem
-        return self._unasked.keys() - self._named
+        return frozenset(self._unasked.keys() - self._named)
 
 
 class _Event(Protocol):

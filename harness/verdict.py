@@ -181,6 +181,9 @@ class Checker(Protocol):
     so by an attribute `streams` that is true: it is then given long histories as
     `harness.formats.lean.LeanOps`.
 
+    One that judges what nodes observed of themselves, beside what clients did or in its
+    place, says so by an attribute `observes` that is true.
+
     One for whom an operation that never came is evidence names the anomalies that are
     found so in a set `presume_end`: a run that was cut off is not convicted of them.
     """

@@ -15,7 +15,7 @@ from checkers.linearizable import LinearizableChecker
 from checkers.tests.histories import MANY, forgetting, histories, with_repeats
 from checkers.tests.test_linearizability_algorithms import agree_with_the_definition
 from checkers.tests.test_linearizability_models import QUEUES, verdict
-from harness.verdict import Limits
+from harness.verdict import Limits, Verdict
 
 if TYPE_CHECKING:
     from harness.history import History

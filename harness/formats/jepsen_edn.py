@@ -94,7 +94,7 @@ def history_of(
     """
     if columns is None:
         _number_nobodies(ops)
-    set_bystanders_aside(ops)
+    bystanders = set_bystanders_aside(ops)
     is_guess = independent is None and _looks_independent(ops)
     if independent or is_guess:
         for line, op in zip(lines, ops, strict=True):
@@ -109,6 +109,7 @@ def history_of(
         columns=columns,
     )
     history.lines = lines
+    history.bystanders = bystanders
     if is_guess:
         history.remark = (
             "values are [key value] as jepsen.independent has them, and every key was "

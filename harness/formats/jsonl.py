@@ -255,10 +255,12 @@ def _read_lean(
         if not is_plain:
             return None, itertools.chain(ops.chunks(), [chunk], chunks)
     try:
-        ops.set_aside(pairing.finish())
+        bystanders = pairing.finish()
     except HistoryError:
         return None, ops.chunks()
+    ops.set_aside(bystanders)
     history = History(ops, source=name, completion=pairing.completion)
+    history.bystanders = bystanders
     history.lines = range(1, len(ops) + 1)
     return history, chunks
 

@@ -133,6 +133,6 @@ def test_what_nodes_did_of_themselves_is_remarked_on() -> None:
     assert account(None, counters, notes).remarks == [
         "n1 exited with status 3 on its own, at 3.0 s.",
         "n2 did not serve within 10 s, at 19.0 s.",
-        "2 times nodes answered a second time.",
-        "1,000 times nodes sent lines that are no messages.",
+        "Nodes answered a second time: 2 times.",
+        "Nodes sent lines that are no messages: 1,000 times.",
     ]
