@@ -318,7 +318,9 @@ def _counted(
     """What was counted, as sentences."""
     for name, meaning in meanings.items():
         if count := counters.get(name, 0):
-            yield f"{who} {meaning}: {count:,} times." if who else f"{count:,} {meaning}"
+            yield (
+                f"{who} {meaning}: {count:,} times." if who else f"{count:,} {meaning}"
+            )
 
 
 def _whole(number: Any) -> int:

@@ -120,11 +120,11 @@ def altered(judged: History, change: Callable[[Op], dict[str, Any]]) -> History:
 
 
 def elsewhere(judged: History) -> History:
-    """The same an hour later, by other processes, and with a nemesis at work."""
+    """The same an hour later, by processes with names, and with a nemesis at work."""
     ops: list[Op] = []
     for op in altered(judged, lambda op: {"time": op.time + 3600 * 10**9}):
         assert type(op.process) is int
-        op.process = 1000 - op.process
+        op.process = f"client-{1000 - op.process}"
         i = op.index = len(ops) + 1
         ops += [Op(i - 1, op.time, "nemesis", "info", "add", 99), op]
     return History(ops)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ from harness.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sized
+
+    from harness.verdict import CheckResult
 
 VALUES = st.integers(0, 3)
 READS = st.lists(VALUES, max_size=4, unique=True)
@@ -308,6 +311,59 @@ def test_neither_clocks_nor_names_nor_bystanders_matter(
     )
 
 
+def tried(name: str, judged: History) -> tuple[CheckResult | None, str]:
+    """The result, or why the checker refuses the history."""
+    try:
+        return check(name, judged), ""
+    except HistoryError as problem:
+        return None, str(problem)
+
+
+def with_calls_between(
+    judged: History, f: str, count: int, places: list[int]
+) -> History:
+    """The same, and calls of `f` by a process of its own, each in one place."""
+    ops = list(judged.ops)
+    for at in sorted(
+        (place % (len(ops) + 1) for place in places[:count]), reverse=True
+    ):
+        ops[at:at] = [Op(0, 0, "other", "invoke", f), Op(0, 0, "other", "ok", f)]
+    for i, op in enumerate(ops):
+        op.index = op.time = i
+    return History(ops)
+
+
+@pytest.mark.parametrize("name", ANY)
+@FEWER
+@given(data=st.data(), places=st.lists(st.integers(0, 99), min_size=3, max_size=3))
+def test_what_is_left_out_changes_no_verdict_but_where_it_may_explain_it(
+    name: str, data: st.DataObject, places: list[int]
+) -> None:
+    judged = data.draw(ANY[name])
+    count, calls = data.draw(st.integers(1, 3)), len(list(judged.calls()))
+    before = check(name, judged)
+    harmless = with_calls_between(
+        altered(judged, lambda _: {}), "topology", count, places
+    )
+    strange = with_calls_between(altered(judged, lambda _: {}), "wibble", count, places)
+    if not calls:
+        with pytest.raises(HistoryError, match="knows"):
+            check(name, harmless)
+        return
+    after = check(name, harmless)
+    mostly = before.verdict is Verdict.VALID and count > calls
+    assert after.verdict is (Verdict.UNKNOWN if mostly else before.verdict)
+    assert names(after) == names(before)
+    assert after.remarks
+    doubted, refusal = tried(name, strange)
+    if doubted is None:
+        assert "and this history has" in refusal
+        assert not any(op.f in {"add", "enqueue"} for op in judged)
+        return
+    assert doubted.verdict is not Verdict.INVALID
+    assert (doubted.verdict is Verdict.VALID) is (after.verdict is Verdict.VALID)
+
+
 @pytest.mark.parametrize("name", ANY)
 @FEWER
 @given(data=st.data())
@@ -334,6 +390,9 @@ RENAMED: list[dict[int, Any]] = [
     {0: "", 1: "x", 2: "1", 3: "[]"},
     {0: {}, 1: {"a": {}}, 2: {"a": []}, 3: {"b": {}}},
     {0: 1.5, 1: -1, 2: 10**400, 3: 0},
+    {0: True, 1: 1, 2: "1", 3: "true"},
+    {0: False, 1: 0, 2: "", 3: [[]]},
+    {0: [True], 1: [1], 2: ["1"], 3: {"1": True}},
 ]
 
 
@@ -350,7 +409,13 @@ def test_what_elements_are_does_not_matter(name: str, data: st.DataObject) -> No
 
     judged = data.draw(ANY[name])
     renamed = altered(judged, lambda op: {"value": other(op.value)})
-    before, after = check(name, judged), check(name, renamed)
+    before = check(name, judged)
+    after, refusal = tried(name, renamed)
+    if after is None:
+        # Of several kinds, what nobody put there may be of one that nothing was of.
+        assert len({type(value) for value in names_of.values()}) > 1
+        assert re.search("gave .* but what went in was", refusal)
+        return
     assert after.verdict is before.verdict
     assert names(after) == names(before)
 
