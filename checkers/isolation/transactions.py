@@ -196,10 +196,7 @@ class Transactions:
 
     def process_name(self, row: int) -> int | str:
         """Who ran it, as the history calls it."""
-        number = self.process[row]
-        if number >= len(self._words) - PROCESS_MAX:
-            return number
-        return next((w for w, n in self._words.items() if n == number), number)
+        return self.history.ops[self.ops[row]].process
 
 
 _OUTCOMES = {
