@@ -153,8 +153,9 @@ def who(nodes: NodeNames, why: str) -> str:
 
 def aimed(why: str) -> dict[str, str]:
     """How a target was chosen, for evidence; nothing where the plan named it."""
-    says = {"leader": "the node that says it leads", "": ""}.get(why, why)
-    return {"aimed_at": says} if says else {}
+    if not why:
+        return {}
+    return {"target": "says that it leads" if why == "leader" else why}
 
 
 def validate_target(kind: str, target: object, nodes: Sequence[str]) -> None:

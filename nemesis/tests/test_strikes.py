@@ -111,7 +111,7 @@ def test_the_leader_is_looked_up_when_the_fault_strikes() -> None:
         fault = Fault("partition", {"shape": "leader", "target": "leader"})
         strike = await nemesis.strike(fault, as_cluster(fake))
         assert strike.title == "isolate leader n3: n1 n2 n4 n5 | n3"
-        assert strike.evidence["aimed_at"] == "the node that says it leads"
+        assert strike.evidence["target"] == "says that it leads"
         assert {a for a, b in fake.rules if b == "n3"} == {"n1", "n2", "n4", "n5"}
 
     asyncio.run(scenario())
@@ -125,7 +125,7 @@ def test_with_no_leader_known_one_is_guessed_and_title_and_evidence_say_so() -> 
             Fault("kill", {"target": "leader"}), as_cluster(fake)
         )
         assert strike.title == "kill n4 (answers changes soonest)"
-        assert strike.evidence["aimed_at"] == "answers changes soonest"
+        assert strike.evidence["target"] == "answers changes soonest"
         assert strike.bit is True
 
     asyncio.run(scenario())
