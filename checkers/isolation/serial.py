@@ -241,6 +241,10 @@ class _Walk:
         self._pause = pause
         self._lengths = [0] * len(lists)
         self._certain = (1 << keep.certain) - 1
+        # Key and length -> how many that have yet to come read a list of that length.
+        self._waiting = [[0] * (len(read) + 2) for read in lists]
+        for part in parts:
+            self._wait(part, 1)
         self._best = 0
 
     def run(self) -> Answer:
@@ -265,6 +269,7 @@ class _Walk:
                 if path:
                     i, lengths = path.pop()
                     placed ^= 1 << i
+                    self._wait(self._parts[i], 1)
                     for key, length in lengths.items():
                         self._lengths[key] = length
                 continue
@@ -288,8 +293,14 @@ class _Walk:
         i = next(left, None)
         return None if i is None else self._parts[i].row
 
+    def _wait(self, part: _Part, change: int) -> None:
+        for key, deed in part.deeds.items():
+            if deed.length >= 0:
+                self._waiting[key][deed.length] += change
+
     def _append(self, part: _Part) -> dict[int, int]:
         """Append its elements; returns how long the lists were."""
+        self._wait(part, -1)
         lengths = {}
         for key, deed in part.deeds.items():
             if deed.elements:
@@ -304,10 +315,7 @@ class _Walk:
         fitting: list[int] = []
         for i in self._keep.next(placed):
             part = self._parts[i]
-            fits = self._fits(part)
-            if fits is None and part.is_ok:
-                return  # it has been passed by
-            if fits:
+            if self._fits(part):
                 if not part.writes:
                     yield i
                     return
@@ -317,16 +325,17 @@ class _Walk:
                 fitting.append(i)
         yield from fitting
 
-    def _fits(self, part: _Part) -> bool | None:
-        """Whether it may come now; None if it can't come any more."""
-        fits = True
+    def _fits(self, part: _Part) -> bool:
+        """Whether it may come now, and leaves no read behind."""
         for key, deed in part.deeds.items():
             length, read = self._lengths[key], self._lists[key]
-            if deed.length >= 0 and length != deed.length:
-                if length > deed.length:
-                    return None
-                fits = False
+            if deed.length not in {-1, length}:
+                return False
+            if not deed.elements:
+                continue
             end = length + len(deed.elements)
-            if length < len(read):
-                fits = fits and read[length:end] == deed.elements[: len(read) - length]
-        return fits
+            if read[length:end] != deed.elements[: max(0, len(read) - length)]:
+                return False
+            if sum(self._waiting[key][length:end]) > (deed.length == length):
+                return False
+        return True
