@@ -30,6 +30,10 @@ PLAIN_ELEMENTS: list[Any] = [1, 2, 3, 4, 5, 6]
 ODD_ELEMENTS: list[Any] = [0, 1, False, True, "1", "true", None, [], [1], [True], 1.5]
 
 
+WORDS_ARE_CLIENTS = Op(0, 0, "c0", "invoke", "txn").is_client
+"""Whether histories take a process that is named by a word for a client."""
+
+
 def name_of(key: Any) -> str:
     """A key as text, as JSON tells values apart."""
     return json.dumps(key, sort_keys=True)
@@ -234,6 +238,7 @@ def make(draw: st.DrawFn, rng: random.Random) -> Lists:
         rng,
         keys[: draw(st.integers(1, 2))],
         elements,
+        words=WORDS_ARE_CLIENTS and draw(st.booleans()),
         length=draw(st.integers(1, 4)),
         retries=draw(st.sampled_from([0.0, 0.7])),
         crashes=draw(st.sampled_from([0.0, 0.3])),
