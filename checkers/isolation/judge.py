@@ -123,6 +123,9 @@ class Trial:
         self.transactions = transactions
         self.pause()
         self.inference = infer(transactions, self.pause)
+        if self.inference.choices:
+            # First of all: a limit may be met from here on.
+            self.doubt = _open_writers(transactions, self.inference.choices)
         self.pause()
         if self.inference.choices:
             if self.try_orders(transactions, self.inference.serial_search()):
@@ -146,7 +149,7 @@ class Trial:
                 order = Order.SESSIONS
             answer = search.run(order)
             if answer is Answer.FOUND:
-                self.proved = []
+                self.proved, self.doubt = [], ""
                 return True
             if answer is Answer.NONE and self.question.asked == (model,):
                 self.impossible = search.tell(order)
@@ -162,7 +165,6 @@ class Trial:
 
         Until there is one, or none is left, or an anomaly rests on nothing chosen.
         """
-        self.doubt = _open_writers(transactions, choices)
         search = WriterSearch(choices, self.pause)
         most = min(WORLDS_MAX, max(WORLDS_MIN, WORK_MAX // len(transactions)))
         if self.impossible is not None:

@@ -16,6 +16,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from checkers import list_append, rw_register
+from checkers.isolation.judge import Trial
+from checkers.isolation.transactions import collect
+from checkers.linearizability.budget import LimitExceeded
 from checkers.tests.histories import FEWER
 from checkers.tests.isolation_histories import (
     Simulation,
@@ -210,6 +213,43 @@ def test_appends_that_were_repeated_explain_what_was_read_or_do_not(
     line: str, verdict: Verdict
 ) -> None:
     assert check_lists(transactions(line)).verdict is verdict
+
+
+class Patience:
+    """A budget that is used up after some looks at it."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def exceeded(self) -> str:
+        self.looks -= 1
+        return "enough" if self.looks < 0 else ""
+
+    def seconds(self) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    "line", ["rx1ax1 ax1", "ax1? ; rx1 ; ax1 ; rx11", "rx1ay2@1 ax1@0 ; ax1ry2@0"]
+)
+@pytest.mark.parametrize("model", ["strict-serializable", "read-committed"])
+def test_a_limit_met_while_writers_are_tried_proves_nothing(
+    line: str, model: str
+) -> None:
+    history = transactions(line)
+    checker = list_append.build({"consistency": model})
+    verdicts = []
+    for looks in range(60):
+        patience: Any = Patience(looks)
+        trial = Trial(checker.question, patience)
+        try:
+            trial.hold(collect(history), checker.infer)
+        except LimitExceeded as limit:
+            trial.limit = str(limit)
+        verdicts.append(trial.result().verdict)
+    assert Verdict.INVALID not in verdicts
+    assert verdicts[0] is Verdict.UNKNOWN
+    assert verdicts[-1] is Verdict.VALID
 
 
 def test_an_unknown_outcome_may_have_happened_or_not() -> None:
