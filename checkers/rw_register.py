@@ -1,10 +1,11 @@
 """The rw-register checker: transactions that write registers and read them.
 
-Operations are f "txn" with a value such as `[["w", k, v], ["r", k, 1]]`. Values must be
-unique for each key. The order of versions has to be inferred, and options say which
-assumptions may be used for that. What nothing tells is settled by a search for an
-execution; where that gives up, the verdict is unknown and names an order that is
-missing. See `checkers.isolation`.
+Operations are f "txn" with a value such as `[["w", k, v], ["r", k, 1]]`. The order of
+versions has to be inferred, and options say which assumptions may be used for that.
+What nothing tells is settled by a search for an execution; where that gives up, the
+verdict is unknown and names an order that is missing. Values had better be unique for
+each key: of those that are not, writers are tried for each read.
+See `checkers.isolation`.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
         own_writes_show=given["own-writes"] == "visible",
     )
 
-    def infer(transactions: Transactions, pause: Callable[[], None]) -> Registers:
-        return Registers(transactions, sources, pause)
+    question = Question.parse(given)
 
-    return IsolationChecker(Question.parse(given), infer)
+    def infer(transactions: Transactions, pause: Callable[[], None]) -> Registers:
+        return Registers(transactions, sources, question.anomalies, pause)
+
+    return IsolationChecker(question, infer)
 
 
 def initial_value(text: str) -> Any:

@@ -1179,7 +1179,7 @@ class Appends:
 
     # What dependencies are about
 
-    def script(self, micro_ops: t.MicroOps) -> Script:
+    def script(self, _row: int, micro_ops: t.MicroOps) -> Script:
         """See `Unfolds.script`; a list read stands for the last append known in it."""
         script = Script()
         for place, (f, name, value) in enumerate(micro_ops):

@@ -9,6 +9,7 @@ fewest words, or what makes the search for an execution easy.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,7 +31,7 @@ from checkers.isolation.polygraph import (
 from checkers.isolation.transactions import NEVER, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question as Asked
@@ -249,23 +250,24 @@ class Elimination:
         """Who wrote what, and who read what from whom."""
         registers = self.registers
         number = {key: i for i, key in enumerate(writes.by_key)}
-        written = [
+        written = (
             (registers.writer[version], number[key])
             for key, versions in writes.by_key.items()
             for version in versions
-        ]
-        read = []
-        for version, rows in writes.readers.items():
-            source, key = registers.writer[version], registers.key_of[version]
-            # Of a value that nobody wrote no order is known; it is an anomaly anyway.
-            if key in number and (
-                source != NOTHING or registers.value_of[version] is None
-            ):
-                read += [(row, number[key], source) for row in rows if row != source]
-        return Accesses(
-            *np.array(written, np.int64).reshape(-1, 2).T.copy(),
-            *np.array(read, np.int64).reshape(-1, 3).T.copy(),
         )
+        read = (
+            (row, number[registers.key_of[version]], registers.writer[version])
+            for version, rows in writes.readers.items()
+            # Of a value that nobody wrote no order is known; it is an anomaly anyway.
+            if registers.key_of[version] in number
+            and (
+                registers.writer[version] != NOTHING
+                or registers.value_of[version] is None
+            )
+            for row in rows
+            if row != registers.writer[version]
+        )
+        return Accesses(*_columns(written, 2), *_columns(read, 3))
 
     def _execution(self, polygraph: Polygraph) -> Execution:
         begins, commits = self._guesses(polygraph)
@@ -305,3 +307,9 @@ class Elimination:
             np.concatenate([begins * STEP, auxiliary]),
             np.concatenate([end * STEP, auxiliary]),
         )
+
+
+def _columns(rows: Iterable[tuple[int, ...]], width: int) -> Column:
+    """Rows of so many numbers as columns."""
+    numbers = np.fromiter(itertools.chain.from_iterable(rows), np.int64)
+    return numbers.reshape(-1, width).T.copy()

@@ -20,7 +20,9 @@ Choices:
   transactions did.
 - "Whoever has" is a transaction that read the one and read the other key later on:
   micro-operations of one transaction are served by one replica, which doesn't go back.
-- A read of nil is one of the initial state, which comes before all.
+- A read of the initial state is one of what comes before all.
+- A read after the transaction's own write of the key, of something else, tells of no
+  session: it breaks internal consistency.
 """
 
 from __future__ import annotations
@@ -112,7 +114,8 @@ class Sessions:
         rows = history.transactions
         self.reads: dict[int, list[int]] = defaultdict(list)
         for read in history.reads:
-            self.reads[read.row].append(read.version)
+            if not read.late:
+                self.reads[read.row].append(read.version)
         self._written: dict[tuple[int, Hashable], _Past] = {}
         self._read: dict[tuple[int, Hashable], _Past] = {}
         for row, outcome in enumerate(rows.outcome):
@@ -255,7 +258,9 @@ def violations(
                 blamed.add(pair.high)
                 yield _told(history, name, [pair])
         elif high != NOTHING:
-            pairs.setdefault((pair.low, pair.high), pair)
+            pairs.setdefault(
+                (_left(history, pair.low), _left(history, pair.high)), pair
+            )
     for low, high in history.shown:
         pairs.setdefault((low, high), Pair(low, high, NOTHING, "shown"))
     ends = np.array(list(pairs), np.int64).reshape(-1, 2)
@@ -270,6 +275,17 @@ def violations(
         cycle = shortest_cycle(following, members.tolist())
         steps = zip(cycle, [*cycle[1:], cycle[0]], strict=True)
         yield _told(history, name, [pairs[step] for step in steps])
+
+
+def _left(history: Versioned, version: int) -> int:
+    """What the writer of a version left: it comes right after what that replaced.
+
+    Lists show where each version is.
+    """
+    if history.has_orders:
+        return version
+    writes = history.writes[history.writer[version]]
+    return writes.get(history.key_of[version], version)
 
 
 def _told(history: Versioned, name: str, pairs: list[Pair]) -> Finding:

@@ -1,11 +1,11 @@
 """Read-write registers: the order of versions has to be inferred.
 
-Transactions write unique values to registers and read them. Who wrote a value that was
-read is certain; which of two writes came first shows only here and there (Kingsbury and
-Alvaro, "Elle", 2020, section 4.3). Sources of that order, each an assumption about the
-database but for the first:
+Transactions write values to registers and read them. Where values are unique it is
+certain who wrote what was read; which of two writes came first shows only here and
+there (Kingsbury and Alvaro, "Elle", 2020, section 4.3). Sources of that order, each an
+assumption about the database but for the first:
 
-- initial: every key begins as nil, which nobody writes;
+- initial: every key begins as nil, before whatever is written to it;
 - wfr-keys: a transaction that reads a version of a key and then writes one replaces it,
   if with others between;
 - sequential-keys: each key by itself is sequentially consistent, so that a process sees
@@ -18,28 +18,37 @@ anomaly, and the source is left out for the key.
 Choices:
 - Every read before the transaction's own first write of the key counts, as in
   `checkers.isolation.appends`.
+- A read after the transaction's own write of the key, of anything but that, breaks
+  internal consistency. For models without it, it is a read like any other, and what it
+  saw has a writer.
 - A value that nobody wrote is an anomaly, and for the rest a version like any other.
-- A value with several writers has none: it orders nothing, and then nothing but an
-  anomaly can be proved.
+- Each write of a value that was written more than once is a version of its own, and so
+  is a write of nil. Where a read may be of several of them it is open, and orders
+  nothing; see `checkers.isolation.candidates` and `checkers.isolation.assignments`.
 - nil precedes all versions, yet an edge goes only to those that no other known version
   precedes; the others follow from them.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from checkers.isolation import guarantees, weak
 from checkers.isolation import transactions as t
+from checkers.isolation.assignments import Assignments
+from checkers.isolation.candidates import INITIAL, UNORDERED, OpenRead, Writers
 from checkers.isolation.components import components, shortest_cycle
 from checkers.isolation.elimination import Elimination
 from checkers.isolation.findings import (
     PAUSE_EVERY,
+    Copy,
     Finding,
     Findings,
     Reason,
@@ -54,19 +63,34 @@ from checkers.isolation.graph import (
     join,
     session_edges,
 )
+from checkers.isolation.replay import Deeds
 from checkers.isolation.unfolded import Script
 from checkers.isolation.weak import Read
 from checkers.linearizability.specification import freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import (
+        Callable,
+        Hashable,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
+    from checkers.isolation.candidates import Foul
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question
     from checkers.isolation.walks import Cycle
     from checkers.isolation.writers import Choice, Group
 
 FUNCTIONS = ("w", "r")
+
+_WRITTEN_NIL = Copy(None, NOTHING)
+"""The value of a version that holds nil because somebody wrote it."""
+
+_NO_WRITES: dict[Hashable, int] = {}
+"""What every transaction left that left nothing; never changed."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +136,14 @@ class Registers:
         undecided: Why nothing but anomalies can be proved; empty if all can.
         remark: Which orders of writes stay open, if that leaves a doubt.
         reads: Reads of what other transactions may have written, in order.
+        likely: Those of which values don't tell whose they are, and their sources.
+        open: Of these, those that may be of several.
+        is_supposed: Whether some of these are supposed to be of one.
         by_key: Key -> what committed transactions did to it, in their order.
         writes: Row -> the versions it left, by key; of ok and info transactions.
         writer: Version -> row of its ok or info writer, or NOTHING.
-        key_of, value_of: Version -> key, value.
+        key_of, value_of: Version -> key, value, both frozen; None is the value of the
+            initial state.
 
     Raises:
         HistoryError: From the constructor: it is no history of writes and reads.
@@ -132,16 +160,52 @@ class Registers:
         self,
         transactions: t.Transactions,
         sources: Sources,
+        proscribed: frozenset[str],
         pause: Callable[[], None] = no_pause,
     ) -> None:
         self.transactions = transactions
         self.sources = sources
+        self.proscribed = proscribed
         self._pause = pause
+        self.is_supposed = False
         try:
             self._scan()
         except (TypeError, ValueError):
             transactions.normalise(FUNCTIONS, _frozen)
             self._scan()
+        self._split()
+        self.infer({})
+
+    def supposing(self, sources: Mapping[int, int]) -> Registers:
+        """The same history, where these open reads are of these sources.
+
+        Args:
+            sources: Place of a read -> one of its sources.
+        """
+        other = copy.copy(self)
+        other.__dict__.pop("_reads_by_row", None)
+        other.is_supposed = True
+        other.infer(sources)
+        return other
+
+    def at_best(self, proscribed: frozenset[str]) -> Registers:
+        """The same history, where each open read is of its likeliest source.
+
+        Args:
+            proscribed: The anomalies that rule sources out.
+        """
+        other = copy.copy(self)
+        other.proscribed = proscribed
+        other.find_sources()
+        return other.supposing({one.place: one.sources[0] for one in other.likely})
+
+    def infer(self, supposed: Mapping[int, int]) -> None:
+        """Everything that follows from what was scanned."""
+        self.undecided = self.remark = ""
+        self.findings = Findings(
+            list(self._internals.examples), Counter(self._internals.counts)
+        )
+        self._settle_sources(supposed)
         self._check_reads()
         self._look_for_lost_updates()
         self.before = _VersionOrder()
@@ -152,19 +216,17 @@ class Registers:
 
     def _scan(self) -> None:
         """One pass over all micro-operations."""
-        self.findings = Findings()
-        self.undecided = self.remark = ""
+        self.findings = self._internals = Findings()
         self.choices: Sequence[Choice] = ()
         self.key_of: list[Hashable] = []
         self.value_of: list[Any] = []
         self.writer: list[int] = []
         self.reads: list[Read] = []
         self.by_key: dict[Hashable, list[Access]] = defaultdict(list)
-        self.writes: list[dict[Hashable, int]] = [{} for _ in self.transactions.ops]
+        self.writes: list[dict[Hashable, int]] = [_NO_WRITES] * len(self.transactions)
         self._numbers: dict[tuple[Hashable, Any], int] = {}
         self._failed: dict[int, int] = {}
-        self._not_last: dict[int, int] = {}
-        self._doubtful: set[int] = set()
+        self._writers: dict[int, list[int]] = {}
         outcome = self.transactions.outcome
         for count, (row, micro_ops) in enumerate(self.transactions.micro_ops()):
             if outcome[row] == t.Outcome.OK:
@@ -173,31 +235,33 @@ class Registers:
                 self._scan_writes(row, micro_ops)
             if not count % PAUSE_EVERY:
                 self._pause()
-        for version in self._doubtful:
-            self.writer[version] = NOTHING
 
     def _version(self, key: Hashable, value: Any) -> int:
         """The number of a version; new ones have no writer yet."""
         number = self._numbers.get((key, value))
-        if number is None and value is not None and value == self.sources.initial:
-            number = self._numbers[key, value] = self._version(key, None)
         if number is None:
             if value != value:  # not a number: no read of it would be known again
                 raise ValueError
-            number = self._numbers[key, value] = len(self.value_of)
-            self.key_of.append(key)
-            self.value_of.append(value)
-            self.writer.append(NOTHING)
+            number = self._numbers[key, value] = self._new_version(key, value)
         return number
+
+    def _new_version(self, key: Hashable, value: Any, writer: int = NOTHING) -> int:
+        self.key_of.append(key)
+        self.value_of.append(value)
+        self.writer.append(writer)
+        return len(self.writer) - 1
 
     def _scan_committed(self, row: int, micro_ops: t.MicroOps) -> None:
         """A transaction that surely happened: what it read, and what it wrote."""
         mine: dict[Hashable, Access] = {}
+        left: dict[Hashable, int] = {}
         shows, numbers = self.sources.own_writes_show, self._numbers
         for micro_op in micro_ops:
             if type(micro_op) is not list and type(micro_op) is not tuple:
                 raise TypeError  # text and maps can be taken apart as well
             f, key, value = micro_op
+            if value is True or value is False or key is True or key is False:
+                raise ValueError  # it equals a number as it is
             version = numbers.get((key, value), NOTHING)
             if version == NOTHING:
                 version = self._version(key, value)
@@ -206,71 +270,192 @@ class Registers:
                 access = mine[key] = Access(row)
                 self.by_key[key].append(access)
             if f == "w":
-                if access.wrote != NOTHING:
-                    self._not_last[access.wrote] = row
-                access.wrote = self.writes[row][key] = version
+                access.wrote = left[key] = version
                 self._wrote(row, version)
             elif f == "r":
-                is_own = shows and access.wrote != NOTHING
-                expected = access.wrote if is_own else access.read
-                if expected not in {NOTHING, version}:
-                    self._internal(row, version, expected)
-                if not is_own:
-                    self.reads.append(Read(row, version, again=expected == version))
-                    if access.read == NOTHING:
-                        access.read = version
+                if access.wrote != NOTHING and shows:
+                    if version != access.wrote:
+                        self._read_late(row, version, access.wrote)
+                    continue
+                again = access.read == version
+                if access.read == NOTHING:
+                    access.read = version
+                elif not again and not self._begins(version, access.read):
+                    self._internal(row, version, access.read)
+                self.reads.append(Read(row, version, again))
             else:
                 raise ValueError
+        if left:
+            self.writes[row] = left
+
+    def _read_late(self, row: int, version: int, expected: int) -> None:
+        """A read behind a write of the key, of something else."""
+        self._internal(row, version, expected)
+        # What it wrote itself, and replaced since then, depends on nobody.
+        if self.writer[version] != row and row not in self._writers.get(version, ()):
+            self.reads.append(Read(row, version, late=True))
+
+    def _begins(self, *versions: int) -> bool:
+        """Whether keys begin with all of these."""
+        initial = (None, freeze(self.sources.initial))
+        return all(self.value_of[version] in initial for version in versions)
 
     def _scan_writes(self, row: int, micro_ops: t.MicroOps) -> None:
         """A transaction that failed, or of which nobody knows: what it tried to do."""
         failed = self.transactions.outcome[row] == t.Outcome.FAIL
-        mine = self.writes[row]
+        left: dict[Hashable, int] = {}
         for micro_op in micro_ops:
             if type(micro_op) is not list and type(micro_op) is not tuple:
                 raise TypeError
             f, key, value = micro_op
+            if value is True or value is False or key is True or key is False:
+                raise ValueError
             if f == "w":
                 version = self._version(key, value)
                 if failed:
                     self._failed[version] = row
                     continue
-                if key in mine:
-                    self._not_last[mine[key]] = row
-                mine[key] = version
+                left[self.key_of[version]] = version
                 self._wrote(row, version)
             elif f != "r":
                 raise ValueError
+        if left:
+            self.writes[row] = left
 
     def _wrote(self, row: int, version: int) -> None:
         other = self.writer[version]
-        if self.value_of[version] is None:
-            self._doubt(
-                f"{self._name(row)} writes {self._what(version)}, which", version
-            )
-            self._doubtful.add(version)
-        elif other in {NOTHING, row}:
+        if other == NOTHING:
             self.writer[version] = row
-        elif (
-            self.transactions.has_realtime
-            or self.transactions.outcome[row] == t.Outcome.OK
-        ):
-            names = f"{self._name(other)} and {self._name(row)}"
-            self._doubt(f"{names} both write {self._what(version)}", version)
-            self._doubtful.add(version)
-
-    def _doubt(self, who: str, version: int) -> None:
-        if not self.undecided:
-            self.undecided = (
-                f"{who}, so nobody can tell whose {show(self.value_of[version])} a "
-                "read of it saw"
-            )
+        elif other != row:
+            rows = self._writers.setdefault(version, [other])
+            if rows[-1] != row:
+                rows.append(row)
 
     def _name(self, row: int) -> str:
         return self.transactions.name(row)
 
     def _what(self, version: int) -> str:
         return f"{show(self.value_of[version])} to key {show(self.key_of[version])}"
+
+    # Values that were written more than once
+
+    def _split(self) -> None:
+        """Make a version of each write of what may have been written elsewhere."""
+        self._scanned = self.reads
+        self._accesses = self.by_key
+        self._written: dict[tuple[int, int], int] = {}
+        self._unknown: dict[int, int] = {}
+        self._doubtful = doubtful = self._find_doubtful()
+        for version, rows in doubtful.items():
+            key, value = self.key_of[version], self.value_of[version]
+            value = _WRITTEN_NIL if value is None else value
+            self._unknown[version] = self._new_version(key, value)
+            for row in rows:
+                number = self._new_version(key, value, row)
+                self._written[version, row] = number
+                if self.writes[row].get(key) == version:
+                    self.writes[row][key] = number
+            self.writer[version] = NOTHING
+        for key in {self.key_of[version] for version in doubtful}:
+            for access in self.by_key[key]:
+                if access.wrote in doubtful:
+                    access.wrote = self._written[access.wrote, access.row]
+        self.find_sources()
+
+    def _find_doubtful(self) -> dict[int, list[int]]:
+        """Versions that may have several sources -> rows of their writers."""
+        doubtful = dict(self._writers)
+        for key in set(self.key_of):
+            for value in {None, freeze(self.sources.initial)}:
+                version = self._numbers.get((key, value), NOTHING)
+                if version == NOTHING or version in doubtful:
+                    continue
+                if self.writer[version] != NOTHING:
+                    doubtful[version] = [self.writer[version]]
+                elif value is not None:  # another name of the initial state
+                    doubtful[version] = []
+        if "G1a" not in self.proscribed:
+            for version in self._failed:
+                if self.writer[version] != NOTHING:
+                    doubtful.setdefault(version, [self.writer[version]])
+        for version in doubtful:
+            self._version(self.key_of[version], None)
+        return doubtful
+
+    def find_sources(self) -> None:
+        """What each read of these versions may be of."""
+        self.likely: list[OpenRead] = []
+        self._fouls: dict[int, Foul] = {}
+        doubtful = self._doubtful
+        if not doubtful:
+            return
+        writers = Writers(self.transactions, self.by_key, self.proscribed)
+        for place, read in enumerate(self._scanned):
+            version = read.version
+            if version in doubtful:
+                key = self.key_of[version]
+                rows = [
+                    (self._called(read.row, row, version), row)
+                    for row in doubtful[version]
+                ]
+                if version in self._failed:
+                    rows.append(("G1a", self._failed[version]))
+                if self._begins(version):
+                    rows.append(("", INITIAL))
+                sources, foul = writers.sources(read, key, rows)
+                self.likely.append(OpenRead(place, sources))
+                if foul is not None:
+                    self._fouls[place] = foul
+
+    def _called(self, reader: int, writer: int, version: int) -> str:
+        """What it is called to read a version from that writer; nothing if it may."""
+        if reader == writer:
+            return "future-read"
+        number = self._written[version, writer]
+        return "" if self.writes[writer].get(self.key_of[number]) == number else "G1b"
+
+    def _settle_sources(self, supposed: Mapping[int, int]) -> None:
+        """Let reads be of the only source they have, or of that which is supposed.
+
+        Under a model that proscribes `internal`, one that reads the same value again
+        reads the same version.
+        """
+        self.open: list[OpenRead] = []
+        if not self.likely:
+            return
+        self.reads = reads = list(self._scanned)
+        first: dict[tuple[int, int], int] = {}
+        known: set[tuple[int, int]] = set()
+        for one in self.likely:
+            read = reads[one.place]
+            about = read.row, read.version
+            if about in first and "internal" in self.proscribed:
+                version = first[about]
+            else:
+                source = supposed.get(one.place, one.sources[0])
+                if len(one.sources) > 1 and one.place not in supposed:
+                    self.open.append(one)
+                    source = UNORDERED
+                version = self._version_of(read.version, source)
+            if not read.late:
+                first.setdefault(about, version)
+            again = (read.row, version) in known
+            known.add((read.row, version))
+            reads[one.place] = Read(read.row, version, again, read.late)
+        self.by_key = dict(self._accesses)
+        for key in {self.key_of[version] for version in self._unknown}:
+            self.by_key[key] = [
+                replace(a, read=first.get((a.row, a.read), a.read))
+                for a in self._accesses.get(key, ())
+            ]
+
+    def _version_of(self, version: int, source: int) -> int:
+        """The version that a value is, if it is of that source."""
+        if source == UNORDERED:
+            return self._unknown[version]
+        if source == INITIAL:
+            return self._numbers[self.key_of[version], None]
+        return self._written[version, source]
 
     def _internal(self, row: int, version: int, expected: int) -> None:
         if self.findings.wants("internal"):
@@ -282,30 +467,65 @@ class Registers:
             )
             self.findings.add(Finding("internal", (row,), text, key))
 
+    def deeds(self) -> Deeds:
+        """What transactions did, by values alone; see `Replay`."""
+        scanned = {number: version for (version, _), number in self._written.items()}
+        reads: list[list[tuple[Hashable, int]]] = [[] for _ in self.writes]
+        for read in self._scanned:
+            about = self.key_of[read.version], read.version
+            if about not in reads[read.row]:
+                reads[read.row].append(about)
+        return Deeds(
+            reads,
+            [
+                {key: scanned.get(version, version) for key, version in writes.items()}
+                for writes in self.writes
+            ],
+            frozenset(
+                version
+                for version in range(len(self.value_of))
+                if self._begins(version)
+            ),
+        )
+
     # Single values
 
     def _check_reads(self) -> None:
         """Reads of what failed, of what was not final, and of what nobody wrote."""
-        for read in self.reads:
+        unknown = set(self._unknown.values())
+        for place, read in enumerate(self.reads):
             version = read.version
             writer = self.writer[version]
             if read.again or self.value_of[version] is None:
                 continue
-            if writer == read.row:
-                if self.findings.wants("future-read"):
-                    text = f"{self._read(read)} before it wrote that value itself."
-                    key = self.key_of[version]
-                    self.findings.add(Finding("future-read", (read.row,), text, key))
+            if place in self._fouls:
+                self._foul(read, *self._fouls[place])
+            elif writer == read.row:
+                self._foul(read, "future-read", writer)
             elif writer != NOTHING:
-                if version in self._not_last:
-                    self._blame("G1b", read, writer, "itself replaced it later on")
+                if self.writes[writer].get(self.key_of[version]) != version:
+                    self._foul(read, "G1b", writer)
             elif version in self._failed:
-                failed = self._failed[version]
-                self._blame("G1a", read, failed, "wrote it, but failed")
-            elif version not in self._doubtful and self.findings.wants("garbage-read"):
+                self._foul(read, "G1a", self._failed[version])
+            elif version not in unknown and self.findings.wants("garbage-read"):
                 text = f"{self._read(read)}, which no transaction ever wrote."
                 key = self.key_of[version]
                 self.findings.add(Finding("garbage-read", (read.row,), text, key))
+
+    def _foul(self, read: Read, name: str, writer: int) -> None:
+        """A read of what is not there to be read."""
+        if not self.findings.wants(name):
+            return
+        key = self.key_of[read.version]
+        if name == "future-read":
+            when = "before it wrote" if self.sources.own_writes_show else "and wrote"
+            text = f"{self._read(read)} {when} that value itself."
+            self.findings.add(Finding(name, (read.row,), text, key))
+            return
+        text = f"{self._read(read)}; {self._name(writer)} {_FOUL[name]}."
+        why = self._observed(writer, read.row, read.version)
+        edge = Reason(writer, read.row, "wr", why)
+        self.findings.add(Finding(name, (read.row, writer), text, key, [edge]))
 
     def _read(self, read: Read) -> str:
         value = show(self.value_of[read.version])
@@ -313,20 +533,13 @@ class Registers:
             f" {show(self.key_of[read.version])}"
         )
 
-    def _blame(self, name: str, read: Read, writer: int, what: str) -> None:
-        if self.findings.wants(name):
-            text = f"{self._read(read)}; {self._name(writer)} {what}."
-            why = self._observed(writer, read.row, read.version)
-            edge = Reason(writer, read.row, "wr", why)
-            key = self.key_of[read.version]
-            self.findings.add(Finding(name, (read.row, writer), text, key, [edge]))
-
     def _observed(self, writer: int, reader: int, version: int) -> str:
         what = self._what(version)
         return f"{self._name(reader)} observed {self._name(writer)}'s write of {what}"
 
     def _look_for_lost_updates(self) -> None:
         """Transactions that read one version of a key each, and replaced it."""
+        unknown = set(self._unknown.values())
         for accesses in self.by_key.values():
             readers: dict[int, list[int]] = defaultdict(list)
             for access in accesses:
@@ -336,6 +549,8 @@ class Registers:
                     access.read,
                 }:
                     readers[access.read].append(access.row)
+            for version in readers.keys() & unknown:
+                del readers[version]
             for version, rows in readers.items():
                 if len(rows) > 1 and self.findings.wants("lost-update"):
                     self._lost_update(version, rows)
@@ -365,10 +580,12 @@ class Registers:
             ("sequential", self.sources.sequential_keys, self._sequential),
             ("linearizable", self.sources.linearizable_keys, self._linearizable),
         )
+        unknown = np.array(list(self._unknown.values()), np.int64)
         for name, wanted, source in chosen:
             if wanted:
-                pairs = np.array(sorted(set(source())), np.int64).reshape(-1, 2)
-                self._adopt(name, pairs[pairs[:, 0] != pairs[:, 1]])
+                pairs = _distinct(source(), len(self.value_of))
+                told = (pairs[:, 0] != pairs[:, 1]) & ~np.isin(pairs, unknown).any(1)
+                self._adopt(name, pairs[told])
 
     def _adopt(self, source: str, pairs: Column) -> None:
         """Add what a source says of all keys on which it contradicts nothing."""
@@ -481,12 +698,17 @@ class Registers:
         self, question: Question, found: frozenset[str], pause: Callable[[], None]
     ) -> None:
         """See `Inference.judge`: axioms of weak models, and orders by elimination."""
-        elimination = None
         found = found.union(self.findings.counts)
-        if not found & question.anomalies and not self.undecided:
-            exhaustive = self.sources.is_search_exhaustive
+        exhaustive = self.sources.is_search_exhaustive
+        elimination = assignments = None
+        if not found & question.anomalies:
             elimination = Elimination(self, pause, exhaustive=exhaustive)
-            if not self.findings.counts and elimination.proves_all(question):
+            if self.open and not self.is_supposed:
+                assignments = Assignments(self, question, pause, exhaustive=exhaustive)
+                if assignments.proves_all():
+                    return
+            is_sure = not self.open and not self.findings.counts
+            if is_sure and elimination.proves_all(question):
                 return
         sessions = session_edges(self.transactions)
         weak.judge(
@@ -501,21 +723,51 @@ class Registers:
         if elimination and not self.findings.counts.keys() & question.anomalies:
             elimination.run(question)
             self.remark = elimination.remark
+        if assignments and not self.findings.counts.keys() & question.anomalies:
+            self.remark = ""
+            assignments.run()
+
+    def describe_open(self, outlook: str) -> str:
+        """Why nobody can tell who wrote what was read, and what comes of it."""
+        read = self.reads[self.open[0].place]
+        what = self._what(read.version)
+        rows = sorted(row for row in self.open[0].sources if row != INITIAL)
+        names = list(map(self._name, rows))
+        if len(names) == 1:
+            who = f"{names[0]} writes {what}, which may have begun with it"
+        else:
+            who = f"{show_all(names)} write {what}"
+        count = len({self.reads[one.place].version for one in self.open}) - 1
+        others = f", and {count} more values were written repeatedly" if count else ""
+        value, reader = show(self.value_of[read.version]), self._name(read.row)
+        return (
+            f"{who}{others}, so nobody can tell whose {value} {reader} read; {outlook}"
+        )
 
     # What dependencies are about
 
-    def script(self, micro_ops: t.MicroOps) -> Script:
+    def script(self, row: int, micro_ops: t.MicroOps) -> Script:
         """See `Unfolds.script`."""
         script = Script()
-        written = set()
+        mine: dict[Hashable, set[int]] = defaultdict(set)
+        reads = iter(self._reads_by_row.get(row, ()))
         for place, (f, key, value) in enumerate(micro_ops):
-            version = key, self._numbers[key, value]
+            number = self._numbers[key, value]
             if f == "w":
-                script.writes[version] = place
-                written.add(key)
-            elif key not in written or not self.sources.own_writes_show:
-                script.read(version, place)
+                mine[key].add(number)
+                version = self._written.get((number, row), number)
+                script.writes[key, version] = place
+            elif not self.sources.own_writes_show or number not in mine[key]:
+                script.read((key, next(reads)), place)
         return script
+
+    @cached_property
+    def _reads_by_row(self) -> dict[int, list[int]]:
+        """Row -> the versions it read, in order."""
+        versions: dict[int, list[int]] = defaultdict(list)
+        for read in self.reads:
+            versions[read.row].append(read.version)
+        return versions
 
     def about(self, kind: Kind, via: int) -> tuple[Hashable, int]:
         """See `Unfolds.about`."""
@@ -572,6 +824,11 @@ _SOURCES = {
     "linearizable": "the real time of operations on the key",
 }
 
+_FOUL = {
+    "G1a": "wrote it, but failed",
+    "G1b": "itself replaced it later on",
+}
+
 _ELIMINATION = "since the other order would close a cycle"
 
 
@@ -582,6 +839,13 @@ def _follows(earlier: Access, later: Access) -> Iterator[tuple[int, int]]:
         for version in (later.read, later.wrote):
             if version not in {NOTHING, last}:
                 yield last, version
+
+
+def _distinct(pairs: Iterable[tuple[int, int]], count: int) -> Column:
+    """Pairs of numbers below `count`, each once, in order, as two columns."""
+    ends = np.fromiter(itertools.chain.from_iterable(pairs), np.int64)
+    code = np.unique(ends[::2] * count + ends[1::2])
+    return np.stack([code // count, code % count], axis=1)
 
 
 def _frozen(_f: str, value: Any) -> Hashable:

@@ -85,7 +85,7 @@ class Script:
 class Unfolds(Protocol):
     """Who inferred dependencies, and can say which events they are between."""
 
-    def script(self, micro_ops: MicroOps) -> Script:
+    def script(self, row: int, micro_ops: MicroOps) -> Script:
         """What a transaction did that returned, if it did these micro-operations."""
         ...
 
@@ -126,7 +126,7 @@ def label(transactions: Transactions, inference: Unfolds, edges: Edges) -> Label
         told = micro_ops
         if transactions.outcome[row] != Outcome.OK:
             told = [micro_op for micro_op in micro_ops if micro_op[0] != "r"]
-        scripts[row] = inference.script(told)
+        scripts[row] = inference.script(row, told)
     numbers: dict[Hashable, int] = {}
     out = np.full((5, len(edges)), NOTHING, np.int64)
     columns = edges.source, edges.target, edges.kind, edges.via

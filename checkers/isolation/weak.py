@@ -52,17 +52,19 @@ FORCED = 1 << 48
 
 
 class Read(NamedTuple):
-    """A read of a key that the transaction had not written before.
+    """A read of something that the transaction had not written before.
 
     Attributes:
         row: The transaction.
         version: What it read.
         again: It had read that version before.
+        late: It had written the key before, but not that.
     """
 
     row: int
     version: int
     again: bool = False
+    late: bool = False
 
 
 class Forced(NamedTuple):

@@ -1,0 +1,319 @@
+"""Which of several writers was read: is there any choice that explains the history?
+
+Where a value was written more than once, a read of it may be of any of its writers. A
+history satisfies a model just when some choice of a source for each such read makes it
+one that does. "VeriStrong" (2025, arXiv 2511.14067) puts these choices into a polygraph
+and lets a solver make them. Here they are made outside of it, and each one is judged
+like a history whose values are unique:
+
+1. What holds whatever was chosen is looked for first: open reads order nothing then.
+   So is an execution that shows just these values; see `checkers.isolation.replay`.
+   The likeliest sources in real time may satisfy even the strictest model.
+2. All reads are of their likeliest sources. If that explains the history, it is right.
+3. Otherwise some of these choices are wrong together. They are taken out as long as the
+   others alone leave something wrong (Junker, "QuickXplain", 2004); what remains must
+   not be chosen together again. The next choice keeps to all that was learnt so far.
+   Where there is none left, nothing explains the history.
+
+Each judgement takes as long as that of the whole history, and there may be
+exponentially many. So their number is limited where nobody asked for more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from checkers.isolation import models
+from checkers.isolation.candidates import INITIAL
+from checkers.isolation.findings import Finding, show
+from checkers.isolation.judge import Trial
+from checkers.isolation.polygraph import questions
+from checkers.isolation.question import Question
+from checkers.isolation.replay import Replay
+from checkers.linearizability.budget import Budget, LimitExceeded
+from harness.verdict import Limits, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from checkers.isolation.registers import Registers
+
+JUDGEMENTS_MAX = 1000
+"""After so many judgements the search gives up, unless it is told not to."""
+
+JUDGED_TRANSACTIONS_MAX = 1_000_000
+"""The same for judgements times transactions; some 30 seconds. Five are always made."""
+
+TOLD_MAX = 4
+"""Choices whose consequences a sentence tells."""
+
+_STRICTEST = Question.parse({"consistency": ("strict-serializable",), "anomalies": ()})
+
+_WITH_SNAPSHOTS = models.WITH_SESSIONS | models.weaker_models(
+    "strong-snapshot-isolation"
+)
+"""Models that a history satisfies that is snapshot isolated in real time."""
+
+Choice = tuple[int, int]
+"""The place of a read, and the row that it is of, or INITIAL."""
+
+
+class Wrong(NamedTuple):
+    """Choices that can't all be right.
+
+    Attributes:
+        choices: The choices.
+        finding: What they lead to.
+    """
+
+    choices: tuple[Choice, ...]
+    finding: Finding
+
+
+class _GaveUp(Exception):  # noqa: N818 - no error
+    """Too many judgements were made."""
+
+
+class _Supposition(Trial):
+    """The trial of a history in which some sources are supposed."""
+
+    def __init__(self, question: Question, pause: Callable[[], None]) -> None:
+        super().__init__(question, Budget(Limits()))
+        self._pause = pause
+
+    def pause(self) -> None:
+        self._pause()
+
+
+class Assignments:
+    """The search for sources of all reads.
+
+    Args:
+        registers: The history. What is found is added to its findings, and what stays
+            open is its `undecided`.
+        question: What is asked.
+        exhaustive: Never give up, but for limits of time and memory.
+        pause: Called now and then; may raise.
+    """
+
+    def __init__(
+        self,
+        registers: Registers,
+        question: Question,
+        pause: Callable[[], None],
+        *,
+        exhaustive: bool,
+    ) -> None:
+        self.registers = registers
+        self.question = question
+        self.pause = pause
+        size = len(registers.transactions)
+        self._left = min(JUDGEMENTS_MAX, max(5, JUDGED_TRANSACTIONS_MAX // (size + 1)))
+        self._exhaustive = exhaustive
+        self._sources = {one.place: one.sources for one in registers.open}
+        self._wrong: list[Wrong] = []
+        self._unsettled = ""
+
+    def proves_all(self) -> bool:
+        """Whether an execution is found that is as strict as anything asked."""
+        registers = self.registers
+        if not registers.transactions.has_realtime or registers.findings.counts:
+            return False
+        return self._is_strict() or self._is_replayed()
+
+    def run(self) -> None:
+        """Find sources that explain the history, or that there are none."""
+        forbidden: list[tuple[Choice, ...]] = []
+        try:
+            while chosen := self._next(forbidden):
+                verdict, finding = self._try(chosen)
+                if verdict is Verdict.VALID:
+                    return
+                if finding is None:
+                    forbidden.append(tuple(chosen.items()))
+                    continue
+                wrong = self._smallest(list(chosen.items()), finding)
+                self._wrong.append(wrong)
+                forbidden.append(wrong.choices)
+        except _GaveUp:
+            exhaustive = "search=exhaustive goes on until it is settled"
+            self.registers.undecided = self.registers.describe_open(exhaustive)
+            return
+        except LimitExceeded as limit:
+            self.registers.undecided = self.registers.describe_open(str(limit))
+            return
+        if self._unsettled:
+            self.registers.remark = self._unsettled
+            return
+        finding = self._tell()
+        if self.registers.findings.wants(finding.name):
+            self.registers.findings.add(finding)
+
+    def _is_strict(self) -> bool:
+        """Whether the likeliest sources satisfy the strictest model, hence any.
+
+        Real time leaves few sources, and few orders.
+        """
+        likely = self.registers.at_best(_STRICTEST.anomalies)
+        return self._judge(likely, _STRICTEST)[0] is Verdict.VALID
+
+    def _is_replayed(self) -> bool:
+        """Whether an execution in real time is found, which needs no sources."""
+        rows, deeds = self.registers.transactions, self.registers.deeds()
+        asked = self.question.asked
+        modes = [False]
+        if asked and _WITH_SNAPSHOTS.issuperset(asked):
+            modes.append(True)
+        return any(
+            Replay(rows, deeds, self.pause, snapshots=snapshots).finds()
+            for snapshots in modes
+        )
+
+    # Choosing
+
+    def _next(self, forbidden: Sequence[tuple[Choice, ...]]) -> dict[int, int] | None:
+        """A choice for each read that has no forbidden choices; None if there is none.
+
+        What was never wrong is chosen as it is likeliest.
+        """
+        chosen = {place: sources[0] for place, sources in self._sources.items()}
+        concerned = sorted({place for choices in forbidden for place, _ in choices})
+        rank = {place: i for i, place in enumerate(concerned)}
+        # A set of choices is looked at when the last of its reads is chosen for.
+        ending: list[list[tuple[Choice, ...]]] = [[] for _ in concerned]
+        for choices in forbidden:
+            ending[max(rank[place] for place, _ in choices)].append(choices)
+        tried = [0] * len(concerned)
+        at = 0
+        while at < len(concerned):
+            place = concerned[at]
+            sources = self._sources[place]
+            while tried[at] < len(sources):
+                chosen[place] = sources[tried[at]]
+                if not any(
+                    all(chosen[p] == source for p, source in choices)
+                    for choices in ending[at]
+                ):
+                    break
+                tried[at] += 1
+            if tried[at] < len(sources):
+                at += 1
+                continue
+            tried[at] = 0
+            at -= 1
+            if at < 0:
+                return None
+            tried[at] += 1
+            self.pause()
+        return chosen
+
+    # Judging
+
+    def _try(self, chosen: Mapping[int, int]) -> tuple[Verdict, Finding | None]:
+        """Judge the history with these sources; the verdict and what is wrong.
+
+        Raises:
+            _GaveUp: That was one too many.
+        """
+        if not self._left and not self._exhaustive:
+            raise _GaveUp
+        self._left -= 1
+        registers = self.registers.supposing(chosen)
+        verdict, finding = self._judge(registers, self.question)
+        if verdict is Verdict.UNKNOWN and not registers.open:
+            self._unsettled = registers.remark
+        return verdict, finding
+
+    def _judge(
+        self, registers: Registers, question: Question
+    ) -> tuple[Verdict, Finding | None]:
+        self.pause()
+        trial = _Supposition(question, self.pause)
+        trial.hold(registers.transactions, lambda _rows, _pause: registers)
+        wrong = [f for f, _ in trial.findings() if f.name in question.anomalies]
+        if wrong:
+            return Verdict.INVALID, min(wrong, key=lambda finding: len(finding.rows))
+        return Verdict.UNKNOWN if registers.remark else Verdict.VALID, None
+
+    def _smallest(self, choices: list[Choice], finding: Finding) -> Wrong:
+        """A part of choices that is wrong by itself, while none of it is to spare."""
+        rows = set(finding.rows)
+        reads = self.registers.reads
+        near = [choice for choice in choices if reads[choice[0]].row in rows]
+        if len(near) < len(choices):
+            closer = self._try(dict(near))[1]
+            if closer is not None:
+                choices, finding = near, closer
+        found = [finding]
+
+        def is_wrong(part: Iterable[Choice]) -> bool:
+            finding = self._try(dict(part))[1]
+            if finding is not None:
+                found.append(finding)
+            return finding is not None
+
+        def needed(
+            background: list[Choice], added: bool, part: list[Choice]
+        ) -> list[Choice]:
+            """The part of it that is needed for it to be wrong with the background."""
+            if added and is_wrong(background):
+                return []
+            if len(part) == 1:
+                return part
+            half = len(part) // 2
+            one, other = part[:half], part[half:]
+            second = needed(background + one, True, other)
+            first = needed(background + second, bool(second), one)
+            return first + second
+
+        smallest = needed([], False, choices) if len(choices) > 1 else choices
+        return Wrong(tuple(smallest), found[-1])
+
+    # Telling
+
+    def _tell(self) -> Finding:
+        """Why no choice is right."""
+        self._wrong.sort(key=lambda wrong: len(wrong.choices))
+        parts = []
+        for wrong in self._wrong[:TOLD_MAX]:
+            supposed = " and ".join(map(self._suppose, wrong.choices))
+            parts.append(f"If {supposed}: {wrong.finding.text}")
+        count = len(self._wrong) - TOLD_MAX
+        if count > 0:
+            parts.append(f"And so on, in {count} more cases.")
+        first = self._wrong[0].finding
+        rows = dict.fromkeys(
+            row for wrong in self._wrong[:TOLD_MAX] for row in wrong.finding.rows
+        )
+        reasons = [r for wrong in self._wrong[:TOLD_MAX] for r in wrong.finding.reasons]
+        return Finding(self._name(), tuple(rows), " ".join(parts), first.key, reasons)
+
+    def _suppose(self, choice: Choice) -> str:
+        place, source = choice
+        registers = self.registers
+        read = registers.reads[place]
+        name = registers.transactions.name
+        what = (
+            f"the {show(registers.value_of[read.version])} that {name(read.row)} read"
+        )
+        what += f" from key {show(registers.key_of[read.version])} is "
+        return what + (
+            "the initial value" if source == INITIAL else f"{name(source)}'s"
+        )
+
+    def _name(self) -> str:
+        """The most special anomaly that all wrong choices lead to.
+
+        If they have none in common, the one that the strictest search is about.
+        """
+        names = [models.generalizations(wrong.finding.name) for wrong in self._wrong]
+        common = frozenset.intersection(*names) & self.question.anomalies
+        if common:
+            return max(sorted(common), key=lambda n: len(models.generalizations(n)))
+        strictest = [question.name for question in questions(self.question.anomalies)]
+        strictest += [
+            name
+            for model in self.question.asked
+            for name in reversed(models.MODELS[model][1])
+        ]
+        return strictest[0] if strictest else self._wrong[0].finding.name
