@@ -133,7 +133,10 @@ class Elimination:
         if not parts and not is_open:
             # Monotonic view has no question of its own, but one close above it.
             consistent_view = Question("G-single", False, 0, parallel=True)
-            is_open = any(self._try(consistent_view))
+            is_known_broken = not self._polygraph(consistent_view).is_right()
+            is_open = (is_known_broken and bool(self.writes.choices())) or any(
+                self._try(consistent_view)
+            )
         left: list[Choice] = []
         for part in parts:
             finding, left = self._try(part)

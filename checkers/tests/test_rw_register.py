@@ -198,3 +198,10 @@ def test_what_is_read_before_it_is_replaced_counts_as_what_its_writer_left() -> 
     text = "wx1wx2@0 ; wx3@0 ; rx1rx3@0"
     result = check(text, consistency="read-your-writes")
     assert names(result) == {"own-write-missed"}
+
+
+def test_an_open_order_is_not_settled_by_a_cycle_that_the_model_allows() -> None:
+    """Whoever wrote y first, one of the two went back; but view is not consistent."""
+    text = "rx1ry1@1 ; wy1wx1rx@1 ; wy2rywx2@1"
+    result = check(text, consistency="monotonic-view", initial="1")
+    assert result.verdict is not Verdict.VALID
