@@ -16,17 +16,38 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ClockSetting:
-    """How a node's clocks run from now on, relative to the true ones.
+class ClockLine:
+    """How one clock runs from the moment of setting on; as it stands, true.
 
-    `*_offset_ns`: the node's clock jumps to true + offset at the moment of setting.
-    `*_rate`: from then on it runs at this many seconds a second.
+    Attributes:
+        offset_ns: It jumps to the true time plus this; None: it goes on from where it
+            stands, and never runs backwards on the way.
+        rate: Seconds a second.
+        returns: Only until it meets the true time, which it shows from then on. Runs at
+            the rate or its inverse, whichever leads there; the rate is not 1.
     """
 
-    wall_offset_ns: int = 0
-    wall_rate: float = 1.0
-    mono_offset_ns: int = 0
-    mono_rate: float = 1.0
+    offset_ns: int | None = 0
+    rate: float = 1.0
+    returns: bool = False
+
+    def rate_from(self, offset_ns: int) -> float:
+        """The rate of a clock that is now this far ahead of the true one."""
+        if not self.returns:
+            return self.rate
+        return (min if offset_ns > 0 else max)(self.rate, 1 / self.rate)
+
+
+@dataclass(frozen=True)
+class ClockSetting:
+    """What changes about a node's clocks; None: that clock goes on as it does."""
+
+    wall: ClockLine | None = None
+    mono: ClockLine | None = None
+
+
+TRUE_CLOCKS = ClockSetting(ClockLine(), ClockLine())
+"""Both clocks jump to the true time."""
 
 
 @dataclass(frozen=True)

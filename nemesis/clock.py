@@ -3,8 +3,18 @@
 Wall clocks jump either way, drift, and strobe (jump to and fro many times a second), as
 administrators, virtual machines and bad time servers make them. Monotonic clocks only
 do what hardware can do to them: run at a wrong rate, or leap forward (a VM that was
-suspended). They never run backwards, so healing gives a monotonic clock its true rate
-again and leaves it where it is; wall clocks are set right.
+suspended).
+
+Healing sets wall clocks right. Monotonic clocks never run backwards, so they return:
+one that leapt ahead all but stands still until true time has caught up, one that
+drifted drifts back. Left where it was, it would break the node for good: the kernel
+keeps true time, so whoever sleeps until a moment of a clock that is 10 s ahead (every
+sleep of CPython, Java and pthreads) sleeps 10 s longer. A return takes time, so leaps
+are small, plans leave room for it before the next clock fault, and a run settles until
+it is over.
+
+A drift r is undone at the rate 1/r and no faster. A system that allows for a drift
+allows for the same in the other direction; standing still would break its leases.
 
 A slow monotonic clock on a leader is what outlives a lease: drift beyond the bound that
 a system allows for must break lease reads, drift within it must not.
@@ -19,9 +29,9 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.options import Number, Words
-from harness.processes import ClockReading, ClockSetting
+from harness.processes import ClockLine, ClockReading, ClockSetting
 from harness.registry import Option, Plugin, settings
 from nemesis.fault import (
     TARGETS,
@@ -51,7 +61,21 @@ BITES_FROM_MS = 20.0
 
 JUMP_S_MAX = 1e9
 """Thirty years: from 2000 to 2060 every clock stays where a 64-bit one can go."""
-JUMP_MS = Number(-1000 * JUMP_S_MAX, 1000 * JUMP_S_MAX)
+LEAP_S_MAX = 60.0
+"""Of a monotonic clock; to return takes as long."""
+JUMPS_MS = {
+    "wall": Number(-1000 * JUMP_S_MAX, 1000 * JUMP_S_MAX),
+    "mono": Number(0.0, 1000 * LEAP_S_MAX),
+}
+SMALLEST_JUMP = 1 / 60
+"""As a part of the largest. Most real jumps are small."""
+RETURN_RATE = 0.01
+"""How fast a clock runs that leapt ahead, until true time has caught up.
+
+Not 0: programs divide by what has passed.
+"""
+BACK_WITHIN_NS = 1_000_000
+"""A clock that is this near to true time is true."""
 RATE = Number(0.001, 1001.0)
 PERIOD_MS = Number(1.0, 3_600_000.0)
 
@@ -69,7 +93,15 @@ OPTIONS = (
         Words(CLOCKS),
     ),
     Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(TARGETS)),
-    Option("bump_max_s", "60", "largest jump, seconds", Number(0.001, JUMP_S_MAX)),
+    Option(
+        "bump_max_s", "60", "largest jump of a wall clock, s", Number(0.001, JUMP_S_MAX)
+    ),
+    Option(
+        "leap_max_s",
+        "5",
+        "largest leap of a monotonic clock, s (it takes as long to return)",
+        Number(0.001, LEAP_S_MAX),
+    ),
     Option(
         "drift",
         "1.0",
@@ -79,8 +111,19 @@ OPTIONS = (
     Option("strobe_period_ms", "50", "time between two jumps of a strobe", PERIOD_MS),
 )
 
-AMOUNTS = {"offset_ms": JUMP_MS, "rate": RATE, "period_ms": PERIOD_MS}
-PARAMS = ("mode", "clock", "target", *AMOUNTS)
+PARAMS = ("mode", "clock", "target", "offset_ms", "rate", "period_ms")
+
+
+SET_RIGHT = ClockSetting(wall=ClockLine())
+
+
+def cure(fault: Fault) -> ClockSetting:
+    """What heals a clock that had this fault."""
+    if fault.params["clock"] == "wall":
+        return SET_RIGHT
+    drift = fault.params["mode"] == "drift" and fault.params["rate"] != 1
+    rate = fault.params["rate"] if drift else RETURN_RATE
+    return ClockSetting(mono=ClockLine(None, float(rate), returns=True))
 
 
 def moved_ms(before: ClockReading | None, after: ClockReading | None) -> float:
@@ -108,15 +151,18 @@ class Clock:
         self.modes: tuple[str, ...] = given["modes"]
         self.clocks: tuple[str, ...] = given["clocks"]
         self.targets: tuple[str, ...] = given["targets"]
-        self.bump_max_s: float = given["bump_max_s"]
+        self.jump_max_s = {"wall": given["bump_max_s"], "mono": given["leap_max_s"]}
         self.drift: float = given["drift"]
         self.period_ms: float = given["strobe_period_ms"]
         if self.modes == ("strobe",) and "wall" not in self.clocks:
             raise UsageError("clock: modes=strobe is for wall clocks: add clocks=wall")
         self._strike: Strike | None = None
+        self._cure = SET_RIGHT
         self._before: dict[str, ClockReading | None] = {}
         self._after: dict[str, ClockReading | None] = {}
         self._strobing: asyncio.Task[None] | None = None
+        self._returning: dict[str, float] = {}
+        """Nodes whose monotonic clocks were healed, and at which rate they return."""
 
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random mode, clock, target and amount."""
@@ -133,9 +179,9 @@ class Clock:
             params["rate"] = round(random.choice((rate, 1 / rate)), 6)
         else:
             sign = random.choice((1, -1)) if clock == "wall" else 1
-            # Most real jumps are small; the logarithm gives every size its chance.
-            amount_ms = 1000 * self.bump_max_s ** random.uniform(0.0, 1.0)
-            params["offset_ms"] = round(sign * amount_ms, 3)
+            # The logarithm gives every size its chance.
+            part = SMALLEST_JUMP ** random.uniform(0.0, 1.0)
+            params["offset_ms"] = round(sign * 1000 * self.jump_max_s[clock] * part, 3)
         if mode == "strobe":
             params["period_ms"] = self.period_ms
         return Fault(self.kind, params)
@@ -152,18 +198,35 @@ class Clock:
                 )
         validate_target(self.kind, params.get("target"), nodes)
         amount = "rate" if params["mode"] == "drift" else "offset_ms"
-        for name, kind in AMOUNTS.items():
+        jump = JUMPS_MS["wall"]
+        for name, kind in (
+            ("offset_ms", jump),
+            ("rate", RATE),
+            ("period_ms", PERIOD_MS),
+        ):
             if name in params or name == amount:
                 require_number(fault, name, kind)
-        if params["clock"] == "mono" and (
-            params["mode"] == "strobe" or params.get("offset_ms", 0) < 0
-        ):
-            raise UsageError("plan: clock: a monotonic clock never jumps backwards")
+        if params["clock"] == "mono":
+            if params["mode"] == "strobe" or params.get("offset_ms", 0) < 0:
+                raise UsageError("plan: clock: a monotonic clock never jumps backwards")
+            if params["mode"] == "bump":
+                require_number(fault, "offset_ms", JUMPS_MS["mono"])
+
+    def lingers_s(self, fault: Fault, lasted_s: float) -> float:
+        """How long after its healing a fault is still felt, if it lasted that long."""
+        if fault.params["clock"] == "wall":
+            return 0.0
+        if fault.params["mode"] == "bump":
+            return float(fault.params["offset_ms"]) / 1000 / (1 - RETURN_RATE)
+        return lasted_s * float(fault.params["rate"])
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
         """Move the target's clocks and read them back."""
         nodes, why = await resolve_target(fault.params["target"], cluster)
         mode, clock = fault.params["mode"], fault.params["clock"]
+        if clock == "mono":
+            await self.settle(cluster)
+        self._cure = cure(fault)
         self._before = {n: await cluster.read_clock(n) for n in nodes}
         for node in nodes:
             await cluster.set_clock(node, self._setting(fault, self._before[node]))
@@ -189,7 +252,7 @@ class Clock:
         return self._strike
 
     async def heal(self, cluster: Cluster) -> Strike | None:
-        """Set wall clocks right, give monotonic clocks their true rate."""
+        """Set wall clocks right, and have monotonic clocks return."""
         if self._strike is None:
             return None
         if self._strobing is not None:
@@ -200,9 +263,9 @@ class Clock:
         strike, self._strike = self._strike, None
         last = {n: await cluster.read_clock(n) for n in strike.nodes}
         for node in strike.nodes:
-            reading = last[node]
-            mono = 0 if reading is None else reading.mono_offset_ns
-            await cluster.set_clock(node, ClockSetting(mono_offset_ns=mono))
+            await cluster.set_clock(node, self._cure)
+        if self._cure.mono is not None:
+            self._returning |= dict.fromkeys(strike.nodes, self._cure.mono.rate)
         healed = {n: await cluster.read_clock(n) for n in strike.nodes}
         evidence = {
             **strike.evidence,
@@ -212,23 +275,42 @@ class Clock:
         bit = bool(strike.bit) or self._moved(last)
         return Strike(strike.title, strike.nodes, evidence, bit=bit)
 
+    async def settle(self, cluster: Cluster) -> None:
+        """Wait until every monotonic clock shows true time again.
+
+        Raises:
+            HarnessError: One doesn't; names the node.
+        """
+        returning, self._returning = self._returning, {}
+        for node, rate in returning.items():
+            ahead_ns = await self._ahead_ns(node, cluster)
+            pace = abs(1 - ClockLine(None, rate, returns=True).rate_from(ahead_ns))
+            await asyncio.sleep(abs(ahead_ns) / 1e9 / pace)
+            left_ns = await self._ahead_ns(node, cluster)
+            if abs(left_ns) > BACK_WITHIN_NS:
+                raise HarnessError(
+                    f"{node}: its monotonic clock was to be true again, and is "
+                    f"{left_ns / 1e9:+.3f} s from it"
+                )
+
+    async def _ahead_ns(self, node: str, cluster: Cluster) -> int:
+        reading = await cluster.read_clock(node)
+        return 0 if reading is None else reading.mono_offset_ns
+
     def _moved(self, after: Mapping[str, ClockReading | None]) -> bool:
         return any(
             moved_ms(self._before[n], after[n]) >= BITES_FROM_MS for n in self._before
         )
 
     def _setting(self, fault: Fault, now: ClockReading | None) -> ClockSetting:
-        """The setting that `fault` means for a node whose clocks now read `now`.
-
-        The clock that is not meant keeps its offset and its true rate.
-        """
-        wall = 0 if now is None else now.wall_offset_ns
-        mono = 0 if now is None else now.mono_offset_ns
-        rate = float(fault.params.get("rate", 1.0))
-        jump = int(fault.params.get("offset_ms", 0) * 1e6)
-        if fault.params["clock"] == "wall":
-            return ClockSetting(wall + jump, rate, mono, 1.0)
-        return ClockSetting(wall, 1.0, mono + jump, rate)
+        """The setting that `fault` means for a node whose clocks now read `now`."""
+        wall, jump_ns = fault.params["clock"] == "wall", None
+        if fault.params["mode"] != "drift":
+            jump_ns = int(fault.params["offset_ms"] * 1e6)
+            if now is not None:
+                jump_ns += now.wall_offset_ns if wall else now.mono_offset_ns
+        line = ClockLine(jump_ns, float(fault.params.get("rate", 1.0)))
+        return ClockSetting(wall=line) if wall else ClockSetting(mono=line)
 
     async def _strobe(self, fault: Fault, nodes: NodeNames, cluster: Cluster) -> None:
         """Jump to and fro until cancelled."""
@@ -237,12 +319,8 @@ class Clock:
             await asyncio.sleep(fault.params.get("period_ms", self.period_ms) / 1000)
             there = not there
             for node in nodes:
-                before = self._before[node]
-                mono = 0 if before is None else before.mono_offset_ns
                 setting = (
-                    self._setting(fault, before)
-                    if there
-                    else ClockSetting(mono_offset_ns=mono)
+                    self._setting(fault, self._before[node]) if there else SET_RIGHT
                 )
                 await cluster.set_clock(node, setting)
 

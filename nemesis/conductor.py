@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from harness.generator import HEAL, START, STOP
-from nemesis.fault import aim
+from nemesis.fault import Lingering, aim
 
 if TYPE_CHECKING:
     from harness.cluster import Cluster
@@ -76,7 +76,7 @@ class Conductor:
         return strike
 
     async def _heal_all(self) -> None:
-        """End what is in force, then whatever the system did to itself."""
+        """End what is in force and whatever the system did to itself; then settle."""
         for kind in list(self._in_force):
             await self._stop(kind)
         dead = self._cluster.dead()
@@ -92,6 +92,9 @@ class Conductor:
                     "evidence": started,
                 }
             )
+        for nemesis in self._nemeses.values():
+            if isinstance(nemesis, Lingering):
+                await nemesis.settle(self._cluster)
 
     def _write(self, event: str, kind: str, step: int, strike: Strike) -> None:
         self._record(

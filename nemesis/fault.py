@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.errors import UsageError
 from harness.registry import nearest
@@ -93,6 +93,19 @@ class Nemesis(Protocol):
 
         Idempotent: the run heals everything at its end, whatever the plan did.
         """
+        ...
+
+
+@runtime_checkable
+class Lingering(Protocol):
+    """A nemesis whose faults are felt for a while after their healing."""
+
+    def lingers_s(self, fault: Fault, lasted_s: float) -> float:
+        """How long that is for a fault that was in force for `lasted_s`."""
+        ...
+
+    async def settle(self, cluster: Cluster) -> None:
+        """Wait until nothing is felt any more of faults that were healed."""
         ...
 
 

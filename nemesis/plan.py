@@ -35,7 +35,7 @@ import yaml
 
 from harness.errors import UsageError
 from harness.options import Number, Whole
-from nemesis.fault import OBSERVER, Fault, Nemesis
+from nemesis.fault import OBSERVER, Fault, Lingering, Nemesis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -165,6 +165,9 @@ def draw(
             fault = strike_observer(fault)
         steps.append(Step(at, fault, round(end - at.latest_s, 3)))
         free_at[kind] = end + QUIET_S[0]
+        nemesis = nemeses[kind]
+        if isinstance(nemesis, Lingering):
+            free_at[kind] += nemesis.lingers_s(fault, end - begin)
         chance = BACKGROUND_OVERLAP_CHANCE if background else OVERLAP_CHANCE
         overlap = len(nemeses) > 1 and random.random() < chance
         quiet = log_uniform(random, *QUIET_S)

@@ -52,14 +52,14 @@ from harness.osworld import (
     tracer,
     vdso,
 )
-from harness.osworld.vdso import Skew
-from harness.processes import ClockSetting
+from harness.processes import ClockLine, ClockSetting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.osworld.channel import Channel
     from harness.osworld.processtree import Process, Table
+    from harness.osworld.vdso import Skew
     from harness.processes import Limits
 
 KILL_TIMEOUT_S = 10.0
@@ -102,7 +102,7 @@ class Node:
     doomed: bool = False
     """Its end is our doing, so it is expected."""
     skew: Skew | None = None
-    """How its clocks differ from the true ones; None while they don't."""
+    """What its clocks show; None while they have never been other than true."""
 
 
 class Keeper:
@@ -491,24 +491,31 @@ class Keeper:
         self,
         node: Node,
         *,
-        wall_offset_ns: int,
-        wall_rate: float,
-        mono_offset_ns: int,
-        mono_rate: float,
+        wall: Mapping[str, Any] | None,
+        mono: Mapping[str, Any] | None,
     ) -> Job:
         if node.pid is None:
             raise HarnessError(f"{node.name} is not running: it has no clock to set")
-        setting = ClockSetting(wall_offset_ns, wall_rate, mono_offset_ns, mono_rate)
-        skew = Skew.starting_now(setting)
+        setting = ClockSetting(
+            None if wall is None else ClockLine(**wall),
+            None if mono is None else ClockLine(**mono),
+        )
+        before = node.skew or vdso.TRUE
+        if node.skew is None and before.then(setting).is_true:
+            return
         try:
-            self._skew_members(node, skew)
+            # What takes long comes first: lines are to be seen when they begin.
+            self._for_members(node, vdso.prepare, before)
+            skew = before.then(setting)
+            self._for_members(node, vdso.publish, skew)
         except HarnessError as error:
             # Some of its processes may be on the new lines: back to one time for all.
             with contextlib.suppress(HarnessError):
-                self._skew_members(node, node.skew or Skew.starting_now(ClockSetting()))
+                self._for_members(node, vdso.publish, before)
             raise HarnessError(f"{node.name}: {error}") from error
-        node.skew = None if skew.is_true else skew
-        yield from ()
+        node.skew = skew
+        while time.monotonic_ns() < skew.since_ns:
+            yield
 
     def _read_clock(self, node: Node) -> Job:
         """Offsets and proof; None when the node isn't running."""
@@ -523,20 +530,20 @@ class Keeper:
         yield from ()
         return [reading.wall_offset_ns, reading.mono_offset_ns, reading.proof]
 
-    def _skew_members(self, node: Node, skew: Skew) -> None:
-        """Put all the node's processes on `skew`; those that end meanwhile are fine."""
+    def _for_members(
+        self, node: Node, put: Callable[[int, Skew], None], skew: Skew
+    ) -> None:
+        """Put `skew` to all the node's processes; those that end meanwhile are fine."""
         for process in self._members(node, processtree.walk()):
             if process.state != "Z":
                 with contextlib.suppress(ProcessLookupError):
-                    vdso.apply(process.pid, skew)
+                    put(process.pid, skew)
 
     def _catch_up(self, node: Node) -> None:
-        """Skew what runs a new program since: those begin with true clocks."""
+        """Skew what came since: programs with true clocks, children with past ones."""
         assert node.skew is not None
-        for process in self._members(node, processtree.walk()):
-            with contextlib.suppress(ProcessLookupError, HarnessError):
-                if process.state != "Z" and not vdso.is_patched(process.pid):
-                    vdso.apply(process.pid, node.skew)
+        with contextlib.suppress(HarnessError):
+            self._for_members(node, vdso.apply, node.skew)
 
     # what needs a look now and then
 

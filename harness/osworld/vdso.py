@@ -20,10 +20,11 @@ patched clock costs a system call: 0.3 us instead of 0.05 us.
 
 What it does not reach. Timers and deadlines that the kernel keeps run on true time:
 relative ones (epoll, Go, redis, asyncio) are right up to the rate; absolute deadlines
-on the monotonic clock (a Java or Python lock with a timeout) come late or early by the
-offset. System calls that a program makes itself, past the vDSO, tell true time. A
-process forked by a skewed one has the same clocks and follows changes; one that runs a
-new program starts with true clocks until `apply` is called for it.
+on the monotonic clock (sleeps and timed waits of CPython, Java and pthreads) come late
+or early by the offset, so that must not outlast a fault: a clock `returns`. System
+calls that a program makes itself, past the vDSO, tell true time. A process forked by a
+skewed one has the same clocks and follows changes; one that runs a new program starts
+with true clocks until `prepare` is called for it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from typing import TYPE_CHECKING, Self
 
 from harness.errors import HarnessError
 from harness.osworld import tracer
-from harness.processes import ClockReading, ClockSetting
+from harness.processes import ClockLine, ClockReading, ClockSetting
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -56,10 +57,16 @@ UNTOUCHED = "its vDSO is the kernel's own"
 
 _LINES = tuple(sorted(WALL_CLOCKS + MONO_CLOCKS))
 """Clock ids in the order of `struct setting.lines`."""
-_LINE = struct.Struct("<qqq")
-_SETTING = struct.Struct("<Q" + "qqq" * len(_LINES))
+_SETTING = struct.Struct("<Q" + "qqqq" * len(_LINES))
 _VERSION = struct.Struct("<Q")
 _ONE_Q32 = 1 << 32
+
+SLOWS_AFTER_NS = 50_000_000
+"""A clock that is slowed down follows its old line for this long.
+
+Seen later than it was made for, the new line would show times that have passed
+already. Two writes to the memory of each process take 0.2 ms.
+"""
 
 _JUMP_BYTES = 5
 _ALIGNMENT = 64
@@ -74,25 +81,98 @@ class CannotSkew(HarnessError):  # noqa: N818 - reads as what happened
 
 
 @dataclass(frozen=True)
+class Line:
+    """What one clock id shows from a moment on; see `vdso_clocks.c`.
+
+    Attributes:
+        anchor_ns: That moment, by the true clock of this id.
+        fake_ns: What is shown then.
+        rate_q32: Nanoseconds shown a true one, times 2**32.
+        returns: Only until it meets the true time, which is shown from then on.
+    """
+
+    anchor_ns: int
+    fake_ns: int
+    rate_q32: int = _ONE_Q32
+    returns: bool = False
+
+    def shown_ns(self, true_ns: int) -> int:
+        """What a clock on this line shows at a true time, which is not before it."""
+        ns = self.fake_ns + ((true_ns - self.anchor_ns) * self.rate_q32 >> 32)
+        if self.returns and self._has_met(ns, true_ns):
+            return true_ns
+        return ns
+
+    def rate_q32_at(self, true_ns: int) -> int:
+        """How fast the clock runs then."""
+        if self.returns and self.shown_ns(true_ns) == true_ns:
+            return _ONE_Q32
+        return self.rate_q32
+
+    def _has_met(self, ns: int, true_ns: int) -> bool:
+        return (self.fake_ns > self.anchor_ns) == (ns < true_ns)
+
+    def then(self, change: ClockLine, true_ns: int) -> Line:
+        """The line that a change made at a true time leads to."""
+        if change.offset_ns is not None:
+            at_ns, fake_ns = true_ns, true_ns + change.offset_ns
+        else:
+            at_ns, fake_ns = true_ns, self.shown_ns(true_ns)
+        if change.returns and fake_ns == at_ns:
+            return Line(at_ns, fake_ns)
+        rate_q32 = round(change.rate_from(fake_ns - at_ns) * _ONE_Q32)
+        if change.offset_ns is None and rate_q32 < self.rate_q32_at(true_ns):
+            at_ns = true_ns + SLOWS_AFTER_NS
+            fake_ns = self.shown_ns(at_ns)
+        return Line(at_ns, fake_ns, rate_q32, change.returns)
+
+
+@dataclass(frozen=True)
 class Skew:
-    """Clock lines from a moment on, the same for every process they are applied to."""
+    """Clock lines from a moment on, the same for every process they are applied to.
 
-    packed: bytes
-    is_true: bool
+    Attributes:
+        lines: As `_LINES`.
+        since_ns: True monotonic time from which on all of them are in force. No other
+            lines may be published before.
+    """
 
-    @classmethod
-    def starting_now(cls, setting: ClockSetting) -> Self:
-        """Each clock jumps to true + offset now, and goes on at its rate."""
-        if setting == ClockSetting():
-            return cls(bytes(_SETTING.size), is_true=True)
-        numbers: list[int] = []
-        for clock in _LINES:
-            wall = clock in WALL_CLOCKS
-            offset_ns = setting.wall_offset_ns if wall else setting.mono_offset_ns
-            rate = setting.wall_rate if wall else setting.mono_rate
+    lines: tuple[Line, ...]
+    since_ns: int = 0
+
+    @property
+    def is_true(self) -> bool:
+        """Whether every clock shows the true time."""
+        return all(
+            line.fake_ns == line.anchor_ns and line.rate_q32 == _ONE_Q32
+            for line in self.lines
+        )
+
+    @property
+    def packed(self) -> bytes:
+        """A `struct setting`."""
+        if self.is_true:
+            return bytes(_SETTING.size)
+        numbers = [
+            number
+            for line in self.lines
+            for number in (line.anchor_ns, line.fake_ns, line.rate_q32, line.returns)
+        ]
+        return _SETTING.pack(1, *numbers)
+
+    def then(self, setting: ClockSetting) -> Skew:
+        """These clocks, changed now."""
+        lines, wait_ns = [], 0
+        for clock, line in zip(_LINES, self.lines, strict=True):
+            change = setting.wall if clock in WALL_CLOCKS else setting.mono
             now_ns = time.clock_gettime_ns(clock)
-            numbers += now_ns, now_ns + offset_ns, round(rate * _ONE_Q32)
-        return cls(_SETTING.pack(1, *numbers), is_true=False)
+            changed = line if change is None else line.then(change, now_ns)
+            wait_ns = max(wait_ns, changed.anchor_ns - now_ns)
+            lines.append(changed)
+        return Skew(tuple(lines), time.monotonic_ns() + wait_ns)
+
+
+TRUE = Skew((Line(0, 0),) * len(_LINES))
 
 
 def _offset_ns(packed: bytes, clock: int) -> int:
@@ -100,11 +180,11 @@ def _offset_ns(packed: bytes, clock: int) -> int:
     on, *numbers = _SETTING.unpack(packed)
     if not on:
         return 0
-    first = 3 * _LINES.index(clock)
-    anchor_ns, fake_ns, rate_q32 = numbers[first : first + 3]
+    first = 4 * _LINES.index(clock)
+    anchor_ns, fake_ns, rate_q32, returns = numbers[first : first + 4]
     now_ns = time.clock_gettime_ns(clock)
-    shown_ns: int = fake_ns + ((now_ns - anchor_ns) * rate_q32 >> 32)
-    return shown_ns - now_ns
+    line = Line(anchor_ns, fake_ns, rate_q32, bool(returns))
+    return line.shown_ns(now_ns) - now_ns
 
 
 # the image that is placed
@@ -127,7 +207,7 @@ class Image:
         magic, gettime, gettimeofday, seconds, block, size = cls._HEADER.unpack_from(
             data
         )
-        assert magic == b"SCLOCKS1"
+        assert magic == b"SCLOCKS2"
         assert size == len(data) == block + _VERSION.size + 2 * _SETTING.size
         assert not any(data[block:])
         entries = {
@@ -330,25 +410,19 @@ def _functions(vdso: bytes, dynamic: int) -> dict[str, int]:
 # what the keeper calls
 
 
-def apply(pid: int, skew: Skew) -> None:
-    """Put a process' clocks on these lines, patching it first if need be.
+def prepare(pid: int, skew: Skew) -> None:
+    """Patch a process whose vDSO is the kernel's own, its clocks on these lines.
 
-    Cost: 0.2 ms; the first time for a process 1 ms and 50 us a thread more.
+    Cost: 1 ms and 50 us a thread, during which it stands still.
 
     Raises:
         CannotSkew, CannotStop: Its clocks are as they were.
         ProcessLookupError: It ended, or became another program just now.
     """
-    with Memory(pid) as memory:
-        if memory.is_patched():
-            memory.publish(skew.packed)
-            return
-    if not skew.is_true:
-        _patch(pid, skew)
-
-
-def _patch(pid: int, skew: Skew) -> None:
     for _ in range(_PATCH_ATTEMPTS):
+        with Memory(pid) as memory:
+            if memory.is_patched():
+                return
         with tracer.held_still(pid) as threads, Memory(pid) as memory:
             if any(_is_inside_jump(t, memory.layout) for t in threads):
                 continue  # it is about to leave: let go and try again
@@ -356,6 +430,33 @@ def _patch(pid: int, skew: Skew) -> None:
             memory.publish(skew.packed)
             return
     raise CannotSkew(f"pid {pid} did not leave the vDSO's first instructions")
+
+
+def publish(pid: int, skew: Skew) -> None:
+    """Put a prepared process' clocks on these lines, unless they are already.
+
+    Cost: 0.2 ms. One that became another program since stays as it is: its clocks are
+    true, and whoever looks for such programs prepares it.
+
+    Raises:
+        CannotSkew: Its clocks are as they were.
+        ProcessLookupError: It ended, or becomes another program just now.
+    """
+    with Memory(pid) as memory:
+        if memory.is_patched() and memory.settings()[1] != skew.packed:
+            memory.publish(skew.packed)
+
+
+def apply(pid: int, skew: Skew) -> None:
+    """Put a process' clocks on these lines, patching it first if need be.
+
+    Raises:
+        CannotSkew, CannotStop: Its clocks are as they were.
+        ProcessLookupError: It ended, or became another program just now.
+    """
+    if not skew.is_true:
+        prepare(pid, skew)
+    publish(pid, skew)
 
 
 def _is_inside_jump(thread: int, layout: Layout) -> bool:
@@ -425,7 +526,7 @@ def _hour_ahead_in_child() -> int:
     try:
         os.close(time_writer)
         os.close(go_reader)
-        apply(pid, Skew.starting_now(ClockSetting(wall_offset_ns=3_600 * 10**9)))
+        prepare(pid, TRUE.then(ClockSetting(wall=ClockLine(3_600 * 10**9))))
         os.write(go_writer, b"!")
         (shown_ns,) = struct.unpack("<q", os.read(time_reader, 8))
     finally:

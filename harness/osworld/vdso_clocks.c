@@ -9,12 +9,20 @@
  * Theory. A skewed clock is a line: fake = fake_at_anchor + (true - anchor) * rate.
  * Each clock id has an anchor of its own, because BOOTTIME and MONOTONIC may be days
  * apart, and TAI is 37 s from REALTIME; a common anchor would multiply that by the rate.
+ * A line that returns is followed until it meets true time, and true time from there:
+ * the later of the two for a clock that is ahead, the earlier for one that is behind.
+ * Both rise, so what is shown does, and no writer is needed at that moment.
  *
  * The block holds the lines twice. Its writer, in another process, fills the copy that
  * is not in use, then counts `version` up, whose lowest bit says which copy counts. A
  * reader that finds the version unchanged after it has read cannot have seen a copy
  * being written; one that finds it changed reads again. So a writer killed half way
  * leaves a whole old setting, and no reader ever waits for anyone.
+ *
+ * An anchor may lie ahead: until then the copy that was in use before counts. So a
+ * clock can be slowed down and never run backwards, though its writer cannot know at
+ * which moment a write is seen: it is seen before it matters. The writer leaves that
+ * copy alone until the anchor has passed.
  */
 
 typedef long i64;
@@ -22,7 +30,7 @@ typedef unsigned long u64;
 
 struct timespec { i64 s, ns; };
 struct timeval { i64 s, us; };
-struct line { i64 anchor_ns, fake_ns, rate_q32; };
+struct line { i64 anchor_ns, fake_ns, rate_q32, returns; };
 struct setting { u64 on; struct line lines[7]; };
 struct block { u64 version; struct setting settings[2]; };
 
@@ -52,7 +60,10 @@ static inline i64 system_call(i64 number, i64 first, i64 second)
 static inline i64 fake_ns(const volatile struct line *line, i64 true_ns)
 {
     i64 elapsed_ns = true_ns - line->anchor_ns;
-    return line->fake_ns + (i64)(((__int128)elapsed_ns * line->rate_q32) >> 32);
+    i64 ns = line->fake_ns + (i64)(((__int128)elapsed_ns * line->rate_q32) >> 32);
+    if (line->returns && (line->fake_ns > line->anchor_ns) == (ns < true_ns))
+        return true_ns;
+    return ns;
 }
 
 __attribute__((used, noinline)) int
@@ -67,6 +78,8 @@ skewed_clock_gettime(int id, struct timespec *time)
     do {
         version = clock_block.version;
         const volatile struct setting *now = &clock_block.settings[version & 1];
+        if (now->on && true_ns < now->lines[line - 1].anchor_ns)
+            now = &clock_block.settings[~version & 1];
         ns = now->on ? fake_ns(&now->lines[line - 1], true_ns) : true_ns;
     } while (version != clock_block.version);
     time->s = ns / NS_PER_S;

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from harness.processes import ClockReading, ClockSetting
+from harness.processes import ClockReading
 from reference_impls.actor import Now
 
 if TYPE_CHECKING:
+    from harness.processes import ClockLine, ClockSetting
     from harness.sim.loop import VirtualTimeLoop
 
 WALL_EPOCH_NS = 1_767_225_600_000_000_000
@@ -21,36 +22,76 @@ class NodeClock:
 
     def __init__(self, loop: VirtualTimeLoop) -> None:
         self._loop = loop
-        self.set(ClockSetting())
+        self._wall = _Course(loop.now_ns, 0, 1.0, returns=False)
+        self._mono = self._wall
 
     def set(self, setting: ClockSetting) -> None:
         """From now on, run as `setting` says."""
-        self._since_ns = self._loop.now_ns
-        self._wall_ns = WALL_EPOCH_NS + self._since_ns + setting.wall_offset_ns
-        self._mono_ns = MONO_EPOCH_NS + self._since_ns + setting.mono_offset_ns
-        self._wall_rate = setting.wall_rate
-        self._mono_rate = setting.mono_rate
+        now_ns = self._loop.now_ns
+        if setting.wall is not None:
+            self._wall = self._wall.then(setting.wall, now_ns)
+        if setting.mono is not None:
+            self._mono = self._mono.then(setting.mono, now_ns)
 
     def now(self) -> Now:
         """What the node reads."""
-        past_ns = self._loop.now_ns - self._since_ns
-        wall_ns = past_ns if self._wall_rate == 1.0 else int(past_ns * self._wall_rate)
-        mono_ns = past_ns if self._mono_rate == 1.0 else int(past_ns * self._mono_rate)
-        return Now(self._wall_ns + wall_ns, self._mono_ns + mono_ns)
+        now_ns = self._loop.now_ns
+        return Now(
+            WALL_EPOCH_NS + now_ns + self._wall.offset_ns(now_ns),
+            MONO_EPOCH_NS + now_ns + self._mono.offset_ns(now_ns),
+        )
 
     def reading(self) -> ClockReading:
         """The clocks minus the true ones."""
-        now, true_ns = self.now(), self._loop.now_ns
+        now_ns = self._loop.now_ns
         return ClockReading(
-            now.wall_ns - WALL_EPOCH_NS - true_ns,
-            now.mono_ns - MONO_EPOCH_NS - true_ns,
+            self._wall.offset_ns(now_ns),
+            self._mono.offset_ns(now_ns),
             "read from its memory",
         )
 
     def when_ns(self, mono_ns: int) -> int:
         """The true time at which the monotonic clock will show that, or now."""
-        left_ns = mono_ns - self.now().mono_ns
-        if self._mono_rate != 1.0:
-            # Not a moment too early: the timer would find that it isn't due yet.
-            left_ns = int(left_ns / self._mono_rate) + 1
-        return self._loop.now_ns + max(0, left_ns)
+        true_ns = self._mono.when_ns(mono_ns - MONO_EPOCH_NS)
+        return max(self._loop.now_ns, true_ns)
+
+
+class _Course(NamedTuple):
+    """How one clock runs since a moment of true time; see `ClockLine`."""
+
+    since_ns: int
+    ahead_ns: int
+    """Its offset then; negative for one that is behind."""
+    rate: float
+    returns: bool
+
+    def offset_ns(self, now_ns: int) -> int:
+        """The clock minus the true one."""
+        if self.rate == 1.0:
+            return self.ahead_ns
+        past_ns = now_ns - self.since_ns
+        offset_ns = self.ahead_ns + int(past_ns * self.rate) - past_ns
+        if self.returns:
+            return max(offset_ns, 0) if self.ahead_ns > 0 else min(offset_ns, 0)
+        return offset_ns
+
+    def when_ns(self, shown_ns: int) -> int:
+        """The true time at which it shows that, or a moment later.
+
+        Not a moment too early: the timer would find that it isn't due yet.
+        """
+        left_ns = shown_ns - self.since_ns - self.ahead_ns
+        if self.rate == 1.0:
+            return self.since_ns + left_ns
+        due_ns = self.since_ns + int(left_ns / self.rate) + 1
+        if self.returns:
+            return (min if self.ahead_ns > 0 else max)(due_ns, shown_ns)
+        return due_ns
+
+    def then(self, change: ClockLine, now_ns: int) -> _Course:
+        """Its course after a change made now."""
+        offset_ns = change.offset_ns
+        if offset_ns is None:
+            offset_ns = self.offset_ns(now_ns)
+        rate = change.rate_from(offset_ns)
+        return _Course(now_ns, offset_ns, rate, change.returns)

@@ -24,7 +24,7 @@ from harness.errors import HarnessError
 from harness.osworld import cage, kernel, namespaces, processtree, vdso
 from harness.osworld.warden import Warden
 from harness.osworld.wiring import wire
-from harness.processes import ClockReading, ClockSetting, Exit
+from harness.processes import ClockLine, ClockReading, ClockSetting, Exit
 from harness.system import Endpoint, Launch, NodePlace
 from harness.tests.osworld_nodes import isolated
 
@@ -487,7 +487,7 @@ def test_the_clocks_of_a_caged_node_can_be_set(tmp_path: Path) -> None:
 
     async def story(run: Run) -> None:
         await run.start(code)
-        await run.warden.set_clock("n1", ClockSetting(wall_offset_ns=HOUR_NS))
+        await run.warden.set_clock("n1", ClockSetting(wall=ClockLine(HOUR_NS)))
         reading = await run.warden.read_clock("n1")
         assert reading == ClockReading(HOUR_NS, 0, vdso.PROOF)
         await until(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.errors import HarnessError, NodeReply
 from harness.network import LinkRule
-from harness.processes import ClockSetting
+from harness.processes import TRUE_CLOCKS, ClockLine, ClockSetting
 from harness.sim.client import Dialler
 from harness.sim.clock import MONO_EPOCH_NS, NodeClock
 from harness.sim.conditions import FSYNC_MS, LATENCY_MS, WORST, Conditions, lasting_ns
@@ -161,7 +161,7 @@ def pass_time(loop: VirtualTimeLoop, ms: int) -> None:
 def test_wall_and_monotonic_clocks_are_skewed_apart() -> None:
     loop = new_loop()
     clock = NodeClock(loop)
-    clock.set(ClockSetting(wall_offset_ns=-5 * MS, mono_rate=2.0))
+    clock.set(ClockSetting(wall=ClockLine(-5 * MS), mono=ClockLine(rate=2.0)))
     pass_time(loop, 10)
     reading = clock.reading()
     assert (reading.wall_offset_ns, reading.mono_offset_ns) == (-5 * MS, 10 * MS)
@@ -171,7 +171,7 @@ def test_wall_and_monotonic_clocks_are_skewed_apart() -> None:
 def test_a_deadline_is_due_when_the_node_wakes_for_it(rate: float, wait: int) -> None:
     loop = new_loop()
     clock = NodeClock(loop)
-    clock.set(ClockSetting(mono_rate=rate))
+    clock.set(ClockSetting(mono=ClockLine(rate=rate)))
     deadline_ns = MONO_EPOCH_NS + wait
     loop.now_ns = clock.when_ns(deadline_ns)
     assert clock.now().mono_ns >= deadline_ns
@@ -553,7 +553,7 @@ def test_timers_follow_the_node_s_own_clock(tmp_path: Path) -> None:
     bench = Bench(tmp_path, tick)
 
     async def once(setting: ClockSetting) -> None:
-        bench.node.set_clock(ClockSetting())
+        bench.node.set_clock(TRUE_CLOCKS)
         connection = await bench.dial()
         await connection.call("c1", "n1", {"type": "go"})
         started_ms[0] = bench.loop.now_ns / MS
@@ -562,10 +562,10 @@ def test_timers_follow_the_node_s_own_clock(tmp_path: Path) -> None:
 
     async def main() -> None:
         await bench.up()
-        await once(ClockSetting(mono_rate=0.1))
-        await once(ClockSetting(mono_rate=4.0))
-        await once(ClockSetting(mono_offset_ns=10**9))
-        await once(ClockSetting(mono_offset_ns=-(10**9)))
+        await once(ClockSetting(mono=ClockLine(rate=0.1)))
+        await once(ClockSetting(mono=ClockLine(rate=4.0)))
+        await once(ClockSetting(mono=ClockLine(10**9)))
+        await once(ClockSetting(mono=ClockLine(-(10**9))))
 
     bench.run(main())
     slow, fast, leapt, back = fired_ms
@@ -634,7 +634,7 @@ def test_a_node_tells_its_status_and_its_clocks_itself(tmp_path: Path) -> None:
 
     async def main() -> list[Mapping[str, Any]]:
         await bench.up()
-        bench.node.set_clock(ClockSetting(wall_offset_ns=-(10**15)))
+        bench.node.set_clock(ClockSetting(wall=ClockLine(-(10**15))))
         connection = await bench.dial()
         return [
             await connection.call("c-harness", "n1", {"type": kind, "echo": 7})

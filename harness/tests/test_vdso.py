@@ -27,8 +27,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.osworld import processtree, vdso, vdso_build
-from harness.osworld.vdso import Image, Skew
-from harness.processes import ClockSetting
+from harness.osworld.vdso import TRUE, Image
+from harness.processes import TRUE_CLOCKS, ClockLine, ClockSetting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,20 +171,18 @@ class Line:
 
 def lines_of(setting: ClockSetting) -> list[Line]:
     return [
-        *(
-            Line(clock, setting.wall_offset_ns, setting.wall_rate)
-            for clock in vdso.WALL_CLOCKS
-        ),
-        *(
-            Line(clock, setting.mono_offset_ns, setting.mono_rate)
-            for clock in vdso.MONO_CLOCKS
-        ),
+        Line(clock, change.offset_ns or 0, change.rate)
+        for clocks, change in (
+            (vdso.WALL_CLOCKS, setting.wall or ClockLine()),
+            (vdso.MONO_CLOCKS, setting.mono or ClockLine()),
+        )
+        for clock in clocks
     ]
 
 
 def skew(pid: int, setting: ClockSetting) -> list[Line]:
     lines = lines_of(setting)
-    vdso.apply(pid, Skew.starting_now(setting))
+    vdso.apply(pid, TRUE.then(setting))
     for line in lines:
         line.was_set()
     return lines
@@ -204,15 +202,15 @@ def assert_all_clocks_show(running: Process, lines: list[Line]) -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        ClockSetting(wall_offset_ns=HOUR_NS),
-        ClockSetting(wall_offset_ns=-HOUR_NS),
-        ClockSetting(mono_offset_ns=40 * SECOND_NS),
-        ClockSetting(wall_offset_ns=5 * SECOND_NS, mono_offset_ns=-SECOND_NS),
-        ClockSetting(wall_rate=2.0),
-        ClockSetting(wall_rate=0.5, mono_rate=2.0),
-        ClockSetting(wall_offset_ns=-HOUR_NS, wall_rate=1.001, mono_rate=0.999),
-        ClockSetting(wall_rate=0.0),
-        ClockSetting(wall_offset_ns=-100 * 365 * 24 * HOUR_NS),
+        ClockSetting(wall=ClockLine(HOUR_NS)),
+        ClockSetting(wall=ClockLine(-HOUR_NS)),
+        ClockSetting(mono=ClockLine(40 * SECOND_NS)),
+        ClockSetting(wall=ClockLine(5 * SECOND_NS), mono=ClockLine(-SECOND_NS)),
+        ClockSetting(wall=ClockLine(rate=2.0)),
+        ClockSetting(wall=ClockLine(rate=0.5), mono=ClockLine(rate=2.0)),
+        ClockSetting(wall=ClockLine(-HOUR_NS, rate=1.001), mono=ClockLine(rate=0.999)),
+        ClockSetting(wall=ClockLine(rate=0.0)),
+        ClockSetting(wall=ClockLine(-100 * 365 * 24 * HOUR_NS)),
     ],
     ids=str,
 )
@@ -226,16 +224,16 @@ def test_every_clock_shows_its_line(setting: ClockSetting) -> None:
 def test_changes_follow_each_other_and_end_at_the_truth() -> None:
     with process() as running:
         for setting in (
-            ClockSetting(wall_offset_ns=HOUR_NS),
-            ClockSetting(wall_offset_ns=-HOUR_NS, mono_rate=3.0),
-            ClockSetting(),
+            ClockSetting(wall=ClockLine(HOUR_NS)),
+            ClockSetting(wall=ClockLine(-HOUR_NS), mono=ClockLine(rate=3.0)),
+            TRUE_CLOCKS,
         ):
             assert_all_clocks_show(running, skew(running.pid, setting))
 
 
 def test_gettimeofday_and_time_show_the_wall_clock_too() -> None:
     with process() as running:
-        wall = skew(running.pid, ClockSetting(wall_offset_ns=HOUR_NS))[0]
+        wall = skew(running.pid, ClockSetting(wall=ClockLine(HOUR_NS)))[0]
         asked_ns = time.time_ns()
         shown = running.ask("libc")
         answered_ns = time.time_ns()
@@ -245,13 +243,14 @@ def test_gettimeofday_and_time_show_the_wall_clock_too() -> None:
 
 def test_cpu_time_is_left_true() -> None:
     with process() as running:
-        skew(running.pid, ClockSetting(HOUR_NS, 100.0, HOUR_NS, 100.0))
+        ahead = ClockLine(HOUR_NS, rate=100.0)
+        skew(running.pid, ClockSetting(ahead, ahead))
         assert running.ask("cpu") < DEADLINE_S * SECOND_NS
 
 
 def test_a_process_that_was_never_skewed_is_not_touched() -> None:
     with process() as running:
-        skew(running.pid, ClockSetting())
+        skew(running.pid, TRUE_CLOCKS)
         assert not vdso.is_patched(running.pid)
         assert vdso.read(running.pid).proof == vdso.UNTOUCHED
 
@@ -261,8 +260,8 @@ def test_a_strobing_clock_never_shows_a_mixture_of_two_settings() -> None:
         running.say("strobe")
         while not running.has_answered():
             for offset_ns in (HOUR_NS, 1):
-                setting = ClockSetting(wall_offset_ns=offset_ns)
-                vdso.apply(running.pid, Skew.starting_now(setting))
+                setting = ClockSetting(wall=ClockLine(offset_ns))
+                vdso.apply(running.pid, TRUE.then(setting))
         # Against its first reading, which may have been under either setting.
         assert running.hear() in ([0, 3600], [-3600, 0])
 
@@ -271,7 +270,7 @@ def test_a_process_with_busy_threads_survives_and_is_skewed() -> None:
     with process() as running:
         running.ask("threads")
         assert_all_clocks_show(
-            running, skew(running.pid, ClockSetting(wall_offset_ns=HOUR_NS))
+            running, skew(running.pid, ClockSetting(wall=ClockLine(HOUR_NS)))
         )
         assert len(processtree.threads(running.pid)) == 9
 
@@ -280,7 +279,7 @@ def test_a_paused_process_can_be_skewed_and_stays_paused() -> None:
     with process() as running:
         os.kill(running.pid, signal.SIGSTOP)
         wait_for_state(running.pid, "T")
-        lines = skew(running.pid, ClockSetting(wall_offset_ns=HOUR_NS))
+        lines = skew(running.pid, ClockSetting(wall=ClockLine(HOUR_NS)))
         wait_for_state(running.pid, "T")
         os.kill(running.pid, signal.SIGCONT)
         assert_all_clocks_show(running, lines)
@@ -295,30 +294,30 @@ def wait_for_state(pid: int, state: str) -> None:
 
 def test_a_forked_child_has_its_parents_clocks_and_follows_changes() -> None:
     with process() as running:
-        skew(running.pid, ClockSetting(wall_offset_ns=HOUR_NS))
+        skew(running.pid, ClockSetting(wall=ClockLine(HOUR_NS)))
         running.ask("fork")
         (child,) = processtree.walk().children(running.pid)
         assert vdso.read(child.pid).wall_offset_ns == HOUR_NS
-        skew(child.pid, ClockSetting(wall_offset_ns=2 * HOUR_NS))
+        skew(child.pid, ClockSetting(wall=ClockLine(2 * HOUR_NS)))
         assert vdso.read(child.pid).wall_offset_ns == 2 * HOUR_NS
         assert vdso.read(running.pid).wall_offset_ns == HOUR_NS
 
 
 def test_a_new_program_starts_with_true_clocks_and_can_be_skewed_again() -> None:
     with process() as running:
-        skew(running.pid, ClockSetting(wall_offset_ns=HOUR_NS))
+        skew(running.pid, ClockSetting(wall=ClockLine(HOUR_NS)))
         running.say("exec")
         running.hear()
         assert vdso.read(running.pid).wall_offset_ns == 0
         assert not vdso.is_patched(running.pid)
         assert_all_clocks_show(
-            running, skew(running.pid, ClockSetting(wall_offset_ns=HOUR_NS))
+            running, skew(running.pid, ClockSetting(wall=ClockLine(HOUR_NS)))
         )
 
 
 def test_offsets_are_read_back_from_the_process() -> None:
     with process() as running:
-        skew(running.pid, ClockSetting(wall_offset_ns=-HOUR_NS, mono_offset_ns=7))
+        skew(running.pid, ClockSetting(wall=ClockLine(-HOUR_NS), mono=ClockLine(7)))
         reading = vdso.read(running.pid)
         assert (reading.wall_offset_ns, reading.mono_offset_ns) == (-HOUR_NS, 7)
         assert reading.proof == vdso.PROOF
@@ -332,7 +331,7 @@ def test_a_process_that_is_gone_is_no_process() -> None:
             call(pid)
 
 
-HOUR_AHEAD = Skew.starting_now(ClockSetting(wall_offset_ns=HOUR_NS))
+HOUR_AHEAD = TRUE.then(ClockSetting(wall=ClockLine(HOUR_NS)))
 
 
 def test_this_process_itself_is_never_patched() -> None:
@@ -386,14 +385,15 @@ def loaded(image: Image) -> Iterator[Loaded]:
 
 OFFSETS_NS = st.integers(-(10**18), 10**18)
 RATES = st.floats(0, 1000)
+LINES = st.builds(ClockLine, OFFSETS_NS, RATES)
 
 
 @settings(deadline=None, database=None)  # a busy machine is no failure
-@given(st.builds(ClockSetting, OFFSETS_NS, RATES, OFFSETS_NS, RATES))
+@given(st.builds(ClockSetting, LINES, LINES))
 def test_the_machine_code_computes_the_lines(setting: ClockSetting) -> None:
     with loaded(vdso.image()) as memory:
         lines = lines_of(setting)
-        memory.put(Skew.starting_now(setting).packed)
+        memory.put(TRUE.then(setting).packed)
         for line in lines:
             line.was_set()
         for line in lines:
@@ -419,7 +419,7 @@ def test_the_image_is_what_its_source_compiles_to(tmp_path: Path) -> None:
         return
     # Another compiler, other bytes: then it must at least do the same.
     with loaded(Image.parse(built)) as memory:
-        memory.put(Skew.starting_now(ClockSetting(wall_offset_ns=-HOUR_NS)).packed)
+        memory.put(TRUE.then(ClockSetting(wall=ClockLine(-HOUR_NS))).packed)
         asked_ns = time.time_ns()
         assert asked_ns <= memory.clock_ns(0) + HOUR_NS <= time.time_ns()
         assert memory.error_of(999) < 0

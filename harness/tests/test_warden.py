@@ -20,7 +20,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.osworld import keeper, namespaces, processtree, tracer, vdso
 from harness.osworld.warden import LIMITS, Warden
-from harness.processes import ClockReading, ClockSetting, Exit, Limits
+from harness.processes import ClockLine, ClockReading, ClockSetting, Exit, Limits
 from harness.system import Endpoint, Launch, NodePlace
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 
 DEADLINE_S = 20.0
 HOUR_NS = 3600 * 10**9
-HOUR_AHEAD = ClockSetting(wall_offset_ns=HOUR_NS)
+HOUR_AHEAD = ClockSetting(wall=ClockLine(HOUR_NS))
 
 clocks = pytest.mark.skipif(bool(vdso.why_not()), reason="clocks can't be skewed here")
 
@@ -394,7 +394,7 @@ asyncio.run(main())
         await until(lambda: n1.log_path.stat().st_size, "it runs")
         true_s = time.time()
         await warden.set_clock(
-            "n1", ClockSetting(wall_offset_ns=HOUR_NS, mono_rate=2.0)
+            "n1", ClockSetting(wall=ClockLine(HOUR_NS), mono=ClockLine(rate=2.0))
         )
         lines = len(n1.log_path.read_text().splitlines())
         await until(

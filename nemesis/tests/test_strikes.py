@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from harness.errors import HarnessError
 from harness.history import Op
 from harness.network import Link, LinkCounters, LinkRule
 from harness.processes import ClockReading, ClockSetting
-from nemesis.clock import Clock
+from nemesis.clock import RETURN_RATE, Clock
 from nemesis.conductor import Conductor
 from nemesis.fault import OBSERVER, Fault, Nemesis
 from nemesis.kill import Kill
@@ -42,8 +43,9 @@ class FakeCluster:
         self.rules: Mapping[Link, LinkRule] = {}
         self.running = dict.fromkeys(self.nodes, 100)
         self.stopped: set[str] = set()
-        self.offsets = dict.fromkeys(self.nodes, (0, 0))
-        self.rates = dict.fromkeys(self.nodes, (1.0, 1.0))
+        # Wall and monotonic clock of each node.
+        self.offsets = {node: [0, 0] for node in self.nodes}
+        self.rates = {node: [1.0, 1.0] for node in self.nodes}
         self.leads: str | None = "n3"
 
     async def leader(self) -> str | None:
@@ -74,8 +76,12 @@ class FakeCluster:
         self.stopped -= set(nodes)
 
     async def set_clock(self, node: str, setting: ClockSetting) -> None:
-        self.offsets[node] = (setting.wall_offset_ns, setting.mono_offset_ns)
-        self.rates[node] = (setting.wall_rate, setting.mono_rate)
+        for clock, change in ((0, setting.wall), (1, setting.mono)):
+            if change is None:
+                continue
+            if change.offset_ns is not None:
+                self.offsets[node][clock] = change.offset_ns
+            self.rates[node][clock] = change.rate_from(self.offsets[node][clock])
 
     async def read_clock(self, node: str) -> ClockReading | None:
         if node not in self.running:
@@ -169,13 +175,13 @@ def test_a_bump_moves_one_clock_and_leaves_the_other(clock: str) -> None:
         )
         strike = await nemesis.strike(fault, as_cluster(fake))
         moved = 1_500_000_000
-        assert fake.offsets["n1"] == ((moved, 0) if clock == "wall" else (0, moved))
-        assert fake.offsets["n2"] == (0, 0)
+        assert fake.offsets["n1"] == ([moved, 0] if clock == "wall" else [0, moved])
+        assert fake.offsets["n2"] == [0, 0]
         assert strike.bit is True
         await nemesis.heal(as_cluster(fake))
         # A wall clock is set right; a monotonic one must not run backwards.
-        assert fake.offsets["n1"] == ((0, 0) if clock == "wall" else (0, moved))
-        assert fake.rates["n1"] == (1.0, 1.0)
+        assert fake.offsets["n1"] == ([0, 0] if clock == "wall" else [0, moved])
+        assert fake.rates["n1"] == [1.0, 1.0 if clock == "wall" else RETURN_RATE]
 
     asyncio.run(scenario())
 
@@ -188,15 +194,37 @@ def test_a_drift_bites_by_the_time_it_is_healed() -> None:
         )
         strike = await nemesis.strike(fault, as_cluster(fake))
         assert strike.bit is None
-        assert fake.rates["n1"] == (1.0, 0.5)
-        fake.offsets["n1"] = (0, -2_000_000_000)
+        assert fake.rates["n1"] == [1.0, 0.5]
+        fake.offsets["n1"] = [0, -2_000_000_000]
         healed = await nemesis.heal(as_cluster(fake))
         assert healed is not None
         assert healed.bit is True
-        assert fake.offsets["n1"] == (0, -2_000_000_000)
-        assert fake.rates["n1"] == (1.0, 1.0)
+        # It drifts back: as fast as it drifted, the other way.
+        assert fake.offsets["n1"] == [0, -2_000_000_000]
+        assert fake.rates["n1"] == [1.0, 2.0]
 
     asyncio.run(scenario())
+
+
+def test_settling_waits_until_monotonic_clocks_are_true_and_complains_of_others() -> (
+    None
+):
+    async def scenario(*, returns: bool) -> None:
+        fake, nemesis = FakeCluster(), Clock({})
+        leap = {"mode": "bump", "clock": "mono", "target": ["n1"], "offset_ms": 100.0}
+        await nemesis.settle(as_cluster(fake))  # nothing to wait for
+        await nemesis.strike(Fault("clock", leap), as_cluster(fake))
+        await nemesis.heal(as_cluster(fake))
+        if returns:
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.05, fake.offsets["n1"].__setitem__, 1, 0)
+        await nemesis.settle(as_cluster(fake))
+        assert fake.offsets["n1"] == [0, 0]
+        await nemesis.settle(as_cluster(fake))  # once is enough
+
+    asyncio.run(scenario(returns=True))
+    with pytest.raises(HarnessError, match=r"n1: its monotonic clock .*\+0.100 s"):
+        asyncio.run(scenario(returns=False))
 
 
 def test_a_strobe_jumps_to_and_fro_until_it_is_healed() -> None:
@@ -220,7 +248,7 @@ def test_a_strobe_jumps_to_and_fro_until_it_is_healed() -> None:
                 await asyncio.sleep(0)
         await nemesis.heal(as_cluster(fake))
         assert seen == {0, 100_000_000}
-        assert fake.offsets["n1"] == (0, 0)
+        assert fake.offsets["n1"] == [0, 0]
 
     asyncio.run(scenario())
 
