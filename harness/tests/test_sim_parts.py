@@ -177,6 +177,36 @@ def test_a_deadline_is_due_when_the_node_wakes_for_it(rate: float, wait: int) ->
     assert clock.now().mono_ns >= deadline_ns
 
 
+@given(
+    st.floats(0.01, 0.99),
+    st.integers(-(10**9), 10**9),
+    st.lists(st.integers(0, 10**9), min_size=1, max_size=20),
+)
+def test_a_clock_returns_to_the_truth_without_ever_running_backwards(
+    rate: float, ahead_ns: int, steps_ns: list[int]
+) -> None:
+    loop = new_loop()
+    clock = NodeClock(loop)
+    clock.set(ClockSetting(mono=ClockLine(ahead_ns)))
+    clock.set(ClockSetting(mono=ClockLine(None, rate, returns=True)))
+    assert abs(clock.reading().mono_offset_ns) == abs(ahead_ns)
+    shown_ns = [clock.now().mono_ns]
+    for step_ns in steps_ns:
+        loop.now_ns += step_ns
+        shown_ns.append(clock.now().mono_ns)
+        offset_ns = clock.reading().mono_offset_ns
+        assert abs(offset_ns) <= abs(ahead_ns)
+        assert offset_ns * ahead_ns >= 0
+        # A timer that is set now wakes the node when it is due, or just after.
+        due_ns = clock.now().mono_ns + 10**8
+        before_ns, loop.now_ns = loop.now_ns, clock.when_ns(due_ns)
+        assert 0 <= clock.now().mono_ns - due_ns <= 200
+        loop.now_ns = before_ns
+    assert shown_ns == sorted(shown_ns)
+    loop.now_ns += 101 * 10**9
+    assert clock.reading().mono_offset_ns == 0
+
+
 # --- the disk --------------------------------------------------------------------
 
 

@@ -403,6 +403,47 @@ def test_the_machine_code_computes_the_lines(setting: ClockSetting) -> None:
             line.assert_shows(shown_ns, asked_ns, answered_ns)
 
 
+@settings(deadline=None, database=None)
+@given(
+    st.integers(-(10**9), 10**9),
+    st.floats(0.01, 0.99),
+    st.integers(-(10**9), 10**9),
+)
+def test_the_machine_code_and_the_reader_of_clocks_agree_on_lines_that_return(
+    ahead_ns: int, rate: float, since_ns: int
+) -> None:
+    way = ClockLine(None, rate, returns=True)
+    with loaded(vdso.image()) as memory:
+        anchor_ns = time.monotonic_ns() - since_ns
+        line = vdso.Line(anchor_ns, anchor_ns + ahead_ns).then(way, anchor_ns)
+        skewed = vdso.Skew((line,) * len(TRUE.lines))
+        memory.put(skewed.packed)
+        asked_ns = time.monotonic_ns()
+        shown_ns = memory.clock_ns(vdso.MONOTONIC)
+        answered_ns = time.monotonic_ns()
+        if asked_ns <= line.anchor_ns:
+            return  # it begins later: the copy before counts, here all true
+        low_ns, high_ns = line.shown_ns(asked_ns), line.shown_ns(answered_ns)
+        assert low_ns <= shown_ns <= high_ns
+        # Once it has met the truth, it is on it.
+        late_ns = anchor_ns + vdso.SLOWS_AFTER_NS + 101 * SECOND_NS
+        assert line.shown_ns(late_ns) == late_ns
+
+
+def test_until_a_line_begins_the_one_before_counts() -> None:
+    with loaded(vdso.image()) as memory:
+        slow = TRUE.then(ClockSetting(mono=ClockLine(None, 0.0)))
+        memory.put(slow.packed)
+        for clock in vdso.MONO_CLOCKS:
+            before_ns = time.clock_gettime_ns(clock)
+            shown_ns = memory.clock_ns(clock)
+            assert before_ns <= shown_ns
+        while time.monotonic_ns() <= slow.since_ns:
+            time.sleep(0.001)
+        begun = {clock: memory.clock_ns(clock) for clock in vdso.MONO_CLOCKS}
+        assert begun == {clock: memory.clock_ns(clock) for clock in vdso.MONO_CLOCKS}
+
+
 def test_an_unknown_clock_gets_the_kernels_error() -> None:
     with loaded(vdso.image()) as memory:
         assert memory.error_of(999) < 0

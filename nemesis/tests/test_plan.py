@@ -86,6 +86,33 @@ def test_two_faults_of_one_kind_never_overlap(seed: int, limit_s: float) -> None
 
 
 @given(seed=st.integers())
+def test_the_next_clock_fault_comes_when_monotonic_clocks_have_returned(
+    seed: int,
+) -> None:
+    nemesis, felt_until_s = Clock({}), 0.0
+    plan = draw(seed, {"clock": nemesis}, NODES, time_limit_s=120, moments=MOMENTS)
+    for step in plan:
+        assert step.at.time_s is not None
+        assert step.at.time_s >= felt_until_s - 0.001
+        end_s = step.at.latest_s + step.heal_after_s
+        felt_until_s = end_s + nemesis.lingers_s(step.fault, step.heal_after_s)
+
+
+@given(st.integers(), st.floats(0.001, 100), st.floats(0.001, 60))
+def test_jumps_of_wall_and_leaps_of_monotonic_clocks_have_bounds_of_their_own(
+    seed: int, bump_max_s: float, leap_max_s: float
+) -> None:
+    limits = {"wall": bump_max_s, "mono": leap_max_s}
+    options = {"bump_max_s": f"{bump_max_s!r}", "leap_max_s": f"{leap_max_s!r}"}
+    random, nemesis = Random(seed), Clock({"modes": "bump", **options})
+    for _ in range(20):
+        fault = nemesis.draw(random, NODES)
+        jump_s = fault.params["offset_ms"] / 1000
+        assert abs(jump_s) <= limits[fault.params["clock"]] * 1.001
+        assert jump_s > 0 or fault.params["clock"] == "wall"
+
+
+@given(seed=st.integers())
 def test_half_a_minute_has_room_for_every_kind(seed: int) -> None:
     kinds = {step.fault.kind for step in random_plan(seed, 30.0)}
     assert kinds == {"partition", "kill", "pause", "clock"}
@@ -197,6 +224,18 @@ STEP: dict[str, Any] = {
                 }
             },
             "never jumps backwards",
+        ),
+        (
+            {
+                "fault": {
+                    "kind": "clock",
+                    "mode": "bump",
+                    "clock": "mono",
+                    "target": "leader",
+                    "offset_ms": 60_001,
+                }
+            },
+            "offset_ms must be ",
         ),
         ({"when": 3}, "a step has"),
     ],
