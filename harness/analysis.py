@@ -22,6 +22,7 @@ from harness.errors import (
 )
 from harness.history import HistoryError
 from harness.spec import TestSpec, check_numbers, options_for
+from harness.store import writing
 from harness.verdict import Checker, CheckResult, Limits, Unpromised, Verdict
 
 if TYPE_CHECKING:
@@ -79,10 +80,12 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
     Raises:
         UsageError: A file of the controller's is damaged, or test.yaml names plug-ins
             that are not here any more.
+        HarnessError: The verdict or the report can't be written.
     """
     out = outcome(read_test(folder), folder, limits or Limits())
     folder.write_json("verdict.json", out)
-    report.build(folder.path)
+    with writing(folder.path / "report.html"):
+        report.build(folder.path)
     return out
 
 

@@ -93,7 +93,10 @@ class Controller:
         return self.world.time.monotonic_ns() - self._start_ns
 
     async def conduct(self, show: Callable[[Progress], None] | None) -> None:
-        """The whole run. Whatever goes wrong ends up in run.json, never outside."""
+        """The whole run. Whatever goes wrong ends up in run.json, never outside.
+
+        Where that can't be written there is none, and whoever needs it says so.
+        """
         stop = asyncio.Event()
         world = self.world
         world.on_interrupt(stop.set)
@@ -123,6 +126,8 @@ class Controller:
         except HarnessError as failure:
             self._failed(str(failure))
         except Exception as failure:
+            # A bug of ours or of a plug-in: what was recorded is worth keeping all the
+            # same, nodes have to be taken down, and its traceback goes to errors.jsonl.
             self._failed(f"{type(failure).__name__}: {failure}", traceback.format_exc())
         finally:
             guard.cancel()
@@ -244,8 +249,10 @@ class Controller:
 
     def _failed(self, text: str, trace: str = "") -> None:
         self.errors.append(text)
-        self._crash("harness", None, trace or text)
-        self.note("harness-error", [], text, {})
+        # A full disk, which it may be that failed, takes none of this.
+        with contextlib.suppress(HarnessError):
+            self._crash("harness", None, trace or text)
+            self.note("harness-error", [], text, {})
 
     def _with_log(self, text: str) -> str:
         """`text`, and the end of the log of the node that it begins with."""
@@ -305,21 +312,26 @@ class Controller:
             self._inspect_disks()
         outcome = self.outcome or Outcome()
         unasked = getattr(self.parts.system, "counters", None)
-        self.folder.write_json(
-            "run.json",
-            {
-                "ended": self.ended,
-                "seconds": round(seconds, 3),
-                # Where nodes' own clocks stood when the run's time began.
-                "start_mono_ns": self._start_ns,
-                "never_up": self.never_up,
-                "ops": {"ok": outcome.ok, "fail": outcome.fail, "info": outcome.info},
-                "counters": {
-                    **{name: getattr(outcome, name) for name in OUTCOME_COUNTERS},
-                    **(unasked.as_json() if unasked is not None else {}),
+        with self._failures_kept():
+            self.folder.write_json(
+                "run.json",
+                {
+                    "ended": self.ended,
+                    "seconds": round(seconds, 3),
+                    # Where nodes' own clocks stood when the run's time began.
+                    "start_mono_ns": self._start_ns,
+                    "never_up": self.never_up,
+                    "ops": {
+                        "ok": outcome.ok,
+                        "fail": outcome.fail,
+                        "info": outcome.info,
+                    },
+                    "counters": {
+                        **{name: getattr(outcome, name) for name in OUTCOME_COUNTERS},
+                        **(unasked.as_json() if unasked is not None else {}),
+                    },
+                    "network": links,
+                    "kept_down": self._kept_down,
+                    "errors": self.errors,
                 },
-                "network": links,
-                "kept_down": self._kept_down,
-                "errors": self.errors,
-            },
-        )
+            )

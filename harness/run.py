@@ -144,14 +144,15 @@ def run(
 
     Raises:
         UsageError: The run is impossible; nothing was started or written.
-        HarnessError: The run could not be set up.
+        HarnessError: The run could not be set up, or written down. What was recorded
+            stays in its folder.
     """
     parts, schedule, rung = prepare(spec)
     if rung.why and remark is not None:
         remark(rung.why)
     folder = RunFolder.create(results, spec.folder_name, spec.seed)
     plan = folder.path / "plan.yaml"
-    plan.write_text(schedule.yaml(), encoding="utf-8")
+    folder.write_text(plan.name, schedule.yaml())
     again = spec.command()
     if spec.plan is not None:
         again += ["--plan", program.near(plan)]
@@ -172,6 +173,8 @@ def run(
         if folder.read_as("run.json", dict[str, Any]) is None:
             seconds = round(time.monotonic() - begun_s, 3)
             folder.write_json("run.json", {"ended": "interrupted", "seconds": seconds})
+    if not failed and folder.read_as("run.json", dict[str, Any]) is None:
+        failed = "how the run ended could not be written down"
     if failed:
         # What was recorded until now stays, and its analysis will say why it ends.
         done = folder.read_as("run.json", dict[str, Any]) or {"ended": "failed"}

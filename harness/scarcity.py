@@ -1,4 +1,4 @@
-"""Why something could not be had, where the limits of this process (`ulimit`) are why.
+"""Why something could not be had, where limits of this process or its disk are why.
 
 Libraries meet such limits in many ways: MemoryError, an OSError, an import that fails
 because a shared object could not be mapped, a thread that can't be started.
@@ -14,7 +14,10 @@ import resource
 
 from harness.errors import HarnessError
 
-_SCARCE = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+_SCARCE = {
+    *(errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
+}
 _WORDS = (
     "can't start new thread",
     "cannot allocate memory",

@@ -5,13 +5,15 @@
         run.json  verdict.json  report.html  nodes/n1/{log,data}
 
 Lines are appended with one write each and are never rewritten, so whatever ends a
-controller leaves a readable prefix. verdict.json and report.html can be made again from
-the rest (`splitbrain report RUN`).
+controller leaves a readable prefix, a full disk included. verdict.json and report.html
+can be made again from the rest (`splitbrain report RUN`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
 import json
 import os
 import re
@@ -24,13 +26,15 @@ from harness import documents, nodefiles
 from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 RUN_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 MEND = "restore it from a copy, or run the test again"
 LINES_BYTES_MAX = 256 << 20
+
+_NO_SUCH_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
@@ -42,15 +46,39 @@ def jsonable(value: Any) -> Any:
     return repr(value)
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the disk refuses within is a fault of ours that names `path`: HarnessError.
+
+    The disk is full, the folder is gone or read-only, there are no descriptors left.
+    """
+    try:
+        yield
+    except OSError as problem:
+        raise HarnessError(f"cannot write {path}: {problem.strerror}") from problem
+
+
 class JsonLines:
-    """An append-only file of JSON lines."""
+    """An append-only file of JSON lines.
+
+    Raises:
+        HarnessError: It can't be made, or written to.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._path = path
+        with writing(path):
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one line, at once and whole."""
-        os.write(self._fd, msgspec.json.encode(record, enc_hook=jsonable) + b"\n")
+        """Write one line, at once and whole; or nothing of it."""
+        line = msgspec.json.encode(record, enc_hook=jsonable) + b"\n"
+        with writing(self._path):
+            written = os.write(self._fd, line)
+            if written < len(line):
+                # A disk that is full took a part; another line must not follow that.
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Close the file."""
@@ -68,7 +96,8 @@ class RunFolder:
         """A new folder `results/name/<utc>-<seed>`; `results/latest` points at it.
 
         Raises:
-            UsageError: The folder can't be made there.
+            UsageError: There can be no folder of that name.
+            HarnessError: The disk is full, read-only, or another's.
         """
         now = datetime.datetime.now(datetime.UTC)
         stamp = now.strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
@@ -78,10 +107,11 @@ class RunFolder:
             path.mkdir(parents=True)
             point(results.absolute() / "latest", path)
         except OSError as problem:
-            raise UsageError(
+            fault = UsageError if problem.errno in _NO_SUCH_PLACE else HarnessError
+            raise fault(
                 f"cannot write results to {results}: {problem.strerror}; "
                 "choose another place with --results DIR"
-            ) from None
+            ) from problem
         return cls(path)
 
     @classmethod
@@ -118,15 +148,28 @@ class RunFolder:
 
     def write_yaml(self, name: str, data: Any) -> None:
         """Store `data` under `name`."""
-        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-        (self.path / name).write_text(text, encoding="utf-8")
+        self.write_text(name, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
     def write_json(self, name: str, data: Any) -> None:
         """Store `data` under `name`, indented, replacing it in one step."""
         text = json.dumps(data, indent=2, default=jsonable, ensure_ascii=False)
+        self.write_text(name, text + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Store `text` under `name`, replacing it in one step.
+
+        Raises:
+            HarnessError: It can't be written; what was there before is there still.
+        """
         temporary = self.path / f".{name}.tmp"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(self.path / name)
+        try:
+            with writing(self.path / name):
+                temporary.write_text(text, encoding="utf-8")
+                temporary.replace(self.path / name)
+        except HarnessError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
 
     def read_as(self, name: str, kind: type[R]) -> R | None:
         """What is stored under `name`, a JSON or YAML file; None where there is none.

@@ -132,7 +132,7 @@ class HistoryWriter:
         try:
             self._fd = os.open(path, flags, 0o644)
         except OSError as problem:
-            raise HarnessError(f"cannot make {path}: {problem.strerror}") from None
+            raise HarnessError(f"cannot make {path}: {problem.strerror}") from problem
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +176,7 @@ class HistoryWriter:
         except OSError as problem:
             raise HarnessError(
                 f"cannot write to {self.path}: {problem.strerror}"
-            ) from None
+            ) from problem
 
 
 def read(

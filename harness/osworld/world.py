@@ -111,7 +111,10 @@ def execute(
 
     def main(why_uncaged: str = "") -> int:
         with noted() as interrupts:
-            world = OsWorld(spec, folder, rung, interrupts, why_uncaged)
+            try:
+                world = OsWorld(spec, folder, rung, interrupts, why_uncaged)
+            except OSError as problem:
+                raise HarnessError(f"cannot set up a world: {problem}") from problem
             controller = Controller(spec, parts, schedule, folder, world)
             if world.why_uncaged:
                 words = "nodes are not caged, and could harm the run"

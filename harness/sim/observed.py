@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness.store import writing
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -79,12 +81,17 @@ class Journal:
         """See `Watcher`: sightings are up to date at any time."""
 
     def write(self) -> None:
-        """Append all of it to the run folder."""
+        """Append all of it to the run folder.
+
+        Raises:
+            HarnessError: It can't be written.
+        """
         for node, lines in self._lines.items():
             folder = self._run_dir / "nodes" / node
-            with (folder / "observe.jsonl").open("ab") as file:
+            observed, logged = folder / "observe.jsonl", folder / "log"
+            with writing(observed), observed.open("ab") as file:
                 file.writelines(line + b"\n" for line in lines)
-            with (folder / "log").open("a", encoding="utf-8") as log:
+            with writing(logged), logged.open("a", encoding="utf-8") as log:
                 log.writelines(self._logs[node])
             lines.clear()
             self._logs[node].clear()
