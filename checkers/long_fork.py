@@ -25,8 +25,6 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
-
 from checkers.tallies import (
     Kinds,
     bad_op,
@@ -45,6 +43,8 @@ from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
+
+    import networkx as nx
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
@@ -261,6 +261,8 @@ def _forks(reads: Mapping[Seen, Op]) -> Iterator[tuple[tuple[Seen, Op], ...]]:
 def _fork(
     a: tuple[Seen, Op], b: tuple[Seen, Op], group: Any, writers: Mapping[Hashable, Op]
 ) -> Anomaly:
+    import networkx as nx
+
     (a_seen, a_op), (b_seen, b_op) = a, b
     x, y = min(a_seen - b_seen, key=repr), min(b_seen - a_seen, key=repr)
     x_name, y_name = _name(x), _name(y)

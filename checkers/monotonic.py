@@ -18,8 +18,6 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
-
 from checkers.tallies import bad_op, element, verdict_of
 from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
@@ -27,6 +25,8 @@ from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
+
+    import networkx as nx
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
@@ -60,6 +60,8 @@ class MonotonicChecker:
         Raises:
             HistoryError: A read that is no map, or values that can't be compared.
         """
+        import networkx as nx
+
         observed = [op for op in history if _is_observation(history, op)]
         graph: nx.DiGraph[Vertex] = nx.DiGraph()
         keys = _add_values(graph, history, observed)
@@ -159,6 +161,8 @@ def _add_time(
 
 def _short_cycle(component: nx.DiGraph[Vertex]) -> list[int]:
     """The ops of a cycle, in order; the shortest through one of a few starts."""
+    import networkx as nx
+
     starts = sorted(v for v in component if isinstance(v, int))[:STARTS_MAX]
     best: list[int] = []
     for start in starts:
@@ -171,6 +175,8 @@ def _short_cycle(component: nx.DiGraph[Vertex]) -> list[int]:
 
 
 def _anomaly(history: History, cycle: list[int]) -> Anomaly:
+    import networkx as nx
+
     witness: nx.DiGraph[int] = nx.DiGraph()
     reasons = []
     for a, b in zip(cycle, [*cycle[1:], cycle[0]], strict=True):

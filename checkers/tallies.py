@@ -10,8 +10,6 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
-
 from harness.history import HistoryError
 from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Verdict
 
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
         Mapping,
         Sequence,
     )
+
+    import networkx as nx
 
     from checkers.functions import Known
     from harness.history import History, Op
@@ -269,6 +269,8 @@ def verdict_of(
 
 def chain(*steps: tuple[int, int, str, str]) -> nx.DiGraph[int]:
     """A witness from (op, op, kind, reason) edges."""
+    import networkx as nx
+
     graph: nx.DiGraph[int] = nx.DiGraph()
     for source, target, kind, reason in steps:
         graph.add_edge(source, target, kind=kind, reason=reason)

@@ -31,7 +31,7 @@ def main() -> None:
             status = cli.run_command()
     except KeyboardInterrupt as caught:
         heard.append(caught)
-    except BaseException:
+    except BaseException:  # else the interpreter exits with 1, which says: invalid
         if not heard:
             import traceback
 

@@ -92,7 +92,7 @@ class BlockingClient(ABC):
             outcome: tuple[Any, Exception | None]
             try:
                 outcome = (function(), None)
-            except Exception as failure:
+            except Exception as failure:  # for whoever awaits the call
                 outcome = (None, failure)
             # The loop may be closed by the time a call left behind returns.
             with suppress(RuntimeError):

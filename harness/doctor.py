@@ -349,6 +349,7 @@ def _fork(check: Callable[[], Finding]) -> tuple[int, int]:
             answer = json.dumps(check().as_json())
             os.write(child_answer_fd, answer.encode())
         except BaseException as error:
+            # Of a forked child, which must not unwind into its parent's frames.
             os.write(child_answer_fd, json.dumps({"crash": repr(error)}).encode())
         finally:
             os._exit(0)

@@ -22,6 +22,7 @@ no thread waits for it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 import traceback
 from collections.abc import Callable
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
 
     from harness.client import Client
     from harness.system import NodePlace
+
+OUR_OWN_LACK: Final = {errno.EMFILE, errno.ENFILE}
+"""Reasons for which no connection can be opened that say nothing about a node."""
 
 HOLD_NS_MIN: Final = 25_000_000
 HOLD_NS_MAX: Final = 100_000_000
@@ -518,7 +522,10 @@ class _Driver:
             worker.client = self._open_client()
             await worker.client.open(self._nodes[worker.thread % len(self._nodes)])
         except Exception as failure:
-            if not worker.retired:
+            # Whatever a system's client meets, the node was not asked to do anything.
+            if isinstance(failure, OSError) and failure.errno in OUR_OWN_LACK:
+                self._finish(HarnessError(f"cannot open a client: {failure}"))
+            elif not worker.retired:
                 self._no_client(worker, f"{type(failure).__name__}: {failure}")
                 self._pump()
             return False
@@ -545,6 +552,7 @@ class _Driver:
                 raise
             return self._crashed(worker, op, "cancelled itself"), False
         except Exception as failure:
+            # A client that raises doesn't end the run; nobody knows what was done.
             return self._crashed(
                 worker, op, f"{type(failure).__name__}: {failure}"
             ), False
@@ -685,6 +693,7 @@ class _Driver:
             self._complete(NEMESIS, op.info("interrupted"))
             raise
         except Exception as failure:
+            # A plug-in may raise anything. It ends the run, with the cause on record.
             error = f"{type(failure).__name__}: {failure}"
             self._crash(NEMESIS, op.index, traceback.format_exc())
             self._complete(NEMESIS, op.info(f"nemesis crashed: {error}"))

@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 CLOCKS = "clocks"
 """What a fault needs that breaks clocks; other needs are fields of `LinkRule`."""
 
+# Open files of a process of a run, measured and rounded up.
+FILES_MIN = 32
+FILES_A_NODE = 3
+FILES_A_CLIENT = 2
+FILES_A_PROXY = 3
+
 
 def prepare(spec: TestSpec) -> tuple[Parts, Any, Rung]:
     """Check `spec` against systems, plug-ins and this machine: (parts, schedule, rung).
@@ -42,6 +48,7 @@ def prepare(spec: TestSpec) -> tuple[Parts, Any, Rung]:
 
     Raises:
         UsageError: The run is impossible, and why.
+        HarnessError: This process may not have what it takes.
     """
     written = spec.plan
     schedules = importlib.import_module("nemesis.schedule")
@@ -52,7 +59,10 @@ def prepare(spec: TestSpec) -> tuple[Parts, Any, Rung]:
     own = {key: text for key, text in spec.options.items() if "." not in key}
     bare = msgspec.structs.replace(spec, options=own)
     parts = assemble(bare if ALL_FAULTS in wanted else spec)
+    scarcity.need_files(files(spec))
     rung = choose_rung(spec, parts.system)
+    if rung.name == ProxyNetwork.rung:
+        scarcity.need_files(files(spec) + FILES_A_PROXY * spec.nodes**2)
     if ALL_FAULTS in wanted:
         spec.nemesis = every_fault(parts.system, rung.name, nodes=spec.nodes)
         parts = assemble(spec)
@@ -68,6 +78,16 @@ def prepare(spec: TestSpec) -> tuple[Parts, Any, Rung]:
         written=written,
     )
     return parts, schedule, rung
+
+
+def files(spec: TestSpec) -> int:
+    """How many open files a process of the run may need, but for proxies.
+
+    Short of them it would fail half way, or take clients' failures for the system's.
+    """
+    if spec.world == "sim":
+        return 0
+    return FILES_MIN + FILES_A_NODE * spec.nodes + FILES_A_CLIENT * spec.concurrency
 
 
 def fault_kinds(words: Sequence[str]) -> list[str]:

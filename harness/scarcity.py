@@ -73,6 +73,23 @@ def limits() -> str:
     return f"; this process may have at most {', '.join(found)}" * bool(found)
 
 
+def need_files(count: int) -> None:
+    """See to it that this process and its children may have so many open files.
+
+    Raises:
+        HarnessError: They may not: says how many it takes.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise HarnessError(
+            f"this run takes up to {count} open files, and this process may have at "
+            f"most {hard} (ulimit -n)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
 def _memory_is_limited() -> bool:
     of_memory = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
     return any(resource.getrlimit(r)[0] != resource.RLIM_INFINITY for r in of_memory)

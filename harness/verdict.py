@@ -252,6 +252,7 @@ def check_safe(checker: Checker, history: History, limits: Limits) -> CheckResul
     except UsageError:
         raise
     except (Exception, SystemExit):
+        # A bug of the checker is no verdict, and the others' verdicts still count.
         return CheckResult(
             Verdict.UNKNOWN,
             reason="the checker crashed: " + traceback.format_exc(limit=20),

@@ -142,7 +142,7 @@ class WriteAheadLog:
             self._lock()
             found = recover(self._read_all(), self.path)
             self._adopt(found)
-        except BaseException:
+        except BaseException:  # whatever it is, the lock goes with the descriptor
             os.close(self.fd)
             raise
         self.note = found.note
@@ -227,7 +227,7 @@ class WriteAheadLog:
             os.rename(new_path, self.path)
             if self.fsync:
                 sync_directory(self.directory)
-        except BaseException:
+        except BaseException:  # the old log is still the log
             os.close(new_fd)
             raise
         os.close(self.fd)

@@ -284,7 +284,7 @@ def _first_state(cls: type[Any], name: str, initial: tuple[Any] | None) -> Hasha
             case _:
                 start = cls(*initial)
         hash(start)
-    except (Exception, SystemExit) as problem:
+    except (Exception, SystemExit) as problem:  # it's the user's code that ran
         raise UsageError(
             f"model {name}: no first state: {type(problem).__name__}: {problem} (a "
             "model is a frozen dataclass of hashable fields, with defaults or initial=)"

@@ -11,7 +11,6 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 
 from checkers.isolation.cycles import CycleSearch
@@ -22,6 +21,8 @@ from harness.verdict import Anomaly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
+
+    import networkx as nx
 
     from checkers.isolation.graph import Edges
     from checkers.isolation.transactions import Transactions
@@ -134,6 +135,8 @@ class _Dependencies:
 def _anomaly(
     transactions: Transactions, dependencies: _Dependencies, cycle: Cycle
 ) -> Anomaly:
+    import networkx as nx
+
     reasons = explain(transactions, dependencies, cycle.steps)
     finding = tell(transactions, cycle.name, reasons)
     ops = transactions.ops

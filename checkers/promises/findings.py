@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
-
 from harness.verdict import Anomaly, CheckResult, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+    import networkx as nx
 
     from harness.history import History, Op
 
@@ -56,6 +56,8 @@ class Findings:
         details: Mapping[str, Any] | None = None,
     ) -> None:
         """One more anomaly; its operations are `ops` and the ends of `edges`."""
+        import networkx as nx
+
         self.counts[name] += 1
         if self.counts[name] > EXPLAINED_MAX:
             return

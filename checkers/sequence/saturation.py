@@ -24,13 +24,14 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-import networkx as nx
 import numpy as np
 
 from checkers.sequence.versions import shortest_circle
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+    import networkx as nx
 
     from checkers.linearizability.budget import Patience
     from checkers.sequence.calls import Calls, Version
@@ -90,6 +91,8 @@ class Saturation:
     """
 
     def __init__(self, calls: Calls, patience: Patience) -> None:
+        import networkx as nx
+
         self.calls = calls
         self.patience = patience
         self.limit = ""
@@ -239,6 +242,8 @@ class Saturation:
 
     def shortest(self) -> list[tuple[int, int, Reason]]:
         """A short circle: the shortest through one of the first calls in any."""
+        import networkx as nx
+
         tangled = [
             c for c in nx.strongly_connected_components(self.graph) if len(c) > 1
         ]

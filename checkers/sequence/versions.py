@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import networkx as nx
-
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
+
+    import networkx as nx
 
     from checkers.sequence.calls import Call, Calls, Version
 
@@ -68,6 +68,8 @@ def circles(calls: Calls) -> Iterator[list[Step]]:
 
     Cost: linear in the calls, but for keys that are broken.
     """
+    import networkx as nx
+
     for steps in by_key(calls).values():
         # Vertices are numbers: a walk over them is the same in every process.
         graph: nx.DiGraph[int] = nx.DiGraph()
@@ -138,6 +140,8 @@ def shortest_circle(
     graph: nx.DiGraph[int], component: set[int]
 ) -> list[tuple[int, int]]:
     """The edges of a shortest cycle through one of a strong component's vertices."""
+    import networkx as nx
+
     best: list[int] = []
     for start in sorted(component)[:STARTS_MAX]:
         for successor in sorted(component & graph.succ[start].keys()):

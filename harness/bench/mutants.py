@@ -374,7 +374,7 @@ def try_all(
         try:
             for future in futures:
                 future.result()
-        except BaseException:
+        except BaseException:  # an interrupt, too, ends what was not begun
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

@@ -38,7 +38,7 @@ def put_guardian_above(controller_pid: int) -> int:
         return guardian_pid
     try:
         _guard(child, controller_pid)
-    except BaseException:
+    except BaseException:  # of a forked child: nothing may unwind into its parent
         traceback.print_exc()
     finally:
         try:

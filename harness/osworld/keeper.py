@@ -155,7 +155,7 @@ class Keeper:
             while self._channel.open and not self._stopping:
                 self._turn()
             status = 0
-        except BaseException:
+        except BaseException:  # of a forked child: nothing may unwind into its parent
             traceback.print_exc()
         finally:
             try:

@@ -265,7 +265,7 @@ def _fork(body: Callable[[], int]) -> int:
         status = _status_of(stop)
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
-    except BaseException:
+    except BaseException:  # nor may this
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError, ValueError):

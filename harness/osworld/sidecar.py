@@ -267,7 +267,7 @@ def _fork_serving(
         controllers_end.close()
         serve(control)
         status = 0
-    except BaseException:
+    except BaseException:  # of a forked child: its last words go to the controller
         with contextlib.suppress(OSError):
             control.sendall(_framed(Answer(problem=traceback.format_exc())))
     finally:

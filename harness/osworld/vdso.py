@@ -269,7 +269,7 @@ class Memory:
             raise ProcessLookupError(f"no process {pid}") from error
         try:
             self.layout = self._read_layout()
-        except BaseException:
+        except BaseException:  # an interrupt, too, must not leak it
             os.close(self._fd)
             raise
 

@@ -230,6 +230,7 @@ class SimNode:
         try:
             turn()
         except Exception as failure:
+            # As an interpreter does that runs a core: print what it was, and exit.
             broken = isinstance(failure, AssertionError)
             for line in traceback.format_exc().splitlines():
                 self._journal.log(self.name, line, self.clock.now())
