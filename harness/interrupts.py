@@ -111,7 +111,7 @@ def raised() -> Iterator[None]:
         _raising.append(interrupts)
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # which may be the signal's doing
             if interrupts.heard:
                 raise KeyboardInterrupt from error
             raise
