@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from checkers.linearizability.conflict import Conflict
     from checkers.linearizability.deciders import Narrowed
     from checkers.linearizability.lost import Lost
-    from checkers.linearizability.search import Outcome
+    from checkers.linearizability.outcome import Outcome
     from checkers.linearizability.shrink import Core
     from checkers.linearizability.specification import Model
     from checkers.linearizability.zones import Columns, Violation

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from checkers.linearizability import kernel
-from checkers.linearizability.search import PARTIAL_TAIL, PARTIALS_MAX, Outcome, pose
+from checkers.linearizability.outcome import PARTIAL_TAIL, PARTIALS_MAX, Outcome
+from checkers.linearizability.search import pose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

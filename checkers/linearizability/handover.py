@@ -2,7 +2,8 @@
 
 Python begins, since most searches are over before numba could be imported. One that
 turns out to be hard starts again, compiled, once it has taken about as long as getting
-the compiled one ready takes.
+the compiled one ready takes. Calls that never return are better searched in Python,
+which learns (`learning`), than compiled.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from checkers.linearizability.search import NODES_PER_BUDGET_CHECK, search
+from checkers.linearizability.calls import NEVER
+from checkers.linearizability.outcome import NODES_PER_BUDGET_CHECK
+from checkers.linearizability.search import search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from checkers.linearizability.budget import Budget
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.search import Outcome
+    from checkers.linearizability.outcome import Outcome
     from checkers.linearizability.specification import Model
     from checkers.linearizability.transitions import Transitions
 
@@ -68,6 +71,8 @@ def search_fast(
     if compiled == "never" or not is_installed():
         return search(calls, model, budget, shared=shared), PLAIN
     if compiled == "auto":
+        if any(call.returned == NEVER for call in calls):
+            return search(calls, model, budget, shared=shared), PLAIN
         patience = Patience(budget, handover_after())
         outcome = search(calls, model, patience, shared=shared)
         if outcome.limit != HANDED_OVER:

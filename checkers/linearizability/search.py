@@ -28,9 +28,16 @@ worst case, but linear in the history's length.
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from checkers.linearizability.learning import LearningSearch
+from checkers.linearizability.lookahead import Lookahead
+from checkers.linearizability.outcome import (
+    NODES_PER_BUDGET_CHECK,
+    PARTIAL_TAIL,
+    PARTIALS_MAX,
+    Outcome,
+)
 from checkers.linearizability.problem import Problem
 from checkers.linearizability.transitions import UNCHANGED, Transitions
 
@@ -39,61 +46,10 @@ if TYPE_CHECKING:
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.specification import Model, State
-
-NODES_PER_BUDGET_CHECK: Final = 512
-"""A node costs a few microseconds, a look at the clock and at memory some twenty."""
-
-PARTIALS_MAX: Final = 4
-"""How many of the longest partial linearizations are kept, and how much of each."""
-
-PARTIAL_TAIL: Final = 20
-"""Calls kept of a partial linearization: its end. All would be quadratic in time."""
+    from checkers.linearizability.specification import Model
 
 NOTHING_SPENT: Final = (0,)
 """The one set of spent crashed calls of most configurations: shared, to save memory."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a search found about one key.
-
-    Attributes:
-        linearizable: True, False, or None when a limit ended the search.
-        order: When True: calls (positions in the given list) in a linear order that
-            proves it. Crashed calls that never took effect are not in it.
-        stuck: When not True: the call whose return no configuration got past; its
-            return ends the longest linearizable prefix.
-        states: Every state the object can have been in just before that return.
-        partials: The ends of a few of the longest partial linearizations.
-        configurations: How many were explored.
-        reached, events: The first `reached` of all `events` are linearizable.
-        limit: Which limit ended the search, as a clause; empty otherwise.
-    """
-
-    linearizable: bool | None
-    order: tuple[int, ...] = ()
-    stuck: int | None = None
-    states: tuple[State, ...] = ()
-    partials: tuple[tuple[int, ...], ...] = ()
-    configurations: int = 0
-    reached: int = 0
-    events: int = 0
-    limit: str = ""
-
-    def renamed(self, names: Sequence[int]) -> Outcome:
-        """The same with the calls' `names` for their numbers."""
-        return Outcome(
-            self.linearizable,
-            tuple([names[call] for call in self.order]),
-            None if self.stuck is None else names[self.stuck],
-            self.states,
-            tuple(tuple([names[call] for call in some]) for some in self.partials),
-            self.configurations,
-            self.reached,
-            self.events,
-            self.limit,
-        )
 
 
 def search(
@@ -117,7 +73,10 @@ def search(
     case; ends early, with `linearizable=None`, when `budget` is exceeded.
     """
     problem, table = pose(calls, model, shared, merge=merge)
-    return Search(problem, table, budget).run().renamed(problem.names)
+    if problem.live == len(problem.names):
+        return Search(problem, table, budget).run().renamed(problem.names)
+    look = Lookahead.of(problem, table, model) if merge else None
+    return LearningSearch(problem, table, budget, look).run().renamed(problem.names)
 
 
 def pose(

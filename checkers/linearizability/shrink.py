@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.calls import NEVER
 from checkers.linearizability.models import KV, CasRegister, Mutex, Register
-from checkers.linearizability.search import NODES_PER_BUDGET_CHECK, search
+from checkers.linearizability.outcome import NODES_PER_BUDGET_CHECK
+from checkers.linearizability.search import search
 from checkers.linearizability.specification import UNOBSERVED
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from checkers.linearizability.budget import Budget
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.search import Outcome
+    from checkers.linearizability.outcome import Outcome
     from checkers.linearizability.specification import Model
 
 EFFORT_MAX: Final = 60_000

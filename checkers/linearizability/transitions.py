@@ -67,10 +67,14 @@ class Transitions:
         after = self._model.step(self.states[state], self.kinds[kind])
         if after is ILLEGAL:
             return DEAD
-        after = self._quotient.state(after)
-        number = self._numbers.setdefault(after, len(self.states))
+        return self.number(after)
+
+    def number(self, state: State) -> int:
+        """The number of a state, which is merged with others where that is possible."""
+        state = self._quotient.state(state)
+        number = self._numbers.setdefault(state, len(self.states))
         if number == len(self.states):
-            self.states.append(after)
+            self.states.append(state)
             self.rows.append(Row(self, number))
         return number
 

@@ -16,7 +16,7 @@ from checkers.linearizability.calls import partition
 from checkers.linearizability.fast import FastSearch
 from checkers.linearizability.models import MODELS, CasRegister
 from checkers.linearizability.oracle import is_linearization
-from checkers.linearizability.search import Outcome, search
+from checkers.linearizability.search import Search, pose
 from checkers.linearizable import LinearizableChecker
 from checkers.tests.histories import EXAMPLES, FEWER, histories
 from harness.bench.histories import Shape, generate
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from checkers.linearizability.calls import Call
+    from checkers.linearizability.outcome import Outcome
     from checkers.linearizability.specification import Model
 
 NO_LIMITS = Limits()
@@ -52,6 +53,11 @@ def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def inspected(function: object) -> object:
     """The Python function that numba compiles."""
     return getattr(function, "py_func", function)
+
+
+def interpreted(calls: Sequence[Call], model: Model) -> Outcome:
+    problem, table = pose(calls, model)
+    return Search(problem, table, Budget(NO_LIMITS)).run().renamed(problem.names)
 
 
 def searched(
@@ -80,7 +86,7 @@ def test_it_explores_the_same_configurations_and_finds_the_same(
     @given(histories(kind, steps=40))
     def check(history: History) -> None:
         for calls in partition(history, model).values():
-            expected = search(calls, model, Budget(NO_LIMITS))
+            expected = interpreted(calls, model)
             outcome = searched(calls, model)
             assert outcome.linearizable is expected.linearizable, how
             assert outcome.configurations == expected.configurations
@@ -101,7 +107,7 @@ def test_long_histories_come_out_the_same(planted: bool, crash: float) -> None:
     for seed in range(3):
         shape = Shape("cas-register", 400, 5, crash=crash, planted=planted, seed=seed)
         (calls,) = partition(History(generate(shape)), CasRegister()).values()
-        expected = search(calls, CasRegister(), Budget(NO_LIMITS))
+        expected = interpreted(calls, CasRegister())
         outcome = searched(calls, CasRegister())
         assert outcome.linearizable is expected.linearizable is not planted
         assert outcome.configurations == expected.configurations

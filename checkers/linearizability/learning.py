@@ -1,0 +1,308 @@
+"""Search that learns from its dead ends, for histories with crashed calls.
+
+The search of `search`, for calls of which some never return. Each of these is a change
+that may be spent once, whenever it is needed; what makes the search hard is that it may
+turn out much later that one was needed more elsewhere. So to the memory, the read-only
+closure and the symmetry described there come
+
+1. **Reasons** (nogoods, in constraint solvers). A configuration fails because too few
+   crashed calls of some kinds are left; how many there are of all others does not
+   matter. What is remembered is this reason: how many of which kinds have to be spent
+   for it to fail. Whoever comes to the same event, mask and state and has spent those
+   fails, too. If nothing was short, nobody needs to come here again. This includes
+   dominance: a reason is never more than what was spent.
+2. **Lookahead** (`lookahead`), for registers: which state still matters, which open
+   writes nobody can see, and which crashed calls somebody open could observe.
+
+Where a reason comes from: a crashed call could go on from here, were not all of its
+kind spent that have been invoked; so all of these are a reason. A dead end's reason is
+all that is short there. What failed after each of the choices fails before them for all
+their reasons together; only that a crashed call that was chosen counts one less of its
+kind, before it was spent.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from checkers.linearizability.outcome import (
+    NODES_PER_BUDGET_CHECK,
+    PARTIAL_TAIL,
+    PARTIALS_MAX,
+    Outcome,
+)
+from checkers.linearizability.transitions import UNCHANGED
+
+if TYPE_CHECKING:
+    from checkers.linearizability.budget import Patience
+    from checkers.linearizability.lookahead import Lookahead
+    from checkers.linearizability.problem import Problem
+    from checkers.linearizability.transitions import Transitions
+
+NEVER_SHORT: Final = (0,)
+"""The one reason of configurations that fail whatever is left: shared, for memory."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """A configuration with choices left.
+
+    Attributes:
+        key: Event, mask and state, and whether a crashed call has yet to be observed.
+        event, mask, spent, arrived, waiting: As in `LearningSearch.run`.
+        depth: How many calls are linearized.
+        choices: What is left to try: (call, its crashed bit or 0, next state).
+        bit: The crashed bit of the choice that is being tried.
+        reason: Why the choices so far failed, as crashed bits that must be spent.
+    """
+
+    key: int
+    event: int
+    mask: int
+    spent: int
+    arrived: int
+    waiting: list[int]
+    depth: int
+    choices: list[tuple[int, int, int]]
+    reason: int
+    bit: int = 0
+
+
+class LearningSearch:
+    """One depth-first search; see the module's docstring, and `search.Search`.
+
+    Args:
+        problem: The calls, with crashed ones among them.
+        table: What they do.
+        budget: When to give up.
+        look: The rules for registers; None for other models, and for real states.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        table: Transitions,
+        budget: Patience,
+        look: Lookahead | None,
+    ) -> None:
+        self.events = problem.events
+        self.bits, self.width = problem.slots()
+        self.kind_of = [table.kind_of[operation] for operation in problem.operation]
+        self.table = table
+        self.budget = budget
+        self.look = look
+        self.crashed_call = problem.crashed()
+        # Crashed calls of each kind, as bits of `spent` in order of invocation; and by
+        # each call the bit of the one of its kind before it, or 0.
+        self.crashed: dict[int, int] = {}
+        self.before: list[int] = []
+        for n, call in enumerate(self.crashed_call):
+            kind = self.kind_of[call]
+            members = self.crashed.get(kind, 0)
+            self.before.append(1 << members.bit_length() >> 1)
+            self.crashed[kind] = members | 1 << n
+
+    def run(self) -> Outcome:
+        """The search itself; as long, and for the same reason, as `Search.run`."""
+        events, bits, width = self.events, self.bits, self.width
+        kind_of, rows = self.kind_of, self.table.rows
+        crashed, crashed_call, look = self.crashed, self.crashed_call, self.look
+        end = len(events)
+        deepest = -1  # the return that no configuration got past
+        states: set[int] = set()  # in which configurations stand before it
+        partials: list[tuple[int, ...]] = []  # the ends of what they linearized
+        # failed[key]: the reasons why it did.
+        failed: dict[int, tuple[int, ...]] = {}
+        stack: list[Frame] = []
+        configurations = 0
+
+        event = 0
+        state = 0
+        mask = 0  # slots of open live calls that are linearized
+        spent = 0  # crashed calls that are linearized
+        arrived = 0  # crashed calls invoked so far, as bits
+        waiting: list[int] = []  # open live calls that are not linearized, by number
+        order: list[int] = []  # the calls linearized so far
+        pressed = False  # whether the last one crashed, and is yet to be observed
+
+        while True:
+            # Walk to the next return whose call is not linearized yet.
+            while event < end:
+                i = events[event]
+                if i >= 0:
+                    if bits[i]:
+                        insort(waiting, i)
+                    else:
+                        arrived = arrived << 1 | 1
+                else:
+                    bit = bits[~i]
+                    if not mask & bit:
+                        break
+                    mask ^= bit
+                event += 1
+            else:
+                return Outcome(
+                    True,
+                    tuple(order),
+                    configurations=configurations,
+                    reached=end,
+                    events=end,
+                )
+
+            if look is not None:
+                if event > deepest:
+                    look.reach(event)
+                if state not in look.alive[event]:
+                    state = look.unseen
+
+            # Read-only closure; of what remains, the most urgent call of each kind.
+            row = rows[state]
+            urgent: set[int] = set()
+            choices: list[tuple[int, int, int]] = []
+            closed: list[int] = []
+            for call in waiting:
+                kind = kind_of[call]
+                after = row[kind]
+                if after >= 0:
+                    if kind not in urgent:
+                        urgent.add(kind)
+                        choices.append((call, 0, after))
+                elif after == UNCHANGED:
+                    mask |= bits[call]
+                    closed.append(call)
+            unseen: list[int] = []
+            if look is not None and state == look.unseen:
+                unseen = look.unseen_writes(waiting, event)
+                for call in unseen:
+                    mask |= bits[call]
+                closed += unseen
+            if closed:
+                pressed = False
+                order += closed
+                for call in closed:
+                    waiting.remove(call)
+                if unseen or mask & bits[~i]:
+                    continue
+
+            if event > deepest:
+                deepest, states, partials = event, {state}, []
+            elif event == deepest:
+                states.add(state)
+            configurations += 1
+            if configurations % NODES_PER_BUDGET_CHECK == 0 and (
+                limit := self.budget.exceeded()
+            ):
+                return self.stopped(deepest, states, partials, configurations, limit)
+
+            key = ((state * end + event) << width | mask) << 1 | pressed
+            for reason in failed.get(key, ()):
+                if not reason & ~spent:
+                    self.learn(stack[-1], reason)
+                    break
+            else:
+                choices.reverse()  # the most urgent one last
+                if pressed and look is not None:
+                    choices = [c for c in choices if not look.blind[kind_of[c[0]]]]
+                reason = 0
+                if arrived:
+                    wanted = None
+                    if look is not None:
+                        wanted = look.wanted(waiting, row, event)
+                    spare = []
+                    for kind, members in crashed.items():
+                        here = members & arrived
+                        if not here or kind in urgent:
+                            continue
+                        after = row[kind]
+                        if after < 0 or after == state:
+                            continue
+                        if wanted is not None and after not in wanted:
+                            continue
+                        if look is not None and pressed and look.blind[kind]:
+                            continue
+                        free = here & ~spent
+                        if free:
+                            bit = free & -free
+                            crash = crashed_call[bit.bit_length() - 1]
+                            spare.append((crash, bit, after))
+                        else:
+                            reason |= 1 << here.bit_length() >> 1
+                    choices = spare + choices
+                if not choices and event == deepest and len(partials) < PARTIALS_MAX:
+                    partials.append(tuple(order[-PARTIAL_TAIL:]))
+                stack.append(
+                    Frame(
+                        key,
+                        event,
+                        mask,
+                        spent,
+                        arrived,
+                        waiting,
+                        len(order),
+                        choices,
+                        reason,
+                    )
+                )
+
+            # Take the next choice of the deepest configuration that has one.
+            while not stack[-1].choices:
+                done = stack.pop()
+                known = failed.get(done.key)
+                if known is None:
+                    failed[done.key] = (done.reason,) if done.reason else NEVER_SHORT
+                else:
+                    failed[done.key] = (*known, done.reason)
+                if not stack:
+                    return self.stopped(deepest, states, partials, configurations, "")
+                self.learn(stack[-1], done.reason)
+            top = stack[-1]
+            call, bit, state = top.choices.pop()
+            event, mask, arrived = top.event, top.mask, top.arrived
+            spent = top.spent | bit
+            top.bit = bit
+            pressed = bit > 0 and look is not None
+            waiting = top.waiting.copy()
+            if not bit:
+                waiting.remove(call)
+            del order[top.depth :]
+            mask |= bits[call]
+            if look is not None and look.blind[kind_of[call]]:
+                unseen = look.unseen_writes(waiting, event)
+                for write in unseen:
+                    mask |= bits[write]
+                    waiting.remove(write)
+                order += unseen
+            order.append(call)
+
+    def learn(self, parent: Frame, reason: int) -> None:
+        """Add why the choice that was tried last failed."""
+        bit = parent.bit
+        if bit and reason:
+            kind = self.kind_of[self.crashed_call[bit.bit_length() - 1]]
+            same = reason & self.crashed[kind]
+            if same:
+                reason ^= same
+                reason |= self.before[same.bit_length() - 1]
+        parent.reason |= reason
+
+    def stopped(
+        self,
+        deepest: int,
+        states: set[int],
+        partials: list[tuple[int, ...]],
+        configurations: int,
+        limit: str,
+    ) -> Outcome:
+        """The outcome when no linearization was found."""
+        return Outcome(
+            None if limit else False,
+            stuck=~self.events[deepest] if deepest >= 0 else None,
+            states=tuple(self.table.states[s] for s in sorted(states)),
+            partials=tuple(partials),
+            configurations=configurations,
+            reached=max(deepest, 0),
+            events=len(self.events),
+            limit=limit,
+        )
