@@ -42,9 +42,9 @@ from checkers.linearizability.models import find_model, model_name, parse_value
 from checkers.linearizability.prefix import proved
 from checkers.linearizability.processes import how_many, in_processes
 from checkers.linearizability.search import search
-from checkers.linearizability.shrink import Effort
 from checkers.linearizability.specification import show
 from checkers.linearizability.transitions import Transitions
+from checkers.linearizability.windows import Effort
 from harness.collector import collector_paused
 from harness.errors import UsageError
 from harness.history import HistoryError

@@ -20,7 +20,7 @@ from checkers.linearizability.containers import (
     GrowOnlySet,
     Stack,
 )
-from checkers.linearizability.shrink import clip
+from checkers.linearizability.windows import clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

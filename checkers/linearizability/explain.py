@@ -32,8 +32,9 @@ from checkers.linearizability.calls import (
 from checkers.linearizability.containers import Counter, Nothing
 from checkers.linearizability.lost import LOST_WRITE, find_lost
 from checkers.linearizability.search import search
-from checkers.linearizability.shrink import Effort, shrink
+from checkers.linearizability.shrink import shrink
 from checkers.linearizability.specification import UNOBSERVED, Operation, freeze, show
+from checkers.linearizability.windows import Effort
 from harness.columns import FAIL
 from harness.history import NO_COMPLETION
 from harness.verdict import Anomaly, new_witness

@@ -36,6 +36,8 @@ from checkers.linearizability.outcome import (
 from checkers.linearizability.transitions import UNCHANGED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.lookahead import Lookahead
     from checkers.linearizability.problem import Problem
@@ -43,6 +45,12 @@ if TYPE_CHECKING:
 
 NEVER_SHORT: Final = (0,)
 """The one reason of configurations that fail whatever is left: shared, for memory."""
+
+NO_CALL: Final = -1
+"""In place of a call, where the choice is in which state to begin."""
+
+NO_KEY: Final = -1
+"""The key of what comes before all configurations."""
 
 
 @dataclass(slots=True)
@@ -78,6 +86,10 @@ class LearningSearch:
         table: What they do.
         budget: When to give up.
         look: The rules for registers; None for other models, and for real states.
+        starts: The numbers of the states in which the calls may begin.
+
+    Attributes:
+        outcome: What it found, once it is over.
     """
 
     def __init__(
@@ -86,6 +98,7 @@ class LearningSearch:
         table: Transitions,
         budget: Patience,
         look: Lookahead | None,
+        starts: Sequence[int] = (0,),
     ) -> None:
         self.events = problem.events
         self.bits, self.width = problem.slots()
@@ -93,6 +106,8 @@ class LearningSearch:
         self.table = table
         self.budget = budget
         self.look = look
+        self.starts = starts
+        self.outcome = Outcome(None)
         self.crashed_call = problem.crashed()
         # Crashed calls of each kind, as bits of `spent` in order of invocation; and by
         # each call the bit of the one of its kind before it, or 0.
@@ -105,7 +120,17 @@ class LearningSearch:
             self.crashed[kind] = members | 1 << n
 
     def run(self) -> Outcome:
-        """The search itself; as long, and for the same reason, as `Search.run`."""
+        """Search until it is over."""
+        for _ in self.turns():
+            pass
+        return self.outcome
+
+    def turns(self) -> Iterator[int]:
+        """The search itself; as long, and for the same reason, as `Search.run`.
+
+        Yields:
+            The deepest return reached, once per NODES_PER_BUDGET_CHECK configurations.
+        """
         events, bits, width = self.events, self.bits, self.width
         kind_of, rows = self.kind_of, self.table.rows
         crashed, crashed_call, look = self.crashed, self.crashed_call, self.look
@@ -115,11 +140,12 @@ class LearningSearch:
         partials: list[tuple[int, ...]] = []  # the ends of what they linearized
         # failed[key]: the reasons why it did.
         failed: dict[int, tuple[int, ...]] = {}
-        stack: list[Frame] = []
+        others = [(NO_CALL, 0, state) for state in self.starts[1:]]
+        stack = [Frame(NO_KEY, 0, 0, 0, 0, [], 0, others, 0)]
         configurations = 0
 
         event = 0
-        state = 0
+        state = self.starts[0]
         mask = 0  # slots of open live calls that are linearized
         spent = 0  # crashed calls that are linearized
         arrived = 0  # crashed calls invoked so far, as bits
@@ -143,13 +169,14 @@ class LearningSearch:
                     mask ^= bit
                 event += 1
             else:
-                return Outcome(
+                self.outcome = Outcome(
                     True,
                     tuple(order),
                     configurations=configurations,
                     reached=end,
                     events=end,
                 )
+                return
 
             if look is not None:
                 if event > deepest:
@@ -191,10 +218,12 @@ class LearningSearch:
             elif event == deepest:
                 states.add(state)
             configurations += 1
-            if configurations % NODES_PER_BUDGET_CHECK == 0 and (
-                limit := self.budget.exceeded()
-            ):
-                return self.stopped(deepest, states, partials, configurations, limit)
+            if configurations % NODES_PER_BUDGET_CHECK == 0:
+                limit = self.budget.exceeded()
+                self.stopped(deepest, states, partials, configurations, limit)
+                if limit:
+                    return
+                yield deepest
 
             key = ((state * end + event) << width | mask) << 1 | pressed
             for reason in failed.get(key, ()):
@@ -207,20 +236,16 @@ class LearningSearch:
                     choices = [c for c in choices if not look.blind[kind_of[c[0]]]]
                 reason = 0
                 if arrived:
-                    wanted = None
+                    useful: Iterable[int] = crashed
                     if look is not None:
-                        wanted = look.wanted(waiting, row, event)
+                        useful = look.useful(
+                            state, row, waiting, event, pressed=pressed
+                        )
                     spare = []
-                    for kind, members in crashed.items():
-                        here = members & arrived
-                        if not here or kind in urgent:
-                            continue
+                    for kind in useful:
+                        here = crashed[kind] & arrived
                         after = row[kind]
-                        if after < 0 or after == state:
-                            continue
-                        if wanted is not None and after not in wanted:
-                            continue
-                        if look is not None and pressed and look.blind[kind]:
+                        if not here or kind in urgent or after < 0 or after == state:
                             continue
                         free = here & ~spent
                         if free:
@@ -255,7 +280,8 @@ class LearningSearch:
                 else:
                     failed[done.key] = (*known, done.reason)
                 if not stack:
-                    return self.stopped(deepest, states, partials, configurations, "")
+                    self.stopped(deepest, states, partials, configurations, "")
+                    return
                 self.learn(stack[-1], done.reason)
             top = stack[-1]
             call, bit, state = top.choices.pop()
@@ -264,9 +290,11 @@ class LearningSearch:
             top.bit = bit
             pressed = bit > 0 and look is not None
             waiting = top.waiting.copy()
-            if not bit:
+            if not bit and call != NO_CALL:
                 waiting.remove(call)
             del order[top.depth :]
+            if call == NO_CALL:
+                continue
             mask |= bits[call]
             if look is not None and look.blind[kind_of[call]]:
                 unseen = look.unseen_writes(waiting, event)
@@ -294,9 +322,9 @@ class LearningSearch:
         partials: list[tuple[int, ...]],
         configurations: int,
         limit: str,
-    ) -> Outcome:
-        """The outcome when no linearization was found."""
-        return Outcome(
+    ) -> None:
+        """Set the outcome for when no linearization was found so far."""
+        self.outcome = Outcome(
             None if limit else False,
             stuck=~self.events[deepest] if deepest >= 0 else None,
             states=tuple(self.table.states[s] for s in sorted(states)),

@@ -30,7 +30,7 @@ from checkers.linearizability.specification import UNOBSERVED
 from checkers.linearizability.transitions import DEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from checkers.linearizability.problem import Problem
     from checkers.linearizability.specification import Model, Operation
@@ -99,6 +99,7 @@ class Lookahead:
         self.seen_until = self._last_seen()
         # Where `reach` stands.
         self.alive: list[frozenset[int]] = []
+        self._onward: list[frozenset[int]] = []  # those from which crashed cas lead on
         self._coming = 0
         self._watching: set[int] = set()
 
@@ -108,6 +109,10 @@ class Lookahead:
         if not model.reads or any(kind.f not in REGISTER for kind in table.kinds):
             return None
         return Lookahead(problem, table)
+
+    def starts(self) -> list[int]:
+        """The states that anybody can tell apart, for a history of unknown start."""
+        return sorted({self.unseen, *self.names} - {NOBODY})
 
     def reach(self, event: int) -> None:
         """Find out which states matter up to an event. Cost: linear, over all calls."""
@@ -121,40 +126,53 @@ class Lookahead:
                     break
                 watching.add(call)
                 self._coming += 1
-            if events[at] >= 0:
-                self.alive.append(frozenset())
-                continue
-            matter = {names[kind_of[call]] for call in watching}
-            self.alive.append(self._led_to(matter, horizon))
-            watching.discard(~events[at])
+            alive: frozenset[int] = frozenset()
+            if events[at] < 0:
+                matter = {names[kind_of[call]] for call in watching}
+                alive = self._led_to(matter, horizon)
+                watching.discard(~events[at])
+            self.alive.append(alive)
+            self._onward.append(alive & self.onward.keys())
 
     def unseen_writes(self, waiting: Sequence[int], event: int) -> list[int]:
         """Those of some open live calls whose write nobody can see from `event` on."""
         until, blind, kind_of = self.seen_until, self.blind, self._kind_of
         return [n for n in waiting if until[n] < event and blind[kind_of[n]]]
 
-    def wanted(
-        self, waiting: Sequence[int], row: Mapping[int, int], event: int
-    ) -> Collection[int] | None:
-        """The states that somebody could observe at once, if a crashed call made them.
+    def useful(
+        self,
+        state: int,
+        row: Mapping[int, int],
+        waiting: Sequence[int],
+        event: int,
+        *,
+        pressed: bool,
+    ) -> Iterable[int]:
+        """The kinds of crashed calls that somebody could observe right after them.
 
         Args:
+            state: The present one.
+            row: What each kind does in it.
             waiting: Open live calls.
-            row: What each kind does in the present state.
             event: The return to be reached.
-
-        Returns:
-            Their numbers; None for all, where a cas was refused that can't be here: any
-            other state will do for it.
+            pressed: Whether only who observes the state may come next, so no write.
         """
-        asked = set()
+        asked: set[int] = set()
+        refused = False  # a refused cas that can't be here: any other state will do
         for call in waiting:
             kind = self._kind_of[call]
-            if self.refusing[kind] and row[kind] == DEAD:
-                return None
             asked.add(self.names[kind])
-        onward = self.onward
-        return {s for s in self.alive[event] if s in asked or s in onward}
+            refused |= self.refusing[kind] and row[kind] == DEAD
+        kinds = self._cas_from.get(state, [])
+        if refused:
+            return kinds if pressed else [*self._writes_of.values(), *kinds]
+        asked &= self.alive[event]
+        asked |= self._onward[event]
+        kinds = [kind for kind in kinds if self._made[kind] in asked]
+        if pressed:
+            return kinds
+        writes = self._writes_of
+        return [writes[each] for each in sorted(asked & writes.keys())] + kinds
 
     def _led_to(self, matter: set[int], horizon: int) -> frozenset[int]:
         """With the states from which crashed cas lead to those that matter."""
@@ -181,9 +199,16 @@ class Lookahead:
         """Where crashed cas lead from and to, and since when at the earliest."""
         self._sources: dict[int, dict[int, int]] = {}
         self.onward: dict[int, int] = {}
+        self._writes_of: dict[int, int] = {}  # kinds of crashed writes, by state made
+        self._cas_from: dict[int, list[int]] = {}  # and of cas, by state named
         for call in crashed:  # in order of invocation
             kind, since = self._kind_of[call], self._invoked[call]
-            if not self.blind[kind]:
+            if self.blind[kind]:
+                self._writes_of[self._made[kind]] = kind
+            else:
+                known = self._cas_from.setdefault(self.names[kind], [])
+                if kind not in known:
+                    known.append(kind)
                 self.onward.setdefault(self.names[kind], since)
                 sources = self._sources.setdefault(self._made[kind], {})
                 sources.setdefault(self.names[kind], since)

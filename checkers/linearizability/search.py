@@ -40,6 +40,7 @@ from checkers.linearizability.outcome import (
 )
 from checkers.linearizability.problem import Problem
 from checkers.linearizability.transitions import UNCHANGED, Transitions
+from checkers.linearizability.windows import Effort, clip, since
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
     from checkers.linearizability.specification import Model
+
+FIRST_WINDOW: Final = 16
+"""Calls in the first window that is tried; then twice as many, and so on."""
 
 NOTHING_SPENT: Final = (0,)
 """The one set of spent crashed calls of most configurations: shared, to save memory."""
@@ -76,7 +80,71 @@ def search(
     if problem.live == len(problem.names):
         return Search(problem, table, budget).run().renamed(problem.names)
     look = Lookahead.of(problem, table, model) if merge else None
-    return LearningSearch(problem, table, budget, look).run().renamed(problem.names)
+    searching = LearningSearch(problem, table, budget, look)
+    if look is None:
+        return searching.run().renamed(problem.names)
+    return search_in_turns(searching, problem.names, calls, model, budget)
+
+
+def search_in_turns(
+    searching: LearningSearch,
+    names: Sequence[int],
+    calls: Sequence[Call],
+    model: Model,
+    budget: Patience,
+) -> Outcome:
+    """Go on searching, and try at times to show that it is in vain.
+
+    Depth first, what was changed early is only tried after all that comes later. So if
+    the search has been at a return for long, it may be that the last calls before that
+    return are impossible from every state; that takes as much work again to find out.
+    """
+    deepest, turns, window = -1, 0, Window(calls, model, budget)
+    for event in searching.turns():
+        turns += 1
+        if event > deepest:
+            deepest, turns, window = event, 0, Window(calls, model, budget)
+        elif turns.bit_count() == 1:
+            so_far = searching.outcome.renamed(names)
+            assert so_far.stuck is not None
+            work = turns * NODES_PER_BUDGET_CHECK
+            if window.is_impossible(calls[so_far.stuck], work):
+                return so_far
+    return searching.outcome.renamed(names)
+
+
+class Window:
+    """The last calls before a return; more and more of them."""
+
+    def __init__(self, calls: Sequence[Call], model: Model, budget: Patience) -> None:
+        self.calls = calls
+        self.model = model
+        self.budget = budget
+        self.count = FIRST_WINDOW
+
+    def is_impossible(self, stuck: Call, work: int) -> bool:
+        """Whether they were found to be impossible from every state.
+
+        Args:
+            stuck: The call whose return it is.
+            work: So many configurations may be looked at.
+        """
+        prefix = clip(self.calls, self.model, stuck.returned)
+        invoked = sorted(call.invoked for call in prefix)
+        effort = Effort(self.budget, work)
+        while self.count < len(prefix):
+            suffix = since(prefix, self.model, invoked[-self.count])
+            problem, table = pose(suffix, self.model)
+            look = Lookahead.of(problem, table, self.model)
+            if look is None:
+                return False
+            found = LearningSearch(problem, table, effort, look, look.starts()).run()
+            if found.linearizable is None:
+                return False
+            if not found.linearizable:
+                return True
+            self.count *= 2
+        return False
 
 
 def pose(

@@ -10,49 +10,29 @@ the states that the rest can tell apart are few. Each step only adds possible or
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.models import KV, CasRegister, Mutex, Register
-from checkers.linearizability.outcome import NODES_PER_BUDGET_CHECK
 from checkers.linearizability.search import search
-from checkers.linearizability.specification import UNOBSERVED
+from checkers.linearizability.windows import (
+    Effort,
+    clip,
+    possible_starts,
+    since,
+    weaken,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
 
     from checkers.linearizability.budget import Budget
     from checkers.linearizability.calls import Call
     from checkers.linearizability.outcome import Outcome
     from checkers.linearizability.specification import Model
 
-EFFORT_MAX: Final = 60_000
-"""Configurations and calls that shrinking may look at: a fraction of a second."""
-
 FIRST_WINDOW: Final = 8
 """Calls in the first window that is tried; then twice as many, and so on."""
-
-
-class Effort:
-    """A budget that counts work instead of seconds, so that shrinking is repeatable."""
-
-    def __init__(self, budget: Budget, effort_max: int = EFFORT_MAX) -> None:
-        self._budget = budget
-        self._left = effort_max
-
-    def spend(self, amount: int) -> None:
-        """Take note of work done."""
-        self._left -= amount
-
-    def exceeded(self) -> str:
-        """As `Budget.exceeded`; called by the search once per so many nodes."""
-        self.spend(NODES_PER_BUDGET_CHECK)
-        return self.spent_by()
-
-    def spent_by(self) -> str:
-        """Which limit is exceeded, if any."""
-        return "enough" if self._left < 0 else self._budget.exceeded()
 
 
 @dataclass(frozen=True)
@@ -100,27 +80,6 @@ def shrink(calls: Sequence[Call], model: Model, stuck: Call, budget: Budget) -> 
         whole,
         outcomes,
     )
-
-
-def clip(calls: Sequence[Call], model: Model, horizon: int) -> list[Call]:
-    """The history up to position `horizon`, which is as impossible as the whole.
-
-    What had not returned by then is left open. A linear order of the whole, cut after
-    the last call that has returned by `horizon`, is one of the clipped calls.
-    """
-    return [
-        clipped
-        for call in calls
-        if call.invoked < horizon
-        if (clipped := call if call.returned <= horizon else weaken(call, model))
-    ]
-
-
-def weaken(call: Call, model: Model) -> Call | None:
-    """The call as if nobody knew whether it happened; None when it only reads."""
-    if model.read_only(call.operation):
-        return None
-    return call._replace(returned=NEVER)
 
 
 def impossible(calls: Sequence[Call], starts: Sequence[Model], effort: Effort) -> bool:
@@ -177,39 +136,3 @@ def window(
             return suffix, starts, False
         count *= 2
     return list(calls), [model], True
-
-
-def since(calls: Sequence[Call], model: Model, cut: int) -> list[Call]:
-    """The calls that matter from position `cut` on, when any state may be the first.
-
-    Take a linear order of all calls, and in it the last call that returned before
-    `cut`. What follows is an order of the rest from some state. It lacks, of the calls
-    that were open at `cut`, those that came earlier; so all of these are weakened.
-    """
-    return [
-        kept
-        for call in calls
-        if call.returned >= cut
-        if (kept := call if call.invoked >= cut else weaken(call, model))
-    ]
-
-
-def possible_starts(calls: Sequence[Call], model: Model) -> list[Model]:
-    """The model in each state that `calls` can tell apart; empty when too many.
-
-    For a register these are the values that reads and cas name, and one more.
-    """
-    if isinstance(model, Mutex):
-        return [replace(model, initial=held) for held in (False, True)]
-    if not isinstance(model, Register | CasRegister | KV):
-        return []
-    if any(call.operation.f in model.appends for call in calls):
-        return []
-    named: dict[Hashable, None] = {}
-    for call in calls:
-        f, argument, result = call.operation
-        if f == "read":
-            named[result] = None
-        elif f in {"cas", "cas-mismatch"}:
-            named[argument] = None
-    return [replace(model, initial=state) for state in (*named, UNOBSERVED)]

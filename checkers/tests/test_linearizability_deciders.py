@@ -15,7 +15,7 @@ from checkers.linearizability.deciders import decider_of, narrow
 from checkers.linearizability.models import MODELS
 from checkers.linearizability.oracle import first_impossible, linearizable
 from checkers.linearizability.search import search
-from checkers.linearizability.shrink import clip
+from checkers.linearizability.windows import clip
 from checkers.tests.histories import MANY, histories, with_repeats
 from harness.verdict import Limits
 

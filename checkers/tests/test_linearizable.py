@@ -20,7 +20,8 @@ from checkers.linearizability.models import KV, MODELS, CasRegister, Register
 from checkers.linearizability.oracle import is_linearization
 from checkers.linearizability.prefix import in_order, proved
 from checkers.linearizability.search import search
-from checkers.linearizability.shrink import clip, possible_starts, shrink, since, weaken
+from checkers.linearizability.shrink import shrink
+from checkers.linearizability.windows import clip, possible_starts, since, weaken
 from checkers.linearizable import PLUGIN, LinearizableChecker, build
 from checkers.tests.histories import FEWER, MANY, histories, history
 from harness import formats, registry
