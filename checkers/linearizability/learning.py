@@ -13,6 +13,10 @@ closure and the symmetry described there come
    dominance: a reason is never more than what was spent.
 2. **Lookahead** (`lookahead`), for registers: which state still matters, which open
    writes nobody can see, and which crashed calls somebody open could observe.
+3. **Two orders, in turns.** One that fits at first may be hopeless later. So choices
+   are tried by urgency, or by what lets the stuck call happen at once. Each order gets
+   twice as long as the last time; then the search begins again in the other one, with
+   all that it learned.
 
 Where a reason comes from: a crashed call could go on from here, were not all of its
 kind spent that have been invoked; so all of these are a reason. A dead end's reason is
@@ -33,7 +37,7 @@ from checkers.linearizability.outcome import (
     PARTIALS_MAX,
     Outcome,
 )
-from checkers.linearizability.transitions import UNCHANGED
+from checkers.linearizability.transitions import DEAD, UNCHANGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -89,7 +93,8 @@ class LearningSearch:
         starts: The numbers of the states in which the calls may begin.
 
     Attributes:
-        outcome: What it found, once it is over.
+        outcome: What it found, so far or in the end.
+        again: Set this to begin again, with what was learned, in another order.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class LearningSearch:
         self.budget = budget
         self.look = look
         self.starts = starts
+        self.again = False
         self.outcome = Outcome(None)
         self.crashed_call = problem.crashed()
         # Crashed calls of each kind, as bits of `spent` in order of invocation; and by
@@ -141,8 +147,9 @@ class LearningSearch:
         # failed[key]: the reasons why it did.
         failed: dict[int, tuple[int, ...]] = {}
         others = [(NO_CALL, 0, state) for state in self.starts[1:]]
-        stack = [Frame(NO_KEY, 0, 0, 0, 0, [], 0, others, 0)]
+        stack = [Frame(NO_KEY, 0, 0, 0, 0, [], 0, others.copy(), 0)]
         configurations = 0
+        directed = True  # which of two orders choices are tried in
 
         event = 0
         state = self.starts[0]
@@ -224,6 +231,14 @@ class LearningSearch:
                 if limit:
                     return
                 yield deepest
+                if self.again:
+                    self.again = False
+                    directed = not directed
+                    stack = [Frame(NO_KEY, 0, 0, 0, 0, [], 0, others.copy(), 0)]
+                    event = mask = spent = arrived = 0
+                    state, pressed = self.starts[0], False
+                    waiting, order = [], []
+                    continue
 
             key = ((state * end + event) << width | mask) << 1 | pressed
             for reason in failed.get(key, ()):
@@ -255,6 +270,8 @@ class LearningSearch:
                         else:
                             reason |= 1 << here.bit_length() >> 1
                     choices = spare + choices
+                if directed:
+                    self.direct(choices, ~i, arrived)
                 if not choices and event == deepest and len(partials) < PARTIALS_MAX:
                     partials.append(tuple(order[-PARTIAL_TAIL:]))
                 stack.append(
@@ -303,6 +320,26 @@ class LearningSearch:
                     waiting.remove(write)
                 order += unseen
             order.append(call)
+
+    def direct(
+        self, choices: list[tuple[int, int, int]], stuck: int, arrived: int
+    ) -> None:
+        """Put last, to be tried first, what makes the stuck call possible at once.
+
+        Before these come other live calls, the most urgent one last, and before them
+        crashed calls, those last whose kind was invoked most recently: what takes
+        effect after its client gave up mostly does so soon.
+        """
+        rows, kind_of = self.table.rows, self.kind_of
+        wanted = kind_of[stuck]
+
+        def rank(choice: tuple[int, int, int]) -> tuple[bool, int]:
+            call, bit, after = choice
+            recent = (self.crashed[kind_of[call]] & arrived).bit_length() if bit else 0
+            leads = call == stuck or rows[after][wanted] != DEAD
+            return leads, recent - len(self.crashed_call) if bit else 1
+
+        choices.sort(key=rank)
 
     def learn(self, parent: Frame, reason: int) -> None:
         """Add why the choice that was tried last failed."""

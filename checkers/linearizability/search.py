@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from checkers.linearizability.calls import Call
     from checkers.linearizability.specification import Model
 
+FIRST_PATIENCE: Final = 2
+"""Turns that a search may be stuck before it begins again; then twice as many."""
+
 FIRST_WINDOW: Final = 16
 """Calls in the first window that is tried; then twice as many, and so on."""
 
@@ -81,8 +84,6 @@ def search(
         return Search(problem, table, budget).run().renamed(problem.names)
     look = Lookahead.of(problem, table, model) if merge else None
     searching = LearningSearch(problem, table, budget, look)
-    if look is None:
-        return searching.run().renamed(problem.names)
     return search_in_turns(searching, problem.names, calls, model, budget)
 
 
@@ -93,13 +94,14 @@ def search_in_turns(
     model: Model,
     budget: Patience,
 ) -> Outcome:
-    """Go on searching, and try at times to show that it is in vain.
+    """Go on searching, begin again at times, or try to show that it is in vain.
 
     Depth first, what was changed early is only tried after all that comes later. So if
     the search has been at a return for long, it may be that the last calls before that
     return are impossible from every state; that takes as much work again to find out.
     """
     deepest, turns, window = -1, 0, Window(calls, model, budget)
+    patience = FIRST_PATIENCE
     for event in searching.turns():
         turns += 1
         if event > deepest:
@@ -110,6 +112,9 @@ def search_in_turns(
             work = turns * NODES_PER_BUDGET_CHECK
             if window.is_impossible(calls[so_far.stuck], work):
                 return so_far
+        if turns >= patience:
+            turns, patience = 0, 2 * patience
+            searching.again = True
     return searching.outcome.renamed(names)
 
 
