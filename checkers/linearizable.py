@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
     from checkers.linearizability.calls import KeyCalls
-    from checkers.linearizability.search import Outcome
+    from checkers.linearizability.outcome import Outcome
     from checkers.linearizability.specification import Model
     from harness.history import History
 

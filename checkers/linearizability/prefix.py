@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from checkers.linearizability.budget import Budget
 from checkers.linearizability.search import search
-from checkers.linearizability.shrink import Effort, clip
+from checkers.linearizability.windows import Effort, clip
 from harness.verdict import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.search import Outcome
+    from checkers.linearizability.outcome import Outcome
     from checkers.linearizability.specification import Model
 
 SHARES: Final = (1.0, 0.9, 0.75, 0.5, 0.25)
