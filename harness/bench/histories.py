@@ -37,7 +37,7 @@ TIMEOUT_LATENCIES = 3.0
 THINK_LATENCIES = 0.05
 CAS_VALUES = 5
 """A cas-register holds 1 to this; few values are what makes it hard."""
-UNWRITTEN = 9
+UNWRITTEN = 1_000_009
 PLANTED_AT = 0.98
 """The part of the history that lies before the planted violation."""
 
@@ -57,7 +57,7 @@ class Shape:
 
     Attributes:
         kind: "register" and "kv" write each value once, a kv strings; "cas-register"
-            reads, writes and compares values from 1 to 5.
+            reads, writes and compares values from 1 to `values`.
         calls: Client operations; each has an invocation and mostly a completion.
         clients: How many have an operation in flight at a time.
         keys: Independent objects; an operation picks one at random.
@@ -66,6 +66,7 @@ class Shape:
             values make operations overlap little.
         planted: Make it not linearizable.
         seed: Every choice comes from it.
+        values: How many different ones a cas-register holds.
     """
 
     kind: Kind
@@ -76,6 +77,7 @@ class Shape:
     think: float = THINK_LATENCIES
     planted: bool = False
     seed: int = 1
+    values: int = CAS_VALUES
 
     @property
     def model(self) -> str:
@@ -169,7 +171,7 @@ def draw(shape: Shape, rng: np.random.Generator) -> Calls:
     """Draw what every call does; nothing is answered yet."""
     f = rng.choice(len(FUNCTIONS), size=shape.calls, p=MIX[shape.kind]).tolist()
     key = rng.integers(0, shape.keys, shape.calls).tolist()
-    few = rng.integers(1, CAS_VALUES + 1, (shape.calls, 2)).tolist()
+    few = rng.integers(1, shape.values + 1, (shape.calls, 2)).tolist()
     argument: list[Any] = [None] * shape.calls
     for i, function in enumerate(f):
         if function == CAS:

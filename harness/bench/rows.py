@@ -567,6 +567,27 @@ def check_rows() -> list[Row]:
             CheckRow(Shape(cas, 1_000, 5, crash=0.01), fast=NOT_SLOWER),
         ),
         row(
+            "cas-400-c5-many-crash",
+            "cas-register of 12 values, 400 calls, 5 clients, 30 % crash",
+            CheckRow(Shape(cas, 400, 5, crash=0.3, values=12), second),
+        ),
+        row(
+            "cas-1k-c10-many-crash",
+            "cas-register of 100 values, 1k calls, 10 clients, 10 % crash",
+            CheckRow(Shape(cas, 1_000, 10, crash=0.1, values=100), second),
+        ),
+        row(
+            "cas-2k-c5-many-crash",
+            "cas-register of 50 values, 2k calls, 5 clients, 30 % crash",
+            CheckRow(Shape(cas, 2_000, 5, crash=0.3, values=50), second),
+        ),
+        row(
+            "cas-5k-c20-many-crash",
+            "cas-register of 200 values, 5k calls, 20 clients, 5 % crash",
+            CheckRow(Shape(cas, 5_000, 20, crash=0.05, values=200)),
+            full_only=True,
+        ),
+        row(
             "cas-1k-c10-invalid",
             "cas-register, 1k calls, 10 clients, one impossible read",
             CheckRow(Shape(cas, 1_000, 10, planted=True), fast=NOT_SLOWER),
