@@ -25,6 +25,7 @@ from checkers.linearizability.windows import clip, possible_starts, since, weake
 from checkers.linearizable import PLUGIN, LinearizableChecker, build
 from checkers.tests.histories import FEWER, MANY, histories, history
 from harness import formats, registry
+from harness.bench.histories import Shape, generate
 from harness.errors import UsageError
 from harness.history import History, HistoryError, Op
 from harness.verdict import CheckResult, Limits, Verdict
@@ -560,8 +561,8 @@ def test_an_order_of_a_prefix_proves_it(judged: History, count: int) -> None:
 
 def test_where_a_limit_is_met_the_reason_says_what_to_try() -> None:
     checker = LinearizableChecker(CasRegister(), algorithm="search", compiled="never")
-    limits = Limits(time_s=0.2)
-    result = checker.check(hard_history(), limits)
+    hard = History(generate(Shape("cas-register", 10_000, 100)))
+    result = checker.check(hard, Limits(time_s=0.2))
     assert result.verdict is Verdict.UNKNOWN
     (shown,) = result.stats["proved"]
     assert f"its first {shown['events']} of {shown['of']} events" in result.reason
