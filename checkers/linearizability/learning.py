@@ -149,7 +149,7 @@ class LearningSearch:
         others = [(NO_CALL, 0, state) for state in self.starts[1:]]
         stack = [Frame(NO_KEY, 0, 0, 0, 0, [], 0, others.copy(), 0)]
         configurations = 0
-        directed = True  # which of two orders choices are tried in
+        directed = look is not None  # which of two orders choices are tried in
 
         event = 0
         state = self.starts[0]

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from checkers.linearizability.calls import Call
     from checkers.linearizability.specification import Model
 
+PLAIN_FIRST: Final = 100_000
+"""Configurations that the plain search looks at first, where there is no lookahead."""
+
 FIRST_PATIENCE: Final = 2
 """Turns that a search may be stuck before it begins again; then twice as many."""
 
@@ -83,6 +86,11 @@ def search(
     if problem.live == len(problem.names):
         return Search(problem, table, budget).run().renamed(problem.names)
     look = Lookahead.of(problem, table, model) if merge else None
+    if look is None:
+        # Without it, learning mostly pays only once the plain search gets lost.
+        first = Search(problem, table, Effort(budget, PLAIN_FIRST)).run()
+        if first.linearizable is not None or budget.exceeded():
+            return first.renamed(problem.names)
     searching = LearningSearch(problem, table, budget, look)
     return search_in_turns(searching, problem.names, calls, model, budget)
 

@@ -96,6 +96,9 @@ def agrees_with_the_definition(calls: Sequence[Call], model: Model) -> None:
     event(f"linearizable: {expected}")
     problem, table = pose(calls, model)
     plain = Search(problem, table, Budget(Limits())).run().renamed(problem.names)
+    learned = learning.LearningSearch(problem, table, Budget(Limits()), None).run()
+    assert learned.linearizable is expected
+    assert learned.reached == plain.reached
     for merge in (True, False):
         found = search(calls, model, Budget(Limits()), merge=merge)
         assert found.linearizable is expected
