@@ -314,7 +314,7 @@ def who(call: Call, roles: Mapping[str, str] | None = None) -> str:
         role = (roles or {}).get(node, "")
         name = node or visible(str(call.invoke.process))
         return f"{name} ({role})" if role else name
-    return f"process {call.invoke.process}" + (
+    return f"process {visible(str(call.invoke.process))}" + (
         f" \N{RIGHTWARDS ARROW} {node}" if node else ""
     )
 

