@@ -15,7 +15,7 @@ torture: .venv/ready   ## torture real clusters with the quick suite, about 4 mi
 test: .venv/ready      ## run the tests, about 4 minutes on two cores
 	$(BIN)/pytest --numprocesses $(WORKERS)
 
-nightly: .venv/ready   ## all tests with two hundred times the examples, then the nightly suite; takes hours
+nightly: .venv/ready   ## all tests with hundreds of times the examples, then the nightly suite; takes hours
 	$(BIN)/pytest --numprocesses auto --dist worksteal -m '' --hypothesis-profile nightly; \
 	tests=$$?; $(BIN)/splitbrain suite nightly && exit $$tests
 

@@ -1,9 +1,9 @@
 """How Hypothesis searches, for all tests.
 
 A busy machine is no failure: examples have no deadline, and may take long to draw.
-`make test` gives every property a hundred examples, and two hundred where a checker is
-compared with the definition (`checkers/tests/histories.py`). `make nightly` gives
-twenty thousand; tests that want more or fewer say so as a share of the profile's, so
+`make test` gives every property sixty examples, and a hundred and twenty where a
+checker is compared with the definition (`checkers/tests/histories.py`). `make nightly`
+gives twenty thousand; tests that want more or fewer say so as a share of the profile's, so
 that they grow with it, as do the seeds of sweeps (`reference_impls/tests/seeds.py`).
 Tests marked `nightly` run there alone.
 
@@ -17,7 +17,10 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "everyday", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "everyday",
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile(
     "nightly",

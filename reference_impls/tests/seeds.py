@@ -1,4 +1,4 @@
-"""How many seeds a sweep runs: a few every day, two hundred times as many at night.
+"""How many seeds a sweep runs: a few every day, three hundred times as many at night.
 
 Both are in proportion to Hypothesis's examples (`conftest.py`).
 """
@@ -9,8 +9,8 @@ import os
 
 from hypothesis import settings
 
-EVERYDAY = 100
-"""Examples of a property in the everyday profile, which is Hypothesis's default."""
+EVERYDAY = 60
+"""Examples of a property in the everyday profile."""
 
 
 def seeds(everyday: int) -> range:
