@@ -1,11 +1,11 @@
 """How Hypothesis searches, for all tests.
 
 A busy machine is no failure: examples have no deadline, and may take long to draw.
-`make test` gives every property sixty examples, and a hundred and twenty where a
+`make test` gives every property fifty examples, and a hundred where a
 checker is compared with the definition (`checkers/tests/histories.py`). `make nightly`
-gives twenty thousand; tests that want more or fewer say so as a share of the profile's, so
-that they grow with it, as do the seeds of sweeps (`reference_impls/tests/seeds.py`).
-Tests marked `nightly` run there alone.
+gives twenty thousand; tests that want more or fewer say so as a share of the profile's,
+so that they grow with it, as do the seeds of sweeps
+(`reference_impls/tests/seeds.py`). Tests marked `nightly` run there alone.
 
 Where it sees a CI machine, Hypothesis draws the same examples in every run. That suits
 a change under review; a night that finds what the last one found is wasted, so each
@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "everyday",
-    max_examples=60,
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

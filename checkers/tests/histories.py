@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MILLISECOND_NS = 1_000_000
 
-EXAMPLES = max(120, settings().max_examples)
+EXAMPLES = max(100, settings().max_examples)
 """For each comparison with the definition; a hundred times as many at night."""
 
 MANY = settings(max_examples=EXAMPLES)

@@ -47,6 +47,7 @@ def test_a_chain_that_forgets_is_convicted_soon(tmp_path: Path) -> None:
     raise AssertionError("12 s of faults with seeds 1 to 3 showed nothing")
 
 
+@pytest.mark.nightly
 def test_a_correct_chain_is_valid_under_faults(tmp_path: Path) -> None:
     faults = ("--nemesis", "kill,partition", "--time-limit", "8")
     outcome = run(tmp_path, *faults, forgetful=False, seed=1)

@@ -244,7 +244,7 @@ CHECKERS = sorted(
 )
 
 
-@settings(max_examples=3 * settings().max_examples)
+@settings(max_examples=2 * settings().max_examples)
 @given(ops=calls(FEW_VALUES), ways=WAYS, checker=st.sampled_from(CHECKERS))
 def test_every_conversion_keeps_the_verdict(
     tmp_path_factory: pytest.TempPathFactory,

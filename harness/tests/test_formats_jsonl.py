@@ -110,7 +110,7 @@ def test_what_is_written_loads_as_the_same_ops(
 
 
 @given(ops=histories(), data=st.data())
-@settings(deadline=None)
+@settings(max_examples=settings().max_examples // 2, deadline=None)
 def test_every_prefix_of_whole_lines_loads_and_a_torn_tail_only_when_tolerated(
     tmp_path_factory: pytest.TempPathFactory, ops: list[Op], data: st.DataObject
 ) -> None:
@@ -143,7 +143,7 @@ def test_any_bytes_load_or_are_refused_with_a_history_error(
 
 
 @given(ops=histories(), data=st.data())
-@settings(deadline=None)
+@settings(max_examples=settings().max_examples // 2, deadline=None)
 def test_a_damaged_history_loads_or_is_refused_with_a_history_error(
     tmp_path_factory: pytest.TempPathFactory, ops: list[Op], data: st.DataObject
 ) -> None:

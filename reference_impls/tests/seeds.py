@@ -1,4 +1,4 @@
-"""How many seeds a sweep runs: a few every day, three hundred times as many at night.
+"""How many seeds a sweep runs: a few every day, four hundred times as many at night.
 
 Both are in proportion to Hypothesis's examples (`conftest.py`).
 """
@@ -9,7 +9,7 @@ import os
 
 from hypothesis import settings
 
-EVERYDAY = 60
+EVERYDAY = 50
 """Examples of a property in the everyday profile."""
 
 
