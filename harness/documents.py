@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from harness import nodefiles
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,12 +48,10 @@ def read_bytes(path: Path, *, bytes_max: int = BYTES_MAX) -> bytes:
         UsageError: It is no plain file, can't be read, or is larger than `bytes_max`.
     """
     try:
-        # A pipe is opened without waiting for somebody to write to it.
-        with open(path, "rb", opener=_open_at_once) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise UsageError(f"{path} is not a plain file, so it is not read")
+        with nodefiles.open_plain(path, follows_links=True) as file:
             data = file.read(bytes_max + 1)
+    except nodefiles.NotPlainError:
+        raise UsageError(f"{path} is not a plain file, so it is not read") from None
     except OSError as problem:
         raise UsageError(f"cannot read {path}: {problem.strerror}") from None
     except ValueError as problem:  # a NUL in its name
@@ -64,10 +61,6 @@ def read_bytes(path: Path, *, bytes_max: int = BYTES_MAX) -> bytes:
             f"{path} is larger than {bytes_max >> 20} MiB, which is too large for it"
         )
     return data
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def read_text(path: Path) -> str:

@@ -34,17 +34,27 @@ LINE_CHARGE_BYTES_MIN = 64
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
-def open_plain(path: Path) -> BinaryIO:
+class NotPlainError(OSError):
+    """Something that is no regular file, such as a pipe, has the name of one."""
+
+
+def open_plain(path: Path, *, follows_links: bool = False) -> BinaryIO:
     """Open a regular file for reading. Never blocks.
 
+    Args:
+        path: Its name.
+        follows_links: Whether a link to such a file will do.
+
     Raises:
-        OSError: There is none, or something else has its name.
+        NotPlainError: Something else has its name.
+        OSError: There is none, or a folder or a link has its name.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    file = os.fdopen(os.open(path, flags), "rb")
+    more = os.O_NONBLOCK | os.O_CLOEXEC | (0 if follows_links else os.O_NOFOLLOW)
+    # `os.fdopen` would leave the descriptor of a folder open when it refuses it.
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | more))  # noqa: SIM115  # the caller closes it
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+        raise NotPlainError(errno.EINVAL, "not a regular file", str(path))
     return file
 
 

@@ -52,7 +52,6 @@ def terabyte(path: Path) -> None:
 
 
 PRANKS = [pipe, endless, another, folder, loop]
-Prank = "Callable[[Path], None]"
 
 
 def place(run: Path, name: str, prank: Callable[[Path], None]) -> Path:
@@ -89,6 +88,10 @@ def test_a_watch_goes_on_whatever_stands_in_the_place_of_its_file(
     watch = Watch(["n1", "n2", "absent"], tmp_path)
     assert watch.sightings("voted", None) == 1
     assert watch.sightings("voted", "n1") == 0
+    descriptors = os.listdir("/proc/self/fd")
+    for _ in range(20):
+        watch._read_all()
+    assert len(os.listdir("/proc/self/fd")) == len(descriptors)
 
 
 @pytest.mark.parametrize("prank", [*PRANKS, terabyte])
