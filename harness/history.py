@@ -182,6 +182,7 @@ class History:
             `source` and the position.
         completion: See the attribute; given when `ops` are known to pair up.
         columns: See the attribute; given when they are known.
+        bystanders: See the attribute; given when they are known.
 
     Raises:
         HistoryError: From the constructor, when `strict` and a client's invocation and
@@ -209,6 +210,7 @@ class History:
         where: Callable[[int], str] | None = None,
         completion: Sequence[int] | None = None,
         columns: Columns | None = None,
+        bystanders: frozenset[str] | None = None,
     ) -> None:
         # Who only records has no need of numpy, which takes 0.1 s to import.
         from harness import columns as numbered
@@ -218,16 +220,17 @@ class History:
         self.lines: Sequence[int] | None = None
         self.remark = ""
         self.completions_only = False
-        self.bystanders: frozenset[str] = frozenset()
+        self.bystanders: frozenset[str] = bystanders or frozenset()
         self._completion = completion
         self._columns: Columns | None = None
         if completion is not None:
             self.partner: NDArray[np.int64] = numbered.as_column(completion)
             return
         self._columns = columns or numbered.columns(ops)
-        if self._columns.has_names:
+        if bystanders is None and self._columns.has_names:
             self.bystanders = set_bystanders_aside(ops)
-            self._columns = numbered.columns(ops)
+            if self.bystanders:
+                self._columns = numbered.columns(ops)
         partner = numbered.pair(self._columns)
         if partner is None:
             # The slow way knows what is wrong, or what is certain all the same.

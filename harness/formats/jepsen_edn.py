@@ -94,7 +94,11 @@ def history_of(
     """
     if columns is None:
         _number_nobodies(ops)
-    bystanders = set_bystanders_aside(ops)
+    bystanders: frozenset[str] = frozenset()
+    if columns is None or columns.has_names:
+        bystanders = set_bystanders_aside(ops)
+        if bystanders:
+            columns = None
     is_guess = independent is None and _looks_independent(ops)
     if independent or is_guess:
         for line, op in zip(lines, ops, strict=True):
@@ -107,9 +111,9 @@ def history_of(
         source=source,
         where=lambda i: f"{source}:{lines[i]}",
         columns=columns,
+        bystanders=bystanders,
     )
     history.lines = lines
-    history.bystanders = bystanders
     if is_guess:
         history.remark = (
             "values are [key value] as jepsen.independent has them, and every key was "

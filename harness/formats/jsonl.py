@@ -259,8 +259,9 @@ def _read_lean(
     except HistoryError:
         return None, ops.chunks()
     ops.set_aside(bystanders)
-    history = History(ops, source=name, completion=pairing.completion)
-    history.bystanders = bystanders
+    history = History(
+        ops, source=name, completion=pairing.completion, bystanders=bystanders
+    )
     history.lines = range(1, len(ops) + 1)
     return history, chunks
 
