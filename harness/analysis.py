@@ -26,7 +26,7 @@ from harness.store import writing
 from harness.verdict import Checker, CheckResult, Limits, Unpromised, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.history import History
     from harness.store import RunFolder
@@ -97,7 +97,7 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> dict[str, An
             are not here any more.
     """
     run = folder.read_as("run.json", RunRecord)
-    faults = fault_summary(folder)
+    faults = folder.read_records("faults.jsonl")
     checkers = judges_of(test.spec, folder)
     history: History | None = None
     try:
@@ -107,7 +107,8 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> dict[str, An
         results = dict.fromkeys(checkers, unreadable)
     else:
         results = {
-            name: judge(checker, history, limits) for name, checker in checkers.items()
+            name: verdict.judge(checker, history, limits)
+            for name, checker in checkers.items()
         }
     if run is None or run.ended != "complete":
         results = {
@@ -118,7 +119,7 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> dict[str, An
         # One checker may judge both what clients saw and what nodes observed.
         results[f"{name}_observed" if name in results else name] = result
     counters = run.counters if run is not None else {}
-    told = account(history, counters, folder.read_records("faults.jsonl"))
+    told = account(history, counters, faults)
     return summed_up(test, run, faults, results, told)
 
 
@@ -130,7 +131,7 @@ def put_off(folder: RunFolder) -> dict[str, Any]:
     out = folder.read_as("verdict.json", dict[str, Any])
     if out is None:
         run = folder.read_as("run.json", RunRecord)
-        faults = fault_summary(folder)
+        faults = folder.read_records("faults.jsonl")
         out = summed_up(read_test(folder), run, faults, {}, Account())
         reason = f"interrupted before it was judged; splitbrain report {folder.path}"
         out |= {"verdict": str(Verdict.UNKNOWN), "reason": reason, "interrupted": True}
@@ -141,11 +142,19 @@ def put_off(folder: RunFolder) -> dict[str, Any]:
 def summed_up(
     test: TestRecord,
     run: RunRecord | None,
-    faults: Mapping[str, Mapping[str, int]],
+    faults: Sequence[Mapping[str, Any]],
     results: Mapping[str, CheckResult],
     told: Account,
 ) -> dict[str, Any]:
-    """What stands in verdict.json; `run` is None where the controller wrote nothing."""
+    """What stands in verdict.json.
+
+    Args:
+        test: What was asked for.
+        run: None where the controller wrote nothing.
+        faults: The lines of faults.jsonl.
+        results: What each checker found, by its name.
+        told: What the run did.
+    """
     spec = test.spec
     if run is None:
         run = RunRecord(
@@ -168,7 +177,7 @@ def summed_up(
         "reason": why,
         "interrupted": interrupted,
         "checkers": {name: result.as_json() for name, result in results.items()},
-        "faults": faults,
+        "faults": fault_summary(faults),
         "ops": run.ops,
         **told.as_json(),
         "seconds": run.seconds,
@@ -217,14 +226,6 @@ def judges(spec: TestSpec) -> dict[str, Checker]:
     return checkers
 
 
-def judge(checker: Checker, history: History, limits: Limits) -> CheckResult:
-    """What `checker` says; UNKNOWN where it can't judge what clients recorded."""
-    try:
-        return verdict.check_safe(checker, history, limits)
-    except UsageError as bad:
-        return CheckResult(Verdict.UNKNOWN, reason=str(bad))
-
-
 def check_invariants(
     test: TestRecord, folder: RunFolder, limits: Limits
 ) -> dict[str, CheckResult]:
@@ -241,15 +242,17 @@ def check_invariants(
         return dict.fromkeys(names, unreadable)
     checkers = {name: registry.find("checker", name).factory({}) for name in names}
     return {
-        name: replace(judge(checker, observed, limits), over=verdict.OBSERVATIONS)
+        name: replace(
+            verdict.judge(checker, observed, limits), over=verdict.OBSERVATIONS
+        )
         for name, checker in checkers.items()
     }
 
 
-def fault_summary(folder: RunFolder) -> dict[str, dict[str, int]]:
+def fault_summary(faults: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     """Per kind of fault: how many struck, bit, and had no effect."""
     summary: dict[str, dict[str, int]] = {}
-    for line in folder.read_records("faults.jsonl"):
+    for line in faults:
         if line.get("event") not in {"start", "end"}:
             continue
         of = summary.setdefault(

@@ -211,11 +211,7 @@ class Unpromised:
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Trouble is told here, as it must not count either."""
-        try:
-            result = check_safe(self.checker, history, limits)
-        except UsageError as bad:
-            result = CheckResult(Verdict.UNKNOWN, reason=str(bad))
-        return replace(result, promised=False)
+        return replace(judge(self.checker, history, limits), promised=False)
 
 
 def of_prefix(checker: Checker, result: CheckResult) -> CheckResult:
@@ -240,8 +236,8 @@ CheckerFactory = Callable[[Mapping[str, str]], Checker]
 def check_safe(checker: Checker, history: History, limits: Limits) -> CheckResult:
     """Like `checker.check`, but a crash of the checker is UNKNOWN with traceback.
 
-    This is the one broad `except` of the project: whatever a checker trips over, the
-    other checkers' verdicts and the run's data must survive.
+    Whatever a checker trips over, the other checkers' verdicts and the run's data must
+    survive.
 
     Raises:
         UsageError: The history holds what this checker can't judge: bad input, not a
@@ -258,3 +254,11 @@ def check_safe(checker: Checker, history: History, limits: Limits) -> CheckResul
             reason="the checker crashed: " + traceback.format_exc(limit=20),
             stats={"crashed": True},
         )
+
+
+def judge(checker: Checker, history: History, limits: Limits) -> CheckResult:
+    """Like `check_safe`, but what the checker can't judge is UNKNOWN too, with why."""
+    try:
+        return check_safe(checker, history, limits)
+    except UsageError as bad:
+        return CheckResult(Verdict.UNKNOWN, reason=str(bad))

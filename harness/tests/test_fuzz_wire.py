@@ -25,7 +25,6 @@ from hypothesis import strategies as st
 
 from harness import generator as gen
 from harness import registry, wire
-from harness.analysis import judge
 from harness.errors import NodeReply
 from harness.formats import HistoryWriter, load
 from harness.history import Op
@@ -37,6 +36,7 @@ from harness.systems.etcd import Etcd, EtcdRegister
 from harness.systems.wire_system import WireSystem
 from harness.tests.checking import LIMITS
 from harness.tests.test_run import run as splitbrain
+from harness.verdict import judge
 from harness.wire import Connection, WireClient, WireCounters
 
 if TYPE_CHECKING:
