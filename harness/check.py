@@ -1,8 +1,7 @@
 """Checks history files, wherever they came from: the work of `splitbrain check`.
 
-Files are judged one after the other and results come as they are found, one per file,
-under the file's name as it was given. A file that can't be read has an error instead
-of a verdict, and the others are still judged.
+Each file is judged by itself and has one result, under the file's name as it was given.
+A file that can't be read has an error instead of a verdict.
 
 Limits hold for each file. Checkers stop by themselves when their time is up and then
 say what they proved; an alarm a little later stops one that doesn't. Memory is limited
@@ -82,8 +81,8 @@ class FileResult:
         ops: Events in the history.
         seconds: Wall-clock time for reading and checking.
         error: Why the file couldn't be read, or empty.
-        history: What was checked, for `render_text`, until the next file is checked;
-            None then, and when it couldn't be read.
+        history: What was checked, for `render_text`; None when it couldn't be read, or
+            has been let go.
     """
 
     file: str
@@ -176,39 +175,6 @@ def judge_of(
         )
 
     return judge
-
-
-def check_files(
-    paths: Iterable[str | os.PathLike[str]],
-    checker_name: str,
-    options: Mapping[str, str],
-    format: str = "auto",  # noqa: A002  # the word on the command line
-    limits: Limits = Limits(),  # noqa: B008  # frozen
-    *,
-    independent: bool | None = None,
-    strict: bool | None = None,
-) -> Iterator[FileResult]:
-    """Judge each file in the order given; see `judge_of`.
-
-    Raises:
-        UsageError: At once: no such checker, or not with these options.
-    """
-    judge = judge_of(
-        checker_name,
-        options,
-        format,
-        limits,
-        independent=independent,
-        strict=strict,
-    )
-
-    def results() -> Iterator[FileResult]:
-        for path in paths:
-            result = judge(path)
-            yield result
-            result.history = None  # whoever keeps results doesn't keep histories
-
-    return results()
 
 
 def died(path: str, how: str, limits: Limits) -> FileResult:

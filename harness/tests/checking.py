@@ -1,4 +1,7 @@
-"""Checks of histories that no file could hold, as `splitbrain check` does them."""
+"""Checks as `splitbrain check` does them, but in this process.
+
+Also of histories that no file could hold.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,38 @@ from harness import check
 from harness.verdict import Limits
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping
+
     from harness.check import FileResult
     from harness.history import History
 
 
 LIMITS = Limits(time_s=20.0)
+
+
+def check_files(
+    paths: Iterable[str | os.PathLike[str]],
+    checker: str,
+    options: Mapping[str, str],
+    format: str = "auto",  # noqa: A002  # as in `harness.check.judge_of`
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    *,
+    independent: bool | None = None,
+    strict: bool | None = None,
+) -> Iterator[FileResult]:
+    """The result of each file in turn, as it is asked for; see `judge_of`."""
+    judge = check.judge_of(
+        checker, options, format, limits, independent=independent, strict=strict
+    )
+
+    def results() -> Iterator[FileResult]:
+        for path in paths:
+            result = judge(path)
+            yield result
+            result.history = None  # whoever keeps results doesn't keep histories
+
+    return results()
 
 
 def judged(checker: str, history: History, **options: str) -> FileResult:
@@ -28,7 +58,7 @@ def judged(checker: str, history: History, **options: str) -> FileResult:
     history.lines = range(1, len(history) + 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(check, "load", lambda *_, **__: history)
-        files = check.check_files([history.source], checker, options, limits=LIMITS)
+        files = check_files([history.source], checker, options, limits=LIMITS)
         return next(files)
 
 

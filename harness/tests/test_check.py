@@ -18,11 +18,12 @@ import networkx as nx
 import pytest
 
 from harness import registry
-from harness.check import FileResult, check_files, exit_status, render_text
+from harness.check import FileResult, exit_status, render_text
 from harness.errors import UsageError
 from harness.formats import dump
 from harness.history import Op
 from harness.registry import Plugin
+from harness.tests.checking import check_files
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
@@ -283,11 +284,10 @@ def test_a_checker_that_fills_memory_is_unknown_and_memory_is_free_afterwards(
 
 CHECK_IN_LITTLE_MEMORY = """
 import sys
-from harness.check import check_files
+from harness.check import judge_of
 from harness.verdict import Limits
-limits = Limits(memory_mb=4)
-for result in check_files([sys.argv[1]], "linearizable", {}, "edn", limits):
-    print(result.verdict, bool(result.error), result.result.reason)
+result = judge_of("linearizable", {}, "edn", Limits(memory_mb=4))(sys.argv[1])
+print(result.verdict, bool(result.error), result.result.reason)
 """
 
 

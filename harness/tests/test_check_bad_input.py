@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import registry
-from harness.check import _JUDGES, advice, check_files, exit_status, render_text
+from harness.check import _JUDGES, advice, exit_status, render_text
 from harness.errors import EXIT_USAGE
 from harness.history import History, Op
-from harness.tests.checking import assert_sane, judged
+from harness.tests.checking import assert_sane, check_files, judged
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import check, cli, registry
+from harness import cli, registry
 from harness.errors import EXIT_USAGE
 from harness.formats import dump, edn, load
 from harness.formats.edn import Char, Keyword, Symbol, Tagged
 from harness.history import Op
-from harness.tests.checking import LIMITS
+from harness.tests.checking import LIMITS, check_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -258,7 +258,7 @@ def test_every_conversion_keeps_the_verdict(
     for number, way in enumerate(ways, start=1):
         paths.append(folder / f"{number}.{way}")
         assert status(paths[-2], paths[-1]) == 0
-    before, *after = check.check_files(paths, checker, {}, limits=LIMITS)
+    before, *after = check_files(paths, checker, {}, limits=LIMITS)
     for found in after:
         assert not before.has_crashed, before.result.reason
         assert (found.verdict, found.exit_status) == (

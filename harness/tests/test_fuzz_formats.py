@@ -24,12 +24,12 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from harness import check, cli, registry
+from harness import cli, registry
 from harness.errors import EXIT_HARNESS, EXIT_USAGE, UsageError
 from harness.formats import FORMATS, dump, edn, jepsen_edn, jsonl, load
 from harness.formats.jepsen_lines import JepsenLines
 from harness.history import MESSAGE_CHARS_MAX, NO_COMPLETION, History, Op
-from harness.tests.checking import LIMITS, assert_sane
+from harness.tests.checking import LIMITS, assert_sane, check_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -451,7 +451,7 @@ def test_any_bytes_are_judged_or_refused_by_every_checker(
 ) -> None:
     path = scratch / "history"
     path.write_bytes(document[1])
-    (result,) = check.check_files(
+    (result,) = check_files(
         [path], checker, OPTIONS.get(checker, {}), limits=LIMITS, **ways
     )
     assert_sane(result)
