@@ -100,13 +100,21 @@ def events(draw: st.DrawFn) -> list[Op]:
     return ops
 
 
+def called(op: Op) -> str:
+    """An operation as Jepsen prints it for people, without its error."""
+    who = op.process if op.is_client else f":{op.process}"
+    return f"{who}\t:{op.type}\t:{op.f}\t{edn.dumps(op.value)}"
+
+
+def printed(op: Op) -> str:
+    """An operation in its line, with its error."""
+    why = f"\t{op.error}" if op.error else ""
+    return f"{called(op)}{why}\n"
+
+
 def log_text(ops: list[Op]) -> bytes:
     """A history as Jepsen's log."""
-    return "".join(
-        f"INFO  jepsen.util - {op.process if op.is_client else f':{op.process}'}\t"
-        f":{op.type}\t:{op.f}\t{edn.dumps(op.value)}\n"
-        for op in ops
-    ).encode()
+    return "".join(f"INFO  jepsen.util - {called(op)}\n" for op in ops).encode()
 
 
 def plume_text(ops: list[Op]) -> bytes:
@@ -116,13 +124,6 @@ def plume_text(ops: list[Op]) -> bytes:
         f"{op.index // 2 % 3},{op.index // 2})\n"
         for op in ops
     ).encode()
-
-
-def printed(op: Op) -> str:
-    """An operation as Jepsen prints it for people."""
-    who = op.process if op.is_client else f":{op.process}"
-    why = f"\t{op.error}" if op.error else ""
-    return f"{who}\t:{op.type}\t:{op.f}\t{edn.dumps(op.value)}{why}\n"
 
 
 def bracketed_log(ops: list[Op]) -> bytes:
