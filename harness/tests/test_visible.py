@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import cli, suite
@@ -129,7 +129,6 @@ def said(text: str, screen: Screen) -> Iterator[tuple[str, str]]:
     yield "an error", render_text(FileResult(text, judged(text).result, error=text))
 
 
-@settings(max_examples=50)
 @given(text=texts)
 def test_no_way_to_a_terminal_lets_escapes_through(text: str) -> None:
     screen = Screen()
@@ -141,7 +140,6 @@ def test_no_way_to_a_terminal_lets_escapes_through(text: str) -> None:
         assert_harmless(what, way)
 
 
-@settings(max_examples=50)
 @given(texts)
 def test_no_file_that_is_written_lets_escapes_through(text: str) -> None:
     result = judged(text)
