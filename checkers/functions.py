@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.columns import ALONE, FAIL, INVOKE, NAMED
-from harness.history import HistoryError
+from checkers.linearizability.calls import client_positions
+from harness.columns import FAIL
+from harness.history import NO_COMPLETION, HistoryError
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -178,15 +179,13 @@ def stem(f: str) -> str:
 
 def _calls(history: History) -> tuple[Counter[str], Counter[str]]:
     """Clients' calls by function: all, and those that didn't fail."""
-    events, partner = history.columns, history.partner
-    first = (events.process != NAMED) & ((events.type == INVOKE) | (partner == ALONE))
-    at = np.flatnonzero(first)
-    ended = np.where(partner[at] == ALONE, at, partner[at])
-    effective = at[events.type[ended] != FAIL]
+    events = history.columns
+    invoked, completed = client_positions(history)
+    failed = (completed != NO_COMPLETION) & (events.type[completed] == FAIL)
     count = len(events.functions)
     totals, may = (
-        np.bincount(events.f[where], minlength=count).tolist()
-        for where in (at, effective)
+        np.bincount(events.f[at], minlength=count).tolist()
+        for at in (invoked, invoked[~failed])
     )
     return (
         Counter({f: n for f, n in zip(events.functions, totals, strict=True) if n}),

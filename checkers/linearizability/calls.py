@@ -66,19 +66,10 @@ class Call(NamedTuple):
     position: int
 
 
-def client_calls(history: History) -> Iterator[tuple[int, int]]:
-    """Positions (invocation, completion or NO_COMPLETION) of all clients' calls.
-
-    A completion without an invocation stands for both.
-    """
-    invoked, completed = client_positions(history)
-    return zip(invoked.tolist(), completed.tolist(), strict=True)
-
-
 def client_positions(history: History) -> tuple[Column, Column]:
     """Positions (invocation, completion or NO_COMPLETION) of all clients' calls.
 
-    The same as `client_calls`, as columns.
+    A completion without an invocation stands for both.
     """
     events, partner = history.columns, history.partner
     opens = events.type == INVOKE
