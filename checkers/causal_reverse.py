@@ -78,7 +78,7 @@ class CausalReverseChecker:
                 kind that nobody wrote; or see `Functions.of`.
         """
         known = FUNCTIONS.of(history)
-        kinds = Kinds(history, lambda op: known.role(op) == "write")
+        kinds = Kinds(op for op in history if known.role(op) == "write")
         by_key = _writes(history, known)
         anomalies: list[Anomaly] = []
         reads, unexpected = 0, 0

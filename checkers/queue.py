@@ -51,7 +51,7 @@ class QueueChecker:
                 `Functions.of`.
         """
         known = FUNCTIONS.of(history)
-        kinds = Kinds(history, lambda op: known.role(op) == "enqueue")
+        kinds = Kinds(op for op in history if known.role(op) == "enqueue")
         # What nobody invoked on record may have been invoked before all else.
         inside: Counter[Any] = Counter(
             named(op, op.value)

@@ -60,7 +60,7 @@ class SetChecker:
         last: dict[Any, Op] = {object_of(op): op for op in reads}
         attempts: dict[Any, set[Any]] = {}
         added: dict[Any, dict[Any, Op]] = {}
-        kinds = Kinds(history, lambda op: known.role(op) == "add")
+        kinds = Kinds(op for op in history if known.role(op) == "add")
         for op in history:
             if known.role(op) != "add":
                 continue

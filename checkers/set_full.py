@@ -229,7 +229,7 @@ def _fates(history: History, known: Known) -> tuple[list[_Element], list[Anomaly
     """Every element that somebody tried to add, and reads that hold one twice."""
     sets: dict[Hashable, _Set] = {}
     duplicates: list[Anomaly] = []
-    kinds = Kinds(history, lambda op: known.role(op) == "add")
+    kinds = Kinds(op for op in history if known.role(op) == "add")
     for op in history:
         role = known.role(op)
         if role == "add" and op.type in {"invoke", "ok"}:

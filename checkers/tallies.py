@@ -14,14 +14,7 @@ from harness.history import HistoryError
 from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-        Collection,
-        Hashable,
-        Iterable,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
     import networkx as nx
 
@@ -159,18 +152,13 @@ class Kinds:
     a text. Of an object that nothing went into, nobody can tell what is due.
 
     Args:
-        history: Where to look for what went in, once that is asked.
-        puts: Whether an op put it there, into the object that `object_of` names.
+        put: The ops that put something into the object that `object_of` names; looked
+            through once that is asked.
     """
 
-    def __init__(
-        self,
-        history: History | None = None,
-        puts: Callable[[Op], bool] = lambda _: False,
-    ) -> None:
+    def __init__(self, put: Iterable[Op] = ()) -> None:
         self._of: dict[Hashable, dict[type, str]] = {}
-        self._unread = history
-        self._puts = puts
+        self._put = put
 
     def note(self, name: Hashable, value: Any) -> None:
         """`value` went into the object of that name, or may have."""
@@ -184,10 +172,9 @@ class Kinds:
         Raises:
             HistoryError: Nothing of its kind ever went in.
         """
-        for one in self._unread or ():
-            if self._puts(one):
-                self.note(object_of(one), one.value)
-        self._unread = None
+        for one in self._put:
+            self.note(object_of(one), one.value)
+        self._put = ()
         due = set(self._of.get(name, {}).values())
         if due and kind(value) not in due:
             raise bad_op(

@@ -138,7 +138,7 @@ class TotalQueueChecker:
         """
         known = FUNCTIONS.of(history)
         queues: dict[Hashable, _Tally] = {}
-        kinds = Kinds(history, lambda op: known.role(op) == "enqueue")
+        kinds = Kinds(op for op in history if known.role(op) == "enqueue")
         for op in history:
             role = known.role(op)
             if role == "enqueue":
