@@ -183,32 +183,23 @@ class FastSearch:
     def outcome(self, *, found: bool, limit: str = "") -> Outcome:
         """What `search.Search.run` would have returned."""
         configurations = int(self.scalars[kernel.CONFIGURATIONS])
-        end = len(self.events)
         if found:
             order = self.order[: self.scalars[kernel.DEPTH]]
-            return Outcome(
-                True,
-                tuple(order.tolist()),
-                configurations=configurations,
-                reached=end,
-                events=end,
-            )
-        reached = int(self.scalars[kernel.REACHED])
+            return Outcome.found(order.tolist(), configurations, len(self.events))
+        deepest = int(self.scalars[kernel.REACHED])
         dead_ends = int(self.scalars[kernel.PARTIALS])
-        return Outcome(
-            None if limit else False,
-            stuck=~self.events[reached] if reached >= 0 else None,
-            states=tuple(self.table.states[s] for s in np.flatnonzero(self.frontier)),
-            partials=tuple(
+        return Outcome.stopped(
+            self.events,
+            deepest,
+            (self.table.states[s] for s in np.flatnonzero(self.frontier)),
+            (
                 tuple(partial[:length].tolist())
                 for partial, length in zip(
                     self.partials[:dead_ends], self.partial_length, strict=False
                 )
             ),
-            configurations=configurations,
-            reached=max(reached, 0),
-            events=end,
-            limit=limit,
+            configurations,
+            limit,
         )
 
 

@@ -176,13 +176,7 @@ class LearningSearch:
                     mask ^= bit
                 event += 1
             else:
-                self.outcome = Outcome(
-                    True,
-                    tuple(order),
-                    configurations=configurations,
-                    reached=end,
-                    events=end,
-                )
+                self.outcome = Outcome.found(order, configurations, end)
                 return
 
             if look is not None:
@@ -361,13 +355,7 @@ class LearningSearch:
         limit: str,
     ) -> None:
         """Set the outcome for when no linearization was found so far."""
-        self.outcome = Outcome(
-            None if limit else False,
-            stuck=~self.events[deepest] if deepest >= 0 else None,
-            states=tuple(self.table.states[s] for s in sorted(states)),
-            partials=tuple(partials),
-            configurations=configurations,
-            reached=max(deepest, 0),
-            events=len(self.events),
-            limit=limit,
+        reached = (self.table.states[s] for s in sorted(states))
+        self.outcome = Outcome.stopped(
+            self.events, deepest, reached, partials, configurations, limit
         )

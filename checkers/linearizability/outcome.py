@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from checkers.linearizability.specification import State
 
@@ -47,6 +47,42 @@ class Outcome:
     reached: int = 0
     events: int = 0
     limit: str = ""
+
+    @staticmethod
+    def found(order: Sequence[int], configurations: int, events: int) -> Outcome:
+        """A search got past all of so many `events`, with the calls in this order."""
+        return Outcome(
+            True,
+            tuple(order),
+            configurations=configurations,
+            reached=events,
+            events=events,
+        )
+
+    @staticmethod
+    def stopped(
+        events: Sequence[int],
+        deepest: int,
+        states: Iterable[State],
+        partials: Iterable[tuple[int, ...]],
+        configurations: int,
+        limit: str,
+    ) -> Outcome:
+        """A search found no linearization.
+
+        `events` are all that there are, as in `Problem`, and `deepest` is the return
+        among them that no configuration got past, -1 if there was none.
+        """
+        return Outcome(
+            None if limit else False,
+            stuck=~events[deepest] if deepest >= 0 else None,
+            states=tuple(states),
+            partials=tuple(partials),
+            configurations=configurations,
+            reached=max(deepest, 0),
+            events=len(events),
+            limit=limit,
+        )
 
     def renamed(self, names: Sequence[int]) -> Outcome:
         """The same with the calls' `names` for their numbers."""

@@ -238,13 +238,7 @@ class Search:
                     mask ^= bit
                 event += 1
             else:
-                return Outcome(
-                    True,
-                    tuple(order),
-                    configurations=configurations,
-                    reached=end,
-                    events=end,
-                )
+                return Outcome.found(order, configurations, end)
 
             # Read-only closure; of what remains, the most urgent call of each kind: as
             # a choice (call, its crashed bit or 0, next state).
@@ -332,13 +326,7 @@ class Search:
         limit: str,
     ) -> Outcome:
         """The outcome when no linearization was found."""
-        return Outcome(
-            None if limit else False,
-            stuck=~self.events[deepest] if deepest >= 0 else None,
-            states=tuple(self.table.states[s] for s in sorted(states)),
-            partials=tuple(partials),
-            configurations=configurations,
-            reached=max(deepest, 0),
-            events=len(self.events),
-            limit=limit,
+        reached = (self.table.states[s] for s in sorted(states))
+        return Outcome.stopped(
+            self.events, deepest, reached, partials, configurations, limit
         )
