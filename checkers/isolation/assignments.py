@@ -70,10 +70,6 @@ class Wrong(NamedTuple):
     finding: Finding
 
 
-class _GaveUp(Exception):  # noqa: N818 - no error
-    """Too many judgements were made."""
-
-
 class _Supposition(Trial):
     """The trial of a history in which some sources are supposed."""
 
@@ -135,10 +131,6 @@ class Assignments:
                 wrong = self._smallest(list(chosen.items()), finding)
                 self._wrong.append(wrong)
                 forbidden.append(wrong.choices)
-        except _GaveUp:
-            exhaustive = "search=exhaustive goes on until it is settled"
-            self.registers.undecided = self.registers.describe_open(exhaustive)
-            return
         except LimitExceeded as limit:
             self.registers.undecided = self.registers.describe_open(str(limit))
             return
@@ -213,10 +205,10 @@ class Assignments:
         """Judge the history with these sources; the verdict and what is wrong.
 
         Raises:
-            _GaveUp: That was one too many.
+            LimitExceeded: That was one too many, or the check's own limits are met.
         """
         if not self._left and not self._exhaustive:
-            raise _GaveUp
+            raise LimitExceeded("search=exhaustive goes on until it is settled")
         self._left -= 1
         registers = self.registers.supposing(chosen)
         verdict, finding = self._judge(registers, self.question)
