@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from checkers.isolation import models
 from checkers.isolation.candidates import INITIAL
+from checkers.isolation.conflicts import avoid, paced
+from checkers.isolation.execution import Answer
 from checkers.isolation.findings import Finding, show
 from checkers.isolation.judge import Trial
 from checkers.isolation.polygraph import questions
@@ -36,6 +38,7 @@ from harness.verdict import Limits, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from checkers.isolation.conflicts import Conflict
     from checkers.isolation.registers import Registers
 
 JUDGEMENTS_MAX = 1000
@@ -119,18 +122,18 @@ class Assignments:
 
     def run(self) -> None:
         """Find sources that explain the history, or that there are none."""
-        forbidden: list[tuple[Choice, ...]] = []
+        forbidden: list[Conflict] = []
         try:
             while chosen := self._next(forbidden):
                 verdict, finding = self._try(chosen)
                 if verdict is Verdict.VALID:
                     return
                 if finding is None:
-                    forbidden.append(tuple(chosen.items()))
+                    forbidden.append(chosen)
                     continue
                 wrong = self._smallest(list(chosen.items()), finding)
                 self._wrong.append(wrong)
-                forbidden.append(wrong.choices)
+                forbidden.append(dict(wrong.choices))
         except LimitExceeded as limit:
             self.registers.undecided = self.registers.describe_open(str(limit))
             return
@@ -163,41 +166,16 @@ class Assignments:
 
     # Choosing
 
-    def _next(self, forbidden: Sequence[tuple[Choice, ...]]) -> dict[int, int] | None:
+    def _next(self, forbidden: Sequence[Conflict]) -> dict[int, int] | None:
         """A choice for each read that has no forbidden choices; None if there is none.
 
         What was never wrong is chosen as it is likeliest.
         """
         chosen = {place: sources[0] for place, sources in self._sources.items()}
-        concerned = sorted({place for choices in forbidden for place, _ in choices})
-        rank = {place: i for i, place in enumerate(concerned)}
-        # A set of choices is looked at when the last of its reads is chosen for.
-        ending: list[list[tuple[Choice, ...]]] = [[] for _ in concerned]
-        for choices in forbidden:
-            ending[max(rank[place] for place, _ in choices)].append(choices)
-        tried = [0] * len(concerned)
-        at = 0
-        while at < len(concerned):
-            place = concerned[at]
-            sources = self._sources[place]
-            while tried[at] < len(sources):
-                chosen[place] = sources[tried[at]]
-                if not any(
-                    all(chosen[p] == source for p, source in choices)
-                    for choices in ending[at]
-                ):
-                    break
-                tried[at] += 1
-            if tried[at] < len(sources):
-                at += 1
-                continue
-            tried[at] = 0
-            at -= 1
-            if at < 0:
-                return None
-            tried[at] += 1
-            self.pause()
-        return chosen
+        concerned = sorted(set().union(*forbidden))
+        sources_of, steps = self._sources.__getitem__, paced(self.pause)
+        found = avoid(forbidden, chosen, concerned, sources_of, steps)
+        return chosen if found is Answer.FOUND else None
 
     # Judging
 

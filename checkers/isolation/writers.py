@@ -26,6 +26,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from checkers.isolation.conflicts import avoid, is_met, paced
+from checkers.isolation.execution import Answer
 from checkers.isolation.findings import Copy
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
+    from checkers.isolation.conflicts import Conflict
     from checkers.isolation.transactions import MicroOps
 
     Group = tuple[Hashable, Hashable]
@@ -169,7 +172,6 @@ class WriterSearch:
 
     Attributes:
         choices: What is to be chosen.
-        tried: How many assignments were given.
         gave_up: Why the search ended though assignments may be left; empty if it did
             not.
     """
@@ -178,19 +180,20 @@ class WriterSearch:
         self.choices = choices
         self._pause = pause
         self._number = {choice.group: i for i, choice in enumerate(choices)}
-        self._chosen = [0] * len(choices)
-        self._refuted: list[dict[int, int]] = []
-        self.tried = 0
+        self._chosen = dict.fromkeys(range(len(choices)), 0)
+        self._refuted: list[Conflict] = []
         self.gave_up = ""
 
     def next(self) -> Assignment | None:
         """The next assignment; None when there is none, or `gave_up` says why."""
-        if self.tried and not self._avoid():
-            if not self.gave_up and not all(c.is_complete for c in self.choices):
-                self.gave_up = "an element was appended too many times"
-            return None
-        self.tried += 1
-        return Assignment(self.choices, self._chosen)
+        found = self._avoid()
+        if found is Answer.FOUND:
+            return Assignment(self.choices, list(self._chosen.values()))
+        if found is Answer.GAVE_UP:
+            self.gave_up = "there are too many assignments"
+        elif not all(choice.is_complete for choice in self.choices):
+            self.gave_up = "an element was appended too many times"
+        return None
 
     def open(self, groups: Collection[Group]) -> set[Group]:
         """Those of which there was something to choose."""
@@ -205,36 +208,14 @@ class WriterSearch:
         numbers = sorted(self._number[group] for group in groups)
         self._refuted.append({i: self._chosen[i] for i in numbers})
 
-    def _avoid(self) -> bool:
-        """Choose so that nothing is as refuted; False if that can't be."""
-        steps = 0
+    def _avoid(self) -> Answer:
+        """Choose so that nothing is as refuted."""
+        steps = paced(self._pause, STEPS_MAX)
         for members, refuted in self._components():
-            place = {number: i for i, number in enumerate(members)}
-            ending: dict[int, list[dict[int, int]]] = defaultdict(list)
-            for nogood in refuted:
-                ending[max(nogood, key=place.__getitem__)].append(nogood)
-            untried: list[Iterator[int]] = [self._options(members[0])]
-            while untried:
-                steps += 1
-                if not steps % 1024:
-                    self._pause()
-                if steps > STEPS_MAX:
-                    self.gave_up = "there are too many assignments"
-                    return False
-                number = members[len(untried) - 1]
-                option = next(untried[-1], None)
-                if option is None:
-                    untried.pop()
-                    continue
-                self._chosen[number] = option
-                if any(self._is_chosen(nogood) for nogood in ending[number]):
-                    continue
-                if len(untried) == len(members):
-                    break
-                untried.append(self._options(members[len(untried)]))
-            if not untried:
-                return False
-        return True
+            found = avoid(refuted, self._chosen, members, self._options, steps)
+            if found is not Answer.FOUND:
+                return found
+        return Answer.FOUND
 
     def _options(self, number: int) -> Iterator[int]:
         """What can be chosen, what is chosen now first."""
@@ -244,10 +225,7 @@ class WriterSearch:
             if option != now:
                 yield option
 
-    def _is_chosen(self, nogood: Mapping[int, int]) -> bool:
-        return all(self._chosen[number] == option for number, option in nogood.items())
-
-    def _components(self) -> Iterator[tuple[list[int], list[dict[int, int]]]]:
+    def _components(self) -> Iterator[tuple[list[int], list[Conflict]]]:
         """Elements that what was refuted connects, with what connects them."""
         group: dict[int, int] = {}
 
@@ -256,15 +234,15 @@ class WriterSearch:
                 group[number] = number = group[up]
             return number
 
-        for nogood in self._refuted:
-            first, *others = nogood
+        for conflict in self._refuted:
+            first, *others = conflict
             for other in others:
                 group[root(other)] = root(first)
-        parts: dict[int, list[dict[int, int]]] = defaultdict(list)
-        for nogood in self._refuted:
-            parts[root(next(iter(nogood)))].append(nogood)
+        parts: dict[int, list[Conflict]] = defaultdict(list)
+        for conflict in self._refuted:
+            parts[root(next(iter(conflict)))].append(conflict)
         for refuted in parts.values():
-            if any(map(self._is_chosen, refuted)):
+            if any(is_met(conflict, self._chosen) for conflict in refuted):
                 often = Counter(itertools.chain.from_iterable(refuted))
                 yield sorted(often, key=lambda n: (-often[n], n)), refuted
 
