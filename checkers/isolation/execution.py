@@ -58,9 +58,9 @@ _NONE: Decisions = frozenset()
 
 
 class Answer(enum.Enum):
-    """What a search came to."""
+    """What a search for an execution, or for anything else, came to."""
 
-    FOUND = "there is an execution"
+    FOUND = "there is one"
     IMPOSSIBLE = "there is none"
     GAVE_UP = "nobody knows"
 

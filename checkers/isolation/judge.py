@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from checkers.isolation import models
 from checkers.isolation.cycles import CycleSearch
+from checkers.isolation.execution import Answer
 from checkers.isolation.findings import Finding, explain, plain, show, tell
 from checkers.isolation.graph import Kind, assemble
-from checkers.isolation.serial import Answer, Order
+from checkers.isolation.serial import Order
 from checkers.isolation.transactions import Outcome, collect
 from checkers.isolation.unfolded import REMARKS, look_closer
 from checkers.isolation.writers import WriterSearch
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from checkers.isolation.findings import Inference
     from checkers.isolation.graph import Graph
     from checkers.isolation.question import Question
-    from checkers.isolation.serial import SerialSearch
     from checkers.isolation.transactions import Transactions
     from checkers.isolation.walks import Cycle
     from checkers.isolation.writers import Choice
@@ -128,30 +128,32 @@ class Trial:
             self.doubt = _open_writers(transactions, self.inference.choices)
         self.pause()
         if self.inference.choices:
-            if self.try_orders(transactions, self.inference.serial_search()):
+            if self.try_orders(transactions, self.inference):
                 return
             self.try_writers(transactions, self.inference.choices, infer)
         else:
             self.look_for_anomalies(transactions, self.inference)
 
-    def try_orders(
-        self, transactions: Transactions, search: SerialSearch | None
-    ) -> bool:
+    def try_orders(self, transactions: Transactions, inference: Inference) -> bool:
         """Look for an order of transactions that proves all that is asked.
 
         Returns False if none was found.
         """
-        for model, order in _SERIAL.items():
-            wanted = self.question.anomalies <= models.proscribed(model)
-            if search is None or not wanted:
-                continue
-            if order is Order.REAL_TIME and not transactions.has_realtime:
-                order = Order.SESSIONS
+        strictest = Order.REAL_TIME if transactions.has_realtime else Order.SESSIONS
+        wanted = {
+            min(order, strictest): model
+            for model, order in _SERIAL.items()
+            if self.question.anomalies <= models.proscribed(model)
+        }
+        search = inference.serial_search() if wanted else None
+        if search is None:
+            return False
+        for order, model in wanted.items():
             answer = search.run(order)
             if answer is Answer.FOUND:
                 self.proved, self.doubt = [], ""
                 return True
-            if answer is Answer.NONE and self.question.asked == (model,):
+            if answer is Answer.IMPOSSIBLE and self.question.asked == (model,):
                 self.impossible = search.tell(order)
         return False
 
@@ -190,15 +192,16 @@ class Trial:
                 return
             for _, grounds in broken:
                 search.refute(grounds)
+        if search.gave_up:
+            self.doubt += f", and with none of {_count(self.worlds)} does"
+            self.doubt += f" everything fit; {search.gave_up}"
+            return
         lists_differ = any(
             finding.name == "incompatible-order"
             and not inference.grounds(finding, cycle)
             for finding, cycle in self.findings()
         )
-        if search.gave_up:
-            self.doubt += f", and with none of {_count(self.worlds)} does"
-            self.doubt += f" everything fit; {search.gave_up}"
-        elif not lists_differ:
+        if not lists_differ:
             # Else the same element may have other writers in lists that disagree.
             self.proved = [finding for finding, _ in broken]
             self.is_exhausted = True
@@ -238,6 +241,9 @@ class Trial:
 
     def result(self) -> CheckResult:
         """The verdict, and what it rests on."""
+        if self.doubt and self.impossible is not None:
+            self.doubt, self.is_exhausted = "", True
+            self.proved = [self.impossible]
         findings = self.settled()
         names = {finding.name for finding in findings}
         broken = [f for f in findings if f.name in self.question.anomalies]
@@ -256,9 +262,6 @@ class Trial:
 
     def settled(self) -> list[Finding]:
         """All anomalies that are certain, whatever was asked."""
-        if self.doubt and self.impossible is not None:
-            self.doubt, self.is_exhausted = "", True
-            self.proved = [self.impossible]
         if self.doubt:
             return []
         if self.proved is not None:

@@ -15,7 +15,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from checkers.isolation.execution import Answer
 from checkers.isolation.findings import Finding
+from checkers.isolation.models import LEVELS
 from checkers.isolation.transactions import NEVER, Outcome
 
 if TYPE_CHECKING:
@@ -30,20 +32,12 @@ PARTS_MAX, PARTS_MAX_FREE = 10_000, 300
 """Transactions for which a search is begun: in real time, and without."""
 
 
-class Answer(enum.Enum):
-    """What a search came to."""
+class Order(enum.IntEnum):
+    """What the order of transactions has to keep; levels as in `models.LEVELS`."""
 
-    FOUND = enum.auto()
-    NONE = enum.auto()
-    GAVE_UP = enum.auto()
-
-
-class Order(enum.Enum):
-    """What the order of transactions has to keep."""
-
-    NOTHING = enum.auto()
-    SESSIONS = enum.auto()
-    REAL_TIME = enum.auto()
+    NOTHING = 0
+    SESSIONS = 1
+    REAL_TIME = 2
 
 
 @dataclass(slots=True)
@@ -65,6 +59,7 @@ class _Part:
 
     Attributes:
         row: Which.
+        process: Who ran it.
         is_ok: Whether it surely happened.
         start, end: When; for the order to be kept.
         deeds: Number of a key -> what was done to it.
@@ -72,6 +67,7 @@ class _Part:
     """
 
     row: int
+    process: int
     is_ok: bool
     start: int
     end: int
@@ -114,11 +110,10 @@ class SerialSearch:
         is_ok = self._transactions.outcome[row] == Outcome.OK
         deeds: dict[int, _Deed] = defaultdict(_Deed)
         for f, name, value in micro_ops:
-            deed = deeds[self._number[name]] if f == "append" or is_ok else None
             if f == "append":
-                assert deed is not None
-                deed.elements.append(value)
-            elif deed is not None:
+                deeds[self._number[name]].elements.append(value)
+            elif is_ok:
+                deed = deeds[self._number[name]]
                 own = len(deed.elements) * self._own_writes_show
                 length = len(value or ()) - own
                 if length < 0 or deed.length not in {-1, length}:
@@ -126,33 +121,31 @@ class SerialSearch:
                 deed.length = length
         writes = any(deed.elements for deed in deeds.values())
         if is_ok or writes:
-            start, end = self._transactions.start[row], self._transactions.end[row]
-            self._parts.append(_Part(row, is_ok, start, end, deeds, writes))
+            rows = self._transactions
+            who, start, end = rows.process[row], rows.start[row], rows.end[row]
+            self._parts.append(_Part(row, who, is_ok, start, end, deeds, writes))
 
     def run(self, order: Order) -> Answer:
         """Look for an order of the transactions that keeps this one."""
         if not self._is_possible:
-            return Answer.NONE
+            return Answer.IMPOSSIBLE
         most = PARTS_MAX if order is Order.REAL_TIME else PARTS_MAX_FREE
         if len(self._parts) > most:
             return Answer.GAVE_UP
         parts = sorted(self._parts, key=lambda part: (not part.is_ok, part.start))
         keep = {Order.REAL_TIME: _RealTime, Order.SESSIONS: _Sessions}.get(order, _All)
-        processes = [self._transactions.process[part.row] for part in parts]
-        walk = _Walk(parts, self._lists, keep(parts, processes), self._pause)
+        walk = _Walk(parts, self._lists, keep(parts), self._pause)
         answer = walk.run()
         self._farthest, self._stuck = walk.farthest, walk.stuck()
         return answer
 
     def tell(self, order: Order) -> Finding:
         """That there is no order, in words; `run` has found so."""
-        names = ["G2", "G2-process", "G2-realtime"]
-        name = names[list(Order).index(order)]
-        keeps = ["", " that every process saw", " that real time allows"]
+        name = "G2" + LEVELS[order]
+        keeps = ("", " that every process saw", " that real time allows")[order]
         text = (
-            f"No order of the transactions{keeps[list(Order).index(order)]} gives what "
-            "was read, whoever is taken for the writer of what was appended more than "
-            "once."
+            f"No order of the transactions{keeps} gives what was read, whoever is "
+            "taken for the writer of what was appended more than once."
         )
         if not self._is_possible:
             return Finding(name, (), text)
@@ -169,12 +162,10 @@ class _All:
 
     Args:
         parts: The transactions, those that surely happened first, by their start.
-        processes: Who ran each.
     """
 
-    def __init__(self, parts: list[_Part], processes: list[int]) -> None:
+    def __init__(self, parts: list[_Part]) -> None:
         self.parts = parts
-        self.processes = processes
         self.certain = sum(part.is_ok for part in parts)
         self.by_end = sorted(range(self.certain), key=lambda i: parts[i].end)
 
@@ -194,11 +185,11 @@ class _Sessions(_All):
         waiting: dict[int, int] = {}
         for i in self.by_end:
             if not placed >> i & 1:
-                first = waiting.setdefault(self.processes[i], i)
+                first = waiting.setdefault(self.parts[i].process, i)
                 if first == i:
                     yield i
         for i in range(self.certain, len(self.parts)):
-            first = waiting.get(self.processes[i], i)
+            first = waiting.get(self.parts[i].process, i)
             if not placed >> i & 1 and self.parts[first].start >= self.parts[i].start:
                 yield i
 
@@ -280,7 +271,7 @@ class _Walk:
             self._best = max(self._best, placed, key=int.bit_count)
             path.append((i, self._append(self._parts[i])))
             untried.append(self._next(placed))
-        return Answer.NONE
+        return Answer.IMPOSSIBLE
 
     @property
     def farthest(self) -> int:
