@@ -4,7 +4,7 @@ Programs read the time by calling into the vDSO, a few pages of code that the ke
 maps into each process. Whatever language it was written in and however it was linked
 (Go's static binaries and Java included), a process that has its vDSO patched sees the
 clocks that we want, wall and monotonic apart, from one instruction to the next; and a
-later change is two small writes to its memory.
+later change is three small writes to its memory.
 
 How. All threads are held still for a moment (`tracer`). The image compiled from
 `vdso_clocks.c` goes to the end of the vDSO's last page, behind everything that programs
@@ -65,7 +65,7 @@ SLOWS_AFTER_NS = 50_000_000
 """A clock that is slowed down follows its old line for this long.
 
 Seen later than it was made for, the new line would show times that have passed
-already. Two writes to the memory of each process take 0.2 ms.
+already. The writes to the memory of each process take 0.2 ms.
 """
 
 _JUMP_BYTES = 5
@@ -328,9 +328,10 @@ class Memory:
     def publish(self, packed: bytes) -> None:
         """Bring a setting into force, in the order that `vdso_clocks.c` explains."""
         version, _ = self.settings()
-        self.write(self._setting_at(version + 1), packed)
         block = self.layout.room + image().block
-        self.write(block, _VERSION.pack(version + 1))
+        self.write(block, _VERSION.pack(version + 2))
+        self.write(self._setting_at(version + 3), packed)
+        self.write(block, _VERSION.pack(version + 3))
 
     def _setting_at(self, version: int) -> int:
         block = self.layout.room + image().block

@@ -13,11 +13,16 @@
  * the later of the two for a clock that is ahead, the earlier for one that is behind.
  * Both rise, so what is shown does, and no writer is needed at that moment.
  *
- * The block holds the lines twice. Its writer, in another process, fills the copy that
- * is not in use, then counts `version` up, whose lowest bit says which copy counts. A
- * reader that finds the version unchanged after it has read cannot have seen a copy
- * being written; one that finds it changed reads again. So a writer killed half way
- * leaves a whole old setting, and no reader ever waits for anyone.
+ * The block holds the lines twice. The lowest bit of `version` says which copy counts.
+ * Its writer, in another process, counts up by two: the other copy is being written.
+ * Then it fills that, and counts up by one: now it counts. So a writer killed half way
+ * leaves a whole old setting, and no reader ever waits for anyone. A reader begins
+ * again, the true time included, if it finds the version changed after it has read.
+ *
+ * The true time included, since otherwise: a reader asks the kernel for it, and loses
+ * its processor on the way back. The clock is made faster, and changed once more. The
+ * reader goes on and follows the faster line back from its anchor to the older true
+ * time: to less than it has shown before.
  *
  * An anchor may lie ahead: until then the copy that was in use before counts. So a
  * clock can be slowed down and never run backwards, though its writer cannot know at
@@ -69,14 +74,15 @@ static inline i64 fake_ns(const volatile struct line *line, i64 true_ns)
 __attribute__((used, noinline)) int
 skewed_clock_gettime(int id, struct timespec *time)
 {
-    int error = (int)system_call(SYS_CLOCK_GETTIME, id, (i64)time);
     u64 line = (unsigned)id < 16 ? LINES >> (4 * id) & 15 : 0;
-    if (error || !line)
-        return error;
-    i64 true_ns = time->s * NS_PER_S + time->ns, ns;
     u64 version;
+    i64 ns;
     do {
         version = clock_block.version;
+        int error = (int)system_call(SYS_CLOCK_GETTIME, id, (i64)time);
+        if (error || !line)
+            return error;
+        i64 true_ns = time->s * NS_PER_S + time->ns;
         const volatile struct setting *now = &clock_block.settings[version & 1];
         if (now->on && true_ns < now->lines[line - 1].anchor_ns)
             now = &clock_block.settings[~version & 1];

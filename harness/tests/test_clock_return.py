@@ -244,7 +244,6 @@ while True:
 """
 
 
-@pytest.mark.nightly  # a write that comes over 50 ms late is seen as a step back
 def test_no_process_of_a_node_ever_sees_its_monotonic_clock_run_backwards(
     tmp_path: Path,
 ) -> None:

@@ -26,7 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.osworld import processtree, vdso, vdso_build
+from harness.osworld import processtree, tracer, vdso, vdso_build
 from harness.osworld.vdso import TRUE, Image
 from harness.processes import TRUE_CLOCKS, ClockLine, ClockSetting
 
@@ -85,6 +85,13 @@ def answer(question):
         while time.monotonic() < until:
             seen.add(round((time.time_ns() - time.monotonic_ns() - base) / 10**9))
         return sorted(seen)
+    if question == "steps back":
+        steps, last_ns = 0, 0
+        until = time.time() + 0.5
+        while time.time() < until:
+            now_ns = time.monotonic_ns()
+            steps, last_ns = steps + (now_ns < last_ns), now_ns
+        return steps
 
 print("null", flush=True)
 for line in sys.stdin:
@@ -264,6 +271,26 @@ def test_a_strobing_clock_never_shows_a_mixture_of_two_settings() -> None:
                 vdso.apply(running.pid, TRUE.then(setting))
         # Against its first reading, which may have been under either setting.
         assert running.hear() in ([0, 3600], [-3600, 0])
+
+
+def test_changes_while_a_reader_is_in_the_kernel_are_no_step_back_for_it() -> None:
+    with process() as running:
+        skewed = TRUE.then(ClockSetting(wall=ClockLine(1), mono=ClockLine(None, 1.0)))
+        vdso.apply(running.pid, skewed)
+        running.say("steps back")
+        rate = 1.0
+        while not running.has_answered():
+            # Mostly on its way back from the kernel, where it spends its time.
+            with tracer.held_still(running.pid):
+                rate *= 1.1
+                for setting in (
+                    ClockSetting(mono=ClockLine(None, rate)),
+                    ClockSetting(wall=ClockLine(0)),
+                ):
+                    skewed = skewed.then(setting)
+                    vdso.publish(running.pid, skewed)
+            time.sleep(0.005)
+        assert running.hear() == 0
 
 
 def test_a_process_with_busy_threads_survives_and_is_skewed() -> None:
