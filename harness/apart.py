@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn, TypeVar
 
 from harness.errors import HarnessError, SplitbrainError
-from harness.osworld.kernel import die_with_parent
+from harness.osworld import kernel
 from harness.visible import visible
 
 if TYPE_CHECKING:
@@ -104,10 +104,7 @@ def _live(
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signal.SIG_DFL)
-        if sys.platform == "linux":
-            die_with_parent(signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(0)
+        kernel.die_with(parent)
         with os.fdopen(pipe, "wb") as file:
             for item in items:
                 message = _message(work, item)

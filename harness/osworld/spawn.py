@@ -58,8 +58,8 @@ class Order:
 
     Attributes:
         owner: The node's name; see `OWNER_VARIABLE`.
-        argv: The command; `argv[0]` is looked up on the environment's PATH. None ends
-            at once.
+        argv: The command; `argv[0]` is looked up on the environment's PATH. A process
+            with no command ends at once.
         env: Added to the clean environment.
         cwd: Where it starts; None is where the controller runs.
         log_path: Gets stdout and stderr, appended.
@@ -223,10 +223,7 @@ def _become(order: Order, warden_pid: int, report: socket.socket) -> NoReturn:
         elif not order.trusted:
             kernel.forgo_privileges()
         if order.cell is None:
-            # Caged, it dies with its init.
-            kernel.die_with_parent(signal.SIGKILL)
-            if os.getppid() != warden_pid:
-                os._exit(127)  # it ended between fork and prctl
+            kernel.die_with(warden_pid)  # caged, it dies with its init
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(cwd)
         _restore_signals()
