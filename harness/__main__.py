@@ -41,7 +41,7 @@ def main() -> None:
         print("splitbrain: interrupted", file=sys.stderr)  # noqa: T201  # no cli yet
     # An interrupt of code that is made from text, as that of dataclasses is, makes the
     # interpreter end itself by SIGINT, caught or not, unless such code runs once more.
-    exec("")  # noqa: S102
+    exec("")  # noqa: S102  # no text but this
     # Nothing is left to be told, and a traceback of shutting down would be.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -8,7 +8,6 @@ and its kind would make even `--help` slow.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness import scarcity
+from harness import interrupts, scarcity
 from harness.errors import (
     EXIT_HARNESS,
     EXIT_UNKNOWN,
@@ -32,7 +31,7 @@ from harness.outlet import outlets
 from harness.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.spec import TestSpec
     from harness.store import RunFolder
@@ -132,15 +131,6 @@ RESULTS = click.option(
 AS_JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, no progress."
 )
-
-
-@contextlib.contextmanager
-def ended_together() -> Iterator[None]:
-    """Within, every stop signal raises KeyboardInterrupt (`harness.interrupts`)."""
-    from harness import interrupts
-
-    with interrupts.raised():
-        yield
 
 
 @cli.command()
@@ -251,7 +241,7 @@ def run(
         network=network,  # type: ignore[arg-type]  # click has checked the choice
         expect=expect,  # type: ignore[arg-type]  # click has checked the choice
     )
-    with ended_together():
+    with interrupts.raised():
         try:
             complete(spec)
             if seeds > 1:
@@ -274,7 +264,7 @@ def read_plan(path: Path) -> Any:
 
 def run_once(spec: TestSpec, results: Path, *, as_json: bool) -> int:
     """One run, in this process and its children."""
-    from harness import analysis, interrupts, run
+    from harness import analysis, run
     from harness.progress import ProgressLine
     from harness.report import text
 
@@ -428,7 +418,7 @@ def run_simulated_seeds(
 @number("--time-limit", SECONDS, help="Seconds; then the verdict is unknown.")
 @number("--memory-limit", MEGABYTES, help="Megabytes; then unknown.")
 @AS_JSON
-@ended_together()
+@interrupts.raised()
 def check(
     files: Sequence[str],
     *,
@@ -544,7 +534,6 @@ def suite(
 
     FILE is YAML, or the name of a suite that comes with splitbrain: quick.
     """
-    from harness import interrupts
     from harness import suite as suites
 
     file = suites.find(file)
@@ -603,7 +592,7 @@ def tell_suite(
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @AS_JSON
-@ended_together()
+@interrupts.raised()
 def report(run: Path, *, as_json: bool) -> int:
     """Judge an earlier RUN folder again, and make its report anew."""
     from harness import analysis
@@ -625,7 +614,7 @@ def report(run: Path, *, as_json: bool) -> int:
 @click.option("--independent/--no-independent", default=None, help=(
     "Values are [key value] tuples of jepsen.independent; default: if they show."
 ))  # fmt: skip
-@ended_together()
+@interrupts.raised()
 def convert(source: str, target: Path, *, form: str, independent: bool | None) -> int:
     """Write a history in another format: TARGET's name ends in .jsonl or .edn.
 
