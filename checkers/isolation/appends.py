@@ -676,13 +676,14 @@ class Appends:
 
     def _reader_of(self, key: Key, element: Hashable) -> int:
         """Row of the first transaction that read an element."""
+        branch = next(branch for branch in key.branches if element in branch.value)
+        return self._first_to_see(branch, branch.value.index(element))
+
+    def _first_to_see(self, branch: Branch, place: int) -> int:
+        """Row of the first transaction that read a branch up to a place, or farther."""
         reads = self.reads
-        for branch in key.branches:
-            if element in branch.value:
-                place = branch.value.index(element)
-                saw_it = (reads.branch == branch.number) & (reads.length > place)
-                return int(reads.row[saw_it].min())
-        raise AssertionError(f"nobody read {element!r}")
+        saw_it = (reads.branch == branch.number) & (reads.length > place)
+        return int(reads.row[saw_it].min())
 
     def _place_reads(self) -> None:
         """Find each read's version; note what is wrong with the list itself."""
@@ -727,9 +728,7 @@ class Appends:
     def _longest_read(self, key: Key) -> int:
         """Row of the first transaction that read the key's longest list."""
         branch = max(key.branches, key=lambda b: len(set(b.value)))
-        reads = self.reads
-        full = (reads.branch == branch.number) & (reads.length == len(branch.value))
-        return int(reads.row[full].min())
+        return self._first_to_see(branch, len(branch.value) - 1)
 
     def _repeats(self, read: Read) -> None:
         if self.findings.wants("duplicate-elements"):
@@ -789,7 +788,7 @@ class Appends:
             if row is None:
                 if element in key.failed:
                     failed = key.failed[element], element
-            elif row != NOTHING and self.transactions.outcome[row] == t.Outcome.OK:
+            elif self.transactions.outcome[row] == t.Outcome.OK:
                 if failed is not None and self.findings.wants("dirty-update"):
                     self._dirty_update(key, failed, (row, element))
                 failed = None
@@ -843,9 +842,7 @@ class Appends:
 
     def _unfounded_read(self, name: str, branch: Branch, place: int) -> None:
         key, element = branch.key, branch.value[place]
-        reads = self.reads
-        saw_it = (reads.branch == branch.number) & (reads.length > place)
-        row = int(reads.row[saw_it].min())
+        row = self._first_to_see(branch, place)
         what = f"{self._name(row)} read {show(element)} in key {show(key.name)}"
         if name == "duplicate-elements":
             same = [e for e in branch.value[: place + 1] if plain(e) == plain(element)]
@@ -907,14 +904,14 @@ class Appends:
         was stale.
         """
         reads, branches = self.reads, self._branches
-        number = {id(key): i for i, key in enumerate(self._in_order)}
-        key_of = np.array([number[id(b.key)] for b in branches], np.int64)
+        key_of = self._keys_of_branches()
         start = np.asarray(self.transactions.start)[reads.row]
-        latest = np.full(len(number), NOTHING, np.int64)
+        latest = np.full(len(self._in_order), NOTHING, np.int64)
         np.maximum.at(latest, key_of[reads.branch], start)
-        shown = self._last_shown()
-        bases = np.append(0, np.cumsum([len(b.value) for b in branches]))
-        of_branch = np.repeat(np.arange(len(branches)), np.diff(bases))
+        sizes = np.array([len(b.value) for b in branches], np.int64)
+        bases = np.append(0, np.cumsum(sizes))
+        shown = self._last_shown(sizes, bases)
+        of_branch = np.repeat(np.arange(len(branches)), sizes)
         # What the latest read of its key shows needs no closer look.
         doubtful = shown < latest[key_of[of_branch]]
         doubtful |= np.array([len(b.key.branches) > 1 for b in branches])[of_branch]
@@ -930,8 +927,8 @@ class Appends:
                     last[i, element] = NOTHING
         for (i, element), shown_last in last.items():
             key = self._in_order[i]
-            row = key.writer.get(element, NOTHING)
-            if row == NOTHING:
+            row = key.writer.get(element)
+            if row is None:
                 continue
             since = max(self.transactions.end[row], shown_last)
             if since < latest[i] and self.findings.wants("lost-append"):
@@ -940,11 +937,14 @@ class Appends:
                 reader = self.read(int(after[np.argmin(start[after])]))
                 self._lost_append(row, element, reader, len(after))
 
-    def _last_shown(self) -> Column:
-        """For each place in each branch when the last read returned that shows it."""
+    def _last_shown(self, sizes: Column, bases: Column) -> Column:
+        """For each place in each branch when the last read returned that shows it.
+
+        Args:
+            sizes: How long the branches are.
+            bases: Where each one's places begin, and where the last one's end.
+        """
         reads = self.reads
-        sizes = np.array([len(b.value) for b in self._branches], np.int64)
-        bases = np.append(0, np.cumsum(sizes))
         shown = np.full(bases[-1], NOTHING, np.int64)
         some = np.flatnonzero(reads.length)
         at = bases[reads.branch[some]] + reads.length[some] - 1
@@ -987,17 +987,18 @@ class Appends:
 
     def _list_accesses(self) -> tuple[Column, Column]:
         """Rows and the numbers of the keys that they read or appended to."""
-        number = {id(key): i for i, key in enumerate(self._in_order)}
-        of_branch = np.array([number[id(b.key)] for b in self._branches], np.int64)
         rows = [self.reads.row]
-        keys = [of_branch[self.reads.branch]]
+        keys = [self._keys_of_branches()[self.reads.branch]]
         for i, key in enumerate(self._in_order):
-            writers = np.array(list(key.writer.values()), np.int64)
-            writers = writers[writers != NOTHING]
-            rows.append(writers)
-            keys.append(np.full(len(writers), i))
+            rows.append(np.array(list(key.writer.values()), np.int64))
+            keys.append(np.full(len(key.writer), i))
         pairs = np.unique([np.concatenate(rows), np.concatenate(keys)], axis=1)
         return pairs[0], pairs[1]
+
+    def _keys_of_branches(self) -> Column:
+        """Branch -> number of its key."""
+        number = {id(key): i for i, key in enumerate(self._in_order)}
+        return np.array([number[id(b.key)] for b in self._branches], np.int64)
 
     # Dependencies
 
@@ -1078,11 +1079,9 @@ class Appends:
         rw: tuple[list[int], list[int], list[int]] = [], [], []
         for key in unread.values():
             in_order = set(key.order)
-            last = next(
-                (e for e in reversed(key.order) if key.writer.get(e, -1) >= 0), NOBODYS
-            )
+            last = next((e for e in reversed(key.order) if e in key.writer), NOBODYS)
             for element, row in key.writer.items():
-                if element in in_order or row == NOTHING:
+                if element in in_order:
                     continue
                 if (
                     row not in happened
@@ -1200,8 +1199,7 @@ class Appends:
     def _last_known(self, name: Hashable, value: Sequence[Any]) -> Hashable:
         """The last element of a list that somebody is known to have appended."""
         writer = self.keys[name].writer
-        known = (e for e in reversed(value) if writer.get(e, NOTHING) != NOTHING)
-        return next(known, NOBODYS)
+        return next((e for e in reversed(value) if e in writer), NOBODYS)
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
         """Why `source` comes before `target`, as a clause."""
@@ -1265,7 +1263,7 @@ class _Versioned:
                 row = key.writer[element]
                 value = NIL if element is None else element
                 numbers[name, element] = version = self._number(name, value, row)
-                if row != NOTHING and element not in key.inner:
+                if element not in key.inner:
                     self.writes[row][name] = version
             self.shown += self._shown(key, numbers)
         others = np.flatnonzero(~appends.reads.shows_own).tolist()
