@@ -13,7 +13,7 @@ torture: .venv/ready   ## torture real clusters with the quick suite, about 4 mi
 	$(BIN)/splitbrain suite quick
 
 test: .venv/ready      ## run the tests, about 4 minutes on two cores
-	$(BIN)/pytest --numprocesses $(WORKERS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 nightly: .venv/ready   ## all tests with hundreds of times the examples, then the nightly suite; takes hours
 	$(BIN)/pytest --numprocesses auto --dist worksteal -m '' --hypothesis-profile nightly; \
