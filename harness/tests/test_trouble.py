@@ -92,7 +92,7 @@ def test_a_results_folder_that_is_gone_ends_in_one_line(
     world: str, tmp_path: Path
 ) -> None:
     running = subprocess.Popen(
-        [*COMMAND, "--world", world, "--time-limit", "6", "--results", "results"],
+        [*COMMAND, "--world", world, "--time-limit", "2", "--results", "results"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
