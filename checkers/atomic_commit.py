@@ -31,6 +31,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from checkers.functions import Functions
 from checkers.promises.findings import Findings, enumerate_names, name_of, shown
 from checkers.tallies import bad_op
 from harness.history import NO_COMPLETION
@@ -40,8 +41,15 @@ from harness.registry import Option, Plugin, settings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from checkers.functions import Known
     from harness.history import History, Op
     from harness.verdict import CheckResult, Limits
+
+FUNCTIONS = Functions(
+    "the atomic_commit checker",
+    {"txn": ("txn",), "decisions": ("decisions",)},
+    observed="what participants observe",
+)
 
 COMMIT = "commit"
 ABORT = "abort"
@@ -140,7 +148,13 @@ class Evidence:
     forgotten: list[tuple[str, str, int, int]] = field(default_factory=list)
 
 
-def gather(history: History) -> Evidence:
+def is_observation(op: Op) -> bool:
+    """Whether a node says something of its own part in a transaction."""
+    tells = isinstance(op.value, dict) and not op.is_client
+    return tells and (op.f in OBSERVED or op.f == RECOVERED)
+
+
+def gather(history: History, known: Known) -> Evidence:
     """Read the history. Cost: linear in what it says.
 
     Raises:
@@ -148,20 +162,20 @@ def gather(history: History) -> Evidence:
     """
     evidence = Evidence()
     for op in history:
-        if op.is_client and op.f == "txn":
+        if known.role(op) == "txn":
             evidence.last_txn = op.index
     for op in history:
-        if not op.is_client:
-            if op.f in OBSERVED and isinstance(op.value, dict):
-                observe(evidence, op)
-            elif op.f == RECOVERED and isinstance(op.value, dict):
+        if is_observation(op):
+            if op.f == RECOVERED:
                 remember_barrier(evidence, op)
-            continue
-        if op.node is not None:
+            else:
+                observe(evidence, op)
+        role = known.role(op)
+        if role and op.node is not None:
             evidence.nodes.add(op.node)
-        if op.f == "txn":
+        if role == "txn":
             tell_client(evidence, history, op)
-        elif op.f == "decisions" and op.type == "ok":
+        elif role == "decisions" and op.type == "ok":
             account(evidence, history, op)
     return evidence
 
@@ -287,8 +301,14 @@ class AtomicCommitChecker:
         self.no_failures = no_failures
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """Judge `history`. Linear, so `limits` is not needed."""
-        evidence = gather(history)
+        """Judge `history`. Linear, so `limits` is not needed.
+
+        Raises:
+            HistoryError: See `gather`, and `Functions.of`.
+        """
+        has_observed = any(is_observation(op) for op in history)
+        known = FUNCTIONS.of(history, has_observed=has_observed)
+        evidence = gather(history, known)
         findings = Findings(history)
         needless: list[str] = []
         for name, transaction in evidence.transactions.items():
@@ -310,9 +330,11 @@ class AtomicCommitChecker:
                 commit_if_all_yes(findings, name, evidence.transactions[name])
         if self.healed:
             all_decide(findings, evidence)
-        return findings.result(
-            statistics(evidence) | {"aborted_despite_all_yes": len(needless)},
-            unknown=self.unjudged(evidence),
+        return known.weighed(
+            findings.result(
+                statistics(evidence) | {"aborted_despite_all_yes": len(needless)},
+                unknown=self.unjudged(evidence),
+            )
         )
 
     def unjudged(self, evidence: Evidence) -> str:

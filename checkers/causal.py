@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import Functions
 from checkers.tallies import (
     bad_op,
     chain,
@@ -36,10 +37,14 @@ from harness.verdict import Anomaly, CheckResult, Limits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from checkers.functions import Known
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
-FUNCTIONS = ("write", "read", "read-init")
+FUNCTIONS = Functions(
+    "the causal checker",
+    {"write": ("write",), "read": ("read",), "read-init": ("read-init",)},
+)
 
 INIT = "init"
 
@@ -75,48 +80,56 @@ class CausalChecker:
         """See `Checker.check`. Cost: operations times a register's doubtful writes.
 
         Raises:
-            HistoryError: An unknown function, a value that is no whole number, or a
-                link of another kind than positions are.
+            HistoryError: A value that is no whole number, or a link of another kind
+                than positions are; or see `Functions.of`.
         """
+        known = FUNCTIONS.of(history)
         registers: dict[Any, _Register] = {}
         anomalies: list[Anomaly] = []
-        judged, doubt = 0, ""
-        for op in _in_order(history):
+        operations, judged, doubt = 0, 0, ""
+        for op in _in_order(history, known):
             register = registers.setdefault(element(op.key), _Register())
-            if op.f == "write":
+            role = known.role(op)
+            if role == "write":
                 doubt = _write(history, register, op) or doubt
             if op.type != "ok" or register.is_broken:
                 continue
-            judged += 1
-            anomaly = _step(history, register, op)
-            if anomaly is not None:
-                register.is_broken = True
-                anomalies.append(anomaly)
+            if role:
+                operations += 1
+                judged += role != "write" or _link(op) not in (None, INIT)
+                anomaly = _step(history, register, op, role)
+                if anomaly is not None:
+                    register.is_broken = True
+                    anomalies.append(anomaly)
             register.last = op
         return verdict_of(
             anomalies,
-            {"registers": len(registers), "operations": judged},
+            {"registers": len(registers), "operations": operations},
             judged=judged,
-            empty="no operation succeeded",
+            empty="no read succeeded, and no operation that follows on another",
             doubt=doubt,
+            known=known,
         )
 
 
-def _in_order(history: History) -> list[Op]:
+def _in_order(history: History, known: Known) -> list[Op]:
     """The clients' ops; what nobody invoked on record may have begun before them all.
+
+    An op that the checker knows nothing of is among them if it has a position, as the
+    next one may say that it follows on it.
 
     Raises:
         HistoryError: See `CausalChecker.check`.
     """
-    ops = [op for op in history if op.is_client]
-    for op in ops:
-        if op.f not in FUNCTIONS:
-            known = ", ".join(FUNCTIONS)
-            raise bad_op(history, op, f"{op.f!r}: the causal checker knows {known}")
-        tells = op.type == "ok" or (op.f == "write" and is_first(history, op))
-        if not tells or type(op.value) is int:
+    ops = []
+    for op in history:
+        role = known.role(op)
+        if role or (op.is_client and _position(op) is not None):
+            ops.append(op)
+        tells = op.type == "ok" or (role == "write" and is_first(history, op))
+        if not role or not tells or type(op.value) is int:
             continue
-        if op.f == "write":
+        if role == "write":
             raise bad_op(
                 history,
                 op,
@@ -145,12 +158,18 @@ def _write(history: History, register: _Register, op: Op) -> str:
     return f"op {op.index} writes {op.value} out of turn: writes count up from 1"
 
 
-def _step(history: History, register: _Register, op: Op) -> Anomaly | None:
+def _link(op: Op) -> Any:
+    return (op.extra or {}).get("link")
+
+
+def _position(op: Op) -> Any:
+    return (op.extra or {}).get("position")
+
+
+def _step(history: History, register: _Register, op: Op, role: str) -> Anomaly | None:
     """Let an ok operation happen, or say why it can't have happened."""
-    extra = op.extra or {}
-    last = register.last
-    link = extra.get("link")
-    position = None if last is None else (last.extra or {}).get("position")
+    last, link = register.last, _link(op)
+    position = None if last is None else _position(last)
     if link not in (INIT, position):
         if last is not None and None not in (link, position):
             _same_kind(history, op, link, last)
@@ -162,16 +181,16 @@ def _step(history: History, register: _Register, op: Op) -> Anomaly | None:
             f"process {op.process} says that its {op.f} follows position {link!r}, but "
             f"the last that was seen is {position!r}",
         )
-    if op.f == "write":
+    if role == "write":
         register.values = {op.value}
         return None
     # What is sure comes first: a doubtful write that need not have taken effect yet
     # can still explain a later read.
-    sure = {value for value in register.values if _fits(op, value)}
+    sure = {value for value in register.values if _fits(op, role, value)}
     if sure:
         register.values = sure
         return None
-    seen_now = [write for write in register.doubtful if _fits(op, write.value)]
+    seen_now = [one for one in register.doubtful if _fits(op, role, one.value)]
     if not seen_now:
         held = " or ".join(map(str, sorted(register.values)))
         doubtful = [str(write.value) for write in register.doubtful]
@@ -192,7 +211,7 @@ def _step(history: History, register: _Register, op: Op) -> Anomaly | None:
 
 def _same_kind(history: History, op: Op, link: Any, last: Op) -> None:
     """Raises HistoryError where a link can't be compared with the last position."""
-    position = (last.extra or {}).get("position")
+    position = _position(last)
     if kind(link) != kind(position):
         raise bad_op(
             history,
@@ -202,9 +221,9 @@ def _same_kind(history: History, op: Op, link: Any, last: Op) -> None:
         )
 
 
-def _fits(op: Op, value: int) -> bool:
+def _fits(op: Op, role: str, value: int) -> bool:
     """Whether a read can have seen `value`."""
-    if op.f == "read-init" and value == 0:
+    if role == "read-init" and value == 0:
         return type(op.value) is int and op.value == 0
     return op.value is None or (type(op.value) is int and op.value == value)
 

@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from checkers.functions import Functions
 from checkers.promises.findings import (
     Findings,
     enumerate_names,
@@ -47,8 +48,15 @@ from harness.registry import Plugin, settings
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
+    from checkers.functions import Known
     from harness.history import History, Op
     from harness.verdict import CheckResult, Limits
+
+FUNCTIONS = Functions(
+    "the consensus checker",
+    {"propose": ("propose",), "learn": ("learn",)},
+    observed="what acceptors and learners observe",
+)
 
 PROMISED, ACCEPTED, APPLIED = "promised", "accepted", "applied"
 RECOVERED = "recovered"
@@ -161,14 +169,17 @@ class ConsensusChecker:
         """Judge `history`. Linear, so `limits` is not needed.
 
         Raises:
-            HistoryError: A client was told a value of a kind that nobody proposed.
+            HistoryError: A client was told a value of a kind that nobody proposed; or
+                see `Functions.of`.
         """
+        has_observed = any(is_observation(op) for op in history)
+        known = FUNCTIONS.of(history, has_observed=has_observed)
         findings = Findings(history)
         evidence = Evidence()
         for op in history:
             if op.is_client:
-                take_call(evidence, history, op)
-            elif isinstance(op.value, dict):
+                take_call(evidence, history, known, op)
+            elif is_observation(op):
                 take_observation(evidence, findings, op)
         for instance in evidence.instances.values():
             integrity(findings, instance)
@@ -177,15 +188,18 @@ class ConsensusChecker:
                 validity(findings, instance, evidence.kinds)
             if evidence.acceptances_seen:
                 chosen(findings, instance, evidence.acceptors)
-        return findings.result(statistics(evidence), unknown=unjudged(evidence))
+        return known.weighed(
+            findings.result(statistics(evidence), unknown=unjudged(evidence))
+        )
 
 
-def take_call(evidence: Evidence, history: History, op: Op) -> None:
+def take_call(evidence: Evidence, history: History, known: Known, op: Op) -> None:
     """A client's proposal, or what it was told."""
-    if op.f not in {"propose", "learn"}:
+    role = known.role(op)
+    if not role:
         return
     instance = evidence.instance(op.key)
-    if op.f == "propose" and op.type == "invoke":
+    if role == "propose" and op.type == "invoke":
         evidence.proposals_seen = True
         end = history.completion[op.index]
         evidence.kinds.note(freeze(op.key), op.value)
@@ -193,6 +207,12 @@ def take_call(evidence: Evidence, history: History, op: Op) -> None:
         instance.proposals[freeze(op.value)].append(Proposal(op.index, outcome))
     elif op.type == "ok" and op.value is not None:
         instance.learned.append(Learned(name_of(op), op.value, op.index, told=True))
+
+
+def is_observation(op: Op) -> bool:
+    """Whether a node says something of its own acceptor or learner."""
+    tells = isinstance(op.value, dict) and not op.is_client
+    return tells and op.f in {APPLIED, RECOVERED, *KINDS}
 
 
 def take_observation(evidence: Evidence, findings: Findings, op: Op) -> None:

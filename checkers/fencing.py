@@ -27,6 +27,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from checkers.functions import Functions
 from checkers.promises.findings import Findings, name_of, shown
 from checkers.tallies import (
     UNKNOWN_BEGIN,
@@ -43,10 +44,14 @@ from harness.registry import Option, Plugin, settings
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
+    from checkers.functions import Known
     from harness.history import History, Op
     from harness.verdict import CheckerFactory, CheckResult, Limits
 
-FUNCTIONS = {"acquire", "use", "release"}
+FUNCTIONS = Functions(
+    "the fencing checker",
+    {"acquire": ("acquire",), "use": ("use",), "release": ("release",)},
+)
 
 OPTIONS = (Option("leases", "false", "locks may expire while held", Flag()),)
 
@@ -84,10 +89,11 @@ class FencingChecker:
         """See `Checker.check`. Cost: linear.
 
         Raises:
-            HistoryError: A token that is no whole number.
+            HistoryError: A token that is no whole number; or see `Functions.of`.
         """
-        case = Case(history, leases=self._leases)
-        ops = [op for op in history if op.is_client and op.f in FUNCTIONS]
+        known = FUNCTIONS.of(history)
+        case = Case(history, known, leases=self._leases)
+        ops = [op for op in history if known.role(op)]
         for op in ops:
             case.foresee(op)
         for op in ops:
@@ -98,19 +104,21 @@ class FencingChecker:
                 "nothing to judge: no lock was granted twice, and no token was "
                 "tried after its time"
             )
-        return case.findings.result(case.stats(), unknown=unknown)
+        return known.weighed(case.findings.result(case.stats(), unknown=unknown))
 
 
 class Case:
     """One history under judgement.
 
     Attributes:
+        known: What each op is.
         findings: The anomalies so far.
         judged: Grants after another, and tokens tried after their time.
     """
 
-    def __init__(self, history: History, *, leases: bool) -> None:
+    def __init__(self, history: History, known: Known, *, leases: bool) -> None:
         self.history = history
+        self.known = known
         self.findings = Findings(history)
         self.judged = 0
         self._leases = leases
@@ -126,7 +134,11 @@ class Case:
     def foresee(self, op: Op) -> None:
         """Note an attempt at a release, where the history first tells of it."""
         how = outcome(self.history, op)
-        if op.f != "release" or how == "fail" or not is_first(self.history, op):
+        if (
+            self.known.role(op) != "release"
+            or how == "fail"
+            or not is_first(self.history, op)
+        ):
             return
         begun = op.index if op.type == "invoke" else UNKNOWN_BEGIN
         end = op.index if op.type != "invoke" else self.history.completion[op.index]
@@ -140,7 +152,7 @@ class Case:
             self.begin(lock, op)
             return
         reason = self._before.pop(self.invocation(op).index, None)
-        if op.f == "acquire":
+        if self.known.role(op) == "acquire":
             if op.type == "ok":
                 self.grant(lock, op, reason)
         elif op.type == "ok":
@@ -157,13 +169,14 @@ class Case:
     def begin(self, lock: Lock, op: Op) -> None:
         """Something is asked for: note what it comes too late for."""
         newest = None if lock.newest is None else lock.granted[lock.newest]
-        if op.f == "acquire":
+        role = self.known.role(op)
+        if role == "acquire":
             self._before[op.index] = newest
             return
         token = number(self.history, op)
         late = newest is not None and newest.value > token
         self._before[op.index] = newest if late else lock.released.get(token)
-        if op.f == "release" and outcome(self.history, op) != "fail":
+        if role == "release" and outcome(self.history, op) != "fail":
             lock.holding.pop(token, None)
 
     def grant(self, lock: Lock, op: Op, before: Op | None) -> None:
@@ -199,15 +212,17 @@ class Case:
     def accept(self, lock: Lock, op: Op, reason: Op | None) -> None:
         """Something was done under a lock; `reason` is why it should not have been."""
         token = number(self.history, op)
-        self._counts["uses"] += op.f == "use"
+        role = self.known.role(op)
+        self._counts["uses"] += role == "use"
         if reason is not None:
             self.judged += 1
-            past = "token {} had been granted" if reason.f == "acquire" else ""
-            why = f"{op.f} by token {token} was accepted after " + (
-                past or "token {} had been released"
-            ).format(reason.value)
+            past = "granted" if self.known.role(reason) == "acquire" else "released"
+            why = (
+                f"{op.f} by token {token} was accepted after token {reason.value} had "
+                f"been {past}"
+            )
             self.add("stale-token-accepted", reason, op, why)
-        if op.f == "release":
+        if role == "release":
             lock.released.setdefault(token, op)
 
     def add(self, name: str, first: Op, second: Op, why: str) -> None:

@@ -13,6 +13,9 @@ the rest:
 3. All others are left out, and counted in a remark. Where they may have changed what
    was judged, an anomaly proves nothing, so the verdict is unknown; and where they are
    more than half of all operations, no verdict is valid.
+
+A checker that also judges what nodes observed of themselves needs no operations: where
+it knows none of them, they are left out, and what was observed is judged.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ HARMLESS = frozenset(
         *("init", "setup", "topology", "connect", "reconnect", "open", "close"),
         *("crash", "refresh", "flush", "sync", "status", "ping", "sleep", "log"),
         *("size", "length", "count", "peek", "contains", "member"),
+        "debug-topic-partitions",
         *READS,
     }
 )
@@ -64,6 +68,7 @@ class Functions:
         roles: Role -> the names that histories have for it, the usual one first.
         source: The role of what puts there whatever is found; or none.
         against: Names that the checker's definition has no place for -> what to do.
+        observed: What else it judges, for messages: "what servers observe".
     """
 
     def __init__(
@@ -73,24 +78,37 @@ class Functions:
         *,
         source: str = "",
         against: Mapping[str, str] | None = None,
+        observed: str = "",
     ) -> None:
         self.owner = owner
         self.roles = roles
         self.source = source
         self.against = against or {}
+        self.observed = observed
         self._role_of = {name: role for role, names in roles.items() for name in names}
 
-    def of(self, history: History) -> Known:
+    def of(
+        self,
+        history: History,
+        also: Mapping[str, str] | None = None,
+        *,
+        has_observed: bool = False,
+    ) -> Known:
         """What the checker knows of a history. Cost: a pass over columns.
+
+        Args:
+            history: What is to be judged.
+            also: Functions that have a role in this history by the form of their
+                values, whatever they are called.
+            has_observed: The history holds what `observed` says.
 
         Raises:
             HistoryError: It can't judge this history; says what it knows, and what
                 there is.
         """
         calls, effective = _calls(history)
-        roles = {
-            f: self._role_of[name] for f in calls if (name := stem(f)) in self._role_of
-        }
+        role_of = {f: self._role_of.get(stem(f), "") for f in calls} | dict(also or {})
+        roles = {f: role for f, role in role_of.items() if role and f in calls}
         left = {f: n for f, n in calls.items() if f not in roles}
         for f, n in left.items():
             if (what := self.against.get(stem(f))) and effective[f]:
@@ -102,7 +120,7 @@ class Functions:
             f: effective[f] for f in left if stem(f) not in HARMLESS and effective[f]
         }
         is_blind = bool(strange) and self.source not in {"", *roles.values()}
-        if calls and (not roles or is_blind):
+        if calls and (not roles or is_blind) and not (has_observed and not roles):
             raise HistoryError(
                 f"{history.source}: {self.owner} knows {self._told()}, and this "
                 f"history has {_listed(calls)}"
@@ -115,7 +133,7 @@ class Functions:
         for names in self.roles.values():
             first, *others = names
             told.append(f"{first} (or {', '.join(others)})" if others else first)
-        return " and ".join(told)
+        return " and ".join([*told, self.observed] if self.observed else told)
 
 
 @dataclass(frozen=True)
@@ -152,6 +170,8 @@ class Known:
     def weighed(self, result: CheckResult) -> CheckResult:
         """A result that does not say more than what the checker knew allows."""
         result = replace(result, remarks=(*result.remarks, *self.remarks))
+        if not self.roles:
+            return result  # it rests on what nodes observed, and on no operation
         if result.verdict is Verdict.INVALID and self.strange:
             names = ", ".join(sorted({one.name for one in result.anomalies}))
             reason = (

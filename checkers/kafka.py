@@ -26,7 +26,7 @@ from checkers.logs.cycles import find_cycles
 from checkers.logs.lag import figures, find_lags
 from checkers.logs.orders import find_orders
 from checkers.logs.rules import Breaches, judge
-from checkers.logs.steps import read_steps
+from checkers.logs.steps import FUNCTIONS, read_steps
 from harness.options import Flag, OneOf
 from harness.registry import Option, Plugin, settings
 from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict
@@ -81,7 +81,8 @@ class KafkaChecker:
         """See `Checker.check`. Cost: linear, but for sorting.
 
         Raises:
-            HistoryError: Operations of another workload, or a message sent twice.
+            HistoryError: An operation of another form, or a message sent twice; or see
+                `Functions.of`.
         """
         budget = Budget(limits)
 
@@ -89,7 +90,8 @@ class KafkaChecker:
             if limit := budget.exceeded():
                 raise LimitExceeded(limit)
 
-        steps = read_steps(history)
+        known = FUNCTIONS.of(history)
+        steps = read_steps(history, known)
         orders = find_orders(history, steps)
         found = Breaches()
         judge(orders, found)
@@ -101,7 +103,7 @@ class KafkaChecker:
         except LimitExceeded as exceeded:
             limit = str(exceeded)
         lag = figures(find_lags(history, steps))
-        return self._result(orders, found, limit, lag)
+        return known.weighed(self._result(orders, found, limit, lag))
 
     def _result(
         self, orders: Orders, found: Breaches, limit: str, lag: Mapping[str, Any]
@@ -114,6 +116,10 @@ class KafkaChecker:
             doubt = doubt or (
                 f"{found.counts['unseen']} acknowledged messages were never polled"
             )
+        has_looked = any(step.asks and step.outcome == "ok" for step in steps.all)
+        if not has_looked:
+            # Whoever was never let look can't have missed anything.
+            allowed |= {"unseen"}
         bad = {name: n for name, n in found.counts.items() if name not in allowed}
         stats = _stats(orders) | {
             "breaches": bad,
@@ -126,16 +132,17 @@ class KafkaChecker:
         if anomalies:
             return CheckResult(Verdict.INVALID, anomalies, reason=limit, stats=stats)
         if not stats["polled"]:
-            reason = f"{NOTHING_TO_JUDGE}: no message was ever polled"
+            nothing = (
+                "no message was ever polled" if has_looked else "no poll succeeded"
+            )
+            reason = f"{NOTHING_TO_JUDGE}: {nothing}"
             return CheckResult(Verdict.UNKNOWN, reason=reason, stats=stats)
         verdict = Verdict.UNKNOWN if doubt else Verdict.VALID
         return CheckResult(verdict, reason=doubt, stats=stats)
 
     def _allowed(self, steps: Steps) -> frozenset[str]:
         allowed = ALWAYS_ALLOWED
-        subscribes = any(
-            step.op.f == "subscribe" for step in steps.all if step.assigned is not None
-        )
+        subscribes = any(step.role == "subscribe" for step in steps.all)
         if self._sub_via == "subscribe" or (self._sub_via == "auto" and subscribes):
             allowed |= ALLOWED_WITH_SUBSCRIBE
         if self._with_ww:

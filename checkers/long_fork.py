@@ -25,6 +25,7 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import Functions
 from checkers.tallies import (
     Kinds,
     bad_op,
@@ -46,12 +47,18 @@ if TYPE_CHECKING:
 
     import networkx as nx
 
+    from checkers.functions import Known
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
 GROUP_SIZE = Whole(1, 1000)
 
 OPTIONS = (Option("group-size", "2", "keys that one read reads", GROUP_SIZE),)
+
+FUNCTIONS = Functions(
+    "the long-fork checker",
+    {"transaction": ("txn", "read", "write", "transaction", "r", "w")},
+)
 
 Seen = frozenset["Hashable"]
 
@@ -72,17 +79,21 @@ class LongForkChecker:
 
         Raises:
             HistoryError: A transaction is neither one write nor reads alone; or a read
-                of a value of a kind that nobody wrote to its key.
+                of a value of a kind that nobody wrote to its key; or see
+                `Functions.of`.
         """
-        baseless = list(_baseless_reads(history))
+        also = {op.f for op in history if op.is_client and _is_transaction(op.value)}
+        known = FUNCTIONS.of(history, dict.fromkeys(also, "transaction"))
+        baseless = list(_baseless_reads(history, known))
         try:
-            writers = _writers(history)
-            groups, figures = self._groups(history)
+            writers = _writers(history, known)
+            groups, figures = self._groups(history, known)
         except _RuleBrokenError as rule:
+            broken = CheckResult(Verdict.UNKNOWN, reason=str(rule))
             if not baseless:
-                return CheckResult(Verdict.UNKNOWN, reason=str(rule))
+                return known.weighed(broken)
             found = verdict_of(baseless, {}, judged=len(baseless), empty="")
-            return replace(found, reason=str(rule))
+            return known.weighed(replace(found, reason=str(rule)))
         forks = [
             _fork(a, b, group, writers)
             for group, reads in groups.items()
@@ -93,17 +104,18 @@ class LongForkChecker:
             figures | {"groups": len(groups), "writes": len(writers)},
             judged=figures["reads"],
             empty="no read of a group succeeded",
+            known=known,
         )
 
     def _groups(
-        self, history: History
+        self, history: History, known: Known
     ) -> tuple[dict[Any, dict[Seen, Op]], dict[str, int]]:
         """Group -> what was seen of it -> the first read that saw it; and figures."""
         groups: dict[Any, dict[Seen, Op]] = {}
         values: dict[Any, tuple[Any, Op]] = {}
         figures = {"reads": 0, "early_reads": 0, "late_reads": 0}
         for op in history:
-            if op.type != "ok" or not op.is_client:
+            if op.type != "ok" or not known.role(op):
                 continue
             micro_ops = list(_micro_ops(history, op))
             if any(f == "w" for f, _, _ in micro_ops):
@@ -133,11 +145,11 @@ class LongForkChecker:
         return groups, figures
 
 
-def _writers(history: History) -> dict[Hashable, Op]:
+def _writers(history: History, known: Known) -> dict[Hashable, Op]:
     """Key -> the op that tells of its write."""
     writers: dict[Hashable, Op] = {}
     for op in history:
-        if not op.is_client or not is_attempt(history, op) or op.value is None:
+        if not known.role(op) or not is_attempt(history, op) or op.value is None:
             continue
         micro_ops = list(_micro_ops(history, op))
         if outcome(history, op) == "fail" or not micro_ops:
@@ -158,7 +170,7 @@ def _writers(history: History) -> dict[Hashable, Op]:
     return writers
 
 
-def _baseless_reads(history: History) -> Iterator[Anomaly]:
+def _baseless_reads(history: History, known: Known) -> Iterator[Anomaly]:
     """Reads of values that no write brought about; see the module.
 
     Raises:
@@ -168,7 +180,7 @@ def _baseless_reads(history: History) -> Iterator[Anomaly]:
     kinds = Kinds()
     reads: list[tuple[Op, Any, Any]] = []
     for op in history:
-        if not op.is_client or op.value is None:
+        if not known.role(op) or op.value is None:
             continue
         if op.type != "ok" and not is_first(history, op):
             continue
@@ -179,8 +191,8 @@ def _baseless_reads(history: History) -> Iterator[Anomaly]:
             if f == "w":
                 kinds.note(name, value)
                 # Of several writes of a value, one that may have happened counts.
-                known = written.setdefault(name, {}).setdefault(element(value), op)
-                if outcome(history, known) == "fail":
+                earlier = written.setdefault(name, {}).setdefault(element(value), op)
+                if outcome(history, earlier) == "fail":
                     written[name][element(value)] = op
             elif op.type == "ok" and value is not None:
                 reads.append((op, key, value))
@@ -248,6 +260,12 @@ def _micro_ops(history: History, op: Op) -> Iterator[tuple[str, Any, Any]]:
                 "reads alone, ['r', key, value]",
             )
         yield f, key, value
+
+
+def _is_transaction(value: Any) -> bool:
+    """Whether a value is plainly that of a transaction, whatever its op is called."""
+    first = value[0] if isinstance(value, list | tuple) and value else None
+    return isinstance(first, list | tuple) and [*first[:1]] in (["r"], ["w"])
 
 
 def _forks(reads: Mapping[Seen, Op]) -> Iterator[tuple[tuple[Seen, Op], ...]]:

@@ -18,6 +18,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import INCREMENTS, READS, Functions
 from checkers.tallies import bad_op, element, verdict_of
 from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
@@ -40,6 +41,12 @@ OPTIONS = (
     ),
 )
 
+FUNCTIONS = Functions(
+    "the monotonic checker",
+    {"read": READS, "grow": INCREMENTS},
+    observed="whatever gives a map of keys to values",
+)
+
 STARTS_MAX = 20
 """Operations of a component from which a short cycle is looked for."""
 
@@ -58,13 +65,15 @@ class MonotonicChecker:
         """See `Checker.check`. Cost: n log n, and linear in the graph.
 
         Raises:
-            HistoryError: A read that is no map, or values that can't be compared.
+            HistoryError: A read that is no map, or values that can't be compared; or
+                see `Functions.of`.
         """
         import networkx as nx
 
         observed = [op for op in history if _is_observation(history, op)]
+        known = FUNCTIONS.of(history, {op.f: "observe" for op in observed})
         graph: nx.DiGraph[Vertex] = nx.DiGraph()
-        keys = _add_values(graph, history, observed)
+        keys, compared = _add_values(graph, history, observed)
         if self._order != "none":
             _add_sessions(graph, observed)
         if self._order == "realtime" and not history.completions_only:
@@ -78,8 +87,9 @@ class MonotonicChecker:
         return verdict_of(
             anomalies,
             {"observations": len(observed), "keys": keys},
-            judged=len(observed),
-            empty="nothing was observed",
+            judged=compared,
+            empty="nothing was observed of any key twice",
+            known=known,
         )
 
 
@@ -97,8 +107,12 @@ def _is_observation(history: History, op: Op) -> bool:
 
 def _add_values(
     graph: nx.DiGraph[Vertex], history: History, observed: Iterable[Op]
-) -> int:
-    """Edges from lower to higher values; returns the number of keys."""
+) -> tuple[int, int]:
+    """Edges from lower to higher values.
+
+    Returns:
+        The number of keys, and of how many of them something was observed twice.
+    """
     by_key: dict[tuple[Hashable, Hashable], dict[Any, list[Op]]] = {}
     for op in observed:
         for key, value in op.value.items():
@@ -122,7 +136,8 @@ def _add_values(
                 graph.add_edge(op.index, between)
             for op in of_key[high]:
                 graph.add_edge(between, op.index)
-    return len(by_key)
+    compared = sum(sum(map(len, of_key.values())) > 1 for of_key in by_key.values())
+    return len(by_key), compared
 
 
 def _is_comparable(value: Any) -> bool:

@@ -56,6 +56,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from checkers.functions import Functions
 from checkers.promises.findings import (
     Findings,
     enumerate_names,
@@ -93,6 +94,10 @@ ROLES = {LEADER, "became_follower", "became_candidate", "became_pre_candidate"}
 TELLS_TERM = {LEADER, *STEPS_DOWN, "voted", "appended", "committed"}
 """Kinds whose term, if they have one, is the server's own, not an entry's."""
 
+
+FUNCTIONS = Functions(
+    "the raft_invariants checker", {}, observed="what servers observe of themselves"
+)
 
 FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "became_leader": {"term": TERM},
@@ -367,6 +372,9 @@ class RaftInvariantsChecker:
 
         Cost: linear in the entries, and once more in the committed entries for each
         leader.
+
+        Raises:
+            HistoryError: See `Functions.of`.
         """
         findings = Findings(history)
         evidence = Evidence()
@@ -375,7 +383,10 @@ class RaftInvariantsChecker:
             judge(evidence, findings, change)
         leader_completeness(evidence, findings, history)
         on_some_disk(evidence, findings)
-        return findings.result(statistics(evidence), unknown=unjudged(evidence))
+        known = FUNCTIONS.of(history, has_observed=bool(evidence.counts))
+        return known.weighed(
+            findings.result(statistics(evidence), unknown=unjudged(evidence))
+        )
 
 
 def judge(evidence: Evidence, findings: Findings, change: Change) -> None:

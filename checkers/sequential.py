@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from checkers.functions import Functions
 from checkers.linearizability.budget import Budget
 from checkers.promises.findings import Findings, shown
 from checkers.sequence import calls as reading
@@ -51,13 +50,6 @@ SEARCH_DEFAULT_S = 30.0
 NOT_SEQUENTIAL = "not-sequential"
 
 
-FUNCTIONS = Functions(
-    "the sequential checker",
-    {"write": ("write",), "read": ("read",), "cas": ("cas",)},
-    source="write",
-)
-
-
 class SequentialChecker:
     """Judges sequential consistency of registers.
 
@@ -79,8 +71,8 @@ class SequentialChecker:
         """
         time_s = SEARCH_DEFAULT_S if limits.time_s is None else limits.time_s
         budget = Budget(Limits(time_s, limits.memory_mb))
-        known = FUNCTIONS.of(history)
-        calls = reading.gather(history)
+        known = reading.FUNCTIONS.of(history)
+        calls = reading.gather(history, known)
         case = Case(history, calls)
         case.judge_versions()
         unknown = case.unjudged()

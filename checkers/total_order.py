@@ -42,6 +42,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from checkers.functions import Functions
 from checkers.promises.findings import Findings, enumerate_names, freeze, name_of, shown
 from checkers.tallies import Kinds, bad_op
 from harness.history import NO_COMPLETION
@@ -50,9 +51,17 @@ from harness.registry import Plugin, settings
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping
 
+    from checkers.functions import Known
     from harness.history import History, Op
     from harness.verdict import CheckResult, Limits
 
+FUNCTIONS = Functions(
+    "the total_order checker",
+    {"broadcast": ("broadcast",), "delivered": ("delivered",)},
+    observed="what nodes observe of their deliveries",
+)
+
+OBSERVED = {"delivered", "new_epoch", "synchronizing", "became_leader", "recovered"}
 BEGINS_ANEW = {"restarted", "recovered", "snapshot_installed"}
 
 
@@ -153,7 +162,7 @@ class Sequences:
         }
 
 
-def read_sequences(history: History) -> Sequences:
+def read_sequences(history: History, known: Known) -> Sequences:
     """Read what clients saw. Cost: linear in the items read.
 
     Raises:
@@ -161,17 +170,18 @@ def read_sequences(history: History) -> Sequences:
     """
     sequences = Sequences()
     for op in history:
-        if op.is_client and op.f == "broadcast":
+        if known.role(op) == "broadcast":
             sequences.last_broadcast = op.index
     for op in history:
-        if not op.is_client:
+        role = known.role(op)
+        if not role:
             continue
         end = history.completion[op.index]
-        if op.f == "broadcast" and op.type == "invoke":
+        if role == "broadcast" and op.type == "invoke":
             outcome = "info" if end == NO_COMPLETION else history[end].type
             sequences.broadcasts[freeze(op.value)] = Broadcast(op.index, outcome, end)
             sequences.kinds.note(None, op.value)
-        elif op.f == "delivered" and op.type == "ok":
+        elif role == "delivered" and op.type == "ok":
             take_page(sequences, history, op)
     return sequences
 
@@ -328,10 +338,12 @@ class TotalOrderChecker:
 
         Raises:
             HistoryError: See `read_sequences`; or a message that a client read is of a
-                kind that nobody broadcast.
+                kind that nobody broadcast; or see `Functions.of`.
         """
         findings = Findings(history)
-        sequences, observed = read_sequences(history), read_observed(history)
+        has_observed = any(op.f in OBSERVED and not op.is_client for op in history)
+        known = FUNCTIONS.of(history, has_observed=has_observed)
+        sequences, observed = read_sequences(history, known), read_observed(history)
         own_order(findings, sequences)
         one_sequence(findings, sequences)
         integrity(findings, sequences)
@@ -341,8 +353,10 @@ class TotalOrderChecker:
         primaries(findings, observed)
         quorums(findings, observed)
         recent_histories(findings, observed)
-        return findings.result(
-            statistics(sequences, observed), unknown=unjudged(sequences, observed)
+        return known.weighed(
+            findings.result(
+                statistics(sequences, observed), unknown=unjudged(sequences, observed)
+            )
         )
 
 

@@ -91,7 +91,7 @@ def find_lags(history: History, steps: Steps) -> list[Lag]:
         place = places[step.op.process]
         if step.assigned is not None:
             places[step.op.process] = _assigned(step, place)
-        elif step.outcome == "ok" and step.op.f != "send":
+        elif step.outcome == "ok" and step.role != "send":
             _poll(place, step)
             lags += _lags_of(history, step, place, logs)
     return lags
@@ -107,7 +107,7 @@ def _assigned(step: Step, place: dict[Hashable, int]) -> dict[Hashable, int]:
     assert step.assigned is not None
     if step.outcome == "fail":
         return place
-    if step.outcome != "ok" or step.op.f == "subscribe":
+    if step.outcome != "ok" or step.role == "subscribe":
         return {}
     if step.rewinds:
         return dict.fromkeys(step.assigned, NOTHING)

@@ -7,7 +7,7 @@
 
 An offset is nil where the client never learned it. A transaction may say in
 `:rebalance-log`, `[{:keys [k ...]} ...]`, which keys came and went while it ran. Other
-functions, such as `:crash`, are passed over.
+functions, such as `:crash`, are left out, and the checker says so.
 
 Keys may be numbers in sends and texts in polls, as JSON's maps have texts for keys; so
 a number is the same key as its text.
@@ -18,15 +18,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import Functions
 from checkers.tallies import bad_op, element, invocation, is_first
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
 
+    from checkers.functions import Known
     from harness.history import History, Op
 
 TRANSACTIONS = ("send", "poll", "txn")
 ASSIGNMENTS = ("assign", "subscribe")
+
+FUNCTIONS = Functions(
+    "the kafka checker", {f: (f,) for f in (*TRANSACTIONS, *ASSIGNMENTS)}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,9 @@ class Step:
 
     Attributes:
         op: Its completion, or its invocation where it never returned.
+        role: What it is: one of TRANSACTIONS or ASSIGNMENTS.
         outcome: ok, fail or info.
+        asks: Whether it polls, whatever it was given.
         sends, polls: The records, in order.
         assigned: The keys of an assignment; None of a transaction.
         rewinds: An assignment that seeks to the beginning of its keys.
@@ -52,7 +60,9 @@ class Step:
     """
 
     op: Op
+    role: str
     outcome: str
+    asks: bool = False
     sends: list[Record] = field(default_factory=list)
     polls: list[Record] = field(default_factory=list)
     assigned: frozenset[Hashable] | None = None
@@ -84,7 +94,7 @@ def by_key(records: Iterable[Record]) -> dict[Hashable, list[Record]]:
     return found
 
 
-def read_steps(history: History) -> Steps:
+def read_steps(history: History, known: Known) -> Steps:
     """What clients did, in order of invocation. Cost: linear.
 
     Raises:
@@ -92,19 +102,18 @@ def read_steps(history: History) -> Steps:
     """
     steps = Steps()
     for first in history:
-        if not first.is_client or not is_first(history, first):
+        role = known.role(first)
+        if not role or not is_first(history, first):
             continue
         j = history.completion[first.index]
         last = first if j < 0 else history[j]
         outcome = "info" if last.type == "invoke" else last.type
         told = first if last.value is None else last
-        step = Step(last, outcome)
-        if first.f in TRANSACTIONS:
+        step = Step(last, role, outcome)
+        if role in TRANSACTIONS:
             _read_transaction(history, steps, step, told)
-        elif first.f in ASSIGNMENTS:
-            _read_assignment(history, step, told)
         else:
-            continue
+            _read_assignment(history, step, told)
         steps.all.append(step)
     return steps
 
@@ -130,6 +139,7 @@ def _read_transaction(history: History, steps: Steps, step: Step, told: Op) -> N
             _read_send(history, steps, step, told, micro_op)
         elif kind == "poll" and len(micro_op) in {1, 2}:
             polled = micro_op[1] if len(micro_op) == 2 else None
+            step.asks = True
             _read_poll(history, steps, step, told, {} if polled is None else polled)
         else:
             raise bad_op(

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from checkers.functions import Functions
 from checkers.promises.findings import freeze
 from checkers.tallies import Kinds, acknowledged, bad_op, is_first
 from harness.history import NO_COMPLETION
@@ -22,9 +23,14 @@ from harness.history import NO_COMPLETION
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
+    from checkers.functions import Known
     from harness.history import History, Op
 
-FUNCTIONS = {"read", "write", "cas"}
+FUNCTIONS = Functions(
+    "the sequential checker",
+    {"write": ("write",), "read": ("read",), "cas": ("cas",)},
+    source="write",
+)
 
 NEVER = 1 << 62
 """Position of what has no position: a completion that never came."""
@@ -81,6 +87,7 @@ class Attempt:
 
     Attributes:
         invoke: Where the history first tells of it.
+        role: What it is: read, write or cas.
         done: Its completion, if there is one.
         outcome: ok, fail or info.
         end: Index of an ok completion, else NEVER.
@@ -88,6 +95,7 @@ class Attempt:
     """
 
     invoke: Op
+    role: str
     done: Op | None
     outcome: str
     end: int
@@ -95,7 +103,7 @@ class Attempt:
     makes: Version | None
 
 
-def attempts(history: History) -> Iterator[Attempt]:
+def attempts(history: History, known: Known) -> Iterator[Attempt]:
     """All reads, writes and cas, those that failed included.
 
     Raises:
@@ -103,7 +111,8 @@ def attempts(history: History) -> Iterator[Attempt]:
             another kind than what was asked for.
     """
     for op in history:
-        if not op.is_client or op.f not in FUNCTIONS or not is_first(history, op):
+        role = known.role(op)
+        if not role or not is_first(history, op):
             continue
         done = None if op.type == "invoke" else op
         if history.completion[op.index] != NO_COMPLETION:
@@ -111,16 +120,16 @@ def attempts(history: History) -> Iterator[Attempt]:
         outcome = "info" if done is None else done.type
         key = freeze(op.key)
         at = done.index if done is not None and outcome == "ok" else NEVER
-        if at != NEVER and op.f != "read":
+        if at != NEVER and role != "read":
             acknowledged(history, history[at])
-        if op.f == "read":
+        if role == "read":
             value = None if done is None else freeze(done.value)
-            yield Attempt(op, done, outcome, at, (key, value), None)
-        elif op.f == "write":
-            yield Attempt(op, done, outcome, at, None, (key, freeze(op.value)))
+            yield Attempt(op, role, done, outcome, at, (key, value), None)
+        elif role == "write":
+            yield Attempt(op, role, done, outcome, at, None, (key, freeze(op.value)))
         elif isinstance(op.value, list | tuple) and len(op.value) == 2:
             before, after = map(freeze, op.value)
-            yield Attempt(op, done, outcome, at, (key, before), (key, after))
+            yield Attempt(op, role, done, outcome, at, (key, before), (key, after))
         else:
             raise bad_op(history, op, f"cas of {op.value!r:.60}, which is no pair")
 
@@ -131,25 +140,25 @@ def kinds_written(found: list[Attempt]) -> Kinds:
     for attempt in found:
         if attempt.makes is not None:
             value = attempt.invoke.value
-            written = value[1] if attempt.invoke.f == "cas" else value
+            written = value[1] if attempt.role == "cas" else value
             kinds.note(attempt.makes[0], written)
     return kinds
 
 
 def seen_value(attempt: Attempt) -> Any:
     """What a read or a cas saw, as the history has it."""
-    if attempt.invoke.f == "cas":
+    if attempt.role == "cas":
         return attempt.invoke.value[0]
     return None if attempt.done is None else attempt.done.value
 
 
-def gather(history: History) -> Calls:
+def gather(history: History, known: Known) -> Calls:
     """The calls that happened. Cost: linear.
 
     Raises:
         HistoryError: See `attempts`; or a read of a value of a kind that nobody wrote.
     """
-    found = list(attempts(history))
+    found = list(attempts(history, known))
     written = Counter(a.makes for a in found if a.makes and a.outcome != "fail")
     twice = {key for (key, value), n in written.items() if n > 1 or value is None}
     found = [a for a in found if (a.sees or a.makes or (None,))[0] not in twice]

@@ -13,7 +13,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from checkers.linearizability.budget import Budget
-from checkers.sequence.calls import gather
+from checkers.sequence.calls import FUNCTIONS, gather
 from checkers.sequence.order import Repair, Search, explains
 from checkers.sequence.saturation import Saturation
 from checkers.sequence.versions import writers_before
@@ -26,6 +26,8 @@ from harness.verdict import CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from checkers.sequence.calls import Calls
 
 NO_LIMITS = Limits()
 
@@ -51,6 +53,10 @@ def sessions(*of: str) -> History:
         for word in text.split():
             ops += call(process, word)
     return numbered(ops)
+
+
+def gathered(history: History) -> Calls:
+    return gather(history, FUNCTIONS.of(history))
 
 
 def call(process: int, word: str, outcome: Any = "ok") -> list[Op]:
@@ -193,7 +199,7 @@ def test_sessions_may_rely_on_an_order_of_the_versions_of_each_key(
 @MANY
 @given(small_sessions())
 def test_a_forced_circle_never_lies(of: list[list[Plain]]) -> None:
-    calls = gather(as_history(of))
+    calls = gathered(as_history(of))
     circle = Saturation(calls, Budget(NO_LIMITS)).circle()
     outcome = Search(calls, Budget(NO_LIMITS)).run()
     assert (outcome.order is None) == outcome.exhausted == (not by_definition(of))
@@ -303,7 +309,7 @@ def test_a_long_history_of_a_lagging_store_is_proved_sequential_in_no_time(
 @FEWER
 @given(st.integers(0, 2**32))
 def test_wrong_guesses_are_found_and_mended(seed: int) -> None:
-    calls = gather(Lagging(seed, 500, processes=9, overlapping=True).history())
+    calls = gathered(Lagging(seed, 500, processes=9, overlapping=True).history())
     repair = Repair(calls, Budget(NO_LIMITS), writers_before(calls))
     outcome = repair.run()
     event(f"repairs: {min(repair.repairs, 5)}, order found: {bool(outcome.order)}")
@@ -315,7 +321,7 @@ def test_wrong_guesses_are_found_and_mended(seed: int) -> None:
 def test_nearly_all_wrong_guesses_of_long_histories_are_mended() -> None:
     found = repairs = 0
     for seed in range(20):
-        calls = gather(Lagging(seed, 1500, processes=9, overlapping=True).history())
+        calls = gathered(Lagging(seed, 1500, processes=9, overlapping=True).history())
         repair = Repair(calls, Budget(NO_LIMITS), writers_before(calls))
         found += repair.run().order is not None
         repairs += repair.repairs
@@ -328,7 +334,7 @@ def test_nearly_all_wrong_guesses_of_long_histories_are_mended() -> None:
 def test_a_mended_order_explains_the_history_and_is_found_for_good_ones_only(
     of: list[list[Plain]],
 ) -> None:
-    calls = gather(as_history(of))
+    calls = gathered(as_history(of))
     outcome = Repair(calls, Budget(NO_LIMITS), writers_before(calls)).run()
     if outcome.order is not None:
         assert explains(calls, outcome.order)
@@ -386,7 +392,7 @@ def test_a_broken_guarantee_is_told_by_what_sessions_did() -> None:
 )
 def test_what_no_order_explains_is_a_circle_across_keys(of: tuple[str, ...]) -> None:
     history = sessions(*of)
-    calls = gather(history)
+    calls = gathered(history)
     assert Saturation(calls, Budget(NO_LIMITS)).circle()
     result = check(history)
     assert names(result) == {"not-sequential"}
