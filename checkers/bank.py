@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from checkers.functions import READS, Functions
 from checkers.tallies import (
+    Answers,
     bad_op,
     completed,
     element,
+    from_node,
     invocation,
     kind,
     object_of,
@@ -35,6 +38,8 @@ FUNCTIONS = Functions(
         "money must neither come nor go",
     ),
 )
+
+WRONG_TOTAL = "wrong-total"
 
 TOTAL = Whole(-(10**15), 10**15)
 
@@ -69,7 +74,9 @@ class BankChecker:
         known = FUNCTIONS.of(history)
         accounts_of: dict[Hashable, set[str]] = {}
         forms: dict[Hashable, str] = {}
-        anomalies, reads = [], 0
+        totals: dict[Hashable, Answers] = defaultdict(Answers)
+        wrong: list[tuple[Op, str, str, int | Fraction]] = []
+        reads = 0
         for op in completed(history, known, "read"):
             reads += 1
             form = forms.setdefault(object_of(op), kind(op.value))
@@ -84,11 +91,21 @@ class BankChecker:
                 # Who names accounts of a list names them in its order.
                 accounts = set(map(str, range(len(self._accounts))))
             strangers = [name for name in balances if str(name) not in accounts]
-            name, why = self._wrong(balances, strangers)
+            total = _total(balances)
+            totals[object_of(op)].note(op.node, total)
+            name, why = self._wrong(balances, total, strangers)
             if name:
-                begun = invocation(history, op).index
-                sentence = f"Process {op.process} read all accounts, and {why}."
-                anomalies.append(Anomaly(name, (begun, op.index), sentence, key=op.key))
+                wrong.append((op, name, why, total))
+        anomalies = []
+        for op, name, why, total in wrong:
+            begun = invocation(history, op).index
+            sentence = f"Process {op.process} read all accounts{from_node(op)}, and "
+            sentence += why
+            if name == WRONG_TOTAL:
+                sentence += totals[object_of(op)].beside(op.node, total)
+            anomalies.append(
+                Anomaly(name, (begun, op.index), f"{sentence}.", key=op.key)
+            )
         return verdict_of(
             anomalies,
             {"reads": reads},
@@ -98,7 +115,10 @@ class BankChecker:
         )
 
     def _wrong(
-        self, balances: Mapping[Any, int | Fraction | None], strangers: list[Any]
+        self,
+        balances: Mapping[Any, int | Fraction | None],
+        total: int | Fraction,
+        strangers: list[Any],
     ) -> tuple[str, str]:
         """(name of what is wrong, sentence), or two empty texts."""
         if strangers:
@@ -107,15 +127,18 @@ class BankChecker:
         missing = [name for name, balance in balances.items() if balance is None]
         if missing:
             return "nil-balance", f"found no balance for {missing!r:.200}"
-        total = sum(balance or 0 for balance in balances.values())
         if total != self._total:
-            return "wrong-total", f"found {total} in all where {self._total} must be"
+            return WRONG_TOTAL, f"found {total} in all where {self._total} must be"
         owing = {
             name: str(b) for name, b in balances.items() if b is not None and b < 0
         }
         if owing and not self._may_owe:
             return "negative-value", f"found an account below zero: {owing!r:.200}"
         return "", ""
+
+
+def _total(balances: Mapping[Any, int | Fraction | None]) -> int | Fraction:
+    return sum(balance or 0 for balance in balances.values())
 
 
 def _balances(history: History, read: Op) -> dict[Any, int | Fraction | None]:

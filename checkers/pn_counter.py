@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from checkers.counter import amount_of
 from checkers.functions import DECREMENTS, INCREMENTS, READS, Functions, stem
 from checkers.tallies import (
+    Answers,
     bad_op,
+    from_node,
     invocation,
     is_first,
     object_of,
@@ -27,7 +29,7 @@ from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping
 
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
@@ -83,9 +85,12 @@ class PNCounterChecker:
             if sum(map(abs, maybe)) > SPREAD_MAX:
                 doubt = f"{len(maybe)} additions of unknown outcome may sum to anything"
                 continue
+            answers = Answers()
+            for op in of_name:
+                answers.note(op.node, op.value)
             low, sums = _sums(sure.get(name, 0), maybe)
             anomalies += [
-                _impossible(history, op, of_name, sure.get(name, 0), maybe)
+                _impossible(history, op, answers, sure.get(name, 0), maybe)
                 for op in of_name
                 if op.value < low or not sums >> (op.value - low) & 1
             ]
@@ -122,7 +127,7 @@ def _sums(sure: int, doubtful: Iterable[int]) -> tuple[int, int]:
 
 
 def _impossible(
-    history: History, read: Op, reads: Sequence[Op], sure: int, doubtful: list[int]
+    history: History, read: Op, answers: Answers, sure: int, doubtful: list[int]
 ) -> Anomaly:
     """The anomaly of a final read, one of several, that found an impossible sum."""
     begun = invocation(history, read).index
@@ -135,31 +140,11 @@ def _impossible(
     return Anomaly(
         "impossible-sum",
         (begun, read.index),
-        f"In the end process {read.process} read {read.value!r}{_source(read)}, but "
-        f"the acknowledged additions make {sure}{also}{_other_nodes(read, reads)}.",
+        f"In the end process {read.process} read {read.value!r}{from_node(read)}, but "
+        f"the acknowledged additions make {sure}{also}"
+        f"{answers.beside(read.node, read.value)}.",
         key=read.key,
     )
-
-
-def _source(read: Op) -> str:
-    return "" if read.node is None else f" from {read.node}"
-
-
-def _other_nodes(read: Op, reads: Sequence[Op]) -> str:
-    """Whether nodes agree on what `read` found, as a clause, where they have names."""
-    found: dict[str, set[int]] = {}
-    for op in reads:
-        if op.node is not None:
-            found.setdefault(op.node, set()).add(op.value)
-    if read.node is None or len(found) == 1:
-        return ""
-    if all(values == {read.value} for values in found.values()):
-        return f"; all {len(found)} nodes that were read agree on it"
-    told = (
-        f"{node} {' and '.join(map(str, sorted(values)))}"
-        for node, values in sorted(found.items())
-    )
-    return f"; the nodes disagree: {', '.join(told)}"
 
 
 PLUGIN: Plugin[CheckerFactory] = Plugin(

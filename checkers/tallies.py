@@ -209,6 +209,49 @@ def acknowledged(history: History, op: Op) -> Any:
     return op.value
 
 
+def from_node(read: Op) -> str:
+    """Which node answered, as the end of a clause, where it has a name."""
+    return "" if read.node is None else f" from {read.node}"
+
+
+class Answers:
+    """What nodes answered where all should have answered the same."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Counter[int | Fraction]] = {}
+
+    def note(self, node: str | None, answer: int | Fraction) -> None:
+        """One more answer; nobody may know of which node."""
+        if node is not None:
+            self._of.setdefault(node, Counter())[answer] += 1
+
+    def beside(self, node: str | None, answer: int | Fraction) -> str:
+        """Whether nodes agree on an answer of one of them, as the end of a sentence.
+
+        Nothing, where it has no name, or is the only one.
+        """
+        if node is None or len(self._of) == 1:
+            return ""
+        if all(answers.keys() == {answer} for answers in self._of.values()):
+            return f"; all {len(self._of)} nodes that were read agree on it"
+        nodes = sorted(self._of.items())
+        told = [f"{name} {_told(answers)}" for name, answers in nodes[:SHOWN_MAX]]
+        more = f" and {len(nodes) - SHOWN_MAX} more" if len(nodes) > SHOWN_MAX else ""
+        return f"; the nodes disagree: {', '.join(told)}{more}"
+
+
+ANSWERS_TOLD_MAX = 4
+"""Different answers of one node in a sentence."""
+
+
+def _told(answers: Counter[int | Fraction]) -> str:
+    """The answers of one node: the most frequent ones, in order of their size."""
+    some = [answer for answer, _ in answers.most_common(ANSWERS_TOLD_MAX)]
+    more = len(answers) - len(some)
+    told = " and ".join(map(str, sorted(some)))
+    return f"{told} and {more} more" if more else told
+
+
 def bad_op(history: History, op: Op, problem: str) -> HistoryError:
     """The error of a history with an op that the checker can't judge."""
     return HistoryError(f"{history.source}: op {op.index}: {problem}")
