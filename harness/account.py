@@ -2,14 +2,15 @@
 
 A verdict says what the operations that succeeded show. It says nothing of those that
 didn't, and a run of which half never worked is no proof of that half. So a function of
-which no operation ever succeeded makes a run unknown, though all others did; and what
+which no operation ever succeeded makes a run unknown, though all others did, and so do
+faults after which nothing was seen of what they had done; and what
 else a reader has to know of a verdict is a *remark*, whatever the verdict is: how long
 nothing succeeded in the end, whether anything was read after the last fault, nodes that
 exited on their own or came back too late, answers that nobody asked for.
 
-Where a run is unknown or invalid, *troubles* tell why in the order in which one would
-look: the errors that clients saw most, operations that met their time limit, and what
-else the wire counted.
+*Troubles* tell why a run is unknown or invalid, in the order in which one would look:
+the errors that clients saw most, operations that met their time limit, and what else
+the wire counted. Of a valid run they are told where no fault explains them.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ UNASKED: Final = {
 
 LATE: Final = {
     "late": "answers came after their operation had been given up",
+    "late_replies": "operations were answered after their time limit, in vain",
     "timeouts": "operations met their time limit",
     "no_client": "operations never left, as no connection could be made",
     "client_crashes": "operations ended with an exception in the client (errors.jsonl)",
@@ -192,7 +194,7 @@ def account(
         calls = list(history.calls())
         found.functions = _functions(calls)
         found.errors = _errors(done for _, done in calls if done is not None)
-        found.reason = _never_worked(found)
+        found.reason = _never_worked(found) or _unseen(calls, faults)
         found.remarks += _silences(calls, faults)
     found.remarks += _nodes(faults)
     found.remarks += _counted(counters, UNASKED, "Nodes")
@@ -283,11 +285,11 @@ def _silences(
             f"No operation succeeded after {last_ns / 1e9:.1f} s of "
             f"{end_ns / 1e9:.1f} s."
         )
-    struck = [line for line in faults if line.get("event") in {"start", "end"}]
+    struck = _struck(faults)
     healed_ns = max((_whole(line.get("time")) for line in struck), default=-1)
     if healed_ns < 0:
         return
-    readers = {begun.f for begun, _ in calls} & READS
+    readers = _readers(calls)
     after = [begun for begun, _ in good if begun.time >= healed_ns]
     if readers and not any(begun.f in readers for begun in after):
         kind = struck[-1].get("kind")
@@ -300,6 +302,39 @@ def _silences(
         yield f"No operation succeeded after the last fault ({healed_ns / 1e9:.1f} s)."
 
 
+def _unseen(
+    calls: Sequence[tuple[Op, Op | None]], faults: Sequence[Mapping[str, Any]]
+) -> str:
+    """Why nobody saw what faults had done; empty where somebody did, or nobody tried.
+
+    Either nothing succeeded from the first fault on, and the run is one without faults;
+    or not after the last one, from which a node never came back.
+    """
+    struck = _struck(faults)
+    absent = any(line.get("kind") == NODE_ABSENT for line in faults)
+    if not struck:
+        return ""
+    which, line = ("last", struck[-1]) if absent else ("first", struck[0])
+    since_ns = _whole(line.get("time"))
+    functions = _readers(calls) or {begun.f for begun, _ in calls}
+    tried = [one for one in calls if one[0].f in functions and one[0].time >= since_ns]
+    if not tried or any(done and done.type == "ok" for _, done in tried):
+        return ""
+    return (
+        f"No {' or '.join(sorted(functions))} succeeded after the {which} fault "
+        f"({line.get('kind')}, at {since_ns / 1e9:.1f} s), of {len(tried):,} tried: "
+        "what it did was not seen"
+    )
+
+
+def _struck(faults: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [line for line in faults if line.get("event") in {"start", "end"}]
+
+
+def _readers(calls: Iterable[tuple[Op, Op | None]]) -> set[str]:
+    return {begun.f for begun, _ in calls} & READS
+
+
 def _nodes(faults: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     """Nodes that exited on their own, or came back too late or not at all."""
     for line in faults:
@@ -308,7 +343,8 @@ def _nodes(faults: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         yield f"{line.get('title')}, at {_whole(line.get('time')) / 1e9:.1f} s."
 
 
-NODE_NOTES: Final = frozenset({"node-exit", "node-absent"})
+NODE_ABSENT: Final = "node-absent"
+NODE_NOTES: Final = frozenset({"node-exit", NODE_ABSENT})
 """Kinds of notes that tell of a node what no fault explains."""
 
 

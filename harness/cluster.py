@@ -132,16 +132,16 @@ class Cluster:
         await asyncio.gather(*(self._launch(node) for node in dead))
         limit = min(self.system.ready_timeout_s, RESTART_WAIT_S_MAX)
 
-        async def served_after_ms(node: str) -> float | None:
+        async def served(node: str) -> dict[str, Any]:
             if not await self._serves(node, limit):
                 self._note("node-absent", [node], self._why_not_up(node, limit), {})
-                return None
-            return round(self._ms_since(begun_ns), 1)
+                return {"served": f"not within {limit:g} s"}
+            return {"served_after_ms": round(self._ms_since(begun_ns), 1)}
 
-        waits = await asyncio.gather(*(served_after_ms(node) for node in dead))
+        waits = await asyncio.gather(*(served(node) for node in dead))
         return {
-            node: {"pid": self.processes.pid(node), "served_after_ms": ms}
-            for node, ms in zip(dead, waits, strict=True)
+            node: {"pid": self.processes.pid(node), **how}
+            for node, how in zip(dead, waits, strict=True)
         }
 
     async def pause(self, nodes: Sequence[str]) -> dict[str, Mapping[str, str]]:

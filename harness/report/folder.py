@@ -293,14 +293,17 @@ def load(run_dir: Path) -> RunFolder:
     """Read the run folder `run_dir`; never raises for what is or isn't in it."""
     problems: list[str] = []
     test = mapping(_document(run_dir / "test.yaml", problems))
-    history = _lines(run_dir / "history.jsonl", Op, problems)
+    run = mapping(_document(run_dir / "run.json", problems))
+    # Where no node ever served, no client asked for anything.
+    never_up = bool(run.get("never_up"))
+    history = _lines(run_dir / "history.jsonl", Op, problems, optional=never_up)
     calls = [Call(*pair) for pair in History(history, strict=False).calls()]
     faults, notes = _faults(_lines(run_dir / "faults.jsonl", FaultLine, problems))
     return RunFolder(
         path=run_dir,
         test=test,
         plan=_text(run_dir / "plan.yaml", problems),
-        run=mapping(_document(run_dir / "run.json", problems)),
+        run=run,
         verdict=mapping(_document(run_dir / "verdict.json", problems)),
         ops=history,
         calls=calls,

@@ -150,11 +150,16 @@ class Story:
 
     @cached_property
     def troubles(self) -> list[str]:
-        """What clients met, in words; told where the verdict is not valid."""
-        if self.state == "valid":
+        """What clients met, in words; a valid run's, where no fault explains it."""
+        if self.state == "valid" and self.fault_kinds:
             return []
         said = sequence(self.folder.verdict.get("troubles"))
         return [figures.plain(one, REMARK_CHARS_MAX) for one in said]
+
+    @property
+    def troubles_title(self) -> str:
+        """What `troubles` are."""
+        return "What clients met" if self.state == "valid" else "What went wrong"
 
     @cached_property
     def title(self) -> str:

@@ -100,7 +100,7 @@ def _remarks(story: Story, paint: _Paint) -> str:
     """What belongs beside the verdict; and what clients met, where it is not valid."""
     lines = [paint("warn", _fill(f"! {one}", "  ")) for one in story.remarks]
     if story.troubles:
-        lines += ["What went wrong", *(_fill(one) for one in story.troubles)]
+        lines += [story.troubles_title, *(_fill(one) for one in story.troubles)]
     return "\n".join(lines) + "\n" if lines else ""
 
 

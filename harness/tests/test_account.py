@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.account import ATTEMPTS_MIN, account
+from harness.controller import OUTCOME_COUNTERS
 from harness.history import History, Op
+from harness.wire import WireCounters
 
 if TYPE_CHECKING:
     from harness.history import OpType
@@ -136,3 +138,58 @@ def test_what_nodes_did_of_themselves_is_remarked_on() -> None:
         "Nodes answered a second time: 2 times.",
         "Nodes sent lines that are no messages: 1,000 times.",
     ]
+
+
+ABSENT = {**fault("note", 9, "node-absent"), "title": "n1 did not serve within 10 s"}
+
+
+@pytest.mark.parametrize(
+    ("calls", "faults", "reason"),
+    [
+        (
+            [(1, "read", "ok", None), (3, "read", "fail", "no (11)")],
+            [fault("start", 2, "kill"), fault("end", 5, "kill")],
+            "No read succeeded after the first fault (kill, at 2.0 s), of 1 tried: "
+            "what it did was not seen",
+        ),
+        (
+            [(3, "read", "ok", None), (9, "read", "fail", "no (11)")],
+            [fault("start", 2, "kill"), fault("end", 8, "kill"), ABSENT],
+            "No read succeeded after the last fault (kill, at 8.0 s), of 1 tried: "
+            "what it did was not seen",
+        ),
+        (
+            [(1, "txn", "ok", None), (3, "txn", "info", "timeout")],
+            [fault("start", 2)],
+            "No txn succeeded after the first fault (partition, at 2.0 s), of 1 "
+            "tried: what it did was not seen",
+        ),
+        ([(3, "read", "ok", None)], [fault("start", 2), fault("end", 5)], ""),
+        ([(1, "read", "ok", None), (3, "write", "ok", None)], [fault("start", 2)], ""),
+        ([(1, "read", "ok", None), (3, "read", "fail", "no (11)")], [], ""),
+        (
+            [(3, "read", "ok", None), (9, "read", "fail", "no (11)")],
+            [fault("start", 2), fault("end", 8)],
+            "",
+        ),
+    ],
+)  # fmt: skip
+def test_a_run_that_never_saw_what_its_faults_did_is_unknown(
+    calls: Any, faults: Any, reason: str
+) -> None:
+    assert account(history(*calls), {}, faults).reason == reason
+
+
+TOLD_ELSEWHERE = {"nemesis_ops", "flood_bytes"}
+"""Faults have a section of their own; and who floods is cut off, which is told."""
+
+
+@pytest.mark.parametrize(
+    "counter",
+    [*sorted({*OUTCOME_COUNTERS, *WireCounters().as_json()} - TOLD_ELSEWHERE)],
+)
+def test_whatever_is_counted_is_told(counter: str) -> None:
+    found = account(None, {counter: 1_234}, [])
+    (said,) = [*found.remarks, *found.troubles]
+    assert "1,234" in said
+    assert account(None, {counter: 0}, []).as_json() == account(None, {}, []).as_json()

@@ -241,6 +241,26 @@ def test_remarks_stand_beside_any_verdict_and_troubles_beside_those_that_are_not
             assert ("7 times error 12." in told) is (word != "valid")
 
 
+def test_what_no_fault_explains_is_told_of_a_valid_run_too(run_dir: Path) -> None:
+    path = run_dir / "verdict.json"
+    verdict = json.loads(path.read_text())
+    verdict |= {"verdict": "valid", "troubles": ["7 times timeout (read 7)"]}
+    path.write_text(json.dumps(verdict))
+    (run_dir / "faults.jsonl").write_text("")
+    for told in (summary(run_dir), page_of(run_dir).text):
+        assert "What clients met" in told
+        assert "7 times timeout (read 7)" in told
+
+
+def test_a_history_is_not_missed_where_no_node_ever_served(run_dir: Path) -> None:
+    (run_dir / "history.jsonl").unlink()
+    assert "history.jsonl is missing." in summary(run_dir)
+    path = run_dir / "run.json"
+    run = json.loads(path.read_text())
+    path.write_text(json.dumps(run | {"never_up": "n1 exited before it served"}))
+    assert "is missing" not in summary(run_dir)
+
+
 def test_many_anomalies_are_capped_and_counted(run_dir: Path) -> None:
     verdict = json.loads((run_dir / "verdict.json").read_text())
     linearizable = verdict["checkers"]["linearizable"]
