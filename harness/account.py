@@ -194,8 +194,9 @@ def account(
         calls = list(history.calls())
         found.functions = _functions(calls)
         found.errors = _errors(done for _, done in calls if done is not None)
-        found.reason = _never_worked(found) or _unseen(calls, faults)
-        found.remarks += _silences(calls, faults)
+        unseen = _unseen(calls, faults)
+        found.reason = _never_worked(found) or unseen
+        found.remarks += _silences(calls, () if unseen else faults)
     found.remarks += _nodes(faults)
     found.remarks += _counted(counters, UNASKED, "Nodes")
     told = found.errors[:ERRORS_TOLD_MAX]

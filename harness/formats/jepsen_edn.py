@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from harness.collector import collector_paused
 from harness.formats import edn, foreign
-from harness.formats.jepsen_lines import JepsenLines
+from harness.formats.jepsen_lines import MICRO_OPS, JepsenLines
 from harness.history import (
     History,
     HistoryError,
@@ -274,6 +274,17 @@ def _micro_op(mop: Any) -> Any:
     return mop
 
 
+def _told_again(part: Any) -> Any:
+    """A part of a transaction's value, which may be a micro-operation by itself.
+
+    `JepsenLines` reads the function of a micro-operation as a text, as `map_from_op`
+    makes a keyword of it again. It would not do so of a part of the transaction.
+    """
+    is_list = isinstance(part, list) and bool(part)
+    is_micro_op = is_list and isinstance(part[0], str) and part[0] in MICRO_OPS
+    return _micro_op(part) if is_micro_op else part
+
+
 def _looks_independent(ops: Iterable[Op]) -> bool:
     """Whether every client's value is `[k v]`, and that of invoked reads `[k nil]`."""
     reads = 0
@@ -326,7 +337,7 @@ def _split_key(op: Op, where: str) -> None:
             f"{where}: :value is {edn.dumps(value):.60}, not [key value] as in a "
             "history of independent keys"
         )
-    op.key, op.value = value
+    op.key, op.value = map(_told_again, value) if op.f == "txn" else value
 
 
 def _number_nobodies(ops: list[Op]) -> None:

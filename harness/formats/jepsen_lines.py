@@ -39,7 +39,10 @@ def _vectors(depth: int) -> str:
     return rf"\[(?:{_INSIDE}++|{_vectors(depth - 1)})*+\]"
 
 
-_MICRO_OP = rf"\[:(?:append|r|w) (?:{_INSIDE}++|{_vectors(1)})*+\]"
+MICRO_OPS: Final = ("append", "r", "w")
+"""Functions of a transaction's operations that are read here."""
+
+_MICRO_OP = rf"\[:(?:{'|'.join(MICRO_OPS)}) (?:{_INSIDE}++|{_vectors(1)})*+\]"
 
 _FIELDS: Final = {
     "index": _INTEGER,
@@ -54,7 +57,7 @@ _FIELDS: Final = {
 
 _NEEDED: Final = frozenset({"type", "process", "f"})
 
-_MICRO_OPS: Final = {f"[:{f} ": f'["{f}" ' for f in ("append", "r", "w")}
+_NOTATIONS: Final = {f"[:{f} ": f'["{f}" ' for f in MICRO_OPS}
 """What begins the operations of a transaction, in EDN and in JSON."""
 
 ATOMS_MAX: Final = 1 << 16
@@ -124,7 +127,7 @@ class JepsenLines:
         if ":" in text:
             if f != ":txn":
                 return _NOT_KNOWN  # a keyword that has to be one when it is written
-            for notation, json in _MICRO_OPS.items():
+            for notation, json in _NOTATIONS.items():
                 text = text.replace(notation, json)
         if "null" in text:
             return _NOT_KNOWN  # a symbol, and no nil

@@ -134,6 +134,21 @@ def test_a_file_means_the_same_however_its_lines_are_read(
     assert found == expected
 
 
+@pytest.mark.parametrize("independent", [None, True])
+def test_a_part_of_a_transaction_that_is_taken_for_a_key_keeps_its_keyword(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, independent: bool | None
+) -> None:
+    path = tmp_path / "history.edn"
+    path.write_text(
+        "{:type :invoke, :process 0, :f :read, :value [1 nil]}\n"
+        "{:type :invoke, :process 1, :f :txn, :value [[:append 1 2] [:r 1 nil]]}\n" * 2
+    )
+    found = what_it_says(path, independent)
+    assert b":append" in found[1][3]  # type: ignore[index]
+    monkeypatch.setattr(JepsenLines, "op", lambda *_: None)
+    assert found == what_it_says(path, independent)
+
+
 def what_it_says(path: Path, independent: bool | None) -> object:
     """All of what is read, and how it would be written; or why it can't be."""
     try:
