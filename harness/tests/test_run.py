@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import yaml
@@ -18,6 +18,9 @@ import yaml
 from harness import cli, doctor, formats, program
 from harness.osworld.namespaces import why_no_switch
 from harness.store import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BAD_NODE = Path(__file__).with_name("bad_node.py")
 RUNGS = ["switch", "proxy"]
@@ -354,11 +357,90 @@ def test_a_run_on_the_lower_rung_says_why_and_keeps_it_in_its_record(
     assert "it is forbidden" in (test.parent / "report.html").read_text()
 
 
-def wait_until(condition: Any, what: str, limit_s: float = 20) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
-        time.sleep(0.02)
+UNDER_WAY_S_MAX = 60
+"""A run that is started while others load the machine took 8 s to begin."""
+
+
+class Started:
+    """A run in a process of its own, which does not outlive its test.
+
+    Attributes:
+        folder: Its run folder, as soon as there is one.
+        process: The process.
+    """
+
+    def __init__(self, results: Path, *arguments: str) -> None:
+        self.folder = results / "latest"
+        self._printed = results / "printed"
+        with self._printed.open("wb") as printed:
+            self.process = subprocess.Popen(
+                splitbrain("run", *arguments, "--results", str(results)),
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return self._printed.read_text()
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until the run is so far; fails with what is known of one that isn't."""
+        deadline = time.monotonic() + UNDER_WAY_S_MAX
+        while not condition():
+            status = self.process.poll()
+            if status is not None and not condition():
+                pytest.fail(f"ended with {status}, not yet {what}; {self._so_far()}")
+            if time.monotonic() > deadline:
+                how = f"after {UNDER_WAY_S_MAX} s"
+                pytest.fail(f"{how}, not yet {what}; {self._so_far()}")
+            time.sleep(0.02)
+
+    def has_recorded(self, bytes_min: int) -> Callable[[], bool]:
+        """Whether so much stands in the history."""
+        history = self.folder / "history.jsonl"
+        return lambda: history.exists() and history.stat().st_size > bytes_min
+
+    def end(self, number: signal.Signals, timeout_s: float = 60) -> int:
+        """The exit status of the run, which is sent that signal."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout_s)
+
+    def _so_far(self) -> str:
+        files = {
+            str(path.relative_to(self.folder)): path.stat().st_size
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file()
+        }
+        logs = {name: self._end_of(name) for name in files if name.endswith("/log")}
+        return f"printed {self.printed!r}, recorded {files}, its logs end {logs}"
+
+    def _end_of(self, name: str) -> str:
+        return (self.folder / name).read_text(errors="replace")[-300:]
+
+
+def test_a_run_that_does_not_get_far_says_how_far_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "UNDER_WAY_S_MAX", 0)
+    with (
+        pytest.raises(pytest.fail.Exception, match="0 s, not yet far; printed '', rec"),
+        Started(tmp_path, bad_node("deaf"), "--nodes", "1") as started,
+    ):
+        started.wait_until(lambda: False, "far")
+    assert started.process.returncode == -signal.SIGKILL
+    with Started(tmp_path, "no-such-system") as started:
+        started.process.wait()
+        complaint = "ended with 254, not yet far; printed .*no-such-system"
+        with pytest.raises(pytest.fail.Exception, match=complaint):
+            started.wait_until(lambda: False, "far")
 
 
 @pytest.mark.parametrize(
@@ -367,23 +449,16 @@ def wait_until(condition: Any, what: str, limit_s: float = 20) -> None:
 def test_what_an_ended_run_recorded_is_kept_and_can_be_judged(
     tmp_path: Path, rung: str, number: signal.Signals
 ) -> None:
-    command = splitbrain(
-        *("run", "raft", "--nodes", "3", "--time-limit", "60", "--seed", "1"),
-        *("--network", rung, "--nemesis", "pause", "--results", str(tmp_path)),
-    )
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    history = tmp_path / "latest" / "history.jsonl"
-
-    def has_recorded() -> bool:
-        return history.exists() and history.stat().st_size > 10_000
-
-    wait_until(has_recorded, "some operations recorded")
-    process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    with Started(
+        tmp_path,
+        *("raft", "--nodes", "3", "--time-limit", "60", "--seed", "1"),
+        *("--network", rung, "--nemesis", "pause"),
+    ) as started:
+        started.wait_until(started.has_recorded(10_000), "some operations recorded")
+        status = started.end(number)
     killed = number is signal.SIGKILL
-    assert process.returncode == (-9 if killed else 2), err.decode()
+    assert status == (-9 if killed else 2), started.printed
+    history = started.folder / "history.jsonl"
     assert len(formats.load(history, tolerate_torn_tail=True)) > 20
     report = subprocess.run(
         splitbrain("report", str(tmp_path / "latest")),
@@ -399,38 +474,24 @@ def test_what_an_ended_run_recorded_is_kept_and_can_be_judged(
 def test_an_interrupted_run_is_invalid_where_it_has_broken_a_promise(
     tmp_path: Path, rung: str
 ) -> None:
-    process = subprocess.Popen(
-        splitbrain(
-            *("run", bad_node("lie"), "--nodes", "1", "--time-limit", "60"),
-            *("--network", rung, "--seed", "1", "--results", str(tmp_path)),
-        ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    history = tmp_path / "latest" / "history.jsonl"
-    wait_until(
-        lambda: history.exists() and history.stat().st_size > 100_000, "lies recorded"
-    )
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 1, err
-    assert "INVALID" in out
-    assert "(interrupted)" in out
+    with Started(
+        tmp_path,
+        *(bad_node("lie"), "--nodes", "1", "--time-limit", "60"),
+        *("--network", rung, "--seed", "1"),
+    ) as started:
+        started.wait_until(started.has_recorded(100_000), "lies recorded")
+        assert started.end(signal.SIGTERM) == 1, started.printed
+    assert "INVALID" in started.printed
+    assert "(interrupted)" in started.printed
 
 
 def test_a_run_that_never_comes_up_can_be_interrupted(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        splitbrain(
-            *("run", bad_node("deaf"), "--nodes", "1", "--network", "proxy"),
-            *("--set", "ready_timeout_s=600", "--results", str(tmp_path), "--json"),
-        ),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    log = tmp_path / "latest" / "nodes" / "n1" / "log"
-    wait_until(log.exists, "the node is started")
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert json.loads(out)["reason"].startswith("interrupted after ")
+    with Started(
+        tmp_path,
+        *(bad_node("deaf"), "--nodes", "1", "--network", "proxy"),
+        *("--set", "ready_timeout_s=600", "--json"),
+    ) as started:
+        log = started.folder / "nodes" / "n1" / "log"
+        started.wait_until(log.exists, "the node started")
+        assert started.end(signal.SIGTERM) == 2
+    assert json.loads(started.printed)["reason"].startswith("interrupted after ")
