@@ -1,4 +1,4 @@
-"""Histories in and out: JSON, Jepsen's EDN and log, Plume's text.
+"""Histories in and out: JSON, Jepsen's EDN and log, Plume's text, Cobra's logs.
 
 `load` takes any of them, gzipped or not, or a run folder, and tells the format from the
 content. Whatever is wrong with a file ends in one `HistoryError` of one line that names
@@ -7,6 +7,7 @@ the file, the line where there is one, and the reason.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from harness.errors import UsageError
-from harness.formats import foreign, jepsen_edn, jepsen_log, jsonl, plume
+from harness.formats import cobra, foreign, jepsen_edn, jepsen_log, jsonl, plume
 from harness.formats.jsonl import HistoryWriter
 from harness.formats.source import STANDARD_INPUT, Source
 from harness.history import History, HistoryError
@@ -34,7 +35,7 @@ __all__ = [
     "path_of",
 ]
 
-FORMATS = ["auto", "jsonl", "edn", "jepsen-log", "plume"]
+FORMATS = ["auto", "jsonl", "edn", "jepsen-log", "plume", "cobra"]
 
 _WRITERS: dict[str, Callable[[Iterable[Op]], Iterator[bytes]]] = {
     "jsonl": jsonl.write,
@@ -50,6 +51,7 @@ _SIGNS = [
         re.compile(rb'[\s\x1e]*+(?:\[[\s\[]*+)?\{\s*+"(?:[^"\\]|\\.){0,99}"\s*+:'),
     ),
     ("plume", plume.SIGN),
+    ("cobra", cobra.SIGN),
     ("edn", re.compile(rb"(?:[\s,]|;[^\n]*\n)*+[{\[(#]")),
 ]
 
@@ -71,8 +73,9 @@ def load(
     """The history in a file or run folder.
 
     Args:
-        path: A file, perhaps gzipped, or a folder that holds a `history.jsonl` (ours)
-            or a `history.edn` (Jepsen's); see also `path_of`.
+        path: A file, perhaps gzipped, or a folder that holds a `history.jsonl` (ours),
+            a `history.edn` (Jepsen's) or a session a file (Cobra's); see also
+            `path_of`.
         format: One of `FORMATS`; "auto" goes by the content.
         independent: Split `[key value]` of Jepsen's independent keys; None: when the
             values can be nothing else.
@@ -93,6 +96,10 @@ def load(
             f"(known: {', '.join(FORMATS)})"
         )
     path = _history_file(path)
+    if format in {"auto", "cobra"} and (logs := cobra.logs_of(path)):
+        with contextlib.ExitStack() as stack:
+            sources = (stack.enter_context(Source(log)) for log in logs)
+            return cobra.read(str(path), sources)
     if strict is None:
         strict = _is_our_own(path)
     with Source(path) as source:
@@ -110,6 +117,8 @@ def load(
             return jepsen_edn.read(source, strict=strict, independent=independent)
         if format == "jepsen-log":
             return jepsen_log.read(source, strict=strict, independent=independent)
+        if format == "cobra":
+            return cobra.read(source.name, [source])
         return plume.read(source)
 
 
@@ -146,6 +155,8 @@ def _history_file(path: Path) -> Path:
     for name in _RUN_FOLDER_FILES:
         if (path / name).is_file():
             return path / name
+    if cobra.logs_of(path):
+        return path
     if what := foreign.by_files(path):
         raise HistoryError(f"{path}: {what}")
     raise HistoryError(

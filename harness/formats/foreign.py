@@ -6,7 +6,6 @@ instead. Formats that can be read are in modules of their own.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -65,39 +64,23 @@ _FIELDS: Final = (
 """Fields by which a map is known that is no operation, and what it is."""
 
 
-_COBRA: Final = re.compile(rb"S(?=[^\n]{0,8}[\x00-\x08]).{8}[RWC]", re.DOTALL)
-"""A transaction's start, its number in 8 bytes, and a read, a write or its end."""
-
-_BY_AWDIT: Final = (
-    "AWDIT makes a text of it that can be read here: awdit convert -f {} -t plume "
-    "FOLDER FILE"
+_DBCOP_BINARY: Final = (
+    "DBCop's binary history; AWDIT makes a text of it that can be read here: awdit "
+    "convert -f dbcop -t plume FOLDER FILE"
 )
 
 
 def by_files(folder: Path) -> str:
     """What a folder is that has these files, and what to do; nothing as above."""
     if (folder / "history.bincode").is_file():
-        return f"DBCop's binary history; {_BY_AWDIT.format('dbcop')}"
-    logs = sorted(folder.glob("*.log"))
-    if logs and all(map(_is_cobra, logs)):
-        return f"a history of Cobra, a session a file; {_BY_AWDIT.format('cobra')}"
+        return _DBCOP_BINARY
     return ""
-
-
-def _is_cobra(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return bool(_COBRA.match(file.read(10)))
-    except OSError:
-        return False
 
 
 def by_first_bytes(head: bytes, name: str) -> str:
     """What a file is that begins so, and what to do; nothing if that can't be told."""
-    if _COBRA.match(head):
-        return f"a session of a history of Cobra; {_BY_AWDIT.format('cobra')}"
     if name.endswith(".bincode"):
-        return f"DBCop's binary history; {_BY_AWDIT.format('dbcop')}"
+        return _DBCOP_BINARY
     return next((what for magic, what in _MAGIC if head.startswith(magic)), "")
 
 

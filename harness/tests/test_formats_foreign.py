@@ -377,7 +377,6 @@ def test_a_transaction_that_dbcop_does_not_write_is_refused(
     ("content", "said"),
     [
         (b"JEPSEN\x00\x00\x00\x01", "Jepsen's binary store; take history.edn"),
-        (b"S" + bytes(7) + b"\x01W", "Cobra.*awdit convert -f cobra"),
         (b"\xff\xfe{\x00", "UTF-16; try: iconv"),
         (b"\x28\xb5\x2f\xfd\x00", "zstd -dc FILE"),
         (b"<!DOCTYPE html><html>", "take history.edn"),
@@ -402,9 +401,6 @@ def test_files_that_are_no_histories_say_what_they_are_and_what_to_take(
 
 
 def test_folders_of_other_tools_say_what_they_are(tmp_path: Path) -> None:
-    (tmp_path / "T1.log").write_bytes(b"S" + bytes(7) + b"\x01R")
-    with pytest.raises(HistoryError, match="awdit convert -f cobra"):
-        load(tmp_path)
     (tmp_path / "history.bincode").write_bytes(b"\x01")
     for path in (tmp_path, tmp_path / "history.bincode"):
         with pytest.raises(HistoryError, match="awdit convert -f dbcop"):
