@@ -126,8 +126,9 @@ class FileResult:
             out["error"] = self.error
         elif self.result.reason:
             out["reason"] = self.result.reason
-        if self.result.remarks:
-            out["remarks"] = list(self.result.remarks)
+        own = [] if self.history is None else [self.history.remark]
+        if remarks := [*filter(None, own), *self.result.remarks]:
+            out["remarks"] = remarks
         if "plan" in self.result.stats:
             out["plan"] = self.result.stats["plan"]
         return out

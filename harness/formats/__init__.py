@@ -1,4 +1,4 @@
-"""Histories in and out: JSON, Jepsen's EDN and log, Plume's text, Cobra's logs.
+"""Histories in and out: JSON, Jepsen's EDN and log, and what other tools leave.
 
 `load` takes any of them, gzipped or not, or a run folder, and tells the format from the
 content. Whatever is wrong with a file ends in one `HistoryError` of one line that names
@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from harness.errors import UsageError
-from harness.formats import cobra, foreign, jepsen_edn, jepsen_log, jsonl, plume
+from harness.formats import (
+    cobra,
+    etcd,
+    foreign,
+    jepsen_edn,
+    jepsen_log,
+    jsonl,
+    plume,
+)
 from harness.formats.jsonl import HistoryWriter
 from harness.formats.source import STANDARD_INPUT, Source
 from harness.history import History, HistoryError
@@ -74,8 +82,8 @@ def load(
 
     Args:
         path: A file, perhaps gzipped, or a folder that holds a `history.jsonl` (ours),
-            a `history.edn` (Jepsen's) or a session a file (Cobra's); see also
-            `path_of`.
+            a `history.edn` (Jepsen's), a session a file (Cobra's), or a client a folder
+            (etcd's); see also `path_of`.
         format: One of `FORMATS`; "auto" goes by the content.
         independent: Split `[key value]` of Jepsen's independent keys; None: when the
             values can be nothing else.
@@ -100,6 +108,8 @@ def load(
         with contextlib.ExitStack() as stack:
             sources = (stack.enter_context(Source(log)) for log in logs)
             return cobra.read(str(path), sources)
+    if format in {"auto", "jsonl"} and (files := etcd.files_of(path)):
+        return etcd.read_files(path, files)
     if strict is None:
         strict = _is_our_own(path)
     with Source(path) as source:
@@ -155,7 +165,7 @@ def _history_file(path: Path) -> Path:
     for name in _RUN_FOLDER_FILES:
         if (path / name).is_file():
             return path / name
-    if cobra.logs_of(path):
+    if cobra.logs_of(path) or etcd.files_of(path):
         return path
     if what := foreign.by_files(path):
         raise HistoryError(f"{path}: {what}")

@@ -44,7 +44,7 @@ _FIELDS: Final = (
     ),
     (
         {"ClientId", "Input", "Call"},
-        "these are operations of Porcupine, as etcd's robustness tests leave them; "
+        "these are operations of Porcupine, and not those of etcd's robustness tests; "
         f"what Input and Output mean stands in a model in Go: {_AS_LINES}",
     ),
     (

@@ -31,7 +31,7 @@ import msgspec
 from harness.collector import collector_paused
 from harness.columns import ColumnsBuilder
 from harness.errors import HarnessError
-from harness.formats import dbcop, edn, foreign, jepsen_edn, json_values
+from harness.formats import dbcop, edn, etcd, foreign, jepsen_edn, json_values
 from harness.formats.lean import LeanOps
 from harness.formats.source import LINE_BYTES_MAX, Source
 from harness.history import History, HistoryError, Op, Pairing
@@ -280,6 +280,8 @@ def _read_foreign(
     for line, value in (entries := _unwrapped(values)):
         if not ops and dbcop.looks_so(value):
             return dbcop.read(name, itertools.chain([(line, value)], entries))
+        if not ops and etcd.looks_so(value):
+            return etcd.read(name, itertools.chain([(line, value)], entries))
         try:
             ops.append(_foreign_op(value, len(ops)))
         except (HistoryError, RecursionError) as problem:
