@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 FUNCTIONS = Functions(
     "the bank checker",
-    {"read": (*READS, "balances"), "transfer": ("transfer", "move")},
+    {
+        "read": (*READS, "balances"),
+        "transfer": ("transfer", "move"),
+        "open": ("open",),
+    },
     against=dict.fromkeys(
         ("deposit", "withdraw", "withdrawal", "mint", "burn"),
         "money must neither come nor go",

@@ -4,6 +4,7 @@
     {:f :poll, :value [[:poll]]}          ok: [[:poll {k [[offset v] ...]}]]
     {:f :txn,  :value [...]}              both, as one transaction
     {:f :assign, :value [k ...]}          also :subscribe; from now on only these keys
+    {:f :commit}                          how far a client has come; changes no log
 
 An offset is nil where the client never learned it. A transaction may say in
 `:rebalance-log`, `[{:keys [k ...]} ...]`, which keys came and went while it ran. Other
@@ -31,7 +32,9 @@ TRANSACTIONS = ("send", "poll", "txn")
 ASSIGNMENTS = ("assign", "subscribe")
 
 FUNCTIONS = Functions(
-    "the kafka checker", {f: (f,) for f in (*TRANSACTIONS, *ASSIGNMENTS)}
+    "the kafka checker",
+    {f: (f,) for f in (*TRANSACTIONS, *ASSIGNMENTS)}
+    | {"commit": ("commit", "commit-offsets")},
 )
 
 
@@ -112,8 +115,10 @@ def read_steps(history: History, known: Known) -> Steps:
         step = Step(last, role, outcome)
         if role in TRANSACTIONS:
             _read_transaction(history, steps, step, told)
-        else:
+        elif role in ASSIGNMENTS:
             _read_assignment(history, step, told)
+        else:
+            continue
         steps.all.append(step)
     return steps
 
