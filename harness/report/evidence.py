@@ -115,7 +115,9 @@ def bounded(text: str, chars_max: int = CHARS_MAX) -> str:
     left = len(text) - chars_max
     if left <= 0:
         return text
-    return f"{text[:chars_max]}\N{HORIZONTAL ELLIPSIS} ({left} characters more)"
+    # What is longer than CHARS_MAX may have been cut to about that before.
+    least = "at least " if len(text) > CHARS_MAX > chars_max else ""
+    return f"{text[:chars_max]}\N{HORIZONTAL ELLIPSIS} ({least}{left} characters more)"
 
 
 def label(value: Any) -> str:

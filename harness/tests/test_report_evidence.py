@@ -176,6 +176,12 @@ def test_named_steps_are_never_cut_and_all_steps_are_accounted_for(
         assert folded >= sum(step[1] not in keys for step in steps)
 
 
+def test_what_was_cut_before_is_not_counted_to_the_character() -> None:
+    cut = evidence.bounded("z" * (evidence.CHARS_MAX + 7), 1000)
+    assert cut.endswith("zz\N{HORIZONTAL ELLIPSIS} (at least 19007 characters more)")
+    assert evidence.bounded("z" * 1005, 1000).endswith(" (5 characters more)")
+
+
 def test_a_transaction_of_megabytes_is_bounded_and_says_so() -> None:
     value = [["r", 1, ["x" * 100] * 100_000]]
     text = evidence.folded(value, {"1"})
