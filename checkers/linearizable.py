@@ -7,8 +7,9 @@ zones for registers, and one for each of the other kinds of object; where they r
 and for all other models, search (`checkers.linearizability`).
 
 Choices:
-- A history in which no read or the like succeeded is linearizable, but shows nothing:
-  it is UNKNOWN, where other checkers say valid.
+- A history without a read or the like is linearizable, but shows nothing: it is
+  UNKNOWN, where other checkers say valid. Pending ones are part of what is judged,
+  though they contradict nothing; where there are no others, a remark says so.
 - One anomaly per broken key: a conflict in its shortest prefix that has no order. Of
   many broken keys those that broke first are explained.
 - Zones, which decide our own workloads, take all keys at once. Other keys are decided
@@ -20,6 +21,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from checkers.linearizability import zones
 from checkers.linearizability.budget import Budget, LimitExceeded
@@ -46,8 +49,9 @@ from checkers.linearizability.specification import show
 from checkers.linearizability.transitions import Transitions
 from checkers.linearizability.windows import Effort
 from harness.collector import collector_paused
+from harness.columns import INFO
 from harness.errors import UsageError
-from harness.history import HistoryError
+from harness.history import NO_COMPLETION, HistoryError
 from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
 from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict
@@ -69,7 +73,7 @@ NOTHING_TO_DO = {
     "algorithm": "none",
     "keys": 0,
     "which": "every key",
-    "why": "nothing succeeded that depends on the state",
+    "why": "nothing that depends on the state succeeded or is pending",
 }
 """The plan for a history that shows nothing."""
 
@@ -249,10 +253,18 @@ class LinearizableChecker:
         """
         budget = Budget(limits)
         findings = Findings(Explainer(history, self.model))
+        untried = ""
         try:
             if not self.shows_something(history):
-                partition(history, self.model)  # still refuses what is malformed
-                return self.nothing_shown(history)
+                pending = self.pending_looks(history)
+                if not pending:
+                    partition(history, self.model)  # still refuses what is malformed
+                    return self.nothing_shown(history)
+                untried = (
+                    "no read or other operation that depends on the state is known "
+                    f"to have succeeded ({pending} ended in info, or never): nothing "
+                    "could have contradicted the others"
+                )
             with collector_paused():
                 self.decide(history, budget, findings)
         except LimitExceeded as limit:
@@ -267,6 +279,8 @@ class LinearizableChecker:
             not_models=("linearizable",) if findings.broken else (),
             reason=findings.reason(limits),
             stats=stats | findings.stats() | plan,
+            remarks=(untried,) if untried else (),
+            untried=untried,
         )
 
     def shows_something(self, history: History) -> bool:
@@ -274,7 +288,7 @@ class LinearizableChecker:
 
         Writes alone can't: any order of them will do.
         """
-        blind = self.model.writes | self.model.appends | blind_functions(self.model)
+        blind = self.blind
         return any(
             op.type == "ok"
             and (op.f not in blind or isinstance(op.value, bool | list | tuple))
@@ -282,13 +296,27 @@ class LinearizableChecker:
             for op in history
         )
 
+    @property
+    def blind(self) -> frozenset[str]:
+        """The functions that don't depend on the state."""
+        return self.model.writes | self.model.appends | blind_functions(self.model)
+
+    def pending_looks(self, history: History) -> int:
+        """How many operations depend on the state and nobody saw return."""
+        events = history.columns
+        invoked, completed = client_positions(history)
+        pending = (completed == NO_COMPLETION) | (events.type[completed] == INFO)
+        calls = np.bincount(events.f[invoked[pending]], minlength=len(events.functions))
+        blind = np.array([f in self.blind for f in events.functions], np.bool_)
+        return int(calls[~blind].sum())
+
     def nothing_shown(self, history: History) -> CheckResult:
         """The result for a history that no object could have failed."""
         calls = len(client_positions(history)[0])
         return CheckResult(
             Verdict.UNKNOWN,
-            reason=f"{NOTHING_TO_JUDGE}: among {calls} client operations no "
-            "read or other operation that depends on the state succeeded",
+            reason=f"{NOTHING_TO_JUDGE}: among {calls} client operations no read or "
+            "other operation that depends on the state succeeded or is pending",
             stats={"model": self.model.name, "calls": calls}
             | ({"plan": [NOTHING_TO_DO]} if self.explain_plan else {}),
         )

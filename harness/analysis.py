@@ -107,7 +107,7 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> dict[str, An
         results = dict.fromkeys(checkers, unreadable)
     else:
         results = {
-            name: verdict.judge(checker, history, limits)
+            name: verdict.of_run(verdict.judge(checker, history, limits))
             for name, checker in checkers.items()
         }
     if run is None or run.ended != "complete":

@@ -125,6 +125,8 @@ class CheckResult:
         over: What the anomalies' indices refer to: OPERATIONS of clients, or
             OBSERVATIONS, the history that `harness.observations.load` makes of them.
         promised: Whether a run must keep this promise, so that the verdict counts.
+        untried: Why VALID shows nothing, if so: all that could have contradicted the
+            rest is pending. Stands among the remarks, too.
     """
 
     verdict: Verdict
@@ -135,6 +137,7 @@ class CheckResult:
     over: str = OPERATIONS
     promised: bool = True
     remarks: tuple[str, ...] = ()
+    untried: str = ""
 
     @property
     def vacuous(self) -> bool:
@@ -212,6 +215,22 @@ class Unpromised:
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Trouble is told here, as it must not count either."""
         return replace(judge(self.checker, history, limits), promised=False)
+
+
+def of_run(result: CheckResult) -> CheckResult:
+    """What a result says of a run, which has to show that promises were kept.
+
+    A recorded history may be judged by its pending operations alone; a run whose
+    operations were all left pending was no test.
+    """
+    if not result.untried or result.verdict is not Verdict.VALID:
+        return result
+    return replace(
+        result,
+        verdict=Verdict.UNKNOWN,
+        reason=f"{NOTHING_TO_JUDGE}: {result.untried}",
+        remarks=tuple(each for each in result.remarks if each != result.untried),
+    )
 
 
 def of_prefix(checker: Checker, result: CheckResult) -> CheckResult:

@@ -28,7 +28,7 @@ from harness import formats, registry
 from harness.bench.histories import Shape, generate
 from harness.errors import UsageError
 from harness.history import History, HistoryError, Op
-from harness.verdict import CheckResult, Limits, Verdict
+from harness.verdict import CheckResult, Limits, Verdict, of_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -397,7 +397,6 @@ def test_every_violation_can_be_told_and_drawn(kind: str) -> None:
     [
         "",
         "0 invoke read\n0 fail read",
-        "0 invoke read\n0 info read",
         "0 invoke write 1\n0 ok write 1",
         "nemesis info kill",
     ],
@@ -407,6 +406,41 @@ def test_a_history_that_shows_nothing_is_unknown(text: str) -> None:
     assert result.verdict is Verdict.UNKNOWN
     assert result.vacuous
     assert "nothing to judge" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "count"),
+    [
+        ("0 invoke read\n0 info read", "register", 1),
+        ("0 invoke write 1\n0 ok write 1\n1 invoke read", "cas-register", 1),
+        ("0 invoke write 1\n0 info write 1\n1 invoke cas [1, 2]", "cas-register", 1),
+        ("0 invoke get @1\n0 info get @1\n1 invoke get @2\n1 fail get @2", "kv", 1),
+        ("0 invoke acquire\n0 info acquire\n1 invoke release", "mutex", 2),
+        ("0 invoke enqueue 1\n0 ok enqueue 1\n1 invoke dequeue", "fifo-queue", 1),
+    ],
+)
+def test_pending_operations_alone_are_judged_and_a_remark_says_so(
+    text: str, model: str, count: int
+) -> None:
+    result = check(text, model)
+    assert result.verdict is Verdict.VALID
+    assert result.remarks == (
+        "no read or other operation that depends on the state is known to have "
+        f"succeeded ({count} ended in info, or never): nothing could have "
+        "contradicted the others",
+    )
+    in_a_run = of_run(result)
+    assert in_a_run.verdict is Verdict.UNKNOWN
+    assert in_a_run.reason == f"nothing to judge: {result.untried}"
+    assert not in_a_run.remarks
+
+
+def test_a_run_is_judged_as_a_history_once_something_succeeded() -> None:
+    result = check("0 invoke read\n0 info read\n1 invoke read\n1 ok read")
+    assert result.verdict is Verdict.VALID
+    assert not result.remarks
+    assert of_run(result) == result
+    assert of_run(check(STALE_READ)).verdict is Verdict.INVALID
 
 
 def test_an_open_write_may_take_effect_at_any_time_or_never() -> None:

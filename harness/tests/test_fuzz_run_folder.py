@@ -71,6 +71,29 @@ def written(path: Path, data: Any) -> bytes:
     return b"".join(json.dumps(x, default=str).encode() + b"\n" for x in data)
 
 
+def test_a_run_whose_reads_all_timed_out_is_unknown(copy: Path) -> None:
+    path = copy / "history.jsonl"
+    events = read(path)
+
+    def judged(silent: set[str], until_ns: int) -> Any:
+        kept = [dict(event) for event in events if event["time"] < until_ns]
+        for index, event in enumerate(kept):
+            event["index"] = index
+            if event["f"] in silent and event["type"] in {"ok", "fail"}:
+                event |= {"type": "info", "value": None}
+        path.write_bytes(written(path, kept))
+        return analysis.analyse(RunFolder.open(copy))
+
+    outcome = judged({"read"}, 10**10)
+    assert outcome["verdict"] == "unknown"
+    assert outcome["reason"].startswith("No read ever succeeded")
+    # Too short to call reads silent, and still no proof of anything.
+    outcome = judged({"read", "cas"}, 10**9)
+    assert (outcome["verdict"], outcome["reason"]) == ("unknown", "")
+    reason = outcome["checkers"]["linearizable"]["reason"]
+    assert reason.startswith("nothing to judge: no read or other operation")
+
+
 def judge(folder: Path) -> None:
     outcome = analysis.analyse(RunFolder.open(folder))
     assert not outcome["harness"]["errors"] or outcome["harness"]["ok"] is False
