@@ -19,18 +19,31 @@ read returned, or what a cas or a refused cas compared with.
    crashed call that the next call does not observe, as a read, a cas or a refused cas
    does: what follows is as legal as before. So a crashed call is tried only if somebody
    open can observe it, and only a call that observes comes next.
+
+Where operations append, states are texts, and a state matters if what is named begins
+with it: who names "abc" observes who wrote "a". An append overwrites nothing, and is
+seen only by who names a text that contains what it appends. One that follows a crashed
+call makes it worth while as an observer does, whoever looks at both later.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.specification import UNOBSERVED
 from checkers.linearizability.transitions import DEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import (
+        Collection,
+        Container,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from checkers.linearizability.problem import Problem
     from checkers.linearizability.specification import Model, Operation
@@ -38,6 +51,12 @@ if TYPE_CHECKING:
 
 REGISTER: Final = frozenset({"read", "write", "cas", "cas-mismatch"})
 """The operations that the rules are about."""
+
+LOOKS: Final = frozenset({"read", "cas", "cas-mismatch"})
+"""Those that observe the state."""
+
+STARTS_MAX: Final = 2_000
+"""States in which a window of appends may begin; of more it tells little."""
 
 NOBODY: Final = -1
 """The last event at which somebody can see a value that nobody can see."""
@@ -70,7 +89,7 @@ class Lookahead:
         self.blind = [kind.f == "write" for kind in kinds]
         self.refusing = [kind.f == "cas-mismatch" for kind in kinds]
         self.names = [
-            NOBODY if kind.f == "write" else table.number(named_value(kind))
+            table.number(named_value(kind)) if kind.f in LOOKS else NOBODY
             for kind in kinds
         ]
         self._made = [
@@ -90,25 +109,33 @@ class Lookahead:
                 self._invoked[call] = event
             else:
                 self._returned[~call] = event
+        self._table = table
         self._overwritten = self._overwrites(table.read_only)
         self._crashed_cas(problem.crashed())
         self._watchers = sorted(
-            (n for n in range(problem.live) if not self.blind[kind_of[n]]),
+            (n for n in range(problem.live) if kinds[kind_of[n]].f in LOOKS),
             key=self._invoked.__getitem__,
         )
         self.seen_until = self._last_seen()
         # Where `reach` stands.
-        self.alive: list[frozenset[int]] = []
+        self.alive: list[Container[int]] = []
+        self._matter: list[frozenset[int]] = []  # the values that do
         self._onward: list[frozenset[int]] = []  # those from which crashed cas lead on
         self._coming = 0
         self._watching: set[int] = set()
 
     @staticmethod
     def of(problem: Problem, table: Transitions, model: Model) -> Lookahead | None:
-        """The rules, or None for what is no register or appends."""
-        if not model.reads or any(kind.f not in REGISTER for kind in table.kinds):
+        """The rules, or None for what is no register, or appends to what is no text."""
+        if not model.reads:
             return None
-        return Lookahead(problem, table)
+        if all(kind.f in REGISTER for kind in table.kinds):
+            return Lookahead(problem, table)
+        made = [kind.result for kind in table.kinds if kind.f == "cas"]
+        made += [kind.argument for kind in table.kinds if kind.f == "write"]
+        if all(isinstance(value, str) or value is UNOBSERVED for value in made):
+            return TextLookahead(problem, table)
+        return None
 
     def starts(self) -> list[int]:
         """The states that anybody can tell apart, for a history of unknown start."""
@@ -126,18 +153,23 @@ class Lookahead:
                     break
                 watching.add(call)
                 self._coming += 1
-            alive: frozenset[int] = frozenset()
+            matter: frozenset[int] = frozenset()
             if events[at] < 0:
-                matter = {names[kind_of[call]] for call in watching}
-                alive = self._led_to(matter, horizon)
+                named = {names[kind_of[call]] for call in watching}
+                matter = self._led_to(named, horizon)
                 watching.discard(~events[at])
-            self.alive.append(alive)
-            self._onward.append(alive & self.onward.keys())
+            self._matter.append(matter)
+            self.alive.append(self._states(matter))
+            self._onward.append(matter & self.onward.keys())
+
+    def _states(self, named: frozenset[int]) -> Container[int]:
+        """The states that matter when these values do."""
+        return named
 
     def unseen_writes(self, waiting: Sequence[int], event: int) -> list[int]:
         """Those of some open live calls whose write nobody can see from `event` on."""
-        until, blind, kind_of = self.seen_until, self.blind, self._kind_of
-        return [n for n in waiting if until[n] < event and blind[kind_of[n]]]
+        until = self.seen_until
+        return [n for n in waiting if until[n] < event]
 
     def useful(
         self,
@@ -166,7 +198,7 @@ class Lookahead:
         kinds = self._cas_from.get(state, [])
         if refused:
             return kinds if pressed else [*self._writes_of.values(), *kinds]
-        asked &= self.alive[event]
+        asked &= self._matter[event]
         asked |= self._onward[event]
         kinds = [kind for kind in kinds if self._made[kind] in asked]
         if pressed:
@@ -191,9 +223,13 @@ class Lookahead:
         for event in range(end - 1, -1, -1):
             call = self._events[event]
             soonest[event] = soonest[event + 1]
-            if 0 <= call < self._live and not read_only[self._kind_of[call]]:
+            if 0 <= call < self._live and self._overwriting(call, read_only):
                 soonest[event] = min(soonest[event], self._returned[call])
         return soonest
+
+    def _overwriting(self, call: int, read_only: Sequence[bool]) -> bool:
+        """Whether nothing is left after a call of what was there before."""
+        return not read_only[self._kind_of[call]]
 
     def _crashed_cas(self, crashed: Sequence[int]) -> None:
         """Where crashed cas lead from and to, and since when at the earliest."""
@@ -205,7 +241,7 @@ class Lookahead:
             kind, since = self._kind_of[call], self._invoked[call]
             if self.blind[kind]:
                 self._writes_of[self._made[kind]] = kind
-            else:
+            elif self.names[kind] != NOBODY:
                 known = self._cas_from.setdefault(self.names[kind], [])
                 if kind not in known:
                     known.append(kind)
@@ -219,31 +255,46 @@ class Lookahead:
         A write that comes when it returns, at the latest, is overwritten by the next
         change; who is invoked after that does not see it.
         """
-        by_state: dict[int, list[int]] = {}
-        refused: list[int] = []
-        for call in self._watchers:
-            kind = self._kind_of[call]
-            by_state.setdefault(self.names[kind], []).append(call)
-            if self.refusing[kind]:  # content with any other value
-                refused.append(call)
-        seen_by = {state: self._latest(calls) for state, calls in by_state.items()}
-        seen_by_refused = self._latest(refused)
+        refused = [n for n in self._watchers if self.refusing[self._kind_of[n]]]
+        seen_by_refused = self._latest(refused)  # content with any other value
+        seen_by: dict[int, tuple[list[int], list[int]]] = {}
         end = len(self._events)
         until = [end] * self._live
         for call in range(self._live):
             kind = self._kind_of[call]
-            if not self.blind[kind]:
+            if not self._unanswered(kind):
                 continue
+            if kind not in seen_by:
+                seen_by[kind] = self._latest(self._seen_by(kind))
             horizon = self._overwritten[self._returned[call] + 1]
-            state = self._made[kind]
-            if self.onward.get(state, end) < horizon:
+            if self._leads_on(kind) < horizon:
                 continue
             until[call] = NOBODY
-            for invoked, latest in (seen_by.get(state, ([], [])), seen_by_refused):
+            for invoked, latest in (seen_by[kind], seen_by_refused):
                 place = bisect_left(invoked, horizon)
                 if place:
                     until[call] = max(until[call], latest[place - 1])
         return until
+
+    def _unanswered(self, kind: int) -> bool:
+        """Whether a kind of change is content with any state: rule 2 is about it."""
+        return self.blind[kind]
+
+    def _seen_by(self, kind: int) -> Sequence[int]:
+        """Who may observe such a change, by what they name; in order of invocation."""
+        return self._watchers_of.get(self._made[kind], ())
+
+    def _leads_on(self, kind: int) -> int:
+        """Since when a crashed cas may lead on from such a change."""
+        return self.onward.get(self._made[kind], len(self._events))
+
+    @cached_property
+    def _watchers_of(self) -> dict[int, list[int]]:
+        """Who observes, by the state that they name."""
+        by_state: dict[int, list[int]] = {}
+        for call in self._watchers:
+            by_state.setdefault(self.names[self._kind_of[call]], []).append(call)
+        return by_state
 
     def _latest(self, calls: Sequence[int]) -> tuple[list[int], list[int]]:
         """When they were invoked, and the latest return of each and those before."""
@@ -254,3 +305,191 @@ class Lookahead:
             invoked.append(self._invoked[call])
             latest.append(last)
         return invoked, latest
+
+
+class TextLookahead(Lookahead):
+    """The rules for a register of texts to which operations append."""
+
+    def __init__(self, problem: Problem, table: Transitions) -> None:
+        kinds = table.kinds
+        self._appended = [
+            kind.argument
+            if kind.f == "append" and isinstance(kind.argument, str)
+            else ""
+            for kind in kinds
+        ]
+        super().__init__(problem, table)
+        self._useful: dict[tuple[int, bool, frozenset[int]], Collection[int]] = {}
+        self._made_by_cas = Openings(
+            self._texts({made: made for made in self._sources})
+        )
+        self._writes = Openings(self._texts(self._writes_of))
+        self._appends = Openings(
+            {
+                self._appended[kind]: kind
+                for kind in map(self._kind_of.__getitem__, problem.crashed())
+                if self._appended[kind]
+            }
+        )
+
+    def starts(self) -> list[int]:
+        """All beginnings of what is named; none where these are too many."""
+        number = self._table.number
+        texts = {text for n in {*self.names} - {NOBODY} for text in [self._text(n)]}
+        if sum(len(text) + 1 for text in texts) > STARTS_MAX:
+            return []
+        beginnings = {text[:n] for text in texts for n in range(len(text) + 1)}
+        return sorted({self.unseen, *map(number, beginnings)})
+
+    def useful(
+        self,
+        state: int,
+        row: Mapping[int, int],
+        waiting: Sequence[int],
+        event: int,
+        *,
+        pressed: bool,
+    ) -> Iterable[int]:
+        """See `Lookahead.useful`; whatever leads towards what is named."""
+        asked: set[int] = set()
+        matter = self._matter[event]
+        for call in waiting:
+            kind = self._kind_of[call]
+            if self.refusing[kind] and row[kind] == DEAD:
+                every = [*self._writes_of.values(), *self._appends.values.values()]
+                kept = [kind for kind in every if not pressed or not self.blind[kind]]
+                return [*kept, *self._cas_from.get(state, [])]
+            if self._appended[kind]:
+                asked |= matter
+            elif self.names[kind] != NOBODY:
+                asked.add(self.names[kind])
+        asked &= matter
+        asked |= self._onward[event]
+        key = state, pressed, frozenset(asked)
+        known = self._useful.get(key)
+        if known is None:
+            known = self._useful[key] = self._leading_on(*key)
+        return known
+
+    def _leading_on(
+        self, state: int, pressed: bool, asked: frozenset[int]
+    ) -> Collection[int]:
+        """The kinds of crashed calls that lead to the beginning of what is asked."""
+        now = self._text(state)
+        found: dict[int, None] = {}
+        for text in map(self._text, sorted(asked)):
+            if not pressed:
+                found |= dict.fromkeys(self._writes.beginning(text))
+            if state != self.unseen and text.startswith(now):
+                found |= dict.fromkeys(self._appends.beginning(text[len(now) :]))
+            for kind in self._cas_from.get(state, ()):
+                if text.startswith(self._text(self._made[kind])):
+                    found[kind] = None
+        return found
+
+    def _text(self, state: int) -> str:
+        """The text of a state that matters; nothing for the one that doesn't."""
+        text = self._table.states[state]
+        return text if isinstance(text, str) else ""
+
+    def _texts(self, by_state: Mapping[int, int]) -> dict[str, int]:
+        """The same by the states' texts."""
+        return {
+            self._text(state): value
+            for state, value in by_state.items()
+            if state != self.unseen
+        }
+
+    def _states(self, named: frozenset[int]) -> Container[int]:
+        """The beginnings of all that matters."""
+        if not named:
+            return named
+        return Beginnings([self._text(n) for n in named], self._table)
+
+    def _led_to(self, matter: set[int], horizon: int) -> frozenset[int]:
+        """With the states from which crashed cas lead to the beginning of some."""
+        todo = list(matter)
+        while todo:
+            for made in self._made_by_cas.beginning(self._text(todo.pop())):
+                for state, since in self._sources[made].items():
+                    if since < horizon and state not in matter:
+                        matter.add(state)
+                        todo.append(state)
+        return frozenset(matter)
+
+    def _overwriting(self, call: int, read_only: Sequence[bool]) -> bool:
+        """All changes but appends."""
+        return not read_only[self._kind_of[call]] and (
+            not self._appended[self._kind_of[call]]
+        )
+
+    def _unanswered(self, kind: int) -> bool:
+        """Appends, too, as all states are texts."""
+        return self.blind[kind] or bool(self._appended[kind])
+
+    def _seen_by(self, kind: int) -> Sequence[int]:
+        """Who names a text that begins with what was written, or holds the append."""
+        named = [
+            call
+            for state, calls in self._watchers_of.items()
+            if self._is_part(kind, self._text(state))
+            for call in calls
+        ]
+        return sorted(named, key=self._invoked.__getitem__)
+
+    def _leads_on(self, kind: int) -> int:
+        """Since when a crashed cas may lead on from such a change."""
+        return min(
+            (
+                since
+                for state, since in self.onward.items()
+                if self._is_part(kind, self._text(state))
+            ),
+            default=len(self._events),
+        )
+
+    def _is_part(self, kind: int, text: str) -> bool:
+        """Whether a state with that text may owe it something."""
+        if self._appended[kind]:
+            return self._appended[kind] in text
+        made = self._made[kind]
+        return made != self.unseen and text.startswith(self._text(made))
+
+
+class Openings:
+    """Texts with something for each, to be found where they begin another text."""
+
+    def __init__(self, values: Mapping[str, int]) -> None:
+        self.values = values
+        self._lengths = sorted({len(text) for text in values})
+
+    def beginning(self, text: str) -> Iterator[int]:
+        """What is known of the texts with which `text` begins, the shortest first."""
+        for length in self._lengths:
+            if length > len(text):
+                return
+            found = self.values.get(text[:length])
+            if found is not None:
+                yield found
+
+
+class Beginnings:
+    """The states whose text is the beginning of one of some texts."""
+
+    def __init__(self, texts: Sequence[str], table: Transitions) -> None:
+        self._texts = sorted(texts)
+        self._table = table
+        self._known: dict[int, bool] = {}
+
+    def __contains__(self, state: object) -> bool:
+        assert isinstance(state, int)
+        known = self._known.get(state)
+        if known is None:
+            text = self._table.states[state]
+            known = isinstance(text, str) and self._is_beginning(text)
+            self._known[state] = known
+        return known
+
+    def _is_beginning(self, text: str) -> bool:
+        place = bisect_left(self._texts, text)
+        return place < len(self._texts) and self._texts[place].startswith(text)

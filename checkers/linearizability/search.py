@@ -149,9 +149,10 @@ class Window:
             suffix = since(prefix, self.model, invoked[-self.count])
             problem, table = pose(suffix, self.model)
             look = Lookahead.of(problem, table, self.model)
-            if look is None:
+            starts = look.starts() if look is not None else []
+            if not starts:
                 return False
-            found = LearningSearch(problem, table, effort, look, look.starts()).run()
+            found = LearningSearch(problem, table, effort, look, starts).run()
             if found.linearizable is None:
                 return False
             if not found.linearizable:

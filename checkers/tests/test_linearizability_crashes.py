@@ -30,17 +30,22 @@ REGISTER = [
     *(Operation("write", value) for value in VALUES),
     *(Operation("cas", a, b) for a in VALUES for b in VALUES),
 ]
+TEXTS = [
+    *(Operation("read", None, text) for text in ("", "a", "ab", "ba", "aba")),
+    *(Operation("append", text) for text in ("a", "b", "ba")),
+    *(Operation("write", text) for text in ("", "a", "ab")),
+    *(Operation("cas", a, b) for a, b in (("a", ""), ("ab", "a"), ("b", "ab"))),
+]
 OPERATIONS = {
     "cas-register": REGISTER,
     "cas-register with refusals": [
         *REGISTER,
         *(Operation("cas-mismatch", value, 0) for value in VALUES),
     ],
-    "kv": [
-        *(Operation("read", None, text) for text in ("", "a", "ab", "ba")),
-        *(Operation("append", text) for text in "ab"),
-        Operation("write", "a"),
-        Operation("cas", "a", ""),
+    "kv": TEXTS,
+    "kv with refusals": [
+        *TEXTS,
+        *(Operation("cas-mismatch", text, "b") for text in ("", "a", "ab")),
     ],
     "mutex": [Operation("acquire"), Operation("release")],
     "set": [
