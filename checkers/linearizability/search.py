@@ -30,6 +30,7 @@ from __future__ import annotations
 from bisect import insort
 from typing import TYPE_CHECKING, Final
 
+from checkers.linearizability.containers import FifoQueue
 from checkers.linearizability.learning import LearningSearch
 from checkers.linearizability.lookahead import Lookahead
 from checkers.linearizability.outcome import (
@@ -39,6 +40,7 @@ from checkers.linearizability.outcome import (
     Outcome,
 )
 from checkers.linearizability.problem import Problem
+from checkers.linearizability.queues import QueueSearch
 from checkers.linearizability.transitions import UNCHANGED, Transitions
 from checkers.linearizability.windows import Effort, clip, since
 
@@ -82,6 +84,8 @@ def search(
     Cost: linear in the length, exponential in the calls open at once in the worst
     case; ends early, with `linearizable=None`, when `budget` is exceeded.
     """
+    if merge and isinstance(model, FifoQueue):
+        return QueueSearch(calls, model, budget).run()
     problem, table = pose(calls, model, shared, merge=merge)
     if problem.live == len(problem.names):
         return Search(problem, table, budget).run().renamed(problem.names)

@@ -12,6 +12,7 @@ from checkers.linearizability import learning
 from checkers.linearizability import search as searches
 from checkers.linearizability.budget import Budget
 from checkers.linearizability.calls import NEVER, Call
+from checkers.linearizability.containers import EMPTY, UNKNOWN
 from checkers.linearizability.models import MODELS
 from checkers.linearizability.oracle import is_linearization, linearizable
 from checkers.linearizability.search import Search, pose, search
@@ -57,8 +58,8 @@ OPERATIONS = {
         ),
     ],
     "fifo-queue": [
-        *(Operation("enqueue", item) for item in VALUES),
-        *(Operation("dequeue", None, item) for item in VALUES),
+        *(Operation("enqueue", item) for item in VALUES[1:]),
+        *(Operation("dequeue", None, item) for item in (*VALUES[1:], EMPTY, UNKNOWN)),
     ],
 }
 
@@ -82,7 +83,8 @@ def mostly_crashed(draw: st.DrawFn, kind: str, calls_max: int = 9) -> list[Call]
     marks = []
     for n, (operation, start, length, luck) in enumerate(drawn):
         marks.append((start, 0, n))
-        if not luck or model.read_only(operation):
+        has_to = model.read_only(operation) or operation.result is EMPTY
+        if (not luck or has_to) and operation.result is not UNKNOWN:
             marks.append((start + length, 1, n))
     at = {(n, end): place for place, (_, end, n) in enumerate(sorted(marks))}
     calls = [
