@@ -11,8 +11,9 @@ closure and the symmetry described there come
    for it to fail. Whoever comes to the same event, mask and state and has spent those
    fails, too. If nothing was short, nobody needs to come here again. This includes
    dominance: a reason is never more than what was spent.
-2. **Lookahead** (`lookahead`), for registers: which state still matters, which open
-   writes nobody can see, and which crashed calls somebody open could observe.
+2. **Lookahead**, for registers (`lookahead`) and sets (`membership`): which state still
+   matters, which open writes nobody can see, and which crashed calls somebody open
+   could observe.
 3. **Two orders, in turns.** One that fits at first may be hopeless later. So choices
    are tried by urgency, or by what lets the stuck call happen at once. Each order gets
    twice as long as the last time; then the search begins again in the other one, with
@@ -44,11 +45,15 @@ if TYPE_CHECKING:
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.lookahead import Lookahead
+    from checkers.linearizability.membership import Membership
     from checkers.linearizability.problem import Problem
     from checkers.linearizability.transitions import Transitions
 
 NEVER_SHORT: Final = (0,)
 """The one reason of configurations that fail whatever is left: shared, for memory."""
+
+NOT_SHORT: Final = -1
+"""In place of a reason: there is none."""
 
 NO_CALL: Final = -1
 """In place of a call, where the choice is in which state to begin."""
@@ -89,7 +94,7 @@ class LearningSearch:
         problem: The calls, with crashed ones among them.
         table: What they do.
         budget: When to give up.
-        look: The rules for registers; None for other models, and for real states.
+        look: The rules for the model; None for other models, and for real states.
         starts: The numbers of the states in which the calls may begin.
 
     Attributes:
@@ -102,7 +107,7 @@ class LearningSearch:
         problem: Problem,
         table: Transitions,
         budget: Patience,
-        look: Lookahead | None,
+        look: Lookahead | Membership | None,
         starts: Sequence[int] = (0,),
     ) -> None:
         self.events = problem.events
@@ -183,7 +188,7 @@ class LearningSearch:
                 if event > deepest:
                     look.reach(event)
                 if state not in look.alive[event]:
-                    state = look.unseen
+                    state = look.merged(state, event)
 
             # Read-only closure; of what remains, the most urgent call of each kind.
             row = rows[state]
@@ -201,7 +206,7 @@ class LearningSearch:
                     mask |= bits[call]
                     closed.append(call)
             unseen: list[int] = []
-            if look is not None and state == look.unseen:
+            if look is not None and (state == look.unseen or look.apart):
                 unseen = look.unseen_writes(waiting, event)
                 for call in unseen:
                     mask |= bits[call]
@@ -241,10 +246,16 @@ class LearningSearch:
                     break
             else:
                 choices.reverse()  # the most urgent one last
+                short = NOT_SHORT
+                if look is not None and look.apart:
+                    needed = look.needed(state, waiting, kind_of[~i])
+                    short = self.shortage(needed, arrived & ~spent, arrived)
+                if short != NOT_SHORT:
+                    choices = []
                 if pressed and look is not None:
                     choices = [c for c in choices if not look.blind[kind_of[c[0]]]]
-                reason = 0
-                if arrived:
+                reason = max(short, 0)
+                if arrived and short == NOT_SHORT:
                     useful: Iterable[int] = crashed
                     if look is not None:
                         useful = look.useful(
@@ -324,16 +335,35 @@ class LearningSearch:
         crashed calls, those last whose kind was invoked most recently: what takes
         effect after its client gave up mostly does so soon.
         """
-        rows, kind_of = self.table.rows, self.kind_of
+        rows, kind_of, look = self.table.rows, self.kind_of, self.look
         wanted = kind_of[stuck]
 
-        def rank(choice: tuple[int, int, int]) -> tuple[bool, int]:
+        def rank(choice: tuple[int, int, int]) -> tuple[int, int]:
             call, bit, after = choice
             recent = (self.crashed[kind_of[call]] & arrived).bit_length() if bit else 0
-            leads = call == stuck or rows[after][wanted] != DEAD
+            leads = 0
+            if call != stuck and rows[after][wanted] == DEAD:
+                leads = -1 if look is None else -look.away(after, wanted)
             return leads, recent - len(self.crashed_call) if bit else 1
 
         choices.sort(key=rank)
+
+    def shortage(self, needed: Iterable[Sequence[int]], free: int, arrived: int) -> int:
+        """Why there is no crashed call of any of some kinds; NOT_SHORT when there is.
+
+        Args:
+            needed: Kinds, of which one is needed, for each thing that is.
+            free: Crashed calls that are left.
+            arrived: Those that there were.
+        """
+        for kinds in needed:
+            members = [self.crashed[kind] for kind in kinds]
+            if not any(some & free for some in members):
+                reason = 0
+                for some in members:
+                    reason |= 1 << (some & arrived).bit_length() >> 1
+                return reason
+        return NOT_SHORT
 
     def learn(self, parent: Frame, reason: int) -> None:
         """Add why the choice that was tried last failed."""

@@ -80,7 +80,11 @@ class Lookahead:
         seen_until: By live call, for writes: the last event, by which everybody has
             returned who could see what it writes.
         onward: The states that a crashed cas could lead on from.
+        apart: Whether changes leave alone what else somebody may look at; see
+            `membership`.
     """
+
+    apart = False
 
     def __init__(self, problem: Problem, table: Transitions) -> None:
         kinds = table.kinds
@@ -165,6 +169,18 @@ class Lookahead:
     def _states(self, named: frozenset[int]) -> Container[int]:
         """The states that matter when these values do."""
         return named
+
+    def merged(self, state: int, event: int) -> int:
+        """What stands for a state that does not matter."""
+        return self.unseen
+
+    def away(self, state: int, kind: int) -> int:
+        """How far a state is from one in which a call of that kind is legal."""
+        return 1
+
+    def needed(self, state: int, waiting: Sequence[int], stuck: int) -> list[list[int]]:
+        """Kinds of crashed calls of which one is needed; not known for registers."""
+        return []
 
     def unseen_writes(self, waiting: Sequence[int], event: int) -> list[int]:
         """Those of some open live calls whose write nobody can see from `event` on."""

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Final
 from checkers.linearizability.containers import FifoQueue
 from checkers.linearizability.learning import LearningSearch
 from checkers.linearizability.lookahead import Lookahead
+from checkers.linearizability.membership import Membership
 from checkers.linearizability.outcome import (
     NODES_PER_BUDGET_CHECK,
     PARTIAL_TAIL,
@@ -89,7 +90,7 @@ def search(
     problem, table = pose(calls, model, shared, merge=merge)
     if problem.live == len(problem.names):
         return Search(problem, table, budget).run().renamed(problem.names)
-    look = Lookahead.of(problem, table, model) if merge else None
+    look = foresee(problem, table, model) if merge else None
     if look is None:
         # Without it, learning mostly pays only once the plain search gets lost.
         first = Search(problem, table, Effort(budget, PLAIN_FIRST)).run()
@@ -152,7 +153,7 @@ class Window:
         while self.count < len(prefix):
             suffix = since(prefix, self.model, invoked[-self.count])
             problem, table = pose(suffix, self.model)
-            look = Lookahead.of(problem, table, self.model)
+            look = foresee(problem, table, self.model)
             starts = look.starts() if look is not None else []
             if not starts:
                 return False
@@ -163,6 +164,13 @@ class Window:
                 return True
             self.count *= 2
         return False
+
+
+def foresee(
+    problem: Problem, table: Transitions, model: Model
+) -> Lookahead | Membership | None:
+    """The rules for the model, if there are any."""
+    return Lookahead.of(problem, table, model) or Membership.of(problem, table, model)
 
 
 def pose(

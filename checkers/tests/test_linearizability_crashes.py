@@ -37,6 +37,10 @@ TEXTS = [
     *(Operation("write", text) for text in ("", "a", "ab")),
     *(Operation("cas", a, b) for a, b in (("a", ""), ("ab", "a"), ("b", "ab"))),
 ]
+SETS = [
+    *(Operation(f, item) for f in ("add", "remove") for item in VALUES),
+    *(Operation("contains", item, held) for item in VALUES for held in (True, False)),
+]
 OPERATIONS = {
     "cas-register": REGISTER,
     "cas-register with refusals": [
@@ -49,13 +53,14 @@ OPERATIONS = {
         *(Operation("cas-mismatch", text, "b") for text in ("", "a", "ab")),
     ],
     "mutex": [Operation("acquire"), Operation("release")],
-    "set": [
-        *(Operation(f, item) for f in ("add", "remove") for item in VALUES),
+    "set": SETS,
+    "set with reads": [
+        *SETS,
         *(
-            Operation("contains", item, held)
-            for item in VALUES
-            for held in (True, False)
+            Operation("read", None, frozenset(held))
+            for held in ((), (1,), (2,), (1, 2), (None, 1, 2))
         ),
+        *(Operation(f, 1, done) for f in ("add", "remove") for done in (True, False)),
     ],
     "fifo-queue": [
         *(Operation("enqueue", item) for item in VALUES[1:]),
