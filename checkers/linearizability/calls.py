@@ -119,6 +119,25 @@ class CallTable:
         return np.lexsort((self.returned, self.key))
 
     @cached_property
+    def crashed(self) -> list[int]:
+        """How many calls of each key never return."""
+        never = self.key[self.returned == NEVER]
+        counts: list[int] = np.bincount(never, minlength=len(self.keys)).tolist()
+        return counts
+
+    @cached_property
+    def done(self) -> list[int]:
+        """What the calls did, in order of invocation; as a list, to read bit by bit."""
+        operations: list[int] = self.operation.tolist()
+        return operations
+
+    @cached_property
+    def by_return(self) -> list[int]:
+        """What the calls did, in the order of `urgency`."""
+        operations: list[int] = self.operation[self.urgency].tolist()
+        return operations
+
+    @cached_property
     def events(self) -> tuple[Column, list[int]]:
         """What happens, key by key; and where each key begins in that.
 
@@ -164,6 +183,17 @@ class KeyCalls(Sequence[Call]):
         start, stop = self.rows
         return stop - start
 
+    @property
+    def crashed(self) -> int:
+        """How many never return."""
+        return self.table.crashed[self.key]
+
+    @property
+    def by_return(self) -> list[int]:
+        """The numbers of what those did that return, in that order."""
+        start, stop = self.rows
+        return self.table.by_return[start : stop - self.crashed]
+
     def __iter__(self) -> Iterator[Call]:
         return iter(self._made) if len(self._made) == len(self) else self._one_by_one()
 
@@ -183,6 +213,22 @@ class KeyCalls(Sequence[Call]):
         if len(self._made) < len(self):
             self._made += self._rest or self.table.calls(*self.rows)
         return self._made[index]
+
+
+def operations(calls: Sequence[Call]) -> Iterator[Operation]:
+    """What calls did, one after the other; makes no call for that."""
+    if isinstance(calls, KeyCalls):
+        start, stop = calls.rows
+        known = calls.table.operations
+        return map(known.__getitem__, calls.table.done[start:stop])
+    return (call.operation for call in calls)
+
+
+def position(calls: Sequence[Call], n: int) -> int:
+    """The history index of the n-th call; makes no call for that."""
+    if isinstance(calls, KeyCalls):
+        return int(calls.table.position[calls.rows[0] + n])
+    return calls[n].position
 
 
 def partition(

@@ -36,7 +36,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.budget import insist, paced
-from checkers.linearizability.calls import NEVER, Call
+from checkers.linearizability.calls import NEVER, Call, operations, position
 from checkers.linearizability.conflict import Conflict, ImpossibleError, completed_at
 from checkers.linearizability.specification import Operation, show
 
@@ -56,22 +56,23 @@ CHANGES: Final = frozenset({"write", "cas"})
 def misfit(model: Model, calls: Sequence[Call], patience: Patience) -> str:
     """Why the written values can't be told apart; empty when they can."""
     writers: dict[Hashable, int] = {}
-    for call in paced(calls, patience):
-        f, argument, result = call.operation
+    for n, operation in enumerate(paced(operations(calls), patience)):
+        f, argument, result = operation
         if f not in {"read", *CHANGES}:
             what = "append" if f in model.appends else "refused cas"
-            return f"op {call.position} is {what}"
+            return f"op {position(calls, n)} is {what}"
         if f == "read" or (f == "cas" and argument == result):
             continue
         value = argument if f == "write" else result
         if value == model.initial:
-            return f"op {call.position} writes {show(value)}, the initial value, again"
+            at = position(calls, n)
+            return f"op {at} writes {show(value)}, the initial value, again"
         if value in writers:
             return (
-                f"{show(value)} is written twice, in ops {writers[value]} and "
-                f"{call.position}"
+                f"{show(value)} is written twice, in ops "
+                f"{position(calls, writers[value])} and {position(calls, n)}"
             )
-        writers[value] = call.position
+        writers[value] = n
     return ""
 
 

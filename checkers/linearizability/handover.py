@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from checkers.linearizability.calls import NEVER
+from checkers.linearizability.calls import NEVER, KeyCalls
 from checkers.linearizability.outcome import NODES_PER_BUDGET_CHECK
 from checkers.linearizability.search import search
 
@@ -71,7 +71,7 @@ def search_fast(
     if compiled == "never" or not is_installed():
         return search(calls, model, budget, shared=shared), PLAIN
     if compiled == "auto":
-        if any(call.returned == NEVER for call in calls):
+        if has_crashed(calls):
             return search(calls, model, budget, shared=shared), PLAIN
         patience = Patience(budget, handover_after())
         outcome = search(calls, model, patience, shared=shared)
@@ -83,6 +83,13 @@ def search_fast(
     if fast is None:
         return search(calls, model, budget, shared=shared), PLAIN
     return fast.run(budget), COMPILED
+
+
+def has_crashed(calls: Sequence[Call]) -> bool:
+    """Whether some of the calls never return."""
+    if isinstance(calls, KeyCalls):
+        return calls.crashed > 0
+    return any(call.returned == NEVER for call in calls)
 
 
 @cache

@@ -30,6 +30,7 @@ from __future__ import annotations
 from bisect import insort
 from typing import TYPE_CHECKING, Final
 
+from checkers.linearizability.calls import KeyCalls
 from checkers.linearizability.containers import FifoQueue
 from checkers.linearizability.learning import LearningSearch
 from checkers.linearizability.lookahead import Lookahead
@@ -42,7 +43,7 @@ from checkers.linearizability.outcome import (
 )
 from checkers.linearizability.problem import Problem
 from checkers.linearizability.queues import QueueSearch
-from checkers.linearizability.transitions import UNCHANGED, Transitions
+from checkers.linearizability.transitions import DEAD, UNCHANGED, Transitions
 from checkers.linearizability.windows import Effort, clip, since
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ def search(
     Cost: linear in the length, exponential in the calls open at once in the worst
     case; ends early, with `linearizable=None`, when `budget` is exceeded.
     """
+    if isinstance(calls, KeyCalls) and shared is not None:
+        straight = in_order_of_return(calls, shared)
+        if straight is not None:
+            return straight
     if merge and isinstance(model, FifoQueue):
         return QueueSearch(calls, model, budget).run()
     problem, table = pose(calls, model, shared, merge=merge)
@@ -98,6 +103,26 @@ def search(
             return first.renamed(problem.names)
     searching = LearningSearch(problem, table, budget, look)
     return search_in_turns(searching, problem.names, calls, model, budget)
+
+
+def in_order_of_return(calls: KeyCalls, table: Transitions) -> Outcome | None:
+    """What is found if calls took effect in the order in which they returned.
+
+    That order respects real time; None where it is illegal. Of many short keys it
+    decides most, at a hundredth of what a search takes to get ready. Crashed calls need
+    not have happened.
+    """
+    rows, kind_of = table.rows, table.kind_of
+    row = rows[0]
+    for operation in calls.by_return:
+        after = row[kind_of[operation]]
+        if after == DEAD:
+            return None
+        if after >= 0:
+            row = rows[after]
+    start, stop = calls.rows
+    order = calls.table.urgency[start : stop - calls.crashed] - start
+    return Outcome.found(order.tolist(), 0, len(order) + len(calls))
 
 
 def search_in_turns(

@@ -19,8 +19,9 @@ from checkers.linearizability.explain import Explainer
 from checkers.linearizability.models import KV, MODELS, CasRegister, Register
 from checkers.linearizability.oracle import is_linearization
 from checkers.linearizability.prefix import in_order, proved
-from checkers.linearizability.search import search
+from checkers.linearizability.search import in_order_of_return, search
 from checkers.linearizability.shrink import shrink
+from checkers.linearizability.transitions import Transitions
 from checkers.linearizability.windows import clip, possible_starts, since, weaken
 from checkers.linearizable import PLUGIN, LinearizableChecker, build
 from checkers.tests.histories import FEWER, MANY, histories, history
@@ -387,6 +388,24 @@ def test_every_violation_can_be_told_and_drawn(kind: str) -> None:
                 assert nx.find_cycle(anomaly.witness)
 
     tell()
+
+
+@pytest.mark.parametrize("kind", ["cas-register", "kv", "mutex"])
+def test_the_order_of_returns_is_taken_where_it_is_legal(kind: str) -> None:
+    @FEWER
+    @given(histories(kind, keys=3, steps=30))
+    def check_all(random_history: History) -> None:
+        model = MODELS[kind].build("")
+        for calls in partition(random_history, model).values():
+            table = Transitions(model, calls.table.operations, merge=True)
+            found = in_order_of_return(calls, table)
+            event(f"legal: {found is not None}")
+            if found is not None:
+                assert is_linearization(found.order, calls, model)
+                whole = search(calls, model, Budget(NO_LIMITS))
+                assert (found.reached, found.events) == (whole.reached, whole.events)
+
+    check_all()
 
 
 # Verdicts
