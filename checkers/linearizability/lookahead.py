@@ -225,11 +225,13 @@ class Lookahead:
     def _led_to(self, matter: set[int], horizon: int) -> frozenset[int]:
         """With the states from which crashed cas lead to those that matter."""
         todo = list(matter)
-        while todo:
+        left = len(self.onward.keys() - matter)
+        while todo and left:
             for state, since in self._sources.get(todo.pop(), {}).items():
-                if since < horizon and state not in matter:
+                if state not in matter and since < horizon:
                     matter.add(state)
                     todo.append(state)
+                    left -= 1
         return frozenset(matter)
 
     def _overwrites(self, read_only: Sequence[bool]) -> list[int]:
