@@ -1,4 +1,4 @@
-"""Search over a queue's dequeues, for values that repeat and calls that crashed.
+"""Search over a queue's or bag's dequeues: values repeat, and calls crashed.
 
 The search of `search`, with enqueues put in order only when a dequeue tells which one
 it took. An enqueue fits any state, so the plain search has to guess, when it returns,
@@ -22,7 +22,10 @@ dequeues have one, which enqueues are taken, and how many crashed dequeues are s
    one to try; crashed enqueues, which never return, come last.
 2. **When crashed dequeues take something.** Only when it is in the way of the next
    dequeue, or of one that found nothing: else it may as well come later, or never.
-3. **Memory and dominance**, as in `search`: what failed fails again for who has taken
+3. **Bags.** A dequeue may take any value, so nothing is in its way; but where something
+   was found empty, all has to be taken that certainly went in before. That is what
+   returned before that dequeue, or anything that has its place already, was invoked.
+4. **Memory and dominance**, as in `search`: what failed fails again for who has taken
    the same, and spent more crashed calls.
 """
 
@@ -33,7 +36,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from checkers.linearizability.calls import Call
-from checkers.linearizability.containers import EMPTY, UNKNOWN
+from checkers.linearizability.containers import (
+    EMPTY,
+    UNKNOWN,
+    FifoQueue,
+    UnorderedQueue,
+)
 from checkers.linearizability.outcome import (
     NODES_PER_BUDGET_CHECK,
     PARTIAL_TAIL,
@@ -44,10 +52,9 @@ from checkers.linearizability.problem import Problem
 from checkers.linearizability.specification import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
 
     from checkers.linearizability.budget import Patience
-    from checkers.linearizability.containers import FifoQueue
 
 NOTHING: Final = -1
 """In place of an enqueue: the dequeue found nothing."""
@@ -94,11 +101,11 @@ class QueueSearch:
     """
 
     def __init__(
-        self, calls: Sequence[Call], model: FifoQueue, budget: Patience
+        self, calls: Sequence[Call], model: FifoQueue | UnorderedQueue, budget: Patience
     ) -> None:
         first = min((call.invoked for call in calls), default=0)
-        held = model.initial
-        assert isinstance(held, tuple)
+        held = contents(model)
+        self.sorts = isinstance(model, FifoQueue)
         self.held = len(held)  # calls that stand for what the queue began with
         start = first - 2 * self.held
         begun = [
@@ -243,8 +250,12 @@ class QueueSearch:
                 taken |= 1 << enqueue
                 spent |= 1 << taker
                 latest = max(latest, self.invoked[taker])
+                if not self.sorts:
+                    latest = max(latest, self.invoked[enqueue])
             if choice.enqueue != NOTHING:
                 taken |= 1 << choice.enqueue
+                if not self.sorts:
+                    latest = max(latest, self.invoked[choice.enqueue])
             del order[top.depth :]
             order.append(choice)
 
@@ -253,17 +264,21 @@ class QueueSearch:
     ) -> Iterator[Choice]:
         """The dequeues that may come next, the most urgent first.
 
-        Of those that took equal values the most urgent stands for all.
+        Of those that took equal values the most urgent stands for all; unless something
+        was found empty: then one that was invoked earlier leaves more room.
         """
-        met: set[object] = set()
+        met: dict[object, int] = {}
         for call in sorted(waiting):
             value = self.value[call]
-            if value in met:
-                continue
             if value is EMPTY:
                 yield from self.emptied(call, event, taken, spent, latest)
                 continue
-            met.add(value)
+            since = met.get(value)
+            if since is not None and (
+                since < self.invoked[call] or not self.is_found_empty
+            ):
+                continue
+            met[value] = self.invoked[call]
             yield from self.takes(call, event, taken, spent)
 
     def takes(self, call: int, event: int, taken: int, spent: int) -> Iterator[Choice]:
@@ -271,18 +286,22 @@ class QueueSearch:
         begun = self.begun[bisect_left(self.begun_at, event)]
         candidates = self.of_value.get(self.value[call], 0) & ~taken & begun
         untaken = self.live & ~taken
-        fewest = -1
+        best = len(self.events) + 1
         while candidates:
             bit = candidates & -candidates
             candidates ^= bit
             enqueue = bit.bit_length() - 1
-            in_the_way = untaken & self.done_by(self.invoked[enqueue])
-            count = in_the_way.bit_count()
-            if count < fewest or fewest < 0:
-                fewest = count
+            in_the_way = 0
+            # The least of this is best; it grows with when the enqueue was invoked.
+            rank = self.invoked[enqueue]
+            if self.sorts:
+                in_the_way = untaken & self.done_by(rank)
+                rank = in_the_way.bit_count()
+            if rank < best:
+                best = rank
                 for skipped in self.skips(in_the_way, event, spent):
                     yield Choice(call, enqueue, skipped)
-                if not count:
+                if not (in_the_way if self.sorts else self.is_found_empty):
                     return
 
     def emptied(
@@ -346,6 +365,8 @@ class QueueSearch:
         for choice in order:
             takes += [(taker, enqueue) for enqueue, taker in choice.skipped]
             takes.append((choice.dequeue, choice.enqueue))
+        if not self.sorts:
+            return self.in_any_order(takes)
         line = [enqueue for _, enqueue in takes if enqueue != NOTHING]
         placed = set(line)
         line += [
@@ -368,6 +389,24 @@ class QueueSearch:
             put = max(put, due)
             out.append(dequeue)
         return out + line[put:]
+
+    def in_any_order(self, takes: Sequence[tuple[int, int]]) -> list[int]:
+        """The same for a bag: what has to come before each dequeue, by its return."""
+        live = [call for call in range(self.problem.live) if self.enqueued[call]]
+        line: dict[int, None] = {}
+        seen = 0
+        for dequeue, enqueue in takes:
+            due = self.invoked[dequeue]
+            if enqueue != NOTHING:
+                due = max(due, self.invoked[enqueue])
+            while seen < len(live) and self.returned[live[seen]] < due:
+                line[live[seen]] = None  # unless it came earlier
+                seen += 1
+            if enqueue != NOTHING:
+                line[enqueue] = None
+            line[dequeue] = None
+        line |= dict.fromkeys(live)
+        return list(line)
 
     def stopped(
         self,
@@ -392,6 +431,16 @@ class QueueSearch:
             reached=max(outcome.reached - 2 * self.held, 0),
             events=outcome.events - 2 * self.held,
         )
+
+
+def contents(model: FifoQueue | UnorderedQueue) -> list[Hashable]:
+    """What a queue or bag begins with."""
+    if isinstance(model, FifoQueue):
+        assert isinstance(model.initial, tuple)
+        return list(model.initial)
+    assert isinstance(model.initial, frozenset)
+    [held] = model.initial
+    return [item for item, count in held for _ in range(count)]
 
 
 def sets_of_first(calls: Sequence[int]) -> list[int]:

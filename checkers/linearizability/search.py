@@ -31,7 +31,7 @@ from bisect import insort
 from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.calls import KeyCalls
-from checkers.linearizability.containers import FifoQueue
+from checkers.linearizability.containers import FifoQueue, UnorderedQueue
 from checkers.linearizability.learning import LearningSearch
 from checkers.linearizability.lookahead import Lookahead
 from checkers.linearizability.membership import Membership
@@ -90,7 +90,8 @@ def search(
         straight = in_order_of_return(calls, shared)
         if straight is not None:
             return straight
-    if merge and isinstance(model, FifoQueue):
+    if merge and type(model) in {FifoQueue, UnorderedQueue}:
+        assert isinstance(model, FifoQueue | UnorderedQueue)
         return QueueSearch(calls, model, budget).run()
     problem, table = pose(calls, model, shared, merge=merge)
     if problem.live == len(problem.names):

@@ -41,6 +41,10 @@ SETS = [
     *(Operation(f, item) for f in ("add", "remove") for item in VALUES),
     *(Operation("contains", item, held) for item in VALUES for held in (True, False)),
 ]
+QUEUES = [
+    *(Operation("enqueue", item) for item in VALUES[1:]),
+    *(Operation("dequeue", None, item) for item in (*VALUES[1:], EMPTY, UNKNOWN)),
+]
 OPERATIONS = {
     "cas-register": REGISTER,
     "cas-register with refusals": [
@@ -62,10 +66,8 @@ OPERATIONS = {
         ),
         *(Operation(f, 1, done) for f in ("add", "remove") for done in (True, False)),
     ],
-    "fifo-queue": [
-        *(Operation("enqueue", item) for item in VALUES[1:]),
-        *(Operation("dequeue", None, item) for item in (*VALUES[1:], EMPTY, UNKNOWN)),
-    ],
+    "fifo-queue": QUEUES,
+    "unordered-queue": QUEUES,
 }
 
 
