@@ -13,6 +13,9 @@ A planted violation changes one late read, so that the history surely is not
 linearizable. Where values are unique it becomes stale: it answers a value whose
 successor was written, from invocation to completion, between that value's write and
 the read. Else it answers a value that nobody ever wrote.
+
+Beside registers there are texts to which operations append, sets, and queues; their
+values repeat. A read of these is whatever tells of the state: a dequeue, too.
 """
 
 from __future__ import annotations
@@ -27,8 +30,13 @@ from harness.history import Op
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Kind = Literal["register", "cas-register", "kv"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+RegisterKind = Literal["register", "cas-register", "kv"]
+ObjectKind = Literal["texts", "set", "fifo-queue"]
+Kind = RegisterKind | ObjectKind
+REGISTERS: tuple[RegisterKind, ...] = get_args(RegisterKind)
+"""What the peer judges, too."""
+OBJECTS: tuple[ObjectKind, ...] = get_args(ObjectKind)
+KINDS: tuple[Kind, ...] = (*REGISTERS, *OBJECTS)
 
 NODES = 5
 LATENCY_S = 0.005
@@ -45,9 +53,18 @@ MIX: dict[Kind, tuple[float, float, float]] = {
     "register": (0.5, 0.5, 0.0),
     "kv": (0.5, 0.5, 0.0),
     "cas-register": (0.4, 0.3, 0.3),
+    "texts": (0.4, 0.3, 0.3),
+    "set": (0.5, 0.25, 0.25),
+    "fifo-queue": (0.5, 0.5, 0.0),
 }
-"""Shares of read, write and cas."""
+"""Shares of read, write and cas, or what stands for them."""
 FUNCTIONS = ("read", "write", "cas")
+FUNCTIONS_OF: dict[Kind, tuple[str, ...]] = {
+    "texts": ("read", "write", "append"),
+    "set": ("read", "add", "remove"),
+    "fifo-queue": ("dequeue", "enqueue"),
+}
+"""What other objects have for read, write and cas."""
 READ, WRITE, CAS = range(3)
 
 
@@ -57,7 +74,8 @@ class Shape:
 
     Attributes:
         kind: "register" and "kv" write each value once, a kv strings; "cas-register"
-            reads, writes and compares values from 1 to `values`.
+            reads, writes and compares values from 1 to `values`. "texts" are a kv with
+            appends, and hold texts of these values, as sets and queues hold values.
         calls: Client operations; each has an invocation and mostly a completion.
         clients: How many have an operation in flight at a time.
         keys: Independent objects; an operation picks one at random.
@@ -66,7 +84,7 @@ class Shape:
             values make operations overlap little.
         planted: Make it not linearizable.
         seed: Every choice comes from it.
-        values: How many different ones a cas-register holds.
+        values: How many different ones there are, where they repeat.
     """
 
     kind: Kind
@@ -82,7 +100,7 @@ class Shape:
     @property
     def model(self) -> str:
         """The checker's model that judges it."""
-        return self.kind
+        return "kv" if self.kind == "texts" else self.kind
 
 
 class CannotPlantError(ValueError):
@@ -135,7 +153,10 @@ def generate(shape: Shape) -> list[Op]:
     rng = np.random.default_rng(shape.seed)
     times = timetable(shape, rng)
     calls = draw(shape, rng)
-    take_effect(calls, times)
+    if shape.kind in OBJECTS:
+        take_effect_on_objects(calls, times, shape.kind)
+    else:
+        take_effect(calls, times)
     if shape.planted:
         plant(shape, calls, times)
     return list_ops(shape, calls, times)
@@ -174,10 +195,12 @@ def draw(shape: Shape, rng: np.random.Generator) -> Calls:
     few = rng.integers(1, shape.values + 1, (shape.calls, 2)).tolist()
     argument: list[Any] = [None] * shape.calls
     for i, function in enumerate(f):
-        if function == CAS:
+        if function == CAS and shape.kind == "cas-register":
             argument[i] = few[i]
-        elif function == WRITE:
-            argument[i] = few[i][0] if shape.kind == "cas-register" else i + 1
+        elif function != READ:
+            argument[i] = i + 1 if shape.kind in {"register", "kv"} else few[i][0]
+    if shape.kind == "texts":
+        argument = [None if value is None else f"{value} " for value in argument]
     if shape.kind == "kv":
         argument = [None if value is None else f"v{value}" for value in argument]
     return Calls(f, key, argument, [None] * shape.calls)
@@ -201,6 +224,29 @@ def take_effect(calls: Calls, times: Timetable) -> None:
                 state[key] = new
 
 
+def take_effect_on_objects(calls: Calls, times: Timetable, kind: Kind) -> None:
+    """The same where an object is a text, a set or a queue."""
+    objects: dict[int, list[Any]] = {}
+    order = np.argsort(times.effect, kind="stable")
+    happening = order[np.isfinite(times.effect[order])]
+    for i in happening.tolist():
+        held, value = objects.setdefault(calls.key[i], []), calls.argument[i]
+        match kind, calls.f[i]:
+            case "fifo-queue", function if function == READ:
+                calls.answer[i] = held.pop(0) if held else None
+            case "set", function if function == READ:
+                calls.answer[i] = sorted(held)
+            case _, function if function == READ:
+                calls.answer[i] = "".join(held)
+            case "set", function:
+                if (value in held) is (function != WRITE):
+                    (held.append if function == WRITE else held.remove)(value)
+            case "texts", function if function == WRITE:
+                held[:] = [value]
+            case _:
+                held.append(value)
+
+
 def plant(shape: Shape, calls: Calls, times: Timetable) -> None:
     """Make one completed read wrong.
 
@@ -213,8 +259,9 @@ def plant(shape: Shape, calls: Calls, times: Timetable) -> None:
         raise CannotPlantError(f"no read completes in {shape}")
     late = int(PLANTED_AT * shape.calls)
     chosen = int(reads[np.argmin(np.abs(reads - late))])
-    if shape.kind == "cas-register":
-        calls.answer[chosen] = UNWRITTEN
+    foreign = {"texts": f"{UNWRITTEN} ", "set": [UNWRITTEN]}
+    if shape.kind not in {"register", "kv"}:
+        calls.answer[chosen] = foreign.get(shape.kind, UNWRITTEN)
         return
     same_key = np.array(calls.key) == calls.key[chosen]
     writes = np.flatnonzero((f == WRITE) & ~times.crashed & same_key)
@@ -243,6 +290,7 @@ def list_ops(shape: Shape, calls: Calls, times: Timetable) -> list[Op]:
     time_ns = (moments * LATENCY_S * 1e9).astype(np.int64).tolist()
     process, crashed = times.process.tolist(), times.crashed.tolist()
     key_of = calls.key.__getitem__ if shape.keys > 1 else no_key
+    functions = FUNCTIONS_OF.get(shape.kind, FUNCTIONS)
     ops = []
     for index, event in enumerate(order.tolist()):
         i = event % count
@@ -252,7 +300,7 @@ def list_ops(shape: Shape, calls: Calls, times: Timetable) -> list[Op]:
             time_ns[event],
             process[i],
             "invoke",
-            FUNCTIONS[f],
+            functions[f],
             calls.argument[i],
             key_of(i),
             node=node,
@@ -274,7 +322,7 @@ def complete(op: Op, answer: object, *, crashed: bool) -> None:
         op.type, op.extra = "fail", {"cas_fail_is_mismatch": True}
     else:
         op.type = "ok"
-        if op.f == "read":
+        if op.f in {"read", "dequeue"}:
             op.value = answer
 
 

@@ -23,7 +23,7 @@ from harness import doctor
 from harness.bench import children, peer
 from harness.bench.children import BenchError
 from harness.bench.figures import Budget, Figure, PeerFigure
-from harness.bench.histories import Kind, Shape
+from harness.bench.histories import REGISTERS, Kind, Shape
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -177,6 +177,8 @@ class CheckRow:
 
     def __call__(self, lab: Lab, row: Row) -> list[Figure]:
         """Measure, in turns with the peer; small histories are made anew each turn."""
+        if self.shape.kind not in REGISTERS:
+            lab = replace(lab, porcupine=None)  # its driver has no such model
         theirs = PeerFigure(peer.NAME, remark="" if lab.porcupine else "skipped")
         is_small = self.shape.calls < LARGE_CALLS
         turns = lab.repeat + (EXTRA_TURNS if is_small else 0)
@@ -480,6 +482,13 @@ def time_of(command: list[str]) -> tuple[float, float]:
     return wall, usage.ru_utime + usage.ru_stime
 
 
+OBJECTS_THAT_CRASH: tuple[tuple[Kind, str, int], ...] = (
+    ("texts", "kv with appends", 30),
+    ("set", "set", 30),
+    ("fifo-queue", "queue", 12),
+)
+
+
 def check_rows() -> list[Row]:
     """Checks for linearizability. A call is an invocation and its completion: two ops.
 
@@ -580,6 +589,19 @@ def check_rows() -> list[Row]:
             "cas-2k-c5-many-crash",
             "cas-register of 50 values, 2k calls, 5 clients, 30 % crash",
             CheckRow(Shape(cas, 2_000, 5, crash=0.3, values=50), second),
+        ),
+        *(
+            row(
+                f"{kind}-2k-c5-many-crash",
+                f"{what} of {values} values, 2k calls, 5 clients, 30 % crash",
+                CheckRow(Shape(kind, 2_000, 5, crash=0.3, values=values), second),
+            )
+            for kind, what, values in OBJECTS_THAT_CRASH
+        ),
+        row(
+            "cas-20k-short-keys",
+            "20,000 cas-registers, 7 calls each, 2 clients a key",
+            CheckRow(Shape(cas, 140_000, 40_000, 20_000, think=3.0)),
         ),
         row(
             "cas-5k-c20-many-crash",

@@ -14,7 +14,7 @@ from harness.bench import bench, children, peer, rows, table
 from harness.bench.bench import Outcome
 from harness.bench.children import BenchError
 from harness.bench.figures import Budget, Figure, PeerFigure
-from harness.bench.histories import KINDS, Shape, generate
+from harness.bench.histories import REGISTERS, Shape, generate
 from harness.bench.rows import CheckRow, Lab, Row, SkippedError
 from harness.bench.runfolder import FAULTS
 from harness.cli import cli
@@ -387,7 +387,7 @@ def porcupine() -> peer.Porcupine:
     return peer.Porcupine(binary, time_limit_s=20, memory_limit_mib=2048)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", REGISTERS)
 @pytest.mark.parametrize("spoilt", [False, True])
 def test_the_peer_agrees_with_the_verdict_that_a_history_was_made_with(
     kind: str, spoilt: bool, porcupine: peer.Porcupine, tmp_path: Path

@@ -98,7 +98,8 @@ def test_a_planted_violation_is_found(shape: Shape) -> None:
 def test_planting_changes_the_answer_of_one_read_and_nothing_else(shape: Shape) -> None:
     spoilt = planted(shape)
     different = [(a, b) for a, b in zip(generate(shape), spoilt, strict=True) if a != b]
-    assert [(a.f, a.type) for a, _ in different] == [("read", "ok")]
+    [(read, _)] = different
+    assert (read.f, read.type) in {("read", "ok"), ("dequeue", "ok")}
 
 
 @given(SHAPES)
