@@ -44,7 +44,7 @@ from checkers.linearizability.handover import WHEN, is_installed, search_fast
 from checkers.linearizability.models import find_model, model_name, parse_value
 from checkers.linearizability.prefix import proved
 from checkers.linearizability.processes import how_many, in_processes
-from checkers.linearizability.search import search
+from checkers.linearizability.search import is_legal_by_return, search
 from checkers.linearizability.specification import show
 from checkers.linearizability.transitions import Transitions
 from checkers.linearizability.windows import Effort
@@ -426,7 +426,9 @@ class LinearizableChecker:
             return
         if choice.decider is not None:
             try:
-                self.decide_by_rules(key, calls, choice.decider, budget, findings)
+                self.decide_by_rules(
+                    key, calls, choice.decider, budget, findings, shared
+                )
             except UndecidedError as why:
                 choice = Choice(SEARCH, f"{choice.algorithm} can't tell: {why}")
                 if self.algorithm != "auto":
@@ -450,14 +452,17 @@ class LinearizableChecker:
         decider: Decider,
         budget: Budget,
         findings: Findings,
+        shared: Transitions | None,
     ) -> None:
-        """One key by a polynomial algorithm.
+        """One key by a polynomial algorithm; by a look, where an order is at hand.
 
         Raises:
             UndecidedError: Its rules don't settle it.
             LimitExceeded: The budget came to its end.
         """
-        conflict = decider.decide(calls, self.model, budget)
+        conflict = None
+        if shared is None or not is_legal_by_return(calls, shared):
+            conflict = decider.decide(calls, self.model, budget)
         choice = Choice(decider.name, decider.because)
         findings.decided(key, choice, broken=conflict is not None)
         if conflict is None:

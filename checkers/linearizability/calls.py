@@ -166,18 +166,19 @@ class KeyCalls(Sequence[Call]):
     """The calls on one key, in order of invocation; made when they are asked for.
 
     Each is made once, so that calls can be told apart as objects.
+
+    Attributes:
+        table: The calls of all keys.
+        key: The number of this one.
+        rows: Where its rows begin and end in the table.
     """
 
     def __init__(self, table: CallTable, key: int) -> None:
         self.table = table
         self.key = key
+        self.rows = table.starts[key], table.starts[key + 1]
         self._made: list[Call] = []
         self._rest: Iterator[Call] | None = None
-
-    @property
-    def rows(self) -> tuple[int, int]:
-        """Where its rows begin and end in the table."""
-        return self.table.starts[self.key], self.table.starts[self.key + 1]
 
     def __len__(self) -> int:
         start, stop = self.rows

@@ -86,10 +86,14 @@ def search(
     Cost: linear in the length, exponential in the calls open at once in the worst
     case; ends early, with `linearizable=None`, when `budget` is exceeded.
     """
-    if isinstance(calls, KeyCalls) and shared is not None:
-        straight = in_order_of_return(calls, shared)
-        if straight is not None:
-            return straight
+    if (
+        isinstance(calls, KeyCalls)
+        and shared is not None
+        and is_legal_by_return(calls, shared)
+    ):
+        start, stop = calls.rows
+        order = calls.table.urgency[start : stop - calls.crashed] - start
+        return Outcome.found(order.tolist(), 0, len(order) + len(calls))
     if merge and type(model) in {FifoQueue, UnorderedQueue}:
         assert isinstance(model, FifoQueue | UnorderedQueue)
         return QueueSearch(calls, model, budget).run()
@@ -106,24 +110,21 @@ def search(
     return search_in_turns(searching, problem.names, calls, model, budget)
 
 
-def in_order_of_return(calls: KeyCalls, table: Transitions) -> Outcome | None:
-    """What is found if calls took effect in the order in which they returned.
+def is_legal_by_return(calls: KeyCalls, table: Transitions) -> bool:
+    """Whether calls may have taken effect in the order in which they returned.
 
-    That order respects real time; None where it is illegal. Of many short keys it
-    decides most, at a hundredth of what a search takes to get ready. Crashed calls need
-    not have happened.
+    That order respects real time, and crashed calls need not have happened. Of many
+    short keys it decides most, at a hundredth of what a search takes to get ready.
     """
     rows, kind_of = table.rows, table.kind_of
     row = rows[0]
     for operation in calls.by_return:
         after = row[kind_of[operation]]
         if after == DEAD:
-            return None
+            return False
         if after >= 0:
             row = rows[after]
-    start, stop = calls.rows
-    order = calls.table.urgency[start : stop - calls.crashed] - start
-    return Outcome.found(order.tolist(), 0, len(order) + len(calls))
+    return True
 
 
 def search_in_turns(

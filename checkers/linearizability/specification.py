@@ -172,7 +172,10 @@ def show(value: Hashable) -> str:
         return "nil"
     if value is UNOBSERVED:
         return "a value that nobody read"
-    text = json.dumps(thaw(value), ensure_ascii=False, default=str)
+    if type(value) is int:
+        text = str(value)
+    else:
+        text = json.dumps(thaw(value), ensure_ascii=False, default=str)
     if len(text) <= SHOWN_MAX:
         return text
     return f"{text[: SHOWN_MAX // 2]} ... {text[-SHOWN_MAX // 2 :]}"

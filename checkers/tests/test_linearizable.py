@@ -19,7 +19,7 @@ from checkers.linearizability.explain import Explainer
 from checkers.linearizability.models import KV, MODELS, CasRegister, Register
 from checkers.linearizability.oracle import is_linearization
 from checkers.linearizability.prefix import in_order, proved
-from checkers.linearizability.search import in_order_of_return, search
+from checkers.linearizability.search import is_legal_by_return, search
 from checkers.linearizability.shrink import shrink
 from checkers.linearizability.transitions import Transitions
 from checkers.linearizability.windows import clip, possible_starts, since, weaken
@@ -398,12 +398,15 @@ def test_the_order_of_returns_is_taken_where_it_is_legal(kind: str) -> None:
         model = MODELS[kind].build("")
         for calls in partition(random_history, model).values():
             table = Transitions(model, calls.table.operations, merge=True)
-            found = in_order_of_return(calls, table)
-            event(f"legal: {found is not None}")
-            if found is not None:
+            is_legal = is_legal_by_return(calls, table)
+            event(f"legal: {is_legal}")
+            whole = search(calls, model, Budget(NO_LIMITS))
+            found = search(calls, model, Budget(NO_LIMITS), shared=table)
+            assert found.linearizable is whole.linearizable
+            assert (found.reached, found.events) == (whole.reached, whole.events)
+            if is_legal:
+                assert found.configurations == 0
                 assert is_linearization(found.order, calls, model)
-                whole = search(calls, model, Budget(NO_LIMITS))
-                assert (found.reached, found.events) == (whole.reached, whole.events)
 
     check_all()
 
