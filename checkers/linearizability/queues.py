@@ -25,6 +25,7 @@ dequeues have one, which enqueues are taken, and how many crashed dequeues are s
 3. **Bags.** A dequeue may take any value, so nothing is in its way; but where something
    was found empty, all has to be taken that certainly went in before. That is what
    returned before that dequeue, or anything that has its place already, was invoked.
+   A priority queue's dequeue finds nothing that is better than what it takes.
 4. **Memory and dominance**, as in `search`: what failed fails again for who has taken
    the same, and spent more crashed calls.
 """
@@ -33,6 +34,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from checkers.linearizability.calls import Call
@@ -40,7 +42,9 @@ from checkers.linearizability.containers import (
     EMPTY,
     UNKNOWN,
     FifoQueue,
+    PriorityQueue,
     UnorderedQueue,
+    rank,
 )
 from checkers.linearizability.outcome import (
     NODES_PER_BUDGET_CHECK,
@@ -151,6 +155,18 @@ class QueueSearch:
                 value = self.value[call]
                 self.takers[value] = self.takers.get(value, 0) | 1 << call
         self.is_found_empty = EMPTY in self.value
+        # Live enqueues that may not be inside when a value leaves, or nothing is found.
+        self.better: dict[object, int] = {EMPTY: self.live}
+        if isinstance(model, PriorityQueue):
+            ahead = 0
+            for _, values in groupby(sorted(self.of_value, key=rank), rank):
+                level = 0
+                for value in values:
+                    self.better[value] = ahead
+                    level |= self.of_value[value]
+                ahead |= level & self.live
+        # Whether it matters when dequeues were invoked.
+        self.has_walls = self.is_found_empty or len(self.better) > 1
 
     def run(self) -> Outcome:
         """The search itself."""
@@ -271,17 +287,19 @@ class QueueSearch:
         for call in sorted(waiting):
             value = self.value[call]
             if value is EMPTY:
-                yield from self.emptied(call, event, taken, spent, latest)
+                yield from self.walled(
+                    Choice(call, NOTHING, ()), event, taken, spent, latest
+                )
                 continue
             since = met.get(value)
-            if since is not None and (
-                since < self.invoked[call] or not self.is_found_empty
-            ):
+            if since is not None and (since < self.invoked[call] or not self.has_walls):
                 continue
             met[value] = self.invoked[call]
-            yield from self.takes(call, event, taken, spent)
+            yield from self.takes(call, event, taken, spent, latest)
 
-    def takes(self, call: int, event: int, taken: int, spent: int) -> Iterator[Choice]:
+    def takes(
+        self, call: int, event: int, taken: int, spent: int, latest: int
+    ) -> Iterator[Choice]:
         """What a dequeue that is to come next may have taken."""
         begun = self.begun[bisect_left(self.begun_at, event)]
         candidates = self.of_value.get(self.value[call], 0) & ~taken & begun
@@ -291,37 +309,47 @@ class QueueSearch:
             bit = candidates & -candidates
             candidates ^= bit
             enqueue = bit.bit_length() - 1
-            in_the_way = 0
-            # The least of this is best; it grows with when the enqueue was invoked.
-            rank = self.invoked[enqueue]
-            if self.sorts:
-                in_the_way = untaken & self.done_by(rank)
-                rank = in_the_way.bit_count()
-            if rank < best:
-                best = rank
+            if not self.sorts:
+                if self.invoked[enqueue] < best:
+                    best = self.invoked[enqueue]
+                    choice = Choice(call, enqueue, ())
+                    yield from self.walled(choice, event, taken, spent, latest)
+                if not self.has_walls:
+                    return
+                continue
+            in_the_way = untaken & self.done_by(self.invoked[enqueue])
+            count = in_the_way.bit_count()
+            if count < best:
+                best = count
                 for skipped in self.skips(in_the_way, event, spent):
                     yield Choice(call, enqueue, skipped)
-                if not (in_the_way if self.sorts else self.is_found_empty):
+                if not count:
                     return
 
-    def emptied(
-        self, call: int, event: int, taken: int, spent: int, latest: int
+    def walled(
+        self, choice: Choice, event: int, taken: int, spent: int, latest: int
     ) -> Iterator[Choice]:
-        """Who empties the queue, for a dequeue that found nothing to come next."""
-        untaken = self.live & ~taken
-        since = max(self.invoked[call], latest)
+        """Who takes out what may not be inside when a dequeue comes next.
+
+        That is, of what is better, all that returned before this dequeue, or anything
+        that has its place already, was invoked.
+        """
+        better = self.better.get(self.value[choice.dequeue], 0) & ~taken
+        since = max(self.invoked[choice.dequeue], latest)
+        if choice.enqueue != NOTHING:
+            since = max(since, self.invoked[choice.enqueue])
         tried: set[int] = set()
         todo = [since]
         while todo:
             since = todo.pop()
-            in_the_way = untaken & self.done_by(since)
+            in_the_way = better & self.done_by(since)
             if in_the_way in tried:
                 continue
             tried.add(in_the_way)
             for skipped in self.skips(in_the_way, event, spent):
                 last = max([since, *(self.invoked[taker] for _, taker in skipped)])
-                if untaken & self.done_by(last) == in_the_way:
-                    yield Choice(call, NOTHING, skipped)
+                if better & self.done_by(last) == in_the_way:
+                    yield choice._replace(skipped=skipped)
                 else:
                     todo.append(last)
 
@@ -348,7 +376,7 @@ class QueueSearch:
                 continue
             for rest in self.skips(in_the_way ^ bit, event, spent | 1 << taker):
                 yield ((enqueue, taker), *rest)
-            if not self.is_found_empty:
+            if not self.has_walls:
                 return
 
     def done_by(self, event: int) -> int:
@@ -363,7 +391,10 @@ class QueueSearch:
         """
         takes: list[tuple[int, int]] = []
         for choice in order:
-            takes += [(taker, enqueue) for enqueue, taker in choice.skipped]
+            skipped = list(choice.skipped)
+            if len(self.better) > 1:  # the best leaves first
+                skipped.sort(key=lambda each: rank(self.value[each[0]]))
+            takes += [(taker, enqueue) for enqueue, taker in skipped]
             takes.append((choice.dequeue, choice.enqueue))
         if not self.sorts:
             return self.in_any_order(takes)

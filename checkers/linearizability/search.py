@@ -94,8 +94,7 @@ def search(
         start, stop = calls.rows
         order = calls.table.urgency[start : stop - calls.crashed] - start
         return Outcome.found(order.tolist(), 0, len(order) + len(calls))
-    if merge and type(model) in {FifoQueue, UnorderedQueue}:
-        assert isinstance(model, FifoQueue | UnorderedQueue)
+    if merge and isinstance(model, FifoQueue | UnorderedQueue):
         return QueueSearch(calls, model, budget).run()
     problem, table = pose(calls, model, shared, merge=merge)
     if problem.live == len(problem.names):

@@ -17,7 +17,7 @@ from checkers.linearizability.models import MODELS
 from checkers.linearizability.oracle import is_linearization, linearizable
 from checkers.linearizability.search import Search, pose, search
 from checkers.linearizability.specification import Operation
-from checkers.tests.histories import MANY
+from checkers.tests.histories import FEWER, MANY
 from harness.verdict import Limits
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ OPERATIONS = {
     ],
     "fifo-queue": QUEUES,
     "unordered-queue": QUEUES,
+    "priority-queue": QUEUES,
 }
 
 
@@ -134,7 +135,26 @@ def test_histories_of_crashed_calls_are_decided_as_the_definition_says(
     check()
 
 
-@pytest.mark.parametrize("kind", OPERATIONS)
+@pytest.mark.parametrize("kind", ["fifo-queue", "unordered-queue", "priority-queue"])
+def test_queues_may_begin_with_something(kind: str) -> None:
+    @FEWER
+    @given(mostly_crashed(kind, 7), st.lists(st.sampled_from(VALUES[1:]), max_size=2))
+    def check(calls: list[Call], held: list[int]) -> None:
+        model = MODELS[kind].build(str(held))
+        expected = linearizable(calls, model)
+        event(f"linearizable: {expected}")
+        found = search(calls, model, Budget(Limits()))
+        plain = search(calls, model, Budget(Limits()), merge=False)
+        assert found.linearizable is expected
+        assert (found.reached, found.events) == (plain.reached, plain.events)
+        assert found.stuck == plain.stuck
+        if expected:
+            assert is_linearization(found.order, calls, model)
+
+    check()
+
+
+@pytest.mark.parametrize("kind", [k for k in OPERATIONS if "queue" not in k])
 def test_turns_and_windows_change_no_verdict(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
