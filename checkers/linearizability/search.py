@@ -94,7 +94,8 @@ def search(
         start, stop = calls.rows
         order = calls.table.urgency[start : stop - calls.crashed] - start
         return Outcome.found(order.tolist(), 0, len(order) + len(calls))
-    if merge and isinstance(model, FifoQueue | UnorderedQueue):
+    # A bag's real states are sets of all possible contents, which may be very many.
+    if isinstance(model, UnorderedQueue) or (merge and isinstance(model, FifoQueue)):
         return QueueSearch(calls, model, budget).run()
     problem, table = pose(calls, model, shared, merge=merge)
     if problem.live == len(problem.names):

@@ -144,7 +144,8 @@ def test_queues_may_begin_with_something(kind: str) -> None:
         expected = linearizable(calls, model)
         event(f"linearizable: {expected}")
         found = search(calls, model, Budget(Limits()))
-        plain = search(calls, model, Budget(Limits()), merge=False)
+        problem, table = pose(calls, model, merge=False)
+        plain = Search(problem, table, Budget(Limits())).run().renamed(problem.names)
         assert found.linearizable is expected
         assert (found.reached, found.events) == (plain.reached, plain.events)
         assert found.stuck == plain.stuck
