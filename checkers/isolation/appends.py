@@ -236,7 +236,7 @@ class Appends:
         remark: Which order of unread appends stays open, if that leaves a doubt.
         keys: What is known of each key.
         reads: Every read, but those that only repeat one.
-        accesses, choices: See `Inference`.
+        accesses, choices, has_reads: See `Inference`.
 
     Args:
         transactions: The history.
@@ -298,6 +298,7 @@ class Appends:
         """One pass over all micro-operations."""
         self.findings = Findings()
         self.undecided = self.remark = ""
+        self.has_reads = False
         self.keys: dict[Hashable, Key] = {}
         self._branches: list[Branch] = []
         self.reads = Reads()
@@ -339,6 +340,7 @@ class Appends:
                 raise ValueError
             key = keys.get(name) or self._new_key(name)
             if f == "r":
+                self.has_reads = True
                 if value is None:
                     value = _EMPTY
                 elif type(value) is not list:

@@ -102,6 +102,7 @@ class Inference(Explains, Unfolds, Protocol):
         remark: What remains in doubt though nothing is wrong; empty if nothing.
         accesses: Rows and the numbers of the keys that they read or wrote, if real time
             counts on each key by itself.
+        has_reads: Whether a committed transaction read anything at all.
         choices: Elements of which it has to be chosen who wrote them; while there are
             any, nothing else was inferred.
     """
@@ -110,6 +111,7 @@ class Inference(Explains, Unfolds, Protocol):
     findings: Findings
     undecided: str
     remark: str
+    has_reads: bool
     choices: Sequence[Choice]
 
     def serial_search(self) -> SerialSearch | None:

@@ -279,7 +279,7 @@ class Trial:
         """INVALID needs one anomaly; VALID needs that all was looked at."""
         if broken:
             return Verdict.INVALID, self.limit
-        outcomes = self.transactions.outcome if self.transactions else []
+        outcomes = list(self.transactions.outcome) if self.transactions else []
         if self.limit:
             return Verdict.UNKNOWN, self.limit
         if self.doubt:
@@ -289,6 +289,11 @@ class Trial:
                 f"nothing to judge: none of {len(outcomes)} transactions committed"
             )
         assert self.inference is not None
+        if not self.inference.has_reads:
+            return Verdict.UNKNOWN, (
+                f"nothing to judge: none of {outcomes.count(Outcome.OK)} committed "
+                "transactions read anything"
+            )
         if self.inference.undecided:
             return Verdict.UNKNOWN, self.inference.undecided
         if self.inference.remark:

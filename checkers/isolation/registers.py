@@ -135,6 +135,7 @@ class Registers:
         findings: Anomalies that are no cycles.
         undecided: Why nothing but anomalies can be proved; empty if all can.
         remark: Which orders of writes stay open, if that leaves a doubt.
+        has_reads: See `Inference`.
         reads: Reads of what other transactions may have written, in order.
         likely: Those of which values don't tell whose they are, and their sources.
         open: Of these, those that may be of several.
@@ -218,6 +219,7 @@ class Registers:
         """One pass over all micro-operations."""
         self.findings = self._internals = Findings()
         self.choices: Sequence[Choice] = ()
+        self.has_reads = False
         self.key_of: list[Hashable] = []
         self.value_of: list[Any] = []
         self.writer: list[int] = []
@@ -273,6 +275,7 @@ class Registers:
                 access.wrote = left[key] = version
                 self._wrote(row, version)
             elif f == "r":
+                self.has_reads = True
                 if access.wrote != NOTHING and shows:
                     if version != access.wrote:
                         self._read_late(row, version, access.wrote)

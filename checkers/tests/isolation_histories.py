@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from harness.history import History, Op
+from harness.verdict import Limits, Verdict, where_vacuous
 
 if TYPE_CHECKING:
     import random
+
+    from harness.verdict import Checker, CheckResult
 
 _MICRO_OP = re.compile(r"([arw])([a-z])(\d*)")
 _TRANSACTION = re.compile(r"((?:[arw][a-z]\d*)+)([!?]?)(?:@(\d+))?")
@@ -50,6 +53,11 @@ def transactions(text: str, *, lists: bool = True) -> History:
         for who, kind, value in ends:
             ops.append(Op(len(ops), len(ops), who, kind, "txn", value))
     return History(ops)
+
+
+def judge(checker: Checker, history: History) -> CheckResult:
+    """What a checker says; valid where there is no read, as definitions have it."""
+    return where_vacuous(checker.check(history, Limits()), Verdict.VALID)
 
 
 def _micro_op(f: str, key: str, digits: str, *, lists: bool) -> list[Any]:

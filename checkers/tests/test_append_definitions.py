@@ -12,8 +12,9 @@ from checkers.tests import isolation_oracles as oracles
 from checkers.tests.append_histories import lists, right_lists
 from checkers.tests.append_oracles import as_text, with_unique_elements
 from checkers.tests.histories import FEWER, MANY
-from checkers.tests.test_isolation_definitions import ORDERS, committed, oracle, show
-from harness.verdict import Limits, Verdict
+from checkers.tests.isolation_histories import judge
+from checkers.tests.test_isolation_definitions import ORDERS, oracle, show
+from harness.verdict import Verdict
 
 if TYPE_CHECKING:
     from harness.history import History
@@ -32,8 +33,7 @@ ADYA = (
 def test_lists_of_whatever_values_are_valid_just_when_some_execution_explains_them(
     history: History, model: str
 ) -> None:
-    assume(committed(history))
-    result = list_append.build({"consistency": model}).check(history, Limits())
+    result = judge(list_append.build({"consistency": model}), history)
     event(f"{model}: {result.verdict}, {result.stats.get('worlds', 0)} worlds")
     expected = Verdict.VALID if oracle(model)(as_text(history)) else Verdict.INVALID
     assert result.verdict is expected, show(history, result)
@@ -45,8 +45,7 @@ def test_lists_are_free_of_phenomena_just_when_some_choice_of_writers_is(
     history: History, model: str
 ) -> None:
     """Reads aren't changed here: levels this weak say nothing of own appends."""
-    assume(committed(history))
-    result = list_append.build({"consistency": model}).check(history, Limits())
+    result = judge(list_append.build({"consistency": model}), history)
     event(f"{model}: {result.verdict}, {result.stats.get('worlds', 0)} worlds")
     right = any(
         oracles.satisfies_adya(unique, model)
@@ -63,8 +62,7 @@ def test_lists_are_free_of_phenomena_just_when_some_choice_of_writers_is(
 def test_what_a_right_database_did_is_valid_however_often_clients_repeat_themselves(
     history: History, model: str
 ) -> None:
-    assume(committed(history))
-    result = list_append.build({"consistency": model}).check(history, Limits())
+    result = judge(list_append.build({"consistency": model}), history)
     event(f"{result.verdict}")
     assert result.verdict is not Verdict.INVALID, show(history, result)
 
@@ -74,7 +72,7 @@ def test_what_a_right_database_did_is_valid_however_often_clients_repeat_themsel
 def test_an_append_is_lost_just_when_no_read_shows_it_from_some_read_on(
     history: History,
 ) -> None:
-    result = list_append.build({}).check(history, Limits())
+    result = judge(list_append.build({}), history)
     assume(not result.stats.get("worlds"))
     lost = result.stats["anomalies"].get("lost-append", 0)
     assert lost == lost_appends(as_text(history)), show(history, result)

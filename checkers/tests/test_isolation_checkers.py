@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from checkers import list_append, rw_register
@@ -25,6 +25,7 @@ from checkers.tests.isolation_histories import (
     beside,
     corrupt,
     histories,
+    judge,
     transactions,
 )
 from harness import formats, registry
@@ -393,10 +394,9 @@ def test_names_times_and_readers_that_fit_make_no_difference(
     model: str,
 ) -> None:
     history = data.draw(histories(lists=lists))
-    assume(any(op.type == "ok" for op in history))
-    check = check_lists if lists else check_registers
-    before = check(history, consistency=model)
-    after = check(change(history), consistency=model)
+    checker = (list_append if lists else rw_register).build({"consistency": model})
+    before = judge(checker, history)
+    after = judge(checker, change(history))
     assert before.verdict is after.verdict
     if change is not with_a_reader_beside:  # which may break weaker models as well
         assert before.not_models == after.not_models
@@ -408,10 +408,9 @@ def test_histories_on_different_keys_are_as_right_together_as_each_by_itself(
     lists: bool, data: st.DataObject, at: float, model: str
 ) -> None:
     one, other = data.draw(histories(lists=lists)), data.draw(histories(lists=lists))
-    assume(all(any(op.type == "ok" for op in history) for history in (one, other)))
-    check = check_lists if lists else check_registers
-    apart = [check(history, consistency=model).verdict for history in (one, other)]
-    together = check(beside(one, renamed(other), at), consistency=model)
+    checker = (list_append if lists else rw_register).build({"consistency": model})
+    apart = [judge(checker, history).verdict for history in (one, other)]
+    together = judge(checker, beside(one, renamed(other), at))
     assert together.verdict is max(apart)
 
 
@@ -566,3 +565,19 @@ def test_a_history_left_in_its_file_gets_the_same_answer(
         assert lean.verdict == eager.verdict, seed
         assert lean.not_models == eager.not_models, seed
         assert {a.name for a in lean.anomalies} == {a.name for a in eager.anomalies}
+
+
+@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize(
+    ("line", "committed"), [("ax1 ; ax2", 2), ("ax1 ; ax2rx?", 1), ("ax1 ; ax2rx!", 1)]
+)
+def test_without_a_committed_read_there_is_nothing_to_judge(
+    line: str, committed: int, *, lists: bool
+) -> None:
+    history = transactions(line if lists else line.replace("a", "w"), lists=lists)
+    checker = (list_append if lists else rw_register).build({})
+    result = checker.check(history, Limits())
+    assert result.verdict is Verdict.UNKNOWN
+    assert result.vacuous
+    assert f"none of {committed} committed transactions" in result.reason
+    assert judge(checker, history).verdict is Verdict.VALID

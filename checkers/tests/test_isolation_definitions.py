@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 from checkers import list_append, rw_register
 from checkers.tests import isolation_oracles as oracles
 from checkers.tests.histories import FEWER, MANY
-from checkers.tests.isolation_histories import histories, shuffled, transactions
+from checkers.tests.isolation_histories import (
+    histories,
+    judge,
+    shuffled,
+    transactions,
+)
 from harness.history import History, Op
-from harness.verdict import CheckResult, Limits, Verdict
+from harness.verdict import CheckResult, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +43,6 @@ def oracle(model: str) -> Callable[[History], bool]:
     return lambda history: check(history, ORDERS[model])
 
 
-def committed(history: History) -> bool:
-    return any(op.type == "ok" for op in history)
-
-
 def show(history: History, result: CheckResult) -> str:
     lines = [f"{op.process} {op.type} {op.value}" for op in history]
     return "\n".join([*lines, str(result)])
@@ -52,8 +53,7 @@ def show(history: History, result: CheckResult) -> str:
 def test_lists_are_valid_just_when_some_execution_explains_them(
     history: History, model: str
 ) -> None:
-    assume(committed(history))
-    result = list_append.build({"consistency": model}).check(history, Limits())
+    result = judge(list_append.build({"consistency": model}), history)
     event(f"{model}: {result.verdict}")
     expected = Verdict.VALID if oracle(model)(history) else Verdict.INVALID
     assert result.verdict is expected, show(history, result)
@@ -64,8 +64,7 @@ def test_lists_are_valid_just_when_some_execution_explains_them(
 def test_registers_are_valid_just_when_some_execution_explains_them(
     history: History, model: str
 ) -> None:
-    assume(committed(history))
-    result = rw_register.build({"consistency": model}).check(history, Limits())
+    result = judge(rw_register.build({"consistency": model}), history)
     event(f"{model}: {result.verdict}")
     expected = Verdict.VALID if oracle(model)(history) else Verdict.INVALID
     assert result.verdict is expected, show(history, result)
@@ -79,8 +78,7 @@ def test_registers_are_valid_just_when_some_execution_explains_them(
 def test_registers_satisfy_an_axiom_just_when_some_commit_order_does(
     history: History, model: str
 ) -> None:
-    assume(committed(history))
-    result = rw_register.build({"consistency": model}).check(history, Limits())
+    result = judge(rw_register.build({"consistency": model}), history)
     event(f"{model}: {result.verdict}")
     assume("internal" not in result.stats.get("also_found", ()))
     right = oracles.satisfies_axiom(history, model, sessions=model != "read-committed")
@@ -101,11 +99,10 @@ GUARANTEES = (
 def test_session_guarantees_hold_just_when_versions_can_be_ordered_as_they_demand(
     history: History, guarantee: str, lists: bool
 ) -> None:
-    assume(committed(history))
     if lists:
         history = as_lists(history)
     build = list_append.build if lists else rw_register.build
-    result = build({"consistency": guarantee}).check(history, Limits())
+    result = judge(build({"consistency": guarantee}), history)
     event(f"{guarantee}: {result.verdict}")
     assume(not {"incompatible-order"} & set(result.stats.get("also_found", ())))
     right = oracles.keeps_guarantee(history, guarantee)
@@ -122,7 +119,7 @@ def test_a_read_that_is_repeated_too_late_is_no_repetition() -> None:
         ("monotonic-writes", Verdict.INVALID),
         ("read-your-writes", Verdict.VALID),
     ):
-        result = list_append.build({"consistency": guarantee}).check(history, Limits())
+        result = judge(list_append.build({"consistency": guarantee}), history)
         assert result.verdict is expected
         holds = oracles.keeps_guarantee(history, guarantee)
         assert holds is (expected is Verdict.VALID)
@@ -133,14 +130,13 @@ def test_a_read_that_is_repeated_too_late_is_no_repetition() -> None:
 def test_causal_consistency_keeps_all_session_guarantees(
     history: History, lists: bool
 ) -> None:
-    assume(committed(history))
     if lists:
         history = as_lists(history)
     build = list_append.build if lists else rw_register.build
-    causal = build({"consistency": "causal"}).check(history, Limits())
+    causal = judge(build({"consistency": "causal"}), history)
     assume(causal.verdict is Verdict.VALID)
     for guarantee in GUARANTEES:
-        result = build({"consistency": guarantee}).check(history, Limits())
+        result = judge(build({"consistency": guarantee}), history)
         assert result.verdict is Verdict.VALID, show(history, result)
 
 
@@ -149,8 +145,7 @@ def test_causal_consistency_keeps_all_session_guarantees(
 def test_registers_are_valid_just_when_visibility_and_arbitration_can_be_chosen(
     history: History, model: str
 ) -> None:
-    assume(committed(history))
-    result = rw_register.build({"consistency": model}).check(history, Limits())
+    result = judge(rw_register.build({"consistency": model}), history)
     event(f"{model}: {result.verdict}")
     right = oracles.has_abstract_execution(history, oracles.AXIOMS[model])
     expected = Verdict.VALID if right else Verdict.INVALID
@@ -163,8 +158,7 @@ def test_lists_are_valid_just_when_visibility_and_arbitration_can_be_chosen(
     registers: History, model: str
 ) -> None:
     history = as_lists(registers)
-    assume(committed(history))
-    result = list_append.build({"consistency": model}).check(history, Limits())
+    result = judge(list_append.build({"consistency": model}), history)
     event(f"{model}: {result.verdict}")
     right = oracles.has_abstract_execution(history, oracles.AXIOMS[model])
     expected = Verdict.VALID if right else Verdict.INVALID
@@ -177,10 +171,10 @@ def test_one_of_two_unread_appends_saw_the_other_in_parallel_snapshots() -> None
     axioms = oracles.AXIOMS["parallel-snapshot-isolation"]
     assert not oracles.has_abstract_execution(history, axioms)
     for model in ("parallel-snapshot-isolation", "consistent-view"):
-        result = list_append.build({"consistency": model}).check(history, Limits())
+        result = judge(list_append.build({"consistency": model}), history)
         assert result.verdict is Verdict.INVALID
         assert "both wrote to key x. If" in result.anomalies[0].explanation
-    result = list_append.build({"consistency": "prefix"}).check(history, Limits())
+    result = judge(list_append.build({"consistency": "prefix"}), history)
     assert result.verdict is Verdict.VALID
 
 
@@ -200,7 +194,7 @@ def test_orders_of_writes_are_tried_where_no_sequence_of_events_will_do(
 ) -> None:
     """There is no snapshot isolated execution, and no version order is known."""
     history = transactions(line, lists=False)
-    result = rw_register.build({"consistency": model}).check(history, Limits())
+    result = judge(rw_register.build({"consistency": model}), history)
     assert result.verdict is expected, show(history, result)
     if model in oracles.AXIOMS and len(history) <= 8:  # which takes 24 orders, not 720
         right = oracles.has_abstract_execution(history, oracles.AXIOMS[model])

@@ -19,8 +19,13 @@ from checkers.isolation.graph import Edges, Graph, Kind
 from checkers.isolation.unfolded import Labels, labelled_cycles, within_components
 from checkers.tests import isolation_oracles as oracles
 from checkers.tests.histories import MANY
-from checkers.tests.isolation_histories import histories, shuffled, transactions
-from checkers.tests.test_isolation_definitions import as_lists, committed, show
+from checkers.tests.isolation_histories import (
+    histories,
+    judge,
+    shuffled,
+    transactions,
+)
+from checkers.tests.test_isolation_definitions import as_lists, show
 from harness.history import History, Op
 from harness.verdict import CheckResult, Limits, Verdict
 
@@ -60,9 +65,7 @@ def test_an_order_of_unread_appends_that_may_matter_is_named() -> None:
     """Whichever came first, its writer overwrote or saw what it misses later on."""
     history = transactions("ax1rzay2 ax3ryaz4")
     assert not oracles.satisfies_adya(history, "monotonic-view")
-    result = list_append.build({"consistency": "monotonic-view"}).check(
-        history, Limits()
-    )
+    result = judge(list_append.build({"consistency": "monotonic-view"}), history)
     assert result.verdict is Verdict.UNKNOWN
     assert "stays open, such as that of T2 and T3 for key x" in result.reason
 
@@ -87,8 +90,7 @@ def test_lists_are_valid_just_when_some_version_order_has_no_phenomenon(
         history = as_lists(data.draw(shuffled(transactions=5)))
     else:
         history = data.draw(histories(lists=True))
-    assume(committed(history))
-    result = list_append.build({"consistency": model}).check(history, Limits())
+    result = judge(list_append.build({"consistency": model}), history)
     if not is_settled(result, model):
         return
     right = oracles.satisfies_adya(history, model)
@@ -103,8 +105,7 @@ def test_registers_are_valid_just_when_some_version_order_has_no_phenomenon(
 ) -> None:
     drawn = shuffled(transactions=5) if is_shuffled else histories(lists=False)
     history = data.draw(drawn)
-    assume(committed(history))
-    result = rw_register.build({"consistency": model}).check(history, Limits())
+    result = judge(rw_register.build({"consistency": model}), history)
     if not is_settled(result, model):
         return
     right = oracles.satisfies_adya(history, model) and oracles.satisfies_axiom(
