@@ -10,10 +10,12 @@ See `checkers.isolation`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from checkers.isolation.columns import accesses_of
 from checkers.isolation.judge import IsolationChecker
 from checkers.isolation.question import OPTIONS, OWN_WRITES, Question
 from checkers.isolation.registers import Registers, Sources
@@ -48,7 +50,10 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
     def infer(transactions: Transactions, pause: Callable[[], None]) -> Registers:
         return Registers(transactions, sources, question.anomalies, pause)
 
-    return IsolationChecker(question, infer)
+    assumes_nothing = sources == replace(
+        Sources(), is_search_exhaustive=sources.is_search_exhaustive
+    )
+    return IsolationChecker(question, infer, accesses_of if assumes_nothing else None)
 
 
 def initial_value(text: str) -> Any:

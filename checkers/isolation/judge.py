@@ -14,7 +14,8 @@ from checkers.isolation import models
 from checkers.isolation.cycles import CycleSearch
 from checkers.isolation.execution import Answer
 from checkers.isolation.findings import Finding, explain, plain, show, tell
-from checkers.isolation.graph import Kind, assemble
+from checkers.isolation.graph import NOTHING, Kind, assemble
+from checkers.isolation.levels import LEVELS
 from checkers.isolation.serial import Order
 from checkers.isolation.transactions import Outcome, collect
 from checkers.isolation.unfolded import REMARKS, look_closer
@@ -29,12 +30,16 @@ if TYPE_CHECKING:
 
     from checkers.isolation.findings import Inference
     from checkers.isolation.graph import Graph
+    from checkers.isolation.levels import Accesses, Level
     from checkers.isolation.question import Question
     from checkers.isolation.transactions import Transactions
     from checkers.isolation.walks import Cycle
     from checkers.isolation.writers import Choice
     from harness.history import History
     from harness.verdict import Limits
+
+    Infer = Callable[[Transactions, Callable[[], None]], Inference]
+    Columns = Callable[[Transactions, Level, Callable[[], None]], Accesses | None]
 
 
 class IsolationChecker:
@@ -46,6 +51,8 @@ class IsolationChecker:
     Args:
         question: What is asked.
         infer: Makes dependencies from transactions.
+        columns: Tells who read and wrote what, for levels that are decided by that
+            alone; None where something of it is not as they take for granted.
     """
 
     streams = True
@@ -53,10 +60,12 @@ class IsolationChecker:
     def __init__(
         self,
         question: Question,
-        infer: Callable[[Transactions, Callable[[], None]], Inference],
+        infer: Infer,
+        columns: Columns | None = None,
     ) -> None:
         self.question = question
         self.infer = infer
+        self.columns = columns
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`.
@@ -68,7 +77,10 @@ class IsolationChecker:
         trial = Trial(self.question, budget)
         try:
             with collector_paused():
-                trial.hold(collect(history), self.infer)
+                transactions = collect(history)
+                if self.columns and trial.decide(transactions, self.columns):
+                    return trial.result()
+                trial.hold(transactions, self.infer)
         except LimitExceeded as limit:
             trial.limit = str(limit)
         except HistoryError as problem:
@@ -93,6 +105,8 @@ class Trial:
             `proved` are those of the last.
         impossible: An anomaly that says that no order of transactions is right.
         worlds: Assignments of writers tried so far; see `checkers.isolation.writers`.
+        decided: The model that holds by its own definition, so that nothing else was
+            looked for; empty if there is none.
     """
 
     def __init__(self, question: Question, budget: Budget) -> None:
@@ -108,11 +122,33 @@ class Trial:
         self.is_exhausted = False
         self.impossible: Finding | None = None
         self.worlds = 0
+        self.decided = ""
+
+    def decide(self, transactions: Transactions, columns: Columns) -> bool:
+        """Whether what was asked for holds, by its own definition.
+
+        If it does not, or this can't tell, it is for `hold` to find out why.
+
+        Raises:
+            LimitExceeded: A limit ended the work.
+        """
+        self.transactions = transactions
+        self.pause()
+        model = self.question.strictest if self.question.is_of_models else ""
+        if model not in LEVELS:
+            return False
+        level = LEVELS[model]
+        accesses = columns(transactions, level, self.pause)
+        if accesses is None or not accesses.satisfies(level, self.pause):
+            return False
+        self.edges["wr"] = int((accesses.writer != NOTHING).sum())
+        self.decided = model
+        return True
 
     def hold(
         self,
         transactions: Transactions,
-        infer: Callable[[Transactions, Callable[[], None]], Inference],
+        infer: Infer,
     ) -> None:
         """Look for everything that was asked.
 
@@ -161,7 +197,7 @@ class Trial:
         self,
         transactions: Transactions,
         choices: Sequence[Choice],
-        infer: Callable[[Transactions, Callable[[], None]], Inference],
+        infer: Infer,
     ) -> None:
         """Look for an assignment of writers under which nothing is wrong.
 
@@ -279,6 +315,8 @@ class Trial:
         """INVALID needs one anomaly; VALID needs that all was looked at."""
         if broken:
             return Verdict.INVALID, self.limit
+        if self.decided:
+            return Verdict.VALID, ""
         outcomes = list(self.transactions.outcome) if self.transactions else []
         if self.limit:
             return Verdict.UNKNOWN, self.limit
@@ -358,6 +396,7 @@ class Trial:
             "edges": dict(self.edges),
             "anomalies": dict(counts),
             **({"worlds": self.worlds} if self.worlds else {}),
+            **({"decided_by": f"the axiom of {self.decided}"} if self.decided else {}),
             "seconds": round(self.budget.seconds(), 3),
         }
 

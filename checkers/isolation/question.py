@@ -23,16 +23,27 @@ class Question:
         anomalies: Anomalies that it must not have, those that the models proscribe and
             all special cases included.
         level: Which orders matter: 0 none, 1 the sessions', 2 real time.
+        is_of_models: Whether nothing was asked for but models, so that a history that
+            satisfies them need not be searched for more.
     """
 
     asked: tuple[str, ...]
     anomalies: frozenset[str]
     level: int
+    is_of_models: bool = False
 
     @property
     def is_about_sessions(self) -> bool:
         """Whether some model asked for is defined with sessions, or nobody says."""
         return not self.asked or bool(models.WITH_SESSIONS.intersection(self.asked))
+
+    @property
+    def strictest(self) -> str:
+        """The model asked for that implies all others asked for; empty if none does."""
+        for model in self.asked:
+            if models.weaker_models(model).issuperset(self.asked):
+                return model
+        return ""
 
     @property
     def counts_sessions(self) -> bool:
@@ -53,7 +64,7 @@ class Question:
     def parse(given: Mapping[str, Any]) -> Question:
         """From the values of the options `consistency` and `anomalies`."""
         asked: tuple[str, ...] = given["consistency"]
-        anomalies: tuple[str, ...] = given["anomalies"]
+        anomalies = tuple(name for name in given["anomalies"] if name != ALL)
         if not asked and not anomalies:
             asked = (models.DEFAULT,)
         wanted = models.anomalies_implying(anomalies)
@@ -62,7 +73,8 @@ class Question:
         ]
         wanted |= models.anomalies_implying(by_definition)
         wanted = wanted.union(*map(models.proscribed, asked))
-        return Question(asked, wanted, _level_of(wanted))
+        is_of_models = not given["anomalies"]
+        return Question(asked, wanted, _level_of(wanted), is_of_models)
 
     def weakest_broken(self, found: Iterable[str]) -> tuple[str, ...]:
         """The weakest models that what was found breaks, by name."""
@@ -97,6 +109,19 @@ def _level_of(anomalies: Iterable[str]) -> int:
     )
 
 
+ALL = "all"
+"""Named among anomalies: look for all, whether they break what was asked or not."""
+
+
+def anomaly_called(name: str) -> str:
+    """The anomaly of that name, or ALL.
+
+    Raises:
+        UsageError: There is none; names the nearest.
+    """
+    return ALL if name.strip().lower() == ALL else models.anomaly_called(name)
+
+
 def names_from(known_as: Callable[[str], str], text: str) -> tuple[str, ...]:
     """The proper names of those that `text` names, with commas between them.
 
@@ -129,10 +154,11 @@ OPTIONS = (
     Option(
         "anomalies",
         "",
-        "anomalies that must not occur, with commas, such as G1,lost-update",
+        "anomalies that must not occur, with commas, such as G1,lost-update; all: look "
+        "for those too that the model allows",
         Checked(
-            "names of anomalies with commas, or nothing",
-            partial(names_from, models.anomaly_called),
+            "names of anomalies with commas, all, or nothing",
+            partial(names_from, anomaly_called),
         ),
     ),
 )

@@ -8,6 +8,16 @@ workloads, so that lists stay short.
 
 Some transactions fail, and have no effect; some crash, and half of these have.
 
+Registers may lie in a weaker store. It has a few replicas, each of which takes in what
+the others wrote some time later. Of two writes of a key the one with the higher stamp
+stays, in Lamport's order, so that replicas agree in the end. Such a store is
+
+- causal, if a client keeps to its replica, and what a transaction had seen arrives
+  before what it wrote;
+- read atomic, if transactions arrive whole, in whatever order;
+- read committed, if beside that a client may turn to another replica each time, and
+  more may arrive between two reads of a transaction.
+
 A planted violation makes a few late reads stale: they show a state of their key that
 was replaced before the transaction began.
 """
@@ -15,6 +25,7 @@ was replaced before the transaction began.
 from __future__ import annotations
 
 import random
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +40,13 @@ if TYPE_CHECKING:
     from harness.history import OpType
 
 TransactionKind = Literal["list-append", "rw-register"]
+Store = Literal["serial", "causal", "read-atomic", "read-committed"]
+
+REPLICAS = 3
+LATE = 20
+"""Transactions among which the next one to arrive is drawn, where any may."""
+BETWEEN_READS = 0.3
+"""The chance that something arrives between two reads, where it may."""
 
 STALE_TRANSACTIONS = 20
 STALE_BY = 25
@@ -47,8 +65,9 @@ class TransactionShape:
         writes_per_key: After so many a key gives way to a new one.
         length_max: Micro-operations of a transaction; at least one.
         fail, crash: The chances that a transaction fails, or never returns.
-        planted: Make some reads stale.
+        planted: Make some reads stale; only if transactions are serial.
         seed: Every choice comes from it.
+        store: How transactions are isolated; registers only, if not serially.
     """
 
     kind: TransactionKind
@@ -61,6 +80,7 @@ class TransactionShape:
     crash: float = 0.005
     planted: bool = False
     seed: int = 1
+    store: Store = "serial"
 
 
 def generate(shape: TransactionShape) -> Iterator[Op]:
@@ -74,7 +94,7 @@ def generate(shape: TransactionShape) -> Iterator[Op]:
     order = np.argsort(moments, kind="stable")
     order = order[np.isfinite(moments[order])]
     process, crashed = times.process.tolist(), times.crashed.tolist()
-    database = _Database(shape)
+    database = _Database(shape) if shape.store == "serial" else _Replicas(shape)
     asked: dict[int, list[Any]] = {}
     done: dict[int, list[Any]] = {}
     index = 0
@@ -88,7 +108,8 @@ def generate(shape: TransactionShape) -> Iterator[Op]:
             # A crashed call may take effect after its client has given up.
             if database.fails(i, crashed=crashed[i]):
                 continue
-            done[i] = database.apply(asked[i], stale=database.is_stale(i))
+            client = process[i] % shape.clients
+            done[i] = database.apply(asked[i], client, stale=database.is_stale(i))
             if crashed[i]:
                 del done[i]
             continue
@@ -147,8 +168,9 @@ class _Database:
         late = int(PLANTED_AT * self._shape.transactions)
         return self._shape.planted and late <= i < late + STALE_TRANSACTIONS
 
-    def apply(self, asked: list[Any], *, stale: bool) -> list[Any]:
-        """Let a transaction happen; what it did and read."""
+    def apply(self, asked: list[Any], client: int, *, stale: bool) -> list[Any]:
+        """Let a transaction of a client happen; what it did and read."""
+        del client  # the same state for all
         done: list[Any] = []
         for f, key, value in asked:
             versions = self._versions.setdefault(key, [])
@@ -164,3 +186,93 @@ class _Database:
             else:
                 done.append([f, key, versions[seen - 1] if seen else None])
         return done
+
+
+@dataclass
+class _Commit:
+    """A transaction on its way to another replica.
+
+    Attributes:
+        seen: How many transactions of each replica it had seen.
+        stamp: Its place in Lamport's order.
+        wrote: Key -> value.
+    """
+
+    seen: list[int]
+    stamp: tuple[int, int]
+    wrote: dict[int, int]
+
+
+class _Replicas(_Database):
+    """A store that is isolated as weakly as the shape says."""
+
+    def __init__(self, shape: TransactionShape) -> None:
+        super().__init__(shape)
+        self._state: list[dict[int, tuple[tuple[int, int], int]]] = [
+            {} for _ in range(REPLICAS)
+        ]
+        self._clock = [0] * REPLICAS
+        self._seen = [[0] * REPLICAS for _ in range(REPLICAS)]
+        self._coming: list[list[deque[_Commit]]] = [
+            [deque() for _ in range(REPLICAS)] for _ in range(REPLICAS)
+        ]
+
+    def apply(self, asked: list[Any], client: int, *, stale: bool) -> list[Any]:
+        """Let a transaction happen at one replica; what it did and read."""
+        assert not stale, "of weak stores, stale reads may be expected"
+        rng, store = self._rng, self._shape.store
+        at = client % REPLICAS
+        if store == "read-committed":
+            at = rng.randrange(REPLICAS)
+        done: list[Any] = []
+        wrote: dict[int, int] = {}
+        for f, key, value in asked:
+            if store == "read-committed" and rng.random() < BETWEEN_READS:
+                self._receive(at)
+            if f != "r":
+                wrote[key] = value
+                done.append([f, key, value])
+                continue
+            _, found = self._state[at].get(key, (None, None))
+            done.append([f, key, wrote.get(key, found)])
+        if wrote:
+            self._commit(at, wrote)
+        for _ in range(REPLICAS):
+            self._receive(rng.randrange(REPLICAS))
+        return done
+
+    def _commit(self, at: int, wrote: dict[int, int]) -> None:
+        commit = _Commit(list(self._seen[at]), (self._clock[at] + 1, at), wrote)
+        self._take_in(at, commit)
+        self._seen[at][at] += 1
+        for other in range(REPLICAS):
+            if other != at:
+                self._coming[other][at].append(commit)
+
+    def _receive(self, at: int) -> None:
+        """Let one of the transactions arrive that may, if there is one."""
+        rng = self._rng
+        coming = [other for other in range(REPLICAS) if self._coming[at][other]]
+        if not coming:
+            return
+        other = rng.choice(coming)
+        queue = self._coming[at][other]
+        if self._shape.store == "causal":
+            seen = self._seen[at]
+            if any(
+                queue[0].seen[third] > seen[third]
+                for third in range(REPLICAS)
+                if third != other
+            ):
+                return
+            seen[other] += 1
+        else:
+            queue.rotate(-rng.randrange(min(len(queue), LATE)))
+        self._take_in(at, queue.popleft())
+
+    def _take_in(self, at: int, commit: _Commit) -> None:
+        state = self._state[at]
+        for key, value in commit.wrote.items():
+            if key not in state or state[key][0] < commit.stamp:
+                state[key] = commit.stamp, value
+        self._clock[at] = max(self._clock[at], commit.stamp[0])

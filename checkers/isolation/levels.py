@@ -1,0 +1,558 @@
+"""Whether a history satisfies a weak level, decided for all transactions at once.
+
+The definitions are those of `checkers.isolation.weak` (Biswas and Enea 2019): a
+transaction t3 that reads key x from t1, and has seen t2, which writes x as well, forces
+t2 before t1 in the order of commits. The level is satisfied just when these orders,
+reads-from and session order together have no cycle. Here nothing but that is decided,
+on columns of numbers; what is wrong, and why, is for others to find.
+
+Read committed and read atomic list the orders that they force, each by a walk over the
+smaller of two sets: what t2 wrote, and what t3 read (Moldrup, Wuensche and
+Pavlogiannis, "AWDIT", 2025). For read committed only the first read of x after that of
+t2 counts, as the others follow: whose version it was has been seen by those behind it.
+
+Causal consistency forces too many orders to list them all. So an order of commits is
+guessed, which keeps those of read atomic, and then put right:
+
+1. A clock for each transaction tells how much it has seen of each session.
+2. Let t3 read x from t1. Only transactions that write x between t1 and t3 in the
+   guessed order can contradict it, and few do when the guess is good. Each of them that
+   t3 has seen has to come before t1, however commits are ordered.
+3. These orders are added, and the guess is mended, until none is contradicted any more:
+   then it is an order of commits as demanded. Or there is a cycle, and no such order.
+
+Session guarantees need no look of their own: all that they demand of two versions is
+forced by causal consistency (Brzezinski et al. 2004).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from checkers.isolation.components import order_of
+from checkers.isolation.findings import PAUSE_EVERY
+from checkers.isolation.graph import NOTHING
+from checkers.isolation.transactions import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
+
+    from checkers.isolation.graph import Column, Mask
+
+    Clocks = npt.NDArray[np.int32]
+
+CLOCKS_MAX = 1 << 26
+"""Entries of all clocks together that are kept; more are made anew when needed."""
+
+CLOCKS_AT_ONCE = 1 << 23
+"""Entries of the clocks that are made at once, where not all are kept."""
+
+PAIRS_AT_ONCE = 1 << 22
+"""Pairs of a read and a write that are compared at once."""
+
+
+class Axiom(enum.Enum):
+    """What a transaction has seen; see `checkers.isolation.weak`."""
+
+    READ_COMMITTED = "what it read before, from whatever key"
+    READ_ATOMIC = "what it read, and what its session wrote before"
+    CAUSAL = "all that reads-from and session order lead from"
+
+
+@dataclass(frozen=True)
+class Level:
+    """A consistency model, as far as it is decided here.
+
+    Attributes:
+        axiom: Its definition.
+        sessions: Whether session order counts.
+        repeatable: Whether a transaction reads the same version of a key each time.
+    """
+
+    axiom: Axiom
+    sessions: bool = False
+    repeatable: bool = False
+
+
+LEVELS = {
+    "read-committed": Level(Axiom.READ_COMMITTED),
+    "monotonic-atomic-view": Level(Axiom.READ_COMMITTED),
+    "read-atomic": Level(Axiom.READ_ATOMIC, sessions=True, repeatable=True),
+    "causal": Level(Axiom.CAUSAL, sessions=True, repeatable=True),
+}
+"""Models that are decided here."""
+
+
+@dataclass(frozen=True)
+class Accesses:
+    """Who read and who wrote what, where every writer is known.
+
+    Transactions are rows, and keys are numbers. Rows that did not happen, or of which
+    nobody read anything and nobody knows whether they happened, have no part in this.
+
+    Attributes:
+        outcome, process: Of each row.
+        guess: Of each row: something that rises along a likely order of commits.
+        keys: How many there are.
+        reader, key, writer: The reads, in the order of rows and within each of these in
+            their order, but for those of what the transaction wrote itself. The writer
+            of the initial state is NOTHING.
+        by, to: Each row that wrote, and a key to which it left something; once each.
+        low, high: Rows that are in this order for other reasons.
+    """
+
+    outcome: Column
+    process: Column
+    guess: Column
+    keys: int
+    reader: Column
+    key: Column
+    writer: Column
+    by: Column
+    to: Column
+    low: Column
+    high: Column
+
+    def satisfies(self, level: Level, pause: Callable[[], None]) -> bool:
+        """Whether the level's axiom holds. Cost: see the module."""
+        trial = _Trial(self, level, pause)
+        return trial.is_satisfied()
+
+    @cached_property
+    def is_committed(self) -> Mask:
+        """Of each row, whether it happened, as far as anybody knows."""
+        committed: Mask = self.outcome == Outcome.OK
+        committed[self.writer[self.writer != NOTHING]] = True
+        return committed
+
+    @cached_property
+    def sessions(self) -> tuple[Column, Column]:
+        """Each row that happened, and the committed one before it in its session.
+
+        One with an unknown outcome comes before nothing that its process did later.
+        """
+        rows = np.flatnonzero(self.is_committed)
+        rows = rows[np.argsort(self.process[rows], kind="stable")]
+        ok = self.outcome[rows] == Outcome.OK
+        place = np.where(ok, np.arange(len(rows)), NOTHING)
+        latest = np.maximum.accumulate(np.append(NOTHING, place))[:-1]
+        found = latest >= 0
+        found[found] = self.process[rows[latest[found]]] == self.process[rows[found]]
+        return rows[latest[found]], rows[found]
+
+
+class _ContradictionError(Exception):
+    """There is no such order of commits."""
+
+
+class _Trial:
+    """One level, tried on one history.
+
+    Attributes:
+        source, target: Orders of rows that are known.
+    """
+
+    def __init__(
+        self, accesses: Accesses, level: Level, pause: Callable[[], None]
+    ) -> None:
+        self.accesses = a = accesses
+        self.level = level
+        self.pause = pause
+        self.size = len(a.outcome)
+        from_others = a.writer != NOTHING
+        self.source = [a.low, a.writer[from_others]]
+        self.target = [a.high, a.reader[from_others]]
+        if level.sessions:
+            before, after = a.sessions
+            self.source.append(before)
+            self.target.append(after)
+        self._index_writes()
+        self._group_reads()
+
+    def is_satisfied(self) -> bool:
+        """Whether there is an order of commits as demanded."""
+        try:
+            match self.level.axiom:
+                case Axiom.READ_COMMITTED:
+                    self.read_committed()
+                case Axiom.READ_ATOMIC:
+                    self.read_atomic()
+                case Axiom.CAUSAL:
+                    self.read_atomic()
+                    self.causal()
+                    return True
+            self.order(self.accesses.guess)
+        except _ContradictionError:
+            return False
+        return True
+
+    def order(self, guess: Column) -> Column:
+        """Places of the rows in an order of all that is known, close to a guess.
+
+        Raises:
+            _ContradictionError: There is a cycle.
+        """
+        self.pause()
+        source, target = np.concatenate(self.source), np.concatenate(self.target)
+        place = order_of(source, target, guess)
+        if place is None:
+            raise _ContradictionError
+        return place
+
+    def force(self, before: Column, after: Column) -> None:
+        """Note that rows come before writers of what was read nevertheless.
+
+        Raises:
+            _ContradictionError: One of these is the initial state.
+        """
+        self.pause()
+        if (after == NOTHING).any():
+            raise _ContradictionError
+        pairs = np.unique(before * self.size + after)
+        self.source.append(pairs // self.size)
+        self.target.append(pairs % self.size)
+
+    def _index_writes(self) -> None:
+        """Writes in the order of rows and keys, those of each row side by side."""
+        a = self.accesses
+        self.write_codes = np.sort(a.by * a.keys + a.to)
+        rows = np.arange(self.size + 1)
+        self.first_write = np.searchsorted(self.write_codes, rows * a.keys)
+
+    def _group_reads(self) -> None:
+        """Reads in the order of rows and keys; each pair of these is a group."""
+        a = self.accesses
+        codes = a.reader * a.keys + a.key
+        self.in_groups = np.argsort(codes, kind="stable")
+        self.groups, self.first_read = np.unique(
+            codes[self.in_groups], return_index=True
+        )
+        rows = np.arange(self.size + 1)
+        self.first_group = np.searchsorted(self.groups, rows * a.keys)
+
+    # What is seen at once
+
+    def read_committed(self) -> None:
+        """Orders forced by what a transaction read earlier."""
+        a = self.accesses
+        pair, group = self._common()
+        # The reads of each key by each transaction, in their order; for each of them
+        # the first behind it that is of something else.
+        read = self.in_groups
+        count = len(read)
+        group_of = np.repeat(
+            np.arange(len(self.groups)),
+            np.diff(np.append(self.first_read, count)),
+        )
+        writer = a.writer[read]
+        changes = np.append(
+            (group_of[1:] != group_of[:-1]) | (writer[1:] != writer[:-1]), True
+        )
+        ends = np.where(changes, np.arange(1, count + 1), count)
+        following = np.minimum.accumulate(ends[::-1])[::-1]
+        # The first read of the key behind the first from the other transaction.
+        at = np.searchsorted(
+            group_of * (count + 1) + read, group * (count + 1) + self.at[pair], "right"
+        )
+        seen = self.seen[pair]
+        inside = np.append(group_of, NOTHING)
+        is_same = (inside[at] == group) & (np.append(writer, NOTHING)[at] == seen)
+        at[is_same] = following[at[is_same]]
+        some = inside[at] == group
+        self.force(seen[some], writer[at[some]])
+
+    def read_atomic(self) -> None:
+        """Orders forced by what a transaction read from, and by its session."""
+        pair, group = self._common()
+        seen, read = self.seen[pair], self._read_in(group)
+        others = seen != read
+        self.force(seen[others], read[others])
+        self._read_after_own()
+
+    def _common(self) -> tuple[Column, Column]:
+        """Keys that some transaction read, and one that it read from has written.
+
+        Sets `seen` and `at`: for each pair of a reader and a writer, the writer, and
+        the number of the first read that links the two.
+
+        Returns:
+            Numbers of pairs and of groups of reads, side by side. Cost: for each pair
+            the smaller of what the one wrote and what the other read.
+        """
+        a = self.accesses
+        some = np.flatnonzero(a.writer != NOTHING)
+        pairs, first = np.unique(
+            a.reader[some] * self.size + a.writer[some], return_index=True
+        )
+        reader, self.seen = pairs // self.size, pairs % self.size
+        self.at = some[first]
+        writes = self.first_write[self.seen + 1] - self.first_write[self.seen]
+        groups = self.first_group[reader + 1] - self.first_group[reader]
+        found = []
+        for of_writer in (True, False):
+            which = np.flatnonzero((writes <= groups) == of_writer)
+            if of_writer:
+                pair, write = _expand(which, self.first_write[self.seen], writes)
+                key = self.write_codes[write] % a.keys
+                wanted, known = reader[pair] * a.keys + key, self.groups
+            else:
+                pair, group = _expand(which, self.first_group[reader], groups)
+                key = self.groups[group] % a.keys
+                wanted, known = self.seen[pair] * a.keys + key, self.write_codes
+            at = np.searchsorted(known, wanted)
+            there = np.append(known, NOTHING)[at] == wanted
+            found.append((pair[there], at[there] if of_writer else group[there]))
+        return (
+            np.concatenate([pair for pair, _ in found]),
+            np.concatenate([group for _, group in found]),
+        )
+
+    def _read_in(self, group: Column) -> Column:
+        """Writers of what was read, where each group has one."""
+        read: Column = self.in_groups[self.first_read[group]]
+        return self.accesses.writer[read]
+
+    def _read_after_own(self) -> None:
+        """The latest write of its session to a key comes before what is read of it."""
+        a = self.accesses
+        _, session = np.unique(a.process, return_inverse=True)
+        ok = a.outcome[a.by] == Outcome.OK
+        codes = (session[a.by[ok]] * a.keys + a.to[ok]) * self.size + a.by[ok]
+        codes.sort()
+        row, key = self.groups // a.keys, self.groups % a.keys
+        wanted = (session[row] * a.keys + key) * self.size + row
+        at = np.searchsorted(codes, wanted) - 1
+        own = np.append(codes, NOTHING)[at]
+        there = (own != NOTHING) & (own // self.size == wanted // self.size)
+        before, read = own % self.size, self._read_in(np.arange(len(row)))
+        there &= before != read
+        self.force(before[there], read[there])
+
+    # What is seen through others
+
+    def causal(self) -> None:
+        """Orders forced by all that a transaction has seen, as far as they matter."""
+        place = self.order(self.accesses.guess)
+        past = _Past(self.accesses, place, self.pause)
+        self._check_initial(past)
+        while True:
+            before: list[Column] = []
+            after: list[Column] = []
+            for group, write in self._written_between(past, place):
+                before.append(past.by[write])
+                after.append(self._read_in(group))
+            if not before:
+                return
+            self.force(np.concatenate(before), np.concatenate(after))
+            place = self.order(place)
+
+    def _check_initial(self, past: _Past) -> None:
+        """Whoever has seen a write of a key must not read its initial state.
+
+        Raises:
+            _ContradictionError: Somebody did.
+        """
+        a = self.accesses
+        group = np.flatnonzero(self._read_in(np.arange(len(self.groups))) == NOTHING)
+        row, key = self.groups[group] // a.keys, self.groups[group] % a.keys
+        # Of each session, its first write of the key: who saw another has seen it.
+        write = past.first_of_sessions()
+        first = np.searchsorted(past.key[write], key)
+        count = np.searchsorted(past.key[write], key, "right") - first
+        for which, at in past.pairs(row, first, count):
+            by = past.by[write[at]]
+            if (past.has_seen(row[which], by) & (by != row[which])).any():
+                raise _ContradictionError
+
+    def _written_between(
+        self, past: _Past, place: Column
+    ) -> Iterator[tuple[Column, Column]]:
+        """Reads, and what was seen by then and yet stands after what was read.
+
+        Yields:
+            Numbers of groups and of writes, side by side.
+        """
+        a, size = self.accesses, self.size
+        codes = past.key * size + place[past.by]
+        in_order = np.argsort(codes)
+        codes = codes[in_order]
+        read = self._read_in(np.arange(len(self.groups)))
+        group = np.flatnonzero(read != NOTHING)
+        row, key = self.groups[group] // a.keys, self.groups[group] % a.keys
+        first = np.searchsorted(codes, key * size + place[read[group]], "right")
+        count = np.searchsorted(codes, key * size + place[row]) - first
+        for which, at in past.pairs(row, first, count):
+            write = in_order[at]
+            seen = past.has_seen(row[which], past.by[write])
+            if seen.any():
+                yield group[which[seen]], write[seen]
+
+
+class _Past:
+    """How much each transaction has seen of each session.
+
+    One with an unknown outcome is a session of its own, unless its process did nothing
+    after it.
+
+    Attributes:
+        by, key: The writes of those that happened, in the order of keys.
+
+    Args:
+        accesses: The history.
+        place: Of each row, in an order that keeps sessions and reads-from.
+        pause: Called now and then; may raise.
+    """
+
+    def __init__(
+        self, accesses: Accesses, place: Column, pause: Callable[[], None]
+    ) -> None:
+        self._pause = pause
+        happened = accesses.is_committed
+        rows = np.flatnonzero(happened)
+        self._rows = rows[np.argsort(place[rows])]
+        self._place = np.full(len(happened), NOTHING, np.int64)
+        self._place[self._rows] = np.arange(len(rows))
+        self._number_sessions(accesses)
+        self._list_edges(accesses)
+        some = np.flatnonzero(happened[accesses.by])
+        some = some[np.argsort(accesses.to[some], kind="stable")]
+        self.by, self.key = accesses.by[some], accesses.to[some]
+        self._slot = np.zeros(len(rows), np.int64)
+        self._clocks: Clocks = np.zeros((0, self._sessions), np.int32)
+        self._held = np.zeros(0, np.int64)
+        """Places of rows whose clocks there are."""
+
+    def _number_sessions(self, accesses: Accesses) -> None:
+        """Each row's session, and its number there, from 1."""
+        rows = np.sort(self._rows)
+        _, process = np.unique(accesses.process[rows], return_inverse=True)
+        in_order = np.argsort(process, kind="stable")
+        rows, process = rows[in_order], process[in_order]
+        ok = accesses.outcome[rows] == Outcome.OK
+        begins = np.append(True, process[1:] != process[:-1])[: len(rows)]
+        ends = np.append(begins[1:], True)[: len(rows)]
+        follows_ok = begins | np.append(True, ok[:-1])[: len(rows)]
+        belongs = ok | (ends & follows_ok)
+        count = np.cumsum(belongs)
+        before = (count - belongs)[np.flatnonzero(begins)]
+        session = np.where(belongs, process, len(before) + np.cumsum(~belongs) - 1)
+        number = np.where(belongs, count - before[process], 1)
+        self._sessions = int(session.max(initial=NOTHING)) + 1
+        self._session = np.zeros(len(self._place), np.int64)
+        self._number = np.zeros(len(self._place), np.int64)
+        self._session[rows], self._number[rows] = session, number
+
+    def _list_edges(self, accesses: Accesses) -> None:
+        """What each row has seen at once, in the order of the rows' places."""
+        before, after = accesses.sessions
+        some = accesses.writer != NOTHING
+        source = self._place[np.concatenate([before, accesses.writer[some]])]
+        target = self._place[np.concatenate([after, accesses.reader[some]])]
+        count = len(self._rows)
+        codes = np.unique(target * count + source)
+        self._source = codes % count
+        self._first = np.searchsorted(codes // count, np.arange(count + 1))
+        self._last_needed = np.arange(count)
+        np.maximum.at(self._last_needed, self._source, codes // count)
+
+    def first_of_sessions(self) -> Column:
+        """Writes that are the first of their session to their key."""
+        session, number = self._session[self.by], self._number[self.by]
+        in_order = np.lexsort((number, session, self.key))
+        session, key = session[in_order], self.key[in_order]
+        is_first = np.append(
+            True, (session[1:] != session[:-1]) | (key[1:] != key[:-1])
+        )
+        found: Column = in_order[is_first[: len(in_order)]]
+        return found
+
+    def has_seen(self, row: Column, other: Column) -> Mask:
+        """Whether rows have seen others, or are them; their clocks must be there."""
+        seen = self._clocks[self._slot[self._place[row]], self._session[other]]
+        return np.asarray(seen >= self._number[other])
+
+    def pairs(
+        self, row: Column, first: Column, count: Column
+    ) -> Iterator[tuple[Column, Column]]:
+        """Pairs of a row and each number of a range; the rows' clocks will be there.
+
+        Yields:
+            Positions in `row`, and numbers, side by side.
+        """
+        some = np.flatnonzero(count > 0)
+        some = some[np.argsort(self._place[row[some]], kind="stable")]
+        places = self._place[row[some]]
+        begin = 0
+        for end in self._hold():
+            upto = int(np.searchsorted(places, end))
+            for part in _parts(count[some[begin:upto]]):
+                self._pause()
+                yield _expand(some[begin:upto][part], first, count)
+            begin = upto
+
+    def _hold(self) -> Iterator[int]:
+        """Have the clocks of all rows in turn; yields up to which place they go."""
+        rows = len(self._rows)
+        at_once = rows
+        if rows * self._sessions > CLOCKS_MAX:
+            at_once = max(1, CLOCKS_AT_ONCE // self._sessions)
+        elif len(self._held) == rows:
+            yield rows
+            return
+        self._held = self._held[:0]
+        for begin in range(0, rows, at_once):
+            end = min(begin + at_once, rows)
+            self._make(begin, end)
+            yield end
+
+    def _make(self, begin: int, end: int) -> None:
+        """Make the clocks of a stretch of rows; keep only what is still needed."""
+        kept = self._held[self._last_needed[self._held] >= begin]
+        self._held = np.append(kept, np.arange(begin, end))
+        clocks = np.zeros((len(self._held), self._sessions), np.int32)
+        clocks[: len(kept)] = self._clocks[self._slot[kept]]
+        self._slot[self._held] = np.arange(len(self._held))
+        self._clocks = clocks
+        first = self._first[begin : end + 1]
+        slots = self._slot[self._source[first[0] : first[-1]]].tolist()
+        bounds = (first - first[0]).tolist()
+        rows = self._rows[begin:end]
+        sessions, numbers = self._session[rows].tolist(), self._number[rows].tolist()
+        for i, clock in enumerate(clocks[len(kept) :]):
+            seen = slots[bounds[i] : bounds[i + 1]]
+            if len(seen) == 1:
+                clock[:] = clocks[seen[0]]
+            elif seen:
+                np.maximum(clocks[seen[0]], clocks[seen[1]], out=clock)
+                for slot in seen[2:]:
+                    np.maximum(clock, clocks[slot], out=clock)
+            clock[sessions[i]] = numbers[i]
+            if not i % PAUSE_EVERY:
+                self._pause()
+
+
+def _expand(which: Column, first: Column, count: Column) -> tuple[Column, Column]:
+    """Each of `which` beside the numbers of its range, `count` of them from `first`."""
+    some = count[which]
+    before = np.cumsum(some) - some
+    numbers = np.arange(int(some.sum())) + np.repeat(first[which] - before, some)
+    return np.repeat(which, some), numbers
+
+
+def _parts(count: Column) -> Iterator[slice]:
+    """Slices whose counts add up to little; a single one may be more."""
+    total = np.cumsum(count)
+    begin = 0
+    while begin < len(count):
+        done = int(total[begin - 1]) if begin else 0
+        end = int(np.searchsorted(total, done + PAIRS_AT_ONCE, "right"))
+        end = max(end, begin + 1)
+        yield slice(begin, end)
+        begin = end
