@@ -5,30 +5,32 @@ Time and memory are those of the whole command: start, reading the file, judging
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.bench import children
+from harness.bench import awdit, children
 from harness.bench.children import BenchError
-from harness.bench.figures import Budget
+from harness.bench.figures import Budget, PeerFigure
 from harness.bench.rows import CHECK_LIMIT_S, Row, column, scratch
 from harness.bench.transactions import TransactionShape
 
 if TYPE_CHECKING:
     from harness.bench.figures import Figure
     from harness.bench.rows import Lab
+    from harness.bench.transactions import Store
 
 PEAK_MEMORY = (
     "import resource, subprocess, sys; "
     "status = subprocess.call(sys.argv[1:]); "
-    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); "
+    "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+    "print(used.ru_maxrss, used.ru_utime + used.ru_stime); "
     "sys.exit(status)"
 )
-"""A program that runs another one and prints its peak memory, in KiB, last."""
+"""A program that runs another one and prints its peak memory, in KiB, and its processor
+seconds last."""
 
 
 @dataclass(frozen=True)
@@ -39,46 +41,104 @@ class IsolationRow:
         shape: The history; the verdict is known from it.
         budget: Of the time.
         memory: Of the peak memory.
+        model: What is asked; the default if empty. AWDIT is asked the same, if it knows
+            it and is there.
     """
 
     shape: TransactionShape
     budget: Budget | None = None
     memory: Budget | None = None
+    model: str = ""
 
     def __call__(self, lab: Lab, row: Row) -> list[Figure]:
         """Measure; a sample a turn, all of the same history."""
         with scratch(lab) as folder:
-            path = str(Path(folder) / "history.jsonl")
-            children.measure("make_transactions", shape=asdict(self.shape), path=path)
-            answers = [self.judge(path) for _ in range(lab.repeat)]
+            path, for_awdit = (str(Path(folder) / n) for n in ("h.jsonl", "h.txt"))
+            theirs = self.peer()
+            takes_part = theirs is not None and not theirs.remark
+            children.measure(
+                "make_transactions",
+                shape=asdict(self.shape),
+                path=path,
+                for_awdit=for_awdit if takes_part else None,
+            )
+            answers = []
+            for _ in range(lab.repeat):
+                answers.append(self.judge(path))
+                if theirs is not None and takes_part:
+                    self.ask_peer(for_awdit, theirs)
         seconds = row.figure("", "s", column(answers, "seconds"))
         memory = row.figure("peak memory", "MiB", column(answers, "peak_mib"))
+        cpu = column(answers, "cpu_seconds")
+        their_memory = None
+        if theirs is not None and theirs.memory_mib:
+            their_memory = PeerFigure(theirs.name, theirs.memory_mib)
         return [
-            replace(seconds, budget=self.budget),
-            replace(memory, budget=self.memory),
+            replace(seconds, budget=self.budget, peer=theirs, cpu=cpu),
+            replace(memory, budget=self.memory, peer=their_memory),
         ]
 
+    def peer(self) -> PeerFigure | None:
+        """Where AWDIT's figures go, if it knows the model."""
+        if self.model not in awdit.LEVELS:
+            return None
+        remark = "" if awdit.program() else awdit.MISSING
+        return PeerFigure(awdit.NAME, remark=remark)
+
+    def ask_peer(self, path: str, found: PeerFigure) -> None:
+        """One turn of AWDIT, added to what was `found`.
+
+        Raises:
+            BenchError: It answers otherwise than the history was made.
+        """
+        out, used = measured(awdit.command(self.model, path))
+        if awdit.verdict(out) != self.promised:
+            raise BenchError(f"{awdit.NAME} says {awdit.verdict(out)}: {self.shape}")
+        found.samples.append(used["seconds"])
+        found.cpu.append(used["cpu_seconds"])
+        found.memory_mib.append(used["peak_mib"])
+
+    @property
+    def promised(self) -> str:
+        """The verdict that the history must get."""
+        return "invalid" if self.shape.planted else "valid"
+
     def judge(self, path: str) -> dict[str, Any]:
-        """One turn.
+        """One turn of ours.
 
         Raises:
             BenchError: The verdict is wrong; no figure makes up for that.
         """
         command = [sys.executable, "-m", "harness", "check", path, "--json"]
         command += ["--checker", self.shape.kind, "--time-limit", str(CHECK_LIMIT_S)]
-        begun = time.perf_counter()
-        _, out, err = children.run(
-            [sys.executable, "-c", PEAK_MEMORY, *command], 2 * CHECK_LIMIT_S
-        )
-        seconds = time.perf_counter() - begun
-        lines = out.split()
-        if not lines or not lines[-1].isdigit():
-            raise BenchError(f"check failed: {children.last_line(err)}")
-        verdict = json.loads(out.strip().rpartition("\n")[0])["verdict"]
-        promised = "invalid" if self.shape.planted else "valid"
-        if verdict not in {promised, "unknown"}:
-            raise BenchError(f"our verdict is {verdict}, not {promised}")
-        return {"seconds": seconds, "peak_mib": int(lines[-1]) / 1024}
+        command += ["--consistency", self.model] if self.model else []
+        out, used = measured(command)
+        verdict = children.answer_in("check", out)["verdict"]
+        if verdict not in {self.promised, "unknown"}:
+            raise BenchError(f"our verdict is {verdict}, not {self.promised}")
+        return used
+
+
+def measured(command: list[str]) -> tuple[str, dict[str, float]]:
+    """What a command prints, and what it uses: seconds, processor seconds, memory.
+
+    Raises:
+        BenchError: It prints nothing.
+    """
+    begun = time.perf_counter()
+    _, out, err = children.run(
+        [sys.executable, "-c", PEAK_MEMORY, *command], 2 * CHECK_LIMIT_S
+    )
+    seconds = time.perf_counter() - begun
+    said, _, used = out.strip().rpartition("\n")
+    if not said:
+        raise BenchError(f"{command[0]} failed: {children.last_line(err)}")
+    peak_kib, cpu_seconds = used.split()
+    return said, {
+        "seconds": seconds,
+        "cpu_seconds": float(cpu_seconds),
+        "peak_mib": int(peak_kib) / 1024,
+    }
 
 
 def rows() -> list[Row]:
@@ -107,4 +167,45 @@ def rows() -> list[Row]:
             "rw-register, 100k transactions, proved strictly serializable",
             IsolationRow(TransactionShape("rw-register", 100_000)),
         ),
+        *weak_rows(),
     ]
+
+
+def weak_rows() -> list[Row]:
+    """Stores that promise little, asked for just that."""
+    memory = Budget(2048)
+    stores: tuple[tuple[Store, float, float], ...] = (
+        ("read-committed", 1.5, 12.0),
+        ("read-atomic", 1.5, 12.0),
+        ("causal", 4.0, 40.0),
+    )
+    sizes = (("100k", 20_000, False), ("1m", 200_000, True))
+    return [
+        Row(
+            f"check/{store}-{name}",
+            f"rw-register, {store}, {name.upper()} reads and writes of 100 keys",
+            IsolationRow(of_weak_store(store, transactions), budget, memory, store),
+            full_only,
+        )
+        for store, *limits in stores
+        for (name, transactions, full_only), budget in zip(
+            sizes, map(Budget, limits), strict=True
+        )
+    ]
+
+
+def of_weak_store(store: Store, transactions: int) -> TransactionShape:
+    """Transactions of five micro-operations in the mean; all of them commit."""
+    return TransactionShape(
+        "rw-register",
+        transactions,
+        keys=100,
+        writes_per_key=transactions * MICRO_OPS_MAX,
+        length_max=MICRO_OPS_MAX,
+        fail=0.0,
+        crash=0.0,
+        store=store,
+    )
+
+
+MICRO_OPS_MAX = 9

@@ -121,11 +121,16 @@ def switch(folder: str, rounds: int) -> dict[str, Any]:
     return world.measure_round_trips(Path(folder), rounds)
 
 
-def make_transactions(shape: dict[str, Any], path: str) -> dict[str, Any]:
-    """Write a history of transactions of a shape to `path`."""
+def make_transactions(
+    shape: dict[str, Any], path: str, for_awdit: str | None
+) -> dict[str, Any]:
+    """Write a history of transactions of a shape to `path`, and as AWDIT reads it."""
+    from harness.bench import awdit
     from harness.bench.transactions import TransactionShape, generate
 
     formats.dump(generate(TransactionShape(**shape)), Path(path))
+    if for_awdit is not None:
+        awdit.write(generate(TransactionShape(**shape)), Path(for_awdit))
     return {}
 
 
