@@ -32,6 +32,7 @@ import numpy as np
 
 from checkers.isolation import guarantees, weak
 from checkers.isolation import transactions as t
+from checkers.isolation.columns import likely_order
 from checkers.isolation.components import components
 from checkers.isolation.findings import (
     PAUSE_EVERY,
@@ -54,6 +55,7 @@ from checkers.isolation.graph import (
     no_edges,
     session_edges,
 )
+from checkers.isolation.levels import LEVELS, Accesses
 from checkers.isolation.polygraph import Polygraph, Writes, all_questions
 from checkers.isolation.serial import SerialSearch
 from checkers.isolation.unfolded import Script
@@ -1118,7 +1120,7 @@ class Appends:
     ) -> None:
         """See `Inference.judge`: causal visibility, and what was never read."""
         wanted = question.anomalies & _OF_SESSIONS
-        if question.is_about_sessions and wanted:
+        if question.is_about_sessions and wanted and not self._satisfies(question):
             sessions = session_edges(self.transactions)
             versioned = _Versioned(self)
             weak.judge(versioned, self.findings, wanted, sessions, pause)
@@ -1126,6 +1128,53 @@ class Appends:
         found = found.union(self.findings.counts)
         if not found & question.anomalies and self._unread:
             self._eliminate(question, pause)
+
+    def _satisfies(self, question: Question) -> bool:
+        """Whether the strictest model asked for holds, by its own axiom.
+
+        If not, or nobody can tell so, there is a closer look at what is wrong.
+        """
+        level = LEVELS.get(question.strictest) if question.is_of_models else None
+        if level is None or self.findings.counts.keys() & question.anomalies:
+            return False
+        accesses = self._accesses()
+        return accesses is not None and accesses.satisfies(level, self._pause)
+
+    def _accesses(self) -> Accesses | None:
+        """Who read and wrote what; None where some list is out of order."""
+        transactions, reads = self.transactions, self.reads
+        outcome = np.asarray(transactions.outcome)
+        is_certain = transactions.has_realtime or (outcome != t.Outcome.INFO).all()
+        from_others = ~reads.shows_own
+        version, reader = reads.version[from_others], reads.row[from_others]
+        if not is_certain or self._assignment or (version == UNPLACED).any():
+            return None
+        writer = np.append(self._writers, NOTHING)[version]
+        if ((writer == NOTHING) & (version != NOTHING)).any() or (
+            writer == reader
+        ).any():
+            return None
+        count = len(self._in_order)
+        writes = (
+            row * count + i
+            for i, key in enumerate(self._in_order)
+            for row in key.writer.values()
+        )
+        codes = np.unique(np.fromiter(writes, np.int64))
+        orders = self.dependencies.where(self.dependencies.kind == Kind.WW)
+        return Accesses(
+            outcome=outcome,
+            process=np.asarray(transactions.process),
+            guess=likely_order(transactions),
+            keys=count,
+            reader=reader,
+            key=self._keys_of_branches()[reads.branch[from_others]],
+            writer=writer,
+            by=codes // count,
+            to=codes % count,
+            low=orders.source,
+            high=orders.target,
+        )
 
     def _eliminate(self, question: Question, pause: Callable[[], None]) -> None:
         """Look for an order of what was never read, for snapshot isolation.

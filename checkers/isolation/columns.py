@@ -168,7 +168,7 @@ class _Scanned:
         return Accesses(
             outcome=self.outcome,
             process=np.asarray(transactions.process),
-            guess=_likely_order(transactions),
+            guess=likely_order(transactions),
             keys=told.keys,
             reader=reader,
             key=key,
@@ -213,7 +213,7 @@ class _Scanned:
         return np.sort(some[is_read & ~is_own])
 
 
-def _likely_order(transactions: Transactions) -> Column:
+def likely_order(transactions: Transactions) -> Column:
     """Of each row, something that rises along a likely order of commits.
 
     Where nobody knows when, those with the fewest before them in their sessions, as far

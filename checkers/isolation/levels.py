@@ -101,9 +101,9 @@ class Accesses:
         outcome, process: Of each row.
         guess: Of each row: something that rises along a likely order of commits.
         keys: How many there are.
-        reader, key, writer: The reads, in the order of rows and within each of these in
-            their order, but for those of what the transaction wrote itself. The writer
-            of the initial state is NOTHING.
+        reader, key, writer: The reads, those of each row in their order, but for those
+            of what the transaction wrote itself. The writer of the initial state is
+            NOTHING.
         by, to: Each row that wrote, and a key to which it left something; once each.
         low, high: Rows that are in this order for other reasons.
     """

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from checkers import rw_register
+from checkers import list_append, rw_register
 from checkers.isolation import levels
 from checkers.isolation.columns import accesses_of
 from checkers.isolation.findings import no_pause
 from checkers.isolation.levels import LEVELS
 from checkers.isolation.transactions import collect
 from checkers.tests import isolation_oracles as oracles
+from checkers.tests.append_histories import lists
 from checkers.tests.histories import FEWER, MANY
 from checkers.tests.isolation_histories import (
     histories,
@@ -24,6 +25,7 @@ from checkers.tests.isolation_histories import (
     transactions,
 )
 from checkers.tests.register_histories import wild
+from checkers.tests.test_isolation_definitions import as_lists
 from harness.bench.transactions import Store, TransactionShape, generate
 from harness.history import History, Op
 from harness.verdict import Verdict
@@ -39,11 +41,14 @@ STORES: dict[Store, str] = {
 """What a simulated store promises."""
 
 
-def both(history: History, model: str) -> tuple[CheckResult, CheckResult]:
+def both(
+    history: History, model: str, *, of_lists: bool = False
+) -> tuple[CheckResult, CheckResult]:
     """What is said when the level is decided first, and when all is looked for."""
+    build = (list_append if of_lists else rw_register).build
     return (
-        judge(rw_register.build({"consistency": model}), history),
-        judge(rw_register.build({"consistency": model, "anomalies": "all"}), history),
+        judge(build({"consistency": model}), history),
+        judge(build({"consistency": model, "anomalies": "all"}), history),
     )
 
 
@@ -54,12 +59,9 @@ def decides(history: History, model: str) -> bool:
     return accesses is not None and accesses.satisfies(level, no_pause)
 
 
-def compare(history: History, model: str) -> None:
-    """It is the same verdict either way, and no valid history is left undecided.
-
-    Unless it leaves what the columns take for granted.
-    """
-    first, full = both(history, model)
+def compare(history: History, model: str, *, of_lists: bool = False) -> None:
+    """It is the same verdict either way, and the same anomalies."""
+    first, full = both(history, model, of_lists=of_lists)
     event(f"{model}: {full.verdict}, {'decided_by' in first.stats}")
     text = "\n".join(f"{op.process} {op.type} {op.value}" for op in history)
     assert first.verdict is full.verdict, f"{model}\n{text}\n{first}\n{full}"
@@ -126,6 +128,22 @@ def test_whatever_values_there_are_the_verdict_is_that_of_the_search_for_everyth
     history: History, model: str
 ) -> None:
     compare(history, model)
+
+
+@MANY
+@given(
+    st.one_of(
+        lists(is_changed=False),
+        lists(),
+        histories(lists=True, transactions=8),
+        shuffled(transactions=8).map(as_lists),
+    ),
+    st.sampled_from(["read-atomic", "causal"]),
+)
+def test_lists_are_judged_as_by_the_search_for_everything(
+    history: History, model: str
+) -> None:
+    compare(history, model, of_lists=True)
 
 
 @FEWER
