@@ -24,17 +24,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from checkers.isolation.graph import Column, Mask
-    from checkers.isolation.levels import Level
     from checkers.isolation.transactions import MicroOps, Transactions
 
 
 def accesses_of(
-    transactions: Transactions, level: Level, pause: Callable[[], None]
+    transactions: Transactions, pause: Callable[[], None], *, repeatable: bool
 ) -> Accesses | None:
-    """Who read and wrote what, as far as it matters to a level.
+    """Who read and wrote what.
 
     None if it can't be told, or if something is wrong already with a single read or
     transaction: that is for others to find. Cost: n log n.
+
+    Args:
+        transactions: The history.
+        pause: Called now and then; may raise.
+        repeatable: Whether it is wrong to read two versions of a key.
     """
     told = _scan(transactions, pause)
     if told is None:
@@ -42,7 +46,7 @@ def accesses_of(
     outcome = np.asarray(transactions.outcome)
     if not transactions.has_realtime and (outcome == Outcome.INFO).any():
         return None  # nobody can tell what came before it
-    return _Scanned(told, outcome).accesses(transactions, level)
+    return _Scanned(told, outcome).accesses(transactions, repeatable=repeatable)
 
 
 class _Told(NamedTuple):
@@ -138,7 +142,9 @@ class _Scanned:
         last[self.version[wrote]] = told.row[wrote]
         self.are_unique = bool((last == self.writer).all())
 
-    def accesses(self, transactions: Transactions, level: Level) -> Accesses | None:
+    def accesses(
+        self, transactions: Transactions, *, repeatable: bool
+    ) -> Accesses | None:
         """See `accesses_of`."""
         told = self.told
         if not self.is_read.any() or not self.are_unique:
@@ -157,7 +163,7 @@ class _Scanned:
         )
         if not is_right.all():
             return None
-        if level.repeatable:
+        if repeatable:
             groups = reader * told.keys + key
             order = np.argsort(groups, kind="stable")
             same_group = groups[order][1:] == groups[order][:-1]

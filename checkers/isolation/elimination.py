@@ -10,16 +10,16 @@ fewest words, or what makes the search for an execution easy.
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from checkers.isolation import models
-from checkers.isolation.execution import Accesses, Answer, Execution
+from checkers.isolation.execution import Accesses, Answer, Execution, guesses
 from checkers.isolation.findings import Finding, show
-from checkers.isolation.graph import NOTHING, STEP, Kind
+from checkers.isolation.graph import NOTHING, Kind
 from checkers.isolation.polygraph import (
     Choice,
     Polygraph,
@@ -28,7 +28,7 @@ from checkers.isolation.polygraph import (
     all_questions,
     questions,
 )
-from checkers.isolation.transactions import NEVER, Outcome
+from checkers.isolation.transactions import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -273,7 +273,12 @@ class Elimination:
         return Accesses(*_columns(written, 2), *_columns(read, 3))
 
     def _execution(self, polygraph: Polygraph) -> Execution:
-        begins, commits = self._guesses(polygraph)
+        transactions = self.registers.transactions
+        begins, commits = guesses(
+            transactions,
+            polygraph.graph.potential[len(transactions) :],
+            serial=polygraph.question.serial,
+        )
         accesses = self._accesses
         if polygraph.writes is not self.writes:
             accesses = self._list_accesses(polygraph.writes)
@@ -285,30 +290,6 @@ class Elimination:
             serial=polygraph.question.serial,
             exhaustive=self.exhaustive,
             pause=self.pause,
-        )
-
-    def _guesses(self, polygraph: Polygraph) -> tuple[Column, Column]:
-        """When transactions may have begun and committed.
-
-        Where nobody knows when, those with the fewest before them in their sessions go
-        first.
-        """
-        rows = self.registers.transactions
-        auxiliary = polygraph.graph.potential[len(rows) :]
-        if not rows.has_realtime:
-            lengths: Counter[int] = Counter()
-            places = []
-            for process in rows.process:
-                lengths[process] += 1
-                places.append(lengths[process])
-            guess = np.concatenate([np.array(places, np.int64) * STEP, auxiliary])
-            return guess, guess
-        start, end = np.asarray(rows.start), np.asarray(rows.end)
-        end = np.where(end == NEVER, start, end)
-        begins = (start + end) // 2 if polygraph.question.serial else start
-        return (
-            np.concatenate([begins * STEP, auxiliary]),
-            np.concatenate([end * STEP, auxiliary]),
         )
 
 

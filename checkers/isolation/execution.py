@@ -31,18 +31,21 @@ from __future__ import annotations
 
 import enum
 from array import array
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from checkers.isolation.components import order_of
-from checkers.isolation.graph import NOTHING, Kind
+from checkers.isolation.graph import NOTHING, STEP, Kind
+from checkers.isolation.transactions import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from checkers.isolation.graph import Column, Edges
+    from checkers.isolation.transactions import Transactions
 
     _Ints = array[int]
 
@@ -429,3 +432,33 @@ def _ints(column: Column) -> _Ints:
     numbers = array("q")
     numbers.frombytes(np.ascontiguousarray(column, np.int64).tobytes())
     return numbers
+
+
+def guesses(
+    transactions: Transactions, auxiliary: Column, *, serial: bool
+) -> tuple[Column, Column]:
+    """When transactions may have begun and committed, for all vertices.
+
+    Where nobody knows when, those with the fewest before them in their sessions go
+    first.
+
+    Args:
+        transactions: The history.
+        auxiliary: Potentials of the vertices behind those of the transactions.
+        serial: Whether both are one event.
+    """
+    if not transactions.has_realtime:
+        lengths: Counter[int] = Counter()
+        places = []
+        for process in transactions.process:
+            lengths[process] += 1
+            places.append(lengths[process])
+        guess = np.concatenate([np.array(places, np.int64) * STEP, auxiliary])
+        return guess, guess
+    start, end = np.asarray(transactions.start), np.asarray(transactions.end)
+    end = np.where(end == NEVER, start, end)
+    begins = (start + end) // 2 if serial else start
+    return (
+        np.concatenate([begins * STEP, auxiliary]),
+        np.concatenate([end * STEP, auxiliary]),
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from checkers.isolation import models
 from checkers.isolation.cycles import CycleSearch
@@ -16,6 +16,7 @@ from checkers.isolation.execution import Answer
 from checkers.isolation.findings import Finding, explain, plain, show, tell
 from checkers.isolation.graph import NOTHING, Kind, assemble
 from checkers.isolation.levels import LEVELS
+from checkers.isolation.proof import is_serial
 from checkers.isolation.serial import Order
 from checkers.isolation.transactions import Outcome, collect
 from checkers.isolation.unfolded import REMARKS, look_closer
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from checkers.isolation.findings import Inference
     from checkers.isolation.graph import Graph
-    from checkers.isolation.levels import Accesses, Level
+    from checkers.isolation.levels import Accesses
     from checkers.isolation.question import Question
     from checkers.isolation.transactions import Transactions
     from checkers.isolation.walks import Cycle
@@ -39,7 +40,19 @@ if TYPE_CHECKING:
     from harness.verdict import Limits
 
     Infer = Callable[[Transactions, Callable[[], None]], Inference]
-    Columns = Callable[[Transactions, Level, Callable[[], None]], Accesses | None]
+
+    class Columns(Protocol):
+        """Makes columns of transactions; see `checkers.isolation.columns`."""
+
+        def __call__(
+            self,
+            transactions: Transactions,
+            pause: Callable[[], None],
+            *,
+            repeatable: bool,
+        ) -> Accesses | None:
+            """See the class."""
+            ...
 
 
 class IsolationChecker:
@@ -105,8 +118,8 @@ class Trial:
             `proved` are those of the last.
         impossible: An anomaly that says that no order of transactions is right.
         worlds: Assignments of writers tried so far; see `checkers.isolation.writers`.
-        decided: The model that holds by its own definition, so that nothing else was
-            looked for; empty if there is none.
+        decided_by: What showed that what was asked for holds, so that nothing else was
+            looked for; empty if nothing did.
     """
 
     def __init__(self, question: Question, budget: Budget) -> None:
@@ -122,28 +135,38 @@ class Trial:
         self.is_exhausted = False
         self.impossible: Finding | None = None
         self.worlds = 0
-        self.decided = ""
+        self.decided_by = ""
 
     def decide(self, transactions: Transactions, columns: Columns) -> bool:
-        """Whether what was asked for holds, by its own definition.
+        """Whether what was asked for holds, as columns of numbers show.
 
-        If it does not, or this can't tell, it is for `hold` to find out why.
+        A weak level is tried by its own axiom, a strict one by an order of all
+        transactions. If it does not hold, or this can't tell, it is for `hold` to find
+        out why.
 
         Raises:
             LimitExceeded: A limit ended the work.
         """
         self.transactions = transactions
         self.pause()
-        model = self.question.strictest if self.question.is_of_models else ""
-        if model not in LEVELS:
+        model = self.question.strictest
+        level = LEVELS.get(model) if self.question.is_of_models else None
+        if level is None and model not in _SERIAL:
             return False
-        level = LEVELS[model]
-        accesses = columns(transactions, level, self.pause)
-        if accesses is None or not accesses.satisfies(level, self.pause):
+        repeatable = level is None or level.repeatable
+        accesses = columns(transactions, self.pause, repeatable=repeatable)
+        if accesses is None:
             return False
-        self.edges["wr"] = int((accesses.writer != NOTHING).sum())
-        self.decided = model
-        return True
+        if level is None:
+            decided_by = "an order of all transactions"
+            holds = is_serial(transactions, accesses, self.pause)
+        else:
+            decided_by = f"the axiom of {model}"
+            holds = accesses.satisfies(level, self.pause)
+        if holds:
+            self.edges["wr"] = int((accesses.writer != NOTHING).sum())
+            self.decided_by = decided_by
+        return holds
 
     def hold(
         self,
@@ -315,7 +338,7 @@ class Trial:
         """INVALID needs one anomaly; VALID needs that all was looked at."""
         if broken:
             return Verdict.INVALID, self.limit
-        if self.decided:
+        if self.decided_by:
             return Verdict.VALID, ""
         outcomes = list(self.transactions.outcome) if self.transactions else []
         if self.limit:
@@ -396,7 +419,7 @@ class Trial:
             "edges": dict(self.edges),
             "anomalies": dict(counts),
             **({"worlds": self.worlds} if self.worlds else {}),
-            **({"decided_by": f"the axiom of {self.decided}"} if self.decided else {}),
+            **({"decided_by": self.decided_by} if self.decided_by else {}),
             "seconds": round(self.budget.seconds(), 3),
         }
 

@@ -299,11 +299,11 @@ class _Trial:
         for of_writer in (True, False):
             which = np.flatnonzero((writes <= groups) == of_writer)
             if of_writer:
-                pair, write = _expand(which, self.first_write[self.seen], writes)
+                pair, write = expand(which, self.first_write[self.seen], writes)
                 key = self.write_codes[write] % a.keys
                 wanted, known = reader[pair] * a.keys + key, self.groups
             else:
-                pair, group = _expand(which, self.first_group[reader], groups)
+                pair, group = expand(which, self.first_group[reader], groups)
                 key = self.groups[group] % a.keys
                 wanted, known = self.seen[pair] * a.keys + key, self.write_codes
             at = np.searchsorted(known, wanted)
@@ -494,7 +494,7 @@ class _Past:
             upto = int(np.searchsorted(places, end))
             for part in _parts(count[some[begin:upto]]):
                 self._pause()
-                yield _expand(some[begin:upto][part], first, count)
+                yield expand(some[begin:upto][part], first, count)
             begin = upto
 
     def _hold(self) -> Iterator[int]:
@@ -538,7 +538,7 @@ class _Past:
                 self._pause()
 
 
-def _expand(which: Column, first: Column, count: Column) -> tuple[Column, Column]:
+def expand(which: Column, first: Column, count: Column) -> tuple[Column, Column]:
     """Each of `which` beside the numbers of its range, `count` of them from `first`."""
     some = count[which]
     before = np.cumsum(some) - some
