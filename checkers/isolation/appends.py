@@ -78,6 +78,9 @@ UNPLACED = -2
 _OF_SESSIONS = frozenset({"fractured-read", "causal-violation", *guarantees.GUARANTEES})
 """Anomalies that are no cycles of the dependencies that lists show."""
 
+_OF_UPDATES = frozenset({"lost-update", "lost-append"})
+"""Anomalies after which a list is as good as any other."""
+
 _OPEN_TO_EVENTS = frozenset({"G-monotonic", "G-MSR", "G-update"})
 """Anomalies that an order of unread appends may lead to, and that is not tried."""
 
@@ -1135,7 +1138,7 @@ class Appends:
         If not, or nobody can tell so, there is a closer look at what is wrong.
         """
         level = LEVELS.get(question.strictest) if question.is_of_models else None
-        if level is None or self.findings.counts.keys() & question.anomalies:
+        if level is None or self.findings.counts.keys() - _OF_UPDATES:
             return False
         accesses = self._accesses()
         return accesses is not None and accesses.satisfies(level, self._pause)

@@ -161,7 +161,7 @@ class Trial:
             decided_by = "an order of all transactions"
             holds = is_serial(transactions, accesses, self.pause)
         else:
-            decided_by = f"the axiom of {model}"
+            decided_by = f"the axiom of {level.axiom.value}"
             holds = accesses.satisfies(level, self.pause)
         if holds:
             self.edges["wr"] = int((accesses.writer != NOTHING).sum())

@@ -21,8 +21,8 @@ guessed, which keeps those of read atomic, and then put right:
 3. These orders are added, and the guess is mended, until none is contradicted any more:
    then it is an order of commits as demanded. Or there is a cycle, and no such order.
 
-Session guarantees need no look of their own: all that they demand of two versions is
-forced by causal consistency (Brzezinski et al. 2004).
+Session guarantees need no look of their own where it is satisfied: all that they demand
+of two versions is forced by causal consistency (Brzezinski et al. 2004).
 """
 
 from __future__ import annotations
@@ -59,11 +59,17 @@ PAIRS_AT_ONCE = 1 << 22
 
 
 class Axiom(enum.Enum):
-    """What a transaction has seen; see `checkers.isolation.weak`."""
+    """What a transaction t3 has seen of t2; see `checkers.isolation.weak`.
 
-    READ_COMMITTED = "what it read before, from whatever key"
-    READ_ATOMIC = "what it read, and what its session wrote before"
-    CAUSAL = "all that reads-from and session order lead from"
+    Attributes:
+        READ_COMMITTED: What it read before, from whatever key.
+        READ_ATOMIC: What it read, and what its session wrote before.
+        CAUSAL: All from which reads-from and session order lead to it.
+    """
+
+    READ_COMMITTED = "read-committed"
+    READ_ATOMIC = "read-atomic"
+    CAUSAL = "causal"
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,17 @@ LEVELS = {
     "read-committed": Level(Axiom.READ_COMMITTED),
     "monotonic-atomic-view": Level(Axiom.READ_COMMITTED),
     "read-atomic": Level(Axiom.READ_ATOMIC, sessions=True, repeatable=True),
-    "causal": Level(Axiom.CAUSAL, sessions=True, repeatable=True),
+    "causal": (CAUSAL := Level(Axiom.CAUSAL, sessions=True, repeatable=True)),
+    "read-your-writes": CAUSAL,
+    "monotonic-reads": CAUSAL,
+    "monotonic-writes": CAUSAL,
+    "writes-follow-reads": CAUSAL,
+    "PRAM": CAUSAL,
 }
-"""Models that are decided here."""
+"""Models, and the level that shows that they hold.
+
+Session guarantees hold in what is causally consistent, and may hold in what is not.
+"""
 
 
 @dataclass(frozen=True)

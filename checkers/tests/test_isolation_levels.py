@@ -146,7 +146,7 @@ def test_whatever_values_there_are_the_verdict_is_that_of_the_search_for_everyth
         histories(lists=True, transactions=8),
         shuffled(transactions=8).map(as_lists),
     ),
-    st.sampled_from(["read-atomic", "causal"]),
+    st.sampled_from(["read-atomic", "causal", "PRAM", "monotonic-writes"]),
 )
 def test_lists_are_judged_as_by_the_search_for_everything(
     history: History, model: str
