@@ -212,6 +212,7 @@ class _Replicas(_Database):
             {} for _ in range(REPLICAS)
         ]
         self._clock = [0] * REPLICAS
+        self._clock_of_client = [0] * shape.clients
         self._seen = [[0] * REPLICAS for _ in range(REPLICAS)]
         self._coming: list[list[deque[_Commit]]] = [
             [deque() for _ in range(REPLICAS)] for _ in range(REPLICAS)
@@ -224,6 +225,8 @@ class _Replicas(_Database):
         at = client % REPLICAS
         if store == "read-committed":
             at = rng.randrange(REPLICAS)
+        # Some definitions want commits in the order of sessions, so stamps are.
+        self._clock[at] = max(self._clock[at], self._clock_of_client[client])
         done: list[Any] = []
         wrote: dict[int, int] = {}
         for f, key, value in asked:
@@ -237,6 +240,7 @@ class _Replicas(_Database):
             done.append([f, key, wrote.get(key, found)])
         if wrote:
             self._commit(at, wrote)
+        self._clock_of_client[client] = self._clock[at]
         for _ in range(REPLICAS):
             self._receive(rng.randrange(REPLICAS))
         return done
