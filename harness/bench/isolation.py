@@ -167,6 +167,14 @@ def rows() -> list[Row]:
             "rw-register, 100k transactions, proved strictly serializable",
             IsolationRow(TransactionShape("rw-register", 100_000)),
         ),
+        Row(
+            "check/rw-register-1m",
+            "rw-register, 1M transactions, the same",
+            IsolationRow(
+                TransactionShape("rw-register", 1_000_000), None, Budget(1536)
+            ),
+            full_only=True,
+        ),
         *weak_rows(),
     ]
 
