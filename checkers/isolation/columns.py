@@ -80,8 +80,10 @@ def _scan(transactions: Transactions, pause: Callable[[], None]) -> _Told | None
     for some in _chunks(transactions.micro_ops()):
         pause()
         rows, done = zip(*some, strict=True)
+        if not _are_lists(done):
+            return None
         micro_ops = list(itertools.chain.from_iterable(done))
-        if not (_are_lists(done) and _are_lists(micro_ops)):
+        if not _are_lists(micro_ops):
             return None
         if not micro_ops:
             continue
