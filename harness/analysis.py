@@ -7,9 +7,7 @@ after a controller that was killed, and a new checker can judge an old run.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from harness import formats, observations, registry, report, verdict
 from harness.account import Account, account
@@ -21,7 +19,16 @@ from harness.errors import (
     UsageError,
 )
 from harness.history import HistoryError
-from harness.spec import TestSpec, check_numbers, options_for
+from harness.records import (
+    VERSION,
+    WORDS,
+    CheckRecord,
+    FaultRecord,
+    HarnessRecord,
+    RunRecord,
+    VerdictRecord,
+)
+from harness.spec import options_for
 from harness.store import writing
 from harness.verdict import Checker, CheckResult, Limits, Unpromised, Verdict
 
@@ -29,52 +36,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.history import History
+    from harness.records import TestRecord, Word
+    from harness.spec import TestSpec
     from harness.store import RunFolder
 
 
-NodeName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
-"""Of a folder; what stands in a file must not lead out of `nodes/`."""
-
-
-class RunRecord(msgspec.Struct, kw_only=True):
-    """What the controller writes into run.json, as far as it is judged.
-
-    Attributes:
-        ended: "complete", "interrupted" or "failed".
-        seconds: How long it lasted.
-        never_up: Which nodes never served, in a sentence; empty: all did.
-        ops: Client operations by outcome.
-        counters: What else was counted, by name; see `account`.
-        errors: What went wrong with the harness.
-    """
-
-    ended: str = ""
-    seconds: float = 0.0
-    never_up: str = ""
-    ops: dict[str, int] = {}
-    counters: dict[str, int] = {}
-    errors: list[str] = []
-
-
-class TestRecord(msgspec.Struct, kw_only=True):
-    """What stands in test.yaml, as far as it is judged.
-
-    Attributes:
-        spec: What was asked for.
-        nodes: The nodes' names.
-        invariants: Checkers of what nodes observed of themselves.
-        repro: The command that repeats the run.
-    """
-
-    __test__ = False  # not a test class, whatever pytest makes of its name
-
-    spec: TestSpec
-    nodes: list[NodeName]
-    invariants: list[str] = []
-    repro: str = ""
-
-
-def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
+def analyse(folder: RunFolder, limits: Limits | None = None) -> VerdictRecord:
     """Judge the run in `folder`; writes and returns what stands in verdict.json.
 
     Raises:
@@ -82,21 +49,29 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> dict[str, Any]:
             that are not here any more.
         HarnessError: The verdict or the report can't be written.
     """
-    out = outcome(read_test(folder), folder, limits or Limits())
-    folder.write_json("verdict.json", out)
+    out = outcome(folder.test(), folder, limits or Limits())
+    folder.write_verdict(out)
     with writing(folder.path / "report.html"):
         report.build(folder.path)
     return out
 
 
-def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> dict[str, Any]:
+def judged(folder: RunFolder) -> VerdictRecord:
+    """As `analyse`; what stands in verdict.json also where that is interrupted."""
+    try:
+        return analyse(folder)
+    except KeyboardInterrupt:
+        return put_off(folder)
+
+
+def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> VerdictRecord:
     """What stands in verdict.json of a run of `test`; writes nothing.
 
     Raises:
         UsageError: run.json or faults.jsonl is damaged, or `test` names plug-ins that
             are not here any more.
     """
-    run = folder.read_as("run.json", RunRecord)
+    run = folder.run()
     faults = folder.read_records("faults.jsonl")
     checkers = judges_of(test.spec, folder)
     history: History | None = None
@@ -123,19 +98,21 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> dict[str, An
     return summed_up(test, run, faults, results, told)
 
 
-def put_off(folder: RunFolder) -> dict[str, Any]:
+def put_off(folder: RunFolder) -> VerdictRecord:
     """What stands in verdict.json of a run whose `analyse` was interrupted.
 
     Writes it where there is nothing yet: unknown, until somebody judges the run again.
     """
-    out = folder.read_as("verdict.json", dict[str, Any])
+    out = folder.verdict()
     if out is None:
-        run = folder.read_as("run.json", RunRecord)
+        run = folder.run()
         faults = folder.read_records("faults.jsonl")
-        out = summed_up(read_test(folder), run, faults, {}, Account())
-        reason = f"interrupted before it was judged; splitbrain report {folder.path}"
-        out |= {"verdict": str(Verdict.UNKNOWN), "reason": reason, "interrupted": True}
-        folder.write_json("verdict.json", out)
+        out = summed_up(folder.test(), run, faults, {}, Account())
+        out.verdict, out.interrupted = "unknown", True
+        out.reason = (
+            f"interrupted before it was judged; splitbrain report {folder.path}"
+        )
+        folder.write_verdict(out)
     return out
 
 
@@ -145,7 +122,7 @@ def summed_up(
     faults: Sequence[Mapping[str, Any]],
     results: Mapping[str, CheckResult],
     told: Account,
-) -> dict[str, Any]:
+) -> VerdictRecord:
     """What stands in verdict.json.
 
     Args:
@@ -171,36 +148,21 @@ def summed_up(
         why = f"interrupted after {run.seconds:.0f} s"
     if why:
         overall = Verdict.UNKNOWN
-    return {
-        "verdict": str(overall),
-        "expected": spec.expect,
-        "reason": why,
-        "interrupted": interrupted,
-        "checkers": {name: result.as_json() for name, result in results.items()},
-        "faults": fault_summary(faults),
-        "ops": run.ops,
+    return VerdictRecord(
+        version=VERSION,
+        verdict=WORDS[overall],
+        expected=spec.expect,
+        reason=why,
+        interrupted=interrupted,
+        checkers={name: CheckRecord.of(result) for name, result in results.items()},
+        faults=fault_summary(test.asked, faults),
+        ops=run.ops,
         **told.as_json(),
-        "seconds": run.seconds,
-        "harness": {"ok": not errors, "errors": errors},
-        "seed": spec.seed,
-        "repro": test.repro,
-    }
-
-
-def read_test(folder: RunFolder) -> TestRecord:
-    """What test.yaml says.
-
-    Raises:
-        UsageError: It is damaged, or asks for a run that can't be.
-    """
-    test = folder.read_as("test.yaml", TestRecord)
-    if test is None:
-        raise UsageError(f"{folder.path} is no run folder: it has no test.yaml")
-    try:
-        check_numbers(test.spec)
-    except UsageError as bad:
-        raise UsageError(f"{folder.path / 'test.yaml'}: {bad}") from None
-    return test
+        seconds=run.seconds,
+        harness=HarnessRecord(ok=not errors, errors=errors),
+        seed=spec.seed,
+        repro=test.repro,
+    )
 
 
 def judges_of(spec: TestSpec, folder: RunFolder) -> dict[str, Checker]:
@@ -249,39 +211,38 @@ def check_invariants(
     }
 
 
-def fault_summary(faults: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Per kind of fault: how many struck, bit, and had no effect."""
-    summary: dict[str, dict[str, int]] = {}
+def fault_summary(
+    asked: Mapping[str, int], faults: Iterable[Mapping[str, Any]]
+) -> dict[str, FaultRecord]:
+    """Per kind of fault: how many were asked for, struck, bit, and had no effect."""
+    summary = {kind: FaultRecord(asked=number) for kind, number in asked.items()}
     for line in faults:
         if line.get("event") not in {"start", "end"}:
             continue
-        of = summary.setdefault(
-            str(line.get("kind")), {"count": 0, "bit": 0, "no_effect": 0}
-        )
+        of = summary.setdefault(str(line.get("kind")), FaultRecord())
         if line["event"] == "start":
-            of["count"] += 1
+            of.count += 1
         elif line.get("bit"):
-            of["bit"] += 1
+            of.bit += 1
         else:
-            of["no_effect"] += 1
+            of.no_effect += 1
     return summary
 
 
-def exit_status(outcome: Mapping[str, Any]) -> int:
+def exit_status(outcome: VerdictRecord) -> int:
     """The exit status that a verdict means.
 
-    A harness fault is 255, whatever the checkers made of the rest; with an expectation
-    0 says that it was met.
+    A harness fault is 255, whatever the checkers made of the rest.
     """
-    if not outcome["harness"]["ok"]:
+    if not outcome.harness.ok:
         return EXIT_HARNESS
-    found = Verdict.parse(outcome["verdict"])
-    if outcome.get("expected"):
-        if str(found) == outcome["expected"]:
-            return EXIT_VALID
-        return EXIT_UNKNOWN if found is Verdict.UNKNOWN else EXIT_INVALID
-    return {
-        Verdict.VALID: EXIT_VALID,
-        Verdict.UNKNOWN: EXIT_UNKNOWN,
-        Verdict.INVALID: EXIT_INVALID,
-    }[found]
+    return status_of(outcome.verdict, outcome.expected)
+
+
+def status_of(verdict: Word, expected: Word | None) -> int:
+    """The exit status of a verdict; with an expectation 0 says that it was met."""
+    if verdict == expected:
+        return EXIT_VALID
+    if verdict == "unknown":
+        return EXIT_UNKNOWN
+    return EXIT_INVALID if expected or verdict == "invalid" else EXIT_VALID

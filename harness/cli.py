@@ -33,9 +33,10 @@ from harness.visible import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.spec import TestSpec
+    from harness.campaign.experiment import Experiment
+    from harness.campaign.suite import RowResult
+    from harness.records import VerdictRecord
     from harness.store import RunFolder
-    from harness.suite import RowResult
 
 
 class Commands(click.Group):
@@ -217,6 +218,7 @@ def run(
     """
     import random
 
+    from harness.campaign.experiment import Experiment
     from harness.spec import DEFAULTS, TestSpec, complete
 
     spec = TestSpec(
@@ -235,19 +237,20 @@ def run(
         node_data_mb=node_data_mb,
         node_log_mb=node_log_mb,
         also=comma_list(also),
-        plan=read_plan(plan) if plan is not None else None,
         world=world,  # type: ignore[arg-type]  # click has checked the choice
         mutant=mutant,
         network=network,  # type: ignore[arg-type]  # click has checked the choice
         expect=expect,  # type: ignore[arg-type]  # click has checked the choice
     )
+    written = None if plan is None else read_plan(plan)
     with interrupts.raised():
         try:
-            complete(spec)
+            complete(spec, planned=written is not None)
+            asked = Experiment(spec, written, "" if plan is None else str(plan))
             if seeds > 1:
                 many = run_simulated_seeds if world == "sim" else run_seeds
-                return many(spec, seeds, jobs, results, as_json=as_json)
-            return run_once(spec, results, as_json=as_json)
+                return many(asked, seeds, jobs, results, as_json=as_json)
+            return run_once(asked, results, as_json=as_json)
         except KeyboardInterrupt:
             return interrupted("interrupted before it began", as_json=as_json)
 
@@ -262,33 +265,30 @@ def read_plan(path: Path) -> Any:
     return plan
 
 
-def run_once(spec: TestSpec, results: Path, *, as_json: bool) -> int:
+def run_once(asked: Experiment, results: Path, *, as_json: bool) -> int:
     """One run, in this process and its children."""
     from harness import analysis, run
     from harness.progress import ProgressLine
     from harness.report import text
 
     line = ProgressLine(enabled=not as_json)
-    folder = run.run(spec, results, line.show, complain)
+    folder = run.run(asked.spec, results, line.show, complain, plan=asked.plan)
     line.tell("judging what was recorded ...")
-    outcome = judged(folder)
+    record = analysis.judged(folder)
     with interrupts.noted():  # too late: what is known is told
         line.clear()
         if as_json:
-            say(json.dumps({**outcome, "run": str(folder.path)}))
+            say(json.dumps(verdict_of(record, folder)))
         else:
             say(text.summary(folder.path))
-        return analysis.exit_status(outcome)
+        return analysis.exit_status(record)
 
 
-def judged(folder: RunFolder) -> dict[str, Any]:
-    """What stands in verdict.json, also when its making is interrupted."""
-    from harness import analysis
+def verdict_of(record: VerdictRecord, folder: RunFolder) -> dict[str, Any]:
+    """What `run --json` tells: verdict.json, and where it is."""
+    from harness import store
 
-    try:
-        return analysis.analyse(folder)
-    except KeyboardInterrupt:
-        return analysis.put_off(folder)
+    return {**store.as_data(record), "run": str(folder.path)}
 
 
 def interrupted(why: str, *, as_json: bool, **found: Any) -> int:
@@ -301,89 +301,103 @@ def interrupted(why: str, *, as_json: bool, **found: Any) -> int:
 
 
 def run_seeds(
-    spec: TestSpec, seeds: int, jobs: int, results: Path, *, as_json: bool
+    asked: Experiment, seeds: int, jobs: int, results: Path, *, as_json: bool
 ) -> int:
     """Several runs, each a process of its own, until one is not valid."""
-    from harness import suite
+    from harness.campaign import suite
     from harness.progress import SeedsLine
     from harness.report import text
+    from harness.store import RunFolder
 
-    rows = [suite.seed_row(spec, seed) for seed in range(spec.seed, spec.seed + seeds)]
+    first = asked.spec.seed
+    rows = [suite.seed_row(asked, seed) for seed in range(first, first + seeds)]
     line = SeedsLine(seeds, enabled=not as_json)
 
     def show(result: suite.RowResult) -> None:
+        assert result.outcome is not None
         line.clear()
         if not as_json:
-            say(line.told(result.as_seed()))
-        line.show(result.as_seed())
+            say(line.told(result.outcome))
+        line.show(result.outcome)
 
     line.draw()
     runner = suite.Runner(results, done=show, stop_early=True)
     found = runner.run(rows, jobs)
     line.clear()
     told = [result.as_json() for result in found]
-    last = max(found, key=lambda r: suite.VERDICTS.index(r.verdict), default=None)
+    outcomes = [result.outcome for result in found if result.outcome is not None]
+    last = max(outcomes, key=lambda o: suite.VERDICTS.index(o.verdict), default=None)
     if last is None or (runner.interrupted and last.verdict == "valid"):
         why = f"interrupted after {len(found)} of {seeds} seeds"
         return interrupted(why, as_json=as_json, seeds=told)
+    folder = RunFolder(Path(last.folder)) if last.folder else None
     if as_json:
-        say(json.dumps({"seeds": told, "last": {**last.outcome}}))
+        record = None if folder is None else folder.verdict()
+        kept = {} if folder is None or record is None else verdict_of(record, folder)
+        say(json.dumps({"seeds": told, "last": kept}))
         return last.status
-    say(line.summary(last.as_seed()))
+    say(line.summary(last))
     if last.verdict == "error":
-        complain(last.error)
-    elif last.verdict != "valid" and "run" in last.outcome:
-        say(f"\n{text.summary(Path(last.outcome['run']))}")
+        complain("; ".join(last.errors))
+    elif last.verdict != "valid" and folder is not None:
+        say(f"\n{text.summary(folder.path)}")
     return last.status
 
 
 def run_simulated_seeds(
-    spec: TestSpec, seeds: int, jobs: int, results: Path, *, as_json: bool
+    asked: Experiment, seeds: int, jobs: int, results: Path, *, as_json: bool
 ) -> int:
     """Many simulated runs, several a second, until one is not valid.
 
     Only the last one is kept: it is run once more, which also shows that it repeats.
     """
-    from harness import analysis, run
+    import msgspec
+
+    from harness import analysis
+    from harness.campaign import carrying
+    from harness.campaign import seeds as campaign
     from harness.progress import SeedsLine
     from harness.report import text
-    from harness.sim import batch
+    from harness.store import RunFolder
 
+    first = asked.spec.seed
     line = SeedsLine(seeds, enabled=not as_json)
-    found: list[batch.SeedResult] = []
+    found = []
     stopped = False
     try:
-        for result in batch.run_seeds(spec, range(spec.seed, spec.seed + seeds), jobs):
-            found.append(result)
-            line.show(result)
-            if result.verdict != "valid":
+        for outcome in campaign.sweep(asked, range(first, first + seeds), jobs):
+            found.append(outcome)
+            line.show(outcome)
+            if outcome.verdict != "valid":
                 break
     except KeyboardInterrupt:
         stopped = True
     line.clear()
-    told = [result.as_json() for result in found]
+    told = [campaign.as_json(outcome) for outcome in found]
     if stopped and (not found or found[-1].verdict == "valid"):
         why = f"interrupted after {len(found)} of {seeds} seeds"
         return interrupted(why, as_json=as_json, seeds=told)
     last = found[-1]
-    folder = run.run(batch.with_seed(spec, last.seed), results)
-    outcome = judged(folder)
-    if not last.agrees_with(outcome) and not outcome["interrupted"]:
+    again = carrying.keep(results, asked.with_seed(last.experiment.spec.seed))
+    if not campaign.agree(last, again) and not again.interrupted:
         raise HarnessError(
-            f"seed {last.seed} was {last.verdict} and became {outcome['verdict']} when "
-            "it was run again, so the simulation depends on something beside its seed: "
-            f"see {folder.path} {last.reason}"
+            f"seed {last.experiment.spec.seed} was {last.verdict} and became "
+            f"{again.verdict} when it was run again, so the simulation depends on "
+            f"something beside its seed: see {again.folder} {last.reason}"
         )
+    folder = RunFolder(Path(again.folder))
     if as_json:
-        kept = {**outcome, "run": str(folder.path)}
-        say(json.dumps({"seeds": told, "last": kept}))
+        record = folder.verdict()
+        assert record is not None
+        say(json.dumps({"seeds": told, "last": verdict_of(record, folder)}))
     else:
-        say(line.summary(last, outcome["repro"]))
+        say(line.summary(msgspec.structs.replace(last, repro=again.repro)))
     if last.verdict != "valid" and not as_json:
         say(f"\n{text.summary(folder.path)}")
-    if outcome["interrupted"] and last.verdict == "invalid":
-        outcome["verdict"] = last.verdict  # which running it again was to confirm
-    return analysis.exit_status(outcome)
+    if again.interrupted and last.verdict == "invalid":
+        # Which running it again was to confirm.
+        return analysis.status_of("invalid", asked.spec.expect)
+    return again.status
 
 
 @cli.command()
@@ -534,7 +548,7 @@ def suite(
 
     FILE is YAML, or the name of a suite that comes with splitbrain: quick.
     """
-    from harness import suite as suites
+    from harness.campaign import suite as suites
 
     file = suites.find(file)
     name, rows = suites.load(file)
@@ -572,7 +586,7 @@ def tell_suite(
     as_json: bool,
 ) -> None:
     """Write a suite's index and JUnit XML, and print its table."""
-    from harness import suite as suites
+    from harness.campaign import suite as suites
     from harness.report import index
 
     records = [result.as_json() for result in found]
@@ -595,14 +609,14 @@ def tell_suite(
 @interrupts.raised()
 def report(run: Path, *, as_json: bool) -> int:
     """Judge an earlier RUN folder again, and make its report anew."""
-    from harness import analysis
+    from harness import analysis, store
     from harness.report import text
-    from harness.store import RunFolder
 
-    folder = RunFolder.open(run)
-    outcome = analysis.analyse(folder)
-    say(json.dumps(outcome) if as_json else text.summary(folder.path))
-    return analysis.exit_status(outcome)
+    folder = store.RunFolder.open(run)
+    record = analysis.analyse(folder)
+    told = json.dumps(store.as_data(record)) if as_json else text.summary(folder.path)
+    say(told)
+    return analysis.exit_status(record)
 
 
 @cli.command()

@@ -18,6 +18,7 @@ from harness.errors import HarnessError
 from harness.formats.jsonl import HistoryWriter
 from harness.interpreter import Outcome, interpret
 from harness.leadership import Leadership
+from harness.records import VERSION, RunRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -313,25 +314,24 @@ class Controller:
         outcome = self.outcome or Outcome()
         unasked = getattr(self.parts.system, "counters", None)
         with self._failures_kept():
-            self.folder.write_json(
-                "run.json",
-                {
-                    "ended": self.ended,
-                    "seconds": round(seconds, 3),
-                    # Where nodes' own clocks stood when the run's time began.
-                    "start_mono_ns": self._start_ns,
-                    "never_up": self.never_up,
-                    "ops": {
+            self.folder.write_run(
+                RunRecord(
+                    version=VERSION,
+                    ended=self.ended,
+                    seconds=round(seconds, 3),
+                    start_mono_ns=self._start_ns,
+                    never_up=self.never_up,
+                    ops={
                         "ok": outcome.ok,
                         "fail": outcome.fail,
                         "info": outcome.info,
                     },
-                    "counters": {
+                    counters={
                         **{name: getattr(outcome, name) for name in OUTCOME_COUNTERS},
                         **(unasked.as_json() if unasked is not None else {}),
                     },
-                    "network": links,
-                    "kept_down": self._kept_down,
-                    "errors": self.errors,
-                },
+                    network=links,
+                    kept_down=self._kept_down,
+                    errors=self.errors,
+                )
             )

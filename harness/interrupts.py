@@ -125,6 +125,18 @@ def insist() -> None:
         raise KeyboardInterrupt
 
 
+def forget() -> None:
+    """In a process that was just forked: nothing listens any more, as it did before us.
+
+    What the starter ignores, as a shell does for jobs in the background, stays ignored.
+    """
+    _nested.clear()
+    _raising.clear()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def _in_force(interrupts: Interrupts) -> Iterator[None]:
     """Within, it hears the stop signals."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
+    from harness.campaign.outcome import Outcome
     from harness.controller import Progress
-    from harness.sim.batch import SeedResult
 
 
 class ProgressLine:
@@ -61,10 +61,10 @@ class SeedsLine:
         self._runs = 0
         self._ops = 0
 
-    def show(self, result: SeedResult) -> None:
+    def show(self, outcome: Outcome) -> None:
         """Count one more run."""
         self._runs += 1
-        self._ops += sum(result.ops.values())
+        self._ops += sum(outcome.ops.values())
         self.draw()
 
     def draw(self) -> None:
@@ -80,23 +80,18 @@ class SeedsLine:
             sys.stderr.flush()
 
     @staticmethod
-    def told(result: SeedResult) -> str:
+    def told(outcome: Outcome) -> str:
         """One run, in a line of its own."""
-        ok = f"{result.ops.get('ok', 0):,} ok, {result.seconds:.1f} s"
-        return f"seed {result.seed}: {result.verdict}{_found(result)}, {ok}"
+        ok = f"{outcome.ops.get('ok', 0):,} ok, {outcome.run_s:.1f} s"
+        return f"{_seed(outcome)}: {outcome.verdict}{_found(outcome)}, {ok}"
 
-    def summary(self, last: SeedResult, repro: str = "") -> str:
-        """What came of all runs, in two lines; `last` is the one that told.
-
-        `repro` repeats the run that told; by default the command in its result.
-        """
-        repro = repro or last.repro
+    def summary(self, last: Outcome) -> str:
+        """What came of all runs, in two lines; `last` is the one that told."""
         if last.verdict == "valid":
-            return f"all valid: {self._text()}\nrepeat the last: {repro}"
-        repeat = f"\nrepeat: {repro}" if repro else ""
-        return (
-            f"seed {last.seed} is {last.verdict}{_found(last)}: {self._text()}{repeat}"
-        )
+            return f"all valid: {self._text()}\nrepeat the last: {last.repro}"
+        repeat = f"\nrepeat: {last.repro}" if last.repro else ""
+        what = f"{_seed(last)} is {last.verdict}{_found(last)}"
+        return f"{what}: {self._text()}{repeat}"
 
     def _text(self) -> str:
         took_s = max(1e-9, time.monotonic() - self._begun_s)
@@ -106,7 +101,11 @@ class SeedsLine:
         )
 
 
-def _found(result: SeedResult) -> str:
+def _seed(outcome: Outcome) -> str:
+    return f"seed {outcome.experiment.spec.seed}"
+
+
+def _found(outcome: Outcome) -> str:
     """What made a run not valid, in brackets."""
-    what = ", ".join(result.anomalies) or result.reason
+    what = ", ".join(outcome.anomalies) or outcome.reason
     return f" ({what})" if what else ""

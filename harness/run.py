@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib
 import platform
 import shlex
 import subprocess
 import time
+from collections import Counter
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -15,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness import doctor, interrupts, program, registry, scarcity
+from harness import doctor, interrupts, registry, scarcity
 from harness.doctor import Rung
 from harness.errors import UsageError
 from harness.network import LinkRule
 from harness.osworld import vdso
 from harness.osworld.proxy import ProxyNetwork
+from harness.records import VERSION, RunRecord
 from harness.sim.conditions import Conditions
 from harness.spec import ALL_FAULTS, NO_FAULTS, Parts, TestSpec, assemble, options_for
 from harness.store import RunFolder
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.controller import Progress
+    from harness.spec import PlanData
     from harness.system import System
 
 CLOCKS = "clocks"
@@ -41,16 +45,16 @@ FILES_A_CLIENT = 2
 FILES_A_PROXY = 3
 
 
-def prepare(spec: TestSpec) -> tuple[Parts, Any, Rung]:
+def prepare(spec: TestSpec, written: PlanData | None = None) -> tuple[Parts, Any, Rung]:
     """Check `spec` against systems, plug-ins and this machine: (parts, schedule, rung).
 
-    Words for faults in it ("all", "none") give way to the kinds that they mean.
+    Words for faults in it ("all", "none") give way to the kinds that they mean. The
+    plan is `written`, or drawn.
 
     Raises:
         UsageError: The run is impossible, and why.
         HarnessError: This process may not have what it takes.
     """
-    written = spec.plan
     schedules = importlib.import_module("nemesis.schedule")
     if written is not None and not spec.nemesis:
         spec.nemesis = schedules.kinds(written)
@@ -157,50 +161,81 @@ def run(
     results: Path,
     show: Callable[[Progress], None] | None = None,
     remark: Callable[[str], None] | None = None,
+    *,
+    plan: PlanData | None = None,
 ) -> RunFolder:
     """Carry out `spec` and return the folder that holds what happened.
 
-    `remark` is told, before anything starts, what the user may not expect.
+    `remark` is told, before anything starts, what the user may not expect. The plan is
+    drawn unless one is given.
 
     Raises:
         UsageError: The run is impossible; nothing was started or written.
         HarnessError: The run could not be set up, or written down. What was recorded
             stays in its folder.
     """
-    parts, schedule, rung = prepare(spec)
+    parts, schedule, rung = prepare(spec, plan)
     if rung.why and remark is not None:
         remark(rung.why)
     folder = RunFolder.create(results, spec.folder_name, spec.seed)
-    plan = folder.path / "plan.yaml"
-    folder.write_text(plan.name, schedule.yaml())
-    again = spec.command()
-    if spec.plan is not None:
-        again += ["--plan", program.near(plan)]
+    plan_file = folder.path / "plan.yaml"
+    folder.write_text(plan_file.name, schedule.yaml())
+    again = spec.command(None if plan is None else plan_file)
     folder.write_yaml(
         "test.yaml",
         {
+            "version": VERSION,
             **describe(spec, rung),
+            "plan": "drawn" if plan is None else "written",
+            "asked": asked(schedule),
             "repro": shlex.join(again),
             "invariants": list(parts.system.invariants),
         },
     )
-    failed, begun_s = "", time.monotonic()
+    carry_out(spec, parts, schedule, folder, rung, show)
+    return folder
+
+
+def asked(schedule: Any) -> dict[str, int]:
+    """How many faults of each kind a schedule has."""
+    return dict(Counter(step.fault.kind for step in schedule.plan))
+
+
+def carry_out(
+    spec: TestSpec,
+    parts: Parts,
+    schedule: Any,
+    folder: RunFolder,
+    rung: Rung,
+    show: Callable[[Progress], None] | None = None,
+) -> bool:
+    """Run what `prepare` has made, and write it down in `folder`.
+
+    Returns:
+        Whether a stop signal came that the controller did not hear: before it could,
+        because it insisted, or when the run was over.
+
+    Raises:
+        HarnessError: How the run ended can't be written down.
+    """
+    failed, unheard, begun_s = "", False, time.monotonic()
     try:
         interrupts.insist()
         failed = execute(spec, parts, schedule, folder, rung.name, show)
     except KeyboardInterrupt:
-        # It came before anybody could note it, or insisted, or the run was over.
-        if folder.read_as("run.json", dict[str, Any]) is None:
+        unheard = True
+        if folder.run() is None:
             seconds = round(time.monotonic() - begun_s, 3)
-            folder.write_json("run.json", {"ended": "interrupted", "seconds": seconds})
-    if not failed and folder.read_as("run.json", dict[str, Any]) is None:
+            ended = RunRecord(version=VERSION, ended="interrupted", seconds=seconds)
+            folder.write_run(ended)
+    if not failed and folder.run() is None:
         failed = "how the run ended could not be written down"
     if failed:
         # What was recorded until now stays, and its analysis will say why it ends.
-        done = folder.read_as("run.json", dict[str, Any]) or {"ended": "failed"}
-        done.setdefault("errors", []).append(failed + scarcity.limits())
-        folder.write_json("run.json", done)
-    return folder
+        done = folder.run() or RunRecord(version=VERSION, ended="failed")
+        done.errors.append(failed + scarcity.limits())
+        folder.write_run(done)
+    return unheard
 
 
 def execute(
@@ -255,6 +290,7 @@ def describe(spec: TestSpec, rung: Rung) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def commit() -> str:
     """The commit of the harness, where it runs from a checkout; else empty."""
     here = Path(__file__).resolve().parent

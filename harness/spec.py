@@ -1,7 +1,8 @@
 """What a run is asked to do: every option, checked before anything starts.
 
 A `TestSpec` is what the command line and suites produce, what `test.yaml` stores, and
-what a replay or an analysis reads back.
+what a replay or an analysis reads back. A plan that somebody has written stands beside
+it; else the plan is drawn, as the spec says.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from harness.options import RUN_NUMBERS, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from harness.system import System, SystemFactory
     from harness.workload import Workload
+
+
+PlanData = list[dict[str, Any]]
+"""A fault plan as plain data: the steps as they stand in plan.yaml (`nemesis.plan`)."""
 
 
 class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
@@ -29,7 +35,6 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         system: Plug-in name, with an adapter's text after a colon.
         options: `--set` texts: "reads" for the system, "PLUGIN.option" for the others.
         nemesis: Kinds of fault to draw a plan from.
-        plan: A hand-written plan in place of a drawn one.
         rate: Operations a second in all, or None for as fast as clients go.
         seed: Every choice of the run comes from it.
         network: The rung asked for.
@@ -53,7 +58,6 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     ops: int | None = None
     seed: int = 0
     options: dict[str, str] = {}
-    plan: list[dict[str, Any]] | None = None
     world: Literal["os", "sim"] = "os"
     mutant: str | None = None
     network: Literal["auto", "switch", "proxy"] = "auto"
@@ -73,13 +77,9 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         """The run folder's name below results/."""
         return f"{self.system.partition(':')[0]}-{self.workload}"
 
-    def command(self) -> list[str]:
-        """The command line that repeats this run, but for a hand-written plan."""
-        return [*program.words(), *self.arguments()]
-
-    def arguments(self) -> list[str]:
-        """`command`, without the program."""
-        out = ["run", self.system]
+    def command(self, plan: Path | None = None) -> list[str]:
+        """The command line that repeats this run, with the plan in the file `plan`."""
+        out = [*program.words(), "run", self.system]
         plain = TestSpec(system=self.system, **DEFAULTS[self.world])
         # A mutant brings a workload and faults of its own, unless these are named.
         if self.workload != plain.workload or self.mutant:
@@ -95,6 +95,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         out += ["--seed", str(self.seed)]
         for key, text in self.options.items():
             out += ["--set", f"{key}={text}"]
+        if plan is not None:
+            out += ["--plan", program.near(plan)]
         return out
 
 
@@ -264,17 +266,20 @@ def default_workload(system: str, options: Mapping[str, str]) -> str:
     return (first or sorted(serves))[0]
 
 
-def complete(spec: TestSpec) -> None:
-    """Fill in what a command line left open: an empty workload, no rate.
+def complete(spec: TestSpec, *, planned: bool = False) -> None:
+    """Fill in what a command line left open: an empty workload, no rate, no faults.
 
     A mutant is run as it declares, the rest by the world's defaults. In the simulator a
-    number of operations without a rate is spread over the whole time.
+    number of operations without a rate is spread over the whole time. `planned` says
+    that there is a written plan.
 
     Raises:
         UsageError: There is no such system or mutant.
     """
     if spec.mutant is not None:
-        run_as_declared(spec, spec.mutant)
+        run_as_declared(spec, spec.mutant, planned=planned)
+    if spec.nemesis == [NO_FAULTS]:
+        spec.nemesis = []
     if not spec.workload:
         spec.workload = default_workload(spec.system, spec.options)
     if spec.world == "sim" and spec.rate is None:
@@ -283,7 +288,7 @@ def complete(spec: TestSpec) -> None:
             spec.rate = round(spec.ops / spec.time_limit_s, 3)
 
 
-def run_as_declared(spec: TestSpec, name: str) -> None:
+def run_as_declared(spec: TestSpec, name: str, *, planned: bool) -> None:
     """Take from a mutant what nobody has named: workload, faults, options.
 
     Raises:
@@ -292,7 +297,7 @@ def run_as_declared(spec: TestSpec, name: str) -> None:
     system = registry.find("system", spec.system.partition(":")[0]).name
     mutant = mutants.find(system, name)
     spec.workload = spec.workload or mutant.workload
-    if not spec.nemesis and spec.plan is None:
+    if not spec.nemesis and not planned:
         spec.nemesis = list(mutant.nemesis)
     limits = {
         key: text

@@ -6,7 +6,8 @@
 
 Lines are appended with one write each and are never rewritten, so whatever ends a
 controller leaves a readable prefix, a full disk included. verdict.json and report.html
-can be made again from the rest (`splitbrain report RUN`).
+can be made again from the rest (`splitbrain report RUN`). What test.yaml, run.json and
+verdict.json hold, `harness.records` says.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import yaml
 
 from harness import documents, nodefiles
 from harness.errors import HarnessError, UsageError
+from harness.records import VERSION, RunRecord, TestRecord, VerdictRecord
+from harness.spec import check_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,11 +42,18 @@ _NO_SUCH_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 R = TypeVar("R")
+V = TypeVar("V", TestRecord, RunRecord, VerdictRecord)
 
 
 def jsonable(value: Any) -> Any:
     """What JSON can't say, as text: evidence must be kept whatever it is."""
     return repr(value)
+
+
+def as_data(record: msgspec.Struct) -> dict[str, Any]:
+    """A record of `harness.records` as it stands in its file."""
+    data: dict[str, Any] = msgspec.to_builtins(record, enc_hook=jsonable)
+    return data
 
 
 @contextlib.contextmanager
@@ -127,6 +137,59 @@ class RunFolder:
                 "(runs are in results/, and results/latest is the last one)"
             )
         return cls(path.resolve())
+
+    def test(self) -> TestRecord:
+        """What was asked for.
+
+        Raises:
+            UsageError: test.yaml is missing or damaged, or asks for what can't be.
+        """
+        written = self.read_as("test.yaml", dict[str, Any])
+        if written is None:
+            raise UsageError(f"{self.path} is no run folder: it has no test.yaml")
+        test = self._record("test.yaml", TestRecord)
+        assert test is not None
+        spec = written["spec"]
+        if test.version == 0 and spec.get("plan") is not None:
+            test.plan = "written"  # where it then stood
+        try:
+            check_numbers(test.spec)
+        except UsageError as bad:
+            raise UsageError(f"{self.path / 'test.yaml'}: {bad}") from None
+        return test
+
+    def run(self) -> RunRecord | None:
+        """How the run went; None where its controller did not get to say.
+
+        Raises:
+            UsageError: run.json is damaged.
+        """
+        return self._record("run.json", RunRecord)
+
+    def verdict(self) -> VerdictRecord | None:
+        """What the run showed; None where nobody has judged it.
+
+        Raises:
+            UsageError: verdict.json is damaged.
+        """
+        return self._record("verdict.json", VerdictRecord)
+
+    def write_run(self, record: RunRecord) -> None:
+        """Store how the run went."""
+        self.write_json("run.json", as_data(record))
+
+    def write_verdict(self, record: VerdictRecord) -> None:
+        """Store what the run showed."""
+        self.write_json("verdict.json", as_data(record))
+
+    def _record(self, name: str, kind: type[V]) -> V | None:
+        record = self.read_as(name, kind)
+        if record is not None and record.version > VERSION:
+            raise UsageError(
+                f"{self.path / name} is of version {record.version}, and this program "
+                f"reads up to {VERSION}: use the one that wrote it"
+            )
+        return record
 
     def lines(self, name: str) -> JsonLines:
         """The append-only file called `name`."""

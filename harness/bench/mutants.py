@@ -8,35 +8,39 @@ false alarm. A mutant is given no help beside its declaration: no plan written f
 no seed known to work. It also declares which anomalies it should show; a conviction by
 none of these is no proof that the harness saw what is wrong, and misses the target.
 
-A trial is a process of its own on one core, and its seconds are of processor time in
-the simulator, of real time in the os world, where waiting is what costs.
+A trial is a pursuit (`harness.campaign.executor`) on a core at a time. Its seconds are
+of processor time in the simulator, of real time in the os world, where waiting is what
+costs.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import datetime
+import functools
 import json
 import sys
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness import analysis, mutants, run
-from harness.bench import children
-from harness.collector import collector_paused
-from harness.errors import UsageError
+from harness import mutants, run
+from harness.campaign.carrying import discard
+from harness.campaign.executor import pursue
+from harness.campaign.experiment import Experiment
+from harness.campaign.processes import Processes
+from harness.errors import HarnessError, SplitbrainError, UsageError
 from harness.registry import nearest
 from harness.scratch import scratch_folder
-from harness.sim import batch
 from harness.spec import ALL_FAULTS, DEFAULTS, TestSpec, complete
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from harness.campaign.executor import Pursuit
+    from harness.campaign.outcome import Outcome
 
 DECLARED_SHARE = 2 / 3
 """Of the budget, for the set-up that a mutant declares."""
@@ -46,43 +50,87 @@ CONTROLS_MIN = {"os": 1, "sim": 10}
 """Runs that the unbroken protocol has to stand for each mutant, at least."""
 SEEDS_APART = 100_000
 """Between two repetitions, so that none sees the seeds of another."""
-GRACE_S = 240.0
-"""For a trial beyond its budget: its controls, and the run that exceeds it."""
-PATIENCE = {"os": 4.0, "sim": 30.0}
-"""Real seconds that a trial may take, for each of its budget. In the simulator a trial
-counts its own processor time, of which a busy machine gives it little at a time."""
+LIMIT_S = {"os": 4 * OS_RUN_S + 240.0, "sim": 600.0}
+"""Real seconds that a run may take. In the simulator runs take half a second, of which
+a busy machine gives them little at a time."""
 TARGETS = {"os": 0.8, "sim": 1.0}
 """The share of mutants that must be convicted."""
 
 
-# --- one trial, in a process of its own ----------------------------------------------
+# --- one trial -------------------------------------------------------------------
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """A run of the unbroken protocol that was not valid."""
+
+    verdict: str
+    repro: str
+
+
+class Trial(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What came of a trial.
+
+    Attributes:
+        runs, seconds: How many it took until a conviction or the end of the budget.
+        seed, repro: Of the run that was convicted.
+        set_up: What the mutant declares, or all faults: under which the last run was.
+        controls: Runs of the unbroken protocol.
+    """
+
+    convicted: bool
+    anomalies: list[str]
+    runs: int
+    seconds: float
+    seed: int | None = None
+    repro: str = ""
+    set_up: str
+    controls: int
+    alarms: list[Alarm]
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """How many runs and seconds it took; the outcome that convicted, if one did."""
+
+    runs: int
+    seconds: float
+    convicted: Outcome | None
 
 
 def trial(
     protocol: str, mutant: str, world: str, seed: int, budget_s: float
-) -> dict[str, Any]:
-    """One mutant on trial, from `seed` on; then its protocol, on the same seeds."""
-    with scratch_folder("splitbrain-mutants-") as scratch:
-        declared, everything = set_ups(protocol, mutant, world)
-        found = pursue(declared, seed, budget_s * DECLARED_SHARE, scratch)
-        if found["convicted"]:
-            found["set_up"] = "declared"
-            controls, used = declared, found["runs"]
-        else:
-            rest_s = budget_s - found["seconds"]
-            second = pursue(everything, seed, rest_s, scratch)
-            used = second["runs"]
-            second["runs"] += found["runs"]
-            second["seconds"] += found["seconds"]
-            found, controls = {**second, "set_up": ALL_FAULTS}, everything
-        alarms = false_alarms(
-            msgspec.structs.replace(controls, mutant=None),
-            range(seed, seed + max(used, CONTROLS_MIN[world])),
-            # What was not convicted needs no more controls than time allows.
-            budget_s,
-            scratch,
-        )
-    return {**found, **alarms}
+) -> Pursuit[Trial]:
+    """One mutant on trial, from `seed` on; then its protocol, on the same seeds.
+
+    Raises:
+        HarnessError: A run failed, or was ended by somebody.
+    """
+    declared, everything = set_ups(protocol, mutant, world)
+    found = yield from hunt(declared, seed, budget_s * DECLARED_SHARE)
+    last, name, runs, seconds = found, "declared", found.runs, found.seconds
+    if found.convicted is None:
+        last = yield from hunt(everything, seed, budget_s - found.seconds)
+        name, runs, seconds = ALL_FAULTS, runs + last.runs, seconds + last.seconds
+    controls, alarms = yield from false_alarms(
+        msgspec.structs.replace(
+            declared if name == "declared" else everything, mutant=None
+        ),
+        range(seed, seed + max(last.runs, CONTROLS_MIN[world])),
+        # What was not convicted needs no more controls than time allows.
+        budget_s,
+    )
+    convicted = last.convicted
+    return Trial(
+        convicted=convicted is not None,
+        anomalies=[] if convicted is None else convicted.anomalies,
+        runs=runs,
+        seconds=round(seconds, 2),
+        seed=None if convicted is None else convicted.experiment.spec.seed,
+        repro="" if convicted is None else convicted.repro,
+        set_up=name,
+        controls=controls,
+        alarms=alarms,
+    )
 
 
 def set_ups(protocol: str, mutant: str, world: str) -> tuple[TestSpec, TestSpec]:
@@ -106,71 +154,53 @@ def set_ups(protocol: str, mutant: str, world: str) -> tuple[TestSpec, TestSpec]
     return spec([]), spec([ALL_FAULTS])
 
 
-def pursue(spec: TestSpec, seed: int, budget_s: float, scratch: Path) -> dict[str, Any]:
+def hunt(spec: TestSpec, seed: int, budget_s: float) -> Pursuit[Hunt]:
     """Run from `seed` on until a run is invalid or the budget is gone."""
-    begun_s = clock(spec.world)
-    runs, results = 0, one_by_one(spec, seed, scratch)
-    while (spent_s := clock(spec.world) - begun_s) < budget_s:
-        result = next(results)
+    runs, spent_s = 0, 0.0
+    while spent_s < budget_s:
+        outcome = yield from one(spec, seed + runs)
         runs += 1
-        if result.verdict == "invalid":
-            return {
-                "convicted": True,
-                "anomalies": list(result.anomalies),
-                "runs": runs,
-                "seconds": round(clock(spec.world) - begun_s, 2),
-                "seed": result.seed,
-                "repro": result.repro,
-            }
-    return {"convicted": False, "anomalies": [], "runs": runs, "seconds": spent_s}
+        spent_s += cost_s(outcome)
+        if outcome.verdict == "invalid":
+            return Hunt(runs, spent_s, outcome)
+    return Hunt(runs, spent_s, None)
 
 
 def false_alarms(
-    spec: TestSpec, seeds: range, budget_s: float, scratch: Path
-) -> dict[str, Any]:
-    """Runs of the unbroken protocol, and which of them were convicted all the same."""
-    begun_s = clock(spec.world)
-    controls, alarms = 0, []
-    for result in one_by_one(spec, seeds.start, scratch):
+    spec: TestSpec, seeds: range, budget_s: float
+) -> Pursuit[tuple[int, list[Alarm]]]:
+    """Runs of the unbroken protocol: how many, and which of them were not valid."""
+    controls, spent_s, alarms = 0, 0.0, []
+    for seed in seeds:
+        outcome = yield from one(spec, seed)
         controls += 1
-        if result.verdict != "valid":
-            alarms.append({"verdict": result.verdict, "repro": result.repro})
-        if controls >= len(seeds) or clock(spec.world) - begun_s >= budget_s:
+        spent_s += cost_s(outcome)
+        if outcome.verdict != "valid":
+            alarms.append(Alarm(outcome.verdict, outcome.repro))
+        if spent_s >= budget_s:
             break
-    return {"controls": controls, "alarms": alarms}
+    return controls, alarms
 
 
-def one_by_one(spec: TestSpec, seed: int, scratch: Path) -> Iterator[batch.SeedResult]:
-    """Runs from `seed` on, without end."""
-    while True:
-        seeded = batch.with_seed(spec, seed)
-        if spec.world == "sim":
-            with collector_paused():
-                yield batch.run_seed(seeded, scratch)
-        else:
-            yield run_for_real(seeded, scratch)
-        seed += 1
+def one(spec: TestSpec, seed: int) -> Pursuit[Outcome]:
+    """One run.
+
+    Raises:
+        HarnessError: It failed, or was ended by somebody, and so cost nothing: to go on
+            might take forever.
+    """
+    outcome = yield Experiment(spec).with_seed(seed)
+    if outcome is None:
+        raise HarnessError("somebody ended the run")
+    if outcome.verdict == "error":
+        raise HarnessError(f"seed {seed}: {outcome.reason}")
+    return outcome
 
 
-def run_for_real(spec: TestSpec, scratch: Path) -> batch.SeedResult:
-    """One run in the os world, judged."""
-    begun_s = time.monotonic()
-    folder = run.run(spec, scratch)
-    outcome = analysis.analyse(folder)
-    return batch.SeedResult(
-        seed=spec.seed,
-        verdict=batch.verdict_of(outcome),
-        anomalies=batch.anomalies_of(outcome),
-        reason=batch.reason_of(outcome),
-        ops=outcome["ops"],
-        seconds=round(time.monotonic() - begun_s, 3),
-        repro=str(outcome["repro"]),
-    )
-
-
-def clock(world: str) -> float:
-    """Seconds of what a trial costs in that world."""
-    return time.process_time() if world == "sim" else time.monotonic()
+def cost_s(outcome: Outcome) -> float:
+    """Seconds of what a run costs in its world."""
+    is_sim = outcome.experiment.spec.world == "sim"
+    return outcome.cpu_s if is_sim else outcome.seconds
 
 
 # --- all trials, and the table ----------------------------------------------------
@@ -182,13 +212,13 @@ class Case:
 
     protocol: str
     mutant: str
-    trials: list[dict[str, Any]] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
     error: str = ""
 
     @property
-    def convictions(self) -> list[dict[str, Any]]:
+    def convictions(self) -> list[Trial]:
         """The trials that ended in one."""
-        return [trial for trial in self.trials if trial["convicted"]]
+        return [trial for trial in self.trials if trial.convicted]
 
     @property
     def is_convicted(self) -> bool:
@@ -199,7 +229,7 @@ class Case:
     def is_as_declared(self) -> bool:
         """Each conviction is for what the mutant should show."""
         declared = set(mutants.find(self.protocol, self.mutant).anomalies)
-        return all(declared & set(trial["anomalies"]) for trial in self.convictions)
+        return all(declared & set(trial.anomalies) for trial in self.convictions)
 
     @property
     def outcome(self) -> str:
@@ -209,25 +239,25 @@ class Case:
         return "convicted" if self.is_as_declared else "UNEXPECTED"
 
     @property
-    def alarms(self) -> list[dict[str, Any]]:
+    def alarms(self) -> list[Alarm]:
         """False alarms on the unbroken protocol."""
-        return [alarm for trial in self.trials for alarm in trial["alarms"]]
+        return [alarm for trial in self.trials for alarm in trial.alarms]
 
     def cells(self) -> tuple[str, ...]:
         """The case's row of the table."""
         if self.error:
             return (self.protocol, self.mutant, "ERROR", self.error, "", "", "", "")
         found = self.convictions or self.trials
-        anomalies = sorted({name for trial in found for name in trial["anomalies"]})
-        controls = sum(trial["controls"] for trial in self.trials)
+        anomalies = sorted({name for trial in found for name in trial.anomalies})
+        controls = sum(trial.controls for trial in self.trials)
         return (
             self.protocol,
             self.mutant,
             self.outcome,
             ", ".join(anomalies),
-            ", ".join(sorted({trial["set_up"] for trial in found})),
-            f"{median(trial['runs'] for trial in found):g}",
-            f"{median(trial['seconds'] for trial in found):.1f}",
+            ", ".join(sorted({trial.set_up for trial in found})),
+            f"{median(trial.runs for trial in found):g}",
+            f"{median(trial.seconds for trial in found):.1f}",
             f"{len(self.alarms)}/{controls}",
         )
 
@@ -245,7 +275,7 @@ HEADINGS = (
 
 
 @dataclass
-class Outcome:
+class Tried:
     """What a benchmark of mutants came to."""
 
     world: str
@@ -270,14 +300,14 @@ class Outcome:
         ]
         out.insert(1, "  ".join("-" * width for width in widths))
         convicted = sum(case.is_convicted for case in self.cases)
-        controls = sum(t["controls"] for case in self.cases for t in case.trials)
+        controls = sum(t.controls for case in self.cases for t in case.trials)
         alarms = [alarm for case in self.cases for alarm in case.alarms]
         out += [
             "",
             f"{convicted} of {len(self.cases)} mutants convicted in the {self.world} "
             f"world; {len(alarms)} false alarms in {controls} runs of the unbroken "
             f"protocols; the target is {'met' if self.meets_target else 'MISSED'}",
-            *(f"false alarm ({a['verdict']}): {a['repro']}" for a in alarms),
+            *(f"false alarm ({a.verdict}): {a.repro}" for a in alarms),
             f"raw figures: {self.path}",
         ]
         return "\n".join(out)
@@ -312,7 +342,7 @@ def measure(
     jobs: int,
     results: Path,
     show: Callable[[str], None],
-) -> Outcome:
+) -> Tried:
     """Put the mutants on trial, `jobs` at a time, and store what was found.
 
     Raises:
@@ -331,8 +361,8 @@ def measure(
             "choose another place with --results DIR"
         ) from None
     try_all(cases, world, budget_s, repeat, jobs, show)
-    outcome = Outcome(world, cases)
-    outcome.record = {
+    tried = Tried(world, cases)
+    tried.record = {
         "command": ["splitbrain", *sys.argv[1:]],
         "commit": run.commit(),
         "started_utc": begun.isoformat(),
@@ -341,13 +371,15 @@ def measure(
         "repeat": repeat,
         "jobs": jobs,
         "machine": machine(place),
-        "cases": [{**asdict(case), "outcome": case.outcome} for case in cases],
-        "meets_target": outcome.meets_target,
+        "cases": [
+            {**msgspec.to_builtins(case), "outcome": case.outcome} for case in cases
+        ],
+        "meets_target": tried.meets_target,
     }
-    outcome.path = place / f"mutants-{world}-{begun.strftime('%Y%m%dT%H%M%SZ')}.json"
-    text = json.dumps(outcome.record, indent=2) + "\n"
-    outcome.path.write_text(text, encoding="utf-8")
-    return outcome
+    tried.path = place / f"mutants-{world}-{begun.strftime('%Y%m%dT%H%M%SZ')}.json"
+    text = json.dumps(tried.record, indent=2) + "\n"
+    tried.path.write_text(text, encoding="utf-8")
+    return tried
 
 
 def try_all(
@@ -359,45 +391,31 @@ def try_all(
     show: Callable[[str], None],
 ) -> None:
     """Carry out every trial, and note in each case what came of it."""
-
-    def one(case: Case, turn: int) -> None:
-        try:
-            case.trials.append(try_apart(case, world, budget_s, turn))
-        except children.BenchError as problem:
-            case.error = str(problem)
-        show(" ".join(cell for cell in case.cells() if cell))
-
-    with concurrent.futures.ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = [
-            pool.submit(one, case, turn) for turn in range(repeat) for case in cases
-        ]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:  # an interrupt, too, ends what was not begun
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def try_apart(case: Case, world: str, budget_s: float, turn: int) -> dict[str, Any]:
-    """One trial in a process of its own.
-
-    Raises:
-        BenchError: It failed, or took far longer than its budget.
-    """
-    arguments = {
-        "protocol": case.protocol,
-        "mutant": case.mutant,
-        "world": world,
-        "seed": 1 + turn * SEEDS_APART,
-        "budget_s": budget_s,
-    }
-    command = [sys.executable, "-P", "-m", "harness.bench.tasks", "mutant_trial"]
-    status, out, err = children.run(
-        [*command, json.dumps(arguments)],
-        limit_s=PATIENCE[world] * budget_s + GRACE_S,
+    turns = [(case, turn) for turn in range(repeat) for case in cases]
+    pursuits = (
+        whatever_comes(
+            trial(case.protocol, case.mutant, world, 1 + turn * SEEDS_APART, budget_s)
+        )
+        for case, turn in turns
     )
-    if status:
-        raise children.BenchError(children.last_line(err))
-    found: dict[str, Any] = children.answer_in("mutant_trial", out)
-    return found
+    with (
+        scratch_folder("splitbrain-mutants-") as scratch,
+        Processes(
+            functools.partial(discard, scratch), jobs, limit_s=LIMIT_S[world]
+        ) as executor,
+    ):
+        for place, came in pursue(executor, pursuits, jobs):
+            case, _ = turns[place]
+            if isinstance(came, Trial):
+                case.trials.append(came)
+            else:
+                case.error = came
+            show(" ".join(cell for cell in case.cells() if cell))
+
+
+def whatever_comes(trying: Pursuit[Trial]) -> Pursuit[Trial | str]:
+    """A trial, or why there was none."""
+    try:
+        return (yield from trying)
+    except SplitbrainError as failure:
+        return str(failure)

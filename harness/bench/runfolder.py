@@ -13,6 +13,7 @@ from harness import analysis, formats
 from harness.bench.histories import Shape, generate
 from harness.doctor import Rung
 from harness.network import LinkCounters
+from harness.records import VERSION, RunRecord
 from harness.run import describe
 from harness.spec import TestSpec
 from harness.store import RunFolder
@@ -45,13 +46,15 @@ def make(results: Path, calls: int) -> Path:
         time_limit_s=ops[-1].time / NS_PER_S,
     )
     folder = RunFolder.create(results, spec.folder_name, spec.seed)
-    folder.write_yaml("test.yaml", describe(spec, Rung("switch")))
+    folder.write_yaml(
+        "test.yaml", {"version": VERSION, **describe(spec, Rung("switch"))}
+    )
     formats.dump(ops, folder.path / "history.jsonl")
     faults = folder.lines("faults.jsonl")
     for line in fault_lines(spec, ops[-1].time):
         faults.append(line)
     faults.close()
-    folder.write_json("run.json", run_record(spec, ops))
+    folder.write_run(run_record(spec, ops))
     analysis.analyse(folder)
     return folder.path
 
@@ -74,7 +77,7 @@ def fault_lines(spec: TestSpec, end_ns: int) -> Iterator[dict[str, Any]]:
         yield {"time": begin + length, "event": "end", **fault}
 
 
-def run_record(spec: TestSpec, ops: list[Op]) -> dict[str, Any]:
+def run_record(spec: TestSpec, ops: list[Op]) -> RunRecord:
     """What a run that went well writes into run.json."""
     counts = {
         kind: sum(op.type == kind for op in ops) for kind in ("ok", "fail", "info")
@@ -85,12 +88,11 @@ def run_record(spec: TestSpec, ops: list[Op]) -> dict[str, Any]:
         for b in spec.node_names
         if a != b
     }
-    return {
-        "ended": "complete",
-        "seconds": spec.time_limit_s,
-        "never_up": "",
-        "ops": counts,
-        "counters": {"timeouts": counts["info"]},
-        "network": links,
-        "errors": [],
-    }
+    return RunRecord(
+        version=VERSION,
+        ended="complete",
+        seconds=spec.time_limit_s,
+        ops=counts,
+        counters={"timeouts": counts["info"]},
+        network=links,
+    )

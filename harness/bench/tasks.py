@@ -152,18 +152,9 @@ def report(run: str) -> dict[str, Any]:
     return {"seconds": seconds, "peak_mib": peak_mib(), "size_mib": size_mib}
 
 
-def mutant_trial(
-    protocol: str, mutant: str, world: str, seed: int, budget_s: float
-) -> dict[str, Any]:
-    """One mutant on trial; see `harness.bench.mutants.trial`."""
-    from harness.bench import mutants
-
-    return mutants.trial(protocol, mutant, world, seed, budget_s)
-
-
 def tasks() -> dict[str, Task]:
     """All tasks by name."""
-    found = (make, write, load, check, cluster, switch, make_run, report, mutant_trial)
+    found = (make, write, load, check, cluster, switch, make_run, report)
     return {task.__name__: task for task in (*found, make_transactions)}
 
 

@@ -18,6 +18,7 @@ from harness.report.folder import mapping, sequence, string, whole
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from harness.records import CheckRecord
     from harness.verdict import CheckResult
 
 
@@ -85,6 +86,11 @@ def together(tallies: Iterable[Tally]) -> Tally:
 def of_result(result: CheckResult) -> Tally:
     """The tally of a checker's result."""
     return _tally([anomaly.name for anomaly in result.anomalies], result.stats)
+
+
+def of_record(check: CheckRecord) -> Tally:
+    """The tally of a checker's result as it was read from verdict.json."""
+    return _tally([anomaly.name for anomaly in check.anomalies], check.stats)
 
 
 def of_json(result: Mapping[str, Any]) -> Tally:

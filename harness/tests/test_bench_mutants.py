@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import checkers
 from harness import mutants
-from harness.bench.mutants import Case, Outcome, choose, trial
+from harness.bench.mutants import Alarm, Case, Trial, Tried, choose, trial
+from harness.campaign.carrying import discard
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.campaign.executor import Pursuit
 
 DECLARED = [
     pytest.param(protocol, mutant, id=f"{protocol}-{name}")
@@ -38,16 +42,16 @@ def test_a_mutant_declares_anomalies_that_a_checker_knows(
     assert not unknown, f"{protocol} {mutant.name}"
 
 
-def tried(*anomalies: str, alarms: int = 0) -> dict[str, Any]:
-    return {
-        "convicted": bool(anomalies),
-        "anomalies": list(anomalies),
-        "runs": 1,
-        "seconds": 1.0,
-        "set_up": "declared",
-        "controls": 10,
-        "alarms": [{"verdict": "invalid", "repro": "splitbrain run raft"}] * alarms,
-    }
+def tried(*anomalies: str, alarms: int = 0) -> Trial:
+    return Trial(
+        convicted=bool(anomalies),
+        anomalies=list(anomalies),
+        runs=1,
+        seconds=1.0,
+        set_up="declared",
+        controls=10,
+        alarms=[Alarm("invalid", "splitbrain run raft")] * alarms,
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,15 +66,15 @@ def tried(*anomalies: str, alarms: int = 0) -> dict[str, Any]:
     ],
 )
 def test_a_mutant_is_convicted_for_what_it_declares_in_most_trials(
-    trials: list[dict[str, Any]], outcome: str
+    trials: list[Trial], outcome: str
 ) -> None:
     case = Case("raft", "two-votes", trials)
     assert case.outcome == outcome
-    assert Outcome("sim", [case]).meets_target == (outcome == "convicted")
+    assert Tried("sim", [case]).meets_target == (outcome == "convicted")
 
 
 def test_a_false_alarm_misses_the_target_and_is_shown() -> None:
-    outcome = Outcome(
+    outcome = Tried(
         "sim", [Case("raft", "two-votes", [tried("two-leaders", alarms=1)])]
     )
     assert not outcome.meets_target
@@ -85,10 +89,24 @@ def test_the_mutants_of_one_protocol_or_of_all_are_tried() -> None:
         choose("raftt")
 
 
-def test_a_trial_convicts_a_broken_protocol_and_clears_the_unbroken_one() -> None:
-    found = trial("paxos", "learn-from-minority", "sim", seed=1, budget_s=20.0)
-    assert found["convicted"], found
-    assert "learned-not-chosen" in found["anomalies"]
-    assert found["controls"] >= 10
-    assert found["alarms"] == []
-    assert f"--seed {found['seed']}" in found["repro"]
+def carried_out_here(pursuit: Pursuit[Trial], scratch: Path) -> Trial:
+    """What a pursuit comes to in this process."""
+    outcome = None
+    while True:
+        try:
+            outcome = discard(scratch, pursuit.send(outcome))
+        except StopIteration as done:
+            found: Trial = done.value
+            return found
+
+
+def test_a_trial_convicts_a_broken_protocol_and_clears_the_unbroken_one(
+    tmp_path: Path,
+) -> None:
+    trying = trial("paxos", "learn-from-minority", "sim", seed=1, budget_s=20.0)
+    found = carried_out_here(trying, tmp_path)
+    assert found.convicted, found
+    assert "learned-not-chosen" in found.anomalies
+    assert found.controls >= 10
+    assert found.alarms == []
+    assert f"--seed {found.seed}" in found.repro

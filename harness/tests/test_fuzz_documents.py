@@ -17,7 +17,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import documents, registry, suite
+from harness import documents, registry
+from harness.campaign import suite
 from harness.errors import UsageError
 from harness.spec import TestSpec, assemble, complete
 from harness.tests.mutations import damaged, randoms, spoiled

@@ -45,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         seed=5,
     )
     folder = run.run(spec, tmp_path_factory.mktemp("whole"))
-    assert analysis.analyse(folder)["verdict"] == "valid"
+    assert analysis.analyse(folder).verdict == "valid"
     return folder.path
 
 
@@ -95,11 +95,11 @@ def test_a_run_whose_reads_all_timed_out_is_unknown(copy: Path) -> None:
 
 
 def judge(folder: Path) -> None:
-    outcome = analysis.analyse(RunFolder.open(folder))
-    assert not outcome["harness"]["errors"] or outcome["harness"]["ok"] is False
+    record = analysis.analyse(RunFolder.open(folder))
+    assert not record.harness.errors or record.harness.ok is False
     text.summary(folder)
-    for name, checker in outcome["checkers"].items():
-        assert "Traceback" not in checker.get("reason", ""), (name, checker)
+    for name, checker in record.checkers.items():
+        assert "Traceback" not in checker.reason, (name, checker)
 
 
 @settings(max_examples=max(30, settings().max_examples // 3))  # each makes a report
@@ -156,7 +156,7 @@ def test_a_damaged_file_of_a_run_is_named_with_its_place(
 def test_what_was_cut_off_with_the_controller_is_left_out(copy: Path) -> None:
     faults = (copy / "faults.jsonl").read_bytes()
     (copy / "faults.jsonl").write_bytes(faults + b'{"time": 5')
-    assert analysis.analyse(RunFolder.open(copy))["verdict"] == "valid"
+    assert analysis.analyse(RunFolder.open(copy)).verdict == "valid"
 
 
 def test_nodes_of_a_run_do_not_lead_out_of_its_folder(copy: Path) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from checkers.linearizable import build
+from harness.campaign.outcome import Outcome
+from harness.campaign.suite import Row, RowResult, cells
 from harness.check import FileResult, render_text
-from harness.errors import EXIT_INVALID
 from harness.history import History, Op
+from harness.records import CheckRecord, VerdictRecord
 from harness.report import tally
 from harness.report.text import summary
-from harness.suite import Row, RowResult, cells
 from harness.tests.report_runs import write_run
 from harness.tests.test_report import page_of
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
@@ -82,11 +83,10 @@ def test_the_report_and_its_text_count_broken_keys(
 
 
 def test_the_table_of_a_suite_counts_broken_keys(broken: FileResult) -> None:
-    outcome: dict[str, Any] = {
-        "verdict": "invalid",
-        "checkers": {"linearizable": broken.result.as_json()},
-    }
-    row = RowResult(Row(name="r", system="raft"), 1, 1, EXIT_INVALID, outcome, "")
+    checkers = {"linearizable": CheckRecord.of(broken.result)}
+    record = VerdictRecord(verdict="invalid", checkers=checkers)
+    asked = Row(name="r", system="raft")
+    row = RowResult(asked, 1, 1, Outcome.of(asked.experiment(1), record, None))
     assert cells(row)[-1] == "322 keys broken, 20 explained: 20 x stale-read"
     assert row.as_json()["anomalies"] == ["stale-read"]
 

@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import analysis, formats, observations, run
+from harness.campaign.carrying import discard
+from harness.campaign.experiment import Experiment
+from harness.campaign.seeds import sweep
 from harness.controller import Controller
 from harness.errors import UsageError
-from harness.sim import batch, world
+from harness.sim import world
 from harness.spec import DEFAULTS, TestSpec, complete
 from harness.store import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from harness.campaign.outcome import Outcome
 
 FAULTS = "partition,kill,pause,clock"
 RECORDED = ("history.jsonl", "faults.jsonl", "clocks.jsonl")
@@ -86,7 +91,7 @@ def test_clusters_of_any_size_serve_and_keep_their_promises(
     protocol: str, faults: list[str], nodes: int, tmp_path: Path
 ) -> None:
     spec = spec_of(protocol, nodes=nodes, nemesis=faults, time_limit_s=6.0, seed=1)
-    result = batch.run_seed(spec, tmp_path)
+    result = discard(tmp_path, Experiment(spec))
     assert result.verdict == "valid", result
     assert result.ops["ok"] > 50, result
 
@@ -118,17 +123,17 @@ def test_a_checker_beside_the_workload_s_must_exist(tmp_path: Path) -> None:
 def test_local_reads_of_zab_are_stale_yet_sequential(tmp_path: Path) -> None:
     """What ZooKeeper promises (Hunt et al. 2010, 2.3): no more, and no less."""
 
-    def judged_by(consistency: str, seed: int) -> batch.SeedResult:
+    def judged_by(consistency: str, seed: int) -> Outcome:
         options = {"reads": "local", "register.consistency": consistency}
         faults = ["partition"]
         spec = spec_of("zab", options=options, nemesis=faults, seed=seed)
-        return batch.run_seed(spec, tmp_path)
+        return discard(tmp_path, Experiment(spec))
 
     for seed in range(1, 9):
         result = judged_by("sequential", seed)
         assert result.verdict == "valid", result
         if result.anomalies:
-            assert result.anomalies == ("stale-read",), "of the checker that is shown"
+            assert result.anomalies == ["stale-read"], "of the checker that is shown"
             assert judged_by("linearizable", seed).verdict == "invalid"
             return
     raise AssertionError("no stale read in 8 seeds")
@@ -149,9 +154,9 @@ def test_a_run_that_is_interrupted_is_not_convicted_of_what_it_did_not_get_to(
             "raft", workload=workload, nemesis=["kill"], seed=seed, time_limit_s=3.0
         )
         outcome = analysis.analyse(run.run(spec, tmp_path))
-        assert outcome["verdict"] == "unknown", (seed, outcome)
-        assert outcome["reason"].startswith("interrupted after "), (seed, outcome)
-        assert outcome["harness"]["ok"], (seed, outcome)
+        assert outcome.verdict == "unknown", (seed, outcome)
+        assert outcome.reason.startswith("interrupted after "), (seed, outcome)
+        assert outcome.harness.ok, (seed, outcome)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -167,13 +172,13 @@ def test_an_interrupt_that_comes_too_late_for_a_run_is_not_lost(
 
     monkeypatch.setattr(Controller, "_finish", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        batch.run_seed(spec_of("raft", ops=20), tmp_path)
+        discard(tmp_path, Experiment(spec_of("raft", ops=20)))
 
 
 def test_another_seed_gives_another_history(tmp_path: Path) -> None:
     spec = spec_of("raft", time_limit_s=2.0)
     found = [
-        (run.run(batch.with_seed(spec, seed), tmp_path).path / "history.jsonl")
+        run.run(Experiment(spec).with_seed(seed).spec, tmp_path).path / "history.jsonl"
         for seed in (1, 2)
     ]
     assert found[0].read_bytes() != found[1].read_bytes()
@@ -232,15 +237,15 @@ def test_workers_give_the_same_results_as_one_process() -> None:
     spec = spec_of("raft", nemesis=["kill", "clock"], time_limit_s=3.0)
 
     def results(jobs: int) -> list[tuple[Any, ...]]:
-        found = batch.run_seeds(spec, range(4), jobs)
-        return [(r.seed, r.verdict, r.anomalies, dict(r.ops)) for r in found]
+        found = sweep(Experiment(spec), range(4), jobs)
+        return [(o.experiment, o.verdict, o.anomalies, o.ops) for o in found]
 
     assert results(1) == results(2)
 
 
 def test_a_sweep_that_is_broken_off_leaves_no_process_behind() -> None:
     spec = spec_of("raft", time_limit_s=3.0)
-    found: Iterator[batch.SeedResult] = iter(batch.run_seeds(spec, range(1000), 2))
+    found = sweep(Experiment(spec), range(1000), 2)
     next(found)
     found.close()  # type: ignore[attr-defined]  # it is a generator
     import multiprocessing
@@ -256,17 +261,21 @@ def test_without_fsync_a_power_failure_takes_what_was_promised(tmp_path: Path) -
         options={"fsync": "false", "kill.targets": "all"},
         time_limit_s=15.0,
     )
-    verdicts = {r.verdict for r in batch.run_seeds(spec, range(1, 5))}
-    assert "invalid" in verdicts
+
+    def verdicts(spec: TestSpec) -> set[str]:
+        seeded = [Experiment(spec).with_seed(seed) for seed in range(1, 5)]
+        return {discard(tmp_path, one).verdict for one in seeded}
+
+    assert "invalid" in verdicts(spec)
     with_fsync = spec_of(
         "raft", nemesis=["kill"], options={"kill.targets": "all"}, time_limit_s=15.0
     )
-    assert {r.verdict for r in batch.run_seeds(with_fsync, range(1, 5))} == {"valid"}
+    assert verdicts(with_fsync) == {"valid"}
 
 
 def test_time_is_virtual(tmp_path: Path) -> None:
-    spec = spec_of("raft", time_limit_s=600.0, rate=0.5, nodes=3)
-    [result] = batch.run_seeds(spec, [1])
+    spec = spec_of("raft", time_limit_s=600.0, rate=0.5, nodes=3, seed=1)
+    result = discard(tmp_path, Experiment(spec))
     assert result.verdict == "valid"
     assert result.ops["ok"] > 100
 

@@ -7,13 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
-from harness import suite
+from harness.campaign import suite
+from harness.campaign.outcome import Outcome
+from harness.campaign.suite import Row, RowResult, exit_status, load, summary, table
 from harness.cli import cli
-from harness.errors import UsageError
-from harness.suite import Row, RowResult, exit_status, load, summary, table
+from harness.errors import EXIT_HARNESS, UsageError
+from harness.records import VerdictRecord
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -23,24 +26,32 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def result(expect: str, verdict: str, status: int = 0, **row: Any) -> RowResult:
-    outcome = {
-        "verdict": verdict,
-        "checkers": {
-            "linearizable": {
-                "anomalies": [{"name": "stale-read"}],
-                "stats": {"model": "register"},
-            },
-            "atomic_commit": {"anomalies": [], "stats": {"in_doubt": 3, "late": 0}},
+    checkers = {
+        "linearizable": {
+            "verdict": verdict,
+            "not": [],
+            "stats": {"model": "register"},
+            "anomalies": [{"name": "stale-read", "ops": [], "explanation": "so"}],
         },
+        "atomic_commit": {
+            "verdict": "valid",
+            "not": [],
+            "anomalies": [],
+            "stats": {"in_doubt": 3, "late": 0},
+        },
+    }
+    record = {
+        "verdict": verdict,
+        "checkers": checkers,
         "ops": {"ok": 5},
+        "harness": {"ok": status != EXIT_HARNESS},
     }
     made = Row(name="r", system="raft", expect=expect, **row)  # type: ignore[arg-type]  # tests pass texts
-    return RowResult(made, 0, 1, status, outcome, "")
+    judged = msgspec.convert(record, VerdictRecord)
+    return RowResult(made, 0, 1, Outcome.of(made.experiment(0), judged, None))
 
 
-SKIPPED = RowResult(
-    Row(name="e", system="etcd"), 0, 0, 2, {}, "", absent="etcd is not on PATH"
-)
+SKIPPED = RowResult(Row(name="e", system="etcd"), 0, absent="etcd is not on PATH")
 
 
 def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None:
@@ -54,9 +65,9 @@ def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None
     )
     assert name == "s"
     assert [row.time_limit_s for row in rows] == [5, 7]
-    assert rows[0].spec(3).options == {"reads": "log"}
-    assert rows[1].spec(3).options == {"x": "true", "y": "2"}
-    assert rows[1].spec(3).seed == 3
+    assert rows[0].experiment(3).spec.options == {"reads": "log"}
+    assert rows[1].experiment(3).spec.options == {"x": "true", "y": "2"}
+    assert rows[1].experiment(3).spec.seed == 3
 
 
 @pytest.mark.parametrize(

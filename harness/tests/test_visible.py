@@ -6,14 +6,16 @@ import io
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import networkx as nx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import cli, suite
+from harness import cli
+from harness.campaign import suite
+from harness.campaign.outcome import Finding, Outcome
 from harness.check import FileResult, render_text
 from harness.controller import Progress
 from harness.history import History, Op
@@ -86,15 +88,18 @@ def judged(text: str) -> FileResult:
 
 def row(text: str) -> suite.RowResult:
     """A row of a suite that says `text` wherever it says anything."""
-    outcome: dict[str, Any] = {
-        "verdict": text,
-        "reason": text,
-        "checkers": {text: {"anomalies": [{"name": text}], "stats": {text: text}}},
-        "run": "",
-        "repro": text,
-    }
     of = suite.Row(name=text, system=text, nemesis=[text], workload=text, anomaly=text)
-    return suite.RowResult(of, 0, 1, 0, outcome, text)
+    outcome = Outcome(
+        experiment=of.experiment(0),
+        verdict=text,  # type: ignore[arg-type]  # as nothing ever should
+        reason=text,
+        findings=(Finding(text, text),),
+        found=text,
+        figures={text: 1.0},
+        errors=(text,),
+        repro=text,
+    )
+    return suite.RowResult(of, 0, 1, outcome)
 
 
 class Screen(io.StringIO):

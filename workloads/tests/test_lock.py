@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from harness.campaign.carrying import discard
+from harness.campaign.experiment import Experiment
 from harness.errors import NodeReply, UsageError
 from harness.generator import Context, Event, Invocation, Seeds
 from harness.generator.flow import Board
 from harness.history import Op
-from harness.sim import batch
 from harness.spec import DEFAULTS, TestSpec, complete
 from workloads.lock import Lock, LockCodec
 
@@ -200,7 +201,7 @@ def test_a_raft_that_elects_two_leaders_has_two_holders(tmp_path: Path) -> None:
     wanted = {"two-holders", "stale-token-accepted", "double-acquire"}
     found: set[str] = set()
     for seed in range(1, 15):
-        found |= set(batch.run_seed(batch.with_seed(spec, seed), tmp_path).anomalies)
+        found |= set(discard(tmp_path, Experiment(spec).with_seed(seed)).anomalies)
         if wanted <= found:
             return
     raise AssertionError(f"14 seeds showed only {sorted(found)}")

@@ -17,33 +17,30 @@
         also: [availability]    # optional: more checkers whose verdicts don't count
         shows: {longest_outage_s: ">= 0.5"}     # optional: figures among the checkers'
 
-Every run is a process of its own, so that nothing of one (a crash, a leak, an event
-loop) reaches another, and so that several can go side by side (`--jobs`).
+A row is a pursuit (`harness.campaign.executor`): its seeds are run one after the other
+until one tells. Several rows go side by side (`--jobs`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import datetime
 import functools
-import json
+import itertools
 import operator
 import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import yaml
 
 from harness import documents, interrupts
+from harness.campaign.carrying import keep
+from harness.campaign.executor import pursue
+from harness.campaign.experiment import Experiment
+from harness.campaign.processes import Processes
 from harness.errors import (
     EXIT_HARNESS,
     EXIT_INVALID,
@@ -53,18 +50,16 @@ from harness.errors import (
     NotInstalledError,
     UsageError,
 )
-from harness.osworld import kernel
 from harness.registry import nearest
-from harness.report import tally
-from harness.sim.batch import SeedResult
-from harness.spec import TestSpec, assemble
+from harness.spec import PlanData, TestSpec, assemble
 from harness.store import RUN_NAME, point
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from harness.interrupts import Interrupts
+    from harness.campaign.executor import Pursuit
+    from harness.campaign.outcome import Outcome
 
 VERDICTS = ("valid", "skipped", "not run", "unknown", "error", "invalid")
 """What can come of a row; what says more about the system comes later."""
@@ -90,7 +85,7 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ops: int | None = None
     seed: int = 0
     set: dict[str, str | int | float | bool] = {}
-    plan: list[dict[str, Any]] | None = None
+    plan: PlanData | None = None
     world: Literal["os", "sim"] = "os"
     mutant: str | None = None
     network: Literal["auto", "switch", "proxy"] = "auto"
@@ -106,42 +101,29 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         planned = [fault.get("kind") for fault in steps if isinstance(fault, dict)]
         return self.nemesis or sorted({str(kind) for kind in planned})
 
-    def spec(self, seed: int) -> TestSpec:
+    def experiment(self, seed: int) -> Experiment:
         """The run that this row asks for, with `seed`."""
-        return TestSpec(
-            system=self.system,
-            workload=self.workload,
-            nemesis=self.nemesis,
-            nodes=self.nodes,
-            concurrency=self.concurrency,
-            rate=self.rate,
-            time_limit_s=self.time_limit_s,
-            ops=self.ops,
-            seed=seed,
-            options={name: option_text(value) for name, value in self.set.items()},
-            plan=self.plan,
-            world=self.world,
-            mutant=self.mutant,
-            network=self.network,
-            expect=self.expect,
-            also=self.also,
-            node_data_mb=self.node_data_mb,
-            node_log_mb=self.node_log_mb,
-            name=self.name,
-        )
+        fields = {
+            name: getattr(self, name)
+            for name in TestSpec.__struct_fields__
+            if hasattr(self, name)
+        }
+        options = {name: option_text(value) for name, value in self.set.items()}
+        spec = TestSpec(**{**fields, "seed": seed, "options": options})
+        return Experiment(spec, self.plan)
 
 
 class Suite(msgspec.Struct, forbid_unknown_fields=True):
-    """A suite file."""
+    """A suite file; its rows are read one by one, to name one that is wrong."""
 
     name: str
-    rows: list[dict[str, Any]]
-    defaults: dict[str, Any] = {}
+    rows: list[dict[str, object]]
+    defaults: dict[str, object] = {}
 
 
 ROWS_MAX = 10_000
 
-BUNDLED = Path(__file__).parent / "suites"
+BUNDLED = Path(__file__).parents[1] / "suites"
 """Suites that come with splitbrain; named without their ending."""
 
 
@@ -172,16 +154,18 @@ def option_text(value: str | float | bool) -> str:
 class RowResult:
     """What came of a row: the last run's outcome, and whether it was as expected.
 
-    `runs` is how many there were: none in a row that an interrupt came before, nor in
-    one that can't be run on this machine, which is `absent` and says why.
+    Attributes:
+        seed: That of the last run.
+        runs: How many there were.
+        outcome: None in a row that an interrupt came before, and in one that can't be
+            run on this machine.
+        absent: Why it can't be run here; empty where it can.
     """
 
     row: Row
     seed: int
-    runs: int
-    status: int
-    outcome: Mapping[str, Any]
-    error: str
+    runs: int = 0
+    outcome: Outcome | None = None
     absent: str = ""
 
     @property
@@ -189,23 +173,29 @@ class RowResult:
         """One of VERDICTS."""
         if self.absent:
             return "skipped"
-        if self.runs == 0:
-            return "not run"
-        if self.status in {EXIT_USAGE, EXIT_HARNESS} or not self.outcome:
-            return "error"
-        return str(self.outcome["verdict"])
+        return "not run" if self.outcome is None else self.outcome.verdict
 
     @property
     def anomalies(self) -> list[str]:
         """Names of the anomalies found, each once."""
-        checkers = self.outcome.get("checkers", {}).values()
-        return sorted({a["name"] for c in checkers for a in c["anomalies"]})
+        return [] if self.outcome is None else self.outcome.anomalies
 
     @property
     def found(self) -> str:
         """What checkers found wrong, with how often; "" where nothing is."""
-        checkers = self.outcome.get("checkers", {}).values()
-        return str(tally.together(map(tally.of_json, checkers)))
+        return "" if self.outcome is None else self.outcome.found
+
+    @property
+    def error(self) -> str:
+        """What went wrong with the harness, in a line; "" where nothing did."""
+        return "" if self.outcome is None else "; ".join(self.outcome.errors)
+
+    @property
+    def died(self) -> str:
+        """That the run is a second try, and why; "" where it is none."""
+        if self.outcome is None or not self.outcome.died:
+            return ""
+        return f"run again, as the process of the first try {self.outcome.died}"
 
     @property
     def as_expected(self) -> bool:
@@ -217,10 +207,10 @@ class RowResult:
         """Why it says nothing of the row that an interrupt came; "" if none did."""
         if self.absent:
             return ""
-        if self.runs == 0:
+        if self.outcome is None:
             return "not run: the suite was interrupted"
-        cut_off = self.verdict == "unknown" and self.outcome.get("interrupted")
-        return str(self.outcome["reason"]) if cut_off else ""
+        cut_off = self.verdict == "unknown" and self.outcome.interrupted
+        return self.outcome.reason if cut_off else ""
 
     @property
     def skipped(self) -> str:
@@ -235,50 +225,45 @@ class RowResult:
         return "as expected" if self.as_expected else "UNEXPECTED"
 
     @property
+    def notes(self) -> list[str]:
+        """What to know beside the verdict, as clauses."""
+        told = (*self.missing, self.error, self.skipped, self.died)
+        return [note for note in told if note]
+
+    @property
     def line(self) -> str:
         """The result in a line, as it comes."""
         found = f" ({self.found})" if self.found else ""
         how = ", ".join(filter(None, [f"{self.verdict}{found}", self.mark]))
-        why = "; ".join(filter(None, [*self.missing, self.error, self.skipped]))
-        return ": ".join(filter(None, [self.row.name, how, why]))
+        return ": ".join(filter(None, [self.row.name, how, "; ".join(self.notes)]))
 
     def cut_short(self) -> RowResult:
         """The same of a row some of whose seeds were not run, and might have told."""
+        assert self.outcome is not None
         reason = f"interrupted after {self.runs} of {self.row.seeds} seeds"
-        told = {"verdict": "unknown", "reason": reason, "interrupted": True}
-        return replace(self, status=EXIT_UNKNOWN, outcome={**self.outcome, **told})
+        cut = msgspec.structs.replace(
+            self.outcome, verdict="unknown", reason=reason, interrupted=True
+        )
+        return replace(self, outcome=cut)
 
     @property
     def missing(self) -> list[str]:
         """What the row wants shown and the run did not show, as clauses."""
         if self.skipped:
             return []
-        stats: dict[str, Any] = {}
-        for checker in self.outcome.get("checkers", {}).values():
-            stats |= checker.get("stats", {})
+        figures = {} if self.outcome is None else self.outcome.figures
         missing = [
-            f"{name} is {stats.get(name, 'not told')}, not {text}"
+            f"{name} is {figures.get(name, 'not told')}, not {text}"
             for name, text in self.row.shows.items()
-            if not condition(text)(stats.get(name))
+            if name not in figures or not condition(text)(figures[name])
         ]
         if self.row.anomaly is not None and self.row.anomaly not in self.anomalies:
             missing.append(f"no {self.row.anomaly} was found")
         return missing
 
-    def as_seed(self) -> SeedResult:
-        """The result as one of many seeds."""
-        return SeedResult(
-            seed=self.seed,
-            verdict=self.verdict,
-            anomalies=tuple(self.anomalies),
-            reason=self.error or str(self.outcome.get("reason", "")),
-            ops=self.outcome.get("ops", {}),
-            seconds=self.outcome.get("seconds", 0.0),
-            repro=str(self.outcome.get("repro", "")),
-        )
-
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The result for the index, JUnit and --json."""
+        outcome = self.outcome
         return {
             "name": self.row.name,
             "system": self.row.system,
@@ -290,12 +275,12 @@ class RowResult:
             "why": "; ".join(self.missing),
             "anomalies": self.anomalies,
             "found": self.found,
-            "ops": self.outcome.get("ops", {}),
-            "seconds": self.outcome.get("seconds", 0.0),
+            "ops": {} if outcome is None else outcome.ops,
+            "seconds": 0.0 if outcome is None else outcome.run_s,
             "seed": self.seed,
             "runs": self.runs,
-            "run": self.outcome.get("run", ""),
-            "repro": self.outcome.get("repro", ""),
+            "run": "" if outcome is None else outcome.folder,
+            "repro": "" if outcome is None else outcome.repro,
             "error": self.error,
             "skipped": self.skipped,
         }
@@ -308,8 +293,8 @@ COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
 }
 
 
-def condition(text: str) -> Callable[[Any], bool]:
-    """A test of a figure, from ">= 3" or the like; what is no number fails it.
+def condition(text: str) -> Callable[[float], bool]:
+    """A test of a figure, from ">= 3" or the like.
 
     Raises:
         UsageError: It is none.
@@ -318,12 +303,7 @@ def condition(text: str) -> Callable[[Any], bool]:
     if match is None:
         raise UsageError(f"shows: {text!r}: write a condition as '>= 3', '<= 3', '= 3'")
     compare, bound = COMPARISONS[match[1]], float(match[2])
-
-    def holds(figure: Any) -> bool:
-        number = type(figure) in {int, float}
-        return number and compare(figure, bound)
-
-    return holds
+    return lambda figure: compare(figure, bound)
 
 
 def load(path: Path) -> tuple[str, list[Row]]:
@@ -362,11 +342,12 @@ def load(path: Path) -> tuple[str, list[Row]]:
     return suite.name, rows
 
 
-def seed_row(spec: TestSpec, seed: int) -> Row:
-    """A row that runs `spec` with another seed."""
+def seed_row(experiment: Experiment, seed: int) -> Row:
+    """A row that runs an experiment with another seed."""
+    spec = experiment.spec
     fields = {f: getattr(spec, f) for f in Row.__struct_fields__ if hasattr(spec, f)}
     fields |= {"name": f"seed {seed}", "seed": seed, "set": dict(spec.options)}
-    return Row(**fields)
+    return Row(**fields, plan=experiment.plan)
 
 
 def suite_folder(results: Path, name: str) -> Path:
@@ -396,21 +377,19 @@ def check_row(row: Row, source: Path) -> RowResult | None:
         UsageError: Names the file, the row and what is wrong with it.
     """
     try:
-        assemble(row.spec(row.seed))
+        assemble(row.experiment(row.seed).spec)
     except NotInstalledError as lack:
-        return RowResult(row, row.seed, 0, EXIT_UNKNOWN, {}, "", absent=str(lack))
+        return RowResult(row, row.seed, absent=str(lack))
     except UsageError as problem:
         raise UsageError(f"{source}: row {row.name!r}: {problem}") from None
     return None
 
 
 class Runner:
-    """Runs rows, each run in a process of its own, several at a time.
+    """Runs rows, several at a time.
 
     A stop signal (`harness.interrupts`) ends the runs under way and starts no more; one
-    that insists kills them. All runs are started by the main thread and die with it
-    (`kernel.die_with`), also when nobody is left to end them. Each has a session of its
-    own, so a Ctrl-C in the terminal comes to us alone and ends each of them once.
+    that insists kills them.
 
     Args:
         results: Where run folders go.
@@ -433,118 +412,49 @@ class Runner:
         self._results = results
         self._done = done
         self._stop_early = stop_early
-        self._running: set[asyncio.subprocess.Process] = set()
         self._stopping = False
-        self._found: dict[int, RowResult] = {}
 
     def run(self, rows: Sequence[Row], jobs: int) -> list[RowResult]:
         """Run every row, `jobs` at a time; rows without a result are left out."""
-        with interrupts.noted() as stop:
-            asyncio.run(self._run(rows, jobs, stop))
-        return [self._found[place] for place in sorted(self._found)]
+        found: dict[int, RowResult] = {}
+        carry_out = functools.partial(keep, self._results)
+        with interrupts.noted() as stop, Processes(carry_out, jobs) as executor:
 
-    async def _run(self, rows: Sequence[Row], jobs: int, stop: Interrupts) -> None:
-        loop = asyncio.get_running_loop()
-        stop.listen(
-            lambda: loop.call_soon_threadsafe(self._interrupt),
-            lambda: loop.call_soon_threadsafe(self._send, signal.SIGKILL),
-        )
-        todo = enumerate(rows)
+            def interrupt() -> None:
+                self.interrupted = self._stopping = True
+                executor.cancel()
 
-        async def work() -> None:
-            for place, row in todo:
-                if self._stopping:
-                    return
-                await self._run_row(place, row)
+            stop.listen(interrupt, executor.kill)
+            begun = itertools.takewhile(lambda _: not self._stopping, rows)
+            pursuits = map(self._pursue, begun)
+            for place, result in pursue(executor, pursuits, jobs):
+                if result is None or (self._stopping and not self.interrupted):
+                    continue
+                found[place] = result
+                if self._stop_early and result.verdict != "valid":
+                    self._stopping = True
+                    executor.cancel()
+                self._done(result)
+        return [found[place] for place in sorted(found)]
 
-        await asyncio.gather(*(work() for _ in range(jobs)))
+    def _pursue(self, row: Row) -> Pursuit[RowResult | None]:
+        """Run a row's seeds until one tells; None where an interrupt came before that.
 
-    def _interrupt(self) -> None:
-        self.interrupted = True
-        self._stop()
-
-    def _stop(self) -> None:
-        """Start no more runs, and ask each that is under way to end, but once."""
-        if not self._stopping:
-            self._stopping = True
-            self._send(signal.SIGTERM)
-
-    def _send(self, number: signal.Signals) -> None:
-        for process in self._running:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
-
-    async def _run_row(self, place: int, row: Row) -> None:
-        """Run a row's seeds until one tells.
-
-        One tells that isn't valid, or is, and shows what was asked for: an anomaly that
-        breaks no promise of the row's, or figures.
+        A seed tells if its verdict is not valid, or if it shows what the row asks for:
+        an anomaly that breaks no promise of the row's, or figures.
         """
-        result, told = None, False
+        result = None
         for runs, seed in enumerate(range(row.seed, row.seed + row.seeds), start=1):
-            if self._stopping:
+            outcome = None if self._stopping else (yield row.experiment(seed))
+            if outcome is None:
                 break
-            found = await self._run_once(row, seed, runs)
-            if found is None:
-                break
-            result = found
-            wanted = row.anomaly is not None or row.shows
-            shown = wanted and result.as_expected
-            told = result.verdict != "valid" or bool(shown)
-            if told:
-                break
-        if result is None or (self._stopping and not self.interrupted):
-            return
-        if not told and result.runs < row.seeds:
-            result = result.cut_short()
-        self._found[place] = result
-        if self._stop_early and result.verdict != "valid":
-            self._stop()
-        self._done(result)
-
-    async def _run_once(self, row: Row, seed: int, runs: int) -> RowResult | None:
-        """One run; None where an interrupt ended it before it had anything to say."""
-        spec = row.spec(seed)
-        # Without a name: nothing of it is left, whatever ends us.
-        with tempfile.TemporaryFile() as plan:
-            plan.write(yaml.safe_dump(spec.plan).encode())
-            plan.seek(0)
-            process = await asyncio.create_subprocess_exec(
-                *self._command(spec),
-                stdin=plan,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                preexec_fn=functools.partial(kernel.die_with, os.getpid()),
-            )
-        self._running.add(process)
-        if self._stopping:  # it came while this one was being started
-            process.terminate()
-        out, err = await process.communicate()
-        self._running.discard(process)
-        assert process.returncode is not None
-        try:
-            outcome = json.loads(out)
-        except ValueError:
-            outcome = {}
-        if self._stopping and not outcome:
-            return None
-        complaint = err.decode(errors="replace").strip().splitlines()
-        error = complaint[-1] if complaint and process.returncode >= EXIT_USAGE else ""
-        return RowResult(row, seed, runs, process.returncode, outcome, error)
-
-    def _command(self, spec: TestSpec) -> list[str]:
-        plan = [] if spec.plan is None else ["--plan", "/dev/stdin"]
-        return [
-            sys.executable,
-            "-m",
-            "harness",
-            *spec.arguments(),
-            *plan,
-            "--json",
-            "--results",
-            str(self._results),
-        ]
+            result = RowResult(row, seed, runs, outcome)
+            wanted = row.anomaly is not None or bool(row.shows)
+            if result.verdict != "valid" or (wanted and result.as_expected):
+                return result
+        if result is None or result.runs == row.seeds:
+            return result
+        return result.cut_short()
 
 
 def with_those_not_run(
@@ -552,10 +462,7 @@ def with_those_not_run(
 ) -> list[RowResult]:
     """A result for every row, in the order of the rows."""
     by_name = {result.row.name: result for result in found}
-    return [
-        by_name.get(row.name, RowResult(row, row.seed, 0, EXIT_UNKNOWN, {}, ""))
-        for row in rows
-    ]
+    return [by_name.get(row.name, RowResult(row, row.seed)) for row in rows]
 
 
 def exit_status(results: Iterable[RowResult]) -> int:
@@ -571,10 +478,9 @@ def exit_status(results: Iterable[RowResult]) -> int:
     for result in told:
         if result.as_expected:
             continue
-        # A run without an outcome may have ended with any status, even 1.
-        failed = result.status if result.status == EXIT_USAGE else EXIT_HARNESS
+        refused = result.outcome is not None and result.outcome.refused
         status = {
-            "error": failed,
+            "error": EXIT_USAGE if refused else EXIT_HARNESS,
             "unknown": EXIT_UNKNOWN,
             "not run": EXIT_UNKNOWN,
         }.get(result.verdict, EXIT_INVALID)
@@ -597,19 +503,19 @@ def table(results: Sequence[RowResult]) -> str:
 
 def cells(result: RowResult) -> tuple[str, ...]:
     """A row of the verdict table."""
-    ok = result.outcome.get("ops", {}).get("ok", 0)
-    told = (result.found, *result.missing, result.error, result.skipped)
-    found = "; ".join(filter(None, told))
-    found = found or result.outcome.get("reason", "")
+    outcome = result.outcome
+    notes = [note for note in (result.found, *result.notes) if note]
+    if not notes and outcome is not None:
+        notes = [outcome.reason]
     return (
         result.row.name,
         ",".join(result.row.kinds) or "-",
         " ".join(filter(None, [result.row.expect, result.row.anomaly])),
         result.verdict,
         result.mark,
-        f"{ok}",
-        f"{result.outcome.get('seconds', 0.0):.0f}",
-        found[:80],
+        f"{0 if outcome is None else outcome.ops.get('ok', 0)}",
+        f"{0.0 if outcome is None else outcome.run_s:.0f}",
+        "; ".join(notes)[:80],
     )
 
 

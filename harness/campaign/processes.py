@@ -1,0 +1,389 @@
+"""The executor of this machine: worker processes, which die with us however we end.
+
+A real run has a worker of its own, so that nothing of one (a crash, a leak, an event
+loop) reaches another, and because the kernel ends a run with the thread that started
+it. A simulated run is over before a process would have started, so a worker takes one
+after the other.
+
+Workers are forked where that is safe: this process has one thread and no event loop
+running, and is warm, so that a worker begins at once. Elsewhere they are spawned. Each
+has a session of its own: a Ctrl-C in the terminal comes to us alone, and `cancel` ends
+each of them once. What they print goes to a file, for the last words of one that dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import tempfile
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from harness import apart, interrupts, scarcity
+from harness.campaign.experiment import Experiment
+from harness.campaign.outcome import Outcome
+from harness.errors import SplitbrainError, UsageError
+from harness.osworld import kernel
+from harness.spec import assemble
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from multiprocessing.connection import Connection
+    from types import TracebackType
+
+CarryOut = Callable[[Experiment], Outcome]
+"""What a worker does; picklable. See `harness.campaign.carrying`."""
+
+LOOK_S = 1.0
+"""Between two looks whether a worker died in silence, or takes too long."""
+
+WARM = {
+    "os": ("harness.osworld.world", "harness.report.page"),
+    "sim": ("harness.sim.world", "harness.report.page"),
+}
+"""By world: modules that every run needs sooner or later."""
+
+NOTHING = b""
+"""A worker's answer when it was interrupted before it had anything to say."""
+
+ASKING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+@dataclass(frozen=True)
+class Task:
+    """An experiment that was submitted.
+
+    Attributes:
+        died: How the worker of its first try died; empty for a first try.
+    """
+
+    number: int
+    experiment: Experiment
+    died: str = ""
+
+
+class Processes:
+    """Implements `harness.campaign.executor.Executor`; leaves no process behind.
+
+    Args:
+        carry_out: What is done with each experiment.
+        jobs: How many at a time.
+        limit_s: An experiment that takes longer is ended by force, which counts as a
+            failure of the harness.
+    """
+
+    def __init__(
+        self, carry_out: CarryOut, jobs: int, *, limit_s: float | None = None
+    ) -> None:
+        self._carry_out = carry_out
+        self._jobs = jobs
+        self._limit_s = limit_s
+        self._submitted = 0
+        self._cancelled = 0  # what has a smaller number is
+        self._waiting: deque[Task] = deque()
+        self._answers: deque[tuple[int, Outcome | None]] = deque()
+        self._workers: list[Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with asking_held():
+            for worker in self._workers:
+                worker.end()
+            self._workers.clear()
+
+    def submit(self, experiment: Experiment) -> int:
+        """See `Executor`."""
+        number = self._submitted
+        self._submitted += 1
+        self._waiting.append(Task(number, experiment))
+        return number
+
+    def as_completed(self) -> Iterator[tuple[int, Outcome | None]]:
+        """See `Executor`."""
+        while True:
+            self._hand_out()
+            if self._answers:
+                yield self._answers.popleft()
+                continue
+            busy = [worker for worker in self._workers if worker.task is not None]
+            if not busy:
+                return
+            self._listen(busy)
+
+    def cancel(self) -> None:
+        """See `Executor`."""
+        self._cancelled = self._submitted
+        for worker in self._workers:
+            worker.ask()
+
+    def kill(self) -> None:
+        """As `cancel`, but end what is under way at once; nobody hears of it."""
+        self._cancelled = self._submitted
+        for worker in self._workers:
+            worker.kill()
+
+    def _hand_out(self) -> None:
+        """Give what waits to idle workers, as far as there are or may be any."""
+        while self._waiting:
+            # Whoever cancels by a signal finds each task waiting or with its worker.
+            with asking_held():
+                task = self._waiting.popleft()
+                if task.number < self._cancelled:
+                    self._answers.append((task.number, None))
+                    continue
+                idle = [worker for worker in self._workers if worker.task is None]
+                if not idle and len(self._workers) == self._jobs:
+                    self._waiting.appendleft(task)
+                    return
+                if not idle:
+                    idle = [Worker(self._carry_out, task.experiment)]
+                    self._workers += idle
+                idle[0].begin(task)
+
+    def _listen(self, busy: Sequence[Worker]) -> None:
+        """Wait a while for answers of workers that are at something."""
+        ready = multiprocessing.connection.wait([w.pipe for w in busy], LOOK_S)
+        for worker in busy:
+            overdue = self._limit_s is not None and worker.took_s > self._limit_s
+            if overdue:
+                worker.kill()
+            if worker.pipe in ready or overdue or not worker.is_alive:
+                with asking_held():
+                    self._hear(worker, overdue=overdue)
+
+    def _hear(self, worker: Worker, *, overdue: bool) -> None:
+        """Take the worker's answer; one that died has none, and another may try."""
+        task = worker.task
+        assert task is not None
+        died = ""
+        try:
+            answer = worker.answer()
+        except (EOFError, OSError):
+            died = worker.end()
+        else:
+            self._answers.append((task.number, told(answer, task)))
+            if worker.used_up:
+                worker.end()
+        if died or worker.used_up:
+            self._workers.remove(worker)
+        if not died:
+            return
+        if task.number < self._cancelled:
+            self._answers.append((task.number, None))
+        elif overdue:
+            why = f"it gave no answer in {self._limit_s:g} s"
+            self._answers.append((task.number, Outcome.failed(task.experiment, why)))
+        elif not task.died:
+            self._waiting.appendleft(replace(task, died=died))
+        else:
+            why = f"the process of the run {died}, as that of a first try"
+            failed = Outcome.failed(task.experiment, why)
+            failed = msgspec.structs.replace(failed, died=task.died)
+            self._answers.append((task.number, failed))
+
+
+def told(answer: bytes, task: Task) -> Outcome | None:
+    """The outcome that a worker sent."""
+    if answer == NOTHING:
+        return None
+    outcome = Outcome.decode(answer)
+    return msgspec.structs.replace(outcome, died=task.died)
+
+
+class Worker:
+    """A process that carries out one experiment after another.
+
+    Args:
+        carry_out: What it does with them.
+        first: The experiment that it will begin with; what that needs is imported
+            before it starts, to be there for later workers, too.
+
+    Attributes:
+        pipe: Experiments go in, outcomes come out.
+        task: What it is at; None while it is idle.
+        used_up: It must not be given another task: it carries out a real run, or was
+            asked to end its task, which may reach it too late for that.
+    """
+
+    def __init__(self, carry_out: CarryOut, first: Experiment) -> None:
+        if is_alone():
+            warm_up(first)
+        context = (
+            multiprocessing.get_context("fork")
+            if is_alone()
+            else multiprocessing.get_context("spawn")
+        )
+        self.task: Task | None = None
+        self.used_up = False
+        self._begun_s = 0.0
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `end`
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=live, args=(theirs, carry_out, self._said.fileno()), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    @property
+    def took_s(self) -> float:
+        """How long it has been at its task."""
+        return time.monotonic() - self._begun_s
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.is_alive()
+
+    def begin(self, task: Task) -> None:
+        """Have it carry out a task."""
+        self.task = task
+        self.used_up = task.experiment.spec.world == "os"
+        self._begun_s = time.monotonic()
+        self._asked = False
+        with contextlib.suppress(OSError):  # one that died tells when asked
+            self.pipe.send_bytes(task.experiment.encode())
+
+    def answer(self) -> bytes:
+        """What came of its task.
+
+        Raises:
+            EOFError, OSError: It died.
+        """
+        if not self.pipe.poll():
+            raise EOFError
+        answer = self.pipe.recv_bytes()
+        self.task = None
+        return answer
+
+    def ask(self) -> None:
+        """Ask it to end its task early, but once."""
+        if self.task is not None and not self._asked:
+            self._asked = self.used_up = True
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
+    def end(self) -> str:
+        """See that the process is gone; returns how it ended, with its last words."""
+        self._process.kill()
+        self._process.join()
+        code = self._process.exitcode
+        assert code is not None
+        self._said.seek(0)
+        words = self._said.read().decode(errors="replace").strip().splitlines()
+        self._said.close()
+        self._process.close()
+        self.pipe.close()
+        return ": ".join([str(apart.Died(self.task, code)), *words[-1:]])
+
+
+def is_alone() -> bool:
+    """Whether this process can be forked: it has one thread, and runs no event loop."""
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError:  # not Linux
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return threads == 1
+    return False
+
+
+def warm_up(first: Experiment) -> None:
+    """Import what runs like this one need."""
+    for name in WARM[first.spec.world]:
+        importlib.import_module(name)
+    with contextlib.suppress(Exception):  # a worker meets it again, and tells
+        assemble(first.spec)
+
+
+# A worker's life.
+
+
+def live(pipe: Connection, carry_out: CarryOut, said: int) -> None:
+    """Carry out what comes through the pipe; what is printed goes to a file.
+
+    Args:
+        pipe: See `Worker`.
+        carry_out: See `Worker`.
+        said: The file, as a descriptor of our parent's.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    assert parent.pid is not None
+    kernel.die_with(parent.pid)
+    os.setsid()
+    with contextlib.suppress(OSError):
+        words = os.open(f"/proc/{parent.pid}/fd/{said}", os.O_WRONLY | os.O_APPEND)
+        os.dup2(words, 1)
+        os.dup2(words, 2)
+        os.close(words)
+    interrupts.forget()
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            experiment = Experiment.decode(pipe.recv_bytes())
+            outcome = attempt(carry_out, experiment)
+            pipe.send_bytes(NOTHING if outcome is None else outcome.encode())
+
+
+def attempt(carry_out: CarryOut, experiment: Experiment) -> Outcome | None:
+    """What came of an experiment; None where a stop signal came too early for that."""
+    try:
+        with interrupts.raised(), asking_let_in():
+            return carry_out(experiment)
+    except KeyboardInterrupt:
+        return None
+    except UsageError as refusal:
+        return Outcome.failed(experiment, str(refusal), refused=True)
+    except (Exception, SystemExit) as failure:
+        # A bug of ours or of a plug-in's, which costs this experiment and no other.
+        if scarcity.is_scarcity(failure):
+            why = scarcity.words(failure)
+        elif isinstance(failure, SplitbrainError):
+            why = str(failure)
+        else:
+            traceback.print_exc()
+            why = f"{type(failure).__name__}: {failure}"
+        return Outcome.failed(experiment, why)
+
+
+@contextlib.contextmanager
+def asking_held() -> Iterator[None]:
+    """Stop signals wait until the block is over."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def asking_let_in() -> Iterator[None]:
+    """Stop signals come through within the block; those that waited, at once."""
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

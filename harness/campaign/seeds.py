@@ -1,0 +1,88 @@
+"""Sweeps of seeds in the simulator: several a second, nothing kept but the outcomes.
+
+Whoever wants the record of a run, runs that seed again, which gives the same to the
+byte. (Real runs of many seeds are rows of a suite: `harness.campaign.suite`.)
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness import run
+from harness.campaign.carrying import discard
+from harness.campaign.executor import pursue
+from harness.campaign.processes import Processes
+from harness.errors import HarnessError
+from harness.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from harness.campaign.executor import Pursuit
+    from harness.campaign.experiment import Experiment
+    from harness.campaign.outcome import Outcome
+
+
+def sweep(
+    experiment: Experiment, seeds: Iterable[int], jobs: int = 1
+) -> Iterator[Outcome]:
+    """Simulate it with every seed, `jobs` at a time; outcomes in the order of `seeds`.
+
+    Closing the iterator ends the runs under way. After an interrupt come the outcomes
+    that waited for their turn, as far as there are.
+
+    Raises:
+        UsageError: The run is impossible.
+    """
+    # In this process first: an impossible run is refused before anything starts.
+    run.prepare(msgspec.structs.replace(experiment.spec), experiment.plan)
+    done: dict[int, Outcome] = {}
+    next_one = 0
+    with (
+        scratch_folder("splitbrain-sim-") as scratch,
+        Processes(functools.partial(discard, scratch), jobs) as executor,
+    ):
+        pursuits = (once(experiment.with_seed(seed)) for seed in seeds)
+        try:
+            for place, outcome in pursue(executor, pursuits, jobs):
+                done[place] = outcome
+                while next_one in done:
+                    yield done.pop(next_one)
+                    next_one += 1
+        except KeyboardInterrupt:
+            yield from (done[place] for place in sorted(done))
+            raise
+
+
+def once(experiment: Experiment) -> Pursuit[Outcome]:
+    """One run, and its outcome.
+
+    Raises:
+        HarnessError: Somebody ended it.
+    """
+    outcome = yield experiment
+    if outcome is None:
+        raise HarnessError("somebody ended a worker of the simulator")
+    return outcome
+
+
+def as_json(outcome: Outcome) -> dict[str, object]:
+    """What `run --seeds --json` tells of a simulated seed."""
+    return {
+        "seed": outcome.experiment.spec.seed,
+        "verdict": outcome.verdict,
+        "anomalies": outcome.anomalies,
+        "reason": outcome.reason,
+        "ops": outcome.ops,
+        "seconds": outcome.seconds,
+        "repro": outcome.repro,
+    }
+
+
+def agree(first: Outcome, again: Outcome) -> bool:
+    """Whether two runs of the same seed came to the same."""
+    one, other = ((o.verdict, o.anomalies) for o in (first, again))
+    return one == other
