@@ -90,7 +90,10 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
             out += ["--also", ",".join(self.also)]
         for flag, name in FLAGS.items():
             value = getattr(self, name)
-            if value is not None and value != getattr(plain, name):
+            implied = {getattr(plain, name)}
+            if name == "rate" and self.world == "sim":
+                implied.add(spread_rate(self))
+            if value is not None and implied != {value}:
                 out += [flag, str(value).removesuffix(".0")]
         out += ["--seed", str(self.seed)]
         for key, text in self.options.items():
@@ -283,9 +286,15 @@ def complete(spec: TestSpec, *, planned: bool = False) -> None:
     if not spec.workload:
         spec.workload = default_workload(spec.system, spec.options)
     if spec.world == "sim" and spec.rate is None:
-        spec.rate = DEFAULTS["sim"]["rate"]
-        if spec.ops is not None and spec.time_limit_s > 0:
-            spec.rate = round(spec.ops / spec.time_limit_s, 3)
+        spec.rate = spread_rate(spec)
+
+
+def spread_rate(spec: TestSpec) -> float:
+    """The rate of a simulated run that names none: its operations over its time."""
+    if spec.ops is not None and spec.time_limit_s > 0:
+        return round(spec.ops / spec.time_limit_s, 3)
+    rate: float = DEFAULTS["sim"]["rate"]
+    return rate
 
 
 def run_as_declared(spec: TestSpec, name: str, *, planned: bool) -> None:

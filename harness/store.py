@@ -39,6 +39,8 @@ LINES_BYTES_MAX = 256 << 20
 
 _NO_SUCH_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
+_FOLDED = set("\x85\u2028\u2029")
+
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 R = TypeVar("R")
@@ -93,6 +95,19 @@ class JsonLines:
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every text so that it is read back as it was."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """PyYAML folds some line breaks of Unicode, but within double quotes."""
+    style = '"' if _FOLDED & set(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 class RunFolder:
@@ -211,7 +226,8 @@ class RunFolder:
 
     def write_yaml(self, name: str, data: Any) -> None:
         """Store `data` under `name`."""
-        self.write_text(name, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+        text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        self.write_text(name, text)
 
     def write_json(self, name: str, data: Any) -> None:
         """Store `data` under `name`, indented, replacing it in one step."""

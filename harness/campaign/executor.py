@@ -44,7 +44,8 @@ class Executor(Protocol):
     def cancel(self) -> None:
         """Begin none of what was submitted, and ask what is under way to end early.
 
-        What is submitted later is not concerned. May be called by a signal handler.
+        What is submitted later is not concerned. The handler of a stop signal
+        (`harness.interrupts`) may call this.
         """
         ...
 

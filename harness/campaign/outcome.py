@@ -72,7 +72,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         seconds: How long it all took, judging included.
         cpu_s: Processor time of the process that carried it out.
         folder: Where the run is recorded; empty where it was not kept.
-        repro: The command that runs it again.
+        repro: The command that runs it again; empty where it is refused.
         died: How the process that first tried died, where one did; the outcome is that
             of a second try.
     """
@@ -147,7 +147,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             reason=why,
             errors=(why,),
             refused=refused,
-            repro=shlex.join(experiment.command()),
+            repro="" if refused else shlex.join(experiment.command()),
         )
 
     @classmethod

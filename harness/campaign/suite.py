@@ -51,7 +51,7 @@ from harness.errors import (
     UsageError,
 )
 from harness.registry import nearest
-from harness.spec import PlanData, TestSpec, assemble
+from harness.spec import NO_FAULTS, PlanData, TestSpec, assemble, complete
 from harness.store import RUN_NAME, point
 from harness.visible import visible_line
 
@@ -102,7 +102,13 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return self.nemesis or sorted({str(kind) for kind in planned})
 
     def experiment(self, seed: int) -> Experiment:
-        """The run that this row asks for, with `seed`."""
+        """The run that this row asks for, with `seed`.
+
+        What a mutant declares is taken, but for faults: a row without any has none.
+
+        Raises:
+            UsageError: There is no such mutant, or the plan is none.
+        """
         fields = {
             name: getattr(self, name)
             for name in TestSpec.__struct_fields__
@@ -110,6 +116,8 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         }
         options = {name: option_text(value) for name, value in self.set.items()}
         spec = TestSpec(**{**fields, "seed": seed, "options": options})
+        spec.nemesis = spec.nemesis or [NO_FAULTS]
+        complete(spec, planned=self.plan is not None)
         return Experiment(spec, self.plan)
 
 

@@ -58,8 +58,8 @@ def act(scratch: Path, experiment: Experiment) -> Outcome:
         case ["err"]:
             raise ValueError("a bug")
         case ["wait"]:
-            (scratch / "waits").touch()
             try:
+                (scratch / "waits").touch()
                 time.sleep(60)
             except KeyboardInterrupt:
                 return Outcome(
@@ -105,14 +105,15 @@ def carried_out(
 
 
 def when_there(path: Path, call: Callable[[], None]) -> None:
-    """Have a signal handler call it, once there is such a file."""
+    """Have the handler of a stop signal call it, once there is such a file."""
 
     def look(*_: object) -> None:
         if path.exists():
-            call()
+            signal.raise_signal(signal.SIGTERM)
         else:
             signal.setitimer(signal.ITIMER_REAL, 0.05)
 
+    signal.signal(signal.SIGTERM, lambda *_: call())
     signal.signal(signal.SIGALRM, look)
     look()
 

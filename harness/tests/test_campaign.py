@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -16,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import cli, mutants, store
+from harness.campaign import suite
 from harness.campaign.carrying import keep
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Coverage, Finding, Fingerprint, Outcome
 from harness.errors import UsageError
-from harness.spec import TestSpec, complete
+from harness.spec import DEFAULTS, TestSpec, complete
 from harness.store import RunFolder
 from harness.tests.test_spec import SPECS
 
@@ -72,6 +74,8 @@ def experiments(draw: st.DrawFn) -> Experiment:
     spec.options.pop("reads", None)  # which takes a few words only
     if spec.system == "raft" and draw(st.booleans()):
         spec.mutant = draw(st.sampled_from(sorted(mutants.every()["raft"])))
+    if draw(st.booleans()):
+        spec.rate = DEFAULTS["sim"]["rate"]
     complete(spec, planned=plan is not None)
     return Experiment(spec, plan)
 
@@ -123,6 +127,28 @@ def test_the_experiment_in_a_folder_is_run_again_by_its_command(
     with asked_for(loaded.command()) as again:
         assert again == one
     assert ("--plan" in loaded.command()) == (one.plan is not None)
+
+
+def test_the_rows_of_the_bundled_suites_are_run_again_by_their_commands() -> None:
+    for path in suite.BUNDLED.glob("*.yaml"):
+        for row in suite.load(path)[1]:
+            one = replace(row.experiment(row.seed), plan=None)
+            with asked_for(one.command()) as again:
+                again.spec.name = one.spec.name
+                assert again == one, row.name
+
+
+def test_a_row_of_a_mutant_has_what_it_declares_but_for_faults() -> None:
+    def spec(**fields: Any) -> TestSpec:
+        row = suite.Row(name="r", system="raft", mutant="lease-ignores-drift", **fields)
+        return row.experiment(1).spec
+
+    assert spec().nemesis == []
+    declared = mutants.find("raft", "lease-ignores-drift")
+    assert declared.options.items() <= spec().options.items()
+    assert declared.limits.items() <= spec(nemesis=["all"]).options.items()
+    assert spec(world="sim").rate == DEFAULTS["sim"]["rate"]
+    assert spec(world="sim", ops=90, time_limit_s=3).rate == 30
 
 
 def test_a_plan_that_is_none_makes_no_experiment() -> None:
