@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Processes of ours that die with us may write for a moment longer: try again. What is
-# still there after that, nobody may remove.
+# still there after that, nobody may remove. Nobody may be left to hear of the folder.
 _KEEPS = """
-trap "" INT TERM HUP
-mkdir -m 700 -- "$1" && echo made || exit
+trap "" INT TERM HUP PIPE
+mkdir -m 700 -- "$1" || exit
+echo made
 read -r _
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$1" && exit; sleep 0.1; done
 """
