@@ -8,6 +8,9 @@ Lines are appended with one write each and are never rewritten, so whatever ends
 controller leaves a readable prefix, a full disk included. verdict.json and report.html
 can be made again from the rest (`splitbrain report RUN`). What test.yaml, run.json and
 verdict.json hold, `harness.records` says.
+
+`RunFolder` writes a folder, and reads it strictly: what is damaged is refused, as
+nobody knows what else is wrong. `Salvage` reads what is left of one, to show it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import errno
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 import yaml
@@ -27,6 +31,7 @@ from harness import documents, nodefiles
 from harness.errors import HarnessError, UsageError
 from harness.records import VERSION, RunRecord, TestRecord, VerdictRecord
 from harness.spec import check_numbers
+from harness.visible import without_colours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +41,10 @@ RUN_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 MEND = "restore it from a copy, or run the test again"
 LINES_BYTES_MAX = 256 << 20
+FILE_BYTES_MAX = 1 << 30
+TEXT_BYTES_MAX = 32 * 1024
+LOG_TAIL_BYTES = 48 * 1024
+"""How much of each node's log is shown; the file itself is linked."""
 
 _NO_SUCH_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
@@ -315,3 +324,141 @@ def point(link: Path, target: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(target, link.parent))
     temporary.replace(link)
+
+
+@dataclass(frozen=True)
+class LogTail:
+    """The end of a node's log; `size` is that of the whole file, in bytes."""
+
+    node: str
+    text: str
+    size: int
+    cut: bool
+
+
+@dataclass
+class Lines(Generic[R]):
+    """What a JSON lines file held, and what was wrong with it."""
+
+    items: list[R] = field(default_factory=list)
+    problem: str = ""
+
+
+class Salvage:
+    """Reads what is left of a run folder, whatever state it is in; never fails.
+
+    Args:
+        path: The folder.
+
+    Attributes:
+        problems: What was missing or damaged, one sentence each.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.problems: list[str] = []
+        self._path = path
+
+    def text(self, name: str) -> str:
+        """The beginning of a text."""
+        return (self._read(name) or b"")[:TEXT_BYTES_MAX].decode("utf-8", "replace")
+
+    def document(self, name: str) -> Any:
+        """A YAML or JSON file as plain data, or None."""
+        data = self._read(name)
+        if data is None:
+            return None
+        is_json = name.endswith(".json")
+        if not is_json and len(data) > documents.BYTES_MAX:
+            self.problems.append(f"{name} is too large to show.")
+            return None
+        parse = documents.parse_json if is_json else documents.parse_yaml
+        try:
+            return parse(data.decode(), name)
+        except (UnicodeDecodeError, UsageError):
+            self.problems.append(f"{name} is damaged and was ignored.")
+            return None
+
+    def lines(self, name: str, kind: type[R], *, optional: bool = False) -> list[R]:
+        """The good lines of a JSON lines file. Cost: linear, 2 us a line."""
+        data = self._read(name, optional=optional)
+        if data is None:
+            return []
+        lines = decode_lines(data, kind)
+        if lines.problem:
+            self.problems.append(f"{name}: {lines.problem}")
+        return lines.items
+
+    def logs(self) -> list[LogTail]:
+        """The ends of the nodes' logs."""
+        nodes = self._path / "nodes"
+        if not nodes.is_dir():
+            self.problems.append("nodes/ (the nodes' logs) is missing.")
+            return []
+        tails = []
+        for node in sorted(nodes.iterdir(), key=lambda path: natural(path.name)):
+            try:
+                tails.append(_tail(node.name, node / "log"))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as problem:
+                # A node can put anything in the place of its log.
+                self.problems.append(f"nodes/{node.name}/log: {problem.strerror}.")
+        return tails
+
+    def _read(self, name: str, *, optional: bool = False) -> bytes | None:
+        """A file's bytes; None, and a word in `problems`, if there are none to have."""
+        path = self._path / name
+        if not os.path.exists(path):  # pathlib raises where a folder is closed
+            if not optional:
+                self.problems.append(f"{name} is missing.")
+            return None
+        try:
+            return documents.read_bytes(path, bytes_max=FILE_BYTES_MAX)
+        except UsageError:
+            self.problems.append(f"{name} is no plain file, or can't be read.")
+            return None
+
+
+def decode_lines(data: bytes, kind: type[R]) -> Lines[R]:
+    """Decode JSON lines, skipping what is damaged and saying so."""
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        return Lines(decoder.decode_lines(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    lines: Lines[R] = Lines()
+    raw = data.split(b"\n")
+    bad: list[int] = []
+    for position, line in enumerate(raw, 1):
+        if not line.strip():
+            continue
+        try:
+            lines.items.append(decoder.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            bad.append(position)
+    if bad == [len(raw)]:
+        lines.problem = f"the last line ({bad[0]}) is torn; the record was cut off."
+    elif bad:
+        were = "damaged line was" if len(bad) == 1 else "damaged lines were"
+        lines.problem = f"{len(bad):,} {were} skipped, the first of them line {bad[0]}."
+    return lines
+
+
+def _tail(node: str, path: Path) -> LogTail:
+    """The last LOG_TAIL_BYTES of a log, from the start of a line."""
+    with nodefiles.open_plain(path) as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - LOG_TAIL_BYTES))
+        data = file.read(LOG_TAIL_BYTES)
+    cut = size > LOG_TAIL_BYTES
+    if cut:
+        data = data.partition(b"\n")[2] or data
+    text = without_colours(data.decode("utf-8", "replace"))
+    return LogTail(node, text, size, cut)
+
+
+def natural(name: str) -> tuple[str, int, str]:
+    """Sort key that puts n2 before n10."""
+    head = name.rstrip("0123456789")
+    digits = name[len(head) :][:15]
+    return head, int(digits) if digits.isdigit() else -1, name

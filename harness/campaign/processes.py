@@ -321,7 +321,7 @@ def warm_up(first: Experiment) -> None:
 # A worker's life.
 
 
-def live(pipe: Connection, carry_out: CarryOut, said: int) -> None:
+def live(pipe: Connection[bytes, bytes], carry_out: CarryOut, said: int) -> None:
     """Carry out what comes through the pipe; what is printed goes to a file.
 
     Args:

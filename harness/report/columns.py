@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.report import figures
-from harness.report.folder import natural
 from harness.report.story import effect, label, node_words, proof_of
 from harness.report.witness import call_text
+from harness.store import natural
 from harness.visible import visible
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from harness.report.folder import Call, Fault, RunFolder
+    from harness.report.folder import Call, Fault, Recording
     from harness.report.story import Story
     from harness.report.witness import Witness
 
@@ -116,7 +116,7 @@ def kept_calls(story: Story) -> list[int]:
     return sorted(kept)
 
 
-def _positions(folder: RunFolder, witness: Witness) -> list[int | None]:
+def _positions(folder: Recording, witness: Witness) -> list[int | None]:
     """Where a witness's calls stand in `folder.calls`; events are not there."""
     return [
         None if call.is_event else folder.call_by_index.get(call.invoke.index)
@@ -125,7 +125,7 @@ def _positions(folder: RunFolder, witness: Witness) -> list[int | None]:
 
 
 def _anomaly(
-    folder: RunFolder, witness: Witness, place: Mapping[int, int]
+    folder: Recording, witness: Witness, place: Mapping[int, int]
 ) -> dict[str, Any]:
     at = [None if p is None else place[p] for p in _positions(folder, witness)]
     return {
@@ -140,7 +140,7 @@ def _anomaly(
 
 
 def _call_columns(
-    folder: RunFolder, kept: Sequence[int], strings: Strings
+    folder: Recording, kept: Sequence[int], strings: Strings
 ) -> dict[str, list[int]]:
     calls = [folder.calls[position] for position in kept]
     nodes = {node: position for position, node in enumerate(folder.nodes)}
@@ -192,7 +192,7 @@ def _fault(fault: Fault) -> dict[str, Any]:
     }
 
 
-def _clock_columns(folder: RunFolder) -> dict[str, dict[str, list[float | None]]]:
+def _clock_columns(folder: Recording) -> dict[str, dict[str, list[float | None]]]:
     """Per node: sample times in us, wall and monotonic offsets in ms."""
     step = -(-len(folder.clocks) // CLOCK_POINTS_MAX) or 1
     sampled = folder.clocks[::step]

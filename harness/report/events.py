@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.history import Op
-    from harness.report.folder import Call, Fault, RunFolder
+    from harness.report.folder import Call, Fault, Recording
     from harness.report.witness import Witness
 
 CONTEXT_MAX = 40
@@ -93,7 +93,7 @@ ROLES = {
 
 
 def surround(
-    folder: RunFolder, witness: Witness, anomaly: Mapping[str, Any]
+    folder: Recording, witness: Witness, anomaly: Mapping[str, Any]
 ) -> Witness:
     """The witness with what nodes observed of the matter, and the messages between."""
     wanted = _subject(anomaly)

@@ -1,40 +1,33 @@
-"""Reads a run folder (DESIGN.md section 7), whatever state it is in.
+"""What a run folder holds, in the shapes that a report needs.
 
 A run may have been killed at any moment, so every file may be missing, end in a torn
-line or hold nonsense; nodes, clients and options are untrusted besides. Reading never
-fails: what could be read is returned in plain typed shapes, and `problems` says in
-words what could not.
+line or hold nonsense; nodes, clients and options are untrusted besides. `store.Salvage`
+reads what is there, and says in `problems` what could not be read; here it is taken for
+what it should be.
 """
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from harness import documents, nodefiles, observations, store
-from harness.errors import UsageError
+from harness import observations
 from harness.history import History, HistoryError, Op
-from harness.report.figures import plural
-from harness.visible import visible, without_colours
+from harness.store import RunFolder, Salvage, natural
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-LOG_TAIL_BYTES = 48 * 1024
-"""How much of each node's log is shown; the file itself is linked."""
+    from harness.store import LogTail
 
 LANES_MAX = 256
-FILE_BYTES_MAX = 1 << 30
-TEXT_BYTES_MAX = 32 * 1024
-
-S = TypeVar("S")
 
 
 class FaultLine(msgspec.Struct):
@@ -157,27 +150,9 @@ class Call(NamedTuple):
         return None if self.done is None else self.done.error
 
 
-@dataclass(frozen=True)
-class LogTail:
-    """The end of a node's log; `size` is that of the whole file, in bytes."""
-
-    node: str
-    text: str
-    size: int
-    cut: bool
-
-
 @dataclass
-class Lines(Generic[S]):
-    """What a JSON lines file held, and what was wrong with it."""
-
-    items: list[S] = field(default_factory=list)
-    problem: str = ""
-
-
-@dataclass
-class RunFolder:
-    """A run, read back.
+class Recording:
+    """A run, read back, in the shapes that a report needs.
 
     Attributes:
         path: The folder.
@@ -225,7 +200,7 @@ class RunFolder:
         places = self.path / "nodes"
         nodes = [n for n in strings(self.test.get("nodes")) if n == (places / n).name]
         try:
-            return observations.load(store.RunFolder(self.path), nodes).ops
+            return observations.load(RunFolder(self.path), nodes).ops
         except HistoryError:
             return ()
 
@@ -289,138 +264,32 @@ class RunFolder:
         ]
 
 
-def load(run_dir: Path) -> RunFolder:
+def load(run_dir: Path) -> Recording:
     """Read the run folder `run_dir`; never raises for what is or isn't in it."""
-    problems: list[str] = []
-    test = mapping(_document(run_dir / "test.yaml", problems))
-    run = mapping(_document(run_dir / "run.json", problems))
+    left = Salvage(run_dir)
+    test = mapping(left.document("test.yaml"))
+    run = mapping(left.document("run.json"))
     # Where no node ever served, no client asked for anything.
     never_up = bool(run.get("never_up"))
-    history = _lines(run_dir / "history.jsonl", Op, problems, optional=never_up)
+    history = left.lines("history.jsonl", Op, optional=never_up)
     calls = [Call(*pair) for pair in History(history, strict=False).calls()]
-    faults, notes = _faults(_lines(run_dir / "faults.jsonl", FaultLine, problems))
-    return RunFolder(
+    faults, notes = _faults(left.lines("faults.jsonl", FaultLine))
+    return Recording(
         path=run_dir,
         test=test,
-        plan=_text(run_dir / "plan.yaml", problems),
+        plan=left.text("plan.yaml"),
         run=run,
-        verdict=mapping(_document(run_dir / "verdict.json", problems)),
+        verdict=mapping(left.document("verdict.json")),
         ops=history,
         calls=calls,
         lanes=lanes(calls, whole(test.get("concurrency"))),
         faults=faults,
         notes=notes,
-        clocks=_lines(run_dir / "clocks.jsonl", ClockLine, problems),
-        errors=_lines(run_dir / "errors.jsonl", ErrorLine, problems, optional=True),
-        logs=_logs(run_dir / "nodes", problems),
-        problems=problems,
+        clocks=left.lines("clocks.jsonl", ClockLine),
+        errors=left.lines("errors.jsonl", ErrorLine, optional=True),
+        logs=left.logs(),
+        problems=left.problems,
     )
-
-
-# Reading files
-
-
-def _read(path: Path, problems: list[str], *, optional: bool = False) -> bytes | None:
-    """A file's bytes; None, with a word in `problems`, when there are none to have."""
-    if not os.path.exists(path):  # pathlib raises where a folder is closed
-        if not optional:
-            problems.append(f"{path.name} is missing.")
-        return None
-    try:
-        return documents.read_bytes(path, bytes_max=FILE_BYTES_MAX)
-    except UsageError:
-        problems.append(f"{path.name} is no plain file, or can't be read.")
-        return None
-
-
-def _text(path: Path, problems: list[str]) -> str:
-    data = _read(path, problems)
-    return (data or b"")[:TEXT_BYTES_MAX].decode("utf-8", "replace")
-
-
-def _document(path: Path, problems: list[str]) -> Any:
-    """A YAML or JSON file as plain data, or None."""
-    data = _read(path, problems)
-    if data is None:
-        return None
-    is_json = path.suffix == ".json"
-    if not is_json and len(data) > documents.BYTES_MAX:
-        problems.append(f"{path.name} is too large to show.")
-        return None
-    parse = documents.parse_json if is_json else documents.parse_yaml
-    try:
-        return parse(data.decode(), path.name)
-    except (UnicodeDecodeError, UsageError):
-        problems.append(f"{path.name} is damaged and was ignored.")
-        return None
-
-
-def _lines(
-    path: Path, kind: type[S], problems: list[str], *, optional: bool = False
-) -> list[S]:
-    """The good lines of a JSON lines file. Cost: linear, 2 us a line."""
-    data = _read(path, problems, optional=optional)
-    if data is None:
-        return []
-    lines = decode_lines(data, kind)
-    if lines.problem:
-        problems.append(f"{path.name}: {lines.problem}")
-    return lines.items
-
-
-def decode_lines(data: bytes, kind: type[S]) -> Lines[S]:
-    """Decode JSON lines, skipping what is damaged and saying so."""
-    decoder = msgspec.json.Decoder(kind)
-    try:
-        return Lines(decoder.decode_lines(data))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
-    lines: Lines[S] = Lines()
-    raw = data.split(b"\n")
-    bad: list[int] = []
-    for position, line in enumerate(raw, 1):
-        if not line.strip():
-            continue
-        try:
-            lines.items.append(decoder.decode(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            bad.append(position)
-    if bad == [len(raw)]:
-        lines.problem = f"the last line ({bad[0]}) is torn; the record was cut off."
-    elif bad:
-        skipped = plural(len(bad), "damaged line was", "damaged lines were")
-        lines.problem = f"{skipped} skipped, the first of them line {bad[0]}."
-    return lines
-
-
-def _logs(nodes_dir: Path, problems: list[str]) -> list[LogTail]:
-    if not nodes_dir.is_dir():
-        problems.append("nodes/ (the nodes' logs) is missing.")
-        return []
-    folders = sorted((p for p in nodes_dir.iterdir()), key=lambda p: natural(p.name))
-    tails = []
-    for node in folders:
-        try:
-            tails.append(_tail(node.name, node / "log"))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as problem:
-            # A node can put anything in the place of its log.
-            problems.append(f"nodes/{node.name}/log: {problem.strerror}.")
-    return tails
-
-
-def _tail(node: str, path: Path) -> LogTail:
-    """The last LOG_TAIL_BYTES of a log, from the start of a line."""
-    with nodefiles.open_plain(path) as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - LOG_TAIL_BYTES))
-        data = file.read(LOG_TAIL_BYTES)
-    cut = size > LOG_TAIL_BYTES
-    if cut:
-        data = data.partition(b"\n")[2] or data
-    text = without_colours(data.decode("utf-8", "replace"))
-    return LogTail(node, text, size, cut)
 
 
 # Making sense of what was read
@@ -527,10 +396,3 @@ def whole(thing: Any) -> int:
 def string(thing: Any, default: str = "") -> str:
     """`thing` as one visible line of text; `default` when there is none."""
     return default if thing is None else visible(str(thing)).replace("\n", " ")
-
-
-def natural(name: str) -> tuple[str, int, str]:
-    """Sort key that puts n2 before n10."""
-    head = name.rstrip("0123456789")
-    digits = name[len(head) :][:15]
-    return head, int(digits) if digits.isdigit() else -1, name

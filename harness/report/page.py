@@ -28,8 +28,9 @@ from harness.visible import visible
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.report.folder import LogTail, RunFolder
+    from harness.report.folder import Recording
     from harness.report.story import Story
+    from harness.store import LogTail
 
 SCRIPTS = ("core.js", "timeline.js", "plots.js", "main.js")
 STYLES = ("palette.css", "style.css", "witness.css")
@@ -212,7 +213,7 @@ def _utc(started: Any) -> str:
     return re.sub(r"(\.\d+)?(Z|\+00:00)$", " UTC", text)
 
 
-def options(folder: RunFolder) -> list[tuple[str, str]]:
+def options(folder: Recording) -> list[tuple[str, str]]:
     """test.yaml flattened to (name, value), nested names joined by dots.
 
     `spec` says the same again for programs, and the command stands at the top.
@@ -224,7 +225,7 @@ def options(folder: RunFolder) -> list[tuple[str, str]]:
     ][:200]
 
 
-def network_matrix(folder: RunFolder) -> dict[str, Any]:
+def network_matrix(folder: Recording) -> dict[str, Any]:
     """Counters per link as a matrix: nodes, and cells by (source, target)."""
     cells: dict[tuple[str, str], dict[str, int]] = {}
     for link, counters in mapping(folder.run.get("network")).items():

@@ -29,7 +29,7 @@ from harness.visible import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from harness.report.folder import Call, Fault, RunFolder
+    from harness.report.folder import Call, Fault, Recording
     from harness.report.tally import Tally
 
 STATES = ("valid", "invalid", "unknown", "harness", "unjudged")
@@ -93,7 +93,7 @@ class Story:
         explained: How many anomalies they explained.
     """
 
-    folder: RunFolder
+    folder: Recording
     state: str
     headline: str
     why: str
@@ -185,7 +185,7 @@ class Story:
         return ", ".join(words)
 
 
-def tell(folder: RunFolder) -> Story:
+def tell(folder: Recording) -> Story:
     """Make sense of a run. Cost: linear in faults, anomalies and calls."""
     verdict = folder.verdict
     kinds = fault_kinds(folder.faults, folder.end_ns)
@@ -211,7 +211,7 @@ def tell(folder: RunFolder) -> Story:
     )
 
 
-def _state(folder: RunFolder, errors: list[str]) -> str:
+def _state(folder: Recording, errors: list[str]) -> str:
     word = folder.verdict.get("verdict")
     if folder.run.get("ended") == "failed":
         return "harness"
@@ -222,7 +222,7 @@ def _state(folder: RunFolder, errors: list[str]) -> str:
     return word if word in {"valid", "invalid", "unknown"} else "unjudged"
 
 
-def harness_errors(folder: RunFolder) -> list[str]:
+def harness_errors(folder: Recording) -> list[str]:
     """What the harness says went wrong with itself, each only once."""
     harness = mapping(folder.verdict.get("harness"))
     said = [*sequence(harness.get("errors")), *sequence(folder.run.get("errors"))]
@@ -233,7 +233,7 @@ def harness_errors(folder: RunFolder) -> list[str]:
 
 
 def _told_valid(
-    folder: RunFolder, kinds: list[FaultKind], _: list[Witness], __: list[str]
+    folder: Recording, kinds: list[FaultKind], _: list[Witness], __: list[str]
 ) -> tuple[str, str]:
     done = sum(folder.outcomes.values())
     results = checkers(folder.verdict)
@@ -266,7 +266,7 @@ def _beyond(results: list[tuple[str, dict[str, Any]]]) -> str:
 
 
 def _told_invalid(
-    folder: RunFolder, _: list[FaultKind], told: list[Witness], __: list[str]
+    folder: Recording, _: list[FaultKind], told: list[Witness], __: list[str]
 ) -> tuple[str, str]:
     if not told:
         return "Invalid", "A checker says so, but recorded no anomaly."
@@ -280,7 +280,7 @@ def _told_invalid(
 
 
 def _told_unknown(
-    folder: RunFolder, _: list[FaultKind], __: list[Witness], ___: list[str]
+    folder: Recording, _: list[FaultKind], __: list[Witness], ___: list[str]
 ) -> tuple[str, str]:
     if folder.verdict.get("reason"):
         return "Unknown", figures.clip(string(folder.verdict["reason"]), 400)
@@ -292,7 +292,7 @@ def _told_unknown(
 
 
 def _told_harness(
-    folder: RunFolder, _: list[FaultKind], __: list[Witness], errors: list[str]
+    folder: Recording, _: list[FaultKind], __: list[Witness], errors: list[str]
 ) -> tuple[str, str]:
     lines = [line for line in errors[0].splitlines() if line.strip()] if errors else []
     what = figures.clip(lines[-1].strip(), 400) if lines else "It left no message"
@@ -303,7 +303,7 @@ def _told_harness(
 
 
 def _told_unjudged(
-    folder: RunFolder, _: list[FaultKind], __: list[Witness], ___: list[str]
+    folder: Recording, _: list[FaultKind], __: list[Witness], ___: list[str]
 ) -> tuple[str, str]:
     ended = string(folder.run.get("ended"))
     how = f"The run ended {ended}, but" if ended else "The run never ended properly;"
@@ -382,7 +382,7 @@ def found_in(verdict: Mapping[str, Any]) -> Tally:
 
 
 def tell_anomaly(
-    folder: RunFolder, checker: str, anomaly: Mapping[str, Any]
+    folder: Recording, checker: str, anomaly: Mapping[str, Any]
 ) -> Witness:
     """An anomaly with the operations or events that its indices refer to."""
     result = mapping(mapping(folder.verdict.get("checkers")).get(checker))
@@ -395,7 +395,7 @@ def tell_anomaly(
     )
 
 
-def _call_at(folder: RunFolder) -> Callable[[Any], Call | None]:
+def _call_at(folder: Recording) -> Callable[[Any], Call | None]:
     def call_at(index: Any) -> Call | None:
         if isinstance(index, bool) or not isinstance(index, int):
             return None
@@ -405,7 +405,7 @@ def _call_at(folder: RunFolder) -> Callable[[Any], Call | None]:
     return call_at
 
 
-def _event_at(folder: RunFolder) -> Callable[[Any], Call | None]:
+def _event_at(folder: Recording) -> Callable[[Any], Call | None]:
     def event_at(index: Any) -> Call | None:
         if isinstance(index, bool) or not isinstance(index, int):
             return None
@@ -415,7 +415,7 @@ def _event_at(folder: RunFolder) -> Callable[[Any], Call | None]:
     return event_at
 
 
-def _faults_during(folder: RunFolder, witness: Witness) -> tuple[Fault, ...]:
+def _faults_during(folder: Recording, witness: Witness) -> tuple[Fault, ...]:
     """Faults in force meanwhile: while nodes took their steps, where these are known.
 
     Clients' accounts of them may have been asked for long after.
@@ -548,7 +548,7 @@ def node_words(nodes: tuple[str, ...]) -> str:
     return ", ".join(nodes) if nodes else "all"
 
 
-def crashes(folder: RunFolder) -> list[tuple[str, int, list[Any]]]:
+def crashes(folder: Recording) -> list[tuple[str, int, list[Any]]]:
     """errors.jsonl grouped by its last line: (what, how often, the first three)."""
     groups: dict[str, list[Any]] = {}
     for error in folder.errors:

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from harness import nodefiles, observations
 from harness import watch as watches
 from harness.history import HistoryError
-from harness.report import folder as reports
-from harness.store import RunFolder
+from harness.store import RunFolder, Salvage
 from harness.watch import Watch
 
 if TYPE_CHECKING:
@@ -101,10 +100,10 @@ def test_a_log_that_is_none_is_told_and_nothing_of_it(
     place(tmp_path, "log", prank)
     tail = RunFolder(tmp_path).tail_of_log("n1")
     assert tail.strip("\0") == ""
-    problems: list[str] = []
-    tails = reports._logs(tmp_path / "nodes", problems)
+    left = Salvage(tmp_path)
+    tails = left.logs()
     assert all(not t.text.strip("\0") for t in tails)
-    assert tails or problems[0].startswith("nodes/n1/log: ")
+    assert tails or left.problems[0].startswith("nodes/n1/log: ")
 
 
 @pytest.mark.parametrize("prank", PRANKS)

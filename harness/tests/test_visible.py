@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from harness import cli
 from harness.campaign import suite
+from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Finding, Outcome
 from harness.check import FileResult, render_text
 from harness.controller import Progress
@@ -23,6 +24,7 @@ from harness.progress import ProgressLine
 from harness.report import index, spacetime, witness
 from harness.report.explain import Explanations, places
 from harness.report.page import write_page
+from harness.spec import TestSpec
 from harness.verdict import Anomaly, CheckResult, Verdict
 from harness.visible import visible, visible_line, without_colours
 
@@ -90,7 +92,7 @@ def row(text: str) -> suite.RowResult:
     """A row of a suite that says `text` wherever it says anything."""
     of = suite.Row(name=text, system=text, nemesis=[text], workload=text, anomaly=text)
     outcome = Outcome(
-        experiment=of.experiment(0),
+        experiment=Experiment(TestSpec(system=text)),
         verdict=text,  # type: ignore[arg-type]  # as nothing ever should
         reason=text,
         findings=(Finding(text, text),),
