@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from harness import apart, interrupts, scarcity
+from harness import apart, interrupts, run, scarcity
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 from harness.errors import SplitbrainError, UsageError
@@ -49,8 +49,8 @@ LOOK_S = 1.0
 """Between two looks whether a worker died in silence, or takes too long."""
 
 WARM = {
-    "os": ("harness.osworld.world", "harness.report.page"),
-    "sim": ("harness.sim.world", "harness.report.page"),
+    "os": ("harness.osworld.world", "harness.report.page", "nemesis.schedule"),
+    "sim": ("harness.sim.world", "harness.report.page", "nemesis.schedule"),
 }
 """By world: modules that every run needs sooner or later."""
 
@@ -311,9 +311,10 @@ def is_alone() -> bool:
 
 
 def warm_up(first: Experiment) -> None:
-    """Import what runs like this one need."""
+    """Import and find out what runs like this one need."""
     for name in WARM[first.spec.world]:
         importlib.import_module(name)
+    run.commit()
     with contextlib.suppress(Exception):  # a worker meets it again, and tells
         assemble(first.spec)
 

@@ -9,8 +9,17 @@ import pytest
 
 import checkers
 from harness import mutants
-from harness.bench.mutants import Alarm, Case, Trial, Tried, choose, trial
+from harness.bench.mutants import (
+    Alarm,
+    Case,
+    Trial,
+    Tried,
+    choose,
+    trial,
+    whatever_comes,
+)
 from harness.campaign.carrying import discard
+from harness.campaign.outcome import Outcome
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -110,3 +119,15 @@ def test_a_trial_convicts_a_broken_protocol_and_clears_the_unbroken_one(
     assert found.controls >= 10
     assert found.alarms == []
     assert f"--seed {found.seed}" in found.repro
+
+
+@pytest.mark.parametrize("answer", ["failed", None])
+def test_a_trial_whose_run_fails_or_is_ended_ends_and_says_why(
+    answer: str | None,
+) -> None:
+    trying = whatever_comes(trial("paxos", "learn-from-minority", "sim", 7, 20.0))
+    asked = next(trying)
+    with pytest.raises(StopIteration) as ended:
+        trying.send(None if answer is None else Outcome.failed(asked, "disk full"))
+    told = "somebody ended the run" if answer is None else "seed 7: disk full"
+    assert ended.value.value == told
