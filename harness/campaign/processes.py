@@ -219,8 +219,8 @@ class Worker:
     Attributes:
         pipe: Experiments go in, outcomes come out.
         task: What it is at; None while it is idle.
-        used_up: It must not be given another task: it carries out a real run, or was
-            asked to end its task, which may reach it too late for that.
+        used_up: It must not be given another task: it carries out a real run, was
+            asked to end its task, which may reach it too late for that, or is ended.
     """
 
     def __init__(self, carry_out: CarryOut, first: Experiment) -> None:
@@ -281,6 +281,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the process at once."""
+        self.used_up = True
         self._process.kill()
 
     def end(self) -> str:

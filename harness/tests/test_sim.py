@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import analysis, formats, observations, run
-from harness.campaign.carrying import discard
+from harness.campaign.carrying import discard, keep
 from harness.campaign.experiment import Experiment
 from harness.campaign.seeds import sweep
 from harness.controller import Controller
@@ -73,6 +73,19 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -
     for node in ("n1", "n5"):
         first, second = (f / "nodes" / node / "observe.jsonl" for f in folders)
         assert first.read_bytes() == second.read_bytes(), node
+
+
+def test_what_a_worker_ran_before_leaves_no_trace(tmp_path: Path) -> None:
+    status, outcome, err = splitbrain(
+        tmp_path, "raft", "--nemesis", "kill,clock", "--time-limit", "3", "--seed", "11"
+    )
+    assert status == 0, (outcome, err)
+    one = Experiment(spec_of("raft", nemesis=["kill", "clock"], time_limit_s=3.0))
+    discard(tmp_path, Experiment(spec_of("raft", mutant="two-votes", ops=20)))
+    again = keep(tmp_path, one.with_seed(11))
+    for name in RECORDED:
+        first, second = (Path(x) / name for x in (outcome["run"], again.folder))
+        assert first.read_bytes() == second.read_bytes(), name
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 4, 7])
