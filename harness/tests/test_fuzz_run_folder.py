@@ -27,6 +27,8 @@ from harness.tests.test_fuzz_documents import refusal_of
 if TYPE_CHECKING:
     from random import Random
 
+    from harness.records import VerdictRecord
+
 FILES = (
     *("test.yaml", "run.json", "verdict.json", "history.jsonl", "faults.jsonl"),
     *("clocks.jsonl", "errors.jsonl", "plan.yaml"),
@@ -75,7 +77,7 @@ def test_a_run_whose_reads_all_timed_out_is_unknown(copy: Path) -> None:
     path = copy / "history.jsonl"
     events = read(path)
 
-    def judged(silent: set[str], until_ns: int) -> Any:
+    def judged(silent: set[str], until_ns: int) -> VerdictRecord:
         kept = [dict(event) for event in events if event["time"] < until_ns]
         for index, event in enumerate(kept):
             event["index"] = index
@@ -85,12 +87,13 @@ def test_a_run_whose_reads_all_timed_out_is_unknown(copy: Path) -> None:
         return analysis.analyse(RunFolder.open(copy))
 
     outcome = judged({"read"}, 10**10)
-    assert outcome["verdict"] == "unknown"
-    assert outcome["reason"].startswith("No read ever succeeded")
+    assert outcome.verdict == "unknown"
+    assert outcome.reason.startswith("No read ever succeeded")
     # Too short to call reads silent, and still no proof of anything.
     outcome = judged({"read", "cas"}, 10**9)
-    assert (outcome["verdict"], outcome["reason"]) == ("unknown", "")
-    reason = outcome["checkers"]["linearizable"]["reason"]
+    assert outcome.verdict == "unknown"
+    reason = outcome.checkers["linearizable"].reason
+    assert outcome.reason.startswith("No read succeeded after the first fault")
     assert reason.startswith("nothing to judge: no read or other operation")
 
 
