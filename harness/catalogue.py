@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from harness import mutants, registry
+from harness import mutants, registry, services
 
 TITLES = {
     "system": "systems",
@@ -26,8 +26,9 @@ def as_json() -> dict[str, Any]:
     for kind, title in TITLES.items():
         out[title] = [
             {
-                "name": f"{plugin.name}:..." if plugin.adapter else plugin.name,
+                "name": plugin.title,
                 "summary": plugin.summary,
+                **_services(kind, plugin),
                 "aliases": list(plugin.aliases),
                 "options": [
                     {
@@ -42,6 +43,10 @@ def as_json() -> dict[str, Any]:
             }
             for plugin in registry.plugins(kind).values()
         ]
+    out["services"] = [
+        {"name": name, "summary": meaning}
+        for name, meaning in services.SERVICES.items()
+    ]
     models = importlib.import_module("checkers.linearizability.models").MODELS
     out["models"] = [
         {"name": name, "summary": model.summary} for name, model in models.items()
@@ -61,6 +66,17 @@ def as_json() -> dict[str, Any]:
     return out
 
 
+def _services(kind: str, plugin: registry.Plugin[Any]) -> dict[str, Any]:
+    """What a system speaks or a workload needs; null where only options tell."""
+    if kind == "system":
+        spoken = services.spoken_by(plugin)
+        return {"speaks": None if spoken is None else sorted(spoken)}
+    if kind == "workload":
+        needed = services.needed_by(plugin)
+        return {"needs": None if needed is None else sorted(needed)}
+    return {}
+
+
 def as_text() -> str:
     """The same for people: a line each, options indented below."""
     lines = []
@@ -69,6 +85,12 @@ def as_text() -> str:
         width = max((len(entry["name"]) for entry in entries), default=0)
         for entry in entries:
             lines.append(f"  {entry['name'].ljust(width)}  {entry['summary']}")
+            for verb in ("speaks", "needs"):
+                if named := entry.get(verb):
+                    told = ", ".join(named)
+                    if named == [services.EVERY]:
+                        told = "whatever its nodes serve"
+                    lines.append(f"  {' ' * width}    {verb} {told}")
             for option in entry.get("options", ()):
                 default = option["default"] or "none"
                 lines.append(

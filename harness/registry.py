@@ -74,6 +74,11 @@ class Plugin(Generic[F]):
     aliases: Sequence[str] = ()
     adapter: bool = False
 
+    @property
+    def title(self) -> str:
+        """How it is named where people read: `launch:...`, as one writes it."""
+        return f"{self.name}:..." if self.adapter else self.name
+
 
 NEAREST_CHARS_MAX = 100
 """Longer names are nobody's slip of the finger, and comparing them takes long."""

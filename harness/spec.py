@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from harness import mutants, program, registry
+from harness import mutants, program, registry, services
 from harness.errors import UsageError
 from harness.options import RUN_NUMBERS, shown
 
@@ -176,12 +176,7 @@ def assemble(spec: TestSpec) -> Parts:
     """
     check_numbers(spec)
     own, others = options_for(spec)
-    name, colon, text = spec.system.partition(":")
-    plugin = registry.find("system", name)
-    if plugin.adapter != bool(colon):
-        wanted = f"{name}:..." if plugin.adapter else name
-        raise UsageError(f"write the system as {wanted}, not {spec.system!r}")
-    system = configure(plugin, text, own)
+    system = configure(spec.system, own)
     if spec.mutant is not None:
         mutate(system, spec.mutant)
     if spec.world == "sim" and not hasattr(system, "protocol"):
@@ -195,11 +190,7 @@ def assemble(spec: TestSpec) -> Parts:
     workload: Workload = registry.find("workload", spec.workload).factory(
         others[spec.workload]
     )
-    if spec.workload not in system.workloads:
-        raise UsageError(
-            f"{system.name} can't serve workload {spec.workload!r} "
-            f"(it serves: {', '.join(sorted(system.workloads))})"
-        )
+    services.check(system, workload)
     for name in spec.also:
         registry.find("checker", name).factory(others[name])
     nemeses = {
@@ -213,14 +204,17 @@ def assemble(spec: TestSpec) -> Parts:
     return Parts(system, workload, nemeses)
 
 
-def configure(
-    plugin: registry.Plugin[SystemFactory], text: str, options: Mapping[str, str]
-) -> System:
-    """The system, with its own options.
+def configure(written: str, options: Mapping[str, str]) -> System:
+    """The system of that name, and text after a colon, with its own options.
 
     Raises:
-        UsageError: It does not have one of them; if another plug-in does, which.
+        UsageError: There is none, or it does not have one of the options; if another
+            plug-in does, which.
     """
+    name, colon, text = written.partition(":")
+    plugin: registry.Plugin[SystemFactory] = registry.find("system", name)
+    if plugin.adapter != bool(colon):
+        raise UsageError(f"write the system as {plugin.title}, not {written!r}")
     known = {option.name for option in plugin.options}
     for name in options:
         if name in known:
@@ -257,16 +251,18 @@ def default_workload(system: str, options: Mapping[str, str]) -> str:
     """The workload of a run of `system` that names none.
 
     Raises:
-        UsageError: There is no such system, or it can't be configured so.
+        UsageError: There is no such system, it can't be configured so, or it serves no
+            workload.
     """
-    name, _, text = system.partition(":")
-    plugin = registry.find("system", name)
-    if plugin.adapter:
-        return WORKLOADS_BY_CHOICE[0]
     own = {key: value for key, value in options.items() if "." not in key}
-    serves = configure(plugin, text, own).workloads
-    first = [workload for workload in WORKLOADS_BY_CHOICE if workload in serves]
-    return (first or sorted(serves))[0]
+    made = configure(system, own)
+    for workload in WORKLOADS_BY_CHOICE:
+        if services.serves(made, registry.find("workload", workload)):
+            return workload
+    for workload in services.served(made):
+        return workload
+    spoken = ", ".join(sorted(made.services)) or "nothing"
+    raise UsageError(f"no workload runs on {made.name}: its clients speak {spoken}")
 
 
 def complete(spec: TestSpec, *, planned: bool = False) -> None:

@@ -81,8 +81,8 @@ class System(Protocol):
     """Fault kinds it can bear: "partition", "kill", "pause", "clock", ..."""
     rungs: frozenset[str]
     """Network rungs it can run on: "switch", "proxy"."""
-    workloads: frozenset[str]
-    """Workload names it can serve."""
+    services: frozenset[str]
+    """What its clients speak, whatever the workload (`harness.services`)."""
     invariants: tuple[str, ...]
     """Checkers that judge what its nodes observed (`harness.observations`)."""
     ready_timeout_s: float

@@ -40,6 +40,8 @@ class Workload(Protocol):
     """A kind of test: what clients do, and which promises that puts to the proof."""
 
     name: str
+    requires: frozenset[str]
+    """Services that it asks for (`harness.services`)."""
     codec: WireCodec
     idempotent: frozenset[str]
     """Operations whose indefinite failure is harmless, so `fail` (reads)."""

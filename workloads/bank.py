@@ -64,6 +64,7 @@ class Bank:
     """The workload; see the module."""
 
     name = "bank"
+    requires = frozenset({"bank"})
     idempotent: frozenset[str] = frozenset({"read"})
 
     def __init__(self, options: Mapping[str, str]) -> None:

@@ -112,6 +112,7 @@ class Broadcast:
     """The workload; see the module."""
 
     name = "broadcast"
+    requires = frozenset({"broadcast"})
     codec: WireCodec = BroadcastCodec()
     idempotent: frozenset[str] = frozenset({"delivered"})
 

@@ -65,6 +65,7 @@ class Commit:
     """The workload; see the module."""
 
     name = "commit"
+    requires = frozenset({"commit"})
     codec: WireCodec = CommitCodec()
     idempotent: frozenset[str] = frozenset({"decisions"})
 

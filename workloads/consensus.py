@@ -66,6 +66,7 @@ class Consensus:
     """The workload; see the module."""
 
     name = "consensus"
+    requires = frozenset({"propose"})
     codec: WireCodec = ConsensusCodec()
     idempotent: frozenset[str] = frozenset({"learn"})
 

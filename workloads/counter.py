@@ -37,6 +37,7 @@ class Counter:
     """The workload; see the module."""
 
     name = "counter"
+    requires = frozenset({"counter"})
     codec: WireCodec = TxnCodec(_Translation())
     idempotent: frozenset[str] = frozenset({"read"})
 

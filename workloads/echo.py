@@ -42,6 +42,7 @@ class Echo:
     """The workload; see the module."""
 
     name = "echo"
+    requires = frozenset({"echo"})
     codec: WireCodec = EchoCodec()
     idempotent: frozenset[str] = frozenset({"echo"})
 

@@ -79,6 +79,7 @@ class GSet:
     """The workload; see the module."""
 
     name = "g_set"
+    requires = frozenset({"grow-set"})
     codec: WireCodec = GSetCodec()
     idempotent: frozenset[str] = frozenset({"read"})
 

@@ -208,6 +208,7 @@ class Kafka:
     """The workload; see the module."""
 
     name = "kafka"
+    requires = frozenset({"log"})
     idempotent: frozenset[str] = frozenset({"poll", "assign", "commit"})
 
     def __init__(self, options: Mapping[str, str]) -> None:

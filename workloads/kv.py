@@ -40,6 +40,7 @@ class Kv:
     """The workload; see the module."""
 
     name = "kv"
+    requires = frozenset({"register", "cas"})
     codec: WireCodec = RegisterCodec()
     idempotent: frozenset[str] = frozenset({"read"})
 

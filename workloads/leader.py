@@ -61,6 +61,7 @@ class Leader:
     """The workload; see the module."""
 
     name = "leader"
+    requires = frozenset({"leader"})
     codec: WireCodec = LeaderCodec()
     idempotent: frozenset[str] = frozenset({"status"})
 

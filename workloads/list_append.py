@@ -57,6 +57,7 @@ class ListAppend:
     """The workload; see the module."""
 
     name = "list_append"
+    requires = frozenset({"txn-append"})
     codec: WireCodec = TxnCodec(_Translation())
     idempotent: frozenset[str] = frozenset()
 

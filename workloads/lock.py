@@ -191,6 +191,7 @@ class Lock:
     """The workload; see the module."""
 
     name = "lock"
+    requires = frozenset({"lock"})
     codec: WireCodec = LockCodec()
     idempotent: frozenset[str] = frozenset()
 

@@ -85,6 +85,7 @@ class LongFork:
     """The workload; see the module."""
 
     name = "long_fork"
+    requires = frozenset({"txn-register"})
     codec: WireCodec = TxnCodec(_Translation())
     idempotent: frozenset[str] = frozenset()
 

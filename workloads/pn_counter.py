@@ -57,6 +57,7 @@ class PNCounter:
     """The workload; see the module."""
 
     name = "pn_counter"
+    requires = frozenset({"pn-counter"})
     codec: WireCodec = PNCounterCodec()
     idempotent: frozenset[str] = frozenset({"read", "final-read"})
 

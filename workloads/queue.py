@@ -106,6 +106,7 @@ class Queue:
     """The workload; see the module."""
 
     name = "queue"
+    requires = frozenset({"queue"})
     codec: WireCodec = TxnCodec(_Translation())
     # Taking an element changes the queue: a dequeue without an answer may have done so.
     idempotent: frozenset[str] = frozenset()

@@ -180,6 +180,7 @@ class Register:
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
         self.cas: bool = given["cas"]
+        self.requires = frozenset({"register", "cas"} if self.cas else {"register"})
         self.consistency: str = given["consistency"]
         self.read_share: float = given["read_share"]
         self.objects = Objects(given["keys"], given["ops_per_key"])

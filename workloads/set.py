@@ -50,6 +50,7 @@ class Set:
     """The workload; see the module."""
 
     name = "set"
+    requires = frozenset({"set"})
     codec: WireCodec = TxnCodec(_Translation())
     idempotent: frozenset[str] = frozenset({"read"})
 

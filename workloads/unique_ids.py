@@ -44,6 +44,7 @@ class UniqueIds:
     """The workload; see the module."""
 
     name = "unique_ids"
+    requires = frozenset({"ids"})
     codec: WireCodec = UniqueIdsCodec()
     # An id that nobody received is an id that nobody else may get; that nobody sees.
     idempotent: frozenset[str] = frozenset({"generate"})

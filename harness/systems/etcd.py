@@ -95,7 +95,7 @@ class Etcd:
     name = "etcd"
     faults = NODE_FAULTS | LINK_FAULTS
     rungs = frozenset({"switch"})  # One address book for all members.
-    workloads = frozenset({"register"})
+    services = frozenset({"register", "cas"})
     invariants: tuple[str, ...] = ()
     ready_timeout_s = 20.0
 

@@ -26,10 +26,10 @@ import string
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import registry
 from harness.errors import UsageError
 from harness.options import Flag, Names, Number
 from harness.registry import Option, Plugin, nearest, settings
+from harness.services import EVERY
 from harness.system import Launch, SystemFactory
 from harness.systems.wire_system import WireSystem, environment, peers_json
 
@@ -88,13 +88,12 @@ class LaunchSystem(WireSystem):
     """
 
     name = "launch"
+    services = frozenset({EVERY})
 
     def __init__(self, words: Sequence[str], given: Mapping[str, str]) -> None:
         super().__init__()
         chosen = settings("launch", OPTIONS, given)
         self.ready_timeout_s: float = chosen["ready_timeout_s"]
-        # All of them: which ones the nodes serve, only their author knows.
-        self.workloads = frozenset(registry.plugins("workload"))
         self._words = words
         self._passed = passed_environment(chosen["pass_env"])
         self._cwd = Path.cwd()

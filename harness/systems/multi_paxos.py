@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin
-from harness.systems.reference import ReferenceSystem, core_options
+from harness.systems.reference import KEY_VALUE, ReferenceSystem, core_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,20 +14,7 @@ if TYPE_CHECKING:
 
 OPTIONS = core_options("multi_paxos")
 
-WORKLOADS = frozenset(
-    {
-        "bank",
-        "counter",
-        "kv",
-        "leader",
-        "list_append",
-        "lock",
-        "long_fork",
-        "queue",
-        "register",
-        "set",
-    }
-)
+SERVICES = KEY_VALUE | {"leader"}
 
 
 def multi_paxos(_: str, given: Mapping[str, str]) -> ReferenceSystem:
@@ -36,7 +23,7 @@ def multi_paxos(_: str, given: Mapping[str, str]) -> ReferenceSystem:
         "multi_paxos",
         OPTIONS,
         given,
-        WORKLOADS,
+        SERVICES,
         invariants=("raft_invariants", "consensus"),
     )
 

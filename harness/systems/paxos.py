@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 OPTIONS = core_options("paxos")
 
+SERVICES = frozenset({"propose"})
+
 
 def paxos(_: str, given: Mapping[str, str]) -> ReferenceSystem:
     """The system, configured. Raises UsageError; see `SystemFactory`."""
-    return ReferenceSystem(
-        "paxos", OPTIONS, given, frozenset({"consensus"}), invariants=("consensus",)
-    )
+    return ReferenceSystem("paxos", OPTIONS, given, SERVICES, invariants=("consensus",))
 
 
 PLUGIN: Plugin[SystemFactory] = Plugin(

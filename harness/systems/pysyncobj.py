@@ -54,7 +54,7 @@ class PySyncObj(WireSystem):
 
     name = "pysyncobj"
     rungs = frozenset({"switch"})  # One address book for all nodes.
-    workloads = frozenset({"register"})
+    services = frozenset({"register", "cas"})
     ready_timeout_s = 20.0
 
     def __init__(self, given: Mapping[str, str]) -> None:

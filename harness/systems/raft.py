@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin
-from harness.systems.reference import ReferenceSystem, core_options
+from harness.systems.reference import KEY_VALUE, ReferenceSystem, core_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,25 +14,12 @@ if TYPE_CHECKING:
 
 OPTIONS = core_options("raft")
 
-WORKLOADS = frozenset(
-    {
-        "bank",
-        "counter",
-        "kv",
-        "leader",
-        "list_append",
-        "lock",
-        "long_fork",
-        "queue",
-        "register",
-        "set",
-    }
-)
+SERVICES = KEY_VALUE | {"leader"}
 
 
 def raft(_: str, given: Mapping[str, str]) -> ReferenceSystem:
     """The system, configured. Raises UsageError; see `SystemFactory`."""
-    system = ReferenceSystem("raft", OPTIONS, given, WORKLOADS, ("raft_invariants",))
+    system = ReferenceSystem("raft", OPTIONS, given, SERVICES, ("raft_invariants",))
     system.faults |= {"membership"}
     return system
 

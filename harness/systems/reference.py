@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness import mutants
 from harness.errors import UsageError
 from harness.registry import Option, settings
+from harness.services import TRANSACTIONS
 from harness.system import Launch
 from harness.systems.wire_system import WireSystem, environment
 from reference_impls.actor import Inspectable, Observe
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from harness.system import NodePlace
     from reference_impls.actor import Actor, Record
 
+
+KEY_VALUE = TRANSACTIONS | {"register", "cas", "lock"}
+"""What nodes serve that drive a replicated key-value store (`reference_impls.kv`)."""
+
+SHARDED = TRANSACTIONS | {"commit"}
+"""What nodes serve that own a part of the keys each (`reference_impls.shards`)."""
 
 WAL = "reference_impls.wal"
 
@@ -53,7 +60,7 @@ class ReferenceSystem(WireSystem):
         protocol: What the runtime calls it; also the system's name.
         options: The options that its core takes.
         given: The options that the user set.
-        workloads: The workloads that its service can serve.
+        services: What its nodes serve.
         invariants: Checkers that judge what its nodes observed.
 
     Attributes:
@@ -73,13 +80,14 @@ class ReferenceSystem(WireSystem):
         protocol: str,
         options: Sequence[Option],
         given: Mapping[str, str],
-        workloads: frozenset[str],
+        services: frozenset[str],
         invariants: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.name = protocol
         self.protocol = protocol
-        self.workloads = workloads
+        # The runtime answers echo whatever the protocol.
+        self.services = services | {"echo"}
         self.invariants = invariants
         self.options: Mapping[str, Any] = settings(protocol, options, given)
         module = importlib.import_module(f"reference_impls.{protocol}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin
-from harness.systems.reference import ReferenceSystem, core_options
+from harness.systems.reference import SHARDED, ReferenceSystem, core_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,15 +14,13 @@ if TYPE_CHECKING:
 
 OPTIONS = core_options("two_phase_commit")
 
-WORKLOADS = frozenset(
-    {"bank", "commit", "counter", "list_append", "long_fork", "queue", "set"}
-)
+SERVICES = SHARDED
 
 
 def two_phase_commit(_: str, given: Mapping[str, str]) -> ReferenceSystem:
     """The system, configured. Raises UsageError; see `SystemFactory`."""
     return ReferenceSystem(
-        "two_phase_commit", OPTIONS, given, WORKLOADS, ("atomic_commit",)
+        "two_phase_commit", OPTIONS, given, SERVICES, ("atomic_commit",)
     )
 
 

@@ -59,7 +59,7 @@ class WireSystem(abc.ABC):
     name: str
     faults: frozenset[str] = NODE_FAULTS | LINK_FAULTS
     rungs: frozenset[str] = frozenset({"switch", "proxy"})
-    workloads: frozenset[str]
+    services: frozenset[str]
     invariants: tuple[str, ...] = ()
     ready_timeout_s: float = 10.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin
-from harness.systems.reference import ReferenceSystem, core_options
+from harness.systems.reference import KEY_VALUE, ReferenceSystem, core_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,26 +18,12 @@ if TYPE_CHECKING:
 
 OPTIONS = core_options("zab")
 
-WORKLOADS = frozenset(
-    {
-        "bank",
-        "broadcast",
-        "counter",
-        "kv",
-        "leader",
-        "list_append",
-        "lock",
-        "long_fork",
-        "queue",
-        "register",
-        "set",
-    }
-)
+SERVICES = KEY_VALUE | {"leader", "broadcast"}
 
 
 def zab(_: str, given: Mapping[str, str]) -> ReferenceSystem:
     """The system, configured. Raises UsageError; see `SystemFactory`."""
-    return ReferenceSystem("zab", OPTIONS, given, WORKLOADS, ("total_order",))
+    return ReferenceSystem("zab", OPTIONS, given, SERVICES, ("total_order",))
 
 
 PLUGIN: Plugin[SystemFactory] = Plugin(

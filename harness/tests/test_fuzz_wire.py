@@ -283,7 +283,7 @@ def test_a_run_ends_and_can_be_judged_whatever_its_nodes_say(
 class Asked(WireSystem):
     """A system of nothing but the questions that all have."""
 
-    workloads = frozenset()
+    services = frozenset[str]()
 
     def launch(self, place: NodePlace) -> Launch:
         raise NotImplementedError

@@ -187,7 +187,10 @@ IMPOSSIBLE = [
     (["etcd", "--mutant", "two-votes"], "etcd has no mutants"),
     (["etcd", "--world", "sim"], "etcd can't run in the simulator"),
     (["launch:true", "--world", "sim"], "launch can't run in the simulator"),
-    (["2pc", "--workload", "register"], "can't serve workload 'register' (it serves"),
+    (
+        ["2pc", "--workload", "register"],
+        "'register': its clients don't speak cas, register (it",
+    ),
     (["raft", "--workload", "registry"], "did you mean register"),
     (["raft", "--nemesis", ","], "--nemesis names no fault"),
     (["raft", "--nemesis", "kill,kill"], "--nemesis names kill twice"),

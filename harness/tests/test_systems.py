@@ -169,10 +169,6 @@ def test_launch_grants_what_it_is_told_to_if_it_is_there(tmp_path: Path) -> None
         launch.launch("sh", {"writable": "/missing"})
 
 
-def test_launch_serves_every_workload() -> None:
-    assert "register" in system("launch", "sh").workloads
-
-
 # who leads, and what time it is
 
 
@@ -180,7 +176,7 @@ class Asked(WireSystem):
     """A system whose nodes' answers are given."""
 
     name = "asked"
-    workloads = frozenset[str]()
+    services = frozenset[str]()
 
     def __init__(self, **answers: dict[str, Any]) -> None:
         super().__init__()

@@ -1,0 +1,104 @@
+"""What runs on what: services that systems speak and workloads need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import catalogue, registry, run, services
+from harness.formats import load
+from harness.spec import DEFAULTS, TestSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.history import Op
+
+TRANSACTIONS = "bank counter list_append long_fork queue set"
+
+MATRIX = {
+    "etcd": "kv register",
+    "multi_paxos": f"{TRANSACTIONS} echo kv leader lock register",
+    "paxos": "consensus echo",
+    "pysyncobj": "kv register",
+    "raft": f"{TRANSACTIONS} echo kv leader lock register",
+    "three_phase_commit": f"{TRANSACTIONS} commit echo",
+    "two_phase_commit": f"{TRANSACTIONS} commit echo",
+    "zab": f"{TRANSACTIONS} broadcast echo kv leader lock register",
+}
+"""System -> the workloads that it serves."""
+
+NOT_SUPPORTED = " (10)"
+"""How the error of an operation ends whose request a node does not know."""
+
+REFERENCE = [name for name in MATRIX if name not in {"etcd", "pysyncobj"}]
+
+
+def made(name: str) -> Any:
+    plugin = registry.find("system", name)
+    return plugin.factory("true" if plugin.adapter else "", {})
+
+
+def test_each_system_serves_what_it_speaks_and_no_more() -> None:
+    everything = " ".join(registry.plugins("workload"))
+    matrix = {**MATRIX, "launch": everything}
+    served = {name: services.served(made(name)) for name in registry.plugins("system")}
+    assert served == {name: sorted(text.split()) for name, text in matrix.items()}
+
+
+def test_every_service_has_a_meaning_and_a_workload_that_needs_it() -> None:
+    needed = [services.needed_by(w) for w in registry.plugins("workload").values()]
+    assert None not in needed
+    assert {name for names in needed for name in names or ()} == set(services.SERVICES)
+    for plugin in registry.plugins("system").values():
+        spoken = services.spoken_by(plugin)
+        assert spoken is not None
+        assert spoken <= {*services.SERVICES, services.EVERY}
+
+
+def test_options_may_take_a_need_away() -> None:
+    factory = registry.find("workload", "register").factory
+    assert factory({}).requires == {"register", "cas"}
+    assert factory({"cas": "false"}).requires == {"register"}
+
+
+def test_the_list_tells_what_is_spoken_and_what_is_needed() -> None:
+    listed = catalogue.as_json()
+    spoken = {entry["name"]: entry["speaks"] for entry in listed["systems"]}
+    needed = {entry["name"]: entry["needs"] for entry in listed["workloads"]}
+    assert spoken["paxos"] == ["echo", "propose"]
+    assert spoken["launch:..."] == [services.EVERY]
+    assert needed["kv"] == ["cas", "register"]
+    assert {entry["name"] for entry in listed["services"]} == set(services.SERVICES)
+    assert "speaks whatever its nodes serve" in catalogue.as_text()
+
+
+# Whether nodes answer what their systems claim: every pair, in the simulator
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", REFERENCE)
+def test_nodes_answer_what_their_system_speaks_and_refuse_the_rest(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = services.served(made(name))
+    monkeypatch.setattr(services, "check", lambda *_: None)
+    for workload in registry.plugins("workload"):
+        refused = [
+            op
+            for op in completions(name, workload, tmp_path)
+            if op.type == "fail" and str(op.error).endswith(NOT_SUPPORTED)
+        ]
+        if workload in served:
+            assert not refused, (workload, refused[0])
+        elif workload != "leader":  # All tell their status, also where nobody leads.
+            assert refused, workload
+
+
+def completions(system: str, workload: str, results: Path) -> list[Op]:
+    """What came of a few operations of a short simulated run."""
+    fields = {**DEFAULTS["sim"], "world": "sim", "ops": 40, "time_limit_s": 2.0}
+    spec = TestSpec(system=system, workload=workload, nodes=3, **fields)
+    folder = run.run(spec, results)
+    return [op for op in load(folder.path / "history.jsonl") if op.type != "invoke"]
