@@ -17,6 +17,16 @@ Choices:
     one that restarts in a minority can't serve before the partition heals, and the plan
     must not wait for that.
 
+    Transactions and locks are optimistic, as etcd's guide recommends them: one txn
+    reads all cells at one revision, the client decides (`harness.systems.cells`), and a
+    second txn writes if none of the cells has another mod_revision by then. A commit
+    whose comparison fails has no effect, so it is tried anew, TRIES_MAX times; then the
+    transaction has lost for certain (30). Reads alone need no second txn, and are those
+    that may be `serializable`.
+
+    Who leads is not a service: `status` reads leader and term one after the other, so
+    an answer may pair a leader with a term that was never its own.
+
     Nodes are not asked for their clocks: an HTTP Date has a resolution of a second,
     coarser than most skews.
 """
@@ -43,15 +53,16 @@ from harness.errors import (
 from harness.options import OneOf, Text, Whole, shown
 from harness.registry import Option, Plugin, settings
 from harness.system import Endpoint, Launch
+from harness.systems import cells
 from harness.systems.http_json import JsonHttp
+from harness.systems.translated import TranslatedClient
 from harness.systems.wire_system import LINK_FAULTS, NODE_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.history import Op
     from harness.system import NodePlace, SystemFactory
-    from harness.workload import Workload
+    from harness.workload import WireCodec, Workload
 
 MS = Whole(1, 50_000)
 """As etcd has it; a longer timeout it refuses."""
@@ -77,11 +88,19 @@ DEFINITE = (
     "etcdserver: too many requests",
     "etcdserver: request is too large",
     "etcdserver: key is not provided",
+    "etcdserver: too many operations in txn request",
+    "etcdserver: duplicate key given in txn request",
     "raft proposal dropped",
 )
 """Errors raised before the proposal enters a log; parts of etcd's texts."""
 
-PRECONDITION_FAILED = 22
+TXN_CONFLICT = 30
+TRIES_MAX = 10
+"""Commits of one transaction; with more, clients that are slow would never win."""
+
+TXN_OPS_MAX = 4096
+"""Operations in one txn; etcd's own 128 are fewer than workloads may ask for."""
+
 CONTROL_TIMEOUT_S = 0.5
 
 
@@ -95,7 +114,7 @@ class Etcd:
     name = "etcd"
     faults = NODE_FAULTS | LINK_FAULTS
     rungs = frozenset({"switch"})  # One address book for all members.
-    services = frozenset({"register", "cas"})
+    services = cells.SERVICES
     invariants: tuple[str, ...] = ()
     ready_timeout_s = 20.0
 
@@ -136,6 +155,7 @@ class Etcd:
             "initial-cluster-token": "splitbrain",
             "heartbeat-interval": self._heartbeat_ms,
             "election-timeout": self._election_timeout_ms,
+            "max-txn-ops": TXN_OPS_MAX,
             "logger": "zap",
             "log-outputs": "stderr",
         }
@@ -156,9 +176,9 @@ class Etcd:
         self._has_served.add(place.name)
         return True
 
-    def client(self, workload: Workload) -> EtcdRegister:
-        """A client of the register workload, the only one there is."""
-        return EtcdRegister(serializable=self._serializable)
+    def client(self, workload: Workload) -> EtcdClient:
+        """A client that puts the workload's requests into etcd's words."""
+        return EtcdClient(workload.codec, serializable=self._serializable)
 
     async def leader(self, places: Sequence[NodePlace]) -> str | None:
         """The node that holds itself for the leader, in the highest term."""
@@ -188,14 +208,16 @@ class Etcd:
         return status if is_status else {}
 
 
-class EtcdRegister:
-    """The register workload against one member.
+class EtcdClient(TranslatedClient):
+    """Requests of a workload, carried out against one member.
 
     Args:
+        codec: The workload's.
         serializable: Let reads answer from the member's own state.
     """
 
-    def __init__(self, *, serializable: bool) -> None:
+    def __init__(self, codec: WireCodec, *, serializable: bool) -> None:
+        super().__init__(codec)
         self._serializable = serializable
         self._http: JsonHttp | None = None
 
@@ -204,59 +226,99 @@ class EtcdRegister:
         self._http = JsonHttp(place.listen)
         await self._http.connect()
 
-    async def invoke(self, op: Op) -> Op:
-        """Carry out a read, a write or a cas; see `Client`."""
-        key = encode(f"register/{op.key}")
-        match op.f:
-            case "read":
-                return op.ok(await self._read(key))
-            case "write":
-                await self._post("put", {"key": key, "value": encode_json(op.value)})
-                return op.ok(op.value)
-            case "cas":
-                await self._cas(key, *op.value)
-                return op.ok(op.value)
-            case _:
-                raise HarnessError(f"etcd has no operation {op.f!r}")
-
     async def close(self) -> None:
         """Drop the connection; see `Client`."""
         if self._http is not None:
             await self._http.close()
 
-    async def _read(self, key: str) -> Any:
-        """The value; None for a key that was never written."""
-        answer = await self._post(
-            "range", {"key": key, "serializable": self._serializable}
-        )
-        found = answer.get("kvs", [])
-        if found == []:
-            return None
-        try:
-            return msgspec.json.decode(base64.b64decode(found[0]["value"]))
-        except (LookupError, TypeError, ValueError, RecursionError):
-            # Bad base64, bad UTF-8 and bad JSON are ValueErrors.
-            text = f"answered a range with {found!r:.100}"
-            raise NodeReply(definite=False, text=text) from None
+    async def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """See `TranslatedClient.answer`."""
+        names = cells.cells_of(body)
+        if body["type"] == "write":
+            put = {"key": encode(names[0]), "value": encode_json(body["value"])}
+            await self._post("put", put)
+            return {"type": "write_ok"}
+        if body["type"] == "read":
+            (name,) = names
+            asked = {"key": encode(name), "serializable": self._serializable}
+            answer = {"response_range": await self._post("range", asked)}
+            return cells.decide(body, cells_in({"responses": [answer]}, names)[0])[0]
+        if body["type"] == "cas":
+            return await self._cas(names[0], body["from"], body["to"])
+        return await self._transact(body, names)
 
-    async def _cas(self, key: str, before: Any, after: Any) -> None:
+    async def _cas(self, name: str, before: Any, after: Any) -> dict[str, Any]:
         # A comparison with the value of a key that is not there is false.
         compare = {
-            "key": key,
+            "key": encode(name),
             "target": "VALUE",
             "result": "EQUAL",
             "value": encode_json(before),
         }
-        put = {"requestPut": {"key": key, "value": encode_json(after)}}
-        answer = await self._post("txn", {"compare": [compare], "success": [put]})
-        succeeded = answer.get("succeeded", False)
-        if not isinstance(succeeded, bool):
-            text = f"answered a txn with {succeeded!r:.100}"
-            raise NodeReply(definite=False, text=text)
-        if not succeeded:
-            raise NodeReply(
-                definite=True, text="precondition failed", code=PRECONDITION_FAILED
+        if not await self._commit([compare], {name: after}):
+            raise cells.refusal(cells.PRECONDITION_FAILED, "precondition failed")
+        return {"type": "cas_ok"}
+
+    async def _transact(
+        self, body: Mapping[str, Any], names: Sequence[str]
+    ) -> dict[str, Any]:
+        is_read = cells.is_read(body)
+        for _ in range(TRIES_MAX):
+            held, revisions = await self._snapshot(
+                names, serializable=self._serializable and is_read
             )
+            answer, writes = cells.decide(body, held)
+            if not writes:
+                return answer
+            unchanged = [
+                {
+                    "key": encode(name),
+                    "target": "MOD",
+                    "result": "EQUAL",
+                    "modRevision": revisions.get(name, 0),
+                }
+                for name in names
+            ]
+            if await self._commit(unchanged, writes):
+                return answer
+        text = f"lost against another transaction {TRIES_MAX} times"
+        raise NodeReply(definite=True, text=text, code=TXN_CONFLICT)
+
+    async def _snapshot(
+        self, names: Sequence[str], *, serializable: bool
+    ) -> tuple[dict[str, Any], dict[str, int]]:
+        """What the cells of these names held at one revision, and since when.
+
+        Raises:
+            NodeReply: Definite whatever went wrong: nothing has been written yet.
+        """
+        ranges = [
+            {"requestRange": {"key": encode(name), "serializable": serializable}}
+            for name in names
+        ]
+        try:
+            answer = await self._post("txn", {"success": ranges})
+            return cells_in(answer, names)
+        except NodeReply as error:
+            raise NodeReply(definite=True, text=error.text, code=error.code) from error
+
+    async def _commit(
+        self, compare: Sequence[Mapping[str, Any]], writes: Mapping[str, Any]
+    ) -> bool:
+        """Write all of it if all comparisons are true; whether they were."""
+        puts = [
+            {"requestPut": {"key": encode(name), "value": encode_json(value)}}
+            for name, value in writes.items()
+        ]
+        answer = await self._post("txn", {"compare": compare, "success": puts})
+        succeeded = answer.get("succeeded", False)
+        # False goes without saying in this JSON, but never without a header.
+        if not isinstance(succeeded, bool) or not isinstance(
+            answer.get("header"), dict
+        ):
+            text = f"answered a txn with {answer!r:.100}"
+            raise NodeReply(definite=False, text=text)
+        return succeeded
 
     async def _post(self, method: str, body: Mapping[str, Any]) -> dict[str, Any]:
         if self._http is None:
@@ -265,6 +327,31 @@ class EtcdRegister:
         if status != 200:
             raise error_of(answer)
         return answer
+
+
+def cells_in(
+    answer: Mapping[str, Any], names: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Values and revisions in the answer to a txn of ranges; both lack missing cells.
+
+    Raises:
+        NodeReply: It is no such answer.
+    """
+    held: dict[str, Any] = {}
+    revisions: dict[str, int] = {}
+    flaw = NodeReply(definite=False, text=f"answered ranges with {answer!r:.100}")
+    try:
+        for response in answer["responses"]:
+            for found in response["response_range"].get("kvs", []):
+                name = base64.b64decode(found["key"]).decode()
+                held[name] = msgspec.json.decode(base64.b64decode(found["value"]))
+                revisions[name] = int(found["mod_revision"])
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
+        # Bad base64, bad UTF-8 and bad JSON are ValueErrors.
+        raise flaw from None
+    if len(answer["responses"]) != len(names) or not held.keys() <= set(names):
+        raise flaw
+    return held, revisions
 
 
 def error_of(answer: Mapping[str, Any]) -> NodeReply:

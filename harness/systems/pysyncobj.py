@@ -1,9 +1,9 @@
-"""PySyncObj, a Raft library for Python (PyPI), with a register on top.
+"""PySyncObj, a Raft library for Python (PyPI), with a key-value store on top.
 
 Promise (PySyncObj's README): what it replicates is strongly consistent; what a node
 reads from its own copy is not. `reads=local` is how the library is used
 (`ReplDict.get`) and may be stale; with `reads=log` a read is a command like any other,
-and the register is linearizable.
+and the store is linearizable. Transactions that write, and locks, are commands always.
 
 With `journal=on`, votes, terms and entries are on disk before they are answered for, so
 a killed node comes back with them (they are not synced, so a power cut would be another
@@ -27,6 +27,7 @@ from harness.errors import NotInstalledError
 from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
 from harness.system import Launch
+from harness.systems import cells
 from harness.systems.wire_system import WireSystem, environment
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class PySyncObj(WireSystem):
 
     name = "pysyncobj"
     rungs = frozenset({"switch"})  # One address book for all nodes.
-    services = frozenset({"register", "cas"})
+    services = cells.SERVICES
     ready_timeout_s = 20.0
 
     def __init__(self, given: Mapping[str, str]) -> None:
@@ -99,7 +100,7 @@ def pysyncobj(_: str, given: Mapping[str, str]) -> PySyncObj:
 
 PLUGIN: Plugin[SystemFactory] = Plugin(
     "pysyncobj",
-    "PySyncObj, a Raft library from PyPI, with a register on top",
+    "PySyncObj, a Raft library from PyPI, with a key-value store on top",
     pysyncobj,
     OPTIONS,
 )

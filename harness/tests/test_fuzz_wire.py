@@ -32,7 +32,7 @@ from harness.interpreter import interpret
 from harness.sim.loop import VirtualTimeLoop
 from harness.store import RunFolder
 from harness.system import Endpoint, NodePlace
-from harness.systems.etcd import Etcd, EtcdRegister
+from harness.systems.etcd import Etcd, EtcdClient
 from harness.systems.wire_system import WireSystem
 from harness.tests.checking import LIMITS
 from harness.tests.test_run import run as splitbrain
@@ -390,6 +390,16 @@ def answered(content: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content
 
 
+ASKED_OF_ETCD: list[tuple[str, str, Any]] = [
+    ("register", "read", None),
+    ("register", "write", 1),
+    ("register", "cas", [1, 2]),
+    ("list_append", "txn", [["append", 1, 2], ["r", 3, None]]),
+    ("lock", "acquire", None),
+]
+
+
+@example([answered(b'{"responses":[{"response_range":{"kvs":[{"value":"MQ=="}]}}]}')])
 @example([answered(b'{"header":1,"leader":"x"}')])
 @example([answered(b'{"header":{},"leader":[],"raftTerm":"x"}')])
 @example([answered(b'{"succeeded":"false","kvs":[{"value":"TmFO"}]}')])
@@ -404,14 +414,15 @@ def test_an_etcd_client_knows_or_says_that_nobody_knows(answers: list[bytes]) ->
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(asyncio, "open_connection", connected)
-            client = EtcdRegister(serializable=False)
-            await client.open(PLACES[0])
-            for f, value in (("read", None), ("write", 1), ("cas", [1, 2])):
-                op = Op(0, 0, 0, "invoke", f, value, 1)
+            for name, f, value in ASKED_OF_ETCD:
+                workload = registry.find("workload", name).factory({})
+                client = EtcdClient(workload.codec, serializable=False)
+                await client.open(PLACES[0])
                 with contextlib.suppress(NodeReply):
-                    done = await client.invoke(op)
+                    done = await client.invoke(Op(0, 0, 0, "invoke", f, value, 1))
                     assert done.type == "ok"
                     json.dumps(done.value, allow_nan=False).encode()
+                await client.close()
             system = Etcd.__new__(Etcd)
             system._has_served = set()
             assert await system.ready(PLACES[0]) in {True, False}

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 TRANSACTIONS = "bank counter list_append long_fork queue set"
 
 MATRIX = {
-    "etcd": "kv register",
+    "etcd": f"{TRANSACTIONS} kv lock register",
     "multi_paxos": f"{TRANSACTIONS} echo kv leader lock register",
     "paxos": "consensus echo",
-    "pysyncobj": "kv register",
+    "pysyncobj": f"{TRANSACTIONS} kv lock register",
     "raft": f"{TRANSACTIONS} echo kv leader lock register",
     "three_phase_commit": f"{TRANSACTIONS} commit echo",
     "two_phase_commit": f"{TRANSACTIONS} commit echo",

@@ -151,9 +151,9 @@ def test_a_row_whose_program_is_absent_is_skipped_and_counted(tmp_path: Path) ->
 def test_a_row_that_is_impossible_anywhere_is_refused_where_its_program_is_absent(
     tmp_path: Path,
 ) -> None:
-    text = "name: s\nrows: [{name: e, system: etcd, workload: lock}]"
+    text = "name: s\nrows: [{name: e, system: etcd, workload: echo}]"
     path = write(tmp_path, text)
-    with pytest.raises(UsageError, match="row 'e': etcd can't serve workload 'lock'"):
+    with pytest.raises(UsageError, match="row 'e': etcd can't serve workload 'echo'"):
         suite.check_row(load(path)[1][0], path)
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness import registry
 from harness.errors import NodeReply, NotInstalledError, UsageError
+from harness.history import Op
 from harness.spec import TestSpec, assemble
 from harness.system import Endpoint, NodePlace, System
 from harness.systems import etcd, launch
 from harness.systems.wire_system import WireSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLUSTER = {f"n{i}": Endpoint(f"198.18.0.{i}", 7000) for i in (1, 2, 3)}
 PLACE = NodePlace(
@@ -304,3 +308,108 @@ def test_etcd_refuses_timeouts_that_it_would_refuse_itself(tmp_path: Path) -> No
         system("etcd", binary=str(binary), election_timeout_ms="200")
     with pytest.raises(UsageError, match="heartbeat_ms=0 is not possible"):
         system("etcd", binary=str(binary), heartbeat_ms="0")
+
+
+# etcd's transactions, against members that keep their cells in a dict
+
+
+class FakeMember(etcd.EtcdClient):
+    """etcd's answers to range, put and txn, without etcd.
+
+    `meanwhile` happens before each txn that compares, as by another client's hand.
+    """
+
+    def __init__(self, workload: str, *, meanwhile: Callable[[], None]) -> None:
+        codec = registry.find("workload", workload).factory({}).codec
+        super().__init__(codec, serializable=True)
+        self.kept: dict[str, tuple[str, int]] = {}
+        self.revision = 1
+        self.asked: list[dict[str, Any]] = []
+        self._meanwhile = meanwhile
+
+    def put(self, key: str, value: str) -> None:
+        self.revision += 1
+        self.kept[key] = (value, self.revision)
+
+    def write(self, key: int, value: Any) -> None:
+        self.put(etcd.encode(f"key/{key}"), etcd.encode_json(value))
+
+    async def _post(self, method: str, body: Any) -> dict[str, Any]:
+        assert method == "txn", method
+        self.asked.append(body)
+        if compares := body.get("compare"):
+            self._meanwhile()
+        nothing = ("", 0)
+        if any(
+            self.kept.get(c["key"], nothing)[1] != c["modRevision"]
+            for c in compares or ()
+        ):
+            return {"header": {}}
+        return {"header": {}, "succeeded": True, "responses": self._do(body["success"])}
+
+    def _do(self, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        responses = []
+        for one in asked:
+            if "requestPut" in one:
+                self.put(**one["requestPut"])
+                continue
+            key = one["requestRange"]["key"]
+            value, revision = self.kept.get(key, ("", 0))
+            found = {"key": key, "value": value, "mod_revision": str(revision)}
+            responses.append({"response_range": {"kvs": [found]} if revision else {}})
+        return responses
+
+
+TRANSFER = Op(0, 0, 0, "invoke", "txn", [["append", 1, 2], ["r", 3, None]])
+
+
+def test_an_etcd_transaction_that_lost_reads_anew() -> None:
+    others = iter([1])
+
+    def meanwhile() -> None:
+        for value in others:
+            member.write(3, [value])
+
+    member = FakeMember("list_append", meanwhile=meanwhile)
+    done = asyncio.run(member.invoke(TRANSFER))
+    assert done.value == [["append", 1, 2], ["r", 3, [1]]]
+    ranges = [one for body in member.asked for one in body["success"]]
+    stale = [r["requestRange"]["serializable"] for r in ranges if "requestRange" in r]
+    assert stale == [False] * 4, "what is written must not rest on a stale read"
+
+
+def test_an_etcd_transaction_that_loses_always_has_failed_for_certain() -> None:
+    member = FakeMember("list_append", meanwhile=lambda: member.write(3, [1]))
+    with pytest.raises(NodeReply) as caught:
+        asyncio.run(member.invoke(TRANSFER))
+    assert (caught.value.definite, caught.value.code) == (True, etcd.TXN_CONFLICT)
+    assert etcd.encode("key/1") not in member.kept
+
+
+def test_nobody_knows_what_became_of_an_etcd_commit_without_an_answer() -> None:
+    def lost() -> None:
+        raise NodeReply(definite=False, text="connection closed")
+
+    member = FakeMember("list_append", meanwhile=lost)
+    with pytest.raises(NodeReply) as caught:
+        asyncio.run(member.invoke(TRANSFER))
+    assert not caught.value.definite
+
+
+def test_an_etcd_transaction_whose_reads_fail_has_no_effect() -> None:
+    class Silent(FakeMember):
+        async def _post(self, method: str, body: Any) -> dict[str, Any]:
+            raise NodeReply(definite=False, text="connection closed")
+
+    member = Silent("bank", meanwhile=lambda: None)
+    with pytest.raises(NodeReply) as caught:
+        asyncio.run(member.invoke(Op(0, 0, 0, "invoke", "read")))
+    assert caught.value.definite
+
+
+def test_an_etcd_transaction_that_only_reads_is_one_round_and_may_be_stale() -> None:
+    member = FakeMember("bank", meanwhile=lambda: None)
+    done = asyncio.run(member.invoke(Op(0, 0, 0, "invoke", "read")))
+    assert set(done.value.values()) == {None}
+    (body,) = member.asked
+    assert all(one["requestRange"]["serializable"] for one in body["success"])

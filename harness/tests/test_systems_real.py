@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from harness.client import Client
 
-WORKLOAD = find("workload", "register").factory({})
 TEST_LIMIT_S = 90.0
 CALL_LIMIT_S = 2.0
 
@@ -67,6 +66,7 @@ async def lives_through_a_kill(nodes: LoopbackNodes) -> None:
     assert caught.value.definite
     for client in (n1, n2, n3):
         await client.close()
+    await transacts(nodes)
 
     leader = await find_leader(nodes)
     victim = await open_client(nodes, leader)
@@ -86,12 +86,32 @@ async def lives_through_a_kill(nodes: LoopbackNodes) -> None:
     await victim.close()
 
 
+async def transacts(nodes: LoopbackNodes) -> None:
+    """Several keys at once, seen from elsewhere; and one that can't be done."""
+    n1, n2 = [await open_client(nodes, name, "bank") for name in ("n1", "n2")]
+    await until_ok(n1, op("open", 0, 100))
+    account = {"from": "account-0", "to": "account-1", "amount": 40}
+    with pytest.raises(NodeReply) as caught:
+        await n1.invoke(op("transfer", 0, {**account, "amount": 101}))
+    assert (caught.value.definite, caught.value.code) == (True, 14)
+    await until_ok(n1, op("transfer", 0, account))
+    balances = (await until_ok(n2, op("read", 0))).value
+    # One that was not answered in time may have happened beside the one that was.
+    moved = balances["account-1"]
+    assert moved in {40, 80}
+    assert balances["account-0"] == 100 - moved
+    for client in (n1, n2):
+        await client.close()
+
+
 def op(f: str, key: int, value: object = None) -> Op:
     return Op(-1, -1, 1, "invoke", f, value, key)
 
 
-async def open_client(nodes: LoopbackNodes, name: str) -> Client:
-    client = nodes.system.client(WORKLOAD)
+async def open_client(
+    nodes: LoopbackNodes, name: str, workload: str = "register"
+) -> Client:
+    client = nodes.system.client(find("workload", workload).factory({}))
     await client.open(nodes.places[name])
     return client
 

@@ -1,4 +1,4 @@
-"""A node of the pysyncobj system: a register on PySyncObj, behind the wire protocol.
+"""A node of the pysyncobj system: a store on PySyncObj, behind the wire protocol.
 
 `python -m harness.systems.programs.pysyncobj_node --reads local|log --journal on|off`,
 with the environment of WIRE.md. Clients are served at SPLITBRAIN_LISTEN, and PySyncObj
@@ -6,8 +6,9 @@ talks to its peers at the ports above, so all nodes need addresses that all of t
 share.
 
 Two threads: PySyncObj ticks in its own and calls back there; asyncio serves clients in
-the main thread. A write is a command that PySyncObj replicates and applies everywhere,
-and its callback, with the result or the reason of failure, is what answers the client.
+the main thread. A request is a command that PySyncObj replicates and applies
+everywhere, and its callback, with the result or the reason of failure, is what answers
+the client. What requests mean is `harness.systems.cells`.
 
 PySyncObj's own settings stand, but for three: it listens on the node's address only,
 entries go out at once and not with the next tick (`appendEntriesUseBatch`, 50 ms), and
@@ -34,10 +35,12 @@ from pysyncobj import (  # type: ignore[import-untyped]  # the library has no ty
     replicated,
 )
 
+from harness.errors import NodeReply
+from harness.systems import cells
 from harness.wire import LineSplitter, MalformedError, Message, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Mapping
 
 Body = dict[str, Any]
 
@@ -56,43 +59,33 @@ FAILURES: Mapping[int, tuple[int, str]] = {
 """PySyncObj's reason of failure -> Maelstrom's error code, and a text."""
 
 
-class Register(SyncObjConsumer):  # type: ignore[misc]  # the library has no types
-    """The replicated state: every method runs on every node, in the same order."""
+class Store(SyncObjConsumer):  # type: ignore[misc]  # the library has no types
+    """The replicated state, which changes on every node in the same order."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.values: dict[Hashable, Any] = {}
+        self.values: dict[str, Any] = {}
 
     @replicated  # type: ignore[untyped-decorator]  # the library has no types
-    def read(self, key: Hashable) -> Body:
-        """A read that takes its place in the log."""
-        return self.read_now(key)
+    def apply(self, request: Body) -> Body:
+        """Carry out a request at its place in the log; what it is answered."""
+        return self.carry_out(request)
 
-    @replicated  # type: ignore[untyped-decorator]  # the library has no types
-    def write(self, key: Hashable, value: Any) -> Body:
-        """Set the key's value."""
-        self.values[key] = value
-        return {"type": "write_ok"}
+    def carry_out(self, request: Body) -> Body:
+        """The answer to a request by the values that this node knows of, be they old.
 
-    @replicated  # type: ignore[untyped-decorator]  # the library has no types
-    def cas(self, key: Hashable, before: Any, after: Any) -> Body:
-        """Set the key's value if it is `before` now."""
-        if key not in self.values:
-            return error(20, f"there is no key {key}")
-        if self.values[key] != before:
-            return error(22, f"expected {before}, but it is {self.values[key]}")
-        self.values[key] = after
-        return {"type": "cas_ok"}
-
-    def read_now(self, key: Hashable) -> Body:
-        """The value that this node knows of, be it old."""
-        if key not in self.values:
-            return error(20, f"there is no key {key}")
-        return {"type": "read_ok", "value": self.values[key]}
+        One that only reads changes nothing, so it may also do without the log.
+        """
+        try:
+            answer, writes = cells.decide(request, self.values)
+        except NodeReply as refused:
+            return error_of(refused)
+        self.values.update(writes)
+        return answer
 
 
 class Node:
-    """What answers requests: PySyncObj, and a register on it."""
+    """What answers requests: PySyncObj, and a store on it."""
 
     def __init__(self, *, local_reads: bool, journal: bool) -> None:
         self.name = os.environ["SPLITBRAIN_NODE"]
@@ -101,7 +94,7 @@ class Node:
         directory = Path(os.environ["SPLITBRAIN_DATA"])
         self._local_reads = local_reads
         self._loop = asyncio.get_running_loop()
-        self._register = Register()
+        self._store = Store()
         self._names = {peer_address(at): name for name, at in peers.items()}
         self._names[peer_address(os.environ["SPLITBRAIN_LISTEN"])] = self.name
         self._sync = SyncObj(
@@ -114,7 +107,7 @@ class Node:
                 journalFile=str(directory / "journal") if journal else None,
                 fullDumpFile=str(directory / "dump") if journal else None,
             ),
-            consumers=[self._register],
+            consumers=[self._store],
         )
 
     def handle(self, body: Body, answer: Callable[[Body], None]) -> None:
@@ -125,32 +118,30 @@ class Node:
             case {"type": "clock"}:
                 wall_ns, mono_ns = time.time_ns(), time.monotonic_ns()
                 answer({"type": "clock_ok", "wall_ns": wall_ns, "mono_ns": mono_ns})
-            case {"type": "read" | "write" | "cas", "key": list() | dict()}:
-                answer(error(12, "a key must be a number or a text"))
-            case {"type": "read" | "write" | "cas"} if not self._sync.isReady():
-                answer(error(11, "not level with the leader yet"))
-            case {"type": "read", "key": key} if self._local_reads:
-                answer(self._register.read_now(key))
-            case {"type": "read", "key": key}:
-                self._replicate(self._register.read, answer, key)
-            case {"type": "write", "key": key, "value": value}:
-                self._replicate(self._register.write, answer, key, value)
-            case {"type": "cas", "key": key, "from": before, "to": after}:
-                self._replicate(self._register.cas, answer, key, before, after)
-            case {"type": "read" | "write" | "cas"}:
-                answer(error(12, "something is missing from the request"))
             case _:
-                answer(error(10, f"{body.get('type')} is not supported"))
+                self._serve(body, answer)
 
-    def _replicate(
-        self, method: Callable[..., None], answer: Callable[[Body], None], *args: Any
-    ) -> None:
+    def _serve(self, body: Body, answer: Callable[[Body], None]) -> None:
+        try:
+            cells.cells_of(body)
+        except NodeReply as refused:
+            answer(error_of(refused))
+            return
+        if not self._sync.isReady():
+            answer(error(11, "not level with the leader yet"))
+        elif self._local_reads and cells.is_read(body):
+            answer(self._store.carry_out(body))
+        else:
+            names = ("type", *cells.FIELDS[body["type"]])
+            self._replicate({name: body[name] for name in names}, answer)
+
+    def _replicate(self, request: Body, answer: Callable[[Body], None]) -> None:
         def done(result: Body | None, reason: int) -> None:
             # In PySyncObj's thread.
             body = result if result is not None else failure(reason)
             self._loop.call_soon_threadsafe(answer, body)
 
-        method(*args, callback=done)
+        self._store.apply(request, callback=done)
 
     def _status(self) -> Body:
         status = self._sync.getStatus()
@@ -197,6 +188,12 @@ class ClientSide(asyncio.Protocol):
 def error(code: int, text: str) -> Body:
     """An answer of type `error`."""
     return {"type": "error", "code": code, "text": text}
+
+
+def error_of(refused: NodeReply) -> Body:
+    """The answer to a request that can't be carried out."""
+    assert refused.code is not None
+    return error(refused.code, refused.text)
 
 
 def failure(reason: int) -> Body:
