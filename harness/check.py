@@ -42,6 +42,8 @@ from harness.verdict import (
     NOTHING_TO_JUDGE,
     CheckResult,
     Limits,
+    Observing,
+    Streaming,
     Verdict,
     check_safe,
     where_vacuous,
@@ -231,7 +233,7 @@ def _check_file(
     error = ""
     try:
         with _memory_limited(limits.memory_mb), _alarm(limits.time_s):
-            lean = getattr(checker, "streams", False)
+            lean = isinstance(checker, Streaming) and checker.streams
             history = load(path_of(path), lean=lean, **how_to_load)
             left = _what_is_left(limits, start_s)
             if len(history):
@@ -269,7 +271,8 @@ def _beside_bystanders(
     A history of which they are more than clients' is not valid: whoever recorded it
     may have meant them for clients.
     """
-    if not history.bystanders or getattr(checker, "observes", False):
+    observes = isinstance(checker, Observing) and checker.observes
+    if not history.bystanders or observes:
         return result
     passed_over = sum(type(op.process) is Bystander for op in history)
     names = sorted(history.bystanders)

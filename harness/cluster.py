@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from harness.abilities import Administered, Clocked, Led
 from harness.errors import HarnessError, SplitbrainError
 from harness.leadership import Leadership
 from harness.network import Link, LinkRule
 from harness.processes import ClockReading, ClockSetting, Exit
-from harness.system import Administered
 from harness.world import TrueTime
 
 if TYPE_CHECKING:
@@ -206,6 +206,8 @@ class Cluster:
         return reading
 
     async def _asked_wall_offset_ns(self, node: str) -> int | None:
+        if not isinstance(self.system, Clocked):
+            return None
         before_ns = self._time.wall_ns()
         try:
             async with asyncio.timeout(CLOCK_TIMEOUT_S):
@@ -228,6 +230,8 @@ class Cluster:
 
     async def leader(self) -> str | None:
         """Who leads, as far as can be told within a second."""
+        if not isinstance(self.system, Led):
+            return None
         try:
             async with asyncio.timeout(LEADER_TIMEOUT_S):
                 return await self.system.leader(list(self.places.values()))

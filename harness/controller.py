@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import generator as gen
+from harness.abilities import Counted, Inspected
 from harness.cluster import Cluster, ClusterNeverUpError
 from harness.errors import HarnessError
 from harness.formats.jsonl import HistoryWriter
@@ -282,12 +283,12 @@ class Controller:
 
     def _inspect_disks(self) -> None:
         """What the nodes left on their disks, for the checkers of invariants."""
-        on_disk = getattr(self.parts.system, "on_disk", None)
-        if on_disk is None:
+        system = self.parts.system
+        if not isinstance(system, Inspected):
             return
         for name, place in self.world.network.places.items():
             lines = self.folder.lines_anew(f"nodes/{name}/on_disk.jsonl")
-            for told in on_disk(place):
+            for told in system.on_disk(place):
                 lines.append({"node": name, "kind": told.kind, **told.fields})
             lines.close()
 
@@ -312,7 +313,7 @@ class Controller:
         with self._failures_kept():
             self._inspect_disks()
         outcome = self.outcome or Outcome()
-        unasked = getattr(self.parts.system, "counters", None)
+        system = self.parts.system
         with self._failures_kept():
             self.folder.write_run(
                 RunRecord(
@@ -328,7 +329,11 @@ class Controller:
                     },
                     counters={
                         **{name: getattr(outcome, name) for name in OUTCOME_COUNTERS},
-                        **(unasked.as_json() if unasked is not None else {}),
+                        **(
+                            system.counters.as_json()
+                            if isinstance(system, Counted)
+                            else {}
+                        ),
                     },
                     network=links,
                     kept_down=self._kept_down,

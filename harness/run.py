@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness import doctor, interrupts, registry, scarcity
+from harness.abilities import Momentous
 from harness.doctor import Rung
 from harness.errors import UsageError
 from harness.network import LinkRule
@@ -78,7 +79,7 @@ def prepare(spec: TestSpec, written: PlanData | None = None) -> tuple[Parts, Any
         spec.node_names,
         seed=spec.seed,
         time_limit_s=spec.time_limit_s,
-        moments=getattr(parts.system, "moments", ()),
+        moments=parts.system.moments if isinstance(parts.system, Momentous) else (),
         written=written,
     )
     return parts, schedule, rung

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from harness import mutants, program, registry, services
+from harness import abilities, mutants, program, registry, services
+from harness.abilities import Installed, Mutable, Simulated, Sized
 from harness.errors import UsageError
 from harness.options import RUN_NUMBERS, shown
 
@@ -179,14 +180,13 @@ def assemble(spec: TestSpec) -> Parts:
     system = configure(spec.system, own)
     if spec.mutant is not None:
         mutate(system, spec.mutant)
-    if spec.world == "sim" and not hasattr(system, "protocol"):
+    if spec.world == "sim" and not isinstance(system, Simulated):
         raise UsageError(
             f"{system.name} can't run in the simulator: only the reference protocols "
             "can (use --world os)"
         )
-    check_nodes = getattr(system, "check_nodes", None)
-    if check_nodes is not None:
-        check_nodes(spec.node_names)
+    if isinstance(system, Sized):
+        system.check_nodes(spec.node_names)
     workload: Workload = registry.find("workload", spec.workload).factory(
         others[spec.workload]
     )
@@ -198,9 +198,8 @@ def assemble(spec: TestSpec) -> Parts:
         for kind in spec.nemesis
     }
     refuse_impossible_faults(system, spec.nemesis, nodes=spec.nodes)
-    check_installed = getattr(system, "check_installed", None)
-    if check_installed is not None:
-        check_installed()
+    if isinstance(system, Installed):
+        system.check_installed()
     return Parts(system, workload, nemeses)
 
 
@@ -230,7 +229,9 @@ def configure(written: str, options: Mapping[str, str]) -> System:
             raise UsageError(
                 f"--set {name}: {plugin.name} has no such option; write {spelled}"
             )
-    return plugin.factory(text, options)
+    system = plugin.factory(text, options)
+    abilities.check(system, plugin.title)
+    return system
 
 
 def mutate(system: System, mutant: str) -> None:
@@ -239,12 +240,11 @@ def mutate(system: System, mutant: str) -> None:
     Raises:
         UsageError: It has no mutants, or none of that name.
     """
-    change = getattr(system, "mutate", None)
-    if change is None:
+    if not isinstance(system, Mutable):
         raise UsageError(
             f"{system.name} has no mutants: only the reference protocols have"
         )
-    change(mutant)
+    system.mutate(mutant)
 
 
 def default_workload(system: str, options: Mapping[str, str]) -> str:

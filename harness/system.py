@@ -1,14 +1,15 @@
 """What the harness needs to know about a system under test.
 
 A `System` says how to start a node, when it serves, how to talk to it and which faults
-it can bear. Everything else (spawning, networks, clocks) is the world's business.
+it can bear. What it may be able to do beside is an ability (`harness.abilities`).
+Everything else (spawning, networks, clocks) is the world's business.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,25 +99,6 @@ class System(Protocol):
 
     def client(self, workload: Workload) -> Client:
         """A new, unopened client that speaks `workload` to one node."""
-        ...
-
-    async def leader(self, places: Sequence[NodePlace]) -> str | None:
-        """The node that leads now, as far as can be told; None when nobody knows."""
-        ...
-
-    async def read_wall_clock_ns(self, place: NodePlace) -> int | None:
-        """The node's own wall clock by asking the node; None when it can't be asked."""
-        ...
-
-
-@runtime_checkable
-class Administered(Protocol):
-    """What a `System` also is whose nodes take an operator's requests."""
-
-    async def admin(
-        self, place: NodePlace, body: Mapping[str, Any], timeout_s: float
-    ) -> Mapping[str, Any]:
-        """What the node answers; empty when it refuses, or doesn't answer in time."""
         ...
 
 

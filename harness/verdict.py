@@ -11,7 +11,7 @@ import enum
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.errors import UsageError
 
@@ -178,18 +178,7 @@ class Limits:
 
 
 class Checker(Protocol):
-    """A pure judge of histories.
-
-    One that looks at the values of a history in turn, and at few of them twice, may say
-    so by an attribute `streams` that is true: it is then given long histories as
-    `harness.formats.lean.LeanOps`.
-
-    One that judges what nodes observed of themselves, beside what clients did or in its
-    place, says so by an attribute `observes` that is true.
-
-    One for whom an operation that never came is evidence names the anomalies that are
-    found so in a set `presume_end`: a run that was cut off is not convicted of them.
-    """
+    """A pure judge of histories; may be `Streaming`, `Observing` or `Presuming` too."""
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history` within `limits`.
@@ -201,6 +190,46 @@ class Checker(Protocol):
         ...
 
 
+@runtime_checkable
+class Streaming(Protocol):
+    """A checker that looks at values in turn, and at few of them twice.
+
+    Attributes:
+        streams: Whether that is so: then it is given long histories as
+            `harness.formats.lean.LeanOps`.
+    """
+
+    streams: bool
+
+
+@runtime_checkable
+class Observing(Protocol):
+    """A checker that may judge what nodes observed of themselves.
+
+    Attributes:
+        observes: Whether it does, beside what clients did or in its place.
+    """
+
+    observes: bool
+
+
+@runtime_checkable
+class Presuming(Protocol):
+    """A checker to which an operation that never came may be evidence.
+
+    Attributes:
+        presume_end: The anomalies that are found so: a run that was cut off is not
+            convicted of them.
+    """
+
+    presume_end: Collection[str]
+
+
+def presumed(checker: Checker) -> Collection[str]:
+    """The anomalies that a checker finds by what never came."""
+    return checker.presume_end if isinstance(checker, Presuming) else ()
+
+
 @dataclass(frozen=True)
 class Unpromised:
     """A checker of more than was promised: its result is shown, and never counts."""
@@ -209,8 +238,8 @@ class Unpromised:
 
     @property
     def presume_end(self) -> Collection[str]:
-        """See `Checker`."""
-        return getattr(self.checker, "presume_end", ())
+        """See `Presuming`."""
+        return presumed(self.checker)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`. Trouble is told here, as it must not count either."""
@@ -235,11 +264,11 @@ def of_run(result: CheckResult) -> CheckResult:
 
 def of_prefix(checker: Checker, result: CheckResult) -> CheckResult:
     """What a result says of a history that would have gone on."""
-    presumed = getattr(checker, "presume_end", ())
-    left = tuple(a for a in result.anomalies if a.name not in presumed)
+    unseen = presumed(checker)
+    left = tuple(a for a in result.anomalies if a.name not in unseen)
     if len(left) == len(result.anomalies):
         return result
-    names = ", ".join(sorted({a.name for a in result.anomalies} & set(presumed)))
+    names = ", ".join(sorted({a.name for a in result.anomalies} & set(unseen)))
     return replace(
         result,
         verdict=Verdict.INVALID if left else Verdict.UNKNOWN,

@@ -20,7 +20,7 @@ from harness.generator import (
     place,
 )
 from harness.registry import Plugin, settings
-from harness.verdict import of_prefix
+from harness.verdict import of_prefix, presumed
 from workloads.transactional import TxnCodec
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ class Drained:
 
     @property
     def presume_end(self) -> Collection[str]:
-        """See `Checker`."""
-        return getattr(self.checker, "presume_end", ())
+        """See `Presuming`."""
+        return presumed(self.checker)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """See `Checker.check`."""

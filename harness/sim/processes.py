@@ -16,12 +16,12 @@ from harness.sim.node import SimNode
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from harness.abilities import Simulated
     from harness.sim.conditions import Conditions
     from harness.sim.loop import VirtualTimeLoop
     from harness.sim.network import SimNetwork
     from harness.sim.observed import Journal
     from harness.system import Launch, NodePlace
-    from harness.systems.reference import ReferenceSystem
 
 FIRST_PID = 1000
 KILLED = -9
@@ -39,7 +39,7 @@ class SimProcesses:
 
     def __init__(
         self,
-        system: ReferenceSystem,
+        system: Simulated,
         network: SimNetwork,
         journal: Journal,
         seed: int,
@@ -54,7 +54,7 @@ class SimProcesses:
                 name,
                 partial(system.build, name, tuple(place.peers)),
                 {peer: network.links[name, peer] for peer in place.peers},
-                fsync=system.options["fsync"],
+                fsync=system.fsync,
                 conditions=conditions,
                 rng=random.Random(f"{seed} {name}"),
                 loop=loop,

@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from harness.abilities import Simulated
 from harness.controller import Controller
 from harness.errors import HarnessError
 from harness.interrupts import noted
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from harness.interrupts import Interrupts
     from harness.spec import Parts, TestSpec
     from harness.store import RunFolder
-    from harness.systems.reference import ReferenceSystem
 
 
 class SimWorld:
@@ -33,7 +33,7 @@ class SimWorld:
 
     Args:
         spec: What to run.
-        system: The reference system, which from now on talks to simulated nodes.
+        system: The system, which from now on talks to simulated nodes.
         folder: The run folder.
         loop: Whose time it is.
         interrupts: What may end the run early.
@@ -42,7 +42,7 @@ class SimWorld:
     def __init__(
         self,
         spec: TestSpec,
-        system: ReferenceSystem,
+        system: Simulated,
         folder: RunFolder,
         loop: VirtualTimeLoop,
         interrupts: Interrupts,
@@ -93,10 +93,9 @@ def execute(
     """
     # mypy: the loop leaves out what has no place in a simulation, on purpose.
     loop = VirtualTimeLoop()  # type: ignore[abstract]
-    # `assemble` lets none but reference systems in.
-    system: Any = parts.system
+    assert isinstance(parts.system, Simulated)  # `assemble` lets no others in
     with noted() as interrupts:
-        world = SimWorld(spec, system, folder, loop, interrupts)
+        world = SimWorld(spec, parts.system, folder, loop, interrupts)
         controller = Controller(spec, parts, schedule, folder, world)
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             try:

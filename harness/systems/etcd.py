@@ -190,10 +190,6 @@ class Etcd:
         ]
         return max(leaders)[1] if leaders else None
 
-    async def read_wall_clock_ns(self, place: NodePlace) -> int | None:
-        """Not asked; see the module."""
-        return None
-
     async def _status(self, place: NodePlace) -> dict[str, Any]:
         """The member's status; empty when it gives none."""
         http = JsonHttp(place.listen)

@@ -66,6 +66,7 @@ class ReferenceSystem(WireSystem):
     Attributes:
         protocol: The module of `reference_impls` that holds its core.
         options: Every option of the core with its value.
+        fsync: Whether nodes wait for their disks.
         moments: Events of the protocol at which a fault may hurt most.
         core: What to build in place of the protocol's own core, or None.
         read_log: Gives a node's records once it has ended; a simulation puts its own
@@ -90,6 +91,7 @@ class ReferenceSystem(WireSystem):
         self.services = services | {"echo"}
         self.invariants = invariants
         self.options: Mapping[str, Any] = settings(protocol, options, given)
+        self.fsync: bool = self.options["fsync"]
         module = importlib.import_module(f"reference_impls.{protocol}")
         self.moments: tuple[str, ...] = module.MOMENTS
         self.core: type[Any] | None = None

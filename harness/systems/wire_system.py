@@ -108,7 +108,7 @@ class WireSystem(abc.ABC):
     async def admin(
         self, place: NodePlace, body: Mapping[str, Any], timeout_s: float
     ) -> dict[str, Any]:
-        """The answer to an operator's request; see `harness.system.Administered`."""
+        """The answer to an operator's request; see `harness.abilities`."""
         try:
             return await call(place, body, timeout_s, self.counters, self.dial)
         except (NodeReply, Timeout):

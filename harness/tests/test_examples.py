@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.abilities import Clocked, Led
 from harness.errors import NodeReply
 from harness.history import Op
 from harness.registry import find
@@ -83,8 +84,11 @@ def test_every_node_serves_the_same_registers(command: str, tmp_path: Path) -> N
         await clients[0].invoke(write(1, "a"))
         await clients[1].invoke(cas(1, "a", "b"))
         assert [(await c.invoke(read(1))).value for c in clients] == ["b", "b", "b"]
-        assert await nodes.system.leader(list(nodes.places.values())) == OWNER
-        clock_ns = await nodes.system.read_wall_clock_ns(nodes.places[OTHER])
+        system = nodes.system
+        assert isinstance(system, Led)
+        assert isinstance(system, Clocked)
+        assert await system.leader(list(nodes.places.values())) == OWNER
+        clock_ns = await system.read_wall_clock_ns(nodes.places[OTHER])
         assert clock_ns is not None
         for client in clients:
             await client.close()

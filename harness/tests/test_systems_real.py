@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.abilities import Led
 from harness.errors import NodeReply
 from harness.history import Op
 from harness.registry import find
@@ -154,9 +155,11 @@ async def cas_succeeds(client: Client) -> None:
 
 async def find_leader(nodes: LoopbackNodes) -> str:
     found: list[str] = []
+    system = nodes.system
+    assert isinstance(system, Led)
 
     async def somebody_leads() -> bool:
-        leader = await nodes.system.leader(list(nodes.places.values()))
+        leader = await system.leader(list(nodes.places.values()))
         if leader is not None:
             found.append(leader)
         return leader is not None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.abilities import Led
 from harness.errors import NodeReply
 from harness.history import Op
 from harness.registry import find
@@ -227,6 +228,8 @@ async def replay_to_node(
 
 
 async def leads(system: System, place: NodePlace) -> None:
+    assert isinstance(system, Led)
+
     async def it_does() -> bool:
         return await system.leader([place]) == place.name
 
