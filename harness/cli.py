@@ -145,6 +145,9 @@ AS_JSON = click.option(
 @number("--rate", help=(
     "Operations a second in all; default: no limit, in the simulator 50."
 ))  # fmt: skip
+@number("--op-timeout", help=(
+    "Seconds that a client waits for an answer; default: 2, or what the workload needs."
+))  # fmt: skip
 @number("--time-limit", help=(
     "Seconds, default 60; in the simulator of virtual time, default 20."
 ))  # fmt: skip
@@ -195,6 +198,7 @@ def run(
     nodes: int,
     concurrency: int,
     rate: float | None,
+    op_timeout: float | None,
     time_limit: float | None,
     ops: int | None,
     seed: int | None,
@@ -228,6 +232,7 @@ def run(
         nodes=nodes,
         concurrency=concurrency,
         rate=rate,
+        op_timeout_s=op_timeout,
         time_limit_s=DEFAULTS[world]["time_limit_s"]
         if time_limit is None
         else time_limit,

@@ -20,6 +20,7 @@ from harness.formats.jsonl import HistoryWriter
 from harness.interpreter import Outcome, interpret
 from harness.leadership import Leadership
 from harness.records import VERSION, RunRecord
+from harness.workload import OP_TIMEOUT_S, op_timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     from harness.store import RunFolder
     from harness.world import World
 
-OP_TIMEOUT_S = 2.0
 GRACE_S = 0.5
 """Between the healing and the final operations."""
 CLOCK_SAMPLE_S = 1.0
 FINAL_S = 10.0
-"""For the final operations, in case the system does not come back to life."""
+"""For the final operations, in case the system does not come back to life. Where
+operations take longer than usual to time out, it is longer by as much."""
 
 OUTCOME_COUNTERS = (
     "timeouts",
@@ -89,6 +90,7 @@ class Controller:
         )
         self._in_force: dict[int, str] = {}
         self._kept_down: dict[str, str] = {}
+        self._op_timeout_s = op_timeout_s(parts.workload, spec.op_timeout_s)
 
     def now_ns(self) -> int:
         """Nanoseconds since the start of the run."""
@@ -175,7 +177,7 @@ class Controller:
                 open_client=lambda: self.parts.system.client(self.parts.workload),
                 nemesis=conductor,
                 record=record,
-                op_timeout_s=OP_TIMEOUT_S,
+                op_timeout_s=self._op_timeout_s,
                 idempotent=self.parts.workload.idempotent,
                 seed=self.spec.seed,
                 crash=self._crash,
@@ -208,7 +210,8 @@ class Controller:
             gen.nemesis(self.schedule.heal()),
         ]
         if final is not None:
-            closing = gen.clients(gen.time_limit(FINAL_S, final))
+            longer_s = max(0.0, self._op_timeout_s - OP_TIMEOUT_S)
+            closing = gen.clients(gen.time_limit(FINAL_S + longer_s, final))
             phases += [gen.sleep(GRACE_S), closing]
         return gen.phases(*phases)
 

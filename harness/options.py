@@ -238,6 +238,7 @@ RUN_NUMBERS: Mapping[str, tuple[str, Whole | Number]] = {
     "--nodes": ("nodes", Whole(1, 64)),
     "--concurrency": ("concurrency", Whole(1, 1000)),
     "--time-limit": ("time_limit_s", Number(0.1, 7 * 86_400.0)),
+    "--op-timeout": ("op_timeout_s", Number(0.01, 3600.0)),
     "--rate": ("rate", Number(0.001, 1e6)),
     "--ops": ("ops", Whole(1, 10**9)),
     "--node-data-mb": ("node_data_mb", Whole(1, 10**6)),

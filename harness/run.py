@@ -28,6 +28,7 @@ from harness.records import VERSION, RunRecord
 from harness.sim.conditions import Conditions
 from harness.spec import ALL_FAULTS, NO_FAULTS, Parts, TestSpec, assemble, options_for
 from harness.store import RunFolder
+from harness.workload import op_timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -189,6 +190,7 @@ def run(
             **describe(spec, rung),
             "plan": "drawn" if plan is None else "written",
             "asked": asked(schedule),
+            "op_timeout_s": op_timeout_s(parts.workload, spec.op_timeout_s),
             "repro": shlex.join(again),
             "invariants": list(parts.system.invariants),
         },

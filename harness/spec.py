@@ -37,6 +37,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         options: `--set` texts: "reads" for the system, "PLUGIN.option" for the others.
         nemesis: Kinds of fault to draw a plan from.
         rate: Operations a second in all, or None for as fast as clients go.
+        op_timeout_s: How long a client waits for an answer, or None for as long as the
+            workload asks for (`harness.workload.op_timeout_s`).
         seed: Every choice of the run comes from it.
         network: The rung asked for.
         world: "os" for real processes, "sim" for virtual time.
@@ -55,6 +57,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     nodes: int = 5
     concurrency: int = 10
     rate: float | None = None
+    op_timeout_s: float | None = None
     time_limit_s: float = 60.0
     ops: int | None = None
     seed: int = 0
@@ -124,6 +127,7 @@ FLAGS: Mapping[str, str] = {
     "--nodes": "nodes",
     "--concurrency": "concurrency",
     "--rate": "rate",
+    "--op-timeout": "op_timeout_s",
     "--time-limit": "time_limit_s",
     "--ops": "ops",
     "--network": "network",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from harness.errors import NodeReply
     from harness.generator import Generator
     from harness.history import Op
     from harness.verdict import Checker
+
+OP_TIMEOUT_S: Final = 2.0
+"""How long a client waits for an answer where nobody asks for anything else."""
 
 
 class WireCodec(Protocol):
@@ -57,6 +60,26 @@ class Workload(Protocol):
     def checkers(self) -> Mapping[str, Checker]:
         """The judges by name; the worst of their verdicts is the run's."""
         ...
+
+
+@runtime_checkable
+class Patient(Protocol):
+    """A workload whose operations take long even where all is well.
+
+    Attributes:
+        op_timeout_s: How long its clients wait for an answer unless told otherwise; it
+            never makes them wait for less than OP_TIMEOUT_S.
+    """
+
+    op_timeout_s: float
+
+
+def op_timeout_s(workload: Workload, asked: float | None) -> float:
+    """How long clients wait for an answer: as was asked, else as the workload needs."""
+    if asked is not None:
+        return asked
+    needed = workload.op_timeout_s if isinstance(workload, Patient) else OP_TIMEOUT_S
+    return max(OP_TIMEOUT_S, needed)
 
 
 WorkloadFactory = Callable[[Mapping[str, str]], Workload]

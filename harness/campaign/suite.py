@@ -81,6 +81,7 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     nodes: int = 5
     concurrency: int = 10
     rate: float | None = None
+    op_timeout_s: float | None = None
     time_limit_s: float = 60.0
     ops: int | None = None
     seed: int = 0

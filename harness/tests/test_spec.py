@@ -22,6 +22,7 @@ SPECS = st.builds(
     nodes=st.integers(1, 9),
     concurrency=st.integers(1, 99),
     rate=st.none() | st.floats(0.5, 1e4).map(lambda x: round(x, 3)),
+    op_timeout_s=st.none() | st.floats(0.01, 100).map(lambda x: round(x, 2)),
     time_limit_s=st.floats(1, 1e4).map(lambda x: round(x, 2)),
     ops=st.none() | st.integers(1, 10**7),
     seed=st.integers(0, 10**9),
@@ -54,6 +55,7 @@ def test_the_command_of_a_run_asks_for_the_same_run(spec: TestSpec) -> None:
     assert params["nodes"] == spec.nodes
     assert params["concurrency"] == spec.concurrency
     assert params["rate"] == spec.rate
+    assert params["op_timeout"] == spec.op_timeout_s
     # A default that depends on the world is left to the command.
     assert (params["time_limit"] or 60.0) == spec.time_limit_s
     assert params["ops"] == spec.ops
