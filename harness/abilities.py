@@ -8,7 +8,7 @@ does without, as the protocol's docstring says.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from harness.errors import UsageError
 from harness.system import System
@@ -140,4 +140,36 @@ class Installed(Protocol):
 
     def check_installed(self) -> None:
         """Raises NotInstalledError, which says how to get it, where it is absent."""
+        ...
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """One whose cluster needs something done once: a schema, or `cluster create`."""
+
+    async def prepare(self, places: Sequence[NodePlace]) -> None:
+        """Do it; called once, when all nodes are ready and no client has begun.
+
+        It may take PREPARE_LIMIT_S.
+
+        Raises:
+            NodeReply, Timeout: The nodes refuse, or don't answer: there was nothing to
+                test, and the run is unknown.
+            Exception: Anything else is a failure of the harness' side.
+        """
+        ...
+
+
+PREPARE_LIMIT_S: Final = 60.0
+
+
+@runtime_checkable
+class Cast(Protocol):
+    """One whose nodes play several roles, such as routers and stores.
+
+    `launch` starts each as its role needs; the run's notes and run.json name the roles.
+    """
+
+    def role(self, place: NodePlace) -> str:
+        """The role of the node at `place`, in a word; the same in the whole run."""
         ...

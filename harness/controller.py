@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import generator as gen
-from harness.abilities import Counted, Inspected
+from harness.abilities import PREPARE_LIMIT_S, Cast, Counted, Inspected, Prepared
 from harness.cluster import Cluster, ClusterNeverUpError
-from harness.errors import HarnessError
+from harness.errors import HarnessError, NodeReply, Timeout
 from harness.formats.jsonl import HistoryWriter
 from harness.interpreter import Outcome, interpret
 from harness.leadership import Leadership
@@ -90,6 +90,7 @@ class Controller:
         )
         self._in_force: dict[int, str] = {}
         self._kept_down: dict[str, str] = {}
+        self._roles: dict[str, str] = {}
         self._op_timeout_s = op_timeout_s(parts.workload, spec.op_timeout_s)
 
     def now_ns(self) -> int:
@@ -139,8 +140,8 @@ class Controller:
             await self._finish()
 
     async def _up(self, cluster: Cluster, stop: asyncio.Event) -> bool:
-        """Start the cluster; False when told to stop before it serves."""
-        starting = asyncio.create_task(cluster.start())
+        """Start the cluster; False when told to stop before it can be tested."""
+        starting = asyncio.create_task(self._start(cluster))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -150,6 +151,38 @@ class Controller:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         return False
+
+    async def _start(self, cluster: Cluster) -> None:
+        """Start the nodes, and do what their system needs done once.
+
+        Raises:
+            ClusterNeverUpError: A node never served, or they would not be prepared.
+        """
+        await cluster.start()
+        system, places = self.parts.system, cluster.places
+        if isinstance(system, Cast):
+            self._roles = {name: system.role(place) for name, place in places.items()}
+            told = ", ".join(f"{name} {role}" for name, role in self._roles.items())
+            self.note("roles", cluster.nodes, f"roles: {told}", self._roles)
+        if not isinstance(system, Prepared):
+            return
+        try:
+            async with asyncio.timeout(PREPARE_LIMIT_S):
+                await system.prepare(list(places.values()))
+        except TimeoutError:
+            why = f"it took more than {PREPARE_LIMIT_S:g} s"
+        except (NodeReply, Timeout) as refused:
+            why = str(refused)
+        except Exception as bug:
+            # Whatever somebody's code raises; its traceback goes to errors.jsonl.
+            self._crash("harness", None, traceback.format_exc())
+            why = f"{type(bug).__name__}: {bug}"
+            text = f"{system.name} could not be prepared: {why}"
+            raise HarnessError(text) from bug
+        else:
+            self.note("prepared", cluster.nodes, "the cluster was prepared", {})
+            return
+        raise ClusterNeverUpError(f"{system.name} could not be prepared: {why}")
 
     async def _run(
         self,
@@ -340,6 +373,7 @@ class Controller:
                     },
                     network=links,
                     kept_down=self._kept_down,
+                    roles=self._roles,
                     errors=self.errors,
                 )
             )

@@ -73,6 +73,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
         counters: What else was counted, by name; see `harness.account`.
         network: What became of the frames of each link "n1->n2".
         kept_down: Why nodes stayed down, by their names.
+        roles: What each node is for, by their names, where a system tells them apart.
         errors: What went wrong with the harness.
     """
 
@@ -85,6 +86,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     counters: dict[str, int] = {}
     network: dict[str, dict[str, int]] = {}
     kept_down: dict[str, str] = {}
+    roles: dict[str, str] = {}
     errors: list[str] = []
 
 
