@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness import doctor, interrupts, registry, scarcity
+from harness import doctor, interrupts, registry, scarcity, services
 from harness.abilities import Momentous
 from harness.doctor import Rung
 from harness.errors import UsageError
@@ -133,11 +133,13 @@ def choose_rung(spec: TestSpec, system: System) -> Rung:
 
 def every_fault(system: System, rung: str, *, nodes: int) -> list[str]:
     """The kinds of fault that the system can bear and that can be had on this rung."""
+    known = sorted(registry.plugins("nemesis").items())
+    nemeses = {kind: plugin.factory({}) for kind, plugin in known}
     return [
         kind
-        for kind, plugin in sorted(registry.plugins("nemesis").items())
-        if kind in system.faults
-        and not why_impossible(plugin.factory({}).needs, rung, nodes=nodes)
+        for kind, nemesis in nemeses.items()
+        if not services.why_spared(system, nemesis)
+        and not why_impossible(nemesis.needs, rung, nodes=nodes)
     ]
 
 

@@ -1,5 +1,7 @@
 """Services: what clients can ask of a system, and what workloads need to ask.
 
+Faults that nodes have to help with, such as changes of members, ask for services too.
+
 A system says which services its clients speak, a workload says which it needs, and
 nothing else decides what runs on what. So a new workload runs at once on every system
 that speaks what it needs, and a new system is put to every test that it can stand.
@@ -11,7 +13,7 @@ those that plug-ins of this project use; others may add names of their own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from harness import registry
 from harness.errors import UsageError
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
     from harness.registry import Plugin
     from harness.system import System
     from harness.workload import Workload
+
+
+class Nemesis(Protocol):
+    """Of a nemesis, what decides whether a system can bear it."""
+
+    kind: str
+
 
 EVERY: Final = "*"
 """Stands for all services, those of others too: what the nodes of an adapter serve,
@@ -39,6 +48,7 @@ SERVICES: Final[Mapping[str, str]] = {
     "bank": "transactions write, add to and read numbers, none of which falls below 0",
     "lock": "locks are acquired, used and released, with fencing tokens",
     "leader": "nodes say who leads, and in which term",
+    "membership": "an operator adds and removes servers, and hands leadership on",
     "commit": "transactions have names, and nodes tell their votes and decisions",
     "propose": "values are proposed to instances, and chosen ones are learned",
     "broadcast": "messages go to all nodes, which tell what they delivered, in order",
@@ -54,6 +64,18 @@ TRANSACTIONS: Final = frozenset(
     {"bank", "counter", "queue", "set", "txn-append", "txn-register"}
 )
 """What a system speaks that carries out any one-shot transaction (`txn`, WIRE.md)."""
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A nemesis whose faults are requests to nodes.
+
+    Attributes:
+        requires: Services that it asks for. They must be spoken by name: that nodes may
+            serve anything is no reason to let faults ask for it.
+    """
+
+    requires: frozenset[str]
 
 
 def unspoken(spoken: AbstractSet[str], needed: AbstractSet[str]) -> list[str]:
@@ -84,6 +106,16 @@ def check(system: System, workload: Workload) -> None:
     )
 
 
+def why_spared(system: System, nemesis: Nemesis) -> str:
+    """Why a system can't be subjected to a kind of fault; empty when it can."""
+    if not {EVERY, nemesis.kind} & system.faults:
+        return f"it can to: {', '.join(sorted(system.faults)) or 'nothing'}"
+    asked = nemesis.requires if isinstance(nemesis, Asking) else frozenset()
+    if missing := sorted(asked - system.services):
+        return f"its nodes don't serve {', '.join(missing)}"
+    return ""
+
+
 def served(system: System) -> list[str]:
     """The workloads, with default options, that the system serves; sorted by name."""
     known = sorted(registry.plugins("workload").items())
@@ -104,17 +136,18 @@ def spoken_by(plugin: Plugin[Any]) -> frozenset[str] | None:
     """
     if plugin.adapter:
         return frozenset({EVERY})
-    system: System | None = _by_default(plugin, "", {})
+    system: System | None = by_default(plugin, "", {})
     return None if system is None else system.services
 
 
 def needed_by(plugin: Plugin[Any]) -> frozenset[str] | None:
     """What a workload needs under its default options; None as for `spoken_by`."""
-    workload: Workload | None = _by_default(plugin, {})
+    workload: Workload | None = by_default(plugin, {})
     return None if workload is None else workload.requires
 
 
-def _by_default(plugin: Plugin[Any], *given: Any) -> Any:
+def by_default(plugin: Plugin[Any], *given: Any) -> Any:
+    """What a plug-in makes without options; None where it makes nothing without."""
     try:
         return plugin.factory(*given)
     except (Exception, SystemExit):

@@ -201,7 +201,7 @@ def assemble(spec: TestSpec) -> Parts:
         kind: registry.find("nemesis", kind).factory(others[kind])
         for kind in spec.nemesis
     }
-    refuse_impossible_faults(system, spec.nemesis, nodes=spec.nodes)
+    refuse_impossible_faults(system, spec.nemesis, nemeses, nodes=spec.nodes)
     if isinstance(system, Installed):
         system.check_installed()
     return Parts(system, workload, nemeses)
@@ -329,7 +329,11 @@ def check_numbers(spec: TestSpec) -> None:
 
 
 def refuse_impossible_faults(
-    system: System, kinds: Sequence[str], *, nodes: int
+    system: System,
+    kinds: Sequence[str],
+    nemeses: Mapping[str, services.Nemesis],
+    *,
+    nodes: int,
 ) -> None:
     """Refuse faults that the system can't bear or that nothing is there to suffer.
 
@@ -339,10 +343,7 @@ def refuse_impossible_faults(
     for kind in kinds:
         if kinds.count(kind) > 1:
             raise UsageError(f"--nemesis names {kind} twice")
-        if kind not in system.faults:
-            raise UsageError(
-                f"{system.name} can't be subjected to {kind!r} "
-                f"(it can to: {', '.join(sorted(system.faults)) or 'nothing'})"
-            )
+        if why := services.why_spared(system, nemeses[kind]):
+            raise UsageError(f"{system.name} can't be subjected to {kind!r} ({why})")
     if "partition" in kinds and nodes < 2:
         raise UsageError("--nemesis partition needs at least 2 nodes (--nodes)")

@@ -79,7 +79,8 @@ class System(Protocol):
 
     name: str
     faults: frozenset[str]
-    """Fault kinds it can bear: "partition", "kill", "pause", "clock", ..."""
+    """Kinds of fault that it can bear; `harness.services.EVERY` for all that there are,
+    those of others too."""
     rungs: frozenset[str]
     """Network rungs it can run on: "switch", "proxy"."""
     services: frozenset[str]

@@ -68,6 +68,7 @@ class Membership:
 
     kind = "membership"
     needs: frozenset[str] = frozenset()
+    requires = frozenset({"membership"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)

@@ -52,11 +52,11 @@ from harness.errors import (
 )
 from harness.options import OneOf, Text, Whole, shown
 from harness.registry import Option, Plugin, settings
+from harness.services import EVERY
 from harness.system import Endpoint, Launch
 from harness.systems import cells
 from harness.systems.http_json import JsonHttp
 from harness.systems.translated import TranslatedClient
-from harness.systems.wire_system import LINK_FAULTS, NODE_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ class Etcd:
     """
 
     name = "etcd"
-    faults = NODE_FAULTS | LINK_FAULTS
+    faults = frozenset({EVERY})
     rungs = frozenset({"switch"})  # One address book for all members.
     services = cells.SERVICES
     invariants: tuple[str, ...] = ()

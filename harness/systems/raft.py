@@ -14,14 +14,12 @@ if TYPE_CHECKING:
 
 OPTIONS = core_options("raft")
 
-SERVICES = KEY_VALUE | {"leader"}
+SERVICES = KEY_VALUE | {"leader", "membership"}
 
 
 def raft(_: str, given: Mapping[str, str]) -> ReferenceSystem:
     """The system, configured. Raises UsageError; see `SystemFactory`."""
-    system = ReferenceSystem("raft", OPTIONS, given, SERVICES, ("raft_invariants",))
-    system.faults |= {"membership"}
-    return system
+    return ReferenceSystem("raft", OPTIONS, given, SERVICES, ("raft_invariants",))
 
 
 PLUGIN: Plugin[SystemFactory] = Plugin(

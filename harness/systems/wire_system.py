@@ -14,6 +14,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import NodeReply, Timeout
+from harness.services import EVERY
 from harness.wire import Dial, WireClient, WireCounters, call, connect
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 
     from harness.system import Launch, NodePlace
     from harness.workload import Workload
-
-NODE_FAULTS = frozenset({"partition", "kill", "pause", "clock"})
-LINK_FAULTS = frozenset(
-    {"delay", "loss", "duplicate", "reorder", "corrupt", "bandwidth"}
-)
-"""One a field of `LinkRule`; a system whose nodes speak TCP bears them all."""
 
 READY_CONNECT_TIMEOUT_S = 0.5
 CONTROL_TIMEOUT_S = 0.3
@@ -57,7 +52,7 @@ class WireSystem(abc.ABC):
     """
 
     name: str
-    faults: frozenset[str] = NODE_FAULTS | LINK_FAULTS
+    faults: frozenset[str] = frozenset({EVERY})
     rungs: frozenset[str] = frozenset({"switch", "proxy"})
     services: frozenset[str]
     invariants: tuple[str, ...] = ()

@@ -50,11 +50,34 @@ def test_each_system_serves_what_it_speaks_and_no_more() -> None:
 def test_every_service_has_a_meaning_and_a_workload_that_needs_it() -> None:
     needed = [services.needed_by(w) for w in registry.plugins("workload").values()]
     assert None not in needed
+    nemeses = [made.factory({}) for made in registry.plugins("nemesis").values()]
+    needed += [n.requires for n in nemeses if isinstance(n, services.Asking)]
     assert {name for names in needed for name in names or ()} == set(services.SERVICES)
     for plugin in registry.plugins("system").values():
         spoken = services.spoken_by(plugin)
         assert spoken is not None
         assert spoken <= {*services.SERVICES, services.EVERY}
+
+
+def test_only_raft_changes_members_and_all_bear_the_other_faults() -> None:
+    nemeses = {n: made.factory({}) for n, made in registry.plugins("nemesis").items()}
+    spared = [
+        (system, kind, why)
+        for system in (*MATRIX, "launch")
+        for kind, nemesis in nemeses.items()
+        if (why := services.why_spared(made(system), nemesis))
+    ]
+    assert {kind for _, kind, _ in spared} == {"membership"}
+    assert {why for *_, why in spared} == {"its nodes don't serve membership"}
+    assert len(spared) == len(MATRIX), "all, launch too, but raft"
+
+
+def test_a_system_may_name_the_faults_that_it_bears() -> None:
+    system = made("etcd")
+    system.faults = frozenset({"kill", "pause"})
+    kill, clock = (registry.find("nemesis", n).factory({}) for n in ("kill", "clock"))
+    assert not services.why_spared(system, kill)
+    assert services.why_spared(system, clock) == "it can to: kill, pause"
 
 
 def test_options_may_take_a_need_away() -> None:
