@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from harness.errors import UsageError
 from harness.system import System
+from harness.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,16 +22,31 @@ if TYPE_CHECKING:
     from reference_impls.actor import Actor, Observe, Record
 
 
-def check(system: System, name: str) -> None:
+def lacks(made: System | Workload, protocol: type[Any]) -> list[str]:
+    """The members that a plug-in of another version may not have, by name."""
+    members = {*vars(protocol), *protocol.__annotations__}
+    named = {member for member in members if not member.startswith("_")}
+    return sorted(named - set(dir(made)))
+
+
+def check_system(system: System, name: str) -> None:
     """Refuse what lacks something that every system has.
 
     Raises:
-        UsageError: Names what is missing; a plug-in may be of another version.
+        UsageError: Names what is missing.
     """
-    members = {*vars(System), *System.__annotations__}
-    named = {member for member in members if not member.startswith("_")}
-    if missing := sorted(named - set(dir(system))):
+    if missing := lacks(system, System):
         raise UsageError(f"{name} is no system: it lacks {', '.join(missing)}")
+
+
+def check_workload(workload: Workload, name: str) -> None:
+    """Refuse what lacks something that every workload has.
+
+    Raises:
+        UsageError: Names what is missing.
+    """
+    if missing := lacks(workload, Workload):
+        raise UsageError(f"{name} is no workload: it lacks {', '.join(missing)}")
 
 
 @runtime_checkable

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-from harness import registry
+from harness import abilities, registry
 from harness.errors import UsageError
+from harness.system import System
+from harness.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
     from harness.registry import Plugin
-    from harness.system import System
-    from harness.workload import Workload
 
 
 class Nemesis(Protocol):
@@ -132,18 +132,23 @@ def spoken_by(plugin: Plugin[Any]) -> frozenset[str] | None:
     """What the clients of a system speak under its default options.
 
     Returns:
-        None where that can't be told: the system can't be made without options.
+        None where that can't be told: the system can't be made without options, or
+        is not whole.
     """
     if plugin.adapter:
         return frozenset({EVERY})
     system: System | None = by_default(plugin, "", {})
-    return None if system is None else system.services
+    if system is None or abilities.lacks(system, System):
+        return None
+    return system.services
 
 
 def needed_by(plugin: Plugin[Any]) -> frozenset[str] | None:
     """What a workload needs under its default options; None as for `spoken_by`."""
     workload: Workload | None = by_default(plugin, {})
-    return None if workload is None else workload.requires
+    if workload is None or abilities.lacks(workload, Workload):
+        return None
+    return workload.requires
 
 
 def by_default(plugin: Plugin[Any], *given: Any) -> Any:

@@ -186,14 +186,15 @@ def assemble(spec: TestSpec) -> Parts:
         mutate(system, spec.mutant)
     if spec.world == "sim" and not isinstance(system, Simulated):
         raise UsageError(
-            f"{system.name} can't run in the simulator: only the reference protocols "
-            "can (use --world os)"
+            f"{system.name} can't run in the simulator: only systems whose nodes are "
+            "sans-IO cores can (use --world os)"
         )
     if isinstance(system, Sized):
         system.check_nodes(spec.node_names)
     workload: Workload = registry.find("workload", spec.workload).factory(
         others[spec.workload]
     )
+    abilities.check_workload(workload, spec.workload)
     services.check(system, workload)
     for name in spec.also:
         registry.find("checker", name).factory(others[name])
@@ -234,7 +235,7 @@ def configure(written: str, options: Mapping[str, str]) -> System:
                 f"--set {name}: {plugin.name} has no such option; write {spelled}"
             )
     system = plugin.factory(text, options)
-    abilities.check(system, plugin.title)
+    abilities.check_system(system, plugin.title)
     return system
 
 

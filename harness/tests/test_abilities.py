@@ -97,7 +97,7 @@ def known() -> dict[str, type[Any]]:
 def test_a_system_has_the_abilities_whose_members_it_has(name: str) -> None:
     plugin = registry.find("system", name)
     system = plugin.factory("true" if plugin.adapter else "", {})
-    abilities.check(system, name)
+    abilities.check_system(system, name)
     has = {ability for ability, of in known().items() if isinstance(system, of)}
     assert has == set(ABILITIES[name].split())
 
@@ -112,4 +112,6 @@ def test_what_lacks_a_member_of_every_system_is_refused_in_one_line() -> None:
 
     system: Any = Old()
     with pytest.raises(UsageError, match="old is no system: it lacks client, inv"):
-        abilities.check(system, "old")
+        abilities.check_system(system, "old")
+    with pytest.raises(UsageError, match=r"old is no workload: it lacks .*, requires$"):
+        abilities.check_workload(system, "old")
