@@ -228,6 +228,57 @@ def store(text, options):
 PLUGIN = Plugin("store", "a store of one owner and proxies", store)
 '''
 
+CORE = '''
+"""Ids by a core of their own: the node, its life, and a number; for the simulator."""
+
+from harness.options import Flag
+from harness.registry import Option, Plugin, settings
+from harness.system import Launch
+from harness.systems.wire_system import WireSystem
+from reference_impls.actor import Persist, Received, Reply
+
+OPTIONS = (Option("persist", "true", "whether lives are counted on disk", Flag()),)
+
+
+class Giver:
+    def __init__(self, node, persist):
+        self.node, self.persist, self.given = node, persist, 0
+
+    def start(self, recovered):
+        self.life = len(recovered)
+        return [Persist({"life": self.life})] if self.persist else []
+
+    def step(self, event):
+        if not isinstance(event, Received) or event.body.get("type") != "generate":
+            return []
+        self.given += 1
+        made = f"{self.node}.{self.life}.{self.given}"
+        return [Reply(event, {"type": "generate_ok", "id": made})]
+
+    def status(self):
+        return {"role": "giver", "term": 0, "leader": None}
+
+
+class Givers(WireSystem):
+    name = "givers"
+    services = frozenset({"ids"})
+    fsync = True
+
+    def __init__(self, given):
+        super().__init__()
+        self.persist = settings(self.name, OPTIONS, given)["persist"]
+        self.read_log = lambda place: ()
+
+    def launch(self, place):
+        return Launch(["false"])
+
+    def build(self, node, peers):
+        return Giver(node, self.persist)
+
+
+PLUGIN = Plugin("givers", "ids", lambda text, given: Givers(given), OPTIONS)
+'''
+
 ENTRY_POINTS = """
 [splitbrain.workloads]
 ratchet = their_workload:PLUGIN
@@ -237,12 +288,13 @@ teeth = their_checker:PLUGIN
 stutter = their_nemesis:PLUGIN
 [splitbrain.systems]
 store = their_system:PLUGIN
+givers = their_core:PLUGIN
 """
 
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an installed distribution of four plug-ins, a file each."""
+    """A folder with an installed distribution of plug-ins, a file each."""
     folder = tmp_path_factory.mktemp("theirs")
     info = folder / "theirs-1.0.dist-info"
     info.mkdir()
@@ -252,6 +304,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "their_checker.py").write_text(CHECKER)
     (folder / "their_nemesis.py").write_text(NEMESIS)
     (folder / "their_system.py").write_text(SYSTEM)
+    (folder / "their_core.py").write_text(CORE)
     return folder
 
 
@@ -315,6 +368,23 @@ def test_a_system_of_theirs_is_prepared_and_stands_their_faults(
     journal = (tmp_path / "latest/nodes/n1/data/journal.jsonl").read_text()
     assert journal.splitlines()[0] == '["open", true]'
     assert journal.count("open") == 1
+
+
+@pytest.mark.parametrize(("persist", "status"), [("true", 0), ("false", 1)])
+def test_a_core_of_theirs_is_simulated_and_convicted_if_it_forgets(
+    persist: str,
+    status: int,
+    theirs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(theirs))
+    limits = ["--nodes", "3", "--time-limit", "4", "--seed", "1"]
+    command = ["run", "givers", "--world", "sim", "--nemesis", "kill", *limits]
+    options = ["--set", f"persist={persist}", "--results", str(tmp_path)]
+    assert run_command([*command, *options]) == status
+    verdict = json.loads((tmp_path / "latest" / "verdict.json").read_text())
+    assert list(verdict["checkers"]) == ["unique-ids"], "of the one workload there is"
 
 
 def test_what_theirs_can_do_is_listed_and_what_they_can_t_is_refused(
