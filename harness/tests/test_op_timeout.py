@@ -30,9 +30,8 @@ def test_a_client_gives_an_operation_up_when_its_time_is_over(
         rate=50.0,
         time_limit_s=2.0,
         op_timeout_s=asked,
-        plan=PLAN,
     )
-    folder = run.run(spec, tmp_path).path
+    folder = run.run(spec, tmp_path, plan=PLAN).path
     history = list(load(folder / "history.jsonl"))
     began: dict[Any, int] = {}
     waited = []
