@@ -25,6 +25,7 @@ from harness.workload import OP_TIMEOUT_S, op_timeout_s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from harness.faults import Schedule
     from harness.history import Op
     from harness.processes import ClockReading
     from harness.spec import Parts, TestSpec
@@ -68,7 +69,7 @@ class Controller:
         self,
         spec: TestSpec,
         parts: Parts,
-        schedule: Any,
+        schedule: Schedule,
         folder: RunFolder,
         world: World,
     ) -> None:

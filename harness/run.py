@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import importlib
 import platform
 import shlex
 import subprocess
@@ -21,6 +20,7 @@ from harness import doctor, interrupts, registry, scarcity, services
 from harness.abilities import Momentous
 from harness.doctor import Rung
 from harness.errors import UsageError
+from harness.faults import schedule as schedules
 from harness.network import LinkRule
 from harness.osworld import vdso
 from harness.osworld.proxy import ProxyNetwork
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.controller import Progress
+    from harness.faults import Schedule
     from harness.spec import PlanData
     from harness.system import System
 
@@ -47,7 +48,9 @@ FILES_A_CLIENT = 2
 FILES_A_PROXY = 3
 
 
-def prepare(spec: TestSpec, written: PlanData | None = None) -> tuple[Parts, Any, Rung]:
+def prepare(
+    spec: TestSpec, written: PlanData | None = None
+) -> tuple[Parts, Schedule, Rung]:
     """Check `spec` against systems, plug-ins and this machine: (parts, schedule, rung).
 
     Words for faults in it ("all", "none") give way to the kinds that they mean. The
@@ -57,7 +60,6 @@ def prepare(spec: TestSpec, written: PlanData | None = None) -> tuple[Parts, Any
         UsageError: The run is impossible, and why.
         HarnessError: This process may not have what it takes.
     """
-    schedules = importlib.import_module("nemesis.schedule")
     if written is not None and not spec.nemesis:
         spec.nemesis = schedules.kinds(written)
     wanted, spec.nemesis = spec.nemesis, fault_kinds(spec.nemesis)
@@ -246,7 +248,7 @@ def carry_out(
 def execute(
     spec: TestSpec,
     parts: Parts,
-    schedule: Any,
+    schedule: Schedule,
     folder: RunFolder,
     rung: str,
     show: Callable[[Progress], None] | None,

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from harness.faults import Nemesis
     from harness.system import System, SystemFactory
     from harness.workload import Workload
 
 
 PlanData = list[dict[str, Any]]
-"""A fault plan as plain data: the steps as they stand in plan.yaml (`nemesis.plan`)."""
+"""A fault plan as plain data: the steps as they stand in plan.yaml (`harness.faults.plan`)."""
 
 
 class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
@@ -144,7 +145,7 @@ class Parts:
 
     system: System
     workload: Workload
-    nemeses: dict[str, Any]
+    nemeses: dict[str, Nemesis]
 
 
 def options_for(spec: TestSpec) -> tuple[dict[str, str], dict[str, dict[str, str]]]:

@@ -1,1 +1,1 @@
-"""Faults as data, plans made of them, and what carries them out."""
+"""Kinds of fault, one module each: what `harness.faults` plans and carries out."""

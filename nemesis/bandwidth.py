@@ -13,7 +13,7 @@ from nemesis.links import Amount, LinkFault
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nemesis.fault import NemesisFactory
+    from harness.faults.nemesis import NemesisFactory
 
 AMOUNT = Amount("bandwidth_kbit_s", 20.0, 2000.0, 1e7, "delayed", " kbit/s")
 

@@ -30,29 +30,31 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, UsageError
-from harness.options import Number, Words
-from harness.processes import ClockLine, ClockReading, ClockSetting
-from harness.registry import Option, Plugin, settings
-from nemesis.fault import (
-    TARGETS,
+from harness.faults.fault import (
     Fault,
-    NemesisFactory,
     NodeNames,
     Strike,
-    aimed,
-    draw_target,
     require_number,
     require_params,
+)
+from harness.faults.targets import (
+    TARGETS,
+    aimed,
+    draw_target,
     resolve_target,
     validate_target,
     who,
 )
+from harness.options import Number, Words
+from harness.processes import ClockLine, ClockReading, ClockSetting
+from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
     from harness.cluster import Cluster
+    from harness.faults.nemesis import NemesisFactory
 
 MODES = ("bump", "drift", "strobe")
 CLOCKS = ("wall", "mono")
@@ -122,7 +124,7 @@ def cure(fault: Fault) -> ClockSetting:
     if fault.params["clock"] == "wall":
         return SET_RIGHT
     drift = fault.params["mode"] == "drift" and fault.params["rate"] != 1
-    rate = fault.params["rate"] if drift else RETURN_RATE
+    rate = fault.number("rate") if drift else RETURN_RATE
     return ClockSetting(mono=ClockLine(None, float(rate), returns=True))
 
 
@@ -207,7 +209,7 @@ class Clock:
             if name in params or name == amount:
                 require_number(fault, name, kind)
         if params["clock"] == "mono":
-            if params["mode"] == "strobe" or params.get("offset_ms", 0) < 0:
+            if params["mode"] == "strobe" or fault.number("offset_ms", 0) < 0:
                 raise UsageError("plan: clock: a monotonic clock never jumps backwards")
             if params["mode"] == "bump":
                 require_number(fault, "offset_ms", JUMPS_MS["mono"])
@@ -217,13 +219,13 @@ class Clock:
         if fault.params["clock"] == "wall":
             return 0.0
         if fault.params["mode"] == "bump":
-            return float(fault.params["offset_ms"]) / 1000 / (1 - RETURN_RATE)
-        return lasted_s * float(fault.params["rate"])
+            return fault.number("offset_ms") / 1000 / (1 - RETURN_RATE)
+        return lasted_s * fault.number("rate")
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
         """Move the target's clocks and read them back."""
-        nodes, why = await resolve_target(fault.params["target"], cluster)
-        mode, clock = fault.params["mode"], fault.params["clock"]
+        nodes, why = await resolve_target(fault.target, cluster)
+        mode, clock = fault.text("mode"), fault.text("clock")
         if clock == "mono" and mode == "drift":
             # Beside a clock that still returns, the two would drift apart by more.
             await self.settle(cluster)
@@ -235,9 +237,9 @@ class Clock:
             self._strobing = asyncio.create_task(self._strobe(fault, nodes, cluster))
         self._after = {n: await cluster.read_clock(n) for n in nodes}
         amount = (
-            f"at rate {fault.params['rate']:g}"
+            f"at rate {fault.number('rate'):g}"
             if mode == "drift"
-            else f"by {fault.params['offset_ms'] / 1000:+.3f} s"
+            else f"by {fault.number('offset_ms') / 1000:+.3f} s"
         )
         self._strike = Strike(
             f"{clock} clock {mode} {amount}: {who(nodes, why)}",
@@ -307,17 +309,17 @@ class Clock:
         """The setting that `fault` means for a node whose clocks now read `now`."""
         wall, jump_ns = fault.params["clock"] == "wall", None
         if fault.params["mode"] != "drift":
-            jump_ns = int(fault.params["offset_ms"] * 1e6)
+            jump_ns = int(fault.number("offset_ms") * 1e6)
             if now is not None:
                 jump_ns += now.wall_offset_ns if wall else now.mono_offset_ns
-        line = ClockLine(jump_ns, float(fault.params.get("rate", 1.0)))
+        line = ClockLine(jump_ns, float(fault.number("rate", 1.0)))
         return ClockSetting(wall=line) if wall else ClockSetting(mono=line)
 
     async def _strobe(self, fault: Fault, nodes: NodeNames, cluster: Cluster) -> None:
         """Jump to and fro until cancelled."""
         there = True
         while True:
-            await asyncio.sleep(fault.params.get("period_ms", self.period_ms) / 1000)
+            await asyncio.sleep(fault.number("period_ms", self.period_ms) / 1000)
             there = not there
             for node in nodes:
                 setting = (

@@ -14,7 +14,7 @@ from nemesis.links import Amount, LinkFault
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nemesis.fault import NemesisFactory
+    from harness.faults.nemesis import NemesisFactory
 
 AMOUNT = Amount(
     "delay_ms", 5.0, 1000.0, 60_000.0, "delayed", " ms", share_of_jitter=0.5

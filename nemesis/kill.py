@@ -9,26 +9,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.options import Words
-from harness.registry import Option, Plugin, settings
-from nemesis.fault import (
+from harness.faults.fault import Fault, Strike, require_params
+from harness.faults.targets import (
     TARGETS,
-    Fault,
-    NemesisFactory,
-    Strike,
     aimed,
     draw_target,
-    require_params,
     resolve_target,
     validate_target,
     who,
 )
+from harness.options import Words
+from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
     from harness.cluster import Cluster
+    from harness.faults.nemesis import NemesisFactory
 
 OPTIONS = (
     Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(TARGETS)),
@@ -40,6 +38,7 @@ class Kill:
 
     kind = "kill"
     needs: frozenset[str] = frozenset()
+    background = False
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)
@@ -58,7 +57,7 @@ class Kill:
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
         """Kill the target's nodes at once, and wait until they are gone."""
-        nodes, why = await resolve_target(fault.params["target"], cluster)
+        nodes, why = await resolve_target(fault.target, cluster)
         pids = await cluster.kill(nodes)
         self._strike = Strike(
             f"kill {who(nodes, why)}",

@@ -14,21 +14,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.network import LinkRule
-from harness.options import Number, OrNone, Words
-from harness.registry import Option, settings
-from nemesis.fault import (
+from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.targets import (
     TARGETS,
-    Fault,
-    Strike,
     aimed,
     draw_target,
-    require_number,
-    require_params,
     resolve_target,
     validate_target,
     who,
 )
+from harness.network import LinkRule
+from harness.options import Number, OrNone, Words
+from harness.registry import Option, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,8 +114,8 @@ class LinkFault:
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
         """Put the rule on the target's links; evidence comes with healing."""
-        nodes, why = await resolve_target(fault.params["target"], cluster)
-        amount = float(fault.params[self.amount.field])
+        nodes, why = await resolve_target(fault.target, cluster)
+        amount = float(fault.number(self.amount.field))
         rule = {self.amount.field: amount}
         if self.amount.share_of_jitter:
             rule["jitter_ms"] = amount * self.amount.share_of_jitter

@@ -23,22 +23,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
+from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.targets import validate_target
 from harness.options import Number, Words
 from harness.registry import Option, Plugin, settings
-from nemesis.fault import (
-    Fault,
-    NemesisFactory,
-    Strike,
-    require_number,
-    require_params,
-    validate_target,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
     from harness.cluster import Cluster
+    from harness.faults.nemesis import NemesisFactory
 
 ADD, REMOVE, TRANSFER = "add_server", "remove_server", "transfer_leadership"
 ABOUT = {ADD: "node", REMOVE: "node", TRANSFER: "to"}
@@ -69,6 +64,7 @@ class Membership:
     kind = "membership"
     needs: frozenset[str] = frozenset()
     requires = frozenset({"membership"})
+    background = False
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)
@@ -113,7 +109,7 @@ class Membership:
         self._home = self._home or before
         self._done = Counter()
         self._operator = asyncio.create_task(self._operate(fault, cluster))
-        changes = fault.params["changes"]
+        changes = fault.pairs("changes")
         self._strike = Strike(
             f"change members: {describe(changes)}",
             tuple(dict.fromkeys(node for _, node in changes)),
@@ -145,8 +141,8 @@ class Membership:
 
     async def _operate(self, fault: Fault, cluster: Cluster) -> None:
         """Ask for one change after the other."""
-        patience_s = fault.params["patience_ms"] / 1000
-        for kind, node in fault.params["changes"]:
+        patience_s = fault.number("patience_ms") / 1000
+        for kind, node in fault.pairs("changes"):
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
                     await self._insist(cluster, kind, node, patience_s)

@@ -14,26 +14,24 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
-from harness.network import Link, LinkRule
-from harness.options import Words
-from harness.registry import Option, Plugin, nearest, settings
-from nemesis.fault import (
-    Fault,
-    NemesisFactory,
-    Strike,
+from harness.faults.fault import Fault, Strike, require_params
+from harness.faults.targets import (
     aimed,
     minority_size,
-    require_params,
     resolve_target,
     validate_target,
     who,
 )
+from harness.network import Link, LinkRule
+from harness.options import Words
+from harness.registry import Option, Plugin, nearest, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from random import Random
 
     from harness.cluster import Cluster
+    from harness.faults.nemesis import NemesisFactory
 
 SHAPES = ("one", "halves", "minority", "ring", "bridge", "one-way", "leader")
 
@@ -136,6 +134,7 @@ class Partition:
 
     kind = "partition"
     needs = frozenset({"cut"})
+    background = False
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)
@@ -194,14 +193,14 @@ class Partition:
         """Cut the fault's links; evidence comes with healing."""
         why = ""
         if "target" in fault.params:
-            isolated, why = await resolve_target(fault.params["target"], cluster)
+            isolated, why = await resolve_target(fault.target, cluster)
             rest = [n for n in cluster.nodes if n not in isolated]
             cut = frozenset(between([isolated, rest]))
             title = f"isolate {who(isolated, why)}: "
         else:
-            cut = frozenset((a, b) for a, b in fault.params["cut"])
+            cut = frozenset(fault.pairs("cut"))
             isolated = tuple(n for n in cluster.nodes if any(n in x for x in cut))
-            title = f"{fault.params.get('shape', 'cut')}: "
+            title = f"{fault.text('shape', 'cut')}: "
         self._cut = cut
         self._before = await self._dropped(cluster)
         await cluster.shape_links(self.kind, dict.fromkeys(cut, LinkRule(cut=True)))

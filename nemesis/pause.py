@@ -9,26 +9,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.options import Words
-from harness.registry import Option, Plugin, settings
-from nemesis.fault import (
+from harness.faults.fault import Fault, Strike, require_params
+from harness.faults.targets import (
     TARGETS,
-    Fault,
-    NemesisFactory,
-    Strike,
     aimed,
     draw_target,
-    require_params,
     resolve_target,
     validate_target,
     who,
 )
+from harness.options import Words
+from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
     from harness.cluster import Cluster
+    from harness.faults.nemesis import NemesisFactory
 
 OPTIONS = (
     Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(TARGETS)),
@@ -40,6 +38,7 @@ class Pause:
 
     kind = "pause"
     needs: frozenset[str] = frozenset()
+    background = False
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)
@@ -58,7 +57,7 @@ class Pause:
 
     async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
         """Stop the target's nodes; bites when every process reads back as stopped."""
-        nodes, why = await resolve_target(fault.params["target"], cluster)
+        nodes, why = await resolve_target(fault.target, cluster)
         states = await cluster.pause(nodes)
         stopped = [all(s == "T" for s in of.values()) for of in states.values() if of]
         self._strike = Strike(

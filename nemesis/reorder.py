@@ -14,7 +14,7 @@ from nemesis.links import Amount, LinkFault
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nemesis.fault import NemesisFactory
+    from harness.faults.nemesis import NemesisFactory
 
 AMOUNT = Amount("reorder", 0.05, 0.8, 1.0, "reordered")
 

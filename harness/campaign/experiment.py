@@ -7,13 +7,13 @@ again.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness.faults import plan as plans
 from harness.spec import PlanData, TestSpec
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         if self.plan is not None:
-            # By name, as the kernel may not import what stands above it.
-            steps = importlib.import_module("nemesis.plan").parse(self.plan, "plan")
+            steps = plans.parse(self.plan, "plan")
             object.__setattr__(self, "plan", [step.as_data() for step in steps])
 
     @classmethod

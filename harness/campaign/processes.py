@@ -49,8 +49,8 @@ LOOK_S = 1.0
 """Between two looks whether a worker died in silence, or takes too long."""
 
 WARM = {
-    "os": ("harness.osworld.world", "harness.report.page", "nemesis.schedule"),
-    "sim": ("harness.sim.world", "harness.report.page", "nemesis.schedule"),
+    "os": ("harness.osworld.world", "harness.report.page", "harness.faults.schedule"),
+    "sim": ("harness.sim.world", "harness.report.page", "harness.faults.schedule"),
 }
 """By world: modules that every run needs sooner or later."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from harness.controller import Progress
+    from harness.faults import Schedule
     from harness.interrupts import Interrupts
     from harness.spec import Parts, TestSpec
     from harness.store import RunFolder
@@ -97,7 +98,7 @@ class OsWorld:
 def execute(
     spec: TestSpec,
     parts: Parts,
-    schedule: Any,
+    schedule: Schedule,
     folder: RunFolder,
     rung: str,
     show: Callable[[Progress], None] | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from harness.abilities import Simulated
 from harness.controller import Controller
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.controller import Progress
+    from harness.faults import Schedule
     from harness.interrupts import Interrupts
     from harness.spec import Parts, TestSpec
     from harness.store import RunFolder
@@ -81,7 +82,7 @@ class SimWorld:
 def execute(
     spec: TestSpec,
     parts: Parts,
-    schedule: Any,
+    schedule: Schedule,
     folder: RunFolder,
     show: Callable[[Progress], None] | None,
 ) -> str:

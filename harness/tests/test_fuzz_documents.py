@@ -5,7 +5,6 @@ Run for longer with `--hypothesis-profile nightly`.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import time
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from harness import documents, registry
 from harness.campaign import suite
 from harness.errors import UsageError
+from harness.faults import schedule
 from harness.spec import TestSpec, assemble, complete
 from harness.tests.mutations import damaged, randoms, spoiled
 
@@ -102,7 +102,6 @@ def test_a_damaged_suite_is_refused_in_one_line_or_runs(
 def test_a_damaged_plan_is_refused_in_one_line_or_can_be_carried_out(
     random: Random, changes: int, splices: int
 ) -> None:
-    schedules = importlib.import_module("nemesis.schedule")
     kinds = registry.plugins("nemesis")
     plan = random.sample(PLAN, k=random.randint(1, len(PLAN)))
     text = spoiled(random, as_yaml(damaged(random, plan, changes)), splices)
@@ -112,9 +111,9 @@ def test_a_damaged_plan_is_refused_in_one_line_or_can_be_carried_out(
             written = documents.parse_yaml(text.decode(), "plan.yaml")
         except UnicodeDecodeError:
             return
-        schedules.kinds(written)
+        schedule.kinds(written)
         nemeses = {kind: plugin.factory({}) for kind, plugin in kinds.items()}
-        made = schedules.build(nemeses, NODES, seed=1, time_limit_s=20, written=written)
+        made = schedule.build(nemeses, NODES, seed=1, time_limit_s=20, written=written)
         json.dumps([step.as_data() for step in made.plan], allow_nan=False)
 
     assert not refusal_of(read) or changes or splices

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from harness import registry
 from harness.errors import UsageError
+from harness.faults.fault import Fault
 from harness.network import LinkCounters, LinkRule
-from nemesis.fault import Fault
 from nemesis.links import LinkFault
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def test_every_drawn_fault_validates(seed: int, kind: str) -> None:
 
 def test_the_largest_amount_can_be_limited() -> None:
     loss = nemesis("loss", max="0.1")
-    amounts = [loss.draw(Random(i), NODES).params["loss"] for i in range(100)]
+    amounts = [loss.draw(Random(i), NODES).number("loss") for i in range(100)]
     assert 0 < min(amounts) < max(amounts) <= 0.1
 
 

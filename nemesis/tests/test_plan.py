@@ -13,28 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
+from harness.faults.drawing import BACKGROUND_S_MIN, draw
+from harness.faults.fault import Fault
+from harness.faults.plan import Plan, Step, Trigger, dump, parse, validate
+from harness.faults.schedule import Schedule, build
+from harness.faults.targets import OBSERVER
 from harness.generator import NEMESIS, Board, Context, Invocation, Pending, Seeds
 from nemesis.clock import Clock
-from nemesis.fault import OBSERVER, Fault
 from nemesis.kill import Kill
 from nemesis.partition import Partition
 from nemesis.pause import Pause
-from nemesis.plan import (
-    BACKGROUND_S_MIN,
-    Plan,
-    Step,
-    Trigger,
-    draw,
-    dump,
-    parse,
-    validate,
-)
-from nemesis.schedule import Schedule, build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nemesis.fault import Nemesis
+    from harness.faults.nemesis import Nemesis
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 
@@ -107,9 +100,9 @@ def test_jumps_of_wall_and_leaps_of_monotonic_clocks_have_bounds_of_their_own(
     random, nemesis = Random(seed), Clock({"modes": "bump", **options})
     for _ in range(20):
         fault = nemesis.draw(random, NODES)
-        jump_s = fault.params["offset_ms"] / 1000
-        assert abs(jump_s) <= limits[fault.params["clock"]] * 1.001
-        assert jump_s > 0 or fault.params["clock"] == "wall"
+        jump_s = fault.number("offset_ms") / 1000
+        assert abs(jump_s) <= limits[fault.text("clock")] * 1.001
+        assert jump_s > 0 or fault.text("clock") == "wall"
 
 
 @given(seed=st.integers())

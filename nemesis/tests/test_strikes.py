@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from harness.errors import HarnessError
+from harness.faults.conductor import Conductor
+from harness.faults.fault import Fault
+from harness.faults.plan import Step, Trigger
+from harness.faults.targets import OBSERVER
 from harness.history import Op
 from harness.network import Link, LinkCounters, LinkRule
 from harness.processes import ClockReading, ClockSetting
 from nemesis.clock import RETURN_RATE, Clock
-from nemesis.conductor import Conductor
-from nemesis.fault import OBSERVER, Fault, Nemesis
 from nemesis.kill import Kill
 from nemesis.partition import Partition
 from nemesis.pause import Pause
-from nemesis.plan import Step, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.cluster import Cluster
+    from harness.faults.fault import Json
+    from harness.faults.nemesis import Nemesis
 
 
 class FakeNetwork:
@@ -147,7 +150,9 @@ def test_killed_nodes_are_started_again() -> None:
         healed = await nemesis.heal(as_cluster(fake))
         assert fake.dead() == ()
         assert healed is not None
-        assert set(healed.evidence["restarted"]) == {"n1", "n2"}
+        restarted = healed.evidence["restarted"]
+        assert isinstance(restarted, dict)
+        assert set(restarted) == {"n1", "n2"}
         assert await nemesis.heal(as_cluster(fake)) is None
 
     asyncio.run(scenario())
@@ -211,7 +216,12 @@ def test_settling_waits_until_monotonic_clocks_are_true_and_complains_of_others(
 ):
     async def scenario(*, returns: bool) -> None:
         fake, nemesis = FakeCluster(), Clock({})
-        leap = {"mode": "bump", "clock": "mono", "target": ["n1"], "offset_ms": 100.0}
+        leap: dict[str, Json] = {
+            "mode": "bump",
+            "clock": "mono",
+            "target": ["n1"],
+            "offset_ms": 100.0,
+        }
         await nemesis.settle(as_cluster(fake))  # nothing to wait for
         await nemesis.strike(Fault("clock", leap), as_cluster(fake))
         await nemesis.heal(as_cluster(fake))

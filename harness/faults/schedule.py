@@ -1,14 +1,13 @@
-"""A plan put to work: the generator of nemesis operations, and their conductor.
-
-The kernel loads this module by name (`build`), as it may not import what stands above
-it.
-"""
+"""A plan put to work: the generator of nemesis operations, and their conductor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from harness.faults import drawing
+from harness.faults import plan as plans
+from harness.faults.conductor import Conductor, Record, Value
 from harness.generator import (
     DONE,
     HEAL,
@@ -21,14 +20,12 @@ from harness.generator import (
     Invocation,
     Pending,
 )
-from nemesis import plan as plans
-from nemesis.conductor import Conductor, Record
 
 if TYPE_CHECKING:
     from harness.cluster import Cluster
+    from harness.faults.nemesis import Nemesis
+    from harness.faults.plan import Plan, Trigger
     from harness.generator import Context, Offer, Step
-    from nemesis.fault import Nemesis
-    from nemesis.plan import Plan, Trigger
 
 NS_PER_S = 1_000_000_000
 
@@ -109,10 +106,10 @@ class _PlanFlow(Flow):
             return self._offer(ctx, STOP + kind, self._stops[0][1], stop_ns)
         if start_ns is not None:
             kind = self._steps[self._next_step].fault.kind
-            step: Any = self._next_step
+            value: Value = self._next_step
             if self._observer is not None:
-                step = [step, self._observer]
-            return self._offer(ctx, START + kind, step, start_ns)
+                value = [self._next_step, self._observer]
+            return self._offer(ctx, START + kind, value, start_ns)
         return DONE
 
     def take(self, offer: Offer) -> None:
@@ -129,10 +126,10 @@ class _PlanFlow(Flow):
         self._next_step += 1
         self._watch = self._observer = None
 
-    def _offer(self, ctx: Context, f: str, step: Any, time_ns: int) -> Step:
+    def _offer(self, ctx: Context, f: str, value: Value, time_ns: int) -> Step:
         if not ctx.free & ctx.board.bit(NEMESIS):
             return PENDING
-        return Invocation(f, step, thread=NEMESIS, time_ns=max(time_ns, ctx.time_ns))
+        return Invocation(f, value, thread=NEMESIS, time_ns=max(time_ns, ctx.time_ns))
 
     def _start_ns(self, ctx: Context) -> int | None:
         """When the next step starts, if that is known yet."""
@@ -212,7 +209,7 @@ def build(
     seed: int,
     time_limit_s: float,
     moments: Sequence[str] = (),
-    written: Any = None,
+    written: object = None,
 ) -> Schedule:
     """The schedule of a run: `written` (plain data) if given, else drawn from `seed`.
 
@@ -225,12 +222,12 @@ def build(
         plan = plans.parse(written, "plan")
         plans.validate(plan, nemeses, nodes)
     else:
-        plan = plans.draw(
+        plan = drawing.draw(
             seed, nemeses, nodes, time_limit_s=time_limit_s, moments=moments
         )
     return Schedule(plan, nemeses, nodes)
 
 
-def kinds(written: Any) -> list[str]:
+def kinds(written: object) -> list[str]:
     """The kinds of fault in a written plan, each once, in order of appearance."""
     return list(dict.fromkeys(step.fault.kind for step in plans.parse(written, "plan")))

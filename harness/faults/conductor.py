@@ -8,19 +8,33 @@ broken. What a fault did goes to faults.jsonl; the history only holds the operat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from harness.faults.nemesis import Lingering
+from harness.faults.targets import aim
 from harness.generator import HEAL, START, STOP
-from nemesis.fault import Lingering, aim
 
 if TYPE_CHECKING:
     from harness.cluster import Cluster
+    from harness.faults.fault import Json, Strike
+    from harness.faults.nemesis import Nemesis
+    from harness.faults.plan import Plan
     from harness.history import Op
-    from nemesis.fault import Nemesis, Strike
-    from nemesis.plan import Plan
 
-Record = Callable[[Mapping[str, Any]], None]
+Value = int | list[int | str]
+"""Of an operation: a step's number; where an event set it off, [number, observer]."""
+
+Record = Callable[[Mapping[str, "Json"]], None]
 """Appends a line to faults.jsonl; the receiver adds the time."""
+
+
+def numbered(value: Value) -> tuple[int, str | None]:
+    """The step of an operation, and the node whose event set it off."""
+    if isinstance(value, int):
+        return value, None
+    step, observer = value
+    assert isinstance(step, int)
+    return step, str(observer)
 
 
 class Conductor:
@@ -50,7 +64,7 @@ class Conductor:
             return op.info("all faults healed")
         kind = op.f.removeprefix(START).removeprefix(STOP)
         strike = (
-            await self._start(kind, op.value)
+            await self._start(kind, *numbered(op.value))
             if op.f.startswith(START)
             else await self._stop(kind)
         )
@@ -58,10 +72,9 @@ class Conductor:
         done.value = strike.title if strike is not None else None
         return done
 
-    async def _start(self, kind: str, value: int | list[Any]) -> Strike:
+    async def _start(self, kind: str, step: int, observer: str | None) -> Strike:
         # Two hand-written steps of one kind may overlap; the later one takes over.
         await self._stop(kind)
-        step, observer = value if isinstance(value, list) else (value, None)
         fault = aim(self._plan[step].fault, observer)
         strike = await self._nemeses[kind].strike(fault, self._cluster)
         self._in_force[kind] = step

@@ -1,10 +1,7 @@
-"""Fault plans: when to break what, and when to heal it. Pure data, drawn from a seed.
+"""Fault plans: when to break what, and when to heal it. Pure data.
 
-A plan is a list of steps (trigger, fault, heal). `draw` makes one: kinds of fault take
-turns in random order, so that each strikes early in even a short run; now and then a
-fault begins while another is in force, as the bugs worth finding need two things to go
-wrong; and there are quiet spells, in which a system must get going again. Plans are
-stored as YAML with the run, and can be written by hand.
+A plan is a list of steps (trigger, fault, heal), drawn from a seed (`drawing`) or
+written by hand, and stored as YAML with the run.
 
     - at: {time_s: 2.5}
       fault: {kind: partition, shape: leader, target: leader}
@@ -18,48 +15,25 @@ them: a moment that doesn't come must not hold up the plan.
     - at: {time_s: 4.0, observe: became_leader, count: 1, within_s: 0.7}
       fault: {kind: kill, target: observer}
       heal: {after_s: 0.2}
-
-Where a system names its `moments`, some of the steps are drawn so. Bugs of recovery lie
-between two messages or two writes; a fault at a random time hits such a gap by luck, a
-fault at the moment that opens it by design. Most such moments come in answer to another
-fault, so the step is on the watch from the last one's beginning on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from harness.errors import UsageError
+from harness.faults.fault import Fault
+from harness.faults.targets import OBSERVER
 from harness.options import Number, Whole
-from nemesis.fault import OBSERVER, Fault, Lingering, Nemesis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FIRST_S = (0.5, 1.5)
-"""A newcomer's first fault comes this soon after the start."""
-DURATION_S = (0.1, 4.5)
-"""Every order of magnitude alike: a node that is killed and back in a moment takes part
-in the election that it forgot; one that is away for seconds comes back to another
-world. Different bugs hide behind either."""
-QUIET_S = (0.2, 2.0)
-ROOM_S_MIN = 1.0
-"""No fault begins when less than that is left."""
-OVERLAP_CHANCE = 0.35
-BACKGROUND_OVERLAP_CHANCE = 0.8
-BACKGROUND_S_MIN = 0.5
-"""A wrong clock or a slow link breaks little by itself: it has to last, and something
-else has to go wrong meanwhile."""
-MOMENT_CHANCE = 0.4
-"""Part of the steps that are set off by an event."""
-WITHIN_S = 0.7
-"""How long such a step waits for its event: elections take up to half a second."""
-OBSERVER_CHANCE = 0.5
-"""Of these, part that strike the very node that observed the event."""
+    from harness.faults.fault import Json
+    from harness.faults.nemesis import Nemesis
 
 # What a hand-written plan may say; no run lasts longer than a week.
 TIME_S = Number(0.0, 604_800.0)
@@ -78,7 +52,7 @@ class Trigger:
         ops: Client operations completed.
         observe: Kind of the event.
         node: Who has to observe it; None: anybody.
-        count: The how manyth event it takes, since the start or since `time_s`.
+        count: The event that it takes, since the start or since `time_s`.
         within_s: After `time_s`: begin then even if the events didn't come.
     """
 
@@ -94,11 +68,11 @@ class Trigger:
         """When the step begins at the latest, as far as time decides that."""
         return (self.time_s or 0.0) + (self.within_s or 0.0)
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, Json]:
         """The trigger as it stands in plan.yaml."""
         if self.ops is not None:
             return {"ops": self.ops}
-        out: dict[str, Any] = {} if self.time_s is None else {"time_s": self.time_s}
+        out: dict[str, Json] = {} if self.time_s is None else {"time_s": self.time_s}
         if self.observe is not None:
             out |= {"observe": self.observe, "count": self.count}
         if self.node is not None:
@@ -114,7 +88,7 @@ class Step:
     fault: Fault
     heal_after_s: float
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, Json]:
         """The step as it stands in plan.yaml."""
         return {
             "at": self.at.as_data(),
@@ -126,87 +100,13 @@ class Step:
 Plan = tuple[Step, ...]
 
 
-def draw(
-    seed: int,
-    nemeses: Mapping[str, Nemesis],
-    nodes: Sequence[str],
-    *,
-    time_limit_s: float,
-    moments: Sequence[str] = (),
-) -> Plan:
-    """A random plan for `time_limit_s` seconds; the same for the same arguments.
-
-    Every fault ends before the time is up, and two faults of one kind never overlap.
-    `moments` are kinds of event that are worth a fault.
-    """
-    random = Random(f"plan {seed}")
-    steps: list[Step] = []
-    bag: list[str] = []
-    free_at = dict.fromkeys(nemeses, 0.0)
-    last_begin = start = random.uniform(*FIRST_S)
-    while nemeses:
-        if not bag:
-            bag = random.sample(sorted(nemeses), len(nemeses))
-        kind = bag.pop()
-        moment = bool(moments) and random.random() < MOMENT_CHANCE
-        begin = max(last_begin if moment else start, free_at[kind])
-        at = draw_trigger(random, begin, moments if moment else ())
-        background = getattr(nemeses[kind], "background", False)
-        shortest, longest = DURATION_S
-        if background:
-            shortest = BACKGROUND_S_MIN
-        duration = log_uniform(random, shortest, longest)
-        room = time_limit_s - at.latest_s
-        if room < min(ROOM_S_MIN, time_limit_s / 2):
-            break
-        end = at.latest_s + min(duration, room)
-        fault = nemeses[kind].draw(random, nodes)
-        if moment and random.random() < OBSERVER_CHANCE:
-            fault = strike_observer(fault)
-        steps.append(Step(at, fault, round(end - at.latest_s, 3)))
-        free_at[kind] = end + QUIET_S[0]
-        nemesis = nemeses[kind]
-        if isinstance(nemesis, Lingering):
-            free_at[kind] += nemesis.lingers_s(fault, end - begin)
-        chance = BACKGROUND_OVERLAP_CHANCE if background else OVERLAP_CHANCE
-        overlap = len(nemeses) > 1 and random.random() < chance
-        quiet = log_uniform(random, *QUIET_S)
-        start = random.uniform(begin, end) if overlap else max(end, start) + quiet
-        last_begin = max(last_begin, begin)
-    return tuple(sorted(steps, key=lambda step: step.at.time_s or 0.0))
-
-
-def draw_trigger(random: Random, begin_s: float, moments: Sequence[str]) -> Trigger:
-    """A trigger for then, or for one of the moments that come soon after."""
-    if not moments:
-        return Trigger(time_s=round(begin_s, 3))
-    return Trigger(
-        time_s=round(begin_s, 3),
-        observe=random.choice(moments),
-        count=random.choice((1, 1, 2, 3)),
-        within_s=WITHIN_S,
-    )
-
-
-def strike_observer(fault: Fault) -> Fault:
-    """The same, where it has a target, against whoever observed the event."""
-    if "target" not in fault.params:
-        return fault
-    return Fault(fault.kind, {**fault.params, "target": OBSERVER})
-
-
-def log_uniform(random: Random, low: float, high: float) -> float:
-    """A number between the bounds, each of its orders of magnitude equally likely."""
-    return float(low * (high / low) ** random.random())
-
-
 def dump(plan: Plan) -> str:
     """The plan as YAML, readable back by `parse`."""
     data = [step.as_data() for step in plan]
     return yaml.safe_dump(data, sort_keys=False, default_flow_style=None)
 
 
-def parse(data: Any, source: str) -> Plan:
+def parse(data: object, source: str) -> Plan:
     """Steps from plain data (parsed YAML).
 
     Raises:
@@ -221,7 +121,7 @@ def parse(data: Any, source: str) -> Plan:
     return tuple(_step(item, f"{source}: step {i + 1}") for i, item in enumerate(data))
 
 
-def _step(item: Any, where: str) -> Step:
+def _step(item: object, where: str) -> Step:
     if not isinstance(item, dict) or set(item) - {"at", "fault", "heal"}:
         raise UsageError(f"{where}: a step has `at`, `fault` and `heal`")
     fault = item.get("fault")
@@ -241,11 +141,11 @@ def _step(item: Any, where: str) -> Step:
     return Step(_trigger(item.get("at"), where), fault, heal["after_s"])
 
 
-def _trigger(at: Any, where: str) -> Trigger:
+def _trigger(at: object, where: str) -> Trigger:
     events: dict[str, Number | Whole | None]
     events = {"observe": None, "node": None, "count": COUNT}
     times = {"time_s": TIME_S, "within_s": TIME_S}
-    if (
+    if isinstance(at, dict) and (
         _holds(at, {"time_s": TIME_S}, needed=("time_s",))
         or _holds(at, {"ops": OPS}, needed=("ops",))
         or _holds(at, events, needed=("observe",))
@@ -260,7 +160,7 @@ def _trigger(at: Any, where: str) -> Trigger:
 
 
 def _holds(
-    data: Any, fields: Mapping[str, Number | Whole | None], *, needed: Sequence[str]
+    data: object, fields: Mapping[str, Number | Whole | None], *, needed: Sequence[str]
 ) -> bool:
     """Whether `data` maps some of these fields to what they take; None: a text."""
     return (

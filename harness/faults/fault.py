@@ -1,0 +1,119 @@
+"""Faults as data: what a plan holds, what a nemesis draws, what a report names.
+
+A fault is a kind and its parameters, nothing more: `partition` with a shape, `kill`
+with a target, `clock` with a mode. It can be written to YAML and read back, which is
+what makes a run replayable and shrinkable. A strike is what came of a fault, as data
+too: it stands in faults.jsonl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from harness.errors import UsageError
+from harness.registry import nearest
+
+if TYPE_CHECKING:
+    from harness.options import Number, Whole
+
+Json: TypeAlias = (
+    "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+)
+"""What JSON and YAML can hold."""
+
+NodeNames = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to break the cluster; `params` differ by kind.
+
+    The accessors are for parameters that `Nemesis.draw` has made or `Nemesis.validate`
+    has let pass: there they are of the type that is asked for.
+    """
+
+    kind: str
+    params: Mapping[str, Json] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, Json]:
+        """The fault as it stands in plan.yaml."""
+        return {"kind": self.kind, **self.params}
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """A parameter that is a number; `default` where it isn't given."""
+        value = self.params.get(name, default)
+        assert isinstance(value, int | float)
+        return value
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A parameter that is a text; `default` where it isn't given."""
+        value = self.params.get(name, default)
+        assert isinstance(value, str)
+        return value
+
+    def pairs(self, name: str) -> tuple[tuple[str, str], ...]:
+        """A parameter that is a list of pairs of texts."""
+        value = self.params[name]
+        assert isinstance(value, Sequence)
+        return tuple((str(one), str(other)) for one, other in map(_pair, value))
+
+    @property
+    def target(self) -> str | NodeNames:
+        """Which nodes it is for: a word ("leader", "observer") or their names."""
+        target = self.params["target"]
+        if isinstance(target, str):
+            return target
+        assert isinstance(target, Sequence)
+        return tuple(str(node) for node in target)
+
+
+def _pair(value: Json) -> Sequence[Json]:
+    assert isinstance(value, Sequence)
+    return value
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What came of a fault when it was applied, and in the end when it was healed.
+
+    Attributes:
+        title: For people: "isolate leader n3: n3 | n1 n2 n4 n5".
+        nodes: The nodes concerned.
+        evidence: Proof so far; `heal` adds to it.
+        bit: True when the proof is complete, False when there was no effect, None when
+            only healing will tell (frames dropped are counted at the end).
+    """
+
+    title: str
+    nodes: NodeNames
+    evidence: Mapping[str, Json] = field(default_factory=dict)
+    bit: bool | None = None
+
+
+def require_params(fault: Fault, allowed: Sequence[str]) -> None:
+    """Refuse parameters that a fault of this kind does not have.
+
+    Raises:
+        UsageError: Names the parameter and those that exist.
+    """
+    for name in fault.params:
+        if name not in allowed:
+            raise UsageError(
+                f"plan: {fault.kind} has no parameter {name!r:.60}"
+                f"{nearest(name, allowed)} (it has: {', '.join(allowed)})"
+            )
+
+
+def require_number(fault: Fault, name: str, kind: Number | Whole) -> None:
+    """Check a number of a hand-written fault.
+
+    Raises:
+        UsageError: It is not there, is no number, or is out of bounds.
+    """
+    value = fault.params.get(name)
+    if not kind.admits(value):
+        raise UsageError(
+            f"plan: {fault.kind}: {name} must be {kind.told}, not {value!r:.60}"
+        )
