@@ -2,25 +2,25 @@
 
 Brings together what a system says (how to start a node, who leads), what the network
 does (links and their rules) and what the warden does (processes and clocks), and keeps
-the log of what happened to nodes. Knows nothing about why something is done.
+the log of what happened to nodes. Knows nothing about why something is done, or on
+whose behalf: that is `harness.faults.force`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from harness.abilities import Administered, Clocked, Led
 from harness.errors import HarnessError, SplitbrainError
 from harness.leadership import Leadership
-from harness.network import Link, LinkRule
 from harness.processes import ClockReading, ClockSetting, Exit
 from harness.world import TrueTime
 
 if TYPE_CHECKING:
+    from harness.data import Json
     from harness.network import Network
     from harness.processes import Processes
     from harness.system import NodePlace, System
@@ -31,32 +31,12 @@ LEADER_TIMEOUT_S = 1.0
 CLOCK_TIMEOUT_S = 0.5
 ASKED_WITHIN_NS = 20_000_000
 
-Note = Callable[[str, Sequence[str], str, Mapping[str, Any]], None]
+Note = Callable[[str, Sequence[str], str, Mapping[str, "Json"]], None]
 """Records a node event: (kind, nodes, title, evidence)."""
 
 
 class ClusterNeverUpError(SplitbrainError):
     """A node did not come to serve; there was nothing to test, so nothing is known."""
-
-
-def merge(rules: Iterable[LinkRule]) -> LinkRule:
-    """Several faults on one link at once.
-
-    Cuts and bandwidth limits take the worst, delays add up, and probabilities combine
-    as independent chances.
-    """
-    out: dict[str, Any] = {f.name: f.default for f in fields(LinkRule)}
-    for rule in rules:
-        out["cut"] = out["cut"] or rule.cut
-        out["delay_ms"] += rule.delay_ms
-        out["jitter_ms"] += rule.jitter_ms
-        for chance in ("loss", "duplicate", "reorder", "corrupt"):
-            out[chance] = 1 - (1 - out[chance]) * (1 - getattr(rule, chance))
-        limits = [out["bandwidth_kbit_s"], rule.bandwidth_kbit_s]
-        out["bandwidth_kbit_s"] = min(
-            (x for x in limits if x is not None), default=None
-        )
-    return LinkRule(**out)
 
 
 def exit_text(status: int) -> str:
@@ -90,7 +70,6 @@ class Cluster:
         self._leadership = leadership or Leadership(self.nodes)
         self._note = note
         self._time = time or TrueTime()
-        self._rules: dict[str, Mapping[Link, LinkRule]] = {}
         self._exits: dict[str, Exit] = {}
         self.kept_down: dict[str, str] = {}
         """Nodes that were killed for good, for exceeding a bound, and why."""
@@ -121,7 +100,7 @@ class Cluster:
         pids = await asyncio.gather(*(self.processes.kill(node) for node in nodes))
         return dict(zip(nodes, pids, strict=True))
 
-    async def restart(self, nodes: Sequence[str]) -> dict[str, Any]:
+    async def restart(self, nodes: Sequence[str]) -> dict[str, dict[str, Json]]:
         """Start those of `nodes` that aren't running, and wait until they serve.
 
         A node that won't serve in time is noted, not fatal: a system that can't recover
@@ -132,7 +111,7 @@ class Cluster:
         await asyncio.gather(*(self._launch(node) for node in dead))
         limit = min(self.system.ready_timeout_s, RESTART_WAIT_S_MAX)
 
-        async def served(node: str) -> dict[str, Any]:
+        async def served(node: str) -> dict[str, Json]:
             if not await self._serves(node, limit):
                 self._note("node-absent", [node], self._why_not_up(node, limit), {})
                 return {"served": f"not within {limit:g} s"}
@@ -159,22 +138,6 @@ class Cluster:
             node
             for node in self.nodes
             if self.processes.pid(node) is None and node not in self.kept_down
-        )
-
-    # Links
-
-    async def shape_links(self, owner: str, rules: Mapping[Link, LinkRule]) -> None:
-        """Put `rules` in force on behalf of `owner`, beside those of other owners.
-
-        An empty mapping takes the owner's rules away.
-        """
-        self._rules[owner] = rules
-        links = {link for owned in self._rules.values() for link in owned}
-        await self.network.set_rules(
-            {
-                link: merge(o[link] for o in self._rules.values() if link in o)
-                for link in sorted(links)
-            }
         )
 
     # Clocks
@@ -239,8 +202,8 @@ class Cluster:
             return None
 
     async def admin(
-        self, node: str, body: Mapping[str, Any], timeout_s: float
-    ) -> Mapping[str, Any]:
+        self, node: str, body: Mapping[str, Json], timeout_s: float
+    ) -> Mapping[str, Json]:
         """An operator's request to a node; empty when it isn't done, or nobody knows.
 
         Raises:

@@ -52,7 +52,7 @@ from harness.generator import (
 from harness.history import Op, OpType
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Collection, Coroutine, Sequence
 
     from harness.client import Client
     from harness.system import NodePlace
@@ -92,6 +92,10 @@ class NemesisClient(Protocol):
         Raises:
             Exception: The harness failed; the run ends.
         """
+        ...
+
+    def in_force(self) -> Collection[str]:
+        """The kinds of fault in force."""
         ...
 
 
@@ -799,6 +803,8 @@ async def interpret(
         has_nemesis=nemesis is not None,
         record=record,
     )
+    if nemesis is not None:
+        core.board.in_force = nemesis.in_force
     driver = _Driver(
         core,
         nodes=nodes,

@@ -7,11 +7,11 @@ directed link, for machines where namespaces can't be had).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from harness.system import NodePlace
 
@@ -35,6 +35,41 @@ class LinkRule:
     reorder: float = 0.0
     corrupt: float = 0.0
     bandwidth_kbit_s: float | None = None
+
+    def overlaps(self, other: LinkRule) -> bool:
+        """Whether both do some of the same to a link."""
+        return any(
+            field.default not in (getattr(self, field.name), getattr(other, field.name))
+            for field in fields(LinkRule)
+        )
+
+
+def merge(rules: Iterable[LinkRule]) -> LinkRule:
+    """Several faults on one link at once.
+
+    Cuts and bandwidth limits take the worst, delays add up, and probabilities combine
+    as independent chances.
+    """
+    rules = list(rules)
+    limits = (rule.bandwidth_kbit_s for rule in rules)
+    return LinkRule(
+        cut=any(rule.cut for rule in rules),
+        delay_ms=sum(rule.delay_ms for rule in rules),
+        jitter_ms=sum(rule.jitter_ms for rule in rules),
+        loss=either(rule.loss for rule in rules),
+        duplicate=either(rule.duplicate for rule in rules),
+        reorder=either(rule.reorder for rule in rules),
+        corrupt=either(rule.corrupt for rule in rules),
+        bandwidth_kbit_s=min((x for x in limits if x is not None), default=None),
+    )
+
+
+def either(chances: Iterable[float]) -> float:
+    """The chance that at least one of several independent events happens."""
+    any_of_them = 0.0
+    for chance in chances:
+        any_of_them = 1 - (1 - any_of_them) * (1 - chance)
+    return any_of_them
 
 
 @dataclass(frozen=True)

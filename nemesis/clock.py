@@ -21,15 +21,17 @@ a system allows for must break lease reads, drift within it must not.
 
 Evidence: the node's clocks read back before the fault, after the strike and before the
 healing. A fault that moved no clock did not bite.
+
+Where several strikes hold a clock, jumps add up and rates multiply; see
+`harness.faults.force` for what their heals do.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from harness.faults.fault import (
     Fault,
     NodeNames,
@@ -37,6 +39,7 @@ from harness.faults.fault import (
     require_number,
     require_params,
 )
+from harness.faults.force import RETURN_RATE, Skew
 from harness.faults.targets import (
     TARGETS,
     aimed,
@@ -46,15 +49,16 @@ from harness.faults.targets import (
     who,
 )
 from harness.options import Number, Words
-from harness.processes import ClockLine, ClockReading, ClockSetting
 from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
-    from harness.cluster import Cluster
+    from harness.data import Json
+    from harness.faults.force import ClockName, Grip
     from harness.faults.nemesis import NemesisFactory
+    from harness.processes import ClockReading
 
 MODES = ("bump", "drift", "strobe")
 CLOCKS = ("wall", "mono")
@@ -71,13 +75,6 @@ JUMPS_MS = {
 }
 SMALLEST_JUMP = 1 / 60
 """As a part of the largest. Most real jumps are small."""
-RETURN_RATE = 0.01
-"""How fast a clock runs that leapt ahead, until true time has caught up.
-
-Not 0: programs divide by what has passed.
-"""
-BACK_WITHIN_NS = 1_000_000
-"""A clock that is this near to true time is true."""
 RATE = Number(0.001, 1001.0)
 PERIOD_MS = Number(1.0, 3_600_000.0)
 
@@ -116,16 +113,17 @@ OPTIONS = (
 PARAMS = ("mode", "clock", "target", "offset_ms", "rate", "period_ms")
 
 
-SET_RIGHT = ClockSetting(wall=ClockLine())
-
-
-def cure(fault: Fault) -> ClockSetting:
-    """What heals a clock that had this fault."""
-    if fault.params["clock"] == "wall":
-        return SET_RIGHT
+def return_rate(fault: Fault) -> float:
+    """How fast a monotonic clock returns that had this fault."""
     drift = fault.params["mode"] == "drift" and fault.params["rate"] != 1
-    rate = fault.number("rate") if drift else RETURN_RATE
-    return ClockSetting(mono=ClockLine(None, float(rate), returns=True))
+    return fault.number("rate") if drift else RETURN_RATE
+
+
+def moved(
+    before: Mapping[str, ClockReading | None], after: Mapping[str, ClockReading | None]
+) -> bool:
+    """Whether a clock of any node moved between two readings."""
+    return any(moved_ms(before[n], after[n]) >= BITES_FROM_MS for n in before)
 
 
 def moved_ms(before: ClockReading | None, after: ClockReading | None) -> float:
@@ -142,7 +140,7 @@ def moved_ms(before: ClockReading | None, after: ClockReading | None) -> float:
 
 
 class Clock:
-    """Breaks clocks; at most one clock fault is in force at a time."""
+    """Breaks clocks."""
 
     kind = "clock"
     needs = frozenset({"clocks"})
@@ -158,20 +156,13 @@ class Clock:
         self.period_ms: float = given["strobe_period_ms"]
         if self.modes == ("strobe",) and "wall" not in self.clocks:
             raise UsageError("clock: modes=strobe is for wall clocks: add clocks=wall")
-        self._strike: Strike | None = None
-        self._cure = SET_RIGHT
-        self._before: dict[str, ClockReading | None] = {}
-        self._after: dict[str, ClockReading | None] = {}
-        self._strobing: asyncio.Task[None] | None = None
-        self._returning: dict[str, float] = {}
-        """Nodes whose monotonic clocks were healed, and at which rate they return."""
 
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random mode, clock, target and amount."""
         clock = random.choice(self.clocks)
         mode = random.choice([m for m in self.modes if clock == "wall" or m != "strobe"]
                              or ["drift"])  # fmt: skip
-        params: dict[str, Any] = {
+        params: dict[str, Json] = {
             "mode": mode,
             "clock": clock,
             "target": draw_target(random, random.choice(self.targets), nodes),
@@ -222,113 +213,79 @@ class Clock:
             return fault.number("offset_ms") / 1000 / (1 - RETURN_RATE)
         return lasted_s * fault.number("rate")
 
-    async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
+    async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Move the target's clocks and read them back."""
         nodes, why = await resolve_target(fault.target, cluster)
-        mode, clock = fault.text("mode"), fault.text("clock")
+        mode, clock = fault.text("mode"), clock_of(fault)
         if clock == "mono" and mode == "drift":
             # Beside a clock that still returns, the two would drift apart by more.
-            await self.settle(cluster)
-        self._cure = cure(fault)
-        self._before = {n: await cluster.read_clock(n) for n in nodes}
+            await cluster.settle()
+        before = await cluster.read_clocks(nodes)
         for node in nodes:
-            await cluster.set_clock(node, self._setting(fault, self._before[node]))
+            await cluster.skew(node, clock, skew(fault), offset_ns(before[node], clock))
         if mode == "strobe":
-            self._strobing = asyncio.create_task(self._strobe(fault, nodes, cluster))
-        self._after = {n: await cluster.read_clock(n) for n in nodes}
+            cluster.meanwhile(self._strobe(fault, nodes, cluster))
+        after = await cluster.read_clocks(nodes)
         amount = (
             f"at rate {fault.number('rate'):g}"
             if mode == "drift"
             else f"by {fault.number('offset_ms') / 1000:+.3f} s"
         )
-        self._strike = Strike(
+        return Strike(
+            fault,
             f"{clock} clock {mode} {amount}: {who(nodes, why)}",
             nodes,
-            {
-                "before": shown(self._before),
-                "after": shown(self._after),
-                **aimed(why),
-            },
+            {"before": shown(before), "after": shown(after), **aimed(why)},
             # A drift has hardly begun; the reading before the healing will tell.
-            bit=self._moved(self._after) or None,
+            bit=moved(before, after) or None,
         )
-        return self._strike
 
-    async def heal(self, cluster: Cluster) -> Strike | None:
+    async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Set wall clocks right, and have monotonic clocks return."""
-        if self._strike is None:
-            return None
-        if self._strobing is not None:
-            self._strobing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._strobing
-            self._strobing = None
-        strike, self._strike = self._strike, None
-        last = {n: await cluster.read_clock(n) for n in strike.nodes}
+        last = await cluster.read_clocks(strike.nodes)
         for node in strike.nodes:
-            await cluster.set_clock(node, self._cure)
-        if self._cure.mono is not None:
-            self._returning |= dict.fromkeys(strike.nodes, self._cure.mono.rate)
-        healed = {n: await cluster.read_clock(n) for n in strike.nodes}
-        evidence = {
-            **strike.evidence,
-            "before_healing": shown(last),
-            "healed": shown(healed),
-        }
-        bit = bool(strike.bit) or self._moved(last)
-        return Strike(strike.title, strike.nodes, evidence, bit=bit)
-
-    async def settle(self, cluster: Cluster) -> None:
-        """Wait until every monotonic clock shows true time again.
-
-        Raises:
-            HarnessError: One doesn't; names the node.
-        """
-        returning, self._returning = self._returning, {}
-        for node, rate in returning.items():
-            ahead_ns = await self._ahead_ns(node, cluster)
-            pace = abs(1 - ClockLine(None, rate, returns=True).rate_from(ahead_ns))
-            await asyncio.sleep(abs(ahead_ns) / 1e9 / pace)
-            left_ns = await self._ahead_ns(node, cluster)
-            if abs(left_ns) > BACK_WITHIN_NS:
-                raise HarnessError(
-                    f"{node}: its monotonic clock was to be true again, and is "
-                    f"{left_ns / 1e9:+.3f} s from it"
-                )
-
-    async def _ahead_ns(self, node: str, cluster: Cluster) -> int:
-        reading = await cluster.read_clock(node)
-        return 0 if reading is None else reading.mono_offset_ns
-
-    def _moved(self, after: Mapping[str, ClockReading | None]) -> bool:
-        return any(
-            moved_ms(self._before[n], after[n]) >= BITES_FROM_MS for n in self._before
+            await cluster.set_right(
+                node, clock_of(strike.fault), return_rate(strike.fault)
+            )
+        healed = await cluster.read_clocks(strike.nodes)
+        return strike.proven(
+            {"before_healing": shown(last), "healed": shown(healed)},
+            bit=bool(strike.bit) or moved(cluster.first_readings, last),
         )
 
-    def _setting(self, fault: Fault, now: ClockReading | None) -> ClockSetting:
-        """The setting that `fault` means for a node whose clocks now read `now`."""
-        wall, jump_ns = fault.params["clock"] == "wall", None
-        if fault.params["mode"] != "drift":
-            jump_ns = int(fault.number("offset_ms") * 1e6)
-            if now is not None:
-                jump_ns += now.wall_offset_ns if wall else now.mono_offset_ns
-        line = ClockLine(jump_ns, float(fault.number("rate", 1.0)))
-        return ClockSetting(wall=line) if wall else ClockSetting(mono=line)
-
-    async def _strobe(self, fault: Fault, nodes: NodeNames, cluster: Cluster) -> None:
+    async def _strobe(self, fault: Fault, nodes: NodeNames, cluster: Grip) -> None:
         """Jump to and fro until cancelled."""
-        there = True
+        there, before = True, cluster.first_readings
         while True:
             await asyncio.sleep(fault.number("period_ms", self.period_ms) / 1000)
             there = not there
             for node in nodes:
-                setting = (
-                    self._setting(fault, self._before[node]) if there else SET_RIGHT
-                )
-                await cluster.set_clock(node, setting)
+                # Back means to true time, whatever the reading was wrong by.
+                to = skew(fault) if there else Skew(0)
+                base_ns = offset_ns(before[node], "wall") if there else 0
+                await cluster.skew(node, "wall", to, base_ns)
 
 
-def shown(readings: Mapping[str, ClockReading | None]) -> dict[str, Any]:
+def clock_of(fault: Fault) -> ClockName:
+    """Which clock it breaks."""
+    return "wall" if fault.params["clock"] == "wall" else "mono"
+
+
+def skew(fault: Fault) -> Skew:
+    """What it does to a clock."""
+    drifts = fault.params["mode"] == "drift"
+    jump_ns = None if drifts else int(fault.number("offset_ms") * 1e6)
+    return Skew(jump_ns, float(fault.number("rate", 1.0)))
+
+
+def offset_ns(reading: ClockReading | None, clock: ClockName) -> int:
+    """How far that clock was ahead; 0 where none was there to read."""
+    if reading is None:
+        return 0
+    return reading.wall_offset_ns if clock == "wall" else reading.mono_offset_ns
+
+
+def shown(readings: Mapping[str, ClockReading | None]) -> dict[str, Json]:
     """Readings as evidence: milliseconds, and how they were read."""
     return {
         node: None

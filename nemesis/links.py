@@ -2,8 +2,8 @@
 
 Each kind breaks one thing (`delay`, `loss`, `duplicate`, `reorder`, `corrupt`,
 `bandwidth`), by an amount that is drawn with the plan: a number of `LinkRule`. The
-links are those between the target and everybody else, both ways. Kinds are apart, so a
-plan can lay several over each other; a link then suffers all of them.
+links are those between the target and everybody else, both ways. A plan can lay several
+over each other, of one kind too; a link then suffers all of them.
 
 Evidence: how many frames the links report to have treated so. A fault that met no
 traffic did not bite.
@@ -12,7 +12,7 @@ traffic did not bite.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.targets import (
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
-    from harness.cluster import Cluster
-    from harness.network import Link
+    from harness.faults.force import Grip
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Amount:
 
 
 class LinkFault:
-    """One kind of link fault; at most one of each kind is in force at a time."""
+    """One kind of link fault."""
 
     background = True
 
@@ -95,9 +94,6 @@ class LinkFault:
             self.needs |= {"jitter_ms"}
         self.targets: tuple[str, ...] = given["targets"]
         self.high: float = amount.high if given["max"] is None else given["max"]
-        self._links: frozenset[Link] = frozenset()
-        self._before = 0
-        self._strike: Strike | None = None
 
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random target and amount."""
@@ -112,46 +108,29 @@ class LinkFault:
         validate_target(self.kind, fault.params.get("target"), nodes)
         require_number(fault, self.amount.field, self.amount.kind)
 
-    async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
+    async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Put the rule on the target's links; evidence comes with healing."""
         nodes, why = await resolve_target(fault.target, cluster)
         amount = float(fault.number(self.amount.field))
         rule = {self.amount.field: amount}
         if self.amount.share_of_jitter:
             rule["jitter_ms"] = amount * self.amount.share_of_jitter
-        self._links = frozenset(
+        links = [
             (a, b)
             for a in cluster.nodes
             for b in cluster.nodes
             if a != b and (a in nodes or b in nodes)
-        )
-        self._before = await self._count(cluster)
-        rules = dict.fromkeys(sorted(self._links), LinkRule(**rule))  # type: ignore[arg-type]  # `Amount` names numbers only
-        await cluster.shape_links(self.kind, rules)
-        self._strike = Strike(
+        ]
+        await cluster.shape_links(dict.fromkeys(links, LinkRule(**rule)))  # type: ignore[arg-type]  # `Amount` names numbers only
+        return Strike(
+            fault,
             f"{self.kind} {amount:g}{self.amount.unit}: links of {who(nodes, why)}",
             nodes,
-            {"rule": rule, "links": len(self._links), **aimed(why)},
+            {"rule": rule, "links": len(links), **aimed(why)},
         )
-        return self._strike
 
-    async def heal(self, cluster: Cluster) -> Strike | None:
+    async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Take the rule away and count what it did."""
-        if self._strike is None:
-            return None
-        count = await self._count(cluster) - self._before
-        await cluster.shape_links(self.kind, {})
-        strike, self._strike = self._strike, None
-        evidence: dict[str, Any] = {
-            **strike.evidence,
-            f"frames_{self.amount.counter}": count,
-        }
-        return Strike(strike.title, strike.nodes, evidence, bit=count > 0)
-
-    async def _count(self, cluster: Cluster) -> int:
-        counters = await cluster.network.counters()
-        return sum(
-            getattr(counters[link], self.amount.counter)
-            for link in self._links
-            if link in counters
-        )
+        counters = await cluster.mend_links()
+        count: int = getattr(counters, self.amount.counter)
+        return strike.proven({f"frames_{self.amount.counter}": count}, bit=count > 0)

@@ -8,8 +8,8 @@ believe that they lead: that is when membership is dangerous. It is asked again 
 again until a node says that it is done, or for `patience_ms`; then comes the next.
 
 Modes: `calm` is a few changes, each with time to succeed; `churn` is change upon
-change, none of which is waited for. Healing stops the operator, and brings back the
-members that there were before the first such fault.
+change, none of which is waited for. Healing stops the operator; when no other is at
+work, it brings back the members that there were before the first such fault.
 
 Evidence: how many changes of which kind were done, and the members before, after and
 when healed. A fault by which nothing changed did not bite.
@@ -18,9 +18,8 @@ when healed. A fault by which nothing changed did not bite.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_number, require_params
@@ -32,12 +31,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
-    from harness.cluster import Cluster
+    from harness.data import Json
+    from harness.faults.force import Grip
     from harness.faults.nemesis import NemesisFactory
 
 ADD, REMOVE, TRANSFER = "add_server", "remove_server", "transfer_leadership"
 ABOUT = {ADD: "node", REMOVE: "node", TRANSFER: "to"}
 """Kind of change -> the field that names the server."""
+
+MEMBERS = "members"
+"""The name under which operators hold them."""
 
 MODES = {"calm": (3, 2000.0), "churn": (60, 30.0)}
 """Mode -> how many changes at most, and the patience with each, milliseconds."""
@@ -59,7 +62,7 @@ OPTIONS = (
 
 
 class Membership:
-    """Changes the members; at most one operator is at work at a time."""
+    """Changes the members. Several operators may be at work at once."""
 
     kind = "membership"
     needs: frozenset[str] = frozenset()
@@ -69,10 +72,6 @@ class Membership:
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)
         self.modes: tuple[str, ...] = given["modes"]
-        self._home: list[str] = []
-        self._done: Counter[str] = Counter()
-        self._strike: Strike | None = None
-        self._operator: asyncio.Task[None] | None = None
 
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random mode, and changes that make sense one after the other."""
@@ -103,43 +102,35 @@ class Membership:
                 )
             validate_target(self.kind, [change[1]], nodes)
 
-    async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
+    async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Let the operator begin; what comes of it, healing tells."""
         before = await members(cluster)
-        self._home = self._home or before
-        self._done = Counter()
-        self._operator = asyncio.create_task(self._operate(fault, cluster))
+        cluster.first(MEMBERS, before)
+        cluster.take(MEMBERS)
+        cluster.meanwhile(self._operate(fault, cluster))
         changes = fault.pairs("changes")
-        self._strike = Strike(
+        return Strike(
+            fault,
             f"change members: {describe(changes)}",
             tuple(dict.fromkeys(node for _, node in changes)),
             {"members_before": before},
         )
-        return self._strike
 
-    async def heal(self, cluster: Cluster) -> Strike | None:
-        """Stop the operator, and bring back the members that there were at first."""
-        if self._strike is None:
-            return None
-        if self._operator is not None:
-            self._operator.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._operator
-            self._operator = None
-        strike, self._strike = self._strike, None
-        evidence: dict[str, Any] = {
-            **strike.evidence,
-            "done": dict(self._done),
+    async def heal(self, strike: Strike, cluster: Grip) -> Strike:
+        """The operator has stopped; bring back the members that there were at first."""
+        done = dict(cluster.tally)
+        evidence: dict[str, Json] = {
+            "done": done,
             "members_after": await members(cluster),
         }
-        with suppress(TimeoutError):
-            async with asyncio.timeout(RESTORE_S):
-                await self._restore(cluster)
-        evidence["members_healed"] = await members(cluster)
-        bit = bool(self._done)
-        return Strike(strike.title, strike.nodes, evidence, bit=bit)
+        if cluster.let_go(MEMBERS):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESTORE_S):
+                    await self._restore(cluster)
+            evidence["members_healed"] = await members(cluster)
+        return strike.proven(evidence, bit=any(done.values()))
 
-    async def _operate(self, fault: Fault, cluster: Cluster) -> None:
+    async def _operate(self, fault: Fault, cluster: Grip) -> None:
         """Ask for one change after the other."""
         patience_s = fault.number("patience_ms") / 1000
         for kind, node in fault.pairs("changes"):
@@ -148,7 +139,7 @@ class Membership:
                     await self._insist(cluster, kind, node, patience_s)
 
     async def _insist(
-        self, cluster: Cluster, kind: str, node: str, timeout_s: float
+        self, cluster: Grip, kind: str, node: str, timeout_s: float
     ) -> None:
         """Ask for a change until it is done."""
         done = False
@@ -156,37 +147,38 @@ class Membership:
             done = await self._ask(cluster, kind, node, timeout_s)
             await asyncio.sleep(ASK_AGAIN_S)
 
-    async def _ask(
-        self, cluster: Cluster, kind: str, node: str, timeout_s: float
-    ) -> bool:
+    async def _ask(self, cluster: Grip, kind: str, node: str, timeout_s: float) -> bool:
         """Ask every node for a change; True when one says that it is done."""
         body = {"type": kind, ABOUT[kind]: node}
         answers = await asyncio.gather(
             *(cluster.admin(each, body, timeout_s) for each in cluster.nodes)
         )
         done = any(answer.get("type") == f"{kind}_ok" for answer in answers)
-        self._done[kind] += done
+        cluster.tally[kind] += done
         return done
 
-    async def _restore(self, cluster: Cluster) -> None:
+    async def _restore(self, cluster: Grip) -> None:
         """Until the members are those of old."""
-        while (now := await members(cluster)) != self._home:
+        home = cluster.first(MEMBERS, [])
+        assert isinstance(home, list)
+        while (now := await members(cluster)) != home:
             for node in now:
-                if node not in self._home:
+                if node not in home:
                     await self._ask(cluster, REMOVE, node, RESTORE_S)
-            for node in self._home:
+            for node in home:
                 if node not in now:
                     await self._ask(cluster, ADD, node, RESTORE_S)
             await asyncio.sleep(ASK_AGAIN_S)
 
 
-async def members(cluster: Cluster) -> list[str]:
+async def members(cluster: Grip) -> list[str]:
     """The members, says the leader; empty when nobody knows."""
     leader = await cluster.leader()
     if leader is None:
         return []
     status = await cluster.admin(leader, {"type": "status"}, RESTORE_S)
-    return sorted(str(name) for name in status.get("members", ()))
+    names = status.get("members")
+    return sorted(str(name) for name in names) if isinstance(names, list) else []
 
 
 def plausible_changes(

@@ -11,7 +11,7 @@ whose time nothing was sent over a cut link did not bite, and is shown as such.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_params
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from random import Random
 
-    from harness.cluster import Cluster
+    from harness.faults.force import Grip
     from harness.faults.nemesis import NemesisFactory
 
 SHAPES = ("one", "halves", "minority", "ring", "bridge", "one-way", "leader")
@@ -130,7 +130,7 @@ def describe(cut: Iterable[Link], nodes: Sequence[str]) -> str:
 
 
 class Partition:
-    """Cuts links; at most one partition is in force at a time."""
+    """Cuts links."""
 
     kind = "partition"
     needs = frozenset({"cut"})
@@ -139,9 +139,6 @@ class Partition:
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)
         self.shapes: tuple[str, ...] = given["shapes"]
-        self._cut: frozenset[Link] = frozenset()
-        self._before = 0
-        self._strike: Strike | None = None
 
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random shape over a random order of the nodes.
@@ -189,7 +186,7 @@ class Partition:
                 )
             validate_target(self.kind, list(link), nodes)
 
-    async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
+    async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Cut the fault's links; evidence comes with healing."""
         why = ""
         if "target" in fault.params:
@@ -201,29 +198,18 @@ class Partition:
             cut = frozenset(fault.pairs("cut"))
             isolated = tuple(n for n in cluster.nodes if any(n in x for x in cut))
             title = f"{fault.text('shape', 'cut')}: "
-        self._cut = cut
-        self._before = await self._dropped(cluster)
-        await cluster.shape_links(self.kind, dict.fromkeys(cut, LinkRule(cut=True)))
-        self._strike = Strike(
+        await cluster.shape_links(dict.fromkeys(cut, LinkRule(cut=True)))
+        return Strike(
+            fault,
             title + describe(cut, cluster.nodes),
             isolated,
             {"cut": [f"{a}->{b}" for a, b in sorted(cut)], **aimed(why)},
         )
-        return self._strike
 
-    async def heal(self, cluster: Cluster) -> Strike | None:
+    async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Restore the links and count what died on them."""
-        if self._strike is None:
-            return None
-        dropped = await self._dropped(cluster) - self._before
-        await cluster.shape_links(self.kind, {})
-        strike, self._strike = self._strike, None
-        evidence: dict[str, Any] = {**strike.evidence, "frames_dropped": dropped}
-        return Strike(strike.title, strike.nodes, evidence, bit=dropped > 0)
-
-    async def _dropped(self, cluster: Cluster) -> int:
-        counters = await cluster.network.counters()
-        return sum(counters[link].cut for link in self._cut if link in counters)
+        dropped = (await cluster.mend_links()).cut
+        return strike.proven({"frames_dropped": dropped}, bit=dropped > 0)
 
 
 PLUGIN: Plugin[NemesisFactory] = Plugin(

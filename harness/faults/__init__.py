@@ -2,9 +2,10 @@
 
 For whoever writes a nemesis:
 
-    fault.py      Fault, Strike, Json: what breaks and what came of it, as data
+    fault.py      Fault, Strike: what breaks and what came of it, as data
     targets.py    which nodes a fault is for: words, drawing, looking up
     nemesis.py    Nemesis, Lingering, NemesisFactory: one kind of fault, as a plug-in
+    force.py      Grip: what a strike acts with, and how several strikes add up
 
 For whoever runs a test:
 
@@ -18,7 +19,8 @@ any of them.
 """
 
 from harness.faults.conductor import Conductor, Record
-from harness.faults.fault import Fault, Json, NodeNames, Strike
+from harness.faults.fault import Fault, NodeNames, Strike
+from harness.faults.force import Force, Grip, Skew
 from harness.faults.nemesis import Lingering, Nemesis, NemesisFactory
 from harness.faults.plan import Plan, Step, Trigger
 from harness.faults.schedule import Schedule, Sightings
@@ -26,7 +28,8 @@ from harness.faults.schedule import Schedule, Sightings
 __all__ = [
     "Conductor",
     "Fault",
-    "Json",
+    "Force",
+    "Grip",
     "Lingering",
     "Nemesis",
     "NemesisFactory",
@@ -35,6 +38,7 @@ __all__ = [
     "Record",
     "Schedule",
     "Sightings",
+    "Skew",
     "Step",
     "Strike",
     "Trigger",

@@ -2,7 +2,12 @@
 
 The interpreter hands nemesis operations to the conductor one at a time: `start-KIND`
 and `stop-KIND` for the steps of the plan, and at the end `heal` for whatever is still
-broken. What a fault did goes to faults.jsonl; the history only holds the operations.
+broken. The conductor keeps what is in force by the tracks of the plan, so any number of
+strikes may be, of one kind too. What a fault did goes to faults.jsonl; the history only
+holds the operations.
+
+Where strikes hold the same thing, evidence says so: `left_to_others` is what a strike
+let go of and others still hold; `held_for_longer` is what others had let go of before.
 """
 
 from __future__ import annotations
@@ -10,13 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from harness.faults.nemesis import Lingering
+from harness.faults.force import Force
+from harness.faults.plan import tracks
 from harness.faults.targets import aim
-from harness.generator import HEAL, START, STOP
+from harness.generator import HEAL, START
 
 if TYPE_CHECKING:
     from harness.cluster import Cluster
-    from harness.faults.fault import Json, Strike
+    from harness.data import Json
+    from harness.faults.fault import Strike
+    from harness.faults.force import Grip
     from harness.faults.nemesis import Nemesis
     from harness.faults.plan import Plan
     from harness.history import Op
@@ -51,7 +59,9 @@ class Conductor:
         self._nemeses = nemeses
         self._cluster = cluster
         self._record = record
-        self._in_force: dict[str, int] = {}
+        self._force = Force(cluster)
+        self._tracks = tracks(plan)
+        self._struck: dict[int, tuple[int, Strike, Grip]] = {}
 
     async def invoke(self, op: Op) -> Op:
         """Carry out `start-KIND`, `stop-KIND` or `heal`.
@@ -62,36 +72,53 @@ class Conductor:
         if op.f == HEAL:
             await self._heal_all()
             return op.info("all faults healed")
-        kind = op.f.removeprefix(START).removeprefix(STOP)
+        step, observer = numbered(op.value)
         strike = (
-            await self._start(kind, *numbered(op.value))
+            await self._start(step, observer)
             if op.f.startswith(START)
-            else await self._stop(kind)
+            else await self._stop(step)
         )
         done = op.info()
         done.value = strike.title if strike is not None else None
         return done
 
-    async def _start(self, kind: str, step: int, observer: str | None) -> Strike:
-        # Two hand-written steps of one kind may overlap; the later one takes over.
-        await self._stop(kind)
+    def in_force(self) -> frozenset[str]:
+        """The kinds of fault in force."""
+        return frozenset(strike.fault.kind for _, strike, _ in self._struck.values())
+
+    async def _start(self, step: int, observer: str | None) -> Strike:
+        # Late, it takes the place of the one before on its track.
+        await self._stop(step)
         fault = aim(self._plan[step].fault, observer)
-        strike = await self._nemeses[kind].strike(fault, self._cluster)
-        self._in_force[kind] = step
-        self._write("start", kind, step, strike)
+        grip = self._force.grip(step)
+        strike = await self._nemeses[fault.kind].strike(fault, grip)
+        self._struck[self._tracks[step]] = step, strike, grip
+        self._write("start", step, strike)
         return strike
 
-    async def _stop(self, kind: str) -> Strike | None:
-        step = self._in_force.pop(kind, None)
-        strike = await self._nemeses[kind].heal(self._cluster)
-        if strike is not None and step is not None:
-            self._write("end", kind, step, strike)
+    async def _stop(self, step: int) -> Strike | None:
+        """End the strike on that step's track; None when none is in force."""
+        struck = self._struck.pop(self._tracks[step], None)
+        if struck is None:
+            return None
+        step, strike, grip = struck
+        await grip.stop_work()
+        strike = await self._nemeses[strike.fault.kind].heal(strike, grip)
+        await grip.release()
+        evidence: dict[str, Json] = {
+            "left_to_others": grip.left_to_others,
+            "held_for_longer": grip.held_for_longer,
+        }
+        shared = {name: things for name, things in evidence.items() if things}
+        strike = strike.proven(shared, bit=strike.bit)
+        self._write("end", step, strike)
         return strike
 
     async def _heal_all(self) -> None:
         """End what is in force and whatever the system did to itself; then settle."""
-        for kind in list(self._in_force):
-            await self._stop(kind)
+        for step, _, _ in list(self._struck.values()):
+            await self._stop(step)
+        assert self._force.holds_nothing()
         dead = self._cluster.dead()
         if dead:
             started = await self._cluster.restart(dead)
@@ -105,16 +132,14 @@ class Conductor:
                     "evidence": started,
                 }
             )
-        for nemesis in self._nemeses.values():
-            if isinstance(nemesis, Lingering):
-                await nemesis.settle(self._cluster)
+        await self._force.settle()
 
-    def _write(self, event: str, kind: str, step: int, strike: Strike) -> None:
+    def _write(self, event: str, step: int, strike: Strike) -> None:
         self._record(
             {
                 "id": step,
                 "event": event,
-                "kind": kind,
+                "kind": strike.fault.kind,
                 "title": strike.title,
                 "nodes": strike.nodes,
                 "evidence": strike.evidence,

@@ -9,19 +9,15 @@ too: it stands in faults.jsonl.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.registry import nearest
 
 if TYPE_CHECKING:
+    from harness.data import Json
     from harness.options import Number, Whole
-
-Json: TypeAlias = (
-    "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-)
-"""What JSON and YAML can hold."""
 
 NodeNames = tuple[str, ...]
 
@@ -79,6 +75,7 @@ class Strike:
     """What came of a fault when it was applied, and in the end when it was healed.
 
     Attributes:
+        fault: As it struck: with the observer named, if it was for one.
         title: For people: "isolate leader n3: n3 | n1 n2 n4 n5".
         nodes: The nodes concerned.
         evidence: Proof so far; `heal` adds to it.
@@ -86,10 +83,15 @@ class Strike:
             only healing will tell (frames dropped are counted at the end).
     """
 
+    fault: Fault
     title: str
     nodes: NodeNames
     evidence: Mapping[str, Json] = field(default_factory=dict)
     bit: bool | None = None
+
+    def proven(self, evidence: Mapping[str, Json], *, bit: bool | None) -> Strike:
+        """The same strike with more evidence, and what all of it proves."""
+        return replace(self, evidence={**self.evidence, **evidence}, bit=bit)
 
 
 def require_params(fault: Fault, allowed: Sequence[str]) -> None:

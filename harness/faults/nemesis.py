@@ -9,14 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-    from harness.cluster import Cluster
     from harness.faults.fault import Fault, Strike
+    from harness.faults.force import Grip
 
 
 class Nemesis(Protocol):
     """One kind of fault: draws faults for plans, applies them, heals them.
 
-    One nemesis has at most one fault in force at a time.
+    Several strikes of one kind may be in force at once, so it remembers nothing of any:
+    a strike and its grip on the cluster are all that healing needs.
     """
 
     kind: str
@@ -33,14 +34,15 @@ class Nemesis(Protocol):
         """Raise UsageError when a hand-written fault makes no sense."""
         ...
 
-    async def strike(self, fault: Fault, cluster: Cluster) -> Strike:
+    async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Apply `fault` and say what happened."""
         ...
 
-    async def heal(self, cluster: Cluster) -> Strike | None:
-        """End the fault in force with the evidence it left; None when there is none.
+    async def heal(self, strike: Strike, cluster: Grip) -> Strike:
+        """End `strike`, through the grip that it was made with; adds the evidence.
 
-        Idempotent: the run heals everything at its end, whatever the plan did.
+        What `Grip.meanwhile` began has ended. Whatever the strike then still holds is
+        let go of.
         """
         ...
 
@@ -51,10 +53,6 @@ class Lingering(Protocol):
 
     def lingers_s(self, fault: Fault, lasted_s: float) -> float:
         """How long that is for a fault that was in force for `lasted_s`."""
-        ...
-
-    async def settle(self, cluster: Cluster) -> None:
-        """Wait until nothing is felt any more of faults that were healed."""
         ...
 
 

@@ -19,6 +19,7 @@ them: a moment that doesn't come must not hold up the plan.
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ from harness.options import Number, Whole
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.faults.fault import Json
+    from harness.data import Json
     from harness.faults.nemesis import Nemesis
 
 # What a hand-written plan may say; no run lasts longer than a week.
@@ -98,6 +99,30 @@ class Step:
 
 
 Plan = tuple[Step, ...]
+
+
+def tracks(plan: Plan) -> list[int]:
+    """For each step the track that it runs on, which has one strike at a time.
+
+    Steps of one kind that the plan keeps apart by their times share a track. So they
+    stay apart in a run that is late: there a step ends the one before, and is healed
+    when that one was to be. Steps that overlap as planned, or begin at a time that
+    nobody knows, have tracks of their own.
+    """
+    ends_s: dict[str, list[tuple[float, int]]] = {}  # by kind: a heap of its tracks
+    out: list[int] = []
+    count = 0
+    for step in plan:
+        of_kind = ends_s.setdefault(step.fault.kind, [])
+        begin_s = step.at.time_s
+        if begin_s is not None and of_kind and of_kind[0][0] <= begin_s:
+            _, track = heapq.heappop(of_kind)
+        else:
+            track, count = count, count + 1
+        if begin_s is not None:
+            heapq.heappush(of_kind, (step.at.latest_s + step.heal_after_s, track))
+        out.append(track)
+    return out
 
 
 def dump(plan: Plan) -> str:

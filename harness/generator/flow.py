@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -112,6 +112,8 @@ class Board:
         invoked: Client operations started so far.
         completed: Client operations completed so far.
         faults: Kinds of fault in force, from the operation `start-KIND` on.
+        in_force: Tells of which kinds the nemesis has faults in force. One of several
+            may have ended, so it is asked.
         fault_turns: How often a fault has struck or ended so far.
         rng: For choices that depend on timing anyway: threads, and ties.
     """
@@ -121,6 +123,7 @@ class Board:
         "concurrency",
         "fault_turns",
         "faults",
+        "in_force",
         "invoked",
         "processes",
         "rng",
@@ -132,6 +135,7 @@ class Board:
         self.invoked = 0
         self.completed = 0
         self.faults: set[str] = set()
+        self.in_force: Callable[[], Collection[str]] = tuple
         self.fault_turns = 0
         self.rng = random.Random(f"{seed}/threads")
 
@@ -148,7 +152,7 @@ class Board:
         """The nemesis has completed `f`, which struck, or ended one fault or all."""
         if f == HEAL:
             self.faults.clear()
-        else:
+        elif f.removeprefix(STOP) not in self.in_force():
             self.faults.discard(f.removeprefix(STOP))
         self.fault_turns += 1
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cluster import Cluster, exit_text, merge
-from harness.network import LinkRule
+from harness.cluster import Cluster, exit_text
+from harness.network import LinkRule, merge
 from harness.processes import Exit
 
 if TYPE_CHECKING:

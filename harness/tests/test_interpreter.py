@@ -510,6 +510,9 @@ class Striker:
     async def invoke(self, op: Op) -> Op:
         return await self.behave(op)
 
+    def in_force(self) -> tuple[str, ...]:
+        return ()
+
 
 def test_nemesis_operations_are_info_twice_and_keep_their_process() -> None:
     async def strike(op: Op) -> Op:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 
 from harness import registry
 from harness.errors import UsageError
-from harness.faults.fault import Fault
+from harness.faults.fault import Fault, Strike
+from harness.faults.force import Force
 from harness.network import LinkCounters, LinkRule
 from nemesis.links import LinkFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.cluster import Cluster
+    from harness.data import Json
     from harness.network import Link
 
 NODES = ("n1", "n2", "n3")
@@ -45,16 +48,20 @@ class FakeCluster:
     nodes = NODES
 
     def __init__(self) -> None:
-        self.network = self
+        self.network = self.processes = self
         self.rules: Mapping[Link, LinkRule] = {}
         self.treated: Counter[str] = Counter()
         self.leads: str | None = "n2"
+        self.grip = Force(cast("Cluster", self)).grip(0)
 
     async def leader(self) -> str | None:
         return self.leads
 
-    async def shape_links(self, owner: str, rules: Mapping[Link, LinkRule]) -> None:
+    async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
         self.rules = rules
+
+    def on_exit(self, callback: object) -> None:
+        """No process of this cluster ends."""
 
     async def counters(self) -> Mapping[Link, LinkCounters]:
         return {
@@ -62,9 +69,9 @@ class FakeCluster:
         }
 
 
-def strike(kind: str, cluster: Any, **params: Any) -> tuple[LinkFault, Any]:
+def strike(kind: str, cluster: FakeCluster, **params: Json) -> tuple[LinkFault, Strike]:
     fault = nemesis(kind)
-    return fault, asyncio.run(fault.strike(Fault(kind, params), cluster))
+    return fault, asyncio.run(fault.strike(Fault(kind, params), cluster.grip))
 
 
 @pytest.mark.parametrize("kind", FIELDS)
@@ -94,13 +101,13 @@ def test_only_frames_that_were_treated_prove_a_bite(kind: str) -> None:
     for treated in (0, 7):
         cluster = FakeCluster()
         cluster.treated[nemesis(kind).amount.counter] = 3
-        fault, _ = strike(kind, cluster, target=["n1"], **{FIELDS[kind]: 0.5})
+        fault, struck = strike(kind, cluster, target=["n1"], **{FIELDS[kind]: 0.5})
         cluster.treated[fault.amount.counter] += treated
-        healed = asyncio.run(fault.heal(cluster))  # type: ignore[arg-type]  # a fake
-        assert healed is not None
+        healed = asyncio.run(fault.heal(struck, cluster.grip))
         assert healed.bit is bool(treated)
         assert cluster.rules == {}
-        assert asyncio.run(fault.heal(cluster)) is None  # type: ignore[arg-type]  # a fake
+        asyncio.run(fault.heal(struck, cluster.grip))
+        assert cluster.rules == {}
 
 
 def test_the_leader_is_looked_up_when_the_fault_strikes() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.errors import UsageError
 from harness.faults.drawing import BACKGROUND_S_MIN, draw
 from harness.faults.fault import Fault
-from harness.faults.plan import Plan, Step, Trigger, dump, parse, validate
+from harness.faults.plan import Plan, Step, Trigger, dump, parse, tracks, validate
 from harness.faults.schedule import Schedule, build
 from harness.faults.targets import OBSERVER
 from harness.generator import NEMESIS, Board, Context, Invocation, Pending, Seeds
@@ -76,6 +76,31 @@ def test_two_faults_of_one_kind_never_overlap(seed: int, limit_s: float) -> None
         assert begin is not None
         assert begin >= ends.get(step.fault.kind, 0.0)
         ends[step.fault.kind] = step.at.latest_s + step.heal_after_s
+
+
+@given(seed=st.integers(), limit_s=st.floats(1, 300))
+def test_a_drawn_plan_has_one_track_a_kind(seed: int, limit_s: float) -> None:
+    plan = random_plan(seed, limit_s)
+    kinds = [step.fault.kind for step in plan]
+    assert len(set(zip(kinds, tracks(plan), strict=True))) == len(set(kinds))
+
+
+def test_steps_that_overlap_or_wait_for_what_nobody_foresees_run_on_their_own() -> None:
+    def step(kind: str, **at: Any) -> Step:
+        return Step(Trigger(**at), Fault(kind, {"target": ["n1"]}), 2.0)
+
+    plan = (
+        step("kill", time_s=0.0),
+        step("kill", time_s=1.0),
+        step("pause", time_s=1.5),
+        step("kill", time_s=2.0),
+        step("kill", ops=10),
+        step("kill", observe="voted"),
+        step("kill", time_s=2.5, observe="voted", within_s=1.0),
+        step("kill", time_s=3.0),
+        step("kill", time_s=9.0),
+    )
+    assert tracks(plan) == [0, 1, 2, 0, 3, 4, 5, 1, 0]
 
 
 @given(seed=st.integers())

@@ -10,102 +10,35 @@ import pytest
 from harness.errors import HarnessError
 from harness.faults.conductor import Conductor
 from harness.faults.fault import Fault
+from harness.faults.force import RETURN_RATE
 from harness.faults.plan import Step, Trigger
 from harness.faults.targets import OBSERVER
 from harness.history import Op
-from harness.network import Link, LinkCounters, LinkRule
-from harness.processes import ClockReading, ClockSetting
-from nemesis.clock import RETURN_RATE, Clock
+from harness.network import LinkRule
+from nemesis.clock import Clock
 from nemesis.kill import Kill
 from nemesis.partition import Partition
 from nemesis.pause import Pause
+from nemesis.tests.fake_cluster import FakeCluster, gripped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from harness.cluster import Cluster
-    from harness.faults.fault import Json
+    from harness.data import Json
     from harness.faults.nemesis import Nemesis
-
-
-class FakeNetwork:
-    def __init__(self) -> None:
-        self.cut: dict[Link, int] = {}
-
-    async def counters(self) -> Mapping[Link, LinkCounters]:
-        return {link: LinkCounters(cut=n) for link, n in self.cut.items()}
-
-
-class FakeCluster:
-    """What a nemesis needs of a cluster; clocks stand still between calls."""
-
-    nodes = ("n1", "n2", "n3", "n4", "n5")
-
-    def __init__(self) -> None:
-        self.network = FakeNetwork()
-        self.rules: Mapping[Link, LinkRule] = {}
-        self.running = dict.fromkeys(self.nodes, 100)
-        self.stopped: set[str] = set()
-        # Wall and monotonic clock of each node.
-        self.offsets = {node: [0, 0] for node in self.nodes}
-        self.rates = {node: [1.0, 1.0] for node in self.nodes}
-        self.leads: str | None = "n3"
-
-    async def leader(self) -> str | None:
-        return self.leads
-
-    def seems_to_lead(self) -> tuple[str, str]:
-        return "n4", "answers changes soonest"
-
-    async def shape_links(self, owner: str, rules: Mapping[Link, LinkRule]) -> None:
-        self.rules = rules
-
-    async def kill(self, nodes: Sequence[str]) -> dict[str, int]:
-        return {node: self.running.pop(node, 0) for node in nodes}
-
-    async def restart(self, nodes: Sequence[str]) -> dict[str, Any]:
-        dead = [node for node in nodes if node not in self.running]
-        self.running |= dict.fromkeys(dead, 200)
-        return {node: {"pid": 200, "served_after_ms": 1.0} for node in dead}
-
-    def dead(self) -> tuple[str, ...]:
-        return tuple(n for n in self.nodes if n not in self.running)
-
-    async def pause(self, nodes: Sequence[str]) -> dict[str, Mapping[str, str]]:
-        self.stopped |= set(nodes)
-        return {node: {"100": "T"} if node in self.running else {} for node in nodes}
-
-    async def resume(self, nodes: Sequence[str]) -> None:
-        self.stopped -= set(nodes)
-
-    async def set_clock(self, node: str, setting: ClockSetting) -> None:
-        for clock, change in ((0, setting.wall), (1, setting.mono)):
-            if change is None:
-                continue
-            if change.offset_ns is not None:
-                self.offsets[node][clock] = change.offset_ns
-            self.rates[node][clock] = change.rate_from(self.offsets[node][clock])
-
-    async def read_clock(self, node: str) -> ClockReading | None:
-        if node not in self.running:
-            return None
-        wall, mono = self.offsets[node]
-        return ClockReading(wall, mono, "fake")
-
-
-def as_cluster(fake: FakeCluster) -> Cluster:
-    return cast("Cluster", fake)
 
 
 def test_a_partition_that_dropped_nothing_did_not_bite() -> None:
     async def scenario(dropped: int) -> bool | None:
-        fake, nemesis = FakeCluster(), Partition({})
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Partition({})
         fault = Fault("partition", {"shape": "one", "cut": [["n1", "n2"]]})
-        await nemesis.strike(fault, as_cluster(fake))
-        assert fake.rules == {("n1", "n2"): LinkRule(cut=True)}
+        struck = await nemesis.strike(fault, cluster)
+        assert fake.network.rules == {("n1", "n2"): LinkRule(cut=True)}
         fake.network.cut = {("n1", "n2"): dropped, ("n4", "n5"): 9}
-        healed = await nemesis.heal(as_cluster(fake))
-        assert fake.rules == {}
+        healed = await nemesis.heal(struck, cluster)
+        assert fake.network.rules == {}
         assert healed is not None
         assert healed.evidence["frames_dropped"] == dropped
         return healed.bit
@@ -116,23 +49,28 @@ def test_a_partition_that_dropped_nothing_did_not_bite() -> None:
 
 def test_the_leader_is_looked_up_when_the_fault_strikes() -> None:
     async def scenario() -> None:
-        fake, nemesis = FakeCluster(), Partition({})
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Partition({})
         fault = Fault("partition", {"shape": "leader", "target": "leader"})
-        strike = await nemesis.strike(fault, as_cluster(fake))
+        strike = await nemesis.strike(fault, cluster)
         assert strike.title == "isolate leader n3: n1 n2 n4 n5 | n3"
         assert strike.evidence["target"] == "says that it leads"
-        assert {a for a, b in fake.rules if b == "n3"} == {"n1", "n2", "n4", "n5"}
+        assert {a for a, b in fake.network.rules if b == "n3"} == {
+            "n1",
+            "n2",
+            "n4",
+            "n5",
+        }
 
     asyncio.run(scenario())
 
 
 def test_with_no_leader_known_one_is_guessed_and_title_and_evidence_say_so() -> None:
     async def scenario() -> None:
-        fake, nemesis = FakeCluster(), Kill({})
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Kill({})
         fake.leads = None
-        strike = await nemesis.strike(
-            Fault("kill", {"target": "leader"}), as_cluster(fake)
-        )
+        strike = await nemesis.strike(Fault("kill", {"target": "leader"}), cluster)
         assert strike.title == "kill n4 (answers changes soonest)"
         assert strike.evidence["target"] == "answers changes soonest"
         assert strike.bit is True
@@ -142,29 +80,33 @@ def test_with_no_leader_known_one_is_guessed_and_title_and_evidence_say_so() -> 
 
 def test_killed_nodes_are_started_again() -> None:
     async def scenario() -> None:
-        fake, nemesis = FakeCluster(), Kill({})
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Kill({})
         fault = Fault("kill", {"target": ["n1", "n2"]})
-        strike = await nemesis.strike(fault, as_cluster(fake))
+        strike = await nemesis.strike(fault, cluster)
         assert strike.evidence["killed"] == {"n1": 100, "n2": 100}
         assert fake.dead() == ("n1", "n2")
-        healed = await nemesis.heal(as_cluster(fake))
+        healed = await nemesis.heal(strike, cluster)
         assert fake.dead() == ()
         assert healed is not None
         restarted = healed.evidence["restarted"]
         assert isinstance(restarted, dict)
         assert set(restarted) == {"n1", "n2"}
-        assert await nemesis.heal(as_cluster(fake)) is None
+        healed = await nemesis.heal(strike, cluster)
+        assert healed.evidence["restarted"] == {}
 
     asyncio.run(scenario())
 
 
 def test_a_pause_of_nothing_that_runs_did_not_bite() -> None:
     async def scenario() -> None:
-        fake, nemesis = FakeCluster(), Pause({})
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Pause({})
         del fake.running["n2"]
         fault = Fault("pause", {"target": ["n2"]})
-        assert (await nemesis.strike(fault, as_cluster(fake))).bit is False
-        await nemesis.heal(as_cluster(fake))
+        struck = await nemesis.strike(fault, cluster)
+        assert struck.bit is False
+        await nemesis.heal(struck, cluster)
         assert fake.stopped == set()
 
     asyncio.run(scenario())
@@ -173,17 +115,18 @@ def test_a_pause_of_nothing_that_runs_did_not_bite() -> None:
 @pytest.mark.parametrize("clock", ["wall", "mono"])
 def test_a_bump_moves_one_clock_and_leaves_the_other(clock: str) -> None:
     async def scenario() -> None:
-        fake, nemesis = FakeCluster(), Clock({})
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Clock({})
         fault = Fault(
             "clock",
             {"mode": "bump", "clock": clock, "target": ["n1"], "offset_ms": 1500.0},
         )
-        strike = await nemesis.strike(fault, as_cluster(fake))
+        strike = await nemesis.strike(fault, cluster)
         moved = 1_500_000_000
         assert fake.offsets["n1"] == ([moved, 0] if clock == "wall" else [0, moved])
         assert fake.offsets["n2"] == [0, 0]
         assert strike.bit is True
-        await nemesis.heal(as_cluster(fake))
+        await nemesis.heal(strike, cluster)
         # A wall clock is set right; a monotonic one must not run backwards.
         assert fake.offsets["n1"] == ([0, 0] if clock == "wall" else [0, moved])
         assert fake.rates["n1"] == [1.0, 1.0 if clock == "wall" else RETURN_RATE]
@@ -193,15 +136,16 @@ def test_a_bump_moves_one_clock_and_leaves_the_other(clock: str) -> None:
 
 def test_a_drift_bites_by_the_time_it_is_healed() -> None:
     async def scenario() -> None:
-        fake, nemesis = FakeCluster(), Clock({})
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Clock({})
         fault = Fault(
             "clock", {"mode": "drift", "clock": "mono", "target": ["n1"], "rate": 0.5}
         )
-        strike = await nemesis.strike(fault, as_cluster(fake))
+        strike = await nemesis.strike(fault, cluster)
         assert strike.bit is None
         assert fake.rates["n1"] == [1.0, 0.5]
         fake.offsets["n1"] = [0, -2_000_000_000]
-        healed = await nemesis.heal(as_cluster(fake))
+        healed = await nemesis.heal(strike, cluster)
         assert healed is not None
         assert healed.bit is True
         # It drifts back: as fast as it drifted, the other way.
@@ -215,22 +159,23 @@ def test_settling_waits_until_monotonic_clocks_are_true_and_complains_of_others(
     None
 ):
     async def scenario(*, returns: bool) -> None:
-        fake, nemesis = FakeCluster(), Clock({})
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Clock({})
         leap: dict[str, Json] = {
             "mode": "bump",
             "clock": "mono",
             "target": ["n1"],
             "offset_ms": 100.0,
         }
-        await nemesis.settle(as_cluster(fake))  # nothing to wait for
-        await nemesis.strike(Fault("clock", leap), as_cluster(fake))
-        await nemesis.heal(as_cluster(fake))
+        await cluster.settle()  # nothing to wait for
+        struck = await nemesis.strike(Fault("clock", leap), cluster)
+        await nemesis.heal(struck, cluster)
         if returns:
             loop = asyncio.get_running_loop()
             loop.call_later(0.05, fake.offsets["n1"].__setitem__, 1, 0)
-        await nemesis.settle(as_cluster(fake))
+        await cluster.settle()
         assert fake.offsets["n1"] == [0, 0]
-        await nemesis.settle(as_cluster(fake))  # once is enough
+        await cluster.settle()  # once is enough
 
     asyncio.run(scenario(returns=True))
     with pytest.raises(HarnessError, match=r"n1: its monotonic clock .*\+0.100 s"):
@@ -239,7 +184,8 @@ def test_settling_waits_until_monotonic_clocks_are_true_and_complains_of_others(
 
 def test_a_strobe_jumps_to_and_fro_until_it_is_healed() -> None:
     async def scenario() -> None:
-        fake, nemesis = FakeCluster(), Clock({})
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Clock({})
         fault = Fault(
             "clock",
             {
@@ -250,13 +196,13 @@ def test_a_strobe_jumps_to_and_fro_until_it_is_healed() -> None:
                 "period_ms": 1,
             },
         )
-        await nemesis.strike(fault, as_cluster(fake))
+        struck = await nemesis.strike(fault, cluster)
         seen: set[int] = set()
         async with asyncio.timeout(10):
             while len(seen) < 2:
                 seen.add(fake.offsets["n1"][0])
                 await asyncio.sleep(0)
-        await nemesis.heal(as_cluster(fake))
+        await nemesis.heal(struck, cluster)
         assert seen == {0, 100_000_000}
         assert fake.offsets["n1"] == [0, 0]
 
@@ -272,7 +218,7 @@ def test_the_conductor_writes_down_start_end_and_what_healing_found() -> None:
             Step(Trigger(time_s=0.0), Fault("kill", {"target": ["n1"]}), 1.0),
             Step(Trigger(time_s=0.5), Fault("pause", {"target": ["n2"]}), 1.0),
         )
-        conductor = Conductor(plan, nemeses, as_cluster(fake), lines.append)
+        conductor = Conductor(plan, nemeses, cast("Cluster", fake), lines.append)
 
         def op(f: str, value: int | None = None) -> Op:
             return Op(0, 0, "nemesis", "invoke", f, value)
@@ -280,7 +226,9 @@ def test_the_conductor_writes_down_start_end_and_what_healing_found() -> None:
         done = await conductor.invoke(op("start-kill", 0))
         assert (done.type, done.value) == ("info", "kill n1")
         await conductor.invoke(op("start-pause", 1))
-        await conductor.invoke(op("stop-kill", 0))
+        stopped = await conductor.invoke(op("stop-kill", 0))
+        assert stopped.value == "kill n1"
+        assert (await conductor.invoke(op("stop-kill", 0))).value is None
         del fake.running["n5"]  # died of itself
         await conductor.invoke(op("heal"))
         assert fake.dead() == ()

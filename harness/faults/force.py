@@ -1,0 +1,367 @@
+"""What is in force on a cluster, and the grip that each strike has on it.
+
+A nemesis acts on the cluster through a `Grip`, one for each strike. The grip remembers
+what its strike has taken hold of, and all grips share one `Force`, which counts. So
+several strikes of one kind, or of many, may be in force at once: a node is started or
+resumed, a link is mended and a clock is set right when the last strike that holds it is
+healed, and until then all that hold it add up.
+
+    links      rules combine (`harness.network.merge`)
+    nodes      are down while any strike holds them down
+    processes  are stopped while any strike holds them so; a killed process is held by
+               nobody, and what runs after a restart begins untouched
+    clocks     jumps add up, rates multiply. Of a wall clock a heal takes its own jump
+               back; monotonic clocks never run backwards, so they begin to return when
+               the last strike is healed, as fast as the fastest of those would have
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+from harness.errors import HarnessError
+from harness.faults.holds import Holds, How, Thing
+from harness.network import LinkCounters, LinkRule, merge
+from harness.processes import ClockLine, ClockSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Coroutine, Mapping, Sequence
+
+    from harness.cluster import Cluster
+    from harness.data import Json
+    from harness.network import Link
+    from harness.processes import ClockReading, Exit
+
+ClockName = Literal["wall", "mono"]
+CLOCKS: tuple[ClockName, ...] = ("wall", "mono")
+
+BACK_WITHIN_NS = 1_000_000
+"""A clock that is this near to true time is true."""
+RETURN_RATE = 0.01
+"""How fast a monotonic clock runs that leapt ahead, until true time has caught up.
+
+Not 0: programs divide by what has passed.
+"""
+
+
+@dataclass(frozen=True)
+class Skew:
+    """What one strike does to a clock: it jumps, and runs at a rate from then on.
+
+    Attributes:
+        jump_ns: How far, from what it shows; None: it doesn't.
+        rate: Seconds a second; those of several strikes multiply.
+    """
+
+    jump_ns: int | None = None
+    rate: float = 1.0
+
+
+class Force:
+    """Everything that is in force on one cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.links: Holds[Link, LinkRule] = Holds("->".join, LinkRule.overlaps)
+        self.down: Holds[str, bool] = Holds(str)
+        self.paused: Holds[str, bool] = Holds(str)
+        self.clocks: Holds[tuple[str, ClockName], Skew] = Holds(" ".join)
+        self.names: Holds[str, bool] = Holds(str)
+        self.sorts = (self.links, self.down, self.paused, self.clocks, self.names)
+        self.firsts: dict[str, Json] = {}
+        self._owed: dict[str, float] = {}
+        """Nodes whose monotonic clock is to return, at which rate, once it is free."""
+        self._returning: dict[str, float] = {}
+        """Nodes whose monotonic clock does return, and at which rate."""
+        cluster.processes.on_exit(self._exited)
+
+    def grip(self, owner: int) -> Grip:
+        """A grip for the strike of that step."""
+        return Grip(self, owner)
+
+    def holds_nothing(self) -> bool:
+        """True when no strike is in force."""
+        return not any(sort.things() for sort in self.sorts)
+
+    async def apply_links(self) -> None:
+        """Put the rules of all links in force, those of several strikes combined."""
+        await self.cluster.network.set_rules(
+            {link: merge(self.links.of(link)) for link in sorted(self.links.things())}
+        )
+
+    async def skew(
+        self, owner: int, node: str, clock: ClockName, skew: Skew, now_ns: int
+    ) -> None:
+        """Have a clock that is `now_ns` ahead go wrong as `skew` says.
+
+        Again on behalf of the same owner, the new way replaces the old one. Where no
+        process runs there is no clock to hold.
+        """
+        if self.cluster.processes.pid(node) is None:
+            return
+        jump_ns, before = skew.jump_ns, self.clocks.how(owner, (node, clock)) or Skew()
+        self.clocks.take(owner, (node, clock), skew)
+        if self.clocks.shared(owner, (node, clock)) and jump_ns is not None:
+            # What it shows is not this strike's doing alone.
+            jump_ns -= before.jump_ns or 0
+            now_ns = await self._ahead_ns(node, clock)
+        rate = math.prod(each.rate for each in self.clocks.of((node, clock)))
+        to_ns = None if jump_ns is None else now_ns + jump_ns
+        await self._set_clock(node, clock, ClockLine(to_ns, rate))
+
+    async def set_right(
+        self, owner: int, node: str, clock: ClockName, return_rate: float
+    ) -> None:
+        """End what `owner` did to a clock; if nobody else holds it, make it true.
+
+        A monotonic clock returns at `return_rate`, or faster if another strike that was
+        healed before would have it so.
+        """
+        mine = self.clocks.how(owner, (node, clock))
+        if clock == "mono":
+            return_rate = max(
+                self._owed.get(node, 1.0), return_rate, key=lambda r: abs(math.log(r))
+            )
+        if self.clocks.let_go(owner, (node, clock)):
+            if clock == "wall":
+                await self._set_clock(node, clock, ClockLine())
+                return
+            self._owed.pop(node, None)
+            self._returning[node] = return_rate
+            line = ClockLine(None, return_rate, returns=True)
+            await self._set_clock(node, clock, line)
+        elif mine is not None:
+            if clock == "mono":
+                self._owed[node] = return_rate
+            to_ns = None
+            if clock == "wall" and mine.jump_ns is not None:
+                to_ns = await self._ahead_ns(node, clock) - mine.jump_ns
+            rate = math.prod(other.rate for other in self.clocks.of((node, clock)))
+            await self._set_clock(node, clock, ClockLine(to_ns, rate))
+
+    async def settle(self) -> None:
+        """Wait until every monotonic clock that returns shows true time again.
+
+        Raises:
+            HarnessError: One doesn't; names the node.
+        """
+        returning, self._returning = self._returning, {}
+        for node, rate in returning.items():
+            if self.clocks.of((node, "mono")):
+                continue
+            ahead_ns = await self._told_ahead_ns(node)
+            pace = abs(1 - ClockLine(None, rate, returns=True).rate_from(ahead_ns))
+            await asyncio.sleep(abs(ahead_ns) / 1e9 / pace)
+            left_ns = await self._told_ahead_ns(node)
+            if abs(left_ns) > BACK_WITHIN_NS:
+                raise HarnessError(
+                    f"{node}: its monotonic clock was to be true again, and is "
+                    f"{left_ns / 1e9:+.3f} s from it"
+                )
+
+    async def _set_clock(self, node: str, clock: ClockName, line: ClockLine) -> None:
+        wall = clock == "wall"
+        setting = ClockSetting(wall=line) if wall else ClockSetting(mono=line)
+        await self.cluster.set_clock(node, setting)
+
+    async def _ahead_ns(self, node: str, clock: ClockName) -> int:
+        """How far a clock is ahead, from the memory that the node reads it from."""
+        reading = await self.cluster.processes.read_clock(node)
+        if reading is None:
+            return 0
+        return reading.wall_offset_ns if clock == "wall" else reading.mono_offset_ns
+
+    async def _told_ahead_ns(self, node: str) -> int:
+        """The same of a monotonic clock, for the record too."""
+        reading = await self.cluster.read_clock(node)
+        return 0 if reading is None else reading.mono_offset_ns
+
+    def _exited(self, exited: Exit) -> None:
+        """What was done to a process is over with it."""
+        self.paused.drop(exited.node)
+        self._owed.pop(exited.node, None)
+        for clock in CLOCKS:
+            self.clocks.drop((exited.node, clock))
+
+
+class Grip:
+    """One strike's hold on the cluster: what a nemesis acts with.
+
+    Attributes:
+        tally: For whatever a strike wants to count until it is healed.
+    """
+
+    def __init__(self, force: Force, owner: int) -> None:
+        self.tally: Counter[str] = Counter()
+        self._force = force
+        self._cluster = force.cluster
+        self._owner = owner
+        self._before: Mapping[Link, LinkCounters] = {}
+        self._readings: dict[str, ClockReading | None] = {}
+        self._work: asyncio.Task[None] | None = None
+
+    # Who is there
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """All nodes."""
+        return self._cluster.nodes
+
+    async def leader(self) -> str | None:
+        """Who leads, as far as can be told within a second."""
+        return await self._cluster.leader()
+
+    def seems_to_lead(self) -> tuple[str, str]:
+        """Who may lead though no node says so, and why it may be that one."""
+        return self._cluster.seems_to_lead()
+
+    async def admin(
+        self, node: str, body: Mapping[str, Json], timeout_s: float
+    ) -> Mapping[str, Json]:
+        """An operator's request to a node; empty when it isn't done, or nobody knows.
+
+        Raises:
+            HarnessError: The system takes none, and should not have been asked to.
+        """
+        return await self._cluster.admin(node, body, timeout_s)
+
+    # Processes
+
+    async def kill(self, nodes: Sequence[str]) -> dict[str, int]:
+        """SIGKILL all of `nodes` at once; their pids, 0 for one that wasn't running."""
+        for node in nodes:
+            self._force.down.take(self._owner, node, True)
+        return await self._cluster.kill(nodes)
+
+    async def restart(self, nodes: Sequence[str]) -> dict[str, dict[str, Json]]:
+        """Start those of `nodes` that no other strike holds down; wait for them."""
+        return await self._cluster.restart(self._freed(self._force.down, nodes))
+
+    async def pause(self, nodes: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        """Stop `nodes` in their tracks; the states of their processes read back."""
+        states = await self._cluster.pause(nodes)
+        for node in nodes:
+            if states[node]:
+                self._force.paused.take(self._owner, node, True)
+        return states
+
+    async def resume(self, nodes: Sequence[str]) -> None:
+        """Let those of `nodes` go on that no other strike holds."""
+        await self._cluster.resume(self._freed(self._force.paused, nodes))
+
+    # Links
+
+    async def shape_links(self, rules: Mapping[Link, LinkRule]) -> None:
+        """Put `rules` in force, beside those of other strikes."""
+        self._before = await self._cluster.network.counters()
+        for link, rule in rules.items():
+            self._force.links.take(self._owner, link, rule)
+        await self._force.apply_links()
+
+    async def mend_links(self) -> LinkCounters:
+        """Take this strike's rules away; what their links did while they were there."""
+        links = self._force.links.things(self._owner)
+        now = await self._cluster.network.counters()
+        counts = {
+            field.name: sum(
+                getattr(now[link], field.name)
+                - getattr(self._before.get(link, LinkCounters()), field.name)
+                for link in links
+                if link in now
+            )
+            for field in fields(LinkCounters)
+        }
+        self._freed(self._force.links, links)
+        await self._force.apply_links()
+        return LinkCounters(**counts)
+
+    # Clocks
+
+    async def read_clocks(self, nodes: Sequence[str]) -> dict[str, ClockReading | None]:
+        """The nodes' clocks, one after the other; None where no process runs."""
+        readings = {node: await self._cluster.read_clock(node) for node in nodes}
+        self._readings = self._readings or readings
+        return readings
+
+    @property
+    def first_readings(self) -> Mapping[str, ClockReading | None]:
+        """What this strike read first."""
+        return self._readings
+
+    async def skew(self, node: str, clock: ClockName, skew: Skew, now_ns: int) -> None:
+        """Have a clock that is `now_ns` ahead go wrong, in place of how it did."""
+        await self._force.skew(self._owner, node, clock, skew, now_ns)
+
+    async def set_right(
+        self, node: str, clock: ClockName, return_rate: float = RETURN_RATE
+    ) -> None:
+        """Undo what this strike did to a clock; see `Force.set_right`."""
+        await self._force.set_right(self._owner, node, clock, return_rate)
+
+    async def settle(self) -> None:
+        """Wait until no monotonic clock is on its way back to true time."""
+        await self._force.settle()
+
+    # Whatever else there may be
+
+    def take(self, name: str) -> None:
+        """Hold what has this name, and no other meaning to anybody but the kind."""
+        self._force.names.take(self._owner, name, True)
+
+    def let_go(self, name: str) -> bool:
+        """Hold it no longer; True when no other strike does."""
+        return bool(self._freed(self._force.names, [name]))
+
+    def first(self, name: str, value: Json) -> Json:
+        """The first value that isn't empty which a strike of this run gave the name."""
+        if value:
+            self._force.firsts.setdefault(name, value)
+        return self._force.firsts.get(name, value)
+
+    def meanwhile(self, work: Coroutine[None, None, None]) -> None:
+        """Do this beside all else, until the strike is healed or it is done."""
+        assert self._work is None
+        self._work = asyncio.create_task(work)
+
+    # Healing
+
+    @property
+    def left_to_others(self) -> list[str]:
+        """What this strike let go of, and others then still held just so, by name."""
+        return [x for sort in self._force.sorts for x in sort.left_by(self._owner)]
+
+    @property
+    def held_for_longer(self) -> list[str]:
+        """What others let go of, and this strike then still held just so, by name."""
+        return [x for sort in self._force.sorts for x in sort.left_to(self._owner)]
+
+    async def stop_work(self) -> None:
+        """End what `meanwhile` began. Raises whatever it failed with."""
+        work, self._work = self._work, None
+        if work is not None:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+
+    async def release(self) -> None:
+        """Let go of all that is still held; a kind that heals leaves nothing to do."""
+        force, owner = self._force, self._owner
+        await self.stop_work()
+        if force.links.things(owner):
+            await self.mend_links()
+        if paused := force.paused.things(owner):
+            await self.resume(paused)
+        for node, clock in force.clocks.things(owner):
+            await self.set_right(node, clock)
+        if down := force.down.things(owner):
+            await self.restart(down)
+        self._freed(force.names, force.names.things(owner))
+
+    def _freed(self, sort: Holds[Thing, How], things: Collection[Thing]) -> list[Thing]:
+        """Let go of `things`; those that nobody holds any more."""
+        return [thing for thing in things if sort.let_go(self._owner, thing)]

@@ -1,0 +1,101 @@
+"""A cluster made of dictionaries, for nemeses to strike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.faults.force import Force
+from harness.network import Link, LinkCounters, LinkRule
+from harness.processes import ClockReading, ClockSetting, Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from harness.cluster import Cluster
+    from harness.faults.force import Grip
+
+
+class FakeNetwork:
+    def __init__(self) -> None:
+        self.cut: dict[Link, int] = {}
+        self.rules: Mapping[Link, LinkRule] = {}
+
+    async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
+        self.rules = rules
+
+    async def counters(self) -> Mapping[Link, LinkCounters]:
+        return {link: LinkCounters(cut=n) for link, n in self.cut.items()}
+
+
+class FakeCluster:
+    """What a nemesis needs of a cluster; clocks stand still between calls."""
+
+    nodes = ("n1", "n2", "n3", "n4", "n5")
+
+    def __init__(self) -> None:
+        self.network = FakeNetwork()
+        self.processes = self
+        self.tell: list[Callable[[Exit], None]] = []
+        self.running = dict.fromkeys(self.nodes, 100)
+        self.stopped: set[str] = set()
+        # Wall and monotonic clock of each node.
+        self.offsets = {node: [0, 0] for node in self.nodes}
+        self.rates = {node: [1.0, 1.0] for node in self.nodes}
+        self.leads: str | None = "n3"
+
+    async def leader(self) -> str | None:
+        return self.leads
+
+    def seems_to_lead(self) -> tuple[str, str]:
+        return "n4", "answers changes soonest"
+
+    def on_exit(self, callback: Callable[[Exit], None]) -> None:
+        self.tell.append(callback)
+
+    def pid(self, node: str) -> int | None:
+        return self.running.get(node)
+
+    async def kill(self, nodes: Sequence[str]) -> dict[str, int]:
+        pids = {node: self.running.pop(node, 0) for node in nodes}
+        for node in [node for node, pid in pids.items() if pid]:
+            self.stopped.discard(node)
+            for tell in self.tell:
+                tell(Exit(node, pids[node], -9, expected=True))
+        return pids
+
+    async def restart(self, nodes: Sequence[str]) -> dict[str, Any]:
+        dead = [node for node in nodes if node not in self.running]
+        self.running |= dict.fromkeys(dead, 200)
+        for node in dead:
+            self.offsets[node], self.rates[node] = [0, 0], [1.0, 1.0]
+        return {node: {"pid": 200, "served_after_ms": 1.0} for node in dead}
+
+    def dead(self) -> tuple[str, ...]:
+        return tuple(n for n in self.nodes if n not in self.running)
+
+    async def pause(self, nodes: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        self.stopped |= set(nodes) & set(self.running)
+        return {node: {"100": "T"} if node in self.running else {} for node in nodes}
+
+    async def resume(self, nodes: Sequence[str]) -> None:
+        self.stopped -= set(nodes)
+
+    async def set_clock(self, node: str, setting: ClockSetting) -> None:
+        if node not in self.running:
+            return
+        for clock, change in ((0, setting.wall), (1, setting.mono)):
+            if change is None:
+                continue
+            if change.offset_ns is not None:
+                self.offsets[node][clock] = change.offset_ns
+            self.rates[node][clock] = change.rate_from(self.offsets[node][clock])
+
+    async def read_clock(self, node: str) -> ClockReading | None:
+        if node not in self.running:
+            return None
+        wall, mono = self.offsets[node]
+        return ClockReading(wall, mono, "fake")
+
+
+def gripped(fake: FakeCluster, owner: int = 0) -> Grip:
+    return Force(cast("Cluster", fake)).grip(owner)
