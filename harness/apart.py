@@ -15,8 +15,8 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn, TypeVar
 
+from harness import kernel
 from harness.errors import HarnessError, SplitbrainError
-from harness.osworld import kernel
 from harness.visible import visible
 
 if TYPE_CHECKING:

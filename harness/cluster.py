@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 from harness.abilities import Administered, Clocked, Led
 from harness.errors import HarnessError, SplitbrainError
 from harness.leadership import Leadership
-from harness.processes import ClockReading, ClockSetting, Exit
-from harness.world import TrueTime
+from harness.worlds.clocks import ClockReading, ClockSetting
+from harness.worlds.world import TrueTime
 
 if TYPE_CHECKING:
     from harness.data import Json
-    from harness.network import Network
-    from harness.processes import Processes
     from harness.system import NodePlace, System
+    from harness.worlds.clocks import Clocks
+    from harness.worlds.network import Network
+    from harness.worlds.processes import Exit, Processes
 
 READY_POLL_S = 0.005
 RESTART_WAIT_S_MAX = 10.0
@@ -57,6 +58,7 @@ class Cluster:
         system: System,
         network: Network,
         processes: Processes,
+        clocks: Clocks,
         note: Note,
         time: TrueTime | None = None,
         leadership: Leadership | None = None,
@@ -64,6 +66,7 @@ class Cluster:
         self.system = system
         self.network = network
         self.processes = processes
+        self.clocks = clocks
         self.places: Mapping[str, NodePlace] = network.places
         self.nodes: tuple[str, ...] = tuple(network.places)
         self.clock_samples: Callable[[str, ClockReading], None] = lambda *_: None
@@ -147,10 +150,10 @@ class Cluster:
         if self.processes.pid(node) is None:
             return
         try:
-            await self.processes.set_clock(node, setting)
+            await self.clocks.set_clock(node, setting)
         except HarnessError:
             # It may have died under our hands: a kill, or its own doing.
-            if await self.processes.read_clock(node) is not None:
+            if await self.clocks.read_clock(node) is not None:
                 raise
 
     async def read_clock(self, node: str) -> ClockReading | None:
@@ -159,7 +162,7 @@ class Cluster:
         A node that can be asked vouches for its wall clock; the rest is read from the
         memory that its clock calls use.
         """
-        reading = await self.processes.read_clock(node)
+        reading = await self.clocks.read_clock(node)
         if reading is None:
             return None
         asked = await self._asked_wall_offset_ns(node)

@@ -1,7 +1,7 @@
 """The controller: runs one test in a world that has been set up, and records it.
 
-The same for both worlds: it knows the time and the nodes only by `harness.world`. Under
-asyncio, in one thread; whatever goes wrong ends up in the run folder.
+The same for both worlds, of which it knows what `harness.worlds` says. Under asyncio,
+in one thread; whatever goes wrong ends up in the run folder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import traceback
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import generator as gen
 from harness.abilities import PREPARE_LIMIT_S, Cast, Counted, Inspected, Prepared
@@ -25,12 +25,13 @@ from harness.workload import OP_TIMEOUT_S, op_timeout_s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from harness.data import Json
     from harness.faults import Schedule
     from harness.history import Op
-    from harness.processes import ClockReading
     from harness.spec import Parts, TestSpec
     from harness.store import RunFolder
-    from harness.world import World
+    from harness.worlds.clocks import ClockReading
+    from harness.worlds.world import World
 
 GRACE_S = 0.5
 """Between the healing and the final operations."""
@@ -72,12 +73,14 @@ class Controller:
         schedule: Schedule,
         folder: RunFolder,
         world: World,
+        show: Callable[[Progress], None] | None = None,
     ) -> None:
         self.spec = spec
         self.parts = parts
         self.schedule = schedule
         self.folder = folder
         self.world = world
+        self._show = show
         self.errors: list[str] = []
         self.never_up = ""
         self.ended = "failed"
@@ -89,7 +92,7 @@ class Controller:
         self._leadership = Leadership(
             spec.node_names, parts.workload.idempotent, spec.seed
         )
-        self._in_force: dict[int, str] = {}
+        self._in_force: dict[Json, str] = {}  # by the number of the step
         self._kept_down: dict[str, str] = {}
         self._roles: dict[str, str] = {}
         self._op_timeout_s = op_timeout_s(parts.workload, spec.op_timeout_s)
@@ -98,7 +101,7 @@ class Controller:
         """Nanoseconds since the start of the run."""
         return self.world.time.monotonic_ns() - self._start_ns
 
-    async def conduct(self, show: Callable[[Progress], None] | None) -> None:
+    async def conduct(self) -> None:
         """The whole run. Whatever goes wrong ends up in run.json, never outside.
 
         Where that can't be written there is none, and whoever needs it says so.
@@ -110,6 +113,7 @@ class Controller:
             self.parts.system,
             world.network,
             world.processes,
+            world.clocks,
             self.note,
             world.time,
             self._leadership,
@@ -122,7 +126,7 @@ class Controller:
         try:
             if await self._up(cluster, stop):
                 self._start_ns = world.time.monotonic_ns()
-                self.outcome = await self._run(cluster, stop, show)
+                self.outcome = await self._run(cluster, stop)
             if guard.done():
                 guard.result()
             self.ended = self.outcome.ended if self.outcome else "interrupted"
@@ -185,12 +189,7 @@ class Controller:
             return
         raise ClusterNeverUpError(f"{system.name} could not be prepared: {why}")
 
-    async def _run(
-        self,
-        cluster: Cluster,
-        stop: asyncio.Event,
-        show: Callable[[Progress], None] | None,
-    ) -> Outcome:
+    async def _run(self, cluster: Cluster, stop: asyncio.Event) -> Outcome:
         conductor = self.schedule.conductor(cluster, self._fault)
         history = HistoryWriter(self.folder.path / "history.jsonl")
 
@@ -201,7 +200,7 @@ class Controller:
         beside = []
         if self.schedule.watches:
             beside.append(asyncio.create_task(self.world.watcher.poll()))
-        if "clocks" in self.schedule.needs:
+        if self.schedule.needs.clocks:
             beside.append(asyncio.create_task(self._sample_clocks(cluster)))
         try:
             return await interpret(
@@ -217,7 +216,7 @@ class Controller:
                 crash=self._crash,
                 stop=stop,
                 now_ns=self.now_ns,
-                on_progress=self._shower(show),
+                on_progress=self._shower(),
             )
         finally:
             for task in beside:
@@ -251,19 +250,27 @@ class Controller:
 
     # What is written down
 
-    def _fault(self, line: Mapping[str, Any]) -> None:
+    def _fault(self, line: Mapping[str, Json]) -> None:
         if line["event"] == "start":
-            self._in_force[line["id"]] = line["title"]
+            self._in_force[line["id"]] = str(line["title"])
         elif line["event"] == "end":
             self._in_force.pop(line["id"], None)
         self._faults.append({"time": self.now_ns(), **line})
 
     def note(
-        self, kind: str, nodes: Sequence[str], title: str, evidence: Mapping[str, Any]
+        self, kind: str, nodes: Sequence[str], title: str, evidence: Mapping[str, Json]
     ) -> None:
         """Record what happened beside faults."""
-        line = {"id": None, "event": "note", "kind": kind, "title": title}
-        self._fault({**line, "nodes": nodes, "evidence": evidence})
+        self._fault(
+            {
+                "id": None,
+                "event": "note",
+                "kind": kind,
+                "title": title,
+                "nodes": nodes,
+                "evidence": evidence,
+            }
+        )
 
     def _clock_sample(self, node: str, reading: ClockReading) -> None:
         self._clocks.append(
@@ -298,9 +305,8 @@ class Controller:
         tail = self.folder.tail_of_log(text.partition(" ")[0])
         return f"{text}; its log ends: {tail.splitlines()[-1]}" if tail else text
 
-    def _shower(
-        self, show: Callable[[Progress], None] | None
-    ) -> Callable[[Outcome], None] | None:
+    def _shower(self) -> Callable[[Outcome], None] | None:
+        show = self._show
         if show is None:
             return None
 
@@ -341,7 +347,7 @@ class Controller:
     async def _finish(self) -> None:
         """Count, take everything down, and write run.json."""
         seconds = self.now_ns() / 1e9
-        links: dict[str, Any] = {}
+        links: dict[str, dict[str, int]] = {}
         with self._failures_kept():
             counters = await self.world.network.counters()
             links = {f"{a}->{b}": asdict(c) for (a, b), c in counters.items()}

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness import doctor, interrupts, registry, scarcity, services
-from harness.abilities import Momentous
+from harness.abilities import Momentous, Simulated
+from harness.controller import Controller
 from harness.doctor import Rung
 from harness.errors import UsageError
 from harness.faults import schedule as schedules
-from harness.network import LinkRule
-from harness.osworld import vdso
+from harness.osworld.offer import offer
 from harness.osworld.proxy import ProxyNetwork
 from harness.records import VERSION, RunRecord
 from harness.sim.conditions import Conditions
+from harness.sim.offer import OFFER
 from harness.spec import ALL_FAULTS, NO_FAULTS, Parts, TestSpec, assemble, options_for
 from harness.store import RunFolder
 from harness.workload import op_timeout_s
@@ -37,9 +38,8 @@ if TYPE_CHECKING:
     from harness.faults import Schedule
     from harness.spec import PlanData
     from harness.system import System
-
-CLOCKS = "clocks"
-"""What a fault needs that breaks clocks; other needs are fields of `LinkRule`."""
+    from harness.worlds.capabilities import Capabilities
+    from harness.worlds.world import World
 
 # Open files of a process of a run, measured and rounded up.
 FILES_MIN = 32
@@ -145,21 +145,11 @@ def every_fault(system: System, rung: str, *, nodes: int) -> list[str]:
     ]
 
 
-def why_impossible(needs: frozenset[str], rung: str, *, nodes: int) -> str:
+def why_impossible(needs: Capabilities, rung: str, *, nodes: int) -> str:
     """Why faults with such needs can't be had on this rung; empty when they can."""
-    able = frozenset(LinkRule.__dataclass_fields__)
-    if nodes < 2 and needs & able:
+    if nodes < 2 and needs.network:
         return "a single node has no links (--nodes)"
-    if rung == "sim":
-        return ""
-    if CLOCKS in needs and (why := vdso.why_not()):
-        return why
-    if rung == ProxyNetwork.rung:
-        able = ProxyNetwork.capabilities
-    missing = sorted(needs - able - {CLOCKS})
-    if missing:
-        return f"the {rung} network can't do {', '.join(missing)}"
-    return ""
+    return (OFFER if rung == "sim" else offer(rung, needs)).refusal(needs)
 
 
 def run(
@@ -254,13 +244,18 @@ def execute(
     show: Callable[[Progress], None] | None,
 ) -> str:
     """Run the test in the world that it names; why that failed, or an empty text."""
+
+    def make(world: World) -> Controller:
+        return Controller(spec, parts, schedule, folder, world, show)
+
     if rung == "sim":
         from harness.sim import world as sim
 
-        return sim.execute(spec, parts, schedule, folder, show)
+        assert isinstance(parts.system, Simulated)  # `assemble` lets no others in
+        return sim.execute(spec, parts.system, folder, make)
     from harness.osworld import world as osworld
 
-    return osworld.execute(spec, parts, schedule, folder, rung, show)
+    return osworld.execute(spec, folder, rung, make)
 
 
 def describe(spec: TestSpec, rung: Rung) -> dict[str, Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 PlanData = list[dict[str, Any]]
-"""A fault plan as plain data: the steps as they stand in plan.yaml (`harness.faults.plan`)."""
+"""The steps of a fault plan as they stand in plan.yaml (`harness.faults.plan`)."""
 
 
 class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):

@@ -50,18 +50,19 @@ from harness.faults.targets import (
 )
 from harness.options import Number, Words
 from harness.registry import Option, Plugin, settings
+from harness.worlds.capabilities import CLOCKS, Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
     from harness.data import Json
-    from harness.faults.force import ClockName, Grip
+    from harness.faults.force import Grip
     from harness.faults.nemesis import NemesisFactory
-    from harness.processes import ClockReading
+    from harness.worlds.capabilities import ClockName
+    from harness.worlds.clocks import ClockReading
 
 MODES = ("bump", "drift", "strobe")
-CLOCKS = ("wall", "mono")
 BITES_FROM_MS = 20.0
 """A clock that moved by less than this did not move: a reading may be off by half."""
 
@@ -143,7 +144,7 @@ class Clock:
     """Breaks clocks."""
 
     kind = "clock"
-    needs = frozenset({"clocks"})
+    needs = Capabilities(clocks=frozenset(CLOCKS))
     background = True
 
     def __init__(self, options: Mapping[str, str]) -> None:

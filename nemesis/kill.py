@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin
+from harness.worlds.capabilities import Capabilities
 from nemesis.nodes import OPTIONS, NodeFault
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Kill(NodeFault):
     """Kills nodes and starts them again."""
 
     kind = "kill"
+    needs = Capabilities(processes=frozenset({"kill"}))
 
     async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
         """Kill `nodes` at once, and wait until they are gone."""

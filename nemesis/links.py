@@ -23,15 +23,17 @@ from harness.faults.targets import (
     validate_target,
     who,
 )
-from harness.network import LinkRule
 from harness.options import Number, OrNone, Words
 from harness.registry import Option, settings
+from harness.worlds.capabilities import Capabilities
+from harness.worlds.network import LinkRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
     from harness.faults.force import Grip
+    from harness.worlds.capabilities import LinkField
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Amount:
         share_of_jitter: With delays: how much they vary, as a part of themselves.
     """
 
-    field: str
+    field: LinkField
     low: float
     high: float
     limit: float
@@ -89,9 +91,9 @@ class LinkFault:
         given = settings(kind, amount.options, options)
         self.kind = kind
         self.amount = amount
-        self.needs = frozenset({amount.field})
+        self.needs = Capabilities(network=frozenset({amount.field}))
         if amount.share_of_jitter:
-            self.needs |= {"jitter_ms"}
+            self.needs |= Capabilities(network=frozenset({"jitter_ms"}))
         self.targets: tuple[str, ...] = given["targets"]
         self.high: float = amount.high if given["max"] is None else given["max"]
 
@@ -112,7 +114,7 @@ class LinkFault:
         """Put the rule on the target's links; evidence comes with healing."""
         nodes, why = await resolve_target(fault.target, cluster)
         amount = float(fault.number(self.amount.field))
-        rule = {self.amount.field: amount}
+        rule: dict[str, float] = {self.amount.field: amount}
         if self.amount.share_of_jitter:
             rule["jitter_ms"] = amount * self.amount.share_of_jitter
         links = [

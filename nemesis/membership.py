@@ -26,6 +26,7 @@ from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.targets import validate_target
 from harness.options import Number, Words
 from harness.registry import Option, Plugin, settings
+from harness.worlds.capabilities import Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +66,7 @@ class Membership:
     """Changes the members. Several operators may be at work at once."""
 
     kind = "membership"
-    needs: frozenset[str] = frozenset()
+    needs = Capabilities()
     requires = frozenset({"membership"})
     background = False
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.data import Json
     from harness.faults.fault import NodeNames
     from harness.faults.force import Grip
+    from harness.worlds.capabilities import Capabilities
 
 OPTIONS = (
     Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(TARGETS)),
@@ -37,7 +38,7 @@ class NodeFault(ABC):
     """One thing that happens to nodes."""
 
     kind: str
-    needs: frozenset[str] = frozenset()
+    needs: Capabilities
     background = False
 
     def __init__(self, options: Mapping[str, str]) -> None:

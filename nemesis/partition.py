@@ -22,9 +22,10 @@ from harness.faults.targets import (
     validate_target,
     who,
 )
-from harness.network import Link, LinkRule
 from harness.options import Words
 from harness.registry import Option, Plugin, nearest, settings
+from harness.worlds.capabilities import Capabilities
+from harness.worlds.network import Link, LinkRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -133,7 +134,7 @@ class Partition:
     """Cuts links."""
 
     kind = "partition"
-    needs = frozenset({"cut"})
+    needs = Capabilities(network=frozenset({"cut"}))
     background = False
 
     def __init__(self, options: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.registry import Plugin
+from harness.worlds.capabilities import Capabilities
 from nemesis.nodes import OPTIONS, NodeFault
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Pause(NodeFault):
     """Stops nodes and lets them go on."""
 
     kind = "pause"
+    needs = Capabilities(processes=frozenset({"pause"}))
 
     async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
         """Stop `nodes`; bites when every process reads back as stopped."""

@@ -46,7 +46,7 @@ def measure(folder: Path, kills: int) -> dict[str, Any]:
     def main() -> int:
         network = SwitchNetwork.create(spec.node_names, folder, port=NODE_PORT, seed=0)
         warden = Warden.fork(network.netns_fds, folder)
-        cluster = Cluster(system, network, warden, lambda *_: None)
+        cluster = Cluster(system, network, warden, warden, lambda *_: None)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             answer = runner.run(live(cluster, begun, kills))
         (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")

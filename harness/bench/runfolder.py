@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from harness import analysis, formats
 from harness.bench.histories import Shape, generate
 from harness.doctor import Rung
-from harness.network import LinkCounters
 from harness.records import VERSION, RunRecord
 from harness.run import describe
 from harness.spec import TestSpec
 from harness.store import RunFolder
+from harness.worlds.network import LinkCounters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

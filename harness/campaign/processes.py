@@ -30,11 +30,10 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from harness import apart, interrupts, run, scarcity
+from harness import apart, interrupts, kernel, run, scarcity
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 from harness.errors import SplitbrainError, UsageError
-from harness.osworld import kernel
 from harness.spec import assemble
 
 if TYPE_CHECKING:

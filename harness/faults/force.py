@@ -6,7 +6,7 @@ several strikes of one kind, or of many, may be in force at once: a node is star
 resumed, a link is mended and a clock is set right when the last strike that holds it is
 healed, and until then all that hold it add up.
 
-    links      rules combine (`harness.network.merge`)
+    links      rules combine (`harness.worlds.network.merge`)
     nodes      are down while any strike holds them down
     processes  are stopped while any strike holds them so; a killed process is held by
                nobody, and what runs after a restart begins untouched
@@ -22,23 +22,23 @@ import math
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.faults.holds import Holds, How, Thing
-from harness.network import LinkCounters, LinkRule, merge
-from harness.processes import ClockLine, ClockSetting
+from harness.worlds.capabilities import CLOCKS
+from harness.worlds.clocks import ClockLine, ClockSetting
+from harness.worlds.network import LinkCounters, LinkRule, merge
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping, Sequence
 
     from harness.cluster import Cluster
     from harness.data import Json
-    from harness.network import Link
-    from harness.processes import ClockReading, Exit
-
-ClockName = Literal["wall", "mono"]
-CLOCKS: tuple[ClockName, ...] = ("wall", "mono")
+    from harness.worlds.capabilities import ClockName
+    from harness.worlds.clocks import ClockReading
+    from harness.worlds.network import Link
+    from harness.worlds.processes import Exit
 
 BACK_WITHIN_NS = 1_000_000
 """A clock that is this near to true time is true."""
@@ -171,7 +171,7 @@ class Force:
 
     async def _ahead_ns(self, node: str, clock: ClockName) -> int:
         """How far a clock is ahead, from the memory that the node reads it from."""
-        reading = await self.cluster.processes.read_clock(node)
+        reading = await self.cluster.clocks.read_clock(node)
         if reading is None:
             return 0
         return reading.wall_offset_ns if clock == "wall" else reading.mono_offset_ns

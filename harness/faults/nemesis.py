@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from harness.faults.fault import Fault, Strike
     from harness.faults.force import Grip
+    from harness.worlds.capabilities import Capabilities
 
 
 class Nemesis(Protocol):
@@ -21,8 +22,8 @@ class Nemesis(Protocol):
     """
 
     kind: str
-    needs: frozenset[str]
-    """What it needs of a world beyond the system's own word: "cut", "clocks", ..."""
+    needs: Capabilities
+    """What it needs of a world, beyond the system's own word."""
     background: bool
     """It makes other faults worse rather than do harm by itself."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ from harness.generator import (
     Invocation,
     Pending,
 )
+from harness.worlds.capabilities import Capabilities
 
 if TYPE_CHECKING:
     from harness.cluster import Cluster
@@ -175,9 +178,10 @@ class Schedule:
         self._nodes = nodes
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What the faults need of the world: "cut", "clocks", ..."""
-        return frozenset().union(*(n.needs for n in self._nemeses.values()))
+    def needs(self) -> Capabilities:
+        """What the faults need of the world."""
+        needs = (nemesis.needs for nemesis in self._nemeses.values())
+        return functools.reduce(operator.or_, needs, Capabilities())
 
     @property
     def watches(self) -> bool:

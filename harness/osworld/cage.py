@@ -43,7 +43,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.osworld import kernel
+from harness import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

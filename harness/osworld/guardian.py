@@ -16,7 +16,7 @@ import os
 import signal
 import traceback
 
-from harness.osworld import kernel
+from harness import kernel
 from harness.osworld.keeper import kill_descendants, reap_children
 
 _HEEDED = {signal.SIGCHLD, signal.SIGTERM}

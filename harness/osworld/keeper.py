@@ -42,17 +42,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from harness import kernel
 from harness.errors import HarnessError
 from harness.osworld import (
     cage,
     footprint,
-    kernel,
     processtree,
     spawn,
     tracer,
     vdso,
 )
-from harness.processes import ClockLine, ClockSetting
+from harness.worlds.clocks import ClockLine, ClockSetting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from harness.osworld.channel import Channel
     from harness.osworld.processtree import Process, Table
     from harness.osworld.vdso import Skew
-    from harness.processes import Limits
+    from harness.worlds.processes import Limits
 
 KILL_TIMEOUT_S = 10.0
 PAUSE_TIMEOUT_S = 2.0

@@ -28,7 +28,7 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from harness.network import Link, LinkCounters, LinkRule
+from harness.worlds.network import Link, LinkCounters, LinkRule
 
 _HEALTHY = LinkRule()
 _ETHERNET_HEADER = 14

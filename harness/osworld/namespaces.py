@@ -37,9 +37,9 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from harness import kernel
 from harness.errors import EXIT_HARNESS, HarnessError, UsageError
 from harness.interrupts import ECHO_S, stop_signals
-from harness.osworld import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -30,18 +30,19 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.network import LinkCounters, LinkRule
-from harness.osworld.places import make_place
 from harness.osworld.ports import Block, claim_block
 from harness.osworld.sidecar import OrderSocket, Sidecar
 from harness.system import Endpoint
+from harness.worlds.network import LinkCounters, LinkRule
+from harness.worlds.places import make_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from harness.network import Link
     from harness.system import NodePlace
+    from harness.worlds.capabilities import LinkField
+    from harness.worlds.network import Link
 
 _HOST = "127.0.0.1"
 _HEALTHY = LinkRule()
@@ -389,7 +390,9 @@ class ProxyNetwork:
     """
 
     rung = "proxy"
-    capabilities = frozenset({"cut", "delay_ms", "jitter_ms", "bandwidth_kbit_s"})
+    capabilities: frozenset[LinkField] = frozenset(
+        {"cut", "delay_ms", "jitter_ms", "bandwidth_kbit_s"}
+    )
 
     def __init__(
         self, places: Mapping[str, NodePlace], sidecar: Sidecar, block: Block

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from harness import kernel
 from harness.errors import EXIT_HARNESS, HarnessError
-from harness.network import Link, LinkCounters, LinkRule
-from harness.osworld import kernel
+from harness.worlds.network import Link, LinkCounters, LinkRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

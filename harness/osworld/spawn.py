@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.osworld import cage, kernel
+from harness import kernel
+from harness.osworld import cage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

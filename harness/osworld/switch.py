@@ -28,20 +28,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.network import LinkRule
 from harness.osworld.capture import Capture
 from harness.osworld.lane import Copy, Lane
 from harness.osworld.namespaces import in_netns
-from harness.osworld.places import make_place
 from harness.osworld.sidecar import OrderSocket, Sidecar
 from harness.osworld.wiring import Outlet, wire
 from harness.system import Endpoint
+from harness.worlds.capabilities import LINK_FIELDS
+from harness.worlds.network import LinkRule
+from harness.worlds.places import make_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.network import Link, LinkCounters
     from harness.system import NodePlace
+    from harness.worlds.network import Link, LinkCounters
 
 _FRAME_BYTES_MAX = 2048
 """Room for a frame: 1500 bytes and an Ethernet header, with or without a VLAN tag."""
@@ -214,7 +215,7 @@ class SwitchNetwork:
     """
 
     rung = "switch"
-    capabilities = frozenset(LinkRule.__dataclass_fields__)
+    capabilities = LINK_FIELDS
 
     def __init__(
         self,

@@ -12,8 +12,9 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from harness import kernel
 from harness.errors import HarnessError
-from harness.osworld import kernel, processtree
+from harness.osworld import processtree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

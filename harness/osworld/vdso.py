@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Self
 
 from harness.errors import HarnessError
 from harness.osworld import tracer
-from harness.processes import ClockLine, ClockReading, ClockSetting
+from harness.worlds.clocks import ClockLine, ClockReading, ClockSetting
 
 if TYPE_CHECKING:
     from types import TracebackType

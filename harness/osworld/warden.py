@@ -23,7 +23,8 @@ from harness.errors import HarnessError
 from harness.osworld.channel import Channel
 from harness.osworld.guardian import put_guardian_above
 from harness.osworld.keeper import KILL_TIMEOUT_S, Keeper
-from harness.processes import ClockReading, ClockSetting, Exit, Limits
+from harness.worlds.clocks import ClockReading, ClockSetting
+from harness.worlds.processes import Exit, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,7 +49,7 @@ class _Pending:
 
 
 class Warden:
-    """Implements `harness.processes.Processes`; made by `fork`."""
+    """Implements `harness.worlds.processes.Processes`, and `Clocks`; made by `fork`."""
 
     def __init__(
         self, channel: Channel, pid: int, why_no_clocks: str, why_no_cages: str

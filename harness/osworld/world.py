@@ -15,31 +15,30 @@ from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
-from harness.controller import Controller
 from harness.errors import HarnessError
 from harness.interrupts import noted, stop_signals
 from harness.osworld.namespaces import IsolationError, run_isolated
 from harness.osworld.proxy import ProxyNetwork
 from harness.osworld.switch import SwitchNetwork
 from harness.osworld.warden import Warden
-from harness.processes import Limits
 from harness.watch import Watch
-from harness.world import TrueTime
+from harness.worlds.processes import Limits
+from harness.worlds.world import TrueTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from harness.controller import Progress
-    from harness.faults import Schedule
     from harness.interrupts import Interrupts
-    from harness.spec import Parts, TestSpec
+    from harness.spec import TestSpec
     from harness.store import RunFolder
+    from harness.worlds.clocks import Clocks
+    from harness.worlds.world import Conducted, World
 
 NODE_PORT = 7000
 
 
 class OsWorld:
-    """Implements `harness.world.World`. Forks: make it while nothing else runs.
+    """Implements `harness.worlds.world.World`. Forks: make it while nothing else runs.
 
     Args:
         spec: The run.
@@ -74,6 +73,7 @@ class OsWorld:
             None if why_uncaged else folder.path,
             Limits(spec.node_data_mb * 10**6, spec.node_log_mb * 10**6),
         )
+        self.clocks: Clocks = self.processes
         self.why_uncaged = why_uncaged or self.processes.why_no_cages
         self.watcher = Watch(spec.node_names, folder.path)
 
@@ -96,14 +96,9 @@ class OsWorld:
 
 
 def execute(
-    spec: TestSpec,
-    parts: Parts,
-    schedule: Schedule,
-    folder: RunFolder,
-    rung: str,
-    show: Callable[[Progress], None] | None,
+    spec: TestSpec, folder: RunFolder, rung: str, make: Callable[[World], Conducted]
 ) -> str:
-    """Run the test in a new world; why that failed, or an empty text.
+    """Carry out what `make` makes in a new world; why that failed, or an empty text.
 
     Raises:
         KeyboardInterrupt: A stop signal came before the controller could hear it, or
@@ -116,12 +111,12 @@ def execute(
                 world = OsWorld(spec, folder, rung, interrupts, why_uncaged)
             except OSError as problem:
                 raise HarnessError(f"cannot set up a world: {problem}") from problem
-            controller = Controller(spec, parts, schedule, folder, world)
+            conducted = make(world)
             if world.why_uncaged:
                 words = "nodes are not caged, and could harm the run"
-                controller.note("uncaged", [], f"{words}: {world.why_uncaged}", {})
+                conducted.note("uncaged", [], f"{words}: {world.why_uncaged}", {})
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(controller.conduct(show))
+                runner.run(conducted.conduct())
         return 0
 
     try:

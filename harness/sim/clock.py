@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.processes import ClockReading
+from harness.worlds.clocks import ClockReading
 from reference_impls.actor import Now
 
 if TYPE_CHECKING:
-    from harness.processes import ClockLine, ClockSetting
     from harness.sim.loop import VirtualTimeLoop
+    from harness.worlds.clocks import ClockLine, ClockSetting
 
 WALL_EPOCH_NS = 1_767_225_600_000_000_000
 """True wall time at the start of every simulation: 2026-01-01 00:00 UTC."""

@@ -19,19 +19,20 @@ import itertools
 import random
 from typing import TYPE_CHECKING
 
-from harness.network import LinkCounters, LinkRule
-from harness.osworld.places import make_place
 from harness.sim.conditions import lasting_ns
 from harness.system import Endpoint
+from harness.worlds.capabilities import LINK_FIELDS
+from harness.worlds.network import LinkCounters, LinkRule
+from harness.worlds.places import make_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from harness.network import Link
     from harness.sim.conditions import Conditions
     from harness.sim.loop import VirtualTimeLoop
     from harness.system import NodePlace
+    from harness.worlds.network import Link
 
 HEALTHY = LinkRule()
 OVERHEAD_BYTES = 100
@@ -173,10 +174,10 @@ class SimLink:
 
 
 class SimNetwork:
-    """Implements `harness.network.Network`."""
+    """Implements `harness.worlds.network.Network`."""
 
     rung = "sim"
-    capabilities = frozenset(LinkRule.__dataclass_fields__)
+    capabilities = LINK_FIELDS
 
     def __init__(
         self,

@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from random import Random
 
-    from harness.processes import ClockSetting
     from harness.sim.client import SimConnection
     from harness.sim.conditions import Conditions
     from harness.sim.loop import VirtualTimeLoop
     from harness.sim.network import SimLink
     from harness.sim.observed import Journal
+    from harness.worlds.clocks import ClockSetting
     from reference_impls.actor import Actor, Body, Effect, Now
 
 EXIT_INVARIANT = 70

@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Journal:
-    """The observations and logs of all nodes; also a `harness.world.Watcher`."""
+    """The observations and logs of all nodes; also a `harness.worlds.world.Watcher`."""
 
     def __init__(self, nodes: Iterable[str], run_dir: Path) -> None:
         self._run_dir = run_dir

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.processes import ClockReading, ClockSetting, Exit
 from harness.sim.node import SimNode
+from harness.worlds.processes import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,20 +22,18 @@ if TYPE_CHECKING:
     from harness.sim.network import SimNetwork
     from harness.sim.observed import Journal
     from harness.system import Launch, NodePlace
+    from harness.worlds.clocks import ClockReading, ClockSetting
 
 FIRST_PID = 1000
 KILLED = -9
 
 
 class SimProcesses:
-    """Implements `harness.processes.Processes`.
+    """Implements `harness.worlds.processes.Processes`, and `Clocks`.
 
     Attributes:
         nodes: Every node by name.
     """
-
-    can_skew_clocks = True
-    why_no_clocks = ""
 
     def __init__(
         self,

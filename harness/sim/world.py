@@ -6,8 +6,6 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.abilities import Simulated
-from harness.controller import Controller
 from harness.errors import HarnessError
 from harness.interrupts import noted
 from harness.sim.client import Dialler
@@ -17,20 +15,21 @@ from harness.sim.loop import VirtualTimeLoop
 from harness.sim.network import SimNetwork
 from harness.sim.observed import Journal
 from harness.sim.processes import SimProcesses
-from harness.world import TrueTime
+from harness.worlds.world import TrueTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.controller import Progress
-    from harness.faults import Schedule
+    from harness.abilities import Simulated
     from harness.interrupts import Interrupts
-    from harness.spec import Parts, TestSpec
+    from harness.spec import TestSpec
     from harness.store import RunFolder
+    from harness.worlds.clocks import Clocks
+    from harness.worlds.world import Conducted, World
 
 
 class SimWorld:
-    """Implements `harness.world.World`, on a loop of its own.
+    """Implements `harness.worlds.world.World`, on a loop of its own.
 
     Args:
         spec: What to run.
@@ -58,6 +57,7 @@ class SimWorld:
         self.processes = SimProcesses(
             system, self.network, self.watcher, spec.seed, conditions, loop
         )
+        self.clocks: Clocks = self.processes
         dice = random.Random(f"{spec.seed} clients")
         system.dial = Dialler(self.processes.nodes, conditions, dice, loop).dial
         system.read_log = lambda place: self.processes.nodes[place.name].disk.records()
@@ -81,12 +81,11 @@ class SimWorld:
 
 def execute(
     spec: TestSpec,
-    parts: Parts,
-    schedule: Schedule,
+    system: Simulated,
     folder: RunFolder,
-    show: Callable[[Progress], None] | None,
+    make: Callable[[World], Conducted],
 ) -> str:
-    """Run the test in a new world; why that failed, or an empty text.
+    """Carry out what `make` makes in a new world; why that failed, or an empty text.
 
     Raises:
         KeyboardInterrupt: An interrupt came when the run was as good as over, so that
@@ -94,15 +93,14 @@ def execute(
     """
     # mypy: the loop leaves out what has no place in a simulation, on purpose.
     loop = VirtualTimeLoop()  # type: ignore[abstract]
-    assert isinstance(parts.system, Simulated)  # `assemble` lets no others in
     with noted() as interrupts:
-        world = SimWorld(spec, parts.system, folder, loop, interrupts)
-        controller = Controller(spec, parts, schedule, folder, world)
+        world = SimWorld(spec, system, folder, loop, interrupts)
+        conducted = make(world)
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             try:
-                runner.run(controller.conduct(show))
+                runner.run(conducted.conduct())
             except HarnessError as failure:
                 return str(failure)
-    if interrupts.heard and controller.ended != "interrupted":
+    if interrupts.heard and conducted.ended != "interrupted":
         raise KeyboardInterrupt
     return ""

@@ -19,9 +19,9 @@ from harness.osworld.namespaces import in_netns, run_isolated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from harness.network import Link, LinkCounters, LinkRule
     from harness.osworld.proxy import ProxyNetwork
     from harness.osworld.switch import SwitchNetwork
+    from harness.worlds.network import Link, LinkCounters, LinkRule
 
 DEADLINE_S = 10.0
 

@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import kernel
 from harness.errors import HarnessError
-from harness.osworld import cage, kernel, namespaces, processtree, vdso
+from harness.osworld import cage, namespaces, processtree, vdso
 from harness.osworld.warden import Warden
 from harness.osworld.wiring import wire
-from harness.processes import ClockLine, ClockReading, ClockSetting, Exit
 from harness.system import Endpoint, Launch, NodePlace
 from harness.tests.osworld_nodes import isolated
+from harness.worlds.clocks import ClockLine, ClockReading, ClockSetting
+from harness.worlds.processes import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -16,8 +16,8 @@ import pytest
 
 from harness.osworld import vdso
 from harness.osworld.warden import Warden
-from harness.processes import ClockLine, ClockSetting
 from harness.system import Endpoint, Launch, NodePlace
+from harness.worlds.clocks import ClockLine, ClockSetting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cluster import Cluster, exit_text
-from harness.network import LinkRule, merge
-from harness.processes import Exit
+from harness.worlds.network import LinkRule, merge
+from harness.worlds.processes import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,11 @@ def test_a_node_that_exceeded_a_bound_is_told_of_and_never_started_again() -> No
     system: Any = SimpleNamespace(ready_timeout_s=1.0)
     notes: list[str] = []
     cluster = Cluster(
-        system, network, processes, lambda kind, _, title, __: notes.append(title)
+        system,
+        network,
+        processes,
+        processes,
+        lambda kind, _, title, __: notes.append(title),
     )
     processes.tell(Exit("n1", 7, -9, expected=False, why="its data is too big"))
     assert notes == ["n1 was killed and stays down: its data is too big"]

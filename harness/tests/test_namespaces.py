@@ -19,9 +19,9 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from harness import interrupts
+from harness import interrupts, kernel
 from harness.errors import HarnessError, SplitbrainError, UsageError
-from harness.osworld import kernel, namespaces
+from harness.osworld import namespaces
 from harness.osworld.namespaces import (
     create_netns,
     in_netns,
@@ -219,7 +219,7 @@ def test_the_hosts_interfaces_are_as_before() -> None:
 _RUN = """
 import os, signal, sys, tempfile
 from pathlib import Path
-from harness.osworld import kernel
+from harness import kernel
 from harness.osworld.namespaces import in_netns, run_isolated, why_no_switch
 
 def main():

@@ -18,11 +18,11 @@ import psutil
 import pytest
 
 from harness.errors import HarnessError, UsageError
-from harness.network import Link, LinkRule
 from harness.osworld.ports import claim_block
 from harness.osworld.proxy import ProxyNetwork
 from harness.tests import osworld_nodes as nodes
 from harness.tests.osworld_nodes import cluster
+from harness.worlds.network import Link, LinkRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

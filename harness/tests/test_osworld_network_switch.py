@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError, UsageError
-from harness.network import Link, LinkRule
 from harness.osworld.namespaces import why_no_switch
 from harness.osworld.switch import SwitchNetwork
 from harness.tests import osworld_nodes as nodes
 from harness.tests.osworld_nodes import cluster, isolated
+from harness.worlds.network import Link, LinkRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -72,12 +72,12 @@ def test_faults_of_one_kind_overlap_and_each_leaves_evidence_of_its_own(
 ) -> None:
     spec = TestSpec(system="raft", workload="", seed=5, rate=100.0, time_limit_s=7.0)
     spec.world = "os" if world == "os" else "sim"
-    spec.plan = yaml.safe_load(PLAN)
-    complete(spec)
-    folder = run.run(spec, tmp_path)
+    complete(spec, planned=True)
+    folder = run.run(spec, tmp_path, plan=yaml.safe_load(PLAN))
     outcome = analysis.analyse(folder)
-    assert outcome["verdict"] == "valid", outcome
-    assert outcome["harness"] == {"ok": True, "errors": []}
+    assert outcome.verdict == "valid", outcome
+    assert outcome.harness.ok
+    assert not outcome.harness.errors
 
     lines = RunFolder.open(folder.path).read_lines("faults.jsonl")
     assert [x["id"] for x in lines if x["event"] == "start"] == list(range(STEPS))

@@ -13,8 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError, NodeReply
-from harness.network import LinkRule
-from harness.processes import TRUE_CLOCKS, ClockLine, ClockSetting
 from harness.sim.client import Dialler
 from harness.sim.clock import MONO_EPOCH_NS, NodeClock
 from harness.sim.conditions import FSYNC_MS, LATENCY_MS, WORST, Conditions, lasting_ns
@@ -24,6 +22,8 @@ from harness.sim.network import SimLink, SimNetwork
 from harness.sim.node import EXIT_INVARIANT, EXIT_RAISED, SimNode
 from harness.sim.observed import Journal
 from harness.wire import WireCounters
+from harness.worlds.clocks import TRUE_CLOCKS, ClockLine, ClockSetting
+from harness.worlds.network import LinkRule
 from reference_impls.actor import (
     Effect,
     Event,

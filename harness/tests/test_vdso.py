@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from harness.osworld import processtree, tracer, vdso, vdso_build
 from harness.osworld.vdso import TRUE, Image
-from harness.processes import TRUE_CLOCKS, ClockLine, ClockSetting
+from harness.worlds.clocks import TRUE_CLOCKS, ClockLine, ClockSetting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,8 +20,9 @@ import pytest
 from harness.errors import HarnessError
 from harness.osworld import keeper, namespaces, processtree, tracer, vdso
 from harness.osworld.warden import LIMITS, Warden
-from harness.processes import ClockLine, ClockReading, ClockSetting, Exit, Limits
 from harness.system import Endpoint, Launch, NodePlace
+from harness.worlds.clocks import ClockLine, ClockReading, ClockSetting
+from harness.worlds.processes import Exit, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.faults.force import Force
-from harness.network import Link, LinkCounters, LinkRule
-from harness.processes import ClockReading, ClockSetting, Exit
+from harness.worlds.clocks import ClockReading, ClockSetting
+from harness.worlds.network import Link, LinkCounters, LinkRule
+from harness.worlds.processes import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,7 @@ class FakeCluster:
 
     def __init__(self) -> None:
         self.network = FakeNetwork()
-        self.processes = self
+        self.processes = self.clocks = self
         self.tell: list[Callable[[Exit], None]] = []
         self.running = dict.fromkeys(self.nodes, 100)
         self.stopped: set[str] = set()

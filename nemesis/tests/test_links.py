@@ -15,7 +15,7 @@ from harness import registry
 from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike
 from harness.faults.force import Force
-from harness.network import LinkCounters, LinkRule
+from harness.worlds.network import LinkCounters, LinkRule
 from nemesis.links import LinkFault
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from harness.cluster import Cluster
     from harness.data import Json
-    from harness.network import Link
+    from harness.worlds.network import Link
 
 NODES = ("n1", "n2", "n3")
 FIELDS = {
@@ -48,7 +48,7 @@ class FakeCluster:
     nodes = NODES
 
     def __init__(self) -> None:
-        self.network = self.processes = self
+        self.network = self.processes = self.clocks = self
         self.rules: Mapping[Link, LinkRule] = {}
         self.treated: Counter[str] = Counter()
         self.leads: str | None = "n2"
@@ -91,7 +91,7 @@ def test_a_kind_sets_its_own_number_and_asks_for_nothing_else(kind: str) -> None
         for name in LinkRule.__dataclass_fields__
         if getattr(rule, name) != getattr(healthy, name)
     }
-    assert changed == set(nemesis(kind).needs)
+    assert changed == nemesis(kind).needs.network
     assert getattr(rule, FIELDS[kind]) == 0.5
     assert struck.bit is None
 

@@ -15,8 +15,8 @@ from harness.faults.fault import Fault
 from harness.faults.force import RETURN_RATE
 from harness.faults.plan import Plan, Step, Trigger
 from harness.history import Op
-from harness.network import LinkRule, merge
 from harness.registry import plugins
+from harness.worlds.network import LinkRule, merge
 from nemesis.tests.fake_cluster import FakeCluster
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from harness.cluster import Cluster
     from harness.data import Json
-    from harness.network import Link
-    from harness.processes import ClockSetting
+    from harness.worlds.clocks import ClockSetting
+    from harness.worlds.network import Link
 
 NODES = FakeCluster.nodes
 KINDS = {kind: plugin.factory({}) for kind, plugin in plugins("nemesis").items()}

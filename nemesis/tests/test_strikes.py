@@ -14,7 +14,7 @@ from harness.faults.force import RETURN_RATE
 from harness.faults.plan import Step, Trigger
 from harness.faults.targets import OBSERVER
 from harness.history import Op
-from harness.network import LinkRule
+from harness.worlds.network import LinkRule
 from nemesis.clock import Clock
 from nemesis.kill import Kill
 from nemesis.partition import Partition

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from harness.network import Network
-    from harness.processes import Processes
+    from harness.data import Json
+    from harness.worlds.clocks import Clocks
+    from harness.worlds.network import Network
+    from harness.worlds.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,26 @@ class Watcher(Protocol):
         ...
 
 
+class Conducted(Protocol):
+    """What is carried out in a world, once it stands: a run's controller.
+
+    Attributes:
+        ended: How it ended: "complete", "interrupted", "failed".
+    """
+
+    ended: str
+
+    def note(
+        self, kind: str, nodes: Sequence[str], title: str, evidence: Mapping[str, Json]
+    ) -> None:
+        """Record what the world has to say beside faults."""
+        ...
+
+    async def conduct(self) -> None:
+        """All of it, from starting the nodes to taking the world down."""
+        ...
+
+
 class World(Protocol):
     """Everything below the controller, set up and ready for nodes to be started."""
 
@@ -52,6 +74,11 @@ class World(Protocol):
     @property
     def processes(self) -> Processes:
         """The nodes."""
+        ...
+
+    @property
+    def clocks(self) -> Clocks:
+        """The clocks of the nodes."""
         ...
 
     @property

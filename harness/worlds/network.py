@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from harness.system import NodePlace
+    from harness.worlds.capabilities import LinkField
 
 Link = tuple[str, str]
 """(from node, to node)"""
@@ -89,7 +90,7 @@ class Network(Protocol):
     """Nodes' addresses, and the rules of the links between them."""
 
     rung: str
-    capabilities: frozenset[str]
+    capabilities: frozenset[LinkField]
     """Field names of LinkRule that this rung can do."""
     places: Mapping[str, NodePlace]
 

@@ -1,4 +1,4 @@
-"""Node processes and their clocks, as the cluster and the nemesis see them.
+"""Node processes, as the cluster sees them.
 
 `harness.osworld.warden` implements `Processes`: one single-threaded process that is the
 parent of every node, so that a controller that dies takes all of them with it.
@@ -13,50 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from harness.system import Launch, NodePlace
-
-
-@dataclass(frozen=True)
-class ClockLine:
-    """How one clock runs from the moment of setting on; as it stands, true.
-
-    Attributes:
-        offset_ns: It jumps to the true time plus this; None: it goes on from where it
-            stands, and never runs backwards on the way.
-        rate: Seconds a second.
-        returns: Only until it meets the true time, which it shows from then on. Runs at
-            the rate or its inverse, whichever leads there; the rate is not 1.
-    """
-
-    offset_ns: int | None = 0
-    rate: float = 1.0
-    returns: bool = False
-
-    def rate_from(self, offset_ns: int) -> float:
-        """The rate of a clock that is now this far ahead of the true one."""
-        if not self.returns:
-            return self.rate
-        return (min if offset_ns > 0 else max)(self.rate, 1 / self.rate)
-
-
-@dataclass(frozen=True)
-class ClockSetting:
-    """What changes about a node's clocks; None: that clock goes on as it does."""
-
-    wall: ClockLine | None = None
-    mono: ClockLine | None = None
-
-
-TRUE_CLOCKS = ClockSetting(ClockLine(), ClockLine())
-"""Both clocks jump to the true time."""
-
-
-@dataclass(frozen=True)
-class ClockReading:
-    """A node's clocks minus the true ones, now; `proof` says how it was read."""
-
-    wall_offset_ns: int
-    mono_offset_ns: int
-    proof: str
 
 
 @dataclass(frozen=True)
@@ -85,10 +41,7 @@ class Limits:
 
 
 class Processes(Protocol):
-    """Starts, stops and skews node processes; every call names a node."""
-
-    can_skew_clocks: bool
-    why_no_clocks: str
+    """Starts and stops node processes; every call names a node."""
 
     async def start(self, place: NodePlace, launch: Launch) -> int:
         """Start the node's process and return its pid; at most one runs per node.
@@ -111,14 +64,6 @@ class Processes(Protocol):
 
     async def resume(self, node: str) -> None:
         """SIGCONT what `pause` stopped; harmless on a node that is not paused."""
-        ...
-
-    async def set_clock(self, node: str, setting: ClockSetting) -> None:
-        """Change the node's clocks at once. A restart begins with true clocks."""
-        ...
-
-    async def read_clock(self, node: str) -> ClockReading | None:
-        """The node's clocks now, or None when it isn't running."""
         ...
 
     def pid(self, node: str) -> int | None:

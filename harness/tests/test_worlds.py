@@ -1,0 +1,78 @@
+"""Worlds say what they can do, and runs ask before they start."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import registry, run
+from harness.errors import UsageError
+from harness.osworld import vdso
+from harness.osworld.offer import offer
+from harness.sim.offer import OFFER
+from harness.spec import TestSpec
+from harness.worlds import Capabilities, LinkRule, Offer
+from harness.worlds.capabilities import CLOCKS, LINK_FIELDS
+
+if TYPE_CHECKING:
+    from harness.faults import Nemesis
+
+EVERYTHING = Capabilities(LINK_FIELDS, frozenset({"kill", "pause"}), frozenset(CLOCKS))
+
+
+def nemeses() -> dict[str, Nemesis]:
+    return {k: p.factory({}) for k, p in registry.plugins("nemesis").items()}
+
+
+def test_what_can_be_done_to_a_link_are_the_fields_of_its_rule() -> None:
+    assert {field.name for field in dataclasses.fields(LinkRule)} == LINK_FIELDS
+
+
+def test_each_kind_of_fault_needs_what_it_acts_on_and_no_more() -> None:
+    needs = {kind: nemesis.needs for kind, nemesis in nemeses().items()}
+    assert needs["kill"] == Capabilities(processes=frozenset({"kill"}))
+    assert needs["pause"] == Capabilities(processes=frozenset({"pause"}))
+    assert needs["partition"] == Capabilities(network=frozenset({"cut"}))
+    assert needs["delay"].network == {"delay_ms", "jitter_ms"}
+    assert needs["clock"] == Capabilities(clocks=frozenset(CLOCKS))
+    assert needs["membership"] == Capabilities()
+    together = Capabilities()
+    for each in needs.values():
+        together |= each
+    assert together == EVERYTHING
+
+
+def test_the_proxy_cuts_delays_and_narrows_links_and_says_what_it_can_not_do() -> None:
+    def refusal(kind: str) -> str:
+        needs = nemeses()[kind].needs
+        return offer("proxy", needs).refusal(needs)
+
+    able = [kind for kind in nemeses() if kind != "clock" and not refusal(kind)]
+    assert able == ["bandwidth", "delay", "kill", "membership", "partition", "pause"]
+    assert refusal("loss") == "the proxy network can't do loss"
+
+
+def test_clocks_are_refused_with_the_reason_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vdso, "why_not", lambda: "no vDSO today")
+    needs = nemeses()["clock"].needs
+    assert offer("switch", needs).refusal(needs) == "no vDSO today"
+    assert offer("switch", needs).refusal(nemeses()["loss"].needs) == ""
+
+
+def test_the_simulator_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = TestSpec(system="raft", nemesis=["pause", "clock"], world="sim")
+    run.prepare(spec)
+    less = Capabilities(OFFER.able.network, OFFER.able.processes, frozenset({"wall"}))
+    monkeypatch.setattr(run, "OFFER", Offer("the simulator", less))
+    refused = "clock can't be had here: the simulator can't do mono"
+    with pytest.raises(UsageError, match=refused):
+        run.prepare(spec)
+    # What it can't do it is not asked to do by "all" either.
+    spec.nemesis = ["all"]
+    run.prepare(spec)
+    assert "pause" in spec.nemesis
+    assert "clock" not in spec.nemesis

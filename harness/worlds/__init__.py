@@ -1,0 +1,39 @@
+"""Worlds, as seen from above: what a run, the cluster and nemeses know of them.
+
+    capabilities.py  Capabilities, Offer: what can be done to nodes, and where
+    world.py         World, TrueTime, Watcher: everything below the controller
+    network.py       Network, LinkRule, LinkCounters, merge: directed links, with rules
+    processes.py     Processes, Exit, Limits: node processes
+    clocks.py        Clocks, ClockLine, ClockSetting, ClockReading: what nodes read
+    places.py        make_place: a node's place in the run folder
+
+There are two, `harness.osworld` (real processes, links and clocks) and `harness.sim`
+(simulated ones, in virtual time). Neither knows the other; what both need is here. Each
+says in its module `offer` what it can do.
+"""
+
+from harness.worlds.capabilities import Capabilities, Offer
+from harness.worlds.clocks import ClockLine, ClockReading, Clocks, ClockSetting
+from harness.worlds.network import Link, LinkCounters, LinkRule, Network
+from harness.worlds.processes import Exit, Limits, Processes
+from harness.worlds.world import Conducted, TrueTime, Watcher, World
+
+__all__ = [
+    "Capabilities",
+    "ClockLine",
+    "ClockReading",
+    "ClockSetting",
+    "Clocks",
+    "Conducted",
+    "Exit",
+    "Limits",
+    "Link",
+    "LinkCounters",
+    "LinkRule",
+    "Network",
+    "Offer",
+    "Processes",
+    "TrueTime",
+    "Watcher",
+    "World",
+]
