@@ -10,9 +10,10 @@ healed, and until then all that hold it add up.
     nodes      are down while any strike holds them down
     processes  are stopped while any strike holds them so; a killed process is held by
                nobody, and what runs after a restart begins untouched
-    clocks     jumps add up, rates multiply. Of a wall clock a heal takes its own jump
-               back; monotonic clocks never run backwards, so they begin to return when
-               the last strike is healed, as fast as the fastest of those would have
+    clocks     jumps add up, rates multiply. The heal of one strike of several takes its
+               rate away, and of a wall clock its jump; what drifts have added stays
+               until the last heal. Monotonic clocks never run backwards, so they begin
+               to return then, as fast as the fastest of those strikes would have it
 """
 
 from __future__ import annotations
@@ -310,7 +311,7 @@ class Grip:
     # Whatever else there may be
 
     def take(self, name: str) -> None:
-        """Hold what has this name, and no other meaning to anybody but the kind."""
+        """Hold something that only this kind of fault knows, by a name that it gave."""
         self._force.names.take(self._owner, name, True)
 
     def let_go(self, name: str) -> bool:
@@ -318,7 +319,7 @@ class Grip:
         return bool(self._freed(self._force.names, [name]))
 
     def first(self, name: str, value: Json) -> Json:
-        """The first value that isn't empty which a strike of this run gave the name."""
+        """The first value of that name, empty ones aside, that any strike has given."""
         if value:
             self._force.firsts.setdefault(name, value)
         return self._force.firsts.get(name, value)

@@ -1,7 +1,8 @@
 """Fault plans: when to break what, and when to heal it. Pure data.
 
 A plan is a list of steps (trigger, fault, heal), drawn from a seed (`drawing`) or
-written by hand, and stored as YAML with the run.
+written by hand, and stored as YAML with the run. Any of them may overlap; what several
+do to one node or link adds up (`force`).
 
     - at: {time_s: 2.5}
       fault: {kind: partition, shape: leader, target: leader}

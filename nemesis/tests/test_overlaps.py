@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from harness.faults.conductor import Conductor
 from harness.faults.fault import Fault
-from harness.faults.force import RETURN_RATE
+from harness.faults.force import RETURN_RATE, Skew
 from harness.faults.plan import Plan, Step, Trigger
 from harness.history import Op
 from harness.registry import plugins
 from harness.worlds.network import LinkRule, merge
+from nemesis.kill import Kill
 from nemesis.tests.fake_cluster import FakeCluster
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from harness.cluster import Cluster
     from harness.data import Json
+    from harness.faults.fault import NodeNames, Strike
+    from harness.faults.force import Grip
     from harness.worlds.clocks import ClockSetting
     from harness.worlds.network import Link
 
@@ -293,6 +296,37 @@ def test_what_runs_after_a_restart_is_nobody_s_until_it_is_struck(
             now = cluster.stopped, cluster.offsets["n1"]
             assert now == (struck if step == order[0] == 0 else (set(), [0, 0]))
 
+    asyncio.run(scenario())
+
+
+class Forgetful(Kill):
+    """Has its hands on everything, and takes none of them away."""
+
+    async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
+        await cluster.pause(["n4"])
+        await cluster.shape_links({("n4", "n5"): LinkRule(loss=0.5)})
+        await cluster.skew("n5", "wall", Skew(1_000_000), 0)
+        cluster.take("the keys")
+        cluster.meanwhile(asyncio.sleep(1e6))
+        return await super().do(nodes, cluster)
+
+    async def heal(self, strike: Strike, cluster: Grip) -> Strike:
+        return strike
+
+
+def test_whatever_a_kind_forgets_to_heal_is_let_go_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        stage = Stage(Fault("kill", {"target": ["n1"]}))
+        await stage.do("start-kill", 0)
+        assert stage.cluster.dead() == ("n1",)
+        assert stage.cluster.network.rules
+        await stage.do("stop-kill", 0)
+        Model().compare(stage.cluster)
+        await stage.do("heal")
+
+    monkeypatch.setitem(KINDS, "kill", Forgetful({}))
     asyncio.run(scenario())
 
 
