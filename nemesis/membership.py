@@ -125,9 +125,13 @@ class Membership:
             "members_after": await members(cluster),
         }
         if cluster.let_go(MEMBERS):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RESTORE_S):
-                    await self._restore(cluster)
+            home = cluster.first(MEMBERS, [])
+            assert isinstance(home, list)
+            # Where nobody could tell who they were, nobody is asked to leave.
+            if home:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RESTORE_S):
+                        await self._restore(cluster, home)
             evidence["members_healed"] = await members(cluster)
         return strike.proven(evidence, bit=any(done.values()))
 
@@ -158,10 +162,8 @@ class Membership:
         cluster.tally[kind] += done
         return done
 
-    async def _restore(self, cluster: Grip) -> None:
+    async def _restore(self, cluster: Grip, home: list[str]) -> None:
         """Until the members are those of old."""
-        home = cluster.first(MEMBERS, [])
-        assert isinstance(home, list)
         while (now := await members(cluster)) != home:
             for node in now:
                 if node not in home:
