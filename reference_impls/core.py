@@ -1,8 +1,9 @@
 """What cores have in common: they gather a step's effects, in order.
 
 A core calls `send`, `persist`, `observe` and so on as it goes, and hands the world what
-came together at the end of the step (`take_effects`). `well_formed` is how a core looks
-at a peer's message before it trusts it.
+came together at the end of the step (`take_effects`). A core of one piece derives from
+`Core`; one that is composed of parts gives each of them the same `Outbox`.
+`well_formed` is how a core looks at a peer's message before it trusts it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ Fields = Mapping[str, Callable[[Any], bool]]
 """What a message must hold beside its type: field -> is this value possible?"""
 
 
-class Core(Actor):
-    """An actor that gathers its effects.
+class Outbox:
+    """The effects of a step, in order, and the names of those they may go to.
 
     Args:
         node: The server's name.
@@ -47,22 +48,19 @@ class Core(Actor):
         self.servers = tuple(sorted((node, *peers)))
         self.effects: list[Effect] = []
 
-    def majority(self) -> int:
-        """How many servers are more than half of them."""
-        return len(self.servers) // 2 + 1
-
-    def is_quorum(self, servers: Iterable[str]) -> bool:
-        """True for a majority of the servers; any two of those have one in common."""
-        return len(set(servers)) >= self.majority()
-
     def take_effects(self) -> list[Effect]:
         """The effects so far, in order; the list begins anew."""
         effects, self.effects = self.effects, []
         return effects
 
-    def persist(self, record: Record) -> None:
-        """Make durable before anything that follows leaves."""
-        self.effects.append(Persist(record))
+    def persist(self, record: Record, *, replaces: bool = False) -> None:
+        """Make durable before anything that follows leaves.
+
+        Args:
+            record: What to keep.
+            replaces: It says all that earlier records said, so they may go.
+        """
+        self.effects.append(Persist(record, replaces))
 
     def send(self, dest: str, body: Body) -> None:
         """Send to a peer."""
@@ -90,6 +88,18 @@ class Core(Actor):
     def observe(self, kind: str, **fields: Any) -> None:
         """Tell the world what happened."""
         self.effects.append(Observe(kind, fields))
+
+
+class Core(Outbox, Actor):
+    """An actor of one piece, which gathers its own effects."""
+
+    def majority(self) -> int:
+        """How many servers are more than half of them."""
+        return len(self.servers) // 2 + 1
+
+    def is_quorum(self, servers: Iterable[str]) -> bool:
+        """True for a majority of the servers; any two of those have one in common."""
+        return len(set(servers)) >= self.majority()
 
 
 # --- what peers say --------------------------------------------------------------
@@ -126,3 +136,13 @@ def is_anything(value: Any) -> bool:
 def is_object(value: Any) -> bool:
     """A JSON object."""
     return type(value) is dict
+
+
+def is_flag(value: Any) -> bool:
+    """True or false."""
+    return type(value) is bool
+
+
+def is_text(value: Any) -> bool:
+    """A string."""
+    return type(value) is str

@@ -1,6 +1,7 @@
 """Mutants: protocols with one rule broken, to measure what the harness can find.
 
-A mutant is the smallest subclass of a protocol's core that breaks one rule. The module
+A mutant is the smallest subclass of a protocol's core that breaks one rule, or of the
+part of a core that holds the rule. The module
 `reference_impls.mutants.<protocol>` holds those of a protocol, in `MUTANTS`, by name.
 `python -m reference_impls.runtime PROTOCOL --mutant NAME` runs one as a process,
 `splitbrain run PROTOCOL --mutant NAME` puts one on trial, and `splitbrain bench
@@ -10,7 +11,7 @@ in the harness knows any mutant by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,3 +45,17 @@ class Mutant:
     options: Mapping[str, str] = field(default_factory=dict)
     nemesis: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
+
+
+def with_part(core: type[Any], part: type[Any]) -> type[Any]:
+    """A core that has `part` in place of the one that `part` derives from.
+
+    Args:
+        core: Is composed of what its `parts` name, a dataclass of classes.
+        part: Derives from one of them.
+    """
+    made = vars(core.parts).items()
+    names = [name for name, known in made if issubclass(part, known)]
+    assert len(names) == 1, f"{part} derives from {names or 'no part'}"
+    parts = replace(core.parts, **{names[0]: part})
+    return type(part.__name__, (core,), {"parts": parts, "__doc__": part.__doc__})

@@ -8,8 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reference_impls.actor import Persist
-from reference_impls.mutants import Mutant
+from reference_impls.mutants import Mutant, with_part
+from reference_impls.override import override
 from reference_impls.raft import FOLLOWER, Raft
+from reference_impls.raft.compaction import Compaction
+from reference_impls.raft.election import Election
+from reference_impls.raft.following import Following
+from reference_impls.raft.machine import StateMachine
+from reference_impls.raft.membership import Membership
+from reference_impls.raft.quorum import Quorum
+from reference_impls.raft.reads import Reads
+from reference_impls.raft.replication import Replication
+from reference_impls.raft.standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,15 +31,15 @@ if TYPE_CHECKING:
 # --- what has to survive a crash -------------------------------------------------
 
 
-class VoteNotDurable(Raft):
+class VoteNotDurable(Standing):
     """A restarted server forgets for whom it voted (paper, Figure 2).
 
     It votes again, and two leaders come out of one term.
     """
 
-    def term_and_vote(self) -> dict[str, Any]:
-        """Without the vote."""
-        return {**super().term_and_vote(), "voted_for": None}
+    @override
+    def record(self) -> dict[str, Any]:
+        return {**super().record(), "voted_for": None}
 
 
 class TermNotDurable(Raft):
@@ -38,11 +48,11 @@ class TermNotDurable(Raft):
     It votes in a term in which it had voted, and follows leaders of the past.
     """
 
+    @override
     def recover(self, record: Record) -> None:
-        """As if no term had been written down."""
         super().recover(record)
-        self.current_term = self.log.last_term
-        self.voted_for = None
+        self.standing.current_term = self.log.last_term
+        self.standing.voted_for = None
 
 
 class AckBeforeFsync(Raft):
@@ -54,8 +64,9 @@ class AckBeforeFsync(Raft):
 
     late: Sequence[Effect] = ()
 
+    @override
     def take_effects(self) -> list[Effect]:
-        """What is to be written goes out with the next step's effects."""
+        """The effects, with what is to be written among the next step's."""
         effects = [*self.late, *super().take_effects()]
         self.late = [effect for effect in effects if is_entries(effect)]
         return [effect for effect in effects if not is_entries(effect)]
@@ -69,118 +80,129 @@ def is_entries(effect: Effect) -> bool:
 # --- elections -------------------------------------------------------------------
 
 
-class TwoVotes(Raft):
+class TwoVotes(Election):
     """A server votes for everyone who asks (paper 5.2: first come, first served)."""
 
+    @override
     def may_vote_for(self, candidate: str, body: Body) -> bool:
         """Never mind an earlier vote in this term."""
-        is_current = body["term"] == self.current_term
-        return is_current and self.role == FOLLOWER and self.is_up_to_date(body)
+        standing = self.standing
+        is_current = body["term"] == standing.current_term
+        return is_current and standing.role == FOLLOWER and self.is_up_to_date(body)
 
 
-class NoUpToDateCheck(Raft):
+class NoUpToDateCheck(Election):
     """A server votes for candidates that lack committed entries (paper 5.4.1)."""
 
+    @override
     def is_up_to_date(self, body: Body) -> bool:
-        """Any log will do."""
         return True
 
 
-class MajorityOffByOne(Raft):
+class MajorityOffByOne(Quorum):
     """Half of the members count as a majority (paper 5.2, 5.3).
 
     With an even number of them, two halves decide apart.
     """
 
+    @override
     def majority(self) -> int:
-        """Rounded down; but one at least."""
-        return max(1, len(self.members.names) // 2)
+        """Half of the members, rounded down; but one at least."""
+        return max(1, len(self.log.members.names) // 2)
 
 
 # --- replication -----------------------------------------------------------------
 
 
-class CommitOldTerm(Raft):
+class CommitOldTerm(Replication):
     """A leader commits old terms' entries by counting replicas (paper 5.4.2).
 
     Figure 8: another server may still be elected that has something else there.
     """
 
+    @override
     def may_commit(self, index: int) -> bool:
-        """Whatever its term."""
         return True
 
 
-class TruncatesOnStaleAppend(Raft):
+class TruncatesOnStaleAppend(Following):
     """The end of an append is taken for the end of the log (Figure 2, rule 3).
 
     An append that comes late takes away entries that were acknowledged since.
     """
 
+    @override
     def store_entries(self, prev_log_index: int, entries: Sequence[Any]) -> None:
         """Drop what follows, as far as it isn't known to be committed."""
         super().store_entries(prev_log_index, entries)
-        first = max(prev_log_index + len(entries), self.commit_index) + 1
+        last_new_entry = prev_log_index + len(entries)
+        first = max(last_new_entry, self.machine.commit_index) + 1
         if first <= self.log.last_index:
             self.truncate(first)
-            self.persist_entries(first, [])
+            self.log.persist(first, [])
 
 
-class KeepsConflict(Raft):
+class KeepsConflict(Following):
     """A conflicting suffix stays, and new entries follow it (Figure 2, rule 3)."""
 
+    @override
     def already_stored(self, prev_log_index: int, entries: Sequence[Any]) -> int:
-        """Whatever stands there is taken for the leader's."""
+        """Take whatever stands there for the leader's."""
         return max(0, min(len(entries), self.log.last_index - prev_log_index))
 
 
-class CommitPastMatch(Raft):
+class CommitPastMatch(Following):
     """A follower commits as far as the leader did (paper, Figure 2, rule 5).
 
     "The last new entry" is the limit: what follows it may be another leader's.
     """
 
+    @override
     def on_append_entries(self, src: str, body: Body, now: Now) -> None:
         """Commit beyond what this append has verified."""
         super().on_append_entries(src, body, now)
-        if body["term"] == self.current_term and self.leader == src:
-            self.commit(min(body["leader_commit"], self.log.last_index))
+        standing = self.standing
+        if body["term"] == standing.current_term and standing.leader == src:
+            last = self.log.last_index
+            self.commitment.commit(min(body["leader_commit"], last))
 
 
 # --- clients ---------------------------------------------------------------------
 
 
-class RetryAppliedTwice(Raft):
+class RetryAppliedTwice(StateMachine):
     """The state machine takes no notice of sessions (thesis 6.3)."""
 
+    @override
     def apply_to_state(self, command: kv.Command) -> Body:
-        """Every copy is a command of its own."""
+        """Take every copy for a command of its own."""
         return self.state.execute(command)
 
 
-class ReadIndexNoHeartbeat(Raft):
+class ReadIndexNoHeartbeat(Reads):
     """A leader reads without asking whether it still leads (thesis 6.4, step 3)."""
 
+    @override
     def read_index(self, request: Received, command: kv.Command) -> None:
-        """Its own word is good enough."""
+        """Answer at once."""
         if self.may_read():
-            self.answer(request, self.state.answer_read(command))
+            self.answer_from_state(request, command)
         else:
             super().read_index(request, command)
 
 
-class ReadIndexNoNoop(Raft):
+class ReadIndexNoNoop(Reads):
     """A leader reads before it knows what is committed (thesis 6.4, step 1).
 
     Its commit index may lie before writes that the last leader has answered.
     """
 
+    @override
     def may_read(self) -> bool:
-        """Without an entry of its own term committed."""
         return True
 
 
-class ReadIndexReused(Raft):
+class ReadIndexReused(Reads):
     """A client's read is taken for a retry of its last one (thesis 6.4, step 2).
 
     So the old one's ReadIndex is used again, and its heartbeats, which say who led
@@ -189,42 +211,44 @@ class ReadIndexReused(Raft):
 
     confirmed: frozenset[tuple[int, str]] = frozenset()
 
+    @override
     def read_index(self, request: Received, command: kv.Command) -> None:
         """Ask for heartbeats once a client and term."""
-        client = (self.current_term, request.src)
+        client = (self.standing.current_term, request.src)
         if client in self.confirmed and self.may_read():
-            self.answer(request, self.state.answer_read(command))
+            self.answer_from_state(request, command)
         else:
             self.confirmed |= {client}
             super().read_index(request, command)
 
 
-class LeaseIgnoresDrift(Raft):
+class LeaseIgnoresDrift(Reads):
     """The lease lasts as long as the followers' timeout, on whose clock ever.
 
     (thesis 6.4.1: by a bound on clock drift less)
     """
 
+    @override
     def lease_ns(self) -> float:
-        """As if all clocks ran at one rate."""
-        return self.election_timeout_ms_min * 1e6
+        """How long a lease lasts if all clocks run at one rate."""
+        return self.settings.election_timeout_ms_min * 1e6
 
 
-class SnapshotDropsSessions(Raft):
+class SnapshotDropsSessions(Compaction):
     """Snapshots hold the keys, and not the sessions (thesis 6.3).
 
     A server that recovers from one does a retried command again, others don't.
     """
 
+    @override
     def state_data(self) -> dict[str, Any]:
-        """Only what clients would ask for."""
         return {**super().state_data(), "sessions": []}
 
 
 # --- membership ------------------------------------------------------------------
 
 
-class ChangeBeforeNoop(Raft):
+class ChangeBeforeNoop(Membership):
     """A leader changes the members before its term's no-op is committed.
 
     (raft-dev, July 2015: "bug in single-server membership changes".) The last leader's
@@ -232,31 +256,29 @@ class ChangeBeforeNoop(Raft):
     meet.
     """
 
-    def may_change_members(self) -> bool:
-        """One change at a time, as in the thesis; its erratum is left out."""
-        term, self.current_term = self.current_term, self.log.term_at(self.commit_index)
-        try:
-            return super().may_change_members()
-        finally:
-            self.current_term = term
+    @override
+    def committed_in_this_term(self) -> bool:
+        return True
 
 
-class CountsRemovedServer(Raft):
+class CountsRemovedServer(Quorum):
     """A leader counts the answers of servers that are members no more (thesis 4.1)."""
 
+    @override
     def is_quorum(self, servers: Iterable[str]) -> bool:
-        """Whoever says so."""
+        """True for as many servers as the members' majority, whoever they are."""
         return len(set(servers)) >= self.majority()
 
-    def quorum_value(self, values: Mapping[str, int], own: int) -> int:
-        """Whoever got there, as many as the members' majority."""
+    @override
+    def reached_by_majority(self, values: Mapping[str, int], own: int) -> int:
+        """The highest number that so many servers have reached."""
         reached = sorted([own, *values.values()], reverse=True)
         return reached[self.majority() - 1]
 
 
 def mutant(
     name: str,
-    core: type[Raft],
+    broken: type[Any],
     source: str,
     anomalies: tuple[str, ...],
     workload: str = "register",
@@ -264,9 +286,10 @@ def mutant(
     limits: Mapping[str, str] | None = None,
     **options: str,
 ) -> Mutant:
-    """A mutant whose docstring begins with the rule that it breaks."""
-    assert core.__doc__ is not None
-    rule = core.__doc__.split(" (")[0].split("\n")[0].rstrip(".")
+    """A mutant of the whole, or of the part, whose docstring begins with the rule."""
+    assert broken.__doc__ is not None
+    core = broken if issubclass(broken, Raft) else with_part(Raft, broken)
+    rule = broken.__doc__.split(" (")[0].split("\n")[0].rstrip(".")
     return Mutant(
         name, core, rule, source, anomalies, workload, options, nemesis, limits or {}
     )

@@ -74,8 +74,9 @@ class AckBeforeFsync(Zab):
         super().__init__(*args)
         self.unwritten: list[Record] = []
 
-    def persist(self, record: Record) -> None:
+    def persist(self, record: Record, *, replaces: bool = False) -> None:
         """Later."""
+        assert not replaces, "only `persist_epochs` replaces"
         self.unwritten.append(record)
 
     def persist_epochs(self, *, replaces: bool = False, **history: Any) -> None:

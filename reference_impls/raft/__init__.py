@@ -1,22 +1,37 @@
 """Raft (Ongaro and Ousterhout 2014; Ongaro's thesis 2014), serving `kv`.
 
 Names are the paper's in Python's spelling: `current_term, voted_for, log, commit_index,
-last_applied, next_index, match_index`. Figure 2's rules, and those beyond, are in small
-methods, each with its source:
+last_applied, next_index, match_index`. A server is composed of parts (`core.py`), each
+of which owns its state and holds the rules about it, with their sources. A part knows
+only those above it in this list:
 
-    server.py       the state and the disk; what a quorum is
-    election.py     terms, roles, votes: paper 5.1, 5.2, 5.4.1; pre-vote (thesis 9.6),
-                    leader stickiness (4.2.3)
-    replication.py  AppendEntries from both sides, commitment, the state machine: paper
-                    5.3, 5.4.2; conflict back-up by term; stepping down without a
-                    majority (thesis 6.2); the leader's disk beside the others' (10.2.1)
-    snapshots.py    log compaction, InstallSnapshot in chunks: paper 7
-    membership.py   servers that come and go, one at a time, learners first: thesis 4,
-                    with the rule of 2015; leadership transfer (3.10)
-    reads.py        ReadIndex and leases: thesis 6.4
-    requests.py     clients, passed on and tried again by sessions: thesis 6.3
-    core.py         the actor: which event goes where
-    log.py, members.py, snapshot.py, messages.py     what the parts speak of
+    standing.py           the term, the vote, the role: paper 5.1
+    log.py, members.py    the entries, and the configurations among them: thesis 4.1
+    quorum.py             what counts as a majority of the members: thesis 4.1
+    machine.py            what committed entries do: paper 5.3, thesis 6.3
+    requests.py           who waits for what; passed on, tried again: thesis 6.3
+    rounds.py             the proof that a leader still leads: thesis 6.2, 6.4
+    reads.py              ReadIndex and leases: thesis 6.4
+    compaction.py         snapshots taken and installed: paper 7
+    commitment.py         what follows from a commit: paper 5.3
+    snapshot_sender.py    InstallSnapshot, the leader's side: paper 7, Figure 13
+    replication.py        AppendEntries, the leader's side; what may be committed:
+                          paper 5.3, 5.4.2; the leader's disk beside the others':
+                          thesis 10.2.1
+    transfer.py           leadership on its way to another: thesis 3.10
+    membership.py         servers that come and go, learners first: thesis 4, with the
+                          rule of 2015
+    service.py            clients' requests where they arrive: thesis 6
+    leadership.py         how a leadership begins and ends: paper 8
+    election.py           roles and votes: paper 5.2, 5.4.1; pre-vote (thesis 9.6),
+                          leader stickiness (4.2.3), stepping down (6.2)
+    following.py          AppendEntries, the follower's side: paper 5.3
+    snapshot_receiver.py  InstallSnapshot, the follower's side: paper 7, Figure 13
+    core.py               the actor: the parts, and which event goes where
+
+    snapshot.py           a snapshot, whole and in chunks
+    messages.py           the shapes of messages
+    options.py            what can be set
 
 What survives a crash: `current_term`, `voted_for`, `log` and the last snapshot, through
 `Persist`, before any message that depends on them leaves. All else is volatile and
@@ -26,10 +41,8 @@ Choices:
 
 - *Batches.* Requests wait until everything that has arrived was delivered (a timer of 0
   ms), then go to the log, the disk and the followers together.
-- *Rounds.* Every message of a leader carries the number of the broadcast it belongs to,
-  and its answer, success or not, echoes it. A round that a majority answered in this
-  term proves that this node still led when the round was *sent*. ReadIndex, the lease
-  and the step-down rest on that one fact.
+- *Rounds.* Every message of a leader carries a number, which its answer echoes.
+  ReadIndex, the lease and the step-down rest on that (`rounds.py`).
 - *One append in flight* per follower; heartbeats flow regardless, and the answer to a
   later heartbeat tells that an earlier append was lost.
 - *Everyone gets the log*, members or not: a server that isn't one is a learner.
@@ -41,20 +54,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reference_impls.actor import (
-    COUNT,
-    MS,
-    Flag,
-    Number,
-    OneOf,
-    Option,
-    ServerNames,
-    Whole,
-)
 from reference_impls.raft.core import Raft
 from reference_impls.raft.log import NOOP, Entry, Log
 from reference_impls.raft.messages import MESSAGES, well_formed
-from reference_impls.raft.server import CANDIDATE, FOLLOWER, LEADER, PRE_CANDIDATE
+from reference_impls.raft.options import OPTIONS
+from reference_impls.raft.standing import CANDIDATE, FOLLOWER, LEADER, PRE_CANDIDATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,55 +99,6 @@ MOMENTS = (
 )
 """Events at which a fault may hurt most: something has begun, and isn't done yet."""
 
-CHUNK = Whole(1, 10_000_000)
-
-OPTIONS = (
-    Option(
-        "reads",
-        "log",
-        "how a read is made linearizable: log (an entry like a write), read_index (a "
-        "round of heartbeats), lease (the leader's clock, good while clocks keep "
-        "within clock_drift_bound), local (not at all: any node answers from "
-        "its own state)",
-        OneOf("log", "read_index", "lease", "local"),
-    ),
-    Option(
-        "election_timeout_ms_min", "150", "least wait for a leader before electing", MS
-    ),
-    Option(
-        "election_timeout_ms_max", "300", "most wait for a leader before electing", MS
-    ),
-    Option("heartbeat_ms", "50", "how often a leader shows that it is there", MS),
-    Option("pre_vote", "true", "ask for votes before raising the term", Flag()),
-    Option(
-        "clock_drift_bound",
-        "0.1",
-        "with reads=lease: no clock runs more than this share too fast or too slow",
-        Number(0.0, 0.999),
-    ),
-    Option(
-        "initial_members",
-        "",
-        "who votes in a new cluster, as n1,n2,n3; the others get the log, and wait to "
-        "be added. Empty: all",
-        ServerNames(),
-    ),
-    Option(
-        "snapshot_entries",
-        "10000",
-        "how many entries are applied before a snapshot replaces them; 0: never",
-        Whole(0, 1_000_000_000),
-    ),
-    Option(
-        "snapshot_chunk_chars",
-        "65536",
-        "how much of a snapshot one message holds",
-        CHUNK,
-    ),
-    Option("entries_per_append_max", "128", "most entries in one message", COUNT),
-    Option("request_timeout_ms", "1000", "when an unanswered request is given up", MS),
-)
-
 
 def build(
     node: str,
@@ -164,14 +119,15 @@ def build(
     """
     refuse_duplicates([node, *peers], "the cluster")
     server = (core or Raft)(node, peers, options)
-    if server.election_timeout_ms_min > server.election_timeout_ms_max:
+    settings = server.settings
+    if settings.election_timeout_ms_min > settings.election_timeout_ms_max:
         raise ValueError("election_timeout_ms_min is above election_timeout_ms_max")
-    if server.heartbeat_ms >= server.election_timeout_ms_min:
+    if settings.heartbeat_ms >= settings.election_timeout_ms_min:
         raise ValueError("heartbeat_ms must be below election_timeout_ms_min")
     refuse_duplicates(server.members.names, "initial_members")
-    unknown = sorted(set(server.members.names) - set(server.servers))
+    unknown = sorted(set(server.members.names) - set(server.out.servers))
     if unknown:
-        servers = ", ".join(server.servers)
+        servers = ", ".join(server.out.servers)
         raise ValueError(
             f"initial_members: there is no {unknown[0]!r} (there are: {servers})"
         )

@@ -1,31 +1,180 @@
-"""The Raft actor: which part handles what."""
+"""The Raft actor: what a server is composed of, and which part handles what."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from reference_impls.actor import Observe, TimerFired
+from reference_impls.actor import Actor, Observe, TimerFired
+from reference_impls.core import Outbox
+from reference_impls.raft.commitment import Commitment
+from reference_impls.raft.compaction import Compaction
 from reference_impls.raft.election import Election
+from reference_impls.raft.following import Following
+from reference_impls.raft.leadership import Leadership
+from reference_impls.raft.log import Log
+from reference_impls.raft.machine import StateMachine
+from reference_impls.raft.members import Members
+from reference_impls.raft.membership import Membership
 from reference_impls.raft.messages import well_formed
+from reference_impls.raft.options import Settings
+from reference_impls.raft.quorum import Quorum
+from reference_impls.raft.reads import Reads
 from reference_impls.raft.replication import Replication
 from reference_impls.raft.requests import Requests
-from reference_impls.raft.snapshots import Snapshots
+from reference_impls.raft.rounds import Rounds
+from reference_impls.raft.service import Service
+from reference_impls.raft.snapshot_receiver import SnapshotReceiver
+from reference_impls.raft.snapshot_sender import SnapshotSender
+from reference_impls.raft.standing import Standing
+from reference_impls.raft.transfer import Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from reference_impls.actor import Effect, Event, Now, Received, Record
+    from reference_impls.kv import KeyValueStore
+    from reference_impls.raft.membership import CatchUp
+    from reference_impls.raft.snapshot import Snapshot
 
 
-class Raft(Election, Replication, Snapshots, Requests):
-    """One server, whole."""
+@dataclass(frozen=True)
+class Parts:
+    """The classes that a server is composed of; a mutant has another in one's place."""
+
+    standing: type[Standing] = Standing
+    log: type[Log] = Log
+    quorum: type[Quorum] = Quorum
+    machine: type[StateMachine] = StateMachine
+    rounds: type[Rounds] = Rounds
+    requests: type[Requests] = Requests
+    reads: type[Reads] = Reads
+    compaction: type[Compaction] = Compaction
+    commitment: type[Commitment] = Commitment
+    snapshot_sender: type[SnapshotSender] = SnapshotSender
+    replication: type[Replication] = Replication
+    transfer: type[Transfer] = Transfer
+    membership: type[Membership] = Membership
+    service: type[Service] = Service
+    leadership: type[Leadership] = Leadership
+    election: type[Election] = Election
+    following: type[Following] = Following
+    snapshot_receiver: type[SnapshotReceiver] = SnapshotReceiver
+
+
+class Raft(Actor):
+    """One server, whole.
+
+    Args:
+        node: Its name.
+        peers: The other servers.
+        options: A value for each of OPTIONS.
+    """
+
+    parts: ClassVar[Parts] = Parts()
+
+    def __init__(
+        self, node: str, peers: Sequence[str], options: Mapping[str, Any]
+    ) -> None:
+        made = self.parts
+        out = self.out = Outbox(node, peers)
+        settings = self.settings = Settings.of(options)
+        members = Members(settings.initial_members or out.servers)
+
+        # what is known, and how much of it is committed
+        standing = self.standing = made.standing(out)
+        log = self.log = made.log(out, members)
+        machine = self.machine = made.machine()
+        quorum = self.quorum = made.quorum(node, log)
+
+        # those who wait
+        requests = self.requests = made.requests(out, settings, standing)
+        rounds = self.rounds = made.rounds(out, settings, quorum)
+        reads = self.reads = made.reads(
+            out, settings, standing, log, machine, rounds, requests
+        )
+
+        # the way into the state machine
+        compaction = self.compaction = made.compaction(
+            out, settings, standing, log, machine, requests
+        )
+        commitment = made.commitment(
+            out, standing, log, machine, requests, reads, compaction
+        )
+
+        # the leader
+        snapshots = made.snapshot_sender(out, settings, standing, rounds, compaction)
+        replication = self.replication = made.replication(
+            out,
+            settings,
+            standing,
+            log,
+            quorum,
+            rounds,
+            reads,
+            commitment,
+            snapshots,
+        )
+        transfer = self.transfer = made.transfer(
+            out, settings, standing, log, replication, reads, requests
+        )
+        membership = self.membership = made.membership(
+            out, settings, standing, log, machine, replication, requests, transfer
+        )
+        service = self.service = made.service(
+            out,
+            settings,
+            standing,
+            log,
+            rounds,
+            requests,
+            reads,
+            replication,
+            membership,
+            transfer,
+        )
+        leadership = made.leadership(
+            out,
+            settings,
+            standing,
+            log,
+            rounds,
+            reads,
+            replication,
+            snapshots,
+            service,
+            membership,
+        )
+
+        # everyone
+        election = self.election = made.election(
+            out,
+            settings,
+            standing,
+            log,
+            machine,
+            quorum,
+            rounds,
+            leadership,
+            service,
+            membership,
+            transfer,
+        )
+        following = self.following = made.following(
+            out, standing, election, log, machine, commitment
+        )
+        self.snapshot_receiver = made.snapshot_receiver(
+            out, standing, election, machine, compaction, following
+        )
+
+    # --- the actor ---------------------------------------------------------------
 
     def start(self, recovered: Sequence[Record]) -> list[Effect]:
         """Begin as a follower (paper 5.2) with what the disk remembers."""
         for record in recovered:
             self.recover(record)
         if recovered:
-            self.observe(
+            self.out.observe(
                 "recovered",
                 term=self.current_term,
                 voted_for=self.voted_for,
@@ -33,13 +182,134 @@ class Raft(Election, Replication, Snapshots, Requests):
                 last_log_term=self.log.last_term,
                 snapshot_index=self.log.base,
             )
-        if recovered and self.reads == "lease":
-            # The last life may have heard from a leader a moment ago, and that leader
-            # counts on this node to refuse its vote for the whole minimum timeout.
-            self.may_vote = False
-            self.set_timer("may_vote", self.election_timeout_ms_min)
-        self.reset_election_timer()
+        self.election.begin(again=bool(recovered))
         return self.take_effects()
+
+    def recover(self, record: Record) -> None:
+        """Take back what a part persisted; a snapshot's record speaks of all parts."""
+        self.standing.recover(record)
+        self.requests.recover(record)
+        self.compaction.recover(record)
+        self.log.recover(record)
+
+    def step(self, event: Event) -> list[Effect]:
+        """React to one event."""
+        if isinstance(event, TimerFired):
+            self.on_timer(event.name, event.now)
+        elif event.src in self.out.peers:
+            self.on_peer_message(event)
+        else:
+            self.service.on_request(event)
+        self.election.leave_if_removed()
+        self.check_invariants()
+        return self.take_effects()
+
+    def take_effects(self) -> list[Effect]:
+        """The effects so far, in order; the list begins anew."""
+        return self.out.take_effects()
+
+    def on_timer(self, name: str, now: Now) -> None:
+        """Dispatch a timer."""
+        match name:
+            case "election":
+                self.election.on_timeout(now)
+            case "heartbeat":
+                self.election.on_heartbeat(now)
+                self.membership.check_catch_up(now)
+            case "batch":
+                self.service.on_batch(now)
+            case "sweep":
+                self.requests.on_sweep()
+            case "transfer":
+                self.transfer.on_timeout()
+            case "may_vote":
+                self.election.may_vote = True
+            case _:
+                pass
+
+    def on_peer_message(self, event: Received) -> None:
+        """Dispatch a peer's message, once it is known to make sense.
+
+        An answer with a higher term is first of all that (Figure 2, all servers); what
+        becomes of a request with one is for those to say who handle it.
+        """
+        src, body, now = event.src, event.body, event.now
+        if not well_formed(body):
+            return
+        match body["type"]:
+            case "append_entries":
+                self.following.on_append_entries(src, body, now)
+            case "append_entries_reply":
+                self.election.adopt_term(body)
+                self.replication.on_append_entries_reply(src, body)
+                self.on_answer(src, now)
+            case "forward":
+                self.service.on_forward(event)
+            case "forward_reply":
+                self.requests.on_forward_reply(body["id"], body["reply"])
+            case "install_snapshot":
+                self.snapshot_receiver.on_install_snapshot(src, body, now)
+            case "install_snapshot_reply":
+                self.election.adopt_term(body)
+                self.replication.on_install_snapshot_reply(src, body)
+            case "pre_vote":
+                self.election.on_pre_vote(src, body, now)
+            case "pre_vote_reply":
+                self.election.adopt_term(body)
+                self.election.on_pre_vote_reply(src, body, now)
+            case "request_vote":
+                self.election.on_request_vote(src, body, now)
+            case "request_vote_reply":
+                self.election.adopt_term(body)
+                self.election.on_request_vote_reply(src, body, now)
+            case "timeout_now":
+                self.election.on_timeout_now(body, now)
+            case _:
+                pass
+
+    def on_answer(self, src: str, now: Now) -> None:
+        """A follower answered an append: an operator may have waited for that."""
+        if self.standing.leads:
+            self.membership.on_progress(src, now)
+            self.transfer.hand_over()
+
+    def check_invariants(self) -> None:
+        """What holds after every step, whatever was said."""
+        log, machine, standing = self.log, self.machine, self.standing
+        commit_index = machine.commit_index
+        assert log.base <= commit_index, "compacted what isn't committed"
+        assert commit_index <= log.last_index, "committed what it hasn't got"
+        assert machine.last_applied == commit_index, "committed, but not applied"
+        assert log.last_term <= standing.current_term, "an entry of a later term"
+        match standing.role:
+            case "leader":
+                assert standing.leader == self.node, "leads, but follows another"
+                assert standing.voted_for == self.node, (
+                    "leads a term it voted otherwise in"
+                )
+            case "candidate":
+                assert standing.voted_for == self.node, "didn't vote for itself"
+            case _:
+                assert not self.reads.waiting, "reads wait without a leader"
+                assert not self.service.batch, "requests wait without a leader"
+                assert self.membership.catch_up is None, (
+                    "a server joins without a leader"
+                )
+
+    # --- what others may see -----------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Where this server stands."""
+        return {
+            "role": self.role,
+            "term": self.current_term,
+            "leader": self.leader,
+            "commit_index": self.commit_index,
+            "last_applied": self.last_applied,
+            "last_log_index": self.log.last_index,
+            "snapshot_index": self.log.base,
+            "members": list(self.members.names),
+        }
 
     def on_disk(self) -> list[Observe]:
         """Figure 2's persistent state, for whoever judges it after a run."""
@@ -55,65 +325,99 @@ class Raft(Election, Replication, Snapshots, Requests):
         }
         return [Observe("on_disk", fields)]
 
-    def step(self, event: Event) -> list[Effect]:
-        """React to one event."""
-        if isinstance(event, TimerFired):
-            self.on_timer(event.name, event.now)
-        elif event.src in self.peers:
-            self.on_peer_message(event)
-        else:
-            self.on_request(event)
-        self.leave_if_removed()
-        self.check_invariants()
-        return self.take_effects()
+    # --- Figure 2's state, and what changes it, under the paper's names ------------
 
-    def on_timer(self, name: str, now: Now) -> None:
-        """Dispatch a timer."""
-        match name:
-            case "election":
-                self.on_election_timeout(now)
-            case "heartbeat":
-                self.on_heartbeat(now)
-                self.check_catch_up(now)
-            case "batch":
-                self.on_batch(now)
-            case "sweep":
-                self.on_sweep()
-            case "transfer":
-                self.on_transfer_timeout()
-            case "may_vote":
-                self.may_vote = True
-            case _:
-                pass
+    @property
+    def node(self) -> str:
+        """This server's name."""
+        return self.out.node
 
-    def on_peer_message(self, event: Received) -> None:
-        """Dispatch a peer's message, once it is known to make sense."""
-        src, body, now = event.src, event.body, event.now
-        if not well_formed(body):
-            return
-        match body["type"]:
-            case "append_entries":
-                self.on_append_entries(src, body, now)
-            case "append_entries_reply":
-                self.on_append_entries_reply(src, body)
-                self.on_answer(src, now)
-            case "forward":
-                self.on_forward(event)
-            case "forward_reply":
-                self.on_forward_reply(body["id"], body["reply"])
-            case "install_snapshot":
-                self.on_install_snapshot(src, body, now)
-            case "install_snapshot_reply":
-                self.on_install_snapshot_reply(src, body)
-            case "pre_vote":
-                self.on_pre_vote(src, body, now)
-            case "pre_vote_reply":
-                self.on_pre_vote_reply(src, body, now)
-            case "request_vote":
-                self.on_request_vote(src, body, now)
-            case "request_vote_reply":
-                self.on_request_vote_reply(src, body, now)
-            case "timeout_now":
-                self.on_timeout_now(body, now)
-            case _:
-                pass
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """The other servers."""
+        return self.out.peers
+
+    @property
+    def current_term(self) -> int:
+        """The latest term this server has seen."""
+        return self.standing.current_term
+
+    @property
+    def voted_for(self) -> str | None:
+        """Who got its vote in that term."""
+        return self.standing.voted_for
+
+    @property
+    def role(self) -> str:
+        """FOLLOWER, PRE_CANDIDATE, CANDIDATE or LEADER."""
+        return self.standing.role
+
+    @property
+    def leader(self) -> str | None:
+        """Whom it follows, or itself."""
+        return self.standing.leader
+
+    @property
+    def commit_index(self) -> int:
+        """The highest index known to be committed."""
+        return self.machine.commit_index
+
+    @property
+    def last_applied(self) -> int:
+        """The highest index applied to the state machine."""
+        return self.machine.last_applied
+
+    @property
+    def state(self) -> KeyValueStore:
+        """The state machine's state."""
+        return self.machine.state
+
+    @property
+    def members(self) -> Members:
+        """The configurations in its log, the latest of which is in use."""
+        return self.log.members
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What stands for the entries that are compacted away."""
+        return self.compaction.snapshot
+
+    @property
+    def match_index(self) -> Mapping[str, int]:
+        """Up to where each follower's log equals this leader's."""
+        return self.replication.match_index
+
+    @property
+    def round(self) -> int:
+        """The last broadcast of this leader."""
+        return self.rounds.round
+
+    @property
+    def catch_up(self) -> CatchUp | None:
+        """The server that is being brought level."""
+        return self.membership.catch_up
+
+    @property
+    def election_timeout_ms_min(self) -> float:
+        """The least wait for a leader."""
+        return self.settings.election_timeout_ms_min
+
+    def become_follower(self, term: int, leader: str | None) -> None:
+        """Follow, as `Election` has it."""
+        self.election.become_follower(term, leader)
+
+    def become_candidate(self, now: Now) -> None:
+        """Stand for election, as `Election` has it."""
+        self.election.become_candidate(now)
+
+    def become_leader(self, now: Now) -> None:
+        """Lead, as `Election` has it."""
+        self.election.become_leader(now)
+
+    def has_lease(self, now: Now) -> bool:
+        """May it answer reads by its clock alone?"""
+        return self.reads.has_lease(now)
+
+    def lease_ns(self) -> float:
+        """How long its lease lasts."""
+        return self.reads.lease_ns()

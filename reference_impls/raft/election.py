@@ -1,71 +1,158 @@
-"""Terms, roles and votes (paper 5.1, 5.2, 5.4.1; thesis 3.10, 4.2.2, 4.2.3, 9.6)."""
+"""Roles and votes (paper 5.1, 5.2, 5.4.1; thesis 4.2.2, 4.2.3, 9.6).
+
+How a server comes to lead, and stops leading.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reference_impls.raft.log import NOOP, Entry
-from reference_impls.raft.server import (
-    CANDIDATE,
-    FOLLOWER,
-    LEADER,
-    PRE_CANDIDATE,
-    Server,
-)
+from reference_impls.raft.standing import CANDIDATE, FOLLOWER, PRE_CANDIDATE
 
 if TYPE_CHECKING:
     from reference_impls.actor import Body, Now
+    from reference_impls.core import Outbox
+    from reference_impls.raft.leadership import Leadership
+    from reference_impls.raft.log import Log
+    from reference_impls.raft.machine import StateMachine
+    from reference_impls.raft.membership import Membership
+    from reference_impls.raft.options import Settings
+    from reference_impls.raft.quorum import Quorum
+    from reference_impls.raft.rounds import Rounds
+    from reference_impls.raft.service import Service
+    from reference_impls.raft.standing import Standing
+    from reference_impls.raft.transfer import Transfer
 
 
-class Election(Server):
-    """How a server comes to lead, and stops leading."""
+class Election:
+    """Who leads, as far as this server has a say in it.
 
-    # --- terms and roles (paper 5.1, 5.2) ----------------------------------------
+    Args:
+        out: Where votes are asked for and given.
+        settings: The election timeout; whether to ask before standing.
+        standing: The term, the vote and the role.
+        log: How up to date this server is; and who is a member.
+        machine: What is committed.
+        quorum: Whose votes count.
+        rounds: When a leader last heard from its majority.
+        leadership: What a leader does.
+        service: Learns of leaders, for the sake of those who wait.
+        membership: Whether this server is a member.
+        transfer: Leaves the leadership to another.
+
+    Attributes:
+        votes: Who would vote for this server, or does.
+        heard_leader_ns: When a leader was last heard, on this node's monotonic clock.
+        may_vote: False for a while after a restart, if there may be leases.
+    """
+
+    def __init__(
+        self,
+        out: Outbox,
+        settings: Settings,
+        standing: Standing,
+        log: Log,
+        machine: StateMachine,
+        quorum: Quorum,
+        rounds: Rounds,
+        leadership: Leadership,
+        service: Service,
+        membership: Membership,
+        transfer: Transfer,
+    ) -> None:
+        self.out = out
+        self.settings = settings
+        self.standing = standing
+        self.log = log
+        self.machine = machine
+        self.quorum = quorum
+        self.rounds = rounds
+        self.leadership = leadership
+        self.service = service
+        self.membership = membership
+        self.transfer = transfer
+        self.votes: set[str] = set()
+        self.heard_leader_ns: int | None = None
+        self.may_vote = True
+
+    # --- followers (paper 5.1, 5.2) ----------------------------------------------
+
+    def begin(self, *, again: bool) -> None:
+        """Start as a follower (paper 5.2); `again` after an earlier life.
+
+        That life may have heard from a leader a moment ago, and with leases that leader
+        counts on this node to refuse its vote for the whole minimum timeout.
+        """
+        if again and self.settings.reads == "lease":
+            self.may_vote = False
+            self.out.set_timer("may_vote", self.settings.election_timeout_ms_min)
+        self.reset_timer()
+
+    def adopt_term(self, body: Body) -> None:
+        """Follow in a term that is higher than one's own (paper 5.1)."""
+        if body["term"] > self.standing.current_term:
+            self.become_follower(body["term"], None)
 
     def become_follower(self, term: int, leader: str | None) -> None:
-        """Follow in `term`; a higher term than one's own is adopted (paper 5.1)."""
-        new_term = term > self.current_term
+        """Follow in `term`, and follow `leader` if there is one (paper 5.1)."""
+        standing = self.standing
+        new_term = term > standing.current_term
         if new_term:
-            self.current_term = term
-            self.voted_for = None
-            self.persist_term_and_vote()
-        if self.role == LEADER:
-            self.resign()
-        new_leader = leader != self.leader
-        if self.role != FOLLOWER or new_leader:
-            self.observe("became_follower", term=term, leader=leader)
-        self.role = FOLLOWER
-        self.leader = leader
+            standing.enter_term(term, None)
+        if standing.leads:
+            self.leadership.end()
+            self.reset_timer()
+        new_leader = leader != standing.leader
+        if standing.role != FOLLOWER or new_leader:
+            self.out.observe("became_follower", term=term, leader=leader)
+        standing.role = FOLLOWER
+        standing.leader = leader
         if leader is not None and (new_term or new_leader):
-            self.on_new_leader(leader, None)
+            self.service.follow(leader)
 
-    def resign(self) -> None:
-        """Stop leading: what never left fails for sure; the rest stays `proposed`."""
-        self.leader = None
-        self.cancel_timer("heartbeat")
-        self.drop_reads("lost its leadership before it could answer the read")
-        batch, self.batch = self.batch, []
-        for request, _ in batch:
-            self.refuse(request, "lost its leadership before it proposed the request")
-        if self.catch_up is not None:
-            request, self.catch_up = self.catch_up.request, None
-            self.refuse(request, "lost its leadership before it changed the members")
-        self.outgoing.clear()
-        self.reset_election_timer()
+    def follow(self, leader: str, term: int, now: Now) -> None:
+        """A leader of this term or a later one was heard (Figure 2, candidates)."""
+        standing = self.standing
+        assert term > standing.current_term or not standing.leads, (
+            f"{leader} and {self.out.node} both lead term {term}"
+        )
+        known = standing.leader == leader and standing.role == FOLLOWER
+        if not known or term > standing.current_term:
+            self.become_follower(term, leader)
+        self.heard_leader_ns = now.mono_ns
+        self.reset_timer()
 
-    def on_election_timeout(self, now: Now) -> None:
+    def reset_timer(self) -> None:
+        """Wait for a leader; at random, so that split votes are rare (paper 5.2)."""
+        self.out.set_timer(
+            "election",
+            self.settings.election_timeout_ms_min,
+            self.settings.election_timeout_ms_max,
+        )
+
+    # --- candidates (paper 5.2) --------------------------------------------------
+
+    def on_timeout(self, now: Now) -> None:
         """No leader was heard of for an election timeout (paper 5.2)."""
-        if self.role == LEADER:
+        if self.standing.leads:
             return
-        self.reset_election_timer()
-        self.leader = None
+        self.reset_timer()
+        self.standing.leader = None
         self.heard_leader_ns = None
         if not self.may_campaign():
-            self.become_follower(self.current_term, None)
-        elif self.pre_vote:
+            self.become_follower(self.standing.current_term, None)
+        elif self.settings.pre_vote:
             self.ask_for_pre_votes(now)
         else:
             self.become_candidate(now)
+
+    def on_timeout_now(self, body: Body, now: Now) -> None:
+        """Stand for election at once, with the leader's blessing (thesis 3.10)."""
+        if body["term"] != self.standing.current_term or self.standing.leads:
+            return
+        if self.may_campaign():
+            self.reset_timer()
+            self.become_candidate(now, transfer=True)
 
     def may_campaign(self) -> bool:
         """True for a member, and for one that may turn out to be one still.
@@ -74,8 +161,7 @@ class Election(Server):
         stand for election all the same: the others may need its log (thesis 4.2.2,
         Figure 4.6). It doesn't count its own vote.
         """
-        is_member = self.node in self.members.names
-        return is_member or self.members.index > self.commit_index
+        return not self.membership.is_removed()
 
     def ask_for_pre_votes(self, now: Now) -> None:
         """Would a majority vote for this server? The term stays as it is (thesis 9.6).
@@ -83,11 +169,12 @@ class Election(Server):
         Otherwise a server that was cut off for long comes back with a high term and
         deposes a leader that served everyone else well.
         """
-        self.role = PRE_CANDIDATE
-        self.votes = {self.node}
-        self.observe("became_pre_candidate", term=self.current_term)
-        self.send_to_members(self.vote_request("pre_vote", self.current_term + 1))
-        if self.is_quorum(self.votes):
+        term = self.standing.current_term
+        self.standing.role = PRE_CANDIDATE
+        self.votes = {self.out.node}
+        self.out.observe("became_pre_candidate", term=term)
+        self.send_to_members(self.vote_request("pre_vote", term + 1))
+        if self.quorum.is_quorum(self.votes):
             self.become_candidate(now)
 
     def become_candidate(self, now: Now, *, transfer: bool = False) -> None:
@@ -96,23 +183,22 @@ class Election(Server):
         With `transfer` the leader itself asked for it, and so voters needn't protect
         it (thesis 4.2.3).
         """
-        self.role = CANDIDATE
-        self.leader = None
-        self.current_term += 1
-        self.voted_for = self.node
-        self.votes = {self.node}
-        self.persist_term_and_vote()
-        self.observe("became_candidate", term=self.current_term)
-        request = self.vote_request("request_vote", self.current_term)
+        standing = self.standing
+        standing.role = CANDIDATE
+        standing.leader = None
+        standing.enter_term(standing.current_term + 1, self.out.node)
+        self.votes = {self.out.node}
+        self.out.observe("became_candidate", term=standing.current_term)
+        request = self.vote_request("request_vote", standing.current_term)
         self.send_to_members({**request, "transfer": transfer})
-        if self.is_quorum(self.votes):
+        if self.quorum.is_quorum(self.votes):
             self.become_leader(now)
 
     def send_to_members(self, body: Body) -> None:
         """Ask those whose answers count."""
-        for peer in self.peers:
-            if peer in self.members.names:
-                self.send(peer, body)
+        for peer in self.out.peers:
+            if peer in self.log.members.names:
+                self.out.send(peer, body)
 
     def vote_request(self, kind: str, term: int) -> dict[str, Any]:
         """RequestVote's arguments, or PreVote's (Figure 2)."""
@@ -123,37 +209,32 @@ class Election(Server):
             "last_log_term": self.log.last_term,
         }
 
-    def become_leader(self, now: Now) -> None:
-        """Lead this term: forget old leadership, and commit a no-op (paper 8)."""
-        self.role = LEADER
-        self.leader = self.node
-        self.heard_leader_ns = None
-        self.next_index = dict.fromkeys(self.peers, self.log.last_index + 1)
-        self.match_index = dict.fromkeys(self.peers, 0)
-        self.sent_round = dict.fromkeys(self.peers, 0)
-        self.acked_round = dict.fromkeys(self.peers, 0)
-        self.in_flight = {}
-        self.round = 0
-        self.sent_rounds.clear()
-        self.gave_up_lease = False
-        # The votes are a majority's word that this is the leader, as of now at best;
-        # the lease starts with a round of its own, but stepping down counts from here.
-        self.quorum_contact_ns = now.mono_ns
-        self.cancel_timer("election")
-        self.observe(
-            "became_leader",
-            term=self.current_term,
-            last_log_index=self.log.last_index,
-        )
-        self.set_timer("heartbeat", self.heartbeat_ms)
-        self.append_and_replicate([Entry(self.current_term, NOOP)], now)
-        self.on_new_leader(self.node, now)
+    # --- leaders -----------------------------------------------------------------
 
-    def reset_election_timer(self) -> None:
-        """Randomised, so that split votes are rare (paper 5.2)."""
-        self.set_timer(
-            "election", self.election_timeout_ms_min, self.election_timeout_ms_max
-        )
+    def become_leader(self, now: Now) -> None:
+        """A majority voted for this server (paper 5.2)."""
+        self.heard_leader_ns = None
+        self.leadership.begin(now)
+
+    def on_heartbeat(self, now: Now) -> None:
+        """Show that there is a leader, or stop being one (thesis 6.2)."""
+        if not self.standing.leads:
+            return
+        term = self.standing.current_term
+        if self.rounds.lost_touch(now):
+            self.out.observe("lost_quorum", term=term)
+            self.become_follower(term, None)
+        else:
+            self.leadership.heartbeat(now)
+
+    def leave_if_removed(self) -> None:
+        """Step down once the configuration without this leader is committed.
+
+        (thesis 4.2.2)
+        """
+        if self.standing.leads and self.membership.is_removed():
+            self.transfer.leave_to_the_best()
+            self.become_follower(self.standing.current_term, None)
 
     # --- votes (paper 5.2, 5.4.1) ------------------------------------------------
 
@@ -161,12 +242,13 @@ class Election(Server):
         """Say whether one would vote, without promising anything (thesis 9.6)."""
         if self.trusts_leader(now):
             return
-        granted = body["term"] > self.current_term and self.is_up_to_date(body)
-        self.send(
+        term = self.standing.current_term
+        granted = body["term"] > term and self.is_up_to_date(body)
+        self.out.send(
             src,
             {
                 "type": "pre_vote_reply",
-                "term": self.current_term,
+                "term": term,
                 "for_term": body["term"],
                 "vote_granted": granted,
             },
@@ -174,13 +256,12 @@ class Election(Server):
 
     def on_pre_vote_reply(self, src: str, body: Body, now: Now) -> None:
         """Count; a majority that would vote is worth an election."""
-        if body["term"] > self.current_term:
-            self.become_follower(body["term"], None)
-        if self.role != PRE_CANDIDATE or body["for_term"] != self.current_term + 1:
+        next_term = self.standing.current_term + 1
+        if self.standing.role != PRE_CANDIDATE or body["for_term"] != next_term:
             return
         if body["vote_granted"]:
             self.votes.add(src)
-        if self.is_quorum(self.votes):
+        if self.quorum.is_quorum(self.votes):
             self.become_candidate(now)
 
     def on_request_vote(self, src: str, body: Body, now: Now) -> None:
@@ -191,52 +272,48 @@ class Election(Server):
         """
         if self.trusts_leader(now) and not body["transfer"]:
             return
-        if body["term"] > self.current_term:
-            self.become_follower(body["term"], None)
+        self.adopt_term(body)
         granted = self.may_vote_for(src, body)
         if granted:
             self.grant_vote(src, body)
-        self.send(
+        self.out.send(
             src,
             {
                 "type": "request_vote_reply",
-                "term": self.current_term,
+                "term": self.standing.current_term,
                 "vote_granted": granted,
             },
         )
 
     def on_request_vote_reply(self, src: str, body: Body, now: Now) -> None:
         """Count; a candidate with votes from a majority leads (paper 5.2)."""
-        if body["term"] > self.current_term:
-            self.become_follower(body["term"], None)
-        if self.role != CANDIDATE or body["term"] != self.current_term:
+        standing = self.standing
+        if standing.role != CANDIDATE or body["term"] != standing.current_term:
             return
         if body["vote_granted"]:
             self.votes.add(src)
-        if self.is_quorum(self.votes):
+        if self.quorum.is_quorum(self.votes):
             self.become_leader(now)
 
     def may_vote_for(self, candidate: str, body: Body) -> bool:
         """RequestVote, rules 1 and 2: one vote per term, to an up-to-date log."""
         return (
-            body["term"] == self.current_term
-            and self.voted_for in {None, candidate}
+            body["term"] == self.standing.current_term
+            and self.standing.voted_for in {None, candidate}
             and self.is_up_to_date(body)
         )
 
     def grant_vote(self, candidate: str, body: Body) -> None:
         """Vote; the answer leaves only once the vote is durable."""
-        if self.voted_for != candidate:
-            self.voted_for = candidate
-            self.persist_term_and_vote()
-        self.observe(
+        self.standing.vote_for(candidate)
+        self.out.observe(
             "voted",
-            term=self.current_term,
+            term=self.standing.current_term,
             candidate=candidate,
             last_log_index=body["last_log_index"],
             last_log_term=body["last_log_term"],
         )
-        self.reset_election_timer()
+        self.reset_timer()
 
     def is_up_to_date(self, body: Body) -> bool:
         """Is the candidate's log at least as up to date as this one? (paper 5.4.1)."""
@@ -253,8 +330,10 @@ class Election(Server):
         if not self.may_vote:
             return True
         heard_ns = (
-            self.quorum_contact_ns if self.role == LEADER else self.heard_leader_ns
+            self.rounds.quorum_contact_ns
+            if self.standing.leads
+            else self.heard_leader_ns
         )
         if heard_ns is None:
             return False
-        return now.mono_ns - heard_ns < self.election_timeout_ms_min * 1e6
+        return now.mono_ns - heard_ns < self.settings.election_timeout_ms_min * 1e6

@@ -2,6 +2,8 @@
 
 The entry at `base` stands in for all up to there: its index and term are still known,
 as AppendEntries needs them, its command is not.
+
+Some entries hold a configuration, which is in use as long as they are in the log.
 """
 
 from __future__ import annotations
@@ -9,10 +11,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
+from reference_impls.raft.members import CHANGES, Members
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from reference_impls import kv
+    from reference_impls.actor import Record
+    from reference_impls.core import Outbox
 
 NOOP: kv.Command = {"type": "noop"}
 
@@ -25,18 +31,32 @@ class Entry(NamedTuple):
 
 
 class Log:
-    """Entries by index.
+    """Entries by index, and the members that they make.
+
+    Args:
+        out: Where entries are made durable.
+        members: The configuration of a log without any.
 
     Attributes:
         base: The last index that a snapshot covers; 0 without one.
         entries: `entries[i]` has index `base + i`; the first is the stand-in.
+        members: The configurations in this log.
     """
 
-    __slots__ = ("base", "entries")
+    __slots__ = ("base", "entries", "members", "out")
 
-    def __init__(self, base: int = 0, base_term: int = 0) -> None:
+    def __init__(self, out: Outbox, members: Members) -> None:
+        self.out = out
+        self.members = members
+        self.begin_after(0, 0)
+
+    def begin_after(self, base: int, term: int) -> None:
+        """Hold nothing, after a snapshot that ends at `base` with an entry of `term`.
+
+        Both are 0 for a log that never held any.
+        """
         self.base = base
-        self.entries = [Entry(base_term, NOOP)]
+        self.entries = [Entry(term, NOOP)]
 
     @property
     def last_index(self) -> int:
@@ -63,14 +83,29 @@ class Log:
         start = first - self.base
         return self.entries[start : None if count is None else start + count]
 
-    def extend(self, entries: Iterable[Entry]) -> None:
-        """Append."""
+    def last_index_of_term(self, term: int) -> int:
+        """The last index whose entry is known to be of `term`; -1 if there is none."""
+        i = bisect_right(self.entries, term, key=_term) - 1
+        return self.base + i if i >= 0 and self.entries[i].term == term else -1
+
+    # --- changes -----------------------------------------------------------------
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Append; a configuration counts from now on (thesis 4.1)."""
+        index = self.last_index
         self.entries.extend(entries)
+        for entry in entries:
+            index += 1
+            if entry.command["type"] in CHANGES:
+                self.members.adopt(index, entry.command["members"])
+                names = list(self.members.names)
+                self.out.observe("members", index=index, members=names)
 
     def truncate(self, first: int) -> None:
-        """Drop the entries from `first` on."""
+        """Drop the entries from `first` on, and the configurations they hold."""
         assert first > self.base, f"entry {first} is compacted away"
         del self.entries[first - self.base :]
+        self.members.truncate(first)
 
     def compact(self, index: int, term: int) -> None:
         """Replace the entries up to `index`, of `term`, by a stand-in.
@@ -81,13 +116,24 @@ class Log:
         assert index >= self.base, f"entry {index} is compacted away"
         holds_it = index <= self.last_index and self.term_at(index) == term
         later = self.entries[index - self.base + 1 :] if holds_it else []
-        self.base = index
-        self.entries = [Entry(term, NOOP), *later]
+        self.begin_after(index, term)
+        self.entries += later
 
-    def last_index_of_term(self, term: int) -> int:
-        """The last index whose entry is known to be of `term`; -1 if there is none."""
-        i = bisect_right(self.entries, term, key=_term) - 1
-        return self.base + i if i >= 0 and self.entries[i].term == term else -1
+    # --- the disk ----------------------------------------------------------------
+
+    def persist(self, first: int, entries: Sequence[Entry]) -> None:
+        """Make durable that the log from `first` on is `entries`."""
+        self.out.persist({"first": first, "entries": entries})
+
+    def recover(self, record: Record) -> None:
+        """Take back the entries that the record holds, if any.
+
+        Those beside a snapshot follow it; `persist` says where its entries begin.
+        """
+        if "entries" in record:
+            first = record.get("first", self.base + 1)
+            self.truncate(first)
+            self.extend([Entry(term, command) for term, command in record["entries"]])
 
 
 def _term(entry: Entry) -> int:

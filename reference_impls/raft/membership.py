@@ -1,4 +1,4 @@
-"""Membership changes, one server at a time, and leadership transfer (thesis 3.10, 4).
+"""Membership changes, one server at a time (thesis 4).
 
 Single-server changes (thesis 4.1): any majority of the old members and any majority of
 the new ones have a server in common, so a server may use a configuration as soon as it
@@ -18,100 +18,172 @@ A leader that removes itself leads on until that is committed, without counting 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reference_impls.actor import (
     MALFORMED_REQUEST,
     NODE_NOT_FOUND,
     PRECONDITION_FAILED,
-    TIMEOUT,
     error,
 )
 from reference_impls.raft.log import Entry
 from reference_impls.raft.members import CHANGES
-from reference_impls.raft.server import LEADER, CatchUp, Server, Transfer
 
 if TYPE_CHECKING:
-    from reference_impls.actor import Body, Now, Received
+    from reference_impls.actor import Now, Received
+    from reference_impls.core import Outbox
+    from reference_impls.raft.log import Log
+    from reference_impls.raft.machine import StateMachine
+    from reference_impls.raft.options import Settings
+    from reference_impls.raft.replication import Replication
+    from reference_impls.raft.requests import Requests
+    from reference_impls.raft.standing import Standing
+    from reference_impls.raft.transfer import Transfer
 
 CATCH_UP_ROUNDS_MAX = 10
 
 ADMIN = {"add_server": "node", "remove_server": "node", "transfer_leadership": "to"}
 """An operator's requests, and which field names the server they are about."""
 
+assert set(ADMIN) > CHANGES
 
-class Membership(Server):
-    """How members come and go, and how leadership changes hands on purpose."""
+
+class CatchUp(NamedTuple):
+    """A server that is to become a member, and is brought level before (thesis 4.2.1).
+
+    Attributes:
+        request: Who asked for it.
+        node: The server.
+        target: The round ends when it holds the log up to here.
+        round: Rounds so far, this one included.
+        since_ns: When the round began, on the leader's monotonic clock.
+    """
+
+    request: Received
+    node: str
+    target: int
+    round: int
+    since_ns: int
+
+
+class Membership:
+    """How an operator changes the members, at the leader.
+
+    Args:
+        out: Names the servers.
+        settings: How long it may take to come level.
+        standing: The term, and whether this server leads it.
+        log: Holds the configurations.
+        machine: What is committed.
+        replication: Appends a configuration, and knows how far a new server is.
+        requests: Answers the operator.
+        transfer: The other thing an operator may ask for.
+
+    Attributes:
+        catch_up: The server that is being brought level.
+    """
+
+    def __init__(
+        self,
+        out: Outbox,
+        settings: Settings,
+        standing: Standing,
+        log: Log,
+        machine: StateMachine,
+        replication: Replication,
+        requests: Requests,
+        transfer: Transfer,
+    ) -> None:
+        self.out = out
+        self.settings = settings
+        self.standing = standing
+        self.log = log
+        self.machine = machine
+        self.replication = replication
+        self.requests = requests
+        self.transfer = transfer
+        self.catch_up: CatchUp | None = None
 
     def on_admin(self, request: Received) -> None:
         """An operator's request; only the leader takes those."""
+        answer, servers = self.requests.answer, self.out.servers
         kind = request.body["type"]
         name = request.body.get(ADMIN[kind])
         if type(name) is not str:
             text = f"{kind} needs {ADMIN[kind]!r}, a server's name"
-            self.answer(request, error(MALFORMED_REQUEST, text))
-        elif name not in self.servers:
-            text = f"there is no server {name!r} (there are: {', '.join(self.servers)})"
-            self.answer(request, error(NODE_NOT_FOUND, text))
-        elif self.role != LEADER:
-            leader = f"{self.leader} is" if self.leader else "and knows of none"
-            self.refuse(request, f"isn't the leader, {leader}")
+            answer(request, error(MALFORMED_REQUEST, text))
+        elif name not in servers:
+            text = f"there is no server {name!r} (there are: {', '.join(servers)})"
+            answer(request, error(NODE_NOT_FOUND, text))
+        elif not self.standing.leads:
+            leader = self.standing.leader
+            known = f"{leader} is" if leader else "and knows of none"
+            self.requests.refuse(request, f"isn't the leader, {known}")
         elif kind == "transfer_leadership":
-            self.on_transfer_leadership(request, name)
+            is_busy = self.catch_up is not None
+            self.transfer.on_request(request, name, is_busy=is_busy)
         else:
             self.on_change(request, name)
-
-    def on_answer(self, src: str, now: Now) -> None:
-        """A follower answered an append: someone may have waited for that."""
-        if self.role == LEADER:
-            self.on_progress(src, now)
-            self.hand_over()
 
     # --- changes (thesis 4.1, Figure 4.1) ----------------------------------------
 
     def on_change(self, request: Received, name: str) -> None:
         """AddServer and RemoveServer, as far as they can be begun now."""
+        members = self.log.members.names
         adds = request.body["type"] == "add_server"
-        if not self.may_change_members():
-            self.refuse(request, "can't change the members yet")
-        elif adds == (name in self.members.names):
-            self.answer(request, self.changed(request.body["type"]))
-        elif self.members.names == (name,):
+        if not self.may_change():
+            self.requests.refuse(request, "can't change the members yet")
+        elif adds == (name in members):
+            self.requests.answer(request, self.changed(request.body["type"]))
+        elif members == (name,):
             text = f"{name} is the only member"
-            self.answer(request, error(PRECONDITION_FAILED, text))
+            self.requests.answer(request, error(PRECONDITION_FAILED, text))
         elif adds:
             self.bring_level(request, name, 1, request.now)
         else:
-            rest = [other for other in self.members.names if other != name]
-            self.change_members(request, name, rest, request.now)
+            rest = [other for other in members if other != name]
+            self.change(request, name, rest, request.now)
 
-    def may_change_members(self) -> bool:
-        """One change at a time, and none before this term's no-op (raft-dev 2015)."""
+    def may_change(self) -> bool:
+        """One change at a time, and none before this term's no-op."""
         return (
             self.committed_in_this_term()
-            and self.members.index <= self.commit_index
+            and self.log.members.index <= self.machine.commit_index
             and self.catch_up is None
-            and self.transfer is None
+            and self.transfer.under_way is None
         )
 
-    def change_members(
-        self, request: Received, name: str, names: list[str], now: Now
-    ) -> None:
+    def committed_in_this_term(self) -> bool:
+        """Is this leader's no-op committed? (raft-dev, July 2015).
+
+        Until then the last leader's change may be alive, in a log that this one can't
+        see, and two majorities of configurations two steps apart need not meet.
+        """
+        last_committed = self.log.term_at(self.machine.commit_index)
+        return last_committed == self.standing.current_term
+
+    def change(self, request: Received, name: str, names: list[str], now: Now) -> None:
         """Append the new configuration, which counts from now on (thesis 4.1)."""
         command = {"type": request.body["type"], "node": name, "members": sorted(names)}
-        index = self.log.last_index + 1
-        self.abandon_proposed(index)
-        self.proposed[index] = self.waiting(request, command)
-        self.append_and_replicate([Entry(self.current_term, command)], now)
+        self.requests.propose_at(self.log.last_index + 1, request, command)
+        self.replication.append([Entry(self.standing.current_term, command)], now)
 
     def changed(self, kind: str) -> dict[str, Any]:
         """The answer to a change that is done."""
-        return {"type": f"{kind}_ok", "members": list(self.members.names)}
+        return {"type": f"{kind}_ok", "members": list(self.log.members.names)}
+
+    def is_removed(self) -> bool:
+        """Is this server known for sure to be no member? (thesis 4.2.2)."""
+        members = self.log.members
+        return (
+            self.out.node not in members.names
+            and members.index <= self.machine.commit_index
+        )
 
     # --- catching up (thesis 4.2.1) ----------------------------------------------
 
     def bring_level(self, request: Received, name: str, round_: int, now: Now) -> None:
-        """Begin a round: up to here, and soon."""
+        """Begin a round: up to where the log ends now."""
         target = self.log.last_index
         self.catch_up = CatchUp(request, name, target, round_, now.mono_ns)
         self.on_progress(name, now)
@@ -121,13 +193,13 @@ class Membership(Server):
         catch_up = self.catch_up
         if catch_up is None or src != catch_up.node:
             return
-        if self.match_index[src] < catch_up.target:
+        if self.replication.match_index[src] < catch_up.target:
             return
         took_ns = now.mono_ns - catch_up.since_ns
         request, name = catch_up.request, catch_up.node
-        if took_ns <= self.election_timeout_ms_min * 1e6:
+        if took_ns <= self.settings.election_timeout_ms_min * 1e6:
             self.catch_up = None
-            self.change_members(request, name, [*self.members.names, name], now)
+            self.change(request, name, [*self.log.members.names, name], now)
         elif catch_up.round < CATCH_UP_ROUNDS_MAX:
             self.bring_level(request, name, catch_up.round + 1, now)
         else:
@@ -138,95 +210,11 @@ class Membership(Server):
         catch_up = self.catch_up
         if catch_up is not None:
             took_ns = now.mono_ns - catch_up.since_ns
-            if took_ns > self.request_timeout_ms * 1e6:
+            if took_ns > self.settings.request_timeout_ms * 1e6:
                 self.give_up_catch_up(f"{catch_up.node} doesn't come level")
 
     def give_up_catch_up(self, why: str) -> None:
-        """Nothing was appended, so nothing has changed."""
-        assert self.catch_up is not None
-        request, self.catch_up = self.catch_up.request, None
-        self.refuse(request, why)
-
-    # --- leaving (thesis 4.2.2) --------------------------------------------------
-
-    def leave_if_removed(self) -> None:
-        """A leader steps down once the configuration without it is committed."""
-        if self.role != LEADER or self.node in self.members.names:
-            return
-        if self.members.index <= self.commit_index:
-            heir = max(self.members.names, key=lambda n: self.match_index.get(n, 0))
-            self.observe("left", term=self.current_term, heir=heir)
-            self.send_timeout_now(heir)
-            self.become_follower(self.current_term, None)
-
-    # --- leadership transfer (thesis 3.10) ---------------------------------------
-
-    def on_transfer_leadership(self, request: Received, to: str) -> None:
-        """Take no new requests, bring `to` level, and tell it to stand at once."""
-        if to == self.node:
-            self.answer(request, self.transferred(to))
-        elif to not in self.members.names:
-            text = f"{to} is no member"
-            self.answer(request, error(PRECONDITION_FAILED, text))
-        elif self.transfer is not None or self.catch_up is not None:
-            self.refuse(request, "is busy with another change")
-        else:
-            self.transfer = Transfer(request, to)
-            self.set_timer("transfer", self.election_timeout_ms_max)
-            self.hand_over()
-
-    def hand_over(self) -> None:
-        """Once the heir holds the whole log, it can win any vote."""
-        if self.transfer is None or self.transfer.is_sent:
-            return
-        heir = self.transfer.to
-        if self.match_index[heir] == self.log.last_index:
-            self.transfer = self.transfer._replace(is_sent=True)
-            self.observe("hands_over", term=self.current_term, to=heir)
-            self.send_timeout_now(heir)
-
-    def send_timeout_now(self, heir: str) -> None:
-        """Let the heir disregard this leader.
-
-        From here on voters may, too, however late the message arrives and whatever came
-        of the transfer: so the lease is over for this term (thesis 6.4.1).
-        """
-        self.gave_up_lease = True
-        self.send(heir, {"type": "timeout_now", "term": self.current_term})
-
-    def on_timeout_now(self, body: Body, now: Now) -> None:
-        """Stand for election at once, with the leader's blessing."""
-        if body["term"] != self.current_term or self.role == LEADER:
-            return
-        if self.may_campaign():
-            self.reset_election_timer()
-            self.become_candidate(now, transfer=True)
-
-    def on_transfer_timeout(self) -> None:
-        """It took an election timeout, so serve on if this is still the leader."""
-        if self.transfer is None:
-            return
-        text = f"{self.node}: {self.transfer.to} did not take over"
-        request, self.transfer = self.transfer.request, None
-        self.answer(request, error(TIMEOUT, text))
-        if self.role == LEADER:
-            self.set_timer("batch", 0)
-
-    def settle_transfer(self, leader: str) -> None:
-        """There is a new leader, and here is who."""
-        if self.transfer is None:
-            return
-        request, to, _ = self.transfer
-        self.transfer = None
-        self.cancel_timer("transfer")
-        if leader == to:
-            self.answer(request, self.transferred(to))
-        else:
-            self.refuse(request, f"{leader} leads, not {to}")
-
-    def transferred(self, to: str) -> dict[str, Any]:
-        """The answer to a transfer that is done."""
-        return {"type": "transfer_leadership_ok", "leader": to}
-
-
-assert set(ADMIN) > CHANGES
+        """Refuse to add the server; nothing was appended, so nothing has changed."""
+        if self.catch_up is not None:
+            request, self.catch_up = self.catch_up.request, None
+            self.requests.refuse(request, why)

@@ -5,28 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reference_impls import core, kv
-from reference_impls.core import is_count
+from reference_impls.core import is_count, is_flag, is_object, is_text
 from reference_impls.raft.members import CHANGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reference_impls.actor import Body
-
-
-def is_flag(value: Any) -> bool:
-    """True or false."""
-    return type(value) is bool
-
-
-def is_text(value: Any) -> bool:
-    """A string."""
-    return type(value) is str
-
-
-def is_object(value: Any) -> bool:
-    """A JSON object."""
-    return type(value) is dict
 
 
 def is_command(command: Any) -> bool:

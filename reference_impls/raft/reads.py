@@ -5,15 +5,60 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from reference_impls.raft.server import Server
-
 if TYPE_CHECKING:
     from reference_impls import kv
     from reference_impls.actor import Now, Received
+    from reference_impls.core import Outbox
+    from reference_impls.raft.log import Log
+    from reference_impls.raft.machine import StateMachine
+    from reference_impls.raft.options import Settings
+    from reference_impls.raft.requests import Requests
+    from reference_impls.raft.rounds import Rounds
+    from reference_impls.raft.standing import Standing
 
 
-class Reads(Server):
-    """How a leader knows that it may answer from its own state."""
+class Reads:
+    """How a leader knows that it may answer from its own state.
+
+    Args:
+        out: Sets the timer of the batch.
+        settings: The lease's length and its clocks' drift.
+        standing: The term.
+        log: Whose entry was committed last.
+        machine: What reads are answered from.
+        rounds: The proof of leadership.
+        requests: Answers the reads.
+
+    Attributes:
+        waiting: Reads, each with the round that will confirm it, in that order.
+        gave_up_lease: This leader let somebody disregard it in this term.
+    """
+
+    def __init__(
+        self,
+        out: Outbox,
+        settings: Settings,
+        standing: Standing,
+        log: Log,
+        machine: StateMachine,
+        rounds: Rounds,
+        requests: Requests,
+    ) -> None:
+        self.out = out
+        self.settings = settings
+        self.standing = standing
+        self.log = log
+        self.machine = machine
+        self.rounds = rounds
+        self.requests = requests
+        self.waiting: deque[tuple[int, Received, kv.Command]] = deque()
+        self.gave_up_lease = False
+
+    def begin_term(self) -> None:
+        """A new leadership may have a lease again."""
+        self.gave_up_lease = False
+
+    # --- ReadIndex (thesis 6.4) --------------------------------------------------
 
     def read_index(self, request: Received, command: kv.Command) -> None:
         """Answer once a majority confirms, after now, that this is the leader.
@@ -22,43 +67,39 @@ class Reads(Server):
         unless one is under way: its end begins the next. A round that is lost ends with
         the next heartbeat's.
         """
-        self.waiting_reads.append((self.read_round(), request, command))
-        self.set_timer("batch", 0)
+        self.waiting.append((self.round_for_now(), request, command))
+        self.out.set_timer("batch", 0)
 
-    def read_round(self) -> int:
+    def round_for_now(self) -> int:
         """The round that will confirm a read that arrives now.
 
         It must begin after the read arrived: an earlier one says nothing about writes
         that another leader took since.
         """
-        return self.round + 1
+        return self.rounds.round + 1
 
-    def on_round_acked(self, src: str, acked: int) -> None:
-        """A follower answered a message of that round, in this term."""
-        if self.acked_round[src] < acked <= self.round:
-            self.acked_round[src] = acked
-            self.on_quorum_round(self.quorum_value(self.acked_round, self.round))
+    def on_rounds_answered(self) -> None:
+        """More may be confirmed than before; begin the next round if reads need it."""
+        self.answer_confirmed()
+        if self.need_a_round() and not self.rounds.sent_rounds:
+            self.out.set_timer("batch", 0)
 
-    def on_quorum_round(self, acked: int) -> None:
-        """A majority, as far as members go, answered that round and all before it."""
-        while self.sent_rounds and self.sent_rounds[0][0] <= acked:
-            self.quorum_contact_ns = self.sent_rounds.popleft()[1]
-        self.answer_confirmed_reads()
-        if self.reads_need_a_round() and not self.sent_rounds:
-            self.set_timer("batch", 0)
-
-    def reads_need_a_round(self) -> bool:
+    def need_a_round(self) -> bool:
         """True when a read waits for a round that hasn't begun."""
-        return bool(self.waiting_reads) and self.waiting_reads[-1][0] > self.round
+        return bool(self.waiting) and self.waiting[-1][0] > self.rounds.round
 
-    def answer_confirmed_reads(self) -> None:
+    def answer_confirmed(self) -> None:
         """Answer the reads whose round is confirmed (thesis 6.4, steps 1 to 5)."""
-        if not self.waiting_reads or not self.may_read():
+        if not self.waiting or not self.may_read():
             return
-        confirmed = self.sent_rounds[0][0] - 1 if self.sent_rounds else self.round
-        while self.waiting_reads and self.waiting_reads[0][0] <= confirmed:
-            _, request, command = self.waiting_reads.popleft()
-            self.answer(request, self.state.answer_read(command))
+        confirmed = self.rounds.confirmed()
+        while self.waiting and self.waiting[0][0] <= confirmed:
+            _, request, command = self.waiting.popleft()
+            self.answer_from_state(request, command)
+
+    def answer_from_state(self, request: Received, command: kv.Command) -> None:
+        """Answer a read with what this server has applied."""
+        self.requests.answer(request, self.machine.state.answer_read(command))
 
     def may_read(self) -> bool:
         """Does the state cover all that was committed when a read arrived?
@@ -66,16 +107,19 @@ class Reads(Server):
         An entry of this term is committed, so commit_index does (thesis 6.4, step 1),
         and entries are applied as they are committed (step 4).
         """
-        return self.committed_in_this_term()
+        last_committed = self.log.term_at(self.machine.commit_index)
+        return last_committed == self.standing.current_term
+
+    # --- the lease (thesis 6.4.1) ------------------------------------------------
 
     def has_lease(self, now: Now) -> bool:
-        """May the leader answer from its own state, by its clock alone? (thesis 6.4.1).
+        """May the leader answer from its own state, by its clock alone?
 
         A majority heard it at `quorum_contact_ns` or later, and refuses its votes to
         others for the minimum election timeout from then, unless this leader itself
         allowed it to vote.
         """
-        age_ns = now.mono_ns - self.quorum_contact_ns
+        age_ns = now.mono_ns - self.rounds.quorum_contact_ns
         return self.may_read() and not self.gave_up_lease and age_ns < self.lease_ns()
 
     def lease_ns(self) -> float:
@@ -85,11 +129,16 @@ class Reads(Server):
         clock deviates by more than the share d, a follower's T lasts at least T / (1 +
         d), and a lease of L on the leader's clock at most L / (1 - d).
         """
-        bound = self.clock_drift_bound
-        return self.election_timeout_ms_min * 1e6 * (1 - bound) / (1 + bound)
+        bound = self.settings.clock_drift_bound
+        shortest_ns = self.settings.election_timeout_ms_min * 1e6
+        return shortest_ns * (1 - bound) / (1 + bound)
 
-    def drop_reads(self, why: str) -> None:
+    def give_up_lease(self) -> None:
+        """From here on voters may disregard this leader, however late they hear."""
+        self.gave_up_lease = True
+
+    def refuse_all(self, why: str) -> None:
         """Refuse the reads that wait; a read has no effect, so that is always true."""
-        reads, self.waiting_reads = self.waiting_reads, deque()
+        reads, self.waiting = self.waiting, deque()
         for _, request, _ in reads:
-            self.refuse(request, why)
+            self.requests.refuse(request, why)

@@ -1,4 +1,4 @@
-"""Clients' requests: served, passed on to the leader, and tried again (thesis 6).
+"""Requests that aren't answered yet: passed on, proposed, tried again (thesis 6).
 
 A server that doesn't lead passes a request on, and keeps it until it has the answer. A
 new leader gets it anew: the old one may have been lost with it, or may have replicated
@@ -19,30 +19,28 @@ the last word: it waits for a next leader, or for its time to be up.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reference_impls import kv
 from reference_impls.actor import (
     CRASH,
-    MALFORMED_REQUEST,
     TEMPORARILY_UNAVAILABLE,
     TIMEOUT,
     Received,
     error,
 )
-from reference_impls.raft.membership import ADMIN, Membership
-from reference_impls.raft.reads import Reads
-from reference_impls.raft.server import LEADER, Waiting
 
 if TYPE_CHECKING:
-    from reference_impls.actor import Body, Now
+    from reference_impls.actor import Body, Now, Record
+    from reference_impls.core import Outbox
+    from reference_impls.raft.log import Entry
+    from reference_impls.raft.options import Settings
+    from reference_impls.raft.standing import Standing
 
 REQUESTS_PER_LIFE = 1_000_000_000
 
 SERVERS = "server "
 """How the sessions of servers begin; no client may call itself like that."""
-
-ANYONE = {"client": ""}
 
 UNSETTLED = frozenset({TIMEOUT, TEMPORARILY_UNAVAILABLE, CRASH})
 """Answers to a copy of a request that say nothing of other copies."""
@@ -53,45 +51,51 @@ class OwnForward(Received):
     """A request that this server had passed on, and now serves as the leader."""
 
 
-class Requests(Membership, Reads):
-    """How requests get an answer, wherever they arrive."""
+class Waiting(NamedTuple):
+    """A request that isn't answered yet.
 
-    def on_request(self, request: Received) -> None:
-        """A client's request: check it, then serve it or pass it on."""
-        kind = request.body.get("type")
-        if type(kind) is str and kind in ADMIN:
-            self.on_admin(request)
-            return
-        command, flaw = kv.parse(request.body)
-        if command is None:
-            assert flaw is not None
-            self.answer(request, flaw)
-            return
-        if command.get("retry", ANYONE)["client"].startswith(SERVERS):
-            text = f"clients that begin with {SERVERS!r} are the servers' own"
-            self.answer(request, error(MALFORMED_REQUEST, text))
-        elif self.reads == "local" and kv.is_read(command):
-            self.answer(request, self.state.answer_read(command))
-        elif self.role == LEADER:
-            self.serve(request, command)
-        elif self.leader is not None:
-            self.forward(request, command)
-        else:
-            self.refuse(request, "no leader is known")
+    Attributes:
+        request: The client's, or a peer's `forward`.
+        command: What it asks for.
+        term: Under which it was proposed, or passed on.
+        since: The sweep (`Requests.on_sweep`) in which it came.
+    """
 
-    def serve(self, request: Received, command: kv.Command) -> None:
-        """The leader's part, by the kind of request and the way of reading."""
-        if not kv.is_read(command) or self.reads == "log":
-            self.propose(request, command)
-        elif self.reads == "lease" and self.has_lease(request.now):
-            self.answer(request, self.state.answer_read(command))
-        else:
-            self.read_index(request, command)
+    request: Received
+    command: kv.Command
+    term: int
+    since: int
 
-    def propose(self, request: Received, command: kv.Command) -> None:
-        """Put the command into the batch that goes to the log next."""
-        self.batch.append((request, command))
-        self.set_timer("batch", 0)
+
+class Requests:
+    """Who waits for what, and how answers find their way.
+
+    Args:
+        out: Where answers go.
+        settings: How long a request may wait.
+        standing: Whom requests are passed on to.
+
+    Attributes:
+        life: How often this server began to pass requests on; persistent.
+        forwarded: Requests that were passed on, by the number they went under.
+        proposed: Requests by the index of their entry; they outlive a leadership.
+    """
+
+    def __init__(self, out: Outbox, settings: Settings, standing: Standing) -> None:
+        self.out = out
+        self.settings = settings
+        self.standing = standing
+        self.life = 0
+        self.last_forward_id = 0
+        self.forwarded: dict[int, Waiting] = {}
+        self.proposed: dict[int, Waiting] = {}
+        self.sweep = 0
+        self.sweeping = False
+
+    def recover(self, record: Record) -> None:
+        """Take back how many lives there were, if the record holds that."""
+        if "life" in record:
+            self.life = record["life"]
 
     # --- passing on --------------------------------------------------------------
 
@@ -101,47 +105,39 @@ class Requests(Membership, Reads):
         waiting = self.forwarded[number] = self.waiting(request, command)
         if not kv.is_read(command):
             first = next(iter(self.forwarded))
-            mine = {"client": SERVERS + self.node, "seq": number, "first": first}
+            mine = {"client": SERVERS + self.out.node, "seq": number, "first": first}
             command.setdefault("retry", mine)
         self.send_forward(number, waiting)
 
     def next_forward_id(self) -> int:
-        """Numbers only ever grow: a new life is on disk before it uses its first."""
+        """The next number; a new life is on disk before it uses its first."""
         if not self.last_forward_id:
             self.life += 1
-            self.persist({"life": self.life})
+            self.out.persist({"life": self.life})
             self.last_forward_id = self.life * REQUESTS_PER_LIFE
         self.last_forward_id += 1
         return self.last_forward_id
 
     def send_forward(self, number: int, waiting: Waiting) -> None:
         """Send the leader a copy of the request."""
-        assert self.leader is not None
+        assert self.standing.leader is not None
         body = {"type": "forward", "id": number, "request": waiting.command}
-        self.send(self.leader, body)
+        self.out.send(self.standing.leader, body)
 
-    def on_new_leader(self, leader: str, now: Now | None) -> None:
-        """A leader is known: it gets what is still unanswered, in order."""
-        self.settle_transfer(leader)
-        for number, waiting in list(self.forwarded.items()):
-            if leader != self.node:
-                self.send_forward(number, waiting)
-            else:
-                assert now is not None
-                body = {"type": "forward", "id": number}
-                self.serve(OwnForward(self.node, body, now), waiting.command)
+    def forward_again(self) -> None:
+        """Send a new leader what is still unanswered, in order."""
+        for number, waiting in self.forwarded.items():
+            self.send_forward(number, waiting)
 
-    def on_forward(self, request: Received) -> None:
-        """A request that a follower passed on."""
-        if self.role != LEADER:
-            self.refuse(request, "does not lead")
-            return
-        command, flaw = kv.parse(request.body["request"])
-        if command is None:
-            assert flaw is not None
-            self.answer(request, flaw)
-        else:
-            self.serve(request, command)
+    def own_forwards(self, now: Now) -> list[tuple[OwnForward, kv.Command]]:
+        """What this server had passed on, in order, now that it leads itself."""
+        return [
+            (
+                OwnForward(self.out.node, {"type": "forward", "id": number}, now),
+                waiting.command,
+            )
+            for number, waiting in self.forwarded.items()
+        ]
 
     def on_forward_reply(self, number: int, reply: Body) -> None:
         """The leader's answer to a request that was passed on."""
@@ -150,28 +146,49 @@ class Requests(Membership, Reads):
             if waiting is not None:
                 self.answer(waiting.request, reply)
 
+    # --- proposing ---------------------------------------------------------------
+
+    def propose_at(self, index: int, request: Received, command: kv.Command) -> None:
+        """Let the request wait for the entry that is about to be appended there."""
+        self.abandon_proposed(index)
+        self.proposed[index] = self.waiting(request, command)
+
+    def settle(self, index: int, entry: Entry, result: Body | None) -> None:
+        """Answer whoever waits for this index, now that `entry` is applied there."""
+        waiting = self.proposed.pop(index, None)
+        if waiting is None:
+            return
+        if waiting.term == entry.term and result is not None:
+            self.answer(waiting.request, result)
+        else:
+            # Committed at its index is another entry, so this one never will be.
+            self.refuse(waiting.request, "overwritten by another leader's entry")
+
     # --- answers -----------------------------------------------------------------
 
     def answer(self, request: Received, reply: Body) -> None:
         """Answer a client, or the server that passed the request on."""
         if isinstance(request, OwnForward):
             self.on_forward_reply(request.body["id"], reply)
-        elif request.src in self.peers:
+        elif request.src in self.out.peers:
             body = {"type": "forward_reply", "id": request.body["id"], "reply": reply}
-            self.send(request.src, body)
+            self.out.send(request.src, body)
         else:
-            self.reply(request, reply)
+            self.out.reply(request, reply)
 
     def refuse(self, request: Received, why: str) -> None:
         """Answer that this copy of the request certainly has no effect."""
-        self.answer(request, error(TEMPORARILY_UNAVAILABLE, f"{self.node}: {why}"))
+        text = f"{self.out.node}: {why}"
+        self.answer(request, error(TEMPORARILY_UNAVAILABLE, text))
+
+    # --- patience ----------------------------------------------------------------
 
     def waiting(self, request: Received, command: kv.Command) -> Waiting:
-        """Note that a request is under way, and see to it that it ends some day."""
+        """Note that a request is under way; a sweep ends it if nothing else does."""
         if not self.sweeping:
             self.sweeping = True
-            self.set_timer("sweep", self.request_timeout_ms)
-        return Waiting(request, command, self.current_term, self.sweep)
+            self.out.set_timer("sweep", self.settings.request_timeout_ms)
+        return Waiting(request, command, self.standing.current_term, self.sweep)
 
     def on_sweep(self) -> None:
         """Give up what waited for a whole timeout: nobody knows what becomes of it."""
@@ -182,13 +199,18 @@ class Requests(Membership, Reads):
         self.sweep += 1
         self.sweeping = bool(self.proposed or self.forwarded)
         if self.sweeping:
-            self.set_timer("sweep", self.request_timeout_ms)
+            self.out.set_timer("sweep", self.settings.request_timeout_ms)
+
+    def abandon_up_to(self, index: int) -> None:
+        """Tell those who wait for entries up to `index` that nobody knows."""
+        for proposed in [i for i in self.proposed if i <= index]:
+            self.abandon_proposed(proposed)
 
     def abandon_proposed(self, index: int) -> None:
         """Tell whoever waits for `index` that nobody knows (Figure 8)."""
         waiting = self.proposed.pop(index, None)
         if waiting is not None:
-            text = f"{self.node}: proposed, but not known to be committed"
+            text = f"{self.out.node}: proposed, but not known to be committed"
             self.answer(waiting.request, error(CRASH, text))
 
     def abandon_forwarded(self, number: int) -> None:
@@ -200,5 +222,5 @@ class Requests(Membership, Reads):
         if kv.is_read(waiting.command):
             self.refuse(waiting.request, "passed the read on, but had no answer")
         else:
-            text = f"{self.node}: passed on, but never answered"
+            text = f"{self.out.node}: passed on, but never answered"
             self.answer(waiting.request, error(TIMEOUT, text))

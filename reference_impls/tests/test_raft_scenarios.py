@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from reference_impls.mutants import with_part
 from reference_impls.mutants.raft import MUTANTS
 from reference_impls.raft import Raft
+from reference_impls.raft.following import Following
 from reference_impls.tests.scenario import replay, replay_file
 
 FILES = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
@@ -21,12 +23,13 @@ def test_the_scenario_unfolds_as_written(path: Path) -> None:
     assert happened == expected
 
 
-class TruncatedMeansFailed(Raft):
+class TruncatedMeansFailed(Following):
     """Tells a client that its write failed as soon as its entry is truncated here."""
 
     def truncate(self, first: int) -> None:
-        for index in [i for i in self.proposed if i >= first]:
-            self.refuse(self.proposed.pop(index).request, "truncated")
+        requests = self.commitment.requests
+        for index in [i for i in requests.proposed if i >= first]:
+            requests.refuse(requests.proposed.pop(index).request, "truncated")
         super().truncate(first)
 
 
@@ -42,7 +45,7 @@ def test_figure_8_shows_what_committing_old_terms_by_counting_loses() -> None:
 
 def test_a_truncated_entry_may_still_commit_elsewhere() -> None:
     text = scenario("truncated_yet_committed")
-    assert "c1 error code=11" in replay(text, TruncatedMeansFailed)
+    assert "c1 error code=11" in replay(text, with_part(Raft, TruncatedMeansFailed))
     assert "c1 error" not in replay(text)
     assert "c1 write_ok" in replay(text)
 

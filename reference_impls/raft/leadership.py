@@ -1,0 +1,93 @@
+"""A leadership's beginning and end: what all parts that only a leader uses do then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reference_impls.raft.log import NOOP, Entry
+from reference_impls.raft.standing import LEADER
+
+if TYPE_CHECKING:
+    from reference_impls.actor import Now
+    from reference_impls.core import Outbox
+    from reference_impls.raft.log import Log
+    from reference_impls.raft.membership import Membership
+    from reference_impls.raft.options import Settings
+    from reference_impls.raft.reads import Reads
+    from reference_impls.raft.replication import Replication
+    from reference_impls.raft.rounds import Rounds
+    from reference_impls.raft.service import Service
+    from reference_impls.raft.snapshot_sender import SnapshotSender
+    from reference_impls.raft.standing import Standing
+
+
+class Leadership:
+    """What a server does only while it leads.
+
+    Args:
+        out: Where the timers are set.
+        settings: How often heartbeats are sent.
+        standing: The term that is led.
+        log: Gets a no-op.
+        rounds: Begin anew with a leadership.
+        reads: The same; and they are refused at its end.
+        replication: Begins anew.
+        snapshots: Are sent no more at its end.
+        service: Its batch is refused at its end.
+        membership: A server that was to join is refused at its end.
+    """
+
+    def __init__(
+        self,
+        out: Outbox,
+        settings: Settings,
+        standing: Standing,
+        log: Log,
+        rounds: Rounds,
+        reads: Reads,
+        replication: Replication,
+        snapshots: SnapshotSender,
+        service: Service,
+        membership: Membership,
+    ) -> None:
+        self.out = out
+        self.settings = settings
+        self.standing = standing
+        self.log = log
+        self.rounds = rounds
+        self.reads = reads
+        self.replication = replication
+        self.snapshots = snapshots
+        self.service = service
+        self.membership = membership
+
+    def begin(self, now: Now) -> None:
+        """Lead this term: forget old leadership, and commit a no-op (paper 8)."""
+        term = self.standing.current_term
+        self.standing.role = LEADER
+        self.standing.leader = self.out.node
+        self.replication.begin_term()
+        self.rounds.begin_term(now)
+        self.reads.begin_term()
+        self.out.cancel_timer("election")
+        last_log_index = self.log.last_index
+        self.out.observe("became_leader", term=term, last_log_index=last_log_index)
+        self.out.set_timer("heartbeat", self.settings.heartbeat_ms)
+        self.replication.append([Entry(term, NOOP)], now)
+        self.service.lead(now)
+
+    def heartbeat(self, now: Now) -> None:
+        """Show that there is a leader, again and again (paper 5.2)."""
+        self.out.set_timer("heartbeat", self.settings.heartbeat_ms)
+        self.replication.heartbeat(now)
+
+    def end(self) -> None:
+        """Refuse what certainly has no effect; what was sent may still commit."""
+        self.standing.leader = None
+        self.out.cancel_timer("heartbeat")
+        self.reads.refuse_all("lost its leadership before it could answer the read")
+        self.service.refuse_batch()
+        self.membership.give_up_catch_up(
+            "lost its leadership before it changed the members"
+        )
+        self.snapshots.end()

@@ -1,0 +1,42 @@
+"""The state machine, and how far the log drives it (paper 5.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reference_impls import kv
+from reference_impls.raft.members import CHANGES
+
+if TYPE_CHECKING:
+    from reference_impls.actor import Body
+
+
+class StateMachine:
+    """The key-value store, and which entries are in it.
+
+    Attributes:
+        commit_index: The highest index known to be committed.
+        last_applied: The highest index applied to `state`.
+    """
+
+    def __init__(self) -> None:
+        self.commit_index = 0
+        self.last_applied = 0
+        self.state = kv.KeyValueStore()
+
+    def stand_at(self, index: int, state: kv.KeyValueStore) -> None:
+        """Put the state after the entry at `index` in place of this one."""
+        self.state = state
+        self.commit_index = self.last_applied = index
+
+    def carry_out(self, command: kv.Command) -> Body | None:
+        """What a committed command does, and its reply; a no-op has none."""
+        if command["type"] == "noop":
+            return None
+        if command["type"] in CHANGES:
+            return {"type": f"{command['type']}_ok", "members": command["members"]}
+        return self.apply_to_state(command)
+
+    def apply_to_state(self, command: kv.Command) -> Body:
+        """Do a client's command, a retried one only once (thesis 6.3)."""
+        return self.state.apply(command)

@@ -1,0 +1,159 @@
+"""Clients' requests: checked, then served by the leader or passed on (thesis 6).
+
+Requests wait until everything that has arrived was delivered (a timer of 0 ms), then go
+to the log, the disk and the followers together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reference_impls import kv
+from reference_impls.actor import MALFORMED_REQUEST, error
+from reference_impls.raft.log import Entry
+from reference_impls.raft.membership import ADMIN
+from reference_impls.raft.requests import SERVERS
+
+if TYPE_CHECKING:
+    from reference_impls.actor import Now, Received
+    from reference_impls.core import Outbox
+    from reference_impls.raft.log import Log
+    from reference_impls.raft.membership import Membership
+    from reference_impls.raft.options import Settings
+    from reference_impls.raft.reads import Reads
+    from reference_impls.raft.replication import Replication
+    from reference_impls.raft.requests import Requests
+    from reference_impls.raft.rounds import Rounds
+    from reference_impls.raft.standing import Standing
+    from reference_impls.raft.transfer import Transfer
+
+ANYONE = {"client": ""}
+
+
+class Service:
+    """What becomes of a request where it arrives.
+
+    Args:
+        out: Sets the timer of the batch.
+        settings: The way of reading.
+        standing: Who leads.
+        log: Where a batch goes.
+        rounds: The one under way, which may make another one needless.
+        requests: Answers, and passes on.
+        reads: Reads that needn't go through the log.
+        replication: Appends a batch.
+        membership: An operator's requests.
+        transfer: Stops the service while it is under way.
+
+    Attributes:
+        batch: What goes to the log next; leaders only.
+    """
+
+    def __init__(
+        self,
+        out: Outbox,
+        settings: Settings,
+        standing: Standing,
+        log: Log,
+        rounds: Rounds,
+        requests: Requests,
+        reads: Reads,
+        replication: Replication,
+        membership: Membership,
+        transfer: Transfer,
+    ) -> None:
+        self.out = out
+        self.settings = settings
+        self.standing = standing
+        self.log = log
+        self.rounds = rounds
+        self.requests = requests
+        self.reads = reads
+        self.replication = replication
+        self.membership = membership
+        self.transfer = transfer
+        self.batch: list[tuple[Received, kv.Command]] = []
+
+    def on_request(self, request: Received) -> None:
+        """A client's request: check it, then serve it or pass it on."""
+        kind = request.body.get("type")
+        if type(kind) is str and kind in ADMIN:
+            self.membership.on_admin(request)
+            return
+        command, flaw = kv.parse(request.body)
+        if command is None:
+            assert flaw is not None
+            self.requests.answer(request, flaw)
+            return
+        if command.get("retry", ANYONE)["client"].startswith(SERVERS):
+            text = f"clients that begin with {SERVERS!r} are the servers' own"
+            self.requests.answer(request, error(MALFORMED_REQUEST, text))
+        elif self.settings.reads == "local" and kv.is_read(command):
+            self.reads.answer_from_state(request, command)
+        elif self.standing.leads:
+            self.serve(request, command)
+        elif self.standing.leader is not None:
+            self.requests.forward(request, command)
+        else:
+            self.requests.refuse(request, "no leader is known")
+
+    def on_forward(self, request: Received) -> None:
+        """A request that a follower passed on."""
+        if not self.standing.leads:
+            self.requests.refuse(request, "does not lead")
+            return
+        command, flaw = kv.parse(request.body["request"])
+        if command is None:
+            assert flaw is not None
+            self.requests.answer(request, flaw)
+        else:
+            self.serve(request, command)
+
+    def serve(self, request: Received, command: kv.Command) -> None:
+        """The leader's part, by the kind of request and the way of reading."""
+        reads = self.settings.reads
+        if not kv.is_read(command) or reads == "log":
+            self.propose(request, command)
+        elif reads == "lease" and self.reads.has_lease(request.now):
+            self.reads.answer_from_state(request, command)
+        else:
+            self.reads.read_index(request, command)
+
+    def propose(self, request: Received, command: kv.Command) -> None:
+        """Put the command into the batch that goes to the log next."""
+        self.batch.append((request, command))
+        self.out.set_timer("batch", 0)
+
+    def on_batch(self, now: Now) -> None:
+        """All that had arrived is here: replicate it, confirm leadership for reads."""
+        if not self.standing.leads or self.transfer.under_way is not None:
+            return  # the batch waits for a transfer to fail, or is refused
+        if self.rounds.sent_rounds and not self.batch:
+            return  # the end of the round under way begins the next one, for reads
+        batch, self.batch = self.batch, []
+        first = self.log.last_index + 1
+        for index, (request, command) in enumerate(batch, first):
+            self.requests.propose_at(index, request, command)
+        term = self.standing.current_term
+        entries = [Entry(term, command) for _, command in batch]
+        self.replication.append(entries, now)
+
+    def refuse_batch(self) -> None:
+        """What never left this server fails for sure; the rest stays `proposed`."""
+        batch, self.batch = self.batch, []
+        for request, _ in batch:
+            why = "lost its leadership before it proposed the request"
+            self.requests.refuse(request, why)
+
+    # --- a leader is known -------------------------------------------------------
+
+    def follow(self, leader: str) -> None:
+        """Pass on to a new leader what is still unanswered."""
+        self.transfer.settle(leader)
+        self.requests.forward_again()
+
+    def lead(self, now: Now) -> None:
+        """Serve what this server had passed on while it followed."""
+        self.transfer.settle(self.out.node)
+        for request, command in self.requests.own_forwards(now):
+            self.serve(request, command)

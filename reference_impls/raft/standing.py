@@ -1,0 +1,67 @@
+"""What a server is in its term: whom it voted for, its role, and whom it follows.
+
+Terms act as a logical clock (paper 5.1). The term and the vote are on disk before
+anyone hears of either; role and leader are volatile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reference_impls.actor import Record
+    from reference_impls.core import Outbox
+
+FOLLOWER = "follower"
+PRE_CANDIDATE = "pre_candidate"
+CANDIDATE = "candidate"
+LEADER = "leader"
+
+
+class Standing:
+    """The term, and this server's place in it.
+
+    Args:
+        out: Where the term and the vote are made durable.
+    """
+
+    def __init__(self, out: Outbox) -> None:
+        self.out = out
+        # persistent
+        self.current_term = 0
+        self.voted_for: str | None = None
+        # volatile
+        self.role = FOLLOWER
+        self.leader: str | None = None
+
+    @property
+    def leads(self) -> bool:
+        """True while this server leads its term."""
+        return self.role == LEADER
+
+    def enter_term(self, term: int, voted_for: str | None) -> None:
+        """Begin a later term with this vote, or none yet (paper 5.1)."""
+        assert term > self.current_term, "terms only grow"
+        self.current_term = term
+        self.voted_for = voted_for
+        self.persist()
+
+    def vote_for(self, candidate: str) -> None:
+        """Vote in this term; whoever hears of it hears after it is durable."""
+        if self.voted_for != candidate:
+            self.voted_for = candidate
+            self.persist()
+
+    def persist(self) -> None:
+        """Make both durable before anyone hears of either (Figure 2)."""
+        self.out.persist(self.record())
+
+    def record(self) -> dict[str, Any]:
+        """Both in one record, so that a vote can't be taken for another term's."""
+        return {"term": self.current_term, "voted_for": self.voted_for}
+
+    def recover(self, record: Record) -> None:
+        """Take back the term and the vote, if the record holds them."""
+        if "term" in record:
+            self.current_term = record["term"]
+            self.voted_for = record["voted_for"]
