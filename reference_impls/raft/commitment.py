@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,36 +15,17 @@ if TYPE_CHECKING:
     from reference_impls.raft.standing import Standing
 
 
+@dataclass(eq=False)
 class Commitment:
-    """Applies what is committed, and tells those who wait for that.
+    """Applies what is committed, and tells those who wait for that."""
 
-    Args:
-        out: Where it is observed.
-        standing: The term.
-        log: The entries.
-        machine: What they are applied to.
-        requests: Who waits for an entry.
-        reads: Reads that wait for one of this term.
-        compaction: What may now be replaced by a snapshot.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        standing: Standing,
-        log: Log,
-        machine: StateMachine,
-        requests: Requests,
-        reads: Reads,
-        compaction: Compaction,
-    ) -> None:
-        self.out = out
-        self.standing = standing
-        self.log = log
-        self.machine = machine
-        self.requests = requests
-        self.reads = reads
-        self.compaction = compaction
+    out: Outbox  # where it is observed
+    standing: Standing  # the term
+    log: Log  # the entries
+    machine: StateMachine  # what they are applied to
+    requests: Requests  # who waits for an entry
+    reads: Reads  # reads that wait for one of this term
+    compaction: Compaction  # what may now be replaced by a snapshot
 
     def commit(self, index: int) -> None:
         """Raise commit_index to `index`, if that is higher, and apply up to there."""

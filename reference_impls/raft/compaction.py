@@ -7,6 +7,7 @@ earlier ones, so the log there shrinks as the one in memory does.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reference_impls.raft.snapshot import Contents, Snapshot
@@ -21,38 +22,18 @@ if TYPE_CHECKING:
     from reference_impls.raft.standing import Standing
 
 
+@dataclass(eq=False)
 class Compaction:
-    """How the log gets shorter.
+    """How the log gets shorter."""
 
-    Args:
-        out: Where a snapshot is made durable.
-        settings: How long the log may get.
-        standing: The term and the vote, which the record repeats.
-        log: What gets shorter.
-        machine: What the entries amount to.
-        requests: Those who wait for entries that a snapshot jumps over; and `life`,
-            which the record repeats.
+    out: Outbox  # where a snapshot is made durable
+    settings: Settings  # how long the log may get
+    standing: Standing  # the term and the vote, which the record repeats
+    log: Log  # what gets shorter
+    machine: StateMachine  # what the entries amount to
+    requests: Requests  # those who wait for what a snapshot jumps over; and `life`
 
-    Attributes:
-        snapshot: The last one, which covers all up to the log's base.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        settings: Settings,
-        standing: Standing,
-        log: Log,
-        machine: StateMachine,
-        requests: Requests,
-    ) -> None:
-        self.out = out
-        self.settings = settings
-        self.standing = standing
-        self.log = log
-        self.machine = machine
-        self.requests = requests
-        self.snapshot: Snapshot | None = None
+    snapshot: Snapshot | None = None  # covers all up to the log's base
 
     def compact(self) -> None:
         """Replace what was applied by a snapshot, if it is long enough."""

@@ -81,23 +81,18 @@ class Raft(Actor):
         settings = self.settings = Settings.of(options)
         members = Members(settings.initial_members or out.servers)
 
-        # what is known, and how much of it is committed
+        # what every server knows
         standing = self.standing = made.standing(out)
         log = self.log = made.log(out, members)
+        known = (out, settings, standing, log)
         machine = self.machine = made.machine()
-        quorum = self.quorum = made.quorum(node, log)
+        quorum = made.quorum(node, log)
 
-        # those who wait
+        # those who wait, and what they wait for
         requests = self.requests = made.requests(out, settings, standing)
         rounds = self.rounds = made.rounds(out, settings, quorum)
-        reads = self.reads = made.reads(
-            out, settings, standing, log, machine, rounds, requests
-        )
-
-        # the way into the state machine
-        compaction = self.compaction = made.compaction(
-            out, settings, standing, log, machine, requests
-        )
+        reads = self.reads = made.reads(*known, machine, rounds, requests)
+        compaction = self.compaction = made.compaction(*known, machine, requests)
         commitment = made.commitment(
             out, standing, log, machine, requests, reads, compaction
         )
@@ -105,60 +100,22 @@ class Raft(Actor):
         # the leader
         snapshots = made.snapshot_sender(out, settings, standing, rounds, compaction)
         replication = self.replication = made.replication(
-            out,
-            settings,
-            standing,
-            log,
-            quorum,
-            rounds,
-            reads,
-            commitment,
-            snapshots,
+            *known, quorum, rounds, reads, commitment, snapshots
         )
-        transfer = self.transfer = made.transfer(
-            out, settings, standing, log, replication, reads, requests
-        )
+        transfer = self.transfer = made.transfer(*known, replication, reads, requests)
         membership = self.membership = made.membership(
-            out, settings, standing, log, machine, replication, requests, transfer
+            *known, machine, replication, requests, transfer
         )
         service = self.service = made.service(
-            out,
-            settings,
-            standing,
-            log,
-            rounds,
-            requests,
-            reads,
-            replication,
-            membership,
-            transfer,
+            *known, rounds, requests, reads, replication, membership, transfer
         )
         leadership = made.leadership(
-            out,
-            settings,
-            standing,
-            log,
-            rounds,
-            reads,
-            replication,
-            snapshots,
-            service,
-            membership,
+            *known, rounds, reads, replication, snapshots, service, membership
         )
 
         # everyone
         election = self.election = made.election(
-            out,
-            settings,
-            standing,
-            log,
-            machine,
-            quorum,
-            rounds,
-            leadership,
-            service,
-            membership,
-            transfer,
+            *known, quorum, rounds, leadership, service, membership, transfer
         )
         following = self.following = made.following(
             out, standing, election, log, machine, commitment

@@ -5,6 +5,7 @@ How a server comes to lead, and stops leading.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reference_impls.raft.standing import CANDIDATE, FOLLOWER, PRE_CANDIDATE
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from reference_impls.core import Outbox
     from reference_impls.raft.leadership import Leadership
     from reference_impls.raft.log import Log
-    from reference_impls.raft.machine import StateMachine
     from reference_impls.raft.membership import Membership
     from reference_impls.raft.options import Settings
     from reference_impls.raft.quorum import Quorum
@@ -24,56 +24,26 @@ if TYPE_CHECKING:
     from reference_impls.raft.transfer import Transfer
 
 
+@dataclass(eq=False)
 class Election:
-    """Who leads, as far as this server has a say in it.
+    """Who leads, as far as this server has a say in it."""
 
-    Args:
-        out: Where votes are asked for and given.
-        settings: The election timeout; whether to ask before standing.
-        standing: The term, the vote and the role.
-        log: How up to date this server is; and who is a member.
-        machine: What is committed.
-        quorum: Whose votes count.
-        rounds: When a leader last heard from its majority.
-        leadership: What a leader does.
-        service: Learns of leaders, for the sake of those who wait.
-        membership: Whether this server is a member.
-        transfer: Leaves the leadership to another.
+    out: Outbox  # where votes are asked for and given
+    settings: Settings  # the election timeout; whether to ask before standing
+    standing: Standing  # the term, the vote and the role
+    log: Log  # how up to date this server is; and who is a member
+    quorum: Quorum  # whose votes count
+    rounds: Rounds  # when a leader last heard from its majority
+    leadership: Leadership  # what a leader does
+    service: Service  # passes on to a new leader what still waits
+    membership: Membership  # whether this server is a member
+    transfer: Transfer  # leaves the leadership to another
 
-    Attributes:
-        votes: Who would vote for this server, or does.
-        heard_leader_ns: When a leader was last heard, on this node's monotonic clock.
-        may_vote: False for a while after a restart, if there may be leases.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        settings: Settings,
-        standing: Standing,
-        log: Log,
-        machine: StateMachine,
-        quorum: Quorum,
-        rounds: Rounds,
-        leadership: Leadership,
-        service: Service,
-        membership: Membership,
-        transfer: Transfer,
-    ) -> None:
-        self.out = out
-        self.settings = settings
-        self.standing = standing
-        self.log = log
-        self.machine = machine
-        self.quorum = quorum
-        self.rounds = rounds
-        self.leadership = leadership
-        self.service = service
-        self.membership = membership
-        self.transfer = transfer
-        self.votes: set[str] = set()
-        self.heard_leader_ns: int | None = None
-        self.may_vote = True
+    # who would vote for this server, or does
+    votes: set[str] = field(default_factory=set)
+    # when a leader was last heard, on this node's monotonic clock
+    heard_leader_ns: int | None = None
+    may_vote: bool = True  # False for a while after a restart, if there may be leases
 
     # --- followers (paper 5.1, 5.2) ----------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reference_impls.raft.log import Entry
@@ -18,33 +19,16 @@ if TYPE_CHECKING:
     from reference_impls.raft.standing import Standing
 
 
+@dataclass(eq=False)
 class Following:
-    """How a follower's log comes to be the leader's.
+    """How a follower's log comes to be the leader's."""
 
-    Args:
-        out: Where answers go.
-        standing: The term.
-        election: Learns that there is a leader.
-        log: The follower's.
-        machine: What is committed, and so never truncated.
-        commitment: Commits what the leader has committed.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        standing: Standing,
-        election: Election,
-        log: Log,
-        machine: StateMachine,
-        commitment: Commitment,
-    ) -> None:
-        self.out = out
-        self.standing = standing
-        self.election = election
-        self.log = log
-        self.machine = machine
-        self.commitment = commitment
+    out: Outbox  # where answers go
+    standing: Standing  # the term
+    election: Election  # learns that there is a leader
+    log: Log  # the follower's
+    machine: StateMachine  # what is committed, and so never truncated
+    commitment: Commitment  # commits what the leader has committed
 
     def on_append_entries(self, src: str, body: Body, now: Now) -> None:
         """AppendEntries, the receiver's rules 1 to 5 (Figure 2)."""

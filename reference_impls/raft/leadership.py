@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reference_impls.raft.log import NOOP, Entry
@@ -21,45 +22,20 @@ if TYPE_CHECKING:
     from reference_impls.raft.standing import Standing
 
 
+@dataclass(eq=False)
 class Leadership:
-    """What a server does only while it leads.
+    """What a server does only while it leads."""
 
-    Args:
-        out: Where the timers are set.
-        settings: How often heartbeats are sent.
-        standing: The term that is led.
-        log: Gets a no-op.
-        rounds: Begin anew with a leadership.
-        reads: The same; and they are refused at its end.
-        replication: Begins anew.
-        snapshots: Are sent no more at its end.
-        service: Its batch is refused at its end.
-        membership: A server that was to join is refused at its end.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        settings: Settings,
-        standing: Standing,
-        log: Log,
-        rounds: Rounds,
-        reads: Reads,
-        replication: Replication,
-        snapshots: SnapshotSender,
-        service: Service,
-        membership: Membership,
-    ) -> None:
-        self.out = out
-        self.settings = settings
-        self.standing = standing
-        self.log = log
-        self.rounds = rounds
-        self.reads = reads
-        self.replication = replication
-        self.snapshots = snapshots
-        self.service = service
-        self.membership = membership
+    out: Outbox  # where the timers are set
+    settings: Settings  # how often heartbeats are sent
+    standing: Standing  # the term that is led
+    log: Log  # gets a no-op
+    rounds: Rounds  # begin anew with each leadership
+    reads: Reads  # may have a lease anew; those that wait are refused at the end
+    replication: Replication  # begins anew with each leadership
+    snapshots: SnapshotSender  # sends none after the end
+    service: Service  # refuses its batch at the end
+    membership: Membership  # refuses a server that was to join at the end
 
     def begin(self, now: Now) -> None:
         """Lead this term: forget old leadership, and commit a no-op (paper 8)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reference_impls import kv
@@ -11,18 +12,13 @@ if TYPE_CHECKING:
     from reference_impls.actor import Body
 
 
+@dataclass(eq=False)
 class StateMachine:
-    """The key-value store, and which entries are in it.
+    """The key-value store, and which entries are in it."""
 
-    Attributes:
-        commit_index: The highest index known to be committed.
-        last_applied: The highest index applied to `state`.
-    """
-
-    def __init__(self) -> None:
-        self.commit_index = 0
-        self.last_applied = 0
-        self.state = kv.KeyValueStore()
+    commit_index: int = 0  # the highest index known to be committed
+    last_applied: int = 0  # the highest index applied to `state`
+    state: kv.KeyValueStore = field(default_factory=kv.KeyValueStore)
 
     def stand_at(self, index: int, state: kv.KeyValueStore) -> None:
         """Put the state after the entry at `index` in place of this one."""

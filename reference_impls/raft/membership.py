@@ -18,6 +18,7 @@ A leader that removes itself leads on until that is committed, without counting 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reference_impls.actor import (
@@ -66,43 +67,21 @@ class CatchUp(NamedTuple):
     since_ns: int
 
 
+@dataclass(eq=False)
 class Membership:
-    """How an operator changes the members, at the leader.
+    """How an operator changes the members, at the leader."""
 
-    Args:
-        out: Names the servers.
-        settings: How long it may take to come level.
-        standing: The term, and whether this server leads it.
-        log: Holds the configurations.
-        machine: What is committed.
-        replication: Appends a configuration, and knows how far a new server is.
-        requests: Answers the operator.
-        transfer: The other thing an operator may ask for.
+    out: Outbox  # names the servers
+    settings: Settings  # how long it may take to come level
+    standing: Standing  # the term, and whether this server leads it
+    log: Log  # holds the configurations
+    machine: StateMachine  # what is committed
+    # appends a configuration, and knows how far a new server is
+    replication: Replication
+    requests: Requests  # answers the operator
+    transfer: Transfer  # the other thing an operator may ask for
 
-    Attributes:
-        catch_up: The server that is being brought level.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        settings: Settings,
-        standing: Standing,
-        log: Log,
-        machine: StateMachine,
-        replication: Replication,
-        requests: Requests,
-        transfer: Transfer,
-    ) -> None:
-        self.out = out
-        self.settings = settings
-        self.standing = standing
-        self.log = log
-        self.machine = machine
-        self.replication = replication
-        self.requests = requests
-        self.transfer = transfer
-        self.catch_up: CatchUp | None = None
+    catch_up: CatchUp | None = None  # the server that is being brought level
 
     def on_admin(self, request: Received) -> None:
         """An operator's request; only the leader takes those."""

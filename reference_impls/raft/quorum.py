@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,17 +11,12 @@ if TYPE_CHECKING:
     from reference_impls.raft.log import Log
 
 
+@dataclass(eq=False)
 class Quorum:
-    """Majorities of the configuration in use; other servers don't count.
+    """Majorities of the configuration in use; other servers don't count."""
 
-    Args:
-        node: This server.
-        log: Holds the configuration.
-    """
-
-    def __init__(self, node: str, log: Log) -> None:
-        self.node = node
-        self.log = log
+    node: str  # this server
+    log: Log  # holds the configuration
 
     def majority(self) -> int:
         """How many members are more than half of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,42 +18,21 @@ if TYPE_CHECKING:
     from reference_impls.raft.standing import Standing
 
 
+@dataclass(eq=False)
 class Reads:
-    """How a leader knows that it may answer from its own state.
+    """How a leader knows that it may answer from its own state."""
 
-    Args:
-        out: Sets the timer of the batch.
-        settings: The lease's length and its clocks' drift.
-        standing: The term.
-        log: Whose entry was committed last.
-        machine: What reads are answered from.
-        rounds: The proof of leadership.
-        requests: Answers the reads.
+    out: Outbox  # sets the timer of the batch
+    settings: Settings  # the lease's length and its clocks' drift
+    standing: Standing  # the term
+    log: Log  # whose entry was committed last
+    machine: StateMachine  # what reads are answered from
+    rounds: Rounds  # the proof of leadership
+    requests: Requests  # answers the reads
 
-    Attributes:
-        waiting: Reads, each with the round that will confirm it, in that order.
-        gave_up_lease: This leader let somebody disregard it in this term.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        settings: Settings,
-        standing: Standing,
-        log: Log,
-        machine: StateMachine,
-        rounds: Rounds,
-        requests: Requests,
-    ) -> None:
-        self.out = out
-        self.settings = settings
-        self.standing = standing
-        self.log = log
-        self.machine = machine
-        self.rounds = rounds
-        self.requests = requests
-        self.waiting: deque[tuple[int, Received, kv.Command]] = deque()
-        self.gave_up_lease = False
+    # reads, each with the round that will confirm it, in that order
+    waiting: deque[tuple[int, Received, kv.Command]] = field(default_factory=deque)
+    gave_up_lease: bool = False  # this leader let somebody disregard it in this term
 
     def begin_term(self) -> None:
         """A new leadership may have a lease again."""

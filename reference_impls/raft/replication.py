@@ -6,6 +6,7 @@ to a later heartbeat tells that an earlier append was lost.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,50 +22,26 @@ if TYPE_CHECKING:
     from reference_impls.raft.standing import Standing
 
 
+@dataclass(eq=False)
 class Replication:
-    """How the leader's entries get into everyone's log; made anew at each election.
+    """How the leader's entries get into everyone's log; made anew at each election."""
 
-    Args:
-        out: Where appends go.
-        settings: How many entries one of them holds.
-        standing: The term.
-        log: The leader's.
-        quorum: Who has to store an entry.
-        rounds: The broadcast that an append belongs to.
-        reads: Those that wait for a round.
-        commitment: Commits what a majority stores.
-        snapshots: For followers that need what is compacted.
+    out: Outbox  # where appends go
+    settings: Settings  # how many entries one of them holds
+    standing: Standing  # the term
+    log: Log  # the leader's
+    quorum: Quorum  # who has to store an entry
+    rounds: Rounds  # the broadcast that an append belongs to
+    reads: Reads  # those that wait for a round
+    commitment: Commitment  # commits what a majority stores
+    snapshots: SnapshotSender  # for followers that need what is compacted
 
-    Attributes:
-        next_index: Of the next entry to send to each server (Figure 2).
-        match_index: Up to where each server's log equals this one (Figure 2).
-        in_flight: Each server's unanswered append: its round, and its last index.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        settings: Settings,
-        standing: Standing,
-        log: Log,
-        quorum: Quorum,
-        rounds: Rounds,
-        reads: Reads,
-        commitment: Commitment,
-        snapshots: SnapshotSender,
-    ) -> None:
-        self.out = out
-        self.settings = settings
-        self.standing = standing
-        self.log = log
-        self.quorum = quorum
-        self.rounds = rounds
-        self.reads = reads
-        self.commitment = commitment
-        self.snapshots = snapshots
-        self.next_index: dict[str, int] = {}
-        self.match_index: dict[str, int] = {}
-        self.in_flight: dict[str, tuple[int, int]] = {}
+    # of the next entry to send to each server (Figure 2)
+    next_index: dict[str, int] = field(default_factory=dict)
+    # up to where each server's log equals this one (Figure 2)
+    match_index: dict[str, int] = field(default_factory=dict)
+    # each server's unanswered append: its round, and its last index
+    in_flight: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def begin_term(self) -> None:
         """Reinitialize after election (Figure 2, volatile state on leaders)."""

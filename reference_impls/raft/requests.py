@@ -18,7 +18,7 @@ the last word: it waits for a next leader, or for its time to be up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from reference_impls import kv
@@ -67,30 +67,22 @@ class Waiting(NamedTuple):
     since: int
 
 
+@dataclass(eq=False)
 class Requests:
-    """Who waits for what, and how answers find their way.
+    """Who waits for what, and how answers find their way."""
 
-    Args:
-        out: Where answers go.
-        settings: How long a request may wait.
-        standing: Whom requests are passed on to.
+    out: Outbox  # where answers go
+    settings: Settings  # how long a request may wait
+    standing: Standing  # whom requests are passed on to
 
-    Attributes:
-        life: How often this server began to pass requests on; persistent.
-        forwarded: Requests that were passed on, by the number they went under.
-        proposed: Requests by the index of their entry; they outlive a leadership.
-    """
-
-    def __init__(self, out: Outbox, settings: Settings, standing: Standing) -> None:
-        self.out = out
-        self.settings = settings
-        self.standing = standing
-        self.life = 0
-        self.last_forward_id = 0
-        self.forwarded: dict[int, Waiting] = {}
-        self.proposed: dict[int, Waiting] = {}
-        self.sweep = 0
-        self.sweeping = False
+    life: int = 0  # how often this server began to pass requests on; persistent
+    last_forward_id: int = 0
+    # requests that were passed on, by the number they went under
+    forwarded: dict[int, Waiting] = field(default_factory=dict)
+    # requests by the index of their entry; they outlive a leadership
+    proposed: dict[int, Waiting] = field(default_factory=dict)
+    sweep: int = 0
+    sweeping: bool = False
 
     def recover(self, record: Record) -> None:
         """Take back how many lives there were, if the record holds that."""

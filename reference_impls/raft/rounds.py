@@ -10,6 +10,7 @@ fact: ReadIndex (thesis 6.4), the lease (6.4.1), and stepping down without a maj
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,31 +20,22 @@ if TYPE_CHECKING:
     from reference_impls.raft.quorum import Quorum
 
 
+@dataclass(eq=False)
 class Rounds:
-    """The rounds of this leadership: begun, sent and answered.
+    """The rounds of this leadership: begun, sent and answered."""
 
-    Args:
-        out: Names the other servers.
-        settings: The election timeout.
-        quorum: Whose answers count.
+    out: Outbox  # names the other servers
+    settings: Settings  # the election timeout
+    quorum: Quorum  # whose answers count
 
-    Attributes:
-        round: The last one begun; 0 before the first.
-        sent_round: The last round of which each server was sent a message.
-        acked_round: The last round that each server answered.
-        sent_rounds: The rounds no majority has answered yet, and when each was sent.
-        quorum_contact_ns: When the last round that a majority answered was sent.
-    """
-
-    def __init__(self, out: Outbox, settings: Settings, quorum: Quorum) -> None:
-        self.out = out
-        self.settings = settings
-        self.quorum = quorum
-        self.round = 0
-        self.sent_round: dict[str, int] = {}
-        self.acked_round: dict[str, int] = {}
-        self.sent_rounds: deque[tuple[int, int]] = deque()
-        self.quorum_contact_ns = 0
+    round: int = 0  # the last one begun; 0 before the first
+    # the last round of which each server was sent a message
+    sent_round: dict[str, int] = field(default_factory=dict)
+    # the last round that each server answered
+    acked_round: dict[str, int] = field(default_factory=dict)
+    # the rounds no majority has answered yet, and when each was sent
+    sent_rounds: deque[tuple[int, int]] = field(default_factory=deque)
+    quorum_contact_ns: int = 0  # when the last round that a majority answered was sent
 
     def begin_term(self, now: Now) -> None:
         """Forget the rounds of an earlier leadership.

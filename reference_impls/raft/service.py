@@ -6,6 +6,7 @@ to the log, the disk and the followers together.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reference_impls import kv
@@ -30,49 +31,23 @@ if TYPE_CHECKING:
 ANYONE = {"client": ""}
 
 
+@dataclass(eq=False)
 class Service:
-    """What becomes of a request where it arrives.
+    """What becomes of a request where it arrives."""
 
-    Args:
-        out: Sets the timer of the batch.
-        settings: The way of reading.
-        standing: Who leads.
-        log: Where a batch goes.
-        rounds: The one under way, which may make another one needless.
-        requests: Answers, and passes on.
-        reads: Reads that needn't go through the log.
-        replication: Appends a batch.
-        membership: An operator's requests.
-        transfer: Stops the service while it is under way.
+    out: Outbox  # sets the timer of the batch
+    settings: Settings  # the way of reading
+    standing: Standing  # who leads
+    log: Log  # where a batch goes
+    rounds: Rounds  # the one under way, which may make another one needless
+    requests: Requests  # answers, and passes on
+    reads: Reads  # reads that needn't go through the log
+    replication: Replication  # appends a batch
+    membership: Membership  # an operator's requests
+    transfer: Transfer  # stops the service while it is under way
 
-    Attributes:
-        batch: What goes to the log next; leaders only.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        settings: Settings,
-        standing: Standing,
-        log: Log,
-        rounds: Rounds,
-        requests: Requests,
-        reads: Reads,
-        replication: Replication,
-        membership: Membership,
-        transfer: Transfer,
-    ) -> None:
-        self.out = out
-        self.settings = settings
-        self.standing = standing
-        self.log = log
-        self.rounds = rounds
-        self.requests = requests
-        self.reads = reads
-        self.replication = replication
-        self.membership = membership
-        self.transfer = transfer
-        self.batch: list[tuple[Received, kv.Command]] = []
+    # what goes to the log next; leaders only
+    batch: list[tuple[Received, kv.Command]] = field(default_factory=list)
 
     def on_request(self, request: Received) -> None:
         """A client's request: check it, then serve it or pass it on."""

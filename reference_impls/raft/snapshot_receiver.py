@@ -6,6 +6,7 @@ the snapshot's index.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reference_impls.raft.snapshot import Incoming, Snapshot
@@ -20,37 +21,18 @@ if TYPE_CHECKING:
     from reference_impls.raft.standing import Standing
 
 
+@dataclass(eq=False)
 class SnapshotReceiver:
-    """A snapshot that comes in, chunk by chunk.
+    """A snapshot that comes in, chunk by chunk."""
 
-    Args:
-        out: Where answers go.
-        standing: The term.
-        election: Learns that there is a leader.
-        machine: What is committed, and so needs no snapshot.
-        compaction: Installs the snapshot.
-        following: Acknowledges it.
+    out: Outbox  # where answers go
+    standing: Standing  # the term
+    election: Election  # learns that there is a leader
+    machine: StateMachine  # what is committed, and so needs no snapshot
+    compaction: Compaction  # installs the snapshot
+    following: Following  # acknowledges it
 
-    Attributes:
-        incoming: The chunks so far.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        standing: Standing,
-        election: Election,
-        machine: StateMachine,
-        compaction: Compaction,
-        following: Following,
-    ) -> None:
-        self.out = out
-        self.standing = standing
-        self.election = election
-        self.machine = machine
-        self.compaction = compaction
-        self.following = following
-        self.incoming: Incoming | None = None
+    incoming: Incoming | None = None  # the chunks so far
 
     def on_install_snapshot(self, src: str, body: Body, now: Now) -> None:
         """InstallSnapshot (Figure 13)."""

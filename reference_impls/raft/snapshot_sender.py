@@ -6,6 +6,7 @@ a time; heartbeats repeat the chunk that it wants.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reference_impls.raft.snapshot import Outgoing
@@ -19,34 +20,18 @@ if TYPE_CHECKING:
     from reference_impls.raft.standing import Standing
 
 
+@dataclass(eq=False)
 class SnapshotSender:
-    """The snapshots on their way to followers.
+    """The snapshots on their way to followers."""
 
-    Args:
-        out: Where chunks go.
-        settings: How long a chunk is.
-        standing: The term.
-        rounds: The broadcast that a chunk belongs to.
-        compaction: Has the snapshot.
+    out: Outbox  # where chunks go
+    settings: Settings  # how long a chunk is
+    standing: Standing  # the term
+    rounds: Rounds  # the broadcast that a chunk belongs to
+    compaction: Compaction  # has the snapshot
 
-    Attributes:
-        outgoing: How far each follower's snapshot has come.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        settings: Settings,
-        standing: Standing,
-        rounds: Rounds,
-        compaction: Compaction,
-    ) -> None:
-        self.out = out
-        self.settings = settings
-        self.standing = standing
-        self.rounds = rounds
-        self.compaction = compaction
-        self.outgoing: dict[str, Outgoing] = {}
+    # how far each follower's snapshot has come
+    outgoing: dict[str, Outgoing] = field(default_factory=dict)
 
     def send_chunk(self, peer: str) -> None:
         """Send the next chunk of the snapshot that the follower is getting.

@@ -6,6 +6,7 @@ anyone hears of either; role and leader are volatile.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,21 +19,18 @@ CANDIDATE = "candidate"
 LEADER = "leader"
 
 
+@dataclass(eq=False)
 class Standing:
-    """The term, and this server's place in it.
+    """The term, and this server's place in it."""
 
-    Args:
-        out: Where the term and the vote are made durable.
-    """
+    out: Outbox  # where the term and the vote are made durable
 
-    def __init__(self, out: Outbox) -> None:
-        self.out = out
-        # persistent
-        self.current_term = 0
-        self.voted_for: str | None = None
-        # volatile
-        self.role = FOLLOWER
-        self.leader: str | None = None
+    # persistent
+    current_term: int = 0
+    voted_for: str | None = None
+    # volatile
+    role: str = FOLLOWER
+    leader: str | None = None
 
     @property
     def leads(self) -> bool:

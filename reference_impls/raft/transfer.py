@@ -5,6 +5,7 @@ Thesis 3.10.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reference_impls.actor import PRECONDITION_FAILED, TIMEOUT, error
@@ -34,40 +35,20 @@ class UnderWay(NamedTuple):
     is_sent: bool = False
 
 
+@dataclass(eq=False)
 class Transfer:
-    """How leadership changes hands on purpose.
+    """How leadership changes hands on purpose."""
 
-    Args:
-        out: Where the heir is told.
-        settings: How long a transfer may take.
-        standing: The term, and whether this server leads it.
-        log: What the heir must hold.
-        replication: How far the heir is.
-        reads: Lose their lease.
-        requests: Answers whoever asked for the transfer.
+    out: Outbox  # where the heir is told
+    settings: Settings  # how long a transfer may take
+    standing: Standing  # the term, and whether this server leads it
+    log: Log  # what the heir must hold
+    replication: Replication  # how far the heir is
+    reads: Reads  # lose their lease
+    requests: Requests  # answers whoever asked for the transfer
 
-    Attributes:
-        under_way: The transfer that is going on; it may outlive the leadership.
-    """
-
-    def __init__(
-        self,
-        out: Outbox,
-        settings: Settings,
-        standing: Standing,
-        log: Log,
-        replication: Replication,
-        reads: Reads,
-        requests: Requests,
-    ) -> None:
-        self.out = out
-        self.settings = settings
-        self.standing = standing
-        self.log = log
-        self.replication = replication
-        self.reads = reads
-        self.requests = requests
-        self.under_way: UnderWay | None = None
+    # the transfer that is going on; it may outlive the leadership
+    under_way: UnderWay | None = None
 
     def on_request(self, request: Received, to: str, *, is_busy: bool) -> None:
         """Take no new requests, bring `to` level, and tell it to stand at once.
