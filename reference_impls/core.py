@@ -9,7 +9,8 @@ came together at the end of the step (`take_effects`). A core of one piece deriv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from reference_impls.actor import (
     Actor,
@@ -25,7 +26,11 @@ from reference_impls.actor import (
 )
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from reference_impls.actor import Received
+
+S = TypeVar("S", bound="DataclassInstance")
 
 Fields = Mapping[str, Callable[[Any], bool]]
 """What a message must hold beside its type: field -> is this value possible?"""
@@ -100,6 +105,16 @@ class Core(Outbox, Actor):
     def is_quorum(self, servers: Iterable[str]) -> bool:
         """True for a majority of the servers; any two of those have one in common."""
         return len(set(servers)) >= self.majority()
+
+
+def chosen(settings: type[S], options: Mapping[str, Any]) -> S:
+    """A core's settings out of all options, which may be more.
+
+    Args:
+        settings: A dataclass with a field for each option of the core.
+        options: Values by name.
+    """
+    return settings(**{field.name: options[field.name] for field in fields(settings)})
 
 
 # --- what peers say --------------------------------------------------------------

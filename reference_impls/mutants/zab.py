@@ -6,14 +6,20 @@ f.x.y a follower's.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reference_impls.actor import Persist
-from reference_impls.mutants import Mutant
+from reference_impls.mutants import Mutant, with_part
+from reference_impls.override import override
 from reference_impls.zab import Zab
+from reference_impls.zab.broadcast import Broadcast
+from reference_impls.zab.core import Parts
+from reference_impls.zab.delivery import Delivery
+from reference_impls.zab.disk import Disk
+from reference_impls.zab.looking import Looking
+from reference_impls.zab.synchronization import Synchronization
 
 if TYPE_CHECKING:
-    from reference_impls.actor import Record
     from reference_impls.zab.messages import Txn, Zxid
 
 LOST = (
@@ -25,43 +31,69 @@ LOST = (
 PAPER = "Junqueira, Reed and Serafini 2011, V"
 
 
-class CommitWithoutQuorum(Zab):
+class CommitWithoutQuorum(Broadcast):
     """Commits on the leader's own acknowledgement (l.3.2)."""
 
+    @override
     def quorum_acked(self) -> Zxid:
         """What the leader itself holds."""
-        return self.history.last_zxid
+        return self.disk.history.last_zxid
 
 
-class EpochNotDurable(Zab):
+class EpochNotDurable(Disk):
     """Forgets in a crash which epochs it promised and adopted (f.1.2, f.2.1)."""
 
+    @override
     def persist_epochs(self, *, replaces: bool = False, **history: Any) -> None:
-        """The history only."""
-        self.effects.append(Persist(history, replaces))
+        """Make the history durable, and no more."""
+        self.out.persist(history, replaces=replaces)
 
 
-class ElectionIgnoresZxid(Zab):
+class ElectionIgnoresZxid(Looking):
     """The highest id wins, whatever its history lacks (l.1.2)."""
 
+    @override
     def recency(self, epoch: int, zxid: Zxid) -> tuple[Any, ...]:
         """All are alike."""
         return ()
 
 
-class ServesBeforeSync(Zab):
+class ServesBeforeSync(Synchronization):
     """Leads as soon as a quorum promised, before any adopted its history (l.2.2)."""
 
+    @override
     def may_broadcast(self) -> bool:
-        """At once."""
         return True
 
 
-class KeepsUncommittedSuffix(Zab):
+class KeepsUncommittedSuffix(Delivery):
     """Keeps transactions that the new leader's history lacks (f.2.1, TRUNC)."""
 
+    @override
     def truncate(self, zxid: Zxid) -> None:
         """Keep it all."""
+
+
+@dataclass(eq=False)
+class LateDisk(Disk):
+    """Makes transactions durable when it is told to, or has to for the order's sake."""
+
+    unwritten: list[list[Txn]] = field(default_factory=list)
+
+    @override
+    def persist_txns(self, txns: list[Txn]) -> None:
+        self.unwritten.append(txns)
+
+    @override
+    def persist_epochs(self, *, replaces: bool = False, **history: Any) -> None:
+        self.write()
+        super().persist_epochs(replaces=replaces, **history)
+
+    def write(self) -> None:
+        """Make durable what was acknowledged."""
+        unwritten, self.unwritten = self.unwritten, []
+        for txns in unwritten:
+            super().persist_txns(txns)
 
 
 class AckBeforeFsync(Zab):
@@ -70,34 +102,19 @@ class AckBeforeFsync(Zab):
     Both sides do: a leader counts itself as an acknowledgement (f.3.1, l.3.2).
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.unwritten: list[Record] = []
+    parts = Parts(disk=LateDisk)
 
-    def persist(self, record: Record, *, replaces: bool = False) -> None:
-        """Later."""
-        assert not replaces, "only `persist_epochs` replaces"
-        self.unwritten.append(record)
-
-    def persist_epochs(self, *, replaces: bool = False, **history: Any) -> None:
-        """In order."""
-        self.write()
-        super().persist_epochs(replaces=replaces, **history)
-
+    @override
     def on_tick(self) -> None:
-        """Now is later."""
-        self.write()
+        assert isinstance(self.disk, LateDisk)
+        self.disk.write()
         super().on_tick()
 
-    def write(self) -> None:
-        """Make durable what was acknowledged."""
-        self.effects += [Persist(record) for record in self.unwritten]
-        self.unwritten.clear()
 
-
-class OutOfOrderCommit(Zab):
+class OutOfOrderCommit(Delivery):
     """Delivers the latest of what is committed first (f.3.2)."""
 
+    @override
     def deliverable(self, zxid: Zxid) -> list[Txn]:
         """The last first."""
         return super().deliverable(zxid)[::-1]
@@ -108,7 +125,7 @@ MUTANTS = {
     for mutant in (
         Mutant(
             "commit-without-quorum",
-            CommitWithoutQuorum,
+            with_part(Zab, CommitWithoutQuorum),
             "a transaction is committed once a quorum acknowledged it",
             f"{PAPER}, l.3.2",
             LOST,
@@ -117,7 +134,7 @@ MUTANTS = {
         ),
         Mutant(
             "epoch-not-durable",
-            EpochNotDurable,
+            with_part(Zab, EpochNotDurable),
             "promised and adopted epochs survive a crash",
             f"{PAPER}, f.1.2 and f.2.1",
             ("epoch-went-back", "two-primaries"),
@@ -126,7 +143,7 @@ MUTANTS = {
         ),
         Mutant(
             "election-ignores-zxid",
-            ElectionIgnoresZxid,
+            with_part(Zab, ElectionIgnoresZxid),
             "an epoch begins with the most recent history of a quorum",
             f"{PAPER}, l.1.2",
             ("older-history", *LOST),
@@ -135,7 +152,7 @@ MUTANTS = {
         ),
         Mutant(
             "serves-before-sync",
-            ServesBeforeSync,
+            with_part(Zab, ServesBeforeSync),
             "the leader serves once a quorum acknowledged NEWLEADER",
             f"{PAPER}, l.2.2",
             ("no-quorum", *LOST),
@@ -144,7 +161,7 @@ MUTANTS = {
         ),
         Mutant(
             "keeps-uncommitted-suffix",
-            KeepsUncommittedSuffix,
+            with_part(Zab, KeepsUncommittedSuffix),
             "a follower gives up what the leader's history lacks",
             f"{PAPER}, f.2.1; Medeiros 2012, 4.2",
             ("agreement-broken", *LOST),
@@ -162,7 +179,7 @@ MUTANTS = {
         ),
         Mutant(
             "out-of-order-commit",
-            OutOfOrderCommit,
+            with_part(Zab, OutOfOrderCommit),
             "transactions are delivered in the order of their zxids",
             f"{PAPER}, f.3.2",
             ("local-primary-order", "order-disagreement", "broadcast-order"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reference_impls.actor import Actor, Observe, TimerFired
-from reference_impls.core import Outbox
+from reference_impls.core import Outbox, chosen
 from reference_impls.raft.commitment import Commitment
 from reference_impls.raft.compaction import Compaction
 from reference_impls.raft.election import Election
@@ -78,7 +78,7 @@ class Raft(Actor):
     ) -> None:
         made = self.parts
         out = self.out = Outbox(node, peers)
-        settings = self.settings = Settings.of(options)
+        settings = self.settings = chosen(Settings, options)
         members = Members(settings.initial_members or out.servers)
 
         # what every server knows

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
 
 from reference_impls.actor import (
     COUNT,
@@ -15,9 +14,6 @@ from reference_impls.actor import (
     ServerNames,
     Whole,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 CHUNK = Whole(1, 10_000_000)
 
@@ -84,8 +80,3 @@ class Settings:
     snapshot_chunk_chars: int
     entries_per_append_max: int
     request_timeout_ms: float
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Self:
-        """Out of all options, which may hold others beside these."""
-        return cls(**{field.name: options[field.name] for field in fields(cls)})

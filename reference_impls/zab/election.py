@@ -7,7 +7,8 @@ alike, the node named leads and the others follow. Rounds keep elections apart: 
 an earlier round don't count, and a later one is joined with a fresh vote.
 
 Nothing here is durable, and nothing rests on its outcome but progress: discovery checks
-again that the leader's history is the most recent of a quorum (`Zab.on_ack_epoch`).
+again that the leader's history is the most recent of a quorum
+(`Discovery.on_ack_epoch`).
 
 Choices: whoever is heard for the first time in a round is answered, because it may not
 have been listening when this node told its vote. ZooKeeper waits for its next timeout.

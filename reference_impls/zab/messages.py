@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reference_impls.core import is_count, is_object
+from reference_impls.core import is_count, is_flag, is_object, is_text
 from reference_impls.zab import service
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ class Vote(NamedTuple):
 def txns_of(entries: Sequence[Any]) -> list[Txn]:
     """Transactions out of JSON."""
     return [Txn(*entry) for entry in entries]
+
+
+def in_chunks(txns: list[Txn], size: int) -> list[list[Txn]]:
+    """The transactions, `size` at a time."""
+    return [txns[i : i + size] for i in range(0, len(txns), size)]
 
 
 # --- shapes --------------------------------------------------------------------------
@@ -99,16 +104,6 @@ def is_body(value: Any) -> bool:
     return value is None or isinstance(value, dict)
 
 
-def is_bool(value: Any) -> bool:
-    """True for true and false."""
-    return isinstance(value, bool)
-
-
-def is_text(value: Any) -> bool:
-    """True for a text."""
-    return isinstance(value, str)
-
-
 OPEN: Mapping[str, Fields] = {
     "notification": {"round": is_count, "state": is_text, "vote": is_vote},
     "frame": {
@@ -125,7 +120,7 @@ FRAMED: Mapping[str, Fields] = {
     # discovery
     "cepoch": {"accepted_epoch": is_count},
     "newepoch": {"epoch": is_count},
-    "ack_epoch": {"current_epoch": is_count, "zxid": is_zxid, "promised": is_bool},
+    "ack_epoch": {"current_epoch": is_count, "zxid": is_zxid, "promised": is_flag},
     # synchronisation
     "snapshot": {"zxid": is_zxid, "part": is_object},
     "truncate": {"zxid": is_zxid},
