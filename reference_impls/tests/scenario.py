@@ -1,4 +1,4 @@
-"""Scenario files: commands to a few Raft cores, and the full trace of what they did.
+"""Scenario files: commands to a few cores, and the full trace of what they did.
 
 A file holds blocks: commands, a line `----`, what is expected, an empty line. A line
 that begins with `#` before the commands is kept. All blocks of a file share one
@@ -6,8 +6,7 @@ cluster, in which nothing happens by itself: no message arrives and no timer fir
 unless told to.
 
     nodes NAME ... [OPTION=VALUE ...]       start a new cluster
-    given NODE term=T [vote=NAME] [log=1,1,4]
-                                            restart with such a log: a no-op per term
+    given NODE WORD=VALUE ...               restart with such a disk
     timeout NODE TIMER                      fire a timer, set or not
     deliver SRC DEST [TYPE]                 the oldest message on the way, or of a type
     settle                                  deliver all, in order, and close batches,
@@ -19,21 +18,22 @@ unless told to.
                                             retry=c1#5 stands for a session's number
     advance MS                              time passes on everyone's clock
     restart NODE                            crash, and come back with what was durable
-    show NODE                               role, term, leader, commit_index, and the
-                                            terms in the log
+    show NODE [WORD ...]                    where it stands
 
 The trace shows what is persisted, sent, replied and observed, in order; timers are left
-out. With `SCENARIOS_REWRITE=1 pytest ...` the files are rewritten with what happened,
-to be reviewed as a diff.
+out. How a protocol's nodes, disks and messages are written, and which commands it has
+beside these, its `Vocabulary` says. With `SCENARIOS_REWRITE=1 pytest ...` the files are
+rewritten with what happened, to be reviewed as a diff.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reference_impls import raft
 from reference_impls.actor import (
     Effect,
     Now,
@@ -47,27 +47,83 @@ from reference_impls.actor import (
     TimerFired,
     settings,
 )
-from reference_impls.raft.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from types import ModuleType
 
-    from reference_impls.raft import Raft
+SCENARIOS = Path(__file__).parent / "scenarios"
 
 Link = tuple[str, str]
+
+
+class Vocabulary:
+    """What the scenarios of a protocol may say, and how their traces read.
+
+    A method `do_NAME(scenario, ...)` adds a command.
+
+    Args:
+        protocol: Its module.
+    """
+
+    starts_in_silence = False
+    """What nodes do when a cluster starts isn't shown."""
+
+    def __init__(self, protocol: ModuleType) -> None:
+        self.protocol = protocol
+
+    # --- nodes -------------------------------------------------------------------
+
+    def disk(self, given: Mapping[str, str]) -> list[Record]:
+        """The records that `given` describes."""
+        raise NotImplementedError
+
+    def node(self, core: Any, *words: str) -> str:
+        """Where a node stands, or what it knows of something."""
+        raise NotImplementedError
+
+    def before_restart(self, scenario: Scenario, name: str) -> None:
+        """What else ends with a node's life."""
+
+    def after_restart(
+        self, scenario: Scenario, name: str, recovered: list[Record]
+    ) -> None:
+        """What else begins with a node's next life."""
+
+    # --- traces ------------------------------------------------------------------
+
+    def record(self, record: Record, *, replaces: bool) -> str | None:
+        """What is persisted; None if it isn't shown."""
+        return f"{'persist anew' if replaces else 'persist'} {self.show(record)}"
+
+    def carried(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The message proper; None for what isn't shown."""
+        return body
+
+    def show(self, said: Mapping[str, Any]) -> str:
+        """`type` bare, then name=value."""
+        rest = [f"{k}={self.value(v)}" for k, v in said.items() if k != "type"]
+        return " ".join(([said["type"]] if "type" in said else []) + rest)
+
+    def value(self, value: Any) -> str:
+        """Objects in brackets, lists as JSON, all else as Python has it."""
+        if isinstance(value, dict):
+            return f"({self.show(value)})"
+        return json.dumps(value) if isinstance(value, list | tuple) else str(value)
 
 
 class Scenario:
     """The cluster of one file.
 
     Args:
-        core: The class under test; a mutant, or Raft itself.
+        words: The protocol's vocabulary.
+        core: A core to build in place of the protocol's own: a mutant.
     """
 
-    def __init__(self, core: type[Raft] = raft.Raft) -> None:
-        self.core = core
-        self.cores: dict[str, Raft] = {}
+    def __init__(self, words: Vocabulary, core: type[Any] | None = None) -> None:
+        self.words = words
+        self.core = {} if core is None else {"core": core}
+        self.cores: dict[str, Any] = {}
         self.disks: dict[str, list[Record]] = {}
         self.options: dict[str, str] = {}
         self.on_the_way: deque[tuple[Link, dict[str, Any]]] = deque()
@@ -81,7 +137,9 @@ class Scenario:
         self.trace = []
         for command in commands:
             name, *arguments = command.split()
-            getattr(self, f"do_{name}")(*arguments)
+            do = getattr(self, f"do_{name}", None)
+            do = do or partial(getattr(self.words, f"do_{name}"), self)
+            do(*arguments)
         return self.trace
 
     # --- commands ----------------------------------------------------------------
@@ -89,37 +147,44 @@ class Scenario:
     def do_nodes(self, *arguments: str) -> None:
         names = [a for a in arguments if "=" not in a]
         given = dict(a.split("=") for a in arguments if "=" in a)
-        self.options = settings(raft.OPTIONS, given)
+        self.options = settings(self.words.protocol.OPTIONS, given)
         self.on_the_way.clear()
         self.isolated.clear()
         self.disks = {name: [] for name in names}
         for name in names:
             self.do_restart(name)
+        if self.words.starts_in_silence:
+            self.trace.clear()
 
     def do_given(self, name: str, *arguments: str) -> None:
-        given = dict(a.split("=") for a in arguments)
-        entries = [(int(term), raft.NOOP) for term in given.get("log", "").split(",")]
-        term = {"term": int(given["term"]), "voted_for": given.get("vote")}
-        self.disks[name] = [term, {"first": 1, "entries": entries}]
+        self.disks[name] = self.words.disk(dict(a.split("=") for a in arguments))
         self.do_restart(name)
 
     def do_restart(self, name: str) -> None:
+        self.words.before_restart(self, name)
         self.batches.discard(name)
         peers = [peer for peer in self.disks if peer != name]
-        core = self.cores[name] = self.core(name, peers, self.options)
+        core = self.words.protocol.build(name, peers, self.options, **self.core)
+        self.cores[name] = core
         recovered = json.loads(json.dumps(self.disks[name]))
         self.carry_out(name, core.start(recovered))
+        self.words.after_restart(self, name, recovered)
 
-    def do_timeout(self, name: str, timer: str) -> None:
-        self.step(name, TimerFired(timer, self.now))
+    def do_timeout(self, name: str, *timer: str) -> None:
+        self.step(name, TimerFired(" ".join(timer), self.now))
 
     def do_deliver(self, src: str, dest: str, kind: str | None = None) -> None:
         for i, (link, body) in enumerate(self.on_the_way):
-            if link == (src, dest) and kind in {None, body["type"]}:
+            if link == (src, dest) and kind in {None, self.kind(body)}:
                 del self.on_the_way[i]
                 self.step(dest, Received(src, body, self.now))
                 return
         self.trace.append(f"nothing to deliver from {src} to {dest}")
+
+    def kind(self, body: Mapping[str, Any]) -> str | None:
+        """A message's type, for whoever waits for one."""
+        carried = self.words.carried(body)
+        return None if carried is None else str(carried["type"])
 
     def do_settle(self) -> None:
         while self.on_the_way or self.batches:
@@ -149,13 +214,8 @@ class Scenario:
         later = self.now.mono_ns + int(milliseconds) * 1_000_000
         self.now = Now(later, later)
 
-    def do_show(self, name: str) -> None:
-        core = self.cores[name]
-        terms = " ".join(str(entry.term) for entry in core.log.since(core.log.base + 1))
-        self.trace.append(
-            f"{name} {core.role} term={core.current_term} leader={core.leader} "
-            f"commit_index={core.commit_index} log=[{terms}]"
-        )
+    def do_show(self, name: str, *words: str) -> None:
+        self.trace.append(f"{name} {self.words.node(self.cores[name], *words)}")
 
     # --- effects -----------------------------------------------------------------
 
@@ -165,14 +225,11 @@ class Scenario:
         self.carry_out(name, self.cores[name].step(event))
 
     def carry_out(self, name: str, effects: list[Effect]) -> None:
+        show = self.words.show
         for effect in effects:
             match effect:
                 case Persist(record, replaces):
-                    if replaces:
-                        self.disks[name].clear()
-                    self.disks[name].append(record)
-                    how = "persist anew" if replaces else "persist"
-                    self.trace.append(f"{name} {how} {show(record)}")
+                    self.persist(name, record, replaces=replaces)
                 case Send(dest, body):
                     self.send(name, dest, dict(body))
                 case Reply(request, body):
@@ -184,10 +241,20 @@ class Scenario:
                 case _:
                     pass
 
+    def persist(self, name: str, record: Record, *, replaces: bool) -> None:
+        if replaces:
+            self.disks[name].clear()
+        self.disks[name].append(record)
+        shown = self.words.record(record, replaces=replaces)
+        if shown is not None:
+            self.trace.append(f"{name} {shown}")
+
     def send(self, src: str, dest: str, body: dict[str, Any]) -> None:
         lost = {src, dest} & self.isolated
-        mark = "-x" if lost else "->"
-        self.trace.append(f"{src} {mark} {dest} {show(body)}")
+        carried = self.words.carried(body)
+        if carried is not None:
+            mark = "-x" if lost else "->"
+            self.trace.append(f"{src} {mark} {dest} {self.words.show(carried)}")
         if not lost:
             self.on_the_way.append(((src, dest), json.loads(json.dumps(body))))
 
@@ -202,45 +269,20 @@ def as_value(text: str) -> Any:
     return int(text) if text.lstrip("-").isdigit() else text
 
 
-def show(body: Mapping[str, Any]) -> str:
-    """`type` bare, then name=value; entries as term:command."""
-    rest = {k: v for k, v in body.items() if k != "type"}
-    words = [body["type"]] if "type" in body else []
-    return " ".join(words + [f"{k}={show_value(v)}" for k, v in rest.items()])
+def replay(name: str, words: Vocabulary, core: type[Any] | None = None) -> str:
+    """The text of a scenario file with the traces that happen.
 
-
-def show_value(value: Any) -> str:
-    """Entries and commands short, all else as Python or JSON has it."""
-    match value:
-        case Snapshot(index, term, text):
-            return f"({index}:{term} {text})"
-        case dict():
-            return "(" + show(value) + ")"
-        case [[int(), dict()], *_] | []:
-            return "[" + ", ".join(f"{t}:{show_value(c)}" for t, c in value) + "]"
-        case list() | tuple():
-            return json.dumps(value)
-        case _:
-            return str(value)
-
-
-def replay(text: str, core: type[Raft] = raft.Raft) -> str:
-    """The text of a scenario file with the traces that `core` gives."""
-    scenario = Scenario(core)
+    Args:
+        name: The file's below SCENARIOS, without `.txt`.
+        words: Its protocol's.
+        core: What to build in place of the protocol's own core.
+    """
+    scenario = Scenario(words, core)
     blocks = []
-    for block in text.strip().split("\n\n"):
+    for block in (SCENARIOS / f"{name}.txt").read_text().strip().split("\n\n"):
         head = block.split("\n----")[0].splitlines()
         trace = scenario.run(line for line in head if not line.startswith("#"))
         if any(not line.startswith("#") for line in head):
             head = [*head, "----", *trace]
         blocks.append("\n".join(head))
     return "\n\n".join(blocks) + "\n"
-
-
-def replay_file(path: Path, *, rewrite: bool) -> tuple[str, str]:
-    """What the file says and what happens; the former becomes the latter on request."""
-    expected = path.read_text()
-    happened = replay(expected)
-    if rewrite:
-        path.write_text(happened)
-    return (happened if rewrite else expected), happened

@@ -1,32 +1,16 @@
-"""Scenario files of both commit protocols; some of them convict mutants."""
+"""What the scenario files of both commit protocols are worth: some convict mutants."""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
-
-import pytest
-
 from reference_impls.mutants import three_phase_commit, two_phase_commit
-from reference_impls.tests.commit_scenario import FILES, SCENARIOS, replay
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@pytest.mark.parametrize(
-    "path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}"
-)
-def test_the_scenario_unfolds_as_written(path: Path) -> None:
-    happened = replay(path)
-    if os.environ.get("SCENARIOS_REWRITE") == "1":
-        path.write_text(happened)
-    assert path.read_text() == happened
+from reference_impls.tests.commit_words import THREE_PHASE, TWO_PHASE
+from reference_impls.tests.scenario import replay
 
 
 def replay_mutant(scenario: str, mutant: str) -> str:
-    mutants = {**two_phase_commit.MUTANTS, **three_phase_commit.MUTANTS}
-    return replay(SCENARIOS / f"{scenario}.txt", mutants[mutant].core)
+    if scenario.startswith("two"):
+        return replay(scenario, TWO_PHASE, two_phase_commit.MUTANTS[mutant].core)
+    return replay(scenario, THREE_PHASE, three_phase_commit.MUTANTS[mutant].core)
 
 
 def test_a_participant_that_aborts_on_its_own_doesn_t_wait_and_may_be_wrong() -> None:

@@ -1,32 +1,18 @@
-"""Scenario files of Paxos and Multi-Paxos; some of them convict mutants."""
+"""What the scenario files of Paxos and Multi-Paxos are worth: some convict mutants."""
 
 from __future__ import annotations
-
-import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from reference_impls.mutants import multi_paxos, paxos
-from reference_impls.tests.paxos_scenario import FILES, SCENARIOS, replay
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@pytest.mark.parametrize(
-    "path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}"
-)
-def test_the_scenario_unfolds_as_written(path: Path) -> None:
-    happened = replay(path)
-    if os.environ.get("SCENARIOS_REWRITE") == "1":
-        path.write_text(happened)
-    assert path.read_text() == happened
+from reference_impls.tests.paxos_words import MULTI_PAXOS, PAXOS
+from reference_impls.tests.scenario import replay
 
 
 def replay_mutant(scenario: str, mutant: str) -> str:
-    mutants = paxos.MUTANTS if scenario.startswith("paxos") else multi_paxos.MUTANTS
-    return replay(SCENARIOS / f"{scenario}.txt", mutants[mutant].core)
+    if scenario.startswith("paxos"):
+        return replay(scenario, PAXOS, paxos.MUTANTS[mutant].core)
+    return replay(scenario, MULTI_PAXOS, multi_paxos.MUTANTS[mutant].core)
 
 
 def test_a_proposer_that_keeps_its_own_value_overturns_a_choice() -> None:
@@ -41,7 +27,7 @@ def test_an_acceptor_without_its_promise_accepts_what_came_too_late(
 ) -> None:
     late = "n2 observe accepted key=1 ballot=1.n1 value=red"
     assert late in replay_mutant("paxos/promise", mutant)
-    assert late not in replay(SCENARIOS / "paxos" / "promise.txt")
+    assert late not in replay("paxos/promise", PAXOS)
 
 
 def test_an_acceptor_that_forgets_a_promise_can_be_told_by_its_restart() -> None:

@@ -1,9 +1,6 @@
-"""Scenario files, and what they are worth: some of them convict broken Rafts."""
+"""What Raft's scenario files are worth: some of them convict broken Rafts."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import pytest
 
@@ -11,16 +8,8 @@ from reference_impls.mutants import with_part
 from reference_impls.mutants.raft import MUTANTS
 from reference_impls.raft import Raft
 from reference_impls.raft.following import Following
-from reference_impls.tests.scenario import replay, replay_file
-
-FILES = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_scenario_unfolds_as_written(path: Path) -> None:
-    rewrite = os.environ.get("SCENARIOS_REWRITE") == "1"
-    expected, happened = replay_file(path, rewrite=rewrite)
-    assert happened == expected
+from reference_impls.tests.raft_words import RAFT
+from reference_impls.tests.scenario import replay
 
 
 class TruncatedMeansFailed(Following):
@@ -33,27 +22,23 @@ class TruncatedMeansFailed(Following):
         super().truncate(first)
 
 
-def scenario(name: str) -> str:
-    path = Path(__file__).parent / "scenarios" / f"{name}.txt"
-    return path.read_text()
-
-
 def test_figure_8_shows_what_committing_old_terms_by_counting_loses() -> None:
     with pytest.raises(AssertionError, match="is committed"):
-        replay(scenario("figure_8"), MUTANTS["commit-old-term"].core)
+        replay("figure_8", RAFT, MUTANTS["commit-old-term"].core)
 
 
 def test_a_truncated_entry_may_still_commit_elsewhere() -> None:
-    text = scenario("truncated_yet_committed")
-    assert "c1 error code=11" in replay(text, with_part(Raft, TruncatedMeansFailed))
-    assert "c1 error" not in replay(text)
-    assert "c1 write_ok" in replay(text)
+    name = "truncated_yet_committed"
+    broken = with_part(Raft, TruncatedMeansFailed)
+    assert "c1 error code=11" in replay(name, RAFT, broken)
+    assert "c1 error" not in replay(name, RAFT)
+    assert "c1 write_ok" in replay(name, RAFT)
 
 
 def test_a_change_before_the_no_op_makes_two_majorities_that_do_not_meet() -> None:
-    text = scenario("change_before_noop")
-    broken = replay(text, MUTANTS["change-before-noop"].core)
-    for trace, removed in ((replay(text), False), (broken, True)):
+    name = "change_before_noop"
+    broken = replay(name, RAFT, MUTANTS["change-before-noop"].core)
+    for trace, removed in ((replay(name, RAFT), False), (broken, True)):
         assert ('n2 => op remove_server_ok members=["n2", "n3", "n4"]' in trace) is (
             removed
         )

@@ -1,28 +1,16 @@
-"""Zab's scenario files, and what they are worth: some of them convict broken Zabs."""
+"""What Zab's scenario files are worth: some of them convict broken Zabs."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import pytest
 
 from reference_impls.mutants.zab import MUTANTS
-from reference_impls.tests.zab_scenario import replay, replay_file
-
-FOLDER = Path(__file__).parent / "scenarios" / "zab"
-FILES = sorted(FOLDER.glob("*.txt"))
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_scenario_unfolds_as_written(path: Path) -> None:
-    rewrite = os.environ.get("SCENARIOS_REWRITE") == "1"
-    expected, happened = replay_file(path, rewrite=rewrite)
-    assert happened == expected
+from reference_impls.tests.scenario import replay
+from reference_impls.tests.zab_words import ZAB
 
 
 def replay_mutant(scenario: str, mutant: str) -> str:
-    return replay((FOLDER / f"{scenario}.txt").read_text(), MUTANTS[mutant].core)
+    return replay(f"zab/{scenario}", ZAB, MUTANTS[mutant].core)
 
 
 def test_a_suffix_that_is_kept_shows_in_the_history() -> None:
