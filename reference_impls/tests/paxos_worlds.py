@@ -1,99 +1,33 @@
-"""The hostile simulated world of `simulation`, for single-decree and Multi-Paxos.
+"""The hostile world of `simulation`, for single-decree and for Multi-Paxos.
 
-Loss, duplication, reordering, cuts, crashes that keep only what was durable, clocks
-that run apart: all as for Raft. Here are the clients of each service, and the promises
-that are checked on what the cores `Observe`.
+Here are the clients of single-decree Paxos, and the promises of both that are checked
+on what the cores `Observe`.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reference_impls import multi_paxos, paxos
-from reference_impls.actor import (
-    Body,
-    Effect,
-    Observe,
-    Persist,
-    Received,
-    Reply,
-    Send,
-    settings,
-)
-from reference_impls.tests.simulation import (
-    MS,
-    Plan,
-    SimulatedNode,
-    Simulation,
-    Violation,
-)
+from reference_impls.actor import Received
+from reference_impls.tests.registers import RegisterPlan, RegisterWorld
+from reference_impls.tests.simulation import MS, Simulation, Violation
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from reference_impls.actor import Body
+    from reference_impls.tests.simulation import SimulatedNode
 
 KEYS_AT_A_TIME = 3
 PROPOSALS_PER_KEY = 6
 
 
 @dataclass
-class PaxosPlan(Plan):
-    """A plan, for a core of one of the two protocols.
+class PaxosPlan(RegisterPlan):
+    """As `RegisterPlan`, and what may be expected in the end."""
 
-    Attributes:
-        mutant: What to build in place of the protocol's own core.
-        finishes: Everything is expected to be over some time after the last fault.
-    """
-
-    mutant: type[Any] | None = None
-    finishes: bool = True
-
-
-class PaxosNode(SimulatedNode):
-    """A node of either protocol. All that it says or shows waits for its disk."""
-
-    world: PaxosWorld
-
-    def start(self) -> None:
-        plan, protocol = self.world.paxos_plan, self.world.protocol
-        options = settings(protocol.OPTIONS, plan.options)
-        core = {} if plan.mutant is None else {"core": plan.mutant}
-        self.core = protocol.build(self.name, self.peers, options, **core)
-        self.alive = True
-        self.life += 1
-        self.carry_out(self.core.start(json.loads(json.dumps(self.durable))))
-
-    def carry_out(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Persist):
-                self.unsynced.append(effect.record)
-                self.begin_sync()
-            elif self.unsynced and isinstance(effect, Send | Reply | Observe):
-                self.held.append(effect)
-            else:
-                self.carry_out_now(effect)
-
-
-class PaxosWorld(Simulation):
-    """What both protocols share; `promises` judges what is observed."""
-
-    protocol: ModuleType
-
-    def __init__(self, seed: int, plan: PaxosPlan, promises: Any) -> None:
-        super().__init__(seed, plan)
-        self.paxos_plan = plan
-        self.properties = promises
-        names = list(self.nodes)
-        self.nodes = {
-            name: PaxosNode(self, name, [n for n in names if n != name])
-            for name in names
-        }
-
-    def leads(self, name: str) -> bool:
-        node = self.nodes[name]
-        return node.alive and node.core.status()["role"] == "leader"
+    finishes: bool = True  # everything is over some time after the last fault
 
 
 # --- single-decree ----------------------------------------------------------------
@@ -140,24 +74,27 @@ class ConsensusPromises:
         """Everything is checked as it happens."""
 
 
-class ConsensusWorld(PaxosWorld):
+class ConsensusWorld(Simulation[PaxosPlan]):
     """Clients propose for a few keys at a time, and ask what was chosen."""
 
     protocol = paxos
 
     def __init__(self, seed: int, plan: PaxosPlan) -> None:
-        self.promises = ConsensusPromises(plan.nodes)
-        super().__init__(seed, plan, self.promises)
+        self.consensus = ConsensusPromises(plan.nodes)
+        super().__init__(seed, plan, self.consensus)
+        self.values = 0
         self.unanswered: set[tuple[str, Any]] = set()
-        if plan.finishes:
-            healed_ms = plan.duration_ms * 3 // 4 + plan.restart_ms_max + 1
-            self.at(healed_ms * MS, self.ask_for_everything)
 
-    def run(self) -> ConsensusWorld:
-        super().run()
+    def plan_faults(self) -> None:
+        super().plan_faults()
+        if self.plan.finishes:
+            healed = self.last_fault() + (self.plan.restart_ms_max + 1) * MS
+            self.at(healed, self.ask_for_everything)
+
+    def check(self) -> None:
+        super().check()
         if self.unanswered:
             raise Violation(f"termination: not learned: {sorted(self.unanswered)}")
-        return self
 
     def invoke(self, client: int) -> None:
         """Mostly proposals; each value is new."""
@@ -172,7 +109,7 @@ class ConsensusWorld(PaxosWorld):
         body = {"type": "learn", "key": key}
         if self.random.random() < 0.8:
             body |= {"type": "propose", "value": self.values}
-            self.promises.proposed.setdefault(key, set()).add(self.values)
+            self.consensus.proposed.setdefault(key, set()).add(self.values)
         self.ask(node, f"c{client}", body, partial(self.on_answer, key))
 
     def ask(self, node: SimulatedNode, client: str, body: Body, done: Any) -> None:
@@ -183,12 +120,14 @@ class ConsensusWorld(PaxosWorld):
         value = body.get("value")
         if value is None:
             return
-        if self.promises.chosen.get(key) != value:
+        if self.consensus.chosen.get(key) != value:
             raise Violation(f"a client heard of {value} for {key}, which isn't chosen")
 
     def ask_for_everything(self) -> None:
         """With all faults healed, each node can tell what was chosen."""
-        self.unanswered = {(n, key) for n in self.nodes for key in self.promises.chosen}
+        self.unanswered = {
+            (n, key) for n in self.nodes for key in self.consensus.chosen
+        }
         for name, key in sorted(self.unanswered):
             done = partial(self.on_final_answer, name, key)
             self.ask(self.nodes[name], "c", {"type": "learn", "key": key}, done)
@@ -205,8 +144,8 @@ class ConsensusWorld(PaxosWorld):
 class LogPromises:
     """One leader a term, and the same command in the same slot everywhere."""
 
-    def __init__(self) -> None:
-        self.world: LogWorld
+    def __init__(self, world: LogWorld) -> None:
+        self.world = world
         self.leaders: dict[int, str] = {}
         self.applied: dict[int, tuple[int, int]] = {}
         self.target = 0
@@ -234,34 +173,19 @@ class LogPromises:
                 raise Violation(f"{node.name} never caught up: {node.core.status()}")
 
 
-class LogWorld(PaxosWorld):
-    """The clients of `simulation`, whose calls have to be linearizable."""
+class LogWorld(RegisterWorld[PaxosPlan]):
+    """Clients' calls have to be linearizable."""
 
     protocol = multi_paxos
 
     def __init__(self, seed: int, plan: PaxosPlan) -> None:
-        promises = LogPromises()
-        super().__init__(seed, plan, promises)
-        promises.world = self
-        if plan.finishes:
-            self.at(plan.duration_ms * MS * 3 // 4, self.note_target)
+        self.log = LogPromises(self)
+        super().__init__(seed, plan, self.log)
+
+    def plan_faults(self) -> None:
+        super().plan_faults()
+        if self.plan.finishes:
+            self.at(self.last_fault(), self.note_target)
 
     def note_target(self) -> None:
-        self.properties.target = max(n.core.decided for n in self.nodes.values())
-
-
-def sweep(
-    world: type[PaxosWorld], plan: PaxosPlan, seeds: range
-) -> tuple[int, Violation] | None:
-    """The first seed whose run breaks a promise, and which; None if none does.
-
-    A core that trips over its own assertions counts as convicted too.
-    """
-    for seed in seeds:
-        try:
-            world(seed, plan).run()  # type: ignore[call-arg]  # each adds its promises
-        except Violation as e:
-            return seed, e
-        except AssertionError as e:
-            return seed, Violation(f"a core's own assertion failed: {e}")
-    return None
+        self.log.target = max(n.core.decided for n in self.nodes.values())

@@ -14,13 +14,9 @@ import pytest
 from reference_impls import three_phase_commit, two_phase_commit
 from reference_impls.mutants import three_phase_commit as mutants_3pc
 from reference_impls.mutants import two_phase_commit as mutants_2pc
-from reference_impls.tests.commit_simulation import (
-    CALM,
-    CommitPlan,
-    CommitSimulation,
-    sweep,
-)
+from reference_impls.tests.commit_world import CALM, CommitPlan, CommitWorld
 from reference_impls.tests.seeds import seeds
+from reference_impls.tests.simulation import sweep
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -62,7 +58,7 @@ def crashes(**changes: Any) -> CommitPlan:
 def test_two_phase_commit_keeps_its_promises_whatever_the_world_does(
     plan: CommitPlan,
 ) -> None:
-    broken = sweep(plan, seeds(2))
+    broken = sweep(CommitWorld, plan, seeds(2))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
@@ -83,7 +79,7 @@ def test_two_phase_commit_keeps_its_promises_whatever_the_world_does(
 def test_three_phase_commit_keeps_its_promises_when_nodes_crash(
     plan: CommitPlan,
 ) -> None:
-    broken = sweep(plan, seeds(2))
+    broken = sweep(CommitWorld, plan, seeds(2))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
@@ -94,14 +90,14 @@ def test_without_failures_whatever_all_vote_for_is_committed(
     """AC4."""
     for seed in range(3):
         plan = CommitPlan(protocol=protocol, duration_ms=3000, **CALM)
-        world = CommitSimulation(seed, plan).run()
+        world = CommitWorld(seed, plan).run()
         assert world.agreement.needless_aborts() == [], f"seed {seed}"
         assert list(world.agreement.decided.values()).count("commit") > 100
 
 
 def test_two_phase_commit_blocks_while_a_coordinator_is_away() -> None:
     plan = CommitPlan(crashes=8, partitions=0, restart_ms_max=3000)
-    waits = [CommitSimulation(s, plan).run().agreement for s in range(3)]
+    waits = [CommitWorld(s, plan).run().agreement for s in range(3)]
     assert max(w.longest_doubt_ms for w in waits) > 1000
     assert all(w.counts["in_doubt"] >= w.counts["resolved"] > 0 for w in waits)
 
@@ -118,7 +114,7 @@ def test_a_partition_splits_three_phase_commit(termination: str) -> None:
         patience_ms=float("inf"),
         options={"termination": termination},
     )
-    broken = sweep(plan, range(60))
+    broken = sweep(CommitWorld, plan, range(60))
     assert broken is not None
     assert "AC1" in str(broken[1])
 
@@ -146,10 +142,10 @@ PLANS_3PC = {
 @pytest.mark.parametrize("name", mutants_2pc.MUTANTS)
 def test_a_broken_two_phase_commit_is_convicted(name: str) -> None:
     plan = replace(PLANS_2PC[name], core=mutants_2pc.MUTANTS[name].core)
-    assert sweep(plan, range(60)) is not None, f"{name} escaped"
+    assert sweep(CommitWorld, plan, range(60)) is not None, f"{name} escaped"
 
 
 @pytest.mark.parametrize("name", mutants_3pc.MUTANTS)
 def test_a_broken_three_phase_commit_is_convicted(name: str) -> None:
     plan = replace(PLANS_3PC[name], core=mutants_3pc.MUTANTS[name].core)
-    assert sweep(plan, range(100)) is not None, f"{name} escaped"
+    assert sweep(CommitWorld, plan, range(100)) is not None, f"{name} escaped"

@@ -12,33 +12,36 @@ import pytest
 
 from reference_impls.mutants.raft import MUTANTS
 from reference_impls.raft import Raft
+from reference_impls.tests.raft_world import RaftPlan, RaftWorld
 from reference_impls.tests.seeds import seeds
-from reference_impls.tests.simulation import Plan, sweep
+from reference_impls.tests.simulation import sweep
 
 WITHIN_BOUND = (0.91, 1.09)
 SNAPSHOTS = {"snapshot_entries": "12", "snapshot_chunk_chars": "100"}
-RETRIES = Plan(attempts=6, attempt_ms=200, duplicate=0.2)
-CHANGES = Plan(changes=40, attempts=4, attempt_ms=300, settles=True)
+RETRIES = RaftPlan(attempts=6, attempt_ms=200, duplicate=0.2)
+CHANGES = RaftPlan(changes=40, attempts=4, attempt_ms=300, settles=True)
 
 
 @pytest.mark.parametrize(
     "plan",
     [
-        pytest.param(Plan(nodes=5), id="five-nodes"),
-        pytest.param(Plan(nodes=3, clients=6), id="three-nodes"),
-        pytest.param(Plan(nodes=7, options=SNAPSHOTS), id="seven-nodes"),
-        pytest.param(Plan(nodes=4, loss=0.15, duplicate=0.15), id="bad-links"),
-        pytest.param(Plan(crashes=14, fsync_ms_max=25.0), id="many-crashes-slow-disks"),
-        pytest.param(Plan(slow=0.2, slow_ms_max=900.0), id="reordered"),
-        pytest.param(Plan(options={"pre_vote": "false"}), id="no-pre-vote"),
-        pytest.param(Plan(options={"reads": "read_index"}), id="read-index"),
+        pytest.param(RaftPlan(nodes=5), id="five-nodes"),
+        pytest.param(RaftPlan(nodes=3, clients=6), id="three-nodes"),
+        pytest.param(RaftPlan(nodes=7, options=SNAPSHOTS), id="seven-nodes"),
+        pytest.param(RaftPlan(nodes=4, loss=0.15, duplicate=0.15), id="bad-links"),
         pytest.param(
-            Plan(options={"reads": "lease"}, clock_rates=WITHIN_BOUND), id="lease"
+            RaftPlan(crashes=14, fsync_ms_max=25.0), id="many-crashes-slow-disks"
         ),
-        pytest.param(Plan(nodes=1, partitions=0, crashes=8), id="one-node"),
-        pytest.param(Plan(nodes=2), id="two-nodes"),
+        pytest.param(RaftPlan(slow=0.2, slow_ms_max=900.0), id="reordered"),
+        pytest.param(RaftPlan(options={"pre_vote": "false"}), id="no-pre-vote"),
+        pytest.param(RaftPlan(options={"reads": "read_index"}), id="read-index"),
         pytest.param(
-            Plan(options=SNAPSHOTS, loss=0.15, crashes=14, slow=0.1), id="snapshots"
+            RaftPlan(options={"reads": "lease"}, clock_rates=WITHIN_BOUND), id="lease"
+        ),
+        pytest.param(RaftPlan(nodes=1, partitions=0, crashes=8), id="one-node"),
+        pytest.param(RaftPlan(nodes=2), id="two-nodes"),
+        pytest.param(
+            RaftPlan(options=SNAPSHOTS, loss=0.15, crashes=14, slow=0.1), id="snapshots"
         ),
         pytest.param(replace(RETRIES, settles=True), id="retries"),
         pytest.param(replace(RETRIES, options=SNAPSHOTS), id="retries-snapshots"),
@@ -57,20 +60,20 @@ CHANGES = Plan(changes=40, attempts=4, attempt_ms=300, settles=True)
         ),
     ],
 )
-def test_raft_keeps_its_promises_whatever_the_world_does(plan: Plan) -> None:
-    broken = sweep(plan, seeds(4))
+def test_raft_keeps_its_promises_whatever_the_world_does(plan: RaftPlan) -> None:
+    broken = sweep(RaftWorld, plan, seeds(4))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
 def test_local_reads_are_stale_sooner_or_later() -> None:
-    broken = sweep(Plan(options={"reads": "local"}), range(20))
+    broken = sweep(RaftWorld, RaftPlan(options={"reads": "local"}), range(20))
     assert broken is not None
     assert "linearizability" in str(broken[1])
 
 
 def test_a_lease_is_stale_when_a_clock_goes_beyond_its_bound() -> None:
-    plan = Plan(options={"reads": "lease"}, clock_jumps=4, partitions=4, crashes=0)
-    broken = sweep(plan, range(50))
+    plan = RaftPlan(options={"reads": "lease"}, clock_jumps=4, partitions=4, crashes=0)
+    broken = sweep(RaftWorld, plan, range(50))
     assert broken is not None
     assert "linearizability" in str(broken[1])
 
@@ -82,10 +85,10 @@ QUICK = {
     "election_timeout_ms_max": "120",
     "heartbeat_ms": "20",
 }
-CRASHES = Plan(nodes=3, crashes=14, fsync_ms_max=10.0, slow=0.1)
+CRASHES = RaftPlan(nodes=3, crashes=14, fsync_ms_max=10.0, slow=0.1)
 DUELS = replace(CRASHES, crashes=80, restart_ms_max=3)
-SPLITS = Plan(partitions=10, crashes=2)
-TURMOIL = Plan(
+SPLITS = RaftPlan(partitions=10, crashes=2)
+TURMOIL = RaftPlan(
     clients=2,
     loss=0.3,
     fsync_ms_max=1.0,
@@ -95,7 +98,7 @@ TURMOIL = Plan(
     partitions=30,
     options=QUICK,
 )
-SKEW = Plan(
+SKEW = RaftPlan(
     nodes=3,
     clients=3,
     attempt_ms=100,
@@ -106,7 +109,7 @@ SKEW = Plan(
     partition_leaders=1.0,
     clock_rates=(0.55, 1.45),
 )
-HALF_CHANGED = Plan(
+HALF_CHANGED = RaftPlan(
     clients=1,
     loss=0.05,
     delay_ms_max=20.0,
@@ -122,11 +125,11 @@ HALF_CHANGED = Plan(
 PLANS = {
     "vote-not-durable": DUELS,
     "term-not-durable": DUELS,
-    "two-votes": Plan(slow=0.1),
+    "two-votes": RaftPlan(slow=0.1),
     "no-up-to-date-check": SPLITS,
     "commit-old-term": TURMOIL,
     "ack-before-fsync": CRASHES,
-    "truncates-on-stale-append": Plan(
+    "truncates-on-stale-append": RaftPlan(
         slow=0.2, slow_ms_max=100.0, crashes=14, partitions=6
     ),
     "keeps-conflict": SPLITS,
@@ -134,7 +137,7 @@ PLANS = {
     "majority-off-by-one": SPLITS,
     "retry-applied-twice": replace(RETRIES, crashes=6, partitions=6),
     "read-index-no-heartbeat": SPLITS,
-    "read-index-no-noop": Plan(clients=8, slow=0.1, partitions=8, crashes=8),
+    "read-index-no-noop": RaftPlan(clients=8, slow=0.1, partitions=8, crashes=8),
     "read-index-reused": replace(SPLITS, clients=8),
     "lease-ignores-drift": SKEW,
     "snapshot-drops-sessions": RETRIES,
@@ -163,11 +166,13 @@ def test_a_broken_raft_is_convicted(name: str) -> None:
     options = {**PLANS[name].options, **mutant.options}
     plan = replace(PLANS[name], core=mutant.core, options=options)
     tried = [FIRST.get(name, 0), *range(500)]
-    assert sweep(plan, tried) is not None, f"{name} escaped"
+    assert sweep(RaftWorld, plan, tried) is not None, f"{name} escaped"
 
 
 @pytest.mark.parametrize("name", ["change-before-noop", "lease-ignores-drift"])
 def test_where_a_broken_raft_trips_the_real_one_walks(name: str) -> None:
     options = {**PLANS[name].options, **MUTANTS[name].options}
-    broken = sweep(replace(PLANS[name], core=Raft, options=options), seeds(10))
+    broken = sweep(
+        RaftWorld, replace(PLANS[name], core=Raft, options=options), seeds(10)
+    )
     assert broken is None, f"seed {broken[0]}: {broken[1]}"

@@ -12,7 +12,8 @@ import pytest
 
 from reference_impls.mutants.zab import MUTANTS
 from reference_impls.tests.seeds import seeds
-from reference_impls.tests.zab_simulation import ZabPlan, ZabSimulation, sweep
+from reference_impls.tests.simulation import sweep
+from reference_impls.tests.zab_world import ZabPlan, ZabWorld
 
 
 @pytest.mark.parametrize(
@@ -40,12 +41,12 @@ from reference_impls.tests.zab_simulation import ZabPlan, ZabSimulation, sweep
     ],
 )
 def test_zab_keeps_its_promises_whatever_the_world_does(plan: ZabPlan) -> None:
-    broken = sweep(plan, seeds(4))
+    broken = sweep(ZabWorld, plan, seeds(4))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
 def test_local_reads_are_stale_sooner_or_later() -> None:
-    broken = sweep(ZabPlan(options={"reads": "local"}), range(20))
+    broken = sweep(ZabWorld, ZabPlan(options={"reads": "local"}), range(20))
     assert broken is not None
     assert "linearizability" in str(broken[1])
 
@@ -74,11 +75,11 @@ PLANS = {
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_zab_is_convicted(name: str) -> None:
-    broken = sweep(replace(PLANS[name], core=MUTANTS[name].core), range(200))
+    broken = sweep(ZabWorld, replace(PLANS[name], core=MUTANTS[name].core), range(200))
     assert broken is not None, f"{name} escaped"
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
-    first, second = (ZabSimulation(7, ZabPlan()).run() for _ in range(2))
+    first, second = (ZabWorld(7, ZabPlan()).run() for _ in range(2))
     assert first.deliveries.order == second.deliveries.order
     assert list(map(str, first.calls)) == list(map(str, second.calls))

@@ -1,4 +1,4 @@
-"""The small hostile world of `simulation`, for two-phase and three-phase commit.
+"""The hostile world of `simulation`, for two-phase and three-phase commit.
 
 What nodes observe is held against AC1 to AC3 while it happens (Bernstein, Hadzilacos
 and Goodman 1987, 7.2), and once the faults are over, against AC5: nobody is undecided,
@@ -9,8 +9,6 @@ began later, has no cycle (their chapter 2).
 
 from __future__ import annotations
 
-import heapq
-import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,45 +16,31 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from reference_impls import two_phase_commit
-from reference_impls.actor import Observe, Received, settings
+from reference_impls.actor import Received
 from reference_impls.atomic_commit import ABORT, COMMIT, NO
-from reference_impls.tests.simulation import (
-    MS,
-    NEVER,
-    Plan,
-    SimulatedNode,
-    Simulation,
-    Violation,
-)
+from reference_impls.tests.simulation import MS, Plan, Simulation, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
-    from reference_impls.actor import Body, Effect
+    from reference_impls.actor import Body
 
 DEFINITE = {11, 12, 14, 30}
-SETTLING_MS = 6000
-"""Quiet at the end, for everybody to decide."""
+NEVER = 1 << 62
 
 
 @dataclass
 class CommitPlan(Plan):
-    """As for Raft; also:
-
-    Attributes:
-        protocol: The module under test.
-        blackouts: How often all nodes crash at once.
-        partition_ms: How long partitions last, at least and at most.
-        patience_ms: Longest that a participant may be in doubt which hasn't crashed.
-    """
+    """As `Plan`, and what is particular to commitment."""
 
     protocol: ModuleType = two_phase_commit
     duration_ms: int = 5000
+    settling_ms: int = 6000  # for everybody to decide
     clients: int = 6
     keys: int = 12
-    blackouts: int = 0
-    partition_ms: tuple[int, int] = (50, 900)
+    blackouts: int = 0  # how often all nodes crash at once
+    # longest that a participant may be in doubt which hasn't crashed
     patience_ms: float = float("inf")
 
 
@@ -82,79 +66,27 @@ class Txn:
     results: list[list[Any]] = field(default_factory=list)
 
 
-class CommitNode(SimulatedNode):
-    """A node that runs a core of the plan's protocol."""
-
-    world: CommitSimulation
-
-    def start(self) -> None:
-        plan = self.world.plan
-        options = settings(plan.protocol.OPTIONS, plan.options)
-        self.core = plan.protocol.build(self.name, self.peers, options, plan.core)
-        self.alive = True
-        self.life += 1
-        self.carry_out(self.core.start(json.loads(json.dumps(self.durable))))
-
-    def carry_out(self, effects: list[Effect]) -> None:
-        """As in the base class, but all observations wait for the disk, too."""
-        for effect in effects:
-            if self.unsynced and isinstance(effect, Observe):
-                self.held.append(effect)
-            else:
-                super().carry_out([effect])
-
-
-class CommitSimulation(Simulation):
+class CommitWorld(Simulation[CommitPlan]):
     """The world. `run` raises Violation when the protocol broke a promise."""
 
-    plan: CommitPlan
-
     def __init__(self, seed: int, plan: CommitPlan) -> None:
-        super().__init__(seed, plan)
-        names = list(self.nodes)
-        self.nodes = {
-            name: CommitNode(self, name, [n for n in names if n != name])
-            for name in names
-        }
-        self.agreement = self.properties = Agreement(self)
+        self.protocol = plan.protocol
+        self.agreement = Agreement(self)
+        super().__init__(seed, plan, self.agreement)
         self.txns: list[Txn] = []
 
-    def run(self) -> CommitSimulation:
-        for node in self.nodes.values():
-            node.start()
-        for client in range(self.plan.clients):
-            self.at(self.random.randint(0, 300 * MS), partial(self.invoke, client))
-        self.plan_faults()
-        for _ in range(self.plan.blackouts):
-            self.at(self.random.randint(0, self.last_fault()), self.black_out)
-        end = (self.plan.duration_ms + SETTLING_MS) * MS
-        while self.queue and self.queue[0][0] <= end:
-            self.now, _, action = heapq.heappop(self.queue)
-            action()
-        self.agreement.check_accounts()
+    def check(self) -> None:
+        super().check()
         check_serializable(self.txns, self.final_data(), self.agreement.outcomes())
-        return self
 
     def plan_faults(self) -> None:
-        """Crashes as in the base class, partitions as long as the plan says."""
-        partitions, self.plan.partitions = self.plan.partitions, 0
         super().plan_faults()
-        self.plan.partitions = partitions
-        for _ in range(partitions):
-            start = self.random.randint(0, self.last_fault())
-            length = self.random.randint(*self.plan.partition_ms) * MS
-            self.at(start, self.partition)
-            self.at(min(start + length, self.last_fault()), self.heal)
-
-    def last_fault(self) -> int:
-        return self.plan.duration_ms * MS * 3 // 4
+        for _ in range(self.plan.blackouts):
+            self.at(self.random.randint(0, self.last_fault()), self.black_out)
 
     def black_out(self) -> None:
         for name in self.nodes:
             self.crash(name, self.random.randint(0, self.plan.restart_ms_max * MS))
-
-    def leads(self, name: str) -> bool:
-        return False
 
     def invoke(self, client: int) -> None:
         """A client does one transaction at a time, each at any node that is up."""
@@ -214,7 +146,7 @@ def complete(txn: Txn, reply: Body | None, now: int) -> None:
 class Agreement:
     """AC1 to AC5 over all that nodes observe, and over their accounts in the end."""
 
-    def __init__(self, world: CommitSimulation) -> None:
+    def __init__(self, world: CommitWorld) -> None:
         self.world = world
         self.decided: dict[str, str] = {}
         self.decided_by: dict[tuple[str, str, str], str] = {}
@@ -251,7 +183,7 @@ class Agreement:
         if waited_ms > self.world.plan.patience_ms:
             raise Violation(f"blocked: {node} was in doubt of {txn} for {waited_ms} ms")
 
-    def check_accounts(self) -> None:
+    def check_logs(self) -> None:
         """AC5, and that disks remember what was observed; AC3 once more."""
         for name, node in self.world.nodes.items():
             core = node.core
@@ -401,15 +333,3 @@ def check_acyclic(later: dict[str, set[str]]) -> None:
                 ready.append(other)
     if placed < len(later):
         raise Violation("not serializable: the serialization graph has a cycle")
-
-
-def sweep(plan: CommitPlan, seeds: range) -> tuple[int, Violation] | None:
-    """The first seed whose run breaks a promise, and which; None if none does."""
-    for seed in seeds:
-        try:
-            CommitSimulation(seed, plan).run()
-        except Violation as e:
-            return seed, e
-        except AssertionError as e:
-            return seed, Violation(f"a core's own assertion failed: {e}")
-    return None

@@ -1,4 +1,4 @@
-"""The small hostile world of `simulation`, for Zab cores.
+"""The hostile world of `simulation`, for Zab.
 
 What cores deliver is held against the six properties of primary order atomic broadcast
 (Junqueira, Reed and Serafini 2011, section III) while it happens; what clients saw must
@@ -9,71 +9,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reference_impls import zab
-from reference_impls.actor import Observe, settings
-from reference_impls.tests.simulation import (
-    Plan,
-    SimulatedNode,
-    Simulation,
-    Violation,
-)
+from reference_impls.tests.registers import RegisterPlan, RegisterWorld
+from reference_impls.tests.simulation import Violation
 from reference_impls.zab.election import LEADING
-
-if TYPE_CHECKING:
-    from reference_impls.actor import Effect
-
-
-class ZabNode(SimulatedNode):
-    """A node that runs a Zab core."""
-
-    core: Any  # of Zab, where the base class has a Raft
-
-    def start(self) -> None:
-        plan = self.world.plan
-        options = settings(zab.OPTIONS, plan.options)
-        self.core = zab.build(self.name, self.peers, options, plan.core)
-        self.alive = True
-        self.life += 1
-        self.carry_out(self.core.start(json.loads(json.dumps(self.durable))))
-
-    def carry_out(self, effects: list[Effect]) -> None:
-        """As in the base class, but all observations wait for the disk, too."""
-        for effect in effects:
-            if self.unsynced and isinstance(effect, Observe):
-                self.held.append(effect)
-            else:
-                super().carry_out([effect])
 
 
 @dataclass
-class ZabPlan(Plan):
-    """As for Raft.
-
-    Attributes:
-        settles: The world is quiet enough in its last quarter for somebody to lead.
-    """
+class ZabPlan(RegisterPlan):
+    """As `RegisterPlan`, but most worlds are quiet enough in the end for a leader."""
 
     settles: bool = True
-    core: Any = None  # of Zab, where the base class has a Raft
 
 
-class ZabSimulation(Simulation):
+class ZabWorld(RegisterWorld[ZabPlan]):
     """The world. `run` raises Violation when Zab broke a promise."""
 
-    plan: ZabPlan
-    properties: Any  # Deliveries, where the base class has the properties of Raft
+    protocol = zab
 
     def __init__(self, seed: int, plan: ZabPlan) -> None:
-        super().__init__(seed, plan)
-        self.deliveries = self.properties = Deliveries()
-        names = list(self.nodes)
-        self.nodes = {n: ZabNode(self, n, [p for p in names if p != n]) for n in names}
-
-    def run(self) -> ZabSimulation:
-        super().run()
-        return self
+        self.deliveries = Deliveries()
+        super().__init__(seed, plan, self.deliveries)
 
     def check_settled(self) -> None:
         """Somebody leads; clients may still wait for what was lost in a partition."""
@@ -86,7 +44,8 @@ class ZabSimulation(Simulation):
         return self.leads(name) and bool(core.has_quorum(lambda f: f.is_up_to_date))
 
     def leads(self, name: str) -> bool:
-        node: Any = self.nodes[name]
+        """A prospective leader does, too."""
+        node = self.nodes[name]
         return bool(node.alive and node.core.state == LEADING)
 
 
@@ -168,16 +127,3 @@ class Deliveries:
         writes = [command for _, command in self.order if '"noop"' not in command]
         if len(writes) != len(set(writes)):
             raise Violation("integrity: a command was delivered twice")
-
-
-def sweep(plan: ZabPlan, seeds: range) -> tuple[int, AssertionError] | None:
-    """The first seed whose run breaks a promise, and which; None if none does.
-
-    A core that trips over its own assertions counts as convicted too.
-    """
-    for seed in seeds:
-        try:
-            ZabSimulation(seed, plan).run()
-        except AssertionError as broken:
-            return seed, broken
-    return None
