@@ -28,6 +28,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from reference_impls.override import override
+
 Body = Mapping[str, Any]
 """The body of a message: JSON-able, with its kind under "type"."""
 
@@ -182,19 +184,19 @@ class Kind(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Kind):
     """A whole number from `least` to `most`, in plain decimal digits; an int."""
 
     least: int
     most: int
 
     @property
+    @override
     def told(self) -> str:
-        """See `Kind.told`."""
         return f"a whole number from {self.least} to {self.most}"
 
+    @override
     def parse(self, text: str) -> int:
-        """See `Kind.parse`."""
         if not re.fullmatch("[0-9]{1,15}", text):
             raise ValueError
         if not self.least <= int(text) <= self.most:
@@ -203,19 +205,19 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class Number(Kind):
     """A number from `least` to `most`, such as 150 or 0.5; a float."""
 
     least: float
     most: float
 
     @property
+    @override
     def told(self) -> str:
-        """See `Kind.told`."""
         return f"a number from {self.least:.15g} to {self.most:.15g}"
 
+    @override
     def parse(self, text: str) -> float:
-        """See `Kind.parse`."""
         if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{0,15})?(e[-+]?[0-9]{1,3})?", text):
             raise ValueError
         if not self.least <= float(text) <= self.most:
@@ -229,42 +231,46 @@ MS_OR_NONE = Number(0.0, MS.most)
 COUNT = Whole(1, 1_000_000)
 
 
-class OneOf:
+class OneOf(Kind):
     """One of a few words."""
 
     def __init__(self, *choices: str) -> None:
         self.choices = choices
-        self.told = f"one of {', '.join(choices)}"
 
+    @property
+    @override
+    def told(self) -> str:
+        return f"one of {', '.join(self.choices)}"
+
+    @override
     def parse(self, text: str) -> str:
-        """See `Kind.parse`."""
         if text not in self.choices:
             raise ValueError
         return text
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Kind):
     """Yes or no; a bool."""
 
     told: str = "true or false"
     choices: tuple[str, ...] = ("true", "false")
 
+    @override
     def parse(self, text: str) -> bool:
-        """See `Kind.parse`."""
         if text not in self.choices:
             raise ValueError
         return text == "true"
 
 
 @dataclass(frozen=True, slots=True)
-class ServerNames:
+class ServerNames(Kind):
     """Names of servers, or nothing; a tuple."""
 
     told: str = "names of servers with commas, or nothing"
 
+    @override
     def parse(self, text: str) -> tuple[str, ...]:
-        """See `Kind.parse`."""
         if not re.fullmatch(r"([A-Za-z0-9._-]{1,100}(,(?!$)|$)){0,64}", text):
             raise ValueError
         return tuple(text.split(",")) if text else ()

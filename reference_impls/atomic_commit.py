@@ -68,7 +68,7 @@ from reference_impls.actor import (
     TimerFired,
     error,
 )
-from reference_impls.core import Core, Fields, is_count, well_formed
+from reference_impls.core import Core, Fields, is_count, is_text, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,11 +142,6 @@ def options(
 def is_id(value: Any) -> bool:
     """What the name of a transaction may be."""
     return isinstance(value, str) and 0 < len(value) <= ID_CHARS_MAX
-
-
-def is_text(value: Any) -> bool:
-    """Any string."""
-    return isinstance(value, str)
 
 
 def is_names(value: Any) -> bool:

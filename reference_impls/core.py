@@ -54,7 +54,7 @@ class Outbox:
         self.effects: list[Effect] = []
 
     def take_effects(self) -> list[Effect]:
-        """The effects so far, in order; the list begins anew."""
+        """The effects since the last call, in order."""
         effects, self.effects = self.effects, []
         return effects
 
@@ -134,30 +134,30 @@ def well_formed(body: Body, messages: Mapping[str, Fields]) -> bool:
 
 
 def is_count(value: Any) -> bool:
-    """A whole number that isn't negative; true and false are none."""
+    """True for a whole number that isn't negative; booleans are none."""
     return type(value) is int and value >= 0
 
 
 def is_key(value: Any) -> bool:
-    """What a key may be: one that is the same however a language spells its JSON."""
+    """True for what is the same key however a language spells its JSON."""
     return type(value) in {int, str}
 
 
 def is_anything(value: Any) -> bool:
-    """Any JSON."""
+    """True for any JSON."""
     return True
 
 
 def is_object(value: Any) -> bool:
-    """A JSON object."""
+    """True for a JSON object."""
     return type(value) is dict
 
 
 def is_flag(value: Any) -> bool:
-    """True or false."""
+    """True for a boolean."""
     return type(value) is bool
 
 
 def is_text(value: Any) -> bool:
-    """A string."""
+    """True for a string."""
     return type(value) is str

@@ -8,8 +8,8 @@ requests on to it:
 - It names the term of the leader it is meant for. Any other leader refuses it, unless
   an earlier life of that server may have taken a copy of it: then only silence is
   honest.
-- Whoever waits is answered some day: when the leader's term is over, or when a timeout
-  has passed. By then nobody here knows what became of the request.
+- Every request that waits is answered: when the leader's term is over, or when a
+  timeout has passed. By then nobody here knows what became of it.
 
 A term is any number that grows from leader to leader and belongs to one of them.
 """
@@ -42,7 +42,7 @@ class Waiting(NamedTuple):
 
     Attributes:
         request: The client's, or a peer's `forward`.
-        term: Under which it was proposed, or forwarded.
+        term: The term in which it was proposed, or forwarded.
         since: The sweep in which it came.
     """
 
@@ -114,7 +114,7 @@ class ForwardingCore(Core, abc.ABC):
             self.refuse(request, "does not lead in that term")
 
     def parse_and_serve(self, request: Received, body: Body) -> None:
-        """The leader checks for itself."""
+        """Check a request that was passed on as if a client had sent it; serve it."""
         command, flaw = kv.parse(body)
         if command is None:
             assert flaw is not None
@@ -157,7 +157,7 @@ class ForwardingCore(Core, abc.ABC):
         self.answer(request, error(TEMPORARILY_UNAVAILABLE, f"{self.node}: {why}"))
 
     def abandon_forwarded(self, why: str) -> None:
-        """Nobody here will learn what became of the requests that were passed on.
+        """Tell clients that nobody knows what became of what was passed on.
 
         Saying so at once, and not when they time out, frees clients for a new leader
         while the old one may still believe in itself.
@@ -170,7 +170,7 @@ class ForwardingCore(Core, abc.ABC):
     # --- patience ----------------------------------------------------------------
 
     def waiting(self, request: Received, term: int) -> Waiting:
-        """Note that a request is under way, and see to it that it ends some day."""
+        """Note that a request is under way; a sweep ends it if nothing else does."""
         if not self.sweeping:
             self.sweeping = True
             self.set_timer("sweep", self.request_timeout_ms)

@@ -61,6 +61,7 @@ from reference_impls.actor import (
 )
 from reference_impls.core import is_count, well_formed
 from reference_impls.forwarding import FORWARD_MESSAGES, ForwardingCore, Waiting
+from reference_impls.override import override
 from reference_impls.paxos import NO_BALLOT, Ballot, is_ballot
 
 if TYPE_CHECKING:
@@ -662,8 +663,8 @@ class MultiPaxos(ForwardingCore):
         else:
             self.refuse(request, "no leader is known")
 
+    @override
     def leading_term(self) -> int | None:
-        """See `ForwardingCore`."""
         return self.term_of(self.ballot_num) if self.role == LEADER else None
 
     def serve(self, request: Received, command: kv.Command) -> None:
@@ -671,8 +672,8 @@ class MultiPaxos(ForwardingCore):
         self.batch.append((request, command))
         self.set_timer("batch", 0)
 
+    @override
     def give_up_proposed(self) -> bool:
-        """See `ForwardingCore`."""
         for slot in [s for s, w in self.proposed.items() if w.since < self.sweep]:
             self.abandon_proposed(slot)
         return bool(self.proposed)

@@ -74,9 +74,8 @@ from reference_impls.atomic_commit import (
     check_times,
     is_id,
     is_names,
-    is_text,
 )
-from reference_impls.core import is_count
+from reference_impls.core import is_count, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -33,6 +33,11 @@ only those above it in this list:
     messages.py           the shapes of messages
     options.py            what can be set
 
+The tests stand in `reference_impls/tests`, in the order of their sources:
+`test_raft_paper.py` has the paper's sections and the thesis on elections, reads and
+leases, `test_raft_thesis.py` transfer, membership, snapshots and sessions. What breaks
+without a rule, `reference_impls/mutants/raft.py` shows.
+
 What survives a crash: `current_term`, `voted_for`, `log` and the last snapshot, through
 `Persist`, before any message that depends on them leaves. All else is volatile and
 rebuilt.

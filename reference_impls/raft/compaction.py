@@ -78,7 +78,7 @@ class Compaction:
         )
 
     def adopt(self, snapshot: Snapshot, contents: Contents) -> None:
-        """Stand where the snapshot stands."""
+        """Put what the snapshot says in place of state and members."""
         self.snapshot = snapshot
         self.machine.stand_at(snapshot.last_index, contents.state)
         self.log.members = contents.members

@@ -225,7 +225,7 @@ class Raft(Actor):
                 pass
 
     def on_answer(self, src: str, now: Now) -> None:
-        """A follower answered an append: an operator may have waited for that."""
+        """Go on with what an operator asked for, if it waited for this answer."""
         if self.standing.leads:
             self.membership.on_progress(src, now)
             self.transfer.hand_over()

@@ -81,7 +81,7 @@ class Election:
             self.service.follow(leader)
 
     def follow(self, leader: str, term: int, now: Now) -> None:
-        """A leader of this term or a later one was heard (Figure 2, candidates)."""
+        """Follow a leader of this term or a later one (Figure 2, candidates)."""
         standing = self.standing
         assert term > standing.current_term or not standing.leads, (
             f"{leader} and {self.out.node} both lead term {term}"
@@ -103,7 +103,7 @@ class Election:
     # --- candidates (paper 5.2) --------------------------------------------------
 
     def on_timeout(self, now: Now) -> None:
-        """No leader was heard of for an election timeout (paper 5.2)."""
+        """Stand for election, as no leader was heard for a timeout (paper 5.2)."""
         if self.standing.leads:
             return
         self.reset_timer()
@@ -182,7 +182,7 @@ class Election:
     # --- leaders -----------------------------------------------------------------
 
     def become_leader(self, now: Now) -> None:
-        """A majority voted for this server (paper 5.2)."""
+        """Lead, as a majority voted for this server (paper 5.2)."""
         self.heard_leader_ns = None
         self.leadership.begin(now)
 

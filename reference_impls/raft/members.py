@@ -21,11 +21,11 @@ class Members:
 
     Args:
         names: The members to begin with.
-        index: Of the entry that says so; 0 when it is how the cluster began.
+        index: The entry that says so; 0 when it is how the cluster began.
 
     Attributes:
         names: The members now.
-        index: Of the entry that made them so.
+        index: The entry that made them so.
     """
 
     __slots__ = ("history", "index", "names")
@@ -35,18 +35,18 @@ class Members:
         self.adopt(index, names)
 
     def adopt(self, index: int, names: Iterable[str]) -> None:
-        """The entry at `index` is in the log, so its members are in use."""
+        """Use the members of the entry at `index`, which is in the log now."""
         self.history.append((index, tuple(sorted(names))))
         self.index, self.names = self.history[-1]
 
     def truncate(self, first: int) -> None:
-        """The entries from `first` on are gone."""
+        """Drop the configurations of the entries from `first` on, which are gone."""
         while len(self.history) > 1 and self.history[-1][0] >= first:
             self.history.pop()
         self.index, self.names = self.history[-1]
 
     def compact(self, index: int) -> None:
-        """The entries up to `index` never go."""
+        """Forget what was in use before the entry at `index`, which never goes."""
         while len(self.history) > 1 and self.history[1][0] <= index:
             del self.history[0]
 

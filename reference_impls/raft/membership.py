@@ -168,7 +168,7 @@ class Membership:
         self.on_progress(name, now)
 
     def on_progress(self, src: str, now: Now) -> None:
-        """A follower answered: is a round over, or all of it?"""
+        """End the round, or the catching up, if the follower's answer says so."""
         catch_up = self.catch_up
         if catch_up is None or src != catch_up.node:
             return
@@ -185,7 +185,7 @@ class Membership:
             self.give_up_catch_up(f"{name} can't keep up")
 
     def check_catch_up(self, now: Now) -> None:
-        """A round that takes too long is the last: the server may be down."""
+        """Give up if the round takes too long: the server may be down."""
         catch_up = self.catch_up
         if catch_up is not None:
             took_ns = now.mono_ns - catch_up.since_ns

@@ -35,7 +35,7 @@ class Reads:
     gave_up_lease: bool = False  # this leader let somebody disregard it in this term
 
     def begin_term(self) -> None:
-        """A new leadership may have a lease again."""
+        """Allow a lease again, in a new term."""
         self.gave_up_lease = False
 
     # --- ReadIndex (thesis 6.4) --------------------------------------------------
@@ -59,7 +59,7 @@ class Reads:
         return self.rounds.round + 1
 
     def on_rounds_answered(self) -> None:
-        """More may be confirmed than before; begin the next round if reads need it."""
+        """Answer what is confirmed now, and begin the next round if a read needs it."""
         self.answer_confirmed()
         if self.need_a_round() and not self.rounds.sent_rounds:
             self.out.set_timer("batch", 0)
@@ -114,11 +114,11 @@ class Reads:
         return shortest_ns * (1 - bound) / (1 + bound)
 
     def give_up_lease(self) -> None:
-        """From here on voters may disregard this leader, however late they hear."""
+        """Hold no lease in this term any more, as voters may disregard this leader."""
         self.gave_up_lease = True
 
     def refuse_all(self, why: str) -> None:
-        """Refuse the reads that wait; a read has no effect, so that is always true."""
+        """Refuse the reads that wait, which is honest, as no read has an effect."""
         reads, self.waiting = self.waiting, deque()
         for _, request, _ in reads:
             self.requests.refuse(request, why)

@@ -161,7 +161,7 @@ class Replication:
         return self.standing.leads and bool(body["term"] == self.standing.current_term)
 
     def hear_round(self, src: str, body: Body) -> None:
-        """Whatever it says, the answer proves that the follower still follows."""
+        """Take the answer, whatever it says, as proof that the follower follows."""
         if self.rounds.hear(src, body["round"]):
             self.reads.on_rounds_answered()
 
@@ -177,7 +177,7 @@ class Replication:
             self.in_flight.pop(src, None)
 
     def on_match(self, src: str, match_index: int) -> None:
-        """The follower's log equals this one up to `match_index`; send it the rest."""
+        """Note that the logs are equal up to `match_index`, and send the rest."""
         match_index = min(match_index, self.log.last_index)
         if match_index > self.match_index[src]:
             self.match_index[src] = match_index

@@ -57,7 +57,7 @@ class Waiting(NamedTuple):
     Attributes:
         request: The client's, or a peer's `forward`.
         command: What it asks for.
-        term: Under which it was proposed, or passed on.
+        term: The term in which it was proposed, or passed on.
         since: The sweep (`Requests.on_sweep`) in which it came.
     """
 
@@ -122,7 +122,7 @@ class Requests:
             self.send_forward(number, waiting)
 
     def own_forwards(self, now: Now) -> list[tuple[OwnForward, kv.Command]]:
-        """What this server had passed on, in order, now that it leads itself."""
+        """The requests that this server had passed on, to be served by itself."""
         return [
             (
                 OwnForward(self.out.node, {"type": "forward", "id": number}, now),
@@ -132,7 +132,7 @@ class Requests:
         ]
 
     def on_forward_reply(self, number: int, reply: Body) -> None:
-        """The leader's answer to a request that was passed on."""
+        """Answer a request that was passed on as the leader does, if that is final."""
         if reply.get("code") not in UNSETTLED:
             waiting = self.forwarded.pop(number, None)
             if waiting is not None:
@@ -146,7 +146,7 @@ class Requests:
         self.proposed[index] = self.waiting(request, command)
 
     def settle(self, index: int, entry: Entry, result: Body | None) -> None:
-        """Answer whoever waits for this index, now that `entry` is applied there."""
+        """Answer the request that waits for `index`, where `entry` is applied now."""
         waiting = self.proposed.pop(index, None)
         if waiting is None:
             return
@@ -199,7 +199,7 @@ class Requests:
             self.abandon_proposed(proposed)
 
     def abandon_proposed(self, index: int) -> None:
-        """Tell whoever waits for `index` that nobody knows (Figure 8)."""
+        """Tell the client that waits for `index` that nobody knows (Figure 8)."""
         waiting = self.proposed.pop(index, None)
         if waiting is not None:
             text = f"{self.out.node}: proposed, but not known to be committed"

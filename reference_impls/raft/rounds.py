@@ -75,7 +75,7 @@ class Rounds:
         return True
 
     def end_up_to(self, acked: int) -> None:
-        """A majority answered that round, and so all before it."""
+        """End the rounds up to that one, which a majority has answered."""
         while self.sent_rounds and self.sent_rounds[0][0] <= acked:
             self.quorum_contact_ns = self.sent_rounds.popleft()[1]
 

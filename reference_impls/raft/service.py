@@ -100,7 +100,7 @@ class Service:
         self.out.set_timer("batch", 0)
 
     def on_batch(self, now: Now) -> None:
-        """All that had arrived is here: replicate it, confirm leadership for reads."""
+        """Replicate all that has arrived; confirm leadership for reads that wait."""
         if not self.standing.leads or self.transfer.under_way is not None:
             return  # the batch waits for a transfer to fail, or is refused
         if self.rounds.sent_rounds and not self.batch:
@@ -114,7 +114,7 @@ class Service:
         self.replication.append(entries, now)
 
     def refuse_batch(self) -> None:
-        """What never left this server fails for sure; the rest stays `proposed`."""
+        """Refuse what never left this server; what did stays `proposed`."""
         batch, self.batch = self.batch, []
         for request, _ in batch:
             why = "lost its leadership before it proposed the request"

@@ -37,7 +37,7 @@ class Snapshot(NamedTuple):
     def of(
         cls, last_index: int, last_term: int, state: Mapping[str, Any], members: Members
     ) -> Snapshot:
-        """From a state's data. Cost: linear in the state."""
+        """A snapshot of a state's data. Cost: linear in the state."""
         since, names = members.as_of(last_index)
         text = {"members": names, "members_index": since, "state": state}
         return cls(last_index, last_term, encode(text))
@@ -93,5 +93,5 @@ class Incoming:
         return True
 
     def text(self) -> str:
-        """All chunks so far."""
+        """The chunks so far, put together."""
         return "".join(self.chunks)

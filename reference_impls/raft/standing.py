@@ -45,17 +45,17 @@ class Standing:
         self.persist()
 
     def vote_for(self, candidate: str) -> None:
-        """Vote in this term; whoever hears of it hears after it is durable."""
+        """Vote in this term; nobody hears of the vote before it is durable."""
         if self.voted_for != candidate:
             self.voted_for = candidate
             self.persist()
 
     def persist(self) -> None:
-        """Make both durable before anyone hears of either (Figure 2)."""
+        """Make term and vote durable before anyone hears of either (Figure 2)."""
         self.out.persist(self.record())
 
     def record(self) -> dict[str, Any]:
-        """Both in one record, so that a vote can't be taken for another term's."""
+        """Term and vote, in one record so that no vote is taken for another term's."""
         return {"term": self.current_term, "voted_for": self.voted_for}
 
     def recover(self, record: Record) -> None:

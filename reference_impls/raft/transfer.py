@@ -99,7 +99,7 @@ class Transfer:
         self.out.send(heir, body)
 
     def on_timeout(self) -> None:
-        """It took an election timeout, so serve on if this is still the leader."""
+        """Give up after an election timeout, and serve on if this still leads."""
         if self.under_way is None:
             return
         text = f"{self.out.node}: {self.under_way.to} did not take over"
@@ -109,7 +109,7 @@ class Transfer:
             self.out.set_timer("batch", 0)
 
     def settle(self, leader: str) -> None:
-        """There is a new leader, and here is who."""
+        """End the transfer, as it is known who leads now."""
         if self.under_way is None:
             return
         request, to, _ = self.under_way

@@ -29,6 +29,9 @@ the rules about it. A part knows only those above it in this list:
     messages.py         zxids, votes and the shapes of messages
     options.py          what can be set
 
+`reference_impls/tests/test_zab_paper.py` has a test for each step, by its label. What
+breaks without a rule, `reference_impls/mutants/zab.py` shows.
+
 What survives a crash: `accepted_epoch`, `current_epoch` and `history`, through
 `Persist`, before any message that depends on them leaves. All else is volatile.
 

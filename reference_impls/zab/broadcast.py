@@ -40,7 +40,7 @@ class Broadcast:
     # --- the leader --------------------------------------------------------------
 
     def on_batch(self) -> None:
-        """All that had arrived is here: give it zxids and propose it (l.3.1).
+        """Give the requests that have arrived zxids, and propose them (l.3.1).
 
         A sync waits for a transaction of its own batch (Hunt et al. 2010, 4.4), the
         null transaction if there is no other.
@@ -82,7 +82,7 @@ class Broadcast:
         self.advance_commit()
 
     def on_ack(self, learner: Learner, zxid: Zxid) -> None:
-        """An acknowledgement covers everything before it: channels are FIFO."""
+        """Note an acknowledgement; it covers all before it, as channels are FIFO."""
         if learner.acked is not None and zxid > learner.acked:
             learner.acked = zxid
             self.advance_commit()

@@ -63,7 +63,7 @@ class Clients:
         return is_read and self.settings.reads == "local"
 
     def on_forward(self, learner: Learner, body: Body) -> None:
-        """A request that a follower passed on; its session brings it exactly once."""
+        """Propose what a follower passed on; its session brings it exactly once."""
         received = Received(learner.name, body, self.sessions.now)
         command, flaw = service.parse(body["request"])
         request = Request(received, command or {}, learner)
@@ -76,7 +76,7 @@ class Clients:
             self.requests.refuse(request, "does not serve yet")
 
     def on_forward_reply(self, body: Body) -> None:
-        """The leader's answer; what it rests on has been delivered here before."""
+        """Answer as the leader does; what that rests on has been delivered here."""
         request = self.requests.forwarded.pop(body["id"], None)
         if request is None:
             return

@@ -40,7 +40,7 @@ class Discovery:
     epoch_seen: int = 0  # the latest that anyone spoke of
 
     def begin(self, leader: str) -> None:
-        """An election is over: lead, or follow."""
+        """Lead or follow, as the election has it."""
         if leader == self.out.node:
             self.lead()
         else:
@@ -64,7 +64,7 @@ class Discovery:
         self.sessions.tell_leader({"type": "cepoch", "accepted_epoch": promised})
 
     def set_timers(self) -> None:
-        """The election is over; what comes next has its time."""
+        """Stop the election's timers; limit how long the next phases may take."""
         self.out.cancel_timer("notify")
         self.out.cancel_timer("finalize")
         self.out.set_timer("init", self.settings.init_ms)
@@ -74,7 +74,7 @@ class Discovery:
     # --- the leader --------------------------------------------------------------
 
     def on_cepoch(self, learner: Learner, accepted_epoch: int) -> None:
-        """A follower's last promise; one who comes late is told the epoch (l.3.3)."""
+        """Note a follower's last promise; tell a latecomer the epoch (l.3.3)."""
         epoch = self.standing.epoch
         learner.accepted_epoch = accepted_epoch
         self.epoch_seen = max(self.epoch_seen, accepted_epoch)
@@ -98,7 +98,7 @@ class Discovery:
         self.synchronization.try_begin()
 
     def on_ack_epoch(self, learner: Learner, body: Body) -> None:
-        """A follower's promise and the end of its history (l.1.2, l.3.4)."""
+        """Note a follower's promise and the end of its history (l.1.2, l.3.4)."""
         learner.end = (body["current_epoch"], Zxid(*body["zxid"]))
         learner.promised = body["promised"]
         recency = self.looking.recency

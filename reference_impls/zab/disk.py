@@ -29,7 +29,7 @@ class Disk:
     history: History = field(default_factory=History)
 
     def end(self) -> tuple[int, Zxid]:
-        """What tells how recent the history is."""
+        """How recent the history is: the current epoch and the last zxid."""
         return self.current_epoch, self.history.last_zxid
 
     def persist_txns(self, txns: list[Txn]) -> None:

@@ -71,7 +71,7 @@ class Election:
         self.votes = {self.node: vote}
 
     def hear(self, src: str, body: Body) -> Tell:
-        """Count what `src` notified this node of."""
+        """Count what `src` told; says who should hear of this node's vote now."""
         epoch, zxid, leader = body["vote"]
         vote = Vote(epoch, Zxid(*zxid), leader)
         if body["state"] == LOOKING:
@@ -83,7 +83,7 @@ class Election:
         return Tell.NOBODY
 
     def hear_vote(self, src: str, number: int, vote: Vote) -> Tell:
-        """A vote of a node that is looking, too."""
+        """Count the vote of a node that is looking, too."""
         if number < self.round:
             return Tell.SENDER
         if number > self.round:
@@ -106,7 +106,7 @@ class Election:
         return 2 * self.supporters() > self.size
 
     def is_unanimous(self) -> bool:
-        """True when everyone does, so that no better vote can come."""
+        """True when all nodes vote as this one, so that no better vote can come."""
         return self.supporters() == self.size
 
     def serving_leader(self) -> str | None:

@@ -53,7 +53,7 @@ class History:
         return self.txns[self.count_up_to(after) : self.count_up_to(last)]
 
     def truncate(self, zxid: Zxid) -> list[Txn]:
-        """Give up what comes after `zxid`; what that was."""
+        """Give up the transactions after `zxid`, and return them."""
         lost = self.after(zxid)
         del self.txns[len(self.txns) - len(lost) :]
         return lost

@@ -47,7 +47,7 @@ class Looking:
         self.consider_votes()
 
     def give_up(self, why: str) -> None:
-        """Leader and follower alike: start over with an election."""
+        """Stop leading or following, and start over with an election."""
         state, epoch = self.standing.state, self.disk.accepted_epoch
         self.out.observe("gave_up", state=state, epoch=epoch, why=why)
         self.requests.abandon_all(why)
@@ -76,14 +76,14 @@ class Looking:
         }
 
     def tell_vote_to_all(self) -> None:
-        """Now, and again after a while, in case that it gets lost."""
+        """Tell everyone this node's vote, and again later, as it may get lost."""
         self.out.broadcast(self.notification())
         if self.out.peers:
             tick_ms = self.settings.tick_ms
             self.out.set_timer("notify", tick_ms, 2 * tick_ms)
 
     def on_notify(self) -> None:
-        """The votes heard so far decide nothing yet: tell one's own once more."""
+        """Tell this node's vote once more, if the votes so far decide nothing."""
         if self.standing.state == LOOKING:
             self.tell_vote_to_all()
 
@@ -104,7 +104,7 @@ class Looking:
         self.consider_votes()
 
     def consider_votes(self) -> None:
-        """Has a leader been found? A quorum waits a little for a better vote."""
+        """See whether a leader is found; a quorum waits a little for a better vote."""
         serving = self.election.serving_leader()
         if serving is not None:
             self.elected = serving
@@ -114,11 +114,11 @@ class Looking:
             self.out.set_timer("finalize", self.settings.finalize_ms)
 
     def on_finalize(self) -> None:
-        """No better vote came."""
+        """Take the quorum's vote, as no better one came in time."""
         if self.standing.state == LOOKING and self.election.has_quorum():
             self.elected = self.election.vote.leader
 
     def take_elected(self) -> str | None:
-        """Who has been found since this was asked last, if anybody."""
+        """The leader found since the last call; None if there is none."""
         elected, self.elected = self.elected, None
         return elected

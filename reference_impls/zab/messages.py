@@ -89,7 +89,7 @@ def is_txns(value: Any) -> bool:
 
 
 def is_txn(value: Any) -> bool:
-    """True for one of them."""
+    """True for a transaction that the service knows."""
     return (
         isinstance(value, list | tuple)
         and len(value) == 3

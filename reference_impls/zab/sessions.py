@@ -114,7 +114,10 @@ class Sessions:
                 yield body
 
     def hear_follower(self, src: str, frame: Body) -> Iterator[tuple[Learner, Body]]:
-        """The same from a follower, which may be a new one or a new session."""
+        """A follower's messages, in order, for as long as the session lasts.
+
+        The frame may open a session; it ends an older one with that follower.
+        """
         learner = self.learners.get(src)
         if learner is None or not learner.channel.fits(frame):
             known = learner.channel.theirs if learner else UNKNOWN

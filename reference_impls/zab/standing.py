@@ -22,7 +22,7 @@ class Standing:
     epoch: int = 0  # the one that this node leads; 0: not yet chosen
 
     def enter(self, state: str, phase: str, leader: str | None) -> None:
-        """Begin something new."""
+        """Change state, phase and leader together."""
         self.state, self.phase, self.leader = state, phase, leader
 
     @property

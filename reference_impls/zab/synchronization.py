@@ -43,7 +43,7 @@ class Synchronization:
     # --- the leader --------------------------------------------------------------
 
     def try_begin(self) -> None:
-        """A quorum promised, and isn't ahead: this history begins the epoch (l.2.1)."""
+        """Begin the epoch with this history, once a quorum promised (l.2.1)."""
         sessions, epoch = self.sessions, self.standing.epoch
         if not sessions.has_quorum(lambda f: f.promised):
             return
@@ -86,7 +86,7 @@ class Synchronization:
         learner.is_fed = True
 
     def on_ack_newleader(self, learner: Learner, zxid: Zxid) -> None:
-        """A follower is level, and says so durably."""
+        """Note that a follower is level, and let it serve if this leader does."""
         learner.acked = zxid
         if self.standing.phase == SYNCHRONIZATION:
             self.try_broadcast()
@@ -95,7 +95,7 @@ class Synchronization:
             self.broadcast.advance_commit()
 
     def may_broadcast(self) -> bool:
-        """A quorum acknowledged NEWLEADER (l.2.2)."""
+        """True once a quorum acknowledged NEWLEADER (l.2.2)."""
         return self.sessions.has_quorum(lambda f: f.acked is not None)
 
     def try_broadcast(self) -> None:
@@ -154,7 +154,7 @@ class Synchronization:
         self.sessions.tell_leader({"type": "ack_newleader", "zxid": zxid})
 
     def on_uptodate(self, zxid: Zxid) -> None:
-        """The leader leads: deliver its history (f.2.2) and serve."""
+        """Deliver the leader's history, now that it leads (f.2.2), and serve."""
         self.standing.phase = BROADCAST
         self.out.cancel_timer("init")
         term, leader = self.disk.current_epoch, self.standing.leader
