@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from reference_impls import kv
 from reference_impls.multi_paxos import NOOP, Entry, MultiPaxos
 from reference_impls.mutants import Mutant
+from reference_impls.override import override
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,23 +20,25 @@ class SkipsGap(MultiPaxos):
     """Gaps are skipped, not filled with no-ops (Lamport 2001, section 3).
 
     A new leader proposes nothing where its majority had nothing, so replicas must pass
-    over slots that nothing is known of, or they would wait for ever. But that nothing
-    is known of a slot here doesn't mean that nothing is decided there.
+    over slots of which they know nothing, or they would never go on. But something may
+    be decided in such a slot all the same.
     """
 
+    @override
     def fill_gaps(self, gaps: Sequence[int]) -> None:
-        """Take them for done."""
+        """Leave the gaps as they are."""
         self.pass_over(gaps)
         self.carry_out()
 
+    @override
     def learn_decided(self, ballot: Ballot, decided: int) -> None:
-        """Up to `decided`, what isn't here is taken for a gap."""
+        """Take every slot up to `decided` that is unknown here for a gap."""
         slots = range(self.slot_out, decided + 1)
         self.pass_over([slot for slot in slots if slot not in self.accepted])
         super().learn_decided(ballot, decided)
 
     def pass_over(self, slots: Sequence[int]) -> None:
-        """Go on as if nothing could be decided in these."""
+        """Go on as if nothing could be decided in these slots."""
         for slot in slots:
             self.chosen.setdefault(slot, Entry(self.ballot_num, NOOP))
 
@@ -43,6 +46,7 @@ class SkipsGap(MultiPaxos):
 class ReadWithoutQuorum(MultiPaxos):
     """Any server reads from its own state, which may be far behind."""
 
+    @override
     def on_request(self, request: Received) -> None:
         """Answer a read at once."""
         command, _ = kv.parse(request.body)

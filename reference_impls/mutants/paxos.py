@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reference_impls.mutants import Mutant
+from reference_impls.override import override
 from reference_impls.paxos import NO_BALLOT, Ballot, Paxos
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ class PromiseNotDurable(Paxos):
     It then accepts below a ballot whose proposer counts on it.
     """
 
+    @override
     def persist_promised(self, instance: Instance) -> None:
-        """Keep it in memory only."""
+        """Keep the promise in memory only."""
 
 
 class AcceptedNotDurable(Paxos):
@@ -33,8 +35,9 @@ class AcceptedNotDurable(Paxos):
     A later proposer hears of no value where one was chosen.
     """
 
+    @override
     def persist_accepted(self, instance: Instance) -> None:
-        """Keep the ballot, lose the value."""
+        """Make the ballot durable, and not the value."""
         self.persist({"key": instance.key, "promised": instance.promised})
 
 
@@ -44,16 +47,18 @@ class AcceptIgnoresPromise(Paxos):
     A slow proposer's value is chosen after that of a faster one.
     """
 
+    @override
     def may_accept(self, instance: Instance, ballot: Ballot) -> bool:
-        """Whatever comes."""
+        """Accept whatever comes."""
         return True
 
 
 class KeepsOwnValue(Paxos):
     """A proposer ignores what the acceptors had accepted (2.2, P2c)."""
 
+    @override
     def propose(self, instance: Instance, attempt: Attempt) -> None:
-        """Propose one's own value, where there is one; else as the rule has it."""
+        """Propose the server's own value if it has one, else what the rule demands."""
         if any(waiting.value is not None for waiting in instance.waiting):
             attempt.promises = dict.fromkeys(attempt.promises)
         super().propose(instance, attempt)
@@ -66,16 +71,18 @@ class PromiseEqualId(Paxos):
     responded to), so two proposers of one round both have a majority's promises.
     """
 
+    @override
     def may_promise(self, instance: Instance, ballot: Ballot) -> bool:
-        """Not below, it says, by the round."""
+        """Compare by the round, so that ballots equal to the promised one pass, too."""
         return ballot.round >= instance.promised.round
 
 
 class LearnFromMinority(Paxos):
     """A learner takes what one acceptor accepted for chosen (2.1: a majority)."""
 
+    @override
     def is_chosen(self, acceptors: set[str]) -> bool:
-        """One is enough."""
+        """Take one acceptor for a majority."""
         return True
 
 
@@ -86,12 +93,14 @@ class TimestampWithoutId(Paxos):
     second's prepare from the first's heard twice: it answers both.
     """
 
+    @override
     def next_ballot(self, instance: Instance, now: Now) -> Ballot:
-        """The clock, and nobody's name."""
+        """A ballot out of the clock alone."""
         return Ballot(super().next_ballot(instance, now).round, NO_BALLOT.server)
 
+    @override
     def may_promise(self, instance: Instance, ballot: Ballot) -> bool:
-        """The same ballot again is the same proposer again, or so it seems."""
+        """Answer an equal ballot, which seems to come from the same proposer again."""
         return ballot >= instance.promised
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from reference_impls.atomic_commit import COMMIT
 from reference_impls.mutants import Mutant
+from reference_impls.override import override
 from reference_impls.three_phase_commit import ThreePhaseCommit
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ class SkipBarrier(ThreePhaseCommit):
     When the coordinator dies, the others are all uncertain, and abort.
     """
 
+    @override
     def on_all_yes(self, coordinated: Coordinated) -> None:
-        """Straight to phase 3."""
+        """Go straight to phase 3."""
         self.decide(coordinated, COMMIT, self.node)
 
 
@@ -37,20 +39,23 @@ class PreCommitNotDurable(ThreePhaseCommit):
     themselves to abort.
     """
 
+    @override
     def persist_pre_committed(self, part: Part) -> None:
-        """Keep it in memory only."""
+        """Keep in memory only that the barrier was crossed."""
 
 
 class CommitSentOnce(ThreePhaseCommit):
     """Says once that a transaction is committed (7.2, AC5: until everybody knows).
 
-    Whoever was away then asks in vain.
+    A participant that was away then asks in vain.
     """
 
+    @override
     def on_retry(self) -> None:
-        """It has been said."""
+        """Say nothing again."""
         self.retrying = False
 
+    @override
     def on_inquire(self, src: str, body: Body) -> None:
         """Tell of aborts only."""
         known = (self.coordinated.get(body["id"]), self.parts.get(body["id"]))

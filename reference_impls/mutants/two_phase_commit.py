@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from reference_impls import shards
 from reference_impls.atomic_commit import ABORT, NO
 from reference_impls.mutants import Mutant
+from reference_impls.override import override
 from reference_impls.two_phase_commit import TwoPhaseCommit
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ class DecideBeforeLog(TwoPhaseCommit):
 
     LOG_DELAY_MS = 100.0
 
+    @override
     def persist_decision(self, coordinated: Coordinated) -> None:
-        """Leave it to a log that is written now and then."""
+        """Leave the decision to a log that is written later."""
         self.set_timer(f"log {coordinated.id}", self.LOG_DELAY_MS)
 
+    @override
     def on_timer(self, name: str, transaction: str) -> None:
-        """The time has come for one decision."""
+        """Write the decision whose timer this is."""
         if name == "log":
             super().persist_decision(self.coordinated[transaction])
         else:
@@ -44,11 +47,13 @@ class VoteBeforeLog(TwoPhaseCommit):
     A participant that crashes in between has lost its part of a committed transaction.
     """
 
+    @override
     def persist_vote(self, part: Part) -> None:
-        """A no is logged as ever."""
+        """Log a no at once, and a yes later."""
         if part.vote == NO:
             super().persist_vote(part)
 
+    @override
     def learn(self, part: Part, decision: str, by: str) -> None:
         """Log the vote at last."""
         if part.decision is None and part.vote is not None:
@@ -62,20 +67,23 @@ class PreparedTimeoutAborts(TwoPhaseCommit):
     It has given up that right: the others may commit.
     """
 
+    @override
     def on_decision_timeout(self, part: Part) -> None:
-        """Don't ask, don't wait."""
+        """Abort at once."""
         self.learn(part, ABORT, self.node)
 
 
 class CommitOnMajority(TwoPhaseCommit):
     """Commits when most participants have voted yes (7.2, AC3: when all have)."""
 
+    @override
     def may_commit(self, coordinated: Coordinated) -> bool:
-        """More than half of them will do."""
+        """True when more than half of the participants voted yes."""
         return len(coordinated.results) * 2 > len(coordinated.participants)
 
+    @override
     def on_all_yes(self, coordinated: Coordinated) -> None:
-        """For lack of a vote's results, its operations are returned as they came."""
+        """Answer with the operations as they came where results are missing."""
         parts = shards.split(coordinated.txn, self.servers)
         coordinated.results = {**parts, **coordinated.results}
         super().on_all_yes(coordinated)
@@ -87,16 +95,18 @@ class UnlockAtPrepare(TwoPhaseCommit):
     Others see what may be aborted, and half of what is committed.
     """
 
+    @override
     def after_yes(self, part: Part) -> None:
-        """Whoever waits may go on."""
+        """Release the locks, so that those who wait go on."""
         self.free_locks(part)
 
 
 class AbortKeepsWrites(TwoPhaseCommit):
     """Doesn't undo what an aborted transaction wrote (1.1: it has no effect)."""
 
+    @override
     def undo(self, part: Part) -> None:
-        """Only forget how it could be done."""
+        """Forget how to undo the writes, and leave them."""
         self.shard.commit(part.id)
 
 

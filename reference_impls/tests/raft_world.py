@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class RaftPlan(RegisterPlan):
-    """What is done to a cluster of Raft, too."""
+    """As `RegisterPlan`, and what is aimed at elections and members."""
 
     churn_at_election: float = 0.0  # chance that it is split anew as someone is elected
     strike_changes: float = 0.0  # chance that a leader is cut off as it changes members
@@ -48,13 +48,13 @@ class RaftWorld(RegisterWorld[RaftPlan]):
             self.at(self.random.randint(0, self.last_fault()), self.administer)
 
     def on_members(self, name: str) -> None:
-        """Someone has a new configuration, and perhaps is the only one so far."""
+        """Maybe cut off a leader that has a new configuration, perhaps alone."""
         if self.leads(name) and self.random.random() < self.plan.strike_changes:
             self.heal()
             self.isolate({name})
 
     def on_elected(self) -> None:
-        """Someone leads: a moment at which a split may hurt."""
+        """Maybe split the cluster anew, which may hurt at this moment."""
         if self.random.random() < self.plan.churn_at_election:
             self.split()
 

@@ -20,7 +20,7 @@ STATES_MAX = 20_000
 
 @dataclass
 class RegisterPlan(Plan):
-    """What clients do, too."""
+    """As `Plan`, and what clients do."""
 
     attempts: int = 1  # how often a client sends a request, at most
     attempt_ms: int = 1500  # how long it waits for the answer
@@ -52,7 +52,7 @@ class Call:
 
 
 class RegisterWorld(Simulation[R]):
-    """A world with such clients."""
+    """A world whose clients read, write and cas registers."""
 
     def __init__(self, seed: int, plan: R, promises: Promises) -> None:
         super().__init__(seed, plan, promises)

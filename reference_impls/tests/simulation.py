@@ -307,7 +307,7 @@ class Simulation(Generic[P]):
         self.isolate(side)
 
     def churn(self) -> None:
-        """Split the cluster in two otherwise than it was, or not at all; go on so."""
+        """Split the cluster anew, again and again until the last fault."""
         self.split()
         if self.now < self.last_fault():
             wait = int(self.random.uniform(0, 2 * self.plan.churn_ms) * MS)
@@ -338,7 +338,7 @@ class Simulation(Generic[P]):
         self.cut.clear()
 
     def leads(self, name: str) -> bool:
-        """Is it up, and does it say that it leads?"""
+        """True for a node that is up and says that it leads."""
         node = self.nodes[name]
         return bool(node.alive and node.core.status()["role"] == "leader")
 
