@@ -130,7 +130,10 @@ def well_formed(body: Body, messages: Mapping[str, Fields]) -> bool:
     fields = messages.get(kind) if isinstance(kind, str) else None
     if fields is None:
         return False
-    return all(name in body and check(body[name]) for name, check in fields.items())
+    for name, check in fields.items():
+        if name not in body or not check(body[name]):
+            return False
+    return True
 
 
 def is_count(value: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reference_impls.actor import Persist
+from reference_impls.core import Outbox
 from reference_impls.mutants import Mutant, with_part
 from reference_impls.override import override
 from reference_impls.raft import FOLLOWER, Raft
@@ -55,7 +56,7 @@ class TermNotDurable(Raft):
         self.standing.voted_for = None
 
 
-class AckBeforeFsync(Raft):
+class AckBeforeFsync(Outbox):
     """A follower acknowledges entries, and writes them down a moment later.
 
     A majority may have forgotten by then what the leader took for committed. (Figure 2:

@@ -40,5 +40,6 @@ class Commitment:
             entry = self.log[machine.last_applied]
             result = machine.carry_out(entry.command)
             self.requests.settle(machine.last_applied, entry, result)
-        self.reads.answer_confirmed()
+        if self.reads.waiting:
+            self.reads.answer_confirmed()
         self.compaction.compact()

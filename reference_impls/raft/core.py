@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 class Parts:
     """The classes that a server is composed of; a mutant has another in one's place."""
 
+    outbox: type[Outbox] = Outbox
     standing: type[Standing] = Standing
     log: type[Log] = Log
     quorum: type[Quorum] = Quorum
@@ -77,7 +78,7 @@ class Raft(Actor):
         self, node: str, peers: Sequence[str], options: Mapping[str, Any]
     ) -> None:
         made = self.parts
-        out = self.out = Outbox(node, peers)
+        out = self.out = made.outbox(node, peers)
         settings = self.settings = chosen(Settings, options)
         members = Members(settings.initial_members or out.servers)
 
@@ -140,7 +141,7 @@ class Raft(Actor):
                 snapshot_index=self.log.base,
             )
         self.election.begin(again=bool(recovered))
-        return self.take_effects()
+        return self.out.take_effects()
 
     def recover(self, record: Record) -> None:
         """Take back what a part persisted; a snapshot's record speaks of all parts."""
@@ -157,12 +158,9 @@ class Raft(Actor):
             self.on_peer_message(event)
         else:
             self.service.on_request(event)
-        self.election.leave_if_removed()
+        if self.standing.leads:
+            self.election.leave_if_removed()
         self.check_invariants()
-        return self.take_effects()
-
-    def take_effects(self) -> list[Effect]:
-        """The effects so far, in order; the list begins anew."""
         return self.out.take_effects()
 
     def on_timer(self, name: str, now: Now) -> None:
@@ -233,6 +231,7 @@ class Raft(Actor):
     def check_invariants(self) -> None:
         """What holds after every step, whatever was said."""
         log, machine, standing = self.log, self.machine, self.standing
+        node = self.out.node
         commit_index = machine.commit_index
         assert log.base <= commit_index, "compacted what isn't committed"
         assert commit_index <= log.last_index, "committed what it hasn't got"
@@ -240,12 +239,10 @@ class Raft(Actor):
         assert log.last_term <= standing.current_term, "an entry of a later term"
         match standing.role:
             case "leader":
-                assert standing.leader == self.node, "leads, but follows another"
-                assert standing.voted_for == self.node, (
-                    "leads a term it voted otherwise in"
-                )
+                assert standing.leader == node, "leads, but follows another"
+                assert standing.voted_for == node, "leads a term it voted otherwise in"
             case "candidate":
-                assert standing.voted_for == self.node, "didn't vote for itself"
+                assert standing.voted_for == node, "didn't vote for itself"
             case _:
                 assert not self.reads.waiting, "reads wait without a leader"
                 assert not self.service.batch, "requests wait without a leader"
@@ -358,6 +355,10 @@ class Raft(Actor):
     def election_timeout_ms_min(self) -> float:
         """The least wait for a leader."""
         return self.settings.election_timeout_ms_min
+
+    def take_effects(self) -> list[Effect]:
+        """The effects of the methods below, when they are called by themselves."""
+        return self.out.take_effects()
 
     def become_follower(self, term: int, leader: str | None) -> None:
         """Follow, as `Election` has it."""

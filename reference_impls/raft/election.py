@@ -75,8 +75,7 @@ class Election:
         new_leader = leader != standing.leader
         if standing.role != FOLLOWER or new_leader:
             self.out.observe("became_follower", term=term, leader=leader)
-        standing.role = FOLLOWER
-        standing.leader = leader
+        standing.become(FOLLOWER, leader)
         if leader is not None and (new_term or new_leader):
             self.service.follow(leader)
 
@@ -140,7 +139,7 @@ class Election:
         deposes a leader that served everyone else well.
         """
         term = self.standing.current_term
-        self.standing.role = PRE_CANDIDATE
+        self.standing.become(PRE_CANDIDATE, None)
         self.votes = {self.out.node}
         self.out.observe("became_pre_candidate", term=term)
         self.send_to_members(self.vote_request("pre_vote", term + 1))
@@ -154,8 +153,7 @@ class Election:
         it (thesis 4.2.3).
         """
         standing = self.standing
-        standing.role = CANDIDATE
-        standing.leader = None
+        standing.become(CANDIDATE, None)
         standing.enter_term(standing.current_term + 1, self.out.node)
         self.votes = {self.out.node}
         self.out.observe("became_candidate", term=standing.current_term)
@@ -198,11 +196,8 @@ class Election:
             self.leadership.heartbeat(now)
 
     def leave_if_removed(self) -> None:
-        """Step down once the configuration without this leader is committed.
-
-        (thesis 4.2.2)
-        """
-        if self.standing.leads and self.membership.is_removed():
+        """A leader steps down once it is known to be no member (thesis 4.2.2)."""
+        if self.membership.is_removed():
             self.transfer.leave_to_the_best()
             self.become_follower(self.standing.current_term, None)
 

@@ -40,8 +40,7 @@ class Leadership:
     def begin(self, now: Now) -> None:
         """Lead this term: forget old leadership, and commit a no-op (paper 8)."""
         term = self.standing.current_term
-        self.standing.role = LEADER
-        self.standing.leader = self.out.node
+        self.standing.become(LEADER, self.out.node)
         self.replication.begin_term()
         self.rounds.begin_term(now)
         self.reads.begin_term()

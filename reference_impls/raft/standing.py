@@ -31,11 +31,13 @@ class Standing:
     # volatile
     role: str = FOLLOWER
     leader: str | None = None
+    leads: bool = False  # the role is LEADER; asked for at every step
 
-    @property
-    def leads(self) -> bool:
-        """True while this server leads its term."""
-        return self.role == LEADER
+    def become(self, role: str, leader: str | None) -> None:
+        """Change the role, and who leads as far as this server knows."""
+        self.role = role
+        self.leader = leader
+        self.leads = role == LEADER
 
     def enter_term(self, term: int, voted_for: str | None) -> None:
         """Begin a later term with this vote, or none yet (paper 5.1)."""
