@@ -120,13 +120,14 @@ class Zab(Actor):
             self.on_peer_message(event)
         else:
             self.clients.on_request(event)
-        self.begin_with_elected()
+        if self.looking.elected is not None:
+            self.begin_with_elected()
         self.check_invariants()
         return self.out.take_effects()
 
     def begin_with_elected(self) -> None:
         """Go on to discovery if this step's votes name a leader."""
-        leader = self.looking.take_elected()
+        leader, self.looking.elected = self.looking.elected, None
         if leader is not None:
             self.discovery.begin(leader)
 
@@ -221,7 +222,8 @@ class Zab(Actor):
         """What holds after every step, whatever was said."""
         disk, requests, standing = self.disk, self.requests, self.standing
         assert disk.accepted_epoch >= disk.current_epoch, "an epoch not accepted"
-        assert self.delivered <= self.history.last_zxid, "delivered what it hasn't got"
+        delivered, last_zxid = self.delivery.delivered, disk.history.last_zxid
+        assert delivered <= last_zxid, "delivered what it hasn't got"
         if standing.leads:
             assert standing.leader == self.out.node, "leads, but follows another"
         else:

@@ -117,8 +117,3 @@ class Looking:
         """Take the quorum's vote, as no better one came in time."""
         if self.standing.state == LOOKING and self.election.has_quorum():
             self.elected = self.election.vote.leader
-
-    def take_elected(self) -> str | None:
-        """The leader found since the last call; None if there is none."""
-        elected, self.elected = self.elected, None
-        return elected

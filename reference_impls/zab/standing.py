@@ -20,22 +20,19 @@ class Standing:
     phase: str = ELECTION
     leader: str | None = None
     epoch: int = 0  # the one that this node leads; 0: not yet chosen
+    # the same in words that are asked for at every step
+    leads: bool = False  # as a prospective leader, too
+    follows: bool = False  # a prospective leader, too
+    serves: bool = False  # from the end of synchronization on
 
     def enter(self, state: str, phase: str, leader: str | None) -> None:
-        """Change state, phase and leader together."""
-        self.state, self.phase, self.leader = state, phase, leader
+        """Change the state, and whose epoch this node lives in."""
+        self.state, self.leader = state, leader
+        self.leads = state == LEADING
+        self.follows = state == FOLLOWING
+        self.reach(phase)
 
-    @property
-    def leads(self) -> bool:
-        """True for a prospective leader and for one that serves."""
-        return self.state == LEADING
-
-    @property
-    def follows(self) -> bool:
-        """True for a follower, of a prospective leader too."""
-        return self.state == FOLLOWING
-
-    @property
-    def serves(self) -> bool:
-        """True from the end of synchronization on."""
-        return self.phase == BROADCAST
+    def reach(self, phase: str) -> None:
+        """Go on to a phase with the same leader."""
+        self.phase = phase
+        self.serves = phase == BROADCAST

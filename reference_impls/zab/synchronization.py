@@ -47,7 +47,7 @@ class Synchronization:
         sessions, epoch = self.sessions, self.standing.epoch
         if not sessions.has_quorum(lambda f: f.promised):
             return
-        self.standing.phase = SYNCHRONIZATION
+        self.standing.reach(SYNCHRONIZATION)
         began_from, self.disk.current_epoch = self.disk.current_epoch, epoch
         self.disk.persist_epochs()
         self.out.observe(
@@ -102,7 +102,7 @@ class Synchronization:
         """Lead: this history is committed, and new transactions may follow (l.2.2)."""
         if not self.may_broadcast():
             return
-        self.standing.phase = BROADCAST
+        self.standing.reach(BROADCAST)
         self.broadcast.counter = 0
         self.out.cancel_timer("init")
         zxid, epoch = self.disk.history.last_zxid, self.standing.epoch
@@ -146,7 +146,7 @@ class Synchronization:
         adopted, self.incoming = self.incoming, {}
         self.delivery.install(adopted)
         disk.current_epoch = epoch
-        self.standing.phase = SYNCHRONIZATION
+        self.standing.reach(SYNCHRONIZATION)
         disk.persist_epochs(**adopted)
         if "snapshot" in adopted:
             self.out.observe("snapshot_installed", zxid=disk.history.base)
@@ -155,7 +155,7 @@ class Synchronization:
 
     def on_uptodate(self, zxid: Zxid) -> None:
         """Deliver the leader's history, now that it leads (f.2.2), and serve."""
-        self.standing.phase = BROADCAST
+        self.standing.reach(BROADCAST)
         self.out.cancel_timer("init")
         term, leader = self.disk.current_epoch, self.standing.leader
         self.out.observe("became_follower", term=term, leader=leader)
