@@ -56,6 +56,8 @@ def cells_of(body: Mapping[str, Any]) -> list[str]:
     for name in FIELDS[kind]:
         if name not in body:
             raise refusal(MALFORMED_REQUEST, f"there is no {name} in the request")
+    if "token" in FIELDS[kind] and type(body["token"]) is not int:
+        raise refusal(MALFORMED_REQUEST, "a token is a whole number")
     if kind == "txn":
         return list(dict.fromkeys(_cell("key", key) for _, key, _ in _micro_ops(body)))
     return [_cell("lock" if kind in LOCKS else "key", body["key"])]
