@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,9 +11,9 @@ from harness.formats import load
 from harness.spec import DEFAULTS, TestSpec
 
 if TYPE_CHECKING:
-    from harness.history import Op
+    from pathlib import Path
 
-README = Path(__file__).parents[2] / "README.md"
+    from harness.history import Op
 
 TRANSACTIONS = "bank counter list_append long_fork queue set"
 
@@ -47,20 +45,6 @@ def test_each_system_serves_what_it_speaks_and_no_more() -> None:
     matrix = {**MATRIX, "launch": everything}
     served = {name: services.served(made(name)) for name in registry.plugins("system")}
     assert served == {name: sorted(text.split()) for name, text in matrix.items()}
-
-
-def test_the_readme_s_table_is_this_one() -> None:
-    section = README.read_text().partition("## What runs on what")[2].partition("## ")
-    rows = [line.split("|") for line in section[0].splitlines() if "| `" in line]
-    pairs = {
-        (system, workload)
-        for _, workloads, _, systems, _ in rows
-        for workload in re.findall(r"`(\w+)`", workloads)
-        for system in re.findall(r"`(\w+)`", systems)
-    }
-    assert pairs == {(s, w) for s, text in MATRIX.items() for w in text.split()}
-    named = {w for row in rows for w in re.findall(r"`(\w+)`", row[1])}
-    assert named == set(registry.plugins("workload"))
 
 
 def test_every_service_has_a_meaning_and_a_workload_that_needs_it() -> None:
