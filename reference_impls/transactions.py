@@ -1,4 +1,4 @@
-"""One-shot transactions over a key-value state: what every service here understands.
+"""One-shot transactions over a key-value state: what all services of keys understand.
 
 A request `{"type": "txn", "txn": [[f, key, value], ...]}` lists micro-operations, done
 in order and all at once; the answer `txn_ok` repeats them with results filled in:

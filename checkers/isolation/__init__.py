@@ -1,1 +1,14 @@
-"""Isolation of transactions: dependency graphs, the cycles that no model allows."""
+"""Isolation of transactions: dependency graphs, the cycles that no model allows.
+
+The modules, in the order of a check:
+
+    asked     `question`, `models`: what a history is asked; `transactions`: the history
+    columns   `columns`, `levels`, `proof`: what is decided by numbers alone
+    inferred  `registers`, `appends`, from values, by way of `weak` (what each level
+              forces) and `guarantees` (of sessions); `findings`: what they yield
+    searched  `graph`, `components`, `cycles`, `walks`, `unfolded`
+    settled   `elimination`, `execution`, `polygraph`: orders of writes that nothing
+              tells; `candidates`, `replay`, `assignments`: registers whose values
+              repeat; `writers`, `conflicts`, `serial`: elements appended repeatedly
+    judged    `judge`
+"""

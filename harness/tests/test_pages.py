@@ -57,3 +57,9 @@ def test_the_modules_that_a_page_names_exist(page: str) -> None:
     text = (pages.ROOT / page).read_text()
     named = set(re.findall(r"`([\w/]+\.(?:py|yaml|c))`", text))
     assert named - known - {"plan.yaml", "test.yaml"} == set()
+
+
+def test_prose_of_the_architecture_keeps_within_100_characters() -> None:
+    text = (pages.ROOT / "ARCHITECTURE.md").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("|")]
+    assert [line for line in lines if len(line) > 100] == []
