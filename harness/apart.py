@@ -15,7 +15,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn, TypeVar
 
-from harness import kernel
+from harness import interrupts, kernel
 from harness.errors import HarnessError, SplitbrainError
 from harness.visible import visible
 
@@ -99,11 +99,7 @@ def _live(
 ) -> NoReturn:
     """The child, from its first moment to its last."""
     try:
-        # Ctrl-C reaches it too, and is the parent's to tell. What the starter ignores,
-        # as a shell does for jobs in the background, stays ignored.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
+        interrupts.forget()  # Ctrl-C reaches it too, and is the parent's to tell
         kernel.die_with(parent)
         with os.fdopen(pipe, "wb") as file:
             for item in items:

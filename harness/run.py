@@ -193,7 +193,7 @@ def run(
     return folder
 
 
-def asked(schedule: Any) -> dict[str, int]:
+def asked(schedule: Schedule) -> dict[str, int]:
     """How many faults of each kind a schedule has."""
     return dict(Counter(step.fault.kind for step in schedule.plan))
 
@@ -201,7 +201,7 @@ def asked(schedule: Any) -> dict[str, int]:
 def carry_out(
     spec: TestSpec,
     parts: Parts,
-    schedule: Any,
+    schedule: Schedule,
     folder: RunFolder,
     rung: Rung,
     show: Callable[[Progress], None] | None = None,

@@ -168,14 +168,14 @@ class RunFolder:
         Raises:
             UsageError: test.yaml is missing or damaged, or asks for what can't be.
         """
-        written = self.read_as("test.yaml", dict[str, Any])
-        if written is None:
-            raise UsageError(f"{self.path} is no run folder: it has no test.yaml")
         test = self._record("test.yaml", TestRecord)
-        assert test is not None
-        spec = written["spec"]
-        if test.version == 0 and spec.get("plan") is not None:
-            test.plan = "written"  # where it then stood
+        if test is None:
+            raise UsageError(f"{self.path} is no run folder: it has no test.yaml")
+        if test.version == 0:
+            written = self.read_as("test.yaml", dict[str, Any])
+            assert written is not None
+            if written["spec"].get("plan") is not None:
+                test.plan = "written"  # where it then stood
         try:
             check_numbers(test.spec)
         except UsageError as bad:
