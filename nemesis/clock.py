@@ -281,9 +281,7 @@ def skew(fault: Fault) -> Skew:
 
 def offset_ns(reading: ClockReading | None, clock: ClockName) -> int:
     """How far that clock was ahead; 0 where none was there to read."""
-    if reading is None:
-        return 0
-    return reading.wall_offset_ns if clock == "wall" else reading.mono_offset_ns
+    return 0 if reading is None else reading.offset_ns(clock)
 
 
 def shown(readings: Mapping[str, ClockReading | None]) -> dict[str, Json]:

@@ -173,9 +173,7 @@ class Force:
     async def _ahead_ns(self, node: str, clock: ClockName) -> int:
         """How far a clock is ahead, from the memory that the node reads it from."""
         reading = await self.cluster.clocks.read_clock(node)
-        if reading is None:
-            return 0
-        return reading.wall_offset_ns if clock == "wall" else reading.mono_offset_ns
+        return 0 if reading is None else reading.offset_ns(clock)
 
     async def _told_ahead_ns(self, node: str) -> int:
         """The same of a monotonic clock, for the record too."""

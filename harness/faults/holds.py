@@ -64,9 +64,9 @@ class Holds(Generic[Thing, How]):
         """How `owner` holds it; None when it doesn't."""
         return self._held.get(thing, {}).get(owner)
 
-    def of(self, thing: Thing, but: int | None = None) -> list[How]:
-        """The ways in which it is held, by all owners or all `but` one."""
-        return [how for owner, how in self._held.get(thing, {}).items() if owner != but]
+    def of(self, thing: Thing) -> list[How]:
+        """The ways in which it is held, by all owners."""
+        return list(self._held.get(thing, {}).values())
 
     def things(self, owner: int | None = None) -> list[Thing]:
         """What `owner` holds, or what anybody does."""

@@ -56,7 +56,6 @@ class Warden:
     ) -> None:
         self.warden_pid = pid
         self.why_no_cages = why_no_cages
-        self.can_skew_clocks = not why_no_clocks
         self.why_no_clocks = why_no_clocks
         self._channel = channel
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -146,7 +145,7 @@ class Warden:
         Raises:
             HarnessError: It isn't running, or its clocks can't be skewed.
         """
-        if not self.can_skew_clocks:
+        if self.why_no_clocks:
             raise HarnessError(f"{node}: {self.why_no_clocks}")
         await self._call("set_clock", node, **dataclasses.asdict(setting))
 
@@ -156,7 +155,7 @@ class Warden:
         Verified in its memory, so a node that replaced itself with another program
         reads as what it then shows: true clocks, until it is caught up with.
         """
-        if not self.can_skew_clocks:
+        if self.why_no_clocks:
             return None if self.pid(node) is None else ClockReading(0, 0, _NO_SKEW)
         reading = await self._call("read_clock", node)
         return None if reading is None else ClockReading(*reading)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from harness.worlds.capabilities import ClockName
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class ClockReading:
     wall_offset_ns: int
     mono_offset_ns: int
     proof: str
+
+    def offset_ns(self, clock: ClockName) -> int:
+        """That of one of the two."""
+        return self.wall_offset_ns if clock == "wall" else self.mono_offset_ns
 
 
 class Clocks(Protocol):
