@@ -922,6 +922,11 @@ class Appends:
         # What the latest read of its key shows needs no closer look.
         doubtful = shown < latest[key_of[of_branch]]
         doubtful |= np.array([len(b.key.branches) > 1 for b in branches])[of_branch]
+        for branch in np.unique(of_branch[doubtful]).tolist():
+            # A list may show an element again at a place that is in no doubt.
+            value = branches[branch].value
+            if len(set(value)) < len(value):
+                doubtful[bases[branch] : bases[branch + 1]] = True
         last: dict[tuple[int, Hashable], int] = {}
         for i in np.flatnonzero(doubtful).tolist():
             branch = int(of_branch[i])

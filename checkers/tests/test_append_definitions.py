@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
@@ -14,10 +12,8 @@ from checkers.tests.append_oracles import as_text, with_unique_elements
 from checkers.tests.histories import FEWER, MANY
 from checkers.tests.isolation_histories import judge
 from checkers.tests.test_isolation_definitions import ORDERS, oracle, show
+from harness.history import History, Op
 from harness.verdict import Verdict
-
-if TYPE_CHECKING:
-    from harness.history import History
 
 ADYA = (
     "cursor-stability",
@@ -76,6 +72,21 @@ def test_an_append_is_lost_just_when_no_read_shows_it_from_some_read_on(
     assume(not result.stats.get("worlds"))
     lost = result.stats["anomalies"].get("lost-append", 0)
     assert lost == lost_appends(as_text(history)), show(history, result)
+
+
+def test_an_append_that_a_list_shows_twice_is_seen_wherever_it_stands() -> None:
+    twice = [["append", "x", 1], ["r", "x", [1, 1]]]
+    history = History(
+        [
+            Op(0, 0, 0, "invoke", "txn", [["append", "x", 1], ["r", "x", None]]),
+            Op(1, 1, 0, "ok", "txn", twice),
+            Op(2, 2, 0, "invoke", "txn", [["r", "x", None]]),
+            Op(3, 3, 0, "ok", "txn", [["r", "x", [1]]]),
+        ]
+    )
+    result = judge(list_append.build({}), history)
+    assert result.verdict is Verdict.INVALID
+    assert "lost-append" not in result.stats["anomalies"]
 
 
 def lost_appends(history: History) -> int:
