@@ -61,11 +61,12 @@ _SETTING = struct.Struct("<Q" + "qqqq" * len(_LINES))
 _VERSION = struct.Struct("<Q")
 _ONE_Q32 = 1 << 32
 
-SLOWS_AFTER_NS = 50_000_000
+SLOWS_AFTER_NS = 250_000_000
 """A clock that is slowed down follows its old line for this long.
 
 Seen later than it was made for, the new line would show times that have passed
-already. The writes to the memory of each process take 0.2 ms.
+already. The writes to the memory of each process take 0.2 ms, but who makes them may
+have to wait for a processor: 50 ms was too little on a busy machine.
 """
 
 _JUMP_BYTES = 5
