@@ -11,42 +11,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from harness.errors import UsageError
-from harness.system import System
-from harness.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from harness.system import NodePlace
+    from harness.faults import Nemesis
+    from harness.system import NodePlace, System
     from harness.wire import Dial, WireCounters
+    from harness.workload import Workload
     from reference_impls.actor import Actor, Observe, Record
 
 
-def lacks(made: System | Workload, protocol: type[Any]) -> list[str]:
+def lacks(made: System | Workload | Nemesis, protocol: type[Any]) -> list[str]:
     """The members that a plug-in of another version may not have, by name."""
     members = {*vars(protocol), *protocol.__annotations__}
     named = {member for member in members if not member.startswith("_")}
     return sorted(named - set(dir(made)))
 
 
-def check_system(system: System, name: str) -> None:
-    """Refuse what lacks something that every system has.
+def check(made: System | Workload | Nemesis, protocol: type[Any], name: str) -> None:
+    """Refuse what lacks a member that every plug-in of its kind has.
 
     Raises:
         UsageError: Names what is missing.
     """
-    if missing := lacks(system, System):
-        raise UsageError(f"{name} is no system: it lacks {', '.join(missing)}")
-
-
-def check_workload(workload: Workload, name: str) -> None:
-    """Refuse what lacks something that every workload has.
-
-    Raises:
-        UsageError: Names what is missing.
-    """
-    if missing := lacks(workload, Workload):
-        raise UsageError(f"{name} is no workload: it lacks {', '.join(missing)}")
+    if missing := lacks(made, protocol):
+        kind = protocol.__name__.lower()
+        raise UsageError(f"{name} is no {kind}: it lacks {', '.join(missing)}")
 
 
 @runtime_checkable

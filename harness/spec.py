@@ -15,15 +15,16 @@ import msgspec
 from harness import abilities, mutants, program, registry, services
 from harness.abilities import Installed, Mutable, Simulated, Sized
 from harness.errors import UsageError
+from harness.faults import Nemesis
 from harness.options import RUN_NUMBERS, shown
+from harness.system import System
+from harness.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from harness.faults import Nemesis
-    from harness.system import System, SystemFactory
-    from harness.workload import Workload
+    from harness.system import SystemFactory
 
 
 PlanData = list[dict[str, Any]]
@@ -195,7 +196,7 @@ def assemble(spec: TestSpec) -> Parts:
     workload: Workload = registry.find("workload", spec.workload).factory(
         others[spec.workload]
     )
-    abilities.check_workload(workload, spec.workload)
+    abilities.check(workload, Workload, spec.workload)
     services.check(system, workload)
     for name in spec.also:
         registry.find("checker", name).factory(others[name])
@@ -203,6 +204,8 @@ def assemble(spec: TestSpec) -> Parts:
         kind: registry.find("nemesis", kind).factory(others[kind])
         for kind in spec.nemesis
     }
+    for kind, nemesis in nemeses.items():
+        abilities.check(nemesis, Nemesis, kind)
     refuse_impossible_faults(system, spec.nemesis, nemeses, nodes=spec.nodes)
     if isinstance(system, Installed):
         system.check_installed()
@@ -236,7 +239,7 @@ def configure(written: str, options: Mapping[str, str]) -> System:
                 f"--set {name}: {plugin.name} has no such option; write {spelled}"
             )
     system = plugin.factory(text, options)
-    abilities.check_system(system, plugin.title)
+    abilities.check(system, System, plugin.title)
     return system
 
 

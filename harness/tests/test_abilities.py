@@ -10,6 +10,9 @@ import pytest
 
 from harness import abilities, registry
 from harness.errors import UsageError
+from harness.faults import Nemesis
+from harness.system import System
+from harness.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,12 +100,12 @@ def known() -> dict[str, type[Any]]:
 def test_a_system_has_the_abilities_whose_members_it_has(name: str) -> None:
     plugin = registry.find("system", name)
     system = plugin.factory("true" if plugin.adapter else "", {})
-    abilities.check_system(system, name)
+    abilities.check(system, System, name)
     has = {ability for ability, of in known().items() if isinstance(system, of)}
     assert has == set(ABILITIES[name].split())
 
 
-def test_what_lacks_a_member_of_every_system_is_refused_in_one_line() -> None:
+def test_what_lacks_a_member_of_its_kind_is_refused_in_one_line() -> None:
     class Old:
         name = "old"
         faults = frozenset[str]()
@@ -110,8 +113,10 @@ def test_what_lacks_a_member_of_every_system_is_refused_in_one_line() -> None:
         def launch(self) -> None:
             """As it was in another version."""
 
-    system: Any = Old()
+    old: Any = Old()
     with pytest.raises(UsageError, match="old is no system: it lacks client, inv"):
-        abilities.check_system(system, "old")
+        abilities.check(old, System, "old")
     with pytest.raises(UsageError, match=r"old is no workload: it lacks .*, requires$"):
-        abilities.check_workload(system, "old")
+        abilities.check(old, Workload, "old")
+    with pytest.raises(UsageError, match="old is no nemesis: it lacks background, dra"):
+        abilities.check(old, Nemesis, "old")
