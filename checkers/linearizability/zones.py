@@ -351,14 +351,18 @@ def conflicts(rows: Clusters) -> list[Violation]:
 def sorted_by_start(rows: Clusters) -> Column:
     """The order of the zones by key, then by start.
 
-    Starts are positions, and no two zones of a key have the same: counted, not sorted.
+    Starts are positions, no two of which are one: counted, not sorted. But for calls
+    whose invocation nobody recorded: many of them may have begun with the history.
     """
     start = np.minimum(rows.min_return, rows.max_invoke)
     first = np.flatnonzero(start == BEGINNING)
     place = np.full(start.max(initial=BEGINNING) + 1, -1)
     later = np.flatnonzero(start != BEGINNING)
     place[start[later]] = later
-    order = np.concatenate([first, place[place >= 0]])
+    counted = place[place >= 0]
+    if len(counted) < len(later):
+        counted = later[np.argsort(start[later], kind="stable")]
+    order = np.concatenate([first, counted])
     return order[grouped(rows.key[order])]
 
 

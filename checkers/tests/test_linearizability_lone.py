@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checkers.tests.histories import FEWER, forgetting, histories
+from checkers.tests.histories import FEWER, MANY, forgetting, histories
+from checkers.tests.test_linearizability_algorithms import agree_with_the_definition
 from checkers.tests.test_linearizability_models import KINDS, model_of, verdict
 from harness.history import History, Op
 from harness.verdict import Verdict
@@ -25,6 +26,30 @@ def test_forgetting_invocations_never_convicts_a_correct_object(kind: str) -> No
         assert verdict(judged, model_of(kind)) is not Verdict.INVALID, judged.ops
 
     forget()
+
+
+@MANY
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.sampled_from([None, 1, 2])),
+        min_size=2,
+        max_size=4,
+    ),
+    st.permutations([1, 2, 3]),
+    st.data(),
+)
+def test_where_nothing_tells_of_invocations_zones_are_those_of_the_definition(
+    reads: list[tuple[int, int | None]], written: list[int], data: st.DataObject
+) -> None:
+    """Many of the calls may have begun at the same time: with the history."""
+    told = [("read", *read) for read in reads]
+    for value in written:
+        place = data.draw(st.integers(0, len(told)))
+        told.insert(place, ("write", data.draw(st.integers(0, 3)), value))
+    ops = [Op(i, i, by, "ok", f, value) for i, (f, by, value) in enumerate(told)]
+    judged, model = History(ops, strict=False), model_of("register")
+    right = agree_with_the_definition(judged, model)
+    assert (verdict(judged, model) is Verdict.VALID) is right
 
 
 def test_a_lone_write_may_have_begun_before_everything() -> None:
