@@ -105,14 +105,7 @@ class Lookahead:
         self._events = problem.events
         self._kind_of = kind_of
         self._live = problem.live
-        end = len(problem.events)
-        self._invoked = [0] * len(kind_of)
-        self._returned = [end] * len(kind_of)
-        for event, call in enumerate(problem.events):
-            if call >= 0:
-                self._invoked[call] = event
-            else:
-                self._returned[~call] = event
+        self._invoked, self._returned = problem.spans()
         self._table = table
         self._overwritten = self._overwrites(table.read_only)
         self._crashed_cas(problem.crashed())

@@ -111,12 +111,7 @@ class Membership:
             kind.f in {"add", "remove"} and kind.result is None for kind in kinds
         ]
         end = len(problem.events)
-        invoked, returned = [0] * len(self._kind_of), [end] * len(self._kind_of)
-        for event, call in enumerate(problem.events):
-            if call >= 0:
-                invoked[call] = event
-            else:
-                returned[~call] = event
+        invoked, returned = problem.spans()
         changes: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)
         looks: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)
         reads: list[tuple[int, int]] = []

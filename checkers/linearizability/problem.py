@@ -58,6 +58,19 @@ class Problem:
             return []
         return [n for n in self.events if n >= self.live]
 
+    def spans(self) -> tuple[list[int], list[int]]:
+        """By call, where in `events` it is invoked, and where it returns.
+
+        Calls that never return do so after all events.
+        """
+        invoked, returned = [0] * len(self.names), [len(self.events)] * len(self.names)
+        for event, call in enumerate(self.events):
+            if call >= 0:
+                invoked[call] = event
+            else:
+                returned[~call] = event
+        return invoked, returned
+
     def slots(self) -> tuple[list[int], int]:
         """One bit per live call, unique among those open together; 0 for the others.
 
@@ -89,7 +102,7 @@ def of_key(calls: KeyCalls) -> Problem:
         table.operation[rows].tolist(),
         (rows - start).tolist(),
         events[starts[calls.key] : starts[calls.key + 1]].tolist(),
-        int((table.returned[rows] != NEVER).sum()),
+        len(calls) - calls.crashed,
     )
 
 

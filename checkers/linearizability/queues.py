@@ -125,14 +125,7 @@ class QueueSearch:
             operation.argument if operation.f == model.insert else operation.result
             for operation in operations
         ]
-        end = len(self.events)
-        self.invoked = [0] * len(operations)
-        self.returned = [end] * len(operations)
-        for event, call in enumerate(self.events):
-            if call >= 0:
-                self.invoked[call] = event
-            else:
-                self.returned[~call] = event
+        self.invoked, self.returned = self.problem.spans()
         enqueues = [call for call, is_one in enumerate(self.enqueued) if is_one]
         self.live = sum(1 << call for call in enqueues if call < self.problem.live)
         self.of_value: dict[object, int] = {}
