@@ -63,6 +63,7 @@ from checkers.isolation.graph import (
     join,
     session_edges,
 )
+from checkers.isolation.levels import expand
 from checkers.isolation.replay import Deeds
 from checkers.isolation.unfolded import Script
 from checkers.isolation.weak import Read
@@ -685,10 +686,8 @@ class Registers:
         by_version = np.argsort(versions, kind="stable")
         first = np.searchsorted(versions[by_version], low, "left")
         count = np.searchsorted(versions[by_version], low, "right") - first
-        pair = np.repeat(number, count)
-        nth = np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count)
-        readers = rows[by_version][first[pair] + nth]
-        yield edges_of(Kind.RW, readers, writer[high[pair]], pair)
+        pair, at = expand(number, first, count)
+        yield edges_of(Kind.RW, rows[by_version][at], writer[high[pair]], pair)
 
     def serial_search(self) -> None:
         """See `Inference.serial_search`: there is none for registers."""
