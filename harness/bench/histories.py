@@ -206,12 +206,17 @@ def draw(shape: Shape, rng: np.random.Generator) -> Calls:
     return Calls(f, key, argument, [None] * shape.calls)
 
 
+def happening(times: Timetable) -> list[int]:
+    """The calls that take effect at all, in the order in which they do."""
+    order = np.argsort(times.effect, kind="stable")
+    happens: list[int] = order[np.isfinite(times.effect[order])].tolist()
+    return happens
+
+
 def take_effect(calls: Calls, times: Timetable) -> None:
     """Let the calls happen, one after the other, and note what they answer."""
     state: dict[int, Any] = {}
-    order = np.argsort(times.effect, kind="stable")
-    happening = order[np.isfinite(times.effect[order])]
-    for i in happening.tolist():
+    for i in happening(times):
         key = calls.key[i]
         if calls.f[i] == READ:
             calls.answer[i] = state.get(key)
@@ -227,21 +232,23 @@ def take_effect(calls: Calls, times: Timetable) -> None:
 def take_effect_on_objects(calls: Calls, times: Timetable, kind: Kind) -> None:
     """The same where an object is a text, a set or a queue."""
     objects: dict[int, list[Any]] = {}
-    order = np.argsort(times.effect, kind="stable")
-    happening = order[np.isfinite(times.effect[order])]
-    for i in happening.tolist():
+    for i in happening(times):
         held, value = objects.setdefault(calls.key[i], []), calls.argument[i]
-        match kind, calls.f[i]:
-            case "fifo-queue", function if function == READ:
+        reads, writes = calls.f[i] == READ, calls.f[i] == WRITE
+        match kind:
+            case "fifo-queue" if reads:
                 calls.answer[i] = held.pop(0) if held else None
-            case "set", function if function == READ:
+            case "set" if reads:
                 calls.answer[i] = sorted(held)
-            case _, function if function == READ:
+            case _ if reads:
                 calls.answer[i] = "".join(held)
-            case "set", function:
-                if (value in held) is (function != WRITE):
-                    (held.append if function == WRITE else held.remove)(value)
-            case "texts", function if function == WRITE:
+            case "set" if writes:
+                if value not in held:
+                    held.append(value)
+            case "set":
+                if value in held:
+                    held.remove(value)
+            case "texts" if writes:
                 held[:] = [value]
             case _:
                 held.append(value)
