@@ -71,7 +71,7 @@ _DBCOP_BINARY: Final = (
 
 
 def by_files(folder: Path) -> str:
-    """What a folder is that has these files, and what to do; nothing as above."""
+    """What a folder of such files is, and what to do; nothing if that can't be told."""
     if (folder / "history.bincode").is_file():
         return _DBCOP_BINARY
     return ""
