@@ -26,13 +26,9 @@ from reference_impls.actor import (
 from reference_impls.core import well_formed
 from reference_impls.zab import Zab
 from reference_impls.zab.channel import UNKNOWN, Channel
-from reference_impls.zab.core import (
-    BROADCAST,
-    DISCOVERY,
-    SYNCHRONIZATION,
-)
 from reference_impls.zab.election import FOLLOWING, LEADING, LOOKING
 from reference_impls.zab.messages import FRAMED, OPEN, Zxid
+from reference_impls.zab.standing import BROADCAST, DISCOVERY, SYNCHRONIZATION
 
 PEERS = ("n2", "n3", "n4", "n5")
 WRITE = {"type": "write", "key": 1, "value": 1}

@@ -18,13 +18,7 @@ from reference_impls.zab.messages import FRAMED, OPEN, Zxid, txns_of
 from reference_impls.zab.options import Settings
 from reference_impls.zab.requests import Requests
 from reference_impls.zab.sessions import Sessions
-from reference_impls.zab.standing import (
-    BROADCAST,
-    DISCOVERY,
-    ELECTION,
-    SYNCHRONIZATION,
-    Standing,
-)
+from reference_impls.zab.standing import BROADCAST, ELECTION, Standing
 from reference_impls.zab.synchronization import Synchronization
 
 if TYPE_CHECKING:
@@ -34,8 +28,6 @@ if TYPE_CHECKING:
     from reference_impls.zab.election import Election
     from reference_impls.zab.history import History
     from reference_impls.zab.sessions import Learner
-
-__all__ = ["BROADCAST", "DISCOVERY", "ELECTION", "SYNCHRONIZATION", "Parts", "Zab"]
 
 
 @dataclass(frozen=True)
