@@ -21,6 +21,7 @@ import errno
 import json
 import os
 import re
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -165,6 +166,9 @@ class RunFolder:
     def test(self) -> TestRecord:
         """What was asked for.
 
+        The command that repeats the run is told anew: the one in test.yaml leads from
+        where splitbrain was called then to where the folder was.
+
         Raises:
             UsageError: test.yaml is missing or damaged, or asks for what can't be.
         """
@@ -180,6 +184,8 @@ class RunFolder:
             check_numbers(test.spec)
         except UsageError as bad:
             raise UsageError(f"{self.path / 'test.yaml'}: {bad}") from None
+        plan = self.path / "plan.yaml" if test.plan == "written" else None
+        test.repro = shlex.join(test.spec.command(plan))
         return test
 
     def run(self) -> RunRecord | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +18,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import cli, mutants, store
+from harness import analysis, cli, mutants, store
 from harness.campaign import suite
 from harness.campaign.carrying import keep
 from harness.campaign.experiment import Experiment
@@ -181,6 +183,21 @@ def test_a_run_tells_the_experiment_that_it_was(kept: Outcome) -> None:
     with asked_for(kept.experiment.command()) as again:
         assert again == kept.experiment
     assert kept.repro.endswith(" --plan " + kept.experiment.command()[-1])
+
+
+def test_a_run_is_repeated_from_wherever_it_is_judged_again(
+    kept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = shutil.copytree(kept.folder, tmp_path / "moved here")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    folder = RunFolder(Path("../moved here"))
+    again = shlex.split(analysis.analyse(folder).repro)
+    assert shutil.which(again[0]), "the program is named from here as well"
+    assert Path(again[-1]).read_bytes() == (moved / "plan.yaml").read_bytes()
+    with asked_for(again) as experiment:
+        assert experiment == kept.experiment
 
 
 def test_an_outcome_says_what_was_asked_applied_and_bit(kept: Outcome) -> None:
