@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from harness import interrupts, scarcity
 from harness.errors import (
@@ -684,6 +685,25 @@ def doctor(*, as_json: bool) -> int:
     return 0 if examination.can_run(findings) else EXIT_HARNESS
 
 
+MUTANTS = "mutants"
+"""What `bench` measures by itself; options of its own are among OF_MUTANTS."""
+
+OF_MUTANTS = ("world", "budget", "protocol", "jobs")
+
+
+def refuse_idle(is_speed: bool) -> None:
+    """Refuse options of `bench` that change nothing of what is measured.
+
+    Raises:
+        UsageError: Names the option that was given.
+    """
+    context = click.get_current_context()
+    for name in OF_MUTANTS if is_speed else ("quick",):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            what = f"bench {MUTANTS} alone" if is_speed else "all but the mutants"
+            raise UsageError(f"--{name} is for {what}")
+
+
 @cli.command()
 @click.argument("names", nargs=-1)
 @click.option(
@@ -726,11 +746,13 @@ def bench(
     """
     from harness.bench import bench as benchmark
 
+    refuse_idle(MUTANTS not in names)
+
     def show(what: str) -> None:
         if not as_json and sys.stderr.isatty():
             say_error(f"measuring: {what}")
 
-    if "mutants" in names:
+    if MUTANTS in names:
         if len(names) > 1:
             raise UsageError("bench mutants measures nothing else: name it alone")
         from harness.bench import mutants

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
 import checkers
-from harness import mutants
+from harness import cli, mutants
 from harness.bench.mutants import (
     Alarm,
     Case,
@@ -24,6 +25,9 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.campaign.executor import Pursuit
+
+IDLE = (("world", "sim"), ("budget", "3"), ("protocol", "zab"), ("jobs", "2"))
+"""Options of `bench` that only mutants have a use for, and values that they take."""
 
 DECLARED = [
     pytest.param(protocol, mutant, id=f"{protocol}-{name}")
@@ -131,3 +135,26 @@ def test_a_trial_whose_run_fails_or_is_ended_ends_and_says_why(
         trying.send(None if answer is None else Outcome.failed(asked, "disk full"))
     told = "somebody ended the run" if answer is None else "seed 7: disk full"
     assert ended.value.value == told
+
+
+@pytest.mark.parametrize(
+    ("given", "of"),
+    [
+        *((("check", f"--{name}", value), "mutants") for name, value in IDLE),
+        (("mutants", "--quick"), "all but the mutants"),
+    ],
+)
+def test_an_option_that_changes_nothing_of_what_is_measured_is_refused(
+    given: tuple[str, ...], of: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"^{given[1]} is for .*{of}"):
+        cli.cli.main(["bench", *given], standalone_mode=False)
+
+
+def test_every_option_of_bench_that_says_it_is_for_mutants_is_held_to_it() -> None:
+    told = {
+        option.name
+        for option in cli.bench.params
+        if isinstance(option, click.Option) and "mutants" in (option.help or "")
+    }
+    assert told == set(cli.OF_MUTANTS) == {name for name, _ in IDLE}
