@@ -564,6 +564,8 @@ def suite(
     absent = [result for row in rows if (result := suites.check_row(row, file))]
     lacking = {result.row.name for result in absent}
     possible = [row for row in rows if row.name not in lacking]
+    if junit is not None:
+        make_room(junit)
     folder = suites.suite_folder(results, name)
 
     def show(result: suites.RowResult) -> None:
@@ -583,6 +585,20 @@ def suite(
         return suites.exit_status(found)
 
 
+def make_room(file: Path) -> None:
+    """Make the folder that `file` is to be in, before anything is worked out for it.
+
+    Raises:
+        UsageError: No file of that name can be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UsageError(f"cannot write {file}: {problem.strerror}") from None
+    if file.is_dir():
+        raise UsageError(f"cannot write {file}: it is a folder")
+
+
 def tell_suite(
     name: str,
     folder: Path,
@@ -591,14 +607,18 @@ def tell_suite(
     *,
     as_json: bool,
 ) -> None:
-    """Write a suite's index and JUnit XML, and print its table."""
+    """Write a suite's index and JUnit XML, and print its table.
+
+    Raises:
+        HarnessError: A file can't be written; the table is printed if it is JUnit's.
+    """
     from harness.campaign import suite as suites
     from harness.report import index
+    from harness.store import writing
 
     records = [result.as_json() for result in found]
-    report = index.build_index(folder, records)
-    if junit is not None:
-        index.write_junit(records, junit)
+    with writing(folder / "index.html"):
+        report = index.build_index(folder, records)
     if as_json:
         say(json.dumps({"suite": name, "rows": records, "report": str(report)}))
     else:
@@ -607,6 +627,9 @@ def tell_suite(
         say()
         say(f"report: {report}")
         say(suites.summary(found))
+    if junit is not None:
+        with writing(junit):
+            index.write_junit(records, junit)
 
 
 @cli.command()

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from harness.campaign import suite
 from harness.campaign.outcome import Outcome
 from harness.campaign.suite import Row, RowResult, exit_status, load, summary, table
-from harness.cli import cli
-from harness.errors import EXIT_HARNESS, UsageError
+from harness.cli import cli, tell_suite
+from harness.errors import EXIT_HARNESS, HarnessError, UsageError
 from harness.records import VerdictRecord
 
 
@@ -120,6 +120,28 @@ WITH_ETCD = (
     "name: s\nrows:\n- {name: e, system: etcd}\n"
     "- {name: r, system: raft, world: sim, ops: 20, time_limit_s: 2}\n"
 )
+
+
+@pytest.mark.parametrize("place", ["", "suite.yaml/junit.xml"])
+def test_junit_that_can_not_be_written_is_refused_before_anything_runs(
+    tmp_path: Path, place: str
+) -> None:
+    write(tmp_path, WITH_ETCD).rename(tmp_path / "suite.yaml")
+    arguments = [str(tmp_path / "suite.yaml"), "--results", str(tmp_path / "results")]
+    with pytest.raises(UsageError, match=f"^cannot write {tmp_path / place}: "):
+        cli.main(
+            ["suite", *arguments, "--junit", str(tmp_path / place)],
+            standalone_mode=False,
+        )
+    assert not (tmp_path / "results").exists()
+
+
+def test_junit_that_a_disk_does_not_take_is_a_fault_of_ours_and_costs_no_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(HarnessError, match=r"^cannot write /dev/full: No space left"):
+        tell_suite("s", tmp_path, [], Path("/dev/full"), as_json=False)
+    assert "report: " in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_etcd")
