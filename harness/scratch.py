@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -53,3 +54,5 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         yield folder
     finally:
         keeper.communicate()
+        if keeper.returncode:  # somebody has killed it
+            shutil.rmtree(folder, ignore_errors=True)

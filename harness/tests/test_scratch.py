@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
 def test_a_folder_is_there_until_the_block_ends() -> None:
     with scratch.scratch_folder("splitbrain-test-") as folder:
         (folder / "file").touch()
+    assert not folder.exists()
+
+
+def test_a_folder_whose_keeper_was_killed_is_gone_with_the_block() -> None:
+    with scratch.scratch_folder("splitbrain-test-") as folder:
+        (folder / "file").touch()
+        (keeper,) = [
+            int(line.split()[0])
+            for line in subprocess.check_output(
+                ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())], text=True
+            ).splitlines()
+            if line.endswith(str(folder))
+        ]
+        os.kill(keeper, signal.SIGKILL)
     assert not folder.exists()
 
 
