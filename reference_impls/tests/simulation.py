@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import json
 import random
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -190,7 +191,7 @@ class SimulatedNode:
             self.carry_out_now(effect)
 
 
-class Simulation(Generic[P]):
+class Simulation(ABC, Generic[P]):
     """The world. `run` raises Violation when the protocol broke a promise."""
 
     protocol: ModuleType
@@ -218,9 +219,9 @@ class Simulation(Generic[P]):
         options = settings(protocol.OPTIONS, plan.options)
         return protocol.build(name, peers, options, **core)
 
+    @abstractmethod
     def invoke(self, client: int) -> None:
         """The client does its next operation, and sees to it that another follows."""
-        raise NotImplementedError
 
     def waits_for_disk(self, effect: Effect) -> bool:
         """True for what tells anyone of the records before it."""
