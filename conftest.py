@@ -10,11 +10,20 @@ so that they grow with it, as do the seeds of sweeps
 Where it sees a CI machine, Hypothesis draws the same examples in every run. That suits
 a change under review; a night that finds what the last one found is wasted, so each
 draws its own, and prints what it takes to try a failure again.
+
+A run that is given no seed draws one, and a test over it would pass or fail by luck:
+within a test that draw is always the same.
 """
 
 from __future__ import annotations
 
+import random
+from typing import TYPE_CHECKING
+
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    import pytest
 
 settings.register_profile(
     "everyday",
@@ -30,3 +39,8 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("everyday")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Seed what a run without `--seed` draws from."""
+    random.seed(item.nodeid)

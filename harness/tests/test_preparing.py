@@ -81,9 +81,8 @@ def ran(
 
     monkeypatch.setattr(registry, "find", found)
     limits = ["--world", "sim", "--nodes", "3", "--time-limit", "3", "--rate", "20"]
-    status = run_command(
-        ["run", "tables", *limits, "--nemesis", "kill", "--results", str(results)]
-    )
+    faults = ["--nemesis", "kill", "--seed", "1"]
+    status = run_command(["run", "tables", *limits, *faults, "--results", str(results)])
     return status, system
 
 
