@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from checkers.linearizability.calls import client_positions
-from harness.columns import FAIL
 from harness.history import NO_COMPLETION, HistoryError
+from harness.history.columns import FAIL
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:

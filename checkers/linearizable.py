@@ -48,10 +48,10 @@ from checkers.linearizability.search import is_legal_by_return, search
 from checkers.linearizability.specification import show
 from checkers.linearizability.transitions import Transitions
 from checkers.linearizability.windows import Effort
-from harness.collector import collector_paused
-from harness.columns import INFO
 from harness.errors import UsageError
 from harness.history import NO_COMPLETION, HistoryError
+from harness.history.columns import INFO
+from harness.host.collector import collector_paused
 from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
 from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict

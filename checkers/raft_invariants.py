@@ -21,7 +21,7 @@ and the rules that they rest on, whose breach comes before any harm, and often w
 - a leader commits by counting replicas of entries of its own term only (5.4.2);
 - it changes the members only once an entry of its term is committed (raft-dev, 2015).
 
-Events (`harness.observations`; kind and fields, others are passed over):
+Events (`harness.history.observations`; kind and fields, others are passed over):
 
     became_leader{term, last_log_index}      became_follower{term}
     became_candidate{term}

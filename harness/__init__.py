@@ -1,14 +1,10 @@
-"""The kernel: histories, generators, interpreter, worlds, adapters, command line.
+"""The kernel: what a run needs, whatever it is a run of.
 
-Its modules, in the order of a run; rooms have an order of their own:
+Its rooms, from top to bottom; each sees those below it (ARCHITECTURE.md):
 
-    asked for    `__main__`, `program`, `cli`, `flags`, `interrupts`, `doctor`,
-                 `catalogue`; `spec`, `options`, `documents`, `data`
-    assembled    `registry`, `system`, `abilities`, `workload`, `services`, `mutants`
-    carried out  `run`, `controller`, `cluster`, `leadership`, `watch`, `interpreter`,
-                 `client`, `wire`, `blocking`
-    recorded     `history`, `columns`, `store`, `records`, `nodefiles`, `observations`
-    judged       `analysis`, `verdict`, `account`, `check`, `apart`
-    for all      `errors`, `outlet`, `visible`, `progress`, `scarcity`, `scratch`,
-                 `collector`, `kernel`
+    cli, bench, campaign, judge, report, run, faults, systems, workload, worlds,
+    history, host
+
+Beside them stand the words that everybody shares: `api` (the public names), `verdict`,
+`registry`, `options`, `errors`, `visible`, `data`, `override`; and `__main__`.
 """

@@ -123,7 +123,7 @@ class CheckResult:
         stats: Counts and figures for the report; JSON-able. Where not all anomalies
             are explained, `anomalies` has the number of each name.
         over: What the anomalies' indices refer to: OPERATIONS of clients, or
-            OBSERVATIONS, the history that `harness.observations.load` makes of them.
+            OBSERVATIONS, the history that `harness.history.observations` makes of them.
         promised: Whether a run must keep this promise, so that the verdict counts.
         untried: Why VALID shows nothing, if so: all that could have contradicted the
             rest is pending. Stands among the remarks, too.
@@ -196,7 +196,7 @@ class Streaming(Protocol):
 
     Attributes:
         streams: Whether that is so: then it is given long histories as
-            `harness.formats.lean.LeanOps`.
+            `harness.history.formats.lean.LeanOps`.
     """
 
     streams: bool

@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import UsageError
-from harness.generator import Generator, Invocation, from_function, phases, until_ok
 from harness.options import Whole
 from harness.registry import Option, Plugin, settings
+from harness.workload.generator import (
+    Generator,
+    Invocation,
+    from_function,
+    phases,
+    until_ok,
+)
 from workloads.transactional import TxnCodec, once_per_thread
 
 if TYPE_CHECKING:

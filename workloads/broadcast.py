@@ -11,19 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import DONE, PENDING, Flow, Generator, Invocation, from_function
-from harness.generator import place as placed
 from harness.options import SHARE, Whole
 from harness.registry import Option, Plugin, settings
+from harness.workload.generator import (
+    DONE,
+    PENDING,
+    Flow,
+    Generator,
+    Invocation,
+    from_function,
+)
+from harness.workload.generator import place as placed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from random import Random
 
-    from harness.generator import Context, Event, Offer, Step
     from harness.history import Op
     from harness.verdict import Checker
     from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload.generator import Context, Event, Offer, Step
 
 PAGE = Whole(1, 100_000)
 

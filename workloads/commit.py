@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply, UsageError
-from harness.generator import Generator, Invocation, from_function
 from harness.options import SHARE, Whole
 from harness.registry import Option, Plugin, settings
+from harness.workload.generator import Generator, Invocation, from_function
 from workloads.transactional import once_per_thread
 
 if TYPE_CHECKING:

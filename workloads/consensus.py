@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import Generator, Invocation, from_function
 from harness.options import Whole
 from harness.registry import Option, Plugin, settings
+from harness.workload.generator import Generator, Invocation, from_function
 from workloads.transactional import COUNT, once_per_thread
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.generator import Generator, Invocation, from_function
 from harness.registry import Plugin, settings
+from harness.workload.generator import Generator, Invocation, from_function
 from workloads.transactional import TxnCodec, once_per_thread
 
 if TYPE_CHECKING:

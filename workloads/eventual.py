@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.generator import phases, sleep
 from harness.options import Whole
 from harness.registry import Option
+from harness.workload.generator import phases, sleep
 from workloads.transactional import once_per_thread
 
 if TYPE_CHECKING:
-    from harness.generator import Generator, Invocation
+    from harness.workload.generator import Generator, Invocation
 
 SETTLE_S_MAX = 8
-"""Final operations have ten seconds (harness/controller.py), reads included."""
+"""Final operations have ten seconds (harness/run/controller.py), reads included."""
 
 SETTLE = Option(
     "settle_s",

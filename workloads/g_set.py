@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import (
+from harness.registry import Plugin, settings
+from harness.workload.generator import (
     Generator,
     Invocation,
     delay,
@@ -22,7 +23,6 @@ from harness.generator import (
     repeat,
     then,
 )
-from harness.registry import Plugin, settings
 from workloads.eventual import SETTLE, reads_when_settled
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ READ_RARER = 200
 """From so many elements on, reads are as much rarer as answers are longer."""
 
 ADDS_MAX = 100_000
-"""Elements of a full set: an answer must fit into a line (harness/wire.py)."""
+"""Elements of a full set: an answer must fit into a line (harness/systems/wire.py)."""
 
 FULL_READS_S = 1.0
 """Seconds between two reads of a full set."""

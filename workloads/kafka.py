@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import (
+from harness.options import Whole
+from harness.registry import Option, Plugin, settings
+from harness.workload.generator import (
     DONE,
     PENDING,
     Flow,
@@ -27,17 +29,15 @@ from harness.generator import (
     from_function,
     place,
 )
-from harness.options import Whole
-from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from random import Random
 
-    from harness.generator import Context, Event, Offer, Step, Thread
     from harness.history import Op
     from harness.verdict import Checker
     from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload.generator import Context, Event, Offer, Step, Thread
 
 OPTIONS = (
     Option("keys", "5", "logs", Whole(1, 1000)),

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness import registry
-from harness.generator import Invocation
 from harness.options import Whole
 from harness.registry import Option, Plugin, settings
+from harness.workload.generator import Invocation
 from workloads.looked_at import LookedAt
 from workloads.objects import Objects, drawn, last_looks
 from workloads.register import RegisterCodec
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from random import Random
 
-    from harness.generator import Generator
     from harness.verdict import Checker
     from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload.generator import Generator
 
 OPTIONS = (
     Option("keys", "4", "keys in use at a time", Whole(1, 1000)),

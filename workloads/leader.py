@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from checkers.one_leader import TERMS_MAX
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import Generator, Invocation, delay, from_function
 from harness.registry import Option, Plugin, settings
+from harness.workload.generator import Generator, Invocation, delay, from_function
 from workloads.transactional import once_per_thread
 
 if TYPE_CHECKING:

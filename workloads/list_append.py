@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from checkers.isolation.question import MODELS
 from harness import registry
-from harness.generator import Generator, Invocation
 from harness.options import Whole
 from harness.registry import Option, Plugin, settings
+from harness.workload.generator import Generator, Invocation
 from workloads.objects import Objects, drawn, last_looks
 from workloads.transactional import COUNT, TxnCodec
 

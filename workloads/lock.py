@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import PENDING, Flow, Generator, Invocation, place
 from harness.options import Flag, Whole
 from harness.registry import Option, Plugin, settings
+from harness.workload.generator import PENDING, Flow, Generator, Invocation, place
 from workloads.objects import Objects, last_looks
 from workloads.transactional import COUNT
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from random import Random
 
-    from harness.generator import Context, Event, Offer, Seeds, Step
     from harness.history import Op
     from harness.verdict import Checker
     from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload.generator import Context, Event, Offer, Seeds, Step
 
 OPTIONS = (
     Option("locks", "5", "locks in use at a time", Whole(1, 1000)),

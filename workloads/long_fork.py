@@ -12,19 +12,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.generator import Flow, Generator, Invocation, place
 from harness.options import Whole
 from harness.registry import Option, Plugin, settings
+from harness.workload.generator import Flow, Generator, Invocation, place
 from workloads.transactional import TxnCodec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
-    from harness.generator import Context, Offer, Seeds, Step, Thread
     from harness.history import Op
     from harness.verdict import Checker
     from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload.generator import Context, Offer, Seeds, Step, Thread
     from workloads.transactional import MicroOp
 
 GROUP_SIZE = Whole(2, 100)

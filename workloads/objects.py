@@ -23,7 +23,7 @@ import math
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
-from harness.generator import (
+from harness.workload.generator import (
     DONE,
     PENDING,
     Flow,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from harness.generator import Context, Event, Offer, Step, Thread
     from harness.history import Op
+    from harness.workload.generator import Context, Event, Offer, Step, Thread
 
 STAY_NS: Final = 5_000_000_000
 """How long an object is in use at least: longer than any fault that a plan draws."""

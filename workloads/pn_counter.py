@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import Generator, Invocation, from_function
 from harness.options import Flag
 from harness.registry import Option, Plugin, settings
+from harness.workload.generator import Generator, Invocation, from_function
 from workloads.eventual import SETTLE, reads_when_settled
 
 if TYPE_CHECKING:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.generator import (
+from harness.registry import Plugin, settings
+from harness.verdict import of_prefix, presumed
+from harness.workload.generator import (
     DONE,
     Flow,
     Generator,
@@ -19,18 +21,16 @@ from harness.generator import (
     from_function,
     place,
 )
-from harness.registry import Plugin, settings
-from harness.verdict import of_prefix, presumed
 from workloads.transactional import TxnCodec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from random import Random
 
-    from harness.generator import Context, Event, Offer, Step
     from harness.history import History, Op
     from harness.verdict import Checker, CheckResult, Limits
     from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload.generator import Context, Event, Offer, Step
     from workloads.transactional import MicroOp
 
 KEY = "queue"

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import Flow, Generator, Invocation, place
 from harness.options import SHARE, Flag, OneOf, Whole
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Unpromised
+from harness.workload.generator import Flow, Generator, Invocation, place
 from workloads.looked_at import LookedAt
 from workloads.objects import Objects, last_looks
 from workloads.transactional import COUNT
@@ -35,10 +35,10 @@ from workloads.transactional import COUNT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.generator import Context, Event, Offer, Seeds, Step
     from harness.history import Op
     from harness.verdict import Checker
     from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload.generator import Context, Event, Offer, Seeds, Step
 
 CAS_SHARE = 0.4
 """Part of the updates that are compare-and-set, where cas is on."""

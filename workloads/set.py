@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.generator import Invocation
 from harness.options import Flag
 from harness.registry import Option, Plugin, settings
+from harness.workload.generator import Invocation
 from workloads.looked_at import LookedAt
 from workloads.objects import Objects, drawn, last_looks
 from workloads.transactional import COUNT, TxnCodec
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
-    from harness.generator import Generator
     from harness.history import Op
     from harness.verdict import Checker
     from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload.generator import Generator
     from workloads.transactional import MicroOp
 
 OPTIONS = (

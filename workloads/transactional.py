@@ -10,14 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import NodeReply
-from harness.generator import DONE, PENDING, Flow, Generator, Invocation, place
 from harness.options import Whole
+from harness.workload.generator import (
+    DONE,
+    PENDING,
+    Flow,
+    Generator,
+    Invocation,
+    place,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from harness.generator import Context, Offer, Seeds, Step
     from harness.history import Op
+    from harness.workload.generator import Context, Offer, Seeds, Step
 
 COUNT = Whole(1, 1_000_000)
 """How many of something there may be; no run gets further."""

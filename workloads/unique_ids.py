@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.generator import Generator, Invocation, from_function
 from harness.registry import Plugin, settings
+from harness.workload.generator import Generator, Invocation, from_function
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

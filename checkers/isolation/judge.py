@@ -22,8 +22,8 @@ from checkers.isolation.transactions import Outcome, collect
 from checkers.isolation.unfolded import REMARKS, look_closer
 from checkers.isolation.writers import WriterSearch
 from checkers.linearizability.budget import Budget, LimitExceeded
-from harness.collector import collector_paused
 from harness.history import HistoryError
+from harness.host.collector import collector_paused
 from harness.verdict import Anomaly, CheckResult, Verdict, new_witness
 
 if TYPE_CHECKING:

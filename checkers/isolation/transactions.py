@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import numpy as np
 
 from checkers.linearizability.specification import freeze
-from harness.formats.lean import NOBODY, OP_TYPES, LeanOps
 from harness.history import NO_COMPLETION, HistoryError
+from harness.history.formats.lean import NOBODY, OP_TYPES, LeanOps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

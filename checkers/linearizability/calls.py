@@ -22,8 +22,16 @@ import numpy as np
 
 from checkers.linearizability.budget import paced
 from checkers.linearizability.specification import Operation, freeze, is_refusal
-from harness.columns import FAIL, INFO, INVOKE, NAMED, UNNUMBERED, grouped, number
 from harness.history import NO_COMPLETION
+from harness.history.columns import (
+    FAIL,
+    INFO,
+    INVOKE,
+    NAMED,
+    UNNUMBERED,
+    grouped,
+    number,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator

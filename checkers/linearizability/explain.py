@@ -35,8 +35,8 @@ from checkers.linearizability.search import search
 from checkers.linearizability.shrink import shrink
 from checkers.linearizability.specification import UNOBSERVED, Operation, freeze, show
 from checkers.linearizability.windows import Effort
-from harness.columns import FAIL
 from harness.history import NO_COMPLETION
+from harness.history.columns import FAIL
 from harness.verdict import Anomaly, new_witness
 
 if TYPE_CHECKING:

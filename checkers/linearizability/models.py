@@ -48,7 +48,7 @@ from checkers.linearizability.specification import (
 )
 from checkers.linearizability.user_model import load_model
 from harness.errors import UsageError
-from harness.formats import edn
+from harness.history.formats import edn
 from harness.options import shown
 from harness.registry import nearest
 

@@ -30,7 +30,7 @@ EFFORT_MAX: Final = 10_000
 """Configurations and calls that each may cost: some hundredths of a second."""
 
 SECONDS_MAX: Final = 0.2
-"""What all of them may take, since time is up already; see `harness.check`."""
+"""What all of them may take, since time is up already; see `harness.judge.check`."""
 
 
 CALLS_MAX: Final = 50_000

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 import psutil
 
 from harness.errors import HarnessError
-from harness.kernel import die_with_parent
+from harness.host.syscalls import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

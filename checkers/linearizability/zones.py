@@ -39,15 +39,15 @@ from checkers.linearizability.calls import (
     number_keys,
 )
 from checkers.linearizability.specification import freeze
-from harness.columns import FAIL, INFO, OK, UNNUMBERED, grouped
 from harness.history import NO_COMPLETION
+from harness.history.columns import FAIL, INFO, OK, UNNUMBERED, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from checkers.linearizability.specification import Model
-    from harness.columns import Columns as EventColumns
     from harness.history import History
+    from harness.history.columns import Columns as EventColumns
 
 Column = NDArray[np.int64]
 Mask = NDArray[np.bool_]

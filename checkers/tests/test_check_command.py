@@ -9,7 +9,7 @@ import pytest
 
 from checkers.tests.histories import history
 from harness.cli import main
-from harness.formats import dump
+from harness.history.formats import dump
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from checkers.tests.histories import FEWER
 from harness import registry
 from harness.errors import UsageError
 from harness.history import History, Op
-from harness.observations import event
+from harness.history.observations import event
 from harness.verdict import CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:

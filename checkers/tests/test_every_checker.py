@@ -22,8 +22,8 @@ from harness.verdict import Verdict, where_vacuous
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.check import FileResult
     from harness.history import OpType
+    from harness.judge.check import FileResult
 
 ANY = {"availability", "stats", "unhandled-exceptions"}
 """They judge how operations end, whatever these are called."""

@@ -28,9 +28,9 @@ from checkers.tests.isolation_histories import (
     judge,
     transactions,
 )
-from harness import formats, registry
+from harness import registry
 from harness.errors import UsageError
-from harness.history import History, HistoryError, Op
+from harness.history import History, HistoryError, Op, formats
 from harness.verdict import CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ import pytest
 
 from checkers import list_append, rw_register
 from checkers.tests.isolation_histories import transactions
-from harness import formats
 from harness.errors import UsageError
-from harness.history import History, Op
+from harness.history import History, Op, formats
 from harness.verdict import CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:

@@ -25,10 +25,10 @@ from checkers.linearizability.transitions import Transitions
 from checkers.linearizability.windows import clip, possible_starts, since, weaken
 from checkers.linearizable import PLUGIN, LinearizableChecker, build
 from checkers.tests.histories import FEWER, MANY, histories, history
-from harness import formats, registry
+from harness import registry
 from harness.bench.histories import Shape, generate
 from harness.errors import UsageError
-from harness.history import History, HistoryError, Op
+from harness.history import History, HistoryError, Op, formats
 from harness.verdict import CheckResult, Limits, Verdict, of_run
 
 if TYPE_CHECKING:

@@ -25,11 +25,11 @@ from checkers.tests.counting_histories import (
     names,
 )
 from checkers.tests.histories import FEWER, MANY, MILLISECOND_NS
-from harness.check import render_text
 from harness.errors import EXIT_INVALID, UsageError
-from harness.formats import load
 from harness.history import History, Op
-from harness.report.explain import Explanations
+from harness.history.formats import load
+from harness.judge.check import render_text
+from harness.judge.explain import Explanations
 from harness.tests.checking import check_files
 from harness.verdict import Verdict
 

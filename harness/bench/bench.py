@@ -23,7 +23,7 @@ from harness.bench.children import BenchError
 from harness.bench.rows import Lab, Row, SkippedError, rows
 from harness.errors import UsageError
 from harness.registry import nearest
-from harness.run import commit
+from harness.run.execution import commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

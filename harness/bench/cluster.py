@@ -1,7 +1,8 @@
 """Times a cluster of the reference system in its world: up, and up again after a kill.
 
-The world is built as `harness.run` builds it, and the clock starts before there is
-anything: namespaces, links, switch and warden are part of what it takes to be ready.
+The world is built as `harness.run.execution` builds it, and the clock starts before
+there is anything: namespaces, links, switch and warden are part of what it takes to be
+ready.
 Clocks that count from boot (`time.monotonic`) agree across forks and namespaces.
 """
 
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from harness.cluster import Cluster
 from harness.errors import HarnessError
-from harness.osworld.namespaces import in_netns, run_isolated
-from harness.osworld.switch import SwitchNetwork
-from harness.osworld.warden import Warden
-from harness.osworld.world import NODE_PORT
-from harness.spec import TestSpec, assemble
+from harness.faults.cluster import Cluster
+from harness.run.assembling import assemble
+from harness.run.spec import TestSpec
+from harness.worlds.os.namespaces import in_netns, run_isolated
+from harness.worlds.os.switch import SwitchNetwork
+from harness.worlds.os.warden import Warden
+from harness.worlds.os.world import NODE_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

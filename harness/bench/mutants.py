@@ -25,15 +25,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness import mutants, run
 from harness.campaign.carrying import discard
 from harness.campaign.executor import pursue
 from harness.campaign.experiment import Experiment
 from harness.campaign.processes import Processes
 from harness.errors import HarnessError, SplitbrainError, UsageError
+from harness.host.scratch import scratch_folder
 from harness.registry import nearest
-from harness.scratch import scratch_folder
-from harness.spec import ALL_FAULTS, DEFAULTS, TestSpec, complete
+from harness.run import execution
+from harness.run.completing import complete
+from harness.run.spec import ALL_FAULTS, DEFAULTS, TestSpec
+from harness.systems import mutants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -364,7 +366,7 @@ def measure(
     tried = Tried(world, cases)
     tried.record = {
         "command": ["splitbrain", *sys.argv[1:]],
-        "commit": run.commit(),
+        "commit": execution.commit(),
         "started_utc": begun.isoformat(),
         "world": world,
         "budget_s": budget_s,

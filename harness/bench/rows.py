@@ -19,12 +19,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from harness import doctor
 from harness.bench import children, peer
 from harness.bench.children import BenchError
 from harness.bench.figures import Budget, Figure, PeerFigure
 from harness.bench.histories import REGISTERS, Kind, Shape
 from harness.errors import UsageError
+from harness.run import doctor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness import analysis, formats
 from harness.bench.histories import Shape, generate
-from harness.doctor import Rung
-from harness.records import VERSION, RunRecord
-from harness.run import describe
-from harness.spec import TestSpec
-from harness.store import RunFolder
+from harness.history import formats
+from harness.judge import analysis
+from harness.run.doctor import Rung
+from harness.run.execution import describe
+from harness.run.records import VERSION, RunRecord
+from harness.run.spec import TestSpec
+from harness.run.store import RunFolder
 from harness.worlds.network import LinkCounters
 
 if TYPE_CHECKING:

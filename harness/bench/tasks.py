@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import formats, registry
+from harness import registry
 from harness.bench import peer
 from harness.bench.histories import KINDS, Shape, generate
-from harness.history import History
+from harness.history import History, formats
 from harness.verdict import Limits
 
 Task = Callable[..., dict[str, Any]]

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness import analysis, run
 from harness.campaign.outcome import Outcome
-from harness.collector import collector_paused
-from harness.records import TestRecord
-from harness.store import RunFolder
+from harness.host.collector import collector_paused
+from harness.judge import analysis
+from harness.run import assembling, execution
+from harness.run.records import TestRecord
+from harness.run.store import RunFolder
 from harness.verdict import Limits
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def keep(results: Path, experiment: Experiment) -> Outcome:
     """
     begun = now()
     spec = msgspec.structs.replace(experiment.spec)
-    folder = run.run(spec, results, plan=experiment.plan)
+    folder = execution.run(spec, results, plan=experiment.plan)
     record = analysis.judged(folder)
     as_run = replace(experiment, spec=spec)
     if experiment.plan is not None:
@@ -69,11 +70,11 @@ def discard(scratch: Path, experiment: Experiment) -> Outcome:
     begun = now()
     spec = msgspec.structs.replace(experiment.spec)
     with seldom_collected(spec.world):
-        parts, schedule, rung = run.prepare(spec, experiment.plan)
+        parts, schedule, rung = assembling.prepare(spec, experiment.plan)
         as_run = replace(experiment, spec=spec)
         folder = RunFolder(Path(tempfile.mkdtemp(dir=scratch)))
         try:
-            unheard = run.carry_out(spec, parts, schedule, folder, rung)
+            unheard = execution.carry_out(spec, parts, schedule, folder, rung)
             ran = folder.run()
             if unheard or (ran is not None and ran.ended == "interrupted"):
                 raise KeyboardInterrupt
@@ -81,7 +82,7 @@ def discard(scratch: Path, experiment: Experiment) -> Outcome:
                 spec=spec,
                 nodes=spec.node_names,
                 invariants=list(parts.system.invariants),
-                asked=run.asked(schedule),
+                asked=execution.asked(schedule),
                 repro=shlex.join(as_run.command()),
             )
             record = analysis.outcome(test, folder, Limits(time_s=CHECK_LIMIT_S))

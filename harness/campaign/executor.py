@@ -45,7 +45,7 @@ class Executor(Protocol):
         """Begin none of what was submitted, and ask what is under way to end early.
 
         What is submitted later is not concerned. The handler of a stop signal
-        (`harness.interrupts`) may call this.
+        (`harness.host.interrupts`) may call this.
         """
         ...
 

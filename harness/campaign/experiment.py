@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.faults import plan as plans
-from harness.spec import PlanData, TestSpec
+from harness.run.spec import PlanData, TestSpec
 
 if TYPE_CHECKING:
-    from harness.store import RunFolder
+    from harness.run.store import RunFolder
 
 
 @dataclass(frozen=True)

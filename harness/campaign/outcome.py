@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from harness import analysis
 from harness.campaign.experiment import Experiment  # noqa: TC001  # for msgspec
 from harness.errors import EXIT_HARNESS, EXIT_USAGE
+from harness.judge import analysis
 from harness.report import tally
 
 if TYPE_CHECKING:
-    from harness.records import VerdictRecord
-    from harness.store import RunFolder
+    from harness.run.records import VerdictRecord
+    from harness.run.store import RunFolder
 
 VERSION = 1
-"""Of the JSON of an outcome; see `harness.records`."""
+"""Of the JSON of an outcome; see `harness.run.records`."""
 
 Verdict = Literal["valid", "unknown", "invalid", "error"]
 """A run's verdict; "error" where the harness failed, or the run is impossible."""

@@ -30,11 +30,12 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from harness import apart, interrupts, kernel, run, scarcity
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 from harness.errors import SplitbrainError, UsageError
-from harness.spec import assemble
+from harness.host import apart, interrupts, scarcity, syscalls
+from harness.run import execution
+from harness.run.assembling import assemble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,8 +49,12 @@ LOOK_S = 1.0
 """Between two looks whether a worker died in silence, or takes too long."""
 
 WARM = {
-    "os": ("harness.osworld.world", "harness.report.page", "harness.faults.schedule"),
-    "sim": ("harness.sim.world", "harness.report.page", "harness.faults.schedule"),
+    "os": ("harness.worlds.os.world", "harness.report.page", "harness.faults.schedule"),
+    "sim": (
+        "harness.worlds.sim.world",
+        "harness.report.page",
+        "harness.faults.schedule",
+    ),
 }
 """By world: modules that every run needs sooner or later."""
 
@@ -314,7 +319,7 @@ def warm_up(first: Experiment) -> None:
     """Import and find out what runs like this one need."""
     for name in WARM[first.spec.world]:
         importlib.import_module(name)
-    run.commit()
+    execution.commit()
     with contextlib.suppress(Exception):  # a worker meets it again, and tells
         assemble(first.spec)
 
@@ -334,7 +339,7 @@ def live(pipe: Connection[bytes, bytes], carry_out: CarryOut, said: int) -> None
     parent = multiprocessing.parent_process()
     assert parent is not None
     assert parent.pid is not None
-    kernel.die_with(parent.pid)
+    syscalls.die_with(parent.pid)
     os.setsid()
     with contextlib.suppress(OSError):
         words = os.open(f"/proc/{parent.pid}/fd/{said}", os.O_WRONLY | os.O_APPEND)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness import run
 from harness.campaign.carrying import discard
 from harness.campaign.executor import pursue
 from harness.campaign.processes import Processes
 from harness.errors import HarnessError
-from harness.scratch import scratch_folder
+from harness.host.scratch import scratch_folder
+from harness.run import assembling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,7 +38,7 @@ def sweep(
         UsageError: The run is impossible.
     """
     # In this process first: an impossible run is refused before anything starts.
-    run.prepare(msgspec.structs.replace(experiment.spec), experiment.plan)
+    assembling.prepare(msgspec.structs.replace(experiment.spec), experiment.plan)
     done: dict[int, Outcome] = {}
     next_one = 0
     with (

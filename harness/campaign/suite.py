@@ -36,7 +36,6 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from harness import documents, interrupts
 from harness.campaign.carrying import keep
 from harness.campaign.executor import pursue
 from harness.campaign.experiment import Experiment
@@ -50,9 +49,12 @@ from harness.errors import (
     NotInstalledError,
     UsageError,
 )
+from harness.host import documents, interrupts
 from harness.registry import nearest
-from harness.spec import NO_FAULTS, PlanData, TestSpec, assemble, complete
-from harness.store import RUN_NAME, point
+from harness.run.assembling import assemble
+from harness.run.completing import complete
+from harness.run.spec import NO_FAULTS, PlanData, TestSpec
+from harness.run.store import RUN_NAME, point
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
@@ -397,8 +399,8 @@ def check_row(row: Row, source: Path) -> RowResult | None:
 class Runner:
     """Runs rows, several at a time.
 
-    A stop signal (`harness.interrupts`) ends the runs under way and starts no more; one
-    that insists kills them.
+    A stop signal (`harness.host.interrupts`) ends the runs under way and starts no
+    more; one that insists kills them.
 
     Args:
         results: Where run folders go.

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from harness.faults.force import Force
 from harness.faults.plan import tracks
 from harness.faults.targets import aim
-from harness.generator import HEAL, START
+from harness.workload.generator import HEAL, START
 
 if TYPE_CHECKING:
-    from harness.cluster import Cluster
     from harness.data import Json
+    from harness.faults.cluster import Cluster
     from harness.faults.fault import Strike
     from harness.faults.force import Grip
     from harness.faults.nemesis import Nemesis

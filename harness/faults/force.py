@@ -34,8 +34,8 @@ from harness.worlds.network import LinkCounters, LinkRule, merge
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping, Sequence
 
-    from harness.cluster import Cluster
     from harness.data import Json
+    from harness.faults.cluster import Cluster
     from harness.worlds.capabilities import ClockName
     from harness.worlds.clocks import ClockReading
     from harness.worlds.network import Link

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.faults import drawing
 from harness.faults import plan as plans
 from harness.faults.conductor import Conductor, Record, Value
-from harness.generator import (
+from harness.workload.generator import (
     DONE,
     HEAL,
     NEMESIS,
@@ -25,10 +25,10 @@ from harness.generator import (
 from harness.worlds.capabilities import Capabilities
 
 if TYPE_CHECKING:
-    from harness.cluster import Cluster
+    from harness.faults.cluster import Cluster
     from harness.faults.nemesis import Nemesis
     from harness.faults.plan import Plan, Trigger
-    from harness.generator import Context, Offer, Step
+    from harness.workload.generator import Context, Offer, Step
 
 NS_PER_S = 1_000_000_000
 

@@ -15,7 +15,7 @@ import numpy as np
 from harness.report import figures
 from harness.report.story import effect, label, node_words, proof_of
 from harness.report.witness import call_text
-from harness.store import natural
+from harness.run.store import natural
 from harness.visible import visible
 
 if TYPE_CHECKING:

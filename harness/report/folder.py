@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from harness import observations
-from harness.history import History, HistoryError, Op
-from harness.store import RunFolder, Salvage, natural
+from harness.history import History, HistoryError, Op, observations
+from harness.run.store import Salvage, natural
 from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from harness.store import LogTail
+    from harness.run.store import LogTail
 
 LANES_MAX = 256
 
@@ -200,7 +199,7 @@ class Recording:
         places = self.path / "nodes"
         nodes = [n for n in strings(self.test.get("nodes")) if n == (places / n).name]
         try:
-            return observations.load(RunFolder(self.path), nodes).ops
+            return observations.load(self.path, nodes).ops
         except HistoryError:
             return ()
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from harness.report.folder import Recording
     from harness.report.story import Story
-    from harness.store import LogTail
+    from harness.run.store import LogTail
 
 SCRIPTS = ("core.js", "timeline.js", "plots.js", "main.js")
 STYLES = ("palette.css", "style.css", "witness.css")

@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.report import events, figures, tally
 from harness.report.figures import plural
-from harness.report.folder import (
-    mapping,
-    number,
-    sequence,
-    string,
-    whole,
-)
+from harness.report.folder import mapping, number, sequence, string, whole
 from harness.report.witness import Witness, resolve
 from harness.verdict import OBSERVATIONS
 from harness.visible import visible

@@ -18,7 +18,7 @@ from harness.report.folder import mapping, sequence, string, whole
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from harness.records import CheckRecord
+    from harness.run.records import CheckRecord
     from harness.verdict import CheckResult
 
 

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.report import figures
 from harness.report.folder import load
-from harness.report.story import (
-    Story,
-    effect,
-    node_words,
-    proof_of,
-    tell,
-)
+from harness.report.story import Story, effect, node_words, proof_of, tell
 from harness.report.witness import as_text
 from harness.visible import visible
 

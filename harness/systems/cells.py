@@ -17,7 +17,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import NodeReply
-from harness.services import TRANSACTIONS
+from harness.systems.services import TRANSACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -44,25 +44,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.errors import (
-    HarnessError,
-    NodeReply,
-    NotInstalledError,
-    UsageError,
-)
+from harness.errors import HarnessError, NodeReply, NotInstalledError, UsageError
 from harness.options import OneOf, Text, Whole, shown
 from harness.registry import Option, Plugin, settings
-from harness.services import EVERY
-from harness.system import Endpoint, Launch
 from harness.systems import cells
 from harness.systems.http_json import JsonHttp
+from harness.systems.services import EVERY
 from harness.systems.translated import TranslatedClient
+from harness.worlds.places import Endpoint, Launch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.system import NodePlace, SystemFactory
+    from harness.systems.system import SystemFactory
     from harness.workload import WireCodec, Workload
+    from harness.worlds.places import NodePlace
 
 MS = Whole(1, 50_000)
 """As etcd has it; a longer timeout it refuses."""
@@ -218,7 +214,7 @@ class EtcdClient(TranslatedClient):
         self._http: JsonHttp | None = None
 
     async def open(self, place: NodePlace) -> None:
-        """Connect; see `harness.client.Client`."""
+        """Connect; see `harness.systems.client.Client`."""
         self._http = JsonHttp(place.listen)
         await self._http.connect()
 

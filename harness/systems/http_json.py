@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.errors import TEMPORARILY_UNAVAILABLE, NodeReply
-from harness.wire import why_not
+from harness.systems.wire import why_not
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.system import Endpoint
+    from harness.worlds.places import Endpoint
 
 BODY_BYTES_MAX = 1 << 20
 CONNECT_TIMEOUT_S = 2.0

@@ -14,7 +14,7 @@ A node may write its data folder, and folders that are named in the command: who
 writes `./my-node --backups /srv/backups` wants them written. That goes for folders that
 exist, but not for those of the system, nor for one that holds the user's home or the
 folder in which splitbrain was started, where nodes have no business. `writable` names
-others; `trusted` takes a node out of its cage (`harness.osworld.cage`).
+others; `trusted` takes a node out of its cage (`harness.worlds.os.cage`).
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from typing import TYPE_CHECKING
 from harness.errors import UsageError
 from harness.options import Flag, Names, Number
 from harness.registry import Option, Plugin, nearest, settings
-from harness.services import EVERY
-from harness.system import Launch, SystemFactory
+from harness.systems.services import EVERY
 from harness.systems.wire_system import WireSystem, environment, peers_json
+from harness.worlds.places import Launch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.system import NodePlace
+    from harness.systems.system import SystemFactory
+    from harness.worlds.places import NodePlace
 
 OPTIONS = (
     Option(

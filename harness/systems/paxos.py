@@ -10,7 +10,7 @@ from harness.systems.reference import ReferenceSystem, core_options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.system import SystemFactory
+    from harness.systems.system import SystemFactory
 
 OPTIONS = core_options("paxos")
 

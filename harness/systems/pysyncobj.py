@@ -26,14 +26,15 @@ from typing import TYPE_CHECKING
 from harness.errors import NotInstalledError
 from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
-from harness.system import Launch
 from harness.systems import cells
 from harness.systems.wire_system import WireSystem, environment
+from harness.worlds.places import Launch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.system import NodePlace, SystemFactory
+    from harness.systems.system import SystemFactory
+    from harness.worlds.places import NodePlace
 
 OPTIONS = (
     Option(

@@ -12,18 +12,18 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from harness import mutants
 from harness.errors import UsageError
 from harness.registry import Option, settings
-from harness.services import TRANSACTIONS
-from harness.system import Launch
+from harness.systems import mutants
+from harness.systems.services import TRANSACTIONS
 from harness.systems.wire_system import WireSystem, environment
+from harness.worlds.places import Launch
 from reference_impls.actor import Inspectable, Observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from harness.system import NodePlace
+    from harness.worlds.places import NodePlace
     from reference_impls.actor import Actor, Record
 
 

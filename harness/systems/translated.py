@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.history import Op
-    from harness.system import NodePlace
     from harness.workload import WireCodec
+    from harness.worlds.places import NodePlace
 
 
 class TranslatedClient(abc.ABC):
@@ -29,11 +29,11 @@ class TranslatedClient(abc.ABC):
 
     @abc.abstractmethod
     async def open(self, place: NodePlace) -> None:
-        """Connect; see `harness.client.Client`."""
+        """Connect; see `harness.systems.client.Client`."""
 
     @abc.abstractmethod
     async def close(self) -> None:
-        """Drop the connection; see `harness.client.Client`."""
+        """Drop the connection; see `harness.systems.client.Client`."""
 
     @abc.abstractmethod
     async def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class TranslatedClient(abc.ABC):
         """
 
     async def invoke(self, op: Op) -> Op:
-        """Ask and translate the answer back; see `harness.client.Client`."""
+        """Ask and translate the answer back; see `harness.systems.client.Client`."""
         try:
             body = await self.answer(self._codec.request(op))
         except NodeReply as error:

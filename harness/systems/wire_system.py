@@ -14,14 +14,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import NodeReply, Timeout
-from harness.services import EVERY
-from harness.wire import Dial, WireClient, WireCounters, call, connect
+from harness.systems.services import EVERY
+from harness.systems.wire import Dial, WireClient, WireCounters, call, connect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.system import Launch, NodePlace
     from harness.workload import Workload
+    from harness.worlds.places import Launch, NodePlace
 
 READY_CONNECT_TIMEOUT_S = 0.5
 CONTROL_TIMEOUT_S = 0.3
@@ -44,7 +44,7 @@ def peers_json(place: NodePlace) -> str:
 
 
 class WireSystem(abc.ABC):
-    """A `System` but for `launch`; see `harness.system.System`.
+    """A `System` but for `launch`; see `harness.systems.system.System`.
 
     Attributes:
         counters: What nodes of this run sent that nobody had asked for.
@@ -103,7 +103,7 @@ class WireSystem(abc.ABC):
     async def admin(
         self, place: NodePlace, body: Mapping[str, Any], timeout_s: float
     ) -> dict[str, Any]:
-        """The answer to an operator's request; see `harness.abilities`."""
+        """The answer to an operator's request; see `harness.systems.abilities`."""
         try:
             return await call(place, body, timeout_s, self.counters, self.dial)
         except (NodeReply, Timeout):

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import check
+from harness.judge import check
 from harness.verdict import Limits
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping
 
-    from harness.check import FileResult
     from harness.history import History
+    from harness.judge.check import FileResult
 
 
 LIMITS = Limits(time_s=20.0)
@@ -29,7 +29,7 @@ def check_files(
     paths: Iterable[str | os.PathLike[str]],
     checker: str,
     options: Mapping[str, str],
-    format: str = "auto",  # noqa: A002  # as in `harness.check.judge_of`
+    format: str = "auto",  # noqa: A002  # as in `harness.judge.check.judge_of`
     limits: Limits = Limits(),  # noqa: B008  # frozen
     *,
     independent: bool | None = None,

@@ -24,7 +24,7 @@ from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 from harness.campaign.processes import Processes
 from harness.errors import HarnessError, UsageError
-from harness.spec import TestSpec
+from harness.run.spec import TestSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

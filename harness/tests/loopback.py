@@ -16,13 +16,13 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from harness.system import Endpoint, NodePlace
+from harness.worlds.places import Endpoint, NodePlace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
-    from harness.system import System
+    from harness.systems.system import System
 
 PORT = 7400
 PR_SET_PDEATHSIG = 1

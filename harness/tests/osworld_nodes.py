@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from harness.osworld.namespaces import in_netns, run_isolated
+from harness.worlds.os.namespaces import in_netns, run_isolated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from harness.osworld.proxy import ProxyNetwork
-    from harness.osworld.switch import SwitchNetwork
     from harness.worlds.network import Link, LinkCounters, LinkRule
+    from harness.worlds.os.proxy import ProxyNetwork
+    from harness.worlds.os.switch import SwitchNetwork
 
 DEADLINE_S = 10.0
 

@@ -8,12 +8,17 @@ A page marks the place of a table with comments, `<!-- table: modules -->` befor
 
 from __future__ import annotations
 
+import ast
 import functools
+import importlib
+import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import catalogue, registry, services
+from harness import registry
+from harness.cli import catalogue
+from harness.systems import services
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,16 +29,21 @@ RENEW = "to renew it: .venv/bin/python -m harness.tests.pages"
 
 ROOMS = (
     "harness",
+    "harness/cli",
+    "harness/run",
     "harness/systems",
     "harness/systems/programs",
+    "harness/workload",
+    "harness/workload/generator",
     "workloads",
     "harness/faults",
     "nemesis",
     "harness/worlds",
-    "harness/osworld",
-    "harness/sim",
-    "harness/generator",
-    "harness/formats",
+    "harness/worlds/os",
+    "harness/worlds/sim",
+    "harness/history",
+    "harness/history/formats",
+    "harness/judge",
     "checkers",
     "checkers/linearizability",
     "checkers/isolation",
@@ -44,6 +54,7 @@ ROOMS = (
     "harness/report/assets",
     "harness/campaign",
     "harness/bench",
+    "harness/host",
     "reference_impls",
     "reference_impls/raft",
     "reference_impls/zab",
@@ -89,6 +100,43 @@ def _place(name: str, text: str) -> int:
     """Where a room's docstring first names that module; behind its end if nowhere."""
     match = re.search(rf"`{name}`|\b{name}\.py|\({name}\)", text)
     return match.start() if match else len(text)
+
+
+def public_names() -> list[tuple[str, str]]:
+    """A row for each name of `harness.api`: where it is from, what it is."""
+    page = ast.parse((ROOT / "harness/api.py").read_text())
+    rows = [("name", "what it is")]
+    for node in page.body:
+        if isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            rows += [
+                (f"`{alias.asname or alias.name}`", _said_of(node.module, alias.name))
+                for alias in node.names
+            ]
+    return [rows[0], *sorted(rows[1:], key=lambda row: row[0].lower())]
+
+
+def _said_of(module: str, name: str) -> str:
+    """The first sentence on a name that is imported, perhaps by way of a room's door.
+
+    It is a class', a function's or a module's docstring, or the text behind a constant.
+    """
+    made = getattr(importlib.import_module(module), name)
+    if inspect.isclass(made) or inspect.ismodule(made):
+        return sentence(inspect.getdoc(made) or "")
+    if inspect.isfunction(made) and made.__name__ == name:
+        return sentence(inspect.getdoc(made) or "")
+    door = ROOT / module.replace(".", "/")
+    files = [*door.glob("*.py")] if door.is_dir() else [door.with_suffix(".py")]
+    for path in files:
+        text = path.read_text()
+        if told := re.search(
+            rf'^{name} = .*?^"""(.*?)"""', text, re.DOTALL | re.MULTILINE
+        ):
+            return sentence(told[1])
+        if re.search(rf"^ +{name} = ", text, re.MULTILINE):
+            return sentence(_docstring(path))
+    raise AssertionError(f"nothing is said of {module}.{name}")
 
 
 def systems() -> list[tuple[str, str]]:
@@ -139,6 +187,7 @@ def _listed() -> dict[str, Any]:
 
 TABLES: dict[str, tuple[str, Callable[[], Iterable[tuple[str, ...]]]]] = {
     "modules": ("ARCHITECTURE.md", modules),
+    "names": ("CONTRIBUTING.md", public_names),
     "systems": ("README.md", systems),
     "workloads": ("README.md", workloads),
     "checkers": ("README.md", checkers),

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import abilities, registry
+from harness import registry
 from harness.errors import UsageError
 from harness.faults import Nemesis
-from harness.system import System
+from harness.systems import abilities
+from harness.systems.system import System
 from harness.workload import Workload
 
 if TYPE_CHECKING:
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 ROOMS = ("harness", "workloads", "checkers", "nemesis")
 
-VOCABULARY = ("abilities.py", "client.py", "system.py", "verdict.py", "workload.py")
+VOCABULARY = (
+    "systems/abilities.py",
+    "systems/client.py",
+    "systems/system.py",
+    "verdict.py",
+    "workload/interface.py",
+)
 """Modules of the kernel whose protocols plug-ins implement."""
 
 ABILITIES = {

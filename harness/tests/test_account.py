@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.account import ATTEMPTS_MIN, account
-from harness.controller import OUTCOME_COUNTERS
 from harness.history import History, Op
-from harness.wire import WireCounters
+from harness.judge.account import ATTEMPTS_MIN, account
+from harness.run.controller import OUTCOME_COUNTERS
+from harness.systems.wire import WireCounters
 
 if TYPE_CHECKING:
     from harness.history import OpType

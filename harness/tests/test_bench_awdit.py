@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import formats, registry
+from harness import registry
 from harness.bench import awdit
 from harness.bench.children import BenchError
 from harness.bench.isolation import of_weak_store
 from harness.bench.transactions import TransactionShape, generate
-from harness.history import History
+from harness.history import History, formats
 from harness.verdict import Limits, Verdict
 
 if TYPE_CHECKING:

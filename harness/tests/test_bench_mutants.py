@@ -9,7 +9,7 @@ import click
 import pytest
 
 import checkers
-from harness import cli, mutants
+from harness import cli
 from harness.bench.mutants import (
     Alarm,
     Case,
@@ -21,7 +21,9 @@ from harness.bench.mutants import (
 )
 from harness.campaign.carrying import discard
 from harness.campaign.outcome import Outcome
+from harness.cli.bench import OF_MUTANTS
 from harness.errors import UsageError
+from harness.systems import mutants
 
 if TYPE_CHECKING:
     from harness.campaign.executor import Pursuit
@@ -154,7 +156,7 @@ def test_an_option_that_changes_nothing_of_what_is_measured_is_refused(
 def test_every_option_of_bench_that_says_it_is_for_mutants_is_held_to_it() -> None:
     told = {
         option.name
-        for option in cli.bench.params
+        for option in cli.cli.commands["bench"].params
         if isinstance(option, click.Option) and "mutants" in (option.help or "")
     }
-    assert told == set(cli.OF_MUTANTS) == {name for name, _ in IDLE}
+    assert told == set(OF_MUTANTS) == {name for name, _ in IDLE}

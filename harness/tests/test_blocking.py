@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from harness import generator as gen
-from harness.blocking import BlockingClient
-from harness.generator import Invocation
 from harness.history import History, Op
-from harness.interpreter import Outcome, interpret
-from harness.system import Endpoint, NodePlace
+from harness.run.interpreter import Outcome, interpret
+from harness.systems.blocking import BlockingClient
+from harness.workload import generator as gen
+from harness.workload.generator import Invocation
+from harness.worlds.places import Endpoint, NodePlace
 
 DEADLINE_S = 20.0
 

@@ -20,20 +20,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import kernel
 from harness.errors import HarnessError
-from harness.osworld import cage, namespaces, processtree, vdso
-from harness.osworld.warden import Warden
-from harness.osworld.wiring import wire
-from harness.system import Endpoint, Launch, NodePlace
+from harness.host import syscalls
 from harness.tests.osworld_nodes import isolated
 from harness.worlds.clocks import ClockLine, ClockReading, ClockSetting
+from harness.worlds.os import cage, processtree, switch, vdso
+from harness.worlds.os.warden import Warden
+from harness.worlds.os.wiring import wire
+from harness.worlds.places import Endpoint, Launch, NodePlace
 from harness.worlds.processes import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-_OBSTACLE = namespaces.why_no_switch()
+_OBSTACLE = switch.why_no_switch()
 pytestmark = pytest.mark.skipif(
     _OBSTACLE is not None, reason=f"no namespaces here: {_OBSTACLE}"
 )
@@ -179,10 +179,10 @@ def test_a_node_holds_no_privilege_and_can_gain_none(tmp_path: Path) -> None:
 def test_a_cage_without_a_user_namespace_holds_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = kernel.unshare
+    real = syscalls.unshare
 
     def unshare(kinds: int) -> None:
-        if kinds & kernel.CLONE_NEWUSER:
+        if kinds & syscalls.CLONE_NEWUSER:
             raise PermissionError(1, "not permitted")
         real(kinds)
 
@@ -198,7 +198,7 @@ def test_a_cage_without_a_user_namespace_holds_too(
     caged(
         tmp_path / "run",
         story,
-        before=lambda: monkeypatch.setattr(kernel, "unshare", unshare),
+        before=lambda: monkeypatch.setattr(syscalls, "unshare", unshare),
     )
 
 
@@ -328,7 +328,7 @@ time.sleep(600)
 """
 
     def hold_a_key() -> None:
-        kernel.leave_session_keyring()
+        syscalls.leave_session_keyring()
         if libc.syscall(add_key, b"user", b"test-of-cages", b"secret", 6, -3) < 0:
             pytest.skip(f"no keys here: {os.strerror(ctypes.get_errno())}")
         assert libc.syscall(request_key, b"user", b"test-of-cages", None, 0) > 0
@@ -588,10 +588,10 @@ def test_a_cage_that_cannot_be_had_is_done_without_and_told(
 
 def test_old_kernels_get_a_read_only_tree_mount_by_mount(tmp_path: Path) -> None:
     def body() -> None:
-        kernel.mount("tmpfs", str(tmp_path), "tmpfs")
+        syscalls.mount("tmpfs", str(tmp_path), "tmpfs")
         below = tmp_path / "a name with spaces"
         below.mkdir()
-        kernel.mount("tmpfs", str(below), "tmpfs")
+        syscalls.mount("tmpfs", str(below), "tmpfs")
         cage.make_mounts_read_only_one_by_one()
         for path in (tmp_path / "file", below / "file", Path("/etc/file")):
             with pytest.raises(OSError, match="Read-only"):

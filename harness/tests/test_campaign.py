@@ -18,14 +18,18 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import analysis, cli, mutants, store
+from harness import cli
 from harness.campaign import suite
 from harness.campaign.carrying import keep
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Coverage, Finding, Fingerprint, Outcome
 from harness.errors import UsageError
-from harness.spec import DEFAULTS, TestSpec, complete
-from harness.store import RunFolder
+from harness.judge import analysis
+from harness.run import store
+from harness.run.completing import complete
+from harness.run.spec import DEFAULTS, TestSpec
+from harness.run.store import RunFolder
+from harness.systems import mutants
 from harness.tests.test_spec import SPECS
 
 if TYPE_CHECKING:
@@ -113,7 +117,7 @@ def stored(one: Experiment, path: Path) -> RunFolder:
 @contextlib.contextmanager
 def asked_for(command: list[str]) -> Iterator[Experiment]:
     """The experiment that the command line makes of a command."""
-    with mock.patch.object(cli, "run_once", return_value=0) as run_once:
+    with mock.patch("harness.cli.run.run_once", return_value=0) as run_once:
         cli.cli.main(command[command.index("run") :], standalone_mode=False)
     yield run_once.call_args.args[0]
 

@@ -18,10 +18,10 @@ import networkx as nx
 import pytest
 
 from harness import registry
-from harness.check import FileResult, exit_status, render_text
 from harness.errors import UsageError
-from harness.formats import dump
 from harness.history import Op
+from harness.history.formats import dump
+from harness.judge.check import FileResult, exit_status, render_text
 from harness.registry import Plugin
 from harness.tests.checking import check_files
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
@@ -284,7 +284,7 @@ def test_a_checker_that_fills_memory_is_unknown_and_memory_is_free_afterwards(
 
 CHECK_IN_LITTLE_MEMORY = """
 import sys
-from harness.check import judge_of
+from harness.judge.check import judge_of
 from harness.verdict import Limits
 result = judge_of("linearizable", {}, "edn", Limits(memory_mb=4))(sys.argv[1])
 print(result.verdict, bool(result.error), result.result.reason)

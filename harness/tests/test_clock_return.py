@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.osworld import vdso
-from harness.osworld.warden import Warden
-from harness.system import Endpoint, Launch, NodePlace
 from harness.worlds.clocks import ClockLine, ClockSetting
+from harness.worlds.os import vdso
+from harness.worlds.os.warden import Warden
+from harness.worlds.places import Endpoint, Launch, NodePlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cluster import Cluster, exit_text
+from harness.faults.cluster import Cluster, exit_text
 from harness.worlds.network import LinkRule, merge
 from harness.worlds.processes import Exit
 

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import cli, registry
+from harness import registry
+from harness.cli import group
 from harness.errors import EXIT_USAGE
-from harness.formats import dump, edn, load
-from harness.formats.edn import Char, Keyword, Symbol, Tagged
 from harness.history import Op
+from harness.history.formats import dump, edn, load
+from harness.history.formats.edn import Char, Keyword, Symbol, Tagged
 from harness.tests.checking import LIMITS, check_files
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ OPS = [
 
 def status(*arguments: object) -> int:
     def run() -> object:
-        return cli.cli.main(["convert", *map(str, arguments)], standalone_mode=False)
+        return group.cli.main(["convert", *map(str, arguments)], standalone_mode=False)
 
-    return cli.status_of(run)
+    return group.status_of(run)
 
 
 def test_a_history_survives_the_way_to_edn_and_back(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ import psutil
 import pytest
 from hypothesis import settings
 
-from harness.osworld.namespaces import why_no_switch
 from harness.tests.osworld_nodes import eventually
+from harness.worlds.os.switch import why_no_switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from harness import doctor
-from harness.doctor import GOOD, IMPOSSIBLE, MISSING, Finding
 from harness.errors import UsageError
-from harness.osworld import processtree
+from harness.run import doctor
+from harness.run.doctor import GOOD, IMPOSSIBLE, MISSING, Finding
+from harness.worlds.os import processtree
 
 NO_SWITCH = Finding("network", MISSING, "it is forbidden.", "Allow it.")
 

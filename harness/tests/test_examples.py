@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.abilities import Clocked, Led
 from harness.errors import NodeReply
 from harness.history import Op
 from harness.registry import find
+from harness.systems.abilities import Clocked, Led
 from harness.tests.loopback import LoopbackNodes, eventually, loopback_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from harness.wire import WireClient
+    from harness.systems.wire import WireClient
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 COMMANDS = {

@@ -10,8 +10,9 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-from harness import apart, cli, program
+from harness import cli
 from harness.errors import HarnessError, UsageError
+from harness.host import apart, program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,7 +164,7 @@ def test_what_a_command_runs_cannot_choose_the_exit_status(
     def build() -> dict[str, str]:
         raise problem
 
-    monkeypatch.setattr("harness.catalogue.as_json", build)
+    monkeypatch.setattr("harness.cli.catalogue.as_json", build)
     assert cli.run_command(["list", "--json"]) == 255
 
 

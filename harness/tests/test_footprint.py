@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from harness.osworld.footprint import ENTRY_BYTES_MIN, excess
+from harness.worlds.os.footprint import ENTRY_BYTES_MIN, excess
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import formats
 from harness.errors import UsageError
-from harness.formats import FORMATS, dump, load
-from harness.formats import source as source_module
-from harness.history import HistoryError, Op
+from harness.history import HistoryError, Op, formats
+from harness.history.formats import FORMATS, dump, load
+from harness.history.formats import source as source_module
 
 OPS = [Op(0, 5, 0, "invoke", "write", 3), Op(1, 9, 0, "ok", "write", 3)]
 JSONL = (

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.formats import dump, load
 from harness.history import History, HistoryError, Op
+from harness.history.formats import dump, load
 from harness.tests.checking import check_files
 from harness.verdict import Verdict
 

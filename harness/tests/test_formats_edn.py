@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.formats import edn
-from harness.formats.edn import Char, Keyword, Set, Symbol, Tagged
 from harness.history import HistoryError
+from harness.history.formats import edn
+from harness.history.formats.edn import Char, Keyword, Set, Symbol, Tagged
 
 
 def _read_set(elements: set[int | str]) -> Set:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.formats import dump, etcd, load
 from harness.history import History, HistoryError
+from harness.history.formats import dump, etcd, load
 from harness.tests.checking import check_files
 from harness.verdict import Verdict
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.formats import edn, json_values, load
-from harness.formats import source as source_module
-from harness.formats.edn import Symbol, Tagged
 from harness.history import HistoryError, Op
+from harness.history.formats import edn, json_values, load
+from harness.history.formats import source as source_module
+from harness.history.formats.edn import Symbol, Tagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.formats import dump, jepsen_edn, load
-from harness.formats.edn import Keyword
 from harness.history import (
     NO_COMPLETION,
     History,
@@ -17,6 +15,8 @@ from harness.history import (
     Op,
     set_bystanders_aside,
 )
+from harness.history.formats import dump, jepsen_edn, load
+from harness.history.formats.edn import Keyword
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from harness.formats import edn, jepsen_edn, load
-from harness.formats.jepsen_lines import JepsenLines
 from harness.history import HistoryError
+from harness.history.formats import edn, jepsen_edn, load
+from harness.history.formats.jepsen_lines import JepsenLines
 
 INTEGERS = st.sampled_from(["0", "1", "-1", "12", "9" * 18, "nil"])
 NUMBERS = st.sampled_from(

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
-from harness.formats import edn, jsonl, load
-from harness.formats.jsonl import HistoryWriter
-from harness.formats.source import LINE_BYTES_MAX
 from harness.history import HistoryError, Op
+from harness.history.formats import edn, jsonl, load
+from harness.history.formats.jsonl import HistoryWriter
+from harness.history.formats.source import LINE_BYTES_MAX
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 JSON_VALUES = st.recursive(
@@ -314,7 +314,7 @@ def test_what_edn_knows_and_json_does_not_is_written_as_edn() -> None:
 
 KILLED_WRITER = """
 import os, pathlib, signal, sys
-from harness.formats import HistoryWriter
+from harness.history.formats import HistoryWriter
 from harness.history import Op
 writer = HistoryWriter(pathlib.Path(sys.argv[1]))
 for i in range(1000):

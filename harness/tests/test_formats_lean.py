@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pytest
 
-from harness import formats
 from harness.bench import transactions
-from harness.formats.lean import NOBODY, LeanOps
-from harness.history import HistoryError, Op
+from harness.history import HistoryError, Op, formats
+from harness.history.formats.lean import NOBODY, LeanOps
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,11 +16,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import documents, registry
+from harness import registry
 from harness.campaign import suite
 from harness.errors import UsageError
 from harness.faults import schedule
-from harness.spec import TestSpec, assemble, complete
+from harness.host import documents
+from harness.run.assembling import assemble
+from harness.run.completing import complete
+from harness.run.spec import TestSpec
 from harness.tests.mutations import damaged, randoms, spoiled
 
 if TYPE_CHECKING:

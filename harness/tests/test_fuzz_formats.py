@@ -24,11 +24,13 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from harness import cli, registry
+from harness import registry
+from harness.cli import group
 from harness.errors import EXIT_HARNESS, EXIT_USAGE, UsageError
-from harness.formats import FORMATS, dump, edn, jepsen_edn, jsonl, load
-from harness.formats.jepsen_lines import JepsenLines
-from harness.history import MESSAGE_CHARS_MAX, NO_COMPLETION, History, Op
+from harness.history import NO_COMPLETION, History, Op
+from harness.history.formats import FORMATS, dump, edn, jepsen_edn, jsonl, load
+from harness.history.formats.jepsen_lines import JepsenLines
+from harness.history.ops import MESSAGE_CHARS_MAX
 from harness.tests.checking import LIMITS, assert_sane, check_files
 
 if TYPE_CHECKING:
@@ -470,10 +472,10 @@ def test_any_bytes_are_converted_or_refused(
 
     def run() -> object:
         arguments = ["convert", str(path), str(made)]
-        return cli.cli.main(arguments, standalone_mode=False)
+        return group.cli.main(arguments, standalone_mode=False)
 
     with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
-        status = cli.status_of(run)
+        status = group.status_of(run)
     assert status in {0, EXIT_USAGE}
     if status == 0:
         load(made, strict=False)

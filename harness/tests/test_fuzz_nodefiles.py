@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness import nodefiles, observations
-from harness import watch as watches
-from harness.history import HistoryError
-from harness.store import RunFolder, Salvage
-from harness.watch import Watch
+from harness.history import HistoryError, observations
+from harness.host import nodefiles
+from harness.run.store import RunFolder, Salvage
+from harness.worlds.os import watch as watches
+from harness.worlds.os.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ def test_what_stands_in_the_place_of_observations_is_refused_and_not_read(
     monkeypatch.setattr(nodefiles, "FILE_BYTES_MAX", 64 << 20)
     path = place(tmp_path, name, prank)
     with pytest.raises(HistoryError) as caught:
-        observations.load(RunFolder(tmp_path), ["n1"])
+        observations.load(tmp_path, ["n1"])
     assert str(caught.value).startswith(f"{path}: ")
     assert RunFolder(tmp_path).read_lines(f"nodes/n1/{name}") == []
 
@@ -182,7 +182,7 @@ def test_any_bytes_are_events_or_passed_over_however_they_come(
         if begin < 20 * piece_bytes:
             watch._read_all()
     watch._read_all()
-    history = observations.load(RunFolder(scratch), ["n1"])
+    history = observations.load(scratch, ["n1"])
     for op in history:
         assert -(2**63) <= op.time < 2**63
         assert msgspec.json.encode(op, enc_hook=str)  # a Bystander is one

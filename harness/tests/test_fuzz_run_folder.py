@@ -16,18 +16,19 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import analysis, run
 from harness.errors import UsageError
+from harness.judge import analysis
 from harness.report import text
-from harness.spec import TestSpec
-from harness.store import RunFolder
+from harness.run import execution
+from harness.run.spec import TestSpec
+from harness.run.store import RunFolder
 from harness.tests.mutations import damaged, randoms, spoiled
 from harness.tests.test_fuzz_documents import refusal_of
 
 if TYPE_CHECKING:
     from random import Random
 
-    from harness.records import VerdictRecord
+    from harness.run.records import VerdictRecord
 
 FILES = (
     *("test.yaml", "run.json", "verdict.json", "history.jsonl", "faults.jsonl"),
@@ -46,7 +47,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         time_limit_s=3.0,
         seed=5,
     )
-    folder = run.run(spec, tmp_path_factory.mktemp("whole"))
+    folder = execution.run(spec, tmp_path_factory.mktemp("whole"))
     assert analysis.analyse(folder).verdict == "valid"
     return folder.path
 

@@ -23,27 +23,28 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from harness import generator as gen
-from harness import registry, wire
+from harness import registry
 from harness.errors import NodeReply
-from harness.formats import HistoryWriter, load
 from harness.history import Op
-from harness.interpreter import interpret
-from harness.sim.loop import VirtualTimeLoop
-from harness.store import RunFolder
-from harness.system import Endpoint, NodePlace
+from harness.history.formats import HistoryWriter, load
+from harness.run.interpreter import interpret
+from harness.run.store import RunFolder
+from harness.systems import wire
 from harness.systems.etcd import Etcd, EtcdClient
+from harness.systems.wire import Connection, WireClient, WireCounters
 from harness.systems.wire_system import WireSystem
 from harness.tests.checking import LIMITS
 from harness.tests.test_run import run as splitbrain
 from harness.verdict import judge
-from harness.wire import Connection, WireClient, WireCounters
+from harness.workload import generator as gen
+from harness.worlds.places import Endpoint, NodePlace
+from harness.worlds.sim.loop import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.system import Launch
     from harness.workload import Workload
+    from harness.worlds.places import Launch
 
 HOSTILE_NODE = Path(__file__).with_name("hostile_node.py")
 PLACES = [

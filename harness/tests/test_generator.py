@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import generator as gen
 from harness.errors import HarnessError
-from harness.generator import (
+from harness.history import History, Op
+from harness.run.interpreter import Core
+from harness.workload import generator as gen
+from harness.workload.generator import (
     Context,
     Flow,
     Generator,
@@ -25,8 +27,6 @@ from harness.generator import (
     Seeds,
     Step,
 )
-from harness.history import History, Op
-from harness.interpreter import Core
 
 if TYPE_CHECKING:
     import random

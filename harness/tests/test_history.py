@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import columns
-from harness.history import NO_COMPLETION, History, HistoryError, Op, OpType, pair
+from harness.history import (
+    NO_COMPLETION,
+    History,
+    HistoryError,
+    Op,
+    OpType,
+    columns,
+    pair,
+)
 
 
 def op(index: int, process: int | str, kind: OpType, f: str = "read") -> Op:

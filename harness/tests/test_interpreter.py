@@ -22,12 +22,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import generator as gen
 from harness.errors import HarnessError, NodeReply, Timeout
-from harness.generator import Invocation
 from harness.history import History, Op
-from harness.interpreter import NEMESIS_TIMEOUT_S, Core, Outcome, interpret
-from harness.system import Endpoint, NodePlace
+from harness.run.interpreter import (
+    NEMESIS_TIMEOUT_S,
+    Core,
+    Outcome,
+    interpret,
+)
+from harness.workload import generator as gen
+from harness.workload.generator import Invocation
+from harness.worlds.places import Endpoint, NodePlace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from harness import interrupts
+from harness.host import interrupts
 
 STOPPED_WITHIN_TEXT = """
 import sys, types

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.faults.leadership import ANSWERS_MIN, RECENT_NS, Leadership
 from harness.history import Op, OpType
-from harness.leadership import ANSWERS_MIN, RECENT_NS, Leadership
 
 NODES = ("n1", "n2", "n3")
 MS = 1_000_000

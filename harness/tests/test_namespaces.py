@@ -19,18 +19,18 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from harness import interrupts, kernel
 from harness.errors import HarnessError, SplitbrainError, UsageError
-from harness.osworld import namespaces
-from harness.osworld.namespaces import (
+from harness.host import interrupts, syscalls
+from harness.tests import osworld_nodes as nodes
+from harness.tests.osworld_nodes import isolated
+from harness.worlds.os import namespaces
+from harness.worlds.os.namespaces import (
     create_netns,
     in_netns,
     run_isolated,
-    why_no_switch,
     why_not_isolated,
 )
-from harness.tests import osworld_nodes as nodes
-from harness.tests.osworld_nodes import isolated
+from harness.worlds.os.switch import why_no_switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,7 +160,7 @@ def test_root_does_without_a_user_namespace_where_none_can_be_had(
 
 def test_mounts_of_a_run_are_its_own(tmp_path: Path) -> None:
     def body() -> None:
-        kernel.mount("tmpfs", str(tmp_path), "tmpfs")
+        syscalls.mount("tmpfs", str(tmp_path), "tmpfs")
         assert str(tmp_path) in Path("/proc/self/mounts").read_text()
         (tmp_path / "file").touch()
 
@@ -219,16 +219,17 @@ def test_the_hosts_interfaces_are_as_before() -> None:
 _RUN = """
 import os, signal, sys, tempfile
 from pathlib import Path
-from harness import kernel
-from harness.osworld.namespaces import in_netns, run_isolated, why_no_switch
+from harness.host import syscalls
+from harness.worlds.os.namespaces import in_netns, run_isolated
+from harness.worlds.os.switch import why_no_switch
 
 def main():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
     folder = sys.argv[2]
-    kernel.mount("tmpfs", folder, "tmpfs")
+    syscalls.mount("tmpfs", folder, "tmpfs")
     netns = []
     if sys.argv[3] == "switch":
-        from harness.osworld.switch import SwitchNetwork
+        from harness.worlds.os.switch import SwitchNetwork
         network = SwitchNetwork.create(["n1", "n2"], Path(folder), port=7, seed=1)
         netns = list(network.netns_fds.values())
     for fd in netns:
@@ -385,7 +386,7 @@ def test_kill_9_of_a_guardian_is_a_harness_error_and_nothing_stays(
 
 _COUNT = """
 import signal, sys
-from harness.osworld.namespaces import run_isolated
+from harness.worlds.os.namespaces import run_isolated
 
 def main():
     seen = []
@@ -424,7 +425,7 @@ def test_ctrl_c_in_a_terminal_is_delivered_exactly_once() -> None:
 
 _STUBBORN = """
 import signal, sys
-from harness.osworld import namespaces
+from harness.worlds.os import namespaces
 
 def main():
     signal.signal(signal.SIGTERM, lambda number, frame: print("heard", flush=True))
@@ -469,7 +470,7 @@ def test_a_stop_signal_that_comes_during_a_probe_is_not_lost() -> None:
         os._exit(0)
     try:
         with interrupts.raised(), pytest.raises(KeyboardInterrupt):
-            namespaces._why_not(attempt)
+            namespaces.why_it_fails(attempt)
     finally:
         os.waitpid(helper, 0)
         os.close(answers)
@@ -482,7 +483,7 @@ def test_obstacles_are_told_in_words_that_help(
     monkeypatch.setattr(namespaces, "_read", lambda path: "0")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     words = namespaces._why_unshare_failed(PermissionError(1, "not permitted"))
-    assert "sysctl -w kernel.unprivileged_userns_clone=1" in words
+    assert "sysctl -w syscalls.unprivileged_userns_clone=1" in words
 
 
 def test_a_kernel_that_refuses_is_an_isolation_error(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness import observations
-from harness.store import RunFolder
+from harness.history import observations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +27,7 @@ def write(path: Path, node: str, *lines: str) -> None:
 def test_every_line_becomes_an_event_of_its_node(tmp_path: Path) -> None:
     write(tmp_path, "n1", line("n1", 0, "voted", term=1))
     write(tmp_path, "n2", line("n2", 0, "voted", term=2), '{"seq":1,"kin')
-    history = observations.load(RunFolder(tmp_path), ["n1", "n2", "n3"])
+    history = observations.load(tmp_path, ["n1", "n2", "n3"])
     told = [(op.process, op.f, op.value, op.type, op.index) for op in history]
     assert told == [
         ("n1", "voted", {"term": 1}, "info", 0),
@@ -39,6 +38,6 @@ def test_every_line_becomes_an_event_of_its_node(tmp_path: Path) -> None:
 def test_a_count_that_begins_anew_is_another_life(tmp_path: Path) -> None:
     lives = [line("n1", 0, "a"), line("n1", 1, "b"), line("n1", 0, "c")]
     write(tmp_path, "n1", *lives, line("n1", 0, "d"))
-    history = observations.load(RunFolder(tmp_path), ["n1"])
+    history = observations.load(tmp_path, ["n1"])
     kinds = [op.f for op in history]
     assert kinds == ["a", "b", "restarted", "c", "restarted", "d"]

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import registry, run
-from harness.documents import read_yaml
-from harness.formats import load
-from harness.spec import TestSpec
+from harness import registry
+from harness.history.formats import load
+from harness.host.documents import read_yaml
+from harness.run import execution
+from harness.run.spec import TestSpec
 from harness.workload import op_timeout_s
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def test_a_client_gives_an_operation_up_when_its_time_is_over(
         time_limit_s=2.0,
         op_timeout_s=asked,
     )
-    folder = run.run(spec, tmp_path, plan=PLAN).path
+    folder = execution.run(spec, tmp_path, plan=PLAN).path
     history = list(load(folder / "history.jsonl"))
     began: dict[Any, int] = {}
     waited = []

@@ -19,8 +19,8 @@ import pytest
 
 from harness import registry
 from harness.cli import cli
+from harness.cli.flags import Bounded
 from harness.errors import UsageError
-from harness.flags import Bounded
 from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.osworld.lane import Copy, Lane
 from harness.worlds.network import LinkRule
+from harness.worlds.os.lane import Copy, Lane
 
 LINK = ("n1", "n2")
 FRAME = bytes(range(100))

@@ -18,11 +18,11 @@ import psutil
 import pytest
 
 from harness.errors import HarnessError, UsageError
-from harness.osworld.ports import claim_block
-from harness.osworld.proxy import ProxyNetwork
 from harness.tests import osworld_nodes as nodes
 from harness.tests.osworld_nodes import cluster
 from harness.worlds.network import Link, LinkRule
+from harness.worlds.os.ports import claim_block
+from harness.worlds.os.proxy import ProxyNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,7 +250,7 @@ def test_more_nodes_than_ports_are_refused() -> None:
 _CONTROLLER = """
 import signal, sys, tempfile
 from pathlib import Path
-from harness.osworld.proxy import ProxyNetwork
+from harness.worlds.os.proxy import ProxyNetwork
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
 network = ProxyNetwork.create(["n1", "n2"], Path(sys.argv[1]), seed=1)
 print(network._sidecar.pid, flush=True)

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError, UsageError
-from harness.osworld.namespaces import why_no_switch
-from harness.osworld.switch import SwitchNetwork
 from harness.tests import osworld_nodes as nodes
 from harness.tests.osworld_nodes import cluster, isolated
 from harness.worlds.network import Link, LinkRule
+from harness.worlds.os.switch import SwitchNetwork, why_no_switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.osworld import netlink
-from harness.osworld.namespaces import create_netns, in_netns, why_no_switch
-from harness.osworld.wiring import CONTROLLER_IP, wire
 from harness.tests.osworld_nodes import isolated
+from harness.worlds.os import netlink
+from harness.worlds.os.namespaces import create_netns, in_netns
+from harness.worlds.os.switch import why_no_switch
+from harness.worlds.os.wiring import CONTROLLER_IP, wire
 
 _OBSTACLE = why_no_switch()
 pytestmark = pytest.mark.skipif(

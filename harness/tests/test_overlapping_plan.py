@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from harness import analysis, run
-from harness.osworld import vdso
-from harness.osworld.namespaces import why_no_switch
+from harness.judge import analysis
 from harness.report import folder as report_folder
-from harness.spec import TestSpec, complete
-from harness.store import RunFolder
+from harness.run import execution
+from harness.run.completing import complete
+from harness.run.spec import TestSpec
+from harness.run.store import RunFolder
+from harness.worlds.os import vdso
+from harness.worlds.os.switch import why_no_switch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +75,7 @@ def test_faults_of_one_kind_overlap_and_each_leaves_evidence_of_its_own(
     spec = TestSpec(system="raft", workload="", seed=5, rate=100.0, time_limit_s=7.0)
     spec.world = "os" if world == "os" else "sim"
     complete(spec, planned=True)
-    folder = run.run(spec, tmp_path, plan=yaml.safe_load(PLAN))
+    folder = execution.run(spec, tmp_path, plan=yaml.safe_load(PLAN))
     outcome = analysis.analyse(folder)
     assert outcome.verdict == "valid", outcome
     assert outcome.harness.ok

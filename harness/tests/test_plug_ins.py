@@ -1,4 +1,7 @@
-"""One file outside the tree is a plug-in of any kind, and runs with all others."""
+"""One file outside the tree is a plug-in of any kind, and runs with all others.
+
+The plug-ins here know of the harness what `harness.api` says, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "python_register.py"
 WORKLOAD = '''
 """Everybody pulls one ratchet on: what was read is compared and set to one more."""
 
-from harness import registry
-from harness.errors import NodeReply
-from harness.generator import DONE, Flow, Generator, Invocation, phases, place
-from harness.registry import Plugin, settings
+from harness.api import NodeReply, Plugin, find, gen, settings
 
 KEY = "ratchet"
 
@@ -43,14 +43,14 @@ class Codec:
         return op.ok(None) if (op.f, error.code) == ("look", 20) else None
 
 
-class Pulls(Flow):
+class Pulls(gen.Flow):
     def __init__(self):
         self.seen = None
 
     def next(self, ctx):
         if self.seen is None or ctx.time_ns // 10_000_000 % 2:
-            return place(Invocation("look"), ctx)
-        return place(Invocation("pull", [self.seen, self.seen + 1]), ctx)
+            return gen.place(gen.Invocation("look"), ctx)
+        return gen.place(gen.Invocation("pull", [self.seen, self.seen + 1]), ctx)
 
     def take(self, offer):
         pass
@@ -60,12 +60,13 @@ class Pulls(Flow):
             self.seen = event.op.value
 
 
-class First(Flow):
+class First(gen.Flow):
     def __init__(self):
         self.left = True
 
     def next(self, ctx):
-        return place(Invocation("pull", [None, 1]), ctx) if self.left else DONE
+        first = gen.Invocation("pull", [None, 1])
+        return gen.place(first, ctx) if self.left else gen.DONE
 
     def take(self, offer):
         self.left = False
@@ -82,14 +83,14 @@ class Ratchet:
         settings(self.name, (), options)
 
     def generator(self, concurrency):
-        first = Generator("first", lambda _: First())
-        return phases(first, Generator("pulls", lambda _: Pulls()))
+        first = gen.Generator("first", lambda _: First())
+        return gen.phases(first, gen.Generator("pulls", lambda _: Pulls()))
 
     def final_generator(self, concurrency):
         return None
 
     def checkers(self):
-        return {"teeth": registry.find("checker", "teeth").factory({})}
+        return {"teeth": find("checker", "teeth").factory({})}
 
 
 PLUGIN = Plugin("ratchet", "a ratchet that all pull on", Ratchet)
@@ -98,8 +99,7 @@ PLUGIN = Plugin("ratchet", "a ratchet that all pull on", Ratchet)
 CHECKER = '''
 """A ratchet never goes back: no look sees less than a look that ended before it."""
 
-from harness.registry import Plugin, settings
-from harness.verdict import Anomaly, CheckResult, Verdict
+from harness.api import Anomaly, CheckResult, Plugin, Verdict, settings
 
 
 class Teeth:
@@ -132,7 +132,7 @@ PLUGIN = Plugin("teeth", "the ratchet never goes back", Teeth)
 NEMESIS = '''
 """Pauses by another name."""
 
-from harness.registry import Plugin
+from harness.api import Plugin
 from nemesis.pause import OPTIONS, Pause
 
 
@@ -150,10 +150,7 @@ import asyncio
 import json
 import sys
 
-from harness.errors import NodeReply, UsageError
-from harness.registry import Plugin, settings
-from harness.system import Launch
-from harness.systems.translated import TranslatedClient
+from harness.api import Launch, NodeReply, Plugin, TranslatedClient, settings
 
 PROGRAM = {str(EXAMPLE)!r}
 
@@ -231,11 +228,17 @@ PLUGIN = Plugin("store", "a store of one owner and proxies", store)
 CORE = '''
 """Ids by a core of their own: the node, its life, and a number; for the simulator."""
 
-from harness.options import Flag
-from harness.registry import Option, Plugin, settings
-from harness.system import Launch
-from harness.systems.wire_system import WireSystem
-from reference_impls.actor import Persist, Received, Reply
+from harness.api import (
+    Flag,
+    Launch,
+    Option,
+    Persist,
+    Plugin,
+    Received,
+    Reply,
+    WireSystem,
+    settings,
+)
 
 OPTIONS = (Option("persist", "true", "whether lives are counted on disk", Flag()),)
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from harness.system import NodePlace
-    from harness.wire import WireClient
+    from harness.systems.wire import WireClient
     from harness.workload import Workload
+    from harness.worlds.places import NodePlace
 
 
 class Tables(ReferenceSystem):

@@ -19,7 +19,7 @@ from harness.report import build, summary
 from harness.report.columns import inline_json
 from harness.report.folder import FaultLine, load
 from harness.report.story import tell
-from harness.store import decode_lines
+from harness.run.store import decode_lines
 from harness.tests.report_runs import write_run
 from harness.visible import visible
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkers.list_append import PLUGIN
-from harness.check import FileResult, render_text
 from harness.history import History, Op
+from harness.judge.check import FileResult, render_text
+from harness.judge.explain import Explanations
 from harness.report import evidence, witness
-from harness.report.explain import Explanations
 from harness.tests.test_report import Page
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 

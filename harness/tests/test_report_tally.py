@@ -10,11 +10,11 @@ import pytest
 from checkers.linearizable import build
 from harness.campaign.outcome import Outcome
 from harness.campaign.suite import Row, RowResult, cells
-from harness.check import FileResult, render_text
 from harness.history import History, Op
-from harness.records import CheckRecord, VerdictRecord
+from harness.judge.check import FileResult, render_text
 from harness.report import tally
 from harness.report.text import summary
+from harness.run.records import CheckRecord, VerdictRecord
 from harness.tests.report_runs import write_run
 from harness.tests.test_report import page_of
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict

@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.check import FileResult
 from harness.history import History, Op
+from harness.judge.check import FileResult
+from harness.judge.explain import Explanations, places
 from harness.report import spacetime, witness
-from harness.report.explain import Explanations, places
 from harness.tests.test_report import OURS, Page
 from harness.verdict import Anomaly, CheckResult, Verdict
 

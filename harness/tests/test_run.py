@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import yaml
 
-from harness import cli, doctor, formats, program
-from harness.osworld.namespaces import why_no_switch
-from harness.store import RunFolder
+from harness import cli
+from harness.history import formats
+from harness.host import program
+from harness.run import doctor
+from harness.run.store import RunFolder
+from harness.worlds.os.switch import why_no_switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -340,7 +343,7 @@ def test_a_run_on_the_lower_rung_says_why_and_keeps_it_in_its_record(
     """The controller is told that the switch can't be had, as on a hardened kernel."""
     why = doctor.Finding("network", doctor.MISSING, "it is forbidden.", "Allow it.")
     monkeypatch.setattr(doctor, "_switch", lambda: why)
-    status = cli.run.main(
+    status = cli.cli.commands["run"].main(
         [
             *("raft", "--nodes", "3", "--time-limit", "1", "--seed", "1"),
             *("--results", str(tmp_path), "--json"),

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-from harness import scratch
+from harness.host import scratch
 
 if TYPE_CHECKING:
     from pathlib import Path

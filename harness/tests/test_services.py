@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import catalogue, registry, run, services
-from harness.formats import load
-from harness.spec import DEFAULTS, TestSpec
+from harness import registry
+from harness.cli import catalogue
+from harness.history.formats import load
+from harness.run import execution
+from harness.run.spec import DEFAULTS, TestSpec
+from harness.systems import services
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,5 +126,5 @@ def completions(system: str, workload: str, results: Path) -> list[Op]:
     """What came of a few operations of a short simulated run."""
     fields = {**DEFAULTS["sim"], "world": "sim", "ops": 40, "time_limit_s": 2.0}
     spec = TestSpec(system=system, workload=workload, nodes=3, **fields)
-    folder = run.run(spec, results)
+    folder = execution.run(spec, results)
     return [op for op in load(folder.path / "history.jsonl") if op.type != "invoke"]

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import analysis, formats, observations, run
 from harness.campaign.carrying import discard, keep
 from harness.campaign.experiment import Experiment
 from harness.campaign.seeds import sweep
-from harness.controller import Controller
 from harness.errors import UsageError
-from harness.sim import world
-from harness.spec import DEFAULTS, TestSpec, complete
-from harness.store import RunFolder
+from harness.history import formats, observations
+from harness.judge import analysis
+from harness.run import assembling, execution
+from harness.run.completing import complete
+from harness.run.controller import Controller
+from harness.run.spec import DEFAULTS, TestSpec
+from harness.run.store import RunFolder
+from harness.worlds.sim import world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +169,7 @@ def test_a_run_that_is_interrupted_is_not_convicted_of_what_it_did_not_get_to(
         spec = spec_of(
             "raft", workload=workload, nemesis=["kill"], seed=seed, time_limit_s=3.0
         )
-        outcome = analysis.analyse(run.run(spec, tmp_path))
+        outcome = analysis.analyse(execution.run(spec, tmp_path))
         assert outcome.verdict == "unknown", (seed, outcome)
         assert outcome.reason.startswith("interrupted after "), (seed, outcome)
         assert outcome.harness.ok, (seed, outcome)
@@ -191,7 +194,8 @@ def test_an_interrupt_that_comes_too_late_for_a_run_is_not_lost(
 def test_another_seed_gives_another_history(tmp_path: Path) -> None:
     spec = spec_of("raft", time_limit_s=2.0)
     found = [
-        run.run(Experiment(spec).with_seed(seed).spec, tmp_path).path / "history.jsonl"
+        execution.run(Experiment(spec).with_seed(seed).spec, tmp_path).path
+        / "history.jsonl"
         for seed in (1, 2)
     ]
     assert found[0].read_bytes() != found[1].read_bytes()
@@ -209,7 +213,7 @@ def test_raft_keeps_its_promises_under_every_fault(tmp_path: Path) -> None:
     history = formats.load(folder.path / "history.jsonl")
     asked = [op.f for op in history if op.type == "invoke"]
     assert min(asked.count("read"), asked.count("write")) > len(asked) / 10
-    observed = {op.f for op in observations.load(folder, ["n1", "n2", "n3"])}
+    observed = {op.f for op in observations.load(folder.path, ["n1", "n2", "n3"])}
     assert "became_follower" in observed
     assert "listens" in (folder.path / "nodes/n1/log").read_text()
     assert outcome["checkers"]["raft_invariants"]["stats"]["disks_read"] == 5
@@ -307,15 +311,15 @@ def test_impossible_simulations_are_refused(
     fields: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(UsageError, match=reason):
-        run.prepare(spec_of(**fields))
+        assembling.prepare(spec_of(**fields))
 
 
 def test_options_of_faults_can_be_set_where_all_faults_are_asked_for() -> None:
     spec = spec_of("raft", nemesis=["all"], options={"clock.drift": "0.5"})
-    parts, _, _ = run.prepare(spec)
+    parts, _, _ = assembling.prepare(spec)
     assert {"clock", "kill", "partition"} <= set(parts.nemeses)
     with pytest.raises(UsageError, match=r"clock.drift: .* no part"):
-        run.prepare(spec_of("raft", nemesis=["kill"], options=spec.options))
+        assembling.prepare(spec_of("raft", nemesis=["kill"], options=spec.options))
 
 
 def test_the_limits_of_a_mutant_go_with_its_faults() -> None:
@@ -329,7 +333,7 @@ def test_the_limits_of_a_mutant_go_with_its_faults() -> None:
             mutant="lease-ignores-drift",
         )
         complete(spec)
-        run.prepare(spec)
+        assembling.prepare(spec)
         assert {key for key in spec.options if "." in key} == set_too
 
 

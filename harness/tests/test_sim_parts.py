@@ -13,17 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError, NodeReply
-from harness.sim.client import Dialler
-from harness.sim.clock import MONO_EPOCH_NS, NodeClock
-from harness.sim.conditions import FSYNC_MS, LATENCY_MS, WORST, Conditions, lasting_ns
-from harness.sim.disk import WRITE_BACK_NS, Disk
-from harness.sim.loop import VirtualTimeLoop
-from harness.sim.network import SimLink, SimNetwork
-from harness.sim.node import EXIT_INVARIANT, EXIT_RAISED, SimNode
-from harness.sim.observed import Journal
-from harness.wire import WireCounters
+from harness.systems.wire import WireCounters
 from harness.worlds.clocks import TRUE_CLOCKS, ClockLine, ClockSetting
 from harness.worlds.network import LinkRule
+from harness.worlds.sim.client import Dialler
+from harness.worlds.sim.clock import MONO_EPOCH_NS, NodeClock
+from harness.worlds.sim.conditions import (
+    FSYNC_MS,
+    LATENCY_MS,
+    WORST,
+    Conditions,
+    lasting_ns,
+)
+from harness.worlds.sim.disk import WRITE_BACK_NS, Disk
+from harness.worlds.sim.loop import VirtualTimeLoop
+from harness.worlds.sim.network import SimLink, SimNetwork
+from harness.worlds.sim.node import EXIT_INVARIANT, EXIT_RAISED, SimNode
+from harness.worlds.sim.observed import Journal
 from reference_impls.actor import (
     Effect,
     Event,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from harness.cli import cli
 from harness.errors import UsageError
-from harness.spec import TestSpec, assemble, options_for
+from harness.run.assembling import assemble
+from harness.run.spec import TestSpec, options_for
 
 SPECS = st.builds(
     TestSpec,

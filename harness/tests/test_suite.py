@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from harness.campaign import suite
 from harness.campaign.outcome import Outcome
 from harness.campaign.suite import Row, RowResult, exit_status, load, summary, table
-from harness.cli import cli, tell_suite
+from harness.cli import cli
+from harness.cli.suite import tell_suite
 from harness.errors import EXIT_HARNESS, HarnessError, UsageError
-from harness.records import VerdictRecord
+from harness.run.records import VerdictRecord
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -11,13 +11,16 @@ import pytest
 from harness import registry
 from harness.errors import NodeReply, NotInstalledError, UsageError
 from harness.history import Op
-from harness.spec import TestSpec, assemble
-from harness.system import Endpoint, NodePlace, System
+from harness.run.assembling import assemble
+from harness.run.spec import TestSpec
 from harness.systems import etcd, launch
 from harness.systems.wire_system import WireSystem
+from harness.worlds.places import Endpoint, NodePlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from harness.systems.system import System
 
 CLUSTER = {f"n{i}": Endpoint(f"198.18.0.{i}", 7000) for i in (1, 2, 3)}
 PLACE = NodePlace(

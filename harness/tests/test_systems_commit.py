@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import mutants, registry
+from harness import registry
 from harness.errors import UsageError
-from harness.osworld.namespaces import why_no_switch
-from harness.spec import default_workload
+from harness.run.completing import default_workload
+from harness.systems import mutants
+from harness.worlds.os.switch import why_no_switch
 
 if TYPE_CHECKING:
     from pathlib import Path

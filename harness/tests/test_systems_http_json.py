@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import NodeReply
-from harness.system import Endpoint
 from harness.systems.http_json import BODY_BYTES_MAX, JsonHttp
+from harness.worlds.places import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.abilities import Led
 from harness.errors import NodeReply
 from harness.history import Op
 from harness.registry import find
+from harness.systems.abilities import Led
 from harness.tests.loopback import LoopbackNodes, eventually, loopback_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.client import Client
+    from harness.systems.client import Client
 
 TEST_LIMIT_S = 90.0
 CALL_LIMIT_S = 2.0

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError, UsageError
-from harness.store import JsonLines, RunFolder
+from harness.run.store import JsonLines, RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,9 +26,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.osworld import processtree, tracer, vdso, vdso_build
-from harness.osworld.vdso import TRUE, Image
 from harness.worlds.clocks import TRUE_CLOCKS, ClockLine, ClockSetting
+from harness.worlds.os import processtree, tracer, vdso, vdso_build
+from harness.worlds.os.vdso import TRUE, Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

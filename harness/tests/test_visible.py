@@ -13,18 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import cli
 from harness.campaign import suite
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Finding, Outcome
-from harness.check import FileResult, render_text
-from harness.controller import Progress
+from harness.cli import terminal
+from harness.cli.progress import ProgressLine
 from harness.history import History, Op
-from harness.progress import ProgressLine
+from harness.judge.check import FileResult, render_text
+from harness.judge.explain import Explanations, places
 from harness.report import index, spacetime, witness
-from harness.report.explain import Explanations, places
 from harness.report.page import write_page
-from harness.spec import TestSpec
+from harness.run.controller import Progress
+from harness.run.spec import TestSpec
 from harness.verdict import Anomaly, CheckResult, Verdict
 from harness.visible import visible, visible_line, without_colours
 
@@ -120,13 +120,13 @@ class Screen(io.StringIO):
 
 def said(text: str, screen: Screen) -> Iterator[tuple[str, str]]:
     """What reaches a terminal of `text`: (which way, as what)."""
-    cli.say(text)
+    terminal.say(text)
     yield "say", screen.taken()
-    cli.complain(text)
+    terminal.complain(text)
     yield "complain", screen.taken()
-    cli.say_error(text)
+    terminal.say_error(text)
     yield "say_error", screen.taken()
-    cli.say(suite.table([row(text)]))
+    terminal.say(suite.table([row(text)]))
     yield "table", screen.taken()
     line = ProgressLine(enabled=True)
     line.show(Progress(0.0, 1.0, 0, 0, 0, (text,)))

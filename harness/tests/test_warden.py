@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError
-from harness.osworld import keeper, namespaces, processtree, tracer, vdso
-from harness.osworld.warden import LIMITS, Warden
-from harness.system import Endpoint, Launch, NodePlace
 from harness.worlds.clocks import ClockLine, ClockReading, ClockSetting
+from harness.worlds.os import keeper, namespaces, processtree, tracer, vdso
+from harness.worlds.os.warden import LIMITS, Warden
+from harness.worlds.places import Endpoint, Launch, NodePlace
 from harness.worlds.processes import Exit, Limits
 
 if TYPE_CHECKING:
@@ -599,9 +599,9 @@ def test_what_a_node_forked_is_gone_when_a_parent_of_it_is_killed(
 
 CONTROLLER = """
 import asyncio, os, pathlib, sys, time
-from harness.osworld import namespaces
-from harness.osworld.warden import Warden
-from harness.system import Endpoint, Launch, NodePlace
+from harness.worlds.os import namespaces
+from harness.worlds.os.warden import Warden
+from harness.worlds.places import Endpoint, Launch, NodePlace
 
 mode, folder, node, token = sys.argv[1:]
 folder = pathlib.Path(folder)

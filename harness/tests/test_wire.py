@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
-from harness.wire import (
+from harness.systems.wire import (
     ERRORS,
     LINE_BYTES_MAX,
     LineSplitter,

@@ -14,11 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import wire
 from harness.errors import HarnessError, NodeReply, Timeout
 from harness.history import Op
-from harness.system import Endpoint, NodePlace
-from harness.wire import (
+from harness.systems import wire
+from harness.systems.wire import (
     CONTROL_NAME,
     FLOOD_BYTES_MAX,
     LINE_BYTES_MAX,
@@ -27,6 +26,7 @@ from harness.wire import (
     WireCounters,
     call,
 )
+from harness.worlds.places import Endpoint, NodePlace
 
 T = TypeVar("T")
 Line = bytes

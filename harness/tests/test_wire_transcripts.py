@@ -19,23 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.abilities import Led
 from harness.errors import NodeReply
 from harness.history import Op
 from harness.registry import find
+from harness.systems.abilities import Led
+from harness.systems.wire import ERRORS, WireClient, WireCounters, decode, encode
 from harness.tests.loopback import eventually, loopback_nodes
-from harness.wire import (
-    ERRORS,
-    WireClient,
-    WireCounters,
-    decode,
-    encode,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.system import NodePlace, System
+    from harness.systems.system import System
+    from harness.worlds.places import NodePlace
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "WIRE.md").read_text()
@@ -160,7 +155,7 @@ async def replay_to_client(workload: str, transcript: list[Exchange]) -> None:
 
 
 def loopback_place(port: int) -> NodePlace:
-    from harness.system import Endpoint, NodePlace
+    from harness.worlds.places import Endpoint, NodePlace
 
     listen = Endpoint("127.0.0.1", port)
     return NodePlace("n1", listen, {}, Path(), Path(), {"n1": listen})

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import registry, run
+from harness import registry
 from harness.errors import UsageError
-from harness.osworld import vdso
-from harness.osworld.offer import offer
-from harness.sim.offer import OFFER
-from harness.spec import TestSpec
+from harness.run import assembling
+from harness.run.spec import TestSpec
 from harness.worlds import Capabilities, LinkRule, Offer
 from harness.worlds.capabilities import CLOCKS, LINK_FIELDS
+from harness.worlds.os import vdso
+from harness.worlds.os.offer import offer
+from harness.worlds.sim.offer import OFFER
 
 if TYPE_CHECKING:
     from harness.faults import Nemesis
@@ -65,14 +66,14 @@ def test_clocks_are_refused_with_the_reason_of_this_machine(
 
 def test_the_simulator_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = TestSpec(system="raft", nemesis=["pause", "clock"], world="sim")
-    run.prepare(spec)
+    assembling.prepare(spec)
     less = Capabilities(OFFER.able.network, OFFER.able.processes, frozenset({"wall"}))
-    monkeypatch.setattr(run, "OFFER", Offer("the simulator", less))
+    monkeypatch.setattr(assembling, "OFFER", Offer("the simulator", less))
     refused = "clock can't be had here: the simulator can't do mono"
     with pytest.raises(UsageError, match=refused):
-        run.prepare(spec)
+        assembling.prepare(spec)
     # What it can't do it is not asked to do by "all" either.
     spec.nemesis = ["all"]
-    run.prepare(spec)
+    assembling.prepare(spec)
     assert "pause" in spec.nemesis
     assert "clock" not in spec.nemesis

@@ -5,10 +5,11 @@
     network.py       Network, LinkRule, LinkCounters, merge: directed links, with rules
     processes.py     Processes, Exit, Limits: node processes
     clocks.py        Clocks, ClockLine, ClockSetting, ClockReading: what nodes read
-    places.py        make_place: a node's place in the run folder
+    places.py        NodePlace, Endpoint, Launch: where nodes live, what starts them
+    os/, sim/        the two worlds
 
-There are two, `harness.osworld` (real processes, links and clocks) and `harness.sim`
-(simulated ones, in virtual time). Neither knows the other; what both need is here. Each
+There are two, `os` (real processes, links and clocks) and `sim` (simulated ones, in
+virtual time). Neither knows the other; what both need is here. Each
 says in its module `offer` what it can do.
 """
 

@@ -1,7 +1,7 @@
 """The network between nodes, as faults see it: directed links with rules.
 
-Two rungs implement `Network`: `harness.osworld.switch` (namespaces and a userspace
-Ethernet switch: every frame is ours) and `harness.osworld.proxy` (a TCP proxy per
+Two rungs implement `Network`: `harness.worlds.os.switch` (namespaces and a userspace
+Ethernet switch: every frame is ours) and `harness.worlds.os.proxy` (a TCP proxy per
 directed link, for machines where namespaces can't be had).
 """
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from harness.system import NodePlace
     from harness.worlds.capabilities import LinkField
+    from harness.worlds.places import NodePlace
 
 Link = tuple[str, str]
 """(from node, to node)"""

@@ -1,14 +1,69 @@
-"""Makes a node's place in the run folder, the same on both rungs."""
+"""Where nodes live and what they are started with, the same in both worlds."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.system import Endpoint, NodePlace
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A TCP address."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class NodePlace:
+    """Where a node lives and what it may touch.
+
+    Attributes:
+        name: "n1", "n2", ...
+        listen: Where the node listens, for clients and peers alike. On the switch rung
+            each node has an address of its own, so any other port there is free too.
+        peers: For every other node, the endpoint at which *this* node reaches it.
+        data_dir: A directory that survives kills.
+        log_path: Where its stdout and stderr go.
+        cluster: Every node's own `listen`, this one's included, in cluster order.
+            Systems that need one address book for all (etcd) use it; it is what peers
+            see only on the switch rung.
+    """
+
+    name: str
+    listen: Endpoint
+    peers: Mapping[str, Endpoint]
+    data_dir: Path
+    log_path: Path
+    cluster: Mapping[str, Endpoint]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command to run for a node, and what it needs.
+
+    Attributes:
+        argv: The command.
+        env: Added to a small clean environment.
+        cwd: Where it starts; None is where the controller runs.
+        writable: Files and folders that it may write beside its data folder, its /tmp
+            and its /dev/shm. They are there already, but for files in the run folder.
+        trusted: It is not caged (`harness.worlds.os.cage`): it keeps the run's
+            capabilities, and could harm the run. For systems that mount, or trace.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    writable: Sequence[Path] = ()
+    trusted: bool = False
 
 
 def make_place(

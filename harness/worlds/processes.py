@@ -1,6 +1,6 @@
 """Node processes, as the cluster sees them.
 
-`harness.osworld.warden` implements `Processes`: one single-threaded process that is the
+`os.warden` implements `Processes`: one single-threaded process that is the
 parent of every node, so that a controller that dies takes all of them with it.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from harness.system import Launch, NodePlace
+    from harness.worlds.places import Launch, NodePlace
 
 
 @dataclass(frozen=True)

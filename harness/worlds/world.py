@@ -1,7 +1,7 @@
 """What a world is to a run: where nodes live, and what time it is there.
 
-There are two. `harness.osworld` has real processes, links and clocks;
-`harness.sim` has simulated ones on virtual time. The controller, the cluster and
+There are two. `harness.worlds.os` has real processes, links and clocks;
+`harness.worlds.sim` has simulated ones on virtual time. The controller, the cluster and
 everything above them see only this.
 """
 
@@ -13,11 +13,29 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from harness.data import Json
     from harness.worlds.clocks import Clocks
     from harness.worlds.network import Network
-    from harness.worlds.processes import Processes
+    from harness.worlds.processes import Limits, Processes
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a world is set up for.
+
+    Attributes:
+        nodes: The nodes' names.
+        folder: The run folder, where nodes live and what happens is recorded.
+        seed: Whatever the world draws comes from it.
+        limits: How much of the disk nodes may take.
+    """
+
+    nodes: Sequence[str]
+    folder: Path
+    seed: int
+    limits: Limits
 
 
 @dataclass(frozen=True)

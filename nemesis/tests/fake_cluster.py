@@ -12,7 +12,7 @@ from harness.worlds.processes import Exit
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from harness.cluster import Cluster
+    from harness.faults.cluster import Cluster
     from harness.faults.force import Grip
 
 

@@ -21,8 +21,8 @@ from nemesis.links import LinkFault
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.cluster import Cluster
     from harness.data import Json
+    from harness.faults.cluster import Cluster
     from harness.worlds.network import Link
 
 NODES = ("n1", "n2", "n3")

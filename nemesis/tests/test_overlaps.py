@@ -23,8 +23,8 @@ from nemesis.tests.fake_cluster import FakeCluster
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.cluster import Cluster
     from harness.data import Json
+    from harness.faults.cluster import Cluster
     from harness.faults.fault import NodeNames, Strike
     from harness.faults.force import Grip
     from harness.worlds.clocks import ClockSetting

@@ -18,7 +18,14 @@ from harness.faults.fault import Fault
 from harness.faults.plan import Plan, Step, Trigger, dump, parse, tracks, validate
 from harness.faults.schedule import Schedule, build
 from harness.faults.targets import OBSERVER
-from harness.generator import NEMESIS, Board, Context, Invocation, Pending, Seeds
+from harness.workload.generator import (
+    NEMESIS,
+    Board,
+    Context,
+    Invocation,
+    Pending,
+    Seeds,
+)
 from nemesis.clock import Clock
 from nemesis.kill import Kill
 from nemesis.partition import Partition

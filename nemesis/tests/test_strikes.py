@@ -25,8 +25,8 @@ from nemesis.tests.fake_cluster import FakeCluster, gripped
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.cluster import Cluster
     from harness.data import Json
+    from harness.faults.cluster import Cluster
     from harness.faults.nemesis import Nemesis
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.generator import Board, Context, Invocation, Seeds
-from harness.generator.flow import NS_PER_S
+from harness.workload.generator import Board, Context, Invocation, Seeds
+from harness.workload.generator.flow import NS_PER_S
 from workloads.g_set import ADDS_MAX, READ_RARER, READ_SHARE, GSet
 
 

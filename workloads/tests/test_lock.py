@@ -15,10 +15,11 @@ import pytest
 from harness.campaign.carrying import discard
 from harness.campaign.experiment import Experiment
 from harness.errors import NodeReply, UsageError
-from harness.generator import Context, Event, Invocation, Seeds
-from harness.generator.flow import Board
 from harness.history import Op
-from harness.spec import DEFAULTS, TestSpec, complete
+from harness.run.completing import complete
+from harness.run.spec import DEFAULTS, TestSpec
+from harness.workload.generator import Context, Event, Invocation, Seeds
+from harness.workload.generator.flow import Board
 from workloads.lock import Lock, LockCodec
 
 SELFISH = Path(__file__).with_name("selfish_locks.py")

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.generator import DONE, PENDING, Board, Context, Event, Invocation, Seeds
 from harness.history import Op, OpType
+from harness.workload.generator import (
+    DONE,
+    PENDING,
+    Board,
+    Context,
+    Event,
+    Invocation,
+    Seeds,
+)
 from workloads.objects import (
     LAST_LOOKS,
     OPS_FACTOR,

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import generator as gen
 from harness.errors import NodeReply, UsageError
 from harness.history import History, Op
-from harness.interpreter import interpret
-from harness.system import Endpoint, NodePlace
+from harness.run.interpreter import interpret
 from harness.verdict import Limits, Verdict
+from harness.workload import generator as gen
+from harness.worlds.places import Endpoint, NodePlace
 from workloads.objects import OPS_FACTOR
 from workloads.register import Register, RegisterCodec
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import generator as gen
 from harness import registry
-from harness.controller import FINAL_S
 from harness.errors import NodeReply, UsageError
 from harness.history import History, Op
-from harness.interpreter import interpret
-from harness.system import Endpoint, NodePlace
+from harness.run.controller import FINAL_S
+from harness.run.interpreter import interpret
 from harness.verdict import Limits, Verdict, combine
+from harness.workload import generator as gen
+from harness.worlds.places import Endpoint, NodePlace
 from reference_impls import transactions
 from reference_impls.locks import Lock, Locks
 from workloads.eventual import SETTLE_S_MAX

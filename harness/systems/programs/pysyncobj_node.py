@@ -37,7 +37,13 @@ from pysyncobj import (  # type: ignore[import-untyped]  # the library has no ty
 
 from harness.errors import NodeReply
 from harness.systems import cells
-from harness.wire import LineSplitter, MalformedError, Message, decode, encode
+from harness.systems.wire import (
+    LineSplitter,
+    MalformedError,
+    Message,
+    decode,
+    encode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,0 +1,154 @@
+"""The public names, on one page: what a plug-in of anybody's is made of.
+
+A plug-in imports from here and from the standard library, and needs nothing else of the
+harness. The table in CONTRIBUTING.md has a sentence for each name.
+
+    every plug-in   Plugin, Option, settings, the kinds of option, and find
+    a system        System, Client, NodePlace, Launch; WireSystem or TranslatedClient to
+                    build on; what else it can do: Led, Prepared, Simulated, ...
+    a workload      Workload, WireCodec, Op, and generators (`gen`)
+    a nemesis       Nemesis, Fault, Strike, Grip, Capabilities
+    a checker       Checker, History, Op, CheckResult, Anomaly, Verdict, Limits
+    a core          Actor, what it is told and what it answers (`reference_impls.actor`)
+"""
+
+from harness.errors import (
+    HarnessError,
+    NodeReply,
+    NotInstalledError,
+    Timeout,
+    UsageError,
+)
+from harness.faults import Fault, Grip, Nemesis, NemesisFactory, Strike
+from harness.history import History, HistoryError, Op
+from harness.options import (
+    Checked,
+    Flag,
+    Names,
+    Number,
+    OneOf,
+    OrNone,
+    Text,
+    Whole,
+    Words,
+)
+from harness.override import override
+from harness.registry import Option, Plugin, find, settings
+from harness.systems.abilities import (
+    Administered,
+    Cast,
+    Clocked,
+    Counted,
+    Inspected,
+    Installed,
+    Led,
+    Momentous,
+    Mutable,
+    Prepared,
+    Simulated,
+    Sized,
+)
+from harness.systems.blocking import BlockingClient
+from harness.systems.client import Client
+from harness.systems.system import System, SystemFactory
+from harness.systems.translated import TranslatedClient
+from harness.systems.wire import WireClient
+from harness.systems.wire_system import WireSystem
+from harness.verdict import (
+    Anomaly,
+    Checker,
+    CheckerFactory,
+    CheckResult,
+    Limits,
+    Verdict,
+)
+from harness.workload import Patient, WireCodec, Workload, WorkloadFactory
+from harness.workload import generator as gen
+from harness.worlds.capabilities import Capabilities
+from harness.worlds.places import Endpoint, Launch, NodePlace
+from reference_impls.actor import (
+    Actor,
+    CancelTimer,
+    Now,
+    Observe,
+    Persist,
+    Received,
+    Reply,
+    Send,
+    SetTimer,
+    TimerFired,
+)
+
+__all__ = [
+    "Actor",
+    "Administered",
+    "Anomaly",
+    "BlockingClient",
+    "CancelTimer",
+    "Capabilities",
+    "Cast",
+    "CheckResult",
+    "Checked",
+    "Checker",
+    "CheckerFactory",
+    "Client",
+    "Clocked",
+    "Counted",
+    "Endpoint",
+    "Fault",
+    "Flag",
+    "Grip",
+    "HarnessError",
+    "History",
+    "HistoryError",
+    "Inspected",
+    "Installed",
+    "Launch",
+    "Led",
+    "Limits",
+    "Momentous",
+    "Mutable",
+    "Names",
+    "Nemesis",
+    "NemesisFactory",
+    "NodePlace",
+    "NodeReply",
+    "NotInstalledError",
+    "Now",
+    "Number",
+    "Observe",
+    "OneOf",
+    "Op",
+    "Option",
+    "OrNone",
+    "Patient",
+    "Persist",
+    "Plugin",
+    "Prepared",
+    "Received",
+    "Reply",
+    "Send",
+    "SetTimer",
+    "Simulated",
+    "Sized",
+    "Strike",
+    "System",
+    "SystemFactory",
+    "Text",
+    "Timeout",
+    "TimerFired",
+    "TranslatedClient",
+    "UsageError",
+    "Verdict",
+    "Whole",
+    "WireClient",
+    "WireCodec",
+    "WireSystem",
+    "Words",
+    "Workload",
+    "WorkloadFactory",
+    "find",
+    "gen",
+    "override",
+    "settings",
+]

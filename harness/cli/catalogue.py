@@ -1,0 +1,106 @@
+"""What there is: the tables of `splitbrain list`, made from the registry."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from harness import registry
+from harness.systems import mutants, services
+
+TITLES = {
+    "system": "systems",
+    "workload": "workloads",
+    "nemesis": "nemeses",
+    "checker": "checkers",
+}
+
+
+def broken() -> list[registry.Broken]:
+    """Plug-ins of others that can't be used, of every kind."""
+    return [flaw for kind in TITLES for flaw in registry.survey(kind)[1]]
+
+
+def as_json() -> dict[str, Any]:
+    """Every plug-in by kind, with its options."""
+    out: dict[str, Any] = {}
+    for kind, title in TITLES.items():
+        out[title] = [
+            {
+                "name": plugin.title,
+                "summary": plugin.summary,
+                **_services(kind, plugin),
+                "aliases": list(plugin.aliases),
+                "options": [
+                    {
+                        "name": option.name,
+                        "default": option.default,
+                        "meaning": option.meaning,
+                        "takes": option.kind.told,
+                        "choices": list(getattr(option.kind, "choices", ())),
+                    }
+                    for option in plugin.options
+                ],
+            }
+            for plugin in registry.plugins(kind).values()
+        ]
+    out["services"] = [
+        {"name": name, "summary": meaning}
+        for name, meaning in services.SERVICES.items()
+    ]
+    models = importlib.import_module("checkers.linearizability.models").MODELS
+    out["models"] = [
+        {"name": name, "summary": model.summary} for name, model in models.items()
+    ]
+    out["mutants"] = [
+        {
+            "name": mutant.name,
+            "protocol": protocol,
+            "summary": f"{protocol}: {mutant.rule} ({mutant.source})",
+            "anomalies": list(mutant.anomalies),
+            "workload": mutant.workload,
+            "nemesis": list(mutant.nemesis),
+        }
+        for protocol, known in mutants.every().items()
+        for mutant in known.values()
+    ]
+    return out
+
+
+def _services(kind: str, plugin: registry.Plugin[Any]) -> dict[str, Any]:
+    """What a system speaks or a workload needs; null where only options tell."""
+    if kind == "system":
+        spoken = services.spoken_by(plugin)
+        return {"speaks": None if spoken is None else sorted(spoken)}
+    if kind == "workload":
+        needed = services.needed_by(plugin)
+        return {"needs": None if needed is None else sorted(needed)}
+    if kind == "nemesis":
+        nemesis = services.by_default(plugin, {})
+        asks = isinstance(nemesis, services.Asking)
+        return {"needs": sorted(nemesis.requires)} if asks else {}
+    return {}
+
+
+def as_text() -> str:
+    """The same for people: a line each, options indented below."""
+    lines = []
+    for title, entries in as_json().items():
+        lines.append(title)
+        width = max((len(entry["name"]) for entry in entries), default=0)
+        for entry in entries:
+            lines.append(f"  {entry['name'].ljust(width)}  {entry['summary']}")
+            for verb in ("speaks", "needs"):
+                if named := entry.get(verb):
+                    told = ", ".join(named)
+                    if named == [services.EVERY]:
+                        told = "whatever its nodes serve"
+                    lines.append(f"  {' ' * width}    {verb} {told}")
+            for option in entry.get("options", ()):
+                default = option["default"] or "none"
+                lines.append(
+                    f"  {' ' * width}    {option['name']}={default}: "
+                    f"{option['meaning']} ({option['takes']})"
+                )
+        lines.append("")
+    return "\n".join(lines).rstrip()

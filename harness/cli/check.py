@@ -1,0 +1,146 @@
+"""`splitbrain check`: recorded histories, judged."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.flags import AS_JSON, MEGABYTES, SECONDS, key_values, number
+from harness.cli.terminal import say
+from harness.errors import UsageError
+from harness.host import interrupts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--checker", default="linearizable", show_default=True)
+@click.option("--model", help=(
+    "register, cas-register, kv, ... (see list), or yours: module:Class, file.py:Class."
+))  # fmt: skip
+@click.option("--explain-plan", is_flag=True, help=(
+    "Tell which algorithm decided which keys, and why."
+))  # fmt: skip
+@click.option("--consistency", help="Consistency model to ask for.")
+@click.option("--option", "options", multiple=True, metavar="K=V", help=(
+    "Option of the checker."
+))  # fmt: skip
+@click.option("--format", "form", default="auto", show_default=True, help=(
+    "auto, jsonl, edn, jepsen-log or plume."
+))  # fmt: skip
+@click.option("--independent/--no-independent", default=None, help=(
+    "EDN values are [key value] tuples of jepsen.independent; default: if they show."
+))  # fmt: skip
+@click.option(
+    "--vacuous",
+    default="unknown",
+    show_default=True,
+    type=click.Choice(["unknown", "valid"]),
+    help="The verdict when nothing happened that could be judged.",
+)
+@click.option("--explain", type=click.Path(path_type=Path), metavar="DIR", help=(
+    "Write each anomaly to DIR as text, DOT and SVG, and an index.html of all."
+))  # fmt: skip
+@number("--time-limit", SECONDS, help="Seconds; then the verdict is unknown.")
+@number("--memory-limit", MEGABYTES, help="Megabytes; then unknown.")
+@AS_JSON
+@interrupts.raised()
+def check(
+    files: Sequence[str],
+    *,
+    checker: str,
+    model: str | None,
+    explain_plan: bool,
+    consistency: str | None,
+    options: Sequence[str],
+    form: str,
+    independent: bool | None,
+    vacuous: str,
+    explain: Path | None,
+    time_limit: float | None,
+    memory_limit: int | None,
+    as_json: bool,
+) -> int:
+    """Judge recorded histories: JSON lines, Jepsen's EDN, or logs; .gz as they are.
+
+    A FILE may be a run folder, and - is standard input.
+
+    With --json each FILE is one line, an object:
+
+    \b
+    file, verdict      null where the file could not be judged; error says why
+    anomalies          how many there are of each name
+    found              the anomalies, at most 20 of a name, in the form of verdict.json:
+      name, explanation, key, details
+      ops, lines         indices of the operations, and their lines in FILE if known
+      witness            nodes, lines, and edges: source, target, kind, reason
+      ..._left_out       how many more ops, nodes or edges there are; they end at 100
+    left_out           how many more anomalies of a name there are than found tells
+    keys_left_out      how many more keys are broken, where nobody named their anomalies
+    not                the weakest consistency models that are broken
+    stats, ops         the checker's figures, and the events in FILE
+    seconds            spent on it
+    reason, remarks    why the verdict is unknown, and what else to know about it
+    plan               where it was asked for
+    """  # noqa: D301  # as above
+    from harness.host import apart
+    from harness.judge import check as checking
+    from harness.judge import explain as explaining
+    from harness.verdict import Limits, Verdict
+
+    given = key_values("--option", options)
+    if model is not None:
+        given["model"] = model
+    if explain_plan:
+        given["explain-plan"] = "true"
+    if consistency is not None:
+        given["consistency"] = consistency
+    if files.count("-") > 1:
+        raise UsageError("- is standard input, which can be read once")
+    limits = Limits(time_limit, memory_limit)
+    explanations = None if explain is None else explaining.Explanations(explain)
+
+    def tell(
+        result: checking.FileResult, place: str
+    ) -> tuple[int, str, explaining.Explained | None]:
+        """What is left of a result when its history has gone with the child."""
+        text = json.dumps(result.as_json()) if as_json else checking.render_text(result)
+        explained = None
+        if explanations is not None:
+            explained = explanations.explain(result, place)
+        return result.exit_status, text, explained
+
+    @functools.cache
+    def judge() -> Callable[[str], checking.FileResult]:
+        """Made in the child: a user's model may do to its process what it likes."""
+        return checking.judge_of(
+            checker,
+            given,
+            form,
+            limits,
+            independent=independent,
+            vacuous=Verdict.parse(vacuous),
+        )
+
+    tasks = list(zip(files, explaining.places(files), strict=True))
+    statuses, explained = [], []
+    for done in apart.each_apart(tasks, lambda task: tell(judge()(task[0]), task[1])):
+        if isinstance(done, apart.Died):
+            file, place = done.item
+            done = tell(checking.died(file, str(done), limits), place)
+        status, text, explanation = done
+        statuses.append(status)
+        say(text)
+        if explanation is not None:
+            explained.append(explanation)
+    if explanations is not None:
+        index = explanations.finish(explained)
+        if not as_json:
+            say(f"explanations: {index}")
+    return checking.exit_status(statuses)

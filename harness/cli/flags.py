@@ -1,0 +1,90 @@
+"""Flags that several commands have, and what their texts mean.
+
+Numbers are of a kind that knows its bounds (`harness.options`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.errors import UsageError
+from harness.options import RUN_NUMBERS, Kind, Number, Whole, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+COUNT = Whole(1, 1_000_000)
+SECONDS = Number(0.001, 1e9)
+MEGABYTES = Whole(1, 1 << 30)
+JOBS = Whole(1, 1000)
+
+
+class Bounded(click.ParamType):  # type: ignore[type-arg]  # generic in new releases only
+    """What a flag takes where that is a value of some kind."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.name = "integer" if isinstance(kind, Whole) else "float"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """The value of a text; a default is one already."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.kind.parse(value)
+        except ValueError:
+            self.fail(f"{shown(value)}: it takes {self.kind.told}", param, ctx)
+
+
+def number(
+    flag: str, kind: Kind | None = None, **how: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A click option for a number; what kind, those of runs know themselves."""
+    return click.option(flag, type=Bounded(kind or RUN_NUMBERS[flag][1]), **how)
+
+
+RESULTS = click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Where run folders go.",
+)
+AS_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, no progress."
+)
+
+
+def key_values(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` texts as a mapping.
+
+    Raises:
+        UsageError: Another text, or a key that comes twice with different values.
+    """
+    out: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{flag} {text!r}: write it as KEY=VALUE")
+        if out.get(key, value) != value:
+            raise UsageError(f"{flag} gives {key} twice: {out[key]} and {value}")
+        out[key] = value
+    return out
+
+
+def comma_list(texts: Sequence[str]) -> list[str]:
+    """`a,b` and repeated flags alike."""
+    return [word for text in texts for word in text.split(",") if word]
+
+
+def fault_words(texts: Sequence[str]) -> list[str]:
+    """What `--nemesis` names. Raises UsageError when it is there and names nothing."""
+    words = comma_list(texts)
+    if texts and not words:
+        raise UsageError("--nemesis names no fault; for a run without any: none")
+    return words

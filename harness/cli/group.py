@@ -1,0 +1,142 @@
+"""The command line: `splitbrain run | check | suite | report | convert | list | ...`.
+
+Exit status everywhere: 0 valid (or: as expected), 1 invalid (or: not as expected), 2
+unknown, 254 bad usage, 255 the harness failed; a reader of the output that has gone
+changes none of them. Modules are imported by the commands that need them, as numpy
+and its kind would make even `--help` slow.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.bench import bench
+from harness.cli.check import check
+from harness.cli.convert import convert
+from harness.cli.doctor import doctor
+from harness.cli.list import list_
+from harness.cli.outlet import outlets
+from harness.cli.report import report
+from harness.cli.run import run
+from harness.cli.suite import suite
+from harness.cli.terminal import complain, say_error
+from harness.errors import (
+    EXIT_HARNESS,
+    EXIT_UNKNOWN,
+    EXIT_USAGE,
+    HarnessError,
+    UsageError,
+)
+from harness.host import scarcity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Commands(click.Group):
+    """Commands that name their neighbours when one is mistyped."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Like click's, with the nearest names in the error."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            from harness.registry import nearest
+
+            known = self.list_commands(ctx)
+            raise UsageError(
+                f"there is no command {args[0]!r}{nearest(args[0], known)} "
+                f"(commands: {', '.join(known)})"
+            ) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Like click's; what some code does to leave with a status is our fault.
+
+        click takes a broken pipe, whatever it was, for that of standard output.
+        """
+        scarcity.refuse_little_memory()
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None  # click would add an empty line
+        except (SystemExit, BrokenPipeError) as leaving:
+            raise RuntimeError(f"{type(leaving).__name__}: {leaving}") from leaving
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="splitbrain")
+def cli() -> None:
+    """Break a real distributed system and learn whether it kept its promises.
+
+    \b
+    splitbrain run raft --nemesis partition,kill     a torture run, with a verdict
+    splitbrain check history.edn --model register    judge a recorded history
+    splitbrain doctor                                what this machine can do
+
+    Exit status: 0 valid or as expected, 1 invalid or not as expected, 2 unknown or
+    interrupted, 254 bad usage, 255 the harness failed. A reader of the output that has
+    gone changes none of them; output that a full disk did not take is 255.
+    """  # noqa: D301  # click wants the character \b itself
+
+
+for _command in (run, check, suite, report, convert, list_, doctor, bench):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its status."""
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status, whatever becomes of its output.
+
+    What was written for a reader who has gone is not missed, and the status stays what
+    it is. What a full disk did not take is: 255.
+    """
+    # With threads of its own OpenBLAS ends the process, or sends it SIGINT, where
+    # it can't start them. Nothing here is large enough for them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with outlets() as out:
+        status = status_of(lambda: cli.main(arguments, standalone_mode=False))
+    if out.problem is None:
+        return status
+    complain(f"cannot write to standard output: {out.problem.strerror}")
+    return status if status == EXIT_USAGE else EXIT_HARNESS
+
+
+def status_of(command: Callable[[], Any]) -> int:
+    """The exit status of a command, with its error told in one line.
+
+    A fault of ours shows its traceback: it is for us.
+    """
+    try:
+        status = command()
+    except click.ClickException as problem:
+        complain(problem.format_message())
+        return EXIT_USAGE
+    except UsageError as problem:
+        complain(str(problem))
+        return EXIT_USAGE
+    except HarnessError as failure:
+        told = scarcity.words if scarcity.is_scarcity(failure) else str
+        complain(f"the harness failed: {told(failure)}")
+        return EXIT_HARNESS
+    except (KeyboardInterrupt, click.Abort):
+        complain("interrupted")
+        return EXIT_UNKNOWN
+    except BaseException as fault:  # not even SystemExit: our statuses mean something
+        if scarcity.is_scarcity(fault):
+            complain(f"the harness failed: {scarcity.words(fault)}")
+            return EXIT_HARNESS
+        complain("the harness failed, and this is its fault:")
+        say_error(traceback.format_exc().rstrip())
+        return EXIT_HARNESS
+    return status if isinstance(status, int) else 0

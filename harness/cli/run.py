@@ -1,0 +1,294 @@
+"""`splitbrain run`: one experiment, or one with many seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.flags import (
+    AS_JSON,
+    COUNT,
+    JOBS,
+    RESULTS,
+    comma_list,
+    fault_words,
+    key_values,
+    number,
+)
+from harness.cli.terminal import complain, interrupted, say
+from harness.errors import HarnessError, UsageError
+from harness.host import interrupts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.campaign.experiment import Experiment
+    from harness.run.records import VerdictRecord
+    from harness.run.store import RunFolder
+
+
+@click.command()
+@click.argument("system")
+@click.option("--workload", help="Default: the first that the system serves.")
+@click.option("--nemesis", multiple=True, metavar="A,B", help=(
+    "Kinds of fault; all: every kind that the system can bear and that is to be had."
+))  # fmt: skip
+@number("--nodes", default=5, show_default=True)
+@number("--concurrency", default=10, show_default=True, help="Client threads.")
+@number("--rate", help=(
+    "Operations a second in all; default: no limit, in the simulator 50."
+))  # fmt: skip
+@number("--op-timeout", help=(
+    "Seconds that a client waits for an answer; default: 2, or what the workload needs."
+))  # fmt: skip
+@number("--time-limit", help=(
+    "Seconds, default 60; in the simulator of virtual time, default 20."
+))  # fmt: skip
+@number("--ops", help="End after so many client operations.")
+@number("--seed", help="Every choice comes from it; default: random.")
+@number("--seeds", COUNT, default=1, help="Runs from --seed on, till one is invalid.")
+@number("--jobs", JOBS, default=1, show_default=True, help="Runs side by side.")
+@click.option(
+    "--world",
+    type=click.Choice(["os", "sim"]),
+    default="os",
+    show_default=True,
+    help="Real processes, or a simulator in virtual time.",
+)
+@click.option("--mutant", metavar="NAME", help=(
+    "Run this broken variant of the protocol, under the workload and faults that it "
+    "declares unless others are named."
+))  # fmt: skip
+@click.option(
+    "--network",
+    type=click.Choice(["auto", "switch", "proxy"]),
+    default="auto",
+    show_default=True,
+)
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help=(
+    "Option of the system; of another plug-in with its name and a dot: clock.drift=0.1."
+))  # fmt: skip
+@number("--node-data-mb", default=4000, show_default=True, help=(
+    "A node whose data folder takes up more is killed, and stays down."
+))  # fmt: skip
+@number("--node-log-mb", default=64, show_default=True, help=(
+    "A node's log that grows longer loses its middle."
+))  # fmt: skip
+@click.option("--also", multiple=True, metavar="A,B", help=(
+    "Checkers beside the workload's; what they say is shown, and doesn't count."
+))  # fmt: skip
+@click.option("--plan", type=click.Path(path_type=Path), help="A fault plan, YAML.")
+@click.option("--expect", type=click.Choice(["valid", "invalid"]), help=(
+    "Exit 0 when the verdict is this one."
+))  # fmt: skip
+@RESULTS
+@AS_JSON
+def run(
+    system: str,
+    *,
+    workload: str | None,
+    nemesis: Sequence[str],
+    nodes: int,
+    concurrency: int,
+    rate: float | None,
+    op_timeout: float | None,
+    time_limit: float | None,
+    ops: int | None,
+    seed: int | None,
+    seeds: int,
+    jobs: int,
+    world: str,
+    mutant: str | None,
+    network: str,
+    sets: Sequence[str],
+    node_data_mb: int,
+    node_log_mb: int,
+    also: Sequence[str],
+    plan: Path | None,
+    expect: str | None,
+    results: Path,
+    as_json: bool,
+) -> int:
+    """Run SYSTEM under a workload and faults, and judge it.
+
+    SYSTEM is a name that `splitbrain list` shows, or launch:COMMAND.
+    """
+    import random
+
+    from harness.campaign.experiment import Experiment
+    from harness.run.completing import complete
+    from harness.run.spec import DEFAULTS, TestSpec
+
+    spec = TestSpec(
+        system=system,
+        workload=workload or "",
+        nemesis=fault_words(nemesis),
+        nodes=nodes,
+        concurrency=concurrency,
+        rate=rate,
+        op_timeout_s=op_timeout,
+        time_limit_s=DEFAULTS[world]["time_limit_s"]
+        if time_limit is None
+        else time_limit,
+        ops=ops,
+        seed=random.randrange(10**6) if seed is None else seed,
+        options=key_values("--set", sets),
+        node_data_mb=node_data_mb,
+        node_log_mb=node_log_mb,
+        also=comma_list(also),
+        world=world,  # type: ignore[arg-type]  # click has checked the choice
+        mutant=mutant,
+        network=network,  # type: ignore[arg-type]  # click has checked the choice
+        expect=expect,  # type: ignore[arg-type]  # click has checked the choice
+    )
+    written = None if plan is None else read_plan(plan)
+    with interrupts.raised():
+        try:
+            complete(spec, planned=written is not None)
+            asked = Experiment(spec, written, "" if plan is None else str(plan))
+            if seeds > 1:
+                many = run_simulated_seeds if world == "sim" else run_seeds
+                return many(asked, seeds, jobs, results, as_json=as_json)
+            return run_once(asked, results, as_json=as_json)
+        except KeyboardInterrupt:
+            return interrupted("interrupted before it began", as_json=as_json)
+
+
+def read_plan(path: Path) -> Any:
+    """A plan file as plain data. Raises UsageError when it can't be read."""
+    from harness.host import documents
+
+    plan = documents.read_yaml(path)
+    if plan is None:
+        raise UsageError(f"plan {path} is empty; a plan without faults is []")
+    return plan
+
+
+def run_once(asked: Experiment, results: Path, *, as_json: bool) -> int:
+    """One run, in this process and its children."""
+    from harness.cli.progress import ProgressLine
+    from harness.judge import analysis
+    from harness.report import text
+    from harness.run import execution
+
+    line = ProgressLine(enabled=not as_json)
+    folder = execution.run(asked.spec, results, line.show, complain, plan=asked.plan)
+    line.tell("judging what was recorded ...")
+    record = analysis.judged(folder)
+    with interrupts.noted():  # too late: what is known is told
+        line.clear()
+        if as_json:
+            say(json.dumps(verdict_of(record, folder)))
+        else:
+            say(text.summary(folder.path))
+        return analysis.exit_status(record)
+
+
+def verdict_of(record: VerdictRecord, folder: RunFolder) -> dict[str, Any]:
+    """What `run --json` tells: verdict.json, and where it is."""
+    from harness.run import store
+
+    return {**store.as_data(record), "run": str(folder.path)}
+
+
+def run_seeds(
+    asked: Experiment, seeds: int, jobs: int, results: Path, *, as_json: bool
+) -> int:
+    """Several runs, each a process of its own, until one is not valid."""
+    from harness.campaign import suite
+    from harness.cli.progress import SeedsLine
+    from harness.report import text
+    from harness.run.store import RunFolder
+
+    first = asked.spec.seed
+    rows = [suite.seed_row(asked, seed) for seed in range(first, first + seeds)]
+    line = SeedsLine(seeds, enabled=not as_json)
+
+    def show(result: suite.RowResult) -> None:
+        assert result.outcome is not None
+        line.clear()
+        if not as_json:
+            say(line.told(result.outcome))
+        line.show(result.outcome)
+
+    line.draw()
+    runner = suite.Runner(results, done=show, stop_early=True)
+    found = runner.run(rows, jobs)
+    line.clear()
+    told = [result.as_json() for result in found]
+    outcomes = [result.outcome for result in found if result.outcome is not None]
+    last = max(outcomes, key=lambda o: suite.VERDICTS.index(o.verdict), default=None)
+    if last is None or (runner.interrupted and last.verdict == "valid"):
+        why = f"interrupted after {len(found)} of {seeds} seeds"
+        return interrupted(why, as_json=as_json, seeds=told)
+    folder = RunFolder(Path(last.folder)) if last.folder else None
+    if as_json:
+        record = None if folder is None else folder.verdict()
+        kept = {} if folder is None or record is None else verdict_of(record, folder)
+        say(json.dumps({"seeds": told, "last": kept}))
+        return last.status
+    say(line.summary(last))
+    if last.verdict == "error":
+        complain("; ".join(last.errors))
+    elif last.verdict != "valid" and folder is not None:
+        say(f"\n{text.summary(folder.path)}")
+    return last.status
+
+
+def run_simulated_seeds(
+    asked: Experiment, seeds: int, jobs: int, results: Path, *, as_json: bool
+) -> int:
+    """Many simulated runs, several a second, until one is not valid.
+
+    Only the last one is kept: it is run once more, which also shows that it repeats.
+    """
+    import msgspec
+
+    from harness.campaign import carrying
+    from harness.campaign import seeds as campaign
+    from harness.cli.progress import SeedsLine
+    from harness.judge import analysis
+    from harness.report import text
+    from harness.run.store import RunFolder
+
+    first = asked.spec.seed
+    line = SeedsLine(seeds, enabled=not as_json)
+    found = []
+    stopped = False
+    try:
+        for outcome in campaign.sweep(asked, range(first, first + seeds), jobs):
+            found.append(outcome)
+            line.show(outcome)
+            if outcome.verdict != "valid":
+                break
+    except KeyboardInterrupt:
+        stopped = True
+    line.clear()
+    told = [campaign.as_json(outcome) for outcome in found]
+    if stopped and (not found or found[-1].verdict == "valid"):
+        why = f"interrupted after {len(found)} of {seeds} seeds"
+        return interrupted(why, as_json=as_json, seeds=told)
+    last = found[-1]
+    again = carrying.keep(results, asked.with_seed(last.experiment.spec.seed))
+    if not campaign.agree(last, again) and not again.interrupted:
+        raise HarnessError(
+            f"seed {last.experiment.spec.seed} was {last.verdict} and became "
+            f"{again.verdict} when it was run again, so the simulation depends on "
+            f"something beside its seed: see {again.folder} {last.reason}"
+        )
+    folder = RunFolder(Path(again.folder))
+    if as_json:
+        record = folder.verdict()
+        assert record is not None
+        say(json.dumps({"seeds": told, "last": verdict_of(record, folder)}))
+    else:
+        say(line.summary(msgspec.structs.replace(last, repro=again.repro)))
+    if last.verdict != "valid" and not as_json:
+        say(f"\n{text.summary(folder.path)}")
+    if again.interrupted and last.verdict == "invalid":
+        # Which running it again was to confirm.
+        return analysis.status_of("invalid", asked.spec.expect)
+    return again.status

@@ -1,0 +1,39 @@
+"""What commands say: lines on standard output, and complaints beside it.
+
+Whatever is said is made visible first: node output and file contents can't drive a
+terminal.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from harness.errors import EXIT_UNKNOWN
+from harness.visible import visible
+
+
+def say(text: str = "") -> None:
+    """Print to standard output."""
+    click.echo(visible(text))
+
+
+def say_error(text: str) -> None:
+    """Print lines to standard error."""
+    click.echo(visible(text), err=True)
+
+
+def complain(text: str) -> None:
+    """One line to standard error."""
+    say_error(f"splitbrain: {' '.join(text.split())}")
+
+
+def interrupted(why: str, *, as_json: bool, **found: Any) -> int:
+    """Tell that there is no verdict but this; returns the exit status."""
+    if as_json:
+        last = {"verdict": "unknown", "reason": why, "interrupted": True}
+        say(json.dumps({**found, "last": last} if found else last))
+    complain(why)
+    return EXIT_UNKNOWN

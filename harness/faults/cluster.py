@@ -1,0 +1,271 @@
+"""The cluster under test: a system's nodes in a world, as nemeses see them.
+
+Brings together what a system says (how to start a node, who leads), what the network
+does (links and their rules) and what the warden does (processes and clocks), and keeps
+the log of what happened to nodes. Knows nothing about why something is done, or on
+whose behalf: that is `harness.faults.force`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError, SplitbrainError
+from harness.faults.leadership import Leadership
+from harness.systems.abilities import Administered, Clocked, Led
+from harness.worlds.clocks import ClockReading, ClockSetting
+from harness.worlds.world import TrueTime
+
+if TYPE_CHECKING:
+    from harness.data import Json
+    from harness.systems.system import System
+    from harness.worlds.clocks import Clocks
+    from harness.worlds.network import Network
+    from harness.worlds.places import NodePlace
+    from harness.worlds.processes import Exit, Processes
+
+READY_POLL_S = 0.005
+RESTART_WAIT_S_MAX = 10.0
+LEADER_TIMEOUT_S = 1.0
+CLOCK_TIMEOUT_S = 0.5
+ASKED_WITHIN_NS = 20_000_000
+
+Note = Callable[[str, Sequence[str], str, Mapping[str, "Json"]], None]
+"""Records a node event: (kind, nodes, title, evidence)."""
+
+
+class ClusterNeverUpError(SplitbrainError):
+    """A node did not come to serve; there was nothing to test, so nothing is known."""
+
+
+def exit_text(status: int) -> str:
+    """A wait status for people: "exited with status 3", "was killed by SIGKILL"."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+class Cluster:
+    """The nodes of one run."""
+
+    def __init__(
+        self,
+        system: System,
+        network: Network,
+        processes: Processes,
+        clocks: Clocks,
+        note: Note,
+        time: TrueTime | None = None,
+        leadership: Leadership | None = None,
+    ) -> None:
+        self.system = system
+        self.network = network
+        self.processes = processes
+        self.clocks = clocks
+        self.places: Mapping[str, NodePlace] = network.places
+        self.nodes: tuple[str, ...] = tuple(network.places)
+        self.clock_samples: Callable[[str, ClockReading], None] = lambda *_: None
+        self._leadership = leadership or Leadership(self.nodes)
+        self._note = note
+        self._time = time or TrueTime()
+        self._exits: dict[str, Exit] = {}
+        self.kept_down: dict[str, str] = {}
+        """Nodes that were killed for good, for exceeding a bound, and why."""
+        processes.on_exit(self._exited)
+
+    # Starting and stopping
+
+    async def start(self) -> None:
+        """Start all nodes and wait until every one serves.
+
+        Raises:
+            ClusterNeverUpError: Names the node and what became of it.
+        """
+        begun_ns = self._time.monotonic_ns()
+        await asyncio.gather(*(self._launch(node) for node in self.nodes))
+        limit = self.system.ready_timeout_s
+        served = await asyncio.gather(*(self._serves(n, limit) for n in self.nodes))
+        for node, ok in zip(self.nodes, served, strict=True):
+            if not ok:
+                raise ClusterNeverUpError(self._why_not_up(node, limit))
+        took_ms = self._ms_since(begun_ns)
+        pids = {node: self.processes.pid(node) for node in self.nodes}
+        title = f"{len(self.nodes)} nodes serve after {took_ms:.0f} ms"
+        self._note("node-start", self.nodes, title, {"pids": pids})
+
+    async def kill(self, nodes: Sequence[str]) -> dict[str, int]:
+        """SIGKILL all of `nodes` at once; their pids, 0 for one that wasn't running."""
+        pids = await asyncio.gather(*(self.processes.kill(node) for node in nodes))
+        return dict(zip(nodes, pids, strict=True))
+
+    async def restart(self, nodes: Sequence[str]) -> dict[str, dict[str, Json]]:
+        """Start those of `nodes` that aren't running, and wait until they serve.
+
+        A node that won't serve in time is noted, not fatal: a system that can't recover
+        is a finding, and the operations against it tell.
+        """
+        dead = [node for node in self.dead() if node in nodes]
+        begun_ns = self._time.monotonic_ns()
+        await asyncio.gather(*(self._launch(node) for node in dead))
+        limit = min(self.system.ready_timeout_s, RESTART_WAIT_S_MAX)
+
+        async def served(node: str) -> dict[str, Json]:
+            if not await self._serves(node, limit):
+                self._note("node-absent", [node], self._why_not_up(node, limit), {})
+                return {"served": f"not within {limit:g} s"}
+            return {"served_after_ms": round(self._ms_since(begun_ns), 1)}
+
+        waits = await asyncio.gather(*(served(node) for node in dead))
+        return {
+            node: {"pid": self.processes.pid(node), **how}
+            for node, how in zip(dead, waits, strict=True)
+        }
+
+    async def pause(self, nodes: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        """Stop `nodes` in their tracks; the states of their processes read back."""
+        states = await asyncio.gather(*(self.processes.pause(node) for node in nodes))
+        return dict(zip(nodes, states, strict=True))
+
+    async def resume(self, nodes: Sequence[str]) -> None:
+        """Let paused nodes go on."""
+        await asyncio.gather(*(self.processes.resume(node) for node in nodes))
+
+    def dead(self) -> tuple[str, ...]:
+        """The nodes that aren't running, but for those that are kept down."""
+        return tuple(
+            node
+            for node in self.nodes
+            if self.processes.pid(node) is None and node not in self.kept_down
+        )
+
+    # Clocks
+
+    async def set_clock(self, node: str, setting: ClockSetting) -> None:
+        """Change a node's clocks; a node that isn't running has none to change."""
+        if self.processes.pid(node) is None:
+            return
+        try:
+            await self.clocks.set_clock(node, setting)
+        except HarnessError:
+            # It may have died under our hands: a kill, or its own doing.
+            if await self.clocks.read_clock(node) is not None:
+                raise
+
+    async def read_clock(self, node: str) -> ClockReading | None:
+        """A node's clocks minus the true ones, asked of the node itself if possible.
+
+        A node that can be asked vouches for its wall clock; the rest is read from the
+        memory that its clock calls use.
+        """
+        reading = await self.clocks.read_clock(node)
+        if reading is None:
+            return None
+        asked = await self._asked_wall_offset_ns(node)
+        if asked is not None:
+            reading = ClockReading(asked, reading.mono_offset_ns, "asked the node")
+        self.clock_samples(node, reading)
+        return reading
+
+    async def _asked_wall_offset_ns(self, node: str) -> int | None:
+        if not isinstance(self.system, Clocked):
+            return None
+        before_ns = self._time.wall_ns()
+        try:
+            async with asyncio.timeout(CLOCK_TIMEOUT_S):
+                theirs = await self.system.read_wall_clock_ns(self.places[node])
+        except (TimeoutError, OSError, SplitbrainError):
+            return None
+        took_ns = self._time.wall_ns() - before_ns
+        # The answer is right to within half the time it took: a slow one proves little.
+        if theirs is None or took_ns > ASKED_WITHIN_NS:
+            return None
+        return theirs - before_ns - took_ns // 2
+
+    # Roles
+
+    def seems_to_lead(self) -> tuple[str, str]:
+        """Who may lead though no node says so, and why it may be that one."""
+        dead = self.dead()
+        running = [node for node in self.nodes if node not in dead]
+        return self._leadership.guess(running or self.nodes)
+
+    async def leader(self) -> str | None:
+        """Who leads, as far as can be told within a second."""
+        if not isinstance(self.system, Led):
+            return None
+        try:
+            async with asyncio.timeout(LEADER_TIMEOUT_S):
+                return await self.system.leader(list(self.places.values()))
+        except (TimeoutError, OSError, SplitbrainError):
+            return None
+
+    async def admin(
+        self, node: str, body: Mapping[str, Json], timeout_s: float
+    ) -> Mapping[str, Json]:
+        """An operator's request to a node; empty when it isn't done, or nobody knows.
+
+        Raises:
+            HarnessError: The system takes none, and should not have been asked to.
+        """
+        if not isinstance(self.system, Administered):
+            raise HarnessError(f"{self.system.name} takes no operator's requests")
+        try:
+            return await self.system.admin(self.places[node], body, timeout_s)
+        except OSError:
+            return {}
+
+    # Inside
+
+    async def _launch(self, node: str) -> None:
+        place = self.places[node]
+        self._exits.pop(node, None)
+        await self.processes.start(place, self.system.launch(place))
+
+    async def _serves(self, node: str, limit_s: float) -> bool:
+        begun_ns = self._time.monotonic_ns()
+        place = self.places[node]
+        while node not in self._exits:
+            left_s = limit_s - self._ms_since(begun_ns) / 1000
+            if left_s <= 0:
+                break
+            try:
+                async with asyncio.timeout(max(0.1, left_s)):
+                    if await self.system.ready(place):
+                        return True
+            except (TimeoutError, OSError, SplitbrainError):
+                pass
+            await asyncio.sleep(READY_POLL_S)
+        return False
+
+    def _ms_since(self, then_ns: int) -> float:
+        return (self._time.monotonic_ns() - then_ns) / 1e6
+
+    def _why_not_up(self, node: str, limit_s: float) -> str:
+        exited = self._exits.get(node)
+        if node in self.kept_down:
+            return self.kept_down[node]
+        if exited is not None:
+            hint = "; a node must stay in the foreground" if not exited.status else ""
+            return f"{node} {exit_text(exited.status)} before it served{hint}"
+        listen = self.places[node].listen
+        return f"{node} did not serve on {listen} within {limit_s:g} s"
+
+    def _exited(self, exited: Exit) -> None:
+        self._exits[exited.node] = exited
+        if exited.why:
+            text = f"{exited.node} was killed and stays down: {exited.why}"
+            self.kept_down[exited.node] = text
+            self._note("kept-down", [exited.node], text, {"pid": exited.pid})
+        elif not exited.expected:
+            self._note(
+                "node-exit",
+                [exited.node],
+                f"{exited.node} {exit_text(exited.status)} on its own",
+                {"pid": exited.pid, "status": exited.status},
+            )

@@ -1,0 +1,364 @@
+"""What a run did and what went wrong in it, in words that stand beside its verdict.
+
+A verdict says what the operations that succeeded show. It says nothing of those that
+didn't, and a run of which half never worked is no proof of that half. So a function of
+which no operation ever succeeded makes a run unknown, though all others did, and so do
+faults after which nothing was seen of what they had done; and what
+else a reader has to know of a verdict is a *remark*, whatever the verdict is: how long
+nothing succeeded in the end, whether anything was read after the last fault, nodes that
+exited on their own or came back too late, answers that nobody asked for.
+
+*Troubles* tell why a run is unknown or invalid, in the order in which one would look:
+the errors that clients saw most, operations that met their time limit, and what else
+the wire counted. Of a valid run they are told where no fault explains them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.systems.wire import ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.history import History, Op
+
+ATTEMPTS_MIN: Final = 10
+ATTEMPTS_SPAN_NS_MIN: Final = 2_000_000_000
+"""A function must have been tried so often, over so long, before its silence counts: a
+short run may have none that works, and so may a minority for a while."""
+
+ANSWERS: Final = frozenset({20, 21, 22})
+"""Errors that answer a question about the state: who refuses a cas works."""
+
+SILENT_NS_MIN: Final = 5_000_000_000
+SILENT_SHARE_MIN: Final = 0.2
+"""A run whose last success is so long before its end is remarked on."""
+
+ERRORS_TOLD_MAX: Final = 3
+ERROR_CHARS_MAX: Final = 200
+
+READS: Final = frozenset(
+    {"read", "final-read", "get", "learn", "delivered", "decisions", "poll", "dequeue"}
+)
+"""Functions that see what others did, as the workloads call them."""
+
+UNASKED: Final = {
+    "duplicate": "answered a second time",
+    "unknown": "answered what nobody had asked, or in another's name",
+    "malformed": "sent lines that are no messages",
+    "oversize": "sent lines of more than 1 MiB",
+    "flood": "sent so much that nobody waited for that they were cut off",
+}
+"""What a node does that keeps to the protocol never does, by counter of the wire."""
+
+LATE: Final = {
+    "late": "answers came after their operation had been given up",
+    "late_replies": "operations were answered after their time limit, in vain",
+    "timeouts": "operations met their time limit",
+    "no_client": "operations never left, as no connection could be made",
+    "client_crashes": "operations ended with an exception in the client (errors.jsonl)",
+    "abandoned": "clients went on after they were cancelled",
+    "close_errors": "clients could not be closed",
+}
+"""What slow and dead nodes make of a run, by counter of the run."""
+
+_CODE = re.compile(r"(.*) \((\d{1,6})\)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """Errors that clients saw, alike but for the numbers in their texts.
+
+    Attributes:
+        code: Maelstrom's code, if the node gave one.
+        text: What the first of them said.
+        functions: How often each function met it.
+    """
+
+    code: int | None
+    text: str
+    functions: Counter[str]
+
+    @property
+    def count(self) -> int:
+        """How often it was met."""
+        return self.functions.total()
+
+    def name(self) -> str:
+        """The error for a sentence: "error 12, malformed-request: no such key"."""
+        if self.code is None:
+            return self.text
+        known = ERRORS.get(self.code)
+        named = f"error {self.code}" + (f", {known.name}" if known else "")
+        return named if known and self.text == known.name else f"{named}: {self.text}"
+
+    def told(self) -> str:
+        """The error, how often and by what, as a sentence."""
+        by = ", ".join(f"{f} {count:,}" for f, count in self.functions.most_common(4))
+        return f"{self.count:,} times {self.name()} ({by})"
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in verdict.json."""
+        known = ERRORS.get(self.code) if self.code is not None else None
+        return {
+            "count": self.count,
+            "code": self.code,
+            "name": known.name if known else None,
+            "text": self.text,
+            "functions": dict(self.functions),
+        }
+
+
+@dataclass
+class Function:
+    """What became of the operations of one function.
+
+    Attributes:
+        ok, fail, info: How many ended so.
+        answered: Failures that were an answer; see ANSWERS.
+        first_ns, last_ns: When the first and the last of them began.
+    """
+
+    ok: int = 0
+    fail: int = 0
+    info: int = 0
+    answered: int = 0
+    first_ns: int = -1
+    last_ns: int = -1
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return self.ok + self.fail + self.info
+
+    @property
+    def never_worked(self) -> bool:
+        """Whether none succeeded, though there was every chance to."""
+        return (
+            not self.ok + self.answered
+            and self.count >= ATTEMPTS_MIN
+            and self.last_ns - self.first_ns >= ATTEMPTS_SPAN_NS_MIN
+        )
+
+
+@dataclass
+class Account:
+    """What a run did.
+
+    Attributes:
+        functions: By name.
+        errors: Most frequent first.
+        remarks: Sentences that belong beside any verdict.
+        troubles: Sentences that say why a verdict is not valid.
+        reason: Why it can't be valid; empty when it can.
+    """
+
+    functions: dict[str, Function] = field(default_factory=dict)
+    errors: list[ErrorKind] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The parts of verdict.json that it is."""
+        return {
+            "functions": {
+                f: {"ok": one.ok, "fail": one.fail, "info": one.info}
+                for f, one in sorted(self.functions.items())
+            },
+            "errors": [error.as_json() for error in self.errors],
+            "remarks": self.remarks,
+            "troubles": self.troubles,
+        }
+
+
+def account(
+    history: History | None,
+    counters: Mapping[str, int],
+    faults: Sequence[Mapping[str, Any]],
+) -> Account:
+    """What a run did. Cost: linear in the history.
+
+    Args:
+        history: None where it can't be read.
+        counters: Those of run.json.
+        faults: The lines of faults.jsonl.
+    """
+    found = Account()
+    if history is not None:
+        calls = list(history.calls())
+        found.functions = _functions(calls)
+        found.errors = _errors(done for _, done in calls if done is not None)
+        unseen = _unseen(calls, faults)
+        found.reason = _never_worked(found) or unseen
+        found.remarks += _silences(calls, () if unseen else faults)
+    found.remarks += _nodes(faults)
+    found.remarks += _counted(counters, UNASKED, "Nodes")
+    told = found.errors[:ERRORS_TOLD_MAX]
+    found.troubles += [error.told() for error in told]
+    if rest := found.errors[ERRORS_TOLD_MAX:]:
+        total = sum(error.count for error in rest)
+        found.troubles.append(f"{total:,} times other errors, of {len(rest)} kinds")
+    found.troubles += _counted(counters, LATE)
+    return found
+
+
+def _functions(calls: Iterable[tuple[Op, Op | None]]) -> dict[str, Function]:
+    functions: dict[str, Function] = {}
+    for begun, done in calls:
+        of = functions.setdefault(begun.f, Function())
+        if of.first_ns < 0:
+            of.first_ns = begun.time
+        of.last_ns = begun.time
+        match "info" if done is None else done.type:
+            case "ok":
+                of.ok += 1
+            case "fail":
+                of.fail += 1
+                assert done is not None
+                of.answered += _code(done.error)[0] in ANSWERS
+            case _:
+                of.info += 1
+    return functions
+
+
+def _code(error: Any) -> tuple[int | None, str]:
+    """(Maelstrom's code or None, text) of an operation's error."""
+    text = error if isinstance(error, str) else repr(error)
+    match = _CODE.fullmatch(text)
+    return (int(match[2]), match[1]) if match else (None, text)
+
+
+def _errors(completions: Iterable[Op]) -> list[ErrorKind]:
+    """The errors, most frequent first; those of answers about the state are none."""
+    kinds: dict[tuple[int | None, str], ErrorKind] = {}
+    for op in completions:
+        if op.error is None or op.type == "ok":
+            continue
+        code, text = _code(op.error)
+        if code in ANSWERS:
+            continue
+        name = code, re.sub(r"\d+", "#", text[:ERROR_CHARS_MAX])
+        if name not in kinds:
+            kinds[name] = ErrorKind(code, text[:ERROR_CHARS_MAX], Counter())
+        kinds[name].functions[op.f] += 1
+    return sorted(kinds.values(), key=lambda kind: -kind.count)
+
+
+def _never_worked(found: Account) -> str:
+    """Which functions never worked, and what they met instead."""
+    silent = {f: one for f, one in found.functions.items() if one.never_worked}
+    if not silent:
+        return ""
+    told = [
+        f"no {f} ever succeeded, of {one.count:,} tried in "
+        f"{(one.last_ns - one.first_ns) / 1e9:.1f} s"
+        for f, one in sorted(silent.items())
+    ]
+    met = max(
+        found.errors,
+        key=lambda error: sum(error.functions[f] for f in silent),
+        default=None,
+    )
+    is_theirs = met is not None and any(met.functions[f] for f in silent)
+    mostly = f": mostly {met.name()}" if met is not None and is_theirs else ""
+    said = " and ".join(told) + mostly
+    return said[:1].upper() + said[1:]
+
+
+def _silences(
+    calls: Sequence[tuple[Op, Op | None]], faults: Sequence[Mapping[str, Any]]
+) -> Iterable[str]:
+    """When the last success was, if long before the end; and after the last fault."""
+    good = [(begun, done) for begun, done in calls if done and done.type == "ok"]
+    if not good:
+        return
+    end_ns = max((done or begun).time for begun, done in calls)
+    last_ns = max(done.time for _, done in good)
+    silent_ns = end_ns - last_ns
+    if silent_ns >= max(SILENT_NS_MIN, SILENT_SHARE_MIN * end_ns):
+        yield (
+            f"No operation succeeded after {last_ns / 1e9:.1f} s of "
+            f"{end_ns / 1e9:.1f} s."
+        )
+    struck = _struck(faults)
+    healed_ns = max((_whole(line.get("time")) for line in struck), default=-1)
+    if healed_ns < 0:
+        return
+    readers = _readers(calls)
+    after = [begun for begun, _ in good if begun.time >= healed_ns]
+    if readers and not any(begun.f in readers for begun in after):
+        kind = struck[-1].get("kind")
+        yield (
+            f"No {' or '.join(sorted(readers))} succeeded after the last fault "
+            f"({kind}, over at {healed_ns / 1e9:.1f} s): what it did to the data may "
+            "not have been seen."
+        )
+    elif not readers and not after:
+        yield f"No operation succeeded after the last fault ({healed_ns / 1e9:.1f} s)."
+
+
+def _unseen(
+    calls: Sequence[tuple[Op, Op | None]], faults: Sequence[Mapping[str, Any]]
+) -> str:
+    """Why nobody saw what faults had done; empty where somebody did, or nobody tried.
+
+    Either nothing succeeded from the first fault on, and the run is one without faults;
+    or not after the last one, from which a node never came back.
+    """
+    struck = _struck(faults)
+    absent = any(line.get("kind") == NODE_ABSENT for line in faults)
+    if not struck:
+        return ""
+    which, line = ("last", struck[-1]) if absent else ("first", struck[0])
+    since_ns = _whole(line.get("time"))
+    functions = _readers(calls) or {begun.f for begun, _ in calls}
+    tried = [one for one in calls if one[0].f in functions and one[0].time >= since_ns]
+    if not tried or any(done and done.type == "ok" for _, done in tried):
+        return ""
+    return (
+        f"No {' or '.join(sorted(functions))} succeeded after the {which} fault "
+        f"({line.get('kind')}, at {since_ns / 1e9:.1f} s), of {len(tried):,} tried: "
+        "what it did was not seen"
+    )
+
+
+def _struck(faults: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [line for line in faults if line.get("event") in {"start", "end"}]
+
+
+def _readers(calls: Iterable[tuple[Op, Op | None]]) -> set[str]:
+    return {begun.f for begun, _ in calls} & READS
+
+
+def _nodes(faults: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Nodes that exited on their own, or came back too late or not at all."""
+    for line in faults:
+        if line.get("event") != "note" or line.get("kind") not in NODE_NOTES:
+            continue
+        yield f"{line.get('title')}, at {_whole(line.get('time')) / 1e9:.1f} s."
+
+
+NODE_ABSENT: Final = "node-absent"
+NODE_NOTES: Final = frozenset({"node-exit", NODE_ABSENT})
+"""Kinds of notes that tell of a node what no fault explains."""
+
+
+def _counted(
+    counters: Mapping[str, int], meanings: Mapping[str, str], who: str = ""
+) -> Iterable[str]:
+    """What was counted, as sentences."""
+    for name, meaning in meanings.items():
+        if count := counters.get(name, 0):
+            yield (
+                f"{who} {meaning}: {count:,} times." if who else f"{count:,} {meaning}"
+            )
+
+
+def _whole(number: Any) -> int:
+    return number if type(number) is int else 0

@@ -1,0 +1,248 @@
+"""From a run folder to its verdict: verdict.json and report.html.
+
+Analysis reads only what the run left on disk, so it can be repeated at any time, also
+after a controller that was killed, and a new checker can judge an old run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from harness import registry, report, verdict
+from harness.errors import (
+    EXIT_HARNESS,
+    EXIT_INVALID,
+    EXIT_UNKNOWN,
+    EXIT_VALID,
+    UsageError,
+)
+from harness.history import HistoryError, formats, observations
+from harness.host.documents import writing
+from harness.judge.account import Account, account
+from harness.run.records import (
+    VERSION,
+    WORDS,
+    CheckRecord,
+    FaultRecord,
+    HarnessRecord,
+    RunRecord,
+    VerdictRecord,
+)
+from harness.run.spec import options_for
+from harness.verdict import Checker, CheckResult, Limits, Unpromised, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.history import History
+    from harness.run.records import TestRecord, Word
+    from harness.run.spec import TestSpec
+    from harness.run.store import RunFolder
+
+
+def analyse(folder: RunFolder, limits: Limits | None = None) -> VerdictRecord:
+    """Judge the run in `folder`; writes and returns what stands in verdict.json.
+
+    Raises:
+        UsageError: A file of the controller's is damaged, or test.yaml names plug-ins
+            that are not here any more.
+        HarnessError: The verdict or the report can't be written.
+    """
+    out = outcome(folder.test(), folder, limits or Limits())
+    folder.write_verdict(out)
+    with writing(folder.path / "report.html"):
+        report.build(folder.path)
+    return out
+
+
+def judged(folder: RunFolder) -> VerdictRecord:
+    """As `analyse`; what stands in verdict.json also where that is interrupted."""
+    try:
+        return analyse(folder)
+    except KeyboardInterrupt:
+        return put_off(folder)
+
+
+def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> VerdictRecord:
+    """What stands in verdict.json of a run of `test`; writes nothing.
+
+    Raises:
+        UsageError: run.json or faults.jsonl is damaged, or `test` names plug-ins that
+            are not here any more.
+    """
+    run = folder.run()
+    faults = folder.read_records("faults.jsonl")
+    checkers = judges_of(test.spec, folder)
+    history: History | None = None
+    try:
+        history = formats.load(folder.path / "history.jsonl", tolerate_torn_tail=True)
+    except HistoryError as bad:
+        unreadable = CheckResult(Verdict.UNKNOWN, reason=str(bad))
+        results = dict.fromkeys(checkers, unreadable)
+    else:
+        results = {
+            name: verdict.of_run(verdict.judge(checker, history, limits))
+            for name, checker in checkers.items()
+        }
+    if run is None or run.ended != "complete":
+        results = {
+            name: verdict.of_prefix(checkers[name], result)
+            for name, result in results.items()
+        }
+    for name, result in check_invariants(test, folder, limits).items():
+        # One checker may judge both what clients saw and what nodes observed.
+        results[f"{name}_observed" if name in results else name] = result
+    counters = run.counters if run is not None else {}
+    told = account(history, counters, faults)
+    return summed_up(test, run, faults, results, told)
+
+
+def put_off(folder: RunFolder) -> VerdictRecord:
+    """What stands in verdict.json of a run whose `analyse` was interrupted.
+
+    Writes it where there is nothing yet: unknown, until somebody judges the run again.
+    """
+    out = folder.verdict()
+    if out is None:
+        run = folder.run()
+        faults = folder.read_records("faults.jsonl")
+        out = summed_up(folder.test(), run, faults, {}, Account())
+        out.verdict, out.interrupted = "unknown", True
+        out.reason = (
+            f"interrupted before it was judged; splitbrain report {folder.path}"
+        )
+        folder.write_verdict(out)
+    return out
+
+
+def summed_up(
+    test: TestRecord,
+    run: RunRecord | None,
+    faults: Sequence[Mapping[str, Any]],
+    results: Mapping[str, CheckResult],
+    told: Account,
+) -> VerdictRecord:
+    """What stands in verdict.json.
+
+    Args:
+        test: What was asked for.
+        run: None where the controller wrote nothing.
+        faults: The lines of faults.jsonl.
+        results: What each checker found, by its name.
+        told: What the run did.
+    """
+    spec = test.spec
+    if run is None:
+        run = RunRecord(
+            errors=["the controller ended before the run did; history is a prefix"]
+        )
+    errors = list(run.errors)
+    overall = verdict.combine(r.verdict for r in results.values() if r.promised)
+    why = run.never_up
+    if not why and overall is not Verdict.INVALID:
+        why = told.reason
+    interrupted = run.ended == "interrupted"
+    if interrupted and overall is not Verdict.INVALID:
+        # What is left of the run might have broken a promise that the prefix keeps.
+        why = f"interrupted after {run.seconds:.0f} s"
+    if why:
+        overall = Verdict.UNKNOWN
+    return VerdictRecord(
+        version=VERSION,
+        verdict=WORDS[overall],
+        expected=spec.expect,
+        reason=why,
+        interrupted=interrupted,
+        checkers={name: CheckRecord.of(result) for name, result in results.items()},
+        faults=fault_summary(test.asked, faults),
+        ops=run.ops,
+        **told.as_json(),
+        seconds=run.seconds,
+        harness=HarnessRecord(ok=not errors, errors=errors),
+        seed=spec.seed,
+        repro=test.repro,
+    )
+
+
+def judges_of(spec: TestSpec, folder: RunFolder) -> dict[str, Checker]:
+    """See `judges`; what is wrong with `spec` is told as the fault of its file."""
+    try:
+        return judges(spec)
+    except UsageError as bad:
+        raise UsageError(f"{folder.path / 'test.yaml'}: {bad}") from None
+
+
+def judges(spec: TestSpec) -> dict[str, Checker]:
+    """The checkers of the workload, and those that are asked besides.
+
+    Raises:
+        UsageError: There are none of that name, or not with these options.
+    """
+    _, others = options_for(spec)
+    workload = registry.find("workload", spec.workload).factory(others[spec.workload])
+    checkers = dict(workload.checkers())
+    for name in spec.also:
+        more = registry.find("checker", name).factory(others[name])
+        checkers[f"{name}_also" if name in checkers else name] = Unpromised(more)
+    return checkers
+
+
+def check_invariants(
+    test: TestRecord, folder: RunFolder, limits: Limits
+) -> dict[str, CheckResult]:
+    """The results of the system's invariant checkers on what its nodes observed."""
+    names = test.invariants
+    if not names:
+        return {}
+    try:
+        observed = observations.load(folder.path, test.nodes)
+    except HistoryError as bad:
+        unreadable = CheckResult(
+            Verdict.UNKNOWN, reason=str(bad), over=verdict.OBSERVATIONS
+        )
+        return dict.fromkeys(names, unreadable)
+    checkers = {name: registry.find("checker", name).factory({}) for name in names}
+    return {
+        name: replace(
+            verdict.judge(checker, observed, limits), over=verdict.OBSERVATIONS
+        )
+        for name, checker in checkers.items()
+    }
+
+
+def fault_summary(
+    asked: Mapping[str, int], faults: Iterable[Mapping[str, Any]]
+) -> dict[str, FaultRecord]:
+    """Per kind of fault: how many were asked for, struck, bit, and had no effect."""
+    summary = {kind: FaultRecord(asked=number) for kind, number in asked.items()}
+    for line in faults:
+        if line.get("event") not in {"start", "end"}:
+            continue
+        of = summary.setdefault(str(line.get("kind")), FaultRecord())
+        if line["event"] == "start":
+            of.count += 1
+        elif line.get("bit"):
+            of.bit += 1
+        else:
+            of.no_effect += 1
+    return summary
+
+
+def exit_status(outcome: VerdictRecord) -> int:
+    """The exit status that a verdict means.
+
+    A harness fault is 255, whatever the checkers made of the rest.
+    """
+    if not outcome.harness.ok:
+        return EXIT_HARNESS
+    return status_of(outcome.verdict, outcome.expected)
+
+
+def status_of(verdict: Word, expected: Word | None) -> int:
+    """The exit status of a verdict; with an expectation 0 says that it was met."""
+    if verdict == expected:
+        return EXIT_VALID
+    if verdict == "unknown":
+        return EXIT_UNKNOWN
+    return EXIT_INVALID if expected or verdict == "invalid" else EXIT_VALID

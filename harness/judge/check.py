@@ -1,0 +1,518 @@
+"""Checks history files, wherever they came from: the work of `splitbrain check`.
+
+Each file is judged by itself and has one result, under the file's name as it was given.
+A file that can't be read has an error instead of a verdict.
+
+Limits hold for each file. Checkers stop by themselves when their time is up and then
+say what they proved; an alarm a little later stops one that doesn't. Memory is limited
+by the kernel: allocations past the limit fail, the check unwinds, and the answer is
+UNKNOWN, where the machine would otherwise begin to swap or kill. What is written in C
+may crash instead, so `splitbrain check` judges in a child (`harness.host.apart`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import re
+import resource
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.errors import (
+    EXIT_HARNESS,
+    EXIT_INVALID,
+    EXIT_UNKNOWN,
+    EXIT_USAGE,
+    EXIT_VALID,
+)
+from harness.history import Bystander, HistoryError
+from harness.history.formats import load, path_of
+from harness.host.scarcity import limits as limits_of_process
+from harness.report import listing, tally, witness
+from harness.verdict import (
+    NOTHING_TO_JUDGE,
+    CheckResult,
+    Limits,
+    Observing,
+    Streaming,
+    Verdict,
+    check_safe,
+    where_vacuous,
+)
+from harness.visible import visible_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import FrameType
+
+    from harness.history import History
+    from harness.verdict import Anomaly, Checker
+
+ALARM_GRACE_S = 0.5
+"""How long after its time limit a check is stopped from outside."""
+
+_EXIT_STATUSES = {
+    Verdict.VALID: EXIT_VALID,
+    Verdict.UNKNOWN: EXIT_UNKNOWN,
+    Verdict.INVALID: EXIT_INVALID,
+}
+
+_NOT_IN_TEXT = {"crashed", "plan", "proved", "seconds"}
+"""Figures that are told elsewhere, or are for programs."""
+
+_ANOMALIES_SHOWN_MAX = 10
+_VALUE_CHARS_MAX = 60
+
+
+@dataclass
+class FileResult:
+    """What the check of one file came to.
+
+    Attributes:
+        file: The path, as given.
+        result: The checker's answer; UNKNOWN when the file couldn't be read.
+        ops: Events in the history.
+        seconds: Wall-clock time for reading and checking.
+        error: Why the file couldn't be read, or empty.
+        history: What was checked, for `render_text`; None when it couldn't be read, or
+            has been let go.
+    """
+
+    file: str
+    result: CheckResult
+    ops: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    history: History | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The checker's verdict."""
+        return self.result.verdict
+
+    @property
+    def has_crashed(self) -> bool:
+        """True when the checker crashed: our failure, and no verdict at all."""
+        return bool(self.result.stats.get("crashed"))
+
+    @property
+    def exit_status(self) -> int:
+        """The status of a check of this file alone."""
+        if self.has_crashed:
+            return EXIT_HARNESS
+        return EXIT_USAGE if self.error else _EXIT_STATUSES[self.verdict]
+
+    def as_json(self) -> dict[str, Any]:
+        """The line that `check --json` prints; lines only while `history` is there."""
+        out: dict[str, Any] = {
+            "file": self.file,
+            # Bad input and our own failures are no verdict about anything.
+            "verdict": None if self.error or self.has_crashed else str(self.verdict),
+            "anomalies": dict(tally.of_result(self.result).names),
+            **listing.anomalies(self.result, self.history),
+            "not": list(self.result.not_models),
+            "stats": listing.stats(self.result),
+            "ops": self.ops,
+            "seconds": round(self.seconds, 6),
+        }
+        if self.error:
+            out["error"] = self.error
+        elif self.result.reason:
+            out["reason"] = self.result.reason
+        own = [] if self.history is None else [self.history.remark]
+        if remarks := [*filter(None, own), *self.result.remarks]:
+            out["remarks"] = remarks
+        if "plan" in self.result.stats:
+            out["plan"] = self.result.stats["plan"]
+        return out
+
+
+def judge_of(
+    checker_name: str,
+    options: Mapping[str, str],
+    format: str = "auto",  # noqa: A002  # the word on the command line
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    *,
+    independent: bool | None = None,
+    strict: bool | None = None,
+    vacuous: Verdict = Verdict.UNKNOWN,
+) -> Callable[[str | os.PathLike[str]], FileResult]:
+    """A function that judges a file, or a run folder, with the checker of that name.
+
+    Args:
+        checker_name: As in `splitbrain list`.
+        options: The checker's options, its model and consistency among them.
+        format: See `harness.history.formats.load`, as for `independent` and `strict`.
+        limits: For each file, reading included.
+        independent: Split values of Jepsen's independent keys; None: when they show.
+        strict: Refuse histories whose events don't pair up, or never refuse.
+        vacuous: The verdict where nothing happened that could be judged.
+
+    Raises:
+        UsageError: At once: no such checker, or not with these options.
+    """
+    plugin = registry.find("checker", checker_name)
+    checker: Checker = plugin.factory(dict(options))
+    defaults = {option.name: option.default for option in plugin.options}
+    model = options.get("model") or defaults.get("model") or ""
+
+    def judge(path: str | os.PathLike[str]) -> FileResult:
+        return _check_file(
+            os.fspath(path),
+            checker,
+            lambda history: advice(history, plugin.name, model),
+            limits,
+            vacuous,
+            format=format,
+            independent=independent,
+            strict=strict,
+        )
+
+    return judge
+
+
+def died(path: str, how: str, limits: Limits) -> FileResult:
+    """The result for a file whose judging ended with the process that it was done in.
+
+    Where memory is limited, that is nearly always why: what is written in C crashes,
+    or ends the process, where Python raises MemoryError.
+    """
+    if limits.memory_mb is None:
+        reason = f"the process that judged it {how}{limits_of_process()}"
+        result = CheckResult(Verdict.UNKNOWN, reason=reason, stats={"crashed": True})
+    else:
+        reason = (
+            f"it seems to need more than {limits.memory_mb} MB: the process that "
+            f"judged it {how}"
+        )
+        result = CheckResult(Verdict.UNKNOWN, reason=reason)
+    return FileResult(path, result)
+
+
+def exit_status(statuses: Iterable[int]) -> int:
+    """The status that sums up several files: what most needs attention wins.
+
+    A failure of ours comes before bad input, bad input before an invalid history, and
+    that before an unknown one. Nothing to check at all is bad input.
+    """
+    given = set(statuses)
+    ranking = (EXIT_HARNESS, EXIT_USAGE, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID)
+    return next((status for status in ranking if status in given), EXIT_USAGE)
+
+
+# One file, within limits
+
+
+class _TimeIsUpError(BaseException):
+    """The alarm that stops a check which doesn't watch the time.
+
+    No Exception: a checker that handles whatever its user's model raises must not take
+    the alarm for that.
+    """
+
+
+def _check_file(
+    path: str,
+    checker: Checker,
+    advise: Callable[[History], str],
+    limits: Limits,
+    vacuous: Verdict,
+    **how_to_load: Any,
+) -> FileResult:
+    start_s = time.monotonic()
+    history: History | None = None
+    error = ""
+    try:
+        with _memory_limited(limits.memory_mb), _alarm(limits.time_s):
+            lean = isinstance(checker, Streaming) and checker.streams
+            history = load(path_of(path), lean=lean, **how_to_load)
+            left = _what_is_left(limits, start_s)
+            if len(history):
+                result = check_safe(_Guarded(checker), history, left)
+            else:
+                result = _empty(path, **how_to_load)
+            result = _beside_bystanders(result, history, checker)
+            if result.vacuous:
+                # It may come of asking the wrong checker.
+                said = result.reason + advise(history)
+                result = dataclasses.replace(result, reason=said)
+                result = where_vacuous(result, vacuous)
+    except HistoryError as problem:
+        error = str(problem)
+        if history is not None:
+            error = _placed(error, history) + advise(history)
+        result = CheckResult(Verdict.UNKNOWN)
+    except (MemoryError, _TimeIsUpError) as problem:
+        result = _out_of(problem, limits, "checking" if history else "reading the file")
+    return FileResult(
+        file=path,
+        result=result,
+        ops=0 if history is None else len(history),
+        seconds=time.monotonic() - start_s,
+        error=error,
+        history=history,
+    )
+
+
+def _beside_bystanders(
+    result: CheckResult, history: History, checker: Checker
+) -> CheckResult:
+    """A result that says which events were passed over, as bystanders' are.
+
+    A history of which they are more than clients' is not valid: whoever recorded it
+    may have meant them for clients.
+    """
+    observes = isinstance(checker, Observing) and checker.observes
+    if not history.bystanders or observes:
+        return result
+    passed_over = sum(type(op.process) is Bystander for op in history)
+    names = sorted(history.bystanders)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    told = ", ".join(f"{name!r:.60}" for name in names[:5]) + more
+    remark = (
+        f"{passed_over} of {len(history)} events were passed over: those of {told}, "
+        "who never invoke anything"
+    )
+    result = dataclasses.replace(result, remarks=(*result.remarks, remark))
+    clients = sum(op.is_client for op in history)
+    if result.verdict is Verdict.VALID and passed_over > clients:
+        reason = "most of the history was passed over"
+        return dataclasses.replace(result, verdict=Verdict.UNKNOWN, reason=reason)
+    return result
+
+
+def _empty(path: str, *, format: str, **_: Any) -> CheckResult:  # noqa: A002  # as above
+    """What there is to say of a file without operations, whoever should judge it.
+
+    Raises:
+        HistoryError: It was said to be JSON lines, and has none.
+    """
+    if format == "jsonl":
+        raise HistoryError(
+            f"{path}: an empty file, not JSON lines: there is nothing to judge"
+        )
+    reason = f"{NOTHING_TO_JUDGE}: the file holds no operation"
+    return CheckResult(Verdict.UNKNOWN, reason=reason)
+
+
+def _placed(error: str, history: History) -> str:
+    """A checker's complaint about `op 7`, with the line where that op stands."""
+    match = re.match(r"(.*?): op (\d+): ", error)
+    if match is None or match[1] != history.source or int(match[2]) >= len(history):
+        return error
+    index = int(match[2])
+    return f"{history.place(index)}: op {index}: {error[match.end() :]}"
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """A checker for which running out of memory or time is UNKNOWN, and no crash.
+
+    Values may be nested as deep as the decoder goes, and deeper than a checker does.
+    """
+
+    checker: Checker
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        try:
+            return self.checker.check(history, limits)
+        except RecursionError:
+            raise HistoryError(
+                f"{history.source}: a value is nested too deep for this checker"
+            ) from None
+        except (MemoryError, _TimeIsUpError) as problem:
+            return _out_of(problem, limits, "checking")
+
+
+def _out_of(problem: BaseException, limits: Limits, doing: str) -> CheckResult:
+    if isinstance(problem, _TimeIsUpError):
+        reason = f"the time limit passed while {doing}"
+    elif limits.memory_mb is None:
+        reason = f"memory ran out while {doing}"
+    else:
+        reason = f"the memory limit of {limits.memory_mb} MB was reached while {doing}"
+    return CheckResult(Verdict.UNKNOWN, reason=reason)
+
+
+def _what_is_left(limits: Limits, start_s: float) -> Limits:
+    if limits.time_s is None:
+        return limits
+    left_s = max(0.0, limits.time_s - (time.monotonic() - start_s))
+    return dataclasses.replace(limits, time_s=left_s)
+
+
+@contextlib.contextmanager
+def _memory_limited(memory_mb: int | None) -> Iterator[None]:
+    """Let this process allocate at most `memory_mb` more; MemoryError past that.
+
+    RLIMIT_DATA counts private writable pages that are mapped, which is close to what is
+    resident. RLIMIT_AS would also count what threads and libraries reserve and never
+    touch. Without /proc there is no telling what is in use, so there is no limit.
+    """
+    used = _data_bytes()
+    if memory_mb is None or used is None:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = used + (memory_mb << 20)
+    ceilings = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([wanted, *ceilings]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _data_bytes() -> int | None:
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[5]
+    except OSError:
+        return None
+    return int(pages) * resource.getpagesize()
+
+
+@contextlib.contextmanager
+def _alarm(time_s: float | None) -> Iterator[None]:
+    """Raise _TimeIsUpError a little after `time_s`; in the main thread only."""
+    if time_s is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        raise _TimeIsUpError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, time_s + ALARM_GRACE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# For people
+
+_JUDGES = (
+    ({"txn"}, "append", "transactions over lists", "--checker list-append"),
+    ({"txn"}, "w", "transactions over registers", "--checker rw-register"),
+    ({"txn"}, "id", "transactions of atomic commit", "--checker atomic_commit"),
+    ({"acquire", "release"}, "", "a lock's", "--checker linearizable --model mutex"),
+    ({"enqueue", "dequeue"}, "", "a queue's",
+     "--checker linearizable --model fifo-queue, or --checker total-queue"),
+    ({"push", "pop"}, "", "a stack's", "--checker linearizable --model stack"),
+    ({"generate"}, "", "a source of ids'", "--checker unique-ids"),
+    ({"transfer"}, "", "a bank's", "--checker bank"),
+    ({"propose"}, "", "those of consensus", "--checker consensus"),
+    ({"broadcast"}, "", "those of a broadcast", "--checker total_order"),
+    ({"add", "read"}, "list", "a set's", "--checker set, or --checker set-full"),
+    ({"add", "read"}, "number", "a counter's", "--checker counter"),
+    ({"cas"}, "", "a compare-and-set register's",
+     "--checker linearizable --model cas-register"),
+    ({"write", "read"}, "", "a register's", "--checker linearizable"),
+)  # fmt: skip
+"""Names of operations, what their values hold, what they are then, and who judges."""
+
+
+_OPS_LOOKED_AT_MAX = 10_000
+
+
+def advice(history: History, checker_name: str, model: str = "") -> str:
+    """What to try where a checker can't make sense of the operations; or nothing.
+
+    Nothing, too, where what was asked is what would be advised.
+    """
+    functions: set[str] = set()
+    values: set[str] = set()
+    with contextlib.suppress(
+        HistoryError
+    ):  # an op may turn out damaged when it is read
+        for op in itertools.islice(history, _OPS_LOOKED_AT_MAX):
+            if op.is_client:
+                functions.add(op.f)
+                values.update(_holds(op.f, op.value))
+    for needed, held, what, who in _JUDGES:
+        if needed <= functions and (not held or held in values):
+            asked = re.escape(f"--checker {checker_name}")
+            if re.search(rf"{asked}($|,| --model {re.escape(model)}\b)", who):
+                return ""
+            return f"; these operations look like {what}: try {who}"
+    return ""
+
+
+def _holds(f: str, value: Any) -> Iterator[str]:
+    if f == "txn" and isinstance(value, dict):
+        yield from ("id",) if "id" in value else ()
+    elif f == "txn" and isinstance(value, list):
+        yield from (str(m[0]) for m in value if isinstance(m, list) and m)
+    elif f == "read" and value is not None:
+        yield "list" if isinstance(value, list) else "number"
+
+
+def render_text(result: FileResult) -> str:
+    """The result in words: verdict, anomalies with their operations, figures."""
+    lines = [_headline(result)]
+    anomalies = result.result.anomalies
+    for anomaly in anomalies[:_ANOMALIES_SHOWN_MAX]:
+        lines += ["", *_anomaly_lines(anomaly, result.history)]
+    if len(anomalies) > _ANOMALIES_SHOWN_MAX:
+        more = tally.of_result(result.result).total - _ANOMALIES_SHOWN_MAX
+        lines += ["", f"  ... and {more} more anomalies"]
+    if anomalies:
+        lines.append("")
+    if result.error:
+        return visible_line(lines[0])
+    if result.history is not None and result.history.remark:
+        lines.append(f"  {result.history.remark}")
+    lines += [f"  {remark}" for remark in result.result.remarks]
+    lines.append(f"  {result.ops} ops, {result.seconds:.2f} s")
+    lines += [
+        f"  {name.replace('_', ' ')}: {_value(figure)}"
+        for name, figure in result.result.stats.items()
+        if name not in _NOT_IN_TEXT and figure not in ({}, [], None)
+    ]
+    lines += [
+        f"  plan: {step['algorithm']} for {step['which']}: {step['why']}"
+        for step in result.result.stats.get("plan", ())
+    ]
+    return "\n".join(visible_line(line) for text in lines for line in text.split("\n"))
+
+
+def _headline(result: FileResult) -> str:
+    if result.error:
+        # The message names the file itself, and the line.
+        return f"error  {result.error}"
+    line = f"{result.verdict}  {result.file}"
+    if found := str(tally.of_result(result.result)):
+        line += f": {found}"
+    if result.result.not_models:
+        line += f"; not {', '.join(result.result.not_models)}"
+    if result.result.reason:
+        line += f": {result.result.reason}"
+    return line
+
+
+def _anomaly_lines(anomaly: Anomaly, history: History | None) -> Iterator[str]:
+    key = "" if anomaly.key is None else f", key {_value(anomaly.key)}"
+    yield f"  {anomaly.name}{key}: {anomaly.explanation}"
+    if history is not None:
+        told = witness.resolve(anomaly.as_json(), witness.calls_of(history))
+        yield from (f"    {line}" for line in witness.as_text(told))
+
+
+def _value(value: Any) -> str:
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+    except (TypeError, ValueError):  # keys that are no JSON
+        text = repr(value)
+    if len(text) > _VALUE_CHARS_MAX:
+        text = text[: _VALUE_CHARS_MAX - 3] + "..."
+    return text

@@ -1,0 +1,261 @@
+"""What a spec names, put together; whether that can be run, and on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness import registry
+from harness.errors import UsageError
+from harness.faults import Nemesis
+from harness.faults import schedule as schedules
+from harness.host import scarcity
+from harness.run import doctor
+from harness.run.doctor import Rung
+from harness.run.spec import ALL_FAULTS, NO_FAULTS, check_numbers, options_for
+from harness.systems import abilities, services
+from harness.systems.abilities import (
+    Installed,
+    Momentous,
+    Mutable,
+    Simulated,
+    Sized,
+)
+from harness.systems.system import System
+from harness.workload import Workload
+from harness.worlds.os.offer import offer
+from harness.worlds.os.proxy import ProxyNetwork
+from harness.worlds.sim.offer import OFFER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.faults import Schedule
+    from harness.run.spec import PlanData, TestSpec
+    from harness.systems.system import SystemFactory
+    from harness.worlds.capabilities import Capabilities
+
+# Open files of a process of a run, measured and rounded up.
+FILES_MIN = 32
+FILES_A_NODE = 3
+FILES_A_CLIENT = 2
+FILES_A_PROXY = 3
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The plug-ins that a spec names, configured."""
+
+    system: System
+    workload: Workload
+    nemeses: dict[str, Nemesis]
+
+
+def prepare(
+    spec: TestSpec, written: PlanData | None = None
+) -> tuple[Parts, Schedule, Rung]:
+    """Check `spec` against systems, plug-ins and this machine: (parts, schedule, rung).
+
+    Words for faults in it ("all", "none") give way to the kinds that they mean. The
+    plan is `written`, or drawn.
+
+    Raises:
+        UsageError: The run is impossible, and why.
+        HarnessError: This process may not have what it takes.
+    """
+    if written is not None and not spec.nemesis:
+        spec.nemesis = schedules.kinds(written)
+    wanted, spec.nemesis = spec.nemesis, fault_kinds(spec.nemesis)
+    # Which faults "all" means depends on the system, so their options come later.
+    own = {key: text for key, text in spec.options.items() if "." not in key}
+    bare = msgspec.structs.replace(spec, options=own)
+    parts = assemble(bare if ALL_FAULTS in wanted else spec)
+    scarcity.need_files(files(spec))
+    rung = choose_rung(spec, parts.system)
+    if rung.name == ProxyNetwork.rung:
+        scarcity.need_files(files(spec) + FILES_A_PROXY * spec.nodes**2)
+    if ALL_FAULTS in wanted:
+        spec.nemesis = every_fault(parts.system, rung.name, nodes=spec.nodes)
+        parts = assemble(spec)
+    for kind, nemesis in parts.nemeses.items():
+        if why := why_impossible(nemesis.needs, rung.name, nodes=spec.nodes):
+            raise UsageError(f"--nemesis {kind} can't be had here: {why}. {rung.why}")
+    schedule = schedules.build(
+        parts.nemeses,
+        spec.node_names,
+        seed=spec.seed,
+        time_limit_s=spec.time_limit_s,
+        moments=parts.system.moments if isinstance(parts.system, Momentous) else (),
+        written=written,
+    )
+    return parts, schedule, rung
+
+
+def files(spec: TestSpec) -> int:
+    """How many open files a process of the run may need, but for proxies.
+
+    Short of them it would fail half way, or take clients' failures for the system's.
+    """
+    if spec.world == "sim":
+        return 0
+    return FILES_MIN + FILES_A_NODE * spec.nodes + FILES_A_CLIENT * spec.concurrency
+
+
+def fault_kinds(words: Sequence[str]) -> list[str]:
+    """The kinds of fault among what `--nemesis` named.
+
+    Raises:
+        UsageError: "all" or "none" with anything beside them.
+    """
+    for word in (ALL_FAULTS, NO_FAULTS):
+        if word in words and len(words) > 1:
+            raise UsageError(f"--nemesis {word} means just that: name nothing else")
+    return [word for word in words if word not in {ALL_FAULTS, NO_FAULTS}]
+
+
+def choose_rung(spec: TestSpec, system: System) -> Rung:
+    """What the nodes' network is made of.
+
+    Raises:
+        UsageError: The system can't run on what was asked for, or can be had.
+    """
+    if spec.world == "sim":
+        if spec.network != "auto":
+            raise UsageError("--network is for --world os: the simulator has its own")
+        return Rung("sim")
+    rung = doctor.choose_rung(spec.network)
+    if rung.name in system.rungs:
+        return rung
+    # Asking for it by name makes the doctor say why it can't be had.
+    if spec.network != "auto":
+        wanted = " or ".join(sorted(system.rungs))
+        raise UsageError(
+            f"{system.name} can't run on the {rung.name} network; use --network "
+            f"{wanted}"
+        )
+    return doctor.choose_rung(min(system.rungs))
+
+
+def every_fault(system: System, rung: str, *, nodes: int) -> list[str]:
+    """The kinds of fault that the system can bear and that can be had on this rung."""
+    known = sorted(registry.plugins("nemesis").items())
+    nemeses = {kind: plugin.factory({}) for kind, plugin in known}
+    return [
+        kind
+        for kind, nemesis in nemeses.items()
+        if not services.why_spared(system, nemesis)
+        and not why_impossible(nemesis.needs, rung, nodes=nodes)
+    ]
+
+
+def why_impossible(needs: Capabilities, rung: str, *, nodes: int) -> str:
+    """Why faults with such needs can't be had on this rung; empty when they can."""
+    if nodes < 2 and needs.network:
+        return "a single node has no links (--nodes)"
+    return (OFFER if rung == "sim" else offer(rung, needs)).refusal(needs)
+
+
+def assemble(spec: TestSpec) -> Parts:
+    """Find and configure everything that `spec` names.
+
+    Raises:
+        UsageError: Unknown names (with the nearest), unknown options, impossible
+            combinations; one line that says what to do.
+        NotInstalledError: All of this is possible, but not on this machine.
+    """
+    check_numbers(spec)
+    own, others = options_for(spec)
+    system = configure(spec.system, own)
+    if spec.mutant is not None:
+        mutate(system, spec.mutant)
+    if spec.world == "sim" and not isinstance(system, Simulated):
+        raise UsageError(
+            f"{system.name} can't run in the simulator: only systems whose nodes are "
+            "sans-IO cores can (use --world os)"
+        )
+    if isinstance(system, Sized):
+        system.check_nodes(spec.node_names)
+    workload: Workload = registry.find("workload", spec.workload).factory(
+        others[spec.workload]
+    )
+    abilities.check(workload, Workload, spec.workload)
+    services.check(system, workload)
+    for name in spec.also:
+        registry.find("checker", name).factory(others[name])
+    nemeses = {
+        kind: registry.find("nemesis", kind).factory(others[kind])
+        for kind in spec.nemesis
+    }
+    for kind, nemesis in nemeses.items():
+        abilities.check(nemesis, Nemesis, kind)
+    refuse_impossible_faults(system, spec.nemesis, nemeses, nodes=spec.nodes)
+    if isinstance(system, Installed):
+        system.check_installed()
+    return Parts(system, workload, nemeses)
+
+
+def configure(written: str, options: Mapping[str, str]) -> System:
+    """The system of that name, and text after a colon, with its own options.
+
+    Raises:
+        UsageError: There is none, or it does not have one of the options; if another
+            plug-in does, which.
+    """
+    name, colon, text = written.partition(":")
+    plugin: registry.Plugin[SystemFactory] = registry.find("system", name)
+    if plugin.adapter != bool(colon):
+        raise UsageError(f"write the system as {plugin.title}, not {written!r}")
+    known = {option.name for option in plugin.options}
+    for name in options:
+        if name in known:
+            continue
+        owners = [
+            other.name
+            for kind in ("workload", "nemesis", "checker")
+            for other in registry.plugins(kind).values()
+            if name in {option.name for option in other.options}
+        ]
+        if owners:
+            spelled = " or ".join(f"{owner}.{name}" for owner in owners)
+            raise UsageError(
+                f"--set {name}: {plugin.name} has no such option; write {spelled}"
+            )
+    system = plugin.factory(text, options)
+    abilities.check(system, System, plugin.title)
+    return system
+
+
+def mutate(system: System, mutant: str) -> None:
+    """Put a mutant in the system's place.
+
+    Raises:
+        UsageError: It has no mutants, or none of that name.
+    """
+    if not isinstance(system, Mutable):
+        raise UsageError(
+            f"{system.name} has no mutants: only the reference protocols have"
+        )
+    system.mutate(mutant)
+
+
+def refuse_impossible_faults(
+    system: System,
+    kinds: Sequence[str],
+    nemeses: Mapping[str, services.Nemesis],
+    *,
+    nodes: int,
+) -> None:
+    """Refuse faults that the system can't bear or that nothing is there to suffer.
+
+    Raises:
+        UsageError: Never skips a fault silently.
+    """
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise UsageError(f"--nemesis names {kind} twice")
+        if why := services.why_spared(system, nemeses[kind]):
+            raise UsageError(f"{system.name} can't be subjected to {kind!r} ({why})")
+    if "partition" in kinds and nodes < 2:
+        raise UsageError("--nemesis partition needs at least 2 nodes (--nodes)")

@@ -1,0 +1,393 @@
+"""The controller: runs one test in a world that has been set up, and records it.
+
+The same for both worlds, of which it knows what `harness.worlds` says. Under asyncio,
+in one thread; whatever goes wrong ends up in the run folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import traceback
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError, NodeReply, Timeout
+from harness.faults.cluster import Cluster, ClusterNeverUpError
+from harness.faults.leadership import Leadership
+from harness.history.formats.jsonl import HistoryWriter
+from harness.run.interpreter import Outcome, interpret
+from harness.run.records import VERSION, RunRecord
+from harness.systems.abilities import (
+    PREPARE_LIMIT_S,
+    Cast,
+    Counted,
+    Inspected,
+    Prepared,
+)
+from harness.workload import OP_TIMEOUT_S, op_timeout_s
+from harness.workload import generator as gen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from harness.data import Json
+    from harness.faults import Schedule
+    from harness.history import Op
+    from harness.run.assembling import Parts
+    from harness.run.spec import TestSpec
+    from harness.run.store import RunFolder
+    from harness.worlds.clocks import ClockReading
+    from harness.worlds.world import World
+
+GRACE_S = 0.5
+"""Between the healing and the final operations."""
+CLOCK_SAMPLE_S = 1.0
+FINAL_S = 10.0
+"""For the final operations, in case the system does not come back to life. Where
+operations take longer than usual to time out, it is longer by as much."""
+
+OUTCOME_COUNTERS = (
+    "timeouts",
+    "no_client",
+    "client_crashes",
+    "late_replies",
+    "abandoned",
+    "close_errors",
+    "nemesis_ops",
+)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, for the progress line."""
+
+    seconds: float
+    seconds_limit: float
+    ok: int
+    fail: int
+    info: int
+    faults: tuple[str, ...]
+
+
+class Controller:
+    """Runs one test against a world that has been set up."""
+
+    def __init__(
+        self,
+        spec: TestSpec,
+        parts: Parts,
+        schedule: Schedule,
+        folder: RunFolder,
+        world: World,
+        show: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.parts = parts
+        self.schedule = schedule
+        self.folder = folder
+        self.world = world
+        self._show = show
+        self.errors: list[str] = []
+        self.never_up = ""
+        self.ended = "failed"
+        self.outcome: Outcome | None = None
+        self._start_ns = world.time.monotonic_ns()
+        self._faults = folder.lines("faults.jsonl")
+        self._clocks = folder.lines("clocks.jsonl")
+        self._crashes = folder.lines("errors.jsonl")
+        self._leadership = Leadership(
+            spec.node_names, parts.workload.idempotent, spec.seed
+        )
+        self._in_force: dict[Json, str] = {}  # by the number of the step
+        self._kept_down: dict[str, str] = {}
+        self._roles: dict[str, str] = {}
+        self._op_timeout_s = op_timeout_s(parts.workload, spec.op_timeout_s)
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the start of the run."""
+        return self.world.time.monotonic_ns() - self._start_ns
+
+    async def conduct(self) -> None:
+        """The whole run. Whatever goes wrong ends up in run.json, never outside.
+
+        Where that can't be written there is none, and whoever needs it says so.
+        """
+        stop = asyncio.Event()
+        world = self.world
+        world.on_interrupt(stop.set)
+        cluster = Cluster(
+            self.parts.system,
+            world.network,
+            world.processes,
+            world.clocks,
+            self.note,
+            world.time,
+            self._leadership,
+        )
+        cluster.clock_samples = self._clock_sample
+        self._kept_down = cluster.kept_down
+        # A world that is no longer whole ends the run, and is told from an interrupt.
+        guard = asyncio.create_task(world.watch_over())
+        guard.add_done_callback(lambda _: stop.set())
+        try:
+            if await self._up(cluster, stop):
+                self._start_ns = world.time.monotonic_ns()
+                self.outcome = await self._run(cluster, stop)
+            if guard.done():
+                guard.result()
+            self.ended = self.outcome.ended if self.outcome else "interrupted"
+        except ClusterNeverUpError as down:
+            self.never_up = self._with_log(str(down))
+            self.ended = "complete"
+        except HarnessError as failure:
+            self._failed(str(failure))
+        except Exception as failure:
+            # A bug of ours or of a plug-in: what was recorded is worth keeping all the
+            # same, nodes have to be taken down, and its traceback goes to errors.jsonl.
+            self._failed(f"{type(failure).__name__}: {failure}", traceback.format_exc())
+        finally:
+            guard.cancel()
+            await asyncio.gather(guard, return_exceptions=True)
+            await self._finish()
+
+    async def _up(self, cluster: Cluster, stop: asyncio.Event) -> bool:
+        """Start the cluster; False when told to stop before it can be tested."""
+        starting = asyncio.create_task(self._start(cluster))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            starting.result()
+            return True
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return False
+
+    async def _start(self, cluster: Cluster) -> None:
+        """Start the nodes, and do what their system needs done once.
+
+        Raises:
+            ClusterNeverUpError: A node never served, or they would not be prepared.
+        """
+        await cluster.start()
+        system, places = self.parts.system, cluster.places
+        if isinstance(system, Cast):
+            self._roles = {name: system.role(place) for name, place in places.items()}
+            told = ", ".join(f"{name} {role}" for name, role in self._roles.items())
+            self.note("roles", cluster.nodes, f"roles: {told}", self._roles)
+        if not isinstance(system, Prepared):
+            return
+        try:
+            async with asyncio.timeout(PREPARE_LIMIT_S):
+                await system.prepare(list(places.values()))
+        except TimeoutError:
+            why = f"it took more than {PREPARE_LIMIT_S:g} s"
+        except (NodeReply, Timeout) as refused:
+            why = str(refused)
+        except Exception as bug:
+            # Whatever somebody's code raises; its traceback goes to errors.jsonl.
+            self._crash("harness", None, traceback.format_exc())
+            why = f"{type(bug).__name__}: {bug}"
+            text = f"{system.name} could not be prepared: {why}"
+            raise HarnessError(text) from bug
+        else:
+            self.note("prepared", cluster.nodes, "the cluster was prepared", {})
+            return
+        raise ClusterNeverUpError(f"{system.name} could not be prepared: {why}")
+
+    async def _run(self, cluster: Cluster, stop: asyncio.Event) -> Outcome:
+        conductor = self.schedule.conductor(cluster, self._fault)
+        history = HistoryWriter(self.folder.path / "history.jsonl")
+
+        def record(op: Op) -> Op:
+            self._leadership.watch(op)
+            return history.record(op)
+
+        beside = []
+        if self.schedule.watches:
+            beside.append(asyncio.create_task(self.world.watcher.poll()))
+        if self.schedule.needs.clocks:
+            beside.append(asyncio.create_task(self._sample_clocks(cluster)))
+        try:
+            return await interpret(
+                self._generator(),
+                concurrency=self.spec.concurrency,
+                nodes=list(cluster.places.values()),
+                open_client=lambda: self.parts.system.client(self.parts.workload),
+                nemesis=conductor,
+                record=record,
+                op_timeout_s=self._op_timeout_s,
+                idempotent=self.parts.workload.idempotent,
+                seed=self.spec.seed,
+                crash=self._crash,
+                stop=stop,
+                now_ns=self.now_ns,
+                on_progress=self._shower(),
+            )
+        finally:
+            for task in beside:
+                task.cancel()
+            for result in await asyncio.gather(*beside, return_exceptions=True):
+                if isinstance(result, Exception):
+                    self._failed(f"{type(result).__name__}: {result}")
+            history.close()
+
+    def _generator(self) -> gen.Generator:
+        """Clients and nemesis side by side; then heal, settle, and final operations."""
+        spec = self.spec
+        clients = self.parts.workload.generator(spec.concurrency)
+        if spec.ops is not None:
+            clients = gen.limit(spec.ops, clients)
+        if spec.rate is not None:
+            clients = gen.rate(spec.rate, clients)
+        main = gen.beside(
+            clients, self.schedule.generator(self.world.watcher.sightings)
+        )
+        final = self.parts.workload.final_generator(spec.concurrency)
+        phases = [
+            gen.time_limit(spec.time_limit_s, main),
+            gen.nemesis(self.schedule.heal()),
+        ]
+        if final is not None:
+            longer_s = max(0.0, self._op_timeout_s - OP_TIMEOUT_S)
+            closing = gen.clients(gen.time_limit(FINAL_S + longer_s, final))
+            phases += [gen.sleep(GRACE_S), closing]
+        return gen.phases(*phases)
+
+    # What is written down
+
+    def _fault(self, line: Mapping[str, Json]) -> None:
+        if line["event"] == "start":
+            self._in_force[line["id"]] = str(line["title"])
+        elif line["event"] == "end":
+            self._in_force.pop(line["id"], None)
+        self._faults.append({"time": self.now_ns(), **line})
+
+    def note(
+        self, kind: str, nodes: Sequence[str], title: str, evidence: Mapping[str, Json]
+    ) -> None:
+        """Record what happened beside faults."""
+        self._fault(
+            {
+                "id": None,
+                "event": "note",
+                "kind": kind,
+                "title": title,
+                "nodes": nodes,
+                "evidence": evidence,
+            }
+        )
+
+    def _clock_sample(self, node: str, reading: ClockReading) -> None:
+        self._clocks.append(
+            {
+                "time": self.now_ns(),
+                "node": node,
+                "wall_offset_ms": round(reading.wall_offset_ns / 1e6, 3),
+                "mono_offset_ms": round(reading.mono_offset_ns / 1e6, 3),
+                "proof": reading.proof,
+            }
+        )
+
+    async def _sample_clocks(self, cluster: Cluster) -> None:
+        while True:
+            await asyncio.gather(*(cluster.read_clock(n) for n in cluster.nodes))
+            await asyncio.sleep(CLOCK_SAMPLE_S)
+
+    def _crash(self, where: str, op: int | None, trace: str) -> None:
+        self._crashes.append(
+            {"time": self.now_ns(), "where": where, "op": op, "traceback": trace}
+        )
+
+    def _failed(self, text: str, trace: str = "") -> None:
+        self.errors.append(text)
+        # A full disk, which it may be that failed, takes none of this.
+        with contextlib.suppress(HarnessError):
+            self._crash("harness", None, trace or text)
+            self.note("harness-error", [], text, {})
+
+    def _with_log(self, text: str) -> str:
+        """`text`, and the end of the log of the node that it begins with."""
+        tail = self.folder.tail_of_log(text.partition(" ")[0])
+        return f"{text}; its log ends: {tail.splitlines()[-1]}" if tail else text
+
+    def _shower(self) -> Callable[[Outcome], None] | None:
+        show = self._show
+        if show is None:
+            return None
+
+        def on_progress(outcome: Outcome) -> None:
+            show(
+                Progress(
+                    self.now_ns() / 1e9,
+                    self.spec.time_limit_s,
+                    outcome.ok,
+                    outcome.fail,
+                    outcome.info,
+                    tuple(self._in_force.values()),
+                )
+            )
+
+        return on_progress
+
+    def _inspect_disks(self) -> None:
+        """What the nodes left on their disks, for the checkers of invariants."""
+        system = self.parts.system
+        if not isinstance(system, Inspected):
+            return
+        for name, place in self.world.network.places.items():
+            lines = self.folder.lines_anew(f"nodes/{name}/on_disk.jsonl")
+            for told in system.on_disk(place):
+                lines.append({"node": name, "kind": told.kind, **told.fields})
+            lines.close()
+
+    @contextlib.contextmanager
+    def _failures_kept(self) -> Iterator[None]:
+        """A failure within is one more of the run's, unless it is known already."""
+        try:
+            yield
+        except HarnessError as failure:
+            if str(failure) not in self.errors:
+                self.errors.append(str(failure))
+
+    async def _finish(self) -> None:
+        """Count, take everything down, and write run.json."""
+        seconds = self.now_ns() / 1e9
+        links: dict[str, dict[str, int]] = {}
+        with self._failures_kept():
+            counters = await self.world.network.counters()
+            links = {f"{a}->{b}": asdict(c) for (a, b), c in counters.items()}
+        with self._failures_kept():
+            await self.world.close()
+        with self._failures_kept():
+            self._inspect_disks()
+        outcome = self.outcome or Outcome()
+        system = self.parts.system
+        with self._failures_kept():
+            self.folder.write_run(
+                RunRecord(
+                    version=VERSION,
+                    ended=self.ended,
+                    seconds=round(seconds, 3),
+                    start_mono_ns=self._start_ns,
+                    never_up=self.never_up,
+                    ops={
+                        "ok": outcome.ok,
+                        "fail": outcome.fail,
+                        "info": outcome.info,
+                    },
+                    counters={
+                        **{name: getattr(outcome, name) for name in OUTCOME_COUNTERS},
+                        **(
+                            system.counters.as_json()
+                            if isinstance(system, Counted)
+                            else {}
+                        ),
+                    },
+                    network=links,
+                    kept_down=self._kept_down,
+                    roles=self._roles,
+                    errors=self.errors,
+                )
+            )

@@ -1,0 +1,197 @@
+"""One run, in either world: set up, carried out and written down."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import platform
+import shlex
+import subprocess
+import time
+from collections import Counter
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.host import interrupts, scarcity
+from harness.run.assembling import Parts, prepare
+from harness.run.controller import Controller
+from harness.run.records import VERSION, RunRecord
+from harness.run.spec import TestSpec, options_for
+from harness.run.store import RunFolder
+from harness.systems.abilities import Simulated
+from harness.workload import op_timeout_s
+from harness.worlds.processes import Limits
+from harness.worlds.sim.conditions import Conditions
+from harness.worlds.world import Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.faults import Schedule
+    from harness.run.controller import Progress
+    from harness.run.doctor import Rung
+    from harness.run.spec import PlanData
+    from harness.worlds.world import World
+
+
+def run(
+    spec: TestSpec,
+    results: Path,
+    show: Callable[[Progress], None] | None = None,
+    remark: Callable[[str], None] | None = None,
+    *,
+    plan: PlanData | None = None,
+) -> RunFolder:
+    """Carry out `spec` and return the folder that holds what happened.
+
+    `remark` is told, before anything starts, what the user may not expect. The plan is
+    drawn unless one is given.
+
+    Raises:
+        UsageError: The run is impossible; nothing was started or written.
+        HarnessError: The run could not be set up, or written down. What was recorded
+            stays in its folder.
+    """
+    parts, schedule, rung = prepare(spec, plan)
+    if rung.why and remark is not None:
+        remark(rung.why)
+    folder = RunFolder.create(results, spec.folder_name, spec.seed)
+    plan_file = folder.path / "plan.yaml"
+    folder.write_text(plan_file.name, schedule.yaml())
+    again = spec.command(None if plan is None else plan_file)
+    folder.write_yaml(
+        "test.yaml",
+        {
+            "version": VERSION,
+            **describe(spec, rung),
+            "plan": "drawn" if plan is None else "written",
+            "asked": asked(schedule),
+            "op_timeout_s": op_timeout_s(parts.workload, spec.op_timeout_s),
+            "repro": shlex.join(again),
+            "invariants": list(parts.system.invariants),
+        },
+    )
+    carry_out(spec, parts, schedule, folder, rung, show)
+    return folder
+
+
+def asked(schedule: Schedule) -> dict[str, int]:
+    """How many faults of each kind a schedule has."""
+    return dict(Counter(step.fault.kind for step in schedule.plan))
+
+
+def carry_out(
+    spec: TestSpec,
+    parts: Parts,
+    schedule: Schedule,
+    folder: RunFolder,
+    rung: Rung,
+    show: Callable[[Progress], None] | None = None,
+) -> bool:
+    """Run what `prepare` has made, and write it down in `folder`.
+
+    Returns:
+        Whether a stop signal came that the controller did not hear: before it could,
+        because it insisted, or when the run was over.
+
+    Raises:
+        HarnessError: How the run ended can't be written down.
+    """
+    failed, unheard, begun_s = "", False, time.monotonic()
+    try:
+        interrupts.insist()
+        failed = execute(spec, parts, schedule, folder, rung.name, show)
+    except KeyboardInterrupt:
+        unheard = True
+        if folder.run() is None:
+            seconds = round(time.monotonic() - begun_s, 3)
+            ended = RunRecord(version=VERSION, ended="interrupted", seconds=seconds)
+            folder.write_run(ended)
+    if not failed and folder.run() is None:
+        failed = "how the run ended could not be written down"
+    if failed:
+        # What was recorded until now stays, and its analysis will say why it ends.
+        done = folder.run() or RunRecord(version=VERSION, ended="failed")
+        done.errors.append(failed + scarcity.limits())
+        folder.write_run(done)
+    return unheard
+
+
+def execute(
+    spec: TestSpec,
+    parts: Parts,
+    schedule: Schedule,
+    folder: RunFolder,
+    rung: str,
+    show: Callable[[Progress], None] | None,
+) -> str:
+    """Run the test in the world that it names; why that failed, or an empty text."""
+
+    def make(world: World) -> Controller:
+        return Controller(spec, parts, schedule, folder, world, show)
+
+    limits = Limits(spec.node_data_mb * 10**6, spec.node_log_mb * 10**6)
+    setting = Setting(spec.node_names, folder.path, spec.seed, limits)
+    if rung == "sim":
+        from harness.worlds.sim import world as sim
+
+        assert isinstance(parts.system, Simulated)  # `assemble` lets no others in
+        return sim.execute(setting, parts.system, make)
+    from harness.worlds.os import world as osworld
+
+    return osworld.execute(setting, rung, make)
+
+
+def describe(spec: TestSpec, rung: Rung) -> dict[str, Any]:
+    """What stands in test.yaml: the spec, and what it ran on."""
+    return {
+        "name": spec.name or spec.folder_name,
+        "system": spec.system,
+        "system_options": options_for(spec)[0],
+        "workload": spec.workload,
+        "nemesis": spec.nemesis,
+        "nodes": spec.node_names,
+        "concurrency": spec.concurrency,
+        "rate": spec.rate,
+        "time_limit_s": spec.time_limit_s,
+        "seed": spec.seed,
+        "world": spec.world,
+        "rung": rung.name,
+        **({"rung_reason": rung.why} if rung.why else {}),
+        "mutant": spec.mutant,
+        "expected": spec.expect,
+        **(
+            {"conditions": asdict(Conditions.draw(spec.seed))}
+            if rung.name == "sim"
+            else {}
+        ),
+        "spec": msgspec.to_builtins(spec),
+        "versions": {
+            "splitbrain": version("splitbrain"),
+            "commit": commit(),
+            "python": platform.python_version(),
+            "kernel": platform.release(),
+        },
+        "started_utc": datetime.datetime.now(datetime.UTC).isoformat(),
+    }
+
+
+@functools.cache
+def commit() -> str:
+    """The commit of the harness, where it runs from a checkout; else empty."""
+    here = Path(__file__).resolve().parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return described.stdout.strip()

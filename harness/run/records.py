@@ -1,0 +1,182 @@
+"""What the files of a run folder hold, as types: test.yaml, run.json, verdict.json.
+
+Each has a `version`, which changes when a reader of the former one would go wrong. What
+was written before there were versions has none, and reads as version 0; a version that
+is newer than this program is refused (`store`). Keys that nobody here knows are
+passed over, and missing ones take their defaults, so that fields can be added without a
+new version.
+
+What checkers and nodes say in their own words (keys, details, figures) is free-form.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+
+from harness.run.spec import (  # noqa: TC001  # msgspec reads the annotations
+    TestSpec,
+)
+from harness.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.verdict import CheckResult
+
+VERSION = 1
+"""Of all three files."""
+
+Word = Literal["valid", "unknown", "invalid"]
+
+WORDS: Mapping[Verdict, Word] = {
+    Verdict.VALID: "valid",
+    Verdict.UNKNOWN: "unknown",
+    Verdict.INVALID: "invalid",
+}
+
+NodeName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+"""Of a folder; what stands in a file must not lead out of `nodes/`."""
+
+
+class TestRecord(msgspec.Struct, kw_only=True):
+    """What test.yaml says of a run, as far as programs read it.
+
+    Attributes:
+        spec: What was asked for, words such as "all" replaced by what they meant.
+        plan: Whether plan.yaml was "drawn" from the seed or "written" by somebody.
+        nodes: The nodes' names.
+        invariants: Checkers of what nodes observed of themselves.
+        asked: How many faults of each kind the plan has.
+        repro: The command that repeats the run.
+    """
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    version: int = 0
+    spec: TestSpec
+    plan: Literal["drawn", "written"] = "drawn"
+    nodes: list[NodeName]
+    invariants: list[str] = []
+    asked: dict[str, int] = {}
+    repro: str = ""
+
+
+class RunRecord(msgspec.Struct, kw_only=True):
+    """run.json: how a run went, written by its controller at the end.
+
+    Attributes:
+        ended: "complete", "interrupted" or "failed".
+        seconds: How long it lasted.
+        start_mono_ns: Where the nodes' own clocks stood when the run's time began.
+        never_up: Which nodes never served, in a sentence; empty: all did.
+        ops: Client operations by outcome.
+        counters: What else was counted, by name; see `harness.judge.account`.
+        network: What became of the frames of each link "n1->n2".
+        kept_down: Why nodes stayed down, by their names.
+        roles: What each node is for, by their names, where a system tells them apart.
+        errors: What went wrong with the harness.
+    """
+
+    version: int = 0
+    ended: str = ""
+    seconds: float = 0.0
+    start_mono_ns: int | None = None
+    never_up: str = ""
+    ops: dict[str, int] = {}
+    counters: dict[str, int] = {}
+    network: dict[str, dict[str, int]] = {}
+    kept_down: dict[str, str] = {}
+    roles: dict[str, str] = {}
+    errors: list[str] = []
+
+
+class AnomalyRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One anomaly; see `harness.verdict.Anomaly`."""
+
+    name: str
+    ops: list[int]
+    explanation: str
+    key: Any = None
+    details: dict[str, Any] = {}
+    witness: dict[str, Any] | None = None
+
+
+class CheckRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What one checker found; see `harness.verdict.CheckResult`."""
+
+    verdict: Word
+    anomalies: list[AnomalyRecord]
+    not_models: list[str] = msgspec.field(name="not")
+    stats: dict[str, Any]
+    reason: str = ""
+    remarks: list[str] = []
+    over: str = "operations"
+    promised: bool = True
+
+    @staticmethod
+    def of(result: CheckResult) -> CheckRecord:
+        """The record of a result, unchecked: a plug-in's may hold anything."""
+        told = result.as_json()
+        found = [AnomalyRecord(**anomaly) for anomaly in told.pop("anomalies")]
+        return CheckRecord(anomalies=found, not_models=told.pop("not"), **told)
+
+
+class FaultRecord(msgspec.Struct, kw_only=True):
+    """What came of the faults of one kind.
+
+    Attributes:
+        asked: How many the plan has.
+        count: How many struck.
+        bit: How many had an effect, by their own evidence.
+        no_effect: How many had none.
+    """
+
+    asked: int = 0
+    count: int = 0
+    bit: int = 0
+    no_effect: int = 0
+
+
+class HarnessRecord(msgspec.Struct, kw_only=True):
+    """Whether the harness did its part, and what went wrong with it."""
+
+    ok: bool = True
+    errors: list[str] = []
+
+
+class VerdictRecord(msgspec.Struct, kw_only=True):
+    """verdict.json: what a run showed, as checkers and the account of it say.
+
+    Attributes:
+        verdict: Of all checkers whose promises count.
+        expected: What the caller expected, if anything.
+        reason: Why it is unknown, where that is not for a checker to say.
+        interrupted: The run was ended early.
+        checkers: What each found, by name.
+        faults: By kind.
+        ops: Client operations by outcome.
+        functions: The same by function.
+        errors: What clients met, most frequent first; see `harness.judge.account`.
+        remarks, troubles: Sentences; see `harness.judge.account.Account`.
+        seconds: How long the run lasted.
+        repro: The command that repeats it.
+    """
+
+    version: int = 0
+    verdict: Word
+    expected: Literal["valid", "invalid"] | None = None
+    reason: str = ""
+    interrupted: bool = False
+    checkers: dict[str, CheckRecord] = {}
+    faults: dict[str, FaultRecord] = {}
+    ops: dict[str, int] = {}
+    functions: dict[str, dict[str, int]] = {}
+    errors: list[dict[str, Any]] = []
+    remarks: list[str] = []
+    troubles: list[str] = []
+    seconds: float = 0.0
+    harness: HarnessRecord = msgspec.field(default_factory=HarnessRecord)
+    seed: int = 0
+    repro: str = ""

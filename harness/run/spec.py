@@ -1,0 +1,175 @@
+"""What a run is asked to do: every option, checked before anything starts.
+
+A `TestSpec` is what the command line and suites produce, what `test.yaml` stores, and
+what a replay or an analysis reads back. A plan that somebody has written stands beside
+it; else the plan is drawn, as the spec says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from harness import registry
+from harness.errors import UsageError
+from harness.host import program
+from harness.options import RUN_NUMBERS, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+PlanData = list[dict[str, Any]]
+"""The steps of a fault plan as they stand in plan.yaml (`harness.faults.plan`)."""
+
+
+class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """One run. Seconds and operations are limits: whichever comes first ends the run.
+
+    Attributes:
+        system: Plug-in name, with an adapter's text after a colon.
+        options: `--set` texts: "reads" for the system, "PLUGIN.option" for the others.
+        nemesis: Kinds of fault to draw a plan from.
+        rate: Operations a second in all, or None for as fast as clients go.
+        op_timeout_s: How long a client waits for an answer, or None for as long as the
+            workload asks for (`harness.workload.op_timeout_s`).
+        seed: Every choice of the run comes from it.
+        network: The rung asked for.
+        world: "os" for real processes, "sim" for virtual time.
+        mutant: Run this mutant of the reference system in its place.
+        expect: What the caller expects; only changes what counts as success.
+        node_data_mb: A node whose data folder takes up more is killed for good.
+        node_log_mb: A node's log that grows longer loses its middle.
+        also: Checkers beside the workload's, whose verdicts are shown and don't count.
+    """
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    system: str
+    workload: str = "register"
+    nemesis: list[str] = []
+    nodes: int = 5
+    concurrency: int = 10
+    rate: float | None = None
+    op_timeout_s: float | None = None
+    time_limit_s: float = 60.0
+    ops: int | None = None
+    seed: int = 0
+    options: dict[str, str] = {}
+    world: Literal["os", "sim"] = "os"
+    mutant: str | None = None
+    network: Literal["auto", "switch", "proxy"] = "auto"
+    expect: Literal["valid", "invalid"] | None = None
+    also: list[str] = []
+    node_data_mb: int = 4000
+    node_log_mb: int = 64
+    name: str = ""
+
+    @property
+    def node_names(self) -> list[str]:
+        """n1, n2, ... as in Jepsen."""
+        return [f"n{i + 1}" for i in range(self.nodes)]
+
+    @property
+    def folder_name(self) -> str:
+        """The run folder's name below results/."""
+        return f"{self.system.partition(':')[0]}-{self.workload}"
+
+    def command(self, plan: Path | None = None) -> list[str]:
+        """The command line that repeats this run, with the plan in the file `plan`."""
+        out = [*program.words(), "run", self.system]
+        plain = TestSpec(system=self.system, **DEFAULTS[self.world])
+        # A mutant brings a workload and faults of its own, unless these are named.
+        if self.workload != plain.workload or self.mutant:
+            out += ["--workload", self.workload]
+        if self.nemesis or self.mutant:
+            out += ["--nemesis", ",".join(self.nemesis) or NO_FAULTS]
+        if self.also:
+            out += ["--also", ",".join(self.also)]
+        for flag, name in FLAGS.items():
+            value = getattr(self, name)
+            implied = {getattr(plain, name)}
+            if name == "rate" and self.world == "sim":
+                implied.add(spread_rate(self))
+            if value is not None and implied != {value}:
+                out += [flag, str(value).removesuffix(".0")]
+        out += ["--seed", str(self.seed)]
+        for key, text in self.options.items():
+            out += ["--set", f"{key}={text}"]
+        if plan is not None:
+            out += ["--plan", program.near(plan)]
+        return out
+
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "os": {"time_limit_s": 60.0},
+    "sim": {"time_limit_s": 20.0, "rate": 50.0},
+}
+"""By world: what `run` does unless told otherwise. In virtual time only operations
+cost, so their number must be bounded; at this rate they outlast several faults."""
+
+NO_FAULTS = "none"
+ALL_FAULTS = "all"
+"""Words for `--nemesis` beside the kinds of fault."""
+
+FLAGS: Mapping[str, str] = {
+    "--world": "world",
+    "--mutant": "mutant",
+    "--nodes": "nodes",
+    "--concurrency": "concurrency",
+    "--rate": "rate",
+    "--op-timeout": "op_timeout_s",
+    "--time-limit": "time_limit_s",
+    "--ops": "ops",
+    "--network": "network",
+    "--node-data-mb": "node_data_mb",
+    "--node-log-mb": "node_log_mb",
+    "--expect": "expect",
+}
+"""Command line flags of `run` and the fields they set."""
+
+
+def options_for(spec: TestSpec) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """`--set` texts sorted by whom they concern: the system's, and others' by name.
+
+    Raises:
+        UsageError: A dotted option for a plug-in that takes no part in the run.
+    """
+    system: dict[str, str] = {}
+    others: dict[str, dict[str, str]] = {
+        name: {} for name in (spec.workload, *spec.nemesis, *spec.also)
+    }
+    for key, text in spec.options.items():
+        owner, dot, name = key.partition(".")
+        if not dot:
+            system[key] = text
+        elif owner in others:
+            others[owner][name] = text
+        else:
+            raise UsageError(
+                f"--set {key}: {owner!r} takes no part in this run"
+                f"{registry.nearest(owner, others)} (these do: {', '.join(others)})"
+            )
+    return system, others
+
+
+def spread_rate(spec: TestSpec) -> float:
+    """The rate of a simulated run that names none: its operations over its time."""
+    if spec.ops is not None and spec.time_limit_s > 0:
+        return round(spec.ops / spec.time_limit_s, 3)
+    rate: float = DEFAULTS["sim"]["rate"]
+    return rate
+
+
+def check_numbers(spec: TestSpec) -> None:
+    """Refuse numbers that make no run.
+
+    Raises:
+        UsageError: Names the option and its range.
+    """
+    for flag, (field, kind) in RUN_NUMBERS.items():
+        value = getattr(spec, field)
+        if value is not None and not kind.admits(value):
+            raise UsageError(f"{flag} {shown(str(value))}: it takes {kind.told}")

@@ -1,0 +1,464 @@
+"""The run folder: everything a run leaves behind, written as it happens.
+
+    results/<system>-<workload>/<utc>-<seed>/
+        test.yaml  plan.yaml  history.jsonl  faults.jsonl  clocks.jsonl  errors.jsonl
+        run.json  verdict.json  report.html  nodes/n1/{log,data}
+
+Lines are appended with one write each and are never rewritten, so whatever ends a
+controller leaves a readable prefix, a full disk included. verdict.json and report.html
+can be made again from the rest (`splitbrain report RUN`). What test.yaml, run.json and
+verdict.json hold, `harness.run.records` says.
+
+`RunFolder` writes a folder, and reads it strictly: what is damaged is refused, as
+nobody knows what else is wrong. `Salvage` reads what is left of one, to show it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import json
+import os
+import re
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+import yaml
+
+from harness.errors import HarnessError, UsageError
+from harness.host import documents, nodefiles
+from harness.host.documents import writing
+from harness.run.records import (
+    VERSION,
+    RunRecord,
+    TestRecord,
+    VerdictRecord,
+)
+from harness.run.spec import check_numbers
+from harness.visible import without_colours
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+RUN_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+MEND = "restore it from a copy, or run the test again"
+LINES_BYTES_MAX = 256 << 20
+FILE_BYTES_MAX = 1 << 30
+TEXT_BYTES_MAX = 32 * 1024
+LOG_TAIL_BYTES = 48 * 1024
+"""How much of each node's log is shown; the file itself is linked."""
+
+_NO_SUCH_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
+
+_FOLDED = set("\x85\u2028\u2029")
+
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+
+R = TypeVar("R")
+V = TypeVar("V", TestRecord, RunRecord, VerdictRecord)
+
+
+def jsonable(value: Any) -> Any:
+    """What JSON can't say, as text: evidence must be kept whatever it is."""
+    return repr(value)
+
+
+def as_data(record: msgspec.Struct) -> dict[str, Any]:
+    """A record of `harness.run.records` as it stands in its file."""
+    data: dict[str, Any] = msgspec.to_builtins(record, enc_hook=jsonable)
+    return data
+
+
+class JsonLines:
+    """An append-only file of JSON lines.
+
+    Raises:
+        HarnessError: It can't be made, or written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with writing(path):
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one line, at once and whole; or nothing of it."""
+        line = msgspec.json.encode(record, enc_hook=jsonable) + b"\n"
+        with writing(self._path):
+            written = os.write(self._fd, line)
+            if written < len(line):
+                # A disk that is full took a part; another line must not follow that.
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every text so that it is read back as it was."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """PyYAML folds some line breaks of Unicode, but within double quotes."""
+    style = '"' if _FOLDED & set(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, results: Path, name: str, seed: int) -> RunFolder:
+        """A new folder `results/name/<utc>-<seed>`; `results/latest` points at it.
+
+        Raises:
+            UsageError: There can be no folder of that name.
+            HarnessError: The disk is full, read-only, or another's.
+        """
+        now = datetime.datetime.now(datetime.UTC)
+        stamp = now.strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
+        parent = results.absolute() / RUN_NAME.sub("_", name)
+        path = parent / f"{stamp}-{seed}"
+        try:
+            path.mkdir(parents=True)
+            point(results.absolute() / "latest", path)
+        except OSError as problem:
+            fault = UsageError if problem.errno in _NO_SUCH_PLACE else HarnessError
+            raise fault(
+                f"cannot write results to {results}: {problem.strerror}; "
+                "choose another place with --results DIR"
+            ) from problem
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder of an earlier run.
+
+        Raises:
+            UsageError: There is no run at `path`.
+        """
+        if not (path / "test.yaml").is_file():
+            raise UsageError(
+                f"{path} is no run folder: it has no test.yaml "
+                "(runs are in results/, and results/latest is the last one)"
+            )
+        return cls(path.resolve())
+
+    def test(self) -> TestRecord:
+        """What was asked for.
+
+        The command that repeats the run is told anew: the one in test.yaml leads from
+        where splitbrain was called then to where the folder was.
+
+        Raises:
+            UsageError: test.yaml is missing or damaged, or asks for what can't be.
+        """
+        test = self._record("test.yaml", TestRecord)
+        if test is None:
+            raise UsageError(f"{self.path} is no run folder: it has no test.yaml")
+        if test.version == 0:
+            written = self.read_as("test.yaml", dict[str, Any])
+            assert written is not None
+            if written["spec"].get("plan") is not None:
+                test.plan = "written"  # where it then stood
+        try:
+            check_numbers(test.spec)
+        except UsageError as bad:
+            raise UsageError(f"{self.path / 'test.yaml'}: {bad}") from None
+        plan = self.path / "plan.yaml" if test.plan == "written" else None
+        test.repro = shlex.join(test.spec.command(plan))
+        return test
+
+    def run(self) -> RunRecord | None:
+        """How the run went; None where its controller did not get to say.
+
+        Raises:
+            UsageError: run.json is damaged.
+        """
+        return self._record("run.json", RunRecord)
+
+    def verdict(self) -> VerdictRecord | None:
+        """What the run showed; None where nobody has judged it.
+
+        Raises:
+            UsageError: verdict.json is damaged.
+        """
+        return self._record("verdict.json", VerdictRecord)
+
+    def write_run(self, record: RunRecord) -> None:
+        """Store how the run went."""
+        self.write_json("run.json", as_data(record))
+
+    def write_verdict(self, record: VerdictRecord) -> None:
+        """Store what the run showed."""
+        self.write_json("verdict.json", as_data(record))
+
+    def _record(self, name: str, kind: type[V]) -> V | None:
+        record = self.read_as(name, kind)
+        if record is not None and record.version > VERSION:
+            raise UsageError(
+                f"{self.path / name} is of version {record.version}, and this program "
+                f"reads up to {VERSION}: use the one that wrote it"
+            )
+        return record
+
+    def lines(self, name: str) -> JsonLines:
+        """The append-only file called `name`."""
+        return JsonLines(self.path / name)
+
+    def lines_anew(self, name: str) -> JsonLines:
+        """As `lines`, where a node may have put something of its own before.
+
+        Raises:
+            HarnessError: It can't be removed.
+        """
+        try:
+            nodefiles.clear(self.path / name)
+            return JsonLines(self.path / name)
+        except OSError as problem:
+            raise HarnessError(
+                f"cannot make {self.path / name}: {problem.strerror}"
+            ) from None
+
+    def write_yaml(self, name: str, data: Any) -> None:
+        """Store `data` under `name`."""
+        text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        self.write_text(name, text)
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Store `data` under `name`, indented, replacing it in one step."""
+        text = json.dumps(data, indent=2, default=jsonable, ensure_ascii=False)
+        self.write_text(name, text + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Store `text` under `name`, replacing it in one step.
+
+        Raises:
+            HarnessError: It can't be written; what was there before is there still.
+        """
+        temporary = self.path / f".{name}.tmp"
+        try:
+            with writing(self.path / name):
+                temporary.write_text(text, encoding="utf-8")
+                temporary.replace(self.path / name)
+        except HarnessError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+    def read_as(self, name: str, kind: type[R]) -> R | None:
+        """What is stored under `name`, a JSON or YAML file; None where there is none.
+
+        Raises:
+            UsageError: It is damaged; names the file and the place. What a controller
+                writes under a name is whole, so nobody knows what else is wrong.
+        """
+        path = self.path / name
+        if not os.path.exists(path):
+            return None
+        read = documents.read_json if path.suffix == ".json" else documents.read_yaml
+        try:
+            return msgspec.convert(read(path), kind)
+        except msgspec.ValidationError as bad:
+            raise UsageError(f"{path} is damaged: {bad}; {MEND}") from None
+        except UsageError as bad:
+            raise UsageError(f"{bad}; {MEND}") from None
+
+    def read_records(self, name: str) -> list[dict[str, Any]]:
+        """The objects of a lines file that the controller alone has written.
+
+        A last line without its newline is left out: the controller was killed.
+
+        Raises:
+            UsageError: Another line is no object; names the file and the line.
+        """
+        path = self.path / name
+        if not os.path.exists(path):
+            return []
+        *lines, _ = documents.read_bytes(path, bytes_max=LINES_BYTES_MAX).split(b"\n")
+        found = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                found.append(_OBJECT.decode(line))
+            except (ValueError, RecursionError) as bad:
+                raise UsageError(
+                    f"{path}, line {number}: not a JSON object: {bad}; {MEND}"
+                ) from None
+        return found
+
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        """The objects of a lines file; a torn or foreign line is passed over."""
+        try:
+            return list(nodefiles.objects(self.path / name))
+        except OSError:
+            return []
+
+    def tail_of_log(self, node: str, *, lines: int = 5) -> str:
+        """The last lines of a node's log, for messages."""
+        try:
+            with nodefiles.open_plain(self.path / "nodes" / node / "log") as log:
+                log.seek(0, os.SEEK_END)
+                log.seek(max(0, log.tell() - 4096))
+                text = log.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return "\n".join(text.strip().splitlines()[-lines:])
+
+
+def point(link: Path, target: Path) -> None:
+    """Make `link` a symbolic link to `target`, replacing an older one in one step."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(target, link.parent))
+    temporary.replace(link)
+
+
+@dataclass(frozen=True)
+class LogTail:
+    """The end of a node's log; `size` is that of the whole file, in bytes."""
+
+    node: str
+    text: str
+    size: int
+    cut: bool
+
+
+@dataclass
+class Lines(Generic[R]):
+    """What a JSON lines file held, and what was wrong with it."""
+
+    items: list[R] = field(default_factory=list)
+    problem: str = ""
+
+
+class Salvage:
+    """Reads what is left of a run folder, whatever state it is in; never fails.
+
+    Args:
+        path: The folder.
+
+    Attributes:
+        problems: What was missing or damaged, one sentence each.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.problems: list[str] = []
+        self._path = path
+
+    def text(self, name: str) -> str:
+        """The beginning of a text."""
+        return (self._read(name) or b"")[:TEXT_BYTES_MAX].decode("utf-8", "replace")
+
+    def document(self, name: str) -> Any:
+        """A YAML or JSON file as plain data, or None."""
+        data = self._read(name)
+        if data is None:
+            return None
+        is_json = name.endswith(".json")
+        if not is_json and len(data) > documents.BYTES_MAX:
+            self.problems.append(f"{name} is too large to show.")
+            return None
+        parse = documents.parse_json if is_json else documents.parse_yaml
+        try:
+            return parse(data.decode(), name)
+        except (UnicodeDecodeError, UsageError):
+            self.problems.append(f"{name} is damaged and was ignored.")
+            return None
+
+    def lines(self, name: str, kind: type[R], *, optional: bool = False) -> list[R]:
+        """The good lines of a JSON lines file. Cost: linear, 2 us a line."""
+        data = self._read(name, optional=optional)
+        if data is None:
+            return []
+        lines = decode_lines(data, kind)
+        if lines.problem:
+            self.problems.append(f"{name}: {lines.problem}")
+        return lines.items
+
+    def logs(self) -> list[LogTail]:
+        """The ends of the nodes' logs."""
+        nodes = self._path / "nodes"
+        if not nodes.is_dir():
+            self.problems.append("nodes/ (the nodes' logs) is missing.")
+            return []
+        tails = []
+        for node in sorted(nodes.iterdir(), key=lambda path: natural(path.name)):
+            try:
+                tails.append(_tail(node.name, node / "log"))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as problem:
+                # A node can put anything in the place of its log.
+                self.problems.append(f"nodes/{node.name}/log: {problem.strerror}.")
+        return tails
+
+    def _read(self, name: str, *, optional: bool = False) -> bytes | None:
+        """A file's bytes; None, and a word in `problems`, if there are none to have."""
+        path = self._path / name
+        if not os.path.exists(path):  # pathlib raises where a folder is closed
+            if not optional:
+                self.problems.append(f"{name} is missing.")
+            return None
+        try:
+            return documents.read_bytes(path, bytes_max=FILE_BYTES_MAX)
+        except UsageError:
+            self.problems.append(f"{name} is no plain file, or can't be read.")
+            return None
+
+
+def decode_lines(data: bytes, kind: type[R]) -> Lines[R]:
+    """Decode JSON lines, skipping what is damaged and saying so."""
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        return Lines(decoder.decode_lines(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    lines: Lines[R] = Lines()
+    raw = data.split(b"\n")
+    bad: list[int] = []
+    for position, line in enumerate(raw, 1):
+        if not line.strip():
+            continue
+        try:
+            lines.items.append(decoder.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            bad.append(position)
+    if bad == [len(raw)]:
+        lines.problem = f"the last line ({bad[0]}) is torn; the record was cut off."
+    elif bad:
+        were = "damaged line was" if len(bad) == 1 else "damaged lines were"
+        lines.problem = f"{len(bad):,} {were} skipped, the first of them line {bad[0]}."
+    return lines
+
+
+def _tail(node: str, path: Path) -> LogTail:
+    """The last LOG_TAIL_BYTES of a log, from the start of a line."""
+    with nodefiles.open_plain(path) as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - LOG_TAIL_BYTES))
+        data = file.read(LOG_TAIL_BYTES)
+    cut = size > LOG_TAIL_BYTES
+    if cut:
+        data = data.partition(b"\n")[2] or data
+    text = without_colours(data.decode("utf-8", "replace"))
+    return LogTail(node, text, size, cut)
+
+
+def natural(name: str) -> tuple[str, int, str]:
+    """Sort key that puts n2 before n10."""
+    head = name.rstrip("0123456789")
+    digits = name[len(head) :][:15]
+    return head, int(digits) if digits.isdigit() else -1, name

@@ -1,0 +1,161 @@
+"""Services: what clients can ask of a system, and what workloads need to ask.
+
+Faults that nodes have to help with, such as changes of members, ask for services too.
+
+A system says which services its clients speak, a workload says which it needs, and
+nothing else decides what runs on what. So a new workload runs at once on every system
+that speaks what it needs, and a new system is put to every test that it can stand.
+
+Services have the grain at which real systems differ: a service is a group of requests
+that come together, under one meaning (WIRE.md has the requests). The names below are
+those that plug-ins of this project use; others may add names of their own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+from harness import registry
+from harness.errors import UsageError
+from harness.systems import abilities
+from harness.systems.system import System
+from harness.workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+    from harness.registry import Plugin
+
+
+class Nemesis(Protocol):
+    """Of a nemesis, what decides whether a system can bear it."""
+
+    kind: str
+
+
+EVERY: Final = "*"
+"""Stands for all services, those of others too: what the nodes of an adapter serve,
+only their author knows, and a node refuses what it doesn't serve."""
+
+SERVICES: Final[Mapping[str, str]] = {
+    "register": "a value under a key is read and written",
+    "cas": "a key's value is compared and set in one step",
+    "txn-register": "transactions read and write several keys",
+    "txn-append": "transactions append to lists and read them, several keys at once",
+    "set": "elements are appended to the list under a key, and the list is read",
+    "counter": "a number under a key is added to, and read",
+    "queue": "elements are appended to the list under a key, and taken off its front",
+    "bank": "transactions write, add to and read numbers, none of which falls below 0",
+    "lock": "locks are acquired, used and released, with fencing tokens",
+    "leader": "nodes say who leads, and in which term",
+    "membership": "an operator adds and removes servers, and hands leadership on",
+    "commit": "transactions have names, and nodes tell their votes and decisions",
+    "propose": "values are proposed to instances, and chosen ones are learned",
+    "broadcast": "messages go to all nodes, which tell what they delivered, in order",
+    "log": "messages are sent to logs and polled by offset; offsets are committed",
+    "grow-set": "elements are added to one set on all nodes, and the set is read",
+    "pn-counter": "one counter on all nodes goes up and down, and is read",
+    "ids": "nodes give out ids",
+    "echo": "nodes say what they are told",
+}
+"""Service -> what clients ask for."""
+
+TRANSACTIONS: Final = frozenset(
+    {"bank", "counter", "queue", "set", "txn-append", "txn-register"}
+)
+"""What a system speaks that carries out any one-shot transaction (`txn`, WIRE.md)."""
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A nemesis whose faults are requests to nodes.
+
+    Attributes:
+        requires: Services that it asks for. They must be spoken by name: that nodes may
+            serve anything is no reason to let faults ask for it.
+    """
+
+    requires: frozenset[str]
+
+
+def unspoken(spoken: AbstractSet[str], needed: AbstractSet[str]) -> list[str]:
+    """The services that are needed and not spoken."""
+    return [] if EVERY in spoken else sorted(needed - spoken)
+
+
+def check(system: System, workload: Workload) -> None:
+    """Refuse a workload that needs what the system's clients don't speak.
+
+    Raises:
+        UsageError: Says what is missing, and what would do in either's place.
+    """
+    missing = unspoken(system.services, workload.requires)
+    if not missing:
+        return
+    others = [
+        plugin.title
+        for _, plugin in sorted(registry.plugins("system").items())
+        if (spoken := spoken_by(plugin)) is not None
+        and not unspoken(spoken, workload.requires)
+    ]
+    instead = ", ".join(served(system)) or "none"
+    raise UsageError(
+        f"{system.name} can't serve workload {workload.name!r}: its clients don't "
+        f"speak {', '.join(missing)} (it serves: {instead}; "
+        f"{workload.name} is served by: {', '.join(others) or 'none'})"
+    )
+
+
+def why_spared(system: System, nemesis: Nemesis) -> str:
+    """Why a system can't be subjected to a kind of fault; empty when it can."""
+    if not {EVERY, nemesis.kind} & system.faults:
+        return f"it can to: {', '.join(sorted(system.faults)) or 'nothing'}"
+    asked = nemesis.requires if isinstance(nemesis, Asking) else frozenset()
+    if missing := sorted(asked - system.services):
+        return f"its nodes don't serve {', '.join(missing)}"
+    return ""
+
+
+def served(system: System) -> list[str]:
+    """The workloads, with default options, that the system serves; sorted by name."""
+    known = sorted(registry.plugins("workload").items())
+    return [name for name, plugin in known if serves(system, plugin)]
+
+
+def serves(system: System, workload: Plugin[Any]) -> bool:
+    """Whether the system serves a workload, with its default options."""
+    needed = needed_by(workload)
+    return needed is not None and not unspoken(system.services, needed)
+
+
+def spoken_by(plugin: Plugin[Any]) -> frozenset[str] | None:
+    """What the clients of a system speak under its default options.
+
+    Returns:
+        None where that can't be told: the system can't be made without options, or
+        is not whole.
+    """
+    if plugin.adapter:
+        return frozenset({EVERY})
+    system: System | None = by_default(plugin, "", {})
+    if system is None or abilities.lacks(system, System):
+        return None
+    return system.services
+
+
+def needed_by(plugin: Plugin[Any]) -> frozenset[str] | None:
+    """What a workload needs under its default options; None as for `spoken_by`."""
+    workload: Workload | None = by_default(plugin, {})
+    if workload is None or abilities.lacks(workload, Workload):
+        return None
+    return workload.requires
+
+
+def by_default(plugin: Plugin[Any], *given: Any) -> Any:
+    """What a plug-in makes without options; None where it makes nothing without."""
+    try:
+        return plugin.factory(*given)
+    except (Exception, SystemExit):
+        # Whatever somebody's code raises: it was not the one that was asked for.
+        return None

@@ -1,0 +1,50 @@
+"""What the harness needs to know about a system under test.
+
+A `System` says how to start a node, when it serves, how to talk to it and which faults
+it can bear. What it may be able to do beside is an ability (`abilities`).
+Everything else (spawning, networks, clocks) is the world's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from harness.systems.client import Client
+    from harness.workload import Workload
+    from harness.worlds.places import Launch, NodePlace
+
+
+class System(Protocol):
+    """A kind of system under test, configured (`--set KEY=VALUE`), ready to start."""
+
+    name: str
+    faults: frozenset[str]
+    """Kinds of fault that it can bear; `services.EVERY`: all that there are."""
+    rungs: frozenset[str]
+    """Network rungs it can run on: "switch", "proxy"."""
+    services: frozenset[str]
+    """What its clients speak, whatever the workload (`harness.systems.services`)."""
+    invariants: tuple[str, ...]
+    """Checkers that judge what its nodes observed (`harness.history.observations`)."""
+    ready_timeout_s: float
+    """How long a node may take from start to serving."""
+
+    def launch(self, place: NodePlace) -> Launch:
+        """The command that starts the node at `place`, and again after a kill."""
+        ...
+
+    async def ready(self, place: NodePlace) -> bool:
+        """True once the node accepts requests; called repeatedly until it is."""
+        ...
+
+    def client(self, workload: Workload) -> Client:
+        """A new, unopened client that speaks `workload` to one node."""
+        ...
+
+
+SystemFactory = Callable[[str, Mapping[str, str]], System]
+"""Builds a system from the text after `name:` (adapters; else "") and its options.
+
+Raises UsageError for options it does not know, naming the ones it does."""

@@ -1,0 +1,663 @@
+"""The process that is the parent of every node: what `Warden` talks to.
+
+One thread, one loop, no asyncio. A request becomes a job: a generator that yields when
+it has to wait (for a process to be gone, for threads to stop) and is stepped again on
+the next turn of the loop. So nothing that a node does, not even sitting in an
+uninterruptible sleep, can hold up the requests for other nodes. Jobs of one node run
+one after the other.
+
+What keeps nodes from outliving the controller, whatever way it ends:
+
+1. End of file on the channel: the controller is gone, or closed it.
+2. SIGTERM, asked of the kernel for the moment when the controller ends (PDEATHSIG);
+   covers a channel kept open by another child of the controller.
+3. The keeper is child subreaper: a grandchild that daemonises becomes our child, and
+   is found. Then everything that descends from us is killed until nothing is left.
+4. Each node has PDEATHSIG itself, for a keeper that is killed with -9.
+
+Messages are JSON lines. Request `{"id", "call", "node", ...}`, reply `{"id", "result"}`
+or `{"id", "error"}`, and unasked `{"exit": {"node", "pid", "status", "expected"}}`.
+
+Logs. Nodes write to their log file directly: a pipe through here would cost latency and
+tie a node's progress to ours. Growth is bounded instead by looking at the files five
+times a second: past its limit, a log loses its middle, a line says how much is missing,
+and the node, appending, goes on behind that. Data folders are looked at, too; a node
+whose data exceeds the limit is killed, and whoever hears of its end is told why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import os
+import selectors
+import shutil
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from harness.errors import HarnessError
+from harness.host import syscalls
+from harness.worlds.clocks import ClockLine, ClockSetting
+from harness.worlds.os import cage, footprint, processtree, spawn, tracer, vdso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.worlds.os.channel import Channel
+    from harness.worlds.os.processtree import Process, Table
+    from harness.worlds.os.vdso import Skew
+    from harness.worlds.processes import Limits
+
+KILL_TIMEOUT_S = 10.0
+PAUSE_TIMEOUT_S = 2.0
+EXEC_TIMEOUT_S = 10.0
+
+_JOB_POLL_S = 0.001
+_WATCH_EVERY_S = 0.2
+_MEASURE_EVERY_S = 0.5
+
+Job = Generator[None, None, Any]
+"""Yields to wait; what it returns is the reply's result; raises HarnessError."""
+
+
+@dataclass
+class Node:
+    """What the keeper knows of one node."""
+
+    name: str
+    netns_fd: int | None
+    jobs: deque[tuple[int, Job]] = field(default_factory=deque)
+    """Request id and job; only the first is stepped."""
+    past_sessions: set[int] = field(default_factory=set)
+    """Pids of former processes: what they left behind is in the sessions they led."""
+
+    view: cage.View | None = None
+    """Of the files, once it was started in a cage."""
+
+    # of the process that runs now
+    pid: int | None = None
+    init: int | None = None
+    """Of its pid namespace, if it is caged; may outlive it, with what it left behind.
+    """
+    log_path: Path | None = None
+    data_dir: str = ""
+    measure_at_s: float = 0.0
+    """When to look at the size of its data next."""
+    excess: str = ""
+    """The bound that it exceeded, for which it was killed."""
+    doomed: bool = False
+    """Its end is our doing, so it is expected."""
+    skew: Skew | None = None
+    """What its clocks show; None while they have never been other than true."""
+
+
+class Keeper:
+    """The loop of the process that is the parent of all nodes.
+
+    Args:
+        channel: Our end of the socket pair.
+        netns_fds: Network namespace of each node that has one.
+        limits: What each node may leave on the disk.
+        run_dir: Cage the nodes, and hide this folder from them; None for no cages.
+        controller_pid: Whose end is ours, too.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        netns_fds: Mapping[str, int],
+        run_dir: Path | None,
+        limits: Limits,
+        controller_pid: int,
+    ) -> None:
+        self._channel = channel
+        self._run_dir = run_dir
+        self._limits = limits
+        self._warder: spawn.Warder
+        self._netns_fds = netns_fds
+        self._controller_pid = controller_pid
+        self._nodes: dict[str, Node] = {}
+        self._starting: dict[int, int | None] = {}
+        """Children not known to run their program yet, and their exit status."""
+        self._unreported: list[tuple[int, int]] = []
+        """Processes that ended before the reply to their start was sent."""
+        self._selector: selectors.BaseSelector  # only once inherited fds are closed
+        self._stopping = False
+        self._watched_at_s = 0.0
+        self._calls: Mapping[str, Callable[..., Job]] = {
+            "start": self._start,
+            "kill": self._kill,
+            "pause": self._pause,
+            "resume": self._resume,
+            "set_clock": self._set_clock,
+            "read_clock": self._read_clock,
+        }
+
+    def run(self) -> NoReturn:
+        """Serve until the controller is gone; then kill everything and exit."""
+        status = 1
+        try:
+            self._set_up()
+            while self._channel.open and not self._stopping:
+                self._turn()
+            status = 0
+        except BaseException:  # of a forked child: nothing may unwind into its parent
+            traceback.print_exc()
+        finally:
+            try:
+                kill_descendants()
+            finally:
+                os._exit(status)
+
+    # the loop
+
+    def _set_up(self) -> None:
+        # What the controller left in memory stays untouched for good: collecting it
+        # would copy pages at every fork, and a file object of the controller's that is
+        # collected after its descriptor was closed below closes whatever has that
+        # number by then.
+        gc.freeze()
+        os.setsid()  # a Ctrl-C at the terminal is the controller's to handle
+        syscalls.set_process_name("sb-warden")
+        syscalls.adopt_orphans()
+        self._close_inherited()
+        self._listen_to_signals()
+        syscalls.die_with_parent(signal.SIGTERM)
+        if os.getppid() != self._controller_pid:
+            self._stopping = True  # it ended between fork and prctl
+        self._selector.register(
+            self._channel.socket, selectors.EVENT_READ, self._receive
+        )
+        why_no_cages = self._why_no_cages()
+        if why_no_cages:
+            self._run_dir = None
+        hello = {"why_no_clocks": vdso.why_not(), "why_no_cages": why_no_cages}
+        self._channel.send({"hello": hello})
+
+    def _why_no_cages(self) -> str:
+        """Why nodes cannot be caged though they should be; empty when they can."""
+        if self._run_dir is None:
+            return ""
+        try:
+            self._warder = spawn.Warder.of_this_process()
+            return spawn.why_no_cage(self._warder, str(self._run_dir))
+        except OSError as error:
+            return str(error)
+
+    def _close_inherited(self) -> None:
+        """Keep the channel, the namespaces and stderr (for a traceback) only."""
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        kept = sorted({2, self._channel.socket.fileno(), *self._netns_fds.values()})
+        for low, high in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
+            os.closerange(low + 1, high)
+        self._selector = selectors.DefaultSelector()
+
+    def _listen_to_signals(self) -> None:
+        wake_reader, wake_writer = os.pipe()
+        for fd in (wake_reader, wake_writer):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        self._selector.register(
+            wake_reader,
+            selectors.EVENT_READ,
+            functools.partial(os.read, wake_reader, 4096),
+        )
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._stop())
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(ignored, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._patience_s()):
+            if key.data is not None:
+                key.data()
+        self._reap()
+        self._step_jobs()
+        self._watch()
+        self._want_writable(wanted=self._channel.unsent)
+
+    def _patience_s(self) -> float | None:
+        if self._unreported:
+            return 0
+        if any(node.jobs for node in self._nodes.values()):
+            return _JOB_POLL_S
+        running = any(node.pid is not None for node in self._nodes.values())
+        return _WATCH_EVERY_S if running else None
+
+    def _want_writable(self, *, wanted: bool) -> None:
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
+        if self._selector.get_key(self._channel.socket).events != events:
+            self._selector.modify(self._channel.socket, events, self._receive)
+
+    def _receive(self) -> None:
+        self._channel.flush()
+        for request in self._channel.receive():
+            request_id, call, name = (request.pop(k) for k in ("id", "call", "node"))
+            node = self._nodes.setdefault(
+                name, Node(name, netns_fd=self._netns_fds.get(name))
+            )
+            node.jobs.append((request_id, self._calls[call](node, **request)))
+
+    def _step_jobs(self) -> None:
+        for node in self._nodes.values():
+            while node.jobs and self._step(*node.jobs[0]):
+                node.jobs.popleft()
+
+    def _step(self, request_id: int, job: Job) -> bool:
+        """Let a job go on; True when it is finished and answered."""
+        try:
+            next(job)
+        except StopIteration as finished:
+            self._channel.send({"id": request_id, "result": finished.value})
+        except HarnessError as error:
+            self._channel.send({"id": request_id, "error": str(error)})
+        except Exception:  # one failed request must not end all nodes
+            self._channel.send({"id": request_id, "error": traceback.format_exc()})
+        else:
+            return False
+        return True
+
+    # ends of processes
+
+    def _reap(self) -> None:
+        unreported, self._unreported = self._unreported, []
+        for pid, status in unreported:
+            self._ended(pid, status)
+        for pid, status in reap_children():
+            if pid in self._starting:
+                self._starting[pid] = status
+            else:
+                self._ended(pid, status)
+
+    def _ended(self, pid: int, status: int) -> None:
+        for node in self._nodes.values():
+            if node.init == pid:
+                node.init = None
+            if node.pid == pid:
+                node.pid = None
+                node.past_sessions.add(pid)
+                self._channel.send(
+                    {
+                        "exit": {
+                            "node": node.name,
+                            "pid": pid,
+                            "status": status,
+                            "expected": node.doomed,
+                            "why": node.excess,
+                        }
+                    }
+                )
+
+    # whose is a process?
+
+    def _members(self, node: Node, table: Table) -> list[Process]:
+        """The node's process and all that came of it, daemons included."""
+        if node.init is not None:
+            left = {p.pid for p in table.children(node.init)}
+            return table.tree({*left, *([node.pid] if node.pid else [])})
+        mains = {n.pid for n in self._nodes.values()} | self._starting.keys()
+        orphans = [
+            child.pid
+            for child in table.children(os.getpid())
+            if child.pid not in mains and self._owns(node, child)
+        ]
+        return table.tree({*orphans, *([node.pid] if node.pid else [])})
+
+    def _owns(self, node: Node, orphan: Process) -> bool:
+        """Whether an adopted process comes from this node, which has no cage.
+
+        Its session tells, unless it made its own; then its network namespace, where
+        nodes have one; else its environment. A daemon that changed all three is
+        nobody's, and ends with the run.
+        """
+        sessions = {node.pid, *node.past_sessions}
+        return (
+            orphan.session in sessions
+            or _is_in_netns(orphan.pid, node.netns_fd)
+            or _owner_in_environment(orphan.pid) == node.name
+        )
+
+    # requests
+
+    def _start(
+        self,
+        node: Node,
+        *,
+        argv: list[str],
+        env: dict[str, str],
+        cwd: str | None,
+        log_path: str,
+        data_dir: str,
+        writable: Sequence[str],
+        trusted: bool,
+    ) -> Job:
+        if node.pid is not None:
+            raise HarnessError(f"{node.name} is already running, as pid {node.pid}")
+        if not argv:
+            raise HarnessError(f"{node.name}: there is no command to start")
+        if node.past_sessions or node.init is not None:
+            yield from self._clear(node)
+        cell = None
+        if self._run_dir is not None and not trusted:
+            for path in map(Path, writable):
+                if path.is_relative_to(self._run_dir):
+                    path.touch()
+            bounds = cage.Bounds(
+                str(self._run_dir), data_dir, writable, self._needed(argv[0], env, cwd)
+            )
+            cell = spawn.Cell(self._warder, bounds, node.view)
+        order = spawn.Order(
+            node.name, argv, env, cwd, Path(log_path), node.netns_fd, trusted, cell
+        )
+        try:
+            started = spawn.start(order)
+        except OSError as error:
+            raise HarnessError(f"{node.name}: cannot fork: {error.strerror}") from error
+        self._starting[started.pid] = None
+        node.init = started.init
+        try:
+            reason = yield from self._report_of(node, started)
+        finally:
+            status = self._starting.pop(started.pid)
+        if reason:
+            if node.init is not None:
+                yield from self._clear(node)
+            raise HarnessError(f"{node.name}: cannot start {argv[0]!r}: {reason}")
+        self._now_runs(node, started.pid, Path(log_path), data_dir)
+        if status is not None:
+            self._unreported.append((started.pid, status))
+        return started.pid
+
+    def _needed(
+        self, command: str, env: Mapping[str, str], cwd: str | None
+    ) -> list[str]:
+        """Where a node's program and working folder are, and what else it may run."""
+        path = env.get("PATH", os.environ.get("PATH", os.defpath))
+        found = shutil.which(command, path=path) or command
+        return [cwd or os.getcwd(), os.path.abspath(found), *path.split(os.pathsep)]
+
+    def _report_of(
+        self, node: Node, started: spawn.Started
+    ) -> Generator[None, None, str]:
+        """Why the child could not run its program; empty when it could."""
+        self._selector.register(started.report, selectors.EVENT_READ)
+        deadline_s = time.monotonic() + EXEC_TIMEOUT_S
+        report = b""
+        try:
+            while time.monotonic() < deadline_s:
+                try:
+                    chunk, view = started.take_report()
+                except BlockingIOError:
+                    yield
+                    continue
+                node.view = view or node.view
+                report += chunk
+                if not chunk:
+                    reason = report.removeprefix(spawn.VIEW_BUILT)
+                    return reason.decode(errors="replace")
+        finally:
+            self._selector.unregister(started.report)
+            started.report.close()
+        os.kill(started.pid, signal.SIGKILL)
+        return f"it did not get to run within {EXEC_TIMEOUT_S:.0f} s"
+
+    def _now_runs(self, node: Node, pid: int, log_path: Path, data_dir: str) -> None:
+        for other in self._nodes.values():
+            other.past_sessions.discard(pid)  # the kernel has used a pid again
+        node.pid, node.log_path, node.data_dir = pid, log_path, data_dir
+        node.doomed, node.skew, node.excess = False, None, ""
+
+    def _kill(self, node: Node) -> Job:
+        pid = node.pid
+        node.doomed = True
+        if pid is not None and node.init is None:
+            # At once; the walk finds the rest. The pid is its own until we reap it.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        yield from self._clear(node)
+        return pid or 0
+
+    def _clear(self, node: Node) -> Job:
+        """Kill whatever is the node's until nothing is left of it."""
+        deadline_s = time.monotonic() + KILL_TIMEOUT_S
+        if node.init is not None:
+            # It is gone only after everything in its namespace is.
+            os.kill(node.init, signal.SIGKILL)
+        while True:
+            if node.init is not None and time.monotonic() <= deadline_s:
+                yield
+                continue
+            table = processtree.walk()
+            left = self._members(node, table)
+            if not left and table.complete:
+                return
+            if time.monotonic() > deadline_s:
+                named = ", ".join(f"pid {p.pid} in state {p.state}" for p in left)
+                raise HarnessError(
+                    f"{node.name}: not gone {KILL_TIMEOUT_S:.0f} s after SIGKILL: "
+                    f"{named}"
+                )
+            kill_all(left)
+            yield
+
+    def _pause(self, node: Node) -> Job:
+        """Stop all threads of all the node's processes; returns the states seen."""
+        deadline_s = time.monotonic() + PAUSE_TIMEOUT_S
+        while True:
+            members = self._members(node, processtree.walk())
+            states = {p.pid: _state_of(p) for p in members}
+            moving = [p for p in members if states[p.pid] not in {"T", "Z"}]
+            if not moving or time.monotonic() > deadline_s:
+                return {str(pid): state for pid, state in states.items()}
+            for process in moving:
+                processtree.send(process, signal.SIGSTOP)
+            yield
+
+    def _resume(self, node: Node) -> Job:
+        """Let all go on, also what was not seen stopped: a SIGSTOP may be pending."""
+        deadline_s = time.monotonic() + PAUSE_TIMEOUT_S
+        while True:
+            members = self._members(node, processtree.walk())
+            for process in members:
+                processtree.send(process, signal.SIGCONT)
+            yield
+            stopped = [p for p in members if "T" in _state_of(p)]
+            if not stopped or time.monotonic() > deadline_s:
+                return
+
+    # clocks
+
+    def _set_clock(
+        self,
+        node: Node,
+        *,
+        wall: Mapping[str, Any] | None,
+        mono: Mapping[str, Any] | None,
+    ) -> Job:
+        if node.pid is None:
+            raise HarnessError(f"{node.name} is not running: it has no clock to set")
+        setting = ClockSetting(
+            None if wall is None else ClockLine(**wall),
+            None if mono is None else ClockLine(**mono),
+        )
+        before = node.skew or vdso.TRUE
+        if node.skew is None and before.then(setting).is_true:
+            return
+        try:
+            # What takes long comes first: lines are to be seen when they begin.
+            self._for_members(node, vdso.prepare, before)
+            skew = before.then(setting)
+            self._for_members(node, vdso.publish, skew)
+        except HarnessError as error:
+            # Some of its processes may be on the new lines: back to one time for all.
+            with contextlib.suppress(HarnessError):
+                self._for_members(node, vdso.publish, before)
+            raise HarnessError(f"{node.name}: {error}") from error
+        node.skew = skew
+        while time.monotonic_ns() < skew.since_ns:
+            yield
+
+    def _read_clock(self, node: Node) -> Job:
+        """Offsets and proof; None when the node isn't running."""
+        if node.pid is None:
+            return None
+        try:
+            reading = vdso.read(node.pid)
+        except ProcessLookupError:
+            return None
+        except HarnessError as error:
+            raise HarnessError(f"{node.name}: {error}") from error
+        yield from ()
+        return [reading.wall_offset_ns, reading.mono_offset_ns, reading.proof]
+
+    def _for_members(
+        self, node: Node, put: Callable[[int, Skew], None], skew: Skew
+    ) -> None:
+        """Put `skew` to all the node's processes; those that end meanwhile are fine."""
+        for process in self._members(node, processtree.walk()):
+            if process.state != "Z":
+                with contextlib.suppress(ProcessLookupError):
+                    put(process.pid, skew)
+
+    def _catch_up(self, node: Node) -> None:
+        """Skew what came since: programs with true clocks, children with past ones."""
+        assert node.skew is not None
+        with contextlib.suppress(HarnessError):
+            self._for_members(node, vdso.apply, node.skew)
+
+    # what needs a look now and then
+
+    def _watch(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._watched_at_s < _WATCH_EVERY_S:
+            return
+        self._watched_at_s = now_s
+        for node in self._nodes.values():
+            if node.pid is not None and node.log_path is not None:
+                cut_back(node.log_path, self._limits.log_bytes)
+            if node.pid is not None and now_s >= node.measure_at_s:
+                self._bound_data(node)
+            if node.pid is not None and node.skew is not None:
+                self._catch_up(node)
+
+    def _bound_data(self, node: Node) -> None:
+        """Kill a node whose data takes up too much; look again in a while.
+
+        A big folder takes long to look at: at most one twentieth of our time.
+        """
+        if node.excess:
+            return
+        begun_s = time.monotonic()
+        members = self._members(node, processtree.walk())
+        node.excess = footprint.excess(
+            node.data_dir, [p.pid for p in members], self._limits.data_bytes
+        )
+        now_s = time.monotonic()
+        node.measure_at_s = now_s + max(_MEASURE_EVERY_S, 20 * (now_s - begun_s))
+        if not node.excess:
+            return
+        node.excess += " (--node-data-mb)"
+        if node.init is not None:
+            os.kill(node.init, signal.SIGKILL)
+        kill_all(members)
+
+
+def reap_children() -> list[tuple[int, int]]:
+    """Pid and exit status of every child that has ended by now."""
+    ended: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG | syscalls.WALL)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        if os.WIFSTOPPED(status):
+            # A thread that did not stop in time for a clock to be set, but now has.
+            tracer.let_go(pid, tracer.signal_at_stop(status >> 8))
+        else:
+            ended.append((pid, os.waitstatus_to_exitcode(status)))
+
+
+def kill_all(processes: list[Process]) -> None:
+    """SIGKILL to each that is not dead already."""
+    for process in processes:
+        if process.state != "Z":
+            processtree.send(process, signal.SIGKILL)
+
+
+def kill_descendants() -> None:
+    """Kill whatever descends from this process, and wait until it is gone.
+
+    Gives up after KILL_TIMEOUT_S: a process that an unresponsive disk holds in the
+    kernel dies when that answers; nothing that we could do would make it sooner.
+    """
+    deadline_s = time.monotonic() + KILL_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        reap_children()
+        table = processtree.walk()
+        left = [p for p in table.tree({os.getpid()}) if p.pid != os.getpid()]
+        if not left and table.complete:
+            return
+        kill_all(left)
+        time.sleep(_JOB_POLL_S)
+
+
+def cut_back(log_path: Path, bytes_max: int) -> None:
+    """Bound a log: drop its middle once it has grown too long.
+
+    The first half of what it may have stays, and an eighth from its end: how the node
+    began, and what it said last.
+    """
+    kept, tail = bytes_max // 2, bytes_max // 8
+    try:
+        with log_path.open("r+b") as log:
+            size_bytes = log.seek(0, os.SEEK_END)
+            if size_bytes <= bytes_max:
+                return
+            log.seek(size_bytes - tail)
+            last = log.read(tail)
+        with log_path.open("ab") as log:
+            log.truncate(kept)
+            dropped_bytes = size_bytes - kept - len(last)
+            words = b"\n[splitbrain: %d bytes of log dropped here]\n" % dropped_bytes
+            log.write(words + last)
+    except OSError:
+        return  # the log was removed, or its disk is full: not the node's problem
+
+
+def _state_of(process: Process) -> str:
+    states = {thread.state for thread in processtree.threads(process.pid)}
+    return "".join(sorted(states)) or "Z"
+
+
+def _is_in_netns(pid: int, netns_fd: int | None) -> bool:
+    if netns_fd is None:
+        return False
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.fstat(netns_fd))
+    except OSError:
+        return False
+
+
+def _owner_in_environment(pid: int) -> str | None:
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    prefix = f"{spawn.OWNER_VARIABLE}=".encode()
+    owners = [v.removeprefix(prefix) for v in variables if v.startswith(prefix)]
+    return owners[0].decode(errors="replace") if owners else None

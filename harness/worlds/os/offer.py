@@ -1,0 +1,24 @@
+"""What the os world can do on this machine, with either of its networks."""
+
+from __future__ import annotations
+
+from harness.worlds.capabilities import CLOCKS, LINK_FIELDS, Capabilities, Offer
+from harness.worlds.os import vdso
+from harness.worlds.os.proxy import ProxyNetwork
+
+
+def offer(rung: str, asked: Capabilities) -> Offer:
+    """What of `asked` can be done with nodes on the "switch" or the "proxy" network.
+
+    Forks to find out about clocks, if they are asked for.
+    """
+    why_no_clocks = vdso.why_not() if asked.clocks else "nobody asked for clock faults"
+    return Offer(
+        f"the {rung} network",
+        Capabilities(
+            ProxyNetwork.capabilities if rung == ProxyNetwork.rung else LINK_FIELDS,
+            frozenset({"kill", "pause"}),
+            frozenset(() if why_no_clocks else CLOCKS),
+        ),
+        {"clocks": why_no_clocks},
+    )

@@ -1,0 +1,464 @@
+"""The proxy rung: a TCP proxy per directed link, for where namespaces can't be had.
+
+Nodes listen on ports of 127.0.0.1. Node a is told to reach node b at a port where the
+proxy of link a -> b listens; a connection there carries bytes from a to b under that
+link's rule, and bytes back under the rule of b -> a. Clients connect to a node's own
+port, past all proxies.
+
+What a proxy can do to a stream of bytes is hold it back, not lose parts of it, so the
+rules it knows are cut, delay, jitter and bandwidth:
+
+- A cut link holds its bytes, in order, up to a buffer's worth; then it stops reading,
+  and the sender stalls as it would without acknowledgements. They flow on heal. The end
+  of a connection is held back the same way, also when a node dies behind the cut.
+- A new connection over a cut link is accepted, for the kernel does that before we are
+  asked; it leads nowhere until both directions are healed, as the handshake needs both.
+- A connection to a node that isn't listening is accepted, and reset at once.
+
+One process and one event loop carry all links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import functools
+import itertools
+import random
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.worlds.network import LinkCounters, LinkRule
+from harness.worlds.os.ports import Block, claim_block
+from harness.worlds.os.sidecar import OrderSocket, Sidecar
+from harness.worlds.places import Endpoint, make_place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from harness.worlds.capabilities import LinkField
+    from harness.worlds.network import Link
+    from harness.worlds.places import NodePlace
+
+_HOST = "127.0.0.1"
+_HEALTHY = LinkRule()
+_HELD_BYTES_MAX = 1 << 20
+"""Held per connection and direction; about what socket buffers hold on a real link."""
+_BACKLOG = 128
+
+
+class _Piece(NamedTuple):
+    """Bytes on their way, or with `data` None the end of the stream."""
+
+    due_s: float
+    data: bytes | None
+
+
+class _Lane:
+    """One directed link: its rule, and the streams that flow through it."""
+
+    def __init__(self, link: Link, seed: int) -> None:
+        self.rule = _HEALTHY
+        self.streams: set[_Stream] = set()
+        self.forwarded = 0
+        self.cut = 0
+        self.delayed = 0
+        self._dice = random.Random(f"{seed} {link[0]} -> {link[1]}")
+        self._wire_free_s = 0.0
+
+    @property
+    def is_instant(self) -> bool:
+        """Nothing keeps bytes back."""
+        return self.rule == _HEALTHY
+
+    def set_rule(self, rule: LinkRule) -> None:
+        """Put a rule in force, for bytes on their way too."""
+        self.rule = rule
+        self._wire_free_s = 0.0
+        for stream in list(self.streams):
+            stream.flow()
+
+    def due_s(self, size_bytes: int, now_s: float) -> float:
+        """When bytes that arrive now would be through."""
+        rule = self.rule
+        due_s = now_s
+        if rule.bandwidth_kbit_s is not None:
+            start_s = max(now_s, self._wire_free_s)
+            due_s = start_s + size_bytes * 8 / (rule.bandwidth_kbit_s * 1e3)
+            self._wire_free_s = due_s
+        delay_ms = rule.delay_ms
+        if rule.jitter_ms:
+            delay_ms += self._dice.uniform(-rule.jitter_ms, rule.jitter_ms)
+        return due_s + max(0.0, delay_ms) / 1e3
+
+    def counters(self) -> LinkCounters:
+        """What this link did; chunks of bytes, and connects."""
+        return LinkCounters(
+            forwarded=self.forwarded, cut=self.cut, delayed=self.delayed
+        )
+
+
+class _Stream:
+    """One direction of one connection: from a source's transport to a target's.
+
+    Attributes:
+        twin: The other direction.
+        ended: All that the source sent, its end included, has gone to the target.
+    """
+
+    twin: _Stream
+
+    def __init__(
+        self, lane: _Lane, source: asyncio.Transport, target: asyncio.Transport
+    ) -> None:
+        self.ended = False
+        self._lane = lane
+        self._source = source
+        self._target = target
+        self._loop = asyncio.get_running_loop()
+        self._pieces: collections.deque[_Piece] = collections.deque()
+        self._held_bytes = 0
+        self._last_due_s = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._choked = False
+        self._source_ended = False
+        self._dropped = False
+        lane.streams.add(self)
+
+    def take(self, data: bytes) -> None:
+        """Bytes came from the source."""
+        if self._dropped:
+            return
+        lane = self._lane
+        now_s = self._loop.time()
+        due_s = max(lane.due_s(len(data), now_s), self._last_due_s)
+        lane.delayed += due_s > now_s
+        lane.cut += lane.rule.cut
+        self._last_due_s = due_s
+        self._pieces.append(_Piece(due_s, data))
+        self._held_bytes += len(data)
+        self.flow()
+
+    def take_end(self) -> None:
+        """The source will send no more: it said so, or (a second time) it is gone."""
+        if self._dropped:
+            return
+        self._source_ended = True
+        self._pieces.append(_Piece(self._last_due_s, None))
+        self.flow()
+
+    def choke(self, *, choked: bool) -> None:
+        """The target can't take more for now, or can again."""
+        self._choked = choked
+        self.flow()
+
+    def flow(self) -> None:
+        """Send on what may go, and see when the next may."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        while self._pieces and not self._lane.rule.cut and not self._choked:
+            due_s = self._pieces[0].due_s
+            if due_s > self._loop.time() and not self._lane.is_instant:
+                self._alarm = self._loop.call_at(due_s, self.flow)
+                break
+            self._send(self._pieces.popleft())
+        self._mind_source()
+
+    def drop(self) -> None:
+        """The target is gone: nothing more can get there."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._dropped = True
+        self._pieces.clear()
+        self._held_bytes = 0
+        self._lane.streams.discard(self)
+        self._mind_source()
+
+    def _send(self, piece: _Piece) -> None:
+        if piece.data is not None:
+            self._held_bytes -= len(piece.data)
+            self._lane.forwarded += 1
+            self._target.write(piece.data)
+            return
+        self.ended = True
+        if self._source.is_closing() or self.twin.ended:
+            self._source.close()
+            self._target.close()
+        elif not self._target.is_closing():
+            self._target.write_eof()
+
+    def _mind_source(self) -> None:
+        """Read on only while there is room for what comes."""
+        if self._source_ended or self._source.is_closing():
+            return
+        if self._held_bytes > _HELD_BYTES_MAX:
+            self._source.pause_reading()
+        else:
+            self._source.resume_reading()
+
+
+class _End(asyncio.Protocol):
+    """One of the two transports of a proxied connection."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.outgoing: _Stream | None = None
+        self.incoming: _Stream | None = None
+        self._early: list[bytes | None] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._pass_on(data)
+
+    def eof_received(self) -> bool:
+        self._pass_on(None)
+        return True  # the other direction stays open
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.incoming is not None:
+            self.incoming.drop()
+        self._pass_on(None)
+
+    def join(self, outgoing: _Stream, incoming: _Stream) -> None:
+        """Both directions are there; what came before goes on its way."""
+        self.outgoing, self.incoming = outgoing, incoming
+        early, self._early = self._early, []
+        for data in early:
+            self._pass_on(data)
+        outgoing.flow()
+
+    def _pass_on(self, data: bytes | None) -> None:
+        if self.outgoing is None:
+            # In some releases (3.11.2) a transport that is paused when its connection
+            # is made reads all the same, until it is paused again.
+            self._early.append(data)
+            self.transport.pause_reading()
+        elif data is None:
+            self.outgoing.take_end()
+        else:
+            self.outgoing.take(data)
+
+    def pause_writing(self) -> None:
+        if self.incoming is not None:
+            self.incoming.choke(choked=True)
+
+    def resume_writing(self) -> None:
+        if self.incoming is not None:
+            self.incoming.choke(choked=False)
+
+
+class _Front(_End):
+    """The accepted side; knows its link and connects the other side when it may."""
+
+    def __init__(self, proxy: Proxy, link: Link) -> None:
+        super().__init__()
+        self._proxy = proxy
+        self._link = link
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # Nothing is read before there is somewhere to send it.
+        self.transport.pause_reading()
+        self._proxy.accepted(self, self._link)
+
+
+class Proxy:
+    """All proxies of a network; runs in the proxy process.
+
+    Args:
+        listeners: Of each directed link.
+        targets: Where each node really listens.
+        seed: Of every link's dice.
+        control: Orders come from here.
+    """
+
+    def __init__(
+        self,
+        listeners: Mapping[Link, socket.socket],
+        targets: Mapping[str, Endpoint],
+        seed: int,
+        control: socket.socket,
+    ) -> None:
+        self._listeners = listeners
+        self._targets = targets
+        self._lanes = {link: _Lane(link, seed) for link in listeners}
+        self._orders = OrderSocket(control, self)
+        self._healed = asyncio.Event()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._ended: asyncio.Future[None]
+
+    async def run(self) -> None:
+        """Carry traffic until told to stop.
+
+        Raises:
+            RuntimeError: Something broke that the event loop would only have logged.
+        """
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        loop.set_exception_handler(self._broken)
+        for link, listener in self._listeners.items():
+            await loop.create_server(
+                functools.partial(_Front, self, link), sock=listener, backlog=_BACKLOG
+            )
+        loop.add_reader(self._orders.fileno(), self._serve_order)
+        await self._ended
+
+    def accepted(self, front: _Front, link: Link) -> None:
+        """A node connected to the proxy of a link."""
+        task = asyncio.get_running_loop().create_task(self._connect(front, link))
+        self._connecting.add(task)
+        task.add_done_callback(self._connected)
+
+    def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
+        """Put the rules in force for every stream, new or old."""
+        for link, lane in self._lanes.items():
+            lane.set_rule(rules.get(link, _HEALTHY))
+        self._healed.set()
+        self._healed = asyncio.Event()
+
+    def counters(self) -> Mapping[Link, LinkCounters]:
+        """What each directed link did since the run began."""
+        return {link: lane.counters() for link, lane in self._lanes.items()}
+
+    def _serve_order(self) -> None:
+        if not self._orders.serve() and not self._ended.done():
+            self._ended.set_result(None)
+
+    def _broken(
+        self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]
+    ) -> None:
+        del loop
+        if not self._ended.done():
+            error = RuntimeError(context["message"])
+            error.__cause__ = context.get("exception")
+            self._ended.set_exception(error)
+
+    def _connected(self, task: asyncio.Task[None]) -> None:
+        self._connecting.discard(task)
+        if not task.cancelled():
+            task.result()
+
+    async def _connect(self, front: _Front, link: Link) -> None:
+        there, back = self._lanes[link], self._lanes[link[1], link[0]]
+        for lane in (there, back):
+            lane.cut += lane.rule.cut
+        while there.rule.cut or back.rule.cut:
+            await self._healed.wait()
+        if front.transport.is_closing():
+            return
+        target = self._targets[link[1]]
+        loop = asyncio.get_running_loop()
+        try:
+            _, rear = await loop.create_connection(_End, target.host, target.port)
+        except OSError:
+            _reset(front.transport)
+            return
+        _join(front, rear, there, back)
+
+
+def _join(front: _End, rear: _End, there: _Lane, back: _Lane) -> None:
+    forth = _Stream(there, front.transport, rear.transport)
+    home = _Stream(back, rear.transport, front.transport)
+    forth.twin, home.twin = home, forth
+    front.join(forth, home)
+    rear.join(home, forth)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection the way a refused one ends: with RST, not with FIN."""
+    raw = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+class ProxyNetwork:
+    """The `Network` of the proxy rung.
+
+    Attributes:
+        netns_fds: Empty; nodes share the controller's network.
+        carrier_pid: The process of all proxies.
+    """
+
+    rung = "proxy"
+    capabilities: frozenset[LinkField] = frozenset(
+        {"cut", "delay_ms", "jitter_ms", "bandwidth_kbit_s"}
+    )
+
+    def __init__(
+        self, places: Mapping[str, NodePlace], sidecar: Sidecar, block: Block
+    ) -> None:
+        self.places = places
+        self.netns_fds: Mapping[str, int] = {}
+        self._sidecar = sidecar
+        self.carrier_pid = sidecar.pid
+        self._block = block
+
+    @classmethod
+    def create(cls, nodes: Sequence[str], run_dir: Path, *, seed: int) -> ProxyNetwork:
+        """Choose ports and start the proxies.
+
+        Synchronous, for it forks: call it before any thread or event loop is there.
+        Needs a descriptor per directed link, and some per connection.
+
+        Raises:
+            UsageError: Too many nodes.
+            HarnessError: No free ports.
+        """
+        block = claim_block(len(nodes))
+        targets = {
+            name: Endpoint(_HOST, port)
+            for name, port in zip(nodes, block.ports, strict=True)
+        }
+        links = list(itertools.permutations(nodes, 2))
+        listeners = {link: _listener() for link in links}
+        doors = {
+            link: Endpoint(_HOST, listener.getsockname()[1])
+            for link, listener in listeners.items()
+        }
+        sidecar = Sidecar(
+            "proxy",
+            links,
+            cls.capabilities,
+            lambda control: asyncio.run(Proxy(listeners, targets, seed, control).run()),
+        )
+        for listener in listeners.values():
+            listener.close()
+        places = {
+            name: make_place(
+                name,
+                targets,
+                {b: door for (a, b), door in doors.items() if a == name},
+                run_dir,
+            )
+            for name in nodes
+        }
+        return cls(places, sidecar, block)
+
+    async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
+        """See `Network`. Raises HarnessError when the proxy has died."""
+        await self._sidecar.set_rules(rules)
+
+    async def counters(self) -> Mapping[Link, LinkCounters]:
+        """See `Network`. Raises HarnessError when the proxy has died."""
+        return await self._sidecar.counters()
+
+    async def close(self) -> None:
+        """See `Network`. Raises HarnessError when the proxy had died unnoticed."""
+        self._block.claim.close()
+        await self._sidecar.close()
+
+
+def _listener() -> socket.socket:
+    """Listens at once: a node that connects before the proxies run just waits."""
+    listener = socket.create_server((_HOST, 0), backlog=_BACKLOG)
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,54 @@
+"""Compiles `vdso_clocks.c`, the code in skewed processes, to `vdso_clocks.bin`.
+
+Run it as `python -m harness.worlds.os.vdso_build` after each change of the source. The
+result is checked in, so that users need no compiler; a test compiles again where gcc
+is at hand and compares.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("vdso_clocks.c")
+LINKER_SCRIPT = SOURCE.with_suffix(".ld")
+IMAGE = SOURCE.with_suffix(".bin")
+
+GCC = (
+    "gcc",
+    "-std=gnu11",
+    "-Os",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-fPIC",
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    "-fcf-protection=none",
+    # Go calls the vDSO with no promise about vector registers' state.
+    "-mgeneral-regs-only",
+    "-march=x86-64",
+)
+
+
+def build(image: Path) -> None:
+    """Compile and link into `image`.
+
+    Raises:
+        subprocess.CalledProcessError: gcc or ld refused; they have said why on stderr.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        compiled = Path(scratch) / "vdso_clocks.o"
+        subprocess.run([*GCC, "-c", str(SOURCE), "-o", str(compiled)], check=True)
+        subprocess.run(
+            ["ld", "-T", str(LINKER_SCRIPT), "-o", str(image), str(compiled)],
+            check=True,
+        )
+
+
+if __name__ == "__main__":
+    build(IMAGE)
+    sys.stdout.write(f"{IMAGE.name}: {IMAGE.stat().st_size} bytes\n")

@@ -1,0 +1,274 @@
+"""Node processes, as the controller starts, stops and skews them.
+
+`Warden.fork` splits off one single-threaded process (`keeper`) that is
+the parent of every node; the object returned is the controller's handle on it. Where
+nodes share the controller's namespaces there is a guardian between the two. It has
+to be forked before the controller starts threads or an event loop; its methods run on
+whatever loop is current when they are first called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.worlds.clocks import ClockReading, ClockSetting
+from harness.worlds.os.channel import Channel
+from harness.worlds.os.guardian import put_guardian_above
+from harness.worlds.os.keeper import KILL_TIMEOUT_S, Keeper
+from harness.worlds.processes import Exit, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from harness.worlds.places import Launch, NodePlace
+
+_NO_SKEW = "clocks can't be skewed here"
+_HELLO_TIMEOUT_S = 10.0
+LIMITS = Limits(data_bytes=4 << 30, log_bytes=64 << 20)
+
+_END_TIMEOUT_S = KILL_TIMEOUT_S + 5.0
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A request on its way."""
+
+    call: str
+    node: str
+    reply: asyncio.Future[Any]
+
+
+class Warden:
+    """Implements `harness.worlds.processes.Processes`, and `Clocks`; made by `fork`."""
+
+    def __init__(
+        self, channel: Channel, pid: int, why_no_clocks: str, why_no_cages: str
+    ) -> None:
+        self.warden_pid = pid
+        self.why_no_cages = why_no_cages
+        self.why_no_clocks = why_no_clocks
+        self._channel = channel
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pending: dict[int, _Pending] = {}
+        self._next_id = 0
+        self._pids: dict[str, int] = {}
+        self._callbacks: list[Callable[[Exit], None]] = []
+
+    @classmethod
+    def fork(
+        cls,
+        netns_fds: Mapping[str, int],
+        run_dir: Path | None = None,
+        limits: Limits = LIMITS,
+    ) -> Warden:
+        """Split off the process that will be the parent of every node.
+
+        Args:
+            netns_fds: Network namespace of each node; a node that isn't named shares
+                the controller's.
+            run_dir: Cage nodes that are not trusted, and hide this folder from them but
+                for their own data. Takes namespaces of ours (`run_isolated`).
+            limits: What each node may leave on the disk.
+
+        Raises:
+            HarnessError: It did not come up.
+        """
+        ours, theirs = socket.socketpair()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        controller_pid = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                ours.close()
+                parent = controller_pid
+                if not netns_fds and run_dir is None:
+                    parent = put_guardian_above(controller_pid)
+                Keeper(Channel(theirs), netns_fds, run_dir, limits, parent).run()
+            finally:
+                os._exit(1)
+        theirs.close()
+        channel = Channel(ours)
+        hello = _wait_for_hello(channel)
+        if hello is None:
+            ours.close()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise HarnessError("the warden process, parent of all nodes, did not start")
+        return cls(channel, pid, hello["why_no_clocks"], hello["why_no_cages"])
+
+    async def start(self, place: NodePlace, launch: Launch) -> int:
+        """Start the node's process, after clearing what a former one left behind."""
+        pid: int = await self._call(
+            "start",
+            place.name,
+            argv=[str(word) for word in launch.argv],
+            env=dict(launch.env),
+            cwd=None if launch.cwd is None else str(launch.cwd),
+            log_path=str(place.log_path),
+            data_dir=str(place.data_dir),
+            writable=[str(path) for path in launch.writable],
+            trusted=launch.trusted,
+        )
+        return pid
+
+    async def kill(self, node: str) -> int:
+        """SIGKILL the node and all its descendants; returns once they are gone."""
+        pid: int = await self._call("kill", node)
+        return pid
+
+    async def pause(self, node: str) -> Mapping[str, str]:
+        """SIGSTOP the node and its descendants; pid -> states of its threads.
+
+        "T" is stopped; anything else ("D": in the kernel) would not stop within 2 s.
+        """
+        states: Mapping[str, str] = await self._call("pause", node)
+        return states
+
+    async def resume(self, node: str) -> None:
+        """SIGCONT what `pause` stopped."""
+        await self._call("resume", node)
+
+    async def set_clock(self, node: str, setting: ClockSetting) -> None:
+        """Change the node's clocks at once; its descendants' too.
+
+        Raises:
+            HarnessError: It isn't running, or its clocks can't be skewed.
+        """
+        if self.why_no_clocks:
+            raise HarnessError(f"{node}: {self.why_no_clocks}")
+        await self._call("set_clock", node, **dataclasses.asdict(setting))
+
+    async def read_clock(self, node: str) -> ClockReading | None:
+        """The node's clocks now, or None when it isn't running.
+
+        Verified in its memory, so a node that replaced itself with another program
+        reads as what it then shows: true clocks, until it is caught up with.
+        """
+        if self.why_no_clocks:
+            return None if self.pid(node) is None else ClockReading(0, 0, _NO_SKEW)
+        reading = await self._call("read_clock", node)
+        return None if reading is None else ClockReading(*reading)
+
+    def pid(self, node: str) -> int | None:
+        """The pid of the node's running process, or None."""
+        return self._pids.get(node)
+
+    def on_exit(self, callback: Callable[[Exit], None]) -> None:
+        """Call `callback`, on the event loop, whenever a node process ends."""
+        self._callbacks.append(callback)
+
+    async def close(self) -> None:
+        """Kill everything and wait until it is gone; ends are no longer reported."""
+        self._hang_up()
+        deadline_s = time.monotonic() + _END_TIMEOUT_S
+        while not self._is_gone():
+            if time.monotonic() > deadline_s:
+                os.kill(self.warden_pid, signal.SIGKILL)
+            await asyncio.sleep(0.002)
+
+    def close_now(self) -> None:
+        """The same without an event loop, for a set-up that fails half way."""
+        self._hang_up()
+        deadline_s = time.monotonic() + _END_TIMEOUT_S
+        while not self._is_gone():
+            if time.monotonic() > deadline_s:
+                os.kill(self.warden_pid, signal.SIGKILL)
+            time.sleep(0.002)
+
+    def _hang_up(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._channel.socket)
+            self._loop.remove_writer(self._channel.socket)
+        self._channel.open = False
+        self._channel.socket.close()
+        self._fail_calls("the warden was closed")
+
+    def _is_gone(self) -> bool:
+        try:
+            return os.waitpid(self.warden_pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:
+            return True  # a controller that is pid 1 may have reaped it already
+
+    async def _call(self, call: str, node: str, **arguments: Any) -> Any:
+        self._attach()
+        if not self._channel.open:
+            raise HarnessError("the warden process, parent of all nodes, is gone")
+        self._next_id += 1
+        reply = asyncio.get_running_loop().create_future()
+        self._pending[self._next_id] = _Pending(call, node, reply)
+        request = {"id": self._next_id, "call": call, "node": node, **arguments}
+        self._channel.send(request)
+        self._flush()
+        return await reply
+
+    def _attach(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._channel.socket, self._receive)
+
+    def _flush(self) -> None:
+        assert self._loop is not None
+        self._channel.flush()
+        if self._channel.unsent:
+            self._loop.add_writer(self._channel.socket, self._flush)
+        else:
+            self._loop.remove_writer(self._channel.socket)
+
+    def _receive(self) -> None:
+        for message in self._channel.receive():
+            if "exit" in message:
+                self._ended(Exit(**message["exit"]))
+            else:
+                self._settle(message)
+        if not self._channel.open:
+            assert self._loop is not None
+            self._loop.remove_reader(self._channel.socket)
+            self._pids.clear()
+            self._fail_calls("the warden process, parent of all nodes, died")
+
+    def _settle(self, message: Mapping[str, Any]) -> None:
+        asked = self._pending.pop(message["id"])
+        if asked.call == "start" and "result" in message:
+            # Here, not in `start`: the process' end may be the very next message.
+            self._pids[asked.node] = message["result"]
+        if asked.reply.done():
+            return  # whoever asked was cancelled
+        if "error" in message:
+            asked.reply.set_exception(HarnessError(message["error"]))
+        else:
+            asked.reply.set_result(message["result"])
+
+    def _ended(self, ended: Exit) -> None:
+        if self._pids.get(ended.node) == ended.pid:
+            del self._pids[ended.node]
+        for callback in self._callbacks:
+            callback(ended)
+
+    def _fail_calls(self, reason: str) -> None:
+        pending, self._pending = self._pending, {}
+        for asked in pending.values():
+            if not asked.reply.done():
+                asked.reply.set_exception(HarnessError(reason))
+
+
+def _wait_for_hello(channel: Channel) -> Mapping[str, Any] | None:
+    channel.socket.settimeout(_HELLO_TIMEOUT_S)
+    try:
+        channel.socket.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return None
+    finally:
+        channel.socket.setblocking(False)
+    messages = channel.receive()
+    return messages[0]["hello"] if messages else None

@@ -1,0 +1,152 @@
+"""Sets up the os world: real processes, links and clocks.
+
+The order matters. Everything that forks (namespaces, switch, warden) happens in a
+process with one thread and before there is an event loop; only then the controller
+starts, which is asyncio and nothing else. Whatever way the controller ends, the kernel
+ends what it started: it is pid 1 of its own pid namespace, and the warden watches its
+pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+import uvloop
+
+from harness.errors import HarnessError
+from harness.host.interrupts import noted, stop_signals
+from harness.worlds.os.namespaces import IsolationError, run_isolated
+from harness.worlds.os.proxy import ProxyNetwork
+from harness.worlds.os.switch import SwitchNetwork
+from harness.worlds.os.warden import Warden
+from harness.worlds.os.watch import Watch
+from harness.worlds.world import TrueTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from harness.host.interrupts import Interrupts
+    from harness.worlds.clocks import Clocks
+    from harness.worlds.world import Conducted, Setting, World
+
+NODE_PORT = 7000
+
+
+class OsWorld:
+    """Implements `harness.worlds.world.World`. Forks: make it while nothing else runs.
+
+    Args:
+        setting: What it is for.
+        rung: Of the network: "switch" or "proxy".
+        why_uncaged: Why nodes can't be caged; empty when they can, which takes
+            namespaces of ours.
+
+    Raises:
+        HarnessError: A part of it can't be set up here.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        rung: str,
+        interrupts: Interrupts,
+        why_uncaged: str,
+    ) -> None:
+        self._interrupts = interrupts
+        self.time = TrueTime()
+        self.network: SwitchNetwork | ProxyNetwork = (
+            SwitchNetwork.create(
+                setting.nodes, setting.folder, port=NODE_PORT, seed=setting.seed
+            )
+            if rung == "switch"
+            else ProxyNetwork.create(setting.nodes, setting.folder, seed=setting.seed)
+        )
+        self.processes = Warden.fork(
+            self.network.netns_fds,
+            None if why_uncaged else setting.folder,
+            setting.limits,
+        )
+        self.clocks: Clocks = self.processes
+        self.why_uncaged = why_uncaged or self.processes.why_no_cages
+        self.watcher = Watch(setting.nodes, setting.folder)
+
+    def on_interrupt(self, callback: Callable[[], None]) -> None:
+        """See `World`."""
+        loop = asyncio.get_running_loop()
+        self._interrupts.listen(lambda: loop.call_soon_threadsafe(callback))
+
+    async def watch_over(self) -> NoReturn:
+        """See `World`."""
+        died = await first_to_end([self.processes.warden_pid, self.network.carrier_pid])
+        if died == self.network.carrier_pid:
+            await self.network.counters()  # which raises, with its last words
+        raise HarnessError("the warden process, parent of all nodes, died")
+
+    async def close(self) -> None:
+        """See `World`."""
+        await self.processes.close()
+        await self.network.close()
+
+
+def execute(setting: Setting, rung: str, make: Callable[[World], Conducted]) -> str:
+    """Carry out what `make` makes in a new world; why that failed, or an empty text.
+
+    Raises:
+        KeyboardInterrupt: A stop signal came before the controller could hear it, or
+            insisted; run.json may be missing.
+    """
+
+    def main(why_uncaged: str = "") -> int:
+        with noted() as interrupts:
+            try:
+                world = OsWorld(setting, rung, interrupts, why_uncaged)
+            except OSError as problem:
+                raise HarnessError(f"cannot set up a world: {problem}") from problem
+            conducted = make(world)
+            if world.why_uncaged:
+                words = "nodes are not caged, and could harm the run"
+                conducted.note("uncaged", [], f"{words}: {world.why_uncaged}", {})
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(conducted.conduct())
+        return 0
+
+    try:
+        status = _isolated_if_possible(main, rung)
+    except HarnessError as failure:
+        return str(failure)
+    if status - 128 in stop_signals():
+        raise KeyboardInterrupt
+    return f"the controller ended with status {status}" if status else ""
+
+
+def _isolated_if_possible(main: Callable[..., int], rung: str) -> int:
+    """On the proxy rung in all namespaces but net; in none where there are none."""
+    try:
+        return run_isolated(main, network=rung == "switch")
+    except IsolationError as error:
+        if rung == "switch":
+            raise
+        why_uncaged = str(error)
+    return main(why_uncaged)
+
+
+async def first_to_end(pids: Iterable[int]) -> int:
+    """Wait until one of these processes, children of ours, ends; returns its pid."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def tell(pid: int) -> None:
+        if not ended.done():
+            ended.set_result(pid)
+
+    watched = {os.pidfd_open(pid): pid for pid in pids}
+    try:
+        for descriptor, pid in watched.items():
+            loop.add_reader(descriptor, tell, pid)
+        return await ended
+    finally:
+        for descriptor in watched:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)

@@ -1,0 +1,174 @@
+"""A client's connection to a simulated node: what `wire.connect` makes of TCP.
+
+`WireClient` and the systems use it in the place of a real one, so requests, errors and
+counters are theirs. Requests and answers take the network's time, in order, and are
+never subject to faults. A node that isn't there refuses connections; one that dies
+breaks them; one that is paused accepts them and says nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.errors import TEMPORARILY_UNAVAILABLE, HarnessError, NodeReply
+from harness.systems.wire import LINE_BYTES_MAX
+from harness.worlds.sim.conditions import lasting_ns
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+    from random import Random
+
+    from harness.systems.wire import WireCounters
+    from harness.worlds.places import NodePlace
+    from harness.worlds.sim.conditions import Conditions
+    from harness.worlds.sim.loop import VirtualTimeLoop
+    from harness.worlds.sim.node import SimNode
+
+REFUSED = "connection refused"
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Dialler:
+    """Connects to simulated nodes; `dial` is a `harness.systems.wire.Dial`."""
+
+    def __init__(
+        self,
+        nodes: Mapping[str, SimNode],
+        conditions: Conditions,
+        rng: Random,
+        loop: VirtualTimeLoop,
+    ) -> None:
+        self.loop = loop
+        self._nodes = nodes
+        self._conditions = conditions
+        self._rng = rng
+
+    def latency_ns(self) -> int:
+        """How long a message takes between a client and a node, one way."""
+        return lasting_ns(self._rng, self._conditions.latency_ms)
+
+    async def dial(
+        self, place: NodePlace, counters: WireCounters, timeout_s: float
+    ) -> SimConnection:
+        """A connection to the node at `place`.
+
+        Raises:
+            NodeReply: Definite: nothing accepts connections there.
+        """
+        arrival = self.loop.create_future()
+        there_and_back_ns = self.latency_ns() + self.latency_ns()
+        self.loop.at_ns(self.loop.now_ns + there_and_back_ns, set_result, arrival)
+        await arrival
+        node = self._nodes[place.name]
+        if not node.serves:
+            raise NodeReply(definite=True, text=REFUSED, code=TEMPORARILY_UNAVAILABLE)
+        return SimConnection(self, node, counters)
+
+
+class SimConnection:
+    """Implements `harness.systems.wire.Wire`.
+
+    Attributes:
+        lost: Why the connection is gone; empty while it stands.
+    """
+
+    def __init__(self, dialler: Dialler, node: SimNode, counters: WireCounters) -> None:
+        self.lost = ""
+        self._dialler = dialler
+        self._loop = dialler.loop
+        self._node = node
+        self._counters = counters
+        self._msg_id = 0
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._request_due_ns = 0
+        self._answer_due_ns = 0
+        node.connect(self)
+
+    @property
+    def owes_answers(self) -> bool:
+        """Never: an answer that comes late is counted without anybody waiting."""
+        return False
+
+    async def linger(self) -> None:
+        """See `owes_answers`."""
+
+    async def call(
+        self, src: str, dest: str, body: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Send a request and wait for the body that answers it, an error or not.
+
+        Raises:
+            NodeReply: The connection was lost before the answer came. Definite when the
+                request never left.
+        """
+        if self.lost:
+            raise NodeReply(definite=True, text=self.lost, code=TEMPORARILY_UNAVAILABLE)
+        self._msg_id += 1
+        msg_id = self._msg_id
+        data = _encode({**body, "msg_id": msg_id})
+        if len(data) > LINE_BYTES_MAX:
+            raise HarnessError(
+                f"a request of {len(data)} bytes is longer than a line of the wire "
+                f"protocol may be ({LINE_BYTES_MAX})"
+            )
+        answer: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._waiting[msg_id] = answer
+        # In order: a request never overtakes an earlier one.
+        due_ns = self._loop.now_ns + self._dialler.latency_ns()
+        self._request_due_ns = due_ns = max(due_ns, self._request_due_ns)
+        self._loop.at_ns(due_ns, self._arrive, (src, data))
+        try:
+            return await answer
+        finally:
+            self._waiting.pop(msg_id, None)
+
+    def answer(self, msg_id: int, data: bytes) -> None:
+        """The node answers request `msg_id`."""
+        due_ns = self._loop.now_ns + self._dialler.latency_ns()
+        self._answer_due_ns = due_ns = max(due_ns, self._answer_due_ns)
+        self._loop.at_ns(due_ns, self._answered, (msg_id, data))
+
+    def break_off(self) -> None:
+        """The node died; the client learns of it when the news arrives."""
+        due_ns = self._loop.now_ns + self._dialler.latency_ns()
+        due_ns = max(due_ns, self._answer_due_ns)
+        self._loop.at_ns(due_ns, self._lose, "connection closed")
+
+    async def close(self) -> None:
+        """Let go of the node."""
+        self._node.disconnect(self)
+        self._lose("closed by the client")
+
+    def _arrive(self, request: tuple[str, bytes]) -> None:
+        # A process that died meanwhile, back again or not, knows no such connection.
+        if self._node.knows(self):
+            self._node.request(*request, self)
+
+    def _answered(self, answer: tuple[int, bytes]) -> None:
+        msg_id, data = answer
+        waiting = self._waiting.pop(msg_id, None)
+        if waiting is None or waiting.done():
+            self._counters.late += 1
+        elif len(data) > LINE_BYTES_MAX:
+            self._counters.oversize += 1
+        else:
+            waiting.set_result(_decode(data))
+
+    def _lose(self, why: str) -> None:
+        if self.lost:
+            return
+        self.lost = why
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(NodeReply(definite=False, text=why))
+
+
+def set_result(future: asyncio.Future[None]) -> None:
+    """Wake whoever waits, unless they have given up."""
+    if not future.done():
+        future.set_result(None)

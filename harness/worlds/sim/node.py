@@ -1,0 +1,412 @@
+"""A simulated process that runs a protocol's core: what `reference_impls.runtime` does.
+
+It keeps the duties that `reference_impls.actor` sets out for a world, and the runtime's
+turns: a node steps through all that has arrived, fires what is due, timers of 0 ms
+last, then makes the turn's records durable, and only then lets go of what came after
+them. While the disk works the node stands still, so what arrives meanwhile is the next
+turn's: batches form as they do in the os world. So does the moment that counts most: a
+crash between a write and its durability.
+
+A core that raises, or breaks one of its own invariants, ends its process as it would
+end a real one, with the runtime's exit status; the traceback is in the node's log.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import msgspec
+
+from harness.worlds.sim.clock import NodeClock
+from harness.worlds.sim.conditions import START_MS, STEP_NS, lasting_ns
+from harness.worlds.sim.disk import Disk
+from reference_impls.actor import (
+    CancelTimer,
+    Observe,
+    Persist,
+    Received,
+    Reply,
+    Send,
+    SetTimer,
+    TimerFired,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from random import Random
+
+    from harness.worlds.clocks import ClockSetting
+    from harness.worlds.sim.conditions import Conditions
+    from harness.worlds.sim.loop import VirtualTimeLoop
+    from harness.worlds.sim.network import SimLink
+    from harness.worlds.sim.observed import Journal
+    from reference_impls.actor import Actor, Body, Effect, Now
+
+EXIT_INVARIANT = 70
+EXIT_RAISED = 1
+TIMERS_IN_A_TURN_MAX = 10_000
+"""A core that sets timers of 0 ms without end would stand still for ever."""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Caller(Protocol):
+    """A client's end of a connection to a node."""
+
+    def answer(self, msg_id: int, data: bytes) -> None:
+        """The node answers request `msg_id`."""
+
+    def break_off(self) -> None:
+        """The node died; the client learns of it when the news arrives."""
+
+
+class SimNode:
+    """One node: at most one process at a time, and the disk that outlives it.
+
+    Args:
+        name: The node's.
+        build: Makes a core, not started.
+        links: Where messages to each peer go.
+        fsync: Whether the process waits for its disk.
+        on_exit: Told when the process ends by itself, with its exit status.
+
+    Attributes:
+        pid: Of the running process; 0 when none runs.
+        serves: The process accepts connections.
+        paused: It stands still until resumed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        build: Callable[[], Actor],
+        links: Mapping[str, SimLink],
+        *,
+        fsync: bool,
+        conditions: Conditions,
+        rng: Random,
+        loop: VirtualTimeLoop,
+        journal: Journal,
+        on_exit: Callable[[SimNode, int], None],
+    ) -> None:
+        self.name = name
+        self.pid = 0
+        self.serves = False
+        self.paused = False
+        self.clock = NodeClock(loop)
+        self.disk = Disk(rng)
+        self.actor: Actor | None = None
+        self._build = build
+        self._links = links
+        self._fsync = fsync
+        self._conditions = conditions
+        self._rng = rng
+        self._loop = loop
+        self._journal = journal
+        self._on_exit = on_exit
+        self._connections: dict[Caller, None] = {}
+        self._encoded: tuple[Body | None, bytes] = (None, b"")
+        self._forget()
+
+    def _forget(self) -> None:
+        """Everything volatile."""
+        self._inbox: deque[tuple[str, bytes, Caller | None]] = deque()
+        self._timers: dict[str, int] = {}  # name -> deadline on the node's mono clock
+        self._held: list[Callable[[], None]] = []
+        self._free_at_ns = 0
+        self._wake_ns: int | None = None
+        self._turn_is_set = False
+        self._syncing = False
+        self._synced = False
+        self._encoded = (None, b"")
+
+    # Life and death
+
+    def start(self, pid: int) -> None:
+        """Start a process; it serves a little later, with what the disk remembers."""
+        self.pid = pid
+        self.clock = NodeClock(self._loop)
+        start_ns = int(self._rng.uniform(*START_MS) * 1e6)
+        self._loop.at_ns(self._loop.now_ns + start_ns, self._begin, pid)
+
+    def _begin(self, pid: int) -> None:
+        if pid != self.pid:
+            return
+        if self.paused:
+            # Frozen while it started; it goes on from here.
+            self._held.append(lambda: self._begin(pid))
+            return
+        self.serves = True
+        self._guarded(self._first_turn)
+
+    def _first_turn(self) -> None:
+        self.actor = self._build()
+        self._carry_out(self.actor.start(self.disk.records()))
+        self._journal.log(self.name, f"listens, pid {self.pid}", self.clock.now())
+        self._end_turn(1)
+
+    def crash(self) -> int:
+        """End the process at once, as a loss of power; the pid it had."""
+        pid, self.pid = self.pid, 0
+        self.serves = self.paused = False
+        self.actor = None
+        self.disk.crash(self._loop.now_ns)
+        self._journal.drop(self.name)
+        self._forget()
+        connections, self._connections = self._connections, {}
+        for connection in connections:
+            connection.break_off()
+        return pid
+
+    def pause(self) -> None:
+        """Stand still: what arrives waits, clocks go on."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on with what has piled up."""
+        if not self.paused:
+            return
+        self.paused = False
+        if self.actor is None:
+            held, self._held = self._held, []
+            for begin in held:
+                begin()
+        elif self._synced:
+            self._after_sync(self.pid)
+        elif not self._syncing:
+            self._guarded(self._turn)
+
+    def set_clock(self, setting: ClockSetting) -> None:
+        """Change the clocks. Deadlines move back with a clock that is set back."""
+        before_ns = self.clock.now().mono_ns
+        self.clock.set(setting)
+        back_ns = before_ns - self.clock.now().mono_ns
+        if back_ns > 0:
+            for name in self._timers:
+                self._timers[name] -= back_ns
+        self._wake_ns = None
+        if self.actor is not None and not self.paused and not self._syncing:
+            self._set_wake()
+
+    # What arrives
+
+    def deliver(self, src: str, data: bytes) -> None:
+        """A peer's message; to a process that isn't there it is lost."""
+        if self.actor is not None:
+            self._inbox.append((src, data, None))
+            self._take_notice()
+
+    def request(self, src: str, data: bytes, connection: Caller) -> None:
+        """A client's request, on an open connection."""
+        self._inbox.append((src, data, connection))
+        self._take_notice()
+
+    def connect(self, connection: Caller) -> None:
+        """Remember a client's connection, to break it off at a crash."""
+        self._connections[connection] = None
+
+    def knows(self, connection: Caller) -> bool:
+        """Whether the connection was made to the process that runs now."""
+        return connection in self._connections
+
+    def disconnect(self, connection: Caller) -> None:
+        """The client has closed it."""
+        self._connections.pop(connection, None)
+
+    def _take_notice(self) -> None:
+        """Begin a turn now, or see to it that one begins when the node is free."""
+        if self._turn_is_set or self._syncing or self.paused:
+            return
+        if self._loop.now_ns >= self._free_at_ns:
+            self._guarded(self._turn)
+        else:
+            self._turn_is_set = True
+            self._loop.at_ns(self._free_at_ns, self._on_free, self.pid)
+
+    def _on_free(self, pid: int) -> None:
+        if pid == self.pid and self._turn_is_set:
+            self._turn_is_set = False
+            if not self.paused and not self._syncing:
+                self._guarded(self._turn)
+
+    # Turns
+
+    def _guarded(self, turn: Callable[[], None]) -> None:
+        """Take a turn; a core that fails ends the process."""
+        try:
+            turn()
+        except Exception as failure:
+            # As an interpreter does that runs a core: print what it was, and exit.
+            broken = isinstance(failure, AssertionError)
+            for line in traceback.format_exc().splitlines():
+                self._journal.log(self.name, line, self.clock.now())
+            self._on_exit(self, EXIT_INVARIANT if broken else EXIT_RAISED)
+
+    def _turn(self) -> None:
+        actor, inbox = self.actor, self._inbox
+        if actor is None:
+            return
+        now = self.clock.now()
+        steps = 0
+        while inbox:
+            src, data, connection = inbox.popleft()
+            body = _decode(data)
+            if connection is not None and body["type"] in OWN_REQUESTS:
+                reply = OWN_REQUESTS[body["type"]](self, body)
+                connection.answer(body["msg_id"], _encode(reply))
+                continue
+            self._carry_out(actor.step(Received(src, body, now, connection)))
+            steps += 1
+        while (name := self._pop_due(now.mono_ns)) is not None:
+            self._carry_out(actor.step(TimerFired(name, now)))
+            steps += 1
+            assert steps < TIMERS_IN_A_TURN_MAX, f"timer {name} is set without end"
+        self._end_turn(steps)
+
+    def _end_turn(self, steps: int) -> None:
+        """Make durable what was persisted; then go on."""
+        now_ns = self._loop.now_ns
+        self._free_at_ns = now_ns + steps * STEP_NS
+        if self._fsync and self.disk.unsynced:
+            self._syncing = True
+            sync_ns = lasting_ns(self._rng, self._conditions.fsync_ms)
+            self._loop.at_ns(self._free_at_ns + sync_ns, self._after_sync, self.pid)
+            return
+        if self.disk.unsynced:
+            self.disk.write_back(now_ns)
+        self._journal.keep(self.name)
+        self._set_wake()
+
+    def _after_sync(self, pid: int) -> None:
+        """The disk is done: let go of what had to wait, and look what has come."""
+        if pid != self.pid:
+            return
+        self._synced = True
+        self.disk.sync()
+        if self.paused:
+            return
+        self._syncing = self._synced = False
+        self._journal.keep(self.name)
+        held, self._held = self._held, []
+        for release in held:
+            release()
+        if self._inbox:
+            self._guarded(self._turn)
+        else:
+            self._set_wake()
+
+    # Timers
+
+    def _pop_due(self, mono_ns: int) -> str | None:
+        """The timer that was due first, taken off; None when none is due."""
+        timers = self._timers
+        if not timers:
+            return None
+        name = min(timers, key=timers.__getitem__)
+        if timers[name] > mono_ns:
+            return None
+        del timers[name]
+        return name
+
+    def _set_wake(self) -> None:
+        """See to it that the node wakes when its first timer is due.
+
+        A wake that is set for earlier stays: most timers are set anew long before they
+        are due, and one wake in vain is cheaper than one for each of them.
+        """
+        if not self._timers:
+            return
+        due_ns = self.clock.when_ns(min(self._timers.values()))
+        due_ns = max(due_ns, self._free_at_ns)
+        if self._wake_ns is None or due_ns < self._wake_ns:
+            self._wake_ns = due_ns
+            self._loop.at_ns(due_ns, self._on_wake, (self.pid, due_ns))
+
+    def _on_wake(self, which: tuple[int, int]) -> None:
+        if which != (self.pid, self._wake_ns):
+            return
+        self._wake_ns = None
+        if self.paused or self._syncing:
+            return
+        if self._timers and min(self._timers.values()) <= self.clock.now().mono_ns:
+            self._take_notice()
+        else:
+            self._set_wake()
+
+    # Effects
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send:
+                self._send(cast("Send", effect))
+            elif kind is SetTimer:
+                self._set_timer(cast("SetTimer", effect))
+            elif kind is Persist:
+                self.disk.append(cast("Persist", effect), self._loop.now_ns)
+            elif kind is Reply:
+                self._reply(cast("Reply", effect))
+            elif kind is Observe:
+                self._journal.observe(
+                    self.name, cast("Observe", effect), self.clock.now()
+                )
+            else:
+                self._timers.pop(cast("CancelTimer", effect).name, None)
+
+    def _send(self, effect: Send) -> None:
+        body, data = self._encoded
+        if body is not effect.body:
+            data = _encode(effect.body)
+            self._encoded = (effect.body, data)
+        link = self._links[effect.dest]
+        if self._fsync and self.disk.unsynced:
+            self._held.append(lambda: link.send(data))
+        else:
+            link.send(data)
+
+    def _reply(self, effect: Reply) -> None:
+        connection = cast("Caller", effect.request.channel)
+        msg_id, data = effect.request.body["msg_id"], _encode(effect.body)
+        if self._fsync and self.disk.unsynced:
+            self._held.append(lambda: connection.answer(msg_id, data))
+        else:
+            connection.answer(msg_id, data)
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        low, high = effect.min_ms, effect.max_ms
+        after_ms = low + (high - low) * self._rng.random() if high > low else low
+        mono_ns = self.clock.now().mono_ns
+        self._timers[effect.name] = mono_ns + int(after_ms * 1e6)
+
+    # What a node answers by itself, as the runtime does
+
+    def status(self, body: Body) -> dict[str, Any]:
+        """The core's status."""
+        assert self.actor is not None
+        return {"type": "status_ok", **self.actor.status()}
+
+    def read_clock(self, body: Body) -> dict[str, Any]:
+        """The node's clocks as the node sees them."""
+        now: Now = self.clock.now()
+        return {"type": "clock_ok", "wall_ns": now.wall_ns, "mono_ns": now.mono_ns}
+
+
+def echo(_: SimNode, body: Body) -> dict[str, Any]:
+    """Maelstrom's echo."""
+    return {"type": "echo_ok", "echo": body.get("echo")}
+
+
+def init(_: SimNode, body: Body) -> dict[str, Any]:
+    """Maelstrom's greeting; this node knew its name before."""
+    return {"type": "init_ok"}
+
+
+OWN_REQUESTS: Mapping[str, Callable[[SimNode, Body], dict[str, Any]]] = {
+    "init": init,
+    "echo": echo,
+    "status": SimNode.status,
+    "clock": SimNode.read_clock,
+}

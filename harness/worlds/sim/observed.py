@@ -1,0 +1,97 @@
+"""What simulated nodes tell of themselves: observations for checkers, and their logs.
+
+The files are those of the os world, in the same form. Observations are counted as they
+are made known, for the triggers of plans, and written at the end. What a node observed
+in a turn is known once the turn's records are durable; a crash before that takes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.host.documents import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from reference_impls.actor import Now, Observe
+
+QUIET = frozenset({"appended", "committed", "applied"})
+"""Too frequent for a node's log."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Journal:
+    """The observations and logs of all nodes; also a `harness.worlds.world.Watcher`."""
+
+    def __init__(self, nodes: Iterable[str], run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._lines: dict[str, list[bytes]] = {node: [] for node in nodes}
+        self._fresh: dict[str, list[tuple[str, bytes]]] = {n: [] for n in self._lines}
+        self._logs: dict[str, list[str]] = {node: [] for node in self._lines}
+        self._seq: Counter[str] = Counter()
+        self._seen: Counter[tuple[str, str | None]] = Counter()
+
+    def observe(self, node: str, effect: Observe, now: Now) -> None:
+        """Note one event, not known to anybody yet."""
+        line = {
+            "seq": self._seq[node],
+            "mono_ns": now.mono_ns,
+            "wall_ns": now.wall_ns,
+            "node": node,
+            "kind": effect.kind,
+            **effect.fields,
+        }
+        self._seq[node] += 1
+        self._fresh[node].append((effect.kind, _encode(line)))
+        if effect.kind not in QUIET:
+            fields = " ".join(f"{k}={v}" for k, v in effect.fields.items())
+            self.log(node, f"{effect.kind} {fields}", now)
+
+    def keep(self, node: str) -> None:
+        """The node's turn is over: its events are known."""
+        for kind, line in self._fresh[node]:
+            self._lines[node].append(line)
+            self._seen[kind, node] += 1
+            self._seen[kind, None] += 1
+        self._fresh[node].clear()
+
+    def drop(self, node: str) -> None:
+        """The node died before its turn was over. Its numbers begin anew."""
+        self._fresh[node].clear()
+        self._seq[node] = 0
+
+    def log(self, node: str, text: str, now: Now) -> None:
+        """A line of the node's log, with its own idea of the time."""
+        seconds, rest = divmod(now.wall_ns, 1_000_000_000)
+        at = time.strftime("%H:%M:%S", time.gmtime(seconds))
+        self._logs[node].append(f"{at}.{rest // 1_000_000:03d} {node} {text}\n")
+
+    def sightings(self, kind: str, node: str | None) -> int:
+        """How many events of `kind` were seen so far, at `node` or anywhere (None)."""
+        return self._seen[kind, node]
+
+    async def poll(self) -> None:
+        """See `Watcher`: sightings are up to date at any time."""
+
+    def write(self) -> None:
+        """Append all of it to the run folder.
+
+        Raises:
+            HarnessError: It can't be written.
+        """
+        for node, lines in self._lines.items():
+            folder = self._run_dir / "nodes" / node
+            observed, logged = folder / "observe.jsonl", folder / "log"
+            with writing(observed), observed.open("ab") as file:
+                file.writelines(line + b"\n" for line in lines)
+            with writing(logged), logged.open("a", encoding="utf-8") as log:
+                log.writelines(self._logs[node])
+            lines.clear()
+            self._logs[node].clear()

@@ -1,0 +1,13 @@
+"""What the simulator can do: to links, to processes, and to their clocks."""
+
+from __future__ import annotations
+
+from harness.worlds.capabilities import CLOCKS, Capabilities, Offer
+from harness.worlds.sim.network import SimNetwork
+
+OFFER = Offer(
+    "the simulator",
+    Capabilities(
+        SimNetwork.capabilities, frozenset({"kill", "pause"}), frozenset(CLOCKS)
+    ),
+)

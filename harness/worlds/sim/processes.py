@@ -1,0 +1,124 @@
+"""Starts, stops and skews simulated node processes.
+
+A kill is a loss of power: what the node had not made durable is gone (`disk`).
+"""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+from harness.worlds.processes import Exit
+from harness.worlds.sim.node import SimNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from harness.systems.abilities import Simulated
+    from harness.worlds.clocks import ClockReading, ClockSetting
+    from harness.worlds.places import Launch, NodePlace
+    from harness.worlds.sim.conditions import Conditions
+    from harness.worlds.sim.loop import VirtualTimeLoop
+    from harness.worlds.sim.network import SimNetwork
+    from harness.worlds.sim.observed import Journal
+
+FIRST_PID = 1000
+KILLED = -9
+
+
+class SimProcesses:
+    """Implements `harness.worlds.processes.Processes`, and `Clocks`.
+
+    Attributes:
+        nodes: Every node by name.
+    """
+
+    def __init__(
+        self,
+        system: Simulated,
+        network: SimNetwork,
+        journal: Journal,
+        seed: int,
+        conditions: Conditions,
+        loop: VirtualTimeLoop,
+    ) -> None:
+        self._callbacks: list[Callable[[Exit], None]] = []
+        self._next_pid = FIRST_PID
+        self.nodes: dict[str, SimNode] = {}
+        for name, place in network.places.items():
+            self.nodes[name] = SimNode(
+                name,
+                partial(system.build, name, tuple(place.peers)),
+                {peer: network.links[name, peer] for peer in place.peers},
+                fsync=system.fsync,
+                conditions=conditions,
+                rng=random.Random(f"{seed} {name}"),
+                loop=loop,
+                journal=journal,
+                on_exit=self._exited,
+            )
+        for (_, dest), link in network.links.items():
+            link.deliver = self.nodes[dest].deliver
+
+    async def start(self, place: NodePlace, launch: Launch) -> int:
+        """See `Processes`; `launch` is how the os world would do it."""
+        node = self.nodes[place.name]
+        if node.pid:
+            raise HarnessError(f"{place.name} runs already")
+        self._next_pid += 1
+        node.start(self._next_pid)
+        return node.pid
+
+    async def kill(self, node: str) -> int:
+        """See `Processes`."""
+        pid = self.nodes[node].crash()
+        if pid:
+            self._tell(Exit(node, pid, KILLED, expected=True))
+        return pid
+
+    async def pause(self, node: str) -> Mapping[str, str]:
+        """See `Processes`."""
+        of = self.nodes[node]
+        if not of.pid:
+            return {}
+        of.pause()
+        return {str(of.pid): "T"}
+
+    async def resume(self, node: str) -> None:
+        """See `Processes`."""
+        self.nodes[node].resume()
+
+    async def set_clock(self, node: str, setting: ClockSetting) -> None:
+        """See `Processes`."""
+        of = self.nodes[node]
+        if not of.pid:
+            raise HarnessError(f"{node} isn't running")
+        of.set_clock(setting)
+
+    async def read_clock(self, node: str) -> ClockReading | None:
+        """See `Processes`."""
+        of = self.nodes[node]
+        return of.clock.reading() if of.pid else None
+
+    def pid(self, node: str) -> int | None:
+        """See `Processes`."""
+        return self.nodes[node].pid or None
+
+    def on_exit(self, callback: Callable[[Exit], None]) -> None:
+        """See `Processes`."""
+        self._callbacks.append(callback)
+
+    async def close(self) -> None:
+        """See `Processes`."""
+        for node in self.nodes.values():
+            node.crash()
+
+    def _exited(self, node: SimNode, status: int) -> None:
+        pid = node.crash()
+        self._tell(Exit(node.name, pid, status, expected=False))
+
+    def _tell(self, exited: Exit) -> None:
+        for callback in self._callbacks:
+            callback(exited)

@@ -1,0 +1,101 @@
+"""Sets up the sim world: everything that happens in it comes from one seed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, NoReturn
+
+from harness.errors import HarnessError
+from harness.host.interrupts import noted
+from harness.worlds.sim.client import Dialler
+from harness.worlds.sim.clock import MONO_EPOCH_NS, WALL_EPOCH_NS
+from harness.worlds.sim.conditions import Conditions
+from harness.worlds.sim.loop import VirtualTimeLoop
+from harness.worlds.sim.network import SimNetwork
+from harness.worlds.sim.observed import Journal
+from harness.worlds.sim.processes import SimProcesses
+from harness.worlds.world import TrueTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.host.interrupts import Interrupts
+    from harness.systems.abilities import Simulated
+    from harness.worlds.clocks import Clocks
+    from harness.worlds.world import Conducted, Setting, World
+
+
+class SimWorld:
+    """Implements `harness.worlds.world.World`, on a loop of its own.
+
+    Args:
+        setting: What it is for.
+        system: The system, which from now on talks to simulated nodes.
+        loop: Whose time it is.
+        interrupts: What may end the run early.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        system: Simulated,
+        loop: VirtualTimeLoop,
+        interrupts: Interrupts,
+    ) -> None:
+        conditions = Conditions.draw(setting.seed)
+        nodes = setting.nodes
+        self.time = TrueTime(
+            lambda: MONO_EPOCH_NS + loop.now_ns, lambda: WALL_EPOCH_NS + loop.now_ns
+        )
+        self.network = SimNetwork(nodes, setting.folder, setting.seed, conditions, loop)
+        self.watcher = Journal(nodes, setting.folder)
+        self.processes = SimProcesses(
+            system, self.network, self.watcher, setting.seed, conditions, loop
+        )
+        self.clocks: Clocks = self.processes
+        dice = random.Random(f"{setting.seed} clients")
+        system.dial = Dialler(self.processes.nodes, conditions, dice, loop).dial
+        system.read_log = lambda place: self.processes.nodes[place.name].disk.records()
+        self._loop = loop
+        self._interrupts = interrupts
+
+    def on_interrupt(self, callback: Callable[[], None]) -> None:
+        """See `World`."""
+        self._interrupts.listen(lambda: self._loop.call_soon(callback))
+
+    async def watch_over(self) -> NoReturn:
+        """See `World`. Nothing of this one can die alone."""
+        while True:
+            await self._loop.create_future()
+
+    async def close(self) -> None:
+        """See `World`; also writes what the nodes have told."""
+        await self.processes.close()
+        self.watcher.write()
+
+
+def execute(
+    setting: Setting,
+    system: Simulated,
+    make: Callable[[World], Conducted],
+) -> str:
+    """Carry out what `make` makes in a new world; why that failed, or an empty text.
+
+    Raises:
+        KeyboardInterrupt: An interrupt came when the run was as good as over, so that
+            it is for whoever wanted more runs.
+    """
+    # mypy: the loop leaves out what has no place in a simulation, on purpose.
+    loop = VirtualTimeLoop()  # type: ignore[abstract]
+    with noted() as interrupts:
+        world = SimWorld(setting, system, loop, interrupts)
+        conducted = make(world)
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            try:
+                runner.run(conducted.conduct())
+            except HarnessError as failure:
+                return str(failure)
+    if interrupts.heard and conducted.ended != "interrupted":
+        raise KeyboardInterrupt
+    return ""
