@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import draw
 from checkers.functions import Functions
-from checkers.tallies import bad_op, chain, completed, element, verdict_of
+from checkers.tallies import bad_op, completed, verdict_of
+from checkers.values import element
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
@@ -80,9 +82,11 @@ def _both(key: Any, ops: list[Op]) -> Anomaly:
         + " and ".join(f"process {op.process} (op {op.index})" for op in ops[:2])
         + ", though each inserts only where it finds no row of the key: each has to "
         "come before the other.",
-        witness=chain(
-            (a.index, b.index, "rwp", f"op {a.index} found no row of key {key!r}"),
-            (b.index, a.index, "rwp", f"op {b.index} found no row of key {key!r}"),
+        witness=draw(
+            [
+                (a.index, b.index, "rwp", f"op {a.index} found no row of key {key!r}"),
+                (b.index, a.index, "rwp", f"op {b.index} found no row of key {key!r}"),
+            ]
         ),
         key=key,
     )

@@ -31,8 +31,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from checkers.findings import enumerate_names, name_of, shown
 from checkers.functions import Functions
-from checkers.promises.findings import Findings, enumerate_names, name_of, shown
+from checkers.promises.findings import Findings
 from checkers.tallies import bad_op
 from harness.history import NO_COMPLETION
 from harness.options import OneOf

@@ -13,13 +13,12 @@ from checkers.tallies import (
     Answers,
     bad_op,
     completed,
-    element,
     from_node,
     invocation,
-    kind,
     object_of,
     verdict_of,
 )
+from checkers.values import element, kind
 from harness.options import Flag, Names, Whole
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits

@@ -20,17 +20,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import draw
 from checkers.functions import Functions
-from checkers.tallies import (
-    bad_op,
-    chain,
-    element,
-    invocation,
-    is_first,
-    kind,
-    outcome,
-    verdict_of,
-)
+from checkers.tallies import bad_op, invocation, is_first, outcome, verdict_of
+from checkers.values import element, kind
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
@@ -240,7 +233,7 @@ def _anomaly(
         name,
         (before.index, *ops),
         f"After op {before.index}, {before.f} of {before.value!r}, {problem}.",
-        witness=chain((before.index, op.index, "causal", reason)),
+        witness=draw([(before.index, op.index, "causal", reason)]),
         key=op.key,
     )
 

@@ -18,20 +18,20 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from checkers.findings import draw
 from checkers.functions import READS, Functions
 from checkers.tallies import (
     Kinds,
     acknowledged,
     began,
-    chain,
     completed,
     contents,
-    element,
     invocation,
     is_attempt,
     outcome,
     verdict_of,
 )
+from checkers.values import element
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
@@ -152,16 +152,23 @@ def _reverse(
         f"{first.value!r:.60}{more}, "
         f"which process {first.process} had been acknowledged before process "
         f"{later.process} began to write {later.value!r}.",
-        witness=chain(
-            (
-                first.index,
-                begun,
-                "realtime",
-                f"{first.value!r} was acknowledged before the write of "
-                f"{later.value!r} began",
-            ),
-            (begun, read.index, "wr", f"the read saw {later.value!r}"),
-            (read.index, first.index, "rw", f"the read did not see {first.value!r}"),
+        witness=draw(
+            [
+                (
+                    first.index,
+                    begun,
+                    "realtime",
+                    f"{first.value!r} was acknowledged before the write of "
+                    f"{later.value!r} began",
+                ),
+                (begun, read.index, "wr", f"the read saw {later.value!r}"),
+                (
+                    read.index,
+                    first.index,
+                    "rw",
+                    f"the read did not see {first.value!r}",
+                ),
+            ]
         ),
         key=read.key,
         details={"missing": [op.value for op in missing[:32]]},

@@ -33,15 +33,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from checkers.findings import enumerate_names, name_of, shown
 from checkers.functions import Functions
-from checkers.promises.findings import (
-    Findings,
-    enumerate_names,
-    freeze,
-    name_of,
-    shown,
-)
+from checkers.promises.findings import Findings
 from checkers.tallies import Kinds
+from checkers.values import freeze
 from harness.history import NO_COMPLETION
 from harness.registry import Plugin, settings
 

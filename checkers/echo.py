@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from checkers.functions import Functions
-from checkers.tallies import began, completed, element, verdict_of
+from checkers.tallies import began, completed, verdict_of
+from checkers.values import element
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 

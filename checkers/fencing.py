@@ -27,16 +27,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from checkers.findings import name_of, shown
 from checkers.functions import Functions
-from checkers.promises.findings import Findings, name_of, shown
-from checkers.tallies import (
-    UNKNOWN_BEGIN,
-    bad_op,
-    began,
-    is_first,
-    object_of,
-    outcome,
-)
+from checkers.promises.findings import Findings
+from checkers.tallies import UNKNOWN_BEGIN, bad_op, began, is_first, object_of, outcome
 from harness.history import NO_COMPLETION
 from harness.options import Flag
 from harness.registry import Option, Plugin, settings

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from checkers.findings import listed
 from checkers.linearizability.calls import client_positions
 from harness.history import NO_COMPLETION, HistoryError
 from harness.history.columns import FAIL
@@ -215,6 +216,4 @@ def _calls(history: History) -> tuple[Counter[str], Counter[str]]:
 
 def _listed(calls: Counter[str]) -> str:
     """Functions by how often they occur, for a sentence."""
-    some = [f"{f!r:.60} ({n})" for f, n in calls.most_common(LISTED_MAX)]
-    more = len(calls) - len(some)
-    return ", ".join(some) + (f" and {more} more" if more else "")
+    return listed([f"{f!r:.60} ({n})" for f, n in calls.most_common()], LISTED_MAX)

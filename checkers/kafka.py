@@ -18,9 +18,11 @@ to the beginning may go back.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import conclude
 from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.logs.cycles import find_cycles
 from checkers.logs.lag import figures, find_lags
@@ -29,7 +31,7 @@ from checkers.logs.rules import Breaches, judge
 from checkers.logs.steps import FUNCTIONS, read_steps
 from harness.options import Flag, OneOf
 from harness.registry import Option, Plugin, settings
-from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict
+from harness.verdict import NOTHING_TO_JUDGE, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +100,7 @@ class KafkaChecker:
         limit = ""
         try:
             cycles = find_cycles(history, orders, with_ww=self._with_ww, pause=pause)
-            found.examples |= cycles
+            found.examples += itertools.chain.from_iterable(cycles.values())
             found.counts |= Counter({name: len(some) for name, some in cycles.items()})
         except LimitExceeded as exceeded:
             limit = str(exceeded)
@@ -126,19 +128,18 @@ class KafkaChecker:
             "also": {name: n for name, n in found.counts.items() if name in allowed},
             "realtime_lag": lag,
         }
+        anomalies = [anomaly for anomaly in found.examples if anomaly.name in bad]
+        anomalies.sort(key=lambda anomaly: anomaly.name)
         if bad:
-            stats["anomalies"] = bad
-        anomalies = _some_of_each({name: found.examples[name] for name in sorted(bad)})
-        if anomalies:
-            return CheckResult(Verdict.INVALID, anomalies, reason=limit, stats=stats)
-        if not stats["polled"]:
+            reason = limit
+        elif stats["polled"]:
+            reason = doubt
+        else:
             nothing = (
                 "no message was ever polled" if has_looked else "no poll succeeded"
             )
             reason = f"{NOTHING_TO_JUDGE}: {nothing}"
-            return CheckResult(Verdict.UNKNOWN, reason=reason, stats=stats)
-        verdict = Verdict.UNKNOWN if doubt else Verdict.VALID
-        return CheckResult(verdict, reason=doubt, stats=stats)
+        return conclude(bad, anomalies, stats, reason=reason)
 
     def _allowed(self, steps: Steps) -> frozenset[str]:
         allowed = ALWAYS_ALLOWED
@@ -148,10 +149,6 @@ class KafkaChecker:
         if self._with_ww:
             allowed |= ALLOWED_WITH_WW
         return allowed
-
-
-def _some_of_each(examples: Mapping[str, list[Anomaly]]) -> tuple[Anomaly, ...]:
-    return tuple(anomaly for some in examples.values() for anomaly in some)
 
 
 def _stats(orders: Orders) -> dict[str, Any]:

@@ -18,12 +18,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from checkers.tallies import SHOWN_MAX
+from checkers.findings import Findings, conclude
 from harness.errors import UsageError
 from harness.history import HistoryError
 from harness.options import Checked
 from harness.registry import Option, Plugin, settings
-from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict
+from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ class LogFilePatternChecker:
             HistoryError: A log can't be read.
         """
         folder = Path(history.source).parent
-        found = 0
-        anomalies: list[Anomaly] = []
+        findings: Findings[Anomaly] = Findings()
         try:
             logs = self._logs(folder)
             for log, pattern in logs.items():
@@ -108,27 +107,21 @@ class LogFilePatternChecker:
                 node = node_of(name, pattern)
                 for number, line in _lines(log):
                     match = self._pattern.search(line)
-                    if match is not None:
-                        found += 1
-                        if len(anomalies) < SHOWN_MAX:
-                            anomalies.append(_anomaly(name, node, number, match))
+                    if match is not None and findings.wants(MATCH):
+                        findings.keep(_anomaly(name, node, number, match))
         except (OSError, ValueError) as problem:
             raise HistoryError(
                 f"{folder}: the logs called {' or '.join(self._files)} can't be read: "
                 f"{problem}"
             ) from None
-        stats: dict[str, Any] = {"logs": len(logs), "matches": found}
-        if anomalies:
-            stats["anomalies"] = {MATCH: found}
-            return CheckResult(Verdict.INVALID, tuple(anomalies), stats=stats)
+        stats = {"logs": len(logs), "matches": findings.counts[MATCH]}
+        reason = ""
         if not logs:
-            return CheckResult(
-                Verdict.UNKNOWN,
-                reason=f"{NOTHING_TO_JUDGE}: no log of a node beside the history: "
-                f"nothing in {folder} is called {' or '.join(self._files)}",
-                stats=stats,
+            reason = (
+                f"{NOTHING_TO_JUDGE}: no log of a node beside the history: nothing in "
+                f"{folder} is called {' or '.join(self._files)}"
             )
-        return CheckResult(Verdict.VALID, stats=stats)
+        return conclude(findings.counts, findings.examples, stats, reason=reason)
 
     def _logs(self, folder: Path) -> dict[Path, str]:
         """The logs, and by which pattern each was found."""

@@ -25,12 +25,11 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import draw
 from checkers.functions import Functions
 from checkers.tallies import (
     Kinds,
     bad_op,
-    chain,
-    element,
     invocation,
     is_attempt,
     is_first,
@@ -38,6 +37,7 @@ from checkers.tallies import (
     outcome,
     verdict_of,
 )
+from checkers.values import element
 from harness.options import Whole
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict
@@ -239,7 +239,7 @@ def _aborted_read(read: Op, key: Any, value: Any, writer: Op) -> Anomaly:
         (writer.index, read.index),
         f"{saw.capitalize()}, but the write of it, by process {writer.process} (op "
         f"{writer.index}), failed.",
-        witness=chain((writer.index, read.index, "wr", saw)),
+        witness=draw([(writer.index, read.index, "wr", saw)]),
         key=key,
     )
 

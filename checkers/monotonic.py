@@ -19,7 +19,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from checkers.functions import INCREMENTS, READS, Functions
-from checkers.tallies import bad_op, element, verdict_of
+from checkers.tallies import bad_op, verdict_of
+from checkers.values import element
 from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits

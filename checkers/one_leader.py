@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import enumerate_names
 from checkers.functions import Functions
-from checkers.promises.findings import enumerate_names
 from checkers.tallies import completed, verdict_of
 from harness.options import OrNone, Whole
 from harness.registry import Option, Plugin, settings

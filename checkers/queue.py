@@ -10,14 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from checkers.functions import DEQUEUES, ENQUEUES, Functions
-from checkers.tallies import (
-    Kinds,
-    invocation,
-    is_attempt,
-    named,
-    object_of,
-    verdict_of,
-)
+from checkers.tallies import Kinds, invocation, is_attempt, named, object_of, verdict_of
 from checkers.total_queue import taken
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits

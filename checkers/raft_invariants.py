@@ -56,14 +56,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from checkers.findings import enumerate_names, name_of, shown
 from checkers.functions import Functions
-from checkers.promises.findings import (
-    Findings,
-    enumerate_names,
-    freeze,
-    name_of,
-    shown,
-)
+from checkers.promises.findings import Findings
+from checkers.values import freeze
 from harness.registry import Plugin, settings
 
 if TYPE_CHECKING:

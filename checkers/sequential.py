@@ -26,8 +26,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import shown
 from checkers.linearizability.budget import Budget
-from checkers.promises.findings import Findings, shown
+from checkers.promises.findings import Findings
 from checkers.sequence import calls as reading
 from checkers.sequence import order, saturation, versions
 from harness.options import OneOf

@@ -17,11 +17,11 @@ from checkers.tallies import (
     began,
     completed,
     contents,
-    element,
     invocation,
     object_of,
     verdict_of,
 )
+from checkers.values import element
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 

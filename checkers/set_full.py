@@ -19,6 +19,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import draw
 from checkers.functions import ADDS, READS, REMOVALS, Functions
 from checkers.set import SHRINKS
 from checkers.tallies import (
@@ -26,14 +27,12 @@ from checkers.tallies import (
     Kinds,
     acknowledged,
     began,
-    chain,
     contents,
-    element,
-    elements,
     invocation,
     object_of,
     verdict_of,
 )
+from checkers.values import element, elements
 from harness.options import Flag
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
@@ -282,13 +281,15 @@ def _missing(history: History, known: Known, one: _Element, name: str) -> Anomal
         name,
         (invocation(history, first).index, first.index, begun.index, read.index),
         sentence,
-        witness=chain(
-            (
-                first.index,
-                begun.index,
-                "realtime",
-                f"{one.value!r} was known before the read began",
-            )
+        witness=draw(
+            [
+                (
+                    first.index,
+                    begun.index,
+                    "realtime",
+                    f"{one.value!r} was known before the read began",
+                )
+            ]
         ),
         key=one.key,
     )

@@ -6,25 +6,19 @@ Rules are those of Jepsen's checkers of the same names (jepsen.checker, and its 
 from __future__ import annotations
 
 from collections import Counter
-from decimal import Decimal
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import Findings, conclude, listed
+from checkers.values import element, kind
 from harness.history import HistoryError
-from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Verdict
+from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-
-    import networkx as nx
+    from fractions import Fraction
 
     from checkers.functions import Known
     from harness.history import History, Op
-
-_PLAIN = frozenset({int, str, type(None)})
-
-SHOWN_MAX = 20
-"""Anomalies of one name that are told one by one; the rest is counted."""
 
 
 def completed(history: History, known: Known, role: str) -> Iterable[Op]:
@@ -83,36 +77,6 @@ def outcome(history: History, op: Op) -> str:
     return "info" if j < 0 else history[j].type
 
 
-def element(value: Any) -> Hashable:
-    """A value as a member of sets: equal values alike, unequal ones apart.
-
-    Python holds True equal to 1 and can't hash lists; both are told apart by a tag.
-    """
-    if type(value) in _PLAIN:
-        plain: Hashable = value
-        return plain
-    if isinstance(value, bool):
-        return ("bool", value)
-    if isinstance(value, dict):
-        pairs = ((element(k), element(v)) for k, v in value.items())
-        return ("map", frozenset(pairs))
-    if isinstance(value, list | tuple):
-        return ("list", *map(element, value))
-    try:
-        hash(value)
-    except TypeError:
-        return ("other", repr(value))
-    hashable: Hashable = value
-    return hashable
-
-
-def elements(values: Collection[Any]) -> set[Hashable]:
-    """The values as members of sets; see `element`."""
-    if set(map(type, values)) <= _PLAIN:
-        return set(values)
-    return set(map(element, values))
-
-
 def contents(history: History, op: Op) -> Collection[Any]:
     """What a read of a collection gave; nil is an empty one.
 
@@ -124,24 +88,6 @@ def contents(history: History, op: Op) -> Collection[Any]:
     if not isinstance(op.value, list | tuple | set | frozenset):
         raise bad_op(history, op, f"{op.f} of {op.value!r:.60}, which is no collection")
     return op.value
-
-
-def kind(value: Any) -> str:
-    """What sort of JSON value it is, for a sentence."""
-    for types, name in _KINDS:
-        if isinstance(value, types):
-            return name
-    return type(value).__name__
-
-
-_KINDS: tuple[tuple[tuple[type, ...], str], ...] = (
-    ((type(None),), "nil"),
-    ((bool,), "true or false"),
-    ((int, float, Decimal, Fraction), "a number"),
-    ((str,), "a text"),
-    ((list, tuple), "a list"),
-    ((dict,), "a map"),
-)
 
 
 class Kinds:
@@ -235,10 +181,12 @@ class Answers:
         if all(answers.keys() == {answer} for answers in self._of.values()):
             return f"; all {len(self._of)} nodes that were read agree on it"
         nodes = sorted(self._of.items())
-        told = [f"{name} {_told(answers)}" for name, answers in nodes[:SHOWN_MAX]]
-        more = f" and {len(nodes) - SHOWN_MAX} more" if len(nodes) > SHOWN_MAX else ""
-        return f"; the nodes disagree: {', '.join(told)}{more}"
+        told = [f"{name} {_told(answers)}" for name, answers in nodes]
+        return f"; the nodes disagree: {listed(told, NODES_TOLD_MAX)}"
 
+
+NODES_TOLD_MAX = 20
+"""Nodes in a sentence that says what each answered."""
 
 ANSWERS_TOLD_MAX = 4
 """Different answers of one node in a sentence."""
@@ -280,28 +228,10 @@ def verdict_of(
     if known is not None:
         result = verdict_of(anomalies, stats, judged=judged, empty=empty, doubt=doubt)
         return known.weighed(result)
-    if anomalies:
-        counts: Counter[str] = Counter()
-        shown = []
-        for anomaly in anomalies:
-            counts[anomaly.name] += 1
-            if counts[anomaly.name] <= SHOWN_MAX:
-                shown.append(anomaly)
-        stats = {**stats, "anomalies": dict(counts)}
-        return CheckResult(Verdict.INVALID, tuple(shown), stats=stats)
-    if not judged:
-        reason = f"{NOTHING_TO_JUDGE}: {empty}"
-        return CheckResult(Verdict.UNKNOWN, reason=reason, stats=stats)
-    if doubt:
-        return CheckResult(Verdict.UNKNOWN, reason=doubt, stats=stats)
-    return CheckResult(Verdict.VALID, stats=stats)
-
-
-def chain(*steps: tuple[int, int, str, str]) -> nx.DiGraph[int]:
-    """A witness from (op, op, kind, reason) edges."""
-    import networkx as nx
-
-    graph: nx.DiGraph[int] = nx.DiGraph()
-    for source, target, kind, reason in steps:
-        graph.add_edge(source, target, kind=kind, reason=reason)
-    return graph
+    if not anomalies:
+        reason = doubt if judged else f"{NOTHING_TO_JUDGE}: {empty}"
+        return conclude({}, (), stats, reason=reason)
+    findings: Findings[Anomaly] = Findings()
+    for anomaly in anomalies:
+        findings.note(anomaly)
+    return conclude(findings.counts, findings.examples, stats)

@@ -17,12 +17,12 @@ from checkers.tallies import (
     Kinds,
     acknowledged,
     contents,
-    element,
     is_attempt,
     object_of,
     outcome,
     verdict_of,
 )
+from checkers.values import element
 from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from checkers.findings import draw
 from checkers.isolation.cycles import CycleSearch
 from checkers.isolation.findings import explain, tell
 from checkers.isolation.graph import Kind, assemble, edges_of, join
@@ -21,8 +22,6 @@ from harness.verdict import Anomaly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
-
-    import networkx as nx
 
     from checkers.isolation.graph import Edges
     from checkers.isolation.transactions import Transactions
@@ -135,15 +134,9 @@ class _Dependencies:
 def _anomaly(
     transactions: Transactions, dependencies: _Dependencies, cycle: Cycle
 ) -> Anomaly:
-    import networkx as nx
-
     reasons = explain(transactions, dependencies, cycle.steps)
     finding = tell(transactions, cycle.name, reasons)
     ops = transactions.ops
-    witness: nx.DiGraph[int] = nx.DiGraph()
-    for edge in reasons:
-        witness.add_edge(
-            ops[edge.source], ops[edge.target], kind=edge.kind, reason=edge.text
-        )
+    witness = draw((ops[r.source], ops[r.target], r.kind, r.text) for r in reasons)
     rows = tuple(ops[row] for row in finding.rows)
     return Anomaly(finding.name, rows, finding.text, witness)

@@ -12,17 +12,14 @@ the one sent was passed over by the other; `contradicts`, they tell two tales of
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from checkers.findings import Findings, draw, listed
 from checkers.logs.steps import Record, by_key
 from harness.verdict import Anomaly
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-
-    import networkx as nx
 
     from checkers.logs.orders import Orders
     from checkers.logs.steps import Step
@@ -37,12 +34,11 @@ Edge = tuple["Step", "Step", str, str]
 """An arrow of a witness: from one step to another, kind, and reason."""
 
 
-@dataclass
-class Breaches:
+class Breaches(Findings[Anomaly]):
     """What was found, by name."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[Anomaly]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        super().__init__(EXAMPLES_MAX)
 
     def add(
         self,
@@ -61,24 +57,16 @@ class Breaches:
             key: The log concerned.
             edges: Why these steps don't fit together; looked at only if it is kept.
         """
-        self.counts[name] += 1
-        told = self.examples.setdefault(name, [])
-        if len(told) < EXAMPLES_MAX:
+        if self.wants(name):
             ops = tuple(dict.fromkeys(step.op.index for step in steps))
+            arrows = (
+                (source.op.index, target.op.index, kind, reason)
+                for source, target, kind, reason in edges
+                if source is not target
+            )
+            witness = draw(arrows, ops) if len(ops) > 1 else None
             sentence = text[0].upper() + text[1:]
-            witness = _graph(ops, edges) if len(ops) > 1 else None
-            told.append(Anomaly(name, ops, sentence, witness, key))
-
-
-def _graph(ops: Iterable[int], edges: Iterable[Edge]) -> nx.DiGraph[int]:
-    import networkx as nx
-
-    graph: nx.DiGraph[int] = nx.DiGraph()
-    graph.add_nodes_from(ops)
-    for source, target, kind, reason in edges:
-        if source is not target:
-            graph.add_edge(source.op.index, target.op.index, kind=kind, reason=reason)
-    return graph
+            self.keep(Anomaly(name, ops, sentence, witness, key))
 
 
 def judge(orders: Orders, found: Breaches) -> None:
@@ -428,6 +416,4 @@ def _who(step: Step) -> str:
 
 
 def _list(orders: Orders, messages: Sequence[Hashable]) -> str:
-    shown = ", ".join(map(orders.steps.show, messages[:SHOWN_MAX]))
-    more = len(messages) - SHOWN_MAX
-    return f"{shown} and {more} more" if more > 0 else shown
+    return listed(list(map(orders.steps.show, messages)), SHOWN_MAX)

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from checkers.functions import Functions
-from checkers.tallies import bad_op, element, invocation, is_first
+from checkers.tallies import bad_op, invocation, is_first
+from checkers.values import element
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator

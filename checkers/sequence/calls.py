@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from checkers.functions import Functions
-from checkers.promises.findings import freeze
 from checkers.tallies import Kinds, acknowledged, bad_op, is_first
+from checkers.values import freeze
 from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkers.findings import EXAMPLES_MAX
 from checkers.log_file_pattern import node_of
-from checkers.tallies import SHOWN_MAX
 from checkers.tests.counting_histories import (
     Call,
     calls,
@@ -345,7 +345,7 @@ def test_every_line_of_every_log_is_looked_at(
     assert result.verdict is (Verdict.INVALID if expected else verdict)
     found = {(a.details["file"], a.details["line"]) for a in result.anomalies}
     assert found <= expected
-    assert len(found) == min(len(expected), SHOWN_MAX)
+    assert len(found) == min(len(expected), EXAMPLES_MAX)
     stats = (result.stats["logs"], result.stats["matches"])
     assert stats == (len(logs), len(expected))
 

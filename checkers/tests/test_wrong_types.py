@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checkers.tallies import kind
 from checkers.tests.histories import EXAMPLES, history
+from checkers.values import kind
 from harness import registry
 from harness.history import History, Op
 from harness.tests.checking import assert_sane, judged
