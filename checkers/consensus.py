@@ -37,7 +37,7 @@ from checkers.findings import enumerate_names, name_of, shown
 from checkers.functions import Functions
 from checkers.promises.findings import Findings
 from checkers.tallies import Kinds
-from checkers.values import freeze
+from checkers.values import freeze, is_below
 from harness.history import NO_COMPLETION
 from harness.registry import Plugin, settings
 
@@ -304,14 +304,6 @@ def ballot_of(proposal: Any) -> Any:
 
 
 VERBS = {PROMISED: PROMISED, ACCEPTED: ACCEPTED, RECOVERED: "came back bound by"}
-
-
-def is_below(one: Any, other: Any) -> bool:
-    """Whether a ballot is lower than another, where they can be compared."""
-    try:
-        return bool(one < other)
-    except TypeError:
-        return False
 
 
 def one_value_a_ballot(findings: Findings, instance: Instance, op: Op) -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 EXAMPLES_MAX = 20
 """Findings of one name that are explained; the others are only counted."""
 
+PROMISES_EXAMPLES_MAX = 10
+"""The same, of checkers of a protocol's promises, whose explanations are longer."""
+
 LISTED_MAX = 6
 """Names in a sentence; of more, the last place says how many are left."""
 

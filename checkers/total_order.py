@@ -46,7 +46,7 @@ from checkers.findings import enumerate_names, name_of, shown
 from checkers.functions import Functions
 from checkers.promises.findings import Findings
 from checkers.tallies import Kinds, bad_op
-from checkers.values import freeze
+from checkers.values import freeze, is_below
 from harness.history import NO_COMPLETION
 from harness.registry import Plugin, settings
 
@@ -696,14 +696,6 @@ def recent_histories(findings: Findings, observed: Observed) -> None:
                 "lies between may have been delivered.",
                 [(promise.op, op, "contradicts", f"{other} has a more recent one")],
             )
-
-
-def is_below(one: Any, other: Any) -> bool:
-    """Whether it is lower, where the two can be compared."""
-    try:
-        return bool(one < other)
-    except TypeError:
-        return False
 
 
 def statistics(sequences: Sequences, observed: Observed) -> dict[str, Any]:

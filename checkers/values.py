@@ -75,3 +75,11 @@ _KINDS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((list, tuple), "a list"),
     ((dict,), "a map"),
 )
+
+
+def is_below(one: Any, other: Any) -> bool:
+    """Whether it is lower, where the two can be compared: nodes may tell anything."""
+    try:
+        return bool(one < other)
+    except TypeError:
+        return False

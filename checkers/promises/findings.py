@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from checkers import findings as kit
-from checkers.findings import Edge, anomaly, conclude
+from checkers.findings import PROMISES_EXAMPLES_MAX, Edge, anomaly, conclude
 from harness.verdict import Anomaly
 
 if TYPE_CHECKING:
@@ -14,15 +14,12 @@ if TYPE_CHECKING:
     from harness.history import History
     from harness.verdict import CheckResult
 
-EXPLAINED_MAX = 10
-"""Anomalies of one name that are explained; the others are only counted."""
-
 
 class Findings(kit.Findings[Anomaly]):
     """The anomalies of one check of `history`."""
 
     def __init__(self, history: History) -> None:
-        super().__init__(EXPLAINED_MAX)
+        super().__init__(PROMISES_EXAMPLES_MAX)
         self.history = history
 
     def add(

@@ -9,9 +9,9 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from checkers.fencing import PLUGIN
+from checkers.findings import PROMISES_EXAMPLES_MAX
 from checkers.linearizability.models import FencedLock
 from checkers.linearizable import LinearizableChecker
-from checkers.promises.findings import EXPLAINED_MAX
 from checkers.tests.histories import FEWER, MANY, forgetting, histories, history
 from harness.errors import UsageError
 from harness.history import NO_COMPLETION, History, HistoryError, Op
@@ -279,7 +279,9 @@ def test_the_sweep_convicts_exactly_what_the_definition_does(
     found = {(a.name, *a.ops) for a in result.anomalies}
     assert found <= expected, "what is told is what happened"
     assert {name for name, *_ in found} <= {name for name, *_ in expected}
-    if any(n > EXPLAINED_MAX for n in result.stats.get("anomalies", {}).values()):
+    if any(
+        n > PROMISES_EXAMPLES_MAX for n in result.stats.get("anomalies", {}).values()
+    ):
         return
     # The second op of every broken pair is accused of something.
     assert {b for _, _, b in expected} == {b for _, _, b in found}

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checkers import raft_invariants
-from checkers.raft_invariants import PLUGIN, Log, build
+from checkers.raft import logs
+from checkers.raft.logs import Log
+from checkers.raft_invariants import PLUGIN, build
 from checkers.tests.histories import FEWER
 from harness import registry
 from harness.errors import UsageError
@@ -693,7 +694,7 @@ def test_the_registry_finds_it_and_it_has_no_options() -> None:
         build({"nodes": "5"})
 
 
-class Watched(dict[int, raft_invariants.Entry]):
+class Watched(dict[int, logs.Entry]):
     """A log's entries that count how often all of them are gone through."""
 
     walks = 0
@@ -708,7 +709,7 @@ def test_an_append_does_not_go_through_the_whole_log() -> None:
     log = Log(entries)
     for index in range(1, 50):
         assert not log.drop(index)
-        log.append(index, [raft_invariants.Entry(1, "x", index)])
+        log.append(index, [logs.Entry(1, "x", index)])
     assert list(log.drop(49)) == [49]
     assert entries.walks == 0
     log.restart()

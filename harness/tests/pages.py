@@ -50,6 +50,7 @@ ROOMS = (
     "checkers/sequence",
     "checkers/logs",
     "checkers/promises",
+    "checkers/raft",
     "harness/report",
     "harness/report/assets",
     "harness/campaign",
