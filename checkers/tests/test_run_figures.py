@@ -28,8 +28,8 @@ from checkers.tests.histories import FEWER, MANY, MILLISECOND_NS
 from harness.errors import EXIT_INVALID, UsageError
 from harness.history import History, Op
 from harness.history.formats import load
-from harness.judge.check import render_text
 from harness.judge.explain import Explanations
+from harness.judge.text import render_text
 from harness.tests.checking import check_files
 from harness.verdict import Verdict
 

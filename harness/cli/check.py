@@ -92,6 +92,7 @@ def check(
     from harness.host import apart
     from harness.judge import check as checking
     from harness.judge import explain as explaining
+    from harness.judge.text import render_text
     from harness.verdict import Limits, Verdict
 
     given = key_values("--option", options)
@@ -110,7 +111,7 @@ def check(
         result: checking.FileResult, place: str
     ) -> tuple[int, str, explaining.Explained | None]:
         """What is left of a result when its history has gone with the child."""
-        text = json.dumps(result.as_json()) if as_json else checking.render_text(result)
+        text = json.dumps(result.as_json()) if as_json else render_text(result)
         explained = None
         if explanations is not None:
             explained = explanations.explain(result, place)

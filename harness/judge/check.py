@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
-import json
 import os
 import re
 import resource
@@ -37,7 +35,8 @@ from harness.errors import (
 from harness.history import Bystander, HistoryError
 from harness.history.formats import load, path_of
 from harness.host.scarcity import limits as limits_of_process
-from harness.report import listing, tally, witness
+from harness.judge.advice import advice
+from harness.report import listing, tally
 from harness.verdict import (
     NOTHING_TO_JUDGE,
     CheckResult,
@@ -48,14 +47,13 @@ from harness.verdict import (
     check_safe,
     where_vacuous,
 )
-from harness.visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType
 
     from harness.history import History
-    from harness.verdict import Anomaly, Checker
+    from harness.verdict import Checker
 
 ALARM_GRACE_S = 0.5
 """How long after its time limit a check is stopped from outside."""
@@ -65,12 +63,6 @@ _EXIT_STATUSES = {
     Verdict.UNKNOWN: EXIT_UNKNOWN,
     Verdict.INVALID: EXIT_INVALID,
 }
-
-_NOT_IN_TEXT = {"crashed", "plan", "proved", "seconds"}
-"""Figures that are told elsewhere, or are for programs."""
-
-_ANOMALIES_SHOWN_MAX = 10
-_VALUE_CHARS_MAX = 60
 
 
 @dataclass
@@ -83,7 +75,7 @@ class FileResult:
         ops: Events in the history.
         seconds: Wall-clock time for reading and checking.
         error: Why the file couldn't be read, or empty.
-        history: What was checked, for `render_text`; None when it couldn't be read, or
+        history: What was checked, for `judge.text`; None when it couldn't be read, or
             has been let go.
     """
 
@@ -397,122 +389,3 @@ def _alarm(time_s: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-# For people
-
-_JUDGES = (
-    ({"txn"}, "append", "transactions over lists", "--checker list-append"),
-    ({"txn"}, "w", "transactions over registers", "--checker rw-register"),
-    ({"txn"}, "id", "transactions of atomic commit", "--checker atomic_commit"),
-    ({"acquire", "release"}, "", "a lock's", "--checker linearizable --model mutex"),
-    ({"enqueue", "dequeue"}, "", "a queue's",
-     "--checker linearizable --model fifo-queue, or --checker total-queue"),
-    ({"push", "pop"}, "", "a stack's", "--checker linearizable --model stack"),
-    ({"generate"}, "", "a source of ids'", "--checker unique-ids"),
-    ({"transfer"}, "", "a bank's", "--checker bank"),
-    ({"propose"}, "", "those of consensus", "--checker consensus"),
-    ({"broadcast"}, "", "those of a broadcast", "--checker total_order"),
-    ({"add", "read"}, "list", "a set's", "--checker set, or --checker set-full"),
-    ({"add", "read"}, "number", "a counter's", "--checker counter"),
-    ({"cas"}, "", "a compare-and-set register's",
-     "--checker linearizable --model cas-register"),
-    ({"write", "read"}, "", "a register's", "--checker linearizable"),
-)  # fmt: skip
-"""Names of operations, what their values hold, what they are then, and who judges."""
-
-
-_OPS_LOOKED_AT_MAX = 10_000
-
-
-def advice(history: History, checker_name: str, model: str = "") -> str:
-    """What to try where a checker can't make sense of the operations; or nothing.
-
-    Nothing, too, where what was asked is what would be advised.
-    """
-    functions: set[str] = set()
-    values: set[str] = set()
-    with contextlib.suppress(
-        HistoryError
-    ):  # an op may turn out damaged when it is read
-        for op in itertools.islice(history, _OPS_LOOKED_AT_MAX):
-            if op.is_client:
-                functions.add(op.f)
-                values.update(_holds(op.f, op.value))
-    for needed, held, what, who in _JUDGES:
-        if needed <= functions and (not held or held in values):
-            asked = re.escape(f"--checker {checker_name}")
-            if re.search(rf"{asked}($|,| --model {re.escape(model)}\b)", who):
-                return ""
-            return f"; these operations look like {what}: try {who}"
-    return ""
-
-
-def _holds(f: str, value: Any) -> Iterator[str]:
-    if f == "txn" and isinstance(value, dict):
-        yield from ("id",) if "id" in value else ()
-    elif f == "txn" and isinstance(value, list):
-        yield from (str(m[0]) for m in value if isinstance(m, list) and m)
-    elif f == "read" and value is not None:
-        yield "list" if isinstance(value, list) else "number"
-
-
-def render_text(result: FileResult) -> str:
-    """The result in words: verdict, anomalies with their operations, figures."""
-    lines = [_headline(result)]
-    anomalies = result.result.anomalies
-    for anomaly in anomalies[:_ANOMALIES_SHOWN_MAX]:
-        lines += ["", *_anomaly_lines(anomaly, result.history)]
-    if len(anomalies) > _ANOMALIES_SHOWN_MAX:
-        more = tally.of_result(result.result).total - _ANOMALIES_SHOWN_MAX
-        lines += ["", f"  ... and {more} more anomalies"]
-    if anomalies:
-        lines.append("")
-    if result.error:
-        return visible_line(lines[0])
-    if result.history is not None and result.history.remark:
-        lines.append(f"  {result.history.remark}")
-    lines += [f"  {remark}" for remark in result.result.remarks]
-    lines.append(f"  {result.ops} ops, {result.seconds:.2f} s")
-    lines += [
-        f"  {name.replace('_', ' ')}: {_value(figure)}"
-        for name, figure in result.result.stats.items()
-        if name not in _NOT_IN_TEXT and figure not in ({}, [], None)
-    ]
-    lines += [
-        f"  plan: {step['algorithm']} for {step['which']}: {step['why']}"
-        for step in result.result.stats.get("plan", ())
-    ]
-    return "\n".join(visible_line(line) for text in lines for line in text.split("\n"))
-
-
-def _headline(result: FileResult) -> str:
-    if result.error:
-        # The message names the file itself, and the line.
-        return f"error  {result.error}"
-    line = f"{result.verdict}  {result.file}"
-    if found := str(tally.of_result(result.result)):
-        line += f": {found}"
-    if result.result.not_models:
-        line += f"; not {', '.join(result.result.not_models)}"
-    if result.result.reason:
-        line += f": {result.result.reason}"
-    return line
-
-
-def _anomaly_lines(anomaly: Anomaly, history: History | None) -> Iterator[str]:
-    key = "" if anomaly.key is None else f", key {_value(anomaly.key)}"
-    yield f"  {anomaly.name}{key}: {anomaly.explanation}"
-    if history is not None:
-        told = witness.resolve(anomaly.as_json(), witness.calls_of(history))
-        yield from (f"    {line}" for line in witness.as_text(told))
-
-
-def _value(value: Any) -> str:
-    try:
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-    except (TypeError, ValueError):  # keys that are no JSON
-        text = repr(value)
-    if len(text) > _VALUE_CHARS_MAX:
-        text = text[: _VALUE_CHARS_MAX - 3] + "..."
-    return text

@@ -1,11 +1,14 @@
 """One experiment, carried out and recorded.
 
-spec.py         TestSpec: what a run is asked to do
-assembling.py   the plug-ins that a spec names, and whether the run is possible
-doctor.py       what this machine can do
-execution.py    set up, carry out, write down
-controller.py   one run from its first node to its last file, in either world
-interpreter.py  carries out generators: workers, clients, history
-store.py        RunFolder: everything that a run leaves behind
-records.py      what the files of a run folder hold, as types
+    spec.py         TestSpec: what a run is asked to do
+    completing.py   what a command line left open, filled in
+    assembling.py   the plug-ins that a spec names, and whether the run is possible
+    doctor.py       what this machine can do
+    execution.py    set up, carry out, write down
+    controller.py   one run from its first node to its last file, in either world
+    interpreter.py  puts generators to work: workers, clients, history
+    store.py        RunFolder: everything that a run leaves behind
+    records.py      what the files of a run folder hold, as types
+
+A run is described by data alone (`spec`, and a plan), so that it can be done again.
 """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.judge import check
+from harness.judge.text import render_text
 from harness.verdict import Limits
 
 if TYPE_CHECKING:
@@ -71,4 +72,4 @@ def assert_sane(result: FileResult) -> None:
         assert re.match(place, result.error), result.error
         assert "\n" not in result.error
     json.dumps(result.as_json(), allow_nan=False)
-    assert check.render_text(result)
+    assert render_text(result)

@@ -21,7 +21,8 @@ from harness import registry
 from harness.errors import UsageError
 from harness.history import Op
 from harness.history.formats import dump
-from harness.judge.check import FileResult, exit_status, render_text
+from harness.judge.check import FileResult, exit_status
+from harness.judge.text import render_text
 from harness.registry import Plugin
 from harness.tests.checking import check_files
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict

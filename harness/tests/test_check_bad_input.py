@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from harness import registry
 from harness.errors import EXIT_USAGE
 from harness.history import History, Op
-from harness.judge.check import _JUDGES, advice, exit_status, render_text
+from harness.judge.advice import _JUDGES, advice
+from harness.judge.check import exit_status
+from harness.judge.text import render_text
 from harness.tests.checking import assert_sane, check_files, judged
 from harness.verdict import Verdict
 

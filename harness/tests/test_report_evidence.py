@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from checkers.list_append import PLUGIN
 from harness.history import History, Op
-from harness.judge.check import FileResult, render_text
+from harness.judge.check import FileResult
 from harness.judge.explain import Explanations
+from harness.judge.text import render_text
 from harness.report import evidence, witness
 from harness.tests.test_report import Page
 from harness.verdict import Anomaly, CheckResult, Limits, Verdict

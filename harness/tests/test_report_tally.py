@@ -11,7 +11,8 @@ from checkers.linearizable import build
 from harness.campaign.outcome import Outcome
 from harness.campaign.suite import Row, RowResult, cells
 from harness.history import History, Op
-from harness.judge.check import FileResult, render_text
+from harness.judge.check import FileResult
+from harness.judge.text import render_text
 from harness.report import tally
 from harness.report.text import summary
 from harness.run.records import CheckRecord, VerdictRecord

@@ -19,8 +19,9 @@ from harness.campaign.outcome import Finding, Outcome
 from harness.cli import terminal
 from harness.cli.progress import ProgressLine
 from harness.history import History, Op
-from harness.judge.check import FileResult, render_text
+from harness.judge.check import FileResult
 from harness.judge.explain import Explanations, places
+from harness.judge.text import render_text
 from harness.report import index, spacetime, witness
 from harness.report.page import write_page
 from harness.run.controller import Progress
