@@ -1,1 +1,1 @@
-"""Kinds of fault, one module each: what `harness.faults` plans and carries out."""
+"""Kinds of fault, one module each, which `harness.faults` plans and carries out."""

@@ -1,6 +1,6 @@
-"""Narrow links: what does not fit queues, and then is lost.
+"""Narrow links: frames that don't fit wait in a queue, and are lost when it is full.
 
-Heartbeats wait behind the bulk; small messages and large ones fare differently.
+Heartbeats wait behind bulk data, so small messages suffer from large ones.
 """
 
 from __future__ import annotations

@@ -5,25 +5,25 @@ administrators, virtual machines and bad time servers make them. Monotonic clock
 do what hardware can do to them: run at a wrong rate, or leap forward (a VM that was
 suspended).
 
-Healing sets wall clocks right. Monotonic clocks never run backwards, so they return:
-one that leapt ahead all but stands still until true time has caught up, one that
-drifted drifts back. Left where it was, it would break the node for good: the kernel
-keeps true time, so whoever sleeps until a moment of a clock that is 10 s ahead (every
-sleep of CPython, Java and pthreads) sleeps 10 s longer. A return takes time, so leaps
-are small, plans leave room for it before the next clock fault, and a run settles until
-it is over.
+Healing sets wall clocks right. Monotonic clocks never run backwards, so they return: a
+clock that leapt ahead all but stands still until true time has caught up; a clock that
+drifted drifts back. A clock left ahead would break its node for good: the kernel keeps
+true time, so a sleep until a moment of a clock that is 10 s ahead (every sleep of
+CPython, Java and pthreads) lasts 10 s longer. A return takes time. So leaps are small,
+plans leave time for the return before the next clock fault, and a run waits for the end
+of it.
 
 A drift r is undone at the rate 1/r and no faster. A system that allows for a drift
 allows for the same in the other direction; standing still would break its leases.
 
-A slow monotonic clock on a leader is what outlives a lease: drift beyond the bound that
-a system allows for must break lease reads, drift within it must not.
+A leader with a slow monotonic clock believes in its lease for too long. Drift beyond
+the bound that a system allows for must break lease reads; drift within it must not.
 
 Evidence: the node's clocks read back before the fault, after the strike and before the
 healing. A fault that moved no clock did not bite.
 
-Where several strikes hold a clock, jumps add up and rates multiply; see
-`harness.faults.force` for what their heals do.
+If several strikes hold a clock, jumps add up and rates multiply; `harness.faults.force`
+says what the heal of each does.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from harness.faults.fault import (
     require_params,
 )
 from harness.faults.force import RETURN_RATE, Skew
+from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
     aimed,
@@ -49,6 +50,7 @@ from harness.faults.targets import (
     who,
 )
 from harness.options import Number, Words
+from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.worlds.capabilities import CLOCKS, Capabilities
 
@@ -64,18 +66,18 @@ if TYPE_CHECKING:
 
 MODES = ("bump", "drift", "strobe")
 BITES_FROM_MS = 20.0
-"""A clock that moved by less than this did not move: a reading may be off by half."""
+"""Least move that counts, as a single reading may be off by half of this."""
 
 JUMP_S_MAX = 1e9
-"""Thirty years: from 2000 to 2060 every clock stays where a 64-bit one can go."""
+"""Largest jump of a wall clock: about 32 years, which 64-bit clocks bear either way."""
 LEAP_S_MAX = 60.0
-"""Of a monotonic clock; to return takes as long."""
+"""Largest leap of a monotonic clock, which takes as long to return."""
 JUMPS_MS = {
     "wall": Number(-1000 * JUMP_S_MAX, 1000 * JUMP_S_MAX),
     "mono": Number(0.0, 1000 * LEAP_S_MAX),
 }
 SMALLEST_JUMP = 1 / 60
-"""As a part of the largest. Most real jumps are small."""
+"""Smallest jump to draw, as a part of the largest. Most real jumps are small."""
 RATE = Number(0.001, 1001.0)
 PERIOD_MS = Number(1.0, 3_600_000.0)
 
@@ -115,7 +117,10 @@ PARAMS = ("mode", "clock", "target", "offset_ms", "rate", "period_ms")
 
 
 def return_rate(fault: Fault) -> float:
-    """How fast a monotonic clock returns that had this fault."""
+    """The rate at which a monotonic clock returns from `fault`, or its inverse.
+
+    The clock takes whichever of the two leads back to true time (`ClockLine.returns`).
+    """
     drift = fault.params["mode"] == "drift" and fault.params["rate"] != 1
     return fault.number("rate") if drift else RETURN_RATE
 
@@ -140,7 +145,7 @@ def moved_ms(before: ClockReading | None, after: ClockReading | None) -> float:
     )
 
 
-class Clock:
+class Clock(Nemesis):
     """Breaks clocks."""
 
     kind = "clock"
@@ -158,6 +163,7 @@ class Clock:
         if self.modes == ("strobe",) and "wall" not in self.clocks:
             raise UsageError("clock: modes=strobe is for wall clocks: add clocks=wall")
 
+    @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random mode, clock, target and amount."""
         clock = random.choice(self.clocks)
@@ -173,15 +179,16 @@ class Clock:
             params["rate"] = round(random.choice((rate, 1 / rate)), 6)
         else:
             sign = random.choice((1, -1)) if clock == "wall" else 1
-            # The logarithm gives every size its chance.
+            # Every order of magnitude is equally likely.
             part = SMALLEST_JUMP ** random.uniform(0.0, 1.0)
             params["offset_ms"] = round(sign * 1000 * self.jump_max_s[clock] * part, 3)
         if mode == "strobe":
             params["period_ms"] = self.period_ms
         return Fault(self.kind, params)
 
+    @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """See `Nemesis.validate`: a known mode and clock with their amount."""
+        """Require a known mode and clock, their amount, and a target."""
         require_params(fault, PARAMS)
         params = fault.params
         for name, allowed in (("mode", MODES), ("clock", CLOCKS)):
@@ -207,19 +214,21 @@ class Clock:
                 require_number(fault, "offset_ms", JUMPS_MS["mono"])
 
     def lingers_s(self, fault: Fault, lasted_s: float) -> float:
-        """How long after its healing a fault is still felt, if it lasted that long."""
+        """Seconds from its healing until a monotonic clock has returned."""
         if fault.params["clock"] == "wall":
             return 0.0
         if fault.params["mode"] == "bump":
             return fault.number("offset_ms") / 1000 / (1 - RETURN_RATE)
         return lasted_s * fault.number("rate")
 
+    @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Move the target's clocks and read them back."""
         nodes, why = await resolve_target(fault.target, cluster)
         mode, clock = fault.text("mode"), clock_of(fault)
         if clock == "mono" and mode == "drift":
-            # Beside a clock that still returns, the two would drift apart by more.
+            # Another clock that is still returning runs the other way. The two would
+            # drift apart by more than the fault's rate.
             await cluster.settle()
         before = await cluster.read_clocks(nodes)
         for node in nodes:
@@ -237,10 +246,11 @@ class Clock:
             f"{clock} clock {mode} {amount}: {who(nodes, why)}",
             nodes,
             {"before": shown(before), "after": shown(after), **aimed(why)},
-            # A drift has hardly begun; the reading before the healing will tell.
+            # None: a drift has hardly begun, so the reading before the healing decides.
             bit=moved(before, after) or None,
         )
 
+    @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Set wall clocks right, and have monotonic clocks return."""
         last = await cluster.read_clocks(strike.nodes)
@@ -261,26 +271,26 @@ class Clock:
             await asyncio.sleep(fault.number("period_ms", self.period_ms) / 1000)
             there = not there
             for node in nodes:
-                # Back means to true time, whatever the reading was wrong by.
+                # Back means to true time, not to what the first reading was wrong by.
                 to = skew(fault) if there else Skew(0)
                 base_ns = offset_ns(before[node], "wall") if there else 0
                 await cluster.skew(node, "wall", to, base_ns)
 
 
 def clock_of(fault: Fault) -> ClockName:
-    """Which clock it breaks."""
+    """The clock that `fault` breaks."""
     return "wall" if fault.params["clock"] == "wall" else "mono"
 
 
 def skew(fault: Fault) -> Skew:
-    """What it does to a clock."""
+    """What `fault` does to a clock."""
     drifts = fault.params["mode"] == "drift"
     jump_ns = None if drifts else int(fault.number("offset_ms") * 1e6)
     return Skew(jump_ns, float(fault.number("rate", 1.0)))
 
 
 def offset_ns(reading: ClockReading | None, clock: ClockName) -> int:
-    """How far that clock was ahead; 0 where none was there to read."""
+    """How far `clock` was ahead; 0 if there was no reading."""
     return 0 if reading is None else reading.offset_ns(clock)
 
 

@@ -1,6 +1,6 @@
 """Links that flip bits.
 
-Checksums see them, so what a node notices is a loss.
+Checksums reveal a flipped bit and the frame is dropped, so a node notices a loss.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Slow links: every frame comes late, each by another time.
 
-TCP keeps its order. Beyond a protocol's timeouts a delay looks like a failure of the
-node at the other end, and is none: what breaks a failure detector breaks here.
+TCP keeps the order of its bytes. A delay beyond a protocol's timeouts looks like a
+failure of the node at the other end, but is none, so failure detectors are wrong.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Links that deliver twice.
 
-TCP drops the copies; in the simulator a message comes again, a little later.
+TCP drops the copies. In the simulator a message comes again, a little later.
 """
 
 from __future__ import annotations

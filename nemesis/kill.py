@@ -1,14 +1,15 @@
 """Crashes: SIGKILL to node processes, and a restart from what they had on disk.
 
 Evidence: the pid, and that it is gone (the warden waited for it); after the restart,
-the new pid and how long it took to serve again. A kill of nodes that were down already
-bites if it keeps them down for longer than whoever killed them.
+the new pid and how long it took to serve again. A kill of nodes that were already down
+bites if it keeps them down for longer than the strike that killed them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.override import override
 from harness.registry import Plugin
 from harness.worlds.capabilities import Capabilities
 from nemesis.nodes import OPTIONS, NodeFault
@@ -26,11 +27,13 @@ class Kill(NodeFault):
     kind = "kill"
     needs = Capabilities(processes=frozenset({"kill"}))
 
+    @override
     async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
         """Kill `nodes` at once, and wait until they are gone."""
         pids = await cluster.kill(nodes)
         return {"killed": pids}, any(pids.values())
 
+    @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Start the killed nodes again and wait until they serve."""
         bit = strike.bit or bool(cluster.held_for_longer)

@@ -1,12 +1,12 @@
 """What all faults of links share: a rule on the links of some nodes, for a while.
 
-Each kind breaks one thing (`delay`, `loss`, `duplicate`, `reorder`, `corrupt`,
-`bandwidth`), by an amount that is drawn with the plan: a number of `LinkRule`. The
-links are those between the target and everybody else, both ways. A plan can lay several
-over each other, of one kind too; a link then suffers all of them.
+Each kind (`delay`, `loss`, `duplicate`, `reorder`, `corrupt`, `bandwidth`) sets one
+number of `LinkRule`, to an amount that is drawn with the plan. The rule is put on the
+links between the target and all other nodes, both ways. Several faults may be in force
+on a link at once, of one kind too; the link then suffers all of them.
 
-Evidence: how many frames the links report to have treated so. A fault that met no
-traffic did not bite.
+Evidence: the number of frames that the links report to have delayed, lost, and so on. A
+fault that met no traffic did not bite.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
     aimed,
@@ -24,6 +25,7 @@ from harness.faults.targets import (
     who,
 )
 from harness.options import Number, OrNone, Words
+from harness.override import override
 from harness.registry import Option, settings
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.network import LinkRule
@@ -41,13 +43,14 @@ class Amount:
     """A number of `LinkRule` that a kind of fault sets.
 
     Attributes:
-        field: Its name there.
+        field: The number's name in `LinkRule`.
         low: Least amount that is drawn.
-        high: Largest; every order of magnitude between them is equally likely.
-        limit: Largest that makes sense in a hand-written plan.
+        high: Largest amount that is drawn, if the option `max` doesn't say otherwise.
+            Every order of magnitude between the two is equally likely.
+        limit: Largest amount that makes sense in a hand-written plan.
         counter: The counter of `LinkCounters` that shows its effect.
-        unit: For people, after the number.
-        share_of_jitter: With delays: how much they vary, as a part of themselves.
+        unit: What a title shows after the number.
+        share_of_jitter: With delays: how much they vary, as a part of the delay.
     """
 
     field: LinkField
@@ -60,12 +63,12 @@ class Amount:
 
     @property
     def kind(self) -> Number:
-        """What it may be. Plans hold three decimals."""
+        """What a plan may give: at least 0.001, as plans hold three decimals."""
         return Number(0.001, self.limit)
 
     @property
     def options(self) -> tuple[Option, ...]:
-        """The options of the kind of fault that sets it."""
+        """The options of the kind of fault that sets this number."""
         return (
             Option(
                 "targets",
@@ -82,8 +85,8 @@ class Amount:
         )
 
 
-class LinkFault:
-    """One kind of link fault."""
+class LinkFault(Nemesis):
+    """A nemesis of one kind of link fault."""
 
     background = True
 
@@ -97,6 +100,7 @@ class LinkFault:
         self.targets: tuple[str, ...] = given["targets"]
         self.high: float = amount.high if given["max"] is None else given["max"]
 
+    @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random target and amount."""
         target = draw_target(random, random.choice(self.targets), nodes)
@@ -104,12 +108,14 @@ class LinkFault:
         amount = low * (self.high / low) ** random.random()
         return Fault(self.kind, {"target": target, self.amount.field: round(amount, 3)})
 
+    @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """See `Nemesis.validate`: a target and an amount."""
+        """Require a target and an amount, and nothing else."""
         require_params(fault, ("target", self.amount.field))
         validate_target(self.kind, fault.params.get("target"), nodes)
         require_number(fault, self.amount.field, self.amount.kind)
 
+    @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Put the rule on the target's links; evidence comes with healing."""
         nodes, why = await resolve_target(fault.target, cluster)
@@ -131,6 +137,7 @@ class LinkFault:
             {"rule": rule, "links": len(links), **aimed(why)},
         )
 
+    @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Take the rule away and count what it did."""
         counters = await cluster.mend_links()

@@ -1,7 +1,7 @@
 """Lossy links: frames vanish at random.
 
-TCP sends them again, so a node notices pauses; in the simulator, whose links carry
-messages, they are gone.
+TCP sends them again, so a node notices pauses. The simulator's links carry whole
+messages, and these are gone.
 """
 
 from __future__ import annotations

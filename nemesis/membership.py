@@ -1,18 +1,18 @@
 """Membership faults: an operator who changes who belongs to the cluster, and who leads.
 
 Servers are removed and added again, and leadership is handed on, while clients work.
-What the operator asks for is drawn with the plan: `changes`, a list of [kind, server]
-with the kinds `add_server`, `remove_server` and `transfer_leadership`, as WIRE.md has
-them. Each is asked of every node, as only leaders act on it, and several nodes may
-believe that they lead: that is when membership is dangerous. It is asked again and
-again until a node says that it is done, or for `patience_ms`; then comes the next.
+The operator's requests are drawn with the plan: `changes`, a list of [kind, server]
+with the kinds `add_server`, `remove_server` and `transfer_leadership` of WIRE.md. Each
+is sent to every node. Only leaders act on it, and membership is most dangerous while
+several nodes believe that they lead. A request is repeated until a node says that it is
+done, or for `patience_ms`; then comes the next.
 
-Modes: `calm` is a few changes, each with time to succeed; `churn` is change upon
-change, none of which is waited for. Healing stops the operator; when no other is at
-work, it brings back the members that there were before the first such fault.
+Modes: `calm` is a few changes, each with time to succeed; `churn` is many changes in a
+row, with hardly any time for each. Healing stops the operator. If no other operator is
+at work, it also brings back the members from before the first fault of this kind.
 
-Evidence: how many changes of which kind were done, and the members before, after and
-when healed. A fault by which nothing changed did not bite.
+Evidence: how many changes of each kind were done, and the members before, after and
+when healed. A fault without a single change did not bite.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.nemesis import Nemesis
 from harness.faults.targets import validate_target
 from harness.options import Number, Words
+from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.worlds.capabilities import Capabilities
 
@@ -37,18 +39,18 @@ if TYPE_CHECKING:
     from harness.faults.nemesis import NemesisFactory
 
 ADD, REMOVE, TRANSFER = "add_server", "remove_server", "transfer_leadership"
-ABOUT = {ADD: "node", REMOVE: "node", TRANSFER: "to"}
-"""Kind of change -> the field that names the server."""
+SERVER_FIELD = {ADD: "node", REMOVE: "node", TRANSFER: "to"}
+"""Kind of change -> the field of its request that names the server."""
 
 MEMBERS = "members"
-"""The name under which operators hold them."""
+"""The name by which strikes hold the membership (`Grip.take`)."""
 
 MODES = {"calm": (3, 2000.0), "churn": (60, 30.0)}
 """Mode -> how many changes at most, and the patience with each, milliseconds."""
 
 ASK_AGAIN_S = 0.02
 RESTORE_S = 3.0
-"""How long healing may take; while the cluster is cut it is in vain."""
+"""How long healing tries to bring back members, which a partition makes impossible."""
 
 WORDS = Words(tuple(MODES))
 
@@ -62,8 +64,8 @@ OPTIONS = (
 )
 
 
-class Membership:
-    """Changes the members. Several operators may be at work at once."""
+class Membership(Nemesis):
+    """Changes the members; each strike is an operator, and several may be at work."""
 
     kind = "membership"
     needs = Capabilities()
@@ -74,6 +76,7 @@ class Membership:
         given = settings(self.kind, OPTIONS, options)
         self.modes: tuple[str, ...] = given["modes"]
 
+    @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random mode, and changes that make sense one after the other."""
         most, patience_ms = MODES[random.choice(self.modes)]
@@ -81,8 +84,9 @@ class Membership:
         changes = plausible_changes(random, nodes, count)
         return Fault(self.kind, {"changes": changes, "patience_ms": patience_ms})
 
+    @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """See `Nemesis.validate`: a list of changes of known nodes."""
+        """Require `changes` of known kinds and nodes, and a patience."""
         require_params(fault, ("changes", "patience_ms"))
         changes = fault.params.get("changes")
         if not isinstance(changes, list) or not 0 < len(changes) <= CHANGES_MAX:
@@ -96,15 +100,16 @@ class Membership:
                 raise UsageError(
                     f"plan: membership: no [kind, node] pair: {change!r:.60}"
                 )
-            if change[0] not in list(ABOUT):
-                kinds = ", ".join(ABOUT)
+            if change[0] not in list(SERVER_FIELD):
+                kinds = ", ".join(SERVER_FIELD)
                 raise UsageError(
                     f"plan: membership: {change[0]!r:.60} is not one of {kinds}"
                 )
             validate_target(self.kind, [change[1]], nodes)
 
+    @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
-        """Let the operator begin; what comes of it, healing tells."""
+        """Let the operator begin; evidence comes with healing."""
         before = await members(cluster)
         cluster.first(MEMBERS, before)
         cluster.take(MEMBERS)
@@ -117,8 +122,9 @@ class Membership:
             {"members_before": before},
         )
 
+    @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
-        """The operator has stopped; bring back the members that there were at first."""
+        """Count what the operator changed; the last one's heal restores the members."""
         done = dict(cluster.tally)
         evidence: dict[str, Json] = {
             "done": done,
@@ -127,7 +133,7 @@ class Membership:
         if cluster.let_go(MEMBERS):
             home = cluster.first(MEMBERS, [])
             assert isinstance(home, list)
-            # Where nobody could tell who they were, nobody is asked to leave.
+            # If the first members are unknown, no server is asked to leave.
             if home:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(RESTORE_S):
@@ -136,7 +142,7 @@ class Membership:
         return strike.proven(evidence, bit=any(done.values()))
 
     async def _operate(self, fault: Fault, cluster: Grip) -> None:
-        """Ask for one change after the other."""
+        """Ask for one change after the other, each for `patience_ms` at most."""
         patience_s = fault.number("patience_ms") / 1000
         for kind, node in fault.pairs("changes"):
             with suppress(TimeoutError):
@@ -154,7 +160,7 @@ class Membership:
 
     async def _ask(self, cluster: Grip, kind: str, node: str, timeout_s: float) -> bool:
         """Ask every node for a change; True when one says that it is done."""
-        body = {"type": kind, ABOUT[kind]: node}
+        body = {"type": kind, SERVER_FIELD[kind]: node}
         answers = await asyncio.gather(
             *(cluster.admin(each, body, timeout_s) for each in cluster.nodes)
         )
@@ -163,7 +169,7 @@ class Membership:
         return done
 
     async def _restore(self, cluster: Grip, home: list[str]) -> None:
-        """Until the members are those of old."""
+        """Add and remove servers until the members are `home`."""
         while (now := await members(cluster)) != home:
             for node in now:
                 if node not in home:
@@ -175,7 +181,7 @@ class Membership:
 
 
 async def members(cluster: Grip) -> list[str]:
-    """The members, says the leader; empty when nobody knows."""
+    """The members by what the leader says; empty if no leader is known or it fails."""
     leader = await cluster.leader()
     if leader is None:
         return []
@@ -187,10 +193,11 @@ async def members(cluster: Grip) -> list[str]:
 def plausible_changes(
     random: Random, nodes: Sequence[str], count: int
 ) -> list[list[str]]:
-    """Changes that an operator would ask for: nobody is removed twice.
+    """Changes that an operator would ask for: no server is removed twice in a row.
 
-    Even numbers of members are the dangerous ones, as two majorities of them, one
-    change apart on either side, need not meet; so the cluster is kept near its size.
+    An even number of members is dangerous: two majorities that are one change apart
+    from it, in either direction, need not meet. So more servers are added than removed,
+    which keeps the cluster near its full size.
     """
     inside, outside = list(nodes), list[str]()
     changes = []

@@ -1,4 +1,4 @@
-"""What faults of whole nodes share: a target, something done to it, and undone.
+"""What faults of whole nodes share: a target, what is done to it, and its undoing.
 
 Targets after jepsen.nemesis.combined: one, minority, majority, all; and the leader.
 """
@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from harness.faults.fault import Fault, Strike, require_params
+from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
     aimed,
@@ -18,6 +19,7 @@ from harness.faults.targets import (
     who,
 )
 from harness.options import Words
+from harness.override import override
 from harness.registry import Option, settings
 
 if TYPE_CHECKING:
@@ -34,8 +36,8 @@ OPTIONS = (
 )
 
 
-class NodeFault(ABC):
-    """One thing that happens to nodes."""
+class NodeFault(Nemesis, ABC):
+    """A nemesis that does one thing (`do`) to nodes and undoes it (`heal`)."""
 
     kind: str
     needs: Capabilities
@@ -44,18 +46,21 @@ class NodeFault(ABC):
     def __init__(self, options: Mapping[str, str]) -> None:
         self.targets: tuple[str, ...] = settings(self.kind, OPTIONS, options)["targets"]
 
+    @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random target among those configured."""
         word = random.choice(self.targets)
         return Fault(self.kind, {"target": draw_target(random, word, nodes)})
 
+    @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """See `Nemesis.validate`: a target, nothing else."""
+        """Require a target, and nothing else."""
         require_params(fault, ("target",))
         validate_target(self.kind, fault.params.get("target"), nodes)
 
+    @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
-        """Do it to the target's nodes."""
+        """Look the target up and do the fault to its nodes."""
         nodes, why = await resolve_target(fault.target, cluster)
         evidence, bit = await self.do(nodes, cluster)
         title = f"{self.kind} {who(nodes, why)}"
@@ -63,8 +68,13 @@ class NodeFault(ABC):
 
     @abstractmethod
     async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
-        """Do it to all of `nodes` at once: evidence, and whether it bit."""
+        """Do the fault to all of `nodes` at once.
+
+        Returns:
+            Evidence, and whether the fault bit.
+        """
 
     @abstractmethod
+    @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
-        """Undo it."""
+        """Undo what `do` did to the strike's nodes."""

@@ -1,11 +1,11 @@
 """Network partitions: grudges over directed links.
 
 Shapes after jepsen.nemesis (`bisect`, `split-one`, `bridge`, `majorities-ring`), plus
-one-way cuts and the isolation of whoever leads. A grudge is the set of directed links
+one-way cuts and the isolation of the leader. A grudge is the set of directed links
 that are cut; it is drawn with the plan, so a replay cuts the very same links.
 
-Evidence: the frames that died on the cut links, counted by the network. A partition in
-whose time nothing was sent over a cut link did not bite, and is shown as such.
+Evidence: the frames that died on the cut links, counted by the network. If nothing was
+sent over a cut link, the partition did not bite, and is shown as such.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_params
+from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     aimed,
     minority_size,
@@ -23,6 +24,7 @@ from harness.faults.targets import (
     who,
 )
 from harness.options import Words
+from harness.override import override
 from harness.registry import Option, Plugin, nearest, settings
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.network import Link, LinkRule
@@ -49,7 +51,7 @@ OPTIONS = (
 
 
 def between(groups: Sequence[Sequence[str]]) -> set[Link]:
-    """The links between any two of `groups`, both ways; links inside stay."""
+    """All links between different `groups`, both ways."""
     return {
         (a, b)
         for one, other in itertools.permutations(groups, 2)
@@ -76,7 +78,7 @@ def majorities_ring(ring: Sequence[str]) -> set[Link]:
 
 
 def grudge(shape: str, order: Sequence[str]) -> set[Link]:
-    """The links that `shape` cuts, the nodes taking their parts by their `order`.
+    """The links that `shape` cuts. `order` decides which node plays which part.
 
     Raises:
         UsageError: The shape needs more nodes than there are.
@@ -93,8 +95,8 @@ def grudge(shape: str, order: Sequence[str]) -> set[Link]:
             cut = minority_size(count)
             return between([order[:cut], order[cut:]])
         case "ring":
-            # Below five nodes a ring of majorities leaves every link in place: a
-            # neighbour on each side is everybody. Cutting one link then comes nearest.
+            # Among three nodes a ring of majorities leaves every link in place: a
+            # neighbour on each side is everybody. One cut link comes nearest.
             return majorities_ring(order) or between([order[:1], order[1:2]])
         case "bridge":
             half = (count - 1) // 2
@@ -109,7 +111,7 @@ def grudge(shape: str, order: Sequence[str]) -> set[Link]:
 
 
 def describe(cut: Iterable[Link], nodes: Sequence[str]) -> str:
-    """`n3 | n1 n2 n4 n5` for a clean split, the cut links otherwise."""
+    """A cut in words: `n3 | n1 n2 n4 n5` for a clean split, else the cut links."""
     cut = set(cut)
     groups: list[list[str]] = []
     for node in nodes:
@@ -130,7 +132,7 @@ def describe(cut: Iterable[Link], nodes: Sequence[str]) -> str:
     return ", ".join(arrows)
 
 
-class Partition:
+class Partition(Nemesis):
     """Cuts links."""
 
     kind = "partition"
@@ -141,6 +143,7 @@ class Partition:
         given = settings(self.kind, OPTIONS, options)
         self.shapes: tuple[str, ...] = given["shapes"]
 
+    @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random shape over a random order of the nodes.
 
@@ -161,8 +164,9 @@ class Partition:
             self.kind, {"shape": shape, "cut": [list(link) for link in sorted(cut)]}
         )
 
+    @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """See `Nemesis.validate`: a shape with links to cut, or with a target."""
+        """Require a known shape with links to cut, or a target to isolate."""
         require_params(fault, ("shape", "cut", "target"))
         if len(nodes) < 2:
             raise UsageError("plan: a partition needs at least two nodes")
@@ -187,6 +191,7 @@ class Partition:
                 )
             validate_target(self.kind, list(link), nodes)
 
+    @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Cut the fault's links; evidence comes with healing."""
         why = ""
@@ -207,6 +212,7 @@ class Partition:
             {"cut": [f"{a}->{b}" for a, b in sorted(cut)], **aimed(why)},
         )
 
+    @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Restore the links and count what died on them."""
         dropped = (await cluster.mend_links()).cut

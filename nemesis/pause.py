@@ -1,7 +1,7 @@
-"""Pauses: SIGSTOP to node processes, as a long garbage collection or a frozen VM.
+"""Pauses: SIGSTOP to node processes, like a long garbage collection or a frozen VM.
 
-A paused node keeps its connections and its memory; when it wakes it believes that no
-time has passed, which is what breaks leases and failure detectors. Evidence: the state
+A paused node keeps its connections and its memory. When it wakes it believes that no
+time has passed, and that breaks leases and failure detectors. Evidence: the state
 letter of every process of the node, read back from /proc.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.override import override
 from harness.registry import Plugin
 from harness.worlds.capabilities import Capabilities
 from nemesis.nodes import OPTIONS, NodeFault
@@ -26,12 +27,14 @@ class Pause(NodeFault):
     kind = "pause"
     needs = Capabilities(processes=frozenset({"pause"}))
 
+    @override
     async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
         """Stop `nodes`; bites when every process reads back as stopped."""
         states = await cluster.pause(nodes)
         stopped = [all(s == "T" for s in of.values()) for of in states.values() if of]
         return {"states": states}, bool(stopped) and all(stopped)
 
+    @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Let the paused nodes go on."""
         await cluster.resume(strike.nodes)

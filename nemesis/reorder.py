@@ -1,6 +1,6 @@
 """Links on which frames overtake each other.
 
-TCP restores the order, at the price of pauses; in the simulator messages come in the
+TCP restores the order, at the price of pauses. In the simulator messages come in the
 wrong order.
 """
 

@@ -1,9 +1,9 @@
 """Money moves between accounts, and none may appear, vanish or be owed.
 
-Accounts are opened with all the money in the first one; transfers move a random amount
-between two accounts, and abort where an account would fall below zero; reads see all
-accounts at once. Promise: every read adds up to the total, with no account below zero
-(`bank`), which needs transactions that are atomic and isolated.
+All the money starts in the first account. A transfer moves a random amount between two
+accounts, and aborts if an account would fall below zero. A read sees all accounts at
+once. Promise: every read adds up to the total, with no account below zero (`bank`).
+That needs transactions that are atomic and isolated.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import UsageError
 from harness.options import Whole
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import Workload
 from harness.workload.generator import (
     Generator,
     Invocation,
@@ -66,7 +68,7 @@ class _Translation:
         return {account: balance for _, account, balance in done}
 
 
-class Bank:
+class Bank(Workload):
     """The workload; see the module."""
 
     name = "bank"
@@ -85,8 +87,9 @@ class Bank:
             )
         self.codec: WireCodec = TxnCodec(_Translation(self.accounts))
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`: open the accounts, then transfers and reads."""
+        """Opens the accounts until that succeeds; then transfers and reads."""
 
         def draw(random: Random) -> Invocation:
             if random.random() < 0.4:
@@ -100,12 +103,14 @@ class Bank:
         opening = from_function(lambda _: Invocation("open", self.total))
         return phases(until_ok(opening), from_function(draw))
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: all accounts are read everywhere."""
+        """Every thread reads all accounts."""
         return once_per_thread(lambda: [Invocation("read")], concurrency)
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """The total holds in every read."""
+        """`bank`, with the total that every read must add up to."""
         factory = registry.find("checker", "bank").factory
         return {"bank": factory({"total-amount": str(self.total)})}
 

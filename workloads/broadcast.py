@@ -1,7 +1,7 @@
 """Messages are broadcast to all nodes, which must deliver them in one order.
 
-At the end every node tells the whole sequence that it delivered. Promise: total order
-and primary order broadcast (Junqueira, Reed and Serafini 2011), judged by
+At the end every thread reads the whole sequence that its node delivered. Promise: total
+order and primary order broadcast (Junqueira, Reed and Serafini 2011), judged by
 `total_order`.
 """
 
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply
 from harness.options import SHARE, Whole
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import WireCodec, Workload
 from harness.workload.generator import (
     DONE,
     PENDING,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from harness.history import Op
     from harness.verdict import Checker
-    from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload import WorkloadFactory
     from harness.workload.generator import Context, Event, Offer, Step
 
 PAGE = Whole(1, 100_000)
@@ -45,20 +47,21 @@ OPTIONS = (
 )
 
 
-class BroadcastCodec:
+class BroadcastCodec(WireCodec):
     """Broadcasts, and pages of what was delivered (WIRE.md)."""
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         if op.f == "broadcast":
             return {"type": "broadcast", "message": op.value}
         return {"type": "delivered", "from": op.value[0], "count": op.value[1]}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`.
+        """The completion of a broadcast, or of a read of one page.
 
-        A page's value is {"from": position, "messages": [...], "more": whether the
-        sequence goes on}.
+        A page's value is {"from": position, "messages": [...], "more": bool}; `more`
+        says that the sequence goes on after this page.
         """
         if body.get("type") != f"{op.f}_ok":
             raise NodeReply(
@@ -77,8 +80,8 @@ class BroadcastCodec:
             }
         )
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """See `WireCodec.on_error`."""
         return None
 
 
@@ -89,7 +92,7 @@ class _WholeSequences(Flow):
 
     def __init__(self, concurrency: int, page: int) -> None:
         self._page = page
-        # Position of the next page of each thread; gone when it is through.
+        # Thread -> position of its next page. A thread that has read all has no entry.
         self._next = dict.fromkeys(range(concurrency), 0)
 
     def next(self, ctx: Context) -> Step:
@@ -103,7 +106,7 @@ class _WholeSequences(Flow):
         return PENDING
 
     def take(self, offer: Offer) -> None:
-        """The answer tells where to go on."""
+        """Changes nothing: only the answer says at which position to go on."""
 
     def update(self, ctx: Context, event: Event) -> None:
         op, thread = event.op, event.thread
@@ -115,7 +118,7 @@ class _WholeSequences(Flow):
             self._next.pop(thread, None)
 
 
-class Broadcast:
+class Broadcast(Workload):
     """The workload; see the module."""
 
     name = "broadcast"
@@ -129,8 +132,9 @@ class Broadcast:
         self.read_share: float = given["read_share"]
         self._sent = 0
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`: broadcasts, and now and then a look."""
+        """Broadcasts, with a page read in between by `read_share`."""
         self._sent = 0
 
         def draw(random: Random) -> Invocation:
@@ -142,14 +146,16 @@ class Broadcast:
 
         return from_function(draw)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: every node's whole sequence."""
+        """Every thread reads its node's whole sequence."""
         return Generator(
             "whole sequences", lambda _: _WholeSequences(concurrency, self.page)
         )
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """Total order and primary order."""
+        """`total_order`, which judges primary order too."""
         return {"total_order": registry.find("checker", "total_order").factory({})}
 
 

@@ -1,7 +1,7 @@
 """Distributed transactions, and what every participant decided about each.
 
 Every transaction has an id of its own and touches several keys, so several shards. At
-the end every node tells what it voted and decided (`decisions`). Promise: atomic
+the end every node is asked what it voted and decided (`decisions`). Promise: atomic
 commit, AC1 to AC5 (Bernstein, Hadzilacos and Goodman 1987, chapter 7), judged by
 `atomic_commit`.
 """
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply, UsageError
 from harness.options import SHARE, Whole
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import WireCodec, Workload
 from harness.workload.generator import Generator, Invocation, from_function
 from workloads.transactional import once_per_thread
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from harness.history import Op
     from harness.verdict import Checker
-    from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload import WorkloadFactory
 
 OPTIONS = (
     Option("keys", "40", "keys that transactions choose from", Whole(2, 10_000)),
@@ -34,17 +36,17 @@ OPTIONS = (
 )
 
 
-class CommitCodec:
+class CommitCodec(WireCodec):
     """Transactions with ids, and the nodes' own accounts of them (WIRE.md)."""
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         if op.f == "decisions":
             return {"type": "decisions"}
         return {"type": "txn", "id": op.value["id"], "txn": op.value["txn"]}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`."""
         if body.get("type") != f"{op.f}_ok":
             raise NodeReply(
                 definite=False, text=f"answered {op.f} with {body.get('type')!r}"
@@ -56,12 +58,12 @@ class CommitCodec:
             raise NodeReply(definite=False, text="answered decisions without them")
         return op.ok(told)
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """See `WireCodec.on_error`."""
         return None
 
 
-class Commit:
+class Commit(Workload):
     """The workload; see the module."""
 
     name = "commit"
@@ -81,8 +83,9 @@ class Commit:
             )
         self._begun = 0
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`: writes, and now and then one that can't be."""
+        """Transactions of writes; `doomed_share` of them a participant must refuse."""
         self._begun = 0
 
         def draw(random: Random) -> Invocation:
@@ -90,18 +93,20 @@ class Commit:
             keys = random.sample(range(self.keys), self.keys_per_txn)
             txn: list[list[Any]] = [["w", f"k{key}", self._begun] for key in keys]
             if random.random() < self.doomed_share:
-                # No number falls below zero: whoever holds this key votes no.
+                # Numbers must not fall below zero, so this key's shard votes no.
                 txn[-1] = ["add", f"n{keys[-1]}", -1]
             return Invocation("txn", {"id": f"t{self._begun}", "txn": txn})
 
         return from_function(draw)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: every node tells what it decided."""
+        """Every thread asks its node what it voted and decided."""
         return once_per_thread(lambda: [Invocation("decisions")], concurrency)
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """Atomic commit."""
+        """`atomic_commit`, by AC1 to AC5."""
         return {"atomic_commit": registry.find("checker", "atomic_commit").factory({})}
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply
 from harness.options import Whole
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import WireCodec, Workload
 from harness.workload.generator import Generator, Invocation, from_function
 from workloads.transactional import COUNT, once_per_thread
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from harness.history import Op
     from harness.verdict import Checker
-    from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload import WorkloadFactory
 
 OPTIONS = (
     Option("keys", "4", "instances in use at a time", Whole(1, 1000)),
@@ -32,37 +34,40 @@ OPTIONS = (
 
 LEARN_SHARE = 0.4
 LATE_SHARE = 0.1
-"""Part of the proposals that go to an instance that was lately in use. Proposals fail
-while nodes are down, and use instances up; what was chosen before a crash is put to the
-proof only by proposals after it."""
+"""Part of the proposals that go to any recent instance, also one no longer in use.
 
-LATELY = 8
-"""How many instances back learners ask about, and how many are read at the end."""
+A value that was chosen before a crash is tested only by proposals to its instance after
+the crash. Proposals that fail while nodes are down use up instances too, so by then the
+instance may no longer be in use.
+"""
+
+INSTANCES_BACK = 8
+"""How many instances, beside those in use, are recent."""
 
 
-class ConsensusCodec:
+class ConsensusCodec(WireCodec):
     """Proposals and what was learned (WIRE.md)."""
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         if op.f == "learn":
             return {"type": "learn", "key": op.key}
         return {"type": "propose", "key": op.key, "value": op.value}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`."""
         if body.get("type") != f"{op.f}_ok" or "value" not in body:
             raise NodeReply(
                 definite=False, text=f"answered {op.f} with {body.get('type')!r}"
             )
         return op.ok(body["value"])
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """See `WireCodec.on_error`."""
         return None
 
 
-class Consensus:
+class Consensus(Workload):
     """The workload; see the module."""
 
     name = "consensus"
@@ -77,14 +82,15 @@ class Consensus:
         self._proposed = 0
         self._in_use: dict[int, int] = {}
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`: proposals, and questions about late instances."""
+        """Proposals, and questions about what recent instances chose."""
         self._proposed = 0
         self._in_use = dict.fromkeys(range(self.keys), 0)
 
         def draw(random: Random) -> Invocation:
             newest = max(self._in_use)
-            oldest = max(0, newest - self.keys - LATELY)
+            oldest = max(0, newest - self.keys - INSTANCES_BACK)
             if random.random() < LEARN_SHARE:
                 return Invocation("learn", key=random.randint(oldest, newest))
             if random.random() < LATE_SHARE:
@@ -101,18 +107,20 @@ class Consensus:
 
         return from_function(draw)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: late instances are asked about everywhere."""
+        """Every thread asks its node what the recent instances chose."""
 
         def questions() -> list[Invocation]:
             newest = max(self._in_use, default=0)
-            late = range(max(0, newest - self.keys - LATELY), newest + 1)
+            late = range(max(0, newest - self.keys - INSTANCES_BACK), newest + 1)
             return [Invocation("learn", key=key) for key in late]
 
         return once_per_thread(questions, concurrency)
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """Agreement, validity, integrity."""
+        """`consensus`: agreement, validity, integrity."""
         return {"consensus": registry.find("checker", "consensus").factory({})}
 
 

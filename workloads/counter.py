@@ -1,4 +1,4 @@
-"""A counter goes up, and reads must lie between what was surely and maybe added.
+"""A counter goes up, and reads must lie between the least and the most it can be.
 
 Promise: every read is at least the sum of the acknowledged additions before it began,
 and at most the sum of all that were attempted before it ended (`counter`).
@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
+from harness.override import override
 from harness.registry import Plugin, settings
+from harness.workload import Workload
 from harness.workload.generator import Generator, Invocation, from_function
 from workloads.transactional import TxnCodec, once_per_thread
 
@@ -33,7 +35,7 @@ class _Translation:
         return op.value if op.f == "add" else done[0][2] or 0
 
 
-class Counter:
+class Counter(Workload):
     """The workload; see the module."""
 
     name = "counter"
@@ -44,8 +46,8 @@ class Counter:
     def __init__(self, options: Mapping[str, str]) -> None:
         settings(self.name, (), options)
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
 
         def draw(random: Random) -> Invocation:
             if random.random() < 0.5:
@@ -54,12 +56,14 @@ class Counter:
 
         return from_function(draw)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: the counter is read everywhere."""
+        """Every thread reads the counter."""
         return once_per_thread(lambda: [Invocation("read")], concurrency)
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """Every read within its bounds."""
+        """`counter`, which bounds every read."""
         factory = registry.find("checker", "counter").factory
         return {"counter": factory({})}
 

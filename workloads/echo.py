@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
+from harness.override import override
 from harness.registry import Plugin, settings
+from harness.workload import WireCodec, Workload
 from harness.workload.generator import Generator, Invocation, from_function
 
 if TYPE_CHECKING:
@@ -15,30 +17,31 @@ if TYPE_CHECKING:
 
     from harness.history import Op
     from harness.verdict import Checker
-    from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload import WorkloadFactory
 
 
-class EchoCodec:
+class EchoCodec(WireCodec):
     """`echo` (WIRE.md)."""
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         return {"type": "echo", "echo": op.value}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`. What comes back is for the checker to judge."""
+        """The completion with whatever came back, which the checker judges."""
         if body.get("type") != "echo_ok":
             raise NodeReply(
                 definite=False, text=f"answered echo with {body.get('type')!r}"
             )
         return op.ok(body.get("echo"))
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """See `WireCodec.on_error`."""
         return None
 
 
-class Echo:
+class Echo(Workload):
     """The workload; see the module."""
 
     name = "echo"
@@ -49,20 +52,21 @@ class Echo:
     def __init__(self, options: Mapping[str, str]) -> None:
         settings(self.name, (), options)
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
 
         def draw(random: Random) -> Invocation:
             return Invocation("echo", f"please echo {random.randrange(1 << 30)}")
 
         return from_function(draw)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator | None:
-        """See `Workload.final_generator`: there is nothing left to ask."""
         return None
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """Every answer is what was asked."""
+        """`echo`: every answer repeats its question."""
         return {"echo": registry.find("checker", "echo").factory({})}
 
 

@@ -1,7 +1,7 @@
-"""What workloads have in common whose nodes may answer from what they know.
+"""What workloads of eventually consistent nodes have in common: patient final reads.
 
-Such nodes agree in the end, when they had time to tell each other. So the last reads
-wait for a while after all faults were healed.
+Such nodes may answer from what they know, and agree once they had time to tell each
+other. So the final reads wait for a while after all faults were healed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from harness.workload.generator import Generator, Invocation
 
 SETTLE_S_MAX = 8
-"""Final operations have ten seconds (harness/run/controller.py), reads included."""
+"""Longest wait. The final operations have ten seconds in all
+(harness/run/controller.py), and the reads need some of them."""
 
 SETTLE = Option(
     "settle_s",
@@ -28,6 +29,6 @@ SETTLE = Option(
 
 
 def reads_when_settled(read: Invocation, settle_s: int, concurrency: int) -> Generator:
-    """Every thread reads, so every node is read, `settle_s` seconds from now."""
+    """Final operations: wait `settle_s` seconds, then every thread reads its node."""
     reads = once_per_thread(lambda: [read], concurrency)
     return phases(sleep(settle_s), reads) if settle_s else reads

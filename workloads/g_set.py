@@ -1,11 +1,12 @@
 """Elements are added to one set on all nodes at once, and never leave it.
 
-Maelstrom's `g-set`. Nodes may answer from what they know, so a read may be stale; in
-the end, when they had time to tell each other (`settle_s`), every one is read. Promise:
-no element is lost (`set-full`).
+Maelstrom's `g-set`. Nodes may answer from what they know, so a read may be stale. At
+the end, when nodes had time to tell each other (`settle_s`), each is read. Promise: no
+element is lost (`set-full`).
 
-Each answer is the whole set, so reads become rarer as it grows: otherwise answers would
-soon take all the time that there is. A full set is only read, now and then.
+Each answer is the whole set, so reads become rarer as the set grows: otherwise answers
+would soon take all of the run's time. A full set gets no more elements and is read once
+a second.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
+from harness.override import override
 from harness.registry import Plugin, settings
+from harness.workload import WireCodec, Workload
 from harness.workload.generator import (
     Generator,
     Invocation,
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from harness.history import Op
     from harness.verdict import Checker
-    from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload import WorkloadFactory
 
 OPTIONS = (SETTLE,)
 
@@ -39,26 +42,26 @@ READ_SHARE = 0.1
 """Part of the operations that read, while the set is small."""
 
 READ_RARER = 200
-"""From so many elements on, reads are as much rarer as answers are longer."""
+"""Elements from which on reads become rarer, in proportion to the set's size."""
 
 ADDS_MAX = 100_000
-"""Elements of a full set: an answer must fit into a line (harness/systems/wire.py)."""
+"""Elements of a full set. An answer must fit into a line (harness/systems/wire.py)."""
 
 FULL_READS_S = 1.0
 """Seconds between two reads of a full set."""
 
 
-class GSetCodec:
+class GSetCodec(WireCodec):
     """`add` and `read` (WIRE.md)."""
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         if op.f == "add":
             return {"type": "add", "element": op.value}
         return {"type": "read"}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`."""
         if body.get("type") != f"{op.f}_ok":
             raise NodeReply(
                 definite=False, text=f"answered {op.f} with {body.get('type')!r}"
@@ -70,12 +73,12 @@ class GSetCodec:
             raise NodeReply(definite=False, text="answered read without a list")
         return op.ok(elements)
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """See `WireCodec.on_error`."""
         return None
 
 
-class GSet:
+class GSet(Workload):
     """The workload; see the module."""
 
     name = "g_set"
@@ -88,8 +91,8 @@ class GSet:
         self.settle_s: int = given["settle_s"]
         self._added = 0
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
         self._added = 0
 
         def draw(random: Random) -> Invocation | None:
@@ -104,12 +107,14 @@ class GSet:
         full = delay(FULL_READS_S, repeat(Invocation("read")))
         return then(from_function(draw), full)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: every node is read when all is settled."""
+        """Every thread reads its node's set, `settle_s` after the last fault."""
         return reads_when_settled(Invocation("read"), self.settle_s, concurrency)
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """No element lost; stale reads are counted."""
+        """`set-full`, which counts stale reads and convicts lost elements."""
         return {"set-full": registry.find("checker", "set-full").factory({})}
 
 

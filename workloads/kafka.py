@@ -1,15 +1,17 @@
-"""Messages are sent to logs and polled from them, each by whoever is assigned the log.
+"""Messages are sent to logs, and polled by the clients that the logs are assigned to.
 
-Maelstrom's `kafka`: a log has a key, a message an offset in it. A client is assigned
-some keys, polls them from where it stopped, and tells now and then how far it has come
-(`commit`), so that whoever is assigned a key later can begin there. At the end every
-thread is assigned all keys and polls until it has seen what was acknowledged.
+Maelstrom's `kafka`: a log has a key, a message has an offset in its log. A client is
+assigned some keys, polls each from where it stopped, and reports now and then how far
+it has come (`commit`). The next client that is assigned the key begins there. At the
+end every thread is assigned all keys and polls until it has seen all messages that were
+acknowledged.
 
-Operations have the form of Jepsen's kafka tests (`checkers.logs.steps`), so a poll
-doesn't say where it begins: that is for the client to know, here the codec. A client
-begins anew after a crash, and with a key that it did not have.
+Operations have the form of Jepsen's kafka tests (`checkers.logs.steps`), in which a
+poll doesn't say where it begins. The client knows that, and here the codec keeps it for
+each client. A client that crashed, or is assigned a new key, begins after the offset
+that was committed.
 
-Promise: what is acknowledged is polled, once and in order, by everybody (`kafka`).
+Promise: every acknowledged message is polled by everybody, once and in order (`kafka`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply
 from harness.options import Whole
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import WireCodec, Workload
 from harness.workload.generator import (
     DONE,
     PENDING,
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
 
     from harness.history import Op
     from harness.verdict import Checker
-    from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload import WorkloadFactory
     from harness.workload.generator import Context, Event, Offer, Step, Thread
 
 OPTIONS = (
@@ -53,11 +57,11 @@ Pairs = list[list[Any]]
 """[offset, message] each."""
 
 
-class KafkaCodec:
+class KafkaCodec(WireCodec):
     """Send, poll, commit and list offsets (WIRE.md); keeps each client's places.
 
     Attributes:
-        acknowledged: Key -> the highest offset that a send was told.
+        acknowledged: Key -> the highest offset that a send was acknowledged with.
         places: Process -> key -> the offset that it polls next.
     """
 
@@ -65,8 +69,8 @@ class KafkaCodec:
         self.acknowledged: dict[str, int] = {}
         self.places: dict[int | str, dict[str, int]] = {}
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         places = self.places.get(op.process, {})
         match op.f:
             case "send":
@@ -80,8 +84,8 @@ class KafkaCodec:
                 polled = {key: place - 1 for key, place in places.items() if place}
                 return {"type": "commit_offsets", "offsets": polled}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`."""
         wanted = {"assign": "list_committed_offsets", "commit": "commit_offsets"}
         if body.get("type") != f"{wanted.get(op.f, op.f)}_ok":
             raise NodeReply(
@@ -119,8 +123,8 @@ class KafkaCodec:
             key: before.get(key, committed.get(key, 0)) for key in op.value
         }
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """See `WireCodec.on_error`."""
         return None
 
     def progress(self, process: int | str) -> int:
@@ -128,7 +132,7 @@ class KafkaCodec:
         return sum(self.places.get(process, {}).values())
 
     def has_caught_up(self, process: int | str, keys: Iterable[str]) -> bool:
-        """Whether a client has polled past all that was acknowledged."""
+        """Whether a client has polled past every acknowledged message of `keys`."""
         places = self.places.get(process, {})
         return all(
             key in places and places[key] > self.acknowledged.get(key, -1)
@@ -143,7 +147,11 @@ def _offset(value: Any) -> int:
 
 
 def _polled(messages: Any) -> dict[str, Pairs]:
-    """What a poll brought; refused unless it is [offset, message] pairs by key."""
+    """The messages that a poll brought: key -> [offset, message] pairs.
+
+    Raises:
+        NodeReply: Indefinite, if they have another shape.
+    """
     if not isinstance(messages, dict):
         raise NodeReply(definite=False, text="answered a poll without messages")
     for key, pairs in messages.items():
@@ -157,7 +165,7 @@ def _polled(messages: Any) -> dict[str, Pairs]:
 
 
 class _CatchUp(Flow):
-    """Every thread takes all keys and polls until it has seen what was acknowledged."""
+    """Every thread is assigned all keys and polls until it has caught up."""
 
     __slots__ = ("_assigned", "_codec", "_keys", "_left", "_reached", "_vain")
 
@@ -166,7 +174,7 @@ class _CatchUp(Flow):
     ) -> None:
         self._codec = codec
         self._keys = keys
-        # Polls in vain that each thread has left; gone when it is through.
+        # Thread -> polls in vain that it has left. A thread that is done has no entry.
         self._left = dict.fromkeys(range(concurrency), polls_in_vain)
         self._vain = polls_in_vain
         self._assigned: dict[Thread, int | str] = {}
@@ -185,7 +193,7 @@ class _CatchUp(Flow):
         return PENDING
 
     def take(self, offer: Offer) -> None:
-        """The answer tells where to go on."""
+        """Changes nothing: only the answer says what comes next."""
 
     def update(self, ctx: Context, event: Event) -> None:
         op, thread = event.op, event.thread
@@ -204,7 +212,7 @@ class _CatchUp(Flow):
             del self._left[thread]
 
 
-class Kafka:
+class Kafka(Workload):
     """The workload; see the module."""
 
     name = "kafka"
@@ -219,8 +227,9 @@ class Kafka:
         self.codec: WireCodec = self._codec
         self._sent = 0
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`: sends and polls, now and then other keys."""
+        """Sends and polls; now and then a commit, or an assignment of other keys."""
         self._sent = 0
 
         def draw(random: Random) -> Invocation:
@@ -237,15 +246,17 @@ class Kafka:
 
         return from_function(draw)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: all there is, polled everywhere."""
+        """Every thread polls all keys until it has seen all acknowledged messages."""
         return Generator(
             "catch up",
             lambda _: _CatchUp(self._codec, self.keys, concurrency, self.polls_in_vain),
         )
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """Nothing lost, skipped, repeated or out of order."""
+        """`kafka`: no message lost, skipped, repeated or out of order."""
         return {"kafka": registry.find("checker", "kafka").factory({})}
 
 

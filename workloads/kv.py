@@ -1,7 +1,8 @@
 """Reads, writes and compare-and-sets of few values on short-lived keys.
 
-The sibling of `register`: values repeat, so that equal values hide and reveal other
-bugs, and a checker has to search. Keys are given up early, as searching costs.
+The sibling of `register`, with values that repeat. Equal values hide some bugs and
+reveal others, and make the checker search. Keys are given up early, as the cost of that
+search grows with the history of a key.
 
 Promise: each key is linearizable.
 """
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from harness import registry
 from harness.options import Whole
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import Workload
 from harness.workload.generator import Invocation
 from workloads.looked_at import LookedAt
 from workloads.objects import Objects, drawn, last_looks
@@ -36,7 +39,7 @@ OPTIONS = (
 )
 
 
-class Kv:
+class Kv(Workload):
     """The workload; see the module."""
 
     name = "kv"
@@ -49,8 +52,8 @@ class Kv:
         self.values: int = given["values"]
         self._objects = Objects(given["keys"], given["ops_per_key"])
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
 
         def draw(random: Random) -> Invocation:
             chance = random.random()
@@ -67,14 +70,16 @@ class Kv:
 
         return drawn(self._objects, draw)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: all keys are read."""
+        """Every thread reads the keys, as far as `last_looks` goes."""
         return last_looks(
             self._objects, lambda key: Invocation("read", key=key), concurrency
         )
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """Linearizability of each key."""
+        """`linearizable`, for each key."""
         factory = registry.find("checker", "linearizable").factory
         options = {"model": "cas-register"}
         judge = LookedAt(

@@ -1,8 +1,8 @@
 """Nodes are asked, again and again, who leads: at most one may lead in a term.
 
 Promise: election safety (Ongaro and Ousterhout 2014, 5.2), by what nodes say of
-themselves; judged by `one_leader`. With `terms_max`, also that leaders stay: that no
-more terms than those have one.
+themselves; judged by `one_leader`. With `terms_max`, also that leaders stay: at most
+that many terms may have a leader.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from checkers.one_leader import TERMS_MAX
 from harness import registry
 from harness.errors import NodeReply
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import WireCodec, Workload
 from harness.workload.generator import Generator, Invocation, delay, from_function
 from workloads.transactional import once_per_thread
 
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
 
     from harness.history import Op
     from harness.verdict import Checker
-    from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload import WorkloadFactory
 
 BETWEEN_S = 0.005
-"""Time between two questions; more of them would only be in the nodes' way."""
+"""Time between two questions. More questions would only keep the nodes busy."""
 
 
 OPTIONS = (
@@ -37,27 +39,27 @@ OPTIONS = (
 )
 
 
-class LeaderCodec:
+class LeaderCodec(WireCodec):
     """The status request (WIRE.md)."""
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         return {"type": "status"}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`."""
         if body.get("type") != "status_ok":
             raise NodeReply(
                 definite=False, text=f"answered status with {body.get('type')!r}"
             )
         return op.ok({name: body.get(name) for name in ("role", "term", "leader")})
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """See `WireCodec.on_error`."""
         return None
 
 
-class Leader:
+class Leader(Workload):
     """The workload; see the module."""
 
     name = "leader"
@@ -69,16 +71,17 @@ class Leader:
         given = settings(self.name, OPTIONS, options)
         self.terms_max: int | None = given["terms_max"]
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
         return delay(BETWEEN_S, from_function(lambda _: Invocation("status")))
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`."""
         return once_per_thread(lambda: [Invocation("status")], concurrency)
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """At most one leader in a term."""
+        """`one_leader`: at most one leader in a term."""
         factory = registry.find("checker", "one_leader").factory
         terms_max = "" if self.terms_max is None else str(self.terms_max)
         return {"one_leader": factory({"terms-max": terms_max})}

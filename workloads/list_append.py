@@ -1,9 +1,9 @@
 """Transactions of appends to lists and reads of them: the sharpest test of isolation.
 
-Every element is appended once to its list, so a read tells the order of all appends
+Every element is appended once to its list. So a read shows the order of all appends
 that it saw, and the dependencies of transactions can be inferred (Kingsbury and Alvaro
-2020, Elle). Lists are given up for new ones after `appends_per_key` appends, but for
-one that grows less and less often (`workloads.objects`).
+2020, Elle). A list is given up for a new one after `appends_per_key` appends. A few
+lists stay for the whole run, and grow less and less often (`workloads.objects`).
 
 Promise: strict serializability, or what `consistency` asks for.
 """
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from checkers.isolation.question import MODELS
 from harness import registry
 from harness.options import Whole
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import Workload
 from harness.workload.generator import Generator, Invocation
 from workloads.objects import Objects, drawn, last_looks
 from workloads.transactional import COUNT, TxnCodec
@@ -53,7 +55,7 @@ class _Translation:
         return [list(micro) for micro in done]
 
 
-class ListAppend:
+class ListAppend(Workload):
     """The workload; see the module."""
 
     name = "list_append"
@@ -69,8 +71,8 @@ class ListAppend:
         self._objects = Objects(given["keys"], appends, ops_most=appends)
         self._appends: Counter[int] = Counter()
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
         self._appends.clear()
 
         def draw(random: Random) -> Invocation:
@@ -87,16 +89,18 @@ class ListAppend:
         self._appends[key] += 1
         return ["append", key, self._appends[key]]
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: all lists are read."""
+        """Every thread reads the lists, as far as `last_looks` goes."""
         return last_looks(
             self._objects,
             lambda key: Invocation("txn", [["r", key, None]]),
             concurrency,
         )
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """No anomaly that the consistency model forbids."""
+        """`list-append`: no anomaly that the consistency model forbids."""
         factory = registry.find("checker", "list-append").factory
         return {"list-append": factory({"consistency": ",".join(self.consistency)})}
 

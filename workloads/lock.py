@@ -1,19 +1,19 @@
-"""Locks with fencing tokens: mutual exclusion, and refusal of whoever lost a lock.
+"""Locks with fencing tokens: mutual exclusion, and refusal of clients that lost a lock.
 
-Clients acquire locks, do things under them, and release them. Acquiring gives a token;
-`use` and `release` name it (WIRE.md). Now and then a client uses a token that was
-granted earlier, to anyone: as a process would that was paused, and does not know that
-its lock has gone to another. That must be refused.
+Clients acquire locks, use them, and release them. Acquiring gives a token; `use` and
+`release` name it (WIRE.md). Now and then a client uses a token that was granted earlier
+to any client, as a process does that was paused and does not know that its lock has
+gone to another. The service must refuse it.
 
-An acquire that nobody answered may hold its lock for ever, as nobody knows its token;
-so may a release. Such a lock makes room for a new one, as does one that has seen enough
-(`workloads.objects`), so that a run goes on whatever becomes of the holders. But it is
-asked for again: should the service have forgotten who has it, somebody gets it.
+An acquire without an answer may hold its lock for ever, as no client knows the token. A
+release without an answer may leave its lock held. Either lock makes room for a new one,
+as does a lock with enough operations (`workloads.objects`), so that the run goes on.
+But it is asked for again now and then: a service that forgot the holder grants it.
 
-Promise: each lock is linearizable (`linearizable`, model fenced-lock), so nobody gets
-one that another holds, and tokens grow and stale ones are refused (`fencing`). With
-`leases=true`, for services whose locks expire, only the latter: a lease that ran out
-excludes nobody, and fencing is what is left.
+Promise: each lock is linearizable (`linearizable`, model fenced-lock), so no client
+gets a lock that another holds; and tokens grow, and stale ones are refused (`fencing`).
+With `leases=true`, for services whose locks expire, only `fencing` judges: a lease that
+ran out excludes nobody.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply
 from harness.options import Flag, Whole
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import WireCodec, Workload
 from harness.workload.generator import PENDING, Flow, Generator, Invocation, place
 from workloads.objects import Objects, last_looks
 from workloads.transactional import COUNT
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from harness.history import Op
     from harness.verdict import Checker
-    from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload import WorkloadFactory
     from harness.workload.generator import Context, Event, Offer, Seeds, Step
 
 OPTIONS = (
@@ -50,29 +52,29 @@ OPTIONS = (
 )
 
 STALE_SHARE = 0.2
-"""Part of what clients without a lock do that is a use of an old token."""
+"""Part of the operations of clients without a lock that use an old token."""
 
 USES_MAX = 3
 """Uses between an acquire and its release."""
 
 RELEASES_MAX = 3
-"""Releases that are tried, while nodes say that they can't serve."""
+"""Tries to release a lock, while nodes answer that they can't serve."""
 
 REMEMBERED = 20
-"""Grants among which old tokens are chosen."""
+"""How many of the latest grants old tokens are chosen from."""
 
 
-class LockCodec:
+class LockCodec(WireCodec):
     """Acquire, use and release (WIRE.md)."""
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         if op.f == "acquire":
             return {"type": "acquire", "key": op.key}
         return {"type": op.f, "key": op.key, "token": op.value}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`."""
         if body.get("type") != f"{op.f}_ok":
             raise NodeReply(
                 definite=False, text=f"answered {op.f} with {body.get('type')!r}"
@@ -84,14 +86,14 @@ class LockCodec:
             raise NodeReply(definite=False, text=f"granted a lock with token {token!r}")
         return op.ok(token)
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """See `WireCodec.on_error`: refusals are failures."""
         return None
 
 
 @dataclass
 class _Hold:
-    """A lock that a thread has, and what it is yet to do with it."""
+    """A lock that a thread holds, and what the thread will still do with it."""
 
     key: int
     token: int
@@ -118,7 +120,7 @@ class _LockFlow(Flow):
         self._seeds = seeds
         self._rngs: dict[int, Random] = {}
         self._holds: dict[int, _Hold] = {}
-        # What each thread does next, drawn once; an entry goes when it is done.
+        # Thread -> its next operation, drawn once and kept until it is taken.
         self._offers: dict[int, Invocation] = {}
         self._offered = 0  # the thread of the last offer
         self._granted: list[tuple[int, int]] = []
@@ -181,13 +183,13 @@ class _LockFlow(Flow):
         return Invocation("acquire", None, self._objects.choose_to_look_at(rng), thread)
 
     def _rng(self, thread: int) -> Random:
-        """A thread's own: what it draws must not depend on how fast the others are."""
+        """The thread's own generator: its draws must not depend on others' pace."""
         if thread not in self._rngs:
             self._rngs[thread] = self._seeds.child(thread).rng()
         return self._rngs[thread]
 
 
-class Lock:
+class Lock(Workload):
     """The workload; see the module."""
 
     name = "lock"
@@ -200,18 +202,20 @@ class Lock:
         self.leases: bool = given["leases"]
         self._objects = Objects(given["locks"], given["ops_per_lock"])
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
         return Generator(self.name, lambda seeds: _LockFlow(self._objects, seeds))
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: every lock is asked for, everywhere."""
+        """Every thread tries to acquire the locks, as far as `last_looks` goes."""
         return last_looks(
             self._objects, lambda key: Invocation("acquire", key=key), concurrency
         )
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """Mutual exclusion, and that tokens grow and stale ones are refused."""
+        """`fencing`, and without leases `linearizable` too."""
         leases = str(self.leases).lower()
         fencing = registry.find("checker", "fencing").factory({"leases": leases})
         if self.leases:

@@ -1,7 +1,8 @@
 """Single writes, and reads of small groups of keys: do all see them in one order?
 
-Each key is written once. Whoever wrote a key reads its group next, and others read
-groups that somebody is writing to, so as to see a write before it is everywhere.
+Each key is written once. The thread that wrote a key reads the key's group next. Other
+threads read groups that are being written to, so as to see a write before it has
+reached every node.
 
 Promise: no long fork (`long-fork`), which parallel snapshot isolation allows and
 snapshot isolation forbids.
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.options import Whole
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import Workload
 from harness.workload.generator import Flow, Generator, Invocation, place
 from workloads.transactional import TxnCodec
 
@@ -65,7 +68,8 @@ class _Forks(Flow):
 
     def _group(self, key: int) -> list[MicroOp]:
         first = key - key % self._size
-        # In an order that differs from write to write, and not from asking to asking.
+        # The order differs from write to write. It stays the same however often `next`
+        # is called before the offer is taken.
         turn = self._fresh % self._size
         keys = [first + (turn + i) % self._size for i in range(self._size)]
         return [["r", key, None] for key in keys]
@@ -81,7 +85,7 @@ class _Forks(Flow):
             self._written.pop(offer.thread, None)
 
 
-class LongFork:
+class LongFork(Workload):
     """The workload; see the module."""
 
     name = "long_fork"
@@ -93,20 +97,22 @@ class LongFork:
         given = settings(self.name, OPTIONS, options)
         self.group_size: int = given["group_size"]
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
 
         def start(seeds: Seeds) -> Flow:
             return _Forks(self.group_size, seeds.rng())
 
         return Generator("long forks", start)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator | None:
-        """See `Workload.final_generator`: late reads have seen everything."""
+        """None: a read after all writes sees all of them, so no fork."""
         return None
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """No long fork."""
+        """`long-fork`, for groups of this size."""
         factory = registry.find("checker", "long-fork").factory
         return {"long-fork": factory({"group-size": str(self.group_size)})}
 

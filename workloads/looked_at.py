@@ -1,8 +1,8 @@
-"""How much of what a system acknowledged was looked at again.
+"""How many of the changes that a system acknowledged were looked at again.
 
-A verdict on a write rests on the reads that follow it. One that nobody followed by a
-read of the same object may have been lost, whatever the verdict says. So the figures of
-a run say how many there were, and a remark says so where they are many.
+A verdict on a write rests on the reads that follow it. A write that no read of the same
+object followed may have been lost, whatever the verdict says. So the figures of a run
+say how many changes were looked at again, and a remark warns if too few were.
 """
 
 from __future__ import annotations
@@ -11,26 +11,27 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.verdict import presumed
+from harness.override import override
+from harness.verdict import Checker, presumed
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from harness.history import History
-    from harness.verdict import Checker, CheckResult, Limits
+    from harness.verdict import CheckResult, Limits
 
 SHARE_MIN: Final = 0.9
-"""Of the acknowledged changes, the part that must have been looked at again."""
+"""Part of the acknowledged changes below which a remark warns."""
 
 
 @dataclass(frozen=True)
-class LookedAt:
-    """A checker of objects, and beside its verdict what that rests on.
+class LookedAt(Checker):
+    """Another checker's verdict, with figures on how many changes it rests on.
 
     Attributes:
-        checker: Judges.
-        changes: Functions that change an object.
-        looks: Functions whose success tells of an object's state.
+        checker: The checker that judges.
+        changes: Functions (`Op.f`) that change an object.
+        looks: Functions whose success shows an object's state.
     """
 
     checker: Checker
@@ -39,11 +40,12 @@ class LookedAt:
 
     @property
     def presume_end(self) -> Collection[str]:
-        """See `Presuming`."""
+        """The anomalies that the inner checker finds by what never came."""
         return presumed(self.checker)
 
+    @override
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Costs 0.3 us more for each event."""
+        """The inner checker's result with these figures; 0.3 us an event for them."""
         result = self.checker.check(history, limits)
         acknowledged, again = self.count(history)
         figures = {"acknowledged": acknowledged, "looked_at_again": again}
@@ -58,9 +60,12 @@ class LookedAt:
         return replace(result, remarks=(*result.remarks, remark))
 
     def count(self, history: History) -> tuple[int, int]:
-        """How many changes were acknowledged, and how many of these looked at again.
+        """Count the changes that were acknowledged, and those looked at again.
 
         A look counts if it began after the acknowledgement, and succeeded.
+
+        Returns:
+            Acknowledged changes, and how many of them were looked at again.
         """
         began: dict[Any, int] = {}
         acknowledged: dict[Any, list[int]] = {}

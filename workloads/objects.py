@@ -1,20 +1,21 @@
 """The objects of a workload: in use, then at rest, and looked at to the end of the run.
 
-A workload works on several registers, locks or sets at a time, and goes on to new ones:
-the cost of judging an object grows with its history. But what a system forgets, only a
-later look at the same object shows, and only until another write hides it. So:
+A workload works on several registers, locks or sets at a time. It goes on to new ones,
+as the cost of judging an object grows with the object's history. But if a system
+forgets a write, only a later look at the same object shows it, and only until another
+write hides it. So:
 
-- An object is in use until it has seen enough operations, for no shorter than a fault
-  lasts, and not before the faults in force have ended. One that is used very much is
-  given up all the same.
-- Whenever a fault has struck or ended, some of the objects in use are given up, so that
-  the writes that were under way then are the last ones to them. Recovery forgets just
-  those, and in an object that stays in use the next write hides it.
+- An object stays in use until it has had enough operations, for at least as long as a
+  fault lasts, and until no fault is in force. An object with very many operations is
+  given up without these conditions.
+- Whenever a fault strikes or ends, some of the objects in use are given up. The writes
+  under way at that moment are then the last ones to these objects. Recovery tends to
+  forget just such writes; in an object that stays in use the next write would hide it.
 - An object that was given up is at rest: nothing changes it any more, but it is looked
-  at again. This comes first after its last change, after a look that failed, and after
-  a fault has struck or ended; now and then otherwise; and at the end of the run.
-- Some objects are kept in use for the whole run, and seldomer the longer it lasts, so
-  that the cost of judging them grows with its logarithm only.
+  at again. Its turn comes first after its last change, after a look that failed, and
+  after a fault strikes or ends; otherwise now and then; and at the end of the run.
+- Some objects are kept in use for the whole run. They are used less often the longer
+  the run lasts, so that their histories grow only with the logarithm of its length.
 """
 
 from __future__ import annotations
@@ -41,26 +42,27 @@ if TYPE_CHECKING:
     from harness.workload.generator import Context, Event, Offer, Step, Thread
 
 STAY_NS: Final = 5_000_000_000
-"""How long an object is in use at least: longer than any fault that a plan draws."""
+"""Least time for which an object is in use: longer than any fault that a plan draws."""
 
 OPS_FACTOR: Final = 10
-"""An object that saw so many times its operations is given up whatever goes on."""
+"""An object with so many times the operations that are enough is given up at once."""
 
 REST_CHANCE: Final = 0.5
-"""Part of the objects in use that are given up when a fault strikes or ends."""
+"""Chance of each object in use to be given up when a fault strikes or ends."""
 
 KEPT_SHARE: Final = 0.2
-"""Part of the objects that are kept for the whole run: one at least, unless there is
-but one."""
+"""Part of the objects that are kept for the whole run. Of two or more objects, at least
+one is kept; a single one never is."""
 
 LOOK_SHARE: Final = 0.1
-"""Part of the reads, or of what stands for them, that look at an object at rest."""
+"""Part of the looks (reads, or acquires of locks) that go to an object at rest."""
 
 LAST_LOOKS: Final = 2000
-"""Operations at the end of a run that look at an object from every thread."""
+"""Operations at the end of a run for looks at an object by every thread."""
 
 TRIES_MAX: Final = 3
-"""How often anybody looks at an object in the end until it answers."""
+"""Most looks at the end of a run at an object that answers none of them, beside those
+by every thread."""
 
 
 class Objects:
@@ -68,9 +70,9 @@ class Objects:
 
     Args:
         count: Objects in use at a time.
-        ops_each: Operations on one before another may follow.
-        ops_most: Operations after which another follows at once; OPS_FACTOR times as
-            many as `ops_each` if not given.
+        ops_each: Operations on an object that are enough: a new one may follow.
+        ops_most: Operations after which a new object follows at once; OPS_FACTOR times
+            `ops_each` if not given.
     """
 
     def __init__(self, count: int, ops_each: int, ops_most: int | None = None) -> None:
@@ -81,7 +83,7 @@ class Objects:
         self.begin(Seeds("objects"))
 
     def begin(self, seeds: Seeds) -> None:
-        """Begin anew; `seeds` decides what is given up when a fault strikes or ends."""
+        """Begin anew; `seeds` draws which objects faults make the workload give up."""
         self._random = seeds.rng()
         self._uses = dict.fromkeys(range(self._count), 0)
         self._since_ns = dict.fromkeys(range(self._count), 0)
@@ -99,11 +101,11 @@ class Objects:
 
     @property
     def at_rest(self) -> list[int]:
-        """Those that were given up, in that order."""
+        """The objects that were given up, in that order."""
         return list(self._at_rest)
 
     def watch(self, ctx: Context) -> None:
-        """See what time it is, and whether faults have struck or ended."""
+        """Take note of the time, and of faults that have struck or ended."""
         self._now_ns = ctx.time_ns
         self._calm = not ctx.board.faults
         if ctx.board.fault_turns == self._fault_turns:
@@ -115,14 +117,21 @@ class Objects:
         self._due = dict.fromkeys(self._at_rest)
 
     def choose(self, random: Random) -> int:
-        """One of the objects in use; a kept one, while it is not ahead of its time."""
+        """One of the objects in use, to change it.
+
+        A kept object is left out while it has had more operations than the logarithm of
+        the run's time allows.
+        """
         allowed = self._ops_each * math.log2(2 + self._now_ns / STAY_NS)
         return random.choice(
             [k for k, n in self._uses.items() if k >= self._kept or n < allowed]
         )
 
     def choose_to_look_at(self, random: Random) -> int:
-        """One of the objects in use or at rest, for an operation that may tell."""
+        """One of the objects in use or at rest, for an operation that shows its state.
+
+        An object that is due for a look comes before the others at rest.
+        """
         if not self._at_rest or random.random() >= LOOK_SHARE:
             return self.choose(random)
         if self._due:
@@ -130,7 +139,7 @@ class Objects:
         return random.choice(self.at_rest)
 
     def used(self, key: int) -> None:
-        """There is one more operation on `key`, which may have been the last."""
+        """Count an operation on `key`; give `key` up if it has had enough."""
         if key not in self._uses:
             return
         self._uses[key] += 1
@@ -150,7 +159,11 @@ class Objects:
         self._at_rest[key] = self._due[key] = None
 
     def heard(self, op: Op) -> None:
-        """`op` has completed: what changed an object at rest calls for a look at it."""
+        """Take note that `op` has completed.
+
+        If it may have changed an object at rest, or was a look at one that failed, that
+        object is due for a look.
+        """
         nothing_new = "ok" if op.f == "read" else "fail"
         if op.type != nothing_new and op.key in self._at_rest:
             self._due[op.key] = None
@@ -187,10 +200,10 @@ def drawn(objects: Objects, draw: Callable[[Random], Invocation]) -> Generator:
 
 
 class _LastLooks(Flow):
-    """Every thread looks at the objects in use, and at the others, the latest first.
+    """Every thread looks at the objects in use, then at those at rest, latest first.
 
-    Those beyond LAST_LOOKS are looked at once, by anybody. So are those that answered
-    nobody, some times more.
+    Objects at rest beyond LAST_LOOKS are looked at by one thread each. So are objects
+    whose looks all failed, until one succeeds or TRIES_MAX is reached.
     """
 
     __slots__ = (
@@ -212,7 +225,7 @@ class _LastLooks(Flow):
         self._look = look
         self._everybody = {t: deque(everybody) for t in range(concurrency)}
         self._anybody = deque(at_rest[shared:])
-        self._asks: dict[Thread, int] = {}  # what each thread looks at
+        self._asks: dict[Thread, int] = {}  # the object that each thread looks at
         self._seen: set[int] = set()
         self._tries: Counter[int] = Counter()
         self._offer: deque[int] = self._anybody  # where the last offer came from
@@ -254,12 +267,12 @@ def last_looks(
 ) -> Generator:
     """Final operations: a look at all objects.
 
-    Every thread, so every node, looks at those in use, and at the others too, the
-    latest first, as far as LAST_LOOKS goes. Those beyond are looked at once.
+    Every thread, so every node, looks at the objects in use, then at those at rest, the
+    latest first, until LAST_LOOKS operations are spent. The rest are looked at once.
 
     Args:
-        objects: Those of the run, as they are when the final operations begin.
-        look: The operation that looks at an object.
+        objects: The run's objects, as they are when the final operations begin.
+        look: Makes the operation that looks at an object.
         concurrency: Number of client threads.
     """
 

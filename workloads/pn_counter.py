@@ -1,8 +1,8 @@
 """A counter that goes up and down on all nodes at once, and must come out right.
 
 Maelstrom's `pn-counter`, and its `g-counter` with `decrements=false`. Nodes may answer
-from what they know; in the end, when they had time to tell each other (`settle_s`),
-every one is read. Promise: all that was acknowledged is in the sum (`pn-counter`).
+from what they know. At the end, when they had time to tell each other (`settle_s`),
+each is read. Promise: every acknowledged addition is in the final sum (`pn-counter`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply
 from harness.options import Flag
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import WireCodec, Workload
 from harness.workload.generator import Generator, Invocation, from_function
 from workloads.eventual import SETTLE, reads_when_settled
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from harness.history import Op
     from harness.verdict import Checker
-    from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload import WorkloadFactory
 
 OPTIONS = (
     Option("decrements", "true", "whether it goes down too", Flag()),
@@ -32,15 +34,15 @@ OPTIONS = (
 DELTA_MAX = 5
 
 
-class PNCounterCodec:
+class PNCounterCodec(WireCodec):
     """`add` and `read` (WIRE.md)."""
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         return {"type": "add", "delta": op.value} if op.f == "add" else {"type": "read"}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`."""
         wanted = "add_ok" if op.f == "add" else "read_ok"
         if body.get("type") != wanted:
             raise NodeReply(
@@ -48,12 +50,12 @@ class PNCounterCodec:
             )
         return op.ok(op.value if op.f == "add" else body.get("value"))
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """See `WireCodec.on_error`."""
         return None
 
 
-class PNCounter:
+class PNCounter(Workload):
     """The workload; see the module."""
 
     name = "pn_counter"
@@ -66,8 +68,8 @@ class PNCounter:
         self.delta_min = -DELTA_MAX if given["decrements"] else 0
         self.settle_s: int = given["settle_s"]
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
 
         def draw(random: Random) -> Invocation:
             if random.random() < 0.5:
@@ -76,12 +78,14 @@ class PNCounter:
 
         return from_function(draw)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: every node is read when all is settled."""
+        """Every thread reads its node's counter, `settle_s` after the last fault."""
         return reads_when_settled(Invocation("final-read"), self.settle_s, concurrency)
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """Final reads are possible sums."""
+        """`pn-counter`: every final read is a possible sum."""
         return {"pn-counter": registry.find("checker", "pn-counter").factory({})}
 
 

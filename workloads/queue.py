@@ -1,8 +1,8 @@
 """Elements go into a queue and come out; at the end it is drained.
 
-Every element is enqueued once. Promise: what went in for sure comes out, and nothing
-else does (`total-queue`). What is still in a queue that could not be drained in time is
-not lost, as far as anybody knows.
+Every element is enqueued once. Promise: every element whose enqueue was acknowledged
+comes out, and no element that nobody enqueued (`total-queue`). If the queue could not
+be drained in time, a missing element may still be inside, so it doesn't count as lost.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
+from harness.override import override
 from harness.registry import Plugin, settings
-from harness.verdict import of_prefix, presumed
+from harness.verdict import Checker, of_prefix, presumed
+from harness.workload import Workload
 from harness.workload.generator import (
     DONE,
     Flow,
@@ -28,14 +30,14 @@ if TYPE_CHECKING:
     from random import Random
 
     from harness.history import History, Op
-    from harness.verdict import Checker, CheckResult, Limits
+    from harness.verdict import CheckResult, Limits
     from harness.workload import WireCodec, WorkloadFactory
     from harness.workload.generator import Context, Event, Offer, Step
     from workloads.transactional import MicroOp
 
 KEY = "queue"
 EMPTY_IN_A_ROW = 20
-"""The queue counts as drained when so many dequeues in a row found it empty."""
+"""The queue counts as drained after so many dequeues in a row found it empty."""
 
 
 class _Translation:
@@ -49,7 +51,7 @@ class _Translation:
 
 
 class _Drain(Flow):
-    """Dequeues until `EMPTY_IN_A_ROW` dequeues have found nothing, whoever did them."""
+    """Dequeues, by all threads, until EMPTY_IN_A_ROW of them in a row found nothing."""
 
     __slots__ = ("_empty",)
 
@@ -62,7 +64,7 @@ class _Drain(Flow):
         return place(Invocation("dequeue"), ctx)
 
     def take(self, offer: Offer) -> None:
-        """Nothing to remember: one dequeue is like another."""
+        """Changes nothing: one dequeue is like another."""
 
     def update(self, ctx: Context, event: Event) -> None:
         if event.op.type == "ok":
@@ -70,21 +72,22 @@ class _Drain(Flow):
 
 
 @dataclass(frozen=True)
-class Drained:
-    """A checker of drained queues, for queues that perhaps were not.
+class Drained(Checker):
+    """A checker of drained queues, which doesn't blame a queue that was not drained.
 
-    A system that is down, or slow, when the run ends keeps its elements for later.
+    A system that is down or slow when the run ends still holds elements, which are not
+    lost.
     """
 
     checker: Checker
 
     @property
     def presume_end(self) -> Collection[str]:
-        """See `Presuming`."""
+        """The anomalies that the inner checker finds by what never came."""
         return presumed(self.checker)
 
+    @override
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`."""
         result = self.checker.check(history, limits)
         left = of_prefix(self.checker, result)
         if left is result or self.found_empty(history) >= EMPTY_IN_A_ROW:
@@ -93,7 +96,7 @@ class Drained:
         return replace(left, reason=why)
 
     def found_empty(self, history: History) -> int:
-        """How many dequeues in a row found nothing, at the end."""
+        """How many dequeues in a row at the end of `history` found nothing."""
         empty = 0
         for op in history:
             if op.type == "ok" and op.f in {"enqueue", "dequeue"}:
@@ -102,7 +105,7 @@ class Drained:
         return empty
 
 
-class Queue:
+class Queue(Workload):
     """The workload; see the module."""
 
     name = "queue"
@@ -115,8 +118,9 @@ class Queue:
         settings(self.name, (), options)
         self._enqueued = 0
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`: half in, half out."""
+        """Enqueues and dequeues, equally likely."""
         self._enqueued = 0
 
         def draw(random: Random) -> Invocation:
@@ -127,12 +131,14 @@ class Queue:
 
         return from_function(draw)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: dequeues until nothing can be left."""
+        """Dequeues until the queue counts as drained."""
         return Generator("drain", lambda _: _Drain())
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """Nothing lost, nothing from nowhere."""
+        """`total-queue`: no element lost, none that nobody enqueued."""
         factory = registry.find("checker", "total-queue").factory
         return {"total-queue": Drained(factory({}))}
 

@@ -2,19 +2,19 @@
 
 Several registers (`keys`) are in use at a time; each is given up for a new one some
 time after `ops_per_key` operations (`workloads.objects`).
-Every value written is new to the whole run. That names the write that a read saw,
-without which a stale read could hide behind an equal value; and without cas it puts the
-question in reach of a checker that needs no search at all.
 
-A cas expects a value that was lately seen in its register, so that a good part
-succeeds.
+Every value written is new to the whole run, so a read names the write that it saw. A
+stale read can't hide behind an equal value. Without cas, such a history can be judged
+without any search.
 
-Promise: what `consistency` says.
+A cas expects a value that was lately seen in its register, so that many succeed.
 
-- linearizable: each register is (Herlihy and Wing 1990);
-- sequential: all registers together are, as ZooKeeper's are whose reads may be stale
-  (Hunt et al. 2010, 2.3). Clients keep to one node each, as ZooKeeper's sessions do.
-  Whether the registers are linearizable too is shown, but doesn't count;
+Promise, by the option `consistency`:
+
+- linearizable: each register is linearizable (Herlihy and Wing 1990);
+- sequential: all registers together are sequentially consistent, as in ZooKeeper, whose
+  reads may be stale (Hunt et al. 2010, 2.3). Each client keeps to one node, as
+  ZooKeeper's sessions do. The verdict on linearizability is shown, but doesn't count;
 - session: each client sees the registers move forward only, and sees its own writes.
 """
 
@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply
 from harness.options import SHARE, Flag, OneOf, Whole
+from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Unpromised
+from harness.workload import WireCodec, Workload
 from harness.workload.generator import Flow, Generator, Invocation, place
 from workloads.looked_at import LookedAt
 from workloads.objects import Objects, last_looks
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from harness.history import Op
     from harness.verdict import Checker
-    from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload import WorkloadFactory
     from harness.workload.generator import Context, Event, Offer, Seeds, Step
 
 CAS_SHARE = 0.4
@@ -65,11 +67,11 @@ OPTIONS = (
 )
 
 
-class RegisterCodec:
+class RegisterCodec(WireCodec):
     """Operations as bodies of Maelstrom's lin-kv workload (WIRE.md)."""
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         if op.f == "read":
             return {"type": "read", "key": op.key}
         if op.f == "write":
@@ -77,8 +79,8 @@ class RegisterCodec:
         before, after = op.value
         return {"type": "cas", "key": op.key, "from": before, "to": after}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`."""
         if body.get("type") != f"{op.f}_ok":
             raise NodeReply(
                 definite=False, text=f"answered {op.f} with {body.get('type')!r}"
@@ -89,6 +91,7 @@ class RegisterCodec:
             raise NodeReply(definite=False, text="answered read without a value")
         return op.ok(body["value"])
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
         """A register that nobody wrote reads as null."""
         if op.f == "read" and error.code == KEY_MISSING:
@@ -117,8 +120,9 @@ class _RegisterFlow(Flow):
         self._rng = seeds.rng()
         self._last_seen: dict[int, Any] = {}
         self._written = 0
-        # Where both could go on, chance decides: a slow pace leaves everyone free, and
-        # whoever came first by rule would have all the operations.
+        # If readers and updaters are both free, chance decides. At a slow pace all
+        # threads are free all the time, and under a fixed rule the kind that comes
+        # first would get all the operations.
         self._reads_next = False
         self._next_read = self._draw_read()
         self._next_update = self._draw_update()
@@ -149,7 +153,7 @@ class _RegisterFlow(Flow):
                 self._last_seen[op.key] = seen
 
     def _shares(self, ctx: Context) -> tuple[int, int]:
-        """The threads that read and those that change, as sets of threads."""
+        """Two sets of threads, as bits: those that read and those that update."""
         clients = ctx.clients
         count = clients.bit_count()
         if count == 1:
@@ -170,7 +174,7 @@ class _RegisterFlow(Flow):
         return Invocation("write", self._written, key)
 
 
-class Register:
+class Register(Workload):
     """The workload; see the module."""
 
     name = "register"
@@ -185,21 +189,22 @@ class Register:
         self.read_share: float = given["read_share"]
         self.objects = Objects(given["keys"], given["ops_per_key"])
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
         return Generator(self.name, lambda seeds: _RegisterFlow(self, seeds))
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: all registers are read."""
+        """Every thread reads the registers, as far as `last_looks` goes."""
         return last_looks(
             self.objects, lambda key: Invocation("read", key=key), concurrency
         )
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """Linearizability of each register, or less."""
+        """The judge of what `consistency` promises; `linearizable` is always shown."""
         model = "cas-register" if self.cas else "register"
         factory = registry.find("checker", "linearizable").factory
-        # A run in which nothing was read has shown nothing.
         linearizable = LookedAt(
             factory({"model": model}),
             changes={"write", "cas"},

@@ -1,8 +1,9 @@
-"""Elements are added to one set; what was added must be there, and nothing else.
+"""Elements are added to sets; later reads must see them, and nothing else.
 
-The set is a list under one key: an add appends, a read reads it all. Each element is
-added once. Reads must stay short: one set gets an element less and less often, the
-other is given up for a new one after `adds_per_set` adds (`workloads.objects`).
+A set is a list under one key: an add appends, a read reads the whole list. Each element
+is added once. Two sets are in use at a time, and both must stay short, as each read
+gets all of it: one set gets elements less and less often, the other is given up for a
+new one after `adds_per_set` adds (`workloads.objects`).
 
 Promise: an element whose add was acknowledged is in every later read (`set-full`).
 """
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.options import Flag
+from harness.override import override
 from harness.registry import Option, Plugin, settings
+from harness.workload import Workload
 from harness.workload.generator import Invocation
 from workloads.looked_at import LookedAt
 from workloads.objects import Objects, drawn, last_looks
@@ -46,7 +49,7 @@ class _Translation:
         return op.value if op.f == "add" else done[0][2] or []
 
 
-class Set:
+class Set(Workload):
     """The workload; see the module."""
 
     name = "set"
@@ -61,8 +64,8 @@ class Set:
         self.linearizable: bool = given["linearizable"]
         self._added = 0
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
         self._added = 0
 
         def draw(random: Random) -> Invocation:
@@ -75,14 +78,16 @@ class Set:
 
         return drawn(self._objects, draw)
 
+    @override
     def final_generator(self, concurrency: int) -> Generator:
-        """See `Workload.final_generator`: all sets are read."""
+        """Every thread reads the sets, as far as `last_looks` goes."""
         return last_looks(
             self._objects, lambda key: Invocation("read", key=key), concurrency
         )
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """No element lost, none that nobody added, none stale."""
+        """`set-full`: no element lost or that nobody added; by default none stale."""
         factory = registry.find("checker", "set-full").factory
         judge = factory({"linearizable": str(self.linearizable).lower()})
         return {"set-full": LookedAt(judge, changes={"add"}, looks={"read"})}

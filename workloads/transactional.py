@@ -1,8 +1,8 @@
-"""What workloads have in common that are made of one-shot transactions.
+"""What workloads of one-shot transactions have in common.
 
-Sets, counters, queues, banks and lists of appends are all the same request to a service
-(`txn`, WIRE.md): a list of micro-operations, done at once. So every store that serves
-`txn` can be put to all of these tests, be it replicated or sharded.
+Sets, counters, queues, banks and lists of appends all use the same request (`txn`,
+WIRE.md): a list of micro-operations, done at once. So every store that serves `txn`,
+replicated or sharded, can run all of these workloads.
 """
 
 from __future__ import annotations
@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import NodeReply
 from harness.options import Whole
-from harness.workload.generator import (
-    DONE,
-    PENDING,
-    Flow,
-    Generator,
-    Invocation,
-    place,
-)
+from harness.override import override
+from harness.workload import WireCodec
+from harness.workload.generator import DONE, PENDING, Flow, Generator, Invocation, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,36 +22,42 @@ if TYPE_CHECKING:
     from harness.workload.generator import Context, Offer, Seeds, Step
 
 COUNT = Whole(1, 1_000_000)
-"""How many of something there may be; no run gets further."""
+"""An option that counts something; no run gets beyond a million."""
 
 MicroOp = list[Any]
 """[f, key, value]; f is r, w, append, add or pop."""
 
 
 class Translation(Protocol):
-    """How operations of a workload are said in micro-operations."""
+    """Turns a workload's operations into micro-operations, and results into values."""
 
     def to_txn(self, op: Op) -> list[MicroOp]:
         """The transaction that `op` asks for."""
         ...
 
     def to_value(self, op: Op, done: Sequence[MicroOp]) -> Any:
-        """The value of the ok completion, given the results."""
+        """The value of the ok completion of `op`, whose results are `done`."""
         ...
 
 
-class TxnCodec:
+class TxnCodec(WireCodec):
     """A `WireCodec` for operations that are transactions."""
 
     def __init__(self, translation: Translation) -> None:
         self._translation = translation
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         return {"type": "txn", "txn": self._translation.to_txn(op)}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`. The answer must be the question, filled in."""
+        """The completion that a `txn_ok` means.
+
+        Raises:
+            NodeReply: Indefinite, unless the answer has the micro-operations that were
+                asked for, with results filled in.
+        """
         done = body.get("txn")
         asked = self._translation.to_txn(op)
         if (
@@ -73,13 +74,13 @@ class TxnCodec:
             raise NodeReply(definite=False, text="answered a txn with something else")
         return op.ok(self._translation.to_value(op, done))
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """See `WireCodec.on_error`: errors are failures, as definite as they say."""
         return None
 
 
 class _OncePerThread(Flow):
-    """Every client thread does each of some operations, once."""
+    """Every client thread does each of `operations` once, in that order."""
 
     __slots__ = ("_left",)
 
@@ -107,7 +108,8 @@ def once_per_thread(
 ) -> Generator:
     """Final operations: all of `operations()`, on every thread, so on every node.
 
-    They are asked for when their phase begins, when it is known what there is to read.
+    `operations` is called when the final phase begins: only then it is known what there
+    is to read.
     """
 
     def start(_: Seeds) -> Flow:

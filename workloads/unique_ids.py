@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
+from harness.override import override
 from harness.registry import Plugin, settings
+from harness.workload import WireCodec, Workload
 from harness.workload.generator import Generator, Invocation, from_function
 
 if TYPE_CHECKING:
@@ -17,51 +19,54 @@ if TYPE_CHECKING:
 
     from harness.history import Op
     from harness.verdict import Checker
-    from harness.workload import WireCodec, WorkloadFactory
+    from harness.workload import WorkloadFactory
 
 
-class UniqueIdsCodec:
+class UniqueIdsCodec(WireCodec):
     """`generate` (WIRE.md)."""
 
+    @override
     def request(self, op: Op) -> dict[str, Any]:
-        """See `WireCodec.request`."""
         return {"type": "generate"}
 
+    @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """See `WireCodec.completion`. An id may be anything but null."""
+        """The completion with the node's id, which may be anything but null."""
         if body.get("type") != "generate_ok" or body.get("id") is None:
             raise NodeReply(
                 definite=False, text=f"answered generate with {body.get('type')!r}"
             )
         return op.ok(body["id"])
 
+    @override
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """See `WireCodec.on_error`."""
         return None
 
 
-class UniqueIds:
+class UniqueIds(Workload):
     """The workload; see the module."""
 
     name = "unique_ids"
     requires = frozenset({"ids"})
     codec: WireCodec = UniqueIdsCodec()
-    # An id that nobody received is an id that nobody else may get; that nobody sees.
+    # An id whose answer was lost is harmless: no client knows it, and none will see it
+    # given out a second time.
     idempotent: frozenset[str] = frozenset({"generate"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings(self.name, (), options)
 
+    @override
     def generator(self, concurrency: int) -> Generator:
-        """See `Workload.generator`."""
         return from_function(lambda _: Invocation("generate"))
 
+    @override
     def final_generator(self, concurrency: int) -> Generator | None:
-        """See `Workload.final_generator`: there is nothing left to ask."""
         return None
 
+    @override
     def checkers(self) -> dict[str, Checker]:
-        """No id twice."""
+        """`unique-ids`: no id twice."""
         factory = registry.find("checker", "unique-ids").factory
         return {"unique-ids": factory({})}
 
