@@ -56,7 +56,7 @@ class Received:
         src: Who sent it: the name of a peer, else of a client.
         body: What it says. Anyone may have written it: a core checks before it trusts.
         now: Read after the message had arrived, so never older than the message.
-        channel: The way back to a client; the world's own affair.
+        channel: The way back to a client; only the world uses it.
     """
 
     src: str
@@ -160,7 +160,7 @@ class Actor(Protocol):
 
 @runtime_checkable
 class Inspectable(Actor, Protocol):
-    """A core that can tell what its disk holds, to whoever judges that after a run."""
+    """A core that can report what its disk holds, for checkers to judge after a run."""
 
     def on_disk(self) -> list[Observe]:
         """All that `start` took back, as observations. Asked before any step."""
@@ -175,11 +175,15 @@ class Kind(Protocol):
 
     @property
     def told(self) -> str:
-        """The same for people, after "it takes"."""
+        """What the value may be, in words that follow "it takes"."""
         ...
 
     def parse(self, text: str) -> Any:
-        """The value that `text` stands for. Raises ValueError where it is none."""
+        """The value that `text` stands for.
+
+        Raises:
+            ValueError: `text` stands for no value of this kind.
+        """
         ...
 
 
@@ -226,7 +230,7 @@ class Number(Kind):
 
 
 MS = Number(1.0, 86_400_000.0)
-"""A time in milliseconds, up to a day. Below one, a node would do nothing else."""
+"""A time in milliseconds, up to a day. Below 1 ms a node would only fire timers."""
 MS_OR_NONE = Number(0.0, MS.most)
 COUNT = Whole(1, 1_000_000)
 
@@ -290,7 +294,7 @@ def settings(options: Sequence[Option], given: Mapping[str, str]) -> dict[str, A
     """The values of all options, by name: what was given, else the defaults.
 
     Raises:
-        ValueError: An option that isn't there, or a value that it can't take.
+        ValueError: There is no option of that name, or it can't take that value.
     """
     known = {option.name: option for option in options}
     for name in given:

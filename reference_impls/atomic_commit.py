@@ -21,8 +21,8 @@ Here are the parts on which two-phase and three-phase commit agree:
   is repeated until every participant has acknowledged it, through crashes of either. A
   participant makes it durable, keeps or undoes what it wrote, and lets its locks go.
 
-What lies between votes and decision, and what is done when nobody tells, is each
-protocol's own: `on_all_yes`, `on_decision_timeout`, `on_inquire`, `on_resume`.
+What happens between the votes and the decision, and when no decision arrives, is up to
+each protocol: `on_all_yes`, `on_decision_timeout`, `on_inquire`, `on_resume`.
 
 What survives a crash: votes with the operations voted on, decisions, and of which
 transactions a node is the coordinator. Locks of a prepared transaction are taken back
@@ -69,6 +69,7 @@ from reference_impls.actor import (
     error,
 )
 from reference_impls.core import Core, Fields, is_count, is_text, well_formed
+from reference_impls.override import override
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,10 +77,10 @@ if TYPE_CHECKING:
     from reference_impls.transactions import MicroOp
 
 CONFLICT = 30
-"""Maelstrom's txn-conflict: aborted for another transaction's sake."""
+"""Maelstrom's txn-conflict: aborted because of another transaction."""
 
 FORMAT_VERSION = 1
-"""Of the records in the log on disk."""
+"""Version of the records in the log on disk."""
 
 MOMENTS = ("voted", "decided", "in_doubt")
 """Events at which a fault may hurt most: something has begun, and isn't done yet."""
@@ -140,17 +141,17 @@ def options(
 
 
 def is_id(value: Any) -> bool:
-    """What the name of a transaction may be."""
+    """True for a possible name of a transaction."""
     return isinstance(value, str) and 0 < len(value) <= ID_CHARS_MAX
 
 
 def is_names(value: Any) -> bool:
-    """A list of strings."""
+    """True for a list of strings."""
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def is_txn(value: Any) -> bool:
-    """A list of micro-operations."""
+    """True for a list of micro-operations."""
     return not transactions.malformed(value)
 
 
@@ -186,11 +187,11 @@ class Coordinated:
     Attributes:
         stamp: The transaction's age.
         txn: The whole transaction; empty once decided.
-        request: The client's, until it is answered.
+        request: The client's request, until it is answered.
         decision: COMMIT, ABORT, or None while there is none.
-        results: Of the participants that voted yes.
-        waited_ms: How long it has been waiting for votes.
-        unacknowledged: Who has not confirmed the decision.
+        results: Participant -> its results, once it voted yes.
+        waited_ms: How long the transaction has been waiting for votes.
+        unacknowledged: Participants that have not confirmed the decision.
     """
 
     id: str
@@ -213,10 +214,10 @@ class Part:
         txn: This node's part of the transaction; empty once decided.
         vote: YES, NO, or None as long as it hasn't voted.
         decision: COMMIT, ABORT, or None while it knows of none.
-        results: Of its operations, once it voted yes.
+        results: The results of its operations, once it voted yes.
         since_ns: When it voted, on this node's monotonic clock; after a crash, when
             it came back.
-        in_doubt: It has been waiting for a decision for too long.
+        in_doubt: Whether it has been waiting for a decision for too long.
     """
 
     id: str
@@ -264,6 +265,7 @@ class AtomicCommit(Core):
 
     # --- the actor ---------------------------------------------------------------
 
+    @override
     def start(self, recovered: Sequence[Record]) -> list[Effect]:
         """Begin with what the disk remembers."""
         for record in recovered:
@@ -274,8 +276,8 @@ class AtomicCommit(Core):
             self.set_timer("resume", 0)
         return self.take_effects()
 
+    @override
     def step(self, event: Event) -> list[Effect]:
-        """React to one event."""
         self.now_ns = event.now.mono_ns
         if isinstance(event, TimerFired):
             name, _, transaction = event.name.partition(" ")
@@ -288,6 +290,7 @@ class AtomicCommit(Core):
             self.on_message(self.node, self.to_self.popleft())
         return self.take_effects()
 
+    @override
     def status(self) -> dict[str, Any]:
         """Where this node stands; nobody leads."""
         open_parts = self.open_parts.values()
@@ -319,12 +322,12 @@ class AtomicCommit(Core):
                 pass
 
     def on_message(self, src: str, body: Body) -> None:
-        """A message of a peer or of this node itself; nonsense is passed over."""
+        """Handle a message of a peer or of this node itself, if it is well formed."""
         if well_formed(body, self.messages):
             self.handle(src, body)
 
     def handle(self, src: str, body: Body) -> None:
-        """Dispatch a message that makes sense."""
+        """Dispatch a well-formed message."""
         match body["type"]:
             case "vote_request":
                 self.on_vote_request(src, body)
@@ -339,6 +342,7 @@ class AtomicCommit(Core):
             case _:
                 pass
 
+    @override
     def send(self, dest: str, body: Body) -> None:
         """Send to a peer, or to oneself."""
         if dest == self.node:
@@ -349,19 +353,19 @@ class AtomicCommit(Core):
     # --- each protocol's own -----------------------------------------------------
 
     def on_all_yes(self, coordinated: Coordinated) -> None:
-        """All participants voted yes."""
+        """Go on after all participants voted yes."""
         raise NotImplementedError
 
     def on_decision_timeout(self, part: Part) -> None:
-        """A participant that voted yes has heard nothing for too long."""
+        """Act for a participant that voted yes and has heard nothing for too long."""
         raise NotImplementedError
 
     def on_inquire(self, src: str, body: Body) -> None:
-        """A participant in doubt, or a coordinator after a crash, asks."""
+        """Answer a participant in doubt, or a coordinator back from a crash."""
         raise NotImplementedError
 
     def on_vote_for_unknown(self, src: str, body: Body) -> None:
-        """A vote came for a transaction of which this node knows nothing."""
+        """Handle a vote for a transaction that this node doesn't know."""
         raise NotImplementedError
 
     def on_resume(self) -> None:
@@ -371,7 +375,7 @@ class AtomicCommit(Core):
     # --- requests ----------------------------------------------------------------
 
     def on_request(self, request: Received) -> None:
-        """A client's request."""
+        """Dispatch a client's request."""
         match request.body.get("type"):
             case "txn":
                 self.on_txn(request)
@@ -445,7 +449,7 @@ class AtomicCommit(Core):
         self.persist_begin(coordinated)
 
     def ask_for_votes(self, coordinated: Coordinated) -> None:
-        """Ask whoever hasn't voted, now and again: a message may be lost."""
+        """Ask those that haven't voted yes, again and again, as messages get lost."""
         for participant, part in shards.split(coordinated.txn, self.servers).items():
             if participant in coordinated.results:
                 continue
@@ -476,7 +480,7 @@ class AtomicCommit(Core):
             self.count_yes(coordinated, src, body)
 
     def count_yes(self, coordinated: Coordinated, src: str, body: Body) -> None:
-        """One more yes; perhaps the last."""
+        """Count a yes; act on the last one."""
         if src in coordinated.results:
             return
         coordinated.results[src] = body["results"]
@@ -489,7 +493,7 @@ class AtomicCommit(Core):
         return len(coordinated.results) == len(coordinated.participants)
 
     def on_votes_missing(self, coordinated: Coordinated) -> None:
-        """Ask again; in the end abort (BHG 7.4, timeout actions)."""
+        """Ask again; abort after `vote_timeout_ms` (BHG 7.4, timeout actions)."""
         if coordinated.waited_ms < self.vote_timeout_ms:
             self.ask_for_votes(coordinated)
             return
@@ -516,7 +520,7 @@ class AtomicCommit(Core):
             self.send_vote(src, part.id, NO, code=ABORTED, text="aborted before")
 
     def take_part(self, src: str, body: Body) -> None:
-        """A transaction that is new here."""
+        """Ask for the locks of a transaction that is new here, and vote accordingly."""
         part = Part(
             body["id"], src, tuple(body["participants"]), body["stamp"], body["txn"]
         )
@@ -547,7 +551,7 @@ class AtomicCommit(Core):
         self.after_yes(part)
 
     def after_yes(self, part: Part) -> None:
-        """All locks are kept until the decision (strict two-phase locking)."""
+        """Do nothing: strict two-phase locking keeps all locks until the decision."""
 
     def patience_ms(self, part: Part) -> float:
         """How long a participant that voted yes waits before it acts on silence."""
@@ -573,7 +577,7 @@ class AtomicCommit(Core):
         code: int = 0,
         text: str = "",
     ) -> None:
-        """Tell the coordinator; a no comes with its reason."""
+        """Send a vote to the coordinator; a no carries its reason."""
         body = {
             "type": "vote",
             "id": transaction,
@@ -596,9 +600,9 @@ class AtomicCommit(Core):
         """Decide, make it durable, answer the client, tell the participants.
 
         Args:
-            coordinated: What is decided; must be undecided.
+            coordinated: The transaction, which must be undecided.
             decision: COMMIT or ABORT.
-            by: Whose decision it is.
+            by: The node that made the decision.
             reply: What the client is told of an abort.
         """
         assert coordinated.decision is None, "a decision is never reversed (AC2)"
@@ -632,7 +636,7 @@ class AtomicCommit(Core):
             self.reply(request, reply)
 
     def tell_all(self, coordinated: Coordinated) -> None:
-        """Tell whoever has not acknowledged, now and again."""
+        """Send the decision to those that have not acknowledged it, now and later."""
         for participant in sorted(coordinated.unacknowledged):
             self.tell(coordinated, participant)
         if not self.retrying:
@@ -640,14 +644,14 @@ class AtomicCommit(Core):
             self.set_timer("retry", self.retry_ms)
 
     def tell(self, coordinated: Coordinated, dest: str) -> None:
-        """Tell one participant, or whoever asked."""
+        """Send the decision to one participant, or to a node that asked."""
         assert coordinated.decision is not None
         self.send_decision(dest, coordinated.id, self.node, coordinated.decision)
 
     def send_decision(
         self, dest: str, transaction: str, coordinator: str, decision: str
     ) -> None:
-        """Pass a decision on."""
+        """Send a decision, be it this node's or another's."""
         body = {
             "type": "decision",
             "id": transaction,
@@ -657,13 +661,13 @@ class AtomicCommit(Core):
         self.send(dest, body)
 
     def on_retry(self) -> None:
-        """Repeat decisions to whoever may not have got them."""
+        """Repeat the decisions that not all participants have acknowledged."""
         self.retrying = False
         for coordinated in list(self.untold.values()):
             self.tell_all(coordinated)
 
     def on_ack(self, src: str, body: Body) -> None:
-        """A participant has made the decision durable."""
+        """Note that a participant has made the decision durable."""
         coordinated = self.untold.get(body["id"])
         if coordinated is None:
             return
@@ -675,9 +679,9 @@ class AtomicCommit(Core):
     # --- the decision: the participant -------------------------------------------
 
     def on_decision(self, src: str, body: Body) -> None:
-        """Learn, and acknowledge to the coordinator that keeps telling.
+        """Learn a decision, and acknowledge it to the coordinator, which repeats it.
 
-        An abort may overtake the request for a vote. It is remembered, so that this
+        An abort may overtake the request for a vote. It is remembered, so that the
         request will be answered with no.
         """
         part = self.parts.get(body["id"])
@@ -714,23 +718,23 @@ class AtomicCommit(Core):
         self.open_parts.pop(part.id, None)
 
     def undo(self, part: Part) -> None:
-        """What an aborted transaction wrote never was."""
+        """Undo what an aborted transaction wrote here."""
         self.shard.abort(part.id)
 
     def free_locks(self, part: Part) -> None:
-        """Whose turn it is now may vote."""
+        """Release the part's locks, and vote for the transactions that get them."""
         for transaction in self.shard.release(part.id):
             self.vote(self.parts[transaction])
 
     def observe_decided(self, part: Part, by: str) -> None:
-        """Tell the world that this participant decided."""
+        """Observe that this participant decided."""
         assert part.decision is not None
         self.observe(
             "decided", id=part.id, decision=part.decision, by=by, role=PARTICIPANT
         )
 
     def doubt(self, part: Part) -> None:
-        """The participant waits for a decision that others may have made."""
+        """Note that the participant waits for a decision that others may have made."""
         if not part.in_doubt:
             part.in_doubt = True
             part.since_ns = part.since_ns or self.now_ns
@@ -749,10 +753,13 @@ class AtomicCommit(Core):
         self.set_timer(f"decision {part.id}", self.inquiry_ms)
 
     def help_decide(self, src: str, body: Body) -> Part | None:
-        """As a participant, tell `src` the decision; the part if there is none.
+        """As a participant, tell `src` the decision.
 
-        Whoever has not voted yes is free to abort, and does (BHG 7.4, cooperative
-        termination): better that than letting others wait.
+        A participant that has not voted yes is free to abort, and does so rather than
+        let others wait (BHG 7.4, cooperative termination).
+
+        Returns:
+            The part, if it is undecided; None if there is nothing else to tell.
         """
         part = self.parts.get(body["id"])
         if part is None:
@@ -782,14 +789,14 @@ class AtomicCommit(Core):
         self.open_parts[part.id] = part
 
     def persist_begin(self, coordinated: Coordinated) -> None:
-        """This node coordinates the transaction (BHG's start record)."""
+        """Persist that this node coordinates the transaction (BHG's start record)."""
         participants = list(coordinated.participants)
         self.persist(
             {"record": "begin", "id": coordinated.id, "participants": participants}
         )
 
     def persist_vote(self, part: Part) -> None:
-        """The vote, and with a yes all that it takes to redo or undo the part."""
+        """Persist the vote, and with a yes what it takes to redo or undo the part."""
         self.persist(
             {
                 "record": "vote",
@@ -803,7 +810,7 @@ class AtomicCommit(Core):
         )
 
     def persist_decision(self, coordinated: Coordinated) -> None:
-        """The coordinator's decision, before anyone hears of it."""
+        """Persist the coordinator's decision, before anyone hears of it."""
         self.persist(
             {
                 "record": "decide",
@@ -813,7 +820,7 @@ class AtomicCommit(Core):
         )
 
     def persist_learned(self, part: Part) -> None:
-        """The decision as this participant knows it, before it is acknowledged."""
+        """Persist the decision that this participant learned, before the answer."""
         self.persist(
             {
                 "record": "learn",
@@ -851,7 +858,7 @@ class AtomicCommit(Core):
                 pass
 
     def recover_vote(self, record: Record) -> None:
-        """Be prepared again, or have voted no."""
+        """Take back a vote: be prepared again after a yes, aborted after a no."""
         part = Part(
             record["id"],
             record["coordinator"],
@@ -872,7 +879,7 @@ def check_times(core: AtomicCommit) -> None:
     """Refuse times that make no sense together.
 
     Raises:
-        ValueError: Names them.
+        ValueError: Two times contradict each other; the message names them.
     """
     if core.lock_timeout_ms >= core.vote_timeout_ms:
         raise ValueError("lock_timeout_ms must be below vote_timeout_ms")

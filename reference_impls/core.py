@@ -1,9 +1,9 @@
 """What cores have in common: they gather a step's effects, in order.
 
-A core calls `send`, `persist`, `observe` and so on as it goes, and hands the world what
-came together at the end of the step (`take_effects`). A core of one piece derives from
-`Core`; one that is composed of parts gives each of them the same `Outbox`.
-`well_formed` is how a core looks at a peer's message before it trusts it.
+A core calls `send`, `persist`, `observe` and so on as it goes, and hands the gathered
+effects to the world at the end of the step (`take_effects`). A core of one piece
+derives from `Core`; one that is composed of parts gives each of them the same `Outbox`.
+`well_formed` checks a peer's message before a core trusts it.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="DataclassInstance")
 
 Fields = Mapping[str, Callable[[Any], bool]]
-"""What a message must hold beside its type: field -> is this value possible?"""
+"""What a message must hold beside its type: field -> whether a value is possible."""
 
 
 class Outbox:
-    """The effects of a step, in order, and the names of those they may go to.
+    """The effects of a step, in order, and the names of the servers.
 
     Args:
         node: The server's name.
         peers: The other servers.
 
     Attributes:
-        servers: All of them, in an order that is the same on each.
+        servers: All servers, this one included, in the same order on each.
     """
 
     def __init__(self, node: str, peers: Sequence[str]) -> None:
@@ -59,11 +59,11 @@ class Outbox:
         return effects
 
     def persist(self, record: Record, *, replaces: bool = False) -> None:
-        """Make durable before anything that follows leaves.
+        """Make a record durable before any effect that follows leaves.
 
         Args:
             record: What to keep.
-            replaces: It says all that earlier records said, so they may go.
+            replaces: The record says all that earlier ones said, so they may go.
         """
         self.effects.append(Persist(record, replaces))
 
@@ -108,7 +108,7 @@ class Core(Outbox, Actor):
 
 
 def chosen(settings: type[S], options: Mapping[str, Any]) -> S:
-    """A core's settings out of all options, which may be more.
+    """A core's settings, picked out of all options.
 
     Args:
         settings: A dataclass with a field for each option of the core.
@@ -142,7 +142,7 @@ def is_count(value: Any) -> bool:
 
 
 def is_key(value: Any) -> bool:
-    """True for what is the same key however a language spells its JSON."""
+    """True for a whole number or string, which is one key however JSON spells it."""
     return type(value) in {int, str}
 
 

@@ -43,7 +43,7 @@ class Waiting(NamedTuple):
     Attributes:
         request: The client's, or a peer's `forward`.
         term: The term in which it was proposed, or forwarded.
-        since: The sweep in which it came.
+        since: The sweep (`ForwardingCore.on_sweep`) in which it came.
     """
 
     request: Received
@@ -81,11 +81,15 @@ class ForwardingCore(Core, abc.ABC):
 
     @abc.abstractmethod
     def serve(self, request: Received, command: kv.Command) -> None:
-        """The leader's part."""
+        """Serve a checked command as the leader."""
 
     @abc.abstractmethod
     def give_up_proposed(self) -> bool:
-        """Answer what was proposed before this sweep; True if something still waits."""
+        """Answer what was proposed before this sweep.
+
+        Returns:
+            True if a later proposal still waits.
+        """
 
     # --- a request's way ---------------------------------------------------------
 
@@ -104,7 +108,7 @@ class ForwardingCore(Core, abc.ABC):
         self.send(leader, body)
 
     def on_forward(self, request: Received) -> None:
-        """A request that another server passed on, to be served at most once."""
+        """Serve a request that another server passed on, at most once."""
         body = request.body
         if not self.is_first_copy(request.src, body["id"]):
             return
@@ -114,7 +118,7 @@ class ForwardingCore(Core, abc.ABC):
             self.refuse(request, "does not lead in that term")
 
     def parse_and_serve(self, request: Received, body: Body) -> None:
-        """Check a request that was passed on as if a client had sent it; serve it."""
+        """Check a forwarded request as if a client had sent it, and serve it."""
         command, flaw = kv.parse(body)
         if command is None:
             assert flaw is not None
@@ -123,9 +127,13 @@ class ForwardingCore(Core, abc.ABC):
             self.serve(request, command)
 
     def is_first_copy(self, src: str, forward_id: int) -> bool:
-        """Remember a forwarded request; False for one that came before.
+        """Remember a forwarded request.
 
-        Two generations bound the memory: a copy is known for at least one of them.
+        Two generations of SEEN_FORWARDS_MAX requests bound the memory: a request is
+        remembered for at least one of them.
+
+        Returns:
+            False for a copy of a request that came before.
         """
         copy = (src, forward_id)
         if copy in self.seen_forwards or copy in self.seen_forwards_before:
@@ -137,7 +145,7 @@ class ForwardingCore(Core, abc.ABC):
         return True
 
     def on_forward_reply(self, body: Body) -> None:
-        """The leader's answer to a request that was passed on."""
+        """Hand the leader's answer to the client whose request was passed on."""
         waiting = self.forwarded.pop(body["id"], None)
         if waiting is not None:
             self.answer(waiting.request, body["reply"])
@@ -157,10 +165,10 @@ class ForwardingCore(Core, abc.ABC):
         self.answer(request, error(TEMPORARILY_UNAVAILABLE, f"{self.node}: {why}"))
 
     def abandon_forwarded(self, why: str) -> None:
-        """Tell clients that nobody knows what became of what was passed on.
+        """Answer that nobody knows what became of the requests that were passed on.
 
-        Saying so at once, and not when they time out, frees clients for a new leader
-        while the old one may still believe in itself.
+        To say so at once, and not after a timeout, frees clients for a new leader while
+        the old one may still believe that it leads.
         """
         for waiting in self.forwarded.values():
             text = f"{self.node}: passed on, but {why}"

@@ -6,8 +6,8 @@ and cas; a cas that finds another value answers 22 (precondition-failed).
 
 `acquire`, `use` and `release` are about locks with fencing tokens (`locks.py`).
 
-`txn{txn}` does several things to several keys at once (`transactions.py`); one that
-can't be done answers 14 (abort) and has no effect.
+`txn{txn}` does several things to several keys at once (`transactions.py`). A
+transaction that can't be done answers 14 (abort) and has no effect.
 
 A request of any type may carry `retry`, so that copies of it take effect once
 (`sessions.py`).
@@ -45,10 +45,10 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 """Operation -> what it needs beside its type."""
 
 VALUE_CHARS_MAX = 65_536
-"""Longest key or value, as JSON: keeps a batch of commands within one message."""
+"""Longest key or value, as JSON. The limit keeps a batch of commands in one message."""
 
 Command = dict[str, Any]
-"""A checked request, stripped of everything that isn't the operation itself."""
+"""A checked request, with only the fields that belong to the operation."""
 
 
 class KeyValueStore:
@@ -105,9 +105,9 @@ class KeyValueStore:
             return error(ABORT, str(why))
 
     def as_data(self) -> dict[str, Any]:
-        """For a snapshot: JSON-able, and good as long as nothing is applied.
+        """The state for a snapshot: JSON-able, and valid until a command is applied.
 
-        Pairs, because JSON's objects would turn the key 1 into "1".
+        Keys and values are pairs, as a JSON object would turn the key 1 into "1".
         """
         return {
             "data": list(self.data.items()),
@@ -117,7 +117,10 @@ class KeyValueStore:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> KeyValueStore:
-        """From `as_data`, perhaps through JSON, and from before there were locks."""
+        """A store from the data of `as_data`, also decoded JSON.
+
+        Data from before there were locks will do too.
+        """
         store = cls()
         store.data = dict(data["data"])
         store.locks = locks.Locks.from_data(data.get("locks", ()))
@@ -125,7 +128,7 @@ class KeyValueStore:
         return store
 
     def take_over(self, other: KeyValueStore) -> None:
-        """Add another's state, which wins where both know something."""
+        """Add another store's state, which wins where both hold a value."""
         self.data.update(other.data)
         self.locks.by_key.update(other.locks.by_key)
         self.sessions.by_client.update(other.sessions.by_client)
@@ -149,7 +152,11 @@ class KeyValueStore:
 
 
 def parse(body: Mapping[str, Any]) -> tuple[Command | None, dict[str, Any] | None]:
-    """A request's command, or else the error to answer it with."""
+    """Check a request.
+
+    Returns:
+        The command and None; or None and the body of the error to answer with.
+    """
     kind = body.get("type")
     fields = FIELDS.get(kind) if isinstance(kind, str) else None
     if fields is None:
@@ -187,7 +194,7 @@ def is_read(command: Command) -> bool:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equality of JSON values; Python's own takes 1, 1.0 and true for one."""
+    """Equality of JSON values; by Python's own, 1, 1.0 and true would be equal."""
     if type(a) is not type(b):
         return False
     if isinstance(a, list | dict):

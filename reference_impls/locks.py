@@ -1,10 +1,10 @@
 """Locks with fencing tokens, a part of the state that replicated logs drive.
 
-Whoever acquires a lock gets a token, a whole number that grows with every grant. It
-goes along with all that the holder does under the lock, so that what a holder does who
-lost the lock without knowing (a paused process, a late message) can be told from what
-the holder of today does, and be refused (Burrows 2006, 2.4, calls it a sequencer;
-Hazelcast's FencedLock, a fence).
+A client that acquires a lock gets a token, a whole number that grows with every grant.
+It names the token in everything that it does under the lock. A client may have lost the
+lock without knowing (a paused process, a late message). Its token is then no longer the
+current one, and what it does is refused. (Burrows 2006, 2.4, calls the token a
+sequencer; Hazelcast's FencedLock, a fence.)
 
     acquire{key}            acquire_ok{token}; 22 (precondition-failed) while held
     use{key, token}         use_ok: something was done under the lock; 22 unless
@@ -12,10 +12,10 @@ Hazelcast's FencedLock, a fence).
     release{key, token}     release_ok: the lock is free; 22 unless `token` is the
                             holder's
 
-Choices: an acquire never waits; whom it fails may try again. There are no leases: the
-state machine has no clock, and a lock that expires excludes nobody for sure. So what
-was acquired by a client that never heard of it stays held for ever; clients give such a
-lock up for another.
+Choices: an acquire never waits; a client whose acquire failed may try again. There are
+no leases: the state machine has no clock, and a lock that expires excludes nobody for
+sure. So a lock stays held for ever if the answer to its acquire was lost. Clients give
+up such a lock for another.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Lock:
     """One lock.
 
     Attributes:
-        token: The last one granted; 0 when there was none.
+        token: The last token granted; 0 before the first.
         held: Whether its holder still holds the lock.
     """
 
@@ -59,7 +59,7 @@ class Locks:
         self.by_key: dict[int | str, Lock] = {}
 
     def apply(self, command: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out a checked command; the reply's body."""
+        """Carry out a checked command and return the reply's body."""
         key = command["key"]
         lock = self.by_key.setdefault(key, Lock())
         if command["type"] == "acquire":
@@ -76,12 +76,12 @@ class Locks:
         return {"type": f"{command['type']}_ok"}
 
     def as_data(self) -> list[Any]:
-        """For a snapshot: JSON-able."""
+        """The state for a snapshot: JSON-able."""
         return [[key, lock.token, lock.held] for key, lock in self.by_key.items()]
 
     @classmethod
     def from_data(cls, data: Iterable[Any]) -> Locks:
-        """From `as_data`, perhaps through JSON."""
+        """Locks from the data of `as_data`, also decoded JSON."""
         locks = cls()
         for key, token, held in data:
             locks.by_key[key] = Lock(token, held=held)

@@ -11,9 +11,10 @@ decisions`.
   highest ballot had there, and fills gaps with no-ops (Lamport 3).
 - *Phase 2, for every slot.* The leader assigns clients' commands to slots and has them
   accepted (PMMC: commanders). What a majority accepted is decided.
-- *Replicas* carry out what is decided, in the order of slots. They hear how far that is
-  in every message of the leader. A slot that they accepted under the leader's ballot
-  holds what was decided, as one ballot has one value there; others they ask for.
+- *Replicas* carry out what is decided, in the order of slots. Every message of the
+  leader says up to which slot all is decided. What a replica accepted in such a slot
+  under the leader's ballot is what was decided, as a ballot has one value there. It
+  asks for the decisions of other slots.
 
 What survives a crash: `ballot_num` and `accepted`, through `Persist`, before any answer
 leaves, and how far decisions had been known.
@@ -27,14 +28,16 @@ Choices:
   The candidate learns all decisions that any of its majority knows before it leads.
 - *Window.* At most `window` slots are under way (PMMC: WINDOW), and an acceptor takes
   no more than two windows beyond what it knows to be decided. So promises are of
-  bounded size, and one that fell behind catches up first.
-- *Heartbeats* are accepts without commands. What got lost is sent again with them.
+  bounded size, and an acceptor that fell behind catches up first.
+- *Heartbeats* are accepts without commands. Accepts that got lost are sent again with
+  them.
 - *Reads* go through the log like writes.
 - *No pre-vote.* A server that was cut off comes back with a higher ballot, and an
-  election follows. PMMC has nothing against that either.
+  election follows. PMMC has no pre-vote either.
 - *What a client is told.* A command belongs to one slot for good, and is recognised by
-  the ballot that first proposed it. If the slot is decided for another command, it
-  fails for sure. If it isn't decided in time, the answer is 13: nobody knows.
+  the ballot that first proposed it. If another command is decided in the slot, the
+  command has failed for sure. If none is known to be decided in time, the answer is 13:
+  nobody knows.
 """
 
 from __future__ import annotations
@@ -71,7 +74,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "Multi-Paxos with a replicated key-value store"
 FORMAT_VERSION = 1
-"""Of the records in the log on disk."""
+"""Version of the records in the log on disk."""
 
 MOMENTS = (
     "became_candidate",
@@ -109,7 +112,7 @@ class Entry(NamedTuple):
     Attributes:
         origin: The ballot that first proposed it there. With the slot it identifies the
             command, however often later leaders propose it again.
-        command: A client's, or NOOP.
+        command: A client's command, or NOOP.
     """
 
     origin: Ballot
@@ -127,7 +130,7 @@ class Promise(NamedTuple):
     """What an acceptor answers to a prepare.
 
     Attributes:
-        decided: All slots up to this one are decided, and the acceptor knows how.
+        decided: The last slot up to which the acceptor knows all decisions.
         accepted: What it accepted in later slots.
     """
 
@@ -175,6 +178,7 @@ class MultiPaxos(ForwardingCore):
 
     # --- the actor ---------------------------------------------------------------
 
+    @override
     def start(self, recovered: Sequence[Record]) -> list[Effect]:
         """Begin as a follower with what the disk remembers."""
         for record in recovered:
@@ -185,8 +189,8 @@ class MultiPaxos(ForwardingCore):
         self.reset_election_timer()
         return self.take_effects()
 
+    @override
     def step(self, event: Event) -> list[Effect]:
-        """React to one event."""
         if isinstance(event, TimerFired):
             self.on_timer(event.name, event.now)
         elif event.src in self.peers:
@@ -196,6 +200,7 @@ class MultiPaxos(ForwardingCore):
         self.check_invariants()
         return self.take_effects()
 
+    @override
     def status(self) -> dict[str, Any]:
         """Where this server stands."""
         return {
@@ -246,7 +251,7 @@ class MultiPaxos(ForwardingCore):
                 self.on_decisions(src, body, now)
 
     def check_invariants(self) -> None:
-        """What holds after every step, whatever was said."""
+        """What holds after every step, whatever messages said."""
         assert self.slot_out not in self.chosen, "decided, but not carried out"
         if self.role == LEADER:
             assert self.ballot_num.server == self.node, "leads another's ballot"
@@ -256,7 +261,7 @@ class MultiPaxos(ForwardingCore):
 
     @property
     def decided(self) -> int:
-        """All slots up to this one are decided, and this server knows how."""
+        """The last slot up to which this server knows all decisions."""
         return len(self.decisions) - 1
 
     @property
@@ -265,7 +270,7 @@ class MultiPaxos(ForwardingCore):
         return len(self.decisions)
 
     def term_of(self, ballot: Ballot) -> int:
-        """A ballot as a number: in the same order, and no two have the same."""
+        """A ballot as a number: in the same order, and one for each ballot."""
         if ballot.server not in self.servers:
             return 0
         return ballot.round * len(self.servers) + self.servers.index(ballot.server)
@@ -273,7 +278,7 @@ class MultiPaxos(ForwardingCore):
     # --- phase 1: candidates and acceptors (PMMC: scouts) ------------------------
 
     def on_election_timeout(self, now: Now) -> None:
-        """No leader was heard of: prepare all slots, under a higher ballot.
+        """Prepare all slots under a higher ballot, as no leader was heard from.
 
         This server's own promise is durable before anyone hears of the ballot, so no
         later life of it uses the ballot again.
@@ -303,11 +308,11 @@ class MultiPaxos(ForwardingCore):
         self.send(src, body)
 
     def may_promise(self, ballot: Ballot) -> bool:
-        """Above any prepare that was answered already (Lamport 2.2, phase 1(b))."""
+        """True above the ballot of any prepare answered so far (Lamport 2.2, 1(b))."""
         return ballot > self.ballot_num
 
     def promise(self, ballot: Ballot) -> None:
-        """Accept nothing below `ballot` from now on; whoever led doesn't any more."""
+        """Accept nothing below `ballot` from now on, and follow no leader of before."""
         self.ballot_num = ballot
         self.follow(None)
         self.persist({"ballot": ballot, "decided": self.decided})
@@ -315,13 +320,13 @@ class MultiPaxos(ForwardingCore):
         self.reset_election_timer()
 
     def refuse_ballot(self, src: str, ballot: Ballot) -> None:
-        """Tell whoever uses `ballot` what this acceptor has promised since."""
+        """Tell the sender of `ballot` which ballot this acceptor has promised."""
         self.send(
             src, {"type": "refused", "ballot": ballot, "promised": self.ballot_num}
         )
 
     def on_promise(self, src: str, body: Body, now: Now) -> None:
-        """Count promises; a majority's means that the ballot is adopted."""
+        """Count promises; with a majority of them the ballot is adopted."""
         if self.role != CANDIDATE or Ballot(*body["ballot"]) != self.ballot_num:
             return
         accepted = {
@@ -332,9 +337,10 @@ class MultiPaxos(ForwardingCore):
         self.lead_if_adopted(now)
 
     def lead_if_adopted(self, now: Now) -> None:
-        """Lead, with promises from a majority, and all that any of them knows decided.
+        """Lead once a majority promised and all decisions that it knows are known here.
 
-        Should the one that knows go away, the next candidacy asks another majority.
+        If the acceptor that knows more goes away, the next candidacy asks another
+        majority.
         """
         if not self.is_quorum(self.promises):
             return
@@ -345,10 +351,10 @@ class MultiPaxos(ForwardingCore):
             self.become_leader(now)
 
     def become_leader(self, now: Now) -> None:
-        """Take over: what may have been decided is proposed again (PMMC: adopted).
+        """Take over: propose again what may have been decided (PMMC: adopted).
 
-        What was decided in a slot after those that this majority knows to be decided
-        was accepted by one of them, who told.
+        If a command was decided in a slot beyond those whose decisions this majority
+        knows, then one of this majority accepted it, and its promise says so.
         """
         highest = self.highest_pvalues()
         self.role = LEADER
@@ -382,18 +388,18 @@ class MultiPaxos(ForwardingCore):
         return highest
 
     def fill_gaps(self, gaps: Sequence[int]) -> None:
-        """No-ops for slots that nothing may have been decided in (Lamport 3)."""
+        """Propose no-ops in slots in which nothing was decided (Lamport 3)."""
         self.propose_entries({slot: Entry(self.ballot_num, NOOP) for slot in gaps})
 
     def on_refused(self, promised: Ballot) -> None:
-        """An acceptor has promised more: this ballot is preempted (PMMC: preempted)."""
+        """Give up this ballot: an acceptor promised a higher one (PMMC: preempted)."""
         self.highest_seen = max(self.highest_seen, promised)
         if promised > self.ballot_num and self.role != FOLLOWER:
             self.follow(None)
             self.reset_election_timer()
 
     def follow(self, leader: str | None) -> None:
-        """Follow that leader, or none that is known."""
+        """Follow `leader`, or wait for one if it is None."""
         if self.leader is not None and leader != self.leader:
             self.abandon_forwarded("its leader is another now")
         if self.role == LEADER:
@@ -405,7 +411,10 @@ class MultiPaxos(ForwardingCore):
         self.leader = leader
 
     def resign(self) -> None:
-        """Stop leading: what never left fails for sure; the rest stays `proposed`."""
+        """Stop leading.
+
+        Requests that never left fail for sure; the others stay in `proposed`.
+        """
         self.cancel_timer("heartbeat")
         self.proposals, self.accepted_by = {}, {}
         for request, _ in self.batch:
@@ -415,7 +424,7 @@ class MultiPaxos(ForwardingCore):
     # --- phase 2, the leader's side (PMMC: commanders) ---------------------------
 
     def on_batch(self) -> None:
-        """All that had arrived is here: give it slots, as far as the window goes."""
+        """Give the requests that have arrived slots, as far as the window goes."""
         if self.role != LEADER:
             return
         room = max(0, self.decided + self.window + 1 - self.slot_in)
@@ -430,18 +439,18 @@ class MultiPaxos(ForwardingCore):
         self.propose_entries(entries)
 
     def propose_entries(self, entries: Mapping[int, Entry]) -> None:
-        """Phase 2(a): ask the acceptors to accept these, each in its slot."""
+        """Phase 2(a): ask the acceptors to accept each entry in its slot."""
         self.proposals.update(entries)
         for slot in entries:
             self.accepted_by[slot] = set()
         self.send_accepts(entries)
 
     def send_accepts(self, slots: Iterable[int]) -> None:
-        """One message for each run of slots, with one record on every disk.
+        """Send one message for each run of slots, which makes one record on every disk.
 
         The messages come before this server's own `Persist`, so that all disks work at
-        the same time. It counts itself at once: what follows from that, such as an
-        answer, comes after the `Persist`.
+        the same time. This server counts itself at once. That is safe: what follows
+        from it, such as an answer, comes after the `Persist`.
         """
         for run in runs(slots, self.entries_per_message_max):
             for slot in run:
@@ -466,14 +475,14 @@ class MultiPaxos(ForwardingCore):
         self.broadcast(self.accept_message(self.slot_out, []))
 
     def on_accepted(self, src: str, body: Body, now: Now) -> None:
-        """Count; what a majority accepted is decided."""
+        """Count acceptors; what a majority accepted is decided."""
         if self.role != LEADER or Ballot(*body["ballot"]) != self.ballot_num:
             return
         self.heard_ns[src] = now.mono_ns
         self.count_accepted(src, body["slot"], body["count"])
 
     def count_accepted(self, src: str, slot: int, count: int) -> None:
-        """An acceptor accepted that many slots from `slot` on, under this ballot."""
+        """Count that `src` accepted `count` slots from `slot` on under this ballot."""
         for accepted in range(slot, min(slot + count, self.slot_in)):
             acceptors = self.accepted_by.get(accepted)
             if acceptors is None:
@@ -485,7 +494,7 @@ class MultiPaxos(ForwardingCore):
         self.carry_out()
 
     def on_heartbeat(self, now: Now) -> None:
-        """Show that there is a leader, or stop being one; send again what got lost."""
+        """Send a heartbeat and what got lost; or stop leading, out of touch."""
         if self.role != LEADER:
             return
         if self.lost_touch(now):
@@ -501,14 +510,14 @@ class MultiPaxos(ForwardingCore):
     def lost_touch(self, now: Now) -> bool:
         """True when no majority answered for an election timeout.
 
-        Nothing rests on it but that clients get an answer sooner.
+        Safety doesn't rest on it: it only lets clients have an answer sooner.
         """
         since_ns = now.mono_ns - self.election_timeout_ms_max * 1e6
         present = {src for src, heard in self.heard_ns.items() if heard >= since_ns}
         return not self.is_quorum({*present, self.node})
 
     def overdue(self) -> list[int]:
-        """Slots sent before the last heartbeat and not decided, the first of them."""
+        """Slots sent before the last heartbeat and not decided; the lowest of them."""
         late = [s for s in self.proposals if self.sent_in[s] < self.heartbeat - 1]
         return sorted(late)[: self.entries_per_message_max]
 
@@ -540,13 +549,15 @@ class MultiPaxos(ForwardingCore):
             self.ask_to_catch_up(src)
 
     def may_accept(self, ballot: Ballot) -> bool:
-        """It has not promised a higher ballot (Lamport 2.2, P1a)."""
+        """True if this acceptor has promised no higher ballot (Lamport 2.2, P1a)."""
         return ballot >= self.ballot_num
 
     def accept(self, ballot: Ballot, slot: int, entries: Sequence[Entry]) -> int:
-        """Accept from `slot` on, as far as the window goes; how many are accepted.
+        """Accept entries from `slot` on, as far as the window goes.
 
-        Those that are decided count too: they hold the same value, for good.
+        Returns:
+            How many are accepted. Decided slots count too: they hold the same value,
+            for good.
         """
         last = self.decided + 2 * self.window
         count = min(len(entries), max(0, last + 1 - slot))
@@ -564,10 +575,10 @@ class MultiPaxos(ForwardingCore):
     # --- replicas (PMMC 2.1) -----------------------------------------------------
 
     def learn_decided(self, ballot: Ballot, decided: int) -> None:
-        """The leader of `ballot` knows all decisions up to that slot.
+        """Learn decisions up to slot `decided`, all of which the leader knows.
 
-        What was accepted here under its ballot is what is decided there; what was
-        accepted under an older one need not be.
+        What was accepted here under the leader's `ballot` is what was decided; what was
+        accepted under an older ballot need not be.
         """
         for slot in range(self.slot_out, decided + 1):
             if slot in self.chosen:
@@ -602,7 +613,7 @@ class MultiPaxos(ForwardingCore):
         return pvalue is not None and pvalue.entry.origin == entry.origin
 
     def perform(self, slot: int, entry: Entry) -> None:
-        """Carry out one command and answer whoever waits for this slot."""
+        """Carry out one command and answer the request that waits for its slot."""
         result = None
         if entry.command["type"] != "noop":
             result = self.state.apply(entry.command)
@@ -619,7 +630,7 @@ class MultiPaxos(ForwardingCore):
             self.refuse(waiting.request, "another command was decided in its place")
 
     def ask_to_catch_up(self, src: str) -> None:
-        """Ask for decisions; what gets lost is asked for again after a heartbeat."""
+        """Ask for decisions; the next heartbeat makes this replica ask again."""
         self.send(src, {"type": "catch_up", "slot": self.slot_out})
 
     def on_catch_up(self, src: str, slot: int) -> None:
@@ -635,7 +646,7 @@ class MultiPaxos(ForwardingCore):
             self.send(src, body)
 
     def on_decisions(self, src: str, body: Body, now: Now) -> None:
-        """Decisions that this replica asked for; there may be more."""
+        """Learn the decisions that this replica asked for, and ask for the rest."""
         before = self.decided
         for slot, entry in enumerate(body["entries"], body["slot"]):
             if slot > self.decided:
@@ -667,8 +678,9 @@ class MultiPaxos(ForwardingCore):
     def leading_term(self) -> int | None:
         return self.term_of(self.ballot_num) if self.role == LEADER else None
 
+    @override
     def serve(self, request: Received, command: kv.Command) -> None:
-        """Put the command into the batch that gets slots next; reads like writes."""
+        """Put a command, read or write, into the batch that gets slots next."""
         self.batch.append((request, command))
         self.set_timer("batch", 0)
 
@@ -679,7 +691,7 @@ class MultiPaxos(ForwardingCore):
         return bool(self.proposed)
 
     def abandon_proposed(self, slot: int) -> None:
-        """Tell whoever waits for `slot` that nobody knows what is decided there."""
+        """Answer the request that waits for `slot`: nobody knows what is decided."""
         waiting = self.proposed.pop(slot, None)
         if waiting is not None:
             text = f"{self.node}: proposed, but not known to be decided"
@@ -688,15 +700,15 @@ class MultiPaxos(ForwardingCore):
     # --- the disk ----------------------------------------------------------------
 
     def persist_accepted(self, pvalues: Mapping[int, PValue]) -> None:
-        """What was accepted, and, as it costs nothing more, how far is decided."""
+        """Persist what was accepted, and up to which slot decisions are known."""
         record = [[slot, *pvalue] for slot, pvalue in pvalues.items()]
         self.persist({"accepted": record, "decided": self.decided})
 
     def recover(self, record: Record) -> None:
         """Take back what was persisted; all records are replayed in their order.
 
-        A decision is what was learned, or else what had been accepted when the record
-        was written that says how far is decided.
+        A record says up to which slot decisions are known. The decision in such a slot
+        is what was learned, or else what had been accepted there before the record.
         """
         if "ballot" in record:
             self.ballot_num = max(self.ballot_num, Ballot(*record["ballot"]))
@@ -715,7 +727,7 @@ class MultiPaxos(ForwardingCore):
                 self.state.apply(entry.command)
 
     def reset_election_timer(self) -> None:
-        """Randomised, so that candidates rarely meet."""
+        """Wait for a leader, for a random time, so that candidates rarely meet."""
         self.set_timer(
             "election", self.election_timeout_ms_min, self.election_timeout_ms_max
         )
@@ -741,7 +753,7 @@ def as_entry(value: Sequence[Any]) -> Entry:
 
 
 def is_entry(value: Any) -> bool:
-    """An origin and a command that this state machine knows."""
+    """True for an origin and a command that this state machine knows."""
     if (
         not isinstance(value, list | tuple)
         or len(value) != 2
@@ -755,12 +767,12 @@ def is_entry(value: Any) -> bool:
 
 
 def is_entries(value: Any) -> bool:
-    """A list of entries."""
+    """True for a list of entries."""
     return isinstance(value, list) and all(map(is_entry, value))
 
 
 def is_accepted(value: Any) -> bool:
-    """A list of slot, ballot and entry."""
+    """True for a list of slot, ballot and entry."""
     return isinstance(value, list) and all(
         isinstance(one, list)
         and len(one) == 3

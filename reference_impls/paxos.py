@@ -1,7 +1,7 @@
 """Single-decree Paxos (Lamport 2001, "Paxos Made Simple"), an instance for every key.
 
 Each server is proposer, acceptor and learner of every instance. Instances share nothing
-but the messages' way; a key is all that tells them apart.
+but the network; the key in each message says which instance it belongs to.
 
 - *Phase 1.* A proposer selects a ballot and asks the acceptors to `prepare`. An
   acceptor promises not to accept below that ballot any more, and tells what it has
@@ -16,15 +16,16 @@ before any answer leaves (2.5). A proposer's ballots are covered by that: it pro
 itself before it asks anyone else, so no later life uses the ballot again. A learner
 forgets.
 
-Service: `propose{key, value}` answers with the chosen value, whoever's it is;
-`learn{key}` with the chosen value, or null where none is known to be. No value is null.
+Service: `propose{key, value}` answers with the chosen value, whoever proposed it;
+`learn{key}` with the chosen value, or null if none is known. No value is null.
 
 Choices:
 
 - *Ballots* are (round, server), ordered as pairs: the server makes them unique (2.2).
   With `ballots=timestamp` the round is the proposer's wall clock, in milliseconds. A
-  clock that is behind then loses every contest, and one far ahead leaves promises
-  behind that nobody's clock satisfies: progress depends on clocks, safety on none.
+  proposer whose clock is behind then loses every contest, and one whose clock is far
+  ahead leaves promises that no other clock can exceed: progress depends on clocks,
+  safety doesn't.
 - *Refusals.* An acceptor tells a proposer under which ballot it is bound (2.2, end),
   and the proposer gives up the attempt.
 - *Duels* (2.4). There is no distinguished proposer, as instances are many and short. An
@@ -32,12 +33,12 @@ Choices:
   that doubles with every failure.
 - *One attempt at a time* per server and instance serves all the clients that wait
   there.
-- *Learning late.* `learn` asks the acceptors what they have (2.3). Where their answers
-  leave it open, as an acceptor may be away, the server makes a proposal of its own,
-  with whatever value it is bound to (2.3, end). When none has been accepted, there is
-  nothing to propose, and nothing was chosen either.
-- *What a client is told.* A value that never went out in an `accept` fails for sure,
-  11; otherwise, in the end, 0: nobody knows.
+- *Learning late.* `learn` asks the acceptors what they have accepted (2.3). If their
+  answers leave open whether a value is chosen, as an acceptor may be away, the server
+  makes a proposal, with the value that it is bound to (2.3, end). If no value has been
+  accepted, there is nothing to propose, and nothing was chosen either.
+- *What a client is told.* A value that never went out in an `accept` has failed for
+  sure: error 11. Otherwise nobody knows: error 0, after `request_timeout_ms`.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ from reference_impls.core import (
     is_key,
     well_formed,
 )
+from reference_impls.override import override
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +83,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "single-decree Paxos, an independent instance for every key"
 FORMAT_VERSION = 1
-"""Of the records in the log on disk."""
+"""Version of the records in the log on disk."""
 
 MOMENTS = ("promised", "proposed", "accepted", "chosen")
 """Events at which a fault may hurt most: something has begun, and isn't done yet."""
@@ -113,7 +115,7 @@ OPTIONS = (
 )
 
 DOUBLINGS_MAX = 5
-"""After that many failures in a row the pauses don't get longer."""
+"""Failures in a row after which pauses get no longer."""
 
 
 class Ballot(NamedTuple):
@@ -121,7 +123,7 @@ class Ballot(NamedTuple):
 
     Attributes:
         round: One more than any before, or a clock reading in milliseconds.
-        server: Whose ballot it is, so that no two servers ever use the same.
+        server: The proposer, so that no two servers ever use the same ballot.
     """
 
     round: int
@@ -146,7 +148,7 @@ class Waiting:
     Attributes:
         request: A `propose` or a `learn`.
         since: The sweep (`Paxos.sweep`) in which it came.
-        offered: Its value has gone out, and may be chosen whatever happens here.
+        offered: Its value went out in an `accept`, so it may be chosen.
     """
 
     request: Received
@@ -177,7 +179,7 @@ class Instance:
     # acceptor: persistent
     promised: Ballot = NO_BALLOT
     accepted: Proposal | None = None
-    observed: bool = True  # the world has heard of `accepted`, as far as is known
+    observed: bool = True  # `accepted` was surely observed
 
     # proposer: volatile
     attempt: Attempt | None = None
@@ -217,14 +219,15 @@ class Paxos(Core):
 
     # --- the actor ---------------------------------------------------------------
 
+    @override
     def start(self, recovered: Sequence[Record]) -> list[Effect]:
         """Begin with what the acceptor had persisted."""
         for record in recovered:
             self.recover(record)
         return self.take_effects()
 
+    @override
     def step(self, event: Event) -> list[Effect]:
-        """React to one event."""
         if isinstance(event, TimerFired):
             self.on_timer(event.name, event.now)
         elif event.src in self.peers:
@@ -233,8 +236,9 @@ class Paxos(Core):
             self.on_request(event)
         return self.take_effects()
 
+    @override
     def status(self) -> dict[str, Any]:
-        """How far this server is; nobody leads."""
+        """How many instances this server knows and has learned; nobody leads."""
         instances = self.instances.values()
         return {
             "role": "server",
@@ -276,7 +280,7 @@ class Paxos(Core):
                 self.on_report(src, instance, body)
 
     def instance(self, key: int | str) -> Instance:
-        """The instance of that key, which always was: nothing has happened in it."""
+        """The instance of that key; a new one if nothing has happened in it yet."""
         instance = self.instances.get(key)
         if instance is None:
             instance = self.instances[key] = Instance(key)
@@ -285,7 +289,7 @@ class Paxos(Core):
     # --- the proposer (2.2) ------------------------------------------------------
 
     def on_attempt_timer(self, instance: Instance, now: Now) -> None:
-        """The pause is over, or an attempt came to nothing: try again, if need be."""
+        """Try again if a client waits: a pause is over, or an attempt timed out."""
         instance.paused = instance.timer_runs = False
         if instance.attempt is not None:
             instance.failures += 1
@@ -294,7 +298,7 @@ class Paxos(Core):
             self.begin_attempt(instance, now)
 
     def begin_attempt(self, instance: Instance, now: Now) -> None:
-        """Phase 1(a): select a ballot and ask a majority of acceptors to prepare.
+        """Phase 1(a): select a ballot and ask the acceptors to prepare.
 
         This server's own promise comes first, and is durable before anyone hears of the
         ballot: so "each proposer remembers the highest-numbered proposal it has tried
@@ -302,7 +306,7 @@ class Paxos(Core):
         """
         ballot = self.next_ballot(instance, now)
         if not self.may_promise(instance, ballot):
-            self.back_off(instance)  # by its clock this server can't outbid anyone yet
+            self.back_off(instance)  # its clock is behind the promised ballot
             return
         instance.attempt = Attempt(ballot)
         self.set_attempt_timer(instance)
@@ -313,7 +317,8 @@ class Paxos(Core):
     def next_ballot(self, instance: Instance, now: Now) -> Ballot:
         """A ballot that this server never used, above any that it has seen (2.2).
 
-        A clock reading may be below: then the server has to wait for its clock.
+        With timestamps it may be below another's ballot; then the server has to wait
+        for its clock.
         """
         if self.ballots == "timestamp":
             return Ballot(now.wall_ns // 1_000_000, self.node)
@@ -348,22 +353,25 @@ class Paxos(Core):
         self.on_accept(self.node, instance, attempt.proposal)
 
     def value_bound_to(self, attempt: Attempt) -> Any:
-        """The value of the highest ballot that the acceptors answered with (2.2, P2c).
+        """The value that this attempt must propose (2.2, P2c).
 
-        None when they had accepted nothing: then any value will do.
+        Returns:
+            The value of the highest ballot that the acceptors had accepted; None if
+            they had accepted nothing, so that any value will do.
         """
         answers = [p for p in attempt.promises.values() if p is not None]
         return max(answers, key=lambda p: p.ballot).value if answers else None
 
     def conclude_nothing(self, instance: Instance) -> None:
-        """A majority had accepted nothing, and nobody here has anything to propose."""
+        """End an attempt without a proposal: there is no value to propose."""
         instance.attempt = None
         self.answer_learners(instance)
 
     def on_refused(self, instance: Instance, ballot: Ballot, promised: Ballot) -> None:
-        """An acceptor is bound to a higher ballot: give up this one (2.2, end).
+        """Give up this ballot if an acceptor is bound to a higher one (2.2, end).
 
-        It is the same ballot when a prepare was heard twice, or after the accept.
+        An acceptor also refuses a prepare that arrives twice, or after the accept. It
+        is then bound to this same ballot, and the attempt goes on.
         """
         instance.highest_seen = max(instance.highest_seen, promised)
         attempt = instance.attempt
@@ -381,13 +389,16 @@ class Paxos(Core):
         )
 
     def set_attempt_timer(self, instance: Instance) -> None:
-        """An attempt whose messages get lost ends some day. At random, as above."""
+        """Limit the attempt, whose messages may get lost.
+
+        The limit is random, so that duelling proposers don't retry in step (2.4).
+        """
         instance.timer_runs = True
         timeout_ms = self.attempt_timeout_ms
         self.set_timer(instance.timer, timeout_ms, 2 * timeout_ms)
 
     def stop_timer(self, instance: Instance) -> None:
-        """No attempt is due."""
+        """Stop the timer: no attempt is due."""
         if instance.timer_runs:
             instance.paused = instance.timer_runs = False
             self.cancel_timer(instance.timer)
@@ -409,7 +420,7 @@ class Paxos(Core):
         self.send(src, body)
 
     def may_promise(self, instance: Instance, ballot: Ballot) -> bool:
-        """Above any prepare that was answered already (phase 1(b))."""
+        """True above the ballot of any prepare answered so far (phase 1(b))."""
         return ballot > instance.promised
 
     def promise(self, instance: Instance, ballot: Ballot) -> None:
@@ -434,11 +445,11 @@ class Paxos(Core):
         self.on_accepted(self.node, instance, proposal)
 
     def may_accept(self, instance: Instance, ballot: Ballot) -> bool:
-        """P1a: it has not responded to a prepare of a higher ballot."""
+        """True if this acceptor answered no prepare of a higher ballot (2.2, P1a)."""
         return ballot >= instance.promised
 
     def accept(self, instance: Instance, proposal: Proposal) -> None:
-        """Accept. To accept under a ballot is also to be bound by it."""
+        """Accept a proposal, and be bound by its ballot."""
         instance.promised = max(instance.promised, proposal.ballot)
         instance.accepted = proposal
         self.persist_accepted(instance)
@@ -446,9 +457,9 @@ class Paxos(Core):
         instance.observed = True
 
     def observe_recovered(self, instance: Instance) -> None:
-        """Show what an earlier life accepted: it may have ended just before it could.
+        """Observe what an earlier life accepted, if it may have died before it could.
 
-        Whoever watches would else see a value learned that no majority had accepted.
+        Otherwise a checker could see a value learned that it saw no majority accept.
         """
         if not instance.observed and instance.accepted is not None:
             instance.observed = True
@@ -471,10 +482,11 @@ class Paxos(Core):
     # --- the learner (2.3) -------------------------------------------------------
 
     def on_accepted(self, src: str, instance: Instance, proposal: Proposal) -> None:
-        """Count; what a majority accepted under one ballot is chosen."""
+        """Count acceptors; what a majority accepted under one ballot is chosen."""
         if instance.learned is not None:
             return
-        # Under one ballot there is one value; but a learner counts, it doesn't trust.
+        # A ballot has one value. Counting by value too finds out proposers that broke
+        # this rule, rather than trusting them.
         counted = (proposal.ballot, json.dumps(proposal.value, sort_keys=True))
         acceptors = instance.accepted_by.setdefault(counted, set())
         acceptors.add(src)
@@ -483,11 +495,11 @@ class Paxos(Core):
             self.learn(instance, proposal.value)
 
     def is_chosen(self, acceptors: set[str]) -> bool:
-        """Accepted by a majority (2.1)."""
+        """True if the acceptors are a majority (2.1)."""
         return self.is_quorum(acceptors)
 
     def learn(self, instance: Instance, value: Any) -> None:
-        """The value is chosen: whoever waits hears it, and nothing is left to do."""
+        """Learn the chosen value, and answer all who wait for it."""
         if instance.learned is not None:
             return
         instance.learned = value
@@ -499,7 +511,7 @@ class Paxos(Core):
         self.close_if_idle(instance)
 
     def on_ask(self, src: str, instance: Instance) -> None:
-        """Tell another learner what this server has."""
+        """Report to another learner what this server has accepted and learned."""
         self.observe_recovered(instance)
         body = {
             "type": "report",
@@ -510,9 +522,9 @@ class Paxos(Core):
         self.send(src, body)
 
     def on_report(self, src: str, instance: Instance, body: Body) -> None:
-        """What another server has: the chosen value, one it accepted, or nothing.
+        """Learn from another server's report: a chosen value, an accepted one, or none.
 
-        When a majority has accepted nothing, nothing was chosen when they were asked.
+        If a majority has accepted nothing, nothing was chosen when they were asked.
         """
         accepted = as_accepted(body["accepted"])
         if body["learned"] is not None:
@@ -525,7 +537,7 @@ class Paxos(Core):
                 self.answer_learners(instance)
 
     def answer_learners(self, instance: Instance) -> None:
-        """Tell those that only asked that nothing is known to be chosen."""
+        """Answer the `learn`s that wait: nothing is known to be chosen."""
         for one in [w for w in instance.waiting if w.value is None]:
             instance.waiting.remove(one)
             self.answer(one.request, None)
@@ -551,7 +563,7 @@ class Paxos(Core):
             self.ask(instance)
 
     def await_outcome(self, instance: Instance, request: Received) -> None:
-        """Note that a client waits, and see to it that it doesn't wait for ever."""
+        """Note that a client waits; a sweep ends that if nothing else does."""
         instance.waiting.append(Waiting(request, self.sweep))
         self.open[instance.key] = instance
         if not self.sweeping:
@@ -570,7 +582,7 @@ class Paxos(Core):
         self.reply(request, {"type": f"{request.body['type']}_ok", "value": value})
 
     def on_sweep(self) -> None:
-        """Give up what waited for a whole timeout."""
+        """Give up the requests that waited for a whole timeout."""
         for instance in list(self.open.values()):
             late = [w for w in instance.waiting if w.since < self.sweep]
             for one in late:
@@ -583,7 +595,7 @@ class Paxos(Core):
             self.set_timer("sweep", self.request_timeout_ms)
 
     def give_up(self, waiting: Waiting) -> None:
-        """The truth about a request that came to nothing here."""
+        """Answer a request without an outcome: null, unknown or failed for sure."""
         if waiting.value is None:
             self.answer(waiting.request, None)
         elif waiting.offered:
@@ -594,7 +606,7 @@ class Paxos(Core):
             self.reply(waiting.request, error(TEMPORARILY_UNAVAILABLE, text))
 
     def close_if_idle(self, instance: Instance) -> None:
-        """Nobody waits any more: no further attempt is due."""
+        """Stop trying if no client waits any more."""
         if not instance.waiting:
             self.open.pop(instance.key, None)
             instance.attempt = None
@@ -604,19 +616,19 @@ class Paxos(Core):
     # --- the disk (2.5) ----------------------------------------------------------
 
     def persist_promised(self, instance: Instance) -> None:
-        """An acceptor's promise binds its later lives."""
+        """Persist a promise, which binds later lives too."""
         self.persist({"key": instance.key, "promised": instance.promised})
 
     def persist_accepted(self, instance: Instance) -> None:
-        """What an acceptor accepted, it has accepted in all its later lives."""
+        """Persist what was accepted, for later lives too."""
         self.persist({"key": instance.key, "accepted": instance.accepted})
 
     def recover(self, record: Record) -> None:
-        """Take back what one of the two methods above persisted."""
+        """Take back a promise or what was accepted."""
         instance = self.instance(record["key"])
         if "promised" in record:
             instance.promised = Ballot(*record["promised"])
-            instance.observed = True  # a promise that was heard of came later
+            instance.observed = True  # `promise` observes what was accepted before it
         else:
             proposal = as_proposal(record["accepted"])
             instance.accepted = proposal
@@ -628,7 +640,7 @@ class Paxos(Core):
 
 
 def is_ballot(value: Any) -> bool:
-    """A round and a server."""
+    """True for a round and a server."""
     return (
         isinstance(value, list | tuple)
         and len(value) == 2
@@ -638,7 +650,7 @@ def is_ballot(value: Any) -> bool:
 
 
 def is_proposal(value: Any) -> bool:
-    """A ballot and a value, which isn't null."""
+    """True for a ballot and a value, which isn't null."""
     return (
         isinstance(value, list | tuple)
         and len(value) == 2
@@ -648,7 +660,7 @@ def is_proposal(value: Any) -> bool:
 
 
 def is_accepted(value: Any) -> bool:
-    """A proposal, or null."""
+    """True for a proposal, or null."""
     return value is None or is_proposal(value)
 
 
@@ -658,7 +670,7 @@ def as_proposal(value: Sequence[Any]) -> Proposal:
 
 
 def as_accepted(value: Sequence[Any] | None) -> Proposal | None:
-    """The same, where there may be none."""
+    """A proposal out of JSON, or None for null."""
     return None if value is None else as_proposal(value)
 
 
@@ -675,7 +687,7 @@ MESSAGES: Mapping[str, Fields] = {
 
 
 def flaw_of(body: Body) -> Body | None:
-    """The error to answer a request with that makes no sense, or None."""
+    """The error to answer a malformed request with; None for a good one."""
     kind = body["type"]
     if kind not in {"propose", "learn"}:
         return error(NOT_SUPPORTED, f"no operation {kv.shorten(kind)}")

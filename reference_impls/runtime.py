@@ -14,22 +14,22 @@ set, SPLITBRAIN_OBSERVE (a file to which every Observe is appended as a line of 
 One thread, and turns of one loop:
 
 1. Wait for sockets and timers. Read what has arrived; the core takes one step per
-   message. The clocks are read after the bytes: a process that was stopped in between
-   must not judge a message by an hour that had passed before it was sent.
+   message. The clocks are read after the bytes: otherwise a process that is stopped in
+   between would judge a message by a time before the message was sent.
 2. Fire the timers that are due. Those of 0 ms come last: they close a batch.
 3. Write out messages that needn't wait, make the turn's records durable with one
    fdatasync, then write out the messages that had to wait.
 
-So a batch forms by itself: what arrives while the disk works is the next turn's.
+So a batch forms by itself: what arrives while the disk works belongs to the next turn.
 
 Peers are trusted to be what they say they are: the faults here are crashes and bad
 networks, not lies. Clients aren't trusted at all.
 
 Beside the protocol's own, every node answers `init`, `echo`, `status` and `clock`.
 
-Choices: an own loop on epoll, because importing asyncio alone takes longer (25 ms) than
-a node may need to start, and because "the end of the turn" is the notion that batching
-needs. Exit status: 64 bad usage, 65 the data folder can't be used, 71 the machine
+Choices: the loop is written on epoll, because importing asyncio alone takes longer
+(25 ms) than a node may need to start, and because batching needs to know where a turn
+ends. Exit status: 64 bad usage, 65 the data folder can't be used, 71 the machine
 refuses (address in use, disk failed), 70 the protocol broke one of its invariants.
 """
 
@@ -112,7 +112,7 @@ ACCEPT_AGAIN = ("listener", "")
 ACCEPT_AGAIN_MS = 100
 
 MALFORMED_LINES_MAX = 100
-"""After that many a connection is closed."""
+"""Malformed lines after which a connection is closed."""
 
 
 class Node:
@@ -127,7 +127,7 @@ class Node:
         observe_path: A file for observations, or None.
 
     Raises:
-        OSError: From the constructor: the address can't be had.
+        OSError: From the constructor: the node can't listen at the address.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class Node:
         self.flush()
 
     def fire_timers(self) -> None:
-        """Fire what is due, until nothing is; a timer of 0 ms may set another."""
+        """Fire timers until none is due; a timer of 0 ms may set another."""
         while (name := self.timers.pop_due()) is not None:
             if isinstance(name, str):
                 self.carry_out(self.actor.step(TimerFired(name, read_clocks())))
@@ -200,15 +200,15 @@ class Node:
                 self.alarms[name]()
 
     def flush(self) -> None:
-        """Write out, make durable, write out what had to wait for that."""
+        """Write out, make records durable, write out the messages that had to wait."""
         if self.wal.pending:
             self.flush_sockets()
             self.wal.sync()
             for out, data in self.held:
                 self.queue(out, data)
             self.held.clear()
-        # Before anyone can act on it: a kill in between would leave an act of others
-        # without the observation that explains it.
+        # Observations go before messages. After a kill in between, others would act on
+        # a message whose observation is missing.
         self.observations.flush()
         self.flush_sockets()
 
@@ -225,11 +225,11 @@ class Node:
             self.carry_out_one[type(effect)](effect)
 
     def persist(self, effect: Persist) -> None:
-        """Goes to disk at the end of the turn; later messages wait for it."""
+        """Append a record, which the end of the turn makes durable."""
         self.wal.append(effect.record, replaces=effect.replaces)
 
     def send(self, effect: Send) -> None:
-        """Goes to the peer; a body that goes to several is encoded once."""
+        """Send to a peer; a body that goes to several is encoded once."""
         body, data = self.encoded
         if body is not effect.body:
             data = encode_json(effect.body).encode()
@@ -238,7 +238,7 @@ class Node:
         self.emit(self.links[effect.dest], data)
 
     def reply(self, effect: Reply) -> None:
-        """Goes back on the connection by which the request came."""
+        """Send an answer back on the connection by which the request came."""
         request = effect.request
         connection = request.channel
         assert isinstance(connection, Connection)
@@ -247,47 +247,48 @@ class Node:
         self.emit(connection, data)
 
     def emit(self, out: Connection | PeerLink, data: bytes) -> None:
-        """Queue, at once or when what was persisted before is durable."""
+        """Queue bytes at once, or once the records appended before them are durable."""
         if self.wal.pending:
             self.held.append((out, data))
         else:
             self.queue(out, data)
 
     def queue(self, out: Connection | PeerLink, data: bytes) -> None:
-        """Queue for the next `flush_sockets`."""
+        """Queue bytes for the next `flush_sockets`."""
         out.write(data)
         self.dirty.add(out)
 
     def set_timer(self, effect: SetTimer) -> None:
-        """Starts now."""
+        """Start a timer now."""
         self.timers.set(effect.name, effect.min_ms, effect.max_ms)
 
     def cancel_timer(self, effect: CancelTimer) -> None:
-        """Stops now."""
+        """Stop a timer now."""
         self.timers.cancel(effect.name)
 
     def observe(self, effect: Observe) -> None:
-        """Tell whoever watches, and the log if it is rare."""
+        """Record an observation; log it too, unless its kind is frequent."""
         self.observations.add(effect)
         if effect.kind not in QUIET:
             fields = " ".join(f"{k}={v}" for k, v in effect.fields.items())
             self.log(f"{effect.kind} {fields}")
 
     def alarm_setter(self, peer: str) -> Callable[[float], None]:
-        """How a link sets its alarm."""
+        """The function by which the link to `peer` sets its alarm."""
         return lambda after_ms: self.timers.set(("link", peer), after_ms, after_ms)
 
     # --- what arrives ------------------------------------------------------------
 
     def on_accept(self, mask: int) -> None:
-        """Accept whoever is waiting."""
+        """Accept all connections that are waiting."""
         while True:
             try:
                 sock, _ = self.listener.accept()
             except BlockingIOError:
                 return
             except OSError as e:
-                # No descriptors left, perhaps, and the listener would stay ready.
+                # Perhaps no descriptor is left. The listener stays ready, so the loop
+                # would spin.
                 self.log(f"can't accept for {ACCEPT_AGAIN_MS} ms: {e}")
                 self.selector.unregister(self.listener)
                 self.timers.set(ACCEPT_AGAIN, ACCEPT_AGAIN_MS, ACCEPT_AGAIN_MS)
@@ -301,18 +302,18 @@ class Node:
             )
 
     def accept_again(self) -> None:
-        """Listen to the listener."""
+        """Wait for connections."""
         self.selector.register(self.listener, selectors.EVENT_READ, self.on_accept)
 
     def on_close(self, connection: Connection, why: str) -> None:
-        """A connection ended."""
+        """Forget a connection that ended; log `why` unless it is empty."""
         self.connections.discard(connection)
         if why:
             self.counters["closed"] += 1
             self.log(f"closed a connection: it {why}")
 
     def on_line(self, connection: Connection, line: bytes) -> None:
-        """One message, from anyone."""
+        """Handle one line, which anyone may have sent."""
         try:
             src, dest, body = decode(line)
         except MalformedError as e:
@@ -337,7 +338,7 @@ class Node:
         self.carry_out(self.actor.step(event))
 
     def on_malformed(self, connection: Connection, flaw: MalformedError) -> None:
-        """Say so; cut off whoever doesn't stop."""
+        """Answer what is wrong with a line; close a connection that sent too many."""
         self.counters["malformed"] += 1
         connection.malformed += 1
         if connection.malformed == 1:
@@ -350,7 +351,7 @@ class Node:
     def answer(
         self, connection: Connection, dest: str, request: Body, reply: Body
     ) -> None:
-        """Answer for the node itself, which has nothing to make durable first."""
+        """Answer for the node itself, at once: such an answer rests on no record."""
         self.queue(connection, encode_reply(self.name, dest, request, reply))
 
     # --- what a node answers by itself -------------------------------------------
@@ -366,7 +367,7 @@ class Node:
         }
 
     def log(self, text: str) -> None:
-        """A line on stderr, with this node's own idea of the time."""
+        """Write a line to stderr, with the time by this node's own clock."""
         seconds, rest = divmod(time.time_ns(), 1_000_000_000)
         at = time.strftime("%H:%M:%S", time.gmtime(seconds))
         sys.stderr.write(f"{at}.{rest // 1_000_000:03d} {self.name} {text}\n")
@@ -379,7 +380,7 @@ def echo(node: Node, body: Body) -> dict[str, Any]:
 
 
 def init(node: Node, body: Body) -> dict[str, Any]:
-    """Maelstrom's greeting; this node knew its name before."""
+    """Maelstrom's init, which tells a node nothing new here."""
     return {"type": "init_ok"}
 
 
@@ -398,7 +399,7 @@ OWN_REQUESTS: Mapping[str, Callable[[Node, Body], dict[str, Any]]] = {
 
 
 class Timers:
-    """Deadlines on the monotonic clock, by name. Few, so a dict and a scan will do.
+    """Deadlines on the monotonic clock, by name. A dict and a scan do for so few.
 
     A monotonic clock that runs backwards is a broken machine, or a harness that plays
     one. Deadlines then move back with it: the process would otherwise stand still for
@@ -448,12 +449,15 @@ class Timers:
 
 
 def draw() -> float:
-    """Evenly from [0, 1). Importing `random` costs 3 ms of a node's start."""
+    """A number drawn evenly from [0, 1).
+
+    Importing `random` instead would cost 3 ms of a node's start.
+    """
     return int.from_bytes(os.urandom(6), "little") / (1 << 48)
 
 
 class Observations:
-    """Lines of JSON for whoever watches; nothing at all when nobody does."""
+    """Appends observations to a file as lines of JSON; does nothing without a path."""
 
     def __init__(self, node: str, path: str | None) -> None:
         self.node = node
@@ -463,7 +467,7 @@ class Observations:
         self.fd = os.open(path, flags, 0o644) if path else -1
 
     def add(self, effect: Observe) -> None:
-        """One line: a sequence number, this node's clocks, kind and fields."""
+        """Add a line with a sequence number, this node's clocks, kind and fields."""
         if self.fd < 0:
             return
         now = read_clocks()
@@ -533,7 +537,13 @@ def describe(protocol: str, module: Any) -> str:
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
-    """`--option K=V`, any number of times, and `--mutant NAME`; `=` or space alike."""
+    """Parse `--option K=V`, any number of times, and `--mutant NAME`.
+
+    Between a flag and its value stands a space or `=`.
+
+    Returns:
+        Options by name, and the mutant's name or "".
+    """
     given: dict[str, str] = {}
     mutant = ""
     rest = list(arguments)
@@ -575,7 +585,7 @@ USAGE = (
 
 
 def environment(name: str) -> str:
-    """A variable that has to be there."""
+    """The value of an environment variable; exits if it isn't set."""
     value = os.environ.get(name, "")
     if not value:
         fail(EXIT_USAGE, f"{name} is not set")
@@ -583,7 +593,7 @@ def environment(name: str) -> str:
 
 
 def parse_address(text: Any, what: str) -> tuple[str, int]:
-    """host:port."""
+    """The host and port of `text`, "host:port"; exits if it is something else."""
     host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     if not host or not port.isdecimal() or int(port) > 65_535:
         fail(EXIT_USAGE, f"{what}: {text!r} is not host:port")
@@ -591,7 +601,7 @@ def parse_address(text: Any, what: str) -> tuple[str, int]:
 
 
 def parse_peers(text: str) -> dict[str, tuple[str, int]]:
-    """SPLITBRAIN_PEERS."""
+    """Peer -> address, out of SPLITBRAIN_PEERS; exits if they aren't well formed."""
 
     def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
@@ -649,7 +659,7 @@ def tune_collector() -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run as described at the top."""
+    """Run the command line that the module's docstring describes."""
     if not arguments or arguments[0].startswith("-"):
         fail(EXIT_USAGE, USAGE)
     protocol, *rest = arguments

@@ -6,10 +6,10 @@ and sending it again may do it twice. So it numbers its requests, and sends alon
     "retry": {"client": "c3", "seq": 17, "first": 15}
 
 `seq` is this request's number, and the same in every copy of it; numbers grow. `first`
-is the lowest number whose answer the client still awaits, `seq` itself if it is left
-out. The state machine remembers the answers from `first` on, and gives them again
-instead of doing the work again. A copy from below `first` has nobody who waits for it,
-and is not done at all.
+is the lowest number whose answer the client still awaits; if it is left out, it is
+`seq`. The state machine remembers the answers from `first` on, and gives them again
+instead of doing the work again. No client waits for the answer to a copy below `first`,
+so such a copy is not done at all.
 
 `first` is the thesis's way to let one client have several requests under way. A client
 that waits for each answer needs none of it.
@@ -17,9 +17,9 @@ that waits for each answer needs none of it.
 Sessions are part of the replicated state, and hence of snapshots: a copy may come after
 the log that held the original is gone.
 
-Choices: a session begins with the first request of its client and never ends, as keys
-don't either. The thesis lets them expire, and must then refuse clients that it no
-longer knows.
+Choices: a session begins with the first request of its client and never ends, just as
+keys are never dropped. The thesis lets sessions expire, and must then refuse clients
+that it no longer knows.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from reference_impls.actor import CRASH, error
 CLIENT_CHARS_MAX = 200
 
 Retry = dict[str, Any]
-"""client, seq, first; checked."""
+"""A request's `retry`, checked: client, seq and first."""
 
 
 class Session:
-    """What one client was answered: by number, from `first` on."""
+    """The answers to one client: `replies` by request number, from `first` on."""
 
     __slots__ = ("first", "replies")
 
@@ -53,10 +53,12 @@ class Sessions:
         self.by_client: dict[str, Session] = {}
 
     def answer(self, retry: Retry) -> dict[str, Any] | None:
-        """The answer to a copy of what was done; None for what has yet to be done.
+        """The remembered answer to a request, if it is a copy.
 
-        A copy from below `first` may have been done or not, so its answer is
-        indefinite.
+        Returns:
+            The answer of the request that was done; an indefinite error for a number
+            below `first`, as it may have been done or not; None if the request has yet
+            to be done.
         """
         session = self.by_client.get(retry["client"])
         if session is None:
@@ -78,7 +80,7 @@ class Sessions:
         session.replies[retry["seq"]] = reply
 
     def as_data(self) -> list[Any]:
-        """For a snapshot: JSON-able. Replies are shared, and never altered."""
+        """The state for a snapshot: JSON-able. Replies are shared, and never change."""
         return [
             [client, session.first, list(session.replies.items())]
             for client, session in self.by_client.items()
@@ -86,7 +88,7 @@ class Sessions:
 
     @classmethod
     def from_data(cls, data: list[Any]) -> Sessions:
-        """From `as_data`, perhaps through JSON."""
+        """Sessions from the data of `as_data`, also decoded JSON."""
         sessions = cls()
         for client, first, replies in data:
             sessions.by_client[client] = Session(first, dict(replies))
@@ -94,7 +96,7 @@ class Sessions:
 
 
 def parse(value: Any) -> Retry | None:
-    """A request's `retry`, completed; None if it makes no sense."""
+    """A request's `retry` with `first` filled in; None if it is malformed."""
     if not isinstance(value, dict):
         return None
     client, seq = value.get("client"), value.get("seq")

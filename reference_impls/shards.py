@@ -4,23 +4,25 @@ A transaction touches the shards of several nodes (`split`). On each it runs und
 strict two-phase locking (Bernstein, Hadzilacos and Goodman 1987, chapter 3): it gets
 all its locks there before it does anything, shared ones for what it only reads, and
 keeps every one of them until the decision is known. All schedules are then strict and
-conflict serializable, and as no lock goes before the decision is made, in an order that
-agrees with real time.
+conflict serializable. Their serial order agrees with real time, as no lock is released
+before the decision is made.
 
 Updates are in place: `prepare` changes the data, under exclusive locks, and keeps the
-values from before; `abort` puts them back. The log holds redo and undo at once, in the
-form of the operations: replayed in the log's order they give again what they wrote and
+values from before; `abort` puts them back. The log holds the operations, which serve as
+redo and undo records: replayed in the log's order, they yield again what they wrote and
 what they overwrote.
 
-Deadlock (3.5): by `wait_die` an older transaction waits for a younger one, and a
-younger one dies at once, so nobody ever waits in a circle (Rosenkrantz, Stearns and
-Lewis 1978). With `timeout` everybody waits, and whoever waits too long is aborted.
+Deadlock (3.5): with `wait_die` an older transaction waits for a younger one, and a
+younger one dies rather than wait for an older one, so no circle of waits can form
+(Rosenkrantz, Stearns and Lewis 1978). With `timeout` all wait, and a transaction that
+waits too long is aborted.
 
-Choices: a transaction asks for all its locks on a shard in one go, and claims are
-served in order of arrival: one that conflicts with a claim that waits already waits
-behind it, so that readers can't keep a writer waiting for ever. A read-only participant
-is not let go at its vote, as would be usual: its locks would be free before other
-participants of the same transaction had theirs, and that isn't two-phase.
+Choices: a transaction asks for all its locks on a shard in one go. Claims are served in
+order of arrival: a claim waits behind every earlier claim that it conflicts with, held
+or waiting, so that readers can't keep a writer waiting for ever. A read-only
+participant keeps its locks after its vote, though it is usual to release them: they
+would be free before other participants of the same transaction had theirs, and that
+isn't two-phase.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def merge(
     results: Mapping[str, Sequence[MicroOp]],
     servers: Sequence[str],
 ) -> list[MicroOp]:
-    """The transaction with results, from those of its parts: undoes `split`."""
+    """The transaction with the results of its parts filled in: undoes `split`."""
     parts = {participant: iter(part) for participant, part in results.items()}
     return [next(parts[owner(micro[1], servers)]) for micro in txn]
 
@@ -84,8 +86,8 @@ class Claim:
     """The locks that a transaction needs on one shard, all of them or none.
 
     Attributes:
-        age: Compares transactions, the same everywhere; an older one's is smaller.
-        arrival: Counts the claims on this shard.
+        age: The transaction's age, the same on all shards; smaller is older.
+        arrival: The claim's place in the order of arrival on this shard.
     """
 
     transaction: str
@@ -96,7 +98,7 @@ class Claim:
     held: bool = False
 
     def conflicts(self, other: Claim) -> bool:
-        """Two claims conflict on a key that at least one of them changes."""
+        """True if both claim a key that at least one of them changes."""
         return bool(
             self.exclusive & other.exclusive
             or self.exclusive & other.shared
@@ -118,7 +120,12 @@ class LockTable:
         self.arrivals = 0
 
     def request(self, claim: Claim) -> str:
-        """HELD at once, WAITS for its turn, or DIES and leaves no trace."""
+        """Ask for the claim's locks.
+
+        Returns:
+            HELD if it has them at once; WAITS until a `release` names it; DIES if it
+            would have to wait for an older claim, and then leaves no trace.
+        """
         rivals = list(self.rivals(claim))
         if self.wait_die and any(rival.age < claim.age for rival in rivals):
             return DIES
@@ -127,7 +134,7 @@ class LockTable:
         return HELD if claim.held else WAITS
 
     def seize(self, claim: Claim) -> None:
-        """Take the locks without asking: they were this transaction's before."""
+        """Take the locks unconditionally."""
         self.arrivals += 1
         claim.arrival = self.arrivals
         claim.held = True
@@ -136,7 +143,11 @@ class LockTable:
             self.queues.setdefault(key, []).append(claim)
 
     def release(self, transaction: str) -> list[str]:
-        """Drop a claim; the transactions whose turn that makes it, oldest first."""
+        """Drop a claim.
+
+        Returns:
+            The transactions that hold their locks now, in order of arrival.
+        """
         claim = self.claims.pop(transaction, None)
         if claim is None:
             return []
@@ -155,7 +166,7 @@ class LockTable:
         return ready
 
     def rivals(self, claim: Claim) -> Iterator[Claim]:
-        """The claims ahead of this one that conflict with it; some more than once."""
+        """The earlier claims that conflict with this one; some come more than once."""
         for key in claim.exclusive | claim.shared:
             for other in self.queues.get(key, ()):
                 if other is claim:
@@ -193,7 +204,10 @@ class Shard:
         return self.locks.request(claim_for(transaction, stamp, part))
 
     def prepare(self, transaction: str, part: Sequence[MicroOp]) -> list[MicroOp]:
-        """Do what the part says, in a way that can be undone; the results.
+        """Do the part's operations, so that `abort` can undo them.
+
+        Returns:
+            The part with results filled in.
 
         Raises:
             AbortError: It can't be done; nothing has changed.
@@ -208,7 +222,7 @@ class Shard:
     def prepare_again(
         self, transaction: str, stamp: int, part: Sequence[MicroOp]
     ) -> list[MicroOp]:
-        """After a crash: take back the locks, and do the part again."""
+        """Take back the locks after a crash, and do the part again."""
         self.locks.seize(claim_for(transaction, stamp, part))
         return self.prepare(transaction, part)
 
@@ -225,12 +239,16 @@ class Shard:
                 del self.data[before.key]
 
     def release(self, transaction: str) -> list[str]:
-        """Give up all locks; the transactions that have theirs now."""
+        """Release all locks of a transaction.
+
+        Returns:
+            The transactions that hold their locks now, in order of arrival.
+        """
         return self.locks.release(transaction)
 
 
 def claim_for(transaction: str, stamp: int, part: Sequence[MicroOp]) -> Claim:
-    """Exclusive locks on what the part changes, shared ones on the rest."""
+    """A claim of exclusive locks on what the part changes, shared ones on the rest."""
     exclusive = frozenset(key for f, key, _ in part if f != "r")
     shared = frozenset(key for _, key, _ in part) - exclusive
     return Claim(transaction, (stamp, transaction), exclusive, shared)

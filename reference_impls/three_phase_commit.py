@@ -4,11 +4,11 @@
     phase 2   preCommit  the barrier: everybody learns that everybody voted yes
     phase 3   doCommit   the decision
 
-Two-phase commit blocks because a participant that voted yes may be next to one that
-committed and to one that aborted, and can't tell. Here nobody commits before everybody
-is known to have crossed the barrier. So (BHG 7.5's NB rule) as long as any operational
-process is uncertain, nobody has committed, and the operational ones can find an outcome
-by themselves when the coordinator dies.
+Two-phase commit blocks because a participant that voted yes can't tell whether another
+has committed or aborted. Here nobody commits before everybody is known to have crossed
+the barrier. So (BHG 7.5's NB rule) as long as any operational process is uncertain,
+nobody has committed, and the operational processes can find an outcome by themselves
+when the coordinator dies.
 
 - A coordinator that gets all votes sends preCommit, and decides to commit once all
   participants acknowledge. One that misses an acknowledgement aborts.
@@ -20,40 +20,40 @@ by themselves when the coordinator dies.
   `termination=simple` it decides alone: before the barrier it aborts, after it commits.
 
 What it promises, and on what condition. Processes may crash and come back, any of them,
-at any time, but messages arrive, and within bounds that the timeouts allow for: silence
-then means a crash. Under that condition AC1 to AC5 hold with `termination=elect`, and
-nobody who has not crashed waits for anybody who has. Where it fails, through a
-partition or a pause, both sides of a barrier half crossed take each other for dead: one
-aborts, the other commits. That is three-phase commit's known weakness, and no bug of
-this implementation. `simple` needs besides that no coordinator dies between two sends
-of the same round.
+at any time. Messages must arrive within bounds that the timeouts allow for, so that
+silence means a crash. Under that condition AC1 to AC5 hold with `termination=elect`,
+and no process that has not crashed waits for one that has. If a partition or a pause
+breaks the condition while only some have crossed the barrier, both sides take each
+other for dead: one aborts, the other commits. That is three-phase commit's known
+weakness, and no bug of this implementation. `simple` also needs that no coordinator
+dies between two sends of the same round.
 
 What survives a crash: besides votes and decisions, on which side of the barrier a
 participant is, before it acknowledges.
 
 Choices, as papers differ:
 
-- *The way back.* A coordinator that missed an acknowledgement can't just abort: it
-  might die having told nobody but its own disk, and those who crossed the barrier would
-  commit. So it first calls them back (preAbort), and aborts when all of them have
+- *The way back.* A coordinator that missed an acknowledgement can't just abort: if it
+  died after it wrote that to its own disk, the participants that crossed the barrier
+  would commit. So it first calls them back (preAbort). It aborts when all of them have
   answered or are taken for dead, and at least one participant is on record as not
-  across. BHG's coordinator commits in this situation; both keep "some operational
-  process is uncertain" and "somebody has committed" apart, and "some operational
-  process has crossed" and "somebody has aborted".
+  across. BHG's coordinator commits in this situation. Either way no operational process
+  is uncertain once somebody has committed, and none is across the barrier once somebody
+  has aborted.
 - *Recovery* (BHG 7.5). A participant that crashed before it knew the decision must not
-  use any of the rules above: others may have gone on without it. It asks, until
-  somebody knows; it neither crosses the barrier any more nor comes back. A coordinator
-  that crashed undecided does the same.
-- *Total failure.* When all the participants of a transaction have crashed, there is
-  nobody to ask. What they have on disk then doesn't change any more, and decides:
-  commit if all are across the barrier (an abort would have needed one who isn't), abort
-  if one isn't (a commit would have needed all). The coordinator need not be there.
-- *Rounds.* The coordinator speaks in round 0 (preCommit) and 1 (preAbort), those who
-  terminate in higher ones, each in its own. A participant follows no round below the
-  highest that it knows.
+  use the rules TR1 to TR4: others may have gone on without it. It asks until somebody
+  knows the decision; it neither crosses the barrier any more nor comes back. A
+  coordinator that crashed undecided does the same.
+- *Total failure.* When all the participants of a transaction have crashed, none of them
+  can know more than is on their disks, which doesn't change any more. That decides:
+  commit if all are across the barrier (an abort would have needed one that isn't),
+  abort if one isn't (a commit would have needed all). The coordinator is not needed.
+- *Rounds.* The coordinator speaks in round 0 (preCommit) and 1 (preAbort). Participants
+  that terminate use higher rounds, each its own. A participant follows no round below
+  the highest that it knows.
 - *Elections.* Participants wait a little longer the higher their rank by name, so that
-  usually the first that lives is the one that asks.
-- *preCommit is durable*, which BHG don't ask for: total failure makes use of it.
+  usually only the lowest that is alive asks.
+- *preCommit is durable*, which BHG don't require: total failure makes use of it.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ from reference_impls.atomic_commit import (
     is_names,
 )
 from reference_impls.core import is_count, is_text
+from reference_impls.override import override
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,13 +125,13 @@ OPTIONS = (
 PRE_COMMITTED = "precommit"
 
 CROSS = 0
-"""The coordinator's round: over the barrier."""
+"""The coordinator's round in which participants cross the barrier."""
 
 TURN_BACK = 1
-"""The coordinator's round: back again."""
+"""The coordinator's round in which participants come back over the barrier."""
 
 FIRST_TERMINATION = 2
-"""The lowest round of a termination."""
+"""The lowest round of a participant that terminates."""
 
 ROUND_FIELDS: Fields = {
     "id": is_id,
@@ -152,7 +153,7 @@ MESSAGES: Mapping[str, Fields] = {
         "recovering": lambda value: isinstance(value, bool),
     },
 }
-"""`state` is the answer to all: the acknowledgement of a preCommit, for one."""
+"""`state` answers the three above it, so it acknowledges a preCommit too."""
 
 
 @dataclass(slots=True)
@@ -161,8 +162,8 @@ class Barrier:
 
     Attributes:
         crossed: Participants on record as across.
-        turning_back: An acknowledgement was missing, so it shall be an abort.
-        answered: Who has answered since then.
+        turning_back: Whether an acknowledgement was missing, so that it will abort.
+        answered: Participants that have answered since it turned back.
         turned: Participants on record as not across.
     """
 
@@ -174,13 +175,13 @@ class Barrier:
 
 @dataclass(slots=True)
 class Termination:
-    """A participant in the coordinator's place.
+    """What a participant knows that ends a transaction in its coordinator's place.
 
     Attributes:
-        round: Its messages' round.
-        states: Of the participants that live, this one included.
-        recovering: Who came back from a crash, and so doesn't count.
-        crossing: The others are being brought across the barrier.
+        round: The round of its messages.
+        states: The states of the participants that answered, and its own.
+        recovering: Participants that came back from a crash, and so don't count.
+        crossing: Whether the others are being brought across the barrier.
     """
 
     round: int
@@ -216,6 +217,7 @@ class ThreePhaseCommit(AtomicCommit):
 
     # --- dispatch ----------------------------------------------------------------
 
+    @override
     def on_timer(self, name: str, transaction: str) -> None:
         """Dispatch this protocol's own timers."""
         match name:
@@ -228,6 +230,7 @@ class ThreePhaseCommit(AtomicCommit):
             case _:
                 super().on_timer(name, transaction)
 
+    @override
     def handle(self, src: str, body: Body) -> None:
         """Dispatch this protocol's own messages."""
         match body["type"]:
@@ -238,15 +241,16 @@ class ThreePhaseCommit(AtomicCommit):
             case _:
                 super().handle(src, body)
 
+    @override
     def state(self, part: Part) -> str:
-        """A participant's state, in a word."""
         crossed = part.decision is None and part.id in self.pre_committed
         return PRE_COMMITTED if crossed else super().state(part)
 
     # --- the barrier: the coordinator (BHG 7.5) ----------------------------------
 
+    @override
     def on_all_yes(self, coordinated: Coordinated) -> None:
-        """Phase 2: tell everybody that everybody voted yes, and wait."""
+        """Phase 2: tell all participants that all voted yes, and wait."""
         self.barriers[coordinated.id] = Barrier()
         self.observe("precommitting", id=coordinated.id)
         self.lead_round(coordinated, "pre_commit", CROSS)
@@ -261,7 +265,7 @@ class ThreePhaseCommit(AtomicCommit):
     def round_message(
         self, kind: str, of: Coordinated | Part, coordinator: str, number: int
     ) -> Body:
-        """A message of some round, from a coordinator or in its place."""
+        """A message of a round, whether a coordinator or a participant leads it."""
         return {
             "type": kind,
             "id": of.id,
@@ -271,7 +275,7 @@ class ThreePhaseCommit(AtomicCommit):
         }
 
     def on_barrier_state(self, coordinated: Coordinated, src: str, body: Body) -> None:
-        """A participant says on which side of the barrier it is."""
+        """Note on which side of the barrier a participant is, and act on it."""
         barrier = self.barriers[coordinated.id]
         crossed = body["state"] == PRE_COMMITTED
         if not barrier.turning_back:
@@ -293,7 +297,7 @@ class ThreePhaseCommit(AtomicCommit):
             self.decide(coordinated, COMMIT, self.node)
 
     def on_ack_timeout(self, coordinated: Coordinated) -> None:
-        """An acknowledgement is missing: abort, but call the others back first."""
+        """Turn back, as an acknowledgement is missing; or end the way back."""
         barrier = self.barriers[coordinated.id]
         if barrier.turning_back:
             self.abort_if_one_turned(coordinated, barrier)
@@ -301,16 +305,16 @@ class ThreePhaseCommit(AtomicCommit):
             self.turn_back(coordinated, barrier)
 
     def turn_back(self, coordinated: Coordinated, barrier: Barrier) -> None:
-        """Call back over the barrier whoever crossed it."""
+        """Call the participants that crossed the barrier back."""
         barrier.turning_back = True
         self.observe("turning_back", id=coordinated.id)
         self.lead_round(coordinated, "pre_abort", TURN_BACK)
 
     def abort_if_one_turned(self, coordinated: Coordinated, barrier: Barrier) -> None:
-        """All that live are back: abort, if one of them is on record for it.
+        """Abort, as all that are alive are back, if one is on record as not across.
 
-        With nobody on record, all participants may have crashed right after they
-        crossed, and will commit between them when they come back. So try again.
+        If none is on record, all participants may have crashed right after they
+        crossed, and will commit among themselves when they come back. So try again.
         """
         if barrier.turned:
             missing = set(coordinated.participants) - barrier.crossed
@@ -325,7 +329,7 @@ class ThreePhaseCommit(AtomicCommit):
     # --- the barrier: the participant --------------------------------------------
 
     def on_round(self, src: str, body: Body) -> None:
-        """A coordinator, or one in its place, leads across, back, or asks."""
+        """Answer a round: of the coordinator, or of a participant in its place."""
         part = self.help_decide(src, body)
         if part is None:
             return
@@ -336,7 +340,7 @@ class ThreePhaseCommit(AtomicCommit):
         self.send_state(src, part, body["round"])
 
     def follow(self, part: Part, src: str, body: Body) -> None:
-        """Do as this round's leader says, and no lower round's any more."""
+        """Do what this round's leader says; lower rounds are refused from now on."""
         self.rounds[part.id] = body["round"]
         if src != self.node:
             self.terminations.pop(part.id, None)
@@ -377,7 +381,7 @@ class ThreePhaseCommit(AtomicCommit):
         )
 
     def on_state(self, src: str, body: Body) -> None:
-        """An answer to whatever this node asked for, in whichever role."""
+        """Use an answer, in each role in which this node may have asked."""
         coordinated = self.coordinated.get(body["id"])
         part = self.open_parts.get(body["id"])
         if part is not None and part.coordinator == body["coordinator"]:
@@ -393,16 +397,18 @@ class ThreePhaseCommit(AtomicCommit):
 
     # --- without the coordinator (Skeen 1981, section 5; BHG 7.5) ----------------
 
+    @override
     def patience_ms(self, part: Part) -> float:
-        """How long to wait for word; the first in rank is the first to lose it."""
+        """How long to wait for word: the longer the higher the rank."""
         return self.decision_timeout_ms + self.rank(part) * self.election_step_ms
 
     def rank(self, part: Part) -> int:
-        """This participant's place among them, by name."""
+        """This participant's place among the participants, by name."""
         return sorted(part.participants).index(self.node)
 
+    @override
     def on_decision_timeout(self, part: Part) -> None:
-        """The coordinator is silent, and so has crashed, if the network is sound."""
+        """Go on without the coordinator, which is silent and so taken for crashed."""
         self.doubt(part)
         if part.id in self.recovering:
             self.ask_as_survivor(part)
@@ -412,11 +418,11 @@ class ThreePhaseCommit(AtomicCommit):
             self.take_over(part)
 
     def decision_alone(self, part: Part) -> str:
-        """Without asking anybody: before the barrier abort, after it commit."""
+        """The decision of a participant that asks nobody: commit if it has crossed."""
         return COMMIT if part.id in self.pre_committed else ABORT
 
     def take_over(self, part: Part) -> None:
-        """Ask all participants for their states, in a round of one's own."""
+        """Ask all participants for their states, in a round of this node's own."""
         number = self.next_round(part)
         self.rounds[part.id] = number
         self.terminations[part.id] = Termination(number, {self.node: self.state(part)})
@@ -432,14 +438,14 @@ class ThreePhaseCommit(AtomicCommit):
         self.advance_if_complete(part)
 
     def next_round(self, part: Part) -> int:
-        """Above all rounds known here, and never another participant's."""
+        """A round above all that are known here, which no other participant uses."""
         count = len(part.participants)
         known = self.rounds.get(part.id, CROSS)
         turns = max(0, known - FIRST_TERMINATION + count) // count
         return FIRST_TERMINATION + turns * count + self.rank(part)
 
     def on_termination_state(self, part: Part, src: str, body: Body) -> None:
-        """A participant answers whoever terminates."""
+        """Note a participant's answer to this node's termination."""
         termination = self.terminations.get(part.id)
         if termination is None or body["round"] != termination.round:
             return
@@ -450,7 +456,7 @@ class ThreePhaseCommit(AtomicCommit):
         self.advance_if_complete(part)
 
     def advance_if_complete(self, part: Part) -> None:
-        """Go on when nobody is missing, and before that only after a while."""
+        """Go on once no answer is missing; if one is, the timer "states" goes on."""
         termination = self.terminations[part.id]
         if termination.crossing:
             missing = [s for s in termination.states.values() if s == PREPARED]
@@ -463,9 +469,10 @@ class ThreePhaseCommit(AtomicCommit):
     def advance(self, part: Part) -> None:
         """TR3 and TR4 of BHG 7.5; TR1 and TR2 are `help_decide` and `on_decision`.
 
-        TR3: all that live are uncertain, so nobody has committed: abort. TR4: one of
-        them has crossed, so nobody has aborted: bring the others across, and then
-        commit. Whoever doesn't answer has crashed, and will ask when it comes back.
+        TR3: all that are alive are uncertain, so nobody has committed: abort. TR4: one
+        of them has crossed, so nobody has aborted: bring the others across, and then
+        commit. A participant that doesn't answer has crashed, and will ask when it
+        comes back.
         """
         termination = self.terminations[part.id]
         states = termination.states
@@ -485,19 +492,20 @@ class ThreePhaseCommit(AtomicCommit):
         self.set_timer(f"states {part.id}", self.ack_timeout_ms)
 
     def end_for_all(self, part: Part, decision: str) -> None:
-        """Decide, and tell everybody that takes part, the coordinator too."""
+        """Decide, and tell all other participants and the coordinator."""
         self.learn(part, decision, self.node)
         self.pass_on(part, decision)
         if part.coordinator == self.node:
             self.adopt(part.id, decision, self.node)
 
     def pass_on(self, part: Part, decision: str) -> None:
-        """Tell everybody else that takes part, the coordinator too."""
+        """Send a decision to all other participants and the coordinator."""
         for other in sorted({part.coordinator, *part.participants} - {self.node}):
             self.send_decision(other, part.id, part.coordinator, decision)
 
     # --- after a crash (BHG 7.5, recovery and total failure) ---------------------
 
+    @override
     def on_resume(self) -> None:
         """Ask about all that is undecided, in either role."""
         super().on_resume()
@@ -508,23 +516,24 @@ class ThreePhaseCommit(AtomicCommit):
             self.on_decision_timeout(part)
 
     def ask_for_outcome(self, coordinated: Coordinated) -> None:
-        """As coordinator: the participants end it without me, if they haven't."""
+        """As a coordinator back from a crash, ask how the participants ended it."""
         for participant in coordinated.participants:
             body = self.round_message("inquire", coordinated, self.node, CROSS)
             self.send(participant, body)
         self.set_timer(f"outcome {coordinated.id}", self.inquiry_ms)
 
     def ask_as_survivor(self, part: Part) -> None:
-        """As participant: somebody may know; or else all have crashed."""
+        """As a participant back from a crash, ask the others; note its own state."""
         self.survivors.setdefault(part.id, {})[self.node] = self.state(part)
         self.ask(part)
         self.decide_if_all_crashed(part)
 
+    @override
     def on_inquire(self, src: str, body: Body) -> None:
-        """Tell the decision, or else that this one is in the same situation.
+        """Tell the decision; or this node's state, if it is back from a crash too.
 
-        Participants that haven't crashed say nothing yet: they will decide by
-        themselves. Soon if it is the coordinator who asks, as it must have crashed.
+        Participants that haven't crashed don't answer, as they will decide by
+        themselves. They do so soon if the coordinator asks, as it must have crashed.
         """
         coordinated = self.coordinated.get(body["id"])
         if (
@@ -541,22 +550,22 @@ class ThreePhaseCommit(AtomicCommit):
                 self.be_orphaned(part)
 
     def be_orphaned(self, part: Part) -> None:
-        """The coordinator has crashed, it says so itself: lose patience, but once."""
+        """Take over soon, only once: a coordinator that asks has crashed."""
         if part.id not in self.orphans:
             self.orphans.add(part.id)
             wait_ms = self.rank(part) * self.election_step_ms
             self.set_timer(f"decision {part.id}", wait_ms)
 
     def on_survivor_state(self, part: Part, src: str, body: Body) -> None:
-        """Another participant has crashed and come back as well."""
+        """Note the state of another participant that is back from a crash."""
         if part.id in self.survivors and body["recovering"]:
             self.survivors[part.id][src] = body["state"]
             self.decide_if_all_crashed(part)
 
     def decide_if_all_crashed(self, part: Part) -> None:
-        """Total failure: all are back, and what is on their disks decides.
+        """After total failure, once all are back, let what is on their disks decide.
 
-        It doesn't change any more, so all of them come to the same decision.
+        That doesn't change any more, so all of them come to the same decision.
         """
         states = self.survivors[part.id]
         if states.keys() >= set(part.participants):
@@ -565,11 +574,13 @@ class ThreePhaseCommit(AtomicCommit):
 
     # --- decisions ---------------------------------------------------------------
 
+    @override
     def on_decision(self, src: str, body: Body) -> None:
         """Learn it, as participant, as coordinator that was replaced, or as both.
 
-        TR1 and TR2: whoever terminates tells it to all, as they follow its round and
-        have lost no patience yet. But the coordinator, if it is back, tells all itself.
+        TR1 and TR2: a participant that terminates passes the decision on, as the others
+        follow its round and would wait for it. If the decision is the coordinator's
+        own, the coordinator tells all itself.
         """
         if body["coordinator"] == self.node:
             self.adopt(body["id"], body["decision"], src)
@@ -582,11 +593,12 @@ class ThreePhaseCommit(AtomicCommit):
             self.pass_on(part, body["decision"])
 
     def adopt(self, transaction: str, decision: str, by: str) -> None:
-        """As coordinator: others have decided in one's place."""
+        """As coordinator, adopt what participants decided in its place."""
         coordinated = self.coordinated.get(transaction)
         if coordinated is not None and coordinated.decision is None:
             self.decide(coordinated, decision, by)
 
+    @override
     def decide(
         self,
         coordinated: Coordinated,
@@ -594,14 +606,15 @@ class ThreePhaseCommit(AtomicCommit):
         by: str,
         reply: Body | None = None,
     ) -> None:
-        """Decide as coordinator; the barrier has done its duty."""
+        """Decide as coordinator, and forget the barrier."""
         self.barriers.pop(coordinated.id, None)
         self.cancel_timer(f"barrier {coordinated.id}")
         self.cancel_timer(f"outcome {coordinated.id}")
         super().decide(coordinated, decision, by, reply)
 
+    @override
     def settle(self, part: Part, decision: str) -> None:
-        """Decide as participant; what helped to get there is forgotten."""
+        """Decide as participant, and forget all that was kept until then."""
         super().settle(part, decision)
         self.pre_committed.discard(part.id)
         self.turned_back.discard(part.id)
@@ -612,17 +625,19 @@ class ThreePhaseCommit(AtomicCommit):
             self.cancel_timer(f"states {part.id}")
         self.survivors.pop(part.id, None)
 
+    @override
     def on_vote_for_unknown(self, src: str, body: Body) -> None:
-        """Nothing may be presumed: the participants may have ended it themselves."""
+        """Do nothing: the participants may have committed, so presume no abort."""
 
     # --- the disk ----------------------------------------------------------------
 
     def persist_pre_committed(self, part: Part) -> None:
-        """This participant is across the barrier."""
+        """Persist that this participant is across the barrier."""
         self.persist({"record": "pre_commit", "id": part.id})
 
+    @override
     def start(self, recovered: Sequence[Record]) -> list[Effect]:
-        """Tell besides on which side of the barrier this participant comes back."""
+        """Begin, and observe on which side of the barrier this participant is."""
         effects = super().start(recovered)
         if self.recovering:
             self.observe(
@@ -633,8 +648,9 @@ class ThreePhaseCommit(AtomicCommit):
             )
         return [*effects, *self.take_effects()]
 
+    @override
     def recover(self, record: Record) -> None:
-        """Take back on which side of the barrier one was."""
+        """Take back on which side of the barrier this participant was."""
         match record["record"]:
             case "pre_commit":
                 self.pre_committed.add(record["id"])
@@ -645,8 +661,9 @@ class ThreePhaseCommit(AtomicCommit):
             case _:
                 super().recover(record)
 
+    @override
     def recover_vote(self, record: Record) -> None:
-        """Whatever is undecided when the log ends was so when the node crashed."""
+        """Take back a vote. What is undecided at the end of the log is recovering."""
         super().recover_vote(record)
         if record["id"] in self.open_parts:
             self.recovering.add(record["id"])
@@ -664,7 +681,7 @@ def build(
         node: Its name.
         peers: The names of the others.
         options: A value for each of OPTIONS.
-        core: The class to build, for mutants.
+        core: The class to build: ThreePhaseCommit, or a mutant of it.
 
     Raises:
         ValueError: Options that make no sense together.

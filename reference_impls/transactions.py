@@ -1,4 +1,4 @@
-"""One-shot transactions over a key-value state: what all services of keys understand.
+"""One-shot transactions over a key-value state, which all services of keys serve.
 
 A request `{"type": "txn", "txn": [[f, key, value], ...]}` lists micro-operations, done
 in order and all at once; the answer `txn_ok` repeats them with results filled in:
@@ -34,7 +34,7 @@ class AbortError(Exception):
 
 
 def malformed(txn: Any) -> str:
-    """Why `txn` is no transaction, or "" when it is one. Anyone may have sent it."""
+    """Why `txn`, which anyone may have sent, is no transaction; "" if it is one."""
     if not isinstance(txn, list) or not txn:
         return "a transaction is a list of micro-operations, at least one"
     for micro in txn:
@@ -63,7 +63,10 @@ def is_read_only(txn: Sequence[MicroOp]) -> bool:
 def evaluate(
     state: Mapping[int | str, Any], txn: Sequence[MicroOp]
 ) -> tuple[list[MicroOp], dict[int | str, Any]]:
-    """The transaction with its results, and what it would write. Changes nothing.
+    """Work a transaction out without changing `state`.
+
+    Returns:
+        The transaction with its results, and what it would write.
 
     Raises:
         AbortError: It can't be done: a negative number, or a value of another kind.
@@ -96,7 +99,10 @@ def evaluate(
 def apply(
     state: MutableMapping[int | str, Any], txn: Sequence[MicroOp]
 ) -> list[MicroOp]:
-    """Carry out the transaction on `state`; the results.
+    """Carry out a transaction on `state`.
+
+    Returns:
+        The transaction with its results.
 
     Raises:
         AbortError: It can't be done; `state` is as it was.

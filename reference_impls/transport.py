@@ -2,15 +2,15 @@
 
 A `Connection` came in; what arrives on it is handed over line by line, and answers to
 clients go back on it. A `PeerLink` carries this node's messages to one peer, and
-nothing comes back on it. Nothing here blocks; nothing that arrives can do worse than
-get its connection closed.
+nothing comes back on it. Nothing here blocks. The worst that bad input can cause is
+that its connection is closed.
 
-A partition drops frames silently, so TCP goes on believing in a connection, and then
-sleeps through the healing: its retransmissions back off to many seconds, and so do
-those of a SYN. Hence a link gives up when what it sent is not acknowledged for
+A partition drops frames silently, so TCP keeps the connection. After the healing it is
+slow to notice: its retransmissions have backed off to many seconds, and so have those
+of a SYN. Hence a link gives up when what it sent is not acknowledged for
 `USER_TIMEOUT_MS`, gives a connection attempt `CONNECT_TIMEOUT_MS`, and tries anew at
-once when the peer is heard from. Messages to a peer that isn't connected are dropped;
-that is what networks do, and the protocols are built for it.
+once when the peer is heard from. Messages to a peer that isn't connected are dropped,
+as a network may do; the protocols are built for that.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import selectors
 import socket
 from typing import TYPE_CHECKING
 
+from reference_impls.override import override
 from reference_impls.wire import (
     CLIENT_LINE_BYTES_MAX,
     FRAME_SUFFIX,
@@ -44,7 +45,7 @@ WRITE = selectors.EVENT_WRITE
 
 
 def prepare(sock: socket.socket) -> None:
-    """Non-blocking, and no waiting for more bytes to fill a segment."""
+    """Make a socket non-blocking, and have it send small segments at once."""
     sock.setblocking(False)
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -61,7 +62,7 @@ class Outgoing:
         self.blocked = False
 
     def flush(self) -> None:
-        """Write what can be written now; the selector tells when to go on."""
+        """Write what can be written now; the selector says when to go on."""
         if self.sock is None or not self.chunks:
             return
         data = b"".join(self.chunks)
@@ -82,7 +83,7 @@ class Outgoing:
             )
 
     def close_socket(self) -> None:
-        """Let go of the socket and of what it hadn't sent."""
+        """Close the socket and drop what it hadn't sent."""
         if self.sock is not None:
             self.selector.unregister(self.sock)
             self.sock.close()
@@ -92,11 +93,11 @@ class Outgoing:
         self.blocked = False
 
     def on_ready(self, mask: int) -> None:
-        """The selector found the socket ready."""
+        """Handle a socket that the selector found ready."""
         raise NotImplementedError
 
     def on_broken(self, why: OSError) -> None:
-        """The socket failed."""
+        """Handle a socket that failed."""
         raise NotImplementedError
 
 
@@ -104,8 +105,8 @@ class Connection(Outgoing):
     """A connection that came in, from a client or a peer.
 
     Args:
-        sock: As accepted.
-        selector: Where to register it.
+        sock: The accepted socket.
+        selector: Where to register the socket.
         on_line: Called with this connection and each line, without its newline.
         on_close: Called once when it is closed, by either side.
     """
@@ -129,11 +130,11 @@ class Connection(Outgoing):
         selector.register(sock, READ, self.on_ready)
 
     def trust_as_peer(self) -> None:
-        """A peer speaks here: its lines may be longer."""
+        """Allow longer lines, as a peer speaks here."""
         self.line_bytes_max = PEER_LINE_BYTES_MAX
 
     def write(self, data: bytes) -> None:
-        """Queue bytes for the next flush; a reader that doesn't read is cut off."""
+        """Queue bytes for the next flush; close if the other side reads too little."""
         if self.sock is None:
             return
         self.chunks.append(data)
@@ -141,8 +142,9 @@ class Connection(Outgoing):
         if self.unsent_bytes > OUTGOING_BYTES_MAX:
             self.close("does not read what it is sent")
 
+    @override
     def on_ready(self, mask: int) -> None:
-        """Read what is there, write what is left."""
+        """Write what is left, and read what is there."""
         if mask & WRITE:
             self.flush()
         if mask & READ and self.sock is not None:
@@ -185,12 +187,13 @@ class Connection(Outgoing):
         """True once either side has closed."""
         return self.sock is None
 
+    @override
     def on_broken(self, why: OSError) -> None:
-        """The other side is gone; that is its right."""
+        """Close, as the other side is gone; a reset needs no reason."""
         self.close("" if why.errno == errno.ECONNRESET else str(why))
 
     def close(self, why: str) -> None:
-        """Close; an empty reason is an ordinary goodbye."""
+        """Close; the reason is empty if the other side closed in the ordinary way."""
         if self.sock is not None:
             self.close_socket()
             self.on_close(self, why)
@@ -234,7 +237,7 @@ class PeerLink(Outgoing):
         return True
 
     def connect(self) -> None:
-        """Begin an attempt."""
+        """Begin to connect."""
         family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
@@ -254,19 +257,20 @@ class PeerLink(Outgoing):
             self.on_broken(OSError(code, "connect"))
 
     def on_heard(self) -> None:
-        """The peer was heard from, so an attempt is worth its while right now."""
+        """Connect at once if not connected, as the peer was heard from."""
         if not self.connected:
             self.close_socket()
             self.connect()
 
     def on_alarm(self) -> None:
-        """The pause is over, or the attempt took too long."""
+        """Connect anew: the pause is over, or the attempt took too long."""
         if not self.connected:
             self.close_socket()
             self.connect()
 
+    @override
     def on_ready(self, mask: int) -> None:
-        """Connected, writable again, or closed by the peer."""
+        """Handle a socket that is connected, writable again or closed by the peer."""
         if not self.connected:
             self.on_connected()
             return
@@ -276,7 +280,7 @@ class PeerLink(Outgoing):
             self.notice_close()
 
     def on_connected(self) -> None:
-        """The attempt came to its end, good or bad."""
+        """End the attempt to connect, which may have failed."""
         assert self.sock is not None
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
@@ -286,7 +290,7 @@ class PeerLink(Outgoing):
         self.selector.modify(self.sock, READ, self.on_ready)
 
     def notice_close(self) -> None:
-        """Peers never speak here; what can be read is an end or an error."""
+        """Notice that the peer closed; nothing else can be read on a link."""
         assert self.sock is not None
         try:
             data = self.sock.recv(READ_BYTES)
@@ -298,6 +302,7 @@ class PeerLink(Outgoing):
         if not data:
             self.on_broken(OSError(errno.ECONNRESET, "closed by the peer"))
 
+    @override
     def on_broken(self, why: OSError) -> None:
         """Drop what was queued and try again soon."""
         self.close_socket()
@@ -306,10 +311,10 @@ class PeerLink(Outgoing):
 
 
 def listen(address: tuple[str, int]) -> socket.socket:
-    """The listening socket.
+    """A socket that listens at `address`.
 
     Raises:
-        OSError: The address can't be had.
+        OSError: The address is in use, or isn't this machine's.
     """
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)

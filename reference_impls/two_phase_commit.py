@@ -7,20 +7,21 @@ common with three-phase commit is in `atomic_commit`; here is what makes two pha
 
 A participant that has voted yes is *uncertain*: it may neither commit nor abort until
 it hears the decision, and holds its locks meanwhile. If the coordinator is silent for
-too long it asks (cooperative termination): the coordinator, who may be back, and the
-other participants, of whom one that has not voted yes can abort for all. When everybody
-it can reach is as uncertain as itself, it waits. That is two-phase commit's weakness:
-it *blocks* while the coordinator is away at the wrong moment. `in_doubt` and `resolved`
-show who waited and for how long. It is never wrong, though: no timing, crash or lost
-message breaks AC1 to AC4, and AC5 holds as all of it is repeated until it succeeds.
+too long, the participant asks (cooperative termination): the coordinator, which may be
+back, and the other participants, any of which can abort for all if it has not voted
+yes. When all that it can reach are uncertain too, it waits. That is two-phase commit's
+weakness: it *blocks* while the coordinator is away at the wrong moment. `in_doubt` and
+`resolved` show who waited and for how long. It is never wrong, though: no timing, crash
+or lost message breaks AC1 to AC4, and AC5 holds as all of it is repeated until it
+succeeds.
 
 Presumed abort (Mohan, Lindsay and Obermarck 1986): a coordinator answers with abort
 when it is asked about a transaction that it doesn't remember. That is safe as a commit
 is durable before anyone hears of it, so what isn't remembered was not committed. For
 the same reason a coordinator that comes back aborts what it had not decided.
 
-What survives a crash: see `atomic_commit`. The coordinator must keep its log: one that
-comes back without takes every transaction for aborted (PROTOCOLS, weakness b).
+What survives a crash: see `atomic_commit`. A coordinator that came back without its log
+would answer abort about every transaction, also about those that it had committed.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from reference_impls.atomic_commit import (
     Part,
     check_times,
 )
+from reference_impls.override import override
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,19 +56,22 @@ OPTIONS = atomic_commit.options(
 class TwoPhaseCommit(AtomicCommit):
     """One node. BHG 7.4's protocol, with presumed abort."""
 
+    @override
     def on_all_yes(self, coordinated: Coordinated) -> None:
-        """All said yes, so commit (BHG 7.4, step 3)."""
+        """Commit, as all voted yes (BHG 7.4, step 3)."""
         self.decide(coordinated, COMMIT, self.node)
 
+    @override
     def on_decision_timeout(self, part: Part) -> None:
-        """Uncertain: ask, and ask again (BHG 7.4, cooperative termination)."""
+        """Ask for the decision, and ask again (BHG 7.4, cooperative termination)."""
         self.doubt(part)
         self.ask(part)
 
+    @override
     def on_inquire(self, src: str, body: Body) -> None:
-        """Somebody is uncertain: tell what is known, if anything is.
+        """Tell an uncertain participant the decision, if it is known.
 
-        A coordinator that hasn't decided says nothing: it will tell everybody soon.
+        A coordinator that hasn't decided doesn't answer: it will tell everybody soon.
         """
         if body["coordinator"] != self.node:
             self.help_decide(src, body)
@@ -77,20 +82,21 @@ class TwoPhaseCommit(AtomicCommit):
         elif coordinated.decision is not None:
             self.tell(coordinated, src)
 
+    @override
     def on_vote_for_unknown(self, src: str, body: Body) -> None:
-        """A vote for a transaction that a crash made this coordinator forget."""
+        """Presume abort: a crash made this coordinator forget the transaction."""
         self.presume_abort(src, body)
 
     def presume_abort(self, src: str, body: Body) -> None:
-        """What isn't remembered was not committed."""
+        """Answer with abort: what isn't remembered was not committed."""
         self.send_decision(src, body["id"], self.node, ABORT)
 
+    @override
     def on_resume(self) -> None:
-        """After a crash (BHG 7.4, recovery).
+        """Go on after a crash (BHG 7.4, recovery).
 
-        As coordinator: what had not been decided can't be committed any more, as votes
-        may have been missed; what had been decided is told again. As participant: ask
-        about everything that is prepared.
+        As coordinator, abort what was undecided, as votes may have been missed, and
+        tell again what was decided. As participant, ask about all that is prepared.
         """
         super().on_resume()
         for coordinated in self.coordinated.values():
@@ -112,7 +118,7 @@ def build(
         node: Its name.
         peers: The names of the others.
         options: A value for each of OPTIONS.
-        core: The class to build, for mutants.
+        core: The class to build: TwoPhaseCommit, or a mutant of it.
 
     Raises:
         ValueError: Options that make no sense together.

@@ -12,10 +12,11 @@ Recovery tells three endings apart.
 - *Torn tail.* The crash came between write and fdatasync: the last frame is shorter
   than it says, or one of its 512-byte sectors never reached the disk and reads as
   zeros. Nobody was told that it was durable. It is cut off, and a note says so.
-- *Corruption.* A frame that is all there, and yet isn't what was written, or a bad
-  frame with a good one after it (only written once the bad one was durable). A node
-  that goes on from here has forgotten a promise, so it must stop: `CorruptLogError`.
-- *Another's log.* Wrong protocol, version or node: `ForeignLogError`.
+- *Corruption.* A frame is complete, yet isn't what was written; or a bad frame is
+  followed by a good one, which was written only once the bad one was durable. A node
+  that went on from here might have forgotten a promise, so it must stop:
+  `CorruptLogError`.
+- *Another's log.* The protocol, version or node is wrong: `ForeignLogError`.
 
 A record may replace all earlier ones (log compaction). Then the batch goes to a new
 file, which takes the old one's name once it is durable: at every moment, the name leads
@@ -45,12 +46,12 @@ if TYPE_CHECKING:
 
 FILE_NAME = "wal"
 NEW_FILE_NAME = "wal.new"
-"""A log that is being rewritten; means nothing until it has the other name."""
+"""A log that is being rewritten. It doesn't count before it is renamed."""
 LAYOUT_VERSION = 1
 """Version of the frames; the protocol's own records have a format version too."""
 
 READ_BYTES_MAX = 1 << 30
-"""Longest log that others than its node read."""
+"""Longest log that `records_of` reads."""
 
 HEADER = struct.Struct("<III")
 SECTOR_BYTES = 512
@@ -72,7 +73,7 @@ class ForeignLogError(WalError):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose log it is."""
+    """The protocol, record format and node that a log belongs to."""
 
     protocol: str
     format_version: int
@@ -94,8 +95,8 @@ class Recovery:
 
     Attributes:
         batches: The payload of every good frame, in order.
-        end: Where the next frame goes, in bytes.
-        crc: The chained checksum there.
+        end: The offset of the next frame, in bytes.
+        crc: The chained checksum at `end`.
         note: What was cut off and why; empty if nothing was.
     """
 
@@ -113,8 +114,9 @@ class WriteAheadLog:
 
     Args:
         directory: Where the file lies; made if it isn't there.
-        identity: Whose log it must be.
-        fsync: False trusts the page cache: survives the process, not the machine.
+        identity: What the log must belong to.
+        fsync: False trusts the page cache: records survive a crash of the process, but
+            not of the machine.
 
     Attributes:
         recovered: The records found, in order.
@@ -142,7 +144,7 @@ class WriteAheadLog:
             self._lock()
             found = recover(self._read_all(), self.path)
             self._adopt(found)
-        except BaseException:  # whatever it is, the lock goes with the descriptor
+        except BaseException:  # whatever happened, closing releases the lock
             os.close(self.fd)
             raise
         self.note = found.note
@@ -151,7 +153,7 @@ class WriteAheadLog:
         ]
 
     def append(self, record: Record, *, replaces: bool = False) -> None:
-        """Add a record to the next batch, perhaps in place of all that there is."""
+        """Add a record to the next batch; with `replaces`, in place of all earlier."""
         if replaces:
             self.replaces = True
             self.pending.clear()
@@ -172,7 +174,7 @@ class WriteAheadLog:
             os.fdatasync(self.fd)
 
     def close(self) -> None:
-        """Let go of the file. Records not yet synced are lost, as in a crash."""
+        """Close the file. Records not yet synced are lost, as in a crash."""
         os.close(self.fd)
 
     def _lock(self) -> None:
@@ -248,7 +250,7 @@ def open_file(path: str, flags: int = 0) -> int:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write at the file's position, however many calls it takes."""
+    """Write all of `data` at the file's position, in as many calls as it takes."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
@@ -405,9 +407,9 @@ def records_of(path: str) -> Sequence[Record]:
 
     Raises:
         CorruptLogError: As in `recover`; or it is no file that a node would write.
-        OSError: There is none.
+        OSError: The file can't be opened or read.
     """
-    # Whoever wrote it may have put a pipe there, or a link, or a terabyte of zeros.
+    # A node may have put a pipe there, or a link, or a terabyte of zeros.
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(fd, "rb") as file:
         status = os.fstat(fd)

@@ -1,8 +1,9 @@
 """The wire protocol: JSON lines `{"src", "dest", "body"}`, as in Maelstrom.
 
-This is the reference nodes' own codec, apart from the harness's: a mistake in one can't
-hide behind the same mistake in the other. Bytes may come from anyone: `decode` either
-returns a frame of the right shape or raises `MalformedError` with what is wrong.
+The reference nodes have a codec of their own, apart from the harness's, so that a
+mistake in one can't hide behind the same mistake in the other. Bytes may come from
+anyone: `decode` returns a frame of the right shape, or raises `MalformedError`, which
+says what is wrong.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ CLIENT_LINE_BYTES_MAX = 1 << 20
 PEER_LINE_BYTES_MAX = 1 << 25
 """A peer's line may hold a whole batch of clients' commands."""
 DEPTH_MAX = 100
-"""Of objects and arrays in each other. Python's codec recurses, and what it can just
-decode it can't encode again, further down the stack: for a peer, or for the disk."""
+"""Most objects and arrays in each other. Python's codec recurses: what it can just
+decode, it can't encode again (for a peer, or the disk) from further down the stack."""
 
 
 class MalformedError(Exception):
     """A line that isn't a frame.
 
     Attributes:
-        text: What is wrong with it.
-        src: Whom to tell, where that much could be made out.
-        body: The body to answer, likewise.
+        text: What is wrong with the line.
+        src: The sender, to be told; "?" if the line doesn't say.
+        body: The body, to be answered; empty if the line has none.
     """
 
     def __init__(self, text: str, src: str = "?", body: Body | None = None) -> None:
@@ -47,12 +48,12 @@ class Frame(NamedTuple):
 
 
 def refuse_constant(name: str) -> None:
-    """NaN and Infinity are Python's idea, not JSON's."""
+    """Refuse NaN and Infinity, which Python knows and JSON doesn't."""
     raise ValueError(f"{name} is not JSON")
 
 
 def finite(text: str) -> float:
-    """A number; what is too large for one would be encoded as Infinity."""
+    """The number; refuses one so large that it would be encoded as Infinity."""
     number = float(text)
     if math.isinf(number):
         raise ValueError(f"{text:.40} is too large")
@@ -69,7 +70,7 @@ def decode(line: bytes) -> Frame:
     """The frame on a line.
 
     Raises:
-        MalformedError: It is none.
+        MalformedError: The line isn't a frame.
     """
     try:
         value = decode_json(line.decode())
@@ -90,7 +91,7 @@ def decode(line: bytes) -> Frame:
 
 
 def is_deep(value: Any) -> bool:
-    """Whether there are more than DEPTH_MAX objects and arrays in each other."""
+    """True for more than DEPTH_MAX objects and arrays in each other."""
     level = [value]
     for _ in range(DEPTH_MAX):
         level = [

@@ -95,6 +95,7 @@ class _WholeSequences(Flow):
         # Thread -> position of its next page. A thread that has read all has no entry.
         self._next = dict.fromkeys(range(concurrency), 0)
 
+    @override
     def next(self, ctx: Context) -> Step:
         if not self._next:
             return DONE
@@ -105,9 +106,11 @@ class _WholeSequences(Flow):
                 return placed(Invocation("delivered", page, None, thread), ctx)
         return PENDING
 
+    @override
     def take(self, offer: Offer) -> None:
         """Changes nothing: only the answer says at which position to go on."""
 
+    @override
     def update(self, ctx: Context, event: Event) -> None:
         op, thread = event.op, event.thread
         if not isinstance(thread, int) or op.f != "delivered":

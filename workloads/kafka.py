@@ -180,6 +180,7 @@ class _CatchUp(Flow):
         self._assigned: dict[Thread, int | str] = {}
         self._reached: dict[int | str, int] = {}
 
+    @override
     def next(self, ctx: Context) -> Step:
         if not self._left:
             return DONE
@@ -192,9 +193,11 @@ class _CatchUp(Flow):
                 return place(Invocation("assign", self._keys, None, thread), ctx)
         return PENDING
 
+    @override
     def take(self, offer: Offer) -> None:
         """Changes nothing: only the answer says what comes next."""
 
+    @override
     def update(self, ctx: Context, event: Event) -> None:
         op, thread = event.op, event.thread
         if not isinstance(thread, int) or thread not in self._left:

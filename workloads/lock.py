@@ -125,6 +125,7 @@ class _LockFlow(Flow):
         self._offered = 0  # the thread of the last offer
         self._granted: list[tuple[int, int]] = []
 
+    @override
     def next(self, ctx: Context) -> Step:
         self._objects.watch(ctx)
         free = ctx.within(ctx.clients)
@@ -137,11 +138,13 @@ class _LockFlow(Flow):
         self._offered = thread
         return place(self._offers[thread], ctx)
 
+    @override
     def take(self, offer: Offer) -> None:
         assert isinstance(offer, Invocation)
         del self._offers[self._offered]
         self._objects.used(offer.key)
 
+    @override
     def update(self, ctx: Context, event: Event) -> None:
         op, thread = event.op, event.thread
         if not isinstance(thread, int):

@@ -56,6 +56,7 @@ class _Forks(Flow):
         self._written: dict[Thread, int] = {}
         self._looks = random.random() < 0.5
 
+    @override
     def next(self, ctx: Context) -> Step:
         step = place(Invocation("txn"), ctx)
         if not isinstance(step, Invocation) or step.thread is None:
@@ -74,6 +75,7 @@ class _Forks(Flow):
         keys = [first + (turn + i) % self._size for i in range(self._size)]
         return [["r", key, None] for key in keys]
 
+    @override
     def take(self, offer: Offer) -> None:
         assert isinstance(offer, Invocation)
         assert offer.thread is not None

@@ -24,6 +24,7 @@ import math
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
+from harness.override import override
 from harness.workload.generator import (
     DONE,
     PENDING,
@@ -183,13 +184,16 @@ class _DrawnFlow(Flow):
         self._random = seeds.rng()
         self._offer = draw(self._random)
 
+    @override
     def next(self, ctx: Context) -> Step:
         self._objects.watch(ctx)
         return place(self._offer, ctx)
 
+    @override
     def take(self, offer: Offer) -> None:
         self._offer = self._draw(self._random)
 
+    @override
     def update(self, ctx: Context, event: Event) -> None:
         self._objects.heard(event.op)
 
@@ -230,6 +234,7 @@ class _LastLooks(Flow):
         self._tries: Counter[int] = Counter()
         self._offer: deque[int] = self._anybody  # where the last offer came from
 
+    @override
     def next(self, ctx: Context) -> Step:
         for thread in ctx.members(ctx.free & ctx.clients):
             assert isinstance(thread, int)
@@ -241,6 +246,7 @@ class _LastLooks(Flow):
             return PENDING
         return DONE
 
+    @override
     def take(self, offer: Offer) -> None:
         assert isinstance(offer, Invocation)
         assert offer.thread is not None
@@ -248,6 +254,7 @@ class _LastLooks(Flow):
         if self._offer is self._anybody:
             self._tries[key] += 1
 
+    @override
     def update(self, ctx: Context, event: Event) -> None:
         key = self._asks.pop(event.thread, None)
         if key is None:

@@ -58,14 +58,17 @@ class _Drain(Flow):
     def __init__(self) -> None:
         self._empty = 0
 
+    @override
     def next(self, ctx: Context) -> Step:
         if self._empty >= EMPTY_IN_A_ROW:
             return DONE
         return place(Invocation("dequeue"), ctx)
 
+    @override
     def take(self, offer: Offer) -> None:
         """Changes nothing: one dequeue is like another."""
 
+    @override
     def update(self, ctx: Context, event: Event) -> None:
         if event.op.type == "ok":
             self._empty = self._empty + 1 if event.op.value is None else 0

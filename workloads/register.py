@@ -127,6 +127,7 @@ class _RegisterFlow(Flow):
         self._next_read = self._draw_read()
         self._next_update = self._draw_update()
 
+    @override
     def next(self, ctx: Context) -> Step:
         self._objects.watch(ctx)
         readers, updaters = self._shares(ctx)
@@ -134,6 +135,7 @@ class _RegisterFlow(Flow):
             return place(self._next_read, ctx.within(readers))
         return place(self._next_update, ctx.within(updaters))
 
+    @override
     def take(self, offer: Offer) -> None:
         assert isinstance(offer, Invocation)
         self._reads_next = self._rng.random() < self._work.read_share
@@ -144,6 +146,7 @@ class _RegisterFlow(Flow):
             self._objects.used(self._next_update.key)
             self._next_update = self._draw_update()
 
+    @override
     def update(self, ctx: Context, event: Event) -> None:
         op = event.op
         self._objects.heard(op)

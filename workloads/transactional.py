@@ -87,6 +87,7 @@ class _OncePerThread(Flow):
     def __init__(self, operations: Sequence[Invocation], concurrency: int) -> None:
         self._left = {thread: list(operations) for thread in range(concurrency)}
 
+    @override
     def next(self, ctx: Context) -> Step:
         if not any(self._left.values()):
             return DONE
@@ -97,6 +98,7 @@ class _OncePerThread(Flow):
                 return place(Invocation(todo.f, todo.value, todo.key, thread), ctx)
         return PENDING
 
+    @override
     def take(self, offer: Offer) -> None:
         assert isinstance(offer, Invocation)
         assert isinstance(offer.thread, int)

@@ -90,7 +90,7 @@ __all__ = [
 
 SUMMARY = "Raft with a replicated key-value store"
 FORMAT_VERSION = 2
-"""Of the records in the log on disk."""
+"""Version of the records in the log on disk."""
 
 MOMENTS = (
     "became_candidate",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from reference_impls.actor import Actor, Observe, TimerFired
 from reference_impls.core import Outbox, chosen
+from reference_impls.override import override
 from reference_impls.raft.commitment import Commitment
 from reference_impls.raft.compaction import Compaction
 from reference_impls.raft.election import Election
@@ -127,6 +128,7 @@ class Raft(Actor):
 
     # --- the actor ---------------------------------------------------------------
 
+    @override
     def start(self, recovered: Sequence[Record]) -> list[Effect]:
         """Begin as a follower (paper 5.2) with what the disk remembers."""
         for record in recovered:
@@ -150,8 +152,8 @@ class Raft(Actor):
         self.compaction.recover(record)
         self.log.recover(record)
 
+    @override
     def step(self, event: Event) -> list[Effect]:
-        """React to one event."""
         if isinstance(event, TimerFired):
             self.on_timer(event.name, event.now)
         elif event.src in self.out.peers:
@@ -252,6 +254,7 @@ class Raft(Actor):
 
     # --- what others may see -----------------------------------------------------
 
+    @override
     def status(self) -> dict[str, Any]:
         """Where this server stands."""
         return {

@@ -55,7 +55,7 @@ __all__ = ["FORMAT_VERSION", "MOMENTS", "OPTIONS", "SUMMARY", "Zab", "build"]
 
 SUMMARY = "Zab: primary-order broadcast, with a replicated key-value store"
 FORMAT_VERSION = 1
-"""Of the records in the log on disk."""
+"""Version of the records in the log on disk."""
 
 MOMENTS = (
     "new_epoch",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from reference_impls.actor import Actor, TimerFired
 from reference_impls.core import Outbox, chosen, well_formed
+from reference_impls.override import override
 from reference_impls.zab.broadcast import Broadcast
 from reference_impls.zab.clients import Clients
 from reference_impls.zab.delivery import Delivery
@@ -88,6 +89,7 @@ class Zab(Actor):
 
     # --- the actor ---------------------------------------------------------------
 
+    @override
     def start(self, recovered: Sequence[Record]) -> list[Effect]:
         """Begin with an election and what the disk remembers."""
         for record in recovered:
@@ -103,8 +105,8 @@ class Zab(Actor):
         self.begin_with_elected()
         return self.out.take_effects()
 
+    @override
     def step(self, event: Event) -> list[Effect]:
-        """React to one event."""
         self.sessions.now = event.now
         if isinstance(event, TimerFired):
             self.on_timer(event.name)
@@ -226,6 +228,7 @@ class Zab(Actor):
 
     # --- what others may see -----------------------------------------------------
 
+    @override
     def status(self) -> dict[str, Any]:
         """Where this node stands; it leads or follows once it serves."""
         serves = self.standing.serves
