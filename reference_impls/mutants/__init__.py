@@ -5,8 +5,8 @@ part of a core that holds the rule. The module
 `reference_impls.mutants.<protocol>` holds those of a protocol, in `MUTANTS`, by name.
 `python -m reference_impls.runtime PROTOCOL --mutant NAME` runs one as a process,
 `splitbrain run PROTOCOL --mutant NAME` puts one on trial, and `splitbrain bench
-mutants` all of them. What each mutant declares is what it is tried with first; nothing
-in the harness knows any mutant by name.
+mutants` all of them. Each is tried first with the workload, options and faults that it
+declares; nothing in the harness knows any mutant by name.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class Mutant:
     """One deliberately broken core.
 
     Attributes:
-        name: As given to `--mutant`: "vote-not-durable".
+        name: What `--mutant` takes, such as "vote-not-durable".
         core: Subclass of the protocol's core class; its docstring names the rule.
         rule: The rule it breaks, in one line.
         source: Where the rule stands: "Ongaro and Ousterhout 2014, 5.2".
-        anomalies: What a checker should find, by the checkers' names: the breach itself
-            where nodes can tell of it, and what it does to others. Any of them will do.
+        anomalies: What checkers should find, under the checkers' names: the breach
+            itself if nodes observe it, and what follows from it. Any of them convicts.
         workload: The workload that exposes it best.
         options: Options of the system to run it with.
         nemesis: Kinds of fault that expose it.
-        limits: Options of these, "clock.drift": within what the protocol, unbroken,
-            bears them.
+        limits: Options of these faults, such as "clock.drift", that keep them within
+            what the unbroken protocol bears.
     """
 
     name: str
@@ -51,8 +51,8 @@ def with_part(core: type[Any], part: type[Any]) -> type[Any]:
     """A core that has `part` in place of the one that `part` derives from.
 
     Args:
-        core: Is composed of what its `parts` name, a dataclass of classes.
-        part: Derives from one of them.
+        core: A core with `parts`, a dataclass of the classes that it is composed of.
+        part: A subclass of one of these.
     """
     made = vars(core.parts).items()
     names = [name for name, known in made if issubclass(part, known)]

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class SkipsGap(MultiPaxos):
     """Gaps are skipped, not filled with no-ops (Lamport 2001, section 3).
 
-    A new leader proposes nothing where its majority had nothing, so replicas must pass
-    over slots of which they know nothing, or they would never go on. But something may
-    be decided in such a slot all the same.
+    A new leader proposes nothing in a slot in which its majority accepted nothing. So
+    replicas must pass over slots that are unknown to them, or they would never go on.
+    But a command may be decided in such a slot all the same.
     """
 
     @override
@@ -32,7 +32,7 @@ class SkipsGap(MultiPaxos):
 
     @override
     def learn_decided(self, ballot: Ballot, decided: int) -> None:
-        """Take every slot up to `decided` that is unknown here for a gap."""
+        """Treat every slot up to `decided` that is unknown here as a gap."""
         slots = range(self.slot_out, decided + 1)
         self.pass_over([slot for slot in slots if slot not in self.accepted])
         super().learn_decided(ballot, decided)

@@ -118,7 +118,7 @@ def mutant(
     *anomalies: str,
     options: Mapping[str, str] | None = None,
 ) -> tuple[str, Mutant]:
-    """An entry of `MUTANTS`. `anomalies`: what comes before disagreement."""
+    """An entry of `MUTANTS`; `anomalies` are those that show before a disagreement."""
     return name, Mutant(
         name,
         core,

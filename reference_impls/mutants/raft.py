@@ -206,15 +206,15 @@ class ReadIndexNoNoop(Reads):
 class ReadIndexReused(Reads):
     """A client's read is taken for a retry of its last one (thesis 6.4, step 2).
 
-    So the old one's ReadIndex is used again, and its heartbeats, which say who led
-    then; another may have led since.
+    So the old read's ReadIndex and heartbeats are used again. They say who led then;
+    another may have led since.
     """
 
     confirmed: frozenset[tuple[int, str]] = frozenset()
 
     @override
     def read_index(self, request: Received, command: kv.Command) -> None:
-        """Ask for heartbeats once a client and term."""
+        """Ask for heartbeats only once for each client and term."""
         client = (self.standing.current_term, request.src)
         if client in self.confirmed and self.may_read():
             self.answer_from_state(request, command)
@@ -224,9 +224,9 @@ class ReadIndexReused(Reads):
 
 
 class LeaseIgnoresDrift(Reads):
-    """The lease lasts as long as the followers' timeout, on whose clock ever.
+    """The lease lasts as long as the followers' timeout, whatever the clocks' drift.
 
-    (thesis 6.4.1: by a bound on clock drift less)
+    It must be shorter, by a bound on clock drift (thesis 6.4.1).
     """
 
     @override
@@ -238,7 +238,7 @@ class LeaseIgnoresDrift(Reads):
 class SnapshotDropsSessions(Compaction):
     """Snapshots hold the keys, and not the sessions (thesis 6.3).
 
-    A server that recovers from one does a retried command again, others don't.
+    A server that recovers from one carries out a retried command again; others don't.
     """
 
     @override
@@ -287,7 +287,7 @@ def mutant(
     limits: Mapping[str, str] | None = None,
     **options: str,
 ) -> Mutant:
-    """A mutant of the whole, or of the part, whose docstring begins with the rule."""
+    """A mutant of the core or a part, whose docstring begins with the broken rule."""
     assert broken.__doc__ is not None
     core = broken if issubclass(broken, Raft) else with_part(Raft, broken)
     rule = broken.__doc__.split(" (")[0].split("\n")[0].rstrip(".")

@@ -26,7 +26,7 @@ LOST = (
     *("primary-integrity", "order-disagreement", "lost-message"),
     *("stale-read", "lost-write"),
 )
-"""What becomes of transactions that were delivered, or answered."""
+"""Anomalies of transactions that get lost after they were delivered or answered."""
 
 PAPER = "Junqueira, Reed and Serafini 2011, V"
 
@@ -54,7 +54,7 @@ class ElectionIgnoresZxid(Looking):
 
     @override
     def recency(self, epoch: int, zxid: Zxid) -> tuple[Any, ...]:
-        """All are alike."""
+        """Nothing, so that all histories are equally recent."""
         return ()
 
 
@@ -71,12 +71,12 @@ class KeepsUncommittedSuffix(Delivery):
 
     @override
     def truncate(self, zxid: Zxid) -> None:
-        """Keep it all."""
+        """Keep the whole history."""
 
 
 @dataclass(eq=False)
 class LateDisk(Disk):
-    """Makes transactions durable when it is told to, or has to for the order's sake."""
+    """Makes transactions durable at `write`, or before epochs, to keep their order."""
 
     unwritten: list[list[Txn]] = field(default_factory=list)
 
@@ -116,7 +116,7 @@ class OutOfOrderCommit(Delivery):
 
     @override
     def deliverable(self, zxid: Zxid) -> list[Txn]:
-        """The last first."""
+        """The transactions, the last first."""
         return super().deliverable(zxid)[::-1]
 
 

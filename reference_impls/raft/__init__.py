@@ -35,8 +35,8 @@ only those above it in this list:
 
 The tests stand in `reference_impls/tests`, in the order of their sources:
 `test_raft_paper.py` has the paper's sections and the thesis on elections, reads and
-leases, `test_raft_thesis.py` transfer, membership, snapshots and sessions. What breaks
-without a rule, `reference_impls/mutants/raft.py` shows.
+leases, `test_raft_thesis.py` transfer, membership, snapshots and sessions.
+`reference_impls/mutants/raft.py` shows what breaks without a rule.
 
 What survives a crash: `current_term`, `voted_for`, `log` and the last snapshot, through
 `Persist`, before any message that depends on them leaves. All else is volatile and
@@ -48,8 +48,8 @@ Choices:
   ms), then go to the log, the disk and the followers together.
 - *Rounds.* Every message of a leader carries a number, which its answer echoes.
   ReadIndex, the lease and the step-down rest on that (`rounds.py`).
-- *One append in flight* per follower; heartbeats flow regardless, and the answer to a
-  later heartbeat tells that an earlier append was lost.
+- *One append in flight* per follower. Heartbeats flow regardless, and the answer to a
+  later heartbeat shows that an earlier append was lost.
 - *Everyone gets the log*, members or not: a server that isn't one is a learner.
 - *A snapshot covers all that was applied.* A follower that is one entry behind at that
   moment may need the whole state; real systems keep some entries for it.
@@ -140,7 +140,7 @@ def build(
 
 
 def refuse_duplicates(names: Sequence[str], where: str) -> None:
-    """Raise ValueError for a name that stands there twice."""
+    """Raise ValueError for a name that is twice in `names`."""
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{where}: there are two servers called {name!r}")

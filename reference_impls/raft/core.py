@@ -187,8 +187,8 @@ class Raft(Actor):
     def on_peer_message(self, event: Received) -> None:
         """Dispatch a peer's message, once it is known to make sense.
 
-        An answer with a higher term is first of all that (Figure 2, all servers); what
-        becomes of a request with one is for those to say who handle it.
+        An answer with a higher term first makes this server a follower (Figure 2, all
+        servers). What a higher term in a request means, its handler decides.
         """
         src, body, now = event.src, event.body, event.now
         if not well_formed(body):
@@ -231,7 +231,7 @@ class Raft(Actor):
             self.transfer.hand_over()
 
     def check_invariants(self) -> None:
-        """What holds after every step, whatever was said."""
+        """What holds after every step, whatever messages said."""
         log, machine, standing = self.log, self.machine, self.standing
         node = self.out.node
         commit_index = machine.commit_index
@@ -269,7 +269,7 @@ class Raft(Actor):
         }
 
     def on_disk(self) -> list[Observe]:
-        """Figure 2's persistent state, for whoever judges it after a run."""
+        """Figure 2's persistent state, for checkers to judge after a run."""
         base = self.log.base
         fields = {
             "term": self.current_term,
@@ -351,7 +351,7 @@ class Raft(Actor):
 
     @property
     def catch_up(self) -> CatchUp | None:
-        """The server that is being brought level."""
+        """The server that is brought level before it becomes a member."""
         return self.membership.catch_up
 
     @property

@@ -116,7 +116,7 @@ class Election:
             self.become_candidate(now)
 
     def on_timeout_now(self, body: Body, now: Now) -> None:
-        """Stand for election at once, with the leader's blessing (thesis 3.10)."""
+        """Stand for election at once, as the leader asked for it (thesis 3.10)."""
         if body["term"] != self.standing.current_term or self.standing.leads:
             return
         if self.may_campaign():
@@ -124,11 +124,11 @@ class Election:
             self.become_candidate(now, transfer=True)
 
     def may_campaign(self) -> bool:
-        """True for a member, and for one that may turn out to be one still.
+        """True unless this server is known for sure to be no member.
 
-        A server that is no member of a configuration not known to be committed must
-        stand for election all the same: the others may need its log (thesis 4.2.2,
-        Figure 4.6). It doesn't count its own vote.
+        A server that the latest configuration leaves out must still stand for election
+        while that configuration isn't known to be committed: the others may need its
+        log (thesis 4.2.2, Figure 4.6). It doesn't count its own vote.
         """
         return not self.membership.is_removed()
 
@@ -163,7 +163,7 @@ class Election:
             self.become_leader(now)
 
     def send_to_members(self, body: Body) -> None:
-        """Ask those whose answers count."""
+        """Send to the other members, whose answers count."""
         for peer in self.out.peers:
             if peer in self.log.members.names:
                 self.out.send(peer, body)
@@ -204,7 +204,7 @@ class Election:
     # --- votes (paper 5.2, 5.4.1) ------------------------------------------------
 
     def on_pre_vote(self, src: str, body: Body, now: Now) -> None:
-        """Say whether one would vote, without promising anything (thesis 9.6)."""
+        """Say whether this server would vote, without any promise (thesis 9.6)."""
         if self.trusts_leader(now):
             return
         term = self.standing.current_term
@@ -220,7 +220,7 @@ class Election:
         )
 
     def on_pre_vote_reply(self, src: str, body: Body, now: Now) -> None:
-        """Count; a majority that would vote is worth an election."""
+        """Count; start an election once a majority would vote for this server."""
         next_term = self.standing.current_term + 1
         if self.standing.role != PRE_CANDIDATE or body["for_term"] != next_term:
             return
@@ -251,7 +251,7 @@ class Election:
         )
 
     def on_request_vote_reply(self, src: str, body: Body, now: Now) -> None:
-        """Count; a candidate with votes from a majority leads (paper 5.2)."""
+        """Count votes; a candidate with votes from a majority leads (paper 5.2)."""
         standing = self.standing
         if standing.role != CANDIDATE or body["term"] != standing.current_term:
             return
@@ -288,9 +288,9 @@ class Election:
     def trusts_leader(self, now: Now) -> bool:
         """Stickiness: a leader was heard of within the minimum election timeout.
 
-        Vote requests are then ignored, their term too (thesis 4.2.3), so that nobody
-        deposes a leader that a majority hears, a removed server least of all; the
-        lease rests on it (thesis 6.4.1).
+        Vote requests are then ignored, their term too (thesis 4.2.3), so that no server
+        deposes a leader that a majority hears, and a removed server least of all. The
+        lease rests on this (thesis 6.4.1).
         """
         if not self.may_vote:
             return True

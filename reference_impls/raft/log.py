@@ -1,7 +1,7 @@
 """The log: entries by index from 1 on, of which a snapshot may have replaced the first.
 
-The entry at `base` stands in for all up to there: its index and term are still known,
-as AppendEntries needs them, its command is not.
+The entry at `base` stands in for all entries up to there. AppendEntries needs its index
+and term, so they are still known; its command isn't.
 
 Some entries hold a configuration, which is in use as long as they are in the log.
 """
@@ -35,7 +35,7 @@ class Log:
 
     Args:
         out: Where entries are made durable.
-        members: The configuration of a log without any.
+        members: The configuration of a log that holds none.
 
     Attributes:
         base: The last index that a snapshot covers; 0 without one.
@@ -110,8 +110,8 @@ class Log:
     def compact(self, index: int, term: int) -> None:
         """Replace the entries up to `index`, of `term`, by a stand-in.
 
-        What follows stays if this log holds that very entry, and goes with all else if
-        not: then it followed something different (paper 7, Figure 13, rules 6 and 7).
+        If this log holds that very entry, the entries after it stay. If not, they
+        followed a different entry, and go too (paper 7, Figure 13, rules 6 and 7).
         """
         assert index >= self.base, f"entry {index} is compacted away"
         holds_it = index <= self.last_index and self.term_at(index) == term
@@ -128,7 +128,8 @@ class Log:
     def recover(self, record: Record) -> None:
         """Take back the entries that the record holds, if any.
 
-        Those beside a snapshot follow it; `persist` says where its entries begin.
+        Entries in a record with a snapshot follow the snapshot. A record of `persist`
+        says where its entries begin.
         """
         if "entries" in record:
             first = record.get("first", self.base + 1)
@@ -137,5 +138,5 @@ class Log:
 
 
 def _term(entry: Entry) -> int:
-    """For searching by term, which never falls."""
+    """The key for a search by term, which never falls along a log."""
     return entry.term

@@ -26,7 +26,7 @@ class StateMachine:
         self.commit_index = self.last_applied = index
 
     def carry_out(self, command: kv.Command) -> Body | None:
-        """What a committed command does, and its reply; a no-op has none."""
+        """Carry out a committed command and return its reply; None for a no-op."""
         if command["type"] == "noop":
             return None
         if command["type"] in CHANGES:
@@ -34,5 +34,5 @@ class StateMachine:
         return self.apply_to_state(command)
 
     def apply_to_state(self, command: kv.Command) -> Body:
-        """Do a client's command, a retried one only once (thesis 6.3)."""
+        """Carry out a client's command, but a retried one only once (thesis 6.3)."""
         return self.state.apply(command)

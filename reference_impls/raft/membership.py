@@ -4,13 +4,13 @@ Single-server changes (thesis 4.1): any majority of the old members and any majo
 the new ones have a server in common, so a server may use a configuration as soon as it
 is in its log. Two rules keep the configurations one step apart: the last change must be
 committed before the next begins, and so must an entry of the leader's own term. The
-second one the thesis lacked; without it two leaders' changes can part the cluster
+thesis lacked the second rule; without it two leaders' changes can split the cluster
 (Ongaro, "bug in single-server membership changes", raft-dev, July 2015).
 
 Servers that are no members are learners: they get the log, and pass requests on, but
-count in no majority. A server that is to become a member is one already, and is brought
-level first (thesis 4.2.1): rounds, each up to where the log ended when it began, until
-one is over within an election timeout.
+count in no majority. So a server that is to become a member is a learner already. It is
+first brought level (thesis 4.2.1), in rounds: each goes up to where the log ended when
+it began. Once a round is over within an election timeout, the server becomes a member.
 
 A leader that removes itself leads on until that is committed, without counting itself
 (thesis 4.2.2), and then hands its leadership over.
@@ -53,9 +53,9 @@ class CatchUp(NamedTuple):
     """A server that is to become a member, and is brought level before (thesis 4.2.1).
 
     Attributes:
-        request: Who asked for it.
+        request: The operator's request.
         node: The server.
-        target: The round ends when it holds the log up to here.
+        target: The round ends when the server holds the log up to this index.
         round: Rounds so far, this one included.
         since_ns: When the round began, on the leader's monotonic clock.
     """
@@ -84,7 +84,7 @@ class Membership:
     catch_up: CatchUp | None = None  # the server that is being brought level
 
     def on_admin(self, request: Received) -> None:
-        """An operator's request; only the leader takes those."""
+        """Begin what an operator asks for, if this server leads and it is possible."""
         answer, servers = self.requests.answer, self.out.servers
         kind = request.body["type"]
         name = request.body.get(ADMIN[kind])
@@ -107,7 +107,7 @@ class Membership:
     # --- changes (thesis 4.1, Figure 4.1) ----------------------------------------
 
     def on_change(self, request: Received, name: str) -> None:
-        """AddServer and RemoveServer, as far as they can be begun now."""
+        """Begin AddServer or RemoveServer, or answer why it can't begin now."""
         members = self.log.members.names
         adds = request.body["type"] == "add_server"
         if not self.may_change():
@@ -162,7 +162,7 @@ class Membership:
     # --- catching up (thesis 4.2.1) ----------------------------------------------
 
     def bring_level(self, request: Received, name: str, round_: int, now: Now) -> None:
-        """Begin a round: up to where the log ends now."""
+        """Begin a round, which goes up to where the log ends now."""
         target = self.log.last_index
         self.catch_up = CatchUp(request, name, target, round_, now.mono_ns)
         self.on_progress(name, now)

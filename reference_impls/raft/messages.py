@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def is_command(command: Any) -> bool:
-    """True for what may stand in the log."""
+    """True for a command that may stand in the log."""
     if type(command) is not dict:
         return False
     kind = command.get("type")

@@ -23,7 +23,7 @@ class Quorum:
         return len(self.log.members.names) // 2 + 1
 
     def is_quorum(self, servers: Iterable[str]) -> bool:
-        """True for a majority of the members; others don't count."""
+        """True if a majority of the members are among `servers`."""
         members = self.log.members.names
         return len(set(servers).intersection(members)) >= self.majority()
 

@@ -32,7 +32,7 @@ class Reads:
 
     # reads, each with the round that will confirm it, in that order
     waiting: deque[tuple[int, Received, kv.Command]] = field(default_factory=deque)
-    gave_up_lease: bool = False  # this leader let somebody disregard it in this term
+    gave_up_lease: bool = False  # this leader let voters disregard it in this term
 
     def begin_term(self) -> None:
         """Allow a lease again, in a new term."""
@@ -43,9 +43,9 @@ class Reads:
     def read_index(self, request: Received, command: kv.Command) -> None:
         """Answer once a majority confirms, after now, that this is the leader.
 
-        The "batch" timer begins a round, for all reads that have arrived by then,
-        unless one is under way: its end begins the next. A round that is lost ends with
-        the next heartbeat's.
+        The "batch" timer begins a round for all reads that have arrived by then. If a
+        round is under way, its end begins the next one instead. A round whose messages
+        get lost ends with that of the next heartbeat.
         """
         self.waiting.append((self.round_for_now(), request, command))
         self.out.set_timer("batch", 0)
@@ -114,11 +114,11 @@ class Reads:
         return shortest_ns * (1 - bound) / (1 + bound)
 
     def give_up_lease(self) -> None:
-        """Hold no lease in this term any more, as voters may disregard this leader."""
+        """Have no lease any more in this term, as voters may disregard this leader."""
         self.gave_up_lease = True
 
     def refuse_all(self, why: str) -> None:
-        """Refuse the reads that wait, which is honest, as no read has an effect."""
+        """Refuse the reads that wait: a read has no effect, so that is always true."""
         reads, self.waiting = self.waiting, deque()
         for _, request, _ in reads:
             self.requests.refuse(request, why)

@@ -1,7 +1,7 @@
 """AppendEntries from the leader's side, and what may be committed (paper 5.3, 5.4.2).
 
-There is one append in flight per follower; heartbeats flow regardless, and the answer
-to a later heartbeat tells that an earlier append was lost.
+There is one append in flight per follower. Heartbeats flow regardless, and the answer
+to a later heartbeat shows that an earlier append was lost.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Replication:
     commitment: Commitment  # commits what a majority stores
     snapshots: SnapshotSender  # for followers that need what is compacted
 
-    # of the next entry to send to each server (Figure 2)
+    # index of the next entry to send to each server (Figure 2)
     next_index: dict[str, int] = field(default_factory=dict)
     # up to where each server's log equals this one (Figure 2)
     match_index: dict[str, int] = field(default_factory=dict)
@@ -73,12 +73,12 @@ class Replication:
         self.broadcast(heartbeat=True)
 
     def begin_round(self, now: Now) -> None:
-        """All appends from here on belong to a new round, sent now or later."""
+        """Begin a round, to which all appends from here on belong."""
         if self.rounds.begin(now):
             self.reads.on_rounds_answered()
 
     def broadcast(self, *, heartbeat: bool) -> None:
-        """Send what each follower lacks, but one append, or chunk, at a time.
+        """Send each follower what it lacks, one append or chunk at a time.
 
         Followers at the same point get the same body, for the world to encode once.
         """
@@ -88,8 +88,8 @@ class Replication:
             next_index = self.next_index[peer]
             empty = peer in self.in_flight
             if empty:
-                # Its answer will show whether the append got there. Compaction may have
-                # overtaken it meanwhile.
+                # The answer to this heartbeat will show whether the append in flight
+                # arrived. Meanwhile its entries may have been compacted.
                 next_index = max(next_index, base + 1)
             if next_index <= base:
                 if heartbeat or peer not in self.snapshots.outgoing:
@@ -137,7 +137,7 @@ class Replication:
     # --- answers -----------------------------------------------------------------
 
     def on_append_entries_reply(self, src: str, body: Body) -> None:
-        """Learn how far a follower is, and whether a majority still follows."""
+        """Learn how far a follower is, and that it still follows."""
         if not self.is_answer_to_this_leader(body):
             return
         self.hear_round(src, body)
@@ -161,12 +161,12 @@ class Replication:
         return self.standing.leads and bool(body["term"] == self.standing.current_term)
 
     def hear_round(self, src: str, body: Body) -> None:
-        """Take the answer, whatever it says, as proof that the follower follows."""
+        """Count the answer, whatever it says, as proof that the follower follows."""
         if self.rounds.hear(src, body["round"]):
             self.reads.on_rounds_answered()
 
     def settle_in_flight(self, src: str, body: Body) -> None:
-        """Was this the answer to the append in flight, or to something sent later?
+        """Forget the append in flight if this answers it, or something sent later.
 
         In the latter case the append was lost, or the answer to it was.
         """

@@ -1,19 +1,21 @@
 """Requests that aren't answered yet: passed on, proposed, tried again (thesis 6).
 
-A server that doesn't lead passes a request on, and keeps it until it has the answer. A
-new leader gets it anew: the old one may have been lost with it, or may have replicated
-it. So that this takes effect once, a write carries the session of the server that
-passes it on (`sessions.py`), if it has none of its client's. The numbers of that
-session grow across restarts: `life`, on disk, counts the billions.
+A server that doesn't lead passes a request on, and keeps it until it has the answer. If
+the leader changes meanwhile, the server passes the request on again: nobody here knows
+whether the old leader has replicated it. So that the request takes effect once, a write
+carries the session of the server that passes it on (`sessions.py`), unless its client
+has given it one. The numbers of that session grow across restarts: the server's `life`,
+a count on disk, makes up the digits from a billion on.
 
 A server that comes to lead serves what it had passed on as if it had come from a peer.
 
-What a client is told. A write that left the leader's hands may still commit after its
-leadership, whoever leads then. It is answered ok or failed once an entry is committed
-at its index, and otherwise, after a while, 13: nobody knows. An entry that was
-truncated here isn't thereby dead: another node may hold it and win the next election
-(Figure 8). Of a request that was passed on there may be copies, so no refusal of one is
-the last word: it waits for a next leader, or for its time to be up.
+What a client is told. A write that left the leader may still commit after that leader's
+term, whoever leads then. It is answered ok or failed once an entry is committed at its
+index. If none is after a while, the answer is 13: nobody knows. An entry that was
+truncated here may yet commit: another node may hold it and win the next election
+(Figure 8). Of a request that was passed on there may be several copies. If one of them
+is refused, another may have taken effect, so the request still waits for a next leader
+or for its timeout.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 REQUESTS_PER_LIFE = 1_000_000_000
 
 SERVERS = "server "
-"""How the sessions of servers begin; no client may call itself like that."""
+"""How the client's name in a server's session begins. No client may use this prefix."""
 
 UNSETTLED = frozenset({TIMEOUT, TEMPORARILY_UNAVAILABLE, CRASH})
 """Answers to a copy of a request that say nothing of other copies."""
@@ -55,7 +57,7 @@ class Waiting(NamedTuple):
     """A request that isn't answered yet.
 
     Attributes:
-        request: The client's, or a peer's `forward`.
+        request: The client's request, or a peer's `forward`.
         command: What it asks for.
         term: The term in which it was proposed, or passed on.
         since: The sweep (`Requests.on_sweep`) in which it came.
@@ -132,7 +134,7 @@ class Requests:
         ]
 
     def on_forward_reply(self, number: int, reply: Body) -> None:
-        """Answer a request that was passed on as the leader does, if that is final."""
+        """Answer a request that was passed on, if the leader's answer is final."""
         if reply.get("code") not in UNSETTLED:
             waiting = self.forwarded.pop(number, None)
             if waiting is not None:
@@ -153,7 +155,7 @@ class Requests:
         if waiting.term == entry.term and result is not None:
             self.answer(waiting.request, result)
         else:
-            # Committed at its index is another entry, so this one never will be.
+            # Another entry is committed at its index, so this one never will be.
             self.refuse(waiting.request, "overwritten by another leader's entry")
 
     # --- answers -----------------------------------------------------------------
@@ -194,21 +196,21 @@ class Requests:
             self.out.set_timer("sweep", self.settings.request_timeout_ms)
 
     def abandon_up_to(self, index: int) -> None:
-        """Tell those who wait for entries up to `index` that nobody knows."""
+        """Answer those that wait for entries up to `index`: nobody knows."""
         for proposed in [i for i in self.proposed if i <= index]:
             self.abandon_proposed(proposed)
 
     def abandon_proposed(self, index: int) -> None:
-        """Tell the client that waits for `index` that nobody knows (Figure 8)."""
+        """Answer the request that waits for `index`: nobody knows (Figure 8)."""
         waiting = self.proposed.pop(index, None)
         if waiting is not None:
             text = f"{self.out.node}: proposed, but not known to be committed"
             self.answer(waiting.request, error(CRASH, text))
 
     def abandon_forwarded(self, number: int) -> None:
-        """Tell a client that nobody knows; a read has no effect whatever became of it.
+        """Answer a write with "nobody knows", and refuse a read, which has no effect.
 
-        No later copy can do it either: the session's `first` moves on.
+        No later copy takes effect either, as the session's `first` moves on.
         """
         waiting = self.forwarded.pop(number)
         if kv.is_read(waiting.command):

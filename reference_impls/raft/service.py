@@ -50,7 +50,7 @@ class Service:
     batch: list[tuple[Received, kv.Command]] = field(default_factory=list)
 
     def on_request(self, request: Received) -> None:
-        """A client's request: check it, then serve it or pass it on."""
+        """Check a client's request, then serve it or pass it on."""
         kind = request.body.get("type")
         if type(kind) is str and kind in ADMIN:
             self.membership.on_admin(request)
@@ -73,7 +73,7 @@ class Service:
             self.requests.refuse(request, "no leader is known")
 
     def on_forward(self, request: Received) -> None:
-        """A request that a follower passed on."""
+        """Serve a request that a follower passed on, or refuse it."""
         if not self.standing.leads:
             self.requests.refuse(request, "does not lead")
             return
@@ -85,7 +85,7 @@ class Service:
             self.serve(request, command)
 
     def serve(self, request: Received, command: kv.Command) -> None:
-        """The leader's part, by the kind of request and the way of reading."""
+        """Serve a command as the leader, a read in the way that is set."""
         reads = self.settings.reads
         if not kv.is_read(command) or reads == "log":
             self.propose(request, command)

@@ -1,7 +1,7 @@
 """InstallSnapshot from the follower's side (paper 7, Figure 13).
 
-The whole is acknowledged like an append: the follower's log equals the leader's up to
-the snapshot's index.
+The whole snapshot is acknowledged like an append: the follower's log equals the
+leader's up to the snapshot's index.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class SnapshotSender:
     def send_chunk(self, peer: str) -> None:
         """Send the next chunk of the snapshot that the follower is getting.
 
-        It goes on with the one it began even if there is a newer one now.
+        It goes on with the snapshot that it began, even if there is a newer one now.
         """
         outgoing = self.outgoing.get(peer)
         if outgoing is None:
@@ -74,7 +74,7 @@ class SnapshotSender:
         return True
 
     def on_match(self, src: str, match_index: int) -> None:
-        """End a snapshot that the follower, level up to there, needs no more."""
+        """Stop sending a snapshot to a follower that is level with it."""
         outgoing = self.outgoing.get(src)
         if outgoing is not None and match_index >= outgoing.snapshot.last_index:
             del self.outgoing[src]

@@ -25,9 +25,9 @@ class UnderWay(NamedTuple):
     """Leadership on its way to another server.
 
     Attributes:
-        request: Who asked for it.
+        request: The operator's request.
         to: The heir.
-        is_sent: The heir was told to stand for election.
+        is_sent: Whether the heir was told to stand for election.
     """
 
     request: Received
@@ -54,9 +54,9 @@ class Transfer:
         """Take no new requests, bring `to` level, and tell it to stand at once.
 
         Args:
-            request: Who asks for it.
+            request: The operator's request.
             to: The heir.
-            is_busy: A server is about to be added.
+            is_busy: Whether a server is about to be added.
         """
         if to == self.out.node:
             self.requests.answer(request, done(to))
@@ -71,7 +71,7 @@ class Transfer:
             self.hand_over()
 
     def hand_over(self) -> None:
-        """Once the heir holds the whole log, it can win any vote."""
+        """Tell the heir to stand once it holds the whole log, and so can win."""
         if self.under_way is None or self.under_way.is_sent:
             return
         heir = self.under_way.to
@@ -89,10 +89,10 @@ class Transfer:
         self.send_timeout_now(heir)
 
     def send_timeout_now(self, heir: str) -> None:
-        """Let the heir disregard this leader.
+        """Tell the heir to stand for election at once, and give up the lease.
 
-        From here on voters may, too, however late the message arrives and whatever came
-        of the transfer: so the lease is over for this term (thesis 6.4.1).
+        The heir's voters may disregard this leader from here on, however late the
+        message arrives and whatever became of the transfer (thesis 6.4.1).
         """
         self.reads.give_up_lease()
         body = {"type": "timeout_now", "term": self.standing.current_term}

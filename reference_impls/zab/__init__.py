@@ -29,8 +29,8 @@ the rules about it. A part knows only those above it in this list:
     messages.py         zxids, votes and the shapes of messages
     options.py          what can be set
 
-`reference_impls/tests/test_zab_paper.py` has a test for each step, by its label. What
-breaks without a rule, `reference_impls/mutants/zab.py` shows.
+`reference_impls/tests/test_zab_paper.py` has a test for each step, by its label.
+`reference_impls/mutants/zab.py` shows what breaks without a rule.
 
 What survives a crash: `accepted_epoch`, `current_epoch` and `history`, through
 `Persist`, before any message that depends on them leaves. All else is volatile.
@@ -78,9 +78,9 @@ def build(
 
     Args:
         node: Its name.
-        peers: The others.
+        peers: The other nodes' names.
         options: A value for each of OPTIONS.
-        core: What to build in place of `Zab`: a mutant.
+        core: The class to build: Zab, or a mutant of it.
 
     Raises:
         ValueError: Options that make no sense together.

@@ -26,7 +26,7 @@ EARLY_MAX = 4096
 """How far ahead of the next number a frame is still kept."""
 
 RESENT_MAX = 128
-"""Most frames said again at a tick."""
+"""Most frames sent again at a tick."""
 
 
 class Channel:
@@ -34,7 +34,7 @@ class Channel:
 
     Args:
         mine: This side's number; above 0.
-        theirs: The other side's, if it is known.
+        theirs: The other side's number, if it is known.
     """
 
     def __init__(self, mine: int, theirs: int = UNKNOWN) -> None:
@@ -70,8 +70,8 @@ class Channel:
     def fits(self, frame: Body) -> bool:
         """True when the frame belongs to this session; learns the other's number.
 
-        Frames that were sent before the sender knew this side's number belong to
-        whoever knows the sender's.
+        A frame that was sent before the sender knew this side's number fits if this
+        side knows the sender's.
         """
         if self.theirs == UNKNOWN and frame["receiver"] == self.mine:
             self.theirs = frame["sender"]

@@ -39,7 +39,7 @@ class Clients:
     delivery: Delivery  # what reads are answered from
 
     def on_request(self, received: Received) -> None:
-        """A client's request: check it, then serve it or pass it on."""
+        """Check a client's request, then serve it or pass it on."""
         command, flaw = service.parse(received.body)
         if command is None:
             assert flaw is not None
@@ -76,7 +76,7 @@ class Clients:
             self.requests.refuse(request, "does not serve yet")
 
     def on_forward_reply(self, body: Body) -> None:
-        """Answer as the leader does; what that rests on has been delivered here."""
+        """Answer as the leader did; all that its answer rests on is delivered here."""
         request = self.requests.forwarded.pop(body["id"], None)
         if request is None:
             return

@@ -155,7 +155,7 @@ class Zab(Actor):
             self.looking.give_up("lost its quorum")
 
     def on_peer_message(self, event: Received) -> None:
-        """A vote at any time, or a frame of a session, once it makes sense."""
+        """Dispatch a vote or a frame of a session, once it is known to make sense."""
         src, body = event.src, event.body
         if not well_formed(body, OPEN):
             return
@@ -173,7 +173,7 @@ class Zab(Actor):
         if not well_formed(body, FRAMED):
             return
         if not self.standing.serves:
-            # A long history may take its time.
+            # A long history may take longer than `init_ms` to arrive.
             self.out.set_timer("init", self.settings.init_ms)
         match body["type"]:
             case "propose":
@@ -213,7 +213,7 @@ class Zab(Actor):
                 pass
 
     def check_invariants(self) -> None:
-        """What holds after every step, whatever was said."""
+        """What holds after every step, whatever messages said."""
         disk, requests, standing = self.disk, self.requests, self.standing
         assert disk.accepted_epoch >= disk.current_epoch, "an epoch not accepted"
         delivered, last_zxid = self.delivery.delivered, disk.history.last_zxid

@@ -1,8 +1,8 @@
 """Phase 1, discovery: a new epoch, which a quorum promises to accept.
 
-A leader that finds itself behind any follower gives up. So does one that hears of a
-later epoch than its own, and takes a later one still the next time; ZooKeeper leaves
-such a follower out until the leader dies.
+A leader whose history is behind a follower's gives up. So does a leader that hears of a
+later epoch than its own; the epoch of its next attempt is later still. ZooKeeper leaves
+a follower of such an epoch out until the leader dies.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Discovery:
     standing: Standing
     disk: Disk  # what was promised
     sessions: Sessions
-    looking: Looking  # for when it can't be done; and how recent a history is
+    looking: Looking  # gives up; and says how recent a history is
     synchronization: Synchronization  # what comes next
 
     epoch_seen: int = 0  # the latest that anyone spoke of
@@ -112,9 +112,9 @@ class Discovery:
     # --- a follower --------------------------------------------------------------
 
     def on_newepoch(self, epoch: int) -> None:
-        """Promise, and tell how recent one's history is (f.1.2).
+        """Promise, and tell how recent this node's history is (f.1.2).
 
-        A node promises an epoch once: when it had promised this one before, maybe to
+        A node promises an epoch only once. If it had promised this one before, maybe to
         another leader, it follows, but its answer doesn't count.
         """
         disk = self.disk
@@ -134,7 +134,7 @@ class Discovery:
         )
 
     def accept_epoch(self, epoch: int) -> None:
-        """Promise to follow no leader of an earlier epoch; durable before it's told."""
+        """Promise, durably before any answer, to follow no leader of earlier epochs."""
         disk = self.disk
         disk.accepted_epoch = epoch
         self.epoch_seen = max(self.epoch_seen, epoch)

@@ -40,7 +40,7 @@ class Disk:
         """Make durable both epochs, and what changes of the history with them.
 
         Args:
-            replaces: `history` holds all of it.
+            replaces: Whether `history` is the whole history.
             history: Parts of a record: `snapshot` and `parts`, `truncate`, `txns`.
         """
         epochs = {

@@ -1,17 +1,19 @@
 """Fast leader election (Medeiros 2012, 4.1): phase 0, which finds a likely leader.
 
-Every node that is LOOKING votes, first for itself, and tells everyone. Whoever hears of
-a better vote in its round takes it over and tells everyone; a vote is better when it
-names a node whose history is more recent, by (epoch, zxid, id). When a quorum votes
-alike, the node named leads and the others follow. Rounds keep elections apart: votes of
-an earlier round don't count, and a later one is joined with a fresh vote.
+Every node that is LOOKING votes, first for itself, and tells everyone. A node that
+hears of a better vote in its round adopts that vote and tells everyone. A vote is
+better when it names a node whose history is more recent, by (epoch, zxid, id). When a
+quorum votes alike, the node named leads and the others follow. Rounds keep elections
+apart: votes of an earlier round don't count, and a node joins a later round with a
+fresh vote.
 
 Nothing here is durable, and nothing rests on its outcome but progress: discovery checks
 again that the leader's history is the most recent of a quorum
 (`Discovery.on_ack_epoch`).
 
-Choices: whoever is heard for the first time in a round is answered, because it may not
-have been listening when this node told its vote. ZooKeeper waits for its next timeout.
+Choices: a node that is heard for the first time in a round is answered, because it may
+not have been listening when this node told its vote. ZooKeeper waits for its next
+timeout.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class Election:
         self.settled: dict[str, tuple[str, int, Vote]] = {}  # state, round, vote
 
     def begin(self, own: Vote) -> None:
-        """A new round, in which this node votes for itself."""
+        """Begin a new round, in which this node votes for itself."""
         self.own = own
         self.settled.clear()
         self.join(self.round + 1, own)
@@ -110,9 +112,12 @@ class Election:
         return self.supporters() == self.size
 
     def serving_leader(self) -> str | None:
-        """Whom a majority follows already and who says so itself: no need to elect.
+        """The leader that a majority follows already, so that no election is needed.
 
-        This node's vote becomes theirs, for others to count.
+        This node then votes as they did, so that others can count its vote.
+
+        Returns:
+            None unless there is such a leader, and it says itself that it leads.
         """
         followers = Counter(vote.leader for _, _, vote in self.settled.values())
         for leader, count in followers.items():

@@ -100,7 +100,7 @@ def is_txn(value: Any) -> bool:
 
 
 def is_body(value: Any) -> bool:
-    """True for an object, or for the nothing that a heartbeat carries."""
+    """True for an object, or for None, which a heartbeat carries."""
     return value is None or isinstance(value, dict)
 
 
@@ -114,7 +114,8 @@ OPEN: Mapping[str, Fields] = {
         "body": is_body,
     },
 }
-"""Messages that arrive as they may: type -> field -> its shape."""
+"""Messages outside of sessions, which may be lost or reordered: type -> field -> shape.
+A frame is one of them; its session puts frames in order."""
 
 FRAMED: Mapping[str, Fields] = {
     # discovery
@@ -136,4 +137,4 @@ FRAMED: Mapping[str, Fields] = {
     "forward": {"id": is_count, "request": is_object},
     "forward_reply": {"id": is_count, "reply": is_object},
 }
-"""Messages that arrive in order, in a frame of the session with a leader."""
+"""Messages that arrive in order, in frames of a session: type -> field -> shape."""

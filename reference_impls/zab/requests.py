@@ -1,8 +1,8 @@
 """Requests under way, and how their answers find back.
 
-A follower passes requests on in its session with the leader and so gets each answer
-after the COMMIT that it rests on: it reads what it wrote. When the session breaks,
-nobody here learns what became of them, and the clients are told so.
+A follower passes requests on in its session with the leader. So each answer comes after
+the COMMIT that it rests on, and a client reads here what it wrote. When the session
+breaks, this node won't learn what became of the requests, and tells the clients so.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class Requests:
         self.out.set_timer("batch", 0)
 
     def take_batch(self) -> list[Request]:
-        """All that is to be proposed now."""
+        """Take all requests that are to be proposed now."""
         batch, self.batch = self.batch, []
         return batch
 
     def forward(self, request: Request) -> None:
-        """Pass a write on to the leader; for a read, pass a sync and read here then."""
+        """Pass a write on to the leader; for a read, a sync, and read here after it."""
         self.last_forward_id += 1
         self.forwarded[self.last_forward_id] = request
         command = request.command
@@ -86,9 +86,10 @@ class Requests:
         self.answer(request, error(TEMPORARILY_UNAVAILABLE, text))
 
     def abandon_all(self, why: str) -> None:
-        """Answer all that are under way, before this node stops leading or following.
+        """Answer all requests, before this node stops leading or following.
 
-        Only what was proposed or passed on, and isn't a read, may yet take effect.
+        A write that was proposed or passed on may yet take effect, so its answer is
+        indefinite; all others are refused.
         """
         for request in self.batch:
             self.refuse(request, f"{why}; the request was not proposed")

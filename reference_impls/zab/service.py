@@ -24,7 +24,7 @@ NULL: Command = {"type": "noop"}
 """The null transaction (Hunt et al. 2010, 4.4): a place in the order, nothing more."""
 
 PAGE_CHARS_MAX = 900_000
-"""Of the messages in one answer, so that it stays within a line of 1 MiB."""
+"""Most characters of messages in one answer, which must fit into a line of 1 MiB."""
 
 PART_ITEMS = 128
 """Keys or messages in one part of a snapshot."""
@@ -61,8 +61,7 @@ class Service:
     def page(self, start: int, count: int | None) -> dict[str, Any]:
         """A part of the delivered messages, short enough for one line.
 
-        One message is always in it, if there is one: kv's limits see to it that it
-        fits.
+        It holds at least one message if there is any; kv's limits ensure that one fits.
         """
         end = len(self.messages) if count is None else start + count
         page: list[list[Any]] = []
@@ -92,7 +91,11 @@ class Service:
 
 
 def parse(body: Mapping[str, Any]) -> tuple[Command | None, dict[str, Any] | None]:
-    """A request's command, or else the error to answer it with."""
+    """Check a request.
+
+    Returns:
+        The command and None; or None and the body of the error to answer with.
+    """
     match body.get("type"):
         case "sync":
             return {"type": "sync"}, None
@@ -110,7 +113,7 @@ def parse(body: Mapping[str, Any]) -> tuple[Command | None, dict[str, Any] | Non
 
 
 def parse_page(body: Mapping[str, Any]) -> tuple[Command | None, dict[str, Any] | None]:
-    """The command of a `delivered`; without `count` it asks for all there is."""
+    """Check a `delivered`, which asks for all messages if it has no `count`."""
     start, count = body.get("from", 0), body.get("count")
     for number in (start, 0 if count is None else count):
         if type(number) is not int or number < 0:

@@ -1,6 +1,6 @@
 """The sessions between a leader and its followers, as each side sees them.
 
-What is said in a session arrives in order, exactly once, or the session ends
+Messages of a session arrive in order and exactly once, or the session ends
 (`channel.py`). Every frame is a sign of life.
 """
 
@@ -29,14 +29,15 @@ class Learner:
     Attributes:
         name: The follower.
         channel: This end of the session.
-        silent_ticks: How many ticks ago it was last heard. Ticks, as a clock that jumps
-            would make it seem silent, or not.
-        accepted_epoch: From its CEPOCH.
+        silent_ticks: How many ticks ago it was last heard. A clock would be misleading,
+            as it may jump.
+        accepted_epoch: Its last promise, from its CEPOCH.
         end: How recent its history is, from its ACK-E: current epoch and last zxid.
-        promised: Its ACK-E says that it accepted the new epoch from this leader.
+        promised: Whether its ACK-E says that it accepted the new epoch from this
+            leader.
         acked: The last zxid it acknowledged since it acknowledged NEWLEADER.
-        is_fed: It was sent the history, and is sent all that follows.
-        is_up_to_date: It was told to serve.
+        is_fed: Whether it was sent the history, and is sent all that follows.
+        is_up_to_date: Whether it was told to serve.
     """
 
     name: str
@@ -75,16 +76,16 @@ class Sessions:
     # --- saying ------------------------------------------------------------------
 
     def tell_leader(self, body: Body) -> None:
-        """Say something in the session with the leader."""
+        """Send a message in the session with the leader."""
         assert self.standing.leader is not None
         self.out.send(self.standing.leader, self.channel.frame(body))
 
     def tell(self, learner: Learner, body: Body) -> None:
-        """Say something in the session with a follower."""
+        """Send a message in the session with a follower."""
         self.out.send(learner.name, learner.channel.frame(body))
 
     def tick(self) -> None:
-        """Show signs of life, say what seems lost once more, and see who is silent."""
+        """Show signs of life, send again what seems lost, and drop silent followers."""
         self.out.set_timer("tick", self.settings.tick_ms)
         if self.standing.follows:
             assert self.standing.leader is not None

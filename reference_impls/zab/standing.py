@@ -20,9 +20,9 @@ class Standing:
     phase: str = ELECTION
     leader: str | None = None
     epoch: int = 0  # the one that this node leads; 0: not yet chosen
-    # the same in words that are asked for at every step
-    leads: bool = False  # as a prospective leader, too
-    follows: bool = False  # a prospective leader, too
+    # what state and phase come to; asked for at every step
+    leads: bool = False  # also while it is only a prospective leader
+    follows: bool = False  # also a prospective leader
     serves: bool = False  # from the end of synchronization on
 
     def enter(self, state: str, phase: str, leader: str | None) -> None:

@@ -34,8 +34,8 @@ class Synchronization:
     standing: Standing
     disk: Disk  # the history
     sessions: Sessions
-    looking: Looking  # for when it can't be done
-    delivery: Delivery  # of the initial history
+    looking: Looking  # gives up when it can't be done
+    delivery: Delivery  # delivers the initial history
     broadcast: Broadcast  # what comes next
 
     incoming: dict[str, Any] = field(default_factory=dict)  # to adopt; follower only
@@ -65,8 +65,8 @@ class Synchronization:
     def synchronize(self, learner: Learner) -> None:
         """Bring a follower level (Medeiros 2012, 4.2), then ask it to agree (l.2.1).
 
-        TRUNC drops what it has and this history lacks, DIFF brings what it lacks; one
-        that is behind the oldest transaction kept here gets the state, SNAP.
+        TRUNC drops what it has and this history lacks, DIFF brings what it lacks. A
+        follower that is behind the oldest transaction kept here gets the state, SNAP.
         """
         assert learner.end is not None
         _, end = learner.end
@@ -136,8 +136,8 @@ class Synchronization:
     def on_newleader(self, epoch: int) -> None:
         """Adopt the leader's history and its epoch, both or neither (f.2.1).
 
-        One record, hence: an epoch without its history would win elections for a node
-        that lacks what was delivered.
+        They are in one record: an epoch without its history would let a node win
+        elections that lacks what was delivered.
         """
         disk = self.disk
         if epoch != disk.accepted_epoch:
