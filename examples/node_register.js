@@ -6,9 +6,9 @@
 // Needs Node.js 18 or later and nothing else. WIRE.md describes the protocol.
 //
 // It is linearizable because one process does everything: the first node by name owns the
-// data, and the others pass requests on to it. It does not replicate, so with the owner
-// down or cut off nothing works, which is safe and not at all available. Replace `Owner`
-// by a protocol of your own, and let splitbrain tell you whether it is still linearizable.
+// data, and the others pass requests on to it. It does not replicate, so nothing works
+// while the owner is down or cut off: it is safe, but not available. Replace `Owner` by a
+// protocol of your own, and let splitbrain tell you whether it is still linearizable.
 
 "use strict";
 
@@ -78,7 +78,7 @@ class Owner {
   }
 
   // Durable first, visible second: what somebody has read must survive a kill. A disk that
-  // fails ends the process: what is in the file then? A restart will look.
+  // fails ends the process, as nobody knows what is in the file then. A restart reads it.
   put(key, value) {
     fs.appendFileSync(this.journal, JSON.stringify([key, value]) + "\n");
     fs.fsyncSync(this.journal);
@@ -136,7 +136,7 @@ class Forwarder {
   }
 }
 
-// Calls `take` with each message that arrives; what is no message is passed over.
+// Calls `take` with each message that arrives, and skips lines that are no message.
 function lines(socket, take) {
   let unfinished = "";
   socket.setEncoding("utf8");

@@ -6,9 +6,9 @@
 Needs Python 3.11 or later and nothing else. WIRE.md describes the protocol.
 
 It is linearizable because one process does everything: the first node by name owns the
-data, and the others pass requests on to it. It does not replicate, so with the owner
-down or cut off nothing works, which is safe and not at all available. Replace `Owner`
-by a protocol of your own, and let splitbrain tell you whether it is still linearizable.
+data, and the others pass requests on to it. It does not replicate, so nothing works
+while the owner is down or cut off: it is safe, but not available. Replace `Owner` by a
+protocol of your own, and let splitbrain tell you whether it is still linearizable.
 """
 
 import asyncio
@@ -80,14 +80,14 @@ class Owner:
         return {"type": "read_ok", "value": self.get(key)}
 
     def compare_and_set(self, key: Any, before: Any, after: Any) -> None:
-        """Put `after` in the place of `before`, and of nothing else."""
+        """Replace `before` by `after`; an error if the register holds another value."""
         value = self.get(key)
         if value != before:
             raise ErrorReply(22, f"expected {before}, but it is {value}")
         self.put(key, after)
 
     def get(self, key: Any) -> Any:
-        """What the register holds."""
+        """The register's value; an error if it was never written."""
         if key not in self.data:
             raise ErrorReply(20, f"there is no key {key}")
         return self.data[key]
@@ -99,12 +99,13 @@ class Owner:
             self.journal.flush()
             os.fsync(self.journal.fileno())
         except OSError as error:
-            # What is in the file now? A restart will look; we must not write on.
+            # Nobody knows what is in the file now. A restart reads it; until then
+            # nothing more may be written.
             raise SystemExit(f"can't write the journal: {error}") from error
         self.data[key] = value
 
     def close(self) -> None:
-        """A client left. All of them share the owner, so there is nothing to do."""
+        """Do nothing when a client leaves: all clients share the owner."""
 
 
 class Forwarder:
@@ -151,7 +152,7 @@ class Forwarder:
         return self.upstream
 
     def close(self) -> None:
-        """The client left, or the connection is not to be used again."""
+        """Close the connection to the owner; a later request opens a new one."""
         if self.upstream is not None:
             self.upstream[1].close()
             self.upstream = None
@@ -169,7 +170,7 @@ def encode(message: Json) -> bytes:
 
 
 async def answer_line(service: Owner | Forwarder, line: bytes) -> Json | None:
-    """The answer to one line, or None to a line that can't even be answered."""
+    """The answer to one line; None if the line doesn't say whom to answer."""
     try:
         message = json.loads(line)
         kind, _, _ = message["body"]["type"], message["body"]["msg_id"], message["src"]
