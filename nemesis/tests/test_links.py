@@ -61,7 +61,7 @@ class FakeCluster:
         self.rules = rules
 
     def on_exit(self, callback: object) -> None:
-        """No process of this cluster ends."""
+        """Do nothing: no process of this cluster ends."""
 
     async def counters(self) -> Mapping[Link, LinkCounters]:
         return {

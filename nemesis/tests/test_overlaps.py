@@ -35,10 +35,10 @@ KINDS = {kind: plugin.factory({}) for kind, plugin in plugins("nemesis").items()
 
 
 class Homing(FakeCluster):
-    """Monotonic clocks that are to return have done so at once.
+    """A cluster whose monotonic clocks return to true time at once.
 
     Attributes:
-        return_rates: At which rate each did last.
+        return_rates: Node -> the rate at which its clock returned last.
     """
 
     def __init__(self) -> None:
@@ -69,13 +69,13 @@ class Stage:
         await self.conductor.invoke(Op(0, 0, "nemesis", "invoke", f, step))
 
     def end_of(self, step: int) -> Mapping[str, Any]:
-        """The line of faults.jsonl about its end."""
+        """The line of faults.jsonl about the end of `step`."""
         [line] = (x for x in self.lines if (x["id"], x["event"]) == (step, "end"))
         return line
 
 
 class Model:
-    """What should be in force, by what the words mean and without any bookkeeping.
+    """What should be in force, straight from the definitions of the faults.
 
     Attributes:
         in_force: Step -> its fault, and which life of each node it struck.
@@ -114,7 +114,7 @@ class Model:
         }
 
     def struck(self, kind: str) -> set[str]:
-        """Nodes whose process, as it runs now, such a fault struck and still holds."""
+        """Nodes whose running process a fault of this kind struck and still holds."""
         return {
             node
             for fault, lives in self.in_force.values()
@@ -171,7 +171,7 @@ def clock(clock: str, target: list[str], **amount: float) -> Fault:
     return Fault("clock", {**params, **amount})
 
 
-# Few nodes, or faults would hardly meet.
+# With more nodes, faults would hardly meet.
 TARGETS = st.lists(st.sampled_from(NODES[:2]), min_size=1, unique=True)
 FAULTS = st.one_of(
     st.builds(lambda t: Fault("kill", {"target": t}), TARGETS),
@@ -219,7 +219,7 @@ def test_what_is_in_force_is_what_unhealed_strikes_add_up_to(
             assert stage.conductor.in_force() == kinds
         await stage.do("heal")
         Model().compare(stage.cluster)
-        # Each that began has ended, once, with a verdict on whether it bit.
+        # Each strike that began has ended, once, with a verdict on whether it bit.
         ends = [line["id"] for line in stage.lines if line["event"] == "end"]
         assert sorted(ends) == list(range(begun))
 
@@ -300,7 +300,7 @@ def test_what_runs_after_a_restart_is_nobody_s_until_it_is_struck(
 
 
 class Forgetful(Kill):
-    """Has its hands on everything, and takes none of them away."""
+    """Takes hold of everything, and lets go of nothing."""
 
     async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
         await cluster.pause(["n4"])

@@ -1,4 +1,4 @@
-"""Grudges cut what their names say."""
+"""Each shape of partition cuts the links that its name says."""
 
 from __future__ import annotations
 

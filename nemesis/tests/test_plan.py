@@ -298,7 +298,7 @@ def test_an_operation_for_the_nemesis_is_a_plain_invocation() -> None:
 
 
 class Clockwork:
-    """A plan's flow, asked again and again in a time of its own."""
+    """A plan's flow, asked again and again in virtual time."""
 
     def __init__(self, *steps: Step) -> None:
         self.seen: dict[tuple[str, str], int] = {}
@@ -315,7 +315,7 @@ class Clockwork:
         self.seen[kind, node] = self.seen.get((kind, node), 0) + 1
 
     def run_to(self, time_s: float) -> list[tuple[float, str, Any]]:
-        """What the flow starts until then: when, what, with which value."""
+        """The operations that the flow starts until `time_s`: (time, f, value)."""
         started = []
         threads = self.board.bit(NEMESIS)
         while self.now_ns <= time_s * 1e9:

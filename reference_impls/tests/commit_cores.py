@@ -33,9 +33,9 @@ class Puppet:
 
     Args:
         protocol: The module of the protocol.
-        name: Its name.
+        name: The core's name.
         disk: What an earlier life had made durable.
-        options: Those that aren't the default.
+        options: Options with other values than the default.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Puppet:
         return effects
 
     def hear(self, src: str, kind: str, **fields: Any) -> list[Effect]:
-        """A message from a peer or a client."""
+        """Hand the core a message from a peer or a client; what it does about it."""
         now = Now(self.at_ms * MS, self.at_ms * MS)
         return self.do(self.core.step(Received(src, {"type": kind, **fields}, now)))
 
     def fire(self, timer: str) -> list[Effect]:
-        """A timer runs out."""
+        """Let a timer run out; what the core does about it."""
         now = Now(self.at_ms * MS, self.at_ms * MS)
         return self.do(self.core.step(TimerFired(timer, now)))
 
@@ -143,27 +143,27 @@ def sent(effects: list[Effect], kind: str) -> list[tuple[str, Any]]:
 
 
 def told(effects: list[Effect]) -> dict[str, str]:
-    """Who was told which decision."""
+    """Destination -> the decision that it was told."""
     return {dest: body["decision"] for dest, body in sent(effects, "decision")}
 
 
 def replies(effects: list[Effect]) -> list[dict[str, Any]]:
-    """What clients were answered."""
+    """The bodies of the answers to clients."""
     return [dict(e.body) for e in effects if isinstance(e, Reply)]
 
 
 def observed(effects: list[Effect]) -> list[str]:
-    """Kinds of what was observed."""
+    """The kinds of the observations."""
     return [e.kind for e in effects if isinstance(e, Observe)]
 
 
 def timers(effects: list[Effect]) -> dict[str, float]:
-    """Timers that were set, and for how long."""
+    """The timers that were set -> their shortest time, milliseconds."""
     return {e.name: e.min_ms for e in effects if isinstance(e, SetTimer)}
 
 
 def is_persisted_before(effects: list[Effect], record: str, kind: str) -> bool:
-    """A record of that kind comes before the first message (or Reply) of that kind."""
+    """True if a `record` is persisted before any message or reply of `kind`."""
     for effect in effects:
         if isinstance(effect, Persist) and effect.record["record"] == record:
             return True

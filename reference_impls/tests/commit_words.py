@@ -3,8 +3,8 @@
     txn NODE ID MICRO ...   a client asks for a transaction; a micro-operation is
                             written f:key:value, or f:key
     timeout NODE TIMER [ID] fire a timer, most of which belong to a transaction
-    crash NODE              it says and hears nothing until `restart NODE`
-    forget NODE RECORD      records of that kind had not become durable
+    crash NODE              the node says and hears nothing until `restart NODE`
+    forget NODE RECORD      as if records of that kind had not become durable
     show NODE               every transaction's state here, and what the keys hold
 
 Of three nodes, n1 owns the fig, n2 the plum and the lime, n3 the melon. A node's
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from reference_impls.tests.scenario import Scenario
 
 HEAD = ("type", "record", "id")
-"""Shown bare, first."""
+"""Fields that are shown first, as bare values."""
 
 LEFT_OUT = {"participants", "coordinator", "stamp", "code", "role"}
-"""The same in every message, or clear from who sends it."""
+"""Fields that are the same in every message, or clear from the sender."""
 
 
 class CommitWords(Vocabulary):
-    """Both protocols'."""
+    """The vocabulary of both protocols."""
 
     starts_in_silence = True
 
@@ -55,7 +55,7 @@ class CommitWords(Vocabulary):
     def after_restart(
         self, scenario: Scenario, name: str, recovered: list[Record]
     ) -> None:
-        """A node with a past goes on where it stopped."""
+        """Let a node with records go on where it stopped."""
         if recovered:
             scenario.step(name, TimerFired("resume", scenario.now))
 
@@ -71,7 +71,7 @@ class CommitWords(Vocabulary):
         return super().record(record, replaces=replaces)
 
     def show(self, said: Mapping[str, Any]) -> str:
-        """Kind and id bare, then what tells this message from others like it."""
+        """Kind and id as bare values, then the fields in which such messages differ."""
         words = [str(said[name]) for name in HEAD if name in said]
         rest = {
             name: value
@@ -81,7 +81,7 @@ class CommitWords(Vocabulary):
         return " ".join(words + [f"{k}={self.value(v)}" for k, v in rest.items()])
 
     def value(self, value: Any) -> str:
-        """Micro-operations as in a command."""
+        """A value; micro-operations are written as in a command."""
         if isinstance(value, list) and all(isinstance(micro, list) for micro in value):
             return " ".join(
                 ":".join(str(part) for part in micro if part is not None)
@@ -91,7 +91,7 @@ class CommitWords(Vocabulary):
 
 
 def parse_micro(text: str) -> list[Any]:
-    """f:key:value or f:key."""
+    """The micro-operation of f:key:value or f:key."""
     f, key, *value = text.split(":")
     return [f, key, as_value(value[0]) if value else None]
 

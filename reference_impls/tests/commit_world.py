@@ -1,8 +1,8 @@
 """The hostile world of `simulation`, for two-phase and three-phase commit.
 
-What nodes observe is held against AC1 to AC3 while it happens (Bernstein, Hadzilacos
-and Goodman 1987, 7.2), and once the faults are over, against AC5: nobody is undecided,
-and nobody has forgotten. What clients saw has to be strictly serializable: the
+AC1 to AC3 (Bernstein, Hadzilacos and Goodman 1987, 7.2) are checked on what nodes
+observe, as it happens. AC5 is checked once the faults are over: no node is undecided,
+and none has forgotten a decision. What clients saw must be strictly serializable: the
 serialization graph, with an arrow from every transaction that ended to every one that
 began later, has no cycle (their chapter 2).
 """
@@ -32,15 +32,15 @@ NEVER = 1 << 62
 
 @dataclass
 class CommitPlan(Plan):
-    """As `Plan`, and what is particular to commitment."""
+    """A `Plan` for commit protocols."""
 
     protocol: ModuleType = two_phase_commit
     duration_ms: int = 5000
-    settling_ms: int = 6000  # for everybody to decide
+    settling_ms: int = 6000  # time for everybody to decide
     clients: int = 6
     keys: int = 12
     blackouts: int = 0  # how often all nodes crash at once
-    # longest that a participant may be in doubt which hasn't crashed
+    # longest doubt of a participant that hasn't crashed
     patience_ms: float = float("inf")
 
 
@@ -51,7 +51,7 @@ CALM: Mapping[str, Any] = {
     "crashes": 0,
     "partitions": 0,
 }
-"""What makes a plan one in which nothing fails."""
+"""Settings of a plan in which nothing fails."""
 
 
 @dataclass
@@ -113,7 +113,7 @@ class CommitWorld(Simulation[CommitPlan]):
         node.step(Received(f"c{client}", body, node.now(), done))
 
     def draw_txn(self) -> list[list[Any]]:
-        """Appends of unique values and reads; now and then what can't be done."""
+        """Appends of unique values, and reads; now and then one that must abort."""
         txn: list[list[Any]] = []
         count = self.random.randint(1, min(4, self.plan.keys))
         for key in self.random.sample(range(self.plan.keys), count):
@@ -126,7 +126,7 @@ class CommitWorld(Simulation[CommitPlan]):
         return txn
 
     def final_data(self) -> dict[int, list[str]]:
-        """What all shards hold in the end."""
+        """The data of all shards at the end."""
         data: dict[int, list[str]] = {}
         for node in self.nodes.values():
             data |= node.core.shard.data
@@ -134,7 +134,7 @@ class CommitWorld(Simulation[CommitPlan]):
 
 
 def complete(txn: Txn, reply: Body | None, now: int) -> None:
-    """What the client makes of the answer."""
+    """Note a transaction's outcome, as the client learns it from the answer."""
     if reply is None:
         return
     if reply["type"] == "txn_ok":
@@ -176,7 +176,7 @@ class Agreement:
             raise Violation(f"AC3: {txn} is committed in spite of {self.votes[txn]}")
 
     def on_resolved(self, node: str, txn: str, waited_ms: float) -> None:
-        """Who hasn't crashed doesn't wait long, where the plan says so."""
+        """A participant that hasn't crashed waits no longer than the plan allows."""
         if self.voted_in_life.get((node, txn)) != self.world.nodes[node].life:
             return
         self.longest_doubt_ms = max(self.longest_doubt_ms, waited_ms)
@@ -184,7 +184,7 @@ class Agreement:
             raise Violation(f"blocked: {node} was in doubt of {txn} for {waited_ms} ms")
 
     def check_logs(self) -> None:
-        """AC5, and that disks remember what was observed; AC3 once more."""
+        """AC5; that disks hold the decisions that were observed; and AC3 once more."""
         for name, node in self.world.nodes.items():
             core = node.core
             account = core.account(list(core.known))
@@ -204,7 +204,7 @@ class Agreement:
         self.on_decided(node, role, txn, word)
 
     def needless_aborts(self) -> list[str]:
-        """AC4: what everybody voted yes on, and was aborted."""
+        """AC4: transactions that were aborted though everybody voted yes."""
         return [
             txn
             for txn, decision in self.decided.items()
@@ -262,7 +262,7 @@ def check_list(key: int, values: list[str], writers: dict[str, str]) -> None:
 def graph(
     committed: list[Txn], final: dict[int, list[str]], writers: dict[str, str]
 ) -> dict[str, set[str]]:
-    """Who must come before whom."""
+    """Transaction -> the transactions that must come after it."""
     later: dict[str, set[str]] = {txn.id: set() for txn in committed}
     for values in final.values():
         for a, b in pairwise(listed(values)):
@@ -278,10 +278,11 @@ def graph(
 
 
 def add_real_time(later: dict[str, set[str]], committed: list[Txn]) -> None:
-    """Whoever ended comes before whoever began later.
+    """A transaction that ended comes before those that began later.
 
-    Every end is a point on a line of time: a transaction comes before the point of its
-    end, each point before the next, and before whoever begins until then.
+    Every end is a point on a line of time, so that few arrows say it. A transaction
+    comes before the point of its end; a point comes before the next point, and before
+    the transactions that begin between the two.
     """
     ended = sorted(
         (t for t in committed if t.returned != NEVER), key=lambda t: t.returned
@@ -317,7 +318,7 @@ def add_read(
 
 
 def check_acyclic(later: dict[str, set[str]]) -> None:
-    """Kahn's algorithm."""
+    """Raise Violation if the graph has a cycle (Kahn's algorithm)."""
     incoming = dict.fromkeys(later, 0)
     for txn, others in later.items():
         for other in others - {txn}:

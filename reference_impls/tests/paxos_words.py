@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class BallotWords(Vocabulary):
-    """What both have in common."""
+    """What the vocabularies of both have in common."""
 
     def show(self, said: Mapping[str, Any]) -> str:
-        """Hashes of commands are left out."""
+        """Fields and values, without the hashes of commands."""
         return super().show({k: v for k, v in said.items() if k != "hash"})
 
     def value(self, value: Any) -> str:
@@ -39,7 +39,7 @@ class BallotWords(Vocabulary):
 
 
 class PaxosWords(BallotWords):
-    """Single-decree Paxos's."""
+    """The vocabulary of single-decree Paxos."""
 
     def node(self, core: Any, *words: str) -> str:
         instance = core.instances[json.loads(words[0])]
@@ -48,7 +48,7 @@ class PaxosWords(BallotWords):
 
 
 class MultiPaxosWords(BallotWords):
-    """Multi-Paxos's."""
+    """The vocabulary of Multi-Paxos."""
 
     def node(self, core: Any, *words: str) -> str:
         held = {

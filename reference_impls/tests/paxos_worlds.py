@@ -25,9 +25,9 @@ PROPOSALS_PER_KEY = 6
 
 @dataclass
 class PaxosPlan(RegisterPlan):
-    """As `RegisterPlan`, and what may be expected in the end."""
+    """A `RegisterPlan` that says what may be expected at the end."""
 
-    finishes: bool = True  # everything is over some time after the last fault
+    finishes: bool = True  # whether all must be learned some time after the last fault
 
 
 # --- single-decree ----------------------------------------------------------------
@@ -36,7 +36,7 @@ class PaxosPlan(RegisterPlan):
 class ConsensusPromises:
     """Agreement, validity, integrity, and learned implies chosen (Lamport 2001, 2.1).
 
-    A value is chosen once a majority accepted it under one ballot, ever.
+    A value is chosen once a majority has accepted it under one ballot, at any times.
     """
 
     def __init__(self, nodes: int) -> None:
@@ -71,7 +71,7 @@ class ConsensusPromises:
             raise Violation(f"integrity: {node} learned {before}, then {value}")
 
     def check_logs(self) -> None:
-        """Everything is checked as it happens."""
+        """Do nothing: everything is checked as it happens."""
 
 
 class ConsensusWorld(Simulation[PaxosPlan]):
@@ -97,7 +97,7 @@ class ConsensusWorld(Simulation[PaxosPlan]):
             raise Violation(f"termination: not learned: {sorted(self.unanswered)}")
 
     def invoke(self, client: int) -> None:
-        """Mostly proposals; each value is new."""
+        """Send a proposal of a new value, or now and then a question."""
         node = self.nodes[self.random.choice(list(self.nodes))]
         self.at(
             self.now + self.random.randint(0, 50 * MS), partial(self.invoke, client)
@@ -116,7 +116,7 @@ class ConsensusWorld(Simulation[PaxosPlan]):
         node.step(Received(client, body, node.now(), done))
 
     def on_answer(self, key: int, body: Body) -> None:
-        """All clients hear of the same value, and it is chosen."""
+        """Raise Violation if a client is told a value that isn't chosen."""
         value = body.get("value")
         if value is None:
             return
@@ -124,7 +124,7 @@ class ConsensusWorld(Simulation[PaxosPlan]):
             raise Violation(f"a client heard of {value} for {key}, which isn't chosen")
 
     def ask_for_everything(self) -> None:
-        """With all faults healed, each node can tell what was chosen."""
+        """Ask each node for all that was chosen, once all faults are healed."""
         self.unanswered = {
             (n, key) for n in self.nodes for key in self.consensus.chosen
         }
@@ -162,7 +162,7 @@ class LogPromises:
                 raise Violation(f"prefixes: {node} differs in slot {fields['index']}")
 
     def check_logs(self) -> None:
-        """Prefixes are identical, and everyone caught up with the faults' end."""
+        """All logs agree, and reach what was decided when the last fault ended."""
         logs = [node.core.decisions for node in self.world.nodes.values()]
         for log in logs:
             known = max(logs, key=len)[: len(log)]

@@ -82,7 +82,7 @@ class NodeClient:
 
 
 class Processes:
-    """A cluster. Everything that was started is gone on leaving the `with`."""
+    """A cluster, all of whose processes end with the `with` block."""
 
     def __init__(
         self, directory: Path, count: int, *options: str, protocol: str = "raft"

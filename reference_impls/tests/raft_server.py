@@ -1,4 +1,4 @@
-"""One Raft server under a test's control: what is said to it, what it does about it."""
+"""One Raft server under a test's control: messages to it, and its effects."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def server(terms: list[int] | None = None, term: int = 0, **options: str) -> Raf
 def hear(
     core: Raft, src: str, kind: str, at_ms: int = 0, **fields: Any
 ) -> list[Effect]:
-    """What the core does about a message."""
+    """The core's effects when it receives a message."""
     now = Now(at_ms * MS, at_ms * MS)
     if kind == "request_vote":
         fields.setdefault("transfer", False)
@@ -136,5 +136,5 @@ def log_terms(core: Raft) -> list[int]:
 
 
 def replies(effects: list[Effect]) -> list[dict[str, Any]]:
-    """What clients are answered."""
+    """The bodies of the answers to clients."""
     return [dict(e.body) for e in effects if isinstance(e, Reply)]

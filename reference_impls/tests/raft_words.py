@@ -1,7 +1,7 @@
 """How Raft's scenarios are written; its files stand in `scenarios` itself.
 
     given NODE term=T [vote=NAME] [log=1,1,4]
-                            restart with such a log: a no-op per term
+                            restart with such a log, of a no-op for each term given
     show NODE               role, term, leader, commit_index, and the terms in the log
 
 Entries are written term:command.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RaftWords(Vocabulary):
-    """Raft's."""
+    """The vocabulary of Raft."""
 
     def disk(self, given: Mapping[str, str]) -> list[Record]:
         entries = [(int(term), raft.NOOP) for term in given.get("log", "").split(",")]

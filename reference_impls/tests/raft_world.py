@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class RaftPlan(RegisterPlan):
-    """As `RegisterPlan`, and what is aimed at elections and members."""
+    """A `RegisterPlan` with faults that are aimed at elections and member changes."""
 
-    churn_at_election: float = 0.0  # chance that it is split anew as someone is elected
+    churn_at_election: float = 0.0  # chance of a new split when a leader is elected
     strike_changes: float = 0.0  # chance that a leader is cut off as it changes members
     changes: int = 0  # how often an operator asks for another member, or leader
 
@@ -37,7 +37,10 @@ class RaftWorld(RegisterWorld[RaftPlan]):
         super().__init__(seed, plan, Properties(self))
 
     def waits_for_disk(self, effect: Effect) -> bool:
-        """Most observations are checked against the core's state at the same step."""
+        """True for messages, and of the observations only for `committed`.
+
+        The others are checked against the core's state at the same step.
+        """
         if isinstance(effect, Observe):
             return effect.kind == "committed"
         return super().waits_for_disk(effect)
@@ -48,7 +51,7 @@ class RaftWorld(RegisterWorld[RaftPlan]):
             self.at(self.random.randint(0, self.last_fault()), self.administer)
 
     def on_members(self, name: str) -> None:
-        """Maybe cut off a leader that has a new configuration, perhaps alone."""
+        """Maybe cut off a leader that has a new configuration, which few may have."""
         if self.leads(name) and self.random.random() < self.plan.strike_changes:
             self.heal()
             self.isolate({name})
@@ -59,10 +62,10 @@ class RaftWorld(RegisterWorld[RaftPlan]):
             self.split()
 
     def administer(self) -> None:
-        """An operator asks for a change, mostly of who leads at the moment.
+        """Send an operator's request for a change, to the leader if there is one.
 
-        One who leads is about to be removed now and then; mostly there are enough
-        members for several majorities.
+        It adds a server more often than it removes one, so that there are mostly enough
+        members for several majorities. Now and then it removes the leader.
         """
         leaders = [name for name in self.nodes if self.leads(name)]
         name = self.random.choice(leaders or list(self.nodes))
@@ -84,8 +87,8 @@ class Properties:
     """The five properties of the paper's Figure 3, as far as each can be seen.
 
     Attributes:
-        logs: Every node's log as it observed it, with what it has compacted since.
-        committed: What was committed at each index, by whoever did first.
+        logs: Every node's log as it observed it, also what it has compacted since.
+        committed: Index -> the entry that was committed there first.
     """
 
     def __init__(self, world: RaftWorld) -> None:
@@ -152,7 +155,7 @@ class Properties:
                 )
 
     def snapshot_safety(self, node: str, index: int, term: int) -> None:
-        """A snapshot is of what was committed."""
+        """A snapshot ends with an entry that was committed."""
         if index not in self.committed or self.committed[index][0] != term:
             raise Violation(
                 f"state machine safety: {node} installs a snapshot that ends with "
@@ -180,7 +183,7 @@ class Properties:
         self.check_states()
 
     def check_states(self) -> None:
-        """Servers that applied as much have the same state, sessions included."""
+        """Servers that applied equally much have the same state, sessions included."""
         states: dict[int, Any] = {}
         for name, node in self.world.nodes.items():
             state = json.dumps(node.core.state.as_data())

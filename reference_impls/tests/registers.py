@@ -1,7 +1,7 @@
 """Clients of a few registers, for worlds whose protocol serves `kv`.
 
-Clients may send a request again, to another node, until they know. What they saw must
-be linearizable.
+Clients may send a request again, to another node, until they know its outcome. What
+they saw must be linearizable.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STATES_MAX = 20_000
 
 @dataclass
 class RegisterPlan(Plan):
-    """As `Plan`, and what clients do."""
+    """A `Plan` that says how clients repeat requests."""
 
     attempts: int = 1  # how often a client sends a request, at most
     attempt_ms: int = 1500  # how long it waits for the answer
@@ -122,7 +122,7 @@ class RegisterWorld(Simulation[R]):
 
 
 def request_body(call: Call) -> dict[str, Any]:
-    """What the client sends."""
+    """The request that the client sends."""
     body: dict[str, Any] = {"type": call.f, "key": call.key}
     if call.f == "write":
         body["value"] = call.argument
@@ -132,7 +132,7 @@ def request_body(call: Call) -> dict[str, Any]:
 
 
 def complete(call: Call, body: Body, now: int) -> None:
-    """What the client makes of the answer."""
+    """Note a call's outcome, as the client learns it from the answer."""
     code = body.get("code")
     if code is None:
         call.outcome, call.value = "ok", body.get("value")
@@ -153,8 +153,8 @@ def complete(call: Call, body: Body, now: int) -> None:
 def check_linearizable(calls: list[Call]) -> None:
     """Raise Violation unless each key's calls have a legal order (Wing and Gong 1993).
 
-    Cost: exponential in concurrency, which is a handful here. A key whose many calls
-    without an answer lead to more than STATES_MAX states is passed over.
+    Cost: exponential in concurrency, which is a handful here. A key is taken for legal
+    if its many calls without an answer lead to more than STATES_MAX states.
     """
     for key in sorted({call.key for call in calls}):
         relevant = [c for c in calls if c.key == key and matters(c)]
@@ -164,7 +164,7 @@ def check_linearizable(calls: list[Call]) -> None:
 
 
 def matters(call: Call) -> bool:
-    """Failed calls had no effect; reads without an answer say nothing."""
+    """False for failed calls, and for reads without an answer."""
     return call.outcome != "fail" and not (call.f == "read" and call.outcome == "info")
 
 
@@ -174,7 +174,7 @@ def has_legal_order(calls: list[Call]) -> bool:
     required = {i for i, c in enumerate(calls) if c.returned != NEVER}
     seen: set[tuple[frozenset[int], Any]] = set()
     stack: list[tuple[int, frozenset[int], Any]] = [(0, frozenset(), None)]
-    # `low`: all calls before it are done; `done`: further ones that are.
+    # All calls before `low` are done, and those in `done`.
     while stack:
         low, done, value = stack.pop()
         while low in done:
@@ -203,7 +203,11 @@ def has_legal_order(calls: list[Call]) -> bool:
 
 
 def apply(call: Call, value: Any) -> tuple[bool, Any]:
-    """Is the call's outcome possible when the register holds `value`? And then?"""
+    """Whether the call's outcome is possible if the register holds `value`.
+
+    Returns:
+        That, and the register's value after the call.
+    """
     if call.f == "read":
         return call.value == value, value
     if call.f == "write":
@@ -212,6 +216,4 @@ def apply(call: Call, value: Any) -> tuple[bool, Any]:
     matches = value is not None and value == old
     if call.outcome == "mismatch":
         return not matches, value
-    if call.outcome == "info":
-        return matches, new
     return matches, new

@@ -8,21 +8,23 @@ unless told to.
     nodes NAME ... [OPTION=VALUE ...]       start a new cluster
     given NODE WORD=VALUE ...               restart with such a disk
     timeout NODE TIMER                      fire a timer, set or not
-    deliver SRC DEST [TYPE]                 the oldest message on the way, or of a type
-    settle                                  deliver all, in order, and close batches,
-                                            until quiet
-    drop SRC DEST                           lose all on the way between two nodes
-    isolate NODE / heal [NODE ...]          lose all to and from a node from now on /
-                                            no more
+    deliver SRC DEST [TYPE]                 deliver the oldest message, of any type or
+                                            of this one
+    settle                                  deliver all messages, in order, and close
+                                            batches, until nothing is left
+    drop SRC DEST                           lose all messages under way between two
+                                            nodes
+    isolate NODE / heal [NODE ...]          begin / stop to lose all messages to and
+                                            from a node
     request NODE CLIENT TYPE [KEY=VALUE ...]
                                             retry=c1#5 stands for a session's number
-    advance MS                              time passes on everyone's clock
+    advance MS                              move everyone's clock on
     restart NODE                            crash, and come back with what was durable
-    show NODE [WORD ...]                    where it stands
+    show NODE [WORD ...]                    show the node's state
 
 The trace shows what is persisted, sent, replied and observed, in order; timers are left
-out. How a protocol's nodes, disks and messages are written, and which commands it has
-beside these, its `Vocabulary` says. With `SCENARIOS_REWRITE=1 pytest ...` the files are
+out. A protocol's `Vocabulary` says how its nodes, disks and messages are written, and
+which commands it has beside these. With `SCENARIOS_REWRITE=1 pytest ...` the files are
 rewritten with what happened, to be reviewed as a diff.
 """
 
@@ -63,11 +65,11 @@ class Vocabulary:
     A method `do_NAME(scenario, ...)` adds a command.
 
     Args:
-        protocol: Its module.
+        protocol: The protocol's module.
     """
 
     starts_in_silence = False
-    """What nodes do when a cluster starts isn't shown."""
+    """Whether the trace leaves out what nodes do when a cluster starts."""
 
     def __init__(self, protocol: ModuleType) -> None:
         self.protocol = protocol
@@ -79,34 +81,34 @@ class Vocabulary:
         raise NotImplementedError
 
     def node(self, core: Any, *words: str) -> str:
-        """Where a node stands, or what it knows of something."""
+        """What `show` prints of a node's state."""
         raise NotImplementedError
 
     def before_restart(self, scenario: Scenario, name: str) -> None:
-        """What else ends with a node's life."""
+        """Do what else ends with a node's life."""
 
     def after_restart(
         self, scenario: Scenario, name: str, recovered: list[Record]
     ) -> None:
-        """What else begins with a node's next life."""
+        """Do what else begins with a node's next life."""
 
     # --- traces ------------------------------------------------------------------
 
     def record(self, record: Record, *, replaces: bool) -> str | None:
-        """What is persisted; None if it isn't shown."""
+        """How a record is shown; None if it isn't."""
         return f"{'persist anew' if replaces else 'persist'} {self.show(record)}"
 
     def carried(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The message proper; None for what isn't shown."""
+        """The part of a message that is shown; None if it isn't."""
         return body
 
     def show(self, said: Mapping[str, Any]) -> str:
-        """`type` bare, then name=value."""
+        """The type as a bare value, then name=value for all other fields."""
         rest = [f"{k}={self.value(v)}" for k, v in said.items() if k != "type"]
         return " ".join(([said["type"]] if "type" in said else []) + rest)
 
     def value(self, value: Any) -> str:
-        """Objects in brackets, lists as JSON, all else as Python has it."""
+        """A value: objects in brackets, lists as JSON, all else as `str` has it."""
         if isinstance(value, dict):
             return f"({self.show(value)})"
         return json.dumps(value) if isinstance(value, list | tuple) else str(value)
@@ -182,7 +184,7 @@ class Scenario:
         self.trace.append(f"nothing to deliver from {src} to {dest}")
 
     def kind(self, body: Mapping[str, Any]) -> str | None:
-        """A message's type, for whoever waits for one."""
+        """The type by which `deliver` finds a message."""
         carried = self.words.carried(body)
         return None if carried is None else str(carried["type"])
 
@@ -260,7 +262,7 @@ class Scenario:
 
 
 def as_value(text: str) -> Any:
-    """A number where it is one; a session's number as an object; lists as JSON."""
+    """The value of an argument: a JSON list, a session (c1#5), a number, or text."""
     if text.startswith("["):
         return json.loads(text)
     client, mark, seq = text.partition("#")
@@ -273,9 +275,9 @@ def replay(name: str, words: Vocabulary, core: type[Any] | None = None) -> str:
     """The text of a scenario file with the traces that happen.
 
     Args:
-        name: The file's below SCENARIOS, without `.txt`.
-        words: Its protocol's.
-        core: What to build in place of the protocol's own core.
+        name: The file's name below SCENARIOS, without `.txt`.
+        words: The vocabulary of its protocol.
+        core: A core to build in place of the protocol's own: a mutant.
     """
     scenario = Scenario(words, core)
     blocks = []

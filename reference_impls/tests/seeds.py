@@ -14,7 +14,7 @@ EVERYDAY = 50
 
 
 def seeds(everyday: int) -> range:
-    """The seeds to run: as asked for in the environment, or by the profile."""
+    """The seeds to run: those of SWEEP_SEEDS, else as many as the profile asks for."""
     count = everyday * settings().max_examples // EVERYDAY
     first, _, last = os.environ.get("SWEEP_SEEDS", f"0:{count}").partition(":")
     return range(int(first), int(last))

@@ -52,7 +52,7 @@ class Plan:
     nodes: int = 5
     clients: int = 4
     duration_ms: int = 4000
-    settling_ms: int = 0  # after that, for nodes to finish what they began
+    settling_ms: int = 0  # time after that, for nodes to finish what they began
     loss: float = 0.02
     duplicate: float = 0.02
     delay_ms_max: float = 12.0
@@ -60,11 +60,11 @@ class Plan:
     slow_ms_max: float = 250.0
     fsync_ms_max: float = 3.0
     crashes: int = 4
-    crash_leaders: float = 0.0  # share of the crashes that strike who leads
+    crash_leaders: float = 0.0  # share of the crashes that strike the leader
     partitions: int = 4
     partition_ms: tuple[int, int] = (50, 900)  # how long one lasts
-    partition_leaders: float = 0.0  # share of the partitions that isolate who leads
-    churn_ms: float = 0.0  # how long the cluster is split this way, and then that
+    partition_leaders: float = 0.0  # share of the partitions that isolate the leader
+    churn_ms: float = 0.0  # mean time from one random split to the next; 0: no churn
     restart_ms_max: int = 400
     clock_rates: tuple[float, float] = (1.0, 1.0)
     clock_jumps: int = 0
@@ -76,13 +76,13 @@ P = TypeVar("P", bound=Plan)
 
 
 class Promises(Protocol):
-    """What a world holds its nodes to; either method raises Violation."""
+    """What a world's nodes must keep; both methods raise Violation."""
 
     def observe(self, node: str, kind: str, fields: dict[str, Any]) -> None:
-        """A node observed something."""
+        """Check what a node has just observed."""
 
     def check_logs(self) -> None:
-        """The world ends; look at what the nodes have come to."""
+        """Check what the nodes hold at the end."""
 
 
 class SimulatedNode:
@@ -116,7 +116,7 @@ class SimulatedNode:
         self.carry_out(self.core.start(json.loads(json.dumps(self.durable))))
 
     def crash(self) -> None:
-        """Lose everything but the disk, and maybe not all that wasn't synced."""
+        """Lose everything but the disk, which may also hold some unsynced records."""
         kept = self.world.random.randint(0, len(self.unsynced))
         self.write(self.unsynced[:kept])
         self.unsynced, self.held, self.timers = [], [], {}
@@ -124,7 +124,7 @@ class SimulatedNode:
         self.life += 1
 
     def write(self, records: list[Record]) -> None:
-        """Records reach the disk; one that replaces the earlier ones does so there."""
+        """Put records on the disk; one that replaces the earlier ones removes them."""
         for record in records:
             if any(record is other for other in self.replacing):
                 self.durable.clear()
@@ -180,7 +180,7 @@ class SimulatedNode:
             self.world.at(when, partial(self.end_sync, self.life))
 
     def end_sync(self, life: int) -> None:
-        """All that was persisted up to now is durable, so all that was held leaves."""
+        """Make all that was persisted durable, and let go what waited for that."""
         if life != self.life:
             return
         self.write(self.unsynced)
@@ -221,14 +221,14 @@ class Simulation(ABC, Generic[P]):
 
     @abstractmethod
     def invoke(self, client: int) -> None:
-        """The client does its next operation, and sees to it that another follows."""
+        """Begin the client's next operation, and have another one follow it."""
 
     def waits_for_disk(self, effect: Effect) -> bool:
-        """True for what tells anyone of the records before it."""
+        """True for effects that must wait for the records before them."""
         return isinstance(effect, Send | Reply | Observe)
 
     def check(self) -> None:
-        """What must hold when all is over."""
+        """Check what must hold at the end."""
         self.promises.check_logs()
 
     # --- time --------------------------------------------------------------------
@@ -257,7 +257,7 @@ class Simulation(ABC, Generic[P]):
     # --- faults ------------------------------------------------------------------
 
     def plan_faults(self) -> None:
-        """Every fault ends before the last quarter, so that the cluster comes back."""
+        """Schedule faults, all of which end before the last quarter of the run."""
         last = self.last_fault()
         for _ in range(self.plan.crashes):
             down = self.random.randint(0, last)
@@ -278,11 +278,11 @@ class Simulation(ABC, Generic[P]):
             self.at(self.random.randint(0, last), self.jump)
 
     def last_fault(self) -> int:
-        """When the last fault is over, at the latest."""
+        """The time by which the last fault is over."""
         return self.plan.duration_ms * MS * 3 // 4
 
     def crash(self, name: str, pause: int) -> None:
-        """Crash that node, or who leads, and restart it after a pause."""
+        """Crash that node, or the leader if `name` is empty; restart it later."""
         names = [name] if name else [n for n in self.nodes if self.leads(n)]
         for node in map(self.nodes.__getitem__, names):
             if node.alive:
@@ -329,7 +329,7 @@ class Simulation(ABC, Generic[P]):
         self.cut |= {link for a in side for b in other for link in ((a, b), (b, a))}
 
     def jump(self) -> None:
-        """A leader's clock is set back, and then it is cut off."""
+        """Set a leader's clock back, and cut the leader off."""
         for name, node in self.nodes.items():
             if self.leads(name):
                 node.offset -= self.random.randint(1000 * MS, 3000 * MS)

@@ -38,7 +38,7 @@ def storing(protocol: str, value: object) -> Body:
 
 
 def asking(protocol: str) -> Body:
-    """A request for it."""
+    """A request for the value that is kept."""
     if protocol == "paxos":
         return {"type": "learn", "key": "k"}
     if protocol.endswith("commit"):
@@ -47,7 +47,7 @@ def asking(protocol: str) -> Body:
 
 
 def value_in(reply: Body) -> Any:
-    """The value in the answer to that."""
+    """The value in the answer to a request of `asking`."""
     return reply["txn"][0][2] if "txn" in reply else reply.get("value")
 
 
@@ -70,7 +70,7 @@ def log_of(tmp_path: Path, protocol: str) -> Path:
 
 
 def refuses(tmp_path: Path, protocol: str) -> str:
-    """How a node says that it can't use its data folder, in a line or two."""
+    """The complaint of a node that can't use its data folder."""
     cluster = Processes(tmp_path, 1, protocol=protocol)
     status, text = run([protocol], cluster.environment("n1"))
     assert status == runtime.EXIT_DATA, text

@@ -1,4 +1,4 @@
-"""What the scenario files of both commit protocols are worth: some convict mutants."""
+"""Some scenario files of the commit protocols convict mutants, and so prove useful."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_three_phase_commit_keeps_its_promises_when_nodes_crash(
 def test_without_failures_whatever_all_vote_for_is_committed(
     protocol: ModuleType,
 ) -> None:
-    """AC4."""
+    """AC4 (Bernstein, Hadzilacos and Goodman 1987, 7.2)."""
     for seed in range(3):
         plan = CommitPlan(protocol=protocol, duration_ms=3000, **CALM)
         world = CommitWorld(seed, plan).run()
@@ -104,7 +104,7 @@ def test_two_phase_commit_blocks_while_a_coordinator_is_away() -> None:
 
 @pytest.mark.parametrize("termination", ["elect", "simple"])
 def test_a_partition_splits_three_phase_commit(termination: str) -> None:
-    """The known weakness: no bug of the core, and no surprise to the world."""
+    """This is the protocol's known weakness, no bug of the core; the world sees it."""
     plan = crashes(
         crashes=0,
         partitions=2,

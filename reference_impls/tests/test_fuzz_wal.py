@@ -1,8 +1,8 @@
-"""The write-ahead log against whatever a disk, or anybody, may have made of it.
+"""The write-ahead log against files that a bad disk or a forger left in its place.
 
-A damaged log is refused with the typed error, or read up to where it tore: a prefix of
-what was written, and never another record. Forged logs, with checksums that are right,
-may hold anything.
+A damaged log is refused with the typed error, or read up to where it tore: what is read
+is a prefix of what was written. Forged logs, with checksums that are right, may hold
+anything.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def folder(path: Path) -> None:
 
 
 def terabyte(path: Path) -> None:
-    """Zeros that take up no space."""
+    """A file of a terabyte of zeros that takes up no space."""
     path.touch()
     os.truncate(path, 1 << 40)
 
@@ -175,7 +175,7 @@ def test_who_inspects_a_log_neither_waits_nor_reads_for_ever(
 
 
 def test_headers_that_lie_everywhere_cost_no_more_than_the_log_is_long() -> None:
-    """A later frame is looked for at every offset: each of these seems to be one."""
+    """Recovery looks for a later frame at every offset; here each looks like one."""
     count = 60_000
     data = bytearray()
     for n in range(count):

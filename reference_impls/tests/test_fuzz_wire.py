@@ -79,7 +79,7 @@ def test_a_line_is_a_frame_that_can_be_passed_on_or_malformed(line: bytes) -> No
     else:
         assert_can_be_passed_on(frame)
         return
-    # Whoever sent it gets an answer, as far as one can be made out.
+    # The sender gets an answer, if the line says who that is.
     told = encode_reply("n1", flaw.src, flaw.body, {"type": "error"})
     assert decode(told).dest == flaw.src
 

@@ -25,7 +25,7 @@ requests = st.one_of(
 
 
 def expected(model: dict[Any, Any], request: dict[str, Any]) -> tuple[str, Any]:
-    """What a dict keyed by JSON text says: (reply's type, value or code)."""
+    """The answer by a dict keyed by JSON text: (reply's type, value or code)."""
     key = request["key"]
     if request["type"] == "write":
         model[key] = request["value"]
@@ -111,7 +111,7 @@ def test_a_value_as_long_as_allowed_is_taken() -> None:
 
 
 def add(key: int, seq: int, first: int | None = None, client: str = "c1") -> Any:
-    """One more on the counter `key`, as the client's request number `seq`."""
+    """Add one to the counter `key`, as the client's request number `seq`."""
     retry: dict[str, Any] = {"client": client, "seq": seq}
     if first is not None:
         retry["first"] = first

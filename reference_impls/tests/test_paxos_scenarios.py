@@ -1,4 +1,4 @@
-"""What the scenario files of Paxos and Multi-Paxos are worth: some convict mutants."""
+"""Some scenario files of both Paxoses convict mutants, and so prove useful."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_an_acceptor_without_its_promise_accepts_what_came_too_late(
 
 
 def test_an_acceptor_that_forgets_a_promise_can_be_told_by_its_restart() -> None:
-    """Its first ballot as a proposer, after the restart, would be an old one."""
+    """After the restart, its first ballot as a proposer would be an old one."""
     trace = replay_mutant("paxos/promise", "promise-not-durable")
     assert "n2 persist key=1 promised" not in trace
 

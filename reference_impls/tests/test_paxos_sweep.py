@@ -48,7 +48,7 @@ def test_promises_are_kept_whatever_the_world_does(
 
 def test_a_log_keeps_its_promises_with_hardly_any_room() -> None:
     options = {"window": "3", "entries_per_message_max": "2"}
-    # Two slots a message, a tenth of them lost: to come level takes its time.
+    # With two slots a message, and a tenth of messages lost, catching up takes long.
     plan = PaxosPlan(clients=12, loss=0.1, settling_ms=1000, options=options)
     broken = sweep(LogWorld, plan, seeds(6))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
@@ -61,7 +61,7 @@ def test_ballots_by_good_clocks_are_as_good_as_any() -> None:
 
 
 def test_ballots_by_bad_clocks_never_disagree() -> None:
-    """They get in the way of progress; see the scenario `timestamps`."""
+    """Bad clocks hinder only progress, which the scenario `timestamps` shows."""
     plan = PaxosPlan(
         options={"ballots": "timestamp"}, clock_rates=(0.2, 3.0), finishes=False
     )

@@ -1,4 +1,4 @@
-"""What Raft's scenario files are worth: some of them convict broken Rafts."""
+"""Some of Raft's scenario files convict broken Rafts, and so prove useful."""
 
 from __future__ import annotations
 

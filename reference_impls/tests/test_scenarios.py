@@ -1,6 +1,6 @@
 """Scenario files of all protocols unfold as written; `scenario` says how to read them.
 
-What they are worth, some of them show by convicting mutants: `test_*_scenarios`.
+In `test_*_scenarios` some of them convict mutants, and so prove useful.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ txns = st.lists(micro_ops, min_size=1, max_size=6)
 
 
 def test_the_owner_of_a_key_is_the_checksum_of_its_json_modulo_the_servers() -> None:
-    """Documented, so that others can compute it: it must never change."""
+    """This is documented, so that others can compute it, and must never change."""
     owners = [owner(key, SERVERS) for key in ("fig", "plum", "melon", 7, "7", -1)]
     assert owners == ["n1", "n2", "n3", "n1", "n3", "n1"]
     assert owner("anything", ["n1"]) == "n1"
@@ -126,7 +126,7 @@ steps = st.lists(
 def test_no_two_claims_in_conflict_are_ever_held(
     plan: list[tuple[int, list[Any], int, bool]], deadlock: str
 ) -> None:
-    """And who waits, waits for somebody; under wait-die, only for younger ones."""
+    """Also, a waiting claim has a rival, and under wait-die only younger rivals."""
     shard = Shard(deadlock)
     for number, txn, stamp, asks in plan:
         name = f"t{number}"

@@ -1,4 +1,4 @@
-"""Sockets: lines however they are cut, peers that come and go."""
+"""Sockets: lines that arrive cut in any way, peers that come and go."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def write(directory: Path, batches: Sequence[Sequence[Any]]) -> bytes:
 
 
 def build(batches: Sequence[Sequence[Any]]) -> list[bytes]:
-    """The frames of such a log, the first of them the identity's."""
+    """The frames of a log to which these batches were written, the identity's first."""
     payloads = [IDENTITY.as_record(), *batches]
     frames, crc = [], 0
     for payload in payloads:

@@ -37,7 +37,7 @@ def test_what_was_answered_outlives_the_leader_and_then_every_process(
         for name in zab.names:
             zab.call_until_ok(name, type="sync")
             messages = wait_for(partial(delivered, zab, name), f"{name} to serve")
-            # A broadcast whose answer was late is asked for again, so twice at most.
+            # A broadcast whose answer is late is sent again, so it may come twice.
             assert list(dict.fromkeys(m for _, _, m in messages)) == list(range(10))
             zxids = [(epoch, counter) for epoch, counter, _ in messages]
             assert zxids == sorted(zxids)

@@ -1,4 +1,4 @@
-"""What Zab's scenario files are worth: some of them convict broken Zabs."""
+"""Some of Zab's scenario files convict broken Zabs, and so prove useful."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ZabWords(Vocabulary):
-    """Zab's."""
+    """The vocabulary of Zab."""
 
     def disk(self, given: Mapping[str, str]) -> list[Record]:
         zxids = [z.split(".") for z in given.get("history", "").split(",") if z]
@@ -47,7 +47,7 @@ class ZabWords(Vocabulary):
         )
 
     def before_restart(self, scenario: Scenario, name: str) -> None:
-        """What the node had said is lost with it."""
+        """Lose the messages that the node had sent."""
         kept = [m for m in scenario.on_the_way if m[0][0] != name]
         scenario.on_the_way = deque(kept)
 
@@ -55,20 +55,20 @@ class ZabWords(Vocabulary):
         return super().record(record, replaces=False)
 
     def carried(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """What a frame carries, nothing for a heartbeat; other messages as they are."""
+        """The body of a frame, None for a heartbeat; other messages as they are."""
         return body["body"] if body["type"] == "frame" else body
 
     def show(self, said: Mapping[str, Any]) -> str:
         return super().show({name: self.short(name, said[name]) for name in said})
 
     def value(self, value: Any) -> str:
-        """Commands and what is in them at length, as nothing tells what it is."""
+        """A value; a command is shown with all its fields."""
         if isinstance(value, dict):
             return f"({super().show(value)})"
         return super().value(value)
 
     def short(self, name: str, value: Any) -> Any:
-        """Zxids, transactions and votes in short, as their names tell what they are."""
+        """Zxids, transactions and votes in short, as their field says what they are."""
         if name == "txns":
             return f"[{', '.join(transaction(Txn(*t)) for t in value)}]"
         if name == "vote":
@@ -86,12 +86,12 @@ def write(value: str) -> dict[str, Any]:
 
 
 def as_text(zxid: Any) -> str:
-    """2.1 for the first transaction of epoch 2."""
+    """A zxid as text: 2.1 for the first transaction of epoch 2."""
     return f"{zxid[0]}.{zxid[1]}"
 
 
 def transaction(txn: Txn) -> str:
-    """A transaction with what it does."""
+    """A transaction as zxid:value, or zxid:type if its command has no value."""
     command = txn.command
     what = command.get("value", command["type"])
     return f"{as_text(txn)}:{what}"

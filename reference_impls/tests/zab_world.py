@@ -1,8 +1,8 @@
 """The hostile world of `simulation`, for Zab.
 
-What cores deliver is held against the six properties of primary order atomic broadcast
-(Junqueira, Reed and Serafini 2011, section III) while it happens; what clients saw must
-be linearizable; and once the faults are over, somebody must lead again.
+The six properties of primary order atomic broadcast (Junqueira, Reed and Serafini 2011,
+section III) are checked on what cores deliver, as it happens. What clients saw must be
+linearizable, and once the faults are over, a node must lead again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reference_impls.zab.election import LEADING
 
 @dataclass
 class ZabPlan(RegisterPlan):
-    """As `RegisterPlan`, but most worlds are quiet enough in the end for a leader."""
+    """A `RegisterPlan` at whose end a node must lead, unless it says otherwise."""
 
     settles: bool = True
 
@@ -34,7 +34,7 @@ class ZabWorld(RegisterWorld[ZabPlan]):
         super().__init__(seed, plan, self.deliveries)
 
     def check_settled(self) -> None:
-        """Somebody leads; clients may still wait for what was lost in a partition."""
+        """Raise Violation if no node leads; clients may still wait for an answer."""
         if not any(map(self.serves, self.nodes)):
             raise Violation("liveness: nobody leads long after the last fault")
 
@@ -44,7 +44,7 @@ class ZabWorld(RegisterWorld[ZabPlan]):
         return self.leads(name) and bool(core.has_quorum(lambda f: f.is_up_to_date))
 
     def leads(self, name: str) -> bool:
-        """A prospective leader does, too."""
+        """True for a node that is up and leads, also as a prospective leader."""
         node = self.nodes[name]
         return bool(node.alive and node.core.state == LEADING)
 
@@ -80,7 +80,7 @@ class Deliveries:
                 pass
 
     def go_on_after(self, node: str, zxid: tuple[int, int]) -> None:
-        """The node's state holds everything up to `zxid`."""
+        """Note that the node's state holds everything up to `zxid`."""
         if zxid not in self.places:
             raise Violation(f"integrity: {node} has a snapshot of undelivered {zxid}")
         self.delivered[node] = self.places[zxid] + 1
@@ -97,7 +97,7 @@ class Deliveries:
             )
 
     def deliver(self, node: str, zxid: tuple[int, int], command: str) -> None:
-        """The node's next transaction."""
+        """Check the node's next transaction."""
         place = self.delivered[node]
         self.delivered[node] = place + 1
         if place == len(self.order):
@@ -109,7 +109,7 @@ class Deliveries:
             )
 
     def extend(self, node: str, zxid: tuple[int, int], command: str) -> None:
-        """What no node delivered before."""
+        """Check a transaction that no node delivered before, and fix its place."""
         last = self.order[-1][0] if self.order else (0, 0)
         if zxid in self.places:
             raise Violation(f"integrity: {node} delivers {zxid} twice")

@@ -1,7 +1,7 @@
 """A node that grants locks by itself, whatever its peers have granted (WIRE.md).
 
-Each node is a correct lock service of its own, so that nothing but two clients at
-different nodes can tell.
+Each node is a correct lock service of its own, so that only two clients at different
+nodes together can notice.
 """
 
 from __future__ import annotations

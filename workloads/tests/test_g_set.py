@@ -1,4 +1,4 @@
-"""The g_set workload: reads of a set that grows take no more and more of a run."""
+"""The g_set workload: reads of a growing set don't take ever more of a run."""
 
 from __future__ import annotations
 

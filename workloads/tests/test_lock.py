@@ -28,7 +28,7 @@ THREADS = 4
 
 
 def run(results: Path, *arguments: str) -> tuple[int, Any, str]:
-    """Exit status, what `run --json` printed, and its complaint."""
+    """The exit status of `run --json`, what it printed, and its complaint."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "harness", "run", *arguments),
@@ -189,7 +189,7 @@ def test_a_lock_service_is_valid_under_faults_in_the_simulator(
 
 
 def test_a_raft_that_elects_two_leaders_has_two_holders(tmp_path: Path) -> None:
-    """By two seeds of three, whatever plans are drawn from them."""
+    """Two seeds of three must show it, so that no one drawn plan decides the test."""
     spec = TestSpec(
         system="raft",
         workload="lock",

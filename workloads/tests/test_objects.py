@@ -1,4 +1,4 @@
-"""Objects of a workload: how long they are in use, and who is looked at again."""
+"""Objects of a workload: how long they are in use, and which are looked at again."""
 
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ def test_after_a_fault_every_object_at_rest_is_looked_at_first() -> None:
     for f in ("stop-kill", "heal"):
         world.nemesis(f)
         at_rest |= set(world.objects.at_rest)
-        # One look in ten is at an object at rest; none twice before all had their turn.
+        # One look in ten is at an object at rest. None is looked at twice before all
+        # others were looked at.
         looks = world.looks(10 * len(at_rest) + 300)
         assert set(looks) == at_rest
 
@@ -168,7 +169,15 @@ def test_a_kept_object_is_used_to_the_end_and_seldomer(hours: int) -> None:
 
 
 def play_last_looks(objects: Objects, answers: dict[int, list[OpType]]) -> Counter[int]:
-    """How often each object was looked at, where all of its `answers` are used up."""
+    """Play last looks to their end.
+
+    Args:
+        objects: What is looked at.
+        answers: Object -> how its looks end, in order; further looks end well.
+
+    Returns:
+        How often each object was looked at.
+    """
     flow = last_looks(objects, lambda key: Invocation("read", key=key), THREADS).start(
         Seeds("0")
     )

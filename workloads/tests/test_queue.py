@@ -1,4 +1,4 @@
-"""The queue workload: what is lost is told of queues that were drained alone."""
+"""The queue workload: elements are called lost only if the queue was drained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The register workload: operations that tell, and answers taken for what they are."""
+"""The register workload: its operations, how answers are read, and its verdicts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from workloads.register import Register, RegisterCodec
 
 
 class Store:
-    """A register service that is linearizable as nothing in it ever waits.
+    """A register service that is linearizable, as it carries out each call at once.
 
     It forgets to answer every `lose_every`-th write.
     """
@@ -124,7 +124,7 @@ def test_a_stale_read_is_found() -> None:
 
 
 def stale_but_sequential() -> History:
-    """A reader that lags behind for a while, never going back."""
+    """A history with a reader that lags behind for a while, but never goes back."""
     store: list[Any] = [None]
     ops: list[Op] = []
 
@@ -175,7 +175,7 @@ def test_nothing_read_is_nothing_known() -> None:
 
 
 def test_a_client_keeps_to_one_node_through_all_its_crashes() -> None:
-    """ZooKeeper's sessions do, and what they may rely on depends on it."""
+    """ZooKeeper's sessions do, and their guarantees depend on it."""
     history = play(600, threads=5, lose_every=7)
     nodes: dict[int, set[str | None]] = {}
     for op in history:
@@ -201,7 +201,7 @@ def test_registers_are_given_up_after_so_many_operations_whatever_goes_on() -> N
     history = play(500, threads=4, keys="2", ops_per_key="5", cas="false")
     changes = Counter(o.key for o in history if o.type == "invoke" and o.f == "write")
     assert max(changes) >= 5
-    # What was drawn before the register was given up comes on top.
+    # Operations that were drawn before the register was given up come on top.
     assert all(changes[key] <= 5 * OPS_FACTOR + 2 for key in changes)
 
 

@@ -29,7 +29,7 @@ NODES = ("n1", "n2", "n3")
 
 
 class Service:
-    """One process that plays three nodes and never lies: correct by being one."""
+    """One process that plays three nodes, and is correct as it is only one."""
 
     def __init__(self) -> None:
         self.state: dict[Any, Any] = {}
@@ -307,7 +307,7 @@ class ForgetsTokens(Service):
 
 
 class NeverAsksForTokens(Service):
-    """One holder at a time, but whoever lost the lock may still use it."""
+    """One holder at a time, but a client that lost the lock may still use it."""
 
     def on_use(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
         return {"type": "use_ok"}
@@ -319,7 +319,7 @@ class Mumbles(Service):
 
 
 class CountsPerNode(Service):
-    """Ids from a count of its own on each node, as if nodes had no names."""
+    """Each node counts its ids by itself, without its name in them."""
 
     def on_generate(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = super().on_generate(node, body)
@@ -344,7 +344,7 @@ class SkipsMessages(Service):
 
 
 class CountsHalf(Counts):
-    """Every node knows of its own additions, and one never tells the others."""
+    """Every node knows its own additions, and one never tells the others about them."""
 
     def on_add(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
         return super().on_add(node, body) if node != "n2" else {"type": "add_ok"}
@@ -356,7 +356,7 @@ class GathersHalf(Gathers):
 
 
 class ForksLong(Service):
-    """Two nodes are late, each with the writes that the other is quick with."""
+    """Two nodes are late, each with the writes that the other shows at once."""
 
     def on_txn(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = super().on_txn(node, body)
