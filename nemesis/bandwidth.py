@@ -19,7 +19,11 @@ AMOUNT = Amount("bandwidth_kbit_s", 20.0, 2000.0, 1e7, "delayed", " kbit/s")
 
 
 def bandwidth(options: Mapping[str, str]) -> LinkFault:
-    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    """A nemesis of this kind.
+
+    Raises:
+        UsageError: An option is unknown, or can't have that value.
+    """
     return LinkFault("bandwidth", AMOUNT, options)
 
 

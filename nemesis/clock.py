@@ -283,7 +283,7 @@ def clock_of(fault: Fault) -> ClockName:
 
 
 def skew(fault: Fault) -> Skew:
-    """What `fault` does to a clock."""
+    """The skew that `fault` gives a clock."""
     drifts = fault.params["mode"] == "drift"
     jump_ns = None if drifts else int(fault.number("offset_ms") * 1e6)
     return Skew(jump_ns, float(fault.number("rate", 1.0)))

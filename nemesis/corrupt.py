@@ -19,7 +19,11 @@ AMOUNT = Amount("corrupt", 0.02, 0.4, 1.0, "corrupted")
 
 
 def corrupt(options: Mapping[str, str]) -> LinkFault:
-    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    """A nemesis of this kind.
+
+    Raises:
+        UsageError: An option is unknown, or can't have that value.
+    """
     return LinkFault("corrupt", AMOUNT, options)
 
 

@@ -22,7 +22,11 @@ AMOUNT = Amount(
 
 
 def delay(options: Mapping[str, str]) -> LinkFault:
-    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    """A nemesis of this kind.
+
+    Raises:
+        UsageError: An option is unknown, or can't have that value.
+    """
     return LinkFault("delay", AMOUNT, options)
 
 

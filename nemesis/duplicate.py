@@ -19,7 +19,11 @@ AMOUNT = Amount("duplicate", 0.05, 0.8, 1.0, "duplicated")
 
 
 def duplicate(options: Mapping[str, str]) -> LinkFault:
-    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    """A nemesis of this kind.
+
+    Raises:
+        UsageError: An option is unknown, or can't have that value.
+    """
     return LinkFault("duplicate", AMOUNT, options)
 
 

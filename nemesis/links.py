@@ -63,7 +63,7 @@ class Amount:
 
     @property
     def kind(self) -> Number:
-        """What a plan may give: at least 0.001, as plans hold three decimals."""
+        """The amounts that a plan may give: from 0.001, as plans hold 3 decimals."""
         return Number(0.001, self.limit)
 
     @property

@@ -20,7 +20,11 @@ AMOUNT = Amount("loss", 0.02, 0.6, 1.0, "lost")
 
 
 def loss(options: Mapping[str, str]) -> LinkFault:
-    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    """A nemesis of this kind.
+
+    Raises:
+        UsageError: An option is unknown, or can't have that value.
+    """
     return LinkFault("loss", AMOUNT, options)
 
 

@@ -20,7 +20,11 @@ AMOUNT = Amount("reorder", 0.05, 0.8, 1.0, "reordered")
 
 
 def reorder(options: Mapping[str, str]) -> LinkFault:
-    """The nemesis, configured. Raises UsageError; see `NemesisFactory`."""
+    """A nemesis of this kind.
+
+    Raises:
+        UsageError: An option is unknown, or can't have that value.
+    """
     return LinkFault("reorder", AMOUNT, options)
 
 

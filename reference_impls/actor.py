@@ -34,7 +34,7 @@ Body = Mapping[str, Any]
 """The body of a message: JSON-able, with its kind under "type"."""
 
 Record = Mapping[str, Any]
-"""What a core keeps on disk: JSON-able."""
+"""A record that a core keeps on disk: JSON-able."""
 
 
 # --- events ----------------------------------------------------------------------
@@ -154,7 +154,7 @@ class Actor(Protocol):
         ...
 
     def status(self) -> dict[str, Any]:
-        """Where the node stands, for people and tests: role, term, leader, ..."""
+        """The node's role, term, leader and so on, for people and tests."""
         ...
 
 

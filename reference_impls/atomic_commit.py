@@ -177,7 +177,7 @@ MESSAGES: Mapping[str, Fields] = {
     "ack": {"id": is_id},
     "inquire": {"id": is_id, "coordinator": is_text, "participants": is_names},
 }
-"""What the nodes of both protocols say to each other."""
+"""The messages that both protocols have: type -> field -> its check."""
 
 
 @dataclass(slots=True)
@@ -253,7 +253,7 @@ class AtomicCommit(Core):
         self.parts: dict[str, Part] = {}
         self.shard = shards.Shard(options["deadlock"])
 
-        # volatile, or follows from the above
+        # volatile, or rebuilt from what is persistent
         self.known: dict[str, None] = {}  # every transaction, in order of appearance
         self.open_parts: dict[str, Part] = {}  # not decided
         self.untold: dict[str, Coordinated] = {}  # decided, not acknowledged by all
@@ -292,7 +292,7 @@ class AtomicCommit(Core):
 
     @override
     def status(self) -> dict[str, Any]:
-        """Where this node stands; nobody leads."""
+        """This node's role, which is the same for all, and its unfinished work."""
         open_parts = self.open_parts.values()
         return {
             "role": "peer",
@@ -420,7 +420,7 @@ class AtomicCommit(Core):
         self.reply(request, {"type": "decisions_ok", **account})
 
     def account(self, names: Sequence[str]) -> dict[str, Any]:
-        """What became of these transactions here: states, votes, coordination."""
+        """The states, votes and decisions of these transactions on this node."""
         parts = [self.parts[name] for name in names if name in self.parts]
         led = [self.coordinated[name] for name in names if name in self.coordinated]
         return {

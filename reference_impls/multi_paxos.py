@@ -120,14 +120,14 @@ class Entry(NamedTuple):
 
 
 class PValue(NamedTuple):
-    """What an acceptor accepted in a slot (PMMC: a pvalue); a list of two in JSON."""
+    """An entry accepted in a slot under a ballot (PMMC: pvalue); a JSON list of two."""
 
     ballot: Ballot
     entry: Entry
 
 
 class Promise(NamedTuple):
-    """What an acceptor answers to a prepare.
+    """An acceptor's answer to a prepare.
 
     Attributes:
         decided: The last slot up to which the acceptor knows all decisions.
@@ -202,7 +202,7 @@ class MultiPaxos(ForwardingCore):
 
     @override
     def status(self) -> dict[str, Any]:
-        """Where this server stands."""
+        """This server's role, term, leader, ballot and decisions."""
         return {
             "role": self.role,
             "term": self.term_of(self.ballot_num),
@@ -251,7 +251,7 @@ class MultiPaxos(ForwardingCore):
                 self.on_decisions(src, body, now)
 
     def check_invariants(self) -> None:
-        """What holds after every step, whatever messages said."""
+        """Assert what holds after every step, whatever messages said."""
         assert self.slot_out not in self.chosen, "decided, but not carried out"
         if self.role == LEADER:
             assert self.ballot_num.server == self.node, "leads another's ballot"
@@ -377,7 +377,7 @@ class MultiPaxos(ForwardingCore):
         self.broadcast_heartbeat()
 
     def highest_pvalues(self) -> dict[int, PValue]:
-        """For each undecided slot, what the highest ballot has there (PMMC: pmax)."""
+        """Undecided slot -> the pvalue of the highest ballot there (PMMC: pmax)."""
         highest: dict[int, PValue] = {}
         for promise in self.promises.values():
             for slot, pvalue in promise.accepted.items():
@@ -798,7 +798,7 @@ MESSAGES: Mapping[str, Fields] = {
     "decisions": {"slot": is_count, "entries": is_entries, "decided": is_count},
     **FORWARD_MESSAGES,
 }
-"""What peers say to each other."""
+"""The messages between peers: type -> field -> its check."""
 
 
 def build(
@@ -807,7 +807,7 @@ def build(
     options: Mapping[str, Any],
     core: type[MultiPaxos] = MultiPaxos,
 ) -> Actor:
-    """A server called `node`; `options` are complete, see OPTIONS.
+    """A server called `node`; `options` holds a value for each of OPTIONS.
 
     Raises:
         ValueError: Options that make no sense together.

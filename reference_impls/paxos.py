@@ -683,7 +683,7 @@ MESSAGES: Mapping[str, Fields] = {
     "ask": {"key": is_key},
     "report": {"key": is_key, "accepted": is_accepted, "learned": is_anything},
 }
-"""What peers say to each other."""
+"""The messages between peers: type -> field -> its check."""
 
 
 def flaw_of(body: Body) -> Body | None:
@@ -709,7 +709,7 @@ def build(
     options: Mapping[str, Any],
     core: type[Paxos] = Paxos,
 ) -> Actor:
-    """A server called `node`; `options` are complete, see OPTIONS.
+    """A server called `node`; `options` holds a value for each of OPTIONS.
 
     Raises:
         ValueError: Options that make no sense together.

@@ -112,7 +112,7 @@ def build(
     options: Mapping[str, Any],
     core: type[TwoPhaseCommit] | None = None,
 ) -> Actor:
-    """A node called `node`; `options` are complete, see OPTIONS.
+    """A node called `node`; `options` holds a value for each of OPTIONS.
 
     Args:
         node: Its name.

@@ -69,7 +69,7 @@ class _Translation:
 
 
 class Bank(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "bank"
     requires = frozenset({"bank"})

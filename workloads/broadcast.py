@@ -122,7 +122,7 @@ class _WholeSequences(Flow):
 
 
 class Broadcast(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "broadcast"
     requires = frozenset({"broadcast"})

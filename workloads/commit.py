@@ -64,7 +64,7 @@ class CommitCodec(WireCodec):
 
 
 class Commit(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "commit"
     requires = frozenset({"commit"})

@@ -68,7 +68,7 @@ class ConsensusCodec(WireCodec):
 
 
 class Consensus(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "consensus"
     requires = frozenset({"propose"})

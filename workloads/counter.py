@@ -36,7 +36,7 @@ class _Translation:
 
 
 class Counter(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "counter"
     requires = frozenset({"counter"})

@@ -42,7 +42,7 @@ class EchoCodec(WireCodec):
 
 
 class Echo(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "echo"
     requires = frozenset({"echo"})

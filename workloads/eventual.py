@@ -1,4 +1,4 @@
-"""What workloads of eventually consistent nodes have in common: patient final reads.
+"""Final reads of workloads whose nodes are eventually consistent: they wait a while.
 
 Such nodes may answer from what they know, and agree once they had time to tell each
 other. So the final reads wait for a while after all faults were healed.

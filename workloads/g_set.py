@@ -79,7 +79,7 @@ class GSetCodec(WireCodec):
 
 
 class GSet(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "g_set"
     requires = frozenset({"grow-set"})

@@ -216,7 +216,7 @@ class _CatchUp(Flow):
 
 
 class Kafka(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "kafka"
     requires = frozenset({"log"})

@@ -40,7 +40,7 @@ OPTIONS = (
 
 
 class Kv(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "kv"
     requires = frozenset({"register", "cas"})

@@ -60,7 +60,7 @@ class LeaderCodec(WireCodec):
 
 
 class Leader(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "leader"
     requires = frozenset({"leader"})

@@ -56,7 +56,7 @@ class _Translation:
 
 
 class ListAppend(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "list_append"
     requires = frozenset({"txn-append"})

@@ -193,7 +193,7 @@ class _LockFlow(Flow):
 
 
 class Lock(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "lock"
     requires = frozenset({"lock"})

@@ -88,7 +88,7 @@ class _Forks(Flow):
 
 
 class LongFork(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "long_fork"
     requires = frozenset({"txn-register"})

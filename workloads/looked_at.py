@@ -1,4 +1,4 @@
-"""How many of the changes that a system acknowledged were looked at again.
+"""A checker's verdict, with figures on how many acknowledged changes were read again.
 
 A verdict on a write rests on the reads that follow it. A write that no read of the same
 object followed may have been lost, whatever the verdict says. So the figures of a run

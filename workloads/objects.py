@@ -46,7 +46,7 @@ STAY_NS: Final = 5_000_000_000
 """Least time for which an object is in use: longer than any fault that a plan draws."""
 
 OPS_FACTOR: Final = 10
-"""An object with so many times the operations that are enough is given up at once."""
+"""Times the operations that are enough after which an object is given up at once."""
 
 REST_CHANCE: Final = 0.5
 """Chance of each object in use to be given up when a fault strikes or ends."""

@@ -56,7 +56,7 @@ class PNCounterCodec(WireCodec):
 
 
 class PNCounter(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "pn_counter"
     requires = frozenset({"pn-counter"})

@@ -109,7 +109,7 @@ class Drained(Checker):
 
 
 class Queue(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "queue"
     requires = frozenset({"queue"})

@@ -178,7 +178,7 @@ class _RegisterFlow(Flow):
 
 
 class Register(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "register"
     codec: WireCodec = RegisterCodec()

@@ -50,7 +50,7 @@ class _Translation:
 
 
 class Set(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "set"
     requires = frozenset({"set"})

@@ -1,4 +1,4 @@
-"""What workloads of one-shot transactions have in common.
+"""The codec and final reads that workloads of one-shot transactions have in common.
 
 Sets, counters, queues, banks and lists of appends all use the same request (`txn`,
 WIRE.md): a list of micro-operations, done at once. So every store that serves `txn`,

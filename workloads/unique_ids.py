@@ -44,7 +44,7 @@ class UniqueIdsCodec(WireCodec):
 
 
 class UniqueIds(Workload):
-    """The workload; see the module."""
+    """The workload that this module describes."""
 
     name = "unique_ids"
     requires = frozenset({"ids"})

@@ -231,7 +231,7 @@ class LeaseIgnoresDrift(Reads):
 
     @override
     def lease_ns(self) -> float:
-        """How long a lease lasts if all clocks run at one rate."""
+        """The length of a lease if all clocks run at one rate."""
         return self.settings.election_timeout_ms_min * 1e6
 
 
@@ -267,12 +267,12 @@ class CountsRemovedServer(Quorum):
 
     @override
     def is_quorum(self, servers: Iterable[str]) -> bool:
-        """True for as many servers as the members' majority, whoever they are."""
+        """True for as many servers as the members' majority, also of other servers."""
         return len(set(servers)) >= self.majority()
 
     @override
     def reached_by_majority(self, values: Mapping[str, int], own: int) -> int:
-        """The highest number that so many servers have reached."""
+        """The highest number that as many servers have reached."""
         reached = sorted([own, *values.values()], reverse=True)
         return reached[self.majority() - 1]
 

@@ -36,7 +36,7 @@ class CommitWithoutQuorum(Broadcast):
 
     @override
     def quorum_acked(self) -> Zxid:
-        """What the leader itself holds."""
+        """The last zxid that the leader itself holds."""
         return self.disk.history.last_zxid
 
 

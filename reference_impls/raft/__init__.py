@@ -111,7 +111,7 @@ def build(
     options: Mapping[str, Any],
     core: type[Raft] | None = None,
 ) -> Actor:
-    """A server called `node`; `options` are complete, see OPTIONS.
+    """A server called `node`; `options` holds a value for each of OPTIONS.
 
     Args:
         node: Its name.

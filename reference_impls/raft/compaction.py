@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Compaction:
-    """How the log gets shorter."""
+    """Replaces entries that were applied by a snapshot."""
 
     out: Outbox  # where a snapshot is made durable
     settings: Settings  # how long the log may get

@@ -231,7 +231,7 @@ class Raft(Actor):
             self.transfer.hand_over()
 
     def check_invariants(self) -> None:
-        """What holds after every step, whatever messages said."""
+        """Assert what holds after every step, whatever messages said."""
         log, machine, standing = self.log, self.machine, self.standing
         node = self.out.node
         commit_index = machine.commit_index
@@ -256,7 +256,7 @@ class Raft(Actor):
 
     @override
     def status(self) -> dict[str, Any]:
-        """Where this server stands."""
+        """This server's role, term and leader, and how far its log is."""
         return {
             "role": self.role,
             "term": self.current_term,
@@ -301,7 +301,7 @@ class Raft(Actor):
 
     @property
     def voted_for(self) -> str | None:
-        """Who got its vote in that term."""
+        """The candidate that got its vote in that term, if any."""
         return self.standing.voted_for
 
     @property
@@ -336,7 +336,7 @@ class Raft(Actor):
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """What stands for the entries that are compacted away."""
+        """The snapshot in place of the entries that are compacted away."""
         return self.compaction.snapshot
 
     @property

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Election:
-    """Who leads, as far as this server has a say in it."""
+    """Votes and stands for election, and changes this server's role accordingly."""
 
     out: Outbox  # where votes are asked for and given
     settings: Settings  # the election timeout; whether to ask before standing
@@ -59,7 +59,7 @@ class Election:
         self.reset_timer()
 
     def adopt_term(self, body: Body) -> None:
-        """Follow in a term that is higher than one's own (paper 5.1)."""
+        """Follow in the message's term if that is a higher one (paper 5.1)."""
         if body["term"] > self.standing.current_term:
             self.become_follower(body["term"], None)
 
@@ -232,8 +232,8 @@ class Election:
     def on_request_vote(self, src: str, body: Body, now: Now) -> None:
         """RequestVote (Figure 2), ignored while there is a leader (thesis 4.2.3).
 
-        Who is a member doesn't matter here: this server's idea of that may be older
-        than the candidate's (thesis 4.1).
+        It doesn't matter here which servers are members: this server's configuration
+        may be older than the candidate's (thesis 4.1).
         """
         if self.trusts_leader(now) and not body["transfer"]:
             return

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Following:
-    """How a follower's log comes to be the leader's."""
+    """Makes a follower's log equal the leader's."""
 
     out: Outbox  # where answers go
     standing: Standing  # the term
@@ -115,7 +115,7 @@ class Following:
         )
 
     def conflict(self, prev_log_index: int) -> tuple[int, int]:
-        """Where the leader may try next, a whole term back (paper 5.3).
+        """The index at which the leader may try next, a whole term back (paper 5.3).
 
         Returns:
             First index of the term that conflicts, and that term; 0 as the term means

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Leadership:
-    """What a server does only while it leads."""
+    """Begins and ends a leadership, and keeps it up with heartbeats."""
 
     out: Outbox  # where the timers are set
     settings: Settings  # how often heartbeats are sent

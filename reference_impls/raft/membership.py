@@ -69,7 +69,7 @@ class CatchUp(NamedTuple):
 
 @dataclass(eq=False)
 class Membership:
-    """How an operator changes the members, at the leader."""
+    """Changes the members, one at a time, as an operator asks the leader to."""
 
     out: Outbox  # names the servers
     settings: Settings  # how long it may take to come level

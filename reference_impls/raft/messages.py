@@ -1,4 +1,4 @@
-"""What servers say to each other, and how it is checked before it is trusted."""
+"""The messages between servers, and the checks by which one is trusted."""
 
 from __future__ import annotations
 

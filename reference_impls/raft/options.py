@@ -1,4 +1,4 @@
-"""What can be set about a Raft server."""
+"""The options of a Raft server."""
 
 from __future__ import annotations
 

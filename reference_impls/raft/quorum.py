@@ -1,4 +1,4 @@
-"""What counts as a majority: one of the members, as the log has them (thesis 4.1)."""
+"""Majorities of the members, by the latest configuration in the log (thesis 4.1)."""
 
 from __future__ import annotations
 

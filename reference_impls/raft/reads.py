@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Reads:
-    """How a leader knows that it may answer from its own state."""
+    """Answers reads from the leader's own state, once that is known to be safe."""
 
     out: Outbox  # sets the timer of the batch
     settings: Settings  # the lease's length and its clocks' drift

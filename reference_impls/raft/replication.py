@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Replication:
-    """How the leader's entries get into everyone's log; made anew at each election."""
+    """Brings the leader's entries into everyone's log; begins anew at each election."""
 
     out: Outbox  # where appends go
     settings: Settings  # how many entries one of them holds
@@ -52,7 +52,7 @@ class Replication:
     # --- sending (paper 5.3) -----------------------------------------------------
 
     def append(self, entries: list[Entry], now: Now) -> None:
-        """Append to one's own log and send to everyone.
+        """Append to the leader's log and send to everyone.
 
         The sends come before the `Persist`, so the followers' disks work in parallel
         with this one (thesis 10.2.1). This server counts itself at once, which is safe
@@ -193,7 +193,7 @@ class Replication:
             self.send_next(src)
 
     def back_up(self, body: Body) -> int:
-        """Where to try next after a mismatch, a term at a time (paper 5.3).
+        """The index to try next after a mismatch, a term at a time (paper 5.3).
 
         If this log has entries of the conflicting term, try behind the last of them;
         otherwise where the follower's entries of that term begin.

@@ -71,7 +71,7 @@ class Waiting(NamedTuple):
 
 @dataclass(eq=False)
 class Requests:
-    """Who waits for what, and how answers find their way."""
+    """Keeps the requests that aren't answered yet, and answers them."""
 
     out: Outbox  # where answers go
     settings: Settings  # how long a request may wait

@@ -33,7 +33,7 @@ ANYONE = {"client": ""}
 
 @dataclass(eq=False)
 class Service:
-    """What becomes of a request where it arrives."""
+    """Handles a request where it arrives."""
 
     out: Outbox  # sets the timer of the batch
     settings: Settings  # the way of reading

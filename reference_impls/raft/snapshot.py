@@ -20,7 +20,7 @@ encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class Contents(NamedTuple):
-    """What a snapshot's text says."""
+    """The contents of a snapshot's text."""
 
     state: KeyValueStore
     members: Members
@@ -43,7 +43,7 @@ class Snapshot(NamedTuple):
         return cls(last_index, last_term, encode(text))
 
     def contents(self) -> Contents | None:
-        """What the text says; None if it isn't a snapshot's."""
+        """The contents of the text; None if it isn't a snapshot's."""
         try:
             said = json.loads(self.text)
             members = Members(said["members"], said["members_index"])

@@ -1,4 +1,4 @@
-"""What a server is in its term: whom it voted for, its role, and whom it follows.
+"""A server's place in its term: its vote, its role, and the leader that it follows.
 
 Terms act as a logical clock (paper 5.1). The term and the vote are on disk before
 anyone hears of either; role and leader are volatile.

@@ -37,7 +37,7 @@ class UnderWay(NamedTuple):
 
 @dataclass(eq=False)
 class Transfer:
-    """How leadership changes hands on purpose."""
+    """Hands the leadership over on purpose."""
 
     out: Outbox  # where the heir is told
     settings: Settings  # how long a transfer may take

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Broadcast:
-    """How a transaction gets from the leader to everyone."""
+    """Brings transactions from the leader to everyone, in order."""
 
     out: Outbox
     settings: Settings  # how many transactions one message holds

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Clients:
-    """What becomes of a request where it arrives."""
+    """Handles a request where it arrives."""
 
     out: Outbox
     settings: Settings  # the way of reading

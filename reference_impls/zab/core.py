@@ -213,7 +213,7 @@ class Zab(Actor):
                 pass
 
     def check_invariants(self) -> None:
-        """What holds after every step, whatever messages said."""
+        """Assert what holds after every step, whatever messages said."""
         disk, requests, standing = self.disk, self.requests, self.standing
         assert disk.accepted_epoch >= disk.current_epoch, "an epoch not accepted"
         delivered, last_zxid = self.delivery.delivered, disk.history.last_zxid
@@ -230,7 +230,7 @@ class Zab(Actor):
 
     @override
     def status(self) -> dict[str, Any]:
-        """Where this node stands; it leads or follows once it serves."""
+        """This node's role, epochs and history; it leads or follows once it serves."""
         serves = self.standing.serves
         role = {LEADING: "leader", FOLLOWING: "follower"}.get(self.state)
         return {

@@ -1,7 +1,7 @@
 """Delivery: the history, as far as it is committed, becomes the service's state.
 
-What was delivered before a crash is delivered again, from the last snapshot on, once
-the node follows or leads again.
+After a crash, the transactions since the last snapshot are delivered again, once the
+node follows or leads again.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Delivery:
         self.compact()
 
     def deliverable(self, zxid: Zxid) -> list[Txn]:
-        """What is committed up to `zxid` and not delivered yet, in order (f.3.2)."""
+        """The transactions up to `zxid` that aren't delivered yet, in order (f.3.2)."""
         return self.disk.history.between(self.delivered, zxid)
 
     def deliver(self, txn: Txn) -> None:
-        """Hand a transaction to the service, and answer whoever waits for it."""
+        """Hand a transaction to the service, and answer requests that wait for it."""
         reply = self.service.apply(*txn)
         what = "message" if txn.command["type"] == "broadcast" else "command"
         self.out.observe(

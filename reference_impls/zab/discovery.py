@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Discovery:
-    """How an epoch begins."""
+    """Begins an epoch: chooses it as the leader, or promises it as a follower."""
 
     out: Outbox
     settings: Settings  # how long it may take

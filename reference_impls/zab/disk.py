@@ -1,4 +1,4 @@
-"""What survives a crash, under the names of the paper (section V).
+"""The state that survives a crash, under the names of the paper (section V).
 
 `accepted_epoch` is f.p, the last NEWEPOCH acknowledged; `current_epoch` is f.a, the
 last NEWLEADER acknowledged; `history` is h_f. Each is on disk before any message that

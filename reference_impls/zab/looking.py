@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Looking:
-    """How a node finds whom to follow, or that it may lead."""
+    """Finds the node to follow, or finds that this node may lead."""
 
     out: Outbox
     settings: Settings  # how long votes are waited for

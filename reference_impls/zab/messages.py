@@ -1,4 +1,4 @@
-"""What the nodes of Zab say to each other, and the numbers that they say it with.
+"""The messages between Zab's nodes, and the zxids, transactions and votes in them.
 
 The names are those of the paper (Junqueira, Reed and Serafini 2011): CEPOCH, NEWEPOCH,
 ACK-E, NEWLEADER, and from ZooKeeper (Medeiros 2012, 4.1 and 4.2) the `notification` of
@@ -43,7 +43,7 @@ class Txn(NamedTuple):
 
 
 class Vote(NamedTuple):
-    """For whom a node votes, and how recent the history of that node is."""
+    """A vote for `leader`, and how recent the history of that node is."""
 
     epoch: int
     zxid: Zxid

@@ -1,4 +1,4 @@
-"""What can be set about a node of Zab."""
+"""The options of a Zab node."""
 
 from __future__ import annotations
 

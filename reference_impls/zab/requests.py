@@ -36,7 +36,7 @@ class Request(NamedTuple):
 
 @dataclass(eq=False)
 class Requests:
-    """Who waits for what."""
+    """Keeps the requests that aren't answered yet, and answers them."""
 
     out: Outbox
     sessions: Sessions  # in which requests are passed on, and answered

@@ -1,4 +1,4 @@
-"""What the broadcast drives on each node: a key-value store and a list of messages.
+"""The service that the broadcast drives: a key-value store, and a list of messages.
 
 Beside what `kv` understands: `broadcast{message}` is answered once the message is
 delivered at the node that was asked, and `delivered{from,count}` tells what that node

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Learner:
-    """What the leader knows of a follower, for as long as their session lasts.
+    """A follower as the leader knows it, for as long as their session lasts.
 
     Attributes:
         name: The follower.

@@ -1,4 +1,4 @@
-"""Where a node stands: its state, its phase, and whose epoch it lives in."""
+"""A node's state and phase, and the leader of the epoch that it lives in."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Synchronization:
-    """How histories become one."""
+    """Makes the followers' histories equal the leader's."""
 
     out: Outbox
     settings: Settings  # how many transactions one message holds
