@@ -156,8 +156,10 @@ class Node:
         for peer, link in self.links.items():
             self.alarms["link", peer] = link.on_alarm
         self.alarms[ACCEPT_AGAIN] = self.accept_again
-        self.dirty: set[Connection | PeerLink] = set()
+        self.dirty: set[Connection | PeerLink] = set()  # with bytes to write
+        # messages that wait until the records before them are durable
         self.held: list[tuple[Connection | PeerLink, bytes]] = []
+        # the body that was sent last, and its JSON
         self.encoded: tuple[Body | None, bytes] = (None, b"")
         self.counters = dict.fromkeys(
             ("received", "sent", "replies", "malformed", "misdirected", "closed"), 0

@@ -80,7 +80,7 @@ class Consensus(Workload):
         self.keys: int = given["keys"]
         self.per_key: int = given["proposals_per_key"]
         self._proposed = 0
-        self._in_use: dict[int, int] = {}
+        self._in_use: dict[int, int] = {}  # instance -> proposals to it so far
 
     @override
     def generator(self, concurrency: int) -> Generator:
