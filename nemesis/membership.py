@@ -193,7 +193,7 @@ async def members(cluster: Grip) -> list[str]:
 def plausible_changes(
     random: Random, nodes: Sequence[str], count: int
 ) -> list[list[str]]:
-    """Changes that an operator would ask for: no server is removed twice in a row.
+    """Changes that an operator would ask for: only members are removed.
 
     An even number of members is dangerous: two majorities that are one change apart
     from it, in either direction, need not meet. So more servers are added than removed,

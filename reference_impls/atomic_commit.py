@@ -369,7 +369,7 @@ class AtomicCommit(Core):
         raise NotImplementedError
 
     def on_resume(self) -> None:
-        """After a crash: repeat what was decided; deal with what was not."""
+        """Go on after a crash: repeat what was decided, deal with what was not."""
         self.on_retry()
 
     # --- requests ----------------------------------------------------------------
@@ -489,7 +489,7 @@ class AtomicCommit(Core):
             self.on_all_yes(coordinated)
 
     def may_commit(self, coordinated: Coordinated) -> bool:
-        """Only if all participants voted yes (AC3)."""
+        """True if all participants voted yes (AC3)."""
         return len(coordinated.results) == len(coordinated.participants)
 
     def on_votes_missing(self, coordinated: Coordinated) -> None:
@@ -535,7 +535,7 @@ class AtomicCommit(Core):
                 self.vote_no(part, CONFLICT, text)
 
     def vote(self, part: Part) -> None:
-        """The locks are there: do the part, and vote yes if that was possible."""
+        """Do the part, whose locks are held now, and vote yes if that was possible."""
         self.cancel_timer(f"locks {part.id}")
         try:
             part.results = self.shard.prepare(part.id, part.txn)

@@ -388,7 +388,7 @@ class MultiPaxos(ForwardingCore):
         return highest
 
     def fill_gaps(self, gaps: Sequence[int]) -> None:
-        """Propose no-ops in slots in which nothing was decided (Lamport 3)."""
+        """Propose no-ops in slots where nothing can have been decided (Lamport 3)."""
         self.propose_entries({slot: Entry(self.ballot_num, NOOP) for slot in gaps})
 
     def on_refused(self, promised: Ballot) -> None:
@@ -494,7 +494,7 @@ class MultiPaxos(ForwardingCore):
         self.carry_out()
 
     def on_heartbeat(self, now: Now) -> None:
-        """Send a heartbeat and what got lost; or stop leading, out of touch."""
+        """Send a heartbeat and what got lost, or stop leading if out of touch."""
         if self.role != LEADER:
             return
         if self.lost_touch(now):
@@ -661,7 +661,7 @@ class MultiPaxos(ForwardingCore):
     # --- requests ----------------------------------------------------------------
 
     def on_request(self, request: Received) -> None:
-        """A client's request: check it, then serve it or pass it on."""
+        """Check a client's request, then serve it or pass it on."""
         command, flaw = kv.parse(request.body)
         if command is None:
             assert flaw is not None

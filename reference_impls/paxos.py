@@ -546,7 +546,7 @@ class Paxos(Core):
     # --- clients -----------------------------------------------------------------
 
     def on_request(self, request: Received) -> None:
-        """A client's request: check it, then answer, or work for the answer."""
+        """Check a client's request, then answer it or work for the answer."""
         flaw = flaw_of(request.body)
         if flaw is not None:
             self.reply(request, flaw)

@@ -292,7 +292,7 @@ class ThreePhaseCommit(AtomicCommit):
                 self.abort_if_one_turned(coordinated, barrier)
 
     def commit_if_all_crossed(self, coordinated: Coordinated, barrier: Barrier) -> None:
-        """Phase 3: nobody is uncertain any more."""
+        """Phase 3: commit once all have crossed, so that nobody is uncertain."""
         if barrier.crossed.issuperset(coordinated.participants):
             self.decide(coordinated, COMMIT, self.node)
 
@@ -456,7 +456,7 @@ class ThreePhaseCommit(AtomicCommit):
         self.advance_if_complete(part)
 
     def advance_if_complete(self, part: Part) -> None:
-        """Go on once no answer is missing; if one is, the timer "states" goes on."""
+        """Go on once no answer is missing; if one is, the timer `states` goes on."""
         termination = self.terminations[part.id]
         if termination.crossing:
             missing = [s for s in termination.states.values() if s == PREPARED]

@@ -67,7 +67,7 @@ class AckBeforeFsync(Outbox):
 
     @override
     def take_effects(self) -> list[Effect]:
-        """The effects, with what is to be written among the next step's."""
+        """The effects; entries to be persisted come among the next step's effects."""
         effects = [*self.late, *super().take_effects()]
         self.late = [effect for effect in effects if is_entries(effect)]
         return [effect for effect in effects if not is_entries(effect)]
@@ -148,7 +148,7 @@ class KeepsConflict(Following):
 
     @override
     def already_stored(self, prev_log_index: int, entries: Sequence[Any]) -> int:
-        """Take whatever stands there for the leader's."""
+        """Treat every entry that stands there as the leader's."""
         return max(0, min(len(entries), self.log.last_index - prev_log_index))
 
 
@@ -176,7 +176,7 @@ class RetryAppliedTwice(StateMachine):
 
     @override
     def apply_to_state(self, command: kv.Command) -> Body:
-        """Take every copy for a command of its own."""
+        """Treat every copy as a command of its own."""
         return self.state.execute(command)
 
 

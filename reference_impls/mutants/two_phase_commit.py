@@ -83,7 +83,7 @@ class CommitOnMajority(TwoPhaseCommit):
 
     @override
     def on_all_yes(self, coordinated: Coordinated) -> None:
-        """Answer with the operations as they came where results are missing."""
+        """Commit; the client gets its own operations where results are missing."""
         parts = shards.split(coordinated.txn, self.servers)
         coordinated.results = {**parts, **coordinated.results}
         super().on_all_yes(coordinated)

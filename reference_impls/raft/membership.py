@@ -124,7 +124,7 @@ class Membership:
             self.change(request, name, rest, request.now)
 
     def may_change(self) -> bool:
-        """One change at a time, and none before this term's no-op."""
+        """True if no change is under way and this term's no-op is committed."""
         return (
             self.committed_in_this_term()
             and self.log.members.index <= self.machine.commit_index
