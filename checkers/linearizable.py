@@ -24,30 +24,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from checkers.linearizability import zones
 from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.linearizability.calls import client_positions, partition
-from checkers.linearizability.conflict import UndecidedError
 from checkers.linearizability.containers import blind_functions
-from checkers.linearizability.deciders import (
-    DECIDERS,
-    SEARCH,
-    ZONES,
-    Choice,
-    Decider,
-    choose,
-    decider_of,
-    narrow,
-)
-from checkers.linearizability.explain import Explainer, either, with_initial
-from checkers.linearizability.handover import WHEN, is_installed, search_fast
+from checkers.linearizability.deciders import ZONES
+from checkers.linearizability.explain import Explainer, with_initial
+from checkers.linearizability.handover import WHEN, is_installed
+from checkers.linearizability.judge import AUTO, INSISTENCE, Judge, Judged
 from checkers.linearizability.models import find_model, model_name, parse_value
-from checkers.linearizability.prefix import proved
 from checkers.linearizability.processes import how_many, in_processes
-from checkers.linearizability.search import is_legal_by_return, search
 from checkers.linearizability.specification import show
-from checkers.linearizability.transitions import Transitions
-from checkers.linearizability.windows import Effort
+from checkers.linearizability.words import either
 from harness.errors import UsageError
 from harness.history import NO_COMPLETION, HistoryError
 from harness.history.columns import INFO
@@ -57,14 +44,10 @@ from harness.registry import Option, Plugin, settings
 from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
 
-    from checkers.linearizability.calls import KeyCalls
-    from checkers.linearizability.outcome import Outcome
     from checkers.linearizability.specification import Model
     from harness.history import History
-
-ALGORITHMS = ("auto", ZONES, *(decider.name for decider in DECIDERS), SEARCH)
 
 EXPLAINED_MAX = 20
 """Broken keys that get an explanation; the others are counted."""
@@ -76,9 +59,6 @@ NOTHING_TO_DO = {
     "why": "nothing that depends on the state succeeded or is pending",
 }
 """The plan for a history that shows nothing."""
-
-SHARED_MAX = 300
-"""Different operations that all keys together may have to share a table."""
 
 LISTED_MAX = 10
 """Keys named in a sentence before it says "and so on"."""
@@ -115,14 +95,32 @@ class Findings:
     calls: int = 0
     plan: dict[tuple[str, str], list[Hashable]] = field(default_factory=dict)
 
-    def decided(self, key: Hashable, choice: Choice, *, broken: bool) -> None:
-        """Take note of a key's verdict."""
-        self.algorithms[choice.algorithm] += 1
-        (self.broken if broken else self.valid).append(key)
+    def take(self, judged: Iterable[Judged], budget: Budget) -> None:
+        """Take note of what came of keys, and explain those that broke first."""
+        broken = []
+        for one in judged:
+            self.note(one)
+            if one.broken is not None:
+                broken.append(one.broken)
+        for each in sorted(broken, key=lambda each: each.broke):
+            if self.is_early(each.broke):
+                self.explain((each.broke, self.explainer.explain(each, budget)))
 
-    def planned(self, key: Hashable, choice: Choice) -> None:
-        """Take note of how a key is going to be decided."""
-        self.plan.setdefault((choice.algorithm, choice.why), []).append(key)
+    def note(self, judged: Judged) -> None:
+        """Take note of what came of a key."""
+        key, choice = judged.key, judged.choice
+        if choice is not None:
+            self.plan.setdefault((choice.algorithm, choice.why), []).append(key)
+        self.configurations += judged.configurations
+        self.limit = judged.limit or self.limit
+        if judged.linearizable is None:
+            self.undecided[key] = judged.undecided
+            if judged.proved is not None:
+                self.proved.append(judged.proved.as_json(key))
+            return
+        assert choice is not None
+        self.algorithms[choice.algorithm] += 1
+        (self.valid if judged.linearizable else self.broken).append(key)
 
     def is_early(self, broke: int) -> bool:
         """Whether a key that broke then is among the first to be explained."""
@@ -225,7 +223,7 @@ class LinearizableChecker:
 
     Args:
         model: What one object may do.
-        algorithm: "auto", or one of ALGORITHMS to insist on it.
+        algorithm: One of INSISTENCE; "auto" is the fastest that fits.
         compiled: When numba searches; see `handover`.
         explain_plan: Put the plan into the figures.
     """
@@ -234,11 +232,11 @@ class LinearizableChecker:
         self,
         model: Model,
         *,
-        algorithm: str = "auto",
+        algorithm: str = AUTO,
         explain_plan: bool = False,
         compiled: str = "auto",
     ) -> None:
-        assert algorithm in ALGORITHMS, algorithm
+        assert algorithm in INSISTENCE, algorithm
         assert compiled in WHEN, compiled
         self.model = model
         self.compiled = compiled
@@ -322,19 +320,17 @@ class LinearizableChecker:
         )
 
     def decide(self, history: History, budget: Budget, findings: Findings) -> None:
-        """Zones for the keys that qualify, each of the others by itself."""
+        """All keys that one pass can decide, then each of the others by itself."""
+        judge = Judge(self.model, self.algorithm, self.compiled, budget)
         positions = client_positions(history)
         findings.calls = len(positions[0])
-        left: set[Hashable] | None = None
-        if self.algorithm in {"auto", ZONES} and self.model.reads:
-            left = self.decide_by_zones(history, positions, findings)
+        swept, left = judge.sweep(history, positions)
+        findings.take(swept, budget)
         if left is not None and not left:
             return
-        if self.algorithm == ZONES:
-            for key in left or {None}:
-                findings.undecided[key] = (
-                    "zones can't decide it (values repeat, or cas)"
-                )
+        if self.algorithm == ZONES.name:
+            why = "zones can't decide it (values repeat, or cas)"
+            findings.undecided.update(dict.fromkeys(left or {None}, why))
             return
         # Short histories first: one hard key must not keep the others undecided.
         keys = sorted(
@@ -342,177 +338,20 @@ class LinearizableChecker:
             key=lambda item: len(item[1]),
         )
         count = how_many([len(calls) for _, calls in keys], budget.limits)
+        shared = judge.table_of([calls for _, calls in keys])
+
+        def share(n: int, into: Findings) -> Findings:
+            for key, calls in keys[n::count]:
+                into.take([judge.judge(key, calls, shared)], budget)
+            return into
+
         if count == 1:
-            self.decide_keys(keys, budget, findings)
+            share(0, findings)
             return
-
-        def share(n: int) -> Findings:
-            part = Findings(findings.explainer)
-            self.decide_keys(keys[n::count], budget, part)
-            return part
-
-        for part in in_processes(share, count):
+        for part in in_processes(
+            lambda n: share(n, Findings(findings.explainer)), count
+        ):
             findings.add(part)
-
-    def decide_keys(
-        self,
-        keys: list[tuple[Hashable, KeyCalls]],
-        budget: Budget,
-        findings: Findings,
-    ) -> None:
-        """Each key by itself, as long as the budget lasts."""
-        shared = self.table_of(keys)
-        for key, calls in keys:
-            if limit := budget.exceeded():
-                findings.limit = limit
-                findings.undecided[key] = "not looked at"
-                continue
-            self.decide_key(key, calls, budget, findings, shared)
-
-    def decide_by_zones(
-        self,
-        history: History,
-        positions: tuple[zones.Column, zones.Column],
-        findings: Findings,
-    ) -> set[Hashable]:
-        """All keys in one pass; returns those that zones can't decide."""
-        table = zones.columns(history, self.model, positions)
-        outcome = zones.check(table)
-        choice = Choice(ZONES, "only reads and writes, and no value is written twice")
-        for n in outcome.decided.tolist():
-            findings.planned(table.keys[n], choice)
-            findings.decided(table.keys[n], choice, broken=n in outcome.violations)
-        cut, violations = zones.shortest(table, outcome.violations)
-        for violation in violations[:EXPLAINED_MAX]:
-            anomaly = findings.explainer.zones(table, cut, violation)
-            findings.explain((violation.position, anomaly))
-        decided = set(outcome.decided.tolist())
-        return {key for n, key in enumerate(table.keys) if n not in decided}
-
-    def table_of(self, keys: list[tuple[Hashable, KeyCalls]]) -> Transitions | None:
-        """One table for all keys; None where they do too many different things.
-
-        Where few operations recur on every key, so do the states; where there are many,
-        a key's own operations tell fewer states apart than those of all keys.
-        """
-        if not keys:
-            return None
-        operations = keys[0][1].table.operations
-        if len(operations) > SHARED_MAX:
-            return None
-        return Transitions(self.model, operations, merge=True)
-
-    def decide_key(
-        self,
-        key: Hashable,
-        calls: KeyCalls,
-        budget: Budget,
-        findings: Findings,
-        shared: Transitions | None,
-    ) -> None:
-        """One key, with what is left of the budget."""
-        try:
-            choice = choose(self.model, calls, self.algorithm, budget)
-        except LimitExceeded as limit:
-            findings.limit = str(limit)
-            findings.undecided[key] = f"none of its {len(calls)} calls"
-            return
-        if self.algorithm not in {"auto", choice.algorithm}:
-            known = decider_of(self.model)
-            stranger = known is None or known.name != self.algorithm
-            why = f"it knows no {self.model.name}" if stranger else choice.why
-            findings.planned(key, Choice(self.algorithm, why))
-            findings.undecided[key] = f"{self.algorithm} can't decide it: {why}"
-            return
-        if choice.decider is not None:
-            try:
-                self.decide_by_rules(
-                    key, calls, choice.decider, budget, findings, shared
-                )
-            except UndecidedError as why:
-                choice = Choice(SEARCH, f"{choice.algorithm} can't tell: {why}")
-                if self.algorithm != "auto":
-                    findings.planned(key, choice)
-                    findings.undecided[key] = choice.why
-                    return
-            except LimitExceeded as limit:
-                findings.planned(key, choice)
-                findings.limit = str(limit)
-                findings.undecided[key] = f"none of its {len(calls)} calls"
-                return
-            else:
-                findings.planned(key, choice)
-                return
-        self.decide_by_search(key, calls, choice, budget, findings, shared)
-
-    def decide_by_rules(
-        self,
-        key: Hashable,
-        calls: KeyCalls,
-        decider: Decider,
-        budget: Budget,
-        findings: Findings,
-        shared: Transitions | None,
-    ) -> None:
-        """One key by a polynomial algorithm; by a look, where an order is at hand.
-
-        Raises:
-            UndecidedError: Its rules don't settle it.
-            LimitExceeded: The budget came to its end.
-        """
-        conflict = None
-        if shared is None or not is_legal_by_return(calls, shared):
-            conflict = decider.decide(calls, self.model, budget)
-        choice = Choice(decider.name, decider.because)
-        findings.decided(key, choice, broken=conflict is not None)
-        if conflict is None:
-            return
-        found = narrow(calls, self.model, decider, conflict, budget)
-        if not found.shortest:
-            outcome = search(calls, self.model, Effort(budget))
-            if outcome.linearizable is False:
-                self.explain_search(calls, outcome, budget, findings)
-                return
-        if findings.is_early(broke := found.stuck.returned):
-            anomaly = findings.explainer.decided(calls, found, budget)
-            findings.explain((broke, anomaly))
-
-    def explain_search(
-        self, calls: KeyCalls, outcome: Outcome, budget: Budget, findings: Findings
-    ) -> None:
-        """The anomaly of a key that the search found broken, if it is an early one."""
-        assert outcome.stuck is not None
-        broke = calls[outcome.stuck].returned
-        if findings.is_early(broke):
-            anomaly = findings.explainer.search(calls, outcome, budget)
-            findings.explain((broke, anomaly))
-
-    def decide_by_search(
-        self,
-        key: Hashable,
-        calls: KeyCalls,
-        choice: Choice,
-        budget: Budget,
-        findings: Findings,
-        shared: Transitions | None,
-    ) -> None:
-        """One key, with what is left of the budget."""
-        outcome, algorithm = search_fast(
-            calls, self.model, budget, self.compiled, shared
-        )
-        choice = Choice(algorithm, choice.why)
-        findings.planned(key, choice)
-        findings.configurations += outcome.configurations
-        if outcome.linearizable is None:
-            findings.limit = outcome.limit
-            shown = proved(calls, self.model, outcome)
-            findings.undecided[key] = str(shown or f"none of its {len(calls)} calls")
-            if shown is not None:
-                findings.proved.append(shown.as_json(key))
-            return
-        findings.decided(key, choice, broken=not outcome.linearizable)
-        if not outcome.linearizable:
-            self.explain_search(calls, outcome, budget, findings)
 
 
 def initial_text(text: str) -> str:
@@ -559,7 +398,7 @@ OPTIONS = (
         "algorithm",
         "auto",
         "the fastest that knows the model and tells values apart; or insist on one",
-        OneOf(*ALGORITHMS),
+        OneOf(*INSISTENCE),
     ),
     Option(
         "explain-plan",

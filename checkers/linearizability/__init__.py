@@ -1,13 +1,18 @@
 """Linearizability (Herlihy and Wing 1990): models, zones, search, oracle, explanation.
 
-How the parts fit: `calls` turns a history into calls with intervals, one list per
-independent key; `zones` decides unique-value registers of all keys in one pass;
-`deciders` chooses among the polynomial algorithms for other kinds of object, one module
-each: `chains` (registers with cas), `sets`, `fifo`, `priority` (and bags), `stack`;
-`search` decides everything else, with a model of few states also compiled (`handover`
-says when, `fast` prepares, `kernel` does it), `queues` containers whose values repeat,
-and `learning` whatever has crashed calls (with `lookahead`, `membership` and
-`windows`); `processes` share long keys; `explain` says why, in words and as a graph.
-The checker that uses them is `checkers.linearizable`. What a model is stands in
-`specification`, the models in `models`, `containers` and `user_model`.
+The way of a check, module by module:
+
+1. `calls` splits a history into calls, key by key.
+2. `judge` has each key decided, and says what came of it.
+3. `deciders` names the algorithm for a key: `zones` on the columns of `accesses`, or
+   `chains`, `sets`, `fifo`, `priority` or `stack`; else `search`, which `handover` may
+   have `fast` and `kernel` do, compiled. Queues and bags have `queues`, histories with
+   crashed calls have `learning`, `lookahead`, `membership` and `windows`.
+4. `broken` is a key that was found broken, `evidence` the rule and operations that show
+   it.
+5. `explain` makes an anomaly of it: `arguments` are plain to see, `attempts` failed or
+   came too late, `telling` has the sentences, and `words` the phrases and the graph.
+
+`processes` shares keys among processes. What an object may do is in `specification`,
+`models`, `containers` and `user_model`.
 """

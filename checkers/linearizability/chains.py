@@ -37,14 +37,22 @@ from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.budget import insist, paced
 from checkers.linearizability.calls import NEVER, Call, operations, position
-from checkers.linearizability.conflict import Conflict, ImpossibleError, completed_at
+from checkers.linearizability.evidence import (
+    CasCircle,
+    Conflict,
+    ImpossibleError,
+    Interleaved,
+    OutOfStage,
+    ReplacedTwice,
+    Unwritten,
+    completed_at,
+)
 from checkers.linearizability.specification import Operation, show
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from checkers.linearizability.budget import Patience
-    from checkers.linearizability.explain import Words
     from checkers.linearizability.specification import Model
 
 BEGINNING: Final = -1
@@ -304,13 +312,7 @@ def unwritten(cluster: Cluster, needed: Mapping[Hashable, Cluster]) -> Conflict:
     calls = [first]
     if first.returned == NEVER:
         calls = proof(needed[first.operation.result], needed)
-    return Conflict(
-        "read-of-unwritten-value",
-        tuple(calls),
-        lambda words: (
-            f"{words.past(first)}, but nobody ever wrote {show(cluster.value)}."
-        ),
-    )
+    return Conflict(Unwritten(first), tuple(calls))
 
 
 def replaced_twice(cluster: Cluster, needed: Mapping[Hashable, Cluster]) -> Conflict:
@@ -323,16 +325,7 @@ def replaced_twice(cluster: Cluster, needed: Mapping[Hashable, Cluster]) -> Conf
     ]
     if cluster.writer is not None and cluster.writer not in calls:
         calls.append(as_write(cluster.writer))
-    why = f"it replaced {show(cluster.value)}, which did not come back"
-    return Conflict(
-        "lost-update",
-        merged(calls),
-        lambda words: (
-            f"{words.past(second)} and {words.past(first)}, but {show(cluster.value)} "
-            "was there only once, and whichever came first replaced it."
-        ),
-        ((first, second, why), (second, first, why)),
-    )
+    return Conflict(ReplacedTwice(first, second, cluster.value), merged(calls))
 
 
 def circular(lost: Cluster, needed: Mapping[Hashable, Cluster]) -> Conflict:
@@ -346,15 +339,8 @@ def circular(lost: Cluster, needed: Mapping[Hashable, Cluster]) -> Conflict:
         value = writer.operation.argument
     calls = [call for v in circle for call in (circle[v], *proof(needed[v], needed))]
     latest = max(circle.values(), key=lambda call: call.position)
-    names = ", ".join(map(show, reversed(circle)))
-    return Conflict(
-        "cas-cycle",
-        tuple(dict.fromkeys(calls)),
-        lambda words: (
-            f"{words.past(latest)}, but {names} came about only from one another, by "
-            "cas, and none of them was there to begin with."
-        ),
-    )
+    evidence = CasCircle(latest, tuple(reversed(circle)))
+    return Conflict(evidence, tuple(dict.fromkeys(calls)))
 
 
 def path(chain: Sequence[Cluster], low: int, high: int) -> list[Call]:
@@ -376,29 +362,8 @@ def backwards(
     chain: Sequence[Cluster], n: int, early: Call, m: int, late: Call
 ) -> Conflict:
     """`early` is of a later stage than `late`, and returned before `late` began."""
-    value = show(chain[m].value)
-
-    def tell(words: Words) -> str:
-        text = (
-            f"{words.past(late)} although {words.noun(early)} had returned "
-            f"{words.ahead(early, late)} that began"
-        )
-        if n == m:
-            return f"{text}, and nobody else wrote {value}."
-        return (
-            f"{text}, and by then {value} had been replaced, by cas, and it did not "
-            "come back."
-        )
-
-    name = "read-from-future" if n == m else "stale-read"
-    if late.operation.f == "cas" and n != m:
-        name = "lost-update"
-    return Conflict(
-        name,
-        merged([*path(chain, m, n), early, late]),
-        tell,
-        ((late, early, f"{value} came first"),),
-    )
+    evidence = OutOfStage(early, late, chain[m].value, n == m)
+    return Conflict(evidence, merged([*path(chain, m, n), early, late]))
 
 
 def interleaved(a: Zone, b: Zone) -> Conflict:
@@ -413,25 +378,9 @@ def interleaved(a: Zone, b: Zone) -> Conflict:
         calls += path(z.chain, min(ends), max(ends))
         calls += [call for _, call in (z.first, z.last) if call is not None]
         calls += latest_proof(z)
-    late, early = a.last[1], b.first[1]
-
-    def tell(words: Words) -> str:
-        text = (
-            f"{words.past(late)} although {words.noun(early)} had returned "
-            f"{words.ahead(early, late)} that began"
-        )
-        if a.first[1] is None or b.last[1] is None:
-            return f"{text}, and what it depends on began with the initial value."
-        return (
-            f"{text}, so {show(a.chain[a.last[0]].value)} came later; but "
-            f"{words.noun(b.last[1])} began only after {words.noun(a.first[1])} had "
-            "returned, and neither value came twice."
-        )
-
-    name = {"read": "stale-read", "cas": "lost-update"}.get(
-        late.operation.f, "nonlinearizable"
-    )
-    return Conflict(name, merged(calls), tell)
+    value = a.chain[a.last[0]].value
+    evidence = Interleaved(a.last[1], b.first[1], value, a.first[1], b.last[1])
+    return Conflict(evidence, merged(calls))
 
 
 def latest_proof(z: Zone) -> list[Call]:

@@ -10,78 +10,126 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from checkers.linearizability import chains, fifo, items, priority, sets, stack
+from checkers.linearizability import chains, fifo, items, priority, sets, stack, zones
+from checkers.linearizability.broken import ByRules
 from checkers.linearizability.budget import LimitExceeded
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import UndecidedError, completed_at
 from checkers.linearizability.containers import (
-    Container,
     FifoQueue,
     GrowOnlySet,
     Stack,
+    UnorderedQueue,
 )
+from checkers.linearizability.evidence import UndecidedError, completed_at
 from checkers.linearizability.windows import clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from checkers.linearizability.accesses import Column
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.conflict import Conflict
+    from checkers.linearizability.evidence import Conflict
     from checkers.linearizability.specification import Model
+    from harness.history import History
 
 SEARCH: Final = "search"
-ZONES: Final = "zones"
+"""The name of what decides everything else."""
 
 NARROWING_MAX: Final = 2_000_000
 """Calls that may be judged again to find the first that can't be placed: seconds."""
 
 
 @dataclass(frozen=True)
-class Decider:
+class Algorithm:
     """A polynomial algorithm for one kind of object.
 
     Attributes:
         name: As in the option `algorithm`, and in plans.
-        because: Why it applies, where it does.
-        misfit: Why it doesn't apply to these calls, or nothing.
-        decide: What is wrong with the calls, or None. Raises UndecidedError when its
-            rules don't settle it, LimitExceeded when patience ends.
+        because: Why it applies to a key, if it does.
+        knows: Whether it is made for objects of that model.
     """
 
     name: str
     because: str
+    knows: Callable[[Model], bool]
+
+
+@dataclass(frozen=True)
+class Sweep(Algorithm):
+    """An algorithm that takes all keys of a history in one pass.
+
+    Attributes:
+        decide: What it found, and the keys that it can't decide. Takes the history, the
+            model, and the positions of its calls as from `client_positions`.
+    """
+
+    decide: Callable[[History, Model, tuple[Column, Column]], zones.Swept]
+
+
+@dataclass(frozen=True)
+class Decider(Algorithm):
+    """An algorithm that takes the calls on one key.
+
+    Attributes:
+        misfit: Why it doesn't apply to these calls; empty if it does.
+        decide: What is wrong with the calls, or None. Raises UndecidedError when its
+            rules don't settle it, LimitExceeded when patience ends.
+    """
+
     misfit: Callable[[Model, Sequence[Call], Patience], str]
     decide: Callable[[Sequence[Call], Model, Patience], Conflict | None]
 
 
-CHAINS = Decider(
+def is_register(model: Model) -> bool:
+    """Whether some function returns the whole state."""
+    return bool(model.reads)
+
+
+ZONES: Final = Sweep(
+    "zones",
+    "only reads and writes, and no value is written twice",
+    is_register,
+    zones.sweep,
+)
+CHAINS: Final = Decider(
     "chains",
     "every value is written once, by write or cas",
+    is_register,
     chains.misfit,
     chains.decide,
 )
-SETS = Decider(
+SETS: Final = Decider(
     "sets",
     "elements can be told apart, and are ordered by what was found of them",
+    lambda model: isinstance(model, GrowOnlySet),
     sets.misfit,
     sets.decide,
 )
-FIFO = Decider(
+FIFO: Final = Decider(
     "aspects",
     "it is certain which dequeue took which value",
+    lambda model: isinstance(model, FifoQueue),
     items.misfit,
     fifo.decide,
 )
-COVERING = Decider(
+COVERING: Final = Decider(
     "covering",
     "equal values can be told apart, or nothing was found empty",
+    lambda model: isinstance(model, UnorderedQueue),
     priority.misfit,
     priority.decide,
 )
-BOTTOMS = Decider("bottoms", "every value is pushed once", items.misfit, stack.decide)
+BOTTOMS: Final = Decider(
+    "bottoms",
+    "every value is pushed once",
+    lambda model: isinstance(model, Stack),
+    items.misfit,
+    stack.decide,
+)
 
-DECIDERS: Final = (CHAINS, SETS, FIFO, COVERING, BOTTOMS)
+ALGORITHMS: Final = (ZONES, CHAINS, SETS, FIFO, COVERING, BOTTOMS)
+"""All of them, those first that take all keys at once."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +137,9 @@ class Choice:
     """How a key is decided.
 
     Attributes:
-        algorithm: The name of a decider, "zones" or "search".
+        algorithm: The name of an algorithm, or of a search.
         why: Why, as a clause.
-        decider: The decider; None for zones and search.
+        decider: The decider; None if it was a sweep, or a search is to decide.
     """
 
     algorithm: str
@@ -99,17 +147,16 @@ class Choice:
     decider: Decider | None = None
 
 
+def sweep_of(model: Model) -> Sweep | None:
+    """The algorithm that takes all objects of a kind at once, if there is one."""
+    sweeps = (each for each in ALGORITHMS if isinstance(each, Sweep))
+    return next((each for each in sweeps if each.knows(model)), None)
+
+
 def decider_of(model: Model) -> Decider | None:
-    """The polynomial decider for a kind of object, if there is one."""
-    if model.reads:
-        return CHAINS
-    if isinstance(model, GrowOnlySet):
-        return SETS
-    if isinstance(model, Stack):
-        return BOTTOMS
-    if isinstance(model, FifoQueue):
-        return FIFO
-    return COVERING if isinstance(model, Container) else None
+    """The algorithm for one object of a kind, if there is one."""
+    deciders = (each for each in ALGORITHMS if isinstance(each, Decider))
+    return next((each for each in deciders if each.knows(model)), None)
 
 
 def choose(
@@ -134,31 +181,13 @@ def choose(
 # The first operation that can't be placed
 
 
-@dataclass(frozen=True)
-class Narrowed:
-    """The shortest prefix that is known to be impossible.
-
-    Attributes:
-        calls: The calls up to there; what had not returned is open.
-        stuck: The call whose return ends it.
-        conflict: What is wrong with it.
-        shortest: False when a shorter one may be impossible too: there was no time to
-            try it, or the rules don't tell.
-    """
-
-    calls: Sequence[Call]
-    stuck: Call
-    conflict: Conflict
-    shortest: bool
-
-
 def narrow(
     calls: Sequence[Call],
     model: Model,
     decider: Decider,
     conflict: Conflict,
     patience: Patience,
-) -> Narrowed:
+) -> ByRules:
     """Find the call at which the history ceases to be linearizable.
 
     Prefixes of a linearizable history are linearizable (`clip`), so there is one such
@@ -188,4 +217,4 @@ def narrow(
             high, conflict, prefix = middle, found, shorter
             step = min(4 * step, (high - low + 1) // 2)
     stuck = next(c for c in calls if c.returned == ends[high])
-    return Narrowed(prefix, stuck, conflict, low == high)
+    return ByRules(calls, prefix, stuck, conflict, low == high)

@@ -22,22 +22,25 @@ from typing import TYPE_CHECKING
 
 from checkers.linearizability.budget import paced
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import Conflict, ImpossibleError
+from checkers.linearizability.evidence import (
+    Conflict,
+    ImpossibleError,
+    Overdue,
+    Overtaken,
+)
 from checkers.linearizability.items import (
-    Item,
     Items,
     decide_with_open_removes,
     false_empty,
     gather,
 )
-from checkers.linearizability.specification import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.explain import Words
+    from checkers.linearizability.intervals import Item
     from checkers.linearizability.specification import Model
 
 
@@ -84,23 +87,7 @@ def out_of_order(items: Sequence[Item], patience: Patience) -> Conflict | None:
 
 def overtaken(first: Item, second: Item) -> Conflict:
     """The second was enqueued after the first and dequeued before it."""
-    deq = second.remove
-    assert deq is not None
-
-    def tell(words: Words) -> str:
-        after = "had not been dequeued"
-        if first.remove is not None:
-            after = f"was dequeued only later, by {words.actor(first.remove)}"
-        return (
-            f"{words.past(deq)} although {show(first.value)} was ahead of it and "
-            f"{after}: {words.noun(first.insert)} had returned "
-            f"{words.ahead(first.insert, second.insert)} {words.noun(second.insert)} "
-            "began."
-        )
-
-    why = f"{show(first.value)} was enqueued before {show(second.value)}"
-    forced = () if first.remove is None else ((first.remove, deq, why),)
-    return Conflict("fifo-violation", (*first.calls, *second.calls), tell, forced)
+    return Conflict(Overtaken(first, second), (*first.calls, *second.calls))
 
 
 def overdue(items: Items, patience: Patience) -> Conflict | None:
@@ -138,18 +125,12 @@ def not_enough(
     """More values were in the way than open dequeues can have taken."""
     if not spare:
         return overtaken(item, rival)
-    deq = rival.remove
-    assert deq is not None
-    names = ", ".join(show(need.value) for need, _ in needs)
+    assert rival.remove is not None
+    ahead = tuple(need.value for need, _ in needs)
     calls = {
         call.position: call for need in needs for part in need for call in part.calls
     } | {call.position: call for call in spare}
     return Conflict(
-        "fifo-violation",
+        Overdue(rival.remove, ahead, len(spare)),
         tuple(sorted(calls.values(), key=lambda call: call.position)),
-        lambda words: (
-            f"{words.past(deq)} although {names} were ahead of what was dequeued by "
-            f"then, and only {len(spare)} open dequeue"
-            f"{'s' * (len(spare) > 1)} can have taken one of them."
-        ),
     )

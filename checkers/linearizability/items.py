@@ -28,19 +28,12 @@ are closed under projection: Bouajjani et al. 2015, section 3; Lee and Mathur 20
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.budget import paced
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import (
-    Conflict,
-    ImpossibleError,
-    UndecidedError,
-    completed_at,
-)
 from checkers.linearizability.containers import (
     EMPTY,
     UNKNOWN,
@@ -48,6 +41,17 @@ from checkers.linearizability.containers import (
     Nothing,
     Stack,
 )
+from checkers.linearizability.evidence import (
+    Conflict,
+    FalseEmpty,
+    ImpossibleError,
+    TakenEarly,
+    TakenTooOften,
+    UndecidedError,
+    Unknown,
+    completed_at,
+)
+from checkers.linearizability.intervals import Item, Union, certain, cover
 from checkers.linearizability.specification import show
 
 if TYPE_CHECKING:
@@ -55,40 +59,11 @@ if TYPE_CHECKING:
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.explain import Words
     from checkers.linearizability.specification import Model
 
 
 TRIALS_EACH: Final = 16
 """For each open remove, how many trials of what it took are worth while."""
-
-
-class Item(NamedTuple):
-    """A value with the calls that put it in and took it out."""
-
-    value: Hashable
-    insert: Call
-    remove: Call | None
-
-    @property
-    def entered(self) -> int:
-        """From here on it was certainly in, until it left."""
-        return self.insert.returned
-
-    @property
-    def leaves(self) -> int:
-        """Until here it was certainly in, once it had entered."""
-        return NEVER if self.remove is None else self.remove.invoked
-
-    @property
-    def left(self) -> int:
-        """From here on it was certainly out."""
-        return NEVER if self.remove is None else self.remove.returned
-
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        """Its one or two calls."""
-        return (self.insert,) if self.remove is None else (self.insert, self.remove)
 
 
 @dataclass(frozen=True)
@@ -310,96 +285,20 @@ class Takers:
 
 def too_many(inserts: Sequence[Call], removes: Sequence[Call]) -> Conflict:
     """A value came out more often than it had gone in."""
-    *others, last = removes
-    value = show(last.operation.result)
-
-    def tell(words: Words) -> str:
-        if len(others) == 1:
-            return (
-                f"{words.past(last)}, but {words.noun(others[0])} had taken it out "
-                "already, and it had gone in only once."
-            )
-        return (
-            f"{words.past(last)}, but {value} had come out {len(others)} times before, "
-            "and gone in no more often."
-        )
-
-    return Conflict("duplicate-value", (*inserts, *removes), tell)
+    return Conflict(TakenTooOften(tuple(removes)), (*inserts, *removes))
 
 
 def unknown(remove: Call, insert: str) -> Conflict:
     """A value came out that nobody put in."""
-    value = remove.operation.result
-    return Conflict(
-        "unknown-value",
-        (remove,),
-        lambda words: f"{words.past(remove)}, but nobody put {show(value)} in.",
-        missing=(insert, value),
-    )
+    return Conflict(Unknown(remove, insert, remove.operation.result), (remove,))
 
 
 def future(insert: Call, remove: Call) -> Conflict:
     """A value came out before it was put in."""
-    return Conflict(
-        "value-from-future",
-        (insert, remove),
-        lambda words: (
-            f"{words.past(remove)}, and returned {words.ahead(remove, insert)} "
-            f"{words.noun(insert)} began, the first there was."
-        ),
-        ((insert, remove, "what comes out went in before"),),
-    )
+    return Conflict(TakenEarly(insert, remove), (insert, remove))
 
 
-# Covering
-
-
-class Union:
-    """A union of closed intervals: disjoint, sorted, grown one by one."""
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-
-    def add(self, start: int, end: int) -> None:
-        """Take in one more. Cost: logarithmic, and moving what lies behind."""
-        low = bisect_left(self._ends, start)
-        high = bisect_right(self._starts, end)
-        if low < high:
-            start = min(start, self._starts[low])
-            end = max(end, self._ends[high - 1])
-        self._starts[low:high] = [start]
-        self._ends[low:high] = [end]
-
-    def covers(self, start: int, end: int) -> bool:
-        """Whether there is no gap in all of [start, end]."""
-        place = bisect_right(self._starts, start) - 1
-        return place >= 0 and self._ends[place] >= end
-
-
-def certain(items: Iterable[Item]) -> list[Item]:
-    """The items that certainly were inside for a while."""
-    return [item for item in items if item.entered < item.leaves]
-
-
-def cover(items: Iterable[Item], start: int, end: int) -> list[Item]:
-    """As few items as possible of which one was inside all through [start, end].
-
-    The intervals of `items` are known to cover it. Cost: linear, after a sort.
-    """
-    ordered = sorted(certain(items), key=lambda item: item.entered)
-    chain: list[Item] = []
-    reached, n = start, 0
-    while not chain or reached < end:
-        best: Item | None = None
-        while n < len(ordered) and ordered[n].entered <= reached:
-            if best is None or ordered[n].leaves > best.leaves:
-                best = ordered[n]
-            n += 1
-        assert best is not None, "the intervals have a gap"
-        chain.append(best)
-        reached = best.leaves
-    return chain
+# What was found empty
 
 
 def false_empty(empties: Iterable[Call], items: Sequence[Item]) -> Conflict | None:
@@ -412,32 +311,5 @@ def false_empty(empties: Iterable[Call], items: Sequence[Item]) -> Conflict | No
         return None
     empty = min(wrong, key=lambda call: call.returned)
     chain = cover(items, empty.invoked, empty.returned)
-    return Conflict(
-        "false-empty",
-        (empty, *(call for item in chain for call in item.calls)),
-        lambda words: f"{words.past(empty)} although {always_inside(words, chain)}.",
-        forced_out(empty, chain),
-    )
-
-
-def forced_out(empty: Call, chain: Sequence[Item]) -> tuple[tuple[Call, Call, str]]:
-    """What would have to hold for one item not to be there."""
-    item = chain[0]
-    if item.remove is None:
-        return ((empty, item.insert, f"{show(item.value)} never came out"),)
-    return ((item.remove, empty, f"{show(item.value)} had to be out"),)
-
-
-def always_inside(words: Words, chain: Sequence[Item]) -> str:
-    """That one of `chain` was inside all the while, as a clause."""
-    first = chain[0]
-    if len(chain) == 1:
-        entered = f"{words.noun(first.insert)} had returned before that began"
-        if first.remove is None:
-            return f"{entered}, and nobody had taken {show(first.value)} out"
-        return f"{entered}, and {words.noun(first.remove)} began only after it returned"
-    names = ", ".join(show(item.value) for item in chain)
-    return (
-        f"all the while one of {names} was inside: each went in for certain before the "
-        "one ahead of it began to be taken out"
-    )
+    calls = (empty, *(call for item in chain for call in item.calls))
+    return Conflict(FalseEmpty(empty, tuple(chain)), calls)

@@ -27,20 +27,22 @@ from typing import TYPE_CHECKING
 
 from checkers.linearizability.budget import insist, paced
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import Conflict, ImpossibleError, completed_at
 from checkers.linearizability.containers import (
     EMPTY,
     PriorityQueue,
     UnorderedQueue,
     rank,
 )
+from checkers.linearizability.evidence import (
+    Conflict,
+    ImpossibleError,
+    SmallerInside,
+    completed_at,
+)
+from checkers.linearizability.intervals import Union, cover
 from checkers.linearizability.items import (
-    Item,
     Items,
-    Union,
-    always_inside,
     by_value,
-    cover,
     decide_with_open_removes,
     false_empty,
     gather,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
+    from checkers.linearizability.intervals import Item
     from checkers.linearizability.specification import Model
 
 
@@ -189,16 +192,5 @@ def preferred(item: Item, settled: Sequence[Item]) -> Conflict:
     assert remove is not None
     chain = what_was_better(item, settled)
     others = tuple(call for other in chain for call in other.calls)
-    return Conflict(
-        "priority-violation",
-        (item.insert, remove, *others),
-        lambda words: (
-            f"{words.past(remove)} although something smaller was inside: "
-            f"{always_inside(words, chain)}."
-        ),
-        tuple(
-            (other.remove, remove, "the smaller one leaves first")
-            for other in chain[:1]
-            if other.remove is not None
-        ),
-    )
+    evidence = SmallerInside(remove, tuple(chain))
+    return Conflict(evidence, (item.insert, remove, *others))

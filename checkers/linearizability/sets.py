@@ -32,12 +32,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from checkers.linearizability.budget import LimitExceeded, insist, paced
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import Conflict, ImpossibleError
 from checkers.linearizability.containers import GrowOnlySet
+from checkers.linearizability.evidence import (
+    Conflict,
+    Doubled,
+    ImpossibleError,
+    Incomparable,
+    Misplaced,
+    OutOfRank,
+    Unknown,
+)
 from checkers.linearizability.search import search
 from checkers.linearizability.specification import Operation, show
 
@@ -46,11 +54,7 @@ if TYPE_CHECKING:
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.explain import Words
     from checkers.linearizability.specification import Model
-
-NAMED_MAX: Final = 6
-"""Operations named in a sentence."""
 
 
 def misfit(model: Model, calls: Sequence[Call], patience: Patience) -> str:
@@ -315,45 +319,18 @@ def contradiction(early: Call, late: Call, growth: Growth) -> Conflict:
         for call in growth.adds[element]:
             involved[call.position] = call
     calls = tuple(only(call, elements) for _, call in sorted(involved.items()))
-    is_add = late.operation.f == "add" and late.operation.result is not False
-    named = " and ".join(show(e) for e in sorted(elements, key=show))
-
-    def tell(words: Words) -> str:
-        if is_add and len(elements) == 1:
-            return (
-                f"{words.past(early)}, and returned {words.ahead(early, late)} "
-                f"{words.noun(late)} began, the first there was."
-            )
-        text = (
-            f"{words.past(late)} although {words.noun(early)} had returned "
-            f"{words.ahead(early, late)} that began"
-        )
-        if len(elements) == 1:
-            return f"{text}, so {named} was there already."
-        return f"{text}, and another operation found one of {named} without the other."
-
-    name = "element-from-future" if is_add and len(elements) == 1 else "stale-read"
-    why = f"what they found of {named} puts it first"
-    return Conflict(name, calls, tell, ((late, early, why),))
+    told = tuple(sorted(elements, key=show))
+    return Conflict(OutOfRank(early, late, told), calls)
 
 
 def twice(read: Call) -> Conflict:
     """A read holds an element twice."""
-    return Conflict(
-        "duplicate-element",
-        (read,),
-        lambda words: f"{words.past(read)}, but a set holds an element once.",
-    )
+    return Conflict(Doubled(read), (read,))
 
 
 def never_added(call: Call, element: Hashable) -> Conflict:
     """An element was found that nobody added."""
-    return Conflict(
-        "unknown-element",
-        (only(call, {element}),),
-        lambda words: f"{words.past(call)}, but nobody added {show(element)}.",
-        missing=("add", element),
-    )
+    return Conflict(Unknown(call, "add", element), (only(call, {element}),))
 
 
 def incomparable(first: Call, second: Call) -> Conflict:
@@ -361,17 +338,8 @@ def incomparable(first: Call, second: Call) -> Conflict:
     x = min(found(first) - found(second), key=show)
     y = min(found(second) - found(first), key=show)
     return Conflict(
-        "incomparable-reads",
+        Incomparable(first, second, x, y),
         (only(first, {x, y}), only(second, {x, y})),
-        lambda words: (
-            f"{words.past(first)} and {words.past(second)}: one holds {show(x)} and "
-            f"not {show(y)}, the other {show(y)} and not {show(x)}, and nothing is "
-            "ever removed."
-        ),
-        (
-            (first, second, f"{show(y)} was not there yet"),
-            (second, first, f"{show(x)} was not there yet"),
-        ),
     )
 
 
@@ -512,16 +480,5 @@ def misplaced(own: Sequence[Call]) -> Conflict:
     changing = [c for c in own if finds(c) is None]
     if not changing and finds(last):
         return never_added(last, element)
-
-    def tell(words: Words) -> str:
-        others = [words.noun(c) for c in own if c is not last][:NAMED_MAX]
-        if not others:
-            return f"{words.past(last)}, but the set began empty."
-        return (
-            f"{words.past(last)}, but that fits into no order of what else was done "
-            f"with {show(element)}: {', '.join(others)}."
-        )
-
-    first = next((c for c in own if finds(c) is False), None)
-    name = "stale-read" if first is last or finds(last) is not None else "set-violation"
-    return Conflict(name, tuple(own), tell)
+    others = tuple(call for call in own if call is not last)
+    return Conflict(Misplaced(last, others, finds(last) is not None), tuple(own))

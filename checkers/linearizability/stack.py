@@ -30,22 +30,20 @@ from numpy.typing import NDArray
 
 from checkers.linearizability.budget import LimitExceeded, insist, paced
 from checkers.linearizability.calls import NEVER
-from checkers.linearizability.conflict import Conflict, ImpossibleError
+from checkers.linearizability.evidence import Conflict, ImpossibleError, NoBottom
 from checkers.linearizability.items import (
-    Item,
     Items,
     decide_with_open_removes,
     false_empty,
     gather,
 )
-from checkers.linearizability.specification import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
-    from checkers.linearizability.explain import Words
+    from checkers.linearizability.intervals import Item
     from checkers.linearizability.specification import Model
 
 Rows = NDArray[np.intp]
@@ -55,9 +53,6 @@ PUSHING, ENTERED, LEAVES, LEFT = range(4)
 
 PEEL_EVERY: Final = 64
 """Rounds between two peelings, which cost as much, and may get nowhere."""
-
-NAMED_MAX: Final = 8
-"""Values named in a sentence."""
 
 
 def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict | None:
@@ -180,30 +175,5 @@ def no_bottom(items: Sequence[Item]) -> Conflict:
     )
     start = min(ordered, key=lambda item: item.entered)
     end = max(ordered, key=lambda item: item.leaves)
-
-    def tell(words: Words) -> str:
-        names = ", ".join(show(item.value) for item in ordered[:NAMED_MAX])
-        more = ", ..." if len(ordered) > NAMED_MAX else ""
-        reasons = []
-        for item in ordered[:NAMED_MAX]:
-            if item.insert.invoked > start.entered:
-                reasons.append(
-                    f"{show(item.value)} was pushed after {show(start.value)} was there"
-                )
-            elif end.remove is None:
-                reasons.append(
-                    f"{show(item.value)} was popped and {show(end.value)} was not"
-                )
-            else:
-                reasons.append(
-                    f"{show(item.value)} was popped before {show(end.value)} was"
-                )
-        return (
-            f"{words.past(last)}, but of {names}{more}, which were on the stack "
-            "without a break, none can have been at the bottom: "
-            f"{', '.join(reasons)}{more}."
-        )
-
-    return Conflict(
-        "lifo-violation", tuple(call for item in ordered for call in item.calls), tell
-    )
+    evidence = NoBottom(tuple(ordered), last, start, end)
+    return Conflict(evidence, tuple(call for item in ordered for call in item.calls))

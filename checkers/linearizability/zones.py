@@ -24,105 +24,30 @@ returned before everything else.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import count
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from checkers.linearizability.calls import (
-    EVER_SINCE,
-    NEVER,
-    client_positions,
-    earliest,
-    instants,
-    number_keys,
-)
-from checkers.linearizability.specification import freeze
-from harness.history import NO_COMPLETION
-from harness.history.columns import FAIL, INFO, OK, UNNUMBERED, grouped
+from checkers.linearizability.accesses import Column, Columns, Mask, calls_on, columns
+from checkers.linearizability.arguments import replaced_cluster
+from checkers.linearizability.broken import ByZones, Violation
+from checkers.linearizability.calls import NEVER
+from checkers.linearizability.evidence import Replaced, Unwritten
+from harness.history.columns import grouped
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
+    from checkers.linearizability.broken import Flaw
+    from checkers.linearizability.calls import Call
     from checkers.linearizability.specification import Model
     from harness.history import History
-    from harness.history.columns import Columns as EventColumns
-
-Column = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 BEGINNING: Final = -1
 """Position of the virtual write of the initial value."""
 
 SPARSE: Final = 4
 """Numbers that may be wasted for each call, rather than look things up or sort them."""
-
-_READ, _WRITE, _OTHER = 0, 1, 2
-
-Flaw = Literal["unwritten", "future", "conflict"]
-"""A value that was never written, one read before it was written, two clusters that
-each must precede the other."""
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The reads and writes of a history, column by column.
-
-    Attributes:
-        keys: The keys by number, frozen.
-        values: How many values there may be, by number; number 0 is the initial value.
-        key, value: Numbers, per call.
-        wrote: True for writes, per call.
-        invoked, returned: Positions, per call; NEVER for a pending write.
-        position: History index of the call's invocation.
-        others: Numbers of the keys that have operations of other kinds.
-    """
-
-    keys: list[Hashable]
-    values: int
-    key: Column
-    value: Column
-    wrote: Mask
-    invoked: Column
-    returned: Column
-    position: Column
-    others: Column
-
-    def where(self, mask: Mask) -> Columns:
-        """The calls selected by `mask`."""
-        if mask.all():
-            return self
-        return replace(
-            self,
-            key=self.key[mask],
-            value=self.value[mask],
-            wrote=self.wrote[mask],
-            invoked=self.invoked[mask],
-            returned=self.returned[mask],
-            position=self.position[mask],
-        )
-
-
-@dataclass(frozen=True)
-class Violation:
-    """Why a key is not linearizable; clusters are given by value numbers.
-
-    Attributes:
-        key: The key's number.
-        flaw: Which rule is broken.
-        first: The value concerned.
-        second: For a conflict, the other value.
-        position: When the contradiction is known: of a value by itself, when its first
-            read returned; of two, when the last call that shows it was invoked. From
-            `shortest`, when the call returned that ends the shortest impossible prefix.
-    """
-
-    key: int
-    flaw: Flaw
-    first: int
-    second: int
-    position: int
 
 
 @dataclass(frozen=True)
@@ -131,96 +56,6 @@ class Zones:
 
     decided: Column
     violations: dict[int, Violation]
-
-
-# Columns
-
-
-def numbered(history: History, places: Column, model: Model) -> tuple[Column, int]:
-    """The number of each value at `places`, and how many numbers there may be.
-
-    Number 0 is the initial value; equal values have one number. Cost: 10 ns a value,
-    0.5 us where the history's columns have no number for it.
-    """
-    events = history.columns
-    number = events.value[places].astype(np.int64)
-    others: dict[Hashable, int] = {}
-    (rest,) = np.nonzero(number == UNNUMBERED)
-    if len(rest):
-        ops = history.ops
-        frozen = [freeze(ops[i].value) for i in places[rest].tolist()]
-        known = {value: number_in(events, value) for value in frozen}
-        free = count(len(events.value_numbers)).__next__
-        others = {v: free() if n is None else n for v, n in known.items()}
-        number[rest] = [others[value] for value in frozen]
-    initial = [model.initial, None] if model.nil_is_initial else [model.initial]
-    at_first = [others.get(v, number_in(events, v)) for v in initial]
-    number += 1
-    for n in at_first:
-        if n is not None:
-            number[number == n + 1] = 0
-    return number, len(events.value_numbers) + len(others) + 1
-
-
-def number_in(events: EventColumns, value: Hashable) -> int | None:
-    """The number that a frozen value has in the columns of a history, if any."""
-    if not isinstance(value, tuple):
-        return events.value_numbers.get(value)
-    match value:
-        case ("list", first, second):  # `freeze` puts its kind before a list's items
-            return events.value_numbers.get((first, second))
-        case _:
-            return None
-
-
-def columns(
-    history: History, model: Model, positions: tuple[Column, Column] | None = None
-) -> Columns:
-    """The columns of `history`; failed calls and pending reads are left out.
-
-    So is everything on keys that have other operations.
-
-    Args:
-        history: What happened.
-        model: Says which functions read and which write.
-        positions: As from `client_positions`, if they are known already.
-
-    Cost: linear, 0.2 us a call.
-    """
-    events = history.columns
-    position, completed = positions or client_positions(history)
-    status = np.full(len(position), INFO, np.uint8)
-    returned = np.flatnonzero(completed != NO_COMPLETION)
-    status[returned] = events.type[completed[returned]]
-
-    kind_of = dict.fromkeys(model.reads, _READ) | dict.fromkeys(model.writes, _WRITE)
-    kinds = [kind_of.get(f, _OTHER) for f in events.functions]
-    kind = np.array(kinds, np.uint8)[events.f[position]]
-    keys, key = number_keys(history, position)
-    others = np.unique(key[kind == _OTHER])
-    fit = np.ones(len(keys), np.bool_)
-    fit[others] = False
-
-    keep = ((kind == _WRITE) & (status != FAIL)) | ((kind == _READ) & (status == OK))
-    keep &= fit[key]
-    position, completed, status = position[keep], completed[keep], status[keep]
-    wrote = kind[keep] == _WRITE
-    source = np.where(wrote, position, completed)
-    value, values = numbered(history, source, model)
-    pending = status != OK
-    return Columns(
-        keys,
-        values,
-        key[keep],
-        value,
-        wrote,
-        np.where(
-            pending & (completed == position), EVER_SINCE, earliest(history, position)
-        ),
-        np.where(pending, NEVER, instants(history, completed)),
-        position,
-        others,
-    )
 
 
 # Zones
@@ -461,3 +296,72 @@ def clipped(table: Columns, horizon: Column) -> Columns:
     cut = table.where((table.invoked < end) & (table.wrote | known))
     end = horizon[cut.key]
     return replace(cut, returned=np.where(cut.returned <= end, cut.returned, NEVER))
+
+
+# What is reported
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one pass over all keys found.
+
+    Attributes:
+        decided: The keys that qualified, each with what is wrong with it, or None.
+        left: The keys that did not qualify.
+    """
+
+    decided: Mapping[Hashable, ByZones | None]
+    left: set[Hashable]
+
+
+def sweep(
+    history: History, model: Model, positions: tuple[Column, Column] | None = None
+) -> Swept:
+    """Decide every key that qualifies, and find where each broken one broke.
+
+    Args:
+        history: What happened.
+        model: A register.
+        positions: As from `client_positions`, if they are known already.
+    """
+    table = columns(history, model, positions)
+    outcome = check(table)
+    cut, violations = shortest(table, outcome.violations)
+    broken = {each.key: ByZones(table, cut, each) for each in violations}
+    decided = outcome.decided.tolist()
+    left = set(range(len(table.keys))).difference(decided)
+    return Swept(
+        {table.keys[n]: broken.get(n) for n in decided}, {table.keys[n] for n in left}
+    )
+
+
+def evidence(broken: ByZones, history: History, model: Model) -> Unwritten | Replaced:
+    """The operations that a violation is about, and the rule that they break.
+
+    Cost: linear in the calls on broken keys, in numpy.
+    """
+    table, cut, violation = broken.table, broken.cut, broken.violation
+    key, value = violation.key, violation.first
+    first = calls_on(cut, key, value, history, model)
+    if violation.flaw == "conflict":
+        second = calls_on(cut, key, violation.second, history, model)
+        if value != 0 and min_return(second) < min_return(first):
+            first, second = second, first
+        return replaced_cluster(first, second)
+    reader = min(first, key=lambda call: call.returned)
+    later = [
+        call
+        for call in calls_on(table, key, value, history, model)
+        if call.operation.f in model.writes
+    ]
+    others = (cut.key == key) & (cut.value != value)
+    return Unwritten(
+        reader,
+        later=min(later, key=lambda call: call.invoked, default=None),
+        at_first=not (others & (cut.returned < reader.invoked)).any(),
+    )
+
+
+def min_return(calls: Sequence[Call]) -> int:
+    """When the first of `calls` returned."""
+    return min(call.returned for call in calls)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import event, given
 
-from checkers.linearizability import zones
+from checkers.linearizability import accesses, zones
 from checkers.linearizability.budget import Budget
 from checkers.linearizability.calls import NEVER, Call, partition
 from checkers.linearizability.models import MODELS, CasRegister, Register
@@ -63,7 +63,7 @@ def test_zones_search_and_the_definition_agree_on_unique_writes(
 ) -> None:
     model = Register()
     expected = agree_with_the_definition(history, model)
-    table = zones.columns(history, model)
+    table = accesses.columns(history, model)
     outcome = zones.check(table)
     assert len(outcome.decided) == len(table.keys)
     assert (not outcome.violations) is expected

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from checkers.linearizability.budget import Budget
 from checkers.linearizability.calls import NEVER, partition
-from checkers.linearizability.conflict import UndecidedError
 from checkers.linearizability.deciders import decider_of, narrow
+from checkers.linearizability.evidence import UndecidedError
 from checkers.linearizability.models import MODELS
 from checkers.linearizability.oracle import first_impossible, linearizable
 from checkers.linearizability.search import search
@@ -60,7 +60,7 @@ def agrees(calls: Sequence[Call], model: Model) -> None:
     assert (conflict is None) is expected, (calls, conflict)
     if conflict is None:
         return
-    event(conflict.name)
+    event(type(conflict.evidence).__name__)
     assert not linearizable(conflict.calls, model), (calls, conflict.calls)
     strong = {c.position for c in conflict.calls if c.returned != NEVER}
     assert strong <= {c.position for c in calls if c.returned != NEVER}

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from checkers.linearizability.attempts import Attempts
 from checkers.linearizability.budget import Budget
 from checkers.linearizability.calls import NEVER, partition
-from checkers.linearizability.explain import Explainer
 from checkers.linearizability.models import KV, MODELS, CasRegister, Register
 from checkers.linearizability.oracle import is_linearization
 from checkers.linearizability.prefix import in_order, proved
@@ -722,7 +722,7 @@ def test_a_crash_of_the_explainer_would_show() -> None:
     """The explainer is pure: the same anomaly every time."""
     first = check(STALE_READ).anomalies[0].as_json()
     assert check(STALE_READ).anomalies[0].as_json() == first
-    assert Explainer(history(STALE_READ), Register()).failed_writes == {}
+    assert Attempts(history(STALE_READ), Register()).failed_writes == {}
 
 
 # What is reported first
@@ -771,6 +771,24 @@ READ_AT_FIRST = """
     2 invoke write 0
     2 fail write 0
 """
+
+
+def test_a_failed_write_is_named_if_only_an_open_cas_expected_its_value() -> None:
+    text = """
+        0 invoke cas [4, 5]
+        0 info cas [4, 5]
+        1 invoke write 4
+        1 fail write 4
+        2 invoke read
+        2 ok read 5
+        3 invoke write 4
+        3 fail write 4
+    """
+    (anomaly,) = check(text).anomalies
+    assert (anomaly.name, anomaly.ops) == ("read-of-failed-write", (0, 2, 4))
+    assert "the only attempt to write 4 by then, by process 1, failed" in (
+        anomaly.explanation
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["auto", "search"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 
-from checkers.linearizability import zones
+from checkers.linearizability import accesses, zones
 from checkers.linearizability.calls import partition
 from checkers.linearizability.models import KV, Register
 from checkers.linearizability.oracle import first_impossible, linearizable
@@ -53,7 +53,7 @@ def test_zones_agree_with_the_definition_whatever_values_look_like(
     @given(histories("unique", keys=2, steps=34))
     def check(plain: History) -> None:
         history = disguised(plain, DISGUISES[disguise], keys=disguise != "fractions")
-        table = zones.columns(history, model)
+        table = accesses.columns(history, model)
         outcome = zones.check(table)
         firsts = {}
         for n in outcome.decided.tolist():
@@ -79,7 +79,7 @@ def test_every_call_keeps_its_value_and_its_key() -> None:
     ):  # fmt: skip
         ops.append(Op(2 * i, 0, 0, "invoke", f, value if f == "write" else None, key))
         ops.append(Op(2 * i + 1, 0, 0, "ok", f, value, key))
-    table = zones.columns(History(ops), Register())
+    table = accesses.columns(History(ops), Register())
     assert [table.keys[n] for n in table.key] == ["x", "x", "y", "y", "y", "y"]
     wrote_a, read_a, nothing, *others, wrote_a_again = table.value.tolist()
     assert wrote_a == read_a == wrote_a_again
