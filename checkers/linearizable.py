@@ -18,9 +18,7 @@ Choices:
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,22 +27,21 @@ from checkers.linearizability.calls import client_positions, partition
 from checkers.linearizability.containers import blind_functions
 from checkers.linearizability.deciders import ZONES
 from checkers.linearizability.explain import Explainer, with_initial
-from checkers.linearizability.handover import WHEN, is_installed
-from checkers.linearizability.judge import AUTO, INSISTENCE, Judge, Judged
+from checkers.linearizability.handover import WHEN
+from checkers.linearizability.judge import AUTO, INSISTENCE, Judge
+from checkers.linearizability.ledger import Ledger
 from checkers.linearizability.models import find_model, model_name, parse_value
 from checkers.linearizability.processes import how_many, in_processes
-from checkers.linearizability.specification import show
-from checkers.linearizability.words import either
 from harness.errors import UsageError
 from harness.history import NO_COMPLETION, HistoryError
 from harness.history.columns import INFO
 from harness.host.collector import collector_paused
 from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
-from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict
+from harness.verdict import NOTHING_TO_JUDGE, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from checkers.linearizability.specification import Model
     from harness.history import History
@@ -59,163 +56,6 @@ NOTHING_TO_DO = {
     "why": "nothing that depends on the state succeeded or is pending",
 }
 """The plan for a history that shows nothing."""
-
-LISTED_MAX = 10
-"""Keys named in a sentence before it says "and so on"."""
-
-
-@dataclass
-class Findings:
-    """What a check has found so far.
-
-    Attributes:
-        explainer: Explains this history.
-        explained: One anomaly for each of the EXPLAINED_MAX keys that broke first, and
-            when that was: the position of the return that ends the shortest
-            impossible prefix.
-        valid, broken: Keys that are decided.
-        undecided: Key -> how far it was shown linearizable, as a clause.
-        proved: What was shown of some of these; JSON-able.
-        limit: Which limit ended the check, as a clause.
-        algorithms: How many keys each algorithm decided.
-        configurations: How many the search explored.
-        calls: How many client operations there are, failed ones included.
-        plan: (algorithm, why) -> the keys that it is for.
-    """
-
-    explainer: Explainer
-    explained: list[tuple[int, Anomaly]] = field(default_factory=list)
-    valid: list[Hashable] = field(default_factory=list)
-    broken: list[Hashable] = field(default_factory=list)
-    undecided: dict[Hashable, str] = field(default_factory=dict)
-    proved: list[dict[str, Any]] = field(default_factory=list)
-    limit: str = ""
-    algorithms: Counter[str] = field(default_factory=Counter)
-    configurations: int = 0
-    calls: int = 0
-    plan: dict[tuple[str, str], list[Hashable]] = field(default_factory=dict)
-
-    def take(self, judged: Iterable[Judged], budget: Budget) -> None:
-        """Take note of what came of keys, and explain those that broke first."""
-        broken = []
-        for one in judged:
-            self.note(one)
-            if one.broken is not None:
-                broken.append(one.broken)
-        for each in sorted(broken, key=lambda each: each.broke):
-            if self.is_early(each.broke):
-                self.explain((each.broke, self.explainer.explain(each, budget)))
-
-    def note(self, judged: Judged) -> None:
-        """Take note of what came of a key."""
-        key, choice = judged.key, judged.choice
-        if choice is not None:
-            self.plan.setdefault((choice.algorithm, choice.why), []).append(key)
-        self.configurations += judged.configurations
-        self.limit = judged.limit or self.limit
-        if judged.linearizable is None:
-            self.undecided[key] = judged.undecided
-            if judged.proved is not None:
-                self.proved.append(judged.proved.as_json(key))
-            return
-        assert choice is not None
-        self.algorithms[choice.algorithm] += 1
-        (self.valid if judged.linearizable else self.broken).append(key)
-
-    def is_early(self, broke: int) -> bool:
-        """Whether a key that broke then is among the first to be explained."""
-        return len(self.explained) < EXPLAINED_MAX or broke < self.explained[-1][0]
-
-    def explain(self, *more: tuple[int, Anomaly]) -> None:
-        """Take note of explanations, and forget those of the keys that broke last."""
-        everything = sorted([*self.explained, *more], key=lambda found: found[0])
-        self.explained = everything[:EXPLAINED_MAX]
-
-    def add(self, part: Findings) -> None:
-        """Take over what was found about other keys."""
-        self.explain(*part.explained)
-        self.valid += part.valid
-        self.broken += part.broken
-        self.undecided |= part.undecided
-        self.proved += part.proved
-        self.limit = self.limit or part.limit
-        self.algorithms += part.algorithms
-        self.configurations += part.configurations
-        for how, keys in part.plan.items():
-            self.plan.setdefault(how, []).extend(keys)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """All but the explainer, which holds the history, for another process."""
-        return self.__dict__ | {"explainer": None}
-
-    def plan_lines(self) -> list[dict[str, Any]]:
-        """Which algorithm for which keys, and why; JSON-able."""
-        return [
-            {
-                "algorithm": algorithm,
-                "keys": len(keys),
-                "which": name_keys(keys),
-                "why": why,
-            }
-            for (algorithm, why), keys in self.plan.items()
-        ]
-
-    def verdict(self) -> Verdict:
-        """INVALID as soon as one key is broken; a key left open is UNKNOWN."""
-        if self.broken:
-            return Verdict.INVALID
-        return Verdict.UNKNOWN if self.undecided or self.limit else Verdict.VALID
-
-    def stats(self) -> dict[str, Any]:
-        """Figures for the report."""
-        return {
-            "calls": self.calls,
-            "keys": len(self.valid) + len(self.broken) + len(self.undecided),
-            "keys_broken": len(self.broken),
-            **({"keys_explained": len(self.explained)} if self.broken else {}),
-            "algorithms": dict(+self.algorithms),
-            "configurations": self.configurations,
-            **({"proved": self.proved} if self.proved else {}),
-        }
-
-    def reason(self, limits: Limits) -> str:
-        """Why keys are undecided, what was proved all the same, and what to try."""
-        if not self.undecided and not self.limit:
-            return ""
-        parts = [self.limit or "not all keys could be decided"]
-        if self.valid:
-            parts.append(f"linearizable: {name_keys(self.valid)}")
-        parts += [
-            f"{name_keys([key])}: {clause}"
-            for key, clause in list(self.undecided.items())[:LISTED_MAX]
-        ]
-        if len(self.undecided) > LISTED_MAX:
-            parts.append(f"{len(self.undecided) - LISTED_MAX} more keys are undecided")
-        if self.limit:
-            parts.append(f"to decide it, try {what_to_try(limits)}")
-        return "; ".join(parts)
-
-
-def what_to_try(limits: Limits) -> str:
-    """What may help where a search met its limits, as a choice."""
-    words = []
-    if limits.time_s is not None:
-        words.append("a longer --time-limit")
-    if limits.memory_mb is not None:
-        words.append("a larger --memory-limit")
-    if not is_installed():
-        words.append("pip install 'splitbrain[fast]'")
-    words.append("a test with fewer clients at once on a key, or no value twice")
-    return either(words)
-
-
-def name_keys(keys: list[Hashable]) -> str:
-    """Keys for a sentence: "key 1", "keys 1, 2", "12 keys"."""
-    if keys == [None]:
-        return "the only object"
-    if len(keys) > LISTED_MAX:
-        return f"{len(keys)} keys"
-    return f"key{'s' * (len(keys) > 1)} {', '.join(map(show, keys))}"
 
 
 class LinearizableChecker:
@@ -250,7 +90,7 @@ class LinearizableChecker:
             HistoryError: It holds operations that the model does not have.
         """
         budget = Budget(limits)
-        findings = Findings(Explainer(history, self.model))
+        ledger = Ledger(Explainer(history, self.model), self.explain_plan)
         untried = ""
         try:
             if not self.shows_something(history):
@@ -264,19 +104,19 @@ class LinearizableChecker:
                     "could have contradicted the others"
                 )
             with collector_paused():
-                self.decide(history, budget, findings)
+                self.decide(history, budget, ledger)
         except LimitExceeded as limit:
-            findings.limit = str(limit)
+            ledger.limit = str(limit)
         except HistoryError as problem:
             raise HistoryError(f"{history.source}: {problem}") from None
         stats = {"model": self.model.name, "seconds": round(budget.seconds(), 3)}
-        plan = {"plan": findings.plan_lines()} if self.explain_plan else {}
+        plan = {"plan": ledger.plan_lines()} if self.explain_plan else {}
         return CheckResult(
-            findings.verdict(),
-            tuple(with_initial([anomaly for _, anomaly in findings.explained])),
-            not_models=("linearizable",) if findings.broken else (),
-            reason=findings.reason(limits),
-            stats=stats | findings.stats() | plan,
+            ledger.verdict(),
+            tuple(with_initial(ledger.explained.examples)),
+            not_models=("linearizable",) if ledger.broken else (),
+            reason=ledger.reason(limits),
+            stats=stats | ledger.stats() | plan,
             remarks=(untried,) if untried else (),
             untried=untried,
         )
@@ -319,39 +159,46 @@ class LinearizableChecker:
             | ({"plan": [NOTHING_TO_DO]} if self.explain_plan else {}),
         )
 
-    def decide(self, history: History, budget: Budget, findings: Findings) -> None:
+    def decide(self, history: History, budget: Budget, ledger: Ledger) -> None:
         """All keys that one pass can decide, then each of the others by itself."""
-        judge = Judge(self.model, self.algorithm, self.compiled, budget)
+        judge = Judge(
+            self.model, self.algorithm, self.compiled, budget, self.explain_plan
+        )
         positions = client_positions(history)
-        findings.calls = len(positions[0])
+        ledger.calls = len(positions[0])
         swept, left = judge.sweep(history, positions)
-        findings.take(swept, budget)
+        ledger.take(swept, budget)
         if left is not None and not left:
             return
         if self.algorithm == ZONES.name:
             why = "zones can't decide it (values repeat, or cas)"
-            findings.undecided.update(dict.fromkeys(left or {None}, why))
+            ledger.undecided.update(dict.fromkeys(left or {None}, why))
             return
         # Short histories first: one hard key must not keep the others undecided.
         keys = sorted(
             partition(history, self.model, left, budget).items(),
             key=lambda item: len(item[1]),
         )
-        count = how_many([len(calls) for _, calls in keys], budget.limits)
-        shared = judge.table_of([calls for _, calls in keys])
+        common = judge.common([calls for _, calls in keys])
+        settled, todo = [], []
+        for key, calls in keys:
+            if common.settles(calls):
+                settled.append(judge.settled(key, calls, common))
+            else:
+                todo.append((key, calls))
+        ledger.take(settled, budget)
+        count = how_many([len(calls) for _, calls in todo], budget.limits)
 
-        def share(n: int, into: Findings) -> Findings:
-            for key, calls in keys[n::count]:
-                into.take([judge.judge(key, calls, shared)], budget)
-            return into
+        def share(n: int, part: Ledger) -> Ledger:
+            for key, calls in todo[n::count]:
+                part.take([judge.judge(key, calls, common)], budget)
+            return part
 
         if count == 1:
-            share(0, findings)
+            share(0, ledger)
             return
-        for part in in_processes(
-            lambda n: share(n, Findings(findings.explainer)), count
-        ):
-            findings.add(part)
+        for part in in_processes(lambda n: share(n, ledger.empty()), count):
+            ledger.add(part)
 
 
 def initial_text(text: str) -> str:

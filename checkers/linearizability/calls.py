@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, overload
 import numpy as np
 
 from checkers.linearizability.budget import paced
-from checkers.linearizability.specification import Operation, freeze, is_refusal
+from checkers.linearizability.specification import Operation, are_refusals, freeze
 from harness.history import NO_COMPLETION
 from harness.history.columns import (
     FAIL,
@@ -48,6 +48,9 @@ REFUSED: Final = 4
 """Beside INVOKE, OK, FAIL and INFO: it failed, and that is an answer."""
 
 OUTCOMES: Final = 5
+
+SPARSE: Final = 8
+"""Places in time for each mark, up to which marks are counted rather than sorted."""
 
 NEVER: Final = 1 << 62
 """`Call.returned` of a call that nobody saw return; later than any position."""
@@ -124,7 +127,10 @@ class CallTable:
 
         Calls that never return come last, in order of invocation.
         """
-        return np.lexsort((self.returned, self.key))
+        live = self.returned != NEVER
+        (done,), (crashed,) = np.nonzero(live), np.nonzero(~live)
+        order = np.concatenate([done[sorted_by(self.returned[done])], crashed])
+        return order[grouped(self.key[order])]
 
     @cached_property
     def crashed(self) -> list[int]:
@@ -159,9 +165,26 @@ class CallTable:
         (live,) = np.nonzero(self.returned != NEVER)
         key = np.concatenate([self.key, self.key[live]])
         marks = np.concatenate([2 * self.invoked, 2 * self.returned[live] + 1])
-        order = np.lexsort((marks, key))
+        order = sorted_by(marks)
+        order = order[grouped(key[order])]
         events = np.concatenate([rank, ~rank[live]])[order]
         return events, starts_of(key[order], len(self.keys))
+
+
+def sorted_by(marks: Column) -> Column:
+    """The order of marks in time, the first of equals first.
+
+    Mostly no two marks are one, and together they leave few gaps: then they are
+    counted, not sorted.
+    """
+    size = int(marks.max(initial=-1)) + 1
+    if size <= SPARSE * len(marks):
+        place = np.full(size, -1)
+        place[marks] = np.arange(len(marks))
+        counted = place[place >= 0]
+        if len(counted) == len(marks):
+            return counted
+    return np.argsort(marks, kind="stable")
 
 
 def starts_of(key: Column, keys: int) -> list[int]:
@@ -180,6 +203,8 @@ class KeyCalls(Sequence[Call]):
         key: The number of this one.
         rows: Where its rows begin and end in the table.
     """
+
+    __slots__ = ("_made", "_rest", "key", "rows", "table")
 
     def __init__(self, table: CallTable, key: int) -> None:
         self.table = table
@@ -330,8 +355,8 @@ def distinct_operations(
     returned = completed != NO_COMPLETION
     outcome = np.where(returned, events.type[completed], INVOKE).astype(np.int64)
     (failures,) = np.nonzero(outcome == FAIL)
-    refusals = [is_refusal(ops[j]) for j in completed[failures].tolist()]
-    outcome[failures[refusals]] = REFUSED
+    refused = are_refusals(map(ops.__getitem__, completed[failures].tolist()))
+    outcome[failures[refused]] = REFUSED
     values = len(events.value_numbers) + 1
     argument = events.value[invoked].astype(np.int64)
     result = np.where(returned, events.value[completed], 0)
@@ -341,7 +366,7 @@ def distinct_operations(
     if OUTCOMES * len(events.functions) * values**2 > NEVER:
         single[:] = True  # numbers for all combinations would not fit
     kind[single] = ~np.flatnonzero(single)
-    _, first, number = np.unique(kind, return_index=True, return_inverse=True)
+    first, number = distinct(kind)
     order = np.argsort(first)  # what is malformed is to be found where it comes first
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -352,6 +377,22 @@ def distinct_operations(
         for i, j in (paced(todo, patience) if patience else todo)
     ]
     return operations, rank[number]
+
+
+def distinct(numbers: Column) -> tuple[Column, Column]:
+    """Where each different number comes first; and of each, which one it is.
+
+    The different numbers are in ascending order. Few and small ones are counted, not
+    sorted.
+    """
+    size = int(numbers.max(initial=-1)) + 1
+    if size > SPARSE * len(numbers) or numbers.min(initial=0) < 0:
+        _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+        return first, which
+    place = np.full(size, -1)
+    place[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    present = place >= 0
+    return place[present], (np.cumsum(present) - 1)[numbers]
 
 
 def instants(history: History, positions: Column) -> Column:

@@ -35,6 +35,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from checkers.linearizability.budget import insist, paced
 from checkers.linearizability.calls import NEVER, Call, operations, position
 from checkers.linearizability.evidence import (
@@ -52,13 +54,21 @@ from checkers.linearizability.specification import Operation, show
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from checkers.linearizability.budget import Patience
+    from checkers.linearizability.calls import CallTable
     from checkers.linearizability.specification import Model
+
+    Mask = NDArray[np.bool_]
 
 BEGINNING: Final = -1
 """When the initial value was written: before everything else."""
 
 CHANGES: Final = frozenset({"write", "cas"})
+
+NOTHING: Final = -1
+"""The number of the value that an operation writes, if it writes none."""
 
 
 def misfit(model: Model, calls: Sequence[Call], patience: Patience) -> str:
@@ -82,6 +92,28 @@ def misfit(model: Model, calls: Sequence[Call], patience: Patience) -> str:
             )
         writers[value] = n
     return ""
+
+
+def fits(model: Model, table: CallTable) -> Mask:
+    """By key number, whether the written values can be told apart.
+
+    As `misfit` of each key, but for all at once. Cost: a sort, in numpy.
+    """
+    values: dict[Hashable, int] = {model.initial: 0}
+    alien = np.zeros(len(table.operations), np.bool_)
+    written = np.full(len(table.operations), NOTHING)
+    for n, (f, argument, result) in enumerate(table.operations):
+        alien[n] = f not in {"read", *CHANGES}
+        if f == "write" or (f == "cas" and argument != result):
+            value = argument if f == "write" else result
+            written[n] = values.setdefault(value, len(values))
+    number = written[table.operation]
+    fit = np.ones(len(table.keys), np.bool_)
+    fit[table.key[alien[table.operation] | (number == 0)]] = False
+    (writes,) = np.nonzero(number > 0)
+    pairs = np.sort(table.key[writes] * len(values) + number[writes])
+    fit[pairs[1:][pairs[1:] == pairs[:-1]] // len(values)] = False
+    return fit
 
 
 def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict | None:

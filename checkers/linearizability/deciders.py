@@ -26,9 +26,9 @@ from checkers.linearizability.windows import clip
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from checkers.linearizability.accesses import Column
+    from checkers.linearizability.accesses import Column, Mask
     from checkers.linearizability.budget import Patience
-    from checkers.linearizability.calls import Call
+    from checkers.linearizability.calls import Call, CallTable
     from checkers.linearizability.evidence import Conflict
     from checkers.linearizability.specification import Model
     from harness.history import History
@@ -75,10 +75,13 @@ class Decider(Algorithm):
         misfit: Why it doesn't apply to these calls; empty if it does.
         decide: What is wrong with the calls, or None. Raises UndecidedError when its
             rules don't settle it, LimitExceeded when patience ends.
+        fits: To which keys of a table it applies, by number; the same as `misfit`, but
+            of all keys at once. None if there is no such way.
     """
 
     misfit: Callable[[Model, Sequence[Call], Patience], str]
     decide: Callable[[Sequence[Call], Model, Patience], Conflict | None]
+    fits: Callable[[Model, CallTable], Mask] | None = None
 
 
 def is_register(model: Model) -> bool:
@@ -98,6 +101,7 @@ CHAINS: Final = Decider(
     is_register,
     chains.misfit,
     chains.decide,
+    chains.fits,
 )
 SETS: Final = Decider(
     "sets",
@@ -160,14 +164,24 @@ def decider_of(model: Model) -> Decider | None:
 
 
 def choose(
-    model: Model, calls: Sequence[Call], insist_on: str, patience: Patience
+    decider: Decider | None,
+    model: Model,
+    calls: Sequence[Call],
+    insist_on: str,
+    patience: Patience,
 ) -> Choice:
     """The algorithm for the calls on one key. Cost: linear.
+
+    Args:
+        decider: As from `decider_of`.
+        model: What the object may do.
+        calls: The calls.
+        insist_on: SEARCH, or whatever else.
+        patience: When to give up.
 
     Raises:
         LimitExceeded: `patience` came to its end.
     """
-    decider = decider_of(model)
     if insist_on == SEARCH:
         return Choice(SEARCH, "as was asked for")
     if decider is None:

@@ -8,8 +8,10 @@ by search otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from checkers.linearizability import together
 from checkers.linearizability.broken import BySearch
 from checkers.linearizability.budget import LimitExceeded
 from checkers.linearizability.deciders import (
@@ -46,12 +48,14 @@ AUTO: Final = "auto"
 INSISTENCE: Final = (AUTO, *(each.name for each in ALGORITHMS), SEARCH)
 """What the option `algorithm` may say."""
 
+SEARCHED: Final = Choice(SEARCH, "")
+"""A search, and nobody wants to know why."""
+
 SHARED_MAX: Final = 300
 """Different operations that all keys together may have to share a table."""
 
 
-@dataclass(frozen=True)
-class Judged:
+class Judged(NamedTuple):
     """What came of one key.
 
     Attributes:
@@ -76,6 +80,25 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Common:
+    """What the calls of several keys have in common.
+
+    Attributes:
+        moves: What the calls do, as one table; None where that is too much.
+        settled: By key number, whether an order is known already; may be empty.
+        fits: By key number, whether the decider for the model applies; as long.
+    """
+
+    moves: Transitions | None = None
+    settled: Sequence[bool] = ()
+    fits: Sequence[bool] = ()
+
+    def settles(self, calls: KeyCalls) -> bool:
+        """Whether an order of these calls is known already."""
+        return bool(self.settled) and self.settled[calls.key]
+
+
+@dataclass(frozen=True)
 class Judge:
     """Decides keys, with what is left of a budget.
 
@@ -84,12 +107,14 @@ class Judge:
         insist_on: One of INSISTENCE.
         compiled: When numba searches; see `handover`.
         budget: When to give up.
+        planning: Whether somebody wants to know why each algorithm was chosen.
     """
 
     model: Model
     insist_on: str
     compiled: str
     budget: Budget
+    planning: bool = False
 
     def sweep(
         self, history: History, positions: tuple[Column, Column]
@@ -110,39 +135,71 @@ class Judge:
         ]
         return judged, swept.left
 
-    def table_of(self, keys: Sequence[KeyCalls]) -> Transitions | None:
-        """One table for all keys; None where they do too many different things.
+    @cached_property
+    def decider(self) -> Decider | None:
+        """The algorithm for one key, if there is one."""
+        return decider_of(self.model)
 
-        Where few operations recur on every key, so do the states; where there are many,
+    @cached_property
+    def applies(self) -> Choice:
+        """The choice of `decider`."""
+        assert self.decider is not None
+        return Choice(self.decider.name, self.decider.because, self.decider)
+
+    def common(self, keys: Sequence[KeyCalls]) -> Common:
+        """What the keys have in common; made once for all of them.
+
+        Where few operations recur on every key, so do the states. Where there are many,
         a key's own operations tell fewer states apart than those of all keys.
         """
-        if not keys:
-            return None
-        operations = keys[0].table.operations
-        if len(operations) > SHARED_MAX:
-            return None
-        return Transitions(self.model, operations, merge=True)
+        if not keys or len(keys[0].table.operations) > SHARED_MAX:
+            return Common()
+        table = keys[0].table
+        moves = Transitions(self.model, table.operations, merge=True)
+        if (
+            self.decider is None
+            or self.decider.fits is None
+            or self.insist_on != AUTO
+            or self.compiled == "always"
+            or not together.pays(len(keys), table, self.model)
+        ):
+            return Common(moves)
+        return Common(
+            moves,
+            together.linearizable(table, moves).tolist(),
+            self.decider.fits(self.model, table).tolist(),
+        )
 
-    def judge(
-        self, key: Hashable, calls: KeyCalls, shared: Transitions | None
-    ) -> Judged:
+    def settled(self, key: Hashable, calls: KeyCalls, common: Common) -> Judged:
+        """A key that is settled already. The plan says what would have decided it."""
+        if common.fits[calls.key]:
+            return Judged(key, self.applies, linearizable=True)
+        if not self.planning:
+            return Judged(key, SEARCHED, linearizable=True)
+        assert self.decider is not None
+        why = self.decider.misfit(self.model, calls, self.budget)
+        return Judged(key, Choice(SEARCH, why), linearizable=True)
+
+    def judge(self, key: Hashable, calls: KeyCalls, common: Common) -> Judged:
         """Decide one key.
 
         Args:
             key: The key.
             calls: Its calls.
-            shared: As from `table_of`.
+            common: As from `common`.
         """
         if limit := self.budget.exceeded():
             return Judged(key, None, None, undecided="not looked at", limit=limit)
         nothing = f"none of its {len(calls)} calls"
         choice = None
         try:
-            choice = choose(self.model, calls, self.insist_on, self.budget)
+            choice = choose(
+                self.decider, self.model, calls, self.insist_on, self.budget
+            )
             if self.insist_on not in {AUTO, choice.algorithm}:
                 return self.refused(key, choice)
             if choice.decider is not None:
-                return self.by_rules(key, calls, choice, choice.decider, shared)
+                return self.by_rules(key, calls, choice, choice.decider, common.moves)
         except LimitExceeded as limit:
             return Judged(key, choice, None, undecided=nothing, limit=str(limit))
         except UndecidedError as why:
@@ -150,11 +207,11 @@ class Judge:
             choice = Choice(SEARCH, f"{choice.algorithm} can't tell: {why}")
             if self.insist_on != AUTO:
                 return Judged(key, choice, None, undecided=choice.why)
-        return self.by_search(key, calls, choice, shared)
+        return self.by_search(key, calls, choice, common.moves)
 
     def refused(self, key: Hashable, choice: Choice) -> Judged:
         """The algorithm that was insisted on doesn't fit; `choice` is another one."""
-        known = decider_of(self.model)
+        known = self.decider
         stranger = known is None or known.name != self.insist_on
         why = f"it knows no {self.model.name}" if stranger else choice.why
         undecided = f"{self.insist_on} can't decide it: {why}"

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 from harness.history import HistoryError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from harness.history import Op
 
 State = Hashable
@@ -198,9 +200,15 @@ def failed(completed: Op | None) -> bool:
 
 def is_refusal(completed: Op) -> bool:
     """True when a failed cas is an answer, "the value was another", and must fit in."""
-    return completed.extra is not None and bool(
-        completed.extra.get("cas_fail_is_mismatch")
-    )
+    return are_refusals((completed,))[0]
+
+
+def are_refusals(failures: Iterable[Op]) -> list[bool]:
+    """`is_refusal` of each; for many."""
+    return [
+        (extra := failure.extra) is not None and bool(extra.get("cas_fail_is_mismatch"))
+        for failure in failures
+    ]
 
 
 def unknown_function(model: Model, op: Op, known: str) -> HistoryError:

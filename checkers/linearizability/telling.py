@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from checkers.findings import enumerated
 from checkers.linearizability.arguments import depends_on
 from checkers.linearizability.evidence import (
     CasCircle,
@@ -35,7 +36,7 @@ from checkers.linearizability.evidence import (
 )
 from checkers.linearizability.lost import LOST_WRITE
 from checkers.linearizability.specification import show
-from checkers.linearizability.words import duration, either
+from checkers.linearizability.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -505,7 +506,7 @@ def unorderable(why: Unorderable, witness: Witness) -> Told:
         )
     plain = all(type(state) in {str, int} for state in states)
     if states and (is_register or plain):
-        held = either([show(state) for state in states[:STATES_MAX]])
+        held = enumerated([show(state) for state in states[:STATES_MAX]], "or")
         more = ", ..." if len(states) > STATES_MAX and not is_register else ""
         text += f": by then the value could only be {held}{more}"
     if not why.whole:

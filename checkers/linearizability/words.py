@@ -1,4 +1,4 @@
-"""Phrases for calls, durations and choices, and the graph that a witness is."""
+"""Phrases for calls and durations, and the graph that a witness is."""
 
 from __future__ import annotations
 
@@ -31,12 +31,6 @@ def duration(nanoseconds: int) -> str:
             amount = nanoseconds / size
             return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
     return "0 ns"
-
-
-def either(words: Sequence[str]) -> str:
-    """A choice: "1", "1 or 2", "1, 2 or 3"."""
-    *most, last = words
-    return f"{', '.join(most)} or {last}" if most else last
 
 
 @dataclass(frozen=True)
