@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from checkers.linearizability.specification import (
     ILLEGAL,
+    Model,
     Operation,
     State,
     failed,
@@ -35,11 +36,11 @@ from checkers.linearizability.specification import (
     show,
     unknown_function,
 )
+from harness.override import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from checkers.linearizability.specification import Model
     from harness.history import Op
 
 
@@ -61,7 +62,7 @@ UNKNOWN: Final = Nothing.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
+class Container(Model):
     """What queues, stacks and bags have in common: one insert, one remove.
 
     Attributes:
@@ -76,14 +77,10 @@ class Container:
     insert: ClassVar[str] = "enqueue"
     remove: ClassVar[str] = "dequeue"
     thing: ClassVar[str] = "queue"
-    reads: ClassVar[frozenset[str]] = frozenset()
-    writes: ClassVar[frozenset[str]] = frozenset()
-    appends: ClassVar[frozenset[str]] = frozenset()
-    nil_is_initial: ClassVar[bool] = False
     by_key: ClassVar[bool] = True
 
+    @override
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """See `Model.operation`."""
         if invoked.f not in {self.insert, self.remove}:
             known = f"{self.insert}, {self.remove}"
             raise unknown_function(self, invoked, known)
@@ -105,16 +102,13 @@ class Container:
         """The value that an operation puts in or takes out."""
         return freeze(op.value)
 
-    def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`; every subclass has its own."""
-        raise NotImplementedError
-
+    @override
     def read_only(self, operation: Operation) -> bool:
         """Only a remove that found nothing."""
         return operation.result is EMPTY
 
+    @override
     def describe(self, operation: Operation) -> str:
-        """See `Model.describe`."""
         if operation.f == self.insert:
             return f"{past_tense(self.insert)} {show(operation.argument)}"
         if operation.result is EMPTY:
@@ -123,8 +117,8 @@ class Container:
             return f"{past_tense(self.remove)} something"
         return f"{past_tense(self.remove)} {show(operation.result)}"
 
+    @override
     def noun(self, operation: Operation) -> str:
-        """See `Model.noun`."""
         if operation.f == self.insert:
             return f"{self.insert} of {show(operation.argument)}"
         if operation.result is EMPTY:
@@ -147,8 +141,8 @@ class Line(Container):
 
     newest_first: ClassVar[bool]
 
+    @override
     def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`."""
         assert isinstance(state, tuple)
         if operation.f == self.insert:
             return (*state, operation.argument)
@@ -195,8 +189,9 @@ class UnorderedQueue(Container):
     name: ClassVar[str] = "unordered-queue"
     summary: ClassVar[str] = "a bag with enqueue and dequeue of any item (nil: empty)"
 
+    @override
     def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`. Cost: linear in what may be inside."""
+        """Cost: linear in what may be inside."""
         assert isinstance(state, frozenset)
         after = frozenset(
             content for before in state for content in self.contents(before, operation)
@@ -222,6 +217,7 @@ class UnorderedQueue(Container):
         """The items that may leave next."""
         return list(items)
 
+    @override
     def read_only(self, operation: Operation) -> bool:
         """Nothing is: finding it empty narrows down the possible contents."""
         return False
@@ -236,16 +232,16 @@ class PriorityQueue(UnorderedQueue):
         "a queue whose smallest item (or list's first) leaves first (nil: empty)"
     )
 
+    @override
     def value(self, op: Op) -> Hashable:
-        """A value with a priority."""
         value = freeze(op.value)
         if priority(value) is None:
             what = "wants a number or text, or a list that begins with one"
             raise malformed(op, f"{what}, got {op.value!r}")
         return value
 
+    @override
     def first(self, items: Iterable[Hashable]) -> list[Hashable]:
-        """The items that may leave next: those of the best priority."""
         items = list(items)
         best = min(map(rank, items), default=None)
         return [item for item in items if rank(item) == best]
@@ -280,7 +276,7 @@ def rank(value: Hashable) -> Rank:
 
 
 @dataclass(frozen=True, slots=True)
-class GrowOnlySet:
+class GrowOnlySet(Model):
     """A set that only grows: add, contains, and read of all elements."""
 
     initial: State = frozenset()
@@ -288,14 +284,10 @@ class GrowOnlySet:
     name: ClassVar[str] = "gset"
     summary: ClassVar[str] = "a set that only grows, with add, contains and read of all"
     functions: ClassVar[tuple[str, ...]] = ("add", "contains", "read")
-    reads: ClassVar[frozenset[str]] = frozenset()
-    writes: ClassVar[frozenset[str]] = frozenset()
-    appends: ClassVar[frozenset[str]] = frozenset()
-    nil_is_initial: ClassVar[bool] = False
     by_key: ClassVar[bool] = True
 
+    @override
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """See `Model.operation`."""
         f = invoked.f
         if f not in self.functions:
             raise unknown_function(self, invoked, ", ".join(self.functions))
@@ -312,8 +304,9 @@ class GrowOnlySet:
             changed = told(invoked, completed)
         return Operation(f, freeze(invoked.value), changed)
 
+    @override
     def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`; a read with an element twice is never legal."""
+        """A read with an element twice is never legal."""
         assert isinstance(state, frozenset)
         f, element, result = operation
         if f == "read":
@@ -326,12 +319,13 @@ class GrowOnlySet:
             return ILLEGAL
         return state | {element} if f == "add" else state - {element}
 
+    @override
     def read_only(self, operation: Operation) -> bool:
         """Reads, and adds and removes that are known to have changed nothing."""
         return operation.f in {"read", "contains"} or operation.result is False
 
+    @override
     def describe(self, operation: Operation) -> str:
-        """See `Model.describe`."""
         f, element, result = operation
         if f == "read":
             return f"read {show_elements(result)}"
@@ -342,8 +336,8 @@ class GrowOnlySet:
             return f"was told that {show(element)}, to {f}, was {where}"
         return f"{past_tense(f)} {show(element)}"
 
+    @override
     def noun(self, operation: Operation) -> str:
-        """See `Model.noun`."""
         f, element, result = operation
         if f == "read":
             return f"read of {show_elements(result)}"
@@ -409,21 +403,17 @@ SIGNS: Final = {"add": 1, "increment": 1, "decrement": -1}
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(Model):
     """A whole number with add and read."""
 
     initial: State = 0
 
     name: ClassVar[str] = "counter"
     summary: ClassVar[str] = "a whole number with add, increment, decrement and read"
-    reads: ClassVar[frozenset[str]] = frozenset()
-    writes: ClassVar[frozenset[str]] = frozenset()
-    appends: ClassVar[frozenset[str]] = frozenset()
-    nil_is_initial: ClassVar[bool] = False
     by_key: ClassVar[bool] = True
 
+    @override
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """See `Model.operation`."""
         if invoked.f == "read":
             if completed is None or not happened(completed):
                 return None
@@ -436,26 +426,27 @@ class Counter:
             return None
         return Operation("add", amount)
 
+    @override
     def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`."""
         assert isinstance(state, int)
         if operation.f == "read":
             return state if state == operation.result else ILLEGAL
         assert isinstance(operation.argument, int)
         return state + operation.argument
 
+    @override
     def read_only(self, operation: Operation) -> bool:
         """Reads, and an add of zero."""
         return operation.f == "read" or operation.argument == 0
 
+    @override
     def describe(self, operation: Operation) -> str:
-        """See `Model.describe`."""
         if operation.f == "read":
             return f"read {show(operation.result)}"
         return f"added {show(operation.argument)}"
 
+    @override
     def noun(self, operation: Operation) -> str:
-        """See `Model.noun`."""
         if operation.f == "read":
             return f"read of {show(operation.result)}"
         return f"add of {show(operation.argument)}"

@@ -14,9 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from checkers.linearizability.budget import Patience
 from checkers.linearizability.calls import NEVER, KeyCalls
 from checkers.linearizability.outcome import NODES_PER_BUDGET_CHECK
 from checkers.linearizability.search import search
+from harness.override import override
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,15 +40,16 @@ KERNEL: Final = "checkers.linearizability.kernel"
 HANDED_OVER: Final = "handed over to the compiled search"
 
 
-class Patience:
+class UntilHard(Patience):
     """A budget that also ends after so many configurations."""
 
     def __init__(self, budget: Budget, configurations: int) -> None:
         self._budget = budget
         self._left = configurations
 
+    @override
     def exceeded(self) -> str:
-        """As `Budget.exceeded`; called by the search once per so many nodes."""
+        # The search calls this once per so many nodes.
         self._left -= NODES_PER_BUDGET_CHECK
         return self._budget.exceeded() or (HANDED_OVER if self._left <= 0 else "")
 
@@ -73,7 +76,7 @@ def search_fast(
     if compiled == "auto":
         if has_crashed(calls):
             return search(calls, model, budget, shared=shared), PLAIN
-        patience = Patience(budget, handover_after())
+        patience = UntilHard(budget, handover_after())
         outcome = search(calls, model, patience, shared=shared)
         if outcome.limit != HANDED_OVER:
             return outcome, PLAIN

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Final
 
 from checkers.linearizability.specification import UNOBSERVED
 from checkers.linearizability.transitions import DEAD
+from harness.override import override
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -261,10 +262,10 @@ class Lookahead:
                 sources.setdefault(self.names[kind], since)
 
     def _last_seen(self) -> list[int]:
-        """See `seen_until`.
+        """What `seen_until` is to be.
 
-        A write that comes when it returns, at the latest, is overwritten by the next
-        change; who is invoked after that does not see it.
+        A write that comes as late as it may, when it returns, is overwritten by the
+        next change. Calls that are invoked after that change do not see the write.
         """
         refused = [n for n in self._watchers if self.refusing[self._kind_of[n]]]
         seen_by_refused = self._latest(refused)  # content with any other value
@@ -343,8 +344,9 @@ class TextLookahead(Lookahead):
             }
         )
 
+    @override
     def starts(self) -> list[int]:
-        """All beginnings of what is named; none where these are too many."""
+        """All beginnings of the texts that are named; none if these are too many."""
         number = self._table.number
         texts = {text for n in {*self.names} - {NOBODY} for text in [self._text(n)]}
         if sum(len(text) + 1 for text in texts) > STARTS_MAX:
@@ -352,6 +354,7 @@ class TextLookahead(Lookahead):
         beginnings = {text[:n] for text in texts for n in range(len(text) + 1)}
         return sorted({self.unseen, *map(number, beginnings)})
 
+    @override
     def useful(
         self,
         state: int,
@@ -361,7 +364,7 @@ class TextLookahead(Lookahead):
         *,
         pressed: bool,
     ) -> Iterable[int]:
-        """See `Lookahead.useful`; whatever leads towards what is named."""
+        """The kinds of crashed calls that lead to a beginning of a named text."""
         asked: set[int] = set()
         matter = self._matter[event]
         for call in waiting:
@@ -411,14 +414,15 @@ class TextLookahead(Lookahead):
             if state != self.unseen
         }
 
+    @override
     def _states(self, named: frozenset[int]) -> Container[int]:
-        """The beginnings of all that matters."""
+        """Those whose text is a beginning of one of these values."""
         if not named:
             return named
         return Beginnings([self._text(n) for n in named], self._table)
 
+    @override
     def _led_to(self, matter: set[int], horizon: int) -> frozenset[int]:
-        """With the states from which crashed cas lead to the beginning of some."""
         todo = list(matter)
         while todo:
             for made in self._made_by_cas.beginning(self._text(todo.pop())):
@@ -428,16 +432,19 @@ class TextLookahead(Lookahead):
                         todo.append(state)
         return frozenset(matter)
 
+    @override
     def _overwriting(self, call: int, read_only: Sequence[bool]) -> bool:
-        """All changes but appends."""
+        """Whether it is a change, and no append."""
         return not read_only[self._kind_of[call]] and (
             not self._appended[self._kind_of[call]]
         )
 
+    @override
     def _unanswered(self, kind: int) -> bool:
-        """Appends, too, as all states are texts."""
+        """Whether it is a write or an append; all states are texts, and fit it."""
         return self.blind[kind] or bool(self._appended[kind])
 
+    @override
     def _seen_by(self, kind: int) -> Sequence[int]:
         """Who names a text that begins with what was written, or holds the append."""
         named = [
@@ -448,8 +455,8 @@ class TextLookahead(Lookahead):
         ]
         return sorted(named, key=self._invoked.__getitem__)
 
+    @override
     def _leads_on(self, kind: int) -> int:
-        """Since when a crashed cas may lead on from such a change."""
         return min(
             (
                 since

@@ -50,6 +50,7 @@ from checkers.linearizability.user_model import load_model
 from harness.errors import UsageError
 from harness.history.formats import edn
 from harness.options import shown
+from harness.override import override
 from harness.registry import nearest
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def noun_register(operation: Operation) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Register:
+class Register(Model):
     """One value: read returns it, write replaces it."""
 
     initial: State = None
@@ -130,12 +131,10 @@ class Register:
     summary: ClassVar[str] = "one value with read and write"
     reads: ClassVar[frozenset[str]] = frozenset({"read"})
     writes: ClassVar[frozenset[str]] = frozenset({"write"})
-    appends: ClassVar[frozenset[str]] = frozenset()
-    nil_is_initial: ClassVar[bool] = False
     by_key: ClassVar[bool] = True
 
+    @override
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """See `Model.operation`."""
         if invoked.f == "read":
             if completed is None or completed.type != "ok":
                 return None
@@ -150,20 +149,20 @@ class Register:
         """Anything but a read or a write; a plain register has no more."""
         raise unknown_function(self, invoked, "read, write")
 
+    @override
     def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`."""
         return step_register(state, operation)
 
+    @override
     def read_only(self, operation: Operation) -> bool:
-        """See `Model.read_only`."""
         return register_read_only(operation)
 
+    @override
     def describe(self, operation: Operation) -> str:
-        """See `Model.describe`."""
         return describe_register(operation)
 
+    @override
     def noun(self, operation: Operation) -> str:
-        """See `Model.noun`."""
         return noun_register(operation)
 
 
@@ -174,15 +173,15 @@ class CasRegister(Register):
     name: ClassVar[str] = "cas-register"
     summary: ClassVar[str] = "one value with read, write and cas [from, to]"
 
+    @override
     def other(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """The cas."""
         if invoked.f == "cas":
             return cas_operation(invoked, completed)
         raise unknown_function(self, invoked, "read, write, cas")
 
 
 @dataclass(frozen=True, slots=True)
-class KV:
+class KV(Model):
     """A string per key: get, put, append (Porcupine's kv), and read, write, cas."""
 
     initial: State = ""
@@ -197,8 +196,8 @@ class KV:
     nil_is_initial: ClassVar[bool] = True
     by_key: ClassVar[bool] = True
 
+    @override
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """See `Model.operation`."""
         f = invoked.f
         if f in self.reads:
             if completed is None or completed.type != "ok":
@@ -222,8 +221,9 @@ class KV:
         """A value that was put or found; nil means that nothing is there."""
         return self.initial if raw is None else freeze(raw)
 
+    @override
     def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`. Nothing can be appended to what is no string."""
+        """Nothing can be appended to what is no string."""
         if operation.f != "append":
             return step_register(state, operation)
         if state is UNOBSERVED:
@@ -233,21 +233,21 @@ class KV:
         assert isinstance(operation.argument, str)
         return state + operation.argument
 
+    @override
     def read_only(self, operation: Operation) -> bool:
-        """See `Model.read_only`."""
         return register_read_only(operation) or operation == Operation("append", "")
 
+    @override
     def describe(self, operation: Operation) -> str:
-        """See `Model.describe`."""
         return describe_register(operation)
 
+    @override
     def noun(self, operation: Operation) -> str:
-        """See `Model.noun`."""
         return noun_register(operation)
 
 
 @dataclass(frozen=True, slots=True)
-class Mutex:
+class Mutex(Model):
     """A lock: acquire when free, release when held."""
 
     initial: State = False
@@ -256,39 +256,36 @@ class Mutex:
     summary: ClassVar[str] = (
         "a lock with acquire and release; owners are not told apart"
     )
-    reads: ClassVar[frozenset[str]] = frozenset()
-    writes: ClassVar[frozenset[str]] = frozenset()
-    appends: ClassVar[frozenset[str]] = frozenset()
-    nil_is_initial: ClassVar[bool] = False
     by_key: ClassVar[bool] = True
 
+    @override
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """See `Model.operation`."""
         if invoked.f not in {"acquire", "release"}:
             raise unknown_function(self, invoked, "acquire, release")
         return None if failed(completed) else Operation(invoked.f)
 
+    @override
     def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`. The state is whether the lock is held."""
+        """The state is whether the lock is held."""
         if operation.f == "acquire":
             return ILLEGAL if state else True
         return False if state else ILLEGAL
 
+    @override
     def read_only(self, operation: Operation) -> bool:
-        """See `Model.read_only`."""
         return False
 
+    @override
     def describe(self, operation: Operation) -> str:
-        """See `Model.describe`."""
         return f"{operation.f}d the lock"
 
+    @override
     def noun(self, operation: Operation) -> str:
-        """See `Model.noun`."""
         return operation.f
 
 
 @dataclass(frozen=True, slots=True)
-class FencedLock:
+class FencedLock(Model):
     """A lock whose acquire returns a token that use and release must bring along.
 
     The state is the last token granted, and whether its holder still has the lock.
@@ -301,14 +298,10 @@ class FencedLock:
     summary: ClassVar[str] = (
         "a lock with acquire (of a growing token), use and release (by that token)"
     )
-    reads: ClassVar[frozenset[str]] = frozenset()
-    writes: ClassVar[frozenset[str]] = frozenset()
-    appends: ClassVar[frozenset[str]] = frozenset()
-    nil_is_initial: ClassVar[bool] = False
     by_key: ClassVar[bool] = True
 
+    @override
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """See `Model.operation`."""
         if invoked.f not in {"acquire", "use", "release"}:
             raise unknown_function(self, invoked, "acquire, use, release")
         if failed(completed):
@@ -320,8 +313,8 @@ class FencedLock:
             raise malformed(invoked, "wants a token, a whole number")
         return Operation(invoked.f, told.value)
 
+    @override
     def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`."""
         assert isinstance(state, tuple)
         last, held = state
         f, token, _ = operation
@@ -333,19 +326,19 @@ class FencedLock:
             return ILLEGAL
         return (token, False) if f == "release" else state
 
+    @override
     def read_only(self, operation: Operation) -> bool:
-        """See `Model.read_only`."""
         return operation.f == "use"
 
+    @override
     def describe(self, operation: Operation) -> str:
-        """See `Model.describe`."""
         f, token, _ = operation
         if f == "acquire":
             return f"acquired the lock with token {token}"
         return f"{f}d the lock with token {token}"
 
+    @override
     def noun(self, operation: Operation) -> str:
-        """See `Model.noun`."""
         return f"{operation.f} with token {operation.argument}"
 
 
@@ -355,7 +348,7 @@ MICRO_OPERATIONS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class MultiRegister:
+class MultiRegister(Model):
     """Several registers, read and written together in atomic transactions.
 
     The value of a `txn` is a list of micro-operations [read k v] and [write k v] (also
@@ -367,14 +360,10 @@ class MultiRegister:
 
     name: ClassVar[str] = "multi-register"
     summary: ClassVar[str] = "registers with transactions of [read k v] and [write k v]"
-    reads: ClassVar[frozenset[str]] = frozenset()
-    writes: ClassVar[frozenset[str]] = frozenset()
-    appends: ClassVar[frozenset[str]] = frozenset()
-    nil_is_initial: ClassVar[bool] = False
     by_key: ClassVar[bool] = False
 
+    @override
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """See `Model.operation`."""
         if invoked.f != "txn":
             raise unknown_function(self, invoked, "txn")
         if failed(completed):
@@ -386,8 +375,9 @@ class MultiRegister:
         writes = tuple(m for m in micro_operations(invoked) if m[0] == "w")
         return Operation("txn", writes) if writes else None
 
+    @override
     def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`. Cost: linear in the number of registers."""
+        """Cost: linear in the number of registers."""
         assert isinstance(state, frozenset)
         assert isinstance(operation.argument, tuple)
         registers: dict[Hashable, Hashable] = dict(state)
@@ -400,17 +390,17 @@ class MultiRegister:
             (key, value) for key, value in registers.items() if value is not None
         )
 
+    @override
     def read_only(self, operation: Operation) -> bool:
-        """See `Model.read_only`."""
         assert isinstance(operation.argument, tuple)
         return all(f == "r" for f, _, _ in operation.argument)
 
+    @override
     def describe(self, operation: Operation) -> str:
-        """See `Model.describe`."""
         return f"committed the {self.noun(operation)}"
 
+    @override
     def noun(self, operation: Operation) -> str:
-        """See `Model.noun`."""
         assert isinstance(operation.argument, tuple)
         micro = ", ".join(
             f"{'read' if f == 'r' else 'write'} {show(key)} {show(value)}"

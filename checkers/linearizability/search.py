@@ -47,7 +47,7 @@ from checkers.linearizability.transitions import DEAD, UNCHANGED, Transitions
 from checkers.linearizability.windows import Effort, clip, since
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
@@ -61,6 +61,9 @@ FIRST_PATIENCE: Final = 2
 
 FIRST_WINDOW: Final = 16
 """Calls in the first window that is tried; then twice as many, and so on."""
+
+Step = tuple[int, int, int]
+"""A choice of a search: a call, its bit if it crashed or 0, and the next state."""
 
 NOTHING_SPENT: Final = (0,)
 """The one set of spent crashed calls of most configurations: shared, to save memory."""
@@ -242,16 +245,13 @@ class Search:
         """The search itself."""
         events, bits, width = self.events, self.bits, self.width
         kind_of, rows = self.kind_of, self.table.rows
-        crashed, crashed_call = self.crashed, self.crashed_call
         end = len(events)
         deepest = -1  # the return that no configuration got past
         states: set[int] = set()  # in which configurations stand before it
         partials: list[tuple[int, ...]] = []  # the ends of what they linearized
         # seen[configuration]: the sets of spent crashed calls it was explored with.
         seen: dict[int, tuple[int, ...]] = {}
-        stack: list[
-            tuple[int, int, int, int, list[int], int, list[tuple[int, int, int]]]
-        ] = []
+        stack: list[tuple[int, int, int, int, list[int], int, list[Step]]] = []
         configurations = 0
 
         event = 0
@@ -280,11 +280,10 @@ class Search:
             else:
                 return Outcome.found(order, configurations, end)
 
-            # Read-only closure; of what remains, the most urgent call of each kind: as
-            # a choice (call, its crashed bit or 0, next state).
+            # Read-only closure; of what remains, the most urgent call of each kind.
             row = rows[state]
             urgent: set[int] = set()
-            choices: list[tuple[int, int, int]] = []
+            choices: list[Step] = []
             closed: list[int] = []
             for call in waiting:
                 kind = kind_of[call]
@@ -323,18 +322,7 @@ class Search:
                 seen[key] = (*explored, spent) if explored or spent else NOTHING_SPENT
                 choices.reverse()  # the most urgent one last
                 if arrived:
-                    spare = []
-                    for kind, members in crashed.items():
-                        free = members & arrived & ~spent
-                        if not free or kind in urgent:
-                            continue
-                        after = row[kind]
-                        if after >= 0 and after != state:
-                            bit = free & -free
-                            spare.append(
-                                (crashed_call[bit.bit_length() - 1], bit, after)
-                            )
-                    choices = spare + choices
+                    choices = self.spare(state, arrived & ~spent, urgent) + choices
                 if choices:
                     stack.append(
                         (event, mask, spent, arrived, waiting, len(order), choices)
@@ -356,6 +344,26 @@ class Search:
             waiting = waiting.copy()
             if not bit:
                 waiting.remove(call)
+
+    def spare(self, state: int, free: int, urgent: Container[int]) -> list[Step]:
+        """Choices among crashed calls: of each kind, the first that changes the state.
+
+        Args:
+            state: The present one.
+            free: Crashed calls that were invoked and are not spent, as bits.
+            urgent: Kinds of which a live call is tried already.
+        """
+        row = self.table.rows[state]
+        choices = []
+        for kind, members in self.crashed.items():
+            members &= free
+            if members and kind not in urgent:
+                after = row[kind]
+                if after >= 0 and after != state:
+                    bit = members & -members
+                    call = self.crashed_call[bit.bit_length() - 1]
+                    choices.append((call, bit, after))
+        return choices
 
     def stopped(
         self,

@@ -79,10 +79,10 @@ class Model(Protocol):
     def by_key(self) -> bool: ...  # noqa: D102 - see Attributes
 
     summary: ClassVar[str]
-    reads: ClassVar[frozenset[str]]
-    writes: ClassVar[frozenset[str]]
-    appends: ClassVar[frozenset[str]]
-    nil_is_initial: ClassVar[bool]
+    reads: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[frozenset[str]] = frozenset()
+    appends: ClassVar[frozenset[str]] = frozenset()
+    nil_is_initial: ClassVar[bool] = False
 
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
         """What this call did, or None when it constrains nothing.

@@ -57,6 +57,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from checkers.linearizability.specification import (
     ILLEGAL,
+    Model,
     Operation,
     State,
     failed,
@@ -65,6 +66,7 @@ from checkers.linearizability.specification import (
 )
 from harness.errors import UsageError
 from harness.history import HistoryError
+from harness.override import override
 
 if TYPE_CHECKING:
     from harness.history import Op
@@ -109,13 +111,14 @@ _OPEN: Final = ("open",)
 """Stands for ANY in an `Operation`, which must not equal everything."""
 
 
-@dataclass(frozen=True)
-class UserModel:
+@dataclass(frozen=True, slots=True)
+class UserModel(Model):
     """A user's class as a `Model`. A state is the set of instances it may be in."""
 
-    name: str
-    cls: type[Any]
-    initial: State
+    # With `field()`, the properties of `Model` are not taken for default values.
+    name: str = field()
+    cls: type[Any] = field()
+    initial: State = field()
     by_key: bool = True
     pure: frozenset[str] = frozenset()
     # The operations as the user sees them, and the position where each was met first.
@@ -124,13 +127,9 @@ class UserModel:
     )
 
     summary: ClassVar[str] = "a model of your own"
-    reads: ClassVar[frozenset[str]] = frozenset()
-    writes: ClassVar[frozenset[str]] = frozenset()
-    appends: ClassVar[frozenset[str]] = frozenset()
-    nil_is_initial: ClassVar[bool] = False
 
+    @override
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """See `Model.operation`."""
         if failed(completed):
             return None
         returned = completed is not None and completed.type == "ok"
@@ -152,8 +151,9 @@ class UserModel:
             ) from None
         return operation
 
+    @override
     def step(self, state: State, operation: Operation) -> State:
-        """See `Model.step`.
+        """The states after `operation` in each of those that it may be in.
 
         Raises:
             HistoryError: The class's `step` failed, or returned what it shouldn't.
@@ -197,16 +197,17 @@ class UserModel:
             hash(state)
         return states
 
+    @override
     def read_only(self, operation: Operation) -> bool:
         """Whether the class says so, in `reads`."""
         return operation.f in self.pure
 
+    @override
     def describe(self, operation: Operation) -> str:
-        """See `Model.describe`."""
         return f"did {self.noun(operation)}"
 
+    @override
     def noun(self, operation: Operation) -> str:
-        """See `Model.noun`."""
         f, argument, result = operation
         given = "" if argument is None else f" {show(argument)}"
         match result:

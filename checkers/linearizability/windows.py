@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from checkers.linearizability.budget import Patience
 from checkers.linearizability.calls import NEVER
 from checkers.linearizability.models import KV, CasRegister, Mutex, Register
 from checkers.linearizability.outcome import NODES_PER_BUDGET_CHECK
 from checkers.linearizability.specification import UNOBSERVED
+from harness.override import override
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import Call
     from checkers.linearizability.specification import Model
 
@@ -25,7 +26,7 @@ EFFORT_MAX: Final = 60_000
 """Configurations and calls that shrinking may look at: a fraction of a second."""
 
 
-class Effort:
+class Effort(Patience):
     """A budget that counts work instead of seconds, so that shrinking is repeatable."""
 
     def __init__(self, budget: Patience, effort_max: int = EFFORT_MAX) -> None:
@@ -36,8 +37,9 @@ class Effort:
         """Take note of work done."""
         self._left -= amount
 
+    @override
     def exceeded(self) -> str:
-        """As `Budget.exceeded`; called by the search once per so many nodes."""
+        # The search calls this once per so many nodes.
         self.spend(NODES_PER_BUDGET_CHECK)
         return self.spent_by()
 
