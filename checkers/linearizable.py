@@ -2,18 +2,20 @@
 
 Linearizability (Herlihy and Wing 1990): each operation seems to take effect at one
 instant between its invocation and its completion. It is local, so each independent key
-is checked by itself. Where values tell who wrote them, a polynomial algorithm decides:
-zones for registers, and one for each of the other kinds of object; where they repeat,
-and for all other models, search (`checkers.linearizability`).
+is checked by itself. If values tell who wrote them, a polynomial algorithm decides:
+zones for registers, and one for each of the other kinds of object. If values repeat,
+and for all other models, it is search (`checkers.linearizability`).
 
 Choices:
-- A history without a read or the like is linearizable, but shows nothing: it is
-  UNKNOWN, where other checkers say valid. Pending ones are part of what is judged,
-  though they contradict nothing; where there are no others, a remark says so.
-- One anomaly per broken key: a conflict in its shortest prefix that has no order. Of
-  many broken keys those that broke first are explained.
-- Zones, which decide our own workloads, take all keys at once. Other keys are decided
-  one after the other, or, where they are long, shared among `processes`.
+- A history in which no operation depends on the state is linearizable, but shows
+  nothing: it is UNKNOWN, where other checkers say valid. Pending operations that depend
+  on the state are judged, though they contradict nothing. If there are no others, a
+  remark says so.
+- There is one anomaly per broken key: a conflict in its shortest prefix that has no
+  order. Of many broken keys those that broke first are explained.
+- Zones, which decide our own workloads, take all keys at once. Many short keys are
+  tried all at once (`together`). Other keys are decided one after the other, or, if
+  they are long, shared among `processes`.
 """
 
 from __future__ import annotations
@@ -45,9 +47,6 @@ if TYPE_CHECKING:
 
     from checkers.linearizability.specification import Model
     from harness.history import History
-
-EXPLAINED_MAX = 20
-"""Broken keys that get an explanation; the others are counted."""
 
 NOTHING_TO_DO = {
     "algorithm": "none",
@@ -140,7 +139,7 @@ class LinearizableChecker:
         return self.model.writes | self.model.appends | blind_functions(self.model)
 
     def pending_looks(self, history: History) -> int:
-        """How many operations depend on the state and nobody saw return."""
+        """How many operations depend on the state and never returned."""
         events = history.columns
         invoked, completed = client_positions(history)
         pending = (completed == NO_COMPLETION) | (events.type[completed] == INFO)
@@ -202,7 +201,7 @@ class LinearizableChecker:
 
 
 def initial_text(text: str) -> str:
-    """`text`, which is a value or nothing. Raises UsageError where it is neither."""
+    """`text`, which is a value or empty. Raises UsageError if it is neither."""
     if text:
         parse_value(text)
     return text

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 Column = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-READ: Final = 0
-WRITE: Final = 1
-OTHER: Final = 2
+READ, WRITE, OTHER = range(3)
 """Kinds of operations."""
 
 
@@ -122,9 +120,10 @@ def number_in(events: EventColumns, value: Hashable) -> int | None:
 def columns(
     history: History, model: Model, positions: tuple[Column, Column] | None = None
 ) -> Columns:
-    """The columns of `history`; failed calls and pending reads are left out.
+    """The columns of `history`.
 
-    So is everything on keys that have other operations.
+    Failed calls and pending reads are left out, and so are all calls on keys that have
+    operations of other kinds.
 
     Args:
         history: What happened.

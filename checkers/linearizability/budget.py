@@ -19,7 +19,7 @@ PACE: Final = 4096
 
 
 class Patience(Protocol):
-    """What may end work early: a `Budget`, or a count of the work done."""
+    """A reason to end work early: a `Budget` that is used up, or enough work done."""
 
     def exceeded(self) -> str:
         """Which limit is exceeded, as a clause; empty while none is."""

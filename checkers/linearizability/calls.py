@@ -5,9 +5,9 @@ precedes another iff it returned before the other was invoked. A call that nobod
 return (`info`, or the history ends) stays open for ever: it may take effect at any
 later time, or never.
 
-A completion without its invocation (in some foreign histories) was invoked nobody knows
-when, but after its process had done with what it did before. An `info` may have begun
-at any time, so it is open from the start.
+In some foreign histories a completion stands without its invocation. Nobody knows when
+that was, but it was after the process had completed its previous operation. A lone
+`info` may have begun at any time, so its call is open from the start.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     Column = NDArray[np.int64]
 
 REFUSED: Final = 4
-"""Beside INVOKE, OK, FAIL and INFO: it failed, and that is an answer."""
+"""A kind of completion beside OK, FAIL and INFO: a failure that is an answer."""
 
 OUTCOMES: Final = 5
 
 SPARSE: Final = 8
-"""Places in time for each mark, up to which marks are counted rather than sorted."""
+"""How many numbers there may be for each that occurs, to count and not to sort them."""
 
 NEVER: Final = 1 << 62
 """`Call.returned` of a call that nobody saw return; later than any position."""
@@ -174,8 +174,8 @@ class CallTable:
 def sorted_by(marks: Column) -> Column:
     """The order of marks in time, the first of equals first.
 
-    Mostly no two marks are one, and together they leave few gaps: then they are
-    counted, not sorted.
+    Mostly no two marks are equal, and they leave few gaps. Then they are counted, not
+    sorted.
     """
     size = int(marks.max(initial=-1)) + 1
     if size <= SPARSE * len(marks):
@@ -224,7 +224,7 @@ class KeyCalls(Sequence[Call]):
 
     @property
     def by_return(self) -> list[int]:
-        """The numbers of what those did that return, in that order."""
+        """The numbers of the operations that return, in the order of their returns."""
         start, stop = self.rows
         return self.table.by_return[start : stop - self.crashed]
 
@@ -300,7 +300,7 @@ def partition(
 
     returned = completed != NO_COMPLETION
     returned &= history.columns.type[completed] != INFO
-    # What is open and changes nothing perhaps never happened, and nobody would know.
+    # An open call that changes nothing may never have happened: drop it.
     pure = np.zeros(len(operations), np.bool_)
     for n in np.unique(operation[~returned]).tolist():
         pure[n] = model.read_only(operations[n])
@@ -342,10 +342,10 @@ def distinct_operations(
     completed: Column,
     patience: Patience | None,
 ) -> tuple[list[Operation | None], Column]:
-    """What the calls did, in the model's words, and the number of each call among that.
+    """What the calls did, in the model's words, and for each call the number of that.
 
-    The model is asked once for all calls that are alike: same function and values, and
-    same kind of completion. It is asked one by one about values without a number.
+    The model is asked once for all calls that have one function, the same values and
+    one kind of completion. If their values have no number, it is asked about each call.
 
     Raises:
         LimitExceeded: `patience` came to its end.
@@ -380,10 +380,11 @@ def distinct_operations(
 
 
 def distinct(numbers: Column) -> tuple[Column, Column]:
-    """Where each different number comes first; and of each, which one it is.
+    """The different numbers in ascending order: where each occurs first.
 
-    The different numbers are in ascending order. Few and small ones are counted, not
-    sorted.
+    Returns:
+        These places, and for each of `numbers` which of the different ones it is. Small
+        numbers are counted, not sorted.
     """
     size = int(numbers.max(initial=-1)) + 1
     if size > SPARSE * len(numbers) or numbers.min(initial=0) < 0:
@@ -407,8 +408,9 @@ def instants(history: History, positions: Column) -> Column:
 def earliest(history: History, invoked: Column) -> Column:
     """When the calls at those positions may have been invoked, at the earliest.
 
-    That is right there; but a lone completion's invocation was at any time after its
-    process had done with what it did before, and before all if that was nothing.
+    An invocation that was recorded was at its position. That of a lone completion was
+    at any time after its process had completed its previous operation, or after the
+    history began, if there is none.
     """
     if not history.completions_only:
         return invoked

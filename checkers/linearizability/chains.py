@@ -20,12 +20,13 @@ Why 4 is enough: let A -> B when min_return(A) < max_invoke(B). On a shortest cy
 A be the chain with the smallest min_return. The others' predecessors return later, so
 A -> B for every B, also for the one before A on the cycle, and these two are a cycle.
 Without cycles the chains have an order, and their operations follow each other in it.
-Rule 4 is tested as for zones: neighbours among forward zones, backward inside forward.
+Rule 4 is tested as for zones: only neighbours among the forward zones, and each
+backward zone against the forward zone that it may lie inside.
 
-A write or cas that nobody saw return is needed iff its value was read, or expected by a
-cas that is needed; the others never were. A cas from a value to itself is a read. A cas
-that was refused, where that is an answer, is left to the search: it may stand anywhere
-but in one cluster.
+A write or cas that never returned is needed iff its value was read, or expected by a
+cas that is needed; the others need not have happened. A cas from a value to itself is a
+read. If a refused cas is an answer, the key is left to the search: such a cas may stand
+anywhere but in one cluster.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class Cluster:
     Attributes:
         value: The value.
         writer: Its write or cas; None for the initial value, or if there is none.
-        reads: What returned it, and cas from it to itself.
+        reads: The reads that returned it, and cas from it to itself.
         next: The cas that expect it and are needed.
         initial: True for the initial value.
     """
@@ -180,7 +181,8 @@ def group(
         else:
             cluster(argument if f == "write" else result).writer = call
 
-    # Needed: what returned, what was read, and what something needed expects.
+    # Needed are values whose writer returned, that were read, or that a needed cas
+    # expects.
     todo = [c for c in clusters.values() if c.reads or returned(c.writer)]
     needed = {c.value: c for c in todo} | {initial: clusters[initial]}
     while todo:
@@ -226,7 +228,7 @@ def link(needed: Mapping[Hashable, Cluster], patience: Patience) -> list[list[Cl
 
 
 def in_order(chain: Sequence[Cluster]) -> None:
-    """Rule 3.
+    """Make sure that the order inside a chain fits real time (rule 3).
 
     Raises:
         ImpossibleError: An operation returned before one of an earlier stage began.
@@ -250,8 +252,8 @@ class Zone:
     Attributes:
         chain: Its clusters.
         first: Its call that returned first, with the number of its cluster.
-        last: Its call that was invoked last, likewise.
-        min_return, max_invoke: When that was.
+        last: Its call that was invoked last, with the number of its cluster.
+        min_return, max_invoke: When that return and that invocation were.
     """
 
     chain: Sequence[Cluster]
@@ -277,7 +279,7 @@ def zone(chain: Sequence[Cluster]) -> Zone:
 
 
 def apart(chains: Sequence[Sequence[Cluster]], patience: Patience) -> None:
-    """Rule 4.
+    """Make sure that no two chains must each precede the other (rule 4).
 
     Raises:
         ImpossibleError: Two chains must each precede the other.
@@ -315,7 +317,11 @@ def as_write(call: Call) -> Call:
 
 
 def proof(cluster: Cluster, needed: Mapping[Hashable, Cluster]) -> list[Call]:
-    """Calls that show that a value came about: what was read, or expected in turn."""
+    """Calls that show that a value came about.
+
+    If its writer did not return, they are a read of it, or a cas that expects it with
+    the proof of what that cas wrote.
+    """
     out: list[Call] = []
     while not returned(cluster.writer):
         out += [cluster.writer] if cluster.writer is not None else []
@@ -376,7 +382,7 @@ def circular(lost: Cluster, needed: Mapping[Hashable, Cluster]) -> Conflict:
 
 
 def path(chain: Sequence[Cluster], low: int, high: int) -> list[Call]:
-    """What makes the values from number `low` to `high` follow one another."""
+    """The write of value number `low`, and the cas from there to number `high`."""
     writer = chain[low].writer
     links = [c.writer for c in chain[low + 1 : high + 1] if c.writer is not None]
     return [*([] if writer is None else [as_write(writer)]), *links]
@@ -416,7 +422,7 @@ def interleaved(a: Zone, b: Zone) -> Conflict:
 
 
 def latest_proof(z: Zone) -> list[Call]:
-    """Calls that show that the last of a zone came about, where it did not return."""
+    """Calls that show that a zone's last call took effect, if it did not return."""
     n, last = z.last
     if last is None or last.returned != NEVER:
         return []

@@ -1,12 +1,12 @@
 """Sets, queues, stacks and counters: what each operation may return and change.
 
-What a remove returned stands in its completion: a value, or nil when the object was
-empty (then nil can't be put in). A failed operation did not happen, so a client that
-has "empty" fail, as Jepsen's queues do, says nothing about emptiness.
+A remove's completion holds what it returned: a value, or nil if the object was empty,
+so nil can't be put in. A failed operation did not happen. So a client whose removes
+fail if the object is empty, as in Jepsen's queues, says nothing about emptiness.
 
-A remove that nobody saw return took an unknown value, if any (`UNKNOWN`). For a bag
-that is a choice, and for a priority queue with ties too. Their states are therefore
-sets of possible contents: the power-set construction, as in Porcupine.
+A remove that never returned took an unknown value, if any (`UNKNOWN`). A bag has a
+choice then, and so has a priority queue with ties. Their states are therefore sets of
+possible contents: the power-set construction, as in Porcupine.
 
 Choices:
 - Adding to a set what it holds, and removing what it doesn't, is allowed, unless the
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class Nothing(enum.Enum):
-    """What a remove brought back that is no value."""
+    """Results of a remove that are no value."""
 
     EMPTY = "nothing: empty"
     UNKNOWN = "unknown"
@@ -55,7 +55,7 @@ EMPTY: Final = Nothing.EMPTY
 """The result of a remove that found the object empty."""
 
 UNKNOWN: Final = Nothing.UNKNOWN
-"""The result of a remove that nobody saw return."""
+"""The result of a remove that never returned."""
 
 
 # Containers that are filled and drained
@@ -104,7 +104,7 @@ class Container(Model):
 
     @override
     def read_only(self, operation: Operation) -> bool:
-        """Only a remove that found nothing."""
+        # Only a remove that found nothing.
         return operation.result is EMPTY
 
     @override
@@ -191,7 +191,7 @@ class UnorderedQueue(Container):
 
     @override
     def step(self, state: State, operation: Operation) -> State:
-        """Cost: linear in what may be inside."""
+        # Cost: linear in the possible contents.
         assert isinstance(state, frozenset)
         after = frozenset(
             content for before in state for content in self.contents(before, operation)
@@ -219,7 +219,7 @@ class UnorderedQueue(Container):
 
     @override
     def read_only(self, operation: Operation) -> bool:
-        """Nothing is: finding it empty narrows down the possible contents."""
+        # Even a remove that found nothing narrows down the possible contents.
         return False
 
 
@@ -306,7 +306,7 @@ class GrowOnlySet(Model):
 
     @override
     def step(self, state: State, operation: Operation) -> State:
-        """A read with an element twice is never legal."""
+        # A read with an element twice is never legal: its result is a tuple.
         assert isinstance(state, frozenset)
         f, element, result = operation
         if f == "read":
@@ -321,7 +321,7 @@ class GrowOnlySet(Model):
 
     @override
     def read_only(self, operation: Operation) -> bool:
-        """Reads, and adds and removes that are known to have changed nothing."""
+        # Reads, and adds and removes that are known to have changed nothing.
         return operation.f in {"read", "contains"} or operation.result is False
 
     @override
@@ -436,7 +436,7 @@ class Counter(Model):
 
     @override
     def read_only(self, operation: Operation) -> bool:
-        """Reads, and an add of zero."""
+        # Reads, and an add of zero.
         return operation.f == "read" or operation.argument == 0
 
     @override
@@ -464,9 +464,9 @@ def whole(op: Op, value: Any) -> int:
 
 
 def blind_functions(model: Model) -> frozenset[str]:
-    """Functions that fit any state: they alone can't contradict one another.
+    """Functions that fit any state, so that they alone can't contradict one another.
 
-    But for an add or the like that told what it changed.
+    An add or remove that told whether it changed anything is an exception.
     """
     if isinstance(model, Container):
         return frozenset({model.insert})

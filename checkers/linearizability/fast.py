@@ -1,8 +1,8 @@
 """The search of `search` for models with few states, compiled (`splitbrain[fast]`).
 
-When a model's reachable states are few, running its `step` once for each of them and
-each distinct operation makes a table, and the search needs no model any more: `kernel`
-does it with numba, some fifty times as fast, and finds the same.
+If a model has few reachable states, its `step` is run once for each of them and each
+distinct operation. That makes a table, and the search needs no model any more: `kernel`
+searches with numba, some fifty times as fast, and finds the same.
 
 `kernel.advance` works on arrays made here, and returns before one overflows and every
 so many configurations. Then there is time to make room, and to look at the limits.
@@ -38,7 +38,7 @@ NODES_PER_TURN: Final = 50_000
 """Configurations between two looks at the limits: some 20 ms."""
 
 FIRST_PLACES: Final = 1 << 4
-"""Places for configurations at first; half of them are used. There are soon more."""
+"""Places for configurations at first. When half are used, their number is doubled."""
 
 FIRST_ROOM: Final = 1 << 12
 """Frames, choices and chains that there is room for at first."""
@@ -47,7 +47,7 @@ FIRST_ROOM: Final = 1 << 12
 class FastSearch:
     """One search by `kernel.advance`, and the arrays that it works on.
 
-    They are named and described there, at its arguments.
+    The arrays are described at the arguments of `kernel.advance`.
     """
 
     def __init__(
@@ -162,11 +162,11 @@ class FastSearch:
         return bool(2 * self.scalars[kernel.USED] >= len(self.seen))
 
     def more_bytes(self) -> int:
-        """What a larger hash table takes, beside the one there is."""
+        """The memory that a larger hash table takes, beside the present one."""
         return 2 * (self.seen.nbytes + self.seen_mask.nbytes)
 
     def make_room(self) -> None:
-        """Double what is nearly full."""
+        """Double the arrays that are nearly full."""
         if self.is_crowded():
             wide = np.full((2 * len(self.seen), 3), kernel.NOBODY, np.int32)
             wide_mask = np.zeros((2 * len(self.seen), 2), np.uint64)
@@ -204,5 +204,5 @@ class FastSearch:
 
 
 def doubled(array: NDArray[Any]) -> NDArray[Any]:
-    """The array, and as much room behind it."""
+    """The array, followed by as many zeros."""
     return np.concatenate([array, np.zeros_like(array)])

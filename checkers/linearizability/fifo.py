@@ -7,12 +7,13 @@ theorem 4: a queue's history is linearizable iff it has none of four violations.
 - VOrd: enq(x) precedes enq(y), and deq(y) precedes deq(x), or x never comes out.
 - VWit: a dequeue finds nothing, and values that were certainly inside cover all of it.
 
-They assume that every operation returned. Here, a dequeue that nobody saw return took
-some x that is still inside, if it began before the first dequeue returned that VOrd
-holds against x, x's *deadline*. Which took which is a matching of such dequeues to such
-values; earliest deadline first finds it if there is one (no dequeue is better for one
-value and worse for another, as only its invocation counts). When dequeues also found
-nothing, the matching is not enough: it is tried out which took which (`items`).
+They assume that every operation returned. Here some dequeues never return. Such a
+dequeue may have taken a value x that never came out, provided that it began before x's
+*deadline*: the first return of a dequeue that would make a VOrd with x. So these
+dequeues are matched to these values. Earliest deadline first finds a matching if there
+is one (no dequeue is better for one value and worse for another, as only its invocation
+counts). If some dequeues found nothing, a matching is not enough, and it is tried out
+which dequeue took which value (`items`).
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict 
 
 
 def out_of_order(items: Sequence[Item], patience: Patience) -> Conflict | None:
-    """The first VOrd, by one sweep over the enqueues."""
+    """The VOrd that is complete first, by one sweep over the enqueues; or None."""
     finished = sorted(items, key=lambda item: item.entered)
     slowest: Item | None = None
     worst: tuple[Item, Item] | None = None
@@ -91,7 +92,7 @@ def overtaken(first: Item, second: Item) -> Conflict:
 
 
 def overdue(items: Items, patience: Patience) -> Conflict | None:
-    """VOrd where open dequeues may have taken what is in the way."""
+    """A VOrd that stands although open dequeues may have taken values; or None."""
     later = sorted(items.items, key=lambda item: item.insert.invoked)
     starts = [item.insert.invoked for item in later]
     # soonest[i]: of later[i:], the item that certainly was out first.

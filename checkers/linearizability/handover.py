@@ -67,8 +67,8 @@ def search_fast(
         calls: All calls on one object.
         model: What it may do.
         budget: When to give up.
-        compiled: One of `WHEN`; "always" still leaves to Python what has too many
-            states or calls open at once, and everything where there is no numba.
+        compiled: One of `WHEN`. Even with "always", Python searches if the model has
+            too many states, too many calls are open at once, or there is no numba.
         shared: As in `search`.
     """
     if compiled == "never" or not is_installed():
@@ -104,8 +104,8 @@ def is_installed() -> bool:
 def handover_after() -> int:
     """Configurations that Python explores first.
 
-    About as long as the compiled search takes to get ready: nothing when it has run
-    before, a second for loading it, seven when it was never compiled.
+    They take about as long as the compiled search takes to get ready: nothing if it has
+    run before, a second to load it, seven if it was never compiled.
     """
     if KERNEL in sys.modules:
         return 2_000

@@ -1,29 +1,27 @@
 """Values that go into a container and come out again, as intervals.
 
-What the deciders of queues, stacks and bags share. A value that is put in once makes an
-`Item`: an insert, and the remove that returned it, if any. It is certainly
-inside from the return of its insert to the invocation of its remove; these *certain
-intervals* are what every rule is about.
+The deciders of queues, stacks and bags share this: inserts and removes are paired to
+items (`intervals`), and removes that never returned are dealt with.
 
-Values may repeat, but for stacks, where it is certain which came first. Of two inserts
-of one value, neither inside the other, the one that was invoked first also returned
-first, and may as well have happened first: if it did not, exchange the two. So it is
-with removes. Queues give out equal values in the order in which they went in, and of
-other containers nobody could tell if they did. So the n-th remove took what the n-th
-insert put in.
+In queues and bags a value may go in several times, if it is certain which insert came
+first. If neither of two inserts of a value is inside the other, the one that was
+invoked first also returned first, and may as well have happened first: if it did not,
+exchange the two. The same holds for removes. Queues give out equal values in the order
+in which they went in, and for other containers it makes no difference. So the n-th
+remove took what the n-th insert put in.
 
 Deleting both operations of a value from a legal order leaves a legal order (the types
 are closed under projection: Bouajjani et al. 2015, section 3; Lee and Mathur 2025). So:
 
-- an insert that nobody saw return, of a value that nobody removed, is left out;
-- a remove that nobody saw return, whose value is known all the same (from a history cut
-  off before its return), may take place or not;
-- a remove that nobody saw return took an unknown value, if any. If the rest fits
-  without, it took none. If the rest is impossible even without every value that it
-  could have taken, it is impossible. In between, every conflict names values of which
-  it must have taken one, and trying these, in turn for every such remove, settles it
-  (`Takers`); mostly there is only one to try. When that takes too long, the search is
-  left to tell.
+- an insert that never returned, of a value that was not removed, is left out;
+- a remove that never returned may have happened or not, if its value is known (the
+  history was cut off before its return);
+- other removes that never returned took an unknown value, if any. If the rest of the
+  history has an order without them, they took none. If the rest has no order even
+  without all values that they could have taken, it is impossible. In between, every
+  conflict names values of which they must have taken one. Trying these values, in turn
+  for every such remove, settles it (`Takers`); mostly there is only one to try. If that
+  takes too long, it is left to the search.
 """
 
 from __future__ import annotations
@@ -140,7 +138,7 @@ def gather(calls: Sequence[Call], model: Model, patience: Patience) -> Items:
     inserts, removes = by_value(paced(calls, patience), model)
     flaws = []
     for value, taken in paced(removes.items(), patience):
-        # Those that may or may not have been come last.
+        # Removes that may not have happened come last.
         taken.sort(key=lambda call: (call.returned, call.invoked))
         done = [call for call in taken if call.returned != NEVER]
         flaw = surplus(inserts.get(value, []), done, model.insert)

@@ -1,9 +1,9 @@
 """The inner loop of the search, written for numba: numbers and arrays, no objects.
 
-`advance` is `search.Search.run` once more, with the same prunings in the same order, so
-it explores the same configurations. `fast` prepares its arrays, and tells when it is
-used. Importing this imports numba, which takes half a second; the first call compiles,
-which takes some ten seconds more, once: the result is kept beside this file, or in the
+`advance` has the same prunings in the same order as `search.Search.run`, so it explores
+the same configurations. `fast` prepares its arrays, and `handover` says when it is
+used. Importing this imports numba, which takes half a second. The first call compiles,
+which takes some ten seconds, once: the result is kept beside this file, or in the
 user's cache. Without numba the functions are plain Python: right, but slow.
 
 Crashed calls of one kind are spent in order of invocation, so a set of spent ones is a

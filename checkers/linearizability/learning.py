@@ -1,29 +1,29 @@
 """Search that learns from its dead ends, for histories with crashed calls.
 
-The search of `search`, for calls of which some never return. Each of these is a change
-that may be spent once, whenever it is needed; what makes the search hard is that it may
-turn out much later that one was needed more elsewhere. So to the memory, the read-only
-closure and the symmetry described there come
+Like `search`, but for calls some of which never return. Each of these is a change that
+may be spent once, whenever it is needed. The search is hard because it may turn out
+much later that one was needed more elsewhere. So three prunings are added to the
+memory, the read-only closure and the symmetry of `search`:
 
 1. **Reasons** (nogoods, in constraint solvers). A configuration fails because too few
    crashed calls of some kinds are left; how many there are of all others does not
    matter. What is remembered is this reason: how many of which kinds have to be spent
-   for it to fail. Whoever comes to the same event, mask and state and has spent those
-   fails, too. If nothing was short, nobody needs to come here again. This includes
-   dominance: a reason is never more than what was spent.
+   for it to fail. A configuration with the same event, mask and state that has spent
+   those fails, too. If nothing was short, all of them fail. This includes dominance: a
+   reason is never more than what was spent.
 2. **Lookahead**, for registers (`lookahead`) and sets (`membership`): which state still
-   matters, which open writes nobody can see, and which crashed calls somebody open
+   matters, which open writes no call can see, and which crashed calls an open call
    could observe.
 3. **Two orders, in turns.** One that fits at first may be hopeless later. So choices
    are tried by urgency, or by what lets the stuck call happen at once. Each order gets
    twice as long as the last time; then the search begins again in the other one, with
    all that it learned.
 
-Where a reason comes from: a crashed call could go on from here, were not all of its
-kind spent that have been invoked; so all of these are a reason. A dead end's reason is
-all that is short there. What failed after each of the choices fails before them for all
-their reasons together; only that a crashed call that was chosen counts one less of its
-kind, before it was spent.
+Where a reason comes from: a crashed call of some kind could go on from here, but all of
+that kind that have been invoked are spent. So these are a reason. A dead end's reason
+is all that is short there. If every choice at a configuration failed, it failed for all
+their reasons together. A choice that spent a crashed call counts one less of its kind,
+as the call was not spent before.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from checkers.linearizability.transitions import Transitions
 
 NEVER_SHORT: Final = (0,)
-"""The one reason of configurations that fail whatever is left: shared, for memory."""
+"""The reason of configurations that fail whatever is left: shared, to save memory."""
 
 NOT_SHORT: Final = -1
 """In place of a reason: there is none."""
@@ -137,7 +137,7 @@ class LearningSearch:
         return self.outcome
 
     def turns(self) -> Iterator[int]:
-        """The search itself; as long, and for the same reason, as `Search.run`.
+        """The search itself: one long function, for the reason that `Search` gives.
 
         Yields:
             The deepest return reached, once per NODES_PER_BUDGET_CHECK configurations.
@@ -329,11 +329,12 @@ class LearningSearch:
     def direct(
         self, choices: list[tuple[int, int, int]], stuck: int, arrived: int
     ) -> None:
-        """Put last, to be tried first, what makes the stuck call possible at once.
+        """The choices in the order of the second turn; the last one is tried first.
 
-        Before these come other live calls, the most urgent one last, and before them
-        crashed calls, those last whose kind was invoked most recently: what takes
-        effect after its client gave up mostly does so soon.
+        Last come those that make the stuck call possible at once. Before these come
+        other live calls, the most urgent one last. Before them come crashed calls,
+        the kinds that were invoked most recently last: a call that takes effect after
+        its client gave up mostly does so soon.
         """
         rows, kind_of, look = self.table.rows, self.kind_of, self.look
         wanted = kind_of[stuck]
@@ -349,12 +350,15 @@ class LearningSearch:
         choices.sort(key=rank)
 
     def shortage(self, needed: Iterable[Sequence[int]], free: int, arrived: int) -> int:
-        """Why there is no crashed call of any of some kinds; NOT_SHORT when there is.
+        """The reason if no crashed call of some kind that is needed is left.
 
         Args:
             needed: Kinds, of which one is needed, for each thing that is.
             free: Crashed calls that are left.
-            arrived: Those that there were.
+            arrived: Crashed calls that were invoked.
+
+        Returns:
+            The reason, or NOT_SHORT if nothing is short.
         """
         for kinds in needed:
             members = [self.crashed[kind] for kind in kinds]

@@ -1,29 +1,29 @@
 """What later operations of a register's history can still tell of its state.
 
-For histories with many crashed calls (those that nobody saw return), each of which may
-change the register at any later time. Most of these changes would be overwritten before
-anybody could tell, and need not be tried. Three rules, all about *named* values: what a
-read returned, or what a cas or a refused cas compared with.
+In histories with many crashed calls (calls that never return), each of these may change
+the register at any later time. Most such changes would be overwritten before any call
+could tell, and need not be tried. There are three rules, all about *named* values: the
+value that a read returned, or that a cas or a refused cas compared with.
 
-1. **A state matters until it is overwritten for certain.** Let a write or cas that
-   returned be invoked after event `e`, and return at `h`, the least such return. Who is
-   invoked after `h` does not see the state of event `e` any more. So the state at `e`
+1. **A state matters until it is overwritten for certain.** Among the writes and cas
+   that are invoked after event `e` and return, let `h` be the first return. Calls that
+   are invoked after `h` do not see the state of event `e` any more. So the state at `e`
    matters only if its value is named by a live call (one that returns) that returns at
    `e` or later and is invoked before `h`, or by a crashed cas, invoked before `h`, that
    makes a value that matters. All other values are one state, UNOBSERVED.
-2. **A write that nobody can see is got over with.** From some event on nobody is left
-   who could see what an open write writes, even if it comes as late as it may. It then
-   takes effect just before the next other write, or at once while the state does not
-   matter, and changes nothing for anybody.
-3. **A crashed call is worth it only for the next one.** In a linear order, drop every
-   crashed call that the next call does not observe, as a read, a cas or a refused cas
-   does: what follows is as legal as before. So a crashed call is tried only if somebody
-   open can observe it, and only a call that observes comes next.
+2. **A write that no call can see takes effect early.** From some event on, no call is
+   left that could see what an open write writes, even if it comes as late as it may. It
+   then takes effect just before the next other write, or at once while the state does
+   not matter, and changes nothing for other calls.
+3. **A crashed call is worth trying only for the call after it.** In a linear order,
+   drop every crashed call that the next call does not observe; reads, cas and refused
+   cas observe. What follows is as legal as before. So a crashed call is tried only if
+   an open call can observe it, and only a call that observes comes next.
 
-Where operations append, states are texts, and a state matters if what is named begins
-with it: who names "abc" observes who wrote "a". An append overwrites nothing, and is
-seen only by who names a text that contains what it appends. One that follows a crashed
-call makes it worth while as an observer does, whoever looks at both later.
+Where operations append, states are texts, and a state matters if a named text begins
+with it: a read of "abc" observes the write of "a". An append overwrites nothing, and is
+seen only by calls that name a text which contains what it appends. An append after a
+crashed call makes that worth trying, too, as some call may observe both later.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ STARTS_MAX: Final = 2_000
 """States in which a window of appends may begin; of more it tells little."""
 
 NOBODY: Final = -1
-"""The last event at which somebody can see a value that nobody can see."""
+"""In place of an event or a state: no call can see the value, or names one."""
 
 
 def named_value(operation: Operation) -> object:
@@ -78,8 +78,8 @@ class Lookahead:
         blind: Whether a kind of operation writes without looking.
         refusing: Whether a kind is a refused cas.
         names: By kind, the number of the state that it names; NOBODY for writes.
-        seen_until: By live call, for writes: the last event, by which everybody has
-            returned who could see what it writes.
+        seen_until: By live call, for writes: the last event at which a call returns
+            that could see what the write writes.
         onward: The states that a crashed cas could lead on from.
         apart: Whether changes leave alone what else somebody may look at; see
             `membership`.
@@ -177,7 +177,7 @@ class Lookahead:
         return []
 
     def unseen_writes(self, waiting: Sequence[int], event: int) -> list[int]:
-        """Those of some open live calls whose write nobody can see from `event` on."""
+        """The waiting calls whose write no call can see from `event` on."""
         until = self.seen_until
         return [n for n in waiting if until[n] < event]
 
@@ -190,14 +190,15 @@ class Lookahead:
         *,
         pressed: bool,
     ) -> Iterable[int]:
-        """The kinds of crashed calls that somebody could observe right after them.
+        """The kinds of crashed calls that an open call could observe right after them.
 
         Args:
             state: The present one.
             row: What each kind does in it.
             waiting: Open live calls.
             event: The return to be reached.
-            pressed: Whether only who observes the state may come next, so no write.
+            pressed: Whether only a call that observes the state may come next, so no
+                write.
         """
         asked: set[int] = set()
         refused = False  # a refused cas that can't be here: any other state will do
@@ -217,7 +218,7 @@ class Lookahead:
         return [writes[each] for each in sorted(asked & writes.keys())] + kinds
 
     def _led_to(self, matter: set[int], horizon: int) -> frozenset[int]:
-        """With the states from which crashed cas lead to those that matter."""
+        """Those that matter, and the states from which crashed cas lead to them."""
         todo = list(matter)
         left = len(self.onward.keys() - matter)
         while todo and left:
@@ -240,7 +241,7 @@ class Lookahead:
         return soonest
 
     def _overwriting(self, call: int, read_only: Sequence[bool]) -> bool:
-        """Whether nothing is left after a call of what was there before."""
+        """Whether a call leaves nothing of the state that was there before it."""
         return not read_only[self._kind_of[call]]
 
     def _crashed_cas(self, crashed: Sequence[int]) -> None:
@@ -289,27 +290,27 @@ class Lookahead:
         return until
 
     def _unanswered(self, kind: int) -> bool:
-        """Whether a kind of change is content with any state: rule 2 is about it."""
+        """Whether a kind of change fits any state; rule 2 is about such changes."""
         return self.blind[kind]
 
     def _seen_by(self, kind: int) -> Sequence[int]:
-        """Who may observe such a change, by what they name; in order of invocation."""
+        """The calls that name what such a change makes, in order of invocation."""
         return self._watchers_of.get(self._made[kind], ())
 
     def _leads_on(self, kind: int) -> int:
-        """Since when a crashed cas may lead on from such a change."""
+        """When the first crashed cas began that may lead on from such a change."""
         return self.onward.get(self._made[kind], len(self._events))
 
     @cached_property
     def _watchers_of(self) -> dict[int, list[int]]:
-        """Who observes, by the state that they name."""
+        """The calls that observe, by the state that they name."""
         by_state: dict[int, list[int]] = {}
         for call in self._watchers:
             by_state.setdefault(self.names[self._kind_of[call]], []).append(call)
         return by_state
 
     def _latest(self, calls: Sequence[int]) -> tuple[list[int], list[int]]:
-        """When they were invoked, and the latest return of each and those before."""
+        """For each call, when it was invoked, and the latest return up to it."""
         invoked, latest = [], []
         last = NOBODY
         for call in calls:
@@ -402,12 +403,12 @@ class TextLookahead(Lookahead):
         return found
 
     def _text(self, state: int) -> str:
-        """The text of a state that matters; nothing for the one that doesn't."""
+        """The text of a state; empty for the state that stands for all others."""
         text = self._table.states[state]
         return text if isinstance(text, str) else ""
 
     def _texts(self, by_state: Mapping[int, int]) -> dict[str, int]:
-        """The same by the states' texts."""
+        """What is given by state, by the states' texts."""
         return {
             self._text(state): value
             for state, value in by_state.items()
@@ -446,7 +447,10 @@ class TextLookahead(Lookahead):
 
     @override
     def _seen_by(self, kind: int) -> Sequence[int]:
-        """Who names a text that begins with what was written, or holds the append."""
+        """The calls that name a text which such a change may have helped to make.
+
+        It begins with what a write wrote, and holds what an append appended.
+        """
         named = [
             call
             for state, calls in self._watchers_of.items()
@@ -467,7 +471,7 @@ class TextLookahead(Lookahead):
         )
 
     def _is_part(self, kind: int, text: str) -> bool:
-        """Whether a state with that text may owe it something."""
+        """Whether a state with that text may have come about by such a change."""
         if self._appended[kind]:
             return self._appended[kind] in text
         made = self._made[kind]
@@ -482,7 +486,7 @@ class Openings:
         self._lengths = sorted({len(text) for text in values})
 
     def beginning(self, text: str) -> Iterator[int]:
-        """What is known of the texts with which `text` begins, the shortest first."""
+        """The values of the texts with which `text` begins, the shortest text first."""
         for length in self._lengths:
             if length > len(text):
                 return

@@ -1,13 +1,14 @@
 """Stale for a while, or lost: what became of an acknowledged write that a read missed.
 
 A node that lags answers with an old value, and with a fresh one later. A write is lost
-where it was acknowledged and never seen again: no read that began after the first one
-to miss it found it, or anything newer. One read proves no such thing, so:
+if it was acknowledged and never seen again: no read that began after the first one to
+miss it found it, or anything newer. One read does not prove that, so:
 
 - a write is lost everywhere if every later read finds what was there before it, and
-  more than one node says so;
-- it is lost on one node, which others needn't know, if that node says so to the end, at
-  least LAG_NS after the write was acknowledged.
+  more than one node answered such a read;
+- it is lost on one node if every later read of that node finds what was there before
+  it, the last one at least LAG_NS after the write was acknowledged. Other nodes may
+  have it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Lost:
 def find_lost(
     history: History, calls: Sequence[Call], stale: Call, model: Model
 ) -> Lost | None:
-    """The write that `stale` missed, where it was lost and not just late.
+    """The write that `stale` missed, if it was lost and not just late.
 
     Args:
         history: What the calls' positions refer to.

@@ -1,21 +1,22 @@
 """What later operations of a set's history can still tell of its elements.
 
-The three rules of `lookahead`, element by element: whether one is inside is a register,
-that adds and removes write, and that others read; a read of the whole set reads all at
-once. A change that told whether it changed something is both.
+The three rules of `lookahead`, element by element. Whether an element is inside is a
+register, which adds and removes write, and `contains` reads; a read of the whole set
+reads all elements at once. An add or remove that told whether it changed something both
+reads and writes.
 
-1. **An element matters until it is overwritten for certain**: if somebody who returns
-   at event `e` or later looks at it, and is invoked before `h`, the least return of a
-   change of it that is invoked after `e`. Other elements count as absent.
-2. **A change that nobody can see is got over with**, at once, as it leaves all other
+1. **An element matters until it is overwritten for certain.** Let `h` be the least
+   return of a change of the element that is invoked after event `e`. The element
+   matters at `e` if some call looks at it that returns at `e` or later, and is invoked
+   before `h`. Other elements count as absent.
+2. **A change that no call can see takes effect at once**, as it leaves all other
    elements alone.
-3. **Crashed calls come just before who needs them.** In a linear order, move each
-   crashed change behind all that doesn't look at its element, and drop it where the
-   next that touches the element doesn't look. What is left stands in blocks, each
-   before a call that looks, and does all that this call still lacks.
-
-And a fourth: a call that has to come next, and lacks an element that no open call and
-no crashed one can change, never will.
+3. **Crashed calls come just before a call that needs them.** In a linear order, move
+   each crashed change behind all calls that don't look at its element. Drop it if the
+   next call that touches the element doesn't look. The crashed changes that are left
+   stand in blocks, each before a call that looks, and do all that this call lacks.
+4. **Some calls are lost.** A call that has to come next may lack an element that no
+   open call and no crashed one can change. Then there is no order.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
     from checkers.linearizability.transitions import Transitions
 
 NO_STATE: Final = -1
-"""There is no state in which nothing matters."""
+"""In place of the state that stands for all others, which sets don't have."""
 
 NOBODY: Final = -1
-"""The last event at which somebody can see what nobody can see."""
+"""In place of the last event at which a change can be seen: no call can see it."""
 
 
 class Everything:
@@ -64,7 +65,7 @@ class AllBut:
 
 
 class Intervals:
-    """Calls, for questions about those invoked late, or returning late."""
+    """Calls by when they were invoked, and by when they returned."""
 
     def __init__(self, calls: Sequence[tuple[int, int]], end: int) -> None:
         by_invocation = sorted(calls)
@@ -163,7 +164,7 @@ class Membership:
         return Membership(problem, table)
 
     def starts(self) -> list[int]:
-        """None: too many states can be told apart."""
+        """An empty list: too many states can be told apart."""
         return []
 
     def reach(self, event: int) -> None:
@@ -189,7 +190,7 @@ class Membership:
         return self._table.number(held - kept.lost)
 
     def unseen_writes(self, waiting: Sequence[int], event: int) -> list[int]:
-        """Those of some open live calls whose change nobody can see from now on."""
+        """The waiting calls whose change no call can see from `event` on."""
         until = self.seen_until
         return [n for n in waiting if until[n] < event]
 
@@ -202,7 +203,7 @@ class Membership:
         *,
         pressed: bool,
     ) -> Collection[int]:
-        """The kinds of crashed calls that do what somebody open lacks."""
+        """The kinds of crashed calls that do what an open call lacks."""
         found: dict[int, None] = {}
         for call in waiting:
             kind = self._kind_of[call]

@@ -7,10 +7,11 @@ Choices:
 - `nil` is a value like any other, and the initial one. Knossos lets a read of nil match
   every state; a read that returned nothing is then no evidence at all, and we think a
   client that saw nothing should say so.
-- The mutex knows no owner, as in Knossos: whoever releases, it is free.
-- Whoever knows the fenced lock's token holds it, and only an acquire's answer tells it.
-  So nobody ever uses or releases what an acquire of unknown outcome got: it can but
-  stand in the others' way, need not have happened, and is dropped.
+- The mutex knows no owner, as in Knossos: any process may release it.
+- A process holds the fenced lock if it knows the token, and only an acquire's answer
+  tells the token. So no process ever uses or releases what an acquire of unknown
+  outcome got. Such an acquire could only block others and need not have happened, so it
+  is dropped.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ if TYPE_CHECKING:
 
 
 def cas_operation(invoked: Op, completed: Op | None) -> Operation | None:
-    """Compare-and-set: its value is [from, to], in the invocation above all."""
+    """The operation of a compare-and-set.
+
+    Its value is [from, to], in the invocation, or else in the completion.
+    """
     value = invoked.value
     if not isinstance(value, list | tuple) and completed is not None:
         value = completed.value
@@ -71,12 +75,12 @@ def cas_operation(invoked: Op, completed: Op | None) -> Operation | None:
             return Operation("cas-mismatch", expected, new)
         return None
     if expected == new and not happened(completed):
-        return None  # changes nothing, so nobody needs it to have happened
+        return None  # changes nothing, so it need not have happened
     return Operation("cas", expected, new)
 
 
 def step_register(state: State, operation: Operation) -> State:
-    """A register's read, write, cas and refused cas."""
+    """The state after a register's read, write, cas or refused cas, or ILLEGAL."""
     f, argument, result = operation
     if f == "read":
         return state if state == result else ILLEGAL
@@ -89,7 +93,7 @@ def step_register(state: State, operation: Operation) -> State:
 
 
 def register_read_only(operation: Operation) -> bool:
-    """Reads and refused cas; also a cas from a value to itself."""
+    """Whether it is a read, a refused cas, or a cas from a value to itself."""
     f, argument, result = operation
     return f in {"read", "cas-mismatch"} or (f == "cas" and argument == result)
 
@@ -146,7 +150,11 @@ class Register(Model):
         return self.other(invoked, completed)
 
     def other(self, invoked: Op, completed: Op | None) -> Operation | None:
-        """Anything but a read or a write; a plain register has no more."""
+        """The operation of a call that is no read and no write.
+
+        Raises:
+            HistoryError: The register has no such operation.
+        """
         raise unknown_function(self, invoked, "read, write")
 
     @override
@@ -212,7 +220,7 @@ class KV(Model):
         if failed(completed):
             return None
         if f == "append":
-            # An empty append that nobody saw return changes nothing.
+            # An empty append that did not return changes nothing.
             pointless = not invoked.value and not happened(completed)
             return None if pointless else Operation("append", invoked.value)
         return Operation("write", self.value(invoked.value))
@@ -223,7 +231,7 @@ class KV(Model):
 
     @override
     def step(self, state: State, operation: Operation) -> State:
-        """Nothing can be appended to what is no string."""
+        # Nothing can be appended to a value that is no string.
         if operation.f != "append":
             return step_register(state, operation)
         if state is UNOBSERVED:
@@ -266,7 +274,7 @@ class Mutex(Model):
 
     @override
     def step(self, state: State, operation: Operation) -> State:
-        """The state is whether the lock is held."""
+        # The state is whether the lock is held.
         if operation.f == "acquire":
             return ILLEGAL if state else True
         return False if state else ILLEGAL
@@ -377,7 +385,7 @@ class MultiRegister(Model):
 
     @override
     def step(self, state: State, operation: Operation) -> State:
-        """Cost: linear in the number of registers."""
+        # Cost: linear in the number of registers.
         assert isinstance(state, frozenset)
         assert isinstance(operation.argument, tuple)
         registers: dict[Hashable, Hashable] = dict(state)

@@ -53,8 +53,8 @@ def extendable(
 def is_linearization(order: Sequence[int], calls: Sequence[Call], model: Model) -> bool:
     """Whether `order` (positions in `calls`) proves that `calls` are linearizable.
 
-    Every returned call is in it, none twice, none after one that it returned before,
-    and the model accepts each step.
+    Every returned call is in it, and no call twice. No call stands behind another that
+    was invoked after its return. The model accepts each step.
     """
     required = {i for i, call in enumerate(calls) if call.returned != NEVER}
     if len(set(order)) != len(order) or not required <= set(order):
@@ -74,7 +74,7 @@ def is_linearization(order: Sequence[int], calls: Sequence[Call], model: Model) 
 def first_impossible(calls: Sequence[Call], model: Model) -> Call | None:
     """The call with whose return the calls cease to be linearizable, if they do.
 
-    Up to there, what has not returned yet may take effect or not, as in a crash.
+    Calls that have not returned by then may take effect or not, as crashed ones.
     """
     for last in sorted(calls, key=lambda call: call.returned):
         if last.returned == NEVER:

@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from checkers.linearizability.specification import State
 
 NODES_PER_BUDGET_CHECK: Final = 512
-"""A node costs a few microseconds, a look at the clock and at memory some twenty."""
+"""Configurations between two looks at the limits.
+
+A configuration costs a few microseconds, a look at the clock and at memory some twenty.
+"""
 
 PARTIALS_MAX: Final = 4
-"""How many of the longest partial linearizations are kept, and how much of each."""
+"""How many of the longest partial linearizations are kept."""
 
 PARTIAL_TAIL: Final = 20
-"""Calls kept of a partial linearization: its end. All would be quadratic in time."""
+"""How many calls at the end of each are kept. To keep all would take quadratic time."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,13 @@ class Outcome:
 
     @staticmethod
     def found(order: Sequence[int], configurations: int, events: int) -> Outcome:
-        """A search got past all of so many `events`, with the calls in this order."""
+        """The outcome of a search that got past all events.
+
+        Args:
+            order: The linear order that it found.
+            configurations: How many it explored.
+            events: How many there are.
+        """
         return Outcome(
             True,
             tuple(order),
@@ -68,10 +77,16 @@ class Outcome:
         configurations: int,
         limit: str,
     ) -> Outcome:
-        """A search found no linearization.
+        """The outcome of a search that found no linearization.
 
-        `events` are all that there are, as in `Problem`, and `deepest` is the return
-        among them that no configuration got past, -1 if there was none.
+        Args:
+            events: All events, as in `Problem`.
+            deepest: The place of the return that no configuration got past; -1 if it
+                was stopped before the first.
+            states: As in the attributes.
+            partials: As in the attributes.
+            configurations: How many it explored.
+            limit: Which limit ended it, as a clause; empty if all was explored.
         """
         return Outcome(
             None if limit else False,
@@ -85,7 +100,7 @@ class Outcome:
         )
 
     def renamed(self, names: Sequence[int]) -> Outcome:
-        """The same with the calls' `names` for their numbers."""
+        """The same outcome with the calls' `names` in place of their numbers."""
         return Outcome(
             self.linearizable,
             tuple([names[call] for call in self.order]),

@@ -1,9 +1,9 @@
 """What was proved of a key whose search a limit ended, so that its reader can check it.
 
 A search that stops early has still shown that the history is linearizable up to some
-event. That is worth little without an order to look at, and a search keeps none of a
-prefix. So a prefix is searched again by itself, as long as that is quickly done; if it
-isn't, a shorter one.
+event. That is worth little without an order to look at, and a search keeps no order of
+a prefix. So the prefix is searched again by itself. If that takes too long, a shorter
+one is searched.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ if TYPE_CHECKING:
     from checkers.linearizability.specification import Model
 
 SHARES: Final = (1.0, 0.9, 0.75, 0.5, 0.25)
-"""Of the calls that returned, how many are tried to be put in order."""
+"""Parts of the calls that returned, one after the other tried to be put in order."""
 
 EFFORT_MAX: Final = 10_000
-"""Configurations and calls that each may cost: some hundredths of a second."""
+"""Configurations and calls that each of SHARES may cost: some 0.01 s."""
 
 SECONDS_MAX: Final = 0.2
-"""What all of them may take, since time is up already; see `harness.judge.check`."""
-
+"""What all of SHARES may take, since time is up already; see `harness.judge.check`."""
 
 CALLS_MAX: Final = 50_000
-"""Calls on a key of which a prefix is put in order: to cut more takes too long."""
+"""Calls on a key. Of longer keys no order is sought: to cut them takes too long."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ class Proved:
         events: How many invocations and returns of the key it has.
         of: How many there are.
         stuck: The history position of the call that could not be placed in time.
-        calls: Of how many calls that returned there is an order: the first so many.
-        order: That order, by history position; open calls that took effect are in it.
+        calls: The first so many calls that returned are in `order`.
+        order: A linear order, by history position, with open calls that took effect.
     """
 
     events: int
@@ -93,7 +92,16 @@ def proved(calls: Sequence[Call], model: Model, outcome: Outcome) -> Proved | No
 def in_order(
     calls: Sequence[Call], model: Model, ends: Sequence[int]
 ) -> tuple[tuple[int, ...], int]:
-    """An order of a prefix that ends with one of `ends`, and of how many returns."""
+    """An order of the longest prefix that is quickly put in order.
+
+    Args:
+        calls: All calls on the key.
+        model: What the object may do.
+        ends: When the calls returned that may end the prefix.
+
+    Returns:
+        The order and how many returns the prefix has; empty and 0 if there is none.
+    """
     budget = Budget(Limits(time_s=SECONDS_MAX))
     for share in SHARES:
         count = int(len(ends) * share)

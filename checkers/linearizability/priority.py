@@ -11,12 +11,12 @@ So a history is linearizable iff
 
 The moments can be chosen one by one: each other value is put in as late as it may be,
 or taken out as early. Values are tried best first, so that the union of the certain
-intervals of all that is better grows as the sweep goes on. A bag is a priority queue
-in which nothing is better than anything else, and only the last rule is left.
+intervals of all better values grows as the sweep goes on. A bag is a priority queue in
+which no value is better than another, and only the last rule is left.
 
-A bag in which nothing was found empty may hold a value several times: each value is an
-object of its own (locality), and all that counts is that the k-th of its removes to
-return did so after the k-th of its inserts had begun.
+A bag that was never found empty may hold a value several times. Then each value is an
+object of its own (locality), and it is enough that the k-th of its removes to return
+did so after the k-th of its inserts had begun.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict 
 def by_count(
     calls: Sequence[Call], model: Model, patience: Patience
 ) -> Conflict | None:
-    """A bag that nobody found empty, value by value."""
+    """What is wrong with a bag that was never found empty, value by value; or None."""
     assert isinstance(model, UnorderedQueue)
     inserts, removes = by_value(paced(calls, patience), model)
     flaws = []
@@ -110,7 +110,7 @@ def by_count(
 
 
 def fits(items: Items, patience: Patience, *, sorts: bool) -> Conflict | None:
-    """The two rules, without open removes."""
+    """What is wrong by the last two rules, without open removes; or None."""
     if not sorts:
         insist(patience)
         return false_empty(items.empties, items.items)
@@ -126,7 +126,10 @@ def fits(items: Items, patience: Patience, *, sorts: bool) -> Conflict | None:
 def with_what_cannot_be(
     conflict: Conflict, items: Sequence[Item], settled: Sequence[Item]
 ) -> Conflict:
-    """The conflict with the removes that it says were not, and why they were not."""
+    """The conflict with the removes that can't have happened, and the reason why.
+
+    The conflict takes it for granted that they did not happen.
+    """
     voided = {
         before.insert.position: before
         for before, after in zip(
@@ -153,10 +156,10 @@ def with_what_cannot_be(
 def overtaking(
     items: Sequence[Item], patience: Patience
 ) -> tuple[Item | None, list[Item]]:
-    """The first that left although something better was always inside.
+    """The first item that left although something better was always inside.
 
     Returns:
-        That item or None; and all items, without removes that can't have been.
+        That item or None; and all items, without removes that can't have happened.
     """
     better = Union()
     worst: Item | None = None
@@ -168,7 +171,7 @@ def overtaking(
             since = max(item.insert.invoked, item.leaves)
             kept = item
             if item.remove is not None and better.covers(since, item.left):
-                if item.left == NEVER:  # nobody saw it return: it was not
+                if item.left == NEVER:  # it did not return, so it did not happen
                     kept = item._replace(remove=None)
                 elif worst is None or item.left < worst.left:
                     worst = item
@@ -181,7 +184,7 @@ def overtaking(
 
 
 def what_was_better(item: Item, settled: Sequence[Item]) -> list[Item]:
-    """Few items of which one, better than `item`, was inside while that left."""
+    """A few better items: at any moment while `item` left, one of them was inside."""
     best = [other for other in settled if rank(other.value) < rank(item.value)]
     return cover(best, max(item.insert.invoked, item.leaves), item.left)
 

@@ -23,12 +23,12 @@ class Problem:
     """The calls on one key.
 
     Attributes:
-        operations: What they did, each thing once, and perhaps other things.
+        operations: What the calls did, without repetition, and perhaps other things.
         operation: For each call the number of what it did.
         names: For each call its place in order of invocation.
         events: Invocations (the call's number) and returns (its complement, negative),
-            in order. Where both are one event, the invocation comes first. Of calls
-            that began at one moment, for all that is known, so does the first named.
+            in order. If both are one event, the invocation comes first. If several
+            calls may have begun at one moment, they are in the order of `names`.
         live: How many return; those have the lesser numbers.
     """
 
@@ -40,11 +40,11 @@ class Problem:
 
     @staticmethod
     def of(calls: Sequence[Call]) -> Problem:
-        """The problem that some calls are, in whatever form."""
+        """The problem for calls of a table, or for a list of calls."""
         return of_key(calls) if isinstance(calls, KeyCalls) else of_list(calls)
 
     def narrowed(self) -> Problem:
-        """The same, without operations of others."""
+        """The same problem, without operations that none of its calls did."""
         own = {n: k for k, n in enumerate(dict.fromkeys(self.operation))}
         if len(own) == len(self.operations):
             return self
@@ -107,7 +107,7 @@ def of_key(calls: KeyCalls) -> Problem:
 
 
 def of_list(calls: Sequence[Call]) -> Problem:
-    """From calls one by one: better for few, and for what was put together."""
+    """From a list of calls, such as a prefix or a conflict."""
     names = sorted(range(len(calls)), key=lambda name: calls[name].returned)
     marks: list[tuple[int, int, int]] = []
     live = 0

@@ -5,8 +5,8 @@ found. Processes are forked, which shares the history without copying it, and co
 20 ms. Each asks the kernel to be killed when its parent ends, however that ends; that
 is Linux's, and elsewhere one process does everything.
 
-So does a check with a limit on memory: what processes share can't be told from what
-each of them adds.
+One process also does everything if memory is limited: what processes share can't be
+told from what each of them adds.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def how_many(sizes: Sequence[int], limits: Limits) -> int:
 
 
 def in_processes(work: Callable[[int], Found], count: int) -> list[Found]:
-    """What `work(0)`, `work(1)` ... found, each in a process of its own.
+    """The results of `work(0)`, `work(1)` ..., each from a process of its own.
 
     Whatever way this ends, no process is left.
 
     Raises:
-        HarnessError: A process came to an end that was not its own.
+        HarnessError: A process was killed before it had sent its result.
         Exception: What `work` raised.
     """
     children: list[tuple[int, int]] = []
@@ -85,7 +85,7 @@ def start(work: Callable[[int], Found], n: int) -> tuple[int, int]:
 
 
 def live(work: Callable[[int], Found], n: int, pipe: int, parent: int) -> NoReturn:
-    """A process from its first moment to its last."""
+    """All that a forked process does: work, send the result, end."""
     try:
         die_with_parent(signal.SIGKILL)
         if os.getppid() != parent:
@@ -103,10 +103,10 @@ def live(work: Callable[[int], Found], n: int, pipe: int, parent: int) -> NoRetu
 
 
 def receive(pid: int, pipe: int) -> tuple[Exception | None, object]:
-    """What a process has to say.
+    """The exception or the result that a process sends.
 
     Raises:
-        HarnessError: It ended without a word.
+        HarnessError: It ended without sending anything.
     """
     with open(pipe, "rb", closefd=False) as file:
         data = file.read()

@@ -1,9 +1,10 @@
 """Search over a queue's or bag's dequeues: values repeat, and calls crashed.
 
-The search of `search`, with enqueues put in order only when a dequeue tells which one
-it took. An enqueue fits any state, so the plain search has to guess, when it returns,
-in which order it came with those beside it, and learns only a queue's length later
-whether that was right. Here a state is the set of enqueues that are taken.
+Like `search`, but enqueues are put in order only when a dequeue tells which of them it
+took. An enqueue fits any state. So when it returns, the plain search has to guess its
+place among the enqueues open beside it, and learns whether the guess was right only
+when all that was in the queue then has been dequeued. Here a state is the set of
+enqueues that are taken.
 
 A queue's history is linearizable iff its enqueues and its dequeues can each be put in
 an order that respects real time, such that the k-th dequeue takes the value of the k-th
@@ -12,22 +13,26 @@ dequeue that found nothing divides both orders (CHECKERS.md, section 6). Proof: 
 of these orders and real time needs an edge from a dequeue to an enqueue; that is one of
 real time, or leads over a dequeue that found nothing.
 
-So a configuration is: the next return of a dequeue that has no place, which open
-dequeues have one, which enqueues are taken, and how many crashed dequeues are spent.
+So a configuration consists of the next return of a dequeue that has no place in the
+order yet, the open dequeues that have one, the enqueues that are taken, and how many
+crashed dequeues are spent.
 
-1. **Which enqueue.** A dequeue takes one of its value that is invoked by now. All that
-   had returned before that one's invocation are *in its way*: they must have been
-   taken before, or crashed dequeues take them now. Of two enqueues, one that returns no
-   later and has no more in its way is as good (exchange the two). So mostly there is
-   one to try; crashed enqueues, which never return, come last.
-2. **When crashed dequeues take something.** Only when it is in the way of the next
-   dequeue, or of one that found nothing: else it may as well come later, or never.
-3. **Bags.** A dequeue may take any value, so nothing is in its way; but where something
-   was found empty, all has to be taken that certainly went in before. That is what
-   returned before that dequeue, or anything that has its place already, was invoked.
-   A priority queue's dequeue finds nothing that is better than what it takes.
-4. **Memory and dominance**, as in `search`: what failed fails again for who has taken
-   the same, and spent more crashed calls.
+1. **Which enqueue.** A dequeue takes an enqueue of its value that is invoked by now.
+   Enqueues that had returned before that one was invoked are *in its way*: they must
+   have been taken before, or crashed dequeues take them now. If one of two enqueues
+   returns no later than the other and has no more in its way, it is as good (exchange
+   the two). So mostly there is one to try. Crashed enqueues, which never return, come
+   last.
+2. **When crashed dequeues take something.** They do so only when it is in the way of
+   the next dequeue, or of a dequeue that found nothing. Otherwise they may as well come
+   later, or never.
+3. **Bags.** A dequeue may take any value, so nothing is in its way. But when a dequeue
+   found the bag empty, every enqueue must have been taken that certainly came before:
+   that returned before this dequeue was invoked, or before any call was invoked that
+   has its place already. When a priority queue gives out a value, the same holds for
+   the enqueues of better values.
+4. **Memory and dominance**, as in `search`: a configuration fails if one failed that
+   had taken the same enqueues and spent fewer crashed calls.
 """
 
 from __future__ import annotations
@@ -195,7 +200,7 @@ class QueueSearch:
                 found = self.in_order(order)
                 return self.renamed(Outcome.found(found, configurations, end))
 
-            # Who found nothing comes at once where nothing is in the way.
+            # A dequeue that found nothing comes at once if nothing is in its way.
             untaken = self.live & ~taken
             closed = [
                 call
@@ -273,8 +278,9 @@ class QueueSearch:
     ) -> Iterator[Choice]:
         """The dequeues that may come next, the most urgent first.
 
-        Of those that took equal values the most urgent stands for all; unless something
-        was found empty: then one that was invoked earlier leaves more room.
+        Of dequeues that took equal values, the most urgent stands for all. That is not
+        so if something was found empty: then one that was invoked earlier leaves more
+        room.
         """
         met: dict[object, int] = {}
         for call in sorted(waiting):
@@ -322,10 +328,10 @@ class QueueSearch:
     def walled(
         self, choice: Choice, event: int, taken: int, spent: int, latest: int
     ) -> Iterator[Choice]:
-        """Who takes out what may not be inside when a dequeue comes next.
+        """Which crashed dequeues take out what must not be inside for this dequeue.
 
-        That is, of what is better, all that returned before this dequeue, or anything
-        that has its place already, was invoked.
+        These are the better values whose enqueue returned before this dequeue was
+        invoked, or before any call was invoked that has its place already.
         """
         better = self.better.get(self.value[choice.dequeue], 0) & ~taken
         since = max(self.invoked[choice.dequeue], latest)
@@ -349,10 +355,10 @@ class QueueSearch:
     def skips(
         self, in_the_way: int, event: int, spent: int
     ) -> Iterator[tuple[tuple[int, int], ...]]:
-        """Which crashed dequeues take what is in the way: (enqueue, dequeue) each.
+        """Pairs of an enqueue that is in the way and a crashed dequeue that takes it.
 
-        Those of a kind in order of invocation. One that is known to have taken that
-        value, if any, is good for nothing else, and so comes before others; but where
+        Crashed dequeues of a kind are spent in order of invocation. One that is known
+        to have taken that value is good for nothing else, so it is spent first; but if
         something was found empty, it may have been invoked too late.
         """
         if not in_the_way:
@@ -415,7 +421,10 @@ class QueueSearch:
         return out + line[put:]
 
     def in_any_order(self, takes: Sequence[tuple[int, int]]) -> list[int]:
-        """The same for a bag: what has to come before each dequeue, by its return."""
+        """All calls of a bag that have a place, in a linear order.
+
+        Before each dequeue come the enqueues that returned before it was invoked.
+        """
         live = [call for call in range(self.problem.live) if self.enqueued[call]]
         line: dict[int, None] = {}
         seen = 0

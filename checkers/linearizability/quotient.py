@@ -1,10 +1,10 @@
 """A fifth pruning: states that no operation of the history tells apart are one state.
 
-What matters of a register's state is which reads and cas it satisfies. A value that
-none of them names might as well be any other such value, so all of them become
-UNOBSERVED: a history of writes that nobody reads has one state, however many values it
-wrote. Where operations append to strings, a state matters only while it is a prefix of
-something that was read; this is what keeps k open appends from having k! states.
+A register's state matters only by the reads and cas that it satisfies. Values that no
+read and no cas names can't be told apart, so all of them become UNOBSERVED: a history
+of writes that nobody reads has one state, however many values it wrote. Where
+operations append to strings, a state matters only while it is a prefix of something
+that was read. Otherwise k open appends would have k! states.
 
 Theory: the merged states are bisimilar, so the answer is the same. Every operation maps
 UNOBSERVED to where it maps each of the values that it stands for.
@@ -65,6 +65,9 @@ class Quotient:
         return operation
 
     def _begins_a_text(self, prefix: str) -> bool:
-        """Whether some text that was read starts with `prefix`: the next one would."""
+        """Whether some text that was read starts with `prefix`.
+
+        If any does, the first that is not less than `prefix` does.
+        """
         place = bisect_left(self._texts, prefix)
         return place < len(self._texts) and self._texts[place].startswith(prefix)

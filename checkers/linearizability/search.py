@@ -1,10 +1,10 @@
 """Just-in-time linearization with five prunings: decides any model, in the end.
 
 After Wing and Gong (1993), Lowe (2017) and Horn and Kroening (2015). The search walks
-over the events of one key in order. Invocations open calls. At a return, the call must
-have been linearized by then: if it was not, some open call is linearized now, and every
-choice is tried, depth first. So a configuration is (event, which open calls are
-linearized already, state), and nothing is linearized before something forces it.
+over the events of one key in order. Invocations open calls. At its return, a call must
+have been linearized. If it was not, some open call is linearized now, and every choice
+is tried, depth first. So a configuration is (event, which open calls are linearized
+already, state), and no call is linearized before a return forces it.
 
 What keeps that small:
 
@@ -54,10 +54,10 @@ if TYPE_CHECKING:
     from checkers.linearizability.specification import Model
 
 PLAIN_FIRST: Final = 100_000
-"""Configurations that the plain search looks at first, where there is no lookahead."""
+"""Configurations that the plain search looks at first, if there is no lookahead."""
 
 FIRST_PATIENCE: Final = 2
-"""Turns that a search may be stuck before it begins again; then twice as many."""
+"""Turns that a search may be stuck before it begins again; each time twice as many."""
 
 FIRST_WINDOW: Final = 16
 """Calls in the first window that is tried; then twice as many, and so on."""
@@ -105,7 +105,7 @@ def search(
         return Search(problem, table, budget).run().renamed(problem.names)
     look = foresee(problem, table, model) if merge else None
     if look is None:
-        # Without it, learning mostly pays only once the plain search gets lost.
+        # Without lookahead, learning mostly pays only if the plain search gets lost.
         first = Search(problem, table, Effort(budget, PLAIN_FIRST)).run()
         if first.linearizable is not None or budget.exceeded():
             return first.renamed(problem.names)
@@ -116,8 +116,8 @@ def search(
 def is_legal_by_return(calls: KeyCalls, table: Transitions) -> bool:
     """Whether calls may have taken effect in the order in which they returned.
 
-    That order respects real time, and crashed calls need not have happened. Of many
-    short keys it decides most, at a hundredth of what a search takes to get ready.
+    That order respects real time, and crashed calls need not have happened. Many keys
+    are decided by it, in a hundredth of the time that a search takes to get ready.
     """
     rows, kind_of = table.rows, table.kind_of
     row = rows[0]
@@ -139,9 +139,10 @@ def search_in_turns(
 ) -> Outcome:
     """Go on searching, begin again at times, or try to show that it is in vain.
 
-    Depth first, what was changed early is only tried after all that comes later. So if
-    the search has been at a return for long, it may be that the last calls before that
-    return are impossible from every state; that takes as much work again to find out.
+    As the search goes depth first, an early choice is changed only after all later ones
+    were tried. So if the search has been stuck at a return for long, the last calls
+    before that return may be impossible from every state. To find out takes as much
+    work again.
     """
     deepest, turns, window = -1, 0, Window(calls, model, budget)
     patience = FIRST_PATIENCE
@@ -171,7 +172,7 @@ class Window:
         self.count = FIRST_WINDOW
 
     def is_impossible(self, stuck: Call, work: int) -> bool:
-        """Whether they were found to be impossible from every state.
+        """Whether the last calls were found to be impossible from every state.
 
         Args:
             stuck: The call whose return it is.
@@ -199,7 +200,7 @@ class Window:
 def foresee(
     problem: Problem, table: Transitions, model: Model
 ) -> Lookahead | Membership | None:
-    """The rules for the model, if there are any."""
+    """The lookahead for the model; None if there is none."""
     return Lookahead.of(problem, table, model) or Membership.of(problem, table, model)
 
 
@@ -280,7 +281,8 @@ class Search:
             else:
                 return Outcome.found(order, configurations, end)
 
-            # Read-only closure; of what remains, the most urgent call of each kind.
+            # Read-only closure. Of the other calls, the most urgent of each kind is a
+            # choice.
             row = rows[state]
             urgent: set[int] = set()
             choices: list[Step] = []

@@ -6,26 +6,27 @@ element, between the last read that lacks it and the first that holds it:
 
     rank(read) = 2 g + 1, g its place in the chain;  rank(x) = 2 g of the first holder
 
-A read that lacks x comes before all adds of x; one that holds x comes after one add,
+A read that lacks x comes before all adds of x. A read that holds x comes after one add,
 and that may as well be the one invoked first (it can stand where any other stood). So
-all of the order is forced but what has one rank, and the set is linearizable iff no
-operation returned before one of lower rank was invoked: sort by rank, and compare each
-return with the latest invocation of any lower rank. `contains x` is bound on one side
-only: absent, it comes before the adds of x and all that ranks higher; present, after
-the first add and all that ranks lower. A further add of x only comes after what ranks
-lower than x. Theory: real time is an interval order, so a shortest cycle in its union
-with another order has one edge of real time (if a<b and c<d, then a<d or c<b), and
-comparing pairs is enough.
+the whole order is forced, except among operations of one rank. The set is linearizable
+iff no operation returned before one of lower rank was invoked: sort by rank, and
+compare each return with the latest invocation of any lower rank. `contains x` is bound
+on one side only. If it found x absent, it comes before the adds of x and everything of
+higher rank; if present, after the first add and everything of lower rank. A further add
+of x only comes after everything of lower rank than x. Theory: real time is an interval
+order, so a shortest cycle in its union with another order has one edge of real time (if
+a<b and c<d, then a<d or c<b), and comparing pairs is enough.
 
 **Sets that shrink**, without reads of the whole set, are independent objects, one for
 each element (locality). An element that was added once and removed once is decided by
 its thresholds (CHECKERS.md, section 6; Lee and Mathur 2025, section 4). Its add must
-come before `latest_add`, the first return of anything that needs it inside, its remove
-after `earliest_remove`, the last invocation of such; if they are apart, the element was
-inside all the while between, and what found it absent must reach beyond. A remove that
-did not say whether it removed something may also have come first, and found nothing;
-one that nobody saw return may also never have been. What was added or removed several
-times is left to the search, one element at a time.
+come before `latest_add`, the first return of an operation that needs it inside. Its
+remove must come after `earliest_remove`, the last invocation of such an operation. If
+`latest_add` is before `earliest_remove`, the element was inside all the while between,
+and each operation that found it absent must reach beyond. A remove that did not say
+whether it removed something may also have come first, and found nothing. One that
+never returned need not have happened. Elements that were added or removed several times
+are left to the search, one at a time.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 
 
 def misfit(model: Model, calls: Sequence[Call], patience: Patience) -> str:
-    """Why neither of the two ways leads anywhere; empty when one does."""
+    """Why neither of the two ways applies; empty when one does."""
     assert isinstance(model, GrowOnlySet)
     insist(patience)
     if model.initial:
@@ -74,7 +75,7 @@ def misfit(model: Model, calls: Sequence[Call], patience: Patience) -> str:
 
 
 def shrinks(call: Call) -> bool:
-    """Whether it takes more than a set that grows: a remove, or an add with an answer.
+    """Whether a set that only grows can't have it: a remove, or an add with an answer.
 
     An add that found its element there is no more than a `contains`.
     """
@@ -144,7 +145,7 @@ def sort_out(calls: Sequence[Call], patience: Patience) -> Growth:
 
 
 def growing(calls: Sequence[Call], patience: Patience) -> Conflict | None:
-    """A set that grows; see the module's docstring."""
+    """What is wrong with the calls on a set that grows, by their ranks."""
     growth = sort_out(calls, patience)
     chain = inclusion_chain(growth.reads, patience)
     level = levels(chain, patience)
@@ -258,7 +259,10 @@ def out_of_rank(
 
 
 def out_of_turn(growth: Growth, patience: Patience) -> tuple[Call, Call] | None:
-    """The same for two calls on one element, which may be of one rank."""
+    """Two calls on one element, perhaps of one rank, in the wrong order; or None.
+
+    The first of them returned before the second was invoked.
+    """
     for element, adds in paced(growth.adds.items(), patience):
         first = min(adds, key=lambda call: call.invoked)
         present = growth.present.get(element, [])
@@ -349,7 +353,7 @@ def incomparable(first: Call, second: Call) -> Conflict:
 def by_element(
     calls: Sequence[Call], model: Model, patience: Patience
 ) -> Conflict | None:
-    """Each element by itself; see the module's docstring."""
+    """What is wrong with some element, each judged by itself; or None."""
     elements: dict[Hashable, list[Call]] = defaultdict(list)
     for call in paced(calls, patience):
         elements[call.operation.argument].append(call)
@@ -429,7 +433,7 @@ def thresholds(
     present: Sequence[Call],
     absent: Sequence[Call],
 ) -> bool:
-    """Whether `add` and then `remove`, both of effect, fit what was found."""
+    """Whether what was found fits `add` and then `remove`, if both took effect."""
     if add is None:
         return remove is None and not present
     gone_invoked, gone = (
@@ -445,9 +449,10 @@ def thresholds(
 
 
 def fewest(own: Sequence[Call], model: Model, patience: Patience) -> list[Call]:
-    """Few of the calls on one element: what only finds it is left out if possible.
+    """Few of the calls on one element that still have no order.
 
-    Without patience they stay more than need be, but the verdict stays, too.
+    Calls that only find it are left out if possible. If patience ends early, more are
+    kept than need be, but they have no order either.
     """
     kept = list(own)
     size = len(kept)

@@ -1,11 +1,11 @@
 """The smallest set of calls that can't be ordered.
 
-Calls are *weakened*, and what stays impossible did not need them. A call that only
-reads may be dropped. A call that changes the state may not, since some read may need
-it; but it may be allowed to take effect at any later time or never. And everything
-before some position may be replaced by "the object was in some state or other", where
-the states that the rest can tell apart are few. Each step only adds possible orders
-(proofs at the functions), so what is left over is impossible by itself.
+Calls are *weakened*; if the rest stays impossible, it did not need them. A call that
+only reads may be dropped. A call that changes the state may not, since some read may
+need it, but it may be allowed to take effect at any later time or never. And everything
+before some position may be replaced by "the object was in some state or other", if the
+states that the rest can tell apart are few. Each step only adds possible orders (proofs
+at the functions), so the calls that are left are impossible by themselves.
 """
 
 from __future__ import annotations

@@ -87,7 +87,8 @@ class Model(Protocol):
     def operation(self, invoked: Op, completed: Op | None) -> Operation | None:
         """What this call did, or None when it constrains nothing.
 
-        It depends on nothing but their f, values, and types, and `is_refusal`.
+        The answer may depend only on the functions, values and types of the two, and on
+        `is_refusal`.
 
         Args:
             invoked: The invocation, or the completion where a history has only that.
@@ -199,12 +200,12 @@ def failed(completed: Op | None) -> bool:
 
 
 def is_refusal(completed: Op) -> bool:
-    """True when a failed cas is an answer, "the value was another", and must fit in."""
+    """True when a failed cas is an answer that must fit in: "the value was another"."""
     return are_refusals((completed,))[0]
 
 
 def are_refusals(failures: Iterable[Op]) -> list[bool]:
-    """`is_refusal` of each; for many."""
+    """Whether each of these failures is a refusal; see `is_refusal`."""
     return [
         (extra := failure.extra) is not None and bool(extra.get("cas_fail_is_mismatch"))
         for failure in failures

@@ -13,11 +13,12 @@ began before the segment starts and whose pop returned after it ends. Without su
 value there is no order. With it, the rest has to be a stack's history by itself, so the
 value is deleted, and what remains falls into segments again.
 
-All such values of all segments are deleted in one round (each keeps its claim in the
-smaller segments that are left), a few numpy passes; there are as many rounds as values
-lie on top of one another. Where many do, as when a stack is filled and then drained,
-they are peeled off one by one with two heaps, without looking for segments in between:
-what can be at the bottom of several segments taken as one can be at that of its own.
+A round, a few numpy passes, deletes all such values of all segments: a value that can
+be at the bottom of a segment can also be at that of the smaller ones that are left.
+There are as many rounds as values lie on top of one another. If these are many, as when
+a stack is filled and then drained, values are peeled off one by one with two heaps,
+without looking for segments in between: a value that can be at the bottom of several
+segments taken as one can also be at the bottom of its own.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def decide(calls: Sequence[Call], model: Model, patience: Patience) -> Conflict 
 
 
 def fits(items: Items, patience: Patience) -> Conflict | None:
-    """The rules, without open pops."""
+    """What is wrong by the rules, without open pops; or None."""
     stuck = bottomless(items.items, patience)
     if stuck:
         return no_bottom(fewest(stuck, patience))
@@ -109,7 +110,7 @@ def bottomless(items: Sequence[Item], patience: Patience) -> list[Item]:
 
 
 def peel(live: Rows, table: NDArray[np.int64], patience: Patience) -> Rows:
-    """What is left when bottoms are deleted one by one, as long as there are any.
+    """The rows that are left when bottoms are deleted one by one, as long as possible.
 
     Args:
         live: Rows of `table`, in order of `entered`.
@@ -146,7 +147,7 @@ def peel(live: Rows, table: NDArray[np.int64], patience: Patience) -> Rows:
 def fewest(items: Sequence[Item], patience: Patience) -> list[Item]:
     """Few of `items` that still have no order: ever smaller groups are left out.
 
-    Without patience they stay more than need be, but the verdict stays, too.
+    If patience ends early, more are kept than need be, but they have no order either.
     """
     kept = list(items)
     size = len(kept) // 2

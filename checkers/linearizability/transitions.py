@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from checkers.linearizability.specification import Model, Operation, State
 
 DEAD: Final = -1
-"""In the table: illegal."""
+"""In the table: the operation is illegal."""
 
 UNCHANGED: Final = -2
-"""In the table: legal, and of a kind that never changes the state."""
+"""In the table: the operation is legal, and of a kind that never changes the state."""
 
 TABLE_MAX: Final = 300_000
-"""Pairs of state and operation in a whole table: up to half a second of Python."""
+"""Pairs of state and operation in a whole table; that many take half a second."""
 
 
 class Transitions:
@@ -94,7 +94,10 @@ class Transitions:
 
 
 class Row(dict[int, int]):
-    """What each kind of operation does in one state; asks the model what is missing."""
+    """What each kind of operation does in one state.
+
+    The model is asked about a kind when it is first looked up.
+    """
 
     __slots__ = ("_state", "_table")
 

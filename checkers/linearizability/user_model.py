@@ -94,12 +94,12 @@ class Any_:  # noqa: N801 - ANY is what it is called
 
 
 ANY: Final = Any_()
-"""The result of an operation that nobody saw return: equals whatever it should."""
+"""The result of an operation that never returned; it equals everything."""
 
 
 @dataclass(frozen=True)
 class UserOp:
-    """What `step` gets to see; see the module's docstring."""
+    """What the class's `step` is given; the module's docstring describes it."""
 
     f: str
     argument: Any
@@ -179,7 +179,7 @@ class UserModel(Model):
         return frozenset(after) or ILLEGAL
 
     def _next(self, instance: Any, op: UserOp) -> list[Hashable]:
-        """What may become of one state, checked."""
+        """The states that `step` allows after one state, checked."""
         after = instance.step(op)
         if after is None or after is NotImplemented:
             return []
@@ -199,7 +199,7 @@ class UserModel(Model):
 
     @override
     def read_only(self, operation: Operation) -> bool:
-        """Whether the class says so, in `reads`."""
+        # The class says so, in `reads`.
         return operation.f in self.pure
 
     @override

@@ -51,8 +51,8 @@ class Effort(Patience):
 def clip(calls: Sequence[Call], model: Model, horizon: int) -> list[Call]:
     """The history up to position `horizon`, which is as impossible as the whole.
 
-    What had not returned by then is left open. A linear order of the whole, cut after
-    the last call that has returned by `horizon`, is one of the clipped calls.
+    Calls that had not returned by then are left open. A linear order of the whole, cut
+    after the last call that has returned by `horizon`, is one of the clipped calls.
     """
     return [
         clipped
@@ -73,8 +73,9 @@ def since(calls: Sequence[Call], model: Model, cut: int) -> list[Call]:
     """The calls that matter from position `cut` on, when any state may be the first.
 
     Take a linear order of all calls, and in it the last call that returned before
-    `cut`. What follows is an order of the rest from some state. It lacks, of the calls
-    that were open at `cut`, those that came earlier; so all of these are weakened.
+    `cut`. The calls behind it are in a linear order from some state. Some calls that
+    were open at `cut` are not among them, as they came earlier; so all calls that were
+    open at `cut` are weakened.
     """
     return [
         kept

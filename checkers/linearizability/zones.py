@@ -47,7 +47,7 @@ BEGINNING: Final = -1
 """Position of the virtual write of the initial value."""
 
 SPARSE: Final = 4
-"""Numbers that may be wasted for each call, rather than look things up or sort them."""
+"""Numbers for each call, up to which things are counted rather than sorted."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Clusters:
     max_invoke: Column
 
     def where(self, mask: Mask | Column) -> Clusters:
-        """The rows selected by `mask`, often all of them."""
+        """The rows selected by `mask`; itself, if these are all."""
         if mask.dtype == np.bool_ and mask.all():
             return self
         return Clusters(
@@ -94,7 +94,7 @@ class Clusters:
 
 
 def clusters(table: Columns) -> Clusters:
-    """Group the calls by key and value. Cost: 50 ns a call, without a sort."""
+    """Group the calls by key and value. Cost: 50 ns a call; nothing is sorted."""
     virtual = len(table.keys)  # writes of the initial value
     key = np.concatenate([np.arange(virtual), table.key])
     value = np.concatenate([np.zeros(virtual, np.int64), table.value])
@@ -186,8 +186,8 @@ def conflicts(rows: Clusters) -> list[Violation]:
 def sorted_by_start(rows: Clusters) -> Column:
     """The order of the zones by key, then by start.
 
-    Starts are positions, no two of which are one: counted, not sorted. But for calls
-    whose invocation nobody recorded: many of them may have begun with the history.
+    Starts are positions, and mostly no two are equal, so they are counted, not sorted.
+    But if invocations were not recorded, many calls may have begun with the history.
     """
     start = np.minimum(rows.min_return, rows.max_invoke)
     first = np.flatnonzero(start == BEGINNING)
@@ -230,7 +230,7 @@ def shortest(
 ) -> tuple[Columns, list[Violation]]:
     """Cut every broken key where it ceases to be linearizable.
 
-    Prefixes of a linearizable history are linearizable (`shrink.clip`), so a key has
+    Prefixes of a linearizable history are linearizable (`windows.clip`), so a key has
     one first return with which its calls have no order. It is sought for all keys at
     once: each has its own bounds, and every round decides a shorter prefix of each.
 
@@ -257,7 +257,7 @@ def shortest(
     high = np.searchsorted(cut.key[order], keys, "right") - 1
     step = np.ones_like(keys)
     while (low < high).any():
-        # What was found is early mostly, so what is tried first is just a bit earlier.
+        # A violation is early mostly, so the first to be tried is just a bit earlier.
         middle = np.maximum(low, high - step)
         horizon[keys] = np.where(low < high, ends[middle], BEGINNING)
         bad = np.isin(keys, list(check(clipped(cut, horizon)).violations))
@@ -290,7 +290,7 @@ def conclusive(table: Columns, violations: Sequence[Violation]) -> Column:
 
 
 def clipped(table: Columns, horizon: Column) -> Columns:
-    """The calls of each key up to its horizon; as `shrink.clip`, which says why."""
+    """The calls of each key up to its horizon; `windows.clip` proves that sound."""
     end = horizon[table.key]
     known = table.returned <= end
     cut = table.where((table.invoked < end) & (table.wrote | known))
