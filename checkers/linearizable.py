@@ -22,12 +22,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from checkers.linearizability import looks
 from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.linearizability.calls import client_positions, partition
-from checkers.linearizability.containers import blind_functions
-from checkers.linearizability.deciders import ZONES
 from checkers.linearizability.explain import Explainer, with_initial
 from checkers.linearizability.handover import WHEN
 from checkers.linearizability.judge import AUTO, INSISTENCE, Judge
@@ -35,8 +32,7 @@ from checkers.linearizability.ledger import Ledger
 from checkers.linearizability.models import find_model, model_name, parse_value
 from checkers.linearizability.processes import how_many, in_processes
 from harness.errors import UsageError
-from harness.history import NO_COMPLETION, HistoryError
-from harness.history.columns import INFO
+from harness.history import HistoryError
 from harness.host.collector import collector_paused
 from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
@@ -45,6 +41,7 @@ from harness.verdict import NOTHING_TO_JUDGE, CheckResult, Limits, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from checkers.linearizability.accesses import Column
     from checkers.linearizability.specification import Model
     from harness.history import History
 
@@ -89,21 +86,24 @@ class LinearizableChecker:
             HistoryError: It holds operations that the model does not have.
         """
         budget = Budget(limits)
-        ledger = Ledger(Explainer(history, self.model), self.explain_plan)
+        positions = client_positions(history)
+        ledger = Ledger(
+            Explainer(history, self.model), self.explain_plan, calls=len(positions[0])
+        )
         untried = ""
         try:
-            if not self.shows_something(history):
-                pending = self.pending_looks(history)
+            if not looks.some_succeeded(history, self.model):
+                pending = looks.pending(history, self.model, positions)
                 if not pending:
                     partition(history, self.model)  # still refuses what is malformed
-                    return self.nothing_shown(history)
+                    return self.nothing_shown(ledger.calls)
                 untried = (
                     "no read or other operation that depends on the state is known "
                     f"to have succeeded ({pending} ended in info, or never): nothing "
                     "could have contradicted the others"
                 )
             with collector_paused():
-                self.decide(history, budget, ledger)
+                self.decide(history, positions, budget, ledger)
         except LimitExceeded as limit:
             ledger.limit = str(limit)
         except HistoryError as problem:
@@ -120,36 +120,8 @@ class LinearizableChecker:
             untried=untried,
         )
 
-    def shows_something(self, history: History) -> bool:
-        """Whether some operation succeeded that could have contradicted the others.
-
-        Writes alone can't: any order of them will do.
-        """
-        blind = self.blind
-        return any(
-            op.type == "ok"
-            and (op.f not in blind or isinstance(op.value, bool | list | tuple))
-            and op.is_client
-            for op in history
-        )
-
-    @property
-    def blind(self) -> frozenset[str]:
-        """The functions that don't depend on the state."""
-        return self.model.writes | self.model.appends | blind_functions(self.model)
-
-    def pending_looks(self, history: History) -> int:
-        """How many operations depend on the state and never returned."""
-        events = history.columns
-        invoked, completed = client_positions(history)
-        pending = (completed == NO_COMPLETION) | (events.type[completed] == INFO)
-        calls = np.bincount(events.f[invoked[pending]], minlength=len(events.functions))
-        blind = np.array([f in self.blind for f in events.functions], np.bool_)
-        return int(calls[~blind].sum())
-
-    def nothing_shown(self, history: History) -> CheckResult:
+    def nothing_shown(self, calls: int) -> CheckResult:
         """The result for a history that no object could have failed."""
-        calls = len(client_positions(history)[0])
         return CheckResult(
             Verdict.UNKNOWN,
             reason=f"{NOTHING_TO_JUDGE}: among {calls} client operations no read or "
@@ -158,34 +130,31 @@ class LinearizableChecker:
             | ({"plan": [NOTHING_TO_DO]} if self.explain_plan else {}),
         )
 
-    def decide(self, history: History, budget: Budget, ledger: Ledger) -> None:
-        """All keys that one pass can decide, then each of the others by itself."""
+    def decide(
+        self,
+        history: History,
+        positions: tuple[Column, Column],
+        budget: Budget,
+        ledger: Ledger,
+    ) -> None:
+        """Zones for all keys that they can decide, then each of the others by itself.
+
+        Short histories come first: one hard key must not keep the others undecided.
+        """
         judge = Judge(
             self.model, self.algorithm, self.compiled, budget, self.explain_plan
         )
-        positions = client_positions(history)
-        ledger.calls = len(positions[0])
-        swept, left = judge.sweep(history, positions)
-        ledger.take(swept, budget)
+        judged, left = judge.sweep(history, positions)
+        ledger.take(judged, budget)
         if left is not None and not left:
             return
-        if self.algorithm == ZONES.name:
-            why = "zones can't decide it (values repeat, or cas)"
-            ledger.undecided.update(dict.fromkeys(left or {None}, why))
-            return
-        # Short histories first: one hard key must not keep the others undecided.
-        keys = sorted(
-            partition(history, self.model, left, budget).items(),
+        keys = partition(history, self.model, left, budget)
+        common = judge.common(keys)
+        ledger.take(judge.settled(keys, common), budget)
+        todo = sorted(
+            (calls for calls in keys.items() if not common.settles(calls[1])),
             key=lambda item: len(item[1]),
         )
-        common = judge.common([calls for _, calls in keys])
-        settled, todo = [], []
-        for key, calls in keys:
-            if common.settles(calls):
-                settled.append(judge.settled(key, calls, common))
-            else:
-                todo.append((key, calls))
-        ledger.take(settled, budget)
         count = how_many([len(calls) for _, calls in todo], budget.limits)
 
         def share(n: int, part: Ledger) -> Ledger:

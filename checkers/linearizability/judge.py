@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from checkers.linearizability import together
 from checkers.linearizability.broken import BySearch
-from checkers.linearizability.budget import LimitExceeded
+from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.linearizability.deciders import (
     ALGORITHMS,
     SEARCH,
     Choice,
+    Sweep,
     choose,
     decider_of,
     narrow,
@@ -29,13 +30,13 @@ from checkers.linearizability.prefix import proved
 from checkers.linearizability.search import is_legal_by_return, search
 from checkers.linearizability.transitions import Transitions
 from checkers.linearizability.windows import Effort
+from harness.verdict import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from checkers.linearizability.accesses import Column
     from checkers.linearizability.broken import Broken
-    from checkers.linearizability.budget import Budget
     from checkers.linearizability.calls import KeyCalls
     from checkers.linearizability.deciders import Decider
     from checkers.linearizability.prefix import Proved
@@ -47,6 +48,9 @@ AUTO: Final = "auto"
 
 INSISTENCE: Final = (AUTO, *(each.name for each in ALGORITHMS), SEARCH)
 """What the option `algorithm` may say."""
+
+SWEEPS: Final = frozenset(each.name for each in ALGORITHMS if isinstance(each, Sweep))
+"""The names of algorithms that take all keys at once."""
 
 SEARCHED: Final = Choice(SEARCH, "")
 """A search, and nobody wants to know why."""
@@ -122,18 +126,27 @@ class Judge:
         """Decide all keys at once, if an algorithm can.
 
         Returns:
-            What came of the keys that it could decide, and the others; None for all.
+            What came of keys, and those that are left to `judge`; None for all keys.
         """
-        algorithm = sweep_of(self.model)
-        if algorithm is None or self.insist_on not in {AUTO, algorithm.name}:
+        if self.insist_on not in {AUTO, *SWEEPS}:
             return [], None
+        algorithm = sweep_of(self.model)
+        if algorithm is None:
+            return ([], None) if self.insist_on == AUTO else (self.unfit({None}), set())
         swept = algorithm.decide(history, self.model, positions)
         choice = Choice(algorithm.name, algorithm.because)
         judged = [
             Judged(key, choice, broken is None, broken)
             for key, broken in swept.decided.items()
         ]
-        return judged, swept.left
+        if self.insist_on == AUTO:
+            return judged, swept.left
+        return judged + self.unfit(swept.left), set()
+
+    def unfit(self, keys: Iterable[Hashable]) -> list[Judged]:
+        """Keys that the algorithm can't decide that was insisted on."""
+        why = f"{self.insist_on} can't decide it (values repeat, or cas)"
+        return [Judged(key, None, None, undecided=why) for key in keys]
 
     @cached_property
     def decider(self) -> Decider | None:
@@ -146,15 +159,15 @@ class Judge:
         assert self.decider is not None
         return Choice(self.decider.name, self.decider.because, self.decider)
 
-    def common(self, keys: Sequence[KeyCalls]) -> Common:
+    def common(self, keys: Mapping[Hashable, KeyCalls]) -> Common:
         """What the keys have in common; made once for all of them.
 
         Where few operations recur on every key, so do the states. Where there are many,
         a key's own operations tell fewer states apart than those of all keys.
         """
-        if not keys or len(keys[0].table.operations) > SHARED_MAX:
+        table = next((calls.table for calls in keys.values()), None)
+        if table is None or len(table.operations) > SHARED_MAX:
             return Common()
-        table = keys[0].table
         moves = Transitions(self.model, table.operations, merge=True)
         if (
             self.decider is None
@@ -170,15 +183,23 @@ class Judge:
             self.decider.fits(self.model, table).tolist(),
         )
 
-    def settled(self, key: Hashable, calls: KeyCalls, common: Common) -> Judged:
-        """A key that is settled already. The plan says what would have decided it."""
-        if common.fits[calls.key]:
-            return Judged(key, self.applies, linearizable=True)
-        if not self.planning:
-            return Judged(key, SEARCHED, linearizable=True)
-        assert self.decider is not None
-        why = self.decider.misfit(self.model, calls, self.budget)
-        return Judged(key, Choice(SEARCH, why), linearizable=True)
+    def settled(
+        self, keys: Mapping[Hashable, KeyCalls], common: Common
+    ) -> Iterator[Judged]:
+        """Those keys of which an order is known already.
+
+        The plan says what would have decided them.
+        """
+        unhurried = Budget(Limits())
+        for key, calls in keys.items():
+            if common.settles(calls):
+                choice = SEARCHED
+                if common.fits[calls.key]:
+                    choice = self.applies
+                elif self.planning and self.decider is not None:
+                    why = self.decider.misfit(self.model, calls, unhurried)
+                    choice = Choice(SEARCH, why)
+                yield Judged(key, choice, linearizable=True)
 
     def judge(self, key: Hashable, calls: KeyCalls, common: Common) -> Judged:
         """Decide one key.
