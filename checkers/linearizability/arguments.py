@@ -20,7 +20,7 @@ from checkers.linearizability.evidence import (
     Unorderable,
     Unwritten,
 )
-from checkers.linearizability.specification import UNOBSERVED
+from checkers.linearizability.specification import UNOBSERVED, show
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -245,7 +245,10 @@ def core_states(core: Core) -> tuple[State, ...]:
         for state in outcome.states
         if state is not UNOBSERVED
     }
-    return tuple(sorted(states, key=repr))
+    # The text of a frozen set is another in every process, what `show` makes is not.
+    return tuple(
+        sorted(states, key=lambda s: show(s) if isinstance(s, frozenset) else repr(s))
+    )
 
 
 def surprise(calls: Sequence[Call], core: Core, stuck: Call, model: Model) -> Surprise:

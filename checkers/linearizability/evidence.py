@@ -134,12 +134,12 @@ class Outgrown:
 
     Attributes:
         stale: The read.
-        evidence: An append or a read of what `stale` lacks, which returned before
-            `stale` began.
+        shown: An append or a read of what `stale` lacks, which returned before `stale`
+            began.
     """
 
     stale: Call
-    evidence: Call
+    shown: Call
 
 
 # Counters

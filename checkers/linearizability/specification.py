@@ -178,10 +178,17 @@ def show(value: Hashable) -> str:
     if type(value) is int:
         text = str(value)
     else:
-        text = json.dumps(thaw(value), ensure_ascii=False, default=str)
+        text = json.dumps(thaw(value), ensure_ascii=False, default=plain)
     if len(text) <= SHOWN_MAX:
         return text
     return f"{text[: SHOWN_MAX // 2]} ... {text[-SHOWN_MAX // 2 :]}"
+
+
+def plain(part: object) -> Any:
+    """What JSON has for a part of a state: the items of a set in one fixed order."""
+    if isinstance(part, frozenset):
+        return sorted(part, key=show)
+    return str(part)
 
 
 def malformed(op: Op, problem: str) -> HistoryError:

@@ -10,43 +10,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from checkers.findings import enumerated
-from checkers.linearizability.arguments import depends_on
-from checkers.linearizability.evidence import (
-    CasCircle,
-    Doubled,
-    FalseEmpty,
-    Incomparable,
-    Interleaved,
-    Misplaced,
-    NoBottom,
-    Outgrown,
-    OutOfBounds,
-    OutOfRank,
-    OutOfStage,
-    Overdue,
-    Overtaken,
-    Replaced,
-    ReplacedTwice,
-    SmallerInside,
-    TakenEarly,
-    TakenTooOften,
-    Unknown,
-    Unorderable,
-    Unwritten,
-)
+from checkers.linearizability import evidence
 from checkers.linearizability.lost import LOST_WRITE
 from checkers.linearizability.specification import show
-from checkers.linearizability.words import duration
+from checkers.linearizability.words import duration, listed, only_failed, wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from checkers.linearizability.calls import Call
     from checkers.linearizability.evidence import Evidence
     from checkers.linearizability.intervals import Item
     from checkers.linearizability.lost import Lost
     from checkers.linearizability.words import Witness, Words
-    from harness.history import Op
 
 OPS_MAX: Final = 60
 """Operations in a witness; of a larger conflict the latest are shown."""
@@ -83,57 +58,57 @@ class Told:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def tell(evidence: Evidence, witness: Witness) -> Told:
-    """Name and sentences for the evidence; its operations go into `witness`."""
-    match evidence:
-        case Unwritten():
-            return unwritten(evidence, witness)
-        case Replaced():
-            return replaced(evidence, witness)
-        case ReplacedTwice():
-            return replaced_twice(evidence, witness)
-        case CasCircle():
-            return cas_circle(evidence, witness.words)
-        case OutOfStage():
-            return out_of_stage(evidence, witness)
-        case Interleaved():
-            return interleaved(evidence, witness.words)
-        case Outgrown():
-            return outgrown(evidence, witness)
-        case OutOfBounds():
-            return out_of_bounds(evidence, witness)
-        case Unknown():
-            return unknown(evidence, witness)
-        case TakenEarly():
-            return taken_early(evidence, witness)
-        case TakenTooOften():
-            return taken_too_often(evidence, witness.words)
-        case FalseEmpty():
-            return false_empty(evidence, witness)
-        case Overtaken():
-            return overtaken(evidence, witness)
-        case Overdue():
-            return overdue(evidence, witness.words)
-        case SmallerInside():
-            return smaller_inside(evidence, witness)
-        case NoBottom():
-            return no_bottom(evidence, witness.words)
-        case OutOfRank():
-            return out_of_rank(evidence, witness)
-        case Doubled():
-            return doubled(evidence, witness.words)
-        case Incomparable():
-            return incomparable(evidence, witness)
-        case Misplaced():
-            return misplaced(evidence, witness.words)
-        case Unorderable():
-            return unorderable(evidence, witness)
+def tell(why: Evidence, witness: Witness) -> Told:
+    """Name and sentences for evidence; its operations go into `witness`."""
+    match why:
+        case evidence.Unwritten():
+            return unwritten(why, witness)
+        case evidence.Replaced():
+            return replaced(why, witness)
+        case evidence.ReplacedTwice():
+            return replaced_twice(why, witness)
+        case evidence.CasCircle():
+            return cas_circle(why, witness.words)
+        case evidence.OutOfStage():
+            return out_of_stage(why, witness)
+        case evidence.Interleaved():
+            return interleaved(why, witness.words)
+        case evidence.Outgrown():
+            return outgrown(why, witness)
+        case evidence.OutOfBounds():
+            return out_of_bounds(why, witness)
+        case evidence.Unknown():
+            return unknown(why, witness)
+        case evidence.TakenEarly():
+            return taken_early(why, witness)
+        case evidence.TakenTooOften():
+            return taken_too_often(why, witness.words)
+        case evidence.FalseEmpty():
+            return false_empty(why, witness)
+        case evidence.Overtaken():
+            return overtaken(why, witness)
+        case evidence.Overdue():
+            return overdue(why, witness.words)
+        case evidence.SmallerInside():
+            return smaller_inside(why, witness)
+        case evidence.NoBottom():
+            return no_bottom(why, witness.words)
+        case evidence.OutOfRank():
+            return out_of_rank(why, witness)
+        case evidence.Doubled():
+            return doubled(why, witness.words)
+        case evidence.Incomparable():
+            return incomparable(why, witness)
+        case evidence.Misplaced():
+            return misplaced(why, witness.words)
+        case evidence.Unorderable():
+            return unorderable(why, witness)
 
 
 # Registers
 
 
-def unwritten(why: Unwritten, witness: Witness) -> Told:
+def unwritten(why: evidence.Unwritten, witness: Witness) -> Told:
     """Nobody had written the value that was found."""
     words, reader = witness.words, why.reader
     value, past = wanted(reader), words.past(reader)
@@ -155,7 +130,7 @@ def unwritten(why: Unwritten, witness: Witness) -> Told:
     return Told("read-of-unwritten-value", text, details)
 
 
-def replaced(why: Replaced, witness: Witness) -> Told:
+def replaced(why: evidence.Replaced, witness: Witness) -> Told:
     """The value had been replaced; the cycle is old value, new value, old value."""
     words, stale, fresh = witness.words, why.stale, why.fresh
     witness.add(*why.producers[-OPS_MAX:])
@@ -193,7 +168,7 @@ def replaced(why: Replaced, witness: Witness) -> Told:
     return Told("stale-read" if stale.operation.f == "read" else "lost-update", text)
 
 
-def replaced_twice(why: ReplacedTwice, witness: Witness) -> Told:
+def replaced_twice(why: evidence.ReplacedTwice, witness: Witness) -> Told:
     """Whichever of the two cas came first replaced the value."""
     words, value = witness.words, show(why.value)
     reason = f"it replaced {value}, which did not come back"
@@ -206,7 +181,7 @@ def replaced_twice(why: ReplacedTwice, witness: Witness) -> Told:
     return Told("lost-update", text)
 
 
-def cas_circle(why: CasCircle, words: Words) -> Told:
+def cas_circle(why: evidence.CasCircle, words: Words) -> Told:
     """No value of the circle can have been the first."""
     text = (
         f"{words.past(why.latest)}, but {listed(why.values)} came about only from one "
@@ -215,7 +190,7 @@ def cas_circle(why: CasCircle, words: Words) -> Told:
     return Told("cas-cycle", text)
 
 
-def out_of_stage(why: OutOfStage, witness: Witness) -> Told:
+def out_of_stage(why: evidence.OutOfStage, witness: Witness) -> Told:
     """Cas say which came first, and real time says otherwise."""
     words, late, value = witness.words, why.late, show(why.value)
     witness.must_precede(late, why.early, f"{value} came first")
@@ -229,7 +204,7 @@ def out_of_stage(why: OutOfStage, witness: Witness) -> Told:
     return Told("lost-update" if late.operation.f == "cas" else "stale-read", text)
 
 
-def interleaved(why: Interleaved, words: Words) -> Told:
+def interleaved(why: evidence.Interleaved, words: Words) -> Told:
     """Each of two chains must precede the other."""
     text = words.although(why.late, why.early)
     if why.opening is None or why.closing is None:
@@ -244,15 +219,15 @@ def interleaved(why: Interleaved, words: Words) -> Told:
     return Told(names.get(why.late.operation.f, "nonlinearizable"), text)
 
 
-def outgrown(why: Outgrown, witness: Witness) -> Told:
+def outgrown(why: evidence.Outgrown, witness: Witness) -> Told:
     """The read came before what it lacks."""
-    words, stale, evidence = witness.words, why.stale, why.evidence
-    witness.realtime(evidence, stale)
-    reason = f"{words.past(stale)}, which lacks what {words.noun(evidence)} shows"
-    witness.must_precede(stale, evidence, reason)
+    words, stale, shown = witness.words, why.stale, why.shown
+    witness.realtime(shown, stale)
+    reason = f"{words.past(stale)}, which lacks what {words.noun(shown)} shows"
+    witness.must_precede(stale, shown, reason)
     text = (
-        f"{words.past(stale)} although {words.noun(evidence)} had returned "
-        f"{words.ahead(evidence, stale)} that read began, and nothing replaced "
+        f"{words.past(stale)} although {words.noun(shown)} had returned "
+        f"{words.ahead(shown, stale)} that read began, and nothing replaced "
         "the value in between."
     )
     return Told("stale-read", text)
@@ -275,7 +250,7 @@ def told_lost(lost: Lost, stale: Told, witness: Witness) -> Told:
 # Counters
 
 
-def out_of_bounds(why: OutOfBounds, witness: Witness) -> Told:
+def out_of_bounds(why: evidence.OutOfBounds, witness: Witness) -> Told:
     """The read differs from every sum that the counter can have had."""
     read, past = why.read, witness.words.past(why.read)
     shown = why.adds[-OPS_MAX + 1 :]
@@ -295,7 +270,7 @@ def out_of_bounds(why: OutOfBounds, witness: Witness) -> Told:
 # Containers
 
 
-def unknown(why: Unknown, witness: Witness) -> Told:
+def unknown(why: evidence.Unknown, witness: Witness) -> Told:
     """What was found had not been put in, or the attempt failed, or came too late."""
     past, value = witness.words.past(why.found), show(why.value)
     thing = "element" if why.f == "add" else "value"
@@ -317,7 +292,7 @@ def unknown(why: Unknown, witness: Witness) -> Told:
     return Told(f"unknown-{thing}", f"{past}, but nobody {put_in}.")
 
 
-def taken_early(why: TakenEarly, witness: Witness) -> Told:
+def taken_early(why: evidence.TakenEarly, witness: Witness) -> Told:
     """The insert had to come first."""
     reason = "what comes out went in before"
     witness.must_precede(why.insert, why.remove, reason)
@@ -325,7 +300,7 @@ def taken_early(why: TakenEarly, witness: Witness) -> Told:
     return Told("value-from-future", text)
 
 
-def taken_too_often(why: TakenTooOften, words: Words) -> Told:
+def taken_too_often(why: evidence.TakenTooOften, words: Words) -> Told:
     """Others had taken all that had gone in."""
     *others, last = why.removes
     text = f"{words.past(last)}, but "
@@ -343,7 +318,7 @@ def taken_too_often(why: TakenTooOften, words: Words) -> Told:
     return Told("duplicate-value", text)
 
 
-def false_empty(why: FalseEmpty, witness: Witness) -> Told:
+def false_empty(why: evidence.FalseEmpty, witness: Witness) -> Told:
     """The first of the items would have had to be out."""
     words, empty, first = witness.words, why.empty, why.chain[0]
     value = show(first.value)
@@ -355,7 +330,7 @@ def false_empty(why: FalseEmpty, witness: Witness) -> Told:
     return Told("false-empty", text)
 
 
-def overtaken(why: Overtaken, witness: Witness) -> Told:
+def overtaken(why: evidence.Overtaken, witness: Witness) -> Told:
     """The first had to be dequeued first."""
     words, first, second = witness.words, why.first, why.second
     dequeue = second.remove
@@ -375,7 +350,7 @@ def overtaken(why: Overtaken, witness: Witness) -> Told:
     return Told("fifo-violation", text)
 
 
-def overdue(why: Overdue, words: Words) -> Told:
+def overdue(why: evidence.Overdue, words: Words) -> Told:
     """One open dequeue takes one value at most."""
     text = (
         f"{words.past(why.dequeue)} although {listed(why.ahead)} were ahead of what "
@@ -385,7 +360,7 @@ def overdue(why: Overdue, words: Words) -> Told:
     return Told("fifo-violation", text)
 
 
-def smaller_inside(why: SmallerInside, witness: Witness) -> Told:
+def smaller_inside(why: evidence.SmallerInside, witness: Witness) -> Told:
     """A smaller value had to leave first."""
     words, remove, first = witness.words, why.remove, why.chain[0]
     if first.remove is not None:
@@ -411,7 +386,7 @@ def always_inside(words: Words, chain: Sequence[Item]) -> str:
     )
 
 
-def no_bottom(why: NoBottom, words: Words) -> Told:
+def no_bottom(why: evidence.NoBottom, words: Words) -> Told:
     """Every value was pushed too late or popped too early to be at the bottom."""
     some = why.items[:VALUES_MAX]
     more = ", ..." if len(why.items) > VALUES_MAX else ""
@@ -436,7 +411,7 @@ def no_bottom(why: NoBottom, words: Words) -> Told:
 # Sets
 
 
-def out_of_rank(why: OutOfRank, witness: Witness) -> Told:
+def out_of_rank(why: evidence.OutOfRank, witness: Witness) -> Told:
     """What was found of the elements puts the late operation first."""
     words, early, late = witness.words, why.early, why.late
     named = " and ".join(show(element) for element in why.elements)
@@ -452,13 +427,13 @@ def out_of_rank(why: OutOfRank, witness: Witness) -> Told:
     return Told("stale-read", f"{text}, and {apart}.")
 
 
-def doubled(why: Doubled, words: Words) -> Told:
+def doubled(why: evidence.Doubled, words: Words) -> Told:
     """No order makes a set hold an element twice."""
     text = f"{words.past(why.read)}, but a set holds an element once."
     return Told("duplicate-element", text)
 
 
-def incomparable(why: Incomparable, witness: Witness) -> Told:
+def incomparable(why: evidence.Incomparable, witness: Witness) -> Told:
     """Each of the reads came first."""
     words, first, second = witness.words, why.first, why.second
     x, y = show(why.x), show(why.y)
@@ -472,7 +447,7 @@ def incomparable(why: Incomparable, witness: Witness) -> Told:
     return Told("incomparable-reads", text)
 
 
-def misplaced(why: Misplaced, words: Words) -> Told:
+def misplaced(why: evidence.Misplaced, words: Words) -> Told:
     """The last operation fits into no order of the others on its element."""
     others = [words.noun(call) for call in why.others[:OTHERS_MAX]]
     past, element = words.past(why.last), show(why.last.operation.argument)
@@ -488,7 +463,7 @@ def misplaced(why: Misplaced, words: Words) -> Told:
 # Whatever only a search can show
 
 
-def unorderable(why: Unorderable, witness: Witness) -> Told:
+def unorderable(why: evidence.Unorderable, witness: Witness) -> Told:
     """No order of the operations in conflict leads past the stuck one."""
     words, stuck, states = witness.words, why.stuck, why.states
     shown = sorted(why.calls, key=lambda call: call.position)[-OPS_MAX:]
@@ -517,29 +492,3 @@ def unorderable(why: Unorderable, witness: Witness) -> Told:
         "possible_states": [show(state) for state in states],
     }
     return Told(why.surprise, text + ".", details)
-
-
-# Phrases
-
-
-def listed(values: Iterable[Hashable]) -> str:
-    """The values, one after the other: "1, 2, 3"."""
-    return ", ".join(map(show, values))
-
-
-def wanted(call: Call) -> str:
-    """The value that a call depends on, as text."""
-    value = depends_on(call.operation)
-    assert value is not None
-    return show(value[0])
-
-
-def only_failed(what: str, failed: Sequence[Op]) -> str:
-    """That all attempts failed, which must never be seen; a clause and a full stop."""
-    attempts = f"all {len(failed)} attempts to {what} by then failed"
-    if len(failed) == 1:
-        (op,) = failed
-        attempts = (
-            f"the only attempt to {what} by then, by process {op.process}, failed"
-        )
-    return f"{attempts}, and what failed must never be seen."

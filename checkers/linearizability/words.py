@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from checkers.linearizability.arguments import depends_on
 from checkers.linearizability.calls import NEVER
 from checkers.linearizability.containers import Nothing
+from checkers.linearizability.specification import show
 from harness.verdict import new_witness
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     import networkx as nx
 
     from checkers.linearizability.calls import Call
     from checkers.linearizability.specification import Model
-    from harness.history import History
+    from harness.history import History, Op
 
 READING: Final = frozenset({"read", "dequeue", "pop"})
 """What brings something back *from* a node; all else is done *on* it."""
@@ -31,6 +33,29 @@ def duration(nanoseconds: int) -> str:
             amount = nanoseconds / size
             return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
     return "0 ns"
+
+
+def listed(values: Iterable[Hashable]) -> str:
+    """The values, one after the other: "1, 2, 3"."""
+    return ", ".join(map(show, values))
+
+
+def wanted(call: Call) -> str:
+    """The value that a call depends on, as text."""
+    value = depends_on(call.operation)
+    assert value is not None
+    return show(value[0])
+
+
+def only_failed(what: str, failed: Sequence[Op]) -> str:
+    """That all attempts failed, which must never be seen; a clause and a full stop."""
+    attempts = f"all {len(failed)} attempts to {what} by then failed"
+    if len(failed) == 1:
+        (op,) = failed
+        attempts = (
+            f"the only attempt to {what} by then, by process {op.process}, failed"
+        )
+    return f"{attempts}, and what failed must never be seen."
 
 
 @dataclass(frozen=True)

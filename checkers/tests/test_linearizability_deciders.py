@@ -15,7 +15,9 @@ from checkers.linearizability.evidence import UndecidedError
 from checkers.linearizability.models import MODELS
 from checkers.linearizability.oracle import first_impossible, linearizable
 from checkers.linearizability.search import search
+from checkers.linearizability.telling import tell
 from checkers.linearizability.windows import clip
+from checkers.linearizability.words import Witness, Words
 from checkers.tests.histories import MANY, histories, with_repeats
 from harness.verdict import Limits
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from checkers.linearizability.calls import Call
+    from checkers.linearizability.evidence import Conflict
     from checkers.linearizability.specification import Model
     from harness.history import History
 
@@ -43,7 +46,17 @@ def unlimited() -> Budget:
     return Budget(Limits())
 
 
-def agrees(calls: Sequence[Call], model: Model) -> None:
+def is_told(conflict: Conflict, history: History, model: Model) -> None:
+    """Check that there are words for a conflict, and that its witness is part of it."""
+    witness = Witness(Words(history, model))
+    told = tell(conflict.evidence, witness)
+    event(told.name)
+    assert told.text.startswith("process ")
+    assert told.text.endswith(".")
+    assert set(witness.ops) <= {call.position for call in conflict.calls}
+
+
+def agrees(calls: Sequence[Call], model: Model, history: History) -> None:
     """Compare the decider with the oracle, and its conflict with the oracle again."""
     decider = decider_of(model)
     assert decider is not None
@@ -60,7 +73,7 @@ def agrees(calls: Sequence[Call], model: Model) -> None:
     assert (conflict is None) is expected, (calls, conflict)
     if conflict is None:
         return
-    event(type(conflict.evidence).__name__)
+    is_told(conflict, history, model)
     assert not linearizable(conflict.calls, model), (calls, conflict.calls)
     strong = {c.position for c in conflict.calls if c.returned != NEVER}
     assert strong <= {c.position for c in calls if c.returned != NEVER}
@@ -85,7 +98,7 @@ def test_a_decider_agrees_with_the_definition(kind: str) -> None:
         if few and kind in {"fifo-queue", "priority-queue", "unordered-queue"}:
             history = with_repeats(history)
         calls: Sequence[Call] = partition(history, model).get(None, [])
-        agrees(calls, model)
-        agrees(clip(calls, model, cut), model)
+        agrees(calls, model, history)
+        agrees(clip(calls, model, cut), model, history)
 
     compare()

@@ -765,3 +765,19 @@ def test_calls_of_a_container_that_nobody_saw_return_are_open() -> None:
     text = "0 invoke dequeue\n0 info dequeue\n1 invoke enqueue 1\n1 ok enqueue 1"
     calls = partition(history(text), model_of("fifo-queue"))[None]
     assert [call.returned for call in calls] == [NEVER, 3]
+
+
+def test_sets_of_possible_states_are_shown_in_one_order_whatever_their_hashes() -> None:
+    text = """
+        0 invoke txn [['write', 'a', 1], ['write', 'b', 2]]
+        1 invoke txn [['write', 'a', 3], ['write', 'b', 4]]
+        2 invoke txn [['read', 'b', 9]]
+        2 ok txn [['read', 'b', 9]]
+    """
+    checker = build({"model": "multi-register"})
+    (anomaly,) = checker.check(history(text), Limits()).anomalies
+    assert anomaly.details["possible_states"] == [
+        '[["a", 1], ["b", 2]]',
+        '[["a", 3], ["b", 4]]',
+        "[]",
+    ]
