@@ -34,7 +34,7 @@ from checkers.findings import PROMISES_EXAMPLES_MAX, Findings, conclude
 from checkers.functions import Functions
 from checkers.raft.logs import replay
 from checkers.raft.rules import Cluster, judge, leader_completeness, on_some_disk
-from checkers.raft.telling import Teller
+from checkers.raft.telling import tell
 from harness.registry import Plugin, settings
 
 if TYPE_CHECKING:
@@ -68,11 +68,10 @@ class RaftInvariantsChecker:
         for breach in breaches(cluster, history):
             findings.note(breach)
         known = FUNCTIONS.of(history, has_observed=bool(cluster.counts))
-        teller = Teller(history)
         return known.weighed(
             conclude(
                 findings.counts,
-                [teller.tell(breach) for breach in findings.examples],
+                [tell(history, breach) for breach in findings.examples],
                 statistics(cluster),
                 reason=unjudged(cluster),
             )

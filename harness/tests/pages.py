@@ -51,6 +51,7 @@ ROOMS = (
     "checkers/logs",
     "checkers/promises",
     "checkers/raft",
+    "checkers/broadcast",
     "harness/report",
     "harness/report/assets",
     "harness/campaign",
