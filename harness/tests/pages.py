@@ -52,6 +52,7 @@ ROOMS = (
     "checkers/promises",
     "checkers/raft",
     "checkers/broadcast",
+    "checkers/commit",
     "harness/report",
     "harness/report/assets",
     "harness/campaign",
