@@ -53,6 +53,7 @@ ROOMS = (
     "checkers/raft",
     "checkers/broadcast",
     "checkers/commit",
+    "checkers/paxos",
     "harness/report",
     "harness/report/assets",
     "harness/campaign",
