@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from checkers.functions import Functions
 from checkers.tallies import Kinds, acknowledged, bad_op, is_first
@@ -60,6 +60,20 @@ class Call:
     shown: int
 
 
+class Unwritten(NamedTuple):
+    """A completed read of what nobody wrote.
+
+    Attributes:
+        op: Index of its completion.
+        version: What it read.
+        failed: Index of a failed write of that, if there is one.
+    """
+
+    op: int
+    version: Version
+    failed: int | None
+
+
 @dataclass
 class Calls:
     """The calls of a history.
@@ -68,7 +82,7 @@ class Calls:
         calls: In order of invocation.
         sessions: Session -> positions in `calls`, in order.
         writer: Version -> position in `calls`.
-        unwritten: Completed reads of what nobody wrote: (op, version, failed write).
+        unwritten: Reads of what nobody wrote.
         left_out: Keys for which a value was written twice.
         reads: How many calls read.
     """
@@ -76,7 +90,7 @@ class Calls:
     calls: list[Call] = field(default_factory=list)
     sessions: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     writer: dict[Version, int] = field(default_factory=dict)
-    unwritten: list[tuple[int, Version, int | None]] = field(default_factory=list)
+    unwritten: list[Unwritten] = field(default_factory=list)
     left_out: list[Any] = field(default_factory=list)
     reads: int = 0
 
@@ -178,7 +192,7 @@ def gather(history: History, known: Known) -> Calls:
             told = attempt.done or attempt.invoke
             kinds.judge(history, told, sees[0], seen_value(attempt))
             op = attempt.invoke.index if attempt.end == NEVER else attempt.end
-            calls.unwritten.append((op, sees, failed.get(sees)))
+            calls.unwritten.append(Unwritten(op, sees, failed.get(sees)))
             sees = None
         if sees is not None or attempt.makes is not None:
             add(calls, attempt, sees, shown)

@@ -63,6 +63,14 @@ class Reason(NamedTuple):
     reader: int = -1
 
 
+class Forced(NamedTuple):
+    """One call, by its position, must come before another, and why."""
+
+    before: int
+    after: int
+    reason: Reason
+
+
 class Writes(NamedTuple):
     """All writes of a key, as columns.
 
@@ -150,7 +158,7 @@ class Saturation:
         self.graph.add_edge(a, b, reason=reason)
         return True
 
-    def circle(self) -> list[tuple[int, int, Reason]]:
+    def circle(self) -> list[Forced]:
         """A circle of forced order, as edges; empty when none was found.
 
         Cost: some passes, each over calls times sessions, and over the pairs of reads
@@ -240,7 +248,7 @@ class Saturation:
             left = left[clocks[left, self.columns[first]] <= self.places[first]]
         return news
 
-    def shortest(self) -> list[tuple[int, int, Reason]]:
+    def shortest(self) -> list[Forced]:
         """A short circle: the shortest through one of the first calls in any."""
         import networkx as nx
 
@@ -249,4 +257,4 @@ class Saturation:
         ]
         circles = [shortest_circle(self.graph, component) for component in tangled]
         best = min(circles, key=lambda circle: (len(circle), circle))
-        return [(a, b, self.graph.edges[a, b]["reason"]) for a, b in best]
+        return [Forced(a, b, self.graph.edges[a, b]["reason"]) for a, b in best]

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator
 
     import networkx as nx
 
@@ -155,7 +155,7 @@ STARTS_MAX = 20
 """Vertices from which a shortest cycle is looked for."""
 
 
-def broken_guarantee(circle: list[Step]) -> str:
+def broken_guarantee(circle: Iterable[Step]) -> str:
     """How a circle is called."""
     kinds = {step.guarantee for step in circle}
     return next(name for name in BY_NAME if name in kinds)
