@@ -18,24 +18,25 @@ to the beginning may go back.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import conclude
+from checkers.findings import Findings, conclude
 from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.logs.cycles import find_cycles
 from checkers.logs.lag import figures, find_lags
 from checkers.logs.orders import find_orders
-from checkers.logs.rules import Breaches, judge
+from checkers.logs.rules import judge
 from checkers.logs.steps import FUNCTIONS, read_steps
+from checkers.logs.telling import Teller
 from harness.options import Flag, OneOf
 from harness.registry import Option, Plugin, settings
-from harness.verdict import NOTHING_TO_JUDGE, CheckResult, Limits, Verdict
+from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from checkers.logs.evidence import Breach
     from checkers.logs.orders import Orders
     from checkers.logs.steps import Steps
     from harness.history import History
@@ -62,6 +63,9 @@ OPTIONS = (
         OneOf("invalid", "unknown"),
     ),
 )
+
+EXAMPLES_MAX = 8
+"""Breaches of one rule that are told; all are counted."""
 
 ALWAYS_ALLOWED = frozenset({"int-send-skip", "G0", "G0-process", "G0-realtime"})
 ALLOWED_WITH_SUBSCRIBE = frozenset({"poll-skip", "nonmonotonic-poll"})
@@ -95,40 +99,48 @@ class KafkaChecker:
         known = FUNCTIONS.of(history)
         steps = read_steps(history, known)
         orders = find_orders(history, steps)
-        found = Breaches()
-        judge(orders, found)
+        findings: Findings[Breach] = Findings(EXAMPLES_MAX)
+        for breach in judge(orders):
+            findings.note(breach)
+        cycles: dict[str, list[Anomaly]] = {}
         limit = ""
         try:
             cycles = find_cycles(history, orders, with_ww=self._with_ww, pause=pause)
-            found.examples += itertools.chain.from_iterable(cycles.values())
-            found.counts |= Counter({name: len(some) for name, some in cycles.items()})
         except LimitExceeded as exceeded:
             limit = str(exceeded)
         lag = figures(find_lags(history, steps))
-        return known.weighed(self._result(orders, found, limit, lag))
+        return known.weighed(self._result(orders, findings, cycles, limit, lag))
 
     def _result(
-        self, orders: Orders, found: Breaches, limit: str, lag: Mapping[str, Any]
+        self,
+        orders: Orders,
+        findings: Findings[Breach],
+        cycles: Mapping[str, list[Anomaly]],
+        limit: str,
+        lag: Mapping[str, Any],
     ) -> CheckResult:
+        counts = findings.counts + Counter({name: len(c) for name, c in cycles.items()})
         steps = orders.steps
         allowed = self._allowed(steps)
         doubt = limit and f"{limit} while looking for cycles"
-        if self._unseen is Verdict.UNKNOWN and found.counts["unseen"]:
+        if self._unseen is Verdict.UNKNOWN and counts["unseen"]:
             allowed |= {"unseen"}
             doubt = doubt or (
-                f"{found.counts['unseen']} acknowledged messages were never polled"
+                f"{counts['unseen']} acknowledged messages were never polled"
             )
         has_looked = any(step.asks and step.outcome == "ok" for step in steps.all)
         if not has_looked:
             # Whoever was never let look can't have missed anything.
             allowed |= {"unseen"}
-        bad = {name: n for name, n in found.counts.items() if name not in allowed}
+        bad = {name: n for name, n in counts.items() if name not in allowed}
         stats = _stats(orders) | {
             "breaches": bad,
-            "also": {name: n for name, n in found.counts.items() if name in allowed},
+            "also": {name: n for name, n in counts.items() if name in allowed},
             "realtime_lag": lag,
         }
-        anomalies = [anomaly for anomaly in found.examples if anomaly.name in bad]
+        teller = Teller(orders)
+        anomalies = [teller.tell(one) for one in findings.examples if one.name in bad]
+        anomalies += [cycle for name in cycles if name in bad for cycle in cycles[name]]
         anomalies.sort(key=lambda anomaly: anomaly.name)
         if bad:
             reason = limit

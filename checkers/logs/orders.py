@@ -84,6 +84,18 @@ class Orders:
             return step.outcome == "ok"
         return any((sent.key, sent.message) in self.read_ok for sent in step.sends)
 
+    def stride(self, a: Record, b: Record) -> int:
+        """By how many indices `b` is after `a` in their log; 1 if nobody knows."""
+        log = self.logs.get(a.key)
+        if log is None or a.message not in log.first or b.message not in log.first:
+            return 1
+        return log.first[b.message] - log.first[a.message]
+
+    def skipped(self, a: Record, b: Record) -> list[Hashable]:
+        """The messages between `a` and `b` in their log."""
+        log = self.logs[a.key]
+        return log.between(log.first[a.message] + 1, log.first[b.message])
+
 
 def find_orders(history: History, steps: Steps) -> Orders:
     """The logs of all keys. Cost: linear, but for sorting offsets.
