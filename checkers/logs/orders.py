@@ -47,7 +47,8 @@ class Log:
         """Count the offsets, when all is noted."""
         self.offsets = sorted(self.at)
         for index, offset in enumerate(self.offsets):
-            for message in self.at[offset]:
+            # Sets of texts are in another order in each process.
+            for message in sorted(self.at[offset], key=repr):
                 self.first.setdefault(message, index)
                 self.last[message] = index
 

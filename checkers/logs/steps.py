@@ -24,7 +24,7 @@ from checkers.tallies import bad_op, invocation, is_first
 from checkers.values import element
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
 
     from checkers.functions import Known
     from harness.history import History, Op
@@ -58,7 +58,7 @@ class Step:
         outcome: ok, fail or info.
         asks: Whether it polls, whatever it was given.
         sends, polls: The records, in order.
-        assigned: The keys of an assignment; None of a transaction.
+        assigned: The keys of an assignment, in order; None of a transaction.
         rewinds: An assignment that seeks to the beginning of its keys.
         rebalanced: Keys that came or went while it ran.
     """
@@ -69,7 +69,7 @@ class Step:
     asks: bool = False
     sends: list[Record] = field(default_factory=list)
     polls: list[Record] = field(default_factory=list)
-    assigned: frozenset[Hashable] | None = None
+    assigned: Mapping[Hashable, None] | None = None
     rewinds: bool = False
     rebalanced: frozenset[Hashable] = frozenset()
 
@@ -127,7 +127,7 @@ def read_steps(history: History, known: Known) -> Steps:
 def _read_assignment(history: History, step: Step, told: Op) -> None:
     if not isinstance(told.value, list | tuple):
         raise bad_op(history, told, f"{told.f} of {told.value!r:.60}, no list of keys")
-    step.assigned = frozenset(map(key_of, told.value))
+    step.assigned = dict.fromkeys(map(key_of, told.value))
     begun = invocation(history, step.op)
     extras = [op.extra or {} for op in (begun, step.op)]
     step.rewinds = any(extra.get("seek-to-beginning?") for extra in extras)

@@ -204,6 +204,22 @@ def test_a_message_is_at_one_offset() -> None:
     )
 
 
+def test_what_is_told_does_not_depend_on_the_order_of_a_set() -> None:
+    assert list({8, 1}) == [8, 1]  # as texts are in some processes
+    sends = (send(0, ("x", 0, 5)), send(0, ("x", 1, 8)), send(1, ("x", 1, 1)))
+    judged = history(
+        *itertools.chain(
+            *sends,
+            call(2, "assign", [1.0, 8.0]),
+            poll(2, {"x": [[1, 8], [1, 1]]}),
+        )
+    )
+    result = check("kafka", judged)
+    (lost,) = (one for one in result.anomalies if one.name == "lost-write")
+    assert "process 2 (op 9) polled 1 at offset 1" in lost.explanation
+    assert [*result.stats["realtime_lag"]["by_key"]] == ["1.0", "8.0", "x"]
+
+
 def test_transactions_that_saw_each_other_are_a_cycle() -> None:
     judged = history(
         (0, "invoke", "txn", [["send", "x", "a"], ["poll"]]),
