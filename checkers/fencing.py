@@ -27,11 +27,24 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from checkers.findings import name_of, shown
+from checkers.findings import (
+    PROMISES_EXAMPLES_MAX,
+    Findings,
+    anomaly,
+    conclude,
+    name_of,
+    shown,
+)
 from checkers.functions import Functions
-from checkers.promises.findings import Findings
-from checkers.tallies import UNKNOWN_BEGIN, bad_op, began, is_first, object_of, outcome
-from harness.history import NO_COMPLETION
+from checkers.tallies import (
+    UNKNOWN_BEGIN,
+    bad_op,
+    began,
+    invocation,
+    is_first,
+    object_of,
+    outcome,
+)
 from harness.options import Flag
 from harness.registry import Option, Plugin, settings
 
@@ -40,7 +53,7 @@ if TYPE_CHECKING:
 
     from checkers.functions import Known
     from harness.history import History, Op
-    from harness.verdict import CheckerFactory, CheckResult, Limits
+    from harness.verdict import Anomaly, CheckerFactory, CheckResult, Limits
 
 FUNCTIONS = Functions(
     "the fencing checker",
@@ -98,7 +111,10 @@ class FencingChecker:
                 "nothing to judge: no lock was granted twice, and no token was "
                 "tried after its time"
             )
-        return known.weighed(case.findings.result(case.stats(), unknown=unknown))
+        found = case.findings
+        return known.weighed(
+            conclude(found.counts, found.examples, case.stats(), reason=unknown)
+        )
 
 
 class Case:
@@ -113,7 +129,7 @@ class Case:
     def __init__(self, history: History, known: Known, *, leases: bool) -> None:
         self.history = history
         self.known = known
-        self.findings = Findings(history)
+        self.findings: Findings[Anomaly] = Findings(PROMISES_EXAMPLES_MAX)
         self.judged = 0
         self._leases = leases
         self._locks: dict[Hashable, Lock] = defaultdict(Lock)
@@ -145,7 +161,7 @@ class Case:
         if op.type == "invoke":
             self.begin(lock, op)
             return
-        reason = self._before.pop(self.invocation(op).index, None)
+        reason = self._before.pop(invocation(self.history, op).index, None)
         if self.known.role(op) == "acquire":
             if op.type == "ok":
                 self.grant(lock, op, reason)
@@ -154,11 +170,6 @@ class Case:
         elif op.type == "fail" and reason is not None:
             self.judged += 1
             self._counts["stale_refused"] += 1
-
-    def invocation(self, op: Op) -> Op:
-        """The invocation of a completion; the completion itself where there is none."""
-        j = self.history.completion[op.index]
-        return op if j == NO_COMPLETION else self.history[j]
 
     def begin(self, lock: Lock, op: Op) -> None:
         """Something is asked for: note what it comes too late for."""
@@ -221,13 +232,11 @@ class Case:
 
     def add(self, name: str, first: Op, second: Op, why: str) -> None:
         """An anomaly of two ops."""
+        if not self.findings.wants(name):
+            return
         whose = "the lock" if second.key is None else f"lock {shown(second.key)}"
-        self.findings.add(
-            name,
-            f"Of {whose}, {why}.",
-            [(first.index, second.index, "contradicts", why)],
-            key=second.key,
-        )
+        edge = (first.index, second.index, "contradicts", why)
+        self.findings.keep(anomaly(name, f"Of {whose}, {why}.", [edge], key=second.key))
 
 
 def who(op: Op) -> str:

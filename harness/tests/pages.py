@@ -49,7 +49,6 @@ ROOMS = (
     "checkers/isolation",
     "checkers/sequence",
     "checkers/logs",
-    "checkers/promises",
     "checkers/raft",
     "checkers/broadcast",
     "checkers/commit",
