@@ -32,13 +32,13 @@ FUNCTIONS = Functions("the adya-g2 checker", {"insert": ("insert",)})
 
 
 class AdyaG2Checker:
-    """See the module."""
+    """Judges which inserts of the same key succeeded."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the adya-g2 checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear.
+        """Judge `history`. Cost: linear.
 
         Raises:
             HistoryError: An insert without a key and a pair of ids; or see

@@ -63,7 +63,7 @@ SECOND_NS = 1_000_000_000
 WINDOWS_MAX = 1000
 """A longer history has longer windows."""
 
-EXAMPLES_MAX = 10
+OPS_NAMED_MAX = 10
 """Unanswered operations named when too little was answered."""
 
 
@@ -99,7 +99,7 @@ class Outage:
 
 
 class AvailabilityChecker:
-    """See the module."""
+    """Judges how much was answered, and how long nothing was."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the availability checker", OPTIONS, options)
@@ -111,7 +111,7 @@ class AvailabilityChecker:
         self._answers: list[str] = given["counts"].split(",")
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: n log n."""
+        """Judge `history`. Cost: n log n."""
         asked = self._questions(history)
         healthy = [one for one in asked if not one.faults]
         stats: dict[str, Any] = {
@@ -199,7 +199,7 @@ class AvailabilityChecker:
         ]
         return Anomaly(
             "outage",
-            tuple(waited[:EXAMPLES_MAX]),
+            tuple(waited[:OPS_NAMED_MAX]),
             f"Nobody got an answer for {outage.seconds:.3f} s, from "
             f"{outage.begin_ns / SECOND_NS:.3f} s on, though {len(waited)} "
             f"operations waited for one; {self._outage_s_max:g} s are allowed.",
@@ -259,7 +259,7 @@ def _too_little(
     missed = [one.op.index for one in asked if not one.answered]
     yield Anomaly(
         "unavailable",
-        tuple(missed[:EXAMPLES_MAX]),
+        tuple(missed[:OPS_NAMED_MAX]),
         f"{len(asked) - len(missed)} of {len(asked)} operations{which} were answered "
         f"({_fraction(asked):.2%}); at least {minimum:.2%} must be.",
     )

@@ -68,7 +68,7 @@ class BankChecker:
         self._total: int = given["total-amount"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear.
+        """Judge `history`. Cost: linear.
 
         Raises:
             HistoryError: A read of neither map nor list, or balances that are no

@@ -64,13 +64,13 @@ class _Register:
 
 
 class CausalChecker:
-    """See the module."""
+    """Judges registers by the causal order of their operations."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the causal checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: operations times a register's doubtful writes.
+        """Judge `history`. Cost: operations times a register's doubtful writes.
 
         Raises:
             HistoryError: A value that is no whole number, or a link of another kind

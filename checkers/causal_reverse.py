@@ -65,13 +65,13 @@ FUNCTIONS = Functions(
 
 
 class CausalReverseChecker:
-    """See the module."""
+    """Judges reads by the writes that the ones they saw came after."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the causal-reverse checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear in what was read, but for a logarithm.
+        """Judge `history`. Cost: linear in what was read, but for a logarithm.
 
         Raises:
             HistoryError: A read of something that is no collection, or of values of a

@@ -51,13 +51,13 @@ class _Bounds:
 
 
 class CounterChecker:
-    """See the module."""
+    """Judges reads of counters by the bounds of their sums."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the counter checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear.
+        """Judge `history`. Cost: linear.
 
         Raises:
             HistoryError: An addition that is no number, or below zero; a read of what

@@ -24,13 +24,13 @@ FUNCTIONS = Functions("the echo checker", {"echo": ("echo",)})
 
 
 class EchoChecker:
-    """See the module."""
+    """Judges answers by what was asked."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the echo checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear.
+        """Judge `history`. Cost: linear.
 
         Raises:
             HistoryError: See `Functions.of`.

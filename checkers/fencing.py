@@ -93,7 +93,7 @@ class FencingChecker:
         self._leases: bool = given["leases"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear.
+        """Judge `history`. Cost: linear.
 
         Raises:
             HistoryError: A token that is no whole number; or see `Functions.of`.

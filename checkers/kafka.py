@@ -73,7 +73,7 @@ ALLOWED_WITH_WW = frozenset({"G1c", "G1c-process", "G1c-realtime"})
 
 
 class KafkaChecker:
-    """See the module."""
+    """Judges logs by what clients sent and polled."""
 
     presume_end = frozenset({"unseen"})
 
@@ -84,7 +84,7 @@ class KafkaChecker:
         self._unseen = Verdict.parse(given["unseen"])
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear, but for sorting.
+        """Judge `history`. Cost: linear, but for sorting.
 
         Raises:
             HistoryError: An operation of another form, or a message sent twice; or see

@@ -80,7 +80,7 @@ BEFORE_MATCH_CHARS_MAX = 100
 
 
 class LogFilePatternChecker:
-    """See the module."""
+    """Judges the logs that nodes wrote, line by line."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the log-file-pattern checker", OPTIONS, options)
@@ -93,7 +93,7 @@ class LogFilePatternChecker:
         self._files: tuple[str, ...] = given["files"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear in the logs.
+        """Judge `history`. Cost: linear in the logs.
 
         Raises:
             HistoryError: A log can't be read.

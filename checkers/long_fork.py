@@ -45,8 +45,7 @@ from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
 
-    import networkx as nx
-
+    from checkers.findings import Edge
     from checkers.functions import Known
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
@@ -68,14 +67,14 @@ class _RuleBrokenError(Exception):
 
 
 class LongForkChecker:
-    """See the module."""
+    """Judges reads of groups of keys by pairs."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the long-fork checker", OPTIONS, options)
         self._group_size: int = given["group-size"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: n log n.
+        """Judge `history`. Cost: n log n.
 
         Raises:
             HistoryError: A transaction is neither one write nor reads alone; or a read
@@ -279,29 +278,26 @@ def _forks(reads: Mapping[Seen, Op]) -> Iterator[tuple[tuple[Seen, Op], ...]]:
 def _fork(
     a: tuple[Seen, Op], b: tuple[Seen, Op], group: Any, writers: Mapping[Hashable, Op]
 ) -> Anomaly:
-    import networkx as nx
-
     (a_seen, a_op), (b_seen, b_op) = a, b
     x, y = min(a_seen - b_seen, key=repr), min(b_seen - a_seen, key=repr)
     x_name, y_name = _name(x), _name(y)
-    witness: nx.DiGraph[int] = nx.DiGraph()
+    edges: list[Edge] = []
     for key, name, reader, other in ((x, x_name, a_op, b_op), (y, y_name, b_op, a_op)):
         saw = f"op {reader.index} read what was written to key {name}"
         missed = f"op {other.index} read key {name} before anything was written to it"
         writer = writers.get(key)
         if writer is None:
-            reason = f"{saw}, and {missed}"
-            witness.add_edge(other.index, reader.index, kind="rw", reason=reason)
-            continue
-        witness.add_edge(writer.index, reader.index, kind="wr", reason=saw)
-        witness.add_edge(other.index, writer.index, kind="rw", reason=missed)
+            edges.append((other.index, reader.index, "rw", f"{saw}, and {missed}"))
+        else:
+            edges.append((writer.index, reader.index, "wr", saw))
+            edges.append((other.index, writer.index, "rw", missed))
     return Anomaly(
         "long-fork",
         (a_op.index, b_op.index),
         f"Op {a_op.index} (process {a_op.process}) saw the write of key {x_name} and "
         f"not that of key {y_name}, and op {b_op.index} (process {b_op.process}) the "
         "reverse: there is no order of the two writes that both can have read.",
-        witness=witness,
+        witness=draw(edges),
         details={"group": sorted(map(_name, group))},
     )
 

@@ -18,6 +18,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import draw
 from checkers.functions import INCREMENTS, READS, Functions
 from checkers.tallies import bad_op, verdict_of
 from checkers.values import element
@@ -56,14 +57,14 @@ Vertex = int | tuple[Any, ...]
 
 
 class MonotonicChecker:
-    """See the module."""
+    """Judges observations of keys that only grow."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the monotonic checker", OPTIONS, options)
         self._order: str = given["order"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: n log n, and linear in the graph.
+        """Judge `history`. Cost: n log n, and linear in the graph.
 
         Raises:
             HistoryError: A read that is no map, or values that can't be compared; or
@@ -191,19 +192,16 @@ def _short_cycle(component: nx.DiGraph[Vertex]) -> list[int]:
 
 
 def _anomaly(history: History, cycle: list[int]) -> Anomaly:
-    import networkx as nx
-
-    witness: nx.DiGraph[int] = nx.DiGraph()
-    reasons = []
-    for a, b in zip(cycle, [*cycle[1:], cycle[0]], strict=True):
-        kind, reason = _reason(history, history[a], history[b])
-        witness.add_edge(a, b, kind=kind, reason=reason)
-        reasons.append(reason)
+    edges = [
+        (a, b, *_reason(history, history[a], history[b]))
+        for a, b in zip(cycle, [*cycle[1:], cycle[0]], strict=True)
+    ]
+    reasons = (reason for *_, reason in edges)
     return Anomaly(
         "monotonic-cycle",
         tuple(cycle),
         f"{'; '.join(reasons)}: so op {cycle[0]} would have to come before itself.",
-        witness=witness,
+        witness=draw(edges),
     )
 
 

@@ -45,7 +45,7 @@ class OneLeaderChecker:
         self._terms_max: int | None = given["terms-max"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear.
+        """Judge `history`. Cost: linear.
 
         Raises:
             HistoryError: See `Functions.of`.

@@ -49,13 +49,13 @@ FUNCTIONS = Functions(
 
 
 class PNCounterChecker:
-    """See the module."""
+    """Judges final reads of counters by the sums that are possible."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the pn-counter checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: doubtful additions times their sum / 64.
+        """Judge `history`. Cost: doubtful additions times their sum / 64.
 
         Raises:
             HistoryError: An addition or a final read that is no whole number; or see

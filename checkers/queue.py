@@ -31,13 +31,13 @@ FUNCTIONS = Functions(
 
 
 class QueueChecker:
-    """See the module."""
+    """Judges what leaves a queue by what entered it."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the queue checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear.
+        """Judge `history`. Cost: linear.
 
         Raises:
             HistoryError: Something was dequeued of a kind that nobody enqueued; or see

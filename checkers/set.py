@@ -43,13 +43,13 @@ FUNCTIONS = Functions(
 
 
 class SetChecker:
-    """See the module."""
+    """Judges the last read of a set."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the set checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear.
+        """Judge `history`. Cost: linear.
 
         Raises:
             HistoryError: A read of something that is no collection, or of elements of a

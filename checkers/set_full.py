@@ -181,7 +181,7 @@ class _Set:
 
 
 class SetFullChecker:
-    """See the module."""
+    """Judges what became of every element of a set."""
 
     presume_end = frozenset({"lost"})
 
@@ -190,7 +190,7 @@ class SetFullChecker:
         self._linearizable: bool = given["linearizable"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear in what was read, times two.
+        """Judge `history`. Cost: linear in what was read, times two.
 
         Raises:
             HistoryError: A read of something that is no collection, or of elements of a

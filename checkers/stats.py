@@ -33,26 +33,26 @@ OPTIONS = (
     ),
 )
 
-EXAMPLES_MAX = 5
+OPS_NAMED_MAX = 5
 """Operations named in each anomaly."""
 
 
 class StatsChecker:
-    """See the module."""
+    """Judges whether every function ever succeeded."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the stats checker", OPTIONS, options)
         self._ignored: tuple[str, ...] = given["ignore"]
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear."""
+        """Judge `history`. Cost: linear."""
         counts: dict[str, Counter[str]] = {}
         examples: dict[str, list[int]] = {}
         for op in history:
             if op.is_client and is_first(history, op):
                 counts.setdefault(op.f, Counter())[outcome(history, op)] += 1
                 some = examples.setdefault(op.f, [])
-                if len(some) < EXAMPLES_MAX:
+                if len(some) < OPS_NAMED_MAX:
                     some.append(op.index)
         anomalies = [
             Anomaly(

@@ -122,7 +122,7 @@ class _Tally:
 
 
 class TotalQueueChecker:
-    """See the module."""
+    """Judges what came out of a drained queue by what entered it."""
 
     presume_end = frozenset({"lost"})
 
@@ -130,7 +130,7 @@ class TotalQueueChecker:
         settings("the total-queue checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear.
+        """Judge `history`. Cost: linear.
 
         Raises:
             HistoryError: A drain of something that is no collection, or elements of a

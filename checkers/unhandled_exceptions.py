@@ -27,13 +27,13 @@ MESSAGE_CHARS_MAX = 200
 
 
 class UnhandledExceptionsChecker:
-    """See the module."""
+    """Counts the errors that no client expected."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the unhandled-exceptions checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear."""
+        """Judge `history`. Cost: linear."""
         counts: Counter[str] = Counter()
         example: dict[str, Op] = {}
         ended = 0

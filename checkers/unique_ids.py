@@ -27,13 +27,13 @@ FUNCTIONS = Functions(
 
 
 class UniqueIdsChecker:
-    """See the module."""
+    """Judges whether ids differ."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the unique-ids checker", (), options)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Cost: linear.
+        """Judge `history`. Cost: linear.
 
         Raises:
             HistoryError: All ids are nil; or see `Functions.of`.

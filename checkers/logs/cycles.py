@@ -120,7 +120,7 @@ class _Dependencies:
         return join(*parts)
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
-        """See `findings.Explains`."""
+        """Why the one transaction comes before the other, as a clause."""
         key, message, following = self.about[via]
         show = self.orders.steps.show
         if kind == Kind.WR:

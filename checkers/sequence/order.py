@@ -26,6 +26,8 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness.override import override
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
@@ -285,8 +287,9 @@ class Repair(Search):
         self.mended: set[tuple[int, int]] = set()
         self.guesses: dict[int, list[int]] = {}  # by what waits for them
 
+    @override
     def run(self) -> Outcome:
-        """Search until an order is found, or what went wrong isn't."""
+        """Search until an order is found, a wrong guess is not, or a limit is met."""
         steps = 0
         limit = ""
         self.take_reads(list(range(len(self.queues))))
@@ -303,13 +306,13 @@ class Repair(Search):
         order = None if limit else self.order
         return Outcome(order, False, limit, self.furthest, self.stuck())
 
+    @override
     def take(self, at: int) -> None:
-        """See `Search.take`."""
         self.position[at] = len(self.order)
         super().take(at)
 
+    @override
     def candidates(self) -> list[int]:
-        """See `Search.candidates`."""
         return [
             at
             for at in super().candidates()
