@@ -15,9 +15,9 @@ The promises AC1 to AC5 of Bernstein, Hadzilacos and Goodman (1987, chapter 7.2)
 Two kinds of history are understood, also mixed: the operations of the `commit` workload
 (`txn`, and `decisions` answered with a node's own account) and what nodes observed of
 themselves (`voted`, `decided`, `in_doubt`, `resolved`; of 3PC, `precommitted` and
-`recovered`). Nothing is assumed about the order of different nodes' events. They also
-show a rule of 3PC at work, whose breach goes before a split: a participant that is over
-the barrier is so in all its lives, until it decides or is brought back (7.5).
+`recovered`). Nothing is assumed about the order of different nodes' events. The latter
+also show whether a rule of 3PC is kept, whose breach comes before a split: who is over
+the barrier stays there in all its lives, until it decides or is brought back (7.5).
 
 A statement that a decision exists is evidence for ever, so a split is found even when
 one side is later "repaired". What is undecided at some moment is no anomaly before the

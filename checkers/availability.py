@@ -1,9 +1,9 @@
 """How much of what clients asked was answered, and for how long nothing was.
 
-Availability is the part of all operations that ended ok: overall, by function, by node,
-and by window of time, in which an operation counts when it began. `counts=ok,fail`
-takes a definite failure for an answer too, for workloads in which a compare-and-set may
-fail by right.
+Availability is the fraction of all operations that ended ok: overall, by function, by
+node, and by window of time, in which an operation counts when it began. With
+`counts=ok,fail` a definite failure is an answer too, for workloads in which a
+compare-and-set may fail by right.
 
 An outage lies between two answers, or after the last one: it begins with the first
 moment at which somebody waits, and ends with the next answer. So the pauses of clients
@@ -61,7 +61,7 @@ OPTIONS = (
 
 SECOND_NS = 1_000_000_000
 WINDOWS_MAX = 1000
-"""A longer history has longer windows."""
+"""Windows of a history; a longer one has longer windows, not more."""
 
 OPS_NAMED_MAX = 10
 """Unanswered operations named when too little was answered."""
@@ -169,7 +169,7 @@ class AvailabilityChecker:
         return asked
 
     def _windows(self, asked: Sequence[Question]) -> dict[str, Any]:
-        """Availability by window; None where nobody asked."""
+        """Availability by window; None for a window in which nobody asked."""
         first_ns = min(one.begin_ns for one in asked)
         span_ns = max(one.begin_ns for one in asked) - first_ns + 1
         window_ns = max(

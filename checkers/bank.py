@@ -59,7 +59,11 @@ OPTIONS = (
 
 
 class BankChecker:
-    """A read may leave accounts out, so which there are is best told by an option."""
+    """Judges every read of all accounts.
+
+    A read may leave accounts out, so the option `accounts` is the surest way to tell
+    which there are.
+    """
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the bank checker", OPTIONS, options)
@@ -91,7 +95,7 @@ class BankChecker:
                 object_of(op), set(map(str, balances))
             )
             if self._accounts and not isinstance(op.value, dict):
-                # Who names accounts of a list names them in its order.
+                # In a list, accounts have places, and the option names them in order.
                 accounts = set(map(str, range(len(self._accounts))))
             strangers = [name for name in balances if str(name) not in accounts]
             total = _total(balances)
@@ -123,7 +127,11 @@ class BankChecker:
         total: int | Fraction,
         strangers: list[Any],
     ) -> tuple[str, str]:
-        """(name of what is wrong, sentence), or two empty texts."""
+        """What is wrong with a read.
+
+        Returns:
+            The name of the anomaly, and a clause; two empty texts if nothing is wrong.
+        """
         if strangers:
             told = f"found accounts that nobody has: {strangers!r:.200}"
             return "unexpected-key", told

@@ -106,7 +106,9 @@ class CausalChecker:
 
 
 def _in_order(history: History, known: Known) -> list[Op]:
-    """The clients' ops; what nobody invoked on record may have begun before them all.
+    """The clients' ops; first those that may have begun before all others.
+
+    That is a call of unknown outcome whose invocation is not on record.
 
     An op that the checker knows nothing of is among them if it has a position, as the
     next one may say that it follows on it.
@@ -136,7 +138,11 @@ def _in_order(history: History, known: Known) -> list[Op]:
 
 
 def _write(history: History, register: _Register, op: Op) -> str:
-    """Take note of an event of a write; why it is out of turn, if it is."""
+    """Take note of an event of a write.
+
+    Returns:
+        Why it is out of turn; empty if it is not.
+    """
     in_turn = True
     if is_first(history, op):
         if outcome(history, op) == "info":
@@ -160,7 +166,11 @@ def _position(op: Op) -> Any:
 
 
 def _step(history: History, register: _Register, op: Op, role: str) -> Anomaly | None:
-    """Let an ok operation happen, or say why it can't have happened."""
+    """Let an ok operation happen.
+
+    Returns:
+        None, or the anomaly: why it can't have happened.
+    """
     last, link = register.last, _link(op)
     position = None if last is None else _position(last)
     if link not in (INIT, position):

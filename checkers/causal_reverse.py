@@ -65,7 +65,7 @@ FUNCTIONS = Functions(
 
 
 class CausalReverseChecker:
-    """Judges reads by the writes that the ones they saw came after."""
+    """Judges which acknowledged writes a read lacks."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the causal-reverse checker", (), options)

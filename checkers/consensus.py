@@ -1,4 +1,4 @@
-"""Consensus: one value per instance, somebody's proposal, and for ever.
+"""Consensus: one value per instance is learned, for ever, and it was proposed.
 
 The promises of Paxos Made Simple (Lamport 2001, section 2.1), per key, each key being
 an instance of its own:
@@ -13,15 +13,15 @@ Two kinds of history are understood, also mixed: the operations of the `consensu
 workload (`propose`, whose answer is the chosen value, and `learn`), and what nodes
 observed of themselves (`promised`, `accepted`, `learned`, `chosen`; `applied` says that
 the entry at an index, an instance of its own, is known by its hash). The latter also
-show two rules of the protocol at work, whose breach goes before disagreement:
+show whether two rules of the protocol are kept, whose breach comes before disagreement:
 
 - an acceptor keeps its promises, through restarts (P1a): having promised a ballot it
   neither promises nor accepts a lower one;
 - a ballot belongs to one proposer, which proposes one value at it (P2c's premise).
 
 Choices: a majority is counted among the acceptors that the observations show, which
-may be fewer than there are; so too small a majority may pass, and none is called
-too small wrongly. The node's answer that it has not learned (null) is never an anomaly:
+may be fewer than there are. So a majority that is too small may pass, but none is
+blamed wrongly. A node's answer that it has not learned (null) is never an anomaly:
 learning may be forgotten, being chosen is not. An instance on which nobody ever learns
 anything is no breach either (FLP); such stalemates are counted.
 """

@@ -66,7 +66,7 @@ class CounterChecker:
         known = FUNCTIONS.of(history)
         counters: dict[Hashable, _Bounds] = {}
         for op in history:
-            # What nobody invoked on record may have been invoked before all else.
+            # Without an invocation on record, it may have begun before all else.
             if known.role(op) == "add" and op.type != "invoke":
                 bounds = counters.setdefault(object_of(op), _Bounds())
                 if is_attempt(history, op):
@@ -125,11 +125,11 @@ def _amount(history: History, op: Op) -> int:
 
 
 def amount_of(history: History, op: Op) -> int:
-    """How much an addition adds; what is called an increment adds 1 unless it says.
+    """How much an addition adds; an increment without a value adds 1.
 
     Raises:
-        HistoryError: It is no whole number; or it is an increment's answer, and as
-            nobody recorded what was asked, it may as well be the sum.
+        HistoryError: The value is no whole number; or it is the answer to an increment
+            whose invocation is not on record, and may as well be the sum.
     """
     name = stem(op.f)
     is_lone = op.type != "invoke" and history.completion[op.index] < 0

@@ -9,15 +9,15 @@ token greater than all before, and what is done under the lock names its token (
 - `use` and `release` by a token are refused once a greater one was granted, or once
   that token was released;
 - nobody holds the lock while another does: between an acquire's return and the first
-  attempt at a release, its holder holds the lock for certain. Unless somebody had begun
-  to release it before the acquire returned: whoever guesses the token may be as early.
+  attempt at a release, its holder holds the lock for certain. It is not certain if some
+  release had begun before the acquire returned: its client may have guessed the token.
 
 With `leases=true` the last rule is off: where locks expire, fencing is all there is.
 
 Choices: it is by the token that one holds a lock, not by process or node, as a holder
 may hand its token on. An acquire of unknown outcome proves nothing, as nobody knows its
-token. All of this follows from linearizability (`linearizable`, model fenced-lock),
-which sees more, but not for leases, and says it less plainly.
+token. All of this follows from linearizability: `linearizable` with the model
+fenced-lock sees more, but explains it less plainly, and can't judge leases.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ class Case:
     Attributes:
         known: What each op is.
         findings: The anomalies so far.
-        judged: Grants after another, and tokens tried after their time.
+        judged: How many grants came after another, and tokens were tried after their
+            time.
     """
 
     def __init__(self, history: History, known: Known, *, leases: bool) -> None:
@@ -133,7 +134,7 @@ class Case:
         self.judged = 0
         self._leases = leases
         self._locks: dict[Hashable, Lock] = defaultdict(Lock)
-        # By the index of an invocation: the reason why it must not succeed, an ok op.
+        # Index of an invocation -> the ok op for which it must not succeed.
         self._before: dict[int, Op | None] = {}
         self._counts = dict.fromkeys(("grants", "uses", "stale_refused"), 0)
 
@@ -156,7 +157,7 @@ class Case:
         attempts.append((begun, end if how == "ok" else math.inf))
 
     def see(self, op: Op) -> None:
-        """The next op of the history."""
+        """Judge the next op of the history."""
         lock = self._locks[object_of(op)]
         if op.type == "invoke":
             self.begin(lock, op)

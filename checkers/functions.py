@@ -1,13 +1,12 @@
-"""Which functions of a history a checker knows, by whatever name, and what it leaves.
+"""Which functions of a history a checker knows, by any of their names, and which not.
 
-A checker that tallies looks at additions and reads, or at enqueues and dequeues. What
-else a history has it passes over; and a history in which everything has another name
-would be valid without anybody having looked at it. So names that mean one thing in
-Jepsen's tests, in Maelstrom's workloads and in common queues are taken for it, and of
-the rest:
+A checker that tallies looks at additions and reads, or at enqueues and dequeues, and
+passes over all else. So a history that has other names for these would be valid,
+although nothing in it was looked at. Therefore names that mean one thing in Jepsen's
+tests, in Maelstrom's workloads and in common queues are taken for it. Of the rest:
 
-1. A checker that knows none of the operations refuses them, as it does when it knows
-   reads alone and something else must have put there what they found.
+1. A checker that knows none of the operations refuses the history. It also does if it
+   knows only the reads: then something that it doesn't know put there what they found.
 2. Operations that do what its definition has no place for (removals from a set that
    only grows) are refused too: whatever they do would look like a fault.
 3. All others are left out, and counted in a remark. Where they may have changed what
@@ -67,7 +66,7 @@ class Functions:
     Args:
         owner: Who it is, for messages: "the set checker".
         roles: Role -> the names that histories have for it, the usual one first.
-        source: The role of what puts there whatever is found; or none.
+        source: The role that puts there what reads find; empty if there is none.
         against: Names that the checker's definition has no place for -> what to do.
         observed: What else it judges, for messages: "what servers observe".
     """
@@ -145,7 +144,7 @@ class Known:
         roles: Function -> its role.
         left_out: Calls by function of which the checker knows nothing.
         calls: How many calls there are in all.
-        strange: Those of them that may have changed something, by function.
+        strange: Those left out that may have changed something, by function.
     """
 
     roles: Mapping[str, str]
@@ -169,7 +168,7 @@ class Known:
         )
 
     def weighed(self, result: CheckResult) -> CheckResult:
-        """A result that does not say more than what the checker knew allows."""
+        """The result; a weaker one where operations were left out that may matter."""
         result = replace(result, remarks=(*result.remarks, *self.remarks))
         if not self.roles:
             return result  # it rests on what nodes observed, and on no operation

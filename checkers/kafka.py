@@ -130,7 +130,7 @@ class KafkaChecker:
             )
         has_looked = any(step.asks and step.outcome == "ok" for step in steps.all)
         if not has_looked:
-            # Whoever was never let look can't have missed anything.
+            # Where no poll succeeded, nothing can have been missed.
             allowed |= {"unseen"}
         bad = {name: n for name, n in counts.items() if name not in allowed}
         stats = _stats(orders) | {

@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 
 
 def pattern_of(text: str) -> re.Pattern[str] | None:
-    """A regular expression; None of nothing. Raises ValueError where it is none."""
+    """The regex that a text is; None if it is empty. Raises ValueError for no regex."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what may change one day
+        with warnings.catch_warnings(action="ignore"):  # of syntax that may change
             return re.compile(text) if text else None
     except (re.error, RecursionError, OverflowError) as bad:
         raise ValueError(str(bad)) from None
 
 
 def paths_of(text: str) -> tuple[str, ...]:
-    """Patterns of paths in the history's folder. Raises ValueError for others."""
+    """The patterns of paths. Raises ValueError for one that leads out of the folder."""
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
         parts = Path(name).parts

@@ -67,7 +67,7 @@ class _RuleBrokenError(Exception):
 
 
 class LongForkChecker:
-    """Judges reads of groups of keys by pairs."""
+    """Judges the reads of each group of keys, two at a time."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the long-fork checker", OPTIONS, options)

@@ -8,8 +8,8 @@ process ran the one before the other, or `realtime`, which also orders what was 
 before another began. Nil is below all else.
 
 Theory: "everybody with this value comes before everybody with the next" would be edges
-from all to all. An auxiliary vertex between two successive values keeps them linear,
-and so does one for each completion, each leading to the next, for real time.
+from all to all. An auxiliary vertex between two successive values keeps their number
+linear. For real time there is one such vertex for each completion, leading to the next.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _add_sessions(graph: nx.DiGraph[Vertex], observed: Iterable[Op]) -> None:
 def _add_time(
     graph: nx.DiGraph[Vertex], history: History, observed: Iterable[Op]
 ) -> None:
-    """A timeline of completions; see the module."""
+    """Edges of real time, along a timeline of completions."""
     ends = {op.index for op in observed}
     now: Vertex | None = None
     for op in history:

@@ -1,8 +1,8 @@
 """At most one leader in a term, by what nodes say of themselves (Raft paper, 5.2).
 
 How many terms had leaders is no fault by itself. But each change of leader stops the
-service for an election, so whoever knows how many changes the faults called for may set
-`terms-max`: more, and something deposes healthy leaders (thesis, 4.2.3 and 9.6).
+service for an election. Where it is known how many changes the faults call for, set
+`terms-max`: if there are more, something deposes healthy leaders (thesis, 4.2.3, 9.6).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class OneLeaderChecker:
 
 
 def unstable(leaders: Mapping[int, Op], terms_max: int) -> Anomaly:
-    """The anomaly of more leaders, one after another, than there may be."""
+    """The anomaly of too many leaders, one after another."""
     first = [leaders[term] for term in sorted(leaders)]
     who = enumerate_names(f"{op.node} in term {op.value['term']}" for op in first)
     return Anomaly(

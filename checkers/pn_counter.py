@@ -1,9 +1,9 @@
 """A counter that goes up and down, judged by what is left of it in the end.
 
 Maelstrom's `pn-counter`, for counters that converge: when everybody has heard of
-everything, a read gives the sum of all additions that happened for sure, and of any of
-those of which nobody knows. Only final reads are judged: those of f `final-read`, or
-with `:final? true` as in Maelstrom's histories.
+everything, a read gives the sum of all acknowledged additions, and of any of those of
+unknown outcome. Only final reads are judged: those of f `final-read`, or with `:final?
+true` as in Maelstrom's histories.
 
 Theory: which sums a set of doubtful additions can make is a question of subset sums.
 They are held as bits of one number, shifted by each addition in turn.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from harness.verdict import CheckerFactory
 
 SPREAD_MAX = 1 << 26
-"""Width of the sums that doubtful additions can make, past which nothing is judged."""
+"""Spread of the sums that doubtful additions can make; with more, nothing is judged."""
 
 
 FUNCTIONS = Functions(
@@ -129,7 +129,7 @@ def _sums(sure: int, doubtful: Iterable[int]) -> tuple[int, int]:
 def _impossible(
     history: History, read: Op, answers: Answers, sure: int, doubtful: list[int]
 ) -> Anomaly:
-    """The anomaly of a final read, one of several, that found an impossible sum."""
+    """The anomaly of a final read that found an impossible sum."""
     begun = invocation(history, read).index
     also = (
         f", and no choice of {len(doubtful)} additions of unknown outcome makes up "

@@ -45,7 +45,7 @@ class QueueChecker:
         """
         known = FUNCTIONS.of(history)
         kinds = Kinds(op for op in history if known.role(op) == "enqueue")
-        # What nobody invoked on record may have been invoked before all else.
+        # Without an invocation on record, it may have begun before all else.
         inside: Counter[Any] = Counter(
             named(op, op.value)
             for op in history

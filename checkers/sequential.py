@@ -2,8 +2,8 @@
 
 Lamport (1979): the outcome is that of some order of all operations in which those of
 each process stand in the process's own order. Unlike linearizability it allows stale
-reads, if only nobody can tell: what ZooKeeper promises for reads without `sync`. It
-isn't local, so all keys are judged together.
+reads, as long as no process can tell: ZooKeeper promises that for reads without `sync`.
+It isn't local, so all keys are judged together.
 
 What a verdict means, for `guarantee=sequential`:
 
@@ -129,7 +129,7 @@ def nothing_to_judge(calls: Calls) -> str:
 
 
 def left_out(calls: Calls) -> str:
-    """What can't be judged, as reads of it don't tell which write they saw, if any."""
+    """Why valid can't be claimed for all keys; empty where it can."""
     if not calls.left_out:
         return ""
     keys = ", ".join(map(shown, calls.left_out[:LEFT_OUT_TOLD_MAX]))
@@ -155,8 +155,9 @@ class Decision(NamedTuple):
 def decide(calls: Calls, budget: Budget) -> Decision:
     """Find an order, or a proof that there is none; else say why neither was found.
 
-    First wrong guesses are mended, then a short search; where both fail, an order that
-    is forced in a circle is a proof, and what is forced shortens a search without end.
+    First wrong guesses are mended, and then a short search is tried. Where both fail, a
+    circle of forced order is a proof; without one, what is forced guides a last search,
+    which only the budget ends.
     """
     cheap = versions.writers_before(calls)
     repair = order.Repair(calls, budget, cheap)

@@ -9,7 +9,7 @@ stable element that a read missed although it was known before that read began w
 
 Only the latest reads matter, so reads are gone through from the last one back, with
 what is still undecided: nearly all of what was added is in the last read. An element is
-no more looked for where all reads had ended when its add was invoked.
+no longer looked for once all reads that are left had ended when its add was invoked.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class _Read:
 
     Attributes:
         op: Its completion.
-        begun: When it was invoked, as far as anybody recorded.
+        begun: When it was invoked, or UNKNOWN_BEGIN.
         values: What it held.
     """
 
@@ -113,7 +113,7 @@ class _Read:
         return self.op.index if self.begun == UNKNOWN_BEGIN else self.begun
 
     def names(self) -> set[Hashable]:
-        """What it held, by name; not kept, as all reads together may be too much."""
+        """What it held, by name; not kept, as that of all reads may be too much."""
         return elements(self.values)
 
 

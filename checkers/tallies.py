@@ -1,4 +1,4 @@
-"""What the checkers share that count rather than order: sets, queues, counters, banks.
+"""What checkers that count share: those of sets, queues, counters and banks.
 
 Rules are those of Jepsen's checkers of the same names (jepsen.checker, and its tests).
 """
@@ -33,7 +33,7 @@ def invocation(history: History, op: Op) -> Op:
 
 
 def object_of(op: Op) -> Hashable:
-    """Which of several independent objects an op is about; one if there are no keys."""
+    """Which independent object an op is about; without keys there is only one."""
     return element(op.key)
 
 
@@ -65,7 +65,7 @@ def is_first(history: History, op: Op) -> bool:
 
 
 def is_attempt(history: History, op: Op) -> bool:
-    """Whether `op` first tells of a call, one that may have happened."""
+    """Whether `op` is where a history first tells of a call that may have happened."""
     return op.type != "fail" and is_first(history, op)
 
 
@@ -93,13 +93,13 @@ def contents(history: History, op: Op) -> Collection[Any]:
 class Kinds:
     """What kinds of values went into each object.
 
-    What comes out and is of none of these is no answer of the system's, right or wrong:
-    the history was not made for this checker, or whoever recorded it took a number for
-    a text. Of an object that nothing went into, nobody can tell what is due.
+    A value of another kind that comes out is no answer of the system's, right or wrong:
+    the history was not made for this checker, or its recorder took a number for a text.
+    Of an object that nothing went into, any kind may come out.
 
     Args:
-        put: The ops that put something into the object that `object_of` names; looked
-            through once that is asked.
+        put: The ops that put something into the object that `object_of` names; they
+            are looked through when `judge` is first called.
     """
 
     def __init__(self, put: Iterable[Op] = ()) -> None:
@@ -167,14 +167,14 @@ class Answers:
         self._of: dict[str, Counter[int | Fraction]] = {}
 
     def note(self, node: str | None, answer: int | Fraction) -> None:
-        """One more answer; nobody may know of which node."""
+        """One more answer; its node may be unknown."""
         if node is not None:
             self._of.setdefault(node, Counter())[answer] += 1
 
     def beside(self, node: str | None, answer: int | Fraction) -> str:
         """Whether nodes agree on an answer of one of them, as the end of a sentence.
 
-        Nothing, where it has no name, or is the only one.
+        Empty where the node has no name, or is the only one.
         """
         if node is None or len(self._of) == 1:
             return ""
@@ -219,11 +219,10 @@ def verdict_of(
     Args:
         anomalies: What is wrong.
         stats: Figures.
-        judged: How much was there that could have been wrong.
-        empty: What was missing where there was nothing.
-        doubt: Why what is not wrong can't be called valid, if it can't.
-        known: What the checker knew of the history; what it didn't may explain
-            anomalies, or be more than half.
+        judged: How much there was that could have been wrong.
+        empty: What was missing, if that is nothing.
+        doubt: Why a history without anomalies is not valid, if it is not.
+        known: What the checker knew of the history; weighs the result, if given.
     """
     if known is not None:
         result = verdict_of(anomalies, stats, judged=judged, empty=empty, doubt=doubt)

@@ -18,14 +18,14 @@ and the rules of Zab that they rest on, whose breach comes before any harm:
 - it begins with a history as recent as any of that quorum (l.1.2);
 - a node forgets no epoch that it accepted (f.1.2).
 
-For clients these mean, and that is judged too: what was acknowledged is never lost, and
-a message that was broadcast after another was acknowledged comes after it.
+Two consequences for clients are judged, too: what was acknowledged is never lost, and a
+message that was broadcast after another was acknowledged comes after it.
 
 Two kinds of history are understood:
 
 - the `broadcast` workload's: `broadcast` (ok: delivered at the node asked) and pages of
-  sequences (`delivered`). Total order and agreement hold together just if all sequences
-  are prefixes of the longest, that is, if nobody's n-th item differs from another's.
+  sequences (`delivered`). Total order and agreement both hold if and only if all
+  sequences are prefixes of the longest: no n-th item differs from another one.
 - what nodes observed: `delivered`, `new_epoch`, `synchronizing`, `became_leader`,
   `recovered`. A node begins anew at some point of its sequence after a restart or a
   snapshot, so only neighbours are known: an item must have the same predecessor and

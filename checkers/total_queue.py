@@ -1,9 +1,9 @@
 """A queue that was drained: what went in for sure came out, and nothing else did.
 
 Jepsen's `total-queue`: duplicates are counted and tolerated, order is not judged, and
-the history must have drained the queue. One thing is added: a dequeue of which nobody
-knows whether it happened may have taken any element with it, and a drain any number, so
-that as many missing elements prove nothing.
+the history must have drained the queue. One thing is added: a dequeue of unknown
+outcome may have taken any element, and such a drain any number of them; so missing
+elements prove nothing unless there are more than these can have taken.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class TotalQueueChecker:
 
 
 def taken(history: History, op: Op, role: str) -> Collection[Any]:
-    """What an event of a dequeue or drain tells that came out; drains take many."""
+    """What came out by an event of a dequeue, or of a drain, which takes many."""
     if op.value is None:
         return ()
     if op.type == "ok":

@@ -19,7 +19,7 @@ _PLAIN = frozenset({int, str, type(None)})
 def element(value: Any) -> Hashable:
     """A value as a member of sets: equal values alike, unequal ones apart.
 
-    Python holds True equal to 1 and can't hash lists; both are told apart by a tag.
+    Booleans, lists and maps get a tag that no other value has.
     """
     if type(value) in _PLAIN:
         plain: Hashable = value
@@ -78,7 +78,10 @@ _KINDS: tuple[tuple[tuple[type, ...], str], ...] = (
 
 
 def is_below(one: Any, other: Any) -> bool:
-    """Whether it is lower, where the two can be compared: nodes may tell anything."""
+    """Whether the one is lower; False where the two can't be compared.
+
+    Terms, ballots and zxids are what nodes say, which may be anything.
+    """
     try:
         return bool(one < other)
     except TypeError:

@@ -131,7 +131,7 @@ def delivered(op: Op) -> Item:
 
 
 def take_epoch(observed: Observed, node: str, op: Op) -> None:
-    """The epoch that a node accepted, now or before it restarted."""
+    """Take note of the epoch that a node accepted, now or before it restarted."""
     name = {"new_epoch": "epoch", "recovered": "accepted_epoch"}.get(op.f, "")
     epoch = op.value.get(name)
     if not isinstance(epoch, int):
@@ -144,7 +144,7 @@ def take_epoch(observed: Observed, node: str, op: Op) -> None:
 
 
 def take_consent(observed: Observed, node: str, op: Op) -> None:
-    """What a node promised, and on whose promises it acted."""
+    """Take note of what a node promised, and on whose promises it acted."""
     told = op.value
     if op.f == "new_epoch" and "last_zxid" in told:
         which = (node, freeze(told.get("epoch")), freeze(told.get("leader")))

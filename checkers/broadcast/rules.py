@@ -137,7 +137,7 @@ def integrity(history: History, sequences: Sequences) -> Iterator[Breach]:
 def was_broadcast(
     history: History, sequences: Sequences, seen: Seen
 ) -> Iterator[Breach]:
-    """It was, before it was delivered, and it didn't fail for sure."""
+    """A delivered message was broadcast before, and that did not fail for sure."""
     sent = sequences.broadcasts.get(seen.item.message)
     if sent is None:
         know_its_kind(history, sequences, seen)
@@ -175,7 +175,7 @@ def in_real_time(
     places: Mapping[int, Seen],
     told: set[tuple[Hashable, Hashable]],
 ) -> Iterator[Breach]:
-    """The same for one node's sequence; pairs that were `told` are not told again."""
+    """Real time in one node's sequence; pairs in `told` are not yielded again."""
     earliest: tuple[int, Seen] | None = None
     for position in sorted(places, reverse=True):
         seen = places[position]
@@ -263,8 +263,8 @@ def primary_integrity(observed: Observed) -> Iterator[Breach]:
 def quorums(observed: Observed) -> Iterator[Breach]:
     """A primary acts with the consent of more than half of the nodes.
 
-    Of those that observed anything, which may be fewer than there are: so too few may
-    pass, and nobody is blamed wrongly.
+    The nodes are those that observed anything, which may be fewer than there are. So a
+    quorum that is too small may pass, but none is blamed wrongly.
     """
     for consent in observed.consents:
         if 2 * len(consent.consenting) <= len(observed.nodes):

@@ -36,7 +36,7 @@ class Item(NamedTuple):
 
     @property
     def zxid(self) -> tuple[Any, Any]:
-        """What orders it."""
+        """Its place in the order."""
         return self.epoch, self.counter
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class Sequences:
         last_broadcast: Position in the history of the last event of a broadcast.
         changed: Pairs of items that one node had at one position.
         kinds: Of messages that were broadcast.
-        places_are: What epochs and counters are.
+        places_are: The types of epochs and counters; more than one pair is an error.
     """
 
     broadcasts: dict[Hashable, Broadcast] = field(default_factory=dict)
@@ -119,7 +119,7 @@ def read_sequences(history: History, known: Known) -> Sequences:
 
 
 def take_page(sequences: Sequences, history: History, op: Op) -> None:
-    """A part of what a node delivered, from some position on."""
+    """Take note of a part of what a node delivered, from some position on."""
     start, messages, more = page_of(history, op)
     node = name_of(op)
     is_final = history.completion[op.index] > sequences.last_broadcast
@@ -143,7 +143,7 @@ def page_of(history: History, op: Op) -> tuple[int, list[Any], bool]:
     """Where a page begins, its items, and whether the sequence goes on behind it.
 
     Raises:
-        HistoryError: It has another form.
+        HistoryError: The answer has another form.
     """
     if isinstance(op.value, list):
         return 0, op.value, False

@@ -70,7 +70,7 @@ class Transaction:
     unvoted: list[Statement] = field(default_factory=list)
 
     def state(self, actor: str, word: str, op: int) -> None:
-        """Somebody tells how the transaction stands with him."""
+        """An actor tells how the transaction stands with it."""
         statement = Statement(actor, word, op)
         self.states[actor].append(statement)
         if word in DECISIONS:
@@ -104,7 +104,7 @@ class Accounts:
         heard: Nodes that gave an account after the last transaction.
         nodes: Nodes that clients spoke to.
         last_txn: Position of the last event of a transaction.
-        answered: How many `decisions` were.
+        answered: How many `decisions` were answered.
         doubts: Per (node, id), when it fell into doubt, in nanoseconds of that node.
         waits_ms: How long doubts lasted that ended.
         doubts_seen: How many times some node was in doubt.
@@ -141,7 +141,7 @@ def gather(history: History, known: Known) -> Accounts:
     """Read the history. Cost: linear in what it says.
 
     Raises:
-        HistoryError: A transaction without an id, or an account that is none.
+        HistoryError: A transaction without an id, or an account of another form.
     """
     accounts = Accounts()
     for op in history:
@@ -208,7 +208,7 @@ def words(history: History, op: Op, part: str) -> Mapping[str, str]:
     """A part of an account: a word for each transaction.
 
     Raises:
-        HistoryError: It is something else.
+        HistoryError: The part has another form.
     """
     told = op.value.get(part)
     if told is None:
@@ -243,10 +243,11 @@ def observe(accounts: Accounts, op: Op) -> None:
 
 
 def remember_barrier(accounts: Accounts, op: Op) -> None:
-    """What a participant comes back with, against what it had told.
+    """Compare what a participant comes back with to what it had told.
 
-    Its last events may be missing, of a decision or of its way back; so only what it
-    says is undecided counts, and not what it says it was brought back with.
+    Its last events may be missing: a decision, or how it was brought back. So only
+    transactions that it calls undecided are compared, and those that it says it turned
+    back from are not.
     """
     node = name_of(op)
     told = {f: op.value.get(f) for f in ("undecided", "pre_committed", "turned_back")}

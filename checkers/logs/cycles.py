@@ -112,7 +112,7 @@ class _Dependencies:
                 self._add(Kind.WW, writer[key, a], writer[key, b], (key, a, b))
 
     def edges(self) -> Edges:
-        """All of them."""
+        """All edges, as columns."""
         parts = []
         for kind, rows in self.columns.items():
             columns = np.array(rows, np.int64).reshape(-1, 3)
@@ -120,7 +120,7 @@ class _Dependencies:
         return join(*parts)
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
-        """Why the one transaction comes before the other, as a clause."""
+        """See `findings.Explains`."""
         key, message, following = self.about[via]
         show = self.orders.steps.show
         if kind == Kind.WR:

@@ -121,7 +121,7 @@ class Inside:
 
     @property
     def name(self) -> str:
-        """What it did, and how it is wrong."""
+        """What is skipped or out of order: polls or sends in (`int`) a transaction."""
         if self.is_skip:
             return f"int-{self.kind}-skip"
         return f"int-nonmonotonic-{self.kind}"
@@ -145,7 +145,7 @@ class BetweenPolls:
 
     @property
     def name(self) -> str:
-        """How it is wrong."""
+        """Whether the client skipped, or went back."""
         return "poll-skip" if self.is_skip else "nonmonotonic-poll"
 
 

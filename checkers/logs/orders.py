@@ -53,7 +53,7 @@ class Log:
                 self.last[message] = index
 
     def between(self, low: int, high: int) -> list[Hashable]:
-        """The messages of the indices from `low` up to, but without, `high`."""
+        """The messages at the indices from `low` up to `high`, the latter excluded."""
         return [
             message
             for offset in self.offsets[low:high]

@@ -82,7 +82,7 @@ class Steps:
     messages: dict[Hashable, Any] = field(default_factory=dict)
 
     def transactions(self) -> Iterator[Step]:
-        """Without assignments."""
+        """The steps that are no assignments."""
         return (step for step in self.all if step.assigned is None)
 
     def show(self, message: Hashable) -> str:
@@ -102,7 +102,7 @@ def read_steps(history: History, known: Known) -> Steps:
     """What clients did, in order of invocation. Cost: linear.
 
     Raises:
-        HistoryError: An operation that is none of this workload; names it.
+        HistoryError: An operation is none of this workload; the message names it.
     """
     steps = Steps()
     for first in history:

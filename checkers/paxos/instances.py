@@ -25,7 +25,7 @@ KINDS = {PROMISED, ACCEPTED, *LEARNING}
 
 
 class Learned(NamedTuple):
-    """Somebody has it that a value was chosen.
+    """A node says that a value was chosen.
 
     Attributes:
         node: Who.
@@ -43,7 +43,7 @@ class Learned(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """A client proposed it: from where on, and how the call ended."""
+    """A client proposed a value: its invocation, and how the call ended."""
 
     invoked: int
     outcome: str
@@ -122,7 +122,7 @@ class Instances:
 
 
 def take_call(instances: Instances, history: History, known: Known, op: Op) -> None:
-    """A client's proposal, or what it was told."""
+    """Take note of what a client proposed, or was told."""
     role = known.role(op)
     if not role:
         return

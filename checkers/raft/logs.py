@@ -1,9 +1,9 @@
 """The logs of Raft's servers, rebuilt event by event from what each observed.
 
 Each server's log is rebuilt from its own events alone, as nothing orders the events of
-different servers. What can't be known is not assumed: a crash may take the events of a
-server's last instant, so after it only entries known to be committed are certain, and
-the others if `recovered` confirms them by the log's end (by log matching).
+different servers. A crash may take the events of a server's last instant. So after it
+only entries known to be committed are certain, and the others once `recovered` confirms
+them by the log's end (by log matching).
 
 Events (`harness.history.observations`; kind and fields, others are passed over):
 
@@ -67,7 +67,7 @@ class Entry(NamedTuple):
 def within(known: Mapping[int, Any], first: int, last: int) -> list[int]:
     """The indices from `first` to `last` that are known, in order.
 
-    A node may say what it likes of where its log ends.
+    Costs no more than all that is known: a node may say that its log ends anywhere.
     """
     if last - first < len(known):
         return [i for i in range(first, last + 1) if i in known]
@@ -217,7 +217,7 @@ def entries_of(op: Op) -> list[Entry]:
 def confirm(log: Log, tail: Mapping[int, Entry], fields: Mapping[str, Any]) -> None:
     """A server tells, as it starts, where its log ends.
 
-    If that very entry was seen before, so were all up to there: its log matches.
+    If it had that very entry there before, it still has all up to there (log matching).
     """
     last, term = fields.get("last_log_index"), freeze(fields.get("last_log_term"))
     if not isinstance(last, int):
@@ -233,7 +233,7 @@ def forgotten(
     """What the log held before the crash, and holds no more.
 
     A shorter log alone proves nothing: the server may have replaced its end in its last
-    instant, unseen. But then its last entry is another than it had there.
+    instant, unseen. But then its last entry is not the one that it had at that index.
     """
     last, term = fields.get("last_log_index"), freeze(fields.get("last_log_term"))
     if not isinstance(last, int) or last >= max(tail, default=0):

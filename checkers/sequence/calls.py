@@ -2,11 +2,11 @@
 
 Every value is written at most once to a key, which names the writer of what is read. A
 key for which that isn't so is left out, and so is what never happened: failed calls,
-and writes of unknown outcome that nobody saw. Of a seen one, it is known that it
-happened, after all that its session did before.
+and writes of unknown outcome that nobody saw. Such a write that somebody saw happened,
+after all that its session did before.
 
-A completion that nobody invoked on record is a call all the same: no more is asked of a
-session than the order of its calls, which is that of its completions.
+A completion without an invocation on record is a call all the same: all that counts is
+the order of a session's calls, which is that of its completions.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def first_shown(found: list[Attempt]) -> dict[Version, int]:
 def add(
     calls: Calls, attempt: Attempt, sees: Version | None, shown: dict[Version, int]
 ) -> None:
-    """One more call that happened."""
+    """Take note of one more call that happened."""
     session = attempt.invoke.process
     assert isinstance(session, int)
     own = calls.sessions[session]

@@ -11,8 +11,8 @@ are exact, so that a search that ends without an order has shown that there is n
   it never returns;
 - what is ahead depends only on how far each session got and on the current versions.
 
-Which write to take next is guessed: the one that must have happened earliest, by when
-it, or anything that must come after it, is known to have happened.
+Which write to take next is guessed: the one with the earliest deadline, which is when
+it, or a call that must come after it, is known to have happened.
 
 A wrong guess shows late, when every session waits for another, and by then there are
 too many ways back. `Repair` looks for the guess that was wrong, and tries no other: it
@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Where the search may have gone wrong: how far it was, and what else there is."""
+    """A choice of the search: how far the order was, and which calls are untried."""
 
     length: int
     others: list[int]
@@ -93,10 +93,11 @@ class Search:
         self.deadlines = deadlines(calls, self.before)
         self.taken = bytearray(len(self.calls))
         self.order: list[int] = []
-        self.replaced: list[Hashable] = []  # by each of `order` that writes
+        # What each write of `order` overwrote.
+        self.replaced: list[Hashable] = []
         self.choices: list[Choice] = []
         self.dead: set[Hashable] = set()
-        # By what their next call is: sessions that write, and those that read.
+        # Sessions by their next call: those that write, and those that read a version.
         self.writing: set[int] = set()
         self.waiting: dict[Version | None, set[int]] = defaultdict(set)
         for session in range(len(self.queues)):
@@ -125,7 +126,7 @@ class Search:
         return Outcome(order, False, limit, self.furthest, self.stuck())
 
     def advance(self) -> bool:
-        """Take the best call of the latest choice that is left; False without any."""
+        """Take the best call left of the latest choice; False if none has any left."""
         while self.choices:
             length, others = self.choices[-1]
             self.undo(length)
@@ -174,13 +175,13 @@ class Search:
             self.writing.discard(session)
 
     def move(self, session: int, by: int) -> None:
-        """The session has got one further, or is taken one back."""
+        """Take the session one call further, or one back."""
         self.leave(session)
         self.heads[session] += by
         self.enter(session)
 
     def is_current(self, call: Call) -> bool:
-        """Whether what it saw is there now."""
+        """Whether the version that the call saw is there now."""
         assert call.sees is not None
         key, value = call.sees
         return self.current.get(key) == value
@@ -197,7 +198,7 @@ class Search:
         return found
 
     def may_write(self, call: Call) -> bool:
-        """Whether its turn may be now: nobody else needs what it overwrites."""
+        """Whether a write may be next: nobody else needs the version it overwrites."""
         if call.makes is None or (call.sees is not None and not self.is_current(call)):
             return False
         key = call.makes[0]
@@ -205,7 +206,7 @@ class Search:
         return waiting == (call.sees is not None)
 
     def take(self, at: int) -> None:
-        """The call at that position is next in the order."""
+        """Put the call at that position next into the order."""
         call = self.calls[at]
         self.move(self.session_of[call.session], 1)
         if call.sees is not None:
@@ -218,7 +219,7 @@ class Search:
         self.taken[at] = True
 
     def undo(self, length: int) -> None:
-        """Go back to where the order was that long."""
+        """Shorten the order to that length."""
         while len(self.order) > length:
             at = self.order.pop()
             self.taken[at] = False
@@ -230,7 +231,7 @@ class Search:
                 self.put(call.makes[0], self.replaced.pop())
 
     def put(self, key: Hashable, value: Hashable) -> None:
-        """The key has that value; one without a value is not mentioned."""
+        """Set the current value of a key; None removes the key."""
         if value is None:
             self.current.pop(key, None)
         else:
@@ -247,7 +248,7 @@ class Search:
             self.frontier = self.heads.copy()
 
     def stuck(self) -> list[int]:
-        """What came next where the longest beginning ended."""
+        """The calls that came next where the longest beginning ended."""
         return [
             queue[head]
             for queue, head in zip(self.queues, self.frontier, strict=True)
@@ -282,10 +283,11 @@ class Repair(Search):
         for at, call in enumerate(self.calls):
             if call.sees is not None:
                 self.readers[call.sees].append(at)
-        self.position = [0] * len(self.calls)  # in the order, of what was taken
+        # The place in `order` of each call that was taken.
+        self.position = [0] * len(self.calls)
         self.repairs = 0
         self.mended: set[tuple[int, int]] = set()
-        self.guesses: dict[int, list[int]] = {}  # by what waits for them
+        self.guesses: dict[int, list[int]] = {}  # write -> writes that it waits for
 
     @override
     def run(self) -> Outcome:
@@ -424,7 +426,8 @@ class Repair(Search):
 def deadlines(calls: Calls, before: Sequence[Sequence[int]]) -> list[int]:
     """For each call, when it had happened at the latest, as an index of the history.
 
-    That is when it was shown, or any call was that must come after it. Cost: linear.
+    That is when the call was shown to have happened, or one was that must come after
+    it. Cost: linear.
     """
     latest = [call.shown for call in calls.calls]
     known = {at: set(others) for at, others in enumerate(before)}

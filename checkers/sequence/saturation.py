@@ -55,7 +55,7 @@ class Reason(NamedTuple):
     """Why one call comes before another.
 
     Attributes:
-        kind: One of the four.
+        kind: PROCESS, READS_FROM, OVERWRITTEN or FROM_READ.
         reader: The reader that it rests on, for the last two.
     """
 
@@ -152,7 +152,7 @@ class Saturation:
         return list(first.values())
 
     def add(self, a: int, b: int, reason: Reason) -> bool:
-        """One more edge; False if there was one already."""
+        """Add an edge. Returns False if there was one already."""
         if a == b or self.graph.has_edge(a, b):
             return False
         self.graph.add_edge(a, b, reason=reason)
@@ -249,7 +249,7 @@ class Saturation:
         return news
 
     def shortest(self) -> list[Forced]:
-        """A short circle: the shortest through one of the first calls in any."""
+        """A short circle; the shortest one through any of the first calls."""
         import networkx as nx
 
         tangled = [

@@ -1,8 +1,8 @@
 """The four session guarantees (Terry et al. 1994), judged for each key by itself.
 
-Whoever has a session may rely on: reads that never go back (monotonic reads), reads
-that show one's own writes (read your writes), writes that come after what one has read
-(writes follow reads), and writes that stay in order (monotonic writes).
+A session may rely on four things: its reads never go back (monotonic reads), its reads
+show its own writes (read your writes), its writes come after what it has read (writes
+follow reads), and its writes stay in order (monotonic writes).
 
 Each says of two versions of a key that one comes after the other. If all hold, there is
 an order of each key's versions that agrees with everything that sessions saw; if what
@@ -42,7 +42,7 @@ BY_NAME = (
     WRITES_FOLLOW_READS,
     MONOTONIC_WRITES,
 )
-"""By which of the guarantees in a circle it is called: who reads notices first."""
+"""The guarantees in the order in which they name a circle: reads notice first."""
 
 
 class Access(NamedTuple):
@@ -116,7 +116,7 @@ def by_key(calls: Calls) -> dict[Hashable, list[Step]]:
 def writers_before(calls: Calls) -> list[list[int]]:
     """For each call that writes, those whose version of the key comes before its own.
 
-    As far as a single session shows it, which is cheap to know.
+    Only what a single session shows is taken into account, which is cheap.
     """
     before: list[set[int]] = [set() for _ in calls.calls]
     for steps in by_key(calls).values():
@@ -156,6 +156,6 @@ STARTS_MAX = 20
 
 
 def broken_guarantee(circle: Iterable[Step]) -> str:
-    """How a circle is called."""
+    """The guarantee by which a circle is named."""
     kinds = {step.guarantee for step in circle}
     return next(name for name in BY_NAME if name in kinds)
