@@ -35,7 +35,7 @@ from checkers.commit.rules import is_needless, judge
 from checkers.commit.telling import tell
 from checkers.findings import (
     PROMISES_EXAMPLES_MAX,
-    Findings,
+    collect,
     conclude,
     enumerate_names,
 )
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from checkers.commit.accounts import Accounts
-    from checkers.commit.evidence import Breach
     from harness.history import History
     from harness.verdict import CheckResult, Limits
 
@@ -81,11 +80,10 @@ class AtomicCommitChecker:
         has_observed = any(is_observation(op) for op in history)
         known = FUNCTIONS.of(history, has_observed=has_observed)
         accounts = gather(history, known)
-        findings: Findings[Breach] = Findings(PROMISES_EXAMPLES_MAX)
-        for breach in judge(
+        found = judge(
             history, accounts, no_failures=self.no_failures, healed=self.healed
-        ):
-            findings.note(breach)
+        )
+        findings = collect(found, PROMISES_EXAMPLES_MAX)
         return known.weighed(
             conclude(
                 findings.counts,

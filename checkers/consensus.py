@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import PROMISES_EXAMPLES_MAX, Findings, conclude
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude
 from checkers.functions import Functions
 from checkers.paxos.instances import Instances, is_observation, take_call
 from checkers.paxos.rules import of_acceptor, of_instances
@@ -67,9 +67,8 @@ class ConsensusChecker:
         has_observed = any(is_observation(op) for op in history)
         known = FUNCTIONS.of(history, has_observed=has_observed)
         instances = Instances()
-        findings: Findings[Breach] = Findings(PROMISES_EXAMPLES_MAX)
-        for breach in breaches(history, known, instances):
-            findings.note(breach)
+        found = breaches(history, known, instances)
+        findings = collect(found, PROMISES_EXAMPLES_MAX)
         return known.weighed(
             conclude(
                 findings.counts,

@@ -87,6 +87,16 @@ class Findings(Generic[FoundT]):
         self.examples.append(found)
 
 
+def collect(
+    found: Iterable[FoundT], examples_max: int = EXAMPLES_MAX
+) -> Findings[FoundT]:
+    """The findings of all that rules yield; few of it is kept at any time."""
+    findings: Findings[FoundT] = Findings(examples_max)
+    for one in found:
+        findings.note(one)
+    return findings
+
+
 @dataclass
 class Earliest(Generic[ExampleT]):
     """The examples that come first by rank, whatever the order in which they come up.

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import Findings, conclude
+from checkers.findings import collect, conclude
 from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.logs.cycles import find_cycles
 from checkers.logs.lag import figures, find_lags
@@ -36,6 +36,7 @@ from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verd
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from checkers.findings import Findings
     from checkers.logs.evidence import Breach
     from checkers.logs.orders import Orders
     from checkers.logs.steps import Steps
@@ -99,9 +100,7 @@ class KafkaChecker:
         known = FUNCTIONS.of(history)
         steps = read_steps(history, known)
         orders = find_orders(history, steps)
-        findings: Findings[Breach] = Findings(EXAMPLES_MAX)
-        for breach in judge(orders):
-            findings.note(breach)
+        findings = collect(judge(orders), EXAMPLES_MAX)
         cycles: dict[str, list[Anomaly]] = {}
         limit = ""
         try:

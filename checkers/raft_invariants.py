@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import PROMISES_EXAMPLES_MAX, Findings, conclude
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude
 from checkers.functions import Functions
 from checkers.raft.logs import replay
 from checkers.raft.rules import Cluster, judge, leader_completeness, on_some_disk
@@ -63,10 +63,8 @@ class RaftInvariantsChecker:
         Raises:
             HistoryError: See `Functions.of`.
         """
-        findings: Findings[Breach] = Findings(PROMISES_EXAMPLES_MAX)
         cluster = Cluster()
-        for breach in breaches(cluster, history):
-            findings.note(breach)
+        findings = collect(breaches(cluster, history), PROMISES_EXAMPLES_MAX)
         known = FUNCTIONS.of(history, has_observed=bool(cluster.counts))
         return known.weighed(
             conclude(

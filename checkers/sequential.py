@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from checkers.findings import PROMISES_EXAMPLES_MAX, Findings, conclude, shown
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude, shown
 from checkers.linearizability.budget import Budget
 from checkers.sequence import calls as reading
 from checkers.sequence import order, saturation, versions
@@ -82,9 +82,7 @@ class SequentialChecker:
         budget = Budget(Limits(time_s, limits.memory_mb))
         known = reading.FUNCTIONS.of(history)
         calls = reading.gather(history, known)
-        findings: Findings[Breach] = Findings(PROMISES_EXAMPLES_MAX)
-        for breach in of_versions(calls):
-            findings.note(breach)
+        findings = collect(of_versions(calls), PROMISES_EXAMPLES_MAX)
         unknown = "" if calls.reads or findings.counts else nothing_to_judge(calls)
         decision = Decision()
         if not self.sessions_only and not findings.counts and not unknown:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import Findings, conclude, listed
+from checkers.findings import collect, conclude, listed
 from checkers.values import element, kind
 from harness.history import HistoryError
-from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult
+from harness.verdict import NOTHING_TO_JUDGE, CheckResult
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from checkers.functions import Known
     from harness.history import History, Op
+    from harness.verdict import Anomaly
 
 
 def completed(history: History, known: Known, role: str) -> Iterable[Op]:
@@ -230,7 +231,5 @@ def verdict_of(
     if not anomalies:
         reason = doubt if judged else f"{NOTHING_TO_JUDGE}: {empty}"
         return conclude({}, (), stats, reason=reason)
-    findings: Findings[Anomaly] = Findings()
-    for anomaly in anomalies:
-        findings.note(anomaly)
+    findings = collect(anomalies)
     return conclude(findings.counts, findings.examples, stats)

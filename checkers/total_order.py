@@ -44,14 +44,13 @@ from checkers.broadcast.observed import OBSERVED, read_observed
 from checkers.broadcast.rules import of_observed, of_sequences
 from checkers.broadcast.sequences import read_sequences
 from checkers.broadcast.telling import tell
-from checkers.findings import PROMISES_EXAMPLES_MAX, Findings, conclude
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude
 from checkers.functions import Functions
 from harness.registry import Plugin, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from checkers.broadcast.evidence import Breach
     from checkers.broadcast.observed import Observed
     from checkers.broadcast.sequences import Sequences
     from harness.history import History
@@ -79,9 +78,8 @@ class TotalOrderChecker:
         has_observed = any(op.f in OBSERVED and not op.is_client for op in history)
         known = FUNCTIONS.of(history, has_observed=has_observed)
         sequences, observed = read_sequences(history, known), read_observed(history)
-        findings: Findings[Breach] = Findings(PROMISES_EXAMPLES_MAX)
-        for breach in chain(of_sequences(history, sequences), of_observed(observed)):
-            findings.note(breach)
+        found = chain(of_sequences(history, sequences), of_observed(observed))
+        findings = collect(found, PROMISES_EXAMPLES_MAX)
         return known.weighed(
             conclude(
                 findings.counts,

@@ -135,9 +135,11 @@ def judge(cluster: Cluster, change: Change) -> Iterator[Breach]:
     if op.f in STEPS_DOWN:
         server.leads = None
     yield from follow_term(cluster, server, op)
-    yield from leader_append_only(server, change)
-    yield from keeps_committed(cluster, change)
-    yield from drops_for_conflict(server, change)
+    if change.gone:
+        yield from leader_append_only(server, change)
+        yield from keeps_committed(cluster, change)
+    if change.gone or server.dropped is not None:
+        yield from drops_for_conflict(server, change)
     match op.f:
         case "became_leader":
             yield from election_safety(cluster, op)
@@ -253,7 +255,7 @@ def on_some_disk(cluster: Cluster) -> Iterator[Breach]:
 
 def leader_append_only(server: Server, change: Change) -> Iterator[Breach]:
     """A leader never overwrites or deletes entries in its log (5.3)."""
-    if server.leads is not None and change.gone:
+    if server.leads is not None:
         lost = next(iter(change.gone.values()))
         yield LeaderOverwrote(change.op, server.leads, lost, len(change.gone))
 
@@ -310,7 +312,7 @@ def log_matching(cluster: Cluster, change: Change) -> Iterator[Breach]:
 def keeps_committed(cluster: Cluster, change: Change) -> Iterator[Breach]:
     """What a server knows to be committed never leaves its log or is replaced."""
     op, log = change.op, change.log
-    if not change.gone or op.f not in {"appended", "truncated"}:
+    if op.f not in {"appended", "truncated"}:
         return
     for index, lost in change.gone.items():
         kept = log.entries.get(index)

@@ -15,6 +15,7 @@ from checkers.findings import (
     Earliest,
     Findings,
     anomaly,
+    collect,
     conclude,
     draw,
     enumerate_names,
@@ -37,10 +38,8 @@ RANKS = st.lists(st.integers(0, 40), max_size=60)
 def test_all_are_counted_and_the_first_few_of_each_name_are_kept(
     names: list[str], examples_max: int
 ) -> None:
-    findings: Findings[Anomaly] = Findings(examples_max)
     found = [anomaly(name, f"number {n}") for n, name in enumerate(names)]
-    for one in found:
-        findings.note(one)
+    findings = collect(found, examples_max)
     assert findings.counts == Counter(names)
     for name in set(names):
         of_name = [one for one in found if one.name == name]
