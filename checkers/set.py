@@ -7,6 +7,7 @@ histories its rule would convict correct systems.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from checkers.functions import ADDS, READS, REMOVALS, Functions
@@ -26,8 +27,9 @@ from harness.registry import Plugin, settings
 from harness.verdict import Anomaly, CheckResult, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
+    from checkers.functions import Known
     from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
@@ -57,46 +59,29 @@ class SetChecker:
         """
         known = FUNCTIONS.of(history)
         reads = completed(history, known, "read")
-        last: dict[Any, Op] = {object_of(op): op for op in reads}
-        attempts: dict[Any, set[Any]] = {}
-        added: dict[Any, dict[Any, Op]] = {}
+        last: dict[Hashable, Op] = {object_of(op): op for op in reads}
+        adds_of = _adds(history, known)
         kinds = Kinds(op for op in history if known.role(op) == "add")
-        for op in history:
-            if known.role(op) != "add":
-                continue
-            if op.type != "fail":
-                attempts.setdefault(object_of(op), set()).add(element(op.value))
-            if op.type == "ok":
-                name = element(acknowledged(history, op))
-                added.setdefault(object_of(op), {}).setdefault(name, op)
         anomalies: list[Anomaly] = []
         in_doubt = 0
         for key, read in last.items():
+            adds = adds_of.get(key, _Adds())
             seen = {element(x): x for x in contents(history, read)}
+            missing = [op for name, op in adds.sure.items() if name not in seen]
             begun = began(history, read)
-            unexpected = [m for m in seen if m not in attempts.get(key, ())]
-            for member in unexpected:
-                kinds.judge(history, read, key, seen[member])
-            for member, op in added.get(key, {}).items():
-                if member in seen:
-                    continue
-                if op.index < begun:
-                    anomalies.append(_lost(history, op, read))
-                elif begun == UNKNOWN_BEGIN:
-                    in_doubt += 1
+            if begun == UNKNOWN_BEGIN:
+                in_doubt += len(missing)
             anomalies += [
-                Anomaly(
-                    "unexpected",
-                    (invocation(history, read).index, read.index),
-                    f"The last read, by process {read.process}, holds "
-                    f"{seen[member]!r:.60}, which nobody tried to add.",
-                    key=read.key,
-                )
-                for member in unexpected
+                _lost(history, op, read) for op in missing if op.index < begun
             ]
+            for name, value in seen.items():
+                if name not in adds.attempts:
+                    kinds.judge(history, read, key, value)
+                    anomalies.append(_unexpected(history, read, value))
+        acknowledged_adds = sum(len(adds.sure) for adds in adds_of.values())
         return verdict_of(
             anomalies,
-            {"reads": len(last), "acknowledged": sum(map(len, added.values()))},
+            {"reads": len(last), "acknowledged": acknowledged_adds},
             judged=len(last),
             empty="no read succeeded, so nobody knows what the set holds",
             doubt=f"{in_doubt} elements are missing, but nobody recorded when the last "
@@ -105,6 +90,43 @@ class SetChecker:
             else "",
             known=known,
         )
+
+
+@dataclass(slots=True)
+class _Adds:
+    """The adds to one set, by element.
+
+    Attributes:
+        attempts: Elements whose add may have happened, or is going to.
+        sure: First acknowledgements.
+    """
+
+    attempts: set[Hashable] = field(default_factory=set)
+    sure: dict[Hashable, Op] = field(default_factory=dict)
+
+
+def _adds(history: History, known: Known) -> dict[Hashable, _Adds]:
+    """The adds to each set."""
+    adds_of: dict[Hashable, _Adds] = {}
+    for op in history:
+        if known.role(op) != "add":
+            continue
+        adds = adds_of.setdefault(object_of(op), _Adds())
+        if op.type != "fail":
+            adds.attempts.add(element(op.value))
+        if op.type == "ok":
+            adds.sure.setdefault(element(acknowledged(history, op)), op)
+    return adds_of
+
+
+def _unexpected(history: History, read: Op, value: Any) -> Anomaly:
+    return Anomaly(
+        "unexpected",
+        (invocation(history, read).index, read.index),
+        f"The last read, by process {read.process}, holds {value!r:.60}, which nobody "
+        "tried to add.",
+        key=read.key,
+    )
 
 
 def _lost(history: History, add: Op, read: Op) -> Anomaly:
