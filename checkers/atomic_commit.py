@@ -38,6 +38,7 @@ from checkers.findings import (
     collect,
     conclude,
     enumerate_names,
+    nothing_to_judge,
 )
 from checkers.functions import Functions
 from harness.options import OneOf
@@ -96,9 +97,9 @@ class AtomicCommitChecker:
     def unjudged(self, accounts: Accounts) -> str:
         """Why the history is not enough for a verdict; empty when it is."""
         if not any(t.decisions for t in accounts.transactions.values()):
-            return (
-                "nothing to judge: no node told of a decision on any of "
-                f"{len(accounts.transactions)} transactions"
+            count = len(accounts.transactions)
+            return nothing_to_judge(
+                f"no node told of a decision on any of {count} transactions"
             )
         silent = sorted(accounts.nodes - accounts.heard)
         if self.healed and silent:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude, nothing_to_judge
 from checkers.functions import Functions
 from checkers.paxos.instances import Instances, is_observation, take_call
 from checkers.paxos.rules import of_acceptor, of_instances
@@ -105,10 +105,8 @@ def unjudged(instances: Instances) -> str:
     """Why the history is not enough for a verdict; empty when it is."""
     if any(instance.learned for instance in instances.by_key.values()):
         return ""
-    return (
-        "nothing to judge: nobody learned a value of any of "
-        f"{len(instances.by_key)} instances"
-    )
+    count = len(instances.by_key)
+    return nothing_to_judge(f"nobody learned a value of any of {count} instances")
 
 
 def build(options: Mapping[str, str]) -> ConsensusChecker:

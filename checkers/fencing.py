@@ -33,6 +33,7 @@ from checkers.findings import (
     anomaly,
     conclude,
     name_of,
+    nothing_to_judge,
     shown,
 )
 from checkers.functions import Functions
@@ -107,9 +108,8 @@ class FencingChecker:
             case.see(op)
         unknown = ""
         if not case.judged:
-            unknown = (
-                "nothing to judge: no lock was granted twice, and no token was "
-                "tried after its time"
+            unknown = nothing_to_judge(
+                "no lock was granted twice, and no token was tried after its time"
             )
         found = case.findings
         return known.weighed(

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import collect, conclude
+from checkers.findings import collect, conclude, nothing_to_judge
 from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.logs.cycles import find_cycles
 from checkers.logs.lag import figures, find_lags
@@ -31,7 +31,7 @@ from checkers.logs.steps import FUNCTIONS, read_steps
 from checkers.logs.telling import Teller
 from harness.options import Flag, OneOf
 from harness.registry import Option, Plugin, settings
-from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits, Verdict
+from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,7 +149,7 @@ class KafkaChecker:
             nothing = (
                 "no message was ever polled" if has_looked else "no poll succeeded"
             )
-            reason = f"{NOTHING_TO_JUDGE}: {nothing}"
+            reason = nothing_to_judge(nothing)
         return conclude(bad, anomalies, stats, reason=reason)
 
     def _allowed(self, steps: Steps) -> frozenset[str]:

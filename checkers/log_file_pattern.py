@@ -18,12 +18,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import Findings, conclude
+from checkers.findings import Findings, conclude, nothing_to_judge
 from harness.errors import UsageError
 from harness.history import HistoryError
 from harness.options import Checked
 from harness.registry import Option, Plugin, settings
-from harness.verdict import NOTHING_TO_JUDGE, Anomaly, CheckResult, Limits
+from harness.verdict import Anomaly, CheckResult, Limits
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ class LogFilePatternChecker:
         stats = {"logs": len(logs), "matches": findings.counts[MATCH]}
         reason = ""
         if not logs:
-            reason = (
-                f"{NOTHING_TO_JUDGE}: no log of a node beside the history: nothing in "
-                f"{folder} is called {' or '.join(self._files)}"
+            reason = nothing_to_judge(
+                f"no log of a node beside the history: nothing in {folder} is called "
+                f"{' or '.join(self._files)}"
             )
         return conclude(findings.counts, findings.examples, stats, reason=reason)
 

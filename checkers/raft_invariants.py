@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude, nothing_to_judge
 from checkers.functions import Functions
 from checkers.raft.logs import replay
 from checkers.raft.rules import Cluster, judge, leader_completeness, on_some_disk
@@ -99,11 +99,11 @@ def statistics(cluster: Cluster) -> dict[str, Any]:
 def unjudged(cluster: Cluster) -> str:
     """Why the observations are not enough for a verdict; empty when they are."""
     if not cluster.counts:
-        return "nothing to judge: no server observed anything"
+        return nothing_to_judge("no server observed anything")
     if not cluster.leaders:
-        return "nothing to judge: no server was observed to become leader"
+        return nothing_to_judge("no server was observed to become leader")
     if not cluster.committed and not cluster.applied:
-        return "nothing to judge: no server was observed to commit an entry"
+        return nothing_to_judge("no server was observed to commit an entry")
     return ""
 
 

@@ -26,7 +26,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude, shown
+from checkers.findings import (
+    PROMISES_EXAMPLES_MAX,
+    collect,
+    conclude,
+    nothing_to_judge,
+    shown,
+)
 from checkers.linearizability.budget import Budget
 from checkers.sequence import calls as reading
 from checkers.sequence import order, saturation, versions
@@ -83,7 +89,7 @@ class SequentialChecker:
         known = reading.FUNCTIONS.of(history)
         calls = reading.gather(history, known)
         findings = collect(of_versions(calls), PROMISES_EXAMPLES_MAX)
-        unknown = "" if calls.reads or findings.counts else nothing_to_judge(calls)
+        unknown = "" if calls.reads or findings.counts else no_reads(calls)
         decision = Decision()
         if not self.sessions_only and not findings.counts and not unknown:
             decision = decide(calls, budget)
@@ -118,11 +124,11 @@ def of_versions(calls: Calls) -> Iterator[Breach]:
         yield BrokenGuarantee(tuple(circle))
 
 
-def nothing_to_judge(calls: Calls) -> str:
+def no_reads(calls: Calls) -> str:
     """Why there is nothing to judge where nothing was read."""
-    return (
-        f"nothing to judge: among {len(calls.calls)} calls that happened none is a "
-        "read or a cas"
+    count = len(calls.calls)
+    return nothing_to_judge(
+        f"among {count} calls that happened none is a read or a cas"
     )
 
 

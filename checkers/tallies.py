@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import collect, conclude, listed
+from checkers.findings import collect, conclude, listed, nothing_to_judge
 from checkers.values import element, kind
 from harness.history import HistoryError
-from harness.verdict import NOTHING_TO_JUDGE, CheckResult
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from checkers.functions import Known
     from harness.history import History, Op
-    from harness.verdict import Anomaly
+    from harness.verdict import Anomaly, CheckResult
 
 
 def completed(history: History, known: Known, role: str) -> Iterable[Op]:
@@ -229,7 +228,7 @@ def verdict_of(
         result = verdict_of(anomalies, stats, judged=judged, empty=empty, doubt=doubt)
         return known.weighed(result)
     if not anomalies:
-        reason = doubt if judged else f"{NOTHING_TO_JUDGE}: {empty}"
+        reason = doubt if judged else nothing_to_judge(empty)
         return conclude({}, (), stats, reason=reason)
     findings = collect(anomalies)
     return conclude(findings.counts, findings.examples, stats)

@@ -44,7 +44,7 @@ from checkers.broadcast.observed import OBSERVED, read_observed
 from checkers.broadcast.rules import of_observed, of_sequences
 from checkers.broadcast.sequences import read_sequences
 from checkers.broadcast.telling import tell
-from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude, nothing_to_judge
 from checkers.functions import Functions
 from harness.registry import Plugin, settings
 
@@ -110,7 +110,7 @@ def unjudged(sequences: Sequences, observed: Observed) -> str:
     """Why the history is not enough for a verdict; empty when it is."""
     read = any(sequences.places.values())
     if not read and not observed.runs:
-        return "nothing to judge: no node delivered any message"
+        return nothing_to_judge("no node delivered any message")
     acknowledged = any(b.outcome == "ok" for b in sequences.broadcasts.values())
     if acknowledged and not sequences.whole():
         return (

@@ -12,14 +12,14 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from checkers.findings import conclude, nothing_to_judge
 from harness.registry import Plugin, settings
-from harness.verdict import NOTHING_TO_JUDGE, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.history import History, Op
-    from harness.verdict import CheckerFactory
+    from harness.verdict import CheckerFactory, CheckResult, Limits
 
 _CRASH = re.compile(r"(?:client|nemesis) crashed: (?:([A-Za-z_][\w.]*): )?")
 
@@ -54,10 +54,8 @@ class UnhandledExceptionsChecker:
             for name, count in counts.most_common()
         ]
         stats = {"unhandled": counts.total(), "exceptions": exceptions}
-        if not ended:
-            reason = f"{NOTHING_TO_JUDGE}: no operation ever ended"
-            return CheckResult(Verdict.UNKNOWN, reason=reason, stats=stats)
-        return CheckResult(Verdict.VALID, stats=stats)
+        reason = "" if ended else nothing_to_judge("no operation ever ended")
+        return conclude({}, (), stats, reason=reason)
 
 
 def exception_class(op: Op) -> str | None:
