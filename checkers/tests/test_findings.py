@@ -22,6 +22,7 @@ from checkers.findings import (
     enumerated,
     listed,
     name_of,
+    nothing_to_judge,
     shortened,
     shown,
 )
@@ -105,6 +106,9 @@ def test_a_result_is_invalid_with_findings_else_unknown_with_a_reason() -> None:
     doubtful = conclude({}, [], {"reads": 1}, reason="cut", not_models=["serializable"])
     assert (doubtful.verdict, doubtful.reason) == (Verdict.UNKNOWN, "cut")
     assert (doubtful.not_models, doubtful.stats) == ((), {"reads": 1})
+    empty = conclude({}, [], {}, reason=nothing_to_judge("no read succeeded"))
+    assert empty.vacuous
+    assert not doubtful.vacuous
     fine = conclude({}, [], {})
     assert (fine.verdict, fine.reason, fine.stats) == (Verdict.VALID, "", {})
 
