@@ -224,11 +224,9 @@ def verdict_of(
         doubt: Why a history without anomalies is not valid, if it is not.
         known: What the checker knew of the history; weighs the result, if given.
     """
-    if known is not None:
-        result = verdict_of(anomalies, stats, judged=judged, empty=empty, doubt=doubt)
-        return known.weighed(result)
+    findings = collect(anomalies)
+    reason = ""
     if not anomalies:
         reason = doubt if judged else nothing_to_judge(empty)
-        return conclude({}, (), stats, reason=reason)
-    findings = collect(anomalies)
-    return conclude(findings.counts, findings.examples, stats)
+    result = conclude(findings.counts, findings.examples, stats, reason=reason)
+    return result if known is None else known.weighed(result)
