@@ -6,8 +6,7 @@ as l.1.2 (a leader's) and f.1.2 (a follower's) are those of the algorithm there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from checkers.broadcast.sequences import Broadcast, Seen
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryChanged:
+class DeliveryChanged(NamedTuple):
     """Total order: what a node delivered stays where it is in its sequence.
 
     Attributes:
@@ -25,14 +23,13 @@ class DeliveryChanged:
         before, after: The two.
     """
 
-    name: ClassVar[str] = "delivery-changed"
     position: int
     before: Seen
     after: Seen
+    name: str = "delivery-changed"
 
 
-@dataclass(frozen=True, slots=True)
-class OrderOfPrimaries:
+class OrderOfPrimaries(NamedTuple):
     """Primary order, local within an epoch and global between two: zxids only grow.
 
     Attributes:
@@ -53,8 +50,7 @@ class OrderOfPrimaries:
         return "local-primary-order" if self.is_local else "global-primary-order"
 
 
-@dataclass(frozen=True, slots=True)
-class DuplicateDelivery:
+class DuplicateDelivery(NamedTuple):
     """Integrity: no message is delivered twice.
 
     Attributes:
@@ -62,15 +58,14 @@ class DuplicateDelivery:
         first, again: What it delivered there.
     """
 
-    name: ClassVar[str] = "duplicate-delivery"
     at: int
     first: Seen
     again_at: int
     again: Seen
+    name: str = "duplicate-delivery"
 
 
-@dataclass(frozen=True, slots=True)
-class OtherItem:
+class OtherItem(NamedTuple):
     """Total order and agreement: nobody's n-th item differs from another's.
 
     Attributes:
@@ -91,34 +86,30 @@ class OtherItem:
         return "order-disagreement" if self.is_about_order else "agreement-broken"
 
 
-@dataclass(frozen=True, slots=True)
-class NeverBroadcast:
+class NeverBroadcast(NamedTuple):
     """Integrity: only what was broadcast is delivered."""
 
-    name: ClassVar[str] = "message-never-broadcast"
     seen: Seen
+    name: str = "message-never-broadcast"
 
 
-@dataclass(frozen=True, slots=True)
-class FailedDelivered:
+class FailedDelivered(NamedTuple):
     """Integrity: what was not broadcast for sure is not delivered."""
 
-    name: ClassVar[str] = "failed-message-delivered"
     seen: Seen
     sent: Broadcast
+    name: str = "failed-message-delivered"
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveredEarly:
+class DeliveredEarly(NamedTuple):
     """Integrity: nothing is delivered before it is broadcast."""
 
-    name: ClassVar[str] = "delivered-before-broadcast"
     seen: Seen
     sent: Broadcast
+    name: str = "delivered-before-broadcast"
 
 
-@dataclass(frozen=True, slots=True)
-class OrderOfBroadcasts:
+class OrderOfBroadcasts(NamedTuple):
     """Primary order: what was broadcast after another was acknowledged comes after it.
 
     Attributes:
@@ -128,15 +119,14 @@ class OrderOfBroadcasts:
         broadcast: The invocation that broadcast `seen`.
     """
 
-    name: ClassVar[str] = "broadcast-order"
     seen: Seen
     later: Seen
     acknowledged: int
     broadcast: int
+    name: str = "broadcast-order"
 
 
-@dataclass(frozen=True, slots=True)
-class LostMessage:
+class LostMessage(NamedTuple):
     """What was acknowledged is in the sequences at the end.
 
     Attributes:
@@ -145,44 +135,40 @@ class LostMessage:
         nodes: Whose whole sequences were read.
     """
 
-    name: ClassVar[str] = "lost-message"
     message: Hashable
     sent: Broadcast
     nodes: tuple[str, ...]
+    name: str = "lost-message"
 
 
-@dataclass(frozen=True, slots=True)
-class OtherNeighbour:
+class OtherNeighbour(NamedTuple):
     """Total order: an item has one predecessor and one successor everywhere.
 
     Attributes:
         one, other: Neighbours at two nodes, of which one item is the same.
     """
 
-    name: ClassVar[str] = "order-disagreement"
     one: tuple[Seen, Seen]
     other: tuple[Seen, Seen]
+    name: str = "order-disagreement"
 
 
-@dataclass(frozen=True, slots=True)
-class TwoPrimaries:
+class TwoPrimaries(NamedTuple):
     """An epoch has one primary; these two are of the same."""
 
-    name: ClassVar[str] = "two-primaries"
     first: Primary
     other: Primary
+    name: str = "two-primaries"
 
 
-@dataclass(frozen=True, slots=True)
-class EpochWentBack:
+class EpochWentBack(NamedTuple):
     """A node forgets no epoch that it accepted (f.1.2)."""
 
-    name: ClassVar[str] = "epoch-went-back"
     fall: Fall
+    name: str = "epoch-went-back"
 
 
-@dataclass(frozen=True, slots=True)
-class PrimaryLacks:
+class PrimaryLacks(NamedTuple):
     """Primary integrity: a primary has what anybody delivers of earlier epochs.
 
     Attributes:
@@ -190,13 +176,12 @@ class PrimaryLacks:
         missed: What it had not delivered by then.
     """
 
-    name: ClassVar[str] = "primary-integrity"
     primary: Primary
     missed: Seen
+    name: str = "primary-integrity"
 
 
-@dataclass(frozen=True, slots=True)
-class NoQuorum:
+class NoQuorum(NamedTuple):
     """A primary acts with the consent of a quorum (l.2.1 and l.2.2).
 
     Attributes:
@@ -204,13 +189,12 @@ class NoQuorum:
         nodes: How many nodes there are.
     """
 
-    name: ClassVar[str] = "no-quorum"
     consent: Consent
     nodes: int
+    name: str = "no-quorum"
 
 
-@dataclass(frozen=True, slots=True)
-class OlderHistory:
+class OlderHistory(NamedTuple):
     """An epoch begins with a history as recent as any of its quorum (l.1.2).
 
     Attributes:
@@ -219,10 +203,10 @@ class OlderHistory:
         promise: What that node had told.
     """
 
-    name: ClassVar[str] = "older-history"
     consent: Consent
     other: str
     promise: Promise
+    name: str = "older-history"
 
 
 Breach = (

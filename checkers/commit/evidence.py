@@ -6,8 +6,7 @@ them, `invoked` is the operation that began the transaction, if a client did.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from checkers.commit.accounts import DECISIONS
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from checkers.commit.accounts import Forgotten, Statement
 
 
-@dataclass(frozen=True, slots=True)
-class SplitDecision:
+class SplitDecision(NamedTuple):
     """AC1: all that decide decide alike.
 
     Attributes:
@@ -24,16 +22,15 @@ class SplitDecision:
         told: What the client was told, if anything.
     """
 
-    name: ClassVar[str] = "split-decision"
     transaction: str
     invoked: int | None
     committed: tuple[Statement, ...]
     aborted: tuple[Statement, ...]
     told: Statement | None
+    name: str = "split-decision"
 
 
-@dataclass(frozen=True, slots=True)
-class ClientMisled:
+class ClientMisled(NamedTuple):
     """AC1: a client is told what was decided.
 
     Attributes:
@@ -41,15 +38,14 @@ class ClientMisled:
         against: Who decided otherwise; at least one.
     """
 
-    name: ClassVar[str] = "client-misled"
     transaction: str
     invoked: int | None
     told: Statement
     against: tuple[Statement, ...]
+    name: str = "client-misled"
 
 
-@dataclass(frozen=True, slots=True)
-class Reversal:
+class Reversal(NamedTuple):
     """AC2: nobody reverses or forgets a decision.
 
     Attributes:
@@ -72,8 +68,7 @@ class Reversal:
         return "decision-reversed" if self.is_decision else "decision-forgotten"
 
 
-@dataclass(frozen=True, slots=True)
-class CommitDespiteNo:
+class CommitDespiteNo(NamedTuple):
     """AC3: commit only if all participants voted yes.
 
     Attributes:
@@ -81,28 +76,26 @@ class CommitDespiteNo:
         against: A vote that was no yes.
     """
 
-    name: ClassVar[str] = "commit-despite-no"
     transaction: str
     committed: tuple[Statement, ...]
     against: Statement
+    name: str = "commit-despite-no"
 
 
-@dataclass(frozen=True, slots=True)
-class CommitWithoutVote:
+class CommitWithoutVote(NamedTuple):
     """AC3: commit only if all participants voted.
 
     Attributes:
         silent: A participant that committed, and never voted.
     """
 
-    name: ClassVar[str] = "commit-without-vote"
     transaction: str
     invoked: int | None
     silent: Statement
+    name: str = "commit-without-vote"
 
 
-@dataclass(frozen=True, slots=True)
-class NeedlessAbort:
+class NeedlessAbort(NamedTuple):
     """AC4: if all voted yes and nothing failed, commit.
 
     Attributes:
@@ -110,15 +103,14 @@ class NeedlessAbort:
         aborted: Who aborted; at least one.
     """
 
-    name: ClassVar[str] = "needless-abort"
     transaction: str
     invoked: int | None
     votes: tuple[Statement, ...]
     aborted: tuple[Statement, ...]
+    name: str = "needless-abort"
 
 
-@dataclass(frozen=True, slots=True)
-class BlockedAfterHeal:
+class BlockedAfterHeal(NamedTuple):
     """AC5: once failures are repaired for long enough, all decide.
 
     Attributes:
@@ -126,19 +118,18 @@ class BlockedAfterHeal:
         decided: Somebody else's decision, if there is one.
     """
 
-    name: ClassVar[str] = "blocked-after-heal"
     transaction: str
     invoked: int | None
     undecided: Statement
     decided: Statement | None
+    name: str = "blocked-after-heal"
 
 
-@dataclass(frozen=True, slots=True)
-class ForgotPrecommit:
+class ForgotPrecommit(NamedTuple):
     """The barrier of 3PC (7.5): who is over it is so in all its lives."""
 
-    name: ClassVar[str] = "forgot-precommit"
     forgotten: Forgotten
+    name: str = "forgot-precommit"
 
 
 Breach = (

@@ -5,8 +5,7 @@ A step is a transaction of a client; a record is a message as a step sent or pol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from checkers.logs.steps import Record, Step
 
 
-@dataclass(frozen=True, slots=True)
-class InconsistentOffset:
+class InconsistentOffset(NamedTuple):
     """An offset holds one message.
 
     Attributes:
@@ -23,14 +21,13 @@ class InconsistentOffset:
         messages: Which; sorted.
     """
 
-    name: ClassVar[str] = "inconsistent-offsets"
     key: Hashable
     offset: int
     messages: tuple[Hashable, ...]
+    name: str = "inconsistent-offsets"
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(NamedTuple):
     """A message is at one offset.
 
     Attributes:
@@ -38,44 +35,40 @@ class Duplicate:
         offsets: Which, in order.
     """
 
-    name: ClassVar[str] = "duplicate"
     key: Hashable
     message: Hashable
     offsets: tuple[int, ...]
+    name: str = "duplicate"
 
 
-@dataclass(frozen=True, slots=True)
-class GarbageRead:
+class GarbageRead(NamedTuple):
     """Only what somebody sent is polled; `reader` polled something else."""
 
-    name: ClassVar[str] = "garbage-read"
     key: Hashable
     message: Hashable
     reader: Step
+    name: str = "garbage-read"
 
 
-@dataclass(frozen=True, slots=True)
-class AbortedRead:
+class AbortedRead(NamedTuple):
     """What `writer` failed to send is not polled; `reader` polled it."""
 
-    name: ClassVar[str] = "G1a"
     key: Hashable
     message: Hashable
     reader: Step
     writer: Step
+    name: str = "G1a"
 
 
-@dataclass(frozen=True, slots=True)
-class PrecommittedRead:
+class PrecommittedRead(NamedTuple):
     """A transaction does not poll what it sent itself; `step` polled `record`."""
 
-    name: ClassVar[str] = "precommitted-read"
     step: Step
     record: Record
+    name: str = "precommitted-read"
 
 
-@dataclass(frozen=True, slots=True)
-class LostWrite:
+class LostWrite(NamedTuple):
     """What lies before something that was polled is polled, too.
 
     Attributes:
@@ -84,26 +77,24 @@ class LostWrite:
         reader, seen: Who polled something that lies behind it, and what.
     """
 
-    name: ClassVar[str] = "lost-write"
     key: Hashable
     message: Hashable
     writer: Step
     reader: Step
     seen: Hashable
+    name: str = "lost-write"
 
 
-@dataclass(frozen=True, slots=True)
-class Unseen:
+class Unseen(NamedTuple):
     """What was acknowledged is polled in the end; this, of `writer`, was not."""
 
-    name: ClassVar[str] = "unseen"
     key: Hashable
     message: Hashable
     writer: Step
+    name: str = "unseen"
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
+class Inside(NamedTuple):
     """Successive records of a key in one transaction are successive in the log.
 
     Attributes:
@@ -127,8 +118,7 @@ class Inside:
         return f"int-nonmonotonic-{self.kind}"
 
 
-@dataclass(frozen=True, slots=True)
-class BetweenPolls:
+class BetweenPolls(NamedTuple):
     """A client goes on polling a log right after what it polled last.
 
     Attributes:
@@ -149,8 +139,7 @@ class BetweenPolls:
         return "poll-skip" if self.is_skip else "nonmonotonic-poll"
 
 
-@dataclass(frozen=True, slots=True)
-class BetweenSends:
+class BetweenSends(NamedTuple):
     """What a client sends to a log lies behind all that it sent there before.
 
     Attributes:
@@ -158,11 +147,11 @@ class BetweenSends:
         step, b: A later one, and the first record of that, which lies before the other.
     """
 
-    name: ClassVar[str] = "nonmonotonic-send"
     before: Step
     a: Record
     step: Step
     b: Record
+    name: str = "nonmonotonic-send"
 
 
 Breach = (

@@ -6,8 +6,7 @@ the instance concerned.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from harness.history import Op
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenPromise:
+class BrokenPromise(NamedTuple):
     """P1a: an acceptor never goes below a ballot that it promised or accepted.
 
     Attributes:
@@ -25,13 +23,12 @@ class BrokenPromise:
         before: A higher one that it was bound by.
     """
 
-    name: ClassVar[str] = "broken-promise"
     op: Op
     before: Ballot
+    name: str = "broken-promise"
 
 
-@dataclass(frozen=True, slots=True)
-class ForgotAccepted:
+class ForgotAccepted(NamedTuple):
     """Phase 1(b): a promise tells the highest proposal that the acceptor accepted.
 
     Attributes:
@@ -39,46 +36,42 @@ class ForgotAccepted:
         had: What the acceptor had accepted.
     """
 
-    name: ClassVar[str] = "forgot-accepted"
     op: Op
     had: Accepted
+    name: str = "forgot-accepted"
 
 
-@dataclass(frozen=True, slots=True)
-class BallotOfTwoValues:
+class BallotOfTwoValues(NamedTuple):
     """P2c's premise: at one ballot one value is proposed, so all accept the same."""
 
-    name: ClassVar[str] = "ballot-of-two-values"
     key: Any
     one: Accepted
     other: Accepted
+    name: str = "ballot-of-two-values"
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedItsMind:
+class ChangedItsMind(NamedTuple):
     """Integrity: a node that has learned a value never learns another."""
 
-    name: ClassVar[str] = "changed-its-mind"
     key: Any
     before: Learned
     later: Learned
+    name: str = "changed-its-mind"
 
 
-@dataclass(frozen=True, slots=True)
-class Disagreement:
+class Disagreement(NamedTuple):
     """Agreement: no two nodes learn different values.
 
     Attributes:
         sides: For each value that was learned, who learned it; two or more.
     """
 
-    name: ClassVar[str] = "disagreement"
     key: Any
     sides: tuple[tuple[Learned, ...], ...]
+    name: str = "disagreement"
 
 
-@dataclass(frozen=True, slots=True)
-class FailedChosen:
+class FailedChosen(NamedTuple):
     """Validity: what was not proposed for sure is not learned.
 
     Attributes:
@@ -86,14 +79,13 @@ class FailedChosen:
         proposed: The invocations of these.
     """
 
-    name: ClassVar[str] = "failed-proposal-chosen"
     key: Any
     learned: Learned
     proposed: tuple[int, ...]
+    name: str = "failed-proposal-chosen"
 
 
-@dataclass(frozen=True, slots=True)
-class LearnedEarly:
+class LearnedEarly(NamedTuple):
     """Validity: nothing is learned before it is proposed.
 
     Attributes:
@@ -101,23 +93,21 @@ class LearnedEarly:
         proposed: The invocations of these.
     """
 
-    name: ClassVar[str] = "learned-before-proposed"
     key: Any
     learned: Learned
     proposed: tuple[int, ...]
+    name: str = "learned-before-proposed"
 
 
-@dataclass(frozen=True, slots=True)
-class NeverProposed:
+class NeverProposed(NamedTuple):
     """Validity: only what was proposed is learned."""
 
-    name: ClassVar[str] = "value-never-proposed"
     key: Any
     learned: Learned
+    name: str = "value-never-proposed"
 
 
-@dataclass(frozen=True, slots=True)
-class NotChosen:
+class NotChosen(NamedTuple):
     """Learned implies chosen: a majority accepted the value at one ballot.
 
     Attributes:
@@ -127,11 +117,11 @@ class NotChosen:
         acceptors: How many acceptors there are.
     """
 
-    name: ClassVar[str] = "learned-not-chosen"
     key: Any
     learned: Learned
     by: Mapping[str, int]
     acceptors: int
+    name: str = "learned-not-chosen"
 
 
 Breach = (

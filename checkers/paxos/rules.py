@@ -123,7 +123,8 @@ def one_value_a_ballot(instance: Instance, op: Op) -> Iterator[Breach]:
         return
     values[value] = accepted
     if len(values) == 2:
-        yield BallotOfTwoValues(instance.key, *values.values())
+        one, other = values.values()
+        yield BallotOfTwoValues(instance.key, one, other)
 
 
 # --- instances, once all is read -----------------------------------------------------

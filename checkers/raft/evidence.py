@@ -7,8 +7,7 @@ one property share its name: whatever a committed entry is lost by, it is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from checkers.raft.logs import Entry
@@ -22,8 +21,7 @@ class Lead(NamedTuple):
     since: int
 
 
-@dataclass(frozen=True, slots=True)
-class TwoLeaders:
+class TwoLeaders(NamedTuple):
     """Election safety (5.2): at most one leader in a term.
 
     Attributes:
@@ -32,15 +30,14 @@ class TwoLeaders:
         at: The event by which the other became leader.
     """
 
-    name: ClassVar[str] = "two-leaders"
     op: Op
     term: Any
     other: str
     at: int
+    name: str = "two-leaders"
 
 
-@dataclass(frozen=True, slots=True)
-class TermWentBack:
+class TermWentBack(NamedTuple):
     """A server's term never falls (Figure 2).
 
     Attributes:
@@ -49,15 +46,14 @@ class TermWentBack:
         at: The event that told it.
     """
 
-    name: ClassVar[str] = "term-went-back"
     op: Op
     term: Any
     before: Any
     at: int
+    name: str = "term-went-back"
 
 
-@dataclass(frozen=True, slots=True)
-class DoubleVote:
+class DoubleVote(NamedTuple):
     """A server votes for at most one candidate in a term (5.2).
 
     Attributes:
@@ -66,16 +62,15 @@ class DoubleVote:
         at: The event of that vote.
     """
 
-    name: ClassVar[str] = "double-vote"
     op: Op
     term: Any
     candidate: Any
     before: Any
     at: int
+    name: str = "double-vote"
 
 
-@dataclass(frozen=True, slots=True)
-class VoteForOlderLog:
+class VoteForOlderLog(NamedTuple):
     """A vote goes to a log at least as up to date as the voter's own (5.4.1).
 
     Attributes:
@@ -84,15 +79,14 @@ class VoteForOlderLog:
         theirs, own: Term and index of the last entry of the candidate, of the voter.
     """
 
-    name: ClassVar[str] = "vote-for-older-log"
     op: Op
     at: int
     theirs: tuple[Any, Any]
     own: tuple[Any, Any]
+    name: str = "vote-for-older-log"
 
 
-@dataclass(frozen=True, slots=True)
-class ForgotVote:
+class ForgotVote(NamedTuple):
     """A server's vote survives a crash (Figure 2, persistent state).
 
     Attributes:
@@ -101,107 +95,101 @@ class ForgotVote:
         at: The event of that vote.
     """
 
-    name: ClassVar[str] = "forgot-vote"
     op: Op
     term: Any
     vote: Any
     before: Any
     at: int
+    name: str = "forgot-vote"
 
 
-@dataclass(frozen=True, slots=True)
-class ForgotLog:
+class ForgotLog(NamedTuple):
     """A server's log survives a crash (Figure 2, persistent state).
 
     Attributes:
         op: It came back without the end of its log.
         first: The first entry that is gone.
-        count: How many are.
+        entries: How many are.
     """
 
-    name: ClassVar[str] = "forgot-log"
     op: Op
     first: Entry
-    count: int
+    entries: int
+    name: str = "forgot-log"
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderOverwrote:
+class LeaderOverwrote(NamedTuple):
     """Leader append-only (5.3): a leader never overwrites or deletes its entries.
 
     Attributes:
         op: It did that.
         lead: The term that it led.
         lost: The first entry that is gone.
-        count: How many are.
+        entries: How many are.
     """
 
-    name: ClassVar[str] = "leader-overwrote-log"
     op: Op
     lead: Lead
     lost: Entry
-    count: int
+    entries: int
+    name: str = "leader-overwrote-log"
 
 
-@dataclass(frozen=True, slots=True)
-class NeedlessDrop:
+class NeedlessDrop(NamedTuple):
     """Entries go only for others that conflict (Figure 2, AppendEntries, rule 3).
 
     Attributes:
         op: It shows that there was no conflict.
         dropped_at: The event by which entries were dropped.
         first: The first of them.
-        count: How many were.
+        entries: How many were.
         are_back: The very same were appended again; else nothing took their place.
     """
 
-    name: ClassVar[str] = "dropped-without-conflict"
     op: Op
     dropped_at: int
     first: Entry
-    count: int
+    entries: int
     are_back: bool
+    name: str = "dropped-without-conflict"
 
 
-@dataclass(frozen=True, slots=True)
-class OtherCommand:
+class OtherCommand(NamedTuple):
     """Log matching (5.3): entries of one index and term have the same command.
 
     Attributes:
-        index: Theirs.
+        log_index: Theirs.
         seen, entry: The two, which are of one term.
     """
 
-    name: ClassVar[str] = "log-mismatch"
-    index: int
+    log_index: int
     seen: Entry
     entry: Entry
+    name: str = "log-mismatch"
 
 
-@dataclass(frozen=True, slots=True)
-class OtherPredecessor:
+class OtherPredecessor(NamedTuple):
     """Log matching (5.3): entries of one index and term follow the same entries.
 
     Attributes:
-        index: Theirs.
+        log_index: Theirs.
         seen, entry: The two, which are of one term.
         before: The terms of the entries before the one and before the other.
     """
 
-    name: ClassVar[str] = "log-mismatch"
-    index: int
+    log_index: int
     seen: Entry
     entry: Entry
     before: tuple[Any, Any]
+    name: str = "log-mismatch"
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderLacks:
+class LeaderLacks(NamedTuple):
     """Leader completeness (5.4): later leaders hold what was committed.
 
     Attributes:
         op: A server became leader.
-        index, entry: What was committed where.
+        log_index, entry: What was committed where.
         at: The event that committed it.
         bound: The term in which that was, or a later one.
         proof: The event that shows that.
@@ -209,116 +197,110 @@ class LeaderLacks:
         end: Where its log ends, as far as that is known.
     """
 
-    name: ClassVar[str] = "leader-lacks-committed"
     op: Op
-    index: int
+    log_index: int
     entry: Entry
     at: int
     bound: Any
     proof: int
     own: Entry | None
     end: int | None
+    name: str = "leader-lacks-committed"
 
 
-@dataclass(frozen=True, slots=True)
-class OtherCommitted:
+class OtherCommitted(NamedTuple):
     """State machine safety (5.4.3): one entry is committed at an index.
 
     Attributes:
         op: A server committed `entry`.
-        index: Where.
+        log_index: Where.
         other: What was committed there before.
         at: The event that did that.
     """
 
-    name: ClassVar[str] = "different-entries-committed"
     op: Op
-    index: int
+    log_index: int
     entry: Entry
     other: Entry
     at: int
+    name: str = "different-entries-committed"
 
 
-@dataclass(frozen=True, slots=True)
-class OtherApplied:
+class OtherApplied(NamedTuple):
     """State machine safety (5.4.3): applying an entry comes to the same everywhere.
 
     Attributes:
-        op: A server applied the entry at `index`.
+        op: A server applied the entry at `log_index`.
         field: What of the outcome differs.
         value: It on that server.
         other: It on another.
         at: The event that told that.
     """
 
-    name: ClassVar[str] = "state-machines-differ"
     op: Op
-    index: Any
+    log_index: Any
     field: str
     value: Any
     other: Any
     at: int
+    name: str = "state-machines-differ"
 
 
-@dataclass(frozen=True, slots=True)
-class CommittedReplaced:
+class CommittedReplaced(NamedTuple):
     """State machine safety: what a server knows to be committed stays in its log.
 
     Attributes:
         op: By this it went.
-        index, lost: What went from where.
+        log_index, lost: What went from where.
         committed: Up to where the server knew that all was committed.
         at: The event that committed it, or else the one that appended it.
     """
 
-    name: ClassVar[str] = "committed-entry-lost"
     op: Op
-    index: int
+    log_index: int
     lost: Entry
     committed: int
     at: int
+    name: str = "committed-entry-lost"
 
 
-@dataclass(frozen=True, slots=True)
-class DiskLacks:
+class DiskLacks(NamedTuple):
     """State machine safety: a server's disk has what the server knew to be committed.
 
     Attributes:
         op: The disk was read after the run.
-        index, entry: What was committed where.
+        log_index, entry: What was committed where.
         committed: Up to where the server knew that all was committed.
         at: The event that committed it.
         own: What the disk has there, if anything.
     """
 
-    name: ClassVar[str] = "committed-entry-lost"
     op: Op
-    index: int
+    log_index: int
     entry: Entry
     committed: int
     at: int
     own: Entry | None
+    name: str = "committed-entry-lost"
 
 
-@dataclass(frozen=True, slots=True)
-class OnNoDisk:
+class OnNoDisk(NamedTuple):
     """State machine safety: what was committed is on some disk after the run.
 
     Attributes:
-        index, entry: What was committed where.
+        log_index, entry: What was committed where.
         at: The event that committed it.
         disks: The servers whose disks were read, which are all.
     """
 
-    name: ClassVar[str] = "committed-entry-lost"
-    index: int
+    log_index: int
     entry: Entry
     at: int
     disks: tuple[str, ...]
+    name: str = "committed-entry-lost"
 
 
-@dataclass(frozen=True, slots=True)
-class CommittedByCount:
+class CommittedByCount(NamedTuple):
     """A leader commits by counting replicas of its own term's entries only (5.4.2).
 
     Attributes:
@@ -327,14 +309,13 @@ class CommittedByCount:
         entry: The last entry that it committed, of another term.
     """
 
-    name: ClassVar[str] = "committed-by-count"
     op: Op
     lead: Lead
     entry: Entry
+    name: str = "committed-by-count"
 
 
-@dataclass(frozen=True, slots=True)
-class EarlyChange:
+class EarlyChange(NamedTuple):
     """A leader commits an entry of its term before it changes the members.
 
     Ongaro's amendment of single-server changes (raft-dev, 2015).
@@ -346,11 +327,11 @@ class EarlyChange:
         term: The term of the entry there.
     """
 
-    name: ClassVar[str] = "early-change"
     op: Op
     lead: Lead
     committed: int
     term: Any
+    name: str = "early-change"
 
 
 Breach = (

@@ -152,7 +152,7 @@ def forgot_log(breach: ForgotLog) -> Anomaly:
     return anomaly(
         breach.name,
         f"Figure 2 is broken: {name_of(op)} came back without the last "
-        f"{breach.count} entries of its log, {in_words(first)} the first of them; "
+        f"{breach.entries} entries of its log, {in_words(first)} the first of them; "
         "others may have counted on them.",
         [(first.op, op.index, "contradicts", reason)],
     )
@@ -160,7 +160,7 @@ def forgot_log(breach: ForgotLog) -> Anomaly:
 
 def disk_lacks(breach: DiskLacks) -> Anomaly:
     """What a server knew to be committed, and its disk does not have."""
-    op, index = breach.op, breach.index
+    op, index = breach.op, breach.log_index
     has = "nothing" if breach.own is None else in_words(breach.own)
     return anomaly(
         breach.name,
@@ -177,12 +177,12 @@ def on_no_disk(history: History, breach: OnNoDisk) -> Anomaly:
     entry, at = breach.entry, breach.at
     return anomaly(
         breach.name,
-        f"{in_words(entry)} was committed at index {breach.index}, as "
+        f"{in_words(entry)} was committed at index {breach.log_index}, as "
         f"{name_of(history[at])} knew, but after the run it is on no disk of "
         f"{enumerate_names(breach.disks)}.",
         [(entry.op, at, "appended", in_words(entry))],
         ops=[at],
-        details={"index": breach.index},
+        details={"index": breach.log_index},
     )
 
 
@@ -196,7 +196,7 @@ def leader_overwrote(breach: LeaderOverwrote) -> Anomaly:
         breach.name,
         f"Leader append-only is broken: {name_of(op)} {op.f} from index "
         f"{op.value['first']} on while it led term {lead.term}, and lost "
-        f"{breach.count} of its own entries by that.",
+        f"{breach.entries} of its own entries by that.",
         [
             (lead.since, op.index, "contradicts", f"it leads term {lead.term}"),
             (lost.op, op.index, "overwrites", f"an entry of term {lost.term}"),
@@ -212,7 +212,7 @@ def needless_drop(breach: NeedlessDrop) -> Anomaly:
         how = "and appended the very same again"
     return anomaly(
         breach.name,
-        f"AppendEntries, rule 3, is broken: {name_of(op)} dropped {breach.count} "
+        f"AppendEntries, rule 3, is broken: {name_of(op)} dropped {breach.entries} "
         f"entries from {in_words(first)} on, {how}; the leader may have counted on "
         "them.",
         [
@@ -224,7 +224,7 @@ def needless_drop(breach: NeedlessDrop) -> Anomaly:
 
 def log_mismatch(history: History, breach: OtherCommand | OtherPredecessor) -> Anomaly:
     """Two logs that hold an entry of the same index and term, but differ."""
-    index, seen, entry = breach.index, breach.seen, breach.entry
+    index, seen, entry = breach.log_index, breach.seen, breach.entry
     match breach:
         case OtherCommand():
             commands = f"{shown(seen.command)} and {shown(entry.command)}"
@@ -248,7 +248,7 @@ def log_mismatch(history: History, breach: OtherCommand | OtherPredecessor) -> A
 
 def leader_lacks(history: History, breach: LeaderLacks) -> Anomaly:
     """A leader without what was committed before."""
-    op, index, bound = breach.op, breach.index, breach.bound
+    op, index, bound = breach.op, breach.log_index, breach.bound
     instead = f"ends at index {breach.end}"
     if breach.own is not None:
         instead = f"holds {in_words(breach.own)} instead"
@@ -269,7 +269,7 @@ def leader_lacks(history: History, breach: LeaderLacks) -> Anomaly:
 
 def other_committed(history: History, breach: OtherCommitted) -> Anomaly:
     """Two servers that committed different entries."""
-    op, index, at = breach.op, breach.index, breach.at
+    op, index, at = breach.op, breach.log_index, breach.at
     entry, other = breach.entry, breach.other
     return anomaly(
         breach.name,
@@ -287,7 +287,7 @@ def other_committed(history: History, breach: OtherCommitted) -> Anomaly:
 
 def other_applied(history: History, breach: OtherApplied) -> Anomaly:
     """Two servers that applied an entry and came to different ends."""
-    op, index, at, field = breach.op, breach.index, breach.at, breach.field
+    op, index, at, field = breach.op, breach.log_index, breach.at, breach.field
     return anomaly(
         breach.name,
         f"State machine safety is broken: after applying index {index}, the "
@@ -300,7 +300,7 @@ def other_applied(history: History, breach: OtherApplied) -> Anomaly:
 
 def committed_replaced(breach: CommittedReplaced) -> Anomaly:
     """A server that lost what it knew to be committed."""
-    op, index = breach.op, breach.index
+    op, index = breach.op, breach.log_index
     return anomaly(
         breach.name,
         f"State machine safety is broken: {name_of(op)} {op.f} from index "

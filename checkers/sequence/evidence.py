@@ -5,8 +5,7 @@ Calls are given by their positions in `Calls.calls`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from checkers.sequence.versions import broken_guarantee
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 NOT_SEQUENTIAL = "not-sequential"
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOfNothing:
+class ReadOfNothing(NamedTuple):
     """A read is of a version that some write brought about, or of the initial one."""
 
     read: Unwritten
@@ -32,8 +30,7 @@ class ReadOfNothing:
         return "read-of-failed-write"
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenGuarantee:
+class BrokenGuarantee(NamedTuple):
     """The session guarantees (Terry et al. 1994): an order of a key's versions fits.
 
     Attributes:
@@ -48,20 +45,18 @@ class BrokenGuarantee:
         return broken_guarantee(self.circle)
 
 
-@dataclass(frozen=True, slots=True)
-class ForcedCircle:
+class ForcedCircle(NamedTuple):
     """Sequential consistency (Lamport 1979): no call comes before itself.
 
     Attributes:
         circle: Each of some calls must come before the next, the last before the first.
     """
 
-    name: ClassVar[str] = NOT_SEQUENTIAL
     circle: tuple[Forced, ...]
+    name: str = NOT_SEQUENTIAL
 
 
-@dataclass(frozen=True, slots=True)
-class NoOrder:
+class NoOrder(NamedTuple):
     """Sequential consistency (Lamport 1979): one order explains all reads.
 
     Attributes:
@@ -69,9 +64,9 @@ class NoOrder:
         stuck: The calls that are next then.
     """
 
-    name: ClassVar[str] = NOT_SEQUENTIAL
     furthest: int
     stuck: tuple[int, ...]
+    name: str = NOT_SEQUENTIAL
 
 
 Breach = ReadOfNothing | BrokenGuarantee | ForcedCircle | NoOrder
