@@ -56,8 +56,13 @@ if TYPE_CHECKING:
 PLAIN_FIRST: Final = 100_000
 """Configurations that the plain search looks at first, if there is no lookahead."""
 
-FIRST_PATIENCE: Final = 2
+FIRST_PATIENCE: Final = 4
 """Turns that a search may be stuck before it begins again; each time twice as many."""
+
+STUCK_MIN: Final = 8
+"""Turns that a search must be stuck before it is tried whether that is in vain. Most
+searches that end well begin again before, and had paid for the attempt with half of
+their time."""
 
 FIRST_WINDOW: Final = 16
 """Calls in the first window that is tried; then twice as many, and so on."""
@@ -150,7 +155,7 @@ def search_in_turns(
         turns += 1
         if event > deepest:
             deepest, turns, window = event, 0, Window(calls, model, budget)
-        elif turns.bit_count() == 1:
+        elif turns >= STUCK_MIN and turns.bit_count() == 1:
             so_far = searching.outcome.renamed(names)
             assert so_far.stuck is not None
             work = turns * NODES_PER_BUDGET_CHECK
