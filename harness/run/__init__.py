@@ -1,7 +1,7 @@
 """One experiment, carried out and recorded.
 
     spec.py         TestSpec: what a run is asked to do
-    completing.py   what a command line left open, filled in
+    completing.py   what a command line or a suite left open, filled in
     assembling.py   the plug-ins that a spec names, and whether the run is possible
     doctor.py       what this machine can do
     execution.py    set up, carry out, write down

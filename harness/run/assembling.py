@@ -1,4 +1,4 @@
-"""What a spec names, put together; whether that can be run, and on what."""
+"""Assembling a run: find and configure what a spec names, refuse the impossible."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from harness.systems.system import SystemFactory
     from harness.worlds.capabilities import Capabilities
 
-# Open files of a process of a run, measured and rounded up.
+# Open files that one process of a run needs, measured and rounded up.
 FILES_MIN = 32
 FILES_A_NODE = 3
 FILES_A_CLIENT = 2
@@ -58,12 +58,12 @@ def prepare(
 ) -> tuple[Parts, Schedule, Rung]:
     """Check `spec` against systems, plug-ins and this machine: (parts, schedule, rung).
 
-    Words for faults in it ("all", "none") give way to the kinds that they mean. The
-    plan is `written`, or drawn.
+    In `spec`, words for faults ("all", "none") are replaced by the kinds that they
+    mean. The plan is `written`, or else drawn.
 
     Raises:
-        UsageError: The run is impossible, and why.
-        HarnessError: This process may not have what it takes.
+        UsageError: The run is impossible; says why.
+        HarnessError: Limits of this process (open files) are too low for the run.
     """
     if written is not None and not spec.nemesis:
         spec.nemesis = schedules.kinds(written)
@@ -94,9 +94,10 @@ def prepare(
 
 
 def files(spec: TestSpec) -> int:
-    """How many open files a process of the run may need, but for proxies.
+    """How many open files a process of the run may need, apart from proxies.
 
-    Short of them it would fail half way, or take clients' failures for the system's.
+    With fewer, the run would fail half way, or would record its own lack of files as
+    failures of the system.
     """
     if spec.world == "sim":
         return 0
@@ -104,10 +105,10 @@ def files(spec: TestSpec) -> int:
 
 
 def fault_kinds(words: Sequence[str]) -> list[str]:
-    """The kinds of fault among what `--nemesis` named.
+    """The kinds of fault that `--nemesis` named: its words without "all" and "none".
 
     Raises:
-        UsageError: "all" or "none" with anything beside them.
+        UsageError: "all" or "none" stands beside other words.
     """
     for word in (ALL_FAULTS, NO_FAULTS):
         if word in words and len(words) > 1:
@@ -116,10 +117,11 @@ def fault_kinds(words: Sequence[str]) -> list[str]:
 
 
 def choose_rung(spec: TestSpec, system: System) -> Rung:
-    """What the nodes' network is made of.
+    """The rung that the nodes' network is built on.
 
     Raises:
-        UsageError: The system can't run on what was asked for, or can be had.
+        UsageError: The system can't run on the rung asked for, or on any that this
+            machine offers.
     """
     if spec.world == "sim":
         if spec.network != "auto":
@@ -128,7 +130,7 @@ def choose_rung(spec: TestSpec, system: System) -> Rung:
     rung = doctor.choose_rung(spec.network)
     if rung.name in system.rungs:
         return rung
-    # Asking for it by name makes the doctor say why it can't be had.
+    # A rung asked for by name makes the doctor say why it can't be had.
     if spec.network != "auto":
         wanted = " or ".join(sorted(system.rungs))
         raise UsageError(
@@ -139,7 +141,7 @@ def choose_rung(spec: TestSpec, system: System) -> Rung:
 
 
 def every_fault(system: System, rung: str, *, nodes: int) -> list[str]:
-    """The kinds of fault that the system can bear and that can be had on this rung."""
+    """The kinds of fault that the system can bear and that this rung offers."""
     known = sorted(registry.plugins("nemesis").items())
     nemeses = {kind: plugin.factory({}) for kind, plugin in known}
     return [
@@ -151,7 +153,7 @@ def every_fault(system: System, rung: str, *, nodes: int) -> list[str]:
 
 
 def why_impossible(needs: Capabilities, rung: str, *, nodes: int) -> str:
-    """Why faults with such needs can't be had on this rung; empty when they can."""
+    """Why this rung can't give what a fault needs; empty if it can."""
     if nodes < 2 and needs.network:
         return "a single node has no links (--nodes)"
     return (OFFER if rung == "sim" else offer(rung, needs)).refusal(needs)
@@ -161,9 +163,9 @@ def assemble(spec: TestSpec) -> Parts:
     """Find and configure everything that `spec` names.
 
     Raises:
-        UsageError: Unknown names (with the nearest), unknown options, impossible
-            combinations; one line that says what to do.
-        NotInstalledError: All of this is possible, but not on this machine.
+        UsageError: A name is unknown (the nearest is told), an option is unknown, or
+            the combination is impossible; one line that says what to do.
+        NotInstalledError: The run is possible, but this machine lacks a program.
     """
     check_numbers(spec)
     own, others = options_for(spec)
@@ -197,11 +199,11 @@ def assemble(spec: TestSpec) -> Parts:
 
 
 def configure(written: str, options: Mapping[str, str]) -> System:
-    """The system of that name, and text after a colon, with its own options.
+    """The system `written`, "NAME" or "NAME:TEXT", with its options.
 
     Raises:
-        UsageError: There is none, or it does not have one of the options; if another
-            plug-in does, which.
+        UsageError: There is no such system, or it lacks one of the options; says which
+            other plug-in has that option.
     """
     name, colon, text = written.partition(":")
     plugin: registry.Plugin[SystemFactory] = registry.find("system", name)
@@ -231,7 +233,7 @@ def mutate(system: System, mutant: str) -> None:
     """Put a mutant in the system's place.
 
     Raises:
-        UsageError: It has no mutants, or none of that name.
+        UsageError: The system has no mutants, or none of that name.
     """
     if not isinstance(system, Mutable):
         raise UsageError(
@@ -247,10 +249,10 @@ def refuse_impossible_faults(
     *,
     nodes: int,
 ) -> None:
-    """Refuse faults that the system can't bear or that nothing is there to suffer.
+    """Refuse faults that the system can't bear, or that would find nothing to strike.
 
     Raises:
-        UsageError: Never skips a fault silently.
+        UsageError: There is such a fault. None is ever skipped silently.
     """
     for kind in kinds:
         if kinds.count(kind) > 1:

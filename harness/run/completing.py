@@ -1,4 +1,4 @@
-"""What a command line or a row of a suite left open, filled in."""
+"""Completing a spec: fill in what a command line or a suite's row left open."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from harness.run.spec import TestSpec
 
 WORKLOADS_BY_CHOICE = ("register", "commit", "consensus", "broadcast")
-"""The workload of a run that names none: the first of these that its system serves."""
+"""The default workload of a run is the first of these that its system serves."""
 
 
 def default_workload(system: str, options: Mapping[str, str]) -> str:
     """The workload of a run of `system` that names none.
 
     Raises:
-        UsageError: There is no such system, it can't be configured so, or it serves no
+        UsageError: There is no such system, `options` don't suit it, or it serves no
             workload.
     """
     own = {key: value for key, value in options.items() if "." not in key}
@@ -38,11 +38,11 @@ def default_workload(system: str, options: Mapping[str, str]) -> str:
 
 
 def complete(spec: TestSpec, *, planned: bool = False) -> None:
-    """Fill in what a command line left open: an empty workload, no rate, no faults.
+    """Fill in the workload, rate and faults that a command line left open.
 
-    A mutant is run as it declares, the rest by the world's defaults. In the simulator a
-    number of operations without a rate is spread over the whole time. `planned` says
-    that there is a written plan.
+    A mutant brings the workload, faults and options that it declares. In the simulator
+    the operations are spread over the whole time if there is no rate. `planned` says
+    whether there is a written plan, which keeps a mutant's faults out.
 
     Raises:
         UsageError: There is no such system or mutant.
@@ -58,7 +58,7 @@ def complete(spec: TestSpec, *, planned: bool = False) -> None:
 
 
 def run_as_declared(spec: TestSpec, name: str, *, planned: bool) -> None:
-    """Take from a mutant what nobody has named: workload, faults, options.
+    """Take the workload, faults and options from a mutant, where none are given.
 
     Raises:
         UsageError: The system has no such mutant.

@@ -1,7 +1,8 @@
 """The controller: runs one test in a world that has been set up, and records it.
 
-The same for both worlds, of which it knows what `harness.worlds` says. Under asyncio,
-in one thread; whatever goes wrong ends up in the run folder.
+It is the same for both worlds, and knows them by the interfaces of `harness.worlds`
+alone. It runs under asyncio, in one thread, and records every failure in the run
+folder.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ if TYPE_CHECKING:
     from harness.worlds.world import World
 
 GRACE_S = 0.5
-"""Between the healing and the final operations."""
+"""Quiet time between the healing and the final operations."""
 CLOCK_SAMPLE_S = 1.0
 FINAL_S = 10.0
-"""For the final operations, in case the system does not come back to life. Where
-operations take longer than usual to time out, it is longer by as much."""
+"""Limit of the final operations, in case the system does not come back to life. Where
+operations take longer than usual to time out, the limit is longer by as much."""
 
 OUTCOME_COUNTERS = (
     "timeouts",
@@ -109,9 +110,9 @@ class Controller:
         return self.world.time.monotonic_ns() - self._start_ns
 
     async def conduct(self) -> None:
-        """The whole run. Whatever goes wrong ends up in run.json, never outside.
+        """Carry out the whole run. Every failure ends up in run.json; none is raised.
 
-        Where that can't be written there is none, and whoever needs it says so.
+        If run.json can't be written it is missing, and its readers say so.
         """
         stop = asyncio.Event()
         world = self.world
@@ -127,7 +128,8 @@ class Controller:
         )
         cluster.clock_samples = self._clock_sample
         self._kept_down = cluster.kept_down
-        # A world that is no longer whole ends the run, and is told from an interrupt.
+        # A world that has lost a part ends the run. `guard.result()` raises the cause,
+        # which tells this end from an interrupt.
         guard = asyncio.create_task(world.watch_over())
         guard.add_done_callback(lambda _: stop.set())
         try:
@@ -143,8 +145,8 @@ class Controller:
         except HarnessError as failure:
             self._failed(str(failure))
         except Exception as failure:
-            # A bug of ours or of a plug-in: what was recorded is worth keeping all the
-            # same, nodes have to be taken down, and its traceback goes to errors.jsonl.
+            # A bug of ours or of a plug-in. What was recorded is still worth keeping,
+            # and nodes have to be taken down; the traceback goes to errors.jsonl.
             self._failed(f"{type(failure).__name__}: {failure}", traceback.format_exc())
         finally:
             guard.cancel()
@@ -152,7 +154,7 @@ class Controller:
             await self._finish()
 
     async def _up(self, cluster: Cluster, stop: asyncio.Event) -> bool:
-        """Start the cluster; False when told to stop before it can be tested."""
+        """Start the cluster; False if a stop came before all nodes served."""
         starting = asyncio.create_task(self._start(cluster))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -165,10 +167,10 @@ class Controller:
         return False
 
     async def _start(self, cluster: Cluster) -> None:
-        """Start the nodes, and do what their system needs done once.
+        """Start the nodes, and prepare the cluster if its system asks for that.
 
         Raises:
-            ClusterNeverUpError: A node never served, or they would not be prepared.
+            ClusterNeverUpError: A node never served, or the preparation failed.
         """
         await cluster.start()
         system, places = self.parts.system, cluster.places
@@ -186,7 +188,7 @@ class Controller:
         except (NodeReply, Timeout) as refused:
             why = str(refused)
         except Exception as bug:
-            # Whatever somebody's code raises; its traceback goes to errors.jsonl.
+            # A system's code may raise anything; the traceback goes to errors.jsonl.
             self._crash("harness", None, traceback.format_exc())
             why = f"{type(bug).__name__}: {bug}"
             text = f"{system.name} could not be prepared: {why}"
@@ -255,7 +257,7 @@ class Controller:
             phases += [gen.sleep(GRACE_S), closing]
         return gen.phases(*phases)
 
-    # What is written down
+    # Recording
 
     def _fault(self, line: Mapping[str, Json]) -> None:
         if line["event"] == "start":
@@ -267,7 +269,7 @@ class Controller:
     def note(
         self, kind: str, nodes: Sequence[str], title: str, evidence: Mapping[str, Json]
     ) -> None:
-        """Record what happened beside faults."""
+        """Record an event of nodes that no strike reports, such as an exit."""
         self._fault(
             {
                 "id": None,
@@ -302,7 +304,7 @@ class Controller:
 
     def _failed(self, text: str, trace: str = "") -> None:
         self.errors.append(text)
-        # A full disk, which it may be that failed, takes none of this.
+        # The failure may be a full disk, which takes none of these lines.
         with contextlib.suppress(HarnessError):
             self._crash("harness", None, trace or text)
             self.note("harness-error", [], text, {})
@@ -332,7 +334,7 @@ class Controller:
         return on_progress
 
     def _inspect_disks(self) -> None:
-        """What the nodes left on their disks, for the checkers of invariants."""
+        """Record what nodes left on their disks, for the checkers of invariants."""
         system = self.parts.system
         if not isinstance(system, Inspected):
             return
@@ -344,7 +346,7 @@ class Controller:
 
     @contextlib.contextmanager
     def _failures_kept(self) -> Iterator[None]:
-        """A failure within is one more of the run's, unless it is known already."""
+        """Add a failure within to the run's errors, unless it stands there already."""
         try:
             yield
         except HarnessError as failure:

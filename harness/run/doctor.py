@@ -1,8 +1,8 @@
 """What this machine can do for splitbrain, found out by trying, said in plain words.
 
 Each check runs in a process of its own, all at once, under one time limit: a check may
-unshare namespaces, patch a vDSO, hang or crash, and none of that is felt here. Nothing
-is assumed from a version number where it can be tried instead.
+unshare namespaces, patch a vDSO, hang or crash without harm to this process. Abilities
+are tried rather than concluded from version numbers.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 TIME_LIMIT_S = 2.5
-"""For all checks together; more than ten times what they take."""
+"""Limit of all checks together; more than ten times what they take."""
 
 GOOD, MISSING, IMPOSSIBLE = "ok", "--", "NO"
-"""States of a finding: there; not there, and only that feature is missed; nothing can
-run without it."""
+"""States of a finding: present; absent, which costs one feature; absent, and nothing
+can run without it."""
 
 _WIDTH = 88
 _ALLOW = "Allow that, or run as root; in a container, with --privileged."
@@ -49,10 +49,10 @@ class Finding:
     """One thing about this machine.
 
     Attributes:
-        name: What was looked at.
+        name: The thing examined.
         state: GOOD, MISSING or IMPOSSIBLE.
         text: What was found, and what follows from it.
-        advice: How to get what is missing; empty when nothing is.
+        advice: How to get what is missing; empty if nothing is.
     """
 
     name: str
@@ -69,7 +69,7 @@ Check = tuple[str, "Callable[[], Finding]"]
 
 
 def examine() -> list[Finding]:
-    """All findings, in the order in which a newcomer wants to know them.
+    """All findings, those that a newcomer needs first coming first.
 
     Forks, so the caller must be single-threaded. Cost: about 0.3 s.
     """
@@ -90,7 +90,7 @@ def examine() -> list[Finding]:
 
 
 def can_run(findings: Sequence[Finding]) -> bool:
-    """False when something is missing without which nothing can run."""
+    """Whether runs are possible: nothing is missing that all of them need."""
     return all(finding.state != IMPOSSIBLE for finding in findings)
 
 
@@ -106,8 +106,8 @@ class Rung(NamedTuple):
 
     Attributes:
         name: "switch" or "proxy"; in the simulator "sim".
-        why: Why it is none that can do more, as a sentence; empty when it was asked
-            for, or there is none.
+        why: A sentence saying why no better rung was chosen; empty if this one was
+            asked for, or is the best.
     """
 
     name: str
@@ -115,12 +115,12 @@ class Rung(NamedTuple):
 
 
 def choose_rung(requested: str) -> Rung:
-    """The network rung to run on: "switch" where it can be had, else "proxy".
+    """The network rung to run on: "switch" if this machine allows it, else "proxy".
+
+    Forks and takes 50 ms, except for "proxy".
 
     Args:
         requested: "auto", "switch" or "proxy".
-
-    Forks; cost 50 ms, for "proxy" none.
 
     Raises:
         UsageError: The switch was asked for by name and can't be had; says why, and
@@ -217,7 +217,7 @@ def _namespaces() -> Finding:
 
 
 def _switch() -> Finding:
-    """The switch alone: when it can't be had, the text is why."""
+    """Whether the switch works here; if not, the finding's text says why."""
     from harness.worlds.os.switch import why_no_switch
 
     why_not = why_no_switch()
@@ -295,7 +295,7 @@ def _disk_faults() -> Finding:
 
 
 def _systems() -> list[Check]:
-    """The programs that shipped systems and examples need, where they are found."""
+    """Checks for the programs that our systems and examples need."""
     programs = {
         "etcd": ("splitbrain run etcd", _ETCD),
         "node": ("the JavaScript example node", "apt-get install nodejs"),
@@ -339,7 +339,7 @@ def _in_children(checks: Sequence[Check], limit_s: float) -> list[Finding]:
 
 
 def _fork(check: Callable[[], Finding]) -> tuple[int, int]:
-    """Start a check; returns its pid, and where its finding will come as JSON."""
+    """Start a check in a child; its pid, and the fd that brings its finding as JSON."""
     sys.stdout.flush()
     sys.stderr.flush()
     answer_fd, child_answer_fd = os.pipe()
@@ -349,7 +349,7 @@ def _fork(check: Callable[[], Finding]) -> tuple[int, int]:
             answer = json.dumps(check().as_json())
             os.write(child_answer_fd, answer.encode())
         except BaseException as error:
-            # Of a forked child, which must not unwind into its parent's frames.
+            # A forked child must not unwind into its parent's frames.
             os.write(child_answer_fd, json.dumps({"crash": repr(error)}).encode())
         finally:
             os._exit(0)
@@ -367,7 +367,7 @@ def _finding_of(name: str, pid: int, fd: int, deadline_s: float) -> Finding:
                 break
     finally:
         os.close(fd)
-        # A check that still runs takes its own children along: they ask for that.
+        # Children of a check that still runs die with it: they ask the kernel for that.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

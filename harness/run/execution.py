@@ -48,12 +48,12 @@ def run(
 ) -> RunFolder:
     """Carry out `spec` and return the folder that holds what happened.
 
-    `remark` is told, before anything starts, what the user may not expect. The plan is
-    drawn unless one is given.
+    Before anything starts, `remark` gets the sentences about what the user may not
+    expect. The plan is drawn unless one is given.
 
     Raises:
         UsageError: The run is impossible; nothing was started or written.
-        HarnessError: The run could not be set up, or written down. What was recorded
+        HarnessError: The run could not be set up or recorded. What was recorded before
             stays in its folder.
     """
     parts, schedule, rung = prepare(spec, plan)
@@ -92,14 +92,14 @@ def carry_out(
     rung: Rung,
     show: Callable[[Progress], None] | None = None,
 ) -> bool:
-    """Run what `prepare` has made, and write it down in `folder`.
+    """Carry out what `prepare` has made, and record it in `folder`.
 
     Returns:
-        Whether a stop signal came that the controller did not hear: before it could,
-        because it insisted, or when the run was over.
+        True if a stop signal came that the controller did not hear: it came before the
+        controller listened, it was the second one, or the run was already over.
 
     Raises:
-        HarnessError: How the run ended can't be written down.
+        HarnessError: run.json can't be written.
     """
     failed, unheard, begun_s = "", False, time.monotonic()
     try:
@@ -114,7 +114,7 @@ def carry_out(
     if not failed and folder.run() is None:
         failed = "how the run ended could not be written down"
     if failed:
-        # What was recorded until now stays, and its analysis will say why it ends.
+        # What was recorded so far stays, and its analysis will say why the run ended.
         done = folder.run() or RunRecord(version=VERSION, ended="failed")
         done.errors.append(failed + scarcity.limits())
         folder.write_run(done)
@@ -129,7 +129,11 @@ def execute(
     rung: str,
     show: Callable[[Progress], None] | None,
 ) -> str:
-    """Run the test in the world that it names; why that failed, or an empty text."""
+    """Run the test in its world.
+
+    Returns:
+        Why the world failed, or an empty text if it did not.
+    """
 
     def make(world: World) -> Controller:
         return Controller(spec, parts, schedule, folder, world, show)
@@ -147,7 +151,7 @@ def execute(
 
 
 def describe(spec: TestSpec, rung: Rung) -> dict[str, Any]:
-    """What stands in test.yaml: the spec, and what it ran on."""
+    """The content of test.yaml: the spec, and the versions and machine it ran on."""
     return {
         "name": spec.name or spec.folder_name,
         "system": spec.system,
@@ -182,7 +186,7 @@ def describe(spec: TestSpec, rung: Rung) -> dict[str, Any]:
 
 @functools.cache
 def commit() -> str:
-    """The commit of the harness, where it runs from a checkout; else empty."""
+    """The commit of the harness; empty unless it runs from a checkout."""
     here = Path(__file__).resolve().parent
     try:
         described = subprocess.run(

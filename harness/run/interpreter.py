@@ -53,14 +53,14 @@ if TYPE_CHECKING:
     from harness.worlds.places import NodePlace
 
 OUR_OWN_LACK: Final = {errno.EMFILE, errno.ENFILE}
-"""Reasons for which no connection can be opened that say nothing about a node."""
+"""Errors of opening a connection that say nothing about a node: we lack resources."""
 
 HOLD_NS_MIN: Final = 25_000_000
 HOLD_NS_MAX: Final = 100_000_000
-"""How long a thread is held back when its client can't be opened, or its node asks to
-be left alone for now: doubling from the one to the other, so that a dead node costs ten
-failed operations a second and not thousands, and one that is back is noticed at once
-for all that clients can tell."""
+"""How long a thread is held back when its client can't be opened, or when its node asks
+to be left alone for now. The pause doubles from the first to the second: so a dead node
+costs ten failed operations a second and not thousands, and the return of a node is
+noticed within a tenth of a second."""
 
 FAREWELL_S: Final = 1.0
 """How long a cancelled client may take to end and close before it is abandoned."""
@@ -75,11 +75,12 @@ Record = Callable[[Op], Op]
 """Appends to the history: gives the op its index and returns it."""
 
 Crash = Callable[[str, int | None, str], None]
-"""Keeps a traceback: where ("client n1"), index of the operation, traceback."""
+"""Keeps a traceback; called with its place ("client n1"), the index of the operation
+and the text."""
 
 
 class NemesisClient(Protocol):
-    """What carries out nemesis operations."""
+    """Carries out nemesis operations."""
 
     async def invoke(self, op: Op) -> Op:
         """Carry out `op` and return its completion (`op.info(...)`).
@@ -96,7 +97,7 @@ class NemesisClient(Protocol):
 
 @dataclass
 class Outcome:
-    """What came of a run, and so far while it goes on.
+    """What came of a run; while the run goes on, what came of it so far.
 
     Attributes:
         ok: Client operations that happened.
@@ -110,7 +111,7 @@ class Outcome:
         late_replies: Answers that came after the time limit, and were thrown away.
         abandoned: Clients that went on after they were cancelled, and were cut off.
         close_errors: Clients that raised or hung when they were closed.
-        ended: "interrupted" when told to stop before the generator was done.
+        ended: "interrupted" if the run was stopped before the generator was done.
     """
 
     ok: int = 0
@@ -141,8 +142,9 @@ class Decision:
     Attributes:
         start: Operations to start, as recorded, with their threads.
         messages: Texts to show.
-        wake_ns: Ask again then, or when an operation completes; None: only when so.
-        finished: Nothing is under way and nothing more will come.
+        wake_ns: When to poll again, if no operation completes before; None to poll
+            again only when one completes.
+        finished: Whether the run is over: nothing is under way, nothing more will come.
     """
 
     start: Sequence[tuple[Thread, Op]]
@@ -272,7 +274,7 @@ class Core:
         self._flow_done = True
 
     def _advance(self, now_ns: int) -> int:
-        """Time never runs backwards in a history, whatever clock drives it."""
+        """`now_ns`, or the latest time seen: a history's time never runs backwards."""
         self._now_ns = max(self._now_ns, now_ns)
         return self._now_ns
 
@@ -337,7 +339,7 @@ class Core:
 
 
 class _Worker:
-    """A task that speaks through one client for one process, and ends with it."""
+    """A task that carries out the operations of one process through one client."""
 
     __slots__ = (
         "client",
@@ -357,17 +359,17 @@ class _Worker:
         self.task: asyncio.Task[None] | None = None
         self.client: Client | None = None
         self.opened = False
-        # Its node has just asked to be left alone for now.
+        # Whether its node has just asked to be left alone for now.
         self.try_later = False
         # The operation under way, if any.
         self.op: Op | None = None
         self.deadline_ns = 0
-        # No longer the worker of its thread: whatever it still learns is too late.
+        # Whether another worker has taken over its thread: then any answer is late.
         self.retired = False
 
 
 class _Driver:
-    """Drives a Core under asyncio; see `interpret` for the arguments."""
+    """Drives a Core under asyncio. Its arguments are those of `interpret`."""
 
     def __init__(
         self,
@@ -444,7 +446,7 @@ class _Driver:
             for text in decision.messages:
                 self._on_log(text)
         except Exception as failure:
-            # Called from timers too, where nobody else would hear of it.
+            # Timers call this too, and a timer's exception would be lost.
             self._finish(failure)
             return
         for thread, op in decision.start:
@@ -472,7 +474,7 @@ class _Driver:
         worker.mail.set_result(op)
 
     def _wake_at(self, wake_ns: int) -> None:
-        """Pump again at `wake_ns`. An earlier alarm is kept: it asks again anyway."""
+        """Pump again at `wake_ns`. An earlier alarm stays: its pump sets the next."""
         if self._alarm is not None:
             if self._alarm_ns <= wake_ns:
                 return
@@ -488,7 +490,7 @@ class _Driver:
         return max(0, time_ns - self._now_ns()) / 1e9
 
     def _finish(self, failure: Exception | None = None) -> None:
-        """The run is over; the first to say so decides how."""
+        """End the run, with `failure` if there is one. Only the first call counts."""
         if self._finished.done():
             return
         if failure is None:
@@ -516,12 +518,12 @@ class _Driver:
                 return
 
     async def _opened(self, worker: _Worker) -> bool:
-        """Open the client; where that fails, the operation at hand never left."""
+        """Open the client; if that fails, fail the operation at hand: it never left."""
         try:
             worker.client = self._open_client()
             await worker.client.open(self._nodes[worker.thread % len(self._nodes)])
         except Exception as failure:
-            # Whatever a system's client meets, the node was not asked to do anything.
+            # A system's client may raise anything; the node was not asked for anything.
             if isinstance(failure, OSError) and failure.errno in OUR_OWN_LACK:
                 self._finish(HarnessError(f"cannot open a client: {failure}"))
             elif not worker.retired:
@@ -551,7 +553,7 @@ class _Driver:
                 raise
             return self._crashed(worker, op, "cancelled itself"), False
         except Exception as failure:
-            # A client that raises doesn't end the run; nobody knows what was done.
+            # A client that raises doesn't end the run: the operation is indefinite.
             return self._crashed(
                 worker, op, f"{type(failure).__name__}: {failure}"
             ), False
@@ -563,7 +565,7 @@ class _Driver:
         return completion, completion.type != "info"
 
     def _unknown(self, op: Op, error: str) -> Op:
-        """Nobody knows what became of `op`; that is a failure if it changes nothing."""
+        """Complete `op`, of which no answer came: `fail` if idempotent, else `info`."""
         return op.fail(error) if op.f in self._idempotent else op.info(error)
 
     def _crashed(self, worker: _Worker, op: Op, error: str) -> Op:
@@ -588,7 +590,7 @@ class _Driver:
         self._core.hold(thread, self._now_ns() + hold_ns)
 
     def _settle(self, worker: _Worker, completion: Op, *, sound: bool) -> None:
-        """Record a completion and go on, with this worker if its client is sound."""
+        """Record a completion; replace the worker unless its client is sound."""
         if sound:
             worker.op = None
             worker.mail = self._loop.create_future()
@@ -606,7 +608,8 @@ class _Driver:
         try:
             self._core.complete(self._now_ns(), thread, completion)
         except Exception as failure:
-            # The history can't be written, or the generator broke: see `_pump`.
+            # The history can't be written, or the generator broke. Timers call this
+            # too, and a timer's exception would be lost.
             self._finish(failure)
 
     # Time limits
@@ -619,7 +622,7 @@ class _Driver:
             if worker.op is not None and worker.deadline_ns <= now_ns:
                 self._time_out(worker, worker.op)
         deadlines = [w.deadline_ns for w in self._workers.values() if w.op]
-        # Before pumping: new operations would set it to a deadline later than these.
+        # Set before pumping: new operations would set it to later deadlines than these.
         if deadlines and self._watchdog is None:
             delay_s = self._until_s(min(deadlines))
             self._watchdog = self._loop.call_later(delay_s, self._watch)
@@ -634,14 +637,14 @@ class _Driver:
         self._complete(worker.thread, self._unknown(op, "timeout"))
 
     def _served(self, worker: _Worker, task: asyncio.Task[None]) -> None:
-        # What a retired one raises comes of cutting it off (`_ended`).
+        # What a retired worker raises comes of being cut off (`_ended`).
         if not worker.retired:
             self.heed(task)
 
     # Letting go
 
     def _retire(self, worker: _Worker) -> None:
-        """The thread goes on with a new client; see the old one off."""
+        """Cancel the worker and close its client; its thread goes on with a new one."""
         worker.retired = True
         del self._workers[worker.thread]
         task = self._loop.create_task(self._see_off(worker))
@@ -662,7 +665,7 @@ class _Driver:
             self._outcome.close_errors += 1
 
     def heed(self, task: asyncio.Task[None]) -> None:
-        """A task of ours has ended; what it raised is no client's doing."""
+        """Let a task of ours that raised end the run: that is no client's doing."""
         failure = None if task.cancelled() else task.exception()
         if isinstance(failure, Exception):
             self._finish(failure)
@@ -719,10 +722,13 @@ def _mismatch(op: Op, completion: Any) -> str:
 
 
 async def _ended(task: asyncio.Task[Any]) -> bool:
-    """Cancel `task`, and make an end of it if it won't: False when that was needed.
+    """Cancel `task` and wait until it has ended.
 
     A coroutine that swallows its cancellation is closed under its task, which then
-    fails on its next step. That it should fail silently is what is wanted.
+    fails on its next step; that failure is dropped.
+
+    Returns:
+        True if cancelling was enough, False if the coroutine had to be closed.
     """
     if not task.done():
         task.cancel()
@@ -765,31 +771,26 @@ async def interpret(
         concurrency: Number of client threads.
         nodes: Where the nodes are; thread t talks to `nodes[t % len(nodes)]`.
         open_client: Makes a new client, not opened yet.
-        nemesis: Carries out nemesis operations; None: there is no nemesis thread.
+        nemesis: Carries out nemesis operations; with None there is no nemesis thread.
         record: Appends an op to the history: gives it its index and returns it.
         op_timeout_s: How long a client operation may take, opening included.
-        idempotent: Operations that are `fail` rather than `info` when nobody knows.
+        idempotent: Functions whose operations are `fail` rather than `info` when no
+            answer came, as they change nothing.
         seed: Decides what the generator draws.
         crash: Keeps the traceback of a client's or the nemesis' crash.
         stop: When set, the run ends early.
         now_ns: The time since the start of the run; must agree with the loop's timers.
-        on_progress: Called with what came of it so far, every `progress_s`.
+        on_progress: Called every `progress_s` with what came of the run so far.
         progress_s: Seconds between calls of `on_progress`.
         on_log: Shows the messages of the generator.
 
     Returns:
-        What came of it, once nothing is under way any more.
+        What came of the run, once nothing is under way any more.
 
     Raises:
-        HarnessError: The nemesis crashed, or the generator can't go on. What was
+        HarnessError: The nemesis crashed, or the generator can't go on. The history
             recorded until then stands.
     """
-    if now_ns is None:
-        started_ns = time.monotonic_ns()
-
-        def now_ns() -> int:
-            return time.monotonic_ns() - started_ns
-
     core = Core(
         generator,
         concurrency=concurrency,
@@ -808,7 +809,7 @@ async def interpret(
         op_timeout_s=op_timeout_s,
         idempotent=idempotent,
         crash=crash,
-        now_ns=now_ns,
+        now_ns=now_ns or _clock_from_now(),
         on_log=on_log,
     )
     companions: list[Coroutine[Any, Any, None]] = []
@@ -816,6 +817,19 @@ async def interpret(
         companions.append(_on_stop(stop, driver))
     if on_progress is not None:
         companions.append(_report(core.outcome, on_progress, progress_s))
+    await _accompanied(driver, companions)
+    return core.outcome
+
+
+def _clock_from_now() -> Callable[[], int]:
+    started_ns = time.monotonic_ns()
+    return lambda: time.monotonic_ns() - started_ns
+
+
+async def _accompanied(
+    driver: _Driver, companions: Sequence[Coroutine[Any, Any, None]]
+) -> None:
+    """Run the driver to its end, and `companions` beside it for as long."""
     tasks = [asyncio.create_task(companion) for companion in companions]
     for task in tasks:
         task.add_done_callback(driver.heed)
@@ -825,7 +839,6 @@ async def interpret(
         for task in tasks:
             task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    return core.outcome
 
 
 async def _on_stop(stop: asyncio.Event, driver: _Driver) -> None:

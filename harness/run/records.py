@@ -1,10 +1,9 @@
 """What the files of a run folder hold, as types: test.yaml, run.json, verdict.json.
 
-Each has a `version`, which changes when a reader of the former one would go wrong. What
-was written before there were versions has none, and reads as version 0; a version that
-is newer than this program is refused (`store`). Keys that nobody here knows are
-passed over, and missing ones take their defaults, so that fields can be added without a
-new version.
+Each has a `version`, which changes when a reader of the former one would go wrong.
+Files from before there were versions have none, and are read as version 0; a version
+newer than this program is refused (`store`). Unknown keys are passed over, and missing
+ones take their defaults, so that fields can be added without a new version.
 
 What checkers and nodes say in their own words (keys, details, figures) is free-form.
 """
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from harness.verdict import CheckResult
 
 VERSION = 1
-"""Of all three files."""
+"""The version of all three files, as this program writes them."""
 
 Word = Literal["valid", "unknown", "invalid"]
 
@@ -37,7 +36,7 @@ WORDS: Mapping[Verdict, Word] = {
 }
 
 NodeName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
-"""Of a folder; what stands in a file must not lead out of `nodes/`."""
+"""A node's name, which names its folder too: it must not lead out of `nodes/`."""
 
 
 class TestRecord(msgspec.Struct, kw_only=True):
@@ -70,12 +69,12 @@ class RunRecord(msgspec.Struct, kw_only=True):
         ended: "complete", "interrupted" or "failed".
         seconds: How long it lasted.
         start_mono_ns: Where the nodes' own clocks stood when the run's time began.
-        never_up: Which nodes never served, in a sentence; empty: all did.
+        never_up: A sentence about the node that never served; empty if all did.
         ops: Client operations by outcome.
-        counters: What else was counted, by name; see `harness.judge.account`.
+        counters: Other counts, by name; `harness.judge.account` says what they mean.
         network: What became of the frames of each link "n1->n2".
-        kept_down: Why nodes stayed down, by their names.
-        roles: What each node is for, by their names, where a system tells them apart.
+        kept_down: node -> why it was killed for good.
+        roles: node -> its role, for systems whose nodes have several roles.
         errors: What went wrong with the harness.
     """
 
@@ -93,7 +92,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
 
 class AnomalyRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One anomaly; see `harness.verdict.Anomaly`."""
+    """One anomaly as verdict.json holds it; made from `harness.verdict.Anomaly`."""
 
     name: str
     ops: list[int]
@@ -104,7 +103,7 @@ class AnomalyRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class CheckRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What one checker found; see `harness.verdict.CheckResult`."""
+    """What one checker found; made from `harness.verdict.CheckResult`."""
 
     verdict: Word
     anomalies: list[AnomalyRecord]
@@ -117,7 +116,7 @@ class CheckRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     @staticmethod
     def of(result: CheckResult) -> CheckRecord:
-        """The record of a result, unchecked: a plug-in's may hold anything."""
+        """The record of a result, without a check of its types: plug-ins may err."""
         told = result.as_json()
         found = [AnomalyRecord(**anomaly) for anomaly in told.pop("anomalies")]
         return CheckRecord(anomalies=found, not_models=told.pop("not"), **told)
@@ -150,18 +149,18 @@ class VerdictRecord(msgspec.Struct, kw_only=True):
     """verdict.json: what a run showed, as checkers and the account of it say.
 
     Attributes:
-        verdict: Of all checkers whose promises count.
+        verdict: The combined verdict of all checkers whose promises count.
         expected: What the caller expected, if anything.
-        reason: Why it is unknown, where that is not for a checker to say.
-        interrupted: The run was ended early.
-        checkers: What each found, by name.
-        faults: By kind.
+        reason: Why the verdict is unknown, where no checker gives the reason.
+        interrupted: Whether the run was ended early.
+        checkers: Name of a checker -> what it found.
+        faults: Kind of fault -> what came of the faults of that kind.
         ops: Client operations by outcome.
-        functions: The same by function.
-        errors: What clients met, most frequent first; see `harness.judge.account`.
-        remarks, troubles: Sentences; see `harness.judge.account.Account`.
+        functions: Function -> its operations by outcome.
+        errors: Errors that clients met, most frequent first (`harness.judge.account`).
+        remarks, troubles: The sentences of `harness.judge.account.Account`.
         seconds: How long the run lasted.
-        repro: The command that repeats it.
+        repro: The command that repeats the run.
     """
 
     version: int = 0

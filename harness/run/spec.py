@@ -1,8 +1,8 @@
 """What a run is asked to do: every option, checked before anything starts.
 
-A `TestSpec` is what the command line and suites produce, what `test.yaml` stores, and
-what a replay or an analysis reads back. A plan that somebody has written stands beside
-it; else the plan is drawn, as the spec says.
+The command line and suites produce a `TestSpec`, `test.yaml` stores it, and a replay or
+an analysis reads it back. The fault plan is drawn from the spec, unless somebody has
+written one; a written plan is handed on beside the spec.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         system: Plug-in name, with an adapter's text after a colon.
         options: `--set` texts: "reads" for the system, "PLUGIN.option" for the others.
         nemesis: Kinds of fault to draw a plan from.
-        rate: Operations a second in all, or None for as fast as clients go.
-        op_timeout_s: How long a client waits for an answer, or None for as long as the
+        rate: Operations a second of all clients together; None for no limit.
+        op_timeout_s: How long a client waits for an answer; None for the time that the
             workload asks for (`harness.workload.op_timeout_s`).
-        seed: Every choice of the run comes from it.
-        network: The rung asked for.
+        seed: Every random choice of the run comes from it.
+        network: The rung asked for (`harness.run.doctor.Rung`).
         world: "os" for real processes, "sim" for virtual time.
         mutant: Run this mutant of the reference system in its place.
-        expect: What the caller expects; only changes what counts as success.
-        node_data_mb: A node whose data folder takes up more is killed for good.
-        node_log_mb: A node's log that grows longer loses its middle.
-        also: Checkers beside the workload's, whose verdicts are shown and don't count.
+        expect: The verdict that the caller expects; it only decides the exit status.
+        node_data_mb: Bound of a node's data folder; past it the node is killed for
+            good.
+        node_log_mb: Bound of a node's log; past it the log loses its middle.
+        also: Checkers beside the workload's; their verdicts are shown and don't count.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -107,8 +108,8 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "os": {"time_limit_s": 60.0},
     "sim": {"time_limit_s": 20.0, "rate": 50.0},
 }
-"""By world: what `run` does unless told otherwise. In virtual time only operations
-cost, so their number must be bounded; at this rate they outlast several faults."""
+"""World -> the defaults of `run` in it. Virtual time costs nothing and each operation
+does, so the simulator needs a rate; at this one the operations span several faults."""
 
 NO_FAULTS = "none"
 ALL_FAULTS = "all"
@@ -132,7 +133,7 @@ FLAGS: Mapping[str, str] = {
 
 
 def options_for(spec: TestSpec) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """`--set` texts sorted by whom they concern: the system's, and others' by name.
+    """Sort `--set` texts by plug-in: (the system's, plug-in name -> its own).
 
     Raises:
         UsageError: A dotted option for a plug-in that takes no part in the run.
@@ -156,7 +157,7 @@ def options_for(spec: TestSpec) -> tuple[dict[str, str], dict[str, dict[str, str
 
 
 def spread_rate(spec: TestSpec) -> float:
-    """The rate of a simulated run that names none: its operations over its time."""
+    """The default rate of a simulated run: its operations divided by its time."""
     if spec.ops is not None and spec.time_limit_s > 0:
         return round(spec.ops / spec.time_limit_s, 3)
     rate: float = DEFAULTS["sim"]["rate"]

@@ -4,13 +4,13 @@
         test.yaml  plan.yaml  history.jsonl  faults.jsonl  clocks.jsonl  errors.jsonl
         run.json  verdict.json  report.html  nodes/n1/{log,data}
 
-Lines are appended with one write each and are never rewritten, so whatever ends a
-controller leaves a readable prefix, a full disk included. verdict.json and report.html
-can be made again from the rest (`splitbrain report RUN`). What test.yaml, run.json and
-verdict.json hold, `harness.run.records` says.
+Lines are appended with one write each and are never rewritten, so a readable prefix is
+left whatever ends the controller, even a full disk. verdict.json and report.html can be
+made again from the rest (`splitbrain report RUN`). `harness.run.records` has the
+content of test.yaml, run.json and verdict.json.
 
-`RunFolder` writes a folder, and reads it strictly: what is damaged is refused, as
-nobody knows what else is wrong. `Salvage` reads what is left of one, to show it.
+`RunFolder` writes a folder and reads it strictly: it refuses damaged files, as a folder
+with one may have others. `Salvage` reads what is left of a folder, for reports.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ LINES_BYTES_MAX = 256 << 20
 FILE_BYTES_MAX = 1 << 30
 TEXT_BYTES_MAX = 32 * 1024
 LOG_TAIL_BYTES = 48 * 1024
-"""How much of each node's log is shown; the file itself is linked."""
+"""Length of the end of each node's log that a report shows; it links to the rest."""
 
 _NO_SUCH_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
@@ -64,7 +64,7 @@ V = TypeVar("V", TestRecord, RunRecord, VerdictRecord)
 
 
 def jsonable(value: Any) -> Any:
-    """What JSON can't say, as text: evidence must be kept whatever it is."""
+    """The text of a value that JSON has no form for: evidence is kept in any case."""
     return repr(value)
 
 
@@ -78,7 +78,7 @@ class JsonLines:
     """An append-only file of JSON lines.
 
     Raises:
-        HarnessError: It can't be made, or written to.
+        HarnessError: The file can't be made or written to.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,12 +87,12 @@ class JsonLines:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one line, at once and whole; or nothing of it."""
+        """Write one line at once, either the whole of it or nothing."""
         line = msgspec.json.encode(record, enc_hook=jsonable) + b"\n"
         with writing(self._path):
             written = os.write(self._fd, line)
             if written < len(line):
-                # A disk that is full took a part; another line must not follow that.
+                # A full disk took a part of the line; the next must not follow on it.
                 os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -102,11 +102,11 @@ class JsonLines:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes every text so that it is read back as it was."""
+    """A YAML dumper that writes every text so that it is read back unchanged."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """PyYAML folds some line breaks of Unicode, but within double quotes."""
+    """Double-quote some texts: elsewhere PyYAML folds line breaks of Unicode."""
     style = '"' if _FOLDED & set(text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -125,8 +125,8 @@ class RunFolder:
         """A new folder `results/name/<utc>-<seed>`; `results/latest` points at it.
 
         Raises:
-            UsageError: There can be no folder of that name.
-            HarnessError: The disk is full, read-only, or another's.
+            UsageError: No folder can have that name.
+            HarnessError: The disk is full or read-only, or another user owns the place.
         """
         now = datetime.datetime.now(datetime.UTC)
         stamp = now.strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
@@ -160,11 +160,11 @@ class RunFolder:
     def test(self) -> TestRecord:
         """What was asked for.
 
-        The command that repeats the run is told anew: the one in test.yaml leads from
-        where splitbrain was called then to where the folder was.
+        The command that repeats the run is made anew: the one in test.yaml has paths
+        relative to the working directory and the folder's place of that time.
 
         Raises:
-            UsageError: test.yaml is missing or damaged, or asks for what can't be.
+            UsageError: test.yaml is missing or damaged, or has impossible numbers.
         """
         test = self._record("test.yaml", TestRecord)
         if test is None:
@@ -173,7 +173,7 @@ class RunFolder:
             written = self.read_as("test.yaml", dict[str, Any])
             assert written is not None
             if written["spec"].get("plan") is not None:
-                test.plan = "written"  # where it then stood
+                test.plan = "written"  # version 0 kept a written plan in the spec
         try:
             check_numbers(test.spec)
         except UsageError as bad:
@@ -183,7 +183,7 @@ class RunFolder:
         return test
 
     def run(self) -> RunRecord | None:
-        """How the run went; None where its controller did not get to say.
+        """How the run went; None if its controller ended before it could record that.
 
         Raises:
             UsageError: run.json is damaged.
@@ -191,7 +191,7 @@ class RunFolder:
         return self._record("run.json", RunRecord)
 
     def verdict(self) -> VerdictRecord | None:
-        """What the run showed; None where nobody has judged it.
+        """What the run showed; None if the run has not been judged.
 
         Raises:
             UsageError: verdict.json is damaged.
@@ -220,10 +220,12 @@ class RunFolder:
         return JsonLines(self.path / name)
 
     def lines_anew(self, name: str) -> JsonLines:
-        """As `lines`, where a node may have put something of its own before.
+        """A new, empty append-only file called `name`; what was there is removed.
+
+        A node could write to its folder, and may have put something there.
 
         Raises:
-            HarnessError: It can't be removed.
+            HarnessError: What was there can't be removed.
         """
         try:
             nodefiles.clear(self.path / name)
@@ -247,7 +249,7 @@ class RunFolder:
         """Store `text` under `name`, replacing it in one step.
 
         Raises:
-            HarnessError: It can't be written; what was there before is there still.
+            HarnessError: It can't be written; the former content is still there.
         """
         temporary = self.path / f".{name}.tmp"
         try:
@@ -260,11 +262,11 @@ class RunFolder:
             raise
 
     def read_as(self, name: str, kind: type[R]) -> R | None:
-        """What is stored under `name`, a JSON or YAML file; None where there is none.
+        """The content of the JSON or YAML file `name`; None if there is no such file.
 
         Raises:
-            UsageError: It is damaged; names the file and the place. What a controller
-                writes under a name is whole, so nobody knows what else is wrong.
+            UsageError: The file is damaged; names it and the place. A controller writes
+                such files in one step, so a damaged one was altered by somebody else.
         """
         path = self.path / name
         if not os.path.exists(path):
@@ -280,10 +282,11 @@ class RunFolder:
     def read_records(self, name: str) -> list[dict[str, Any]]:
         """The objects of a lines file that the controller alone has written.
 
-        A last line without its newline is left out: the controller was killed.
+        A last line without its newline is left out: the controller was killed while it
+        wrote it.
 
         Raises:
-            UsageError: Another line is no object; names the file and the line.
+            UsageError: Any other line is no object; names the file and the line.
         """
         path = self.path / name
         if not os.path.exists(path):
@@ -300,7 +303,7 @@ class RunFolder:
         return found
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """The objects of a lines file; a torn or foreign line is passed over."""
+        """The JSON objects of a lines file; lines that hold none are passed over."""
         try:
             return list(nodefiles.objects(self.path / name))
         except OSError:
@@ -328,7 +331,7 @@ def point(link: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class LogTail:
-    """The end of a node's log; `size` is that of the whole file, in bytes."""
+    """The end of a node's log; `size` is the length of the whole log in bytes."""
 
     node: str
     text: str
@@ -345,7 +348,7 @@ class Lines(Generic[R]):
 
 
 class Salvage:
-    """Reads what is left of a run folder, whatever state it is in; never fails.
+    """Reads what is left of a run folder in any state; never fails.
 
     Args:
         path: The folder.
@@ -359,11 +362,11 @@ class Salvage:
         self._path = path
 
     def text(self, name: str) -> str:
-        """The beginning of a text."""
+        """The beginning of a text file; empty if there is none to read."""
         return (self._read(name) or b"")[:TEXT_BYTES_MAX].decode("utf-8", "replace")
 
     def document(self, name: str) -> Any:
-        """A YAML or JSON file as plain data, or None."""
+        """A YAML or JSON file as plain data; None if it is missing or damaged."""
         data = self._read(name)
         if data is None:
             return None
@@ -379,7 +382,7 @@ class Salvage:
             return None
 
     def lines(self, name: str, kind: type[R], *, optional: bool = False) -> list[R]:
-        """The good lines of a JSON lines file. Cost: linear, 2 us a line."""
+        """The undamaged lines of a JSON lines file. Cost: 2 us a line."""
         data = self._read(name, optional=optional)
         if data is None:
             return []
@@ -406,9 +409,9 @@ class Salvage:
         return tails
 
     def _read(self, name: str, *, optional: bool = False) -> bytes | None:
-        """A file's bytes; None, and a word in `problems`, if there are none to have."""
+        """A file's bytes; None, and a sentence in `problems`, if it can't be read."""
         path = self._path / name
-        if not os.path.exists(path):  # pathlib raises where a folder is closed
+        if not os.path.exists(path):  # pathlib raises in a folder without permission
             if not optional:
                 self.problems.append(f"{name} is missing.")
             return None
@@ -420,7 +423,7 @@ class Salvage:
 
 
 def decode_lines(data: bytes, kind: type[R]) -> Lines[R]:
-    """Decode JSON lines, skipping what is damaged and saying so."""
+    """Decode JSON lines; damaged ones are skipped and named in `problem`."""
     decoder = msgspec.json.Decoder(kind)
     try:
         return Lines(decoder.decode_lines(data))
