@@ -1,18 +1,24 @@
 """Faults: as data, as plans, and carried out.
 
-For whoever writes a nemesis:
+For writing a nemesis:
 
     fault.py      Fault, Strike: what breaks and what came of it, as data
     targets.py    which nodes a fault is for: words, drawing, looking up
     nemesis.py    Nemesis, Lingering, NemesisFactory: one kind of fault, as a plug-in
     force.py      Grip: what a strike acts with, and how several strikes add up
+    holds.py      Holds: which strikes hold a node, a link or a clock, and how
 
-For whoever runs a test:
+The nodes that strikes act on:
+
+    cluster.py     Cluster: a system's nodes in a world
+    leadership.py  Leadership: guesses who leads if no node says so
+
+For running a test:
 
     plan.py       Trigger, Step, Plan: when to break what; YAML in and out
     drawing.py    plans drawn from a seed
     schedule.py   Schedule: a plan as nemesis operations, for the interpreter
-    conductor.py  Conductor: carries them out, and writes down the evidence
+    conductor.py  Conductor: carries out these operations, and records the evidence
 
 The kinds of fault are in the package `nemesis`, one module each; nothing here knows
 any of them.

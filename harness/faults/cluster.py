@@ -2,8 +2,8 @@
 
 Brings together what a system says (how to start a node, who leads), what the network
 does (links and their rules) and what the warden does (processes and clocks), and keeps
-the log of what happened to nodes. Knows nothing about why something is done, or on
-whose behalf: that is `harness.faults.force`.
+the log of what happened to nodes. It doesn't know why something is done, or on behalf
+of which strike; `harness.faults.force` does.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Note = Callable[[str, Sequence[str], str, Mapping[str, "Json"]], None]
 
 
 class ClusterNeverUpError(SplitbrainError):
-    """A node did not come to serve; there was nothing to test, so nothing is known."""
+    """A node never served. There was nothing to test, so the verdict is unknown."""
 
 
 def exit_text(status: int) -> str:
@@ -76,7 +76,7 @@ class Cluster:
         self._time = time or TrueTime()
         self._exits: dict[str, Exit] = {}
         self.kept_down: dict[str, str] = {}
-        """Nodes that were killed for good, for exceeding a bound, and why."""
+        """node -> why it was killed for good: it exceeded a bound."""
         processes.on_exit(self._exited)
 
     # Starting and stopping
@@ -100,15 +100,15 @@ class Cluster:
         self._note("node-start", self.nodes, title, {"pids": pids})
 
     async def kill(self, nodes: Sequence[str]) -> dict[str, int]:
-        """SIGKILL all of `nodes` at once; their pids, 0 for one that wasn't running."""
+        """SIGKILL all of `nodes` at once; node -> its pid, 0 if it wasn't running."""
         pids = await asyncio.gather(*(self.processes.kill(node) for node in nodes))
         return dict(zip(nodes, pids, strict=True))
 
     async def restart(self, nodes: Sequence[str]) -> dict[str, dict[str, Json]]:
         """Start those of `nodes` that aren't running, and wait until they serve.
 
-        A node that won't serve in time is noted, not fatal: a system that can't recover
-        is a finding, and the operations against it tell.
+        A node that doesn't serve in time is noted and does not end the run: a system
+        that can't recover is a finding, which its failing operations show.
         """
         dead = [node for node in self.dead() if node in nodes]
         begun_ns = self._time.monotonic_ns()
@@ -128,7 +128,7 @@ class Cluster:
         }
 
     async def pause(self, nodes: Sequence[str]) -> dict[str, Mapping[str, str]]:
-        """Stop `nodes` in their tracks; the states of their processes read back."""
+        """SIGSTOP all of `nodes`; the states of their processes as read back."""
         states = await asyncio.gather(*(self.processes.pause(node) for node in nodes))
         return dict(zip(nodes, states, strict=True))
 
@@ -137,7 +137,7 @@ class Cluster:
         await asyncio.gather(*(self.processes.resume(node) for node in nodes))
 
     def dead(self) -> tuple[str, ...]:
-        """The nodes that aren't running, but for those that are kept down."""
+        """The nodes that aren't running, without those that are kept down."""
         return tuple(
             node
             for node in self.nodes
@@ -153,15 +153,15 @@ class Cluster:
         try:
             await self.clocks.set_clock(node, setting)
         except HarnessError:
-            # It may have died under our hands: a kill, or its own doing.
+            # The node may have died meanwhile, by a kill or by itself.
             if await self.clocks.read_clock(node) is not None:
                 raise
 
     async def read_clock(self, node: str) -> ClockReading | None:
-        """A node's clocks minus the true ones, asked of the node itself if possible.
+        """A node's clocks minus the true ones; None if the node isn't running.
 
-        A node that can be asked vouches for its wall clock; the rest is read from the
-        memory that its clock calls use.
+        The wall clock is asked of the node itself where its system allows that; the
+        rest is read from the memory that the node's clock calls use.
         """
         reading = await self.clocks.read_clock(node)
         if reading is None:
@@ -182,7 +182,7 @@ class Cluster:
         except (TimeoutError, OSError, SplitbrainError):
             return None
         took_ns = self._time.wall_ns() - before_ns
-        # The answer is right to within half the time it took: a slow one proves little.
+        # The answer is exact to half the time it took, so a slow one proves little.
         if theirs is None or took_ns > ASKED_WITHIN_NS:
             return None
         return theirs - before_ns - took_ns // 2
@@ -190,7 +190,7 @@ class Cluster:
     # Roles
 
     def seems_to_lead(self) -> tuple[str, str]:
-        """Who may lead though no node says so, and why it may be that one."""
+        """A node that may lead though none says so, and why it may be that one."""
         dead = self.dead()
         running = [node for node in self.nodes if node not in dead]
         return self._leadership.guess(running or self.nodes)
@@ -208,10 +208,13 @@ class Cluster:
     async def admin(
         self, node: str, body: Mapping[str, Json], timeout_s: float
     ) -> Mapping[str, Json]:
-        """An operator's request to a node; empty when it isn't done, or nobody knows.
+        """Send an operator's request to a node.
+
+        Returns:
+            The node's answer; empty if it refused, or if no answer came.
 
         Raises:
-            HarnessError: The system takes none, and should not have been asked to.
+            HarnessError: The system takes no such requests, so asking it is our fault.
         """
         if not isinstance(self.system, Administered):
             raise HarnessError(f"{self.system.name} takes no operator's requests")
@@ -220,7 +223,7 @@ class Cluster:
         except OSError:
             return {}
 
-    # Inside
+    # Helpers
 
     async def _launch(self, node: str) -> None:
         place = self.places[node]

@@ -1,13 +1,13 @@
-"""Carries out a plan: strikes, heals, and writes down the evidence.
+"""Carries out a plan: strikes, heals, and records the evidence.
 
 The interpreter hands nemesis operations to the conductor one at a time: `start-KIND`
-and `stop-KIND` for the steps of the plan, and at the end `heal` for whatever is still
-broken. The conductor keeps what is in force by the tracks of the plan, so any number of
-strikes may be, of one kind too. What a fault did goes to faults.jsonl; the history only
-holds the operations.
+and `stop-KIND` for the steps of the plan, and at the end `heal` for all that is still
+broken. The conductor keeps the strikes in force by the tracks of the plan, so any
+number of them may be in force, even of one kind. The evidence of a fault goes to
+faults.jsonl; the history only holds the operations.
 
-Where strikes hold the same thing, evidence says so: `left_to_others` is what a strike
-let go of and others still hold; `held_for_longer` is what others had let go of before.
+If strikes hold the same thing, evidence says so: `left_to_others` names what a strike
+let go of while others held it, `held_for_longer` what others let go of before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from harness.history import Op
 
 Value = int | list[int | str]
-"""Of an operation: a step's number; where an event set it off, [number, observer]."""
+"""The value of an operation: a step's number, or [number, observer] for a step that an
+event set off."""
 
 Record = Callable[[Mapping[str, "Json"]], None]
 """Appends a line to faults.jsonl; the receiver adds the time."""
@@ -66,8 +67,8 @@ class Conductor:
     async def invoke(self, op: Op) -> Op:
         """Carry out `start-KIND`, `stop-KIND` or `heal`.
 
-        The value is the step's number; where an event set it off, [number, the node
-        that observed it].
+        The operation's value is the step's number, or [number, observer] for a step
+        that an event set off.
         """
         if op.f == HEAL:
             await self._heal_all()
@@ -87,7 +88,7 @@ class Conductor:
         return frozenset(strike.fault.kind for _, strike, _ in self._struck.values())
 
     async def _start(self, step: int, observer: str | None) -> Strike:
-        # Late, it takes the place of the one before on its track.
+        # In a run that is late, the step before on this track may still be in force.
         await self._stop(step)
         fault = aim(self._plan[step].fault, observer)
         grip = self._force.grip(step)
@@ -97,7 +98,7 @@ class Conductor:
         return strike
 
     async def _stop(self, step: int) -> Strike | None:
-        """End the strike on that step's track; None when none is in force."""
+        """End the strike on that step's track, and return it; None if there is none."""
         struck = self._struck.pop(self._tracks[step], None)
         if struck is None:
             return None
@@ -115,7 +116,7 @@ class Conductor:
         return strike
 
     async def _heal_all(self) -> None:
-        """End what is in force and whatever the system did to itself; then settle."""
+        """End all strikes, restart nodes that died by themselves, let clocks settle."""
         for step, _, _ in list(self._struck.values()):
             await self._stop(step)
         assert self._force.holds_nothing()

@@ -5,10 +5,10 @@ run; now and then a fault begins while another is in force, as the bugs worth fi
 need two things to go wrong; and there are quiet spells, in which a system must get
 going again.
 
-Where a system names its `moments`, some of the steps are drawn so. Bugs of recovery lie
+If a system names its `moments`, some steps wait for one of them. Bugs of recovery lie
 between two messages or two writes; a fault at a random time hits such a gap by luck, a
 fault at the moment that opens it by design. Most such moments come in answer to another
-fault, so the step is on the watch from the last one's beginning on.
+fault, so such a step begins to watch when the latest fault before it begins.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from harness.faults.nemesis import Nemesis
 
 FIRST_S = (0.5, 1.5)
-"""A newcomer's first fault comes this soon after the start."""
+"""The first fault comes this soon after the start, so that a newcomer sees one."""
 DURATION_S = (0.1, 4.5)
-"""Every order of magnitude alike: a node that is killed and back in a moment takes part
-in the election that it forgot; one that is away for seconds comes back to another
-world. Different bugs hide behind either."""
+"""Every order of magnitude is equally likely: a node that is killed and back in a
+moment takes part in the election that it forgot; one that is away for seconds comes
+back to another leader and a longer log. Different bugs hide behind each."""
 QUIET_S = (0.2, 2.0)
 ROOM_S_MIN = 1.0
-"""No fault begins when less than that is left."""
+"""No fault begins when less time than this is left."""
 OVERLAP_CHANCE = 0.35
 BACKGROUND_OVERLAP_CHANCE = 0.8
 BACKGROUND_S_MIN = 0.5
@@ -42,9 +42,9 @@ else has to go wrong meanwhile."""
 MOMENT_CHANCE = 0.4
 """Part of the steps that are set off by an event."""
 WITHIN_S = 0.7
-"""How long such a step waits for its event: elections take up to half a second."""
+"""How long a step waits for its event: elections take up to half a second."""
 OBSERVER_CHANCE = 0.5
-"""Of these, part that strike the very node that observed the event."""
+"""Part of the steps set off by an event that strike the node that observed it."""
 
 
 def draw(
@@ -98,7 +98,7 @@ def draw(
 
 
 def draw_trigger(random: Random, begin_s: float, moments: Sequence[str]) -> Trigger:
-    """A trigger for then, or for one of the moments that come soon after."""
+    """A trigger at `begin_s`, or at one of `moments` that come soon after, if any."""
     if not moments:
         return Trigger(time_s=round(begin_s, 3))
     return Trigger(

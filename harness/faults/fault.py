@@ -1,9 +1,9 @@
-"""Faults as data: what a plan holds, what a nemesis draws, what a report names.
+"""Faults as data: plans hold them, nemeses draw them, reports name them.
 
 A fault is a kind and its parameters, nothing more: `partition` with a shape, `kill`
-with a target, `clock` with a mode. It can be written to YAML and read back, which is
-what makes a run replayable and shrinkable. A strike is what came of a fault, as data
-too: it stands in faults.jsonl.
+with a target, `clock` with a mode. It can be written to YAML and read back, which makes
+a run replayable and shrinkable. A strike is what came of a fault; it is data too, and
+stands in faults.jsonl.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ NodeNames = tuple[str, ...]
 class Fault:
     """One way to break the cluster; `params` differ by kind.
 
-    The accessors are for parameters that `Nemesis.draw` has made or `Nemesis.validate`
-    has let pass: there they are of the type that is asked for.
+    The accessors rely on the types of `params`: `Nemesis.draw` has made them, or
+    `Nemesis.validate` has let them pass.
     """
 
     kind: str
@@ -38,13 +38,13 @@ class Fault:
         return {"kind": self.kind, **self.params}
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A parameter that is a number; `default` where it isn't given."""
+        """A parameter that is a number; `default` if it isn't given."""
         value = self.params.get(name, default)
         assert isinstance(value, int | float)
         return value
 
     def text(self, name: str, default: str | None = None) -> str:
-        """A parameter that is a text; `default` where it isn't given."""
+        """A parameter that is a text; `default` if it isn't given."""
         value = self.params.get(name, default)
         assert isinstance(value, str)
         return value
@@ -75,12 +75,12 @@ class Strike:
     """What came of a fault when it was applied, and in the end when it was healed.
 
     Attributes:
-        fault: As it struck: with the observer named, if it was for one.
+        fault: The fault as it struck, with its observer named if it was for one.
         title: For people: "isolate leader n3: n3 | n1 n2 n4 n5".
         nodes: The nodes concerned.
         evidence: Proof so far; `heal` adds to it.
-        bit: True when the proof is complete, False when there was no effect, None when
-            only healing will tell (frames dropped are counted at the end).
+        bit: True if there is proof of an effect, False if there was none, None if only
+            healing will tell (dropped frames are counted at the end).
     """
 
     fault: Fault
@@ -112,7 +112,7 @@ def require_number(fault: Fault, name: str, kind: Number | Whole) -> None:
     """Check a number of a hand-written fault.
 
     Raises:
-        UsageError: It is not there, is no number, or is out of bounds.
+        UsageError: The parameter is missing, is no number, or is out of bounds.
     """
     value = fault.params.get(name)
     if not kind.admits(value):

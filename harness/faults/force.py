@@ -8,12 +8,13 @@ healed, and until then all that hold it add up.
 
     links      rules combine (`harness.worlds.network.merge`)
     nodes      are down while any strike holds them down
-    processes  are stopped while any strike holds them so; a killed process is held by
-               nobody, and what runs after a restart begins untouched
+    processes  are stopped while any strike stops them; no strike holds a killed
+               process, and the one that a restart begins runs freely
     clocks     jumps add up, rates multiply. The heal of one strike of several takes its
-               rate away, and of a wall clock its jump; what drifts have added stays
-               until the last heal. Monotonic clocks never run backwards, so they begin
-               to return then, as fast as the fastest of those strikes would have it
+               rate away, and its jump if it is a wall clock; what drifts have added
+               stays until the last heal. A monotonic clock never runs backwards, so
+               only the last heal makes it return, at the rate of the fastest of those
+               strikes
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
     from harness.worlds.processes import Exit
 
 BACK_WITHIN_NS = 1_000_000
-"""A clock that is this near to true time is true."""
+"""A clock counts as true when it is this near to true time."""
 RETURN_RATE = 0.01
-"""How fast a monotonic clock runs that leapt ahead, until true time has caught up.
+"""How fast a monotonic clock that leapt ahead runs until true time has caught up.
 
-Not 0: programs divide by what has passed.
+It is not 0, as programs divide by the time that has passed.
 """
 
 
@@ -55,8 +56,8 @@ class Skew:
     """What one strike does to a clock: it jumps, and runs at a rate from then on.
 
     Attributes:
-        jump_ns: How far, from what it shows; None: it doesn't.
-        rate: Seconds a second; those of several strikes multiply.
+        jump_ns: How far it jumps from the time it shows; None if it doesn't jump.
+        rate: Seconds a second; the rates of several strikes multiply.
     """
 
     jump_ns: int | None = None
@@ -76,17 +77,18 @@ class Force:
         self.sorts = (self.links, self.down, self.paused, self.clocks, self.names)
         self.firsts: dict[str, Json] = {}
         self._owed: dict[str, float] = {}
-        """Nodes whose monotonic clock is to return, at which rate, once it is free."""
+        """node -> rate at which its monotonic clock will return once no strike holds
+        it."""
         self._returning: dict[str, float] = {}
-        """Nodes whose monotonic clock does return, and at which rate."""
+        """node -> rate at which its monotonic clock is now returning."""
         cluster.processes.on_exit(self._exited)
 
     def grip(self, owner: int) -> Grip:
-        """A grip for the strike of that step."""
+        """A grip for the strike of step `owner`."""
         return Grip(self, owner)
 
     def holds_nothing(self) -> bool:
-        """True when no strike is in force."""
+        """Whether no strike holds anything."""
         return not any(sort.things() for sort in self.sorts)
 
     async def apply_links(self) -> None:
@@ -100,15 +102,15 @@ class Force:
     ) -> None:
         """Have a clock that is `now_ns` ahead go wrong as `skew` says.
 
-        Again on behalf of the same owner, the new way replaces the old one. Where no
-        process runs there is no clock to hold.
+        A second skew of the same owner replaces its first. A node that isn't running
+        has no clock, and nothing happens.
         """
         if self.cluster.processes.pid(node) is None:
             return
         jump_ns, before = skew.jump_ns, self.clocks.how(owner, (node, clock)) or Skew()
         self.clocks.take(owner, (node, clock), skew)
         if self.clocks.shared(owner, (node, clock)) and jump_ns is not None:
-            # What it shows is not this strike's doing alone.
+            # What the clock shows is not the work of this strike alone.
             jump_ns -= before.jump_ns or 0
             now_ns = await self._ahead_ns(node, clock)
         rate = math.prod(each.rate for each in self.clocks.of((node, clock)))
@@ -118,10 +120,10 @@ class Force:
     async def set_right(
         self, owner: int, node: str, clock: ClockName, return_rate: float
     ) -> None:
-        """End what `owner` did to a clock; if nobody else holds it, make it true.
+        """End what `owner` did to a clock; if no other strike holds it, make it true.
 
-        A monotonic clock returns at `return_rate`, or faster if another strike that was
-        healed before would have it so.
+        A monotonic clock returns at `return_rate`, or at that of a strike healed before
+        if this is faster.
         """
         mine = self.clocks.how(owner, (node, clock))
         if clock == "mono":
@@ -149,7 +151,7 @@ class Force:
         """Wait until every monotonic clock that returns shows true time again.
 
         Raises:
-            HarnessError: One doesn't; names the node.
+            HarnessError: A clock has not returned in time; names the node.
         """
         returning, self._returning = self._returning, {}
         for node, rate in returning.items():
@@ -176,12 +178,12 @@ class Force:
         return 0 if reading is None else reading.offset_ns(clock)
 
     async def _told_ahead_ns(self, node: str) -> int:
-        """The same of a monotonic clock, for the record too."""
+        """How far a monotonic clock is ahead, as `Cluster.read_clock` also records."""
         reading = await self.cluster.read_clock(node)
         return 0 if reading is None else reading.mono_offset_ns
 
     def _exited(self, exited: Exit) -> None:
-        """What was done to a process is over with it."""
+        """Drop all holds of a process that has exited: its pause and its clocks."""
         self.paused.drop(exited.node)
         self._owed.pop(exited.node, None)
         for clock in CLOCKS:
@@ -192,7 +194,7 @@ class Grip:
     """One strike's hold on the cluster: what a nemesis acts with.
 
     Attributes:
-        tally: For whatever a strike wants to count until it is healed.
+        tally: Counts that a nemesis keeps between strike and heal.
     """
 
     def __init__(self, force: Force, owner: int) -> None:
@@ -216,23 +218,26 @@ class Grip:
         return await self._cluster.leader()
 
     def seems_to_lead(self) -> tuple[str, str]:
-        """Who may lead though no node says so, and why it may be that one."""
+        """A node that may lead though none says so, and why it may be that one."""
         return self._cluster.seems_to_lead()
 
     async def admin(
         self, node: str, body: Mapping[str, Json], timeout_s: float
     ) -> Mapping[str, Json]:
-        """An operator's request to a node; empty when it isn't done, or nobody knows.
+        """Send an operator's request to a node.
+
+        Returns:
+            The node's answer; empty if it refused, or if no answer came.
 
         Raises:
-            HarnessError: The system takes none, and should not have been asked to.
+            HarnessError: The system takes no such requests, so asking it is our fault.
         """
         return await self._cluster.admin(node, body, timeout_s)
 
     # Processes
 
     async def kill(self, nodes: Sequence[str]) -> dict[str, int]:
-        """SIGKILL all of `nodes` at once; their pids, 0 for one that wasn't running."""
+        """SIGKILL all of `nodes` at once; node -> its pid, 0 if it wasn't running."""
         for node in nodes:
             self._force.down.take(self._owner, node, True)
         return await self._cluster.kill(nodes)
@@ -242,7 +247,7 @@ class Grip:
         return await self._cluster.restart(self._freed(self._force.down, nodes))
 
     async def pause(self, nodes: Sequence[str]) -> dict[str, Mapping[str, str]]:
-        """Stop `nodes` in their tracks; the states of their processes read back."""
+        """SIGSTOP all of `nodes`; the states of their processes as read back."""
         states = await self._cluster.pause(nodes)
         for node in nodes:
             if states[node]:
@@ -250,7 +255,7 @@ class Grip:
         return states
 
     async def resume(self, nodes: Sequence[str]) -> None:
-        """Let those of `nodes` go on that no other strike holds."""
+        """Let those of `nodes` go on that no other strike stops."""
         await self._cluster.resume(self._freed(self._force.paused, nodes))
 
     # Links
@@ -263,7 +268,7 @@ class Grip:
         await self._force.apply_links()
 
     async def mend_links(self) -> LinkCounters:
-        """Take this strike's rules away; what their links did while they were there."""
+        """Take this strike's rules away; counts of their links since they began."""
         links = self._force.links.things(self._owner)
         now = await self._cluster.network.counters()
         counts = {
@@ -282,48 +287,51 @@ class Grip:
     # Clocks
 
     async def read_clocks(self, nodes: Sequence[str]) -> dict[str, ClockReading | None]:
-        """The nodes' clocks, one after the other; None where no process runs."""
+        """The clocks of each node, read in turn; None for one that isn't running."""
         readings = {node: await self._cluster.read_clock(node) for node in nodes}
         self._readings = self._readings or readings
         return readings
 
     @property
     def first_readings(self) -> Mapping[str, ClockReading | None]:
-        """What this strike read first."""
+        """The first reading of each node's clocks by this strike."""
         return self._readings
 
     async def skew(self, node: str, clock: ClockName, skew: Skew, now_ns: int) -> None:
-        """Have a clock that is `now_ns` ahead go wrong, in place of how it did."""
+        """Have a clock that is `now_ns` ahead go wrong as `skew` says.
+
+        It replaces an earlier skew of this strike.
+        """
         await self._force.skew(self._owner, node, clock, skew, now_ns)
 
     async def set_right(
         self, node: str, clock: ClockName, return_rate: float = RETURN_RATE
     ) -> None:
-        """Undo what this strike did to a clock; see `Force.set_right`."""
+        """Undo what this strike did to a clock, as `Force.set_right` describes."""
         await self._force.set_right(self._owner, node, clock, return_rate)
 
     async def settle(self) -> None:
-        """Wait until no monotonic clock is on its way back to true time."""
+        """Wait until every monotonic clock that returns shows true time again."""
         await self._force.settle()
 
-    # Whatever else there may be
+    # What only one kind of fault knows
 
     def take(self, name: str) -> None:
-        """Hold something that only this kind of fault knows, by a name that it gave."""
+        """Hold a thing that only this kind of fault knows, by a name that it gives."""
         self._force.names.take(self._owner, name, True)
 
     def let_go(self, name: str) -> bool:
-        """Hold it no longer; True when no other strike does."""
+        """Let go of the thing of that name; True if no other strike holds it."""
         return bool(self._freed(self._force.names, [name]))
 
     def first(self, name: str, value: Json) -> Json:
-        """The first value of that name, empty ones aside, that any strike has given."""
+        """The first value, other than an empty one, that any strike gave this name."""
         if value:
             self._force.firsts.setdefault(name, value)
         return self._force.firsts.get(name, value)
 
     def meanwhile(self, work: Coroutine[None, None, None]) -> None:
-        """Do this beside all else, until the strike is healed or it is done."""
+        """Run `work` in the background until it is done or the strike is healed."""
         assert self._work is None
         self._work = asyncio.create_task(work)
 
@@ -331,16 +339,16 @@ class Grip:
 
     @property
     def left_to_others(self) -> list[str]:
-        """What this strike let go of, and others then still held just so, by name."""
+        """Things that this strike let go of while others held them alike, by name."""
         return [x for sort in self._force.sorts for x in sort.left_by(self._owner)]
 
     @property
     def held_for_longer(self) -> list[str]:
-        """What others let go of, and this strike then still held just so, by name."""
+        """Things that others let go of while this strike held them alike, by name."""
         return [x for sort in self._force.sorts for x in sort.left_to(self._owner)]
 
     async def stop_work(self) -> None:
-        """End what `meanwhile` began. Raises whatever it failed with."""
+        """End the work that `meanwhile` began; raises the error that it failed with."""
         work, self._work = self._work, None
         if work is not None:
             work.cancel()
@@ -348,7 +356,7 @@ class Grip:
                 await work
 
     async def release(self) -> None:
-        """Let go of all that is still held; a kind that heals leaves nothing to do."""
+        """Let go of all that is still held: what the nemesis' own heal has left."""
         force, owner = self._force, self._owner
         await self.stop_work()
         if force.links.things(owner):
@@ -362,5 +370,5 @@ class Grip:
         self._freed(force.names, force.names.things(owner))
 
     def _freed(self, sort: Holds[Thing, How], things: Collection[Thing]) -> list[Thing]:
-        """Let go of `things`; those that nobody holds any more."""
+        """Let go of `things`; return those that no strike holds any more."""
         return [thing for thing in things if sort.let_go(self._owner, thing)]

@@ -1,8 +1,8 @@
-"""Who holds what, where several may hold the same: the one count that heals go by.
+"""Counts which strikes hold a thing, so that it is healed when the last lets go.
 
-A node is down, a link is cut, a clock is wrong, on behalf of strikes. Each holds it in
-a way of its own, and several strikes may hold the same thing at once. When one is
-healed it lets go; the thing is itself again when the last one has.
+Strikes hold nodes down, cut links and set clocks wrong. Several of them may hold the
+same thing at once, each in a way of its own. A strike that is healed lets go of what it
+holds; a thing is itself again when the last strike has let go of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ How = TypeVar("How")
 
 
 class Holds(Generic[Thing, How]):
-    """Things of one sort, and who holds them how. Owners are steps of a plan.
+    """Things of one sort, and how each owner holds them. Owners are steps of a plan.
 
     Args:
         name: What a thing is called in evidence.
@@ -37,14 +37,14 @@ class Holds(Generic[Thing, How]):
         self._shared: set[tuple[int, Thing]] = set()
 
     def take(self, owner: int, thing: Thing, how: How) -> None:
-        """`owner` holds it from now on, in this way."""
+        """Have `owner` hold the thing in this way from now on."""
         holders = self._held.setdefault(thing, {})
         holders[owner] = how
         if len(holders) > 1:
             self._shared.update((holder, thing) for holder in holders)
 
     def let_go(self, owner: int, thing: Thing) -> bool:
-        """`owner` no longer holds it; True when nobody does."""
+        """End the hold of `owner`, if it has one; True if no owner is left."""
         holders = self._held.get(thing, {})
         if owner in holders:
             mine = holders.pop(owner)
@@ -57,19 +57,19 @@ class Holds(Generic[Thing, How]):
         return not holders
 
     def drop(self, thing: Thing) -> None:
-        """It is no more what anybody held."""
+        """End all holds of a thing that was replaced: its process has exited."""
         self._held.pop(thing, None)
 
     def how(self, owner: int, thing: Thing) -> How | None:
-        """How `owner` holds it; None when it doesn't."""
+        """How `owner` holds the thing; None if it doesn't."""
         return self._held.get(thing, {}).get(owner)
 
     def of(self, thing: Thing) -> list[How]:
-        """The ways in which it is held, by all owners."""
+        """The ways in which all owners hold the thing."""
         return list(self._held.get(thing, {}).values())
 
     def things(self, owner: int | None = None) -> list[Thing]:
-        """What `owner` holds, or what anybody does."""
+        """The things that `owner` holds; without one, those that any owner holds."""
         return [
             thing
             for thing, holders in self._held.items()
@@ -77,13 +77,13 @@ class Holds(Generic[Thing, How]):
         ]
 
     def shared(self, owner: int, thing: Thing) -> bool:
-        """Whether `owner` has ever held it while others did."""
+        """Whether `owner` has ever held the thing while others did."""
         return (owner, thing) in self._shared
 
     def left_by(self, owner: int) -> list[str]:
-        """What `owner` let go of while others held it just so."""
+        """The names of things that `owner` let go of while others held them alike."""
         return sorted(map(self._name, self._left_by.get(owner, ())))
 
     def left_to(self, owner: int) -> list[str]:
-        """What others let go of while `owner` held it just so."""
+        """The names of things that others let go of while `owner` held them alike."""
         return sorted(map(self._name, self._left_to.get(owner, ())))

@@ -1,8 +1,8 @@
-"""Who seems to lead where no node says so: whoever answers changes soonest, or at all.
+"""Guesses who leads if no node says so: the node that answers changes soonest.
 
-In most systems that have a leader, a change goes through it: other nodes refuse it, or
-pass it on and answer later. A foreign system need not tell who leads (`status`,
-WIRE.md), but its clients' operations do.
+In most systems that have a leader, changes go through it: other nodes refuse them, or
+pass them on and answer later. A foreign system need not tell who leads (`status`,
+WIRE.md), but the times of its clients' operations show it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from harness.history import Op
 
 RECENT_NS: Final = 3_000_000_000
-"""Who answered longer ago may not lead any more."""
+"""Answers older than this don't count: a node that led then may lead no more."""
 
 ANSWERS_MIN: Final = 5
-"""Answers that must have come from a node for its median to count."""
+"""Answers that a node needs for its median to count."""
 
 ANSWERS_MAX: Final = 50
-"""Answers of a node that are remembered."""
+"""Answers that are remembered for each node."""
 
 SOONER: Final = 0.8
-"""Part of the next one's median at which a node counts as the soonest."""
+"""A node counts as the soonest if its median is below this part of the next one's."""
 
 
 class Leadership:
@@ -36,7 +36,7 @@ class Leadership:
     Args:
         nodes: The nodes' names.
         changes_nothing: Functions that every node may answer by itself.
-        seed: Decides where nothing else does.
+        seed: Draws the node if the answers show no leader.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Leadership:
             self._answers[op.node].append((op.time, op.time - began_ns))
 
     def guess(self, among: Sequence[str]) -> tuple[str, str]:
-        """One of these nodes, and why it was taken, for the title of a fault."""
+        """The node of `among` that may lead, and why, for the title of a fault."""
         since_ns = self._now_ns - RECENT_NS
         took = {
             node: [ns for at_ns, ns in answers if at_ns >= since_ns]

@@ -23,9 +23,9 @@ class Nemesis(Protocol):
 
     kind: str
     needs: Capabilities
-    """What it needs of a world, beyond the system's own word."""
+    """Capabilities that a world must have for this kind of fault."""
     background: bool
-    """It makes other faults worse rather than do harm by itself."""
+    """Whether it makes other faults worse rather than do harm by itself."""
 
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random fault of this kind; the same for the same state of `random`."""
@@ -40,10 +40,10 @@ class Nemesis(Protocol):
         ...
 
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
-        """End `strike`, through the grip that it was made with; adds the evidence.
+        """End `strike` through the grip that it was made with, and add the evidence.
 
-        What `Grip.meanwhile` began has ended. Whatever the strike then still holds is
-        let go of.
+        The work that `Grip.meanwhile` began has ended before. Afterwards the conductor
+        lets go of all that the strike still holds.
         """
         ...
 
@@ -53,7 +53,7 @@ class Lingering(Protocol):
     """A nemesis whose faults are felt for a while after their healing."""
 
     def lingers_s(self, fault: Fault, lasted_s: float) -> float:
-        """How long that is for a fault that was in force for `lasted_s`."""
+        """How long a fault that was in force for `lasted_s` is felt after it."""
         ...
 
 

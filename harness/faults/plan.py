@@ -1,17 +1,17 @@
 """Fault plans: when to break what, and when to heal it. Pure data.
 
 A plan is a list of steps (trigger, fault, heal), drawn from a seed (`drawing`) or
-written by hand, and stored as YAML with the run. Any of them may overlap; what several
-do to one node or link adds up (`force`).
+written by hand, and stored as YAML with the run. Steps may overlap; what several do to
+one node or link adds up (`force`).
 
     - at: {time_s: 2.5}
       fault: {kind: partition, shape: leader, target: leader}
       heal: {after_s: 4.0}
 
 A trigger is a time, a number of completed client operations, or the k-th sighting of an
-`Observe` event at a node, so that a replay aims at the protocol's moment. With a time
-as well, sightings count from then on, and `within_s` later the step begins without
-them: a moment that doesn't come must not hold up the plan.
+`Observe` event at a node, so that a replay aims at the protocol's moment. If it has a
+time as well, sightings count from that time on, and `within_s` later the step begins
+without them: a moment that doesn't come must not hold up the plan.
 
     - at: {time_s: 4.0, observe: became_leader, count: 1, within_s: 0.7}
       fault: {kind: kill, target: observer}
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from harness.data import Json
     from harness.faults.nemesis import Nemesis
 
-# What a hand-written plan may say; no run lasts longer than a week.
+# Bounds of the numbers in a hand-written plan; no run lasts longer than a week.
 TIME_S = Number(0.0, 604_800.0)
 HEAL_AFTER_S = Number(0.001, 604_800.0)
 OPS = Whole(0, 10**9)
@@ -53,9 +53,9 @@ class Trigger:
         time_s: Seconds since the start of the run.
         ops: Client operations completed.
         observe: Kind of the event.
-        node: Who has to observe it; None: anybody.
-        count: The event that it takes, since the start or since `time_s`.
-        within_s: After `time_s`: begin then even if the events didn't come.
+        node: The node that has to observe the event; None for any node.
+        count: Trigger at the count-th event since the start, or since `time_s`.
+        within_s: Begin this long after `time_s` even if the events didn't come.
     """
 
     time_s: float | None = None
@@ -67,7 +67,7 @@ class Trigger:
 
     @property
     def latest_s(self) -> float:
-        """When the step begins at the latest, as far as time decides that."""
+        """When the step begins at the latest, if time decides that; else 0."""
         return (self.time_s or 0.0) + (self.within_s or 0.0)
 
     def as_data(self) -> dict[str, Json]:
@@ -103,12 +103,12 @@ Plan = tuple[Step, ...]
 
 
 def tracks(plan: Plan) -> list[int]:
-    """For each step the track that it runs on, which has one strike at a time.
+    """For each step the track that it runs on; a track has one strike at a time.
 
-    Steps of one kind that the plan keeps apart by their times share a track. So they
-    stay apart in a run that is late: there a step ends the one before, and is healed
-    when that one was to be. Steps that overlap as planned, or begin at a time that
-    nobody knows, have tracks of their own.
+    Steps of one kind that the plan keeps apart by their times share a track, so that
+    they stay apart even in a run that is late. There, a step ends the one before it on
+    its track, and the end planned for that one then ends the later step. Steps that
+    overlap as planned, or begin at a time that isn't known, have tracks of their own.
     """
     ends_s: dict[str, list[tuple[float, int]]] = {}  # by kind: a heap of its tracks
     out: list[int] = []
@@ -188,7 +188,10 @@ def _trigger(at: object, where: str) -> Trigger:
 def _holds(
     data: object, fields: Mapping[str, Number | Whole | None], *, needed: Sequence[str]
 ) -> bool:
-    """Whether `data` maps some of these fields to what they take; None: a text."""
+    """Whether `data` has all `needed` fields, and values that its fields allow.
+
+    `fields` gives the kind of number of each field, or None for one that is a text.
+    """
     return (
         isinstance(data, dict)
         and not set(data) - set(fields)
@@ -206,7 +209,7 @@ def validate(plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]) -
     """Check that every fault of a hand-written plan can be carried out.
 
     Raises:
-        UsageError: A kind that isn't among `nemeses`, or parameters that make no sense.
+        UsageError: A kind isn't among `nemeses`, or parameters make no sense.
     """
     for step in plan:
         nemesis = nemeses.get(step.fault.kind)

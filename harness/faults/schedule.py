@@ -35,15 +35,16 @@ NS_PER_S = 1_000_000_000
 LOOK_AGAIN_NS = 2_000_000
 
 Sightings = Callable[[str, str | None], int]
-"""How often an Observe of this kind was seen so far, at this node (None: anywhere)."""
+"""(kind, node) -> how many Observe events of the kind the node has told so far; node
+None counts those of all nodes."""
 
 
 class _Watch:
-    """Waits for the events of a trigger, from a moment on.
+    """Counts the events of a trigger from the moment at which the watch begins.
 
     Attributes:
-        trigger: With a kind of event.
-        seen: node -> how often it had observed that when the watch began.
+        trigger: The trigger; it names a kind of event.
+        seen: node -> how many such events it had observed when the watch began.
     """
 
     __slots__ = ("_sightings", "seen", "trigger")
@@ -63,7 +64,7 @@ class _Watch:
         return self._sightings(self.trigger.observe, node)
 
     def observers(self) -> list[str]:
-        """Those who observed the event since; empty until it came often enough."""
+        """The nodes that observed the event since; empty until it came often enough."""
         news = {node: self._count(node) - seen for node, seen in self.seen.items()}
         if sum(news.values()) < self.trigger.count:
             return []
@@ -100,7 +101,7 @@ class _PlanFlow(Flow):
         stop_ns = self._stops[0][0] if self._stops else None
         start_ns = self._start_ns(ctx)
         if start_ns is None and self._next_step < len(self._steps):
-            # Nothing wakes a generator when a node observes something: look again soon.
+            # No event of a node wakes a generator, so it has to look again soon.
             look_ns = self._look_again_ns(ctx)
             if stop_ns is None or look_ns < stop_ns:
                 return Pending(look_ns)
@@ -135,7 +136,7 @@ class _PlanFlow(Flow):
         return Invocation(f, value, thread=NEMESIS, time_ns=max(time_ns, ctx.time_ns))
 
     def _start_ns(self, ctx: Context) -> int | None:
-        """When the next step starts, if that is known yet."""
+        """When the next step starts; None if that is not known yet."""
         if self._next_step == len(self._steps):
             return None
         at = self._steps[self._next_step].at
@@ -149,7 +150,7 @@ class _PlanFlow(Flow):
         return ctx.time_ns if self._observer or self._is_too_late(at, ctx) else None
 
     def _look(self, at: Trigger, ctx: Context) -> None:
-        """Begin to watch when it is time to, and see who has observed the event."""
+        """Begin the watch once its time has come, and note who observed the event."""
         if self._watch is None:
             if at.time_s is not None and ctx.time_ns < at.time_s * NS_PER_S:
                 return
@@ -168,7 +169,7 @@ class _PlanFlow(Flow):
 
 
 class Schedule:
-    """The faults of one run: what is planned, and who carries it out."""
+    """The faults of one run: their plan and the nemeses that carry it out."""
 
     def __init__(
         self, plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]
@@ -185,7 +186,7 @@ class Schedule:
 
     @property
     def watches(self) -> bool:
-        """True when a trigger waits for an Observe event."""
+        """Whether any trigger waits for an Observe event."""
         return any(step.at.observe is not None for step in self.plan)
 
     def yaml(self) -> str:
@@ -202,7 +203,7 @@ class Schedule:
         return Invocation(HEAL, thread=NEMESIS)
 
     def conductor(self, cluster: Cluster, record: Record) -> Conductor:
-        """Who carries out the operations on `cluster`."""
+        """The conductor that carries out the plan's operations on `cluster`."""
         return Conductor(self.plan, self._nemeses, cluster, record)
 
 
@@ -220,7 +221,8 @@ def build(
     `moments` are the kinds of event of the system that are worth a fault.
 
     Raises:
-        UsageError: The written plan makes no sense, or names other nemeses.
+        UsageError: The written plan makes no sense, or has a fault of a kind that is
+            not among `nemeses`.
     """
     if written is not None:
         plan = plans.parse(written, "plan")

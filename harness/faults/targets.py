@@ -1,10 +1,10 @@
 """Which nodes a fault is for.
 
-Targets are drawn when the plan is made, from its seed; only `leader` is looked up when
-the fault strikes, as nobody knows it before. The words are those of
-jepsen.nemesis.combined: one, minority, majority, all; ours besides: leader. A target
-may also be a list of node names, as in a hand-written plan, or `observer`: the node
-whose event set the fault off.
+Targets are drawn from the plan's seed when the plan is made; only `leader` is looked up
+when the fault strikes, as nobody knows it before. The words one, minority, majority and
+all are those of jepsen.nemesis.combined; leader is ours. A target may also be a list of
+node names, as in a hand-written plan, or `observer`: the node whose event set the fault
+off.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ TARGETS = ("one", "minority", "majority", "all", "leader")
 """Words for sets of nodes that a fault may strike."""
 
 OBSERVER = "observer"
-"""A target known when the fault strikes: the node whose Observe event triggered it."""
+"""The target that means the node whose Observe event triggered the fault."""
 
 
 class Led(Protocol):
     """A cluster that can be asked who leads it."""
 
     async def leader(self) -> str | None:
-        """Who leads; None when nobody says so."""
+        """The node that says it leads; None if no node does."""
         ...
 
     def seems_to_lead(self) -> tuple[str, str]:
-        """Who may lead though no node says so, and why it may be that one."""
+        """A node that may lead though none says so, and why it may be that one."""
         ...
 
 
@@ -46,7 +46,7 @@ def minority_size(count: int) -> int:
 
 
 def draw_target(random: Random, word: str, nodes: Sequence[str]) -> str | list[str]:
-    """Resolve a target word to nodes, but for `leader`, which is left to the strike."""
+    """Draw the nodes for a target word; `leader` stays, for the strike to resolve."""
     if word == "leader":
         return word
     sizes = {
@@ -59,16 +59,17 @@ def draw_target(random: Random, word: str, nodes: Sequence[str]) -> str | list[s
 
 
 def for_observer(fault: Fault) -> Fault:
-    """The same, where it has a target, against whoever observed the event."""
+    """The fault aimed at the node that observes its event; unchanged without target."""
     if "target" not in fault.params:
         return fault
     return Fault(fault.kind, {**fault.params, "target": OBSERVER})
 
 
 def aim(fault: Fault, observer: str | None) -> Fault:
-    """The fault with its observer named.
+    """The fault with its `observer` target replaced by that node.
 
-    Where the event never came, the leader stands in: it has a part in most events.
+    If the event never came there is no observer. The leader takes its place, as it has
+    a part in most events.
     """
     if fault.params.get("target") != OBSERVER:
         return fault
@@ -81,7 +82,7 @@ async def resolve_target(
 ) -> tuple[NodeNames, str]:
     """The nodes meant by a fault's target, and a word about how they were chosen.
 
-    Where no node says that it leads, the one that seems to stands in for the leader.
+    If no node says that it leads, `leader` means the node that seems to.
     """
     if target != "leader":
         return tuple(target), ""
@@ -93,13 +94,13 @@ async def resolve_target(
 
 
 def who(nodes: NodeNames, why: str) -> str:
-    """For titles: "leader n3", or "n1 (answers changes soonest)"."""
+    """Text for titles: "leader n3", or "n1 (answers changes soonest)"."""
     names = " ".join(nodes)
     return f"{why} {names}".strip() if why in {"", "leader"} else f"{names} ({why})"
 
 
 def aimed(why: str) -> dict[str, str]:
-    """How a target was chosen, for evidence; empty where the plan named it."""
+    """Evidence of how a target was chosen; empty if the plan named it."""
     if not why:
         return {}
     return {"target": "says that it leads" if why == "leader" else why}
@@ -109,7 +110,8 @@ def validate_target(kind: str, target: object, nodes: Sequence[str]) -> None:
     """Check a hand-written target.
 
     Raises:
-        UsageError: It is neither "leader", "observer" nor a list of known nodes.
+        UsageError: The target is neither "leader", "observer" nor a list of known
+            nodes.
     """
     if target in ("leader", OBSERVER):
         return
