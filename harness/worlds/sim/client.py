@@ -1,9 +1,9 @@
-"""A client's connection to a simulated node: what `wire.connect` makes of TCP.
+"""A client's connection to a simulated node, in the place of `wire.connect`'s over TCP.
 
-`WireClient` and the systems use it in the place of a real one, so requests, errors and
-counters are theirs. Requests and answers take the network's time, in order, and are
-never subject to faults. A node that isn't there refuses connections; one that dies
-breaks them; one that is paused accepts them and says nothing.
+`WireClient` and the systems use it like a real one, so requests, errors and counters
+are the same. Requests and answers take the network's time, in order, and are never
+subject to faults. A node that is down refuses connections; a node that dies breaks
+them; a paused node accepts them and doesn't answer.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Dialler:
         """A connection to the node at `place`.
 
         Raises:
-            NodeReply: Definite: nothing accepts connections there.
+            NodeReply: Nothing accepts connections there; a definite failure.
         """
         arrival = self.loop.create_future()
         there_and_back_ns = self.latency_ns() + self.latency_ns()
@@ -91,11 +91,11 @@ class SimConnection:
 
     @property
     def owes_answers(self) -> bool:
-        """Never: an answer that comes late is counted without anybody waiting."""
+        """False: late answers are counted even if no client waits for them."""
         return False
 
     async def linger(self) -> None:
-        """See `owes_answers`."""
+        """Return at once: late answers are counted even if no client waits for them."""
 
     async def call(
         self, src: str, dest: str, body: Mapping[str, Any]
@@ -118,7 +118,7 @@ class SimConnection:
             )
         answer: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._waiting[msg_id] = answer
-        # In order: a request never overtakes an earlier one.
+        # A request never overtakes an earlier one on this connection.
         due_ns = self._loop.now_ns + self._dialler.latency_ns()
         self._request_due_ns = due_ns = max(due_ns, self._request_due_ns)
         self._loop.at_ns(due_ns, self._arrive, (src, data))
@@ -128,13 +128,13 @@ class SimConnection:
             self._waiting.pop(msg_id, None)
 
     def answer(self, msg_id: int, data: bytes) -> None:
-        """The node answers request `msg_id`."""
+        """Carry the node's answer to request `msg_id` to the client."""
         due_ns = self._loop.now_ns + self._dialler.latency_ns()
         self._answer_due_ns = due_ns = max(due_ns, self._answer_due_ns)
         self._loop.at_ns(due_ns, self._answered, (msg_id, data))
 
     def break_off(self) -> None:
-        """The node died; the client learns of it when the news arrives."""
+        """Break the connection, as the node died; the client learns that later."""
         due_ns = self._loop.now_ns + self._dialler.latency_ns()
         due_ns = max(due_ns, self._answer_due_ns)
         self._loop.at_ns(due_ns, self._lose, "connection closed")
@@ -145,7 +145,7 @@ class SimConnection:
         self._lose("closed by the client")
 
     def _arrive(self, request: tuple[str, bytes]) -> None:
-        # A process that died meanwhile, back again or not, knows no such connection.
+        # A process that died meanwhile has lost the connection, even if it is back.
         if self._node.knows(self):
             self._node.request(*request, self)
 
@@ -169,6 +169,6 @@ class SimConnection:
 
 
 def set_result(future: asyncio.Future[None]) -> None:
-    """Wake whoever waits, unless they have given up."""
+    """Wake the waiter of `future`, unless it has been cancelled."""
     if not future.done():
         future.set_result(None)

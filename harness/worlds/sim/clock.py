@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WALL_EPOCH_NS = 1_767_225_600_000_000_000
 """True wall time at the start of every simulation: 2026-01-01 00:00 UTC."""
 MONO_EPOCH_NS = 1_000_000_000_000
-"""True monotonic time then; a machine has been up for a while."""
+"""True monotonic time at the start of every simulation: the machine has been up."""
 
 
 class NodeClock:
@@ -26,7 +26,7 @@ class NodeClock:
         self._mono = self._wall
 
     def set(self, setting: ClockSetting) -> None:
-        """From now on, run as `setting` says."""
+        """Run as `setting` says from now on."""
         now_ns = self._loop.now_ns
         if setting.wall is not None:
             self._wall = self._wall.then(setting.wall, now_ns)
@@ -34,7 +34,7 @@ class NodeClock:
             self._mono = self._mono.then(setting.mono, now_ns)
 
     def now(self) -> Now:
-        """What the node reads."""
+        """The times that the node reads."""
         now_ns = self._loop.now_ns
         return Now(
             WALL_EPOCH_NS + now_ns + self._wall.offset_ns(now_ns),
@@ -51,22 +51,22 @@ class NodeClock:
         )
 
     def when_ns(self, mono_ns: int) -> int:
-        """The true time at which the monotonic clock will show that, or now."""
+        """The true time at which the monotonic clock shows `mono_ns`, at least now."""
         true_ns = self._mono.when_ns(mono_ns - MONO_EPOCH_NS)
         return max(self._loop.now_ns, true_ns)
 
 
 class _Course(NamedTuple):
-    """How one clock runs since a moment of true time; see `ClockLine`."""
+    """How one clock runs since a moment of true time: a `ClockLine` put in force."""
 
     since_ns: int
     ahead_ns: int
-    """Its offset then; negative for one that is behind."""
+    """Its offset at `since_ns`; negative if it is behind."""
     rate: float
     returns: bool
 
     def offset_ns(self, now_ns: int) -> int:
-        """The clock minus the true one."""
+        """The clock minus the true one, at true time `now_ns`."""
         if self.rate == 1.0:
             return self.ahead_ns
         past_ns = now_ns - self.since_ns
@@ -76,9 +76,9 @@ class _Course(NamedTuple):
         return offset_ns
 
     def when_ns(self, shown_ns: int) -> int:
-        """The true time at which it shows that, or a moment later.
+        """The true time at which the clock shows `shown_ns`, or a moment later.
 
-        Not a moment too early: the timer would find that it isn't due yet.
+        It is never a moment earlier: the timer would find that it isn't due yet.
         """
         left_ns = shown_ns - self.since_ns - self.ahead_ns
         if self.rate == 1.0:
@@ -89,7 +89,7 @@ class _Course(NamedTuple):
         return due_ns
 
     def then(self, change: ClockLine, now_ns: int) -> _Course:
-        """Its course after a change made now."""
+        """The clock's course after a change made at true time `now_ns`."""
         offset_ns = change.offset_ns
         if offset_ns is None:
             offset_ns = self.offset_ns(now_ns)

@@ -1,8 +1,8 @@
 """How fast the simulated machines and links are: drawn from the seed, once a run.
 
-Bugs hide behind a proportion: of the disk's speed to the network's, of either to the
-protocol's timers. So every seed has another one, within what healthy hardware does. A
-healthy cluster loses nothing and reorders nothing; all else is the nemesis' affair.
+Bugs hide behind proportions: of the disk's speed to the network's, of either to the
+protocol's timers. So every seed draws others, within the range of healthy hardware. A
+healthy cluster loses nothing and reorders nothing; only nemeses do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LATENCY_MS = (0.05, 3.0)
 FSYNC_MS = (0.2, 12.0)
 """Range of the mean time that a disk takes to make records durable."""
 WORST = 3.0
-"""Nothing takes longer than so many times the mean: timeouts have to rely on it."""
+"""Nothing takes longer than this many times the mean: timeouts rely on a bound."""
 STEP_NS = 20_000
 """Processor time of a node for one message or timer."""
 START_MS = (10.0, 60.0)
@@ -39,7 +39,7 @@ class Conditions:
 
     @classmethod
     def draw(cls, seed: int) -> Conditions:
-        """Those of the run with that seed."""
+        """The conditions of the run with that seed."""
         rng = random.Random(f"conditions {seed}")
         return cls(
             latency_ms=round(log_uniform(rng, *LATENCY_MS), 3),
@@ -49,11 +49,11 @@ class Conditions:
 
 
 def log_uniform(rng: random.Random, low: float, high: float) -> float:
-    """Every order of magnitude is as likely as any other."""
+    """A number between the bounds, each of its orders of magnitude equally likely."""
     return float(low * (high / low) ** rng.random())
 
 
 def lasting_ns(rng: random.Random, mean_ms: float) -> int:
-    """How long something takes that takes `mean_ms` on average: skewed, bounded."""
-    # Half of it is fixed, the rest exponential: hardware is quick, and at times not.
+    """A random duration with mean `mean_ms`: skewed to the right, and bounded."""
+    # Half is fixed, the rest exponential: hardware is mostly quick, and slow at times.
     return int(mean_ms * 1e6 * min(WORST, 0.5 + rng.expovariate(2.0)))

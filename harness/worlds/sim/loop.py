@@ -1,15 +1,15 @@
-"""An asyncio event loop on virtual time: nobody waits, the clock jumps.
+"""An asyncio event loop on virtual time: nothing ever waits, the clock jumps.
 
-Whenever nothing is ready, the clock moves on to the next timer. So hours pass at once,
-and what happens depends on nothing but what was scheduled: callbacks run in the order
-of their time and, at one time, in the order in which they were scheduled.
+Whenever no callback is ready, the clock moves on to the next timer. So hours pass at
+once, and the course of events depends on nothing but what was scheduled: callbacks run
+in the order of their times and, at the same time, in the order of their scheduling.
 
-The clock counts whole nanoseconds, as histories do. There is no IO: whatever asks this
+The clock counts whole nanoseconds, as histories do. There is no IO: code that asks this
 loop for sockets, threads or processes has no place in a simulation, and fails.
 
-Choices: an own loop rather than asyncio's with a selector that never waits, because
-that one spends more time on its selector than a simulation on everything else; and
-simulated things go straight to the heap (`at_ns`) without asyncio's handles.
+Choices: a loop of our own rather than asyncio's with a selector that never waits, as
+that one spends more time on its selector than a simulation does on everything else.
+Simulated things go straight to the heap (`at_ns`) without asyncio's handles.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 from harness.errors import HarnessError
+from harness.override import override
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -30,11 +31,15 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 CALLBACKS_AT_ONE_TIME_MAX = 1_000_000
-"""More than that, and something runs in circles without ever waiting."""
+"""If more callbacks run at one time, some go round in circles without waiting."""
 
 
 class VirtualTimeLoop(asyncio.AbstractEventLoop):
-    """See the module. Attribute `now_ns`: the time, from 0 on; read it freely."""
+    """The event loop of a simulation.
+
+    Attributes:
+        now_ns: The virtual time, from 0 on. Read it freely.
+    """
 
     def __init__(self) -> None:
         self.now_ns = 0
@@ -49,19 +54,19 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
     # Simulated things
 
     def at_ns(self, when_ns: int, action: Callable[[Any], None], argument: Any) -> None:
-        """Call `action(argument)` at that time, which must not have passed.
+        """Call `action(argument)` at `when_ns`, which must not have passed.
 
-        An exception from it ends the simulation: it is the simulator's own fault.
+        If the action raises, the simulation ends: it is the simulator's own fault.
         """
         heapq.heappush(self._heap, (when_ns, next(self._sequence), action, argument))
 
     # Running
 
     def run_forever(self) -> None:
-        """Go on until `stop`.
+        """Run callbacks and timers until `stop`.
 
         Raises:
-            HarnessError: Nothing can ever happen any more, or time stands still.
+            HarnessError: Nothing is scheduled any more, or time stands still.
         """
         self._running = True
         asyncio.events._set_running_loop(self)  # noqa: SLF001  # the way for loops
@@ -91,7 +96,7 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
             raise failure
 
     def _advance(self) -> None:
-        """Carry out timers until one makes a callback ready."""
+        """Move the clock on and carry out timers until a callback is ready."""
         heap, ready, pop = self._heap, self._ready, heapq.heappop
         while not ready:
             if not heap:
@@ -120,12 +125,12 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
         """Return from `run_forever` before the next callback."""
         self._stopping = True
 
+    @override
     def is_running(self) -> bool:
-        """See asyncio."""
         return self._running
 
+    @override
     def is_closed(self) -> bool:
-        """See asyncio."""
         return self._closed
 
     def close(self) -> None:
@@ -145,13 +150,13 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
 
     # Scheduling
 
+    @override
     def call_soon(
         self,
         callback: Callable[[*_Ts], object],
         *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.Handle:
-        """See asyncio."""
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -162,7 +167,7 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
         *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.Handle:
-        """For signal handlers; the loop never sleeps, so it need not be woken."""
+        """Schedule a callback from a signal handler; the loop never sleeps."""
         return self.call_soon(callback, *args, context=context)
 
     def call_later(
@@ -172,7 +177,7 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
         *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        """See asyncio; to the nanosecond."""
+        """Schedule a callback after `delay` seconds, exact to the nanosecond."""
         when_ns = self.now_ns + max(0, round(delay * 1e9))
         return self._schedule(when_ns, callback, args, context)
 
@@ -183,7 +188,7 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
         *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        """See asyncio; to the nanosecond."""
+        """Schedule a callback at time `when`, exact to the nanosecond."""
         when_ns = max(self.now_ns, round(when * 1e9))
         return self._schedule(when_ns, callback, args, context)
 
@@ -203,7 +208,7 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
             self._ready.append(handle)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """A cancelled timer is passed over when its time comes."""
+        """Do nothing: a cancelled timer is passed over when its time comes."""
 
     def time(self) -> float:
         """Seconds since the loop was made."""
@@ -211,10 +216,11 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
 
     # Futures and tasks
 
+    @override
     def create_future(self) -> asyncio.Future[Any]:
-        """See asyncio."""
         return asyncio.Future(loop=self)
 
+    @override
     def create_task(
         self,
         coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
@@ -222,20 +228,19 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
         name: str | None = None,
         context: Context | None = None,
     ) -> asyncio.Task[_T]:
-        """See asyncio."""
         return asyncio.Task(coro, loop=self, name=name, context=context)
 
     # Errors
 
     def get_debug(self) -> bool:
-        """Never: debugging measures real time."""
+        """False: debugging would measure real time."""
         return False
 
     def set_debug(self, enabled: bool) -> None:
-        """Has no effect."""
+        """Do nothing: there is no debugging."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Nobody waits for what failed, so the simulation fails."""
+        """Fail the simulation: nobody waits for the task or callback that failed."""
         failure = context.get("exception")
         if isinstance(failure, BaseException):
             self._failure = self._failure or failure

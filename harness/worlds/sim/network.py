@@ -1,16 +1,16 @@
 """Simulated links between nodes: a rung of its own, with every fault of the switch's.
 
-What travels is whole messages, not frames; otherwise rules mean what they mean in
+Links carry whole messages, not frames. Otherwise rules mean what they mean in
 `harness.worlds.os.lane`, in the same order: cut, loss, bandwidth, delay and jitter,
 corruption, duplication, reordering. A corrupted message is dropped, as checksums would
-have it. A message is cut when it is sent across a cut or when one catches it on its
+detect it. A message is cut if its link is cut when it is sent or while it is on its
 way.
 
-Choices: a healthy link keeps the order of its messages. What a rule has delayed is
-overtaken after the heal, as on a network that takes a new route; and what a cut link
-held back (`Conditions.cut_holds`) arrives then, late and all at once, as out of a TCP
-connection that had stalled. Cores have to cope with messages that are old, twice there
-or out of order; only a simulator can make that common.
+Choices: a healthy link keeps the order of its messages. After a heal, messages that a
+rule has delayed are overtaken, as on a network that takes a new route. Messages that a
+cut link held back (`Conditions.cut_holds`) arrive after the heal, late and all at once,
+as out of a TCP connection that had stalled. Cores have to cope with messages that are
+old, duplicated or out of order; only a simulator can make these common.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import itertools
 import random
 from typing import TYPE_CHECKING
 
+from harness.override import override
 from harness.worlds.capabilities import LINK_FIELDS
-from harness.worlds.network import LinkCounters, LinkRule
+from harness.worlds.network import LinkCounters, LinkRule, Network
 from harness.worlds.places import Endpoint, make_place
 from harness.worlds.sim.conditions import lasting_ns
 
@@ -35,18 +36,18 @@ if TYPE_CHECKING:
 
 HEALTHY = LinkRule()
 OVERHEAD_BYTES = 100
-"""Headers, and what wraps a body."""
+"""Bytes added to a body: headers, and the message around it."""
 QUEUE_NS = 500_000_000
-"""A narrow link queues so much traffic; what comes then is lost."""
+"""How much traffic a narrow link queues; messages beyond that are lost."""
 HOLD_MS = (1.0, 30.0)
 """Range of how long a reordered message is held back, to be overtaken."""
 HELD_MAX = 256
-"""Messages that a cut link holds back; the oldest go first."""
+"""Messages that a cut link holds back at most; the oldest are lost first."""
 HOST, PORT = "198.18.0.", 7000
 
 
 class SimLink:
-    """One directed link. Its dice are its own: traffic elsewhere changes nothing."""
+    """One directed link. Its dice are its own: other links' traffic changes nothing."""
 
     def __init__(
         self, link: Link, seed: int, conditions: Conditions, loop: VirtualTimeLoop
@@ -82,7 +83,7 @@ class SimLink:
         self._post(due_ns, data)
 
     def set_rule(self, rule: LinkRule) -> None:
-        """Put a rule in force for what is sent, and for what is cut, from now on."""
+        """Put a rule in force; of messages already on their way it only cuts some."""
         if rule == self.rule:
             return
         self.rule = HEALTHY if rule == HEALTHY else rule
@@ -93,7 +94,7 @@ class SimLink:
                 self.send(data)
 
     def counters(self) -> LinkCounters:
-        """What this link did since the run began."""
+        """Counts of what this link did since the run began."""
         return LinkCounters(
             forwarded=self._forwarded,
             cut=self._cut,
@@ -128,7 +129,7 @@ class SimLink:
         self._post(due_ns + held_ns, data)
         if twice:
             self._duplicated += 1
-            # The copy comes later, or the receiver could not tell it from a retry.
+            # Right behind its message the copy would look like a retry: it comes later.
             echo_ns = lasting_ns(self._rng, self._conditions.latency_ms)
             self._post(due_ns + echo_ns, data)
 
@@ -155,7 +156,7 @@ class SimLink:
             del self._held[:-HELD_MAX]
 
     def _through_bottleneck(self, size_bytes: int, now_ns: int) -> int | None:
-        """When the message has left the narrow wire; None when its queue is full."""
+        """When the message has left the narrow wire; None if its queue is full."""
         if self.rule.bandwidth_kbit_s is None:
             return now_ns
         start_ns = max(now_ns, self._wire_free_ns)
@@ -172,8 +173,8 @@ class SimLink:
         return max(0, int(delay_ms * 1e6))
 
 
-class SimNetwork:
-    """Implements `harness.worlds.network.Network`."""
+class SimNetwork(Network):
+    """The `Network` of the simulator."""
 
     rung = "sim"
     capabilities = LINK_FIELDS
@@ -198,14 +199,14 @@ class SimNetwork:
             for link in itertools.permutations(nodes, 2)
         }
 
+    @override
     async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
-        """See `Network`."""
         for link, lane in self.links.items():
             lane.set_rule(rules.get(link, HEALTHY))
 
+    @override
     async def counters(self) -> Mapping[Link, LinkCounters]:
-        """See `Network`."""
         return {link: lane.counters() for link, lane in self.links.items()}
 
     async def close(self) -> None:
-        """See `Network`: nothing is held."""
+        """Do nothing: there is nothing to release."""

@@ -1,8 +1,8 @@
 """What simulated nodes tell of themselves: observations for checkers, and their logs.
 
-The files are those of the os world, in the same form. Observations are counted as they
-are made known, for the triggers of plans, and written at the end. What a node observed
-in a turn is known once the turn's records are durable; a crash before that takes it.
+The files are those of the os world, in the same form. A node's observations of a turn
+become known when the turn's records are durable; a crash before that loses them. Known
+observations are counted at once, for the triggers of plans, and written at the end.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.host.documents import writing
+from harness.override import override
+from harness.worlds.world import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,13 +24,13 @@ if TYPE_CHECKING:
     from reference_impls.actor import Now, Observe
 
 QUIET = frozenset({"appended", "committed", "applied"})
-"""Too frequent for a node's log."""
+"""Kinds of event that are too frequent for a node's log."""
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Journal:
-    """The observations and logs of all nodes; also a `harness.worlds.world.Watcher`."""
+class Journal(Watcher):
+    """The observations and logs of all nodes."""
 
     def __init__(self, nodes: Iterable[str], run_dir: Path) -> None:
         self._run_dir = run_dir
@@ -39,7 +41,7 @@ class Journal:
         self._seen: Counter[tuple[str, str | None]] = Counter()
 
     def observe(self, node: str, effect: Observe, now: Now) -> None:
-        """Note one event, not known to anybody yet."""
+        """Note an event, which becomes known with `keep`."""
         line = {
             "seq": self._seq[node],
             "mono_ns": now.mono_ns,
@@ -55,7 +57,7 @@ class Journal:
             self.log(node, f"{effect.kind} {fields}", now)
 
     def keep(self, node: str) -> None:
-        """The node's turn is over: its events are known."""
+        """Make a node's events known, as its turn is over."""
         for kind, line in self._fresh[node]:
             self._lines[node].append(line)
             self._seen[kind, node] += 1
@@ -63,28 +65,28 @@ class Journal:
         self._fresh[node].clear()
 
     def drop(self, node: str) -> None:
-        """The node died before its turn was over. Its numbers begin anew."""
+        """Drop a node's unknown events, as it died; its events are numbered anew."""
         self._fresh[node].clear()
         self._seq[node] = 0
 
     def log(self, node: str, text: str, now: Now) -> None:
-        """A line of the node's log, with its own idea of the time."""
+        """Add a line to the node's log, stamped with the time that its clock shows."""
         seconds, rest = divmod(now.wall_ns, 1_000_000_000)
         at = time.strftime("%H:%M:%S", time.gmtime(seconds))
         self._logs[node].append(f"{at}.{rest // 1_000_000:03d} {node} {text}\n")
 
+    @override
     def sightings(self, kind: str, node: str | None) -> int:
-        """How many events of `kind` were seen so far, at `node` or anywhere (None)."""
         return self._seen[kind, node]
 
     async def poll(self) -> None:
-        """See `Watcher`: sightings are up to date at any time."""
+        """Do nothing: the counts are up to date at any time."""
 
     def write(self) -> None:
-        """Append all of it to the run folder.
+        """Append all observations and logs to the run folder.
 
         Raises:
-            HarnessError: It can't be written.
+            HarnessError: A file can't be written.
         """
         for node, lines in self._lines.items():
             folder = self._run_dir / "nodes" / node

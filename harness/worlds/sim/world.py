@@ -30,10 +30,10 @@ class SimWorld:
     """Implements `harness.worlds.world.World`, on a loop of its own.
 
     Args:
-        setting: What it is for.
-        system: The system, which from now on talks to simulated nodes.
-        loop: Whose time it is.
-        interrupts: What may end the run early.
+        setting: The run that the world is for.
+        system: The system; its clients will talk to simulated nodes.
+        loop: The loop whose virtual time the world lives in.
+        interrupts: The stop signals that end the run early.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class SimWorld:
         self._interrupts = interrupts
 
     def on_interrupt(self, callback: Callable[[], None]) -> None:
-        """See `World`."""
+        """Call `callback` on the loop when the user interrupts the run."""
         self._interrupts.listen(lambda: self._loop.call_soon(callback))
 
     async def watch_over(self) -> NoReturn:
-        """See `World`. Nothing of this one can die alone."""
+        """Wait for ever: no part of this world can die alone."""
         while True:
             await self._loop.create_future()
 
     async def close(self) -> None:
-        """See `World`; also writes what the nodes have told."""
+        """Take the nodes down, and write what they have told to the run folder."""
         await self.processes.close()
         self.watcher.write()
 
@@ -80,13 +80,16 @@ def execute(
     system: Simulated,
     make: Callable[[World], Conducted],
 ) -> str:
-    """Carry out what `make` makes in a new world; why that failed, or an empty text.
+    """Carry out the run of the controller that `make` makes, in a new world.
+
+    Returns:
+        Why the run failed, or an empty text.
 
     Raises:
-        KeyboardInterrupt: An interrupt came when the run was as good as over, so that
-            it is for whoever wanted more runs.
+        KeyboardInterrupt: A stop signal came too late to end this run early. It is for
+            the caller, who may have wanted more runs.
     """
-    # mypy: the loop leaves out what has no place in a simulation, on purpose.
+    # For mypy: the loop leaves out, on purpose, what has no place in a simulation.
     loop = VirtualTimeLoop()  # type: ignore[abstract]
     with noted() as interrupts:
         world = SimWorld(setting, system, loop, interrupts)
