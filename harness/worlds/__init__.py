@@ -1,4 +1,4 @@
-"""Worlds, as seen from above: what a run, the cluster and nemeses know of them.
+"""Worlds as a run, the cluster and nemeses know them: their interfaces and data.
 
     capabilities.py  Capabilities, Offer: what can be done to nodes, and where
     world.py         World, TrueTime, Watcher: everything below the controller
@@ -8,9 +8,9 @@
     places.py        NodePlace, Endpoint, Launch: where nodes live, what starts them
     os/, sim/        the two worlds
 
-There are two, `os` (real processes, links and clocks) and `sim` (simulated ones, in
-virtual time). Neither knows the other; what both need is here. Each
-says in its module `offer` what it can do.
+There are two worlds, `os` (real processes, links and clocks) and `sim` (simulated ones
+in virtual time). Neither knows the other; what both need is here. The module `offer` of
+each says what it can do.
 """
 
 from harness.worlds.capabilities import Capabilities, Offer

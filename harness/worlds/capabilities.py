@@ -1,10 +1,10 @@
 """What faults can do in a world: what a nemesis needs, and what a world has to offer.
 
-Both say it in the same words, a set for each thing that nemeses act on: `Network` (the
-fields of `LinkRule`), `Processes`, `Clocks`; disks will be one more field here. Before
-a run starts, each nemesis' needs are held against the world's offer, and what can't be
-had is refused. No world is trusted to be able to do everything: the simulator says what
-it can do, as the others.
+Both are told in the same words, a set for each thing that nemeses act on: `Network`
+(the fields of `LinkRule`), `Processes` and `Clocks`. Before a run starts, each nemesis'
+needs are held against the world's offer, and the run is refused if the world lacks one.
+No world is trusted to be able to do everything: the simulator, too, says what it can
+do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LinkField: TypeAlias = Literal[
     "corrupt",
     "bandwidth_kbit_s",
 ]
-"""A field of `harness.worlds.network.LinkRule`."""
+"""The name of a field of `harness.worlds.network.LinkRule`."""
 ClockName: TypeAlias = Literal["wall", "mono"]
 Act: TypeAlias = Literal["kill", "pause"]
 
@@ -35,12 +35,12 @@ CLOCKS: tuple[ClockName, ...] = ("wall", "mono")
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What can be done, or is needed.
+    """Kinds of interference with nodes: those that a world offers, or a fault needs.
 
     Attributes:
-        network: To links between nodes.
-        processes: To node processes.
-        clocks: The clocks of nodes that can be skewed.
+        network: What is done to links between nodes.
+        processes: What is done to node processes.
+        clocks: Which clocks of nodes are skewed.
     """
 
     network: frozenset[LinkField] = frozenset()
@@ -48,7 +48,7 @@ class Capabilities:
     clocks: frozenset[ClockName] = frozenset()
 
     def __or__(self, other: Capabilities) -> Capabilities:
-        """Both together."""
+        """The capabilities of either."""
         return Capabilities(
             self.network | other.network,
             self.processes | other.processes,
@@ -56,7 +56,7 @@ class Capabilities:
         )
 
     def lacking(self, able: Capabilities) -> dict[str, list[str]]:
-        """What of this `able` has not, by what is acted on."""
+        """Thing acted on ("network", ...) -> what is needed of it and `able` lacks."""
         missing = {
             each.name: sorted(getattr(self, each.name) - getattr(able, each.name))
             for each in fields(self)
@@ -69,9 +69,9 @@ class Offer:
     """What a world can do on this machine.
 
     Attributes:
-        who: Who can do it: "the proxy network", "the simulator".
+        who: The name for messages: "the proxy network", "the simulator".
         able: All that it can do.
-        why_not: What is acted on, "clocks" say, and why nothing can be done to it.
+        why_not: Thing acted on ("clocks", ...) -> why nothing can be done to it here.
     """
 
     who: str
@@ -79,7 +79,7 @@ class Offer:
     why_not: Mapping[str, str] = field(default_factory=dict)
 
     def refusal(self, needs: Capabilities) -> str:
-        """Why not all of `needs` can be had here; empty when it can."""
+        """Why the world can't do all of `needs`; empty if it can."""
         for name, missing in needs.lacking(self.able).items():
             if name in self.why_not:
                 return self.why_not[name]

@@ -1,4 +1,4 @@
-"""The clocks of node processes, wall and monotonic, and what may be wrong with them."""
+"""The clocks of node processes, wall and monotonic, and how they are set wrong."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClockLine:
-    """How one clock runs from the moment of setting on; as it stands, true.
+    """How one clock runs from the moment of setting on; the default is a true clock.
 
     Attributes:
-        offset_ns: It jumps to the true time plus this; None: it goes on from where it
-            stands, and never runs backwards on the way.
+        offset_ns: The clock jumps to the true time plus this. With None it goes on from
+            the time it shows, and never runs backwards.
         rate: Seconds a second.
-        returns: Only until it meets the true time, which it shows from then on. Runs at
-            the rate or its inverse, whichever leads there; the rate is not 1.
+        returns: The line ends where the clock meets the true time, which it shows from
+            then on. It runs at the rate or its inverse, whichever leads there; the
+            rate is not 1.
     """
 
     offset_ns: int | None = 0
@@ -26,7 +27,7 @@ class ClockLine:
     returns: bool = False
 
     def rate_from(self, offset_ns: int) -> float:
-        """The rate of a clock that is now this far ahead of the true one."""
+        """The rate on this line of a clock that begins `offset_ns` ahead."""
         if not self.returns:
             return self.rate
         return (min if offset_ns > 0 else max)(self.rate, 1 / self.rate)
@@ -34,7 +35,7 @@ class ClockLine:
 
 @dataclass(frozen=True)
 class ClockSetting:
-    """What changes about a node's clocks; None: that clock goes on as it does."""
+    """A change of a node's clocks; a clock with None is not changed."""
 
     wall: ClockLine | None = None
     mono: ClockLine | None = None
@@ -46,14 +47,14 @@ TRUE_CLOCKS = ClockSetting(ClockLine(), ClockLine())
 
 @dataclass(frozen=True)
 class ClockReading:
-    """A node's clocks minus the true ones, now; `proof` says how it was read."""
+    """A node's clocks minus the true ones; `proof` says how they were read."""
 
     wall_offset_ns: int
     mono_offset_ns: int
     proof: str
 
     def offset_ns(self, clock: ClockName) -> int:
-        """That of one of the two."""
+        """The offset of one of the two clocks."""
         return self.wall_offset_ns if clock == "wall" else self.mono_offset_ns
 
 
@@ -61,9 +62,9 @@ class Clocks(Protocol):
     """Skews and reads the clocks of running nodes; every call names a node."""
 
     async def set_clock(self, node: str, setting: ClockSetting) -> None:
-        """Change the node's clocks at once. A restart begins with true clocks."""
+        """Change the node's clocks at once. A restarted node has true clocks."""
         ...
 
     async def read_clock(self, node: str) -> ClockReading | None:
-        """The node's clocks now, or None when it isn't running."""
+        """The node's clocks now; None if it isn't running."""
         ...

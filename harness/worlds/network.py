@@ -38,7 +38,7 @@ class LinkRule:
     bandwidth_kbit_s: float | None = None
 
     def overlaps(self, other: LinkRule) -> bool:
-        """Whether both do some of the same to a link."""
+        """Whether both rules change the same field of a link."""
         return any(
             field.default not in (getattr(self, field.name), getattr(other, field.name))
             for field in fields(LinkRule)
@@ -46,9 +46,9 @@ class LinkRule:
 
 
 def merge(rules: Iterable[LinkRule]) -> LinkRule:
-    """Several faults on one link at once.
+    """The rule of a link that several faults act on at once.
 
-    Cuts and bandwidth limits take the worst, delays add up, and probabilities combine
+    Any cut counts, and the lowest bandwidth; delays add up, and probabilities combine
     as independent chances.
     """
     rules = list(rules)
@@ -75,7 +75,11 @@ def either(chances: Iterable[float]) -> float:
 
 @dataclass(frozen=True)
 class LinkCounters:
-    """What a link did since the run began (frames; chunks and connects on a proxy)."""
+    """Counts of what a link did since the run began.
+
+    They count frames on the switch rung, chunks of bytes and connects on the proxy
+    rung, messages in the simulator.
+    """
 
     forwarded: int = 0
     cut: int = 0
@@ -87,11 +91,15 @@ class LinkCounters:
 
 
 class Network(Protocol):
-    """Nodes' addresses, and the rules of the links between them."""
+    """Nodes' addresses, and the rules of the links between them.
+
+    Each method raises HarnessError if the process that carries the traffic has died;
+    `close` does so if nobody had noticed yet.
+    """
 
     rung: str
     capabilities: frozenset[LinkField]
-    """Field names of LinkRule that this rung can do."""
+    """The fields of LinkRule that this rung can put in force."""
     places: Mapping[str, NodePlace]
 
     async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:

@@ -1,4 +1,4 @@
-"""Where nodes live and what they are started with, the same in both worlds."""
+"""Where nodes live and what they are started with, in either world."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Launch:
     Attributes:
         argv: The command.
         env: Added to a small clean environment.
-        cwd: Where it starts; None is where the controller runs.
+        cwd: The node's working directory; None for the controller's.
         writable: Files and folders that it may write beside its data folder, its /tmp
-            and its /dev/shm. They are there already, but for files in the run folder.
-        trusted: It is not caged (`harness.worlds.os.cage`): it keeps the run's
-            capabilities, and could harm the run. For systems that mount, or trace.
+            and its /dev/shm. They must exist, except for files in the run folder.
+        trusted: Leave it uncaged (`harness.worlds.os.cage`), for systems that mount or
+            trace: it keeps the run's capabilities, and could harm the run.
     """
 
     argv: Sequence[str]
@@ -72,10 +72,10 @@ def make_place(
     peers: Mapping[str, Endpoint],
     run_dir: Path,
 ) -> NodePlace:
-    """A place with its directories made.
+    """A node's place; makes its directories.
 
     Args:
-        name: The node's.
+        name: The node's name.
         cluster: Where every node listens.
         peers: Where this node reaches every other.
         run_dir: Gets `nodes/NAME/data`; the log goes to `nodes/NAME/log`.

@@ -1,7 +1,8 @@
 """Node processes, as the cluster sees them.
 
-`os.warden` implements `Processes`: one single-threaded process that is the
-parent of every node, so that a controller that dies takes all of them with it.
+`os.warden` implements `Processes` with one single-threaded process that is the parent
+of every node, so that the end of the controller is the end of all nodes;
+`sim.processes` with simulated nodes.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ class Exit:
     """A node process ended.
 
     Attributes:
-        status: As from waitpid: -9 means killed by SIGKILL.
-        expected: Somebody asked for it.
-        why: The bound that it exceeded, if it was killed for that; it is to stay down.
+        status: The exit status, or -9 if it was killed by signal 9, and so on.
+        expected: Whether the harness had asked for its end.
+        why: The bound that the node exceeded, if it was killed for that; such a node is
+            not started again.
     """
 
     node: str
@@ -34,7 +36,11 @@ class Exit:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a node may leave on the disk; past `data_bytes` it is killed for good."""
+    """Bounds of what a node leaves on the disk.
+
+    A node whose data exceeds `data_bytes` is killed for good; a log that exceeds
+    `log_bytes` loses its middle.
+    """
 
     data_bytes: int
     log_bytes: int
@@ -47,7 +53,7 @@ class Processes(Protocol):
         """Start the node's process and return its pid; at most one runs per node.
 
         Raises:
-            HarnessError: It could not be started (no such command, ...).
+            HarnessError: The process could not be started (no such command, ...).
         """
         ...
 
@@ -67,7 +73,7 @@ class Processes(Protocol):
         ...
 
     def pid(self, node: str) -> int | None:
-        """The pid of the node's running process, or None."""
+        """The pid of the node's process; None if none is running."""
         ...
 
     def on_exit(self, callback: Callable[[Exit], None]) -> None:

@@ -2,7 +2,7 @@
 
 There are two. `harness.worlds.os` has real processes, links and clocks;
 `harness.worlds.sim` has simulated ones on virtual time. The controller, the cluster and
-everything above them see only this.
+everything above them know worlds by this interface alone.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a world is set up for.
+    """The run that a world is set up for.
 
     Attributes:
         nodes: The nodes' names.
         folder: The run folder, where nodes live and what happens is recorded.
-        seed: Whatever the world draws comes from it.
+        seed: Every random choice of the world comes from it.
         limits: How much of the disk nodes may take.
     """
 
@@ -40,9 +40,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class TrueTime:
-    """The clocks that are right, whatever a nemesis does to those of the nodes.
+    """The true clocks, which no nemesis skews.
 
-    They agree with the event loop's, and their readings are nanoseconds.
+    They agree with the event loop's clock, and their readings are nanoseconds.
     """
 
     monotonic_ns: Callable[[], int] = time.monotonic_ns
@@ -62,10 +62,10 @@ class Watcher(Protocol):
 
 
 class Conducted(Protocol):
-    """What is carried out in a world, once it stands: a run's controller.
+    """A run's controller, as its world knows it: the world sets it to work.
 
     Attributes:
-        ended: How it ended: "complete", "interrupted", "failed".
+        ended: How the run ended: "complete", "interrupted" or "failed".
     """
 
     ended: str
@@ -73,11 +73,11 @@ class Conducted(Protocol):
     def note(
         self, kind: str, nodes: Sequence[str], title: str, evidence: Mapping[str, Json]
     ) -> None:
-        """Record what the world has to say beside faults."""
+        """Record an event of nodes that the world reports."""
         ...
 
     async def conduct(self) -> None:
-        """All of it, from starting the nodes to taking the world down."""
+        """Carry out the run, from starting the nodes to taking the world down."""
         ...
 
 
@@ -91,7 +91,7 @@ class World(Protocol):
 
     @property
     def processes(self) -> Processes:
-        """The nodes."""
+        """The processes of the nodes."""
         ...
 
     @property
@@ -101,23 +101,23 @@ class World(Protocol):
 
     @property
     def watcher(self) -> Watcher:
-        """What the nodes observe."""
+        """The counter of what the nodes observe."""
         ...
 
     @property
     def time(self) -> TrueTime:
-        """What time it is."""
+        """The true clocks."""
         ...
 
     def on_interrupt(self, callback: Callable[[], None]) -> None:
-        """Call `callback` on the loop when somebody wants the run to end."""
+        """Call `callback` on the loop when the user interrupts the run."""
         ...
 
     async def watch_over(self) -> NoReturn:
-        """Wait until a part of the world dies, which none should.
+        """Wait, and raise if a part of the world dies before it is closed.
 
         Raises:
-            HarnessError: One did; says which.
+            HarnessError: A part died; says which.
         """
         ...
 
@@ -125,6 +125,6 @@ class World(Protocol):
         """Take everything down and wait until it is gone.
 
         Raises:
-            HarnessError: A part of it had failed unnoticed.
+            HarnessError: A part had failed, and nobody had noticed yet.
         """
         ...

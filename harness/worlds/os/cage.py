@@ -1,34 +1,35 @@
 """A node's cage: it can harm neither the run, nor its peers, nor the host.
 
-A node is somebody's program, as good as hostile when it is broken. What it finds:
+A node is somebody's program; when it is broken, it is as good as hostile. It finds:
 
     processes   its own only, in a pid namespace with an init of ours. So it can signal
                 or trace neither controller, switch, warden nor peers, and whatever it
                 leaves behind ends when that init does.
-    files       all of the machine's, read-only, but for its data folder, folders that
-                its system asks for (`Launch.writable`), and a /tmp and /dev/shm of its
-                own. The run folder (history, logs, peers' data) is hidden; so are
-                /run and what lies in /tmp beside sockets and pipes, because a server of
-                the host's that listens on one would do what the node may not.
+    files       all of the machine's, read-only. It can write its data folder, folders
+                that its system asks for (`Launch.writable`), and a /tmp and /dev/shm of
+                its own. The run folder (history, logs, peers' data) is hidden. So are
+                /run and the folders in /tmp that hold sockets or pipes, because a
+                server of the host that listens there would do what the node may not.
     devices     null, zero, full, random, urandom, tty and pseudo-terminals.
-    rights      no capabilities, none to be had (no_new_privs, an empty bounding set),
-                no user namespaces to try for them, and no keys of whoever started it.
+    rights      no capabilities, and no way to get any (no_new_privs, an empty bounding
+                set, no new user namespaces), and none of the keys of the user who
+                started it.
 
 The keeper forks two children into a new pid namespace (pid_namespaces(7)): the init,
-and the node, which so is our own child, with an exit status that nobody has to pass on.
+and the node. So the node is our own child, and nobody has to pass on its exit status.
 The node then puts on its cage from the outside in: mounts while it holds the run's
 capabilities; last a user namespace that holds nothing, so that not even capabilities
-in there would move a mount. It sees itself as the user who started splitbrain, or as
-nobody when that was root: it has none of root's rights, and programs that find
+in there would move a mount. It sees itself as the user who started splitbrain. If that
+was root it sees itself as nobody: it has none of root's rights, and programs that find
 themselves root try to use them.
 
 The view of the files is built at a node's first start and kept as a mount namespace,
 so what it leaves in /tmp and /dev/shm outlives a kill, as on a machine of its own. Each
 start copies the view, and adds the /proc of its pid namespace.
 
-Not kept from a node: reading what the user may read; sockets and pipes in the file
-system in other places than those above, and vsock(7), which has no namespaces;
-processor time, memory and the number of processes.
+The cage does not keep a node from reading what the user may read; from sockets and
+pipes in other places of the file system than those above; from vsock(7), which has no
+namespaces; and from using up processor time, memory and the number of processes.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 TMP_MB, SHM_MB = 512, 256
-"""What a node may put into its /tmp and its /dev/shm: both are memory."""
+"""Size of a node's /tmp and of its /dev/shm; both are memory."""
 
 NOBODY = 65534
-"""Who root's nodes see themselves as; also the kernel's word for users not mapped."""
+"""The user that root's nodes see themselves as; to the kernel, any unmapped user."""
 
 _TMP = ("/tmp", "/var/tmp")  # noqa: S108 - their names, and nothing is put there
 _HIDDEN = ("/run", "/var/run")
@@ -65,22 +66,22 @@ _LINKS = {
     "ptmx": "pts/ptmx",
 }
 _TMP_ENTRIES_MAX = 1000
-"""Each entry of /tmp that a node sees costs a mount at every start."""
+"""Entries of /tmp that a node sees at most; each costs a mount at every start."""
 _PEEK_MAX = 200
-"""So many entries of a folder in /tmp are looked at for a socket or pipe."""
+"""Entries of each folder in /tmp that are searched for a socket or pipe."""
 _TREE = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
 _TMPFS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What one node may touch of the file system.
+    """The part of the file system that one node may touch.
 
     Attributes:
         hidden: The run folder.
-        data_dir: Its own, below that.
-        writable: Files and folders that exist, anywhere.
-        needed: What it must see, wherever it lies: its working folder and program.
+        data_dir: The node's data folder, which lies in the run folder.
+        writable: Files and folders that it may write; they exist, and lie anywhere.
+        needed: Paths that it must see wherever they lie: working folder and program.
     """
 
     hidden: str
@@ -101,21 +102,21 @@ class View:
 
     @classmethod
     def of_this_process(cls) -> View:
-        """As it is now."""
+        """The view that this process has now."""
         return cls(
             os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
             os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
         )
 
     def enter(self) -> None:
-        """Move this process into it."""
+        """Move this process into the view."""
         syscalls.enter(self.mounts_fd, syscalls.CLONE_NEWNS)
         os.fchdir(self.root_fd)
         os.chroot(".")
 
 
 def outer_id(kind: str) -> int:
-    """Who uid 0 (`kind` "uid_map") or gid 0 ("gid_map") of the run is outside of it."""
+    """The id outside the run of its uid 0 (`kind` "uid_map") or gid 0 ("gid_map")."""
     with open(f"/proc/self/{kind}") as lines:
         inside, outside, _ = next(iter(lines)).split()
     return int(outside) if inside == "0" else 0
@@ -125,13 +126,19 @@ def outer_id(kind: str) -> int:
 
 
 def fork_init(own_pids_fd: int, own_pidfd: int) -> int:
-    """Fork the init of a new pid namespace, and have our next child born into it.
+    """Fork the init of a new pid namespace, and have our children born into it.
 
-    `leave_init` ends that. Raises OSError, with all as it was.
+    `leave_init` ends the latter.
 
     Args:
         own_pids_fd: Our own pid namespace.
-        own_pidfd: Us.
+        own_pidfd: This process.
+
+    Returns:
+        The pid of the init.
+
+    Raises:
+        OSError: There can be no such process; nothing has changed.
     """
     syscalls.unshare(syscalls.CLONE_NEWPID)
     try:
@@ -148,15 +155,16 @@ def fork_init(own_pids_fd: int, own_pidfd: int) -> int:
 
 
 def leave_init(own_pids_fd: int) -> None:
-    """Have our next child born into our own pid namespace again."""
+    """Have our children born into our own pid namespace again."""
     syscalls.enter(own_pids_fd, syscalls.CLONE_NEWPID)
 
 
 def _be_init(parent_pidfd: int) -> NoReturn:
-    """Sleep. The kernel reaps, as we ignore SIGCHLD, and ends all when we end.
+    """Sleep as the init of a namespace, all of whose processes end when we end.
 
-    Nothing in the namespace can signal us, as we handle no signal, nor trace us, which
-    would lead out: we see the files of the run.
+    The kernel reaps them, as we ignore SIGCHLD. Nothing in the namespace can signal us,
+    as we handle no signal. Nor can it trace us, which would lead out of the cage: we
+    see the files of the run.
     """
     syscalls.die_with_parent(signal.SIGKILL)
     poll = select.poll()
@@ -180,12 +188,12 @@ def _be_init(parent_pidfd: int) -> NoReturn:
 
 
 def build_view(bounds: Bounds) -> None:
-    """Make this process' files those of a node; see the module.
+    """Make this process see the files that a node sees.
 
     Cost: about 2 ms, and 20 us for each entry of /tmp.
 
     Raises:
-        OSError: A part of it can't be had here.
+        OSError: The kernel can't do a part of it.
     """
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
@@ -206,7 +214,7 @@ def build_view(bounds: Bounds) -> None:
     for path, held in granted.items():
         if path not in inside:
             syscalls.mount(_held(held), path, flags=syscalls.MS_BIND | syscalls.MS_REC)
-    # Now, as the run folder may lie in one of those.
+    # Only now, as the run folder may lie in one of the folders mounted before.
     _hide(bounds.hidden, inside)
     for path, held in granted.items():
         set_attributes(path, drop=syscalls.MS_RDONLY)
@@ -217,8 +225,8 @@ def put_on(uid: int, gid: int) -> None:
     """Cage this process, which has the node's view already, and is alone in it.
 
     Args:
-        uid: Who it is to see itself as.
-        gid: The same for its group.
+        uid: The user id that it will see itself as.
+        gid: The group id that it will see itself as.
     """
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC)
     syscalls.mount_proc()
@@ -228,7 +236,7 @@ def put_on(uid: int, gid: int) -> None:
         set_attributes(path, add=_TREE | syscalls.MS_NOEXEC)
     syscalls.leave_session_keyring()
     with contextlib.suppress(OSError):
-        # None to be had: it then keeps the ids of the run, and has no rights either.
+        # Without a user namespace it keeps the ids of the run, but no rights either.
         syscalls.unshare(syscalls.CLONE_NEWUSER)
         _map_self(uid, gid)
         _forbid_user_namespaces(knobs)
@@ -237,9 +245,9 @@ def put_on(uid: int, gid: int) -> None:
 
 
 def _kernel_knobs() -> list[str]:
-    """What can be written in /proc beside processes; root's need no capability for it.
+    """Entries of /proc beside processes that root can write without a capability.
 
-    Such as sys, sysrq-trigger, pressure and fs, and whatever a module adds.
+    They are sys, sysrq-trigger, pressure and fs, among others that modules add.
     """
     return [
         entry.path
@@ -261,7 +269,7 @@ def _map_self(uid: int, gid: int) -> None:
 
 
 def _forbid_user_namespaces(knobs: int) -> None:
-    """In ours, for good: who creates one holds all capabilities in it."""
+    """Forbid user namespaces below ours for good: each gives its maker capabilities."""
     limit = os.open("user/max_user_namespaces", os.O_WRONLY, dir_fd=knobs)
     try:
         os.write(limit, b"0")
@@ -282,7 +290,7 @@ def _make_tree_read_only() -> None:
 
 
 def make_mounts_read_only_one_by_one() -> None:
-    """What kernels before 5.12 need a call for each mount for."""
+    """Make all mounts read-only with a call for each, as kernels before 5.12 need."""
     with open("/proc/self/mountinfo", "rb") as lines:
         paths = [line.split()[4].decode("unicode_escape") for line in lines]
     for path in paths:
@@ -334,11 +342,11 @@ def _private_dev() -> None:
 
 
 def _hide(folder: str, shown: Mapping[str, int]) -> None:
-    """Mount nothing on a folder but the ways to these paths below it.
+    """Mount an empty folder on one, with nothing in it but these paths below it.
 
     Args:
-        folder: Has nothing else in it from now on.
-        shown: Path -> an open descriptor of what is there.
+        folder: The folder to hide.
+        shown: Path below it -> an open descriptor of what is there.
     """
     syscalls.mount("tmpfs", folder, "tmpfs", _TMPFS, "mode=755,size=1m")
     for path, held in shown.items():
@@ -348,16 +356,16 @@ def _hide(folder: str, shown: Mapping[str, int]) -> None:
 
 
 def _seen_below(folder: str, needed: Sequence[str]) -> list[str]:
-    """What is needed and lies in a folder, but for what lies in others of these."""
+    """The paths needed that lie in a folder, without those that lie in one another."""
     everything = {*needed, *map(os.path.realpath, needed)}
     below = [p for p in everything if _is_below(p, folder) and os.path.exists(p)]
     return [p for p in below if not any(_is_below(p, other) for other in below)]
 
 
 def _closed_ways(needed: Sequence[str]) -> list[str]:
-    """Folders that we pass with root's capabilities, and the node can't: outer first.
+    """Folders on the way to `needed` that the node can't pass, outer ones first.
 
-    Such as a user's home, when root runs what lies there.
+    We pass them with root's capabilities: a user's home, if root runs what lies there.
     """
     ways = {
         str(folder)
@@ -369,7 +377,10 @@ def _closed_ways(needed: Sequence[str]) -> list[str]:
 
 
 def _may_pass(folder: str) -> bool:
-    """Without capabilities; also if it can't be told, or can't be helped."""
+    """Whether a process without capabilities may pass a folder.
+
+    True as well if that can't be found out, or if we can't read the folder either.
+    """
     try:
         told = os.stat(folder)
     except OSError:
@@ -389,11 +400,11 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _cover(folder: str, kept: Sequence[os.DirEntry[str]], options: str) -> None:
-    """Mount a new folder on one, in which these entries of it still show."""
+    """Mount a new folder on one, in which `kept` entries of the old still show."""
     below = _hold(folder)
     syscalls.mount("tmpfs", folder, "tmpfs", _TMPFS, options)
     for entry in kept:
-        # One that is gone by now, or may not be entered, is none of the node's.
+        # An entry that is gone by now, or may not be entered, is of no use to the node.
         with contextlib.suppress(OSError):
             target = os.path.join(folder, entry.name)
             if entry.is_symlink():
@@ -406,9 +417,10 @@ def _cover(folder: str, kept: Sequence[os.DirEntry[str]], options: str) -> None:
 
 
 def _not_beside_doors(folder: str, needed: Sequence[str]) -> list[os.DirEntry[str]]:
-    """Files and folders in a folder for temporary files, but for those of servers.
+    """The entries of a folder for temporary files that a node may see.
 
-    tmux, ssh-agent, X and editors keep a socket there, in a folder of its own.
+    Folders with a socket or pipe are left out, unless they lead to what it needs: tmux,
+    ssh-agent, X and editors each keep a socket in a folder there.
     """
     ways = {
         os.path.relpath(path, folder).split(os.sep)[0]
@@ -417,7 +429,7 @@ def _not_beside_doors(folder: str, needed: Sequence[str]) -> list[os.DirEntry[st
     }
     with os.scandir(folder) as entries:
         found = [entry for entry in entries if entry.name in ways or _is_safe(entry)]
-    # Those on our way first.
+    # Entries on the way to what is needed come first, so that the bound spares them.
     return sorted(found, key=lambda one: one.name not in ways)[:_TMP_ENTRIES_MAX]
 
 
@@ -428,7 +440,7 @@ def _is_safe(entry: os.DirEntry[str]) -> bool:
 
 
 def _holds_door(folder: str) -> bool:
-    """Or may hold one, for all that we can see."""
+    """Whether a folder holds a socket or pipe; True too if we can't look into it."""
     try:
         with os.scandir(folder) as entries:
             first = [entry for entry, _ in zip(entries, range(_PEEK_MAX), strict=False)]
@@ -456,14 +468,14 @@ def _is_folder(path: str) -> bool:
 
 
 def _make_stub(path: str, *, folder: bool) -> None:
-    """Something for another thing to be mounted on."""
+    """Make an empty file or folder, to mount something on."""
     os.makedirs(path if folder else os.path.dirname(path), exist_ok=True)
     if not folder:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
 
 
 def _hold(path: str) -> int:
-    """Keep a file or folder at hand that is about to be covered."""
+    """A descriptor of a file or folder that is about to be covered."""
     return os.open(path, os.O_PATH | os.O_CLOEXEC)
 
 

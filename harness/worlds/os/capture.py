@@ -1,8 +1,9 @@
-"""Writes what the switch saw as pcapng, for Wireshark, tshark and tcpdump.
+"""Writes the frames that the switch saw as pcapng, for Wireshark, tshark and tcpdump.
 
-One interface per node, one record per frame as it came from that node, and for a frame
-that a rule touched a comment that tells its fate ("n1 -> n3: cut"), so that a capture
-shows what was meant to arrive and why it didn't. In Wireshark: `frame.comment`.
+There is one interface per node, and one record per frame as it came from that node. A
+frame that a rule touched has a comment that tells its fate ("n1 -> n3: cut"), so that a
+capture shows what should have arrived and why it didn't. In Wireshark it is
+`frame.comment`.
 
 Format: draft-ietf-opsawg-pcapng; section header, interface description and enhanced
 packet blocks.
@@ -41,7 +42,7 @@ class Capture:
         self.flush()
 
     def record(self, interface: int, frame: bytes, comment: str) -> None:
-        """A frame that comes in now; the comment may be empty."""
+        """Record a frame that has just come in; the comment may be empty."""
         now_ns = time.time_ns()
         header = struct.pack(
             "=IIIII",
@@ -58,7 +59,7 @@ class Capture:
         self._write(_PACKET, header + _padded(frame) + options)
 
     def flush(self) -> None:
-        """Have everything up to here in the file."""
+        """Write all frames recorded so far to the file."""
         self._file.flush()
 
     def _write(self, kind: int, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""JSON lines over a socket that never blocks: the warden's two halves talk by it."""
+"""JSON lines over a non-blocking socket: warden and keeper talk over it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _CHUNK_BYTES = 1 << 16
 
 
 class Channel:
-    """One end. The owner waits for readiness its own way, then calls us.
+    """One end. The owner waits for readiness in its own way, then calls the methods.
 
-    The peer is our own code in another process: lines are trusted to be well-formed.
+    The peer is our own code in another process, so lines are trusted to be well-formed.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -26,11 +26,11 @@ class Channel:
 
     @property
     def unsent(self) -> bool:
-        """True while `flush` should be called again when the socket is writable."""
+        """Whether `flush` should be called again once the socket is writable."""
         return bool(self._outbox)
 
     def receive(self) -> list[dict[str, Any]]:
-        """The whole messages that have come; `open` turns False at end of file."""
+        """The complete messages that have come; `open` turns False at end of file."""
         try:
             while chunk := self.socket.recv(_CHUNK_BYTES):
                 self._inbox += chunk

@@ -1,8 +1,8 @@
 """Whether what a node leaves on the disk exceeds a bound.
 
-A node that is broken, or means harm, fills a disk in more ways than by large files: by
-millions of empty ones, in folders nested so deeply that no path names them, and in
-files that it unlinked but keeps open. Not seen are unlinked files that it only maps.
+A broken or malicious node fills a disk in more ways than by large files: by millions of
+empty ones, in folders nested so deeply that no path names them, and in files that it
+unlinked but keeps open. Unlinked files that it only maps are not seen.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ENTRY_BYTES_MIN = 4096
-"""What a file or folder counts for at least: its name and inode take up room, too."""
+"""Least size that a file or folder counts for: its name and inode take up room, too."""
 
 
 def excess(folder: str, pids: Iterable[int], bytes_max: int) -> str:
-    """How a node exceeds the bound, in words; empty when it does not.
+    """How a node exceeds the bound, in words; empty if it does not.
 
-    What vanishes meanwhile takes nothing. Cost: a few microseconds for each file, up to
-    the bound, and for each open descriptor.
+    Files that vanish meanwhile don't count. Cost: a few microseconds for each file, up
+    to the bound, and for each open descriptor.
 
     Args:
-        folder: Where its data is.
-        pids: Its processes.
+        folder: The node's data folder.
+        pids: The node's processes.
         bytes_max: The bound.
     """
     total_bytes = 0
@@ -51,10 +51,10 @@ def excess(folder: str, pids: Iterable[int], bytes_max: int) -> str:
 
 
 def _files(folder: str) -> Iterator[os.stat_result]:
-    """Everything below a folder.
+    """All files and folders below a folder.
 
     Raises:
-        OSError: With errno ENAMETOOLONG: something there is too deep for a path.
+        OSError: With errno ENAMETOOLONG, if one is nested too deeply for a path.
     """
     folders = [folder]
     while folders:

@@ -1,11 +1,11 @@
-"""A parent for the keeper where no namespace ends what a killed keeper leaves behind.
+"""A parent for the keeper, which kills what a killed keeper leaves behind.
 
-Nodes die with the keeper (PDEATHSIG), but not what they forked. When the keeper itself
-is killed, that goes to its nearest ancestor that adopts orphans. On the switch rung it
-is pid 1 of the run's namespace, which takes everything along when the run ends. On the
-proxy rung it is this process: it waits for the keeper's end and kills what is left.
+Nodes die with the keeper (PDEATHSIG), but the processes that they forked do not. When
+the keeper itself is killed, its nearest ancestor that adopts orphans inherits them. In
+a pid namespace that is pid 1, which takes everything along when the run ends. Without
+one it is this process: it waits for the keeper's end and kills what is left.
 
-So of controller, guardian and keeper any one can be killed: a keeper whose guardian or
+So any one of controller, guardian and keeper can be killed: a keeper whose guardian or
 controller ends kills the nodes itself.
 """
 
@@ -23,9 +23,12 @@ _HEEDED = {signal.SIGCHLD, signal.SIGTERM}
 
 
 def put_guardian_above(controller_pid: int) -> int:
-    """Fork, and go on as the child; returns the pid of its parent, the guardian.
+    """Fork, and go on as the child.
 
-    The guardian tells the child of the controller's end, by SIGTERM, and ends last.
+    The guardian sends the child SIGTERM when the controller ends, and ends last.
+
+    Returns:
+        The pid of the child's parent, the guardian.
     """
     gc.freeze()  # a file object collected after its number was closed closes another's
     syscalls.set_process_name("sb-guardian")
@@ -38,7 +41,7 @@ def put_guardian_above(controller_pid: int) -> int:
         return guardian_pid
     try:
         _guard(child, controller_pid)
-    except BaseException:  # of a forked child: nothing may unwind into its parent
+    except BaseException:  # a forked child must not unwind into its parent's frames
         traceback.print_exc()
     finally:
         try:
@@ -49,7 +52,7 @@ def put_guardian_above(controller_pid: int) -> int:
 
 def _guard(child: int, controller_pid: int) -> None:
     """Wait for the end of `child`."""
-    # The child's socket above all: the controller takes its end for the child's.
+    # Above all the child's socket: the controller takes its end for the child's end.
     os.closerange(0, 2)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     for ignored in (signal.SIGINT, signal.SIGHUP):

@@ -1,28 +1,28 @@
-"""The process that is the parent of every node: what `Warden` talks to.
+"""The keeper: the process that is the parent of every node; `Warden` gives it orders.
 
-One thread, one loop, no asyncio. A request becomes a job: a generator that yields when
-it has to wait (for a process to be gone, for threads to stop) and is stepped again on
-the next turn of the loop. So nothing that a node does, not even sitting in an
+It has one thread, one loop and no asyncio. A request becomes a job: a generator that
+yields when it has to wait (for a process to be gone, for threads to stop) and is
+stepped again on the next turn of the loop. So no node, not even one in an
 uninterruptible sleep, can hold up the requests for other nodes. Jobs of one node run
 one after the other.
 
-What keeps nodes from outliving the controller, whatever way it ends:
+Nodes don't outlive the controller, however it ends:
 
 1. End of file on the channel: the controller is gone, or closed it.
-2. SIGTERM, asked of the kernel for the moment when the controller ends (PDEATHSIG);
-   covers a channel kept open by another child of the controller.
+2. SIGTERM, which the kernel sends when the controller ends (PDEATHSIG). It covers a
+   channel that another child of the controller keeps open.
 3. The keeper is child subreaper: a grandchild that daemonises becomes our child, and
    is found. Then everything that descends from us is killed until nothing is left.
-4. Each node has PDEATHSIG itself, for a keeper that is killed with -9.
+4. Each node has PDEATHSIG itself, in case the keeper is killed with -9.
 
 Messages are JSON lines. Request `{"id", "call", "node", ...}`, reply `{"id", "result"}`
 or `{"id", "error"}`, and unasked `{"exit": {"node", "pid", "status", "expected"}}`.
 
 Logs. Nodes write to their log file directly: a pipe through here would cost latency and
-tie a node's progress to ours. Growth is bounded instead by looking at the files five
-times a second: past its limit, a log loses its middle, a line says how much is missing,
-and the node, appending, goes on behind that. Data folders are looked at, too; a node
-whose data exceeds the limit is killed, and whoever hears of its end is told why.
+tie a node's progress to ours. Instead the files are looked at five times a second: past
+its limit, a log loses its middle, a line says how much is missing, and the node goes on
+appending behind that. Data folders are looked at, too; a node whose data exceeds the
+limit is killed, and the message about its exit says why.
 """
 
 from __future__ import annotations
@@ -64,38 +64,39 @@ _WATCH_EVERY_S = 0.2
 _MEASURE_EVERY_S = 0.5
 
 Job = Generator[None, None, Any]
-"""Yields to wait; what it returns is the reply's result; raises HarnessError."""
+"""Yields to wait, and returns the result for the reply; may raise HarnessError."""
 
 
 @dataclass
 class Node:
-    """What the keeper knows of one node."""
+    """The keeper's record of one node."""
 
     name: str
     netns_fd: int | None
     jobs: deque[tuple[int, Job]] = field(default_factory=deque)
-    """Request id and job; only the first is stepped."""
+    """Request ids and jobs; only the first job is stepped."""
     past_sessions: set[int] = field(default_factory=set)
-    """Pids of former processes: what they left behind is in the sessions they led."""
+    """Pids of former processes. Processes that they left behind are in the sessions
+    that these led."""
 
     view: cage.View | None = None
-    """Of the files, once it was started in a cage."""
+    """Its view of the files, once it was started in a cage."""
 
     # of the process that runs now
     pid: int | None = None
     init: int | None = None
-    """Of its pid namespace, if it is caged; may outlive it, with what it left behind.
-    """
+    """The init of its pid namespace, if it is caged. It may outlive the node's process,
+    together with the processes that this left behind."""
     log_path: Path | None = None
     data_dir: str = ""
     measure_at_s: float = 0.0
-    """When to look at the size of its data next."""
+    """When to measure its data next."""
     excess: str = ""
-    """The bound that it exceeded, for which it was killed."""
+    """The bound that it exceeded, for which it was killed; empty if it was not."""
     doomed: bool = False
-    """Its end is our doing, so it is expected."""
+    """Whether we have asked for its end, so that the end is expected."""
     skew: Skew | None = None
-    """What its clocks show; None while they have never been other than true."""
+    """The lines of its clocks; None if they have always been true."""
 
 
 class Keeper:
@@ -106,7 +107,7 @@ class Keeper:
         netns_fds: Network namespace of each node that has one.
         limits: What each node may leave on the disk.
         run_dir: Cage the nodes, and hide this folder from them; None for no cages.
-        controller_pid: Whose end is ours, too.
+        controller_pid: The process whose end is the end of this one, too.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Keeper:
         self._controller_pid = controller_pid
         self._nodes: dict[str, Node] = {}
         self._starting: dict[int, int | None] = {}
-        """Children not known to run their program yet, and their exit status."""
+        """Children not known to run their program yet -> their exit status, if any."""
         self._unreported: list[tuple[int, int]] = []
         """Processes that ended before the reply to their start was sent."""
         self._selector: selectors.BaseSelector  # only once inherited fds are closed
@@ -148,7 +149,7 @@ class Keeper:
             while self._channel.open and not self._stopping:
                 self._turn()
             status = 0
-        except BaseException:  # of a forked child: nothing may unwind into its parent
+        except BaseException:  # a forked child must not unwind into its parent's frames
             traceback.print_exc()
         finally:
             try:
@@ -159,10 +160,9 @@ class Keeper:
     # the loop
 
     def _set_up(self) -> None:
-        # What the controller left in memory stays untouched for good: collecting it
-        # would copy pages at every fork, and a file object of the controller's that is
-        # collected after its descriptor was closed below closes whatever has that
-        # number by then.
+        # What the controller left in memory is never collected: that would copy pages
+        # at every fork. And a file object of the controller's that is collected after
+        # its descriptor was closed below would close the new owner of that number.
         gc.freeze()
         os.setsid()  # a Ctrl-C at the terminal is the controller's to handle
         syscalls.set_process_name("sb-warden")
@@ -182,7 +182,7 @@ class Keeper:
         self._channel.send({"hello": hello})
 
     def _why_no_cages(self) -> str:
-        """Why nodes cannot be caged though they should be; empty when they can."""
+        """Why nodes cannot be caged though they should be; empty if they can."""
         if self._run_dir is None:
             return ""
         try:
@@ -192,7 +192,7 @@ class Keeper:
             return str(error)
 
     def _close_inherited(self) -> None:
-        """Keep the channel, the namespaces and stderr (for a traceback) only."""
+        """Close all descriptors but the channel, the namespaces and stderr."""
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
         os.dup2(null, 1)
@@ -257,7 +257,7 @@ class Keeper:
                 node.jobs.popleft()
 
     def _step(self, request_id: int, job: Job) -> bool:
-        """Let a job go on; True when it is finished and answered."""
+        """Let a job go on; True if it is finished and answered."""
         try:
             next(job)
         except StopIteration as finished:
@@ -301,10 +301,10 @@ class Keeper:
                     }
                 )
 
-    # whose is a process?
+    # which node a process belongs to
 
     def _members(self, node: Node, table: Table) -> list[Process]:
-        """The node's process and all that came of it, daemons included."""
+        """The node's process and all that descend from it, daemons included."""
         if node.init is not None:
             left = {p.pid for p in table.children(node.init)}
             return table.tree({*left, *([node.pid] if node.pid else [])})
@@ -319,9 +319,9 @@ class Keeper:
     def _owns(self, node: Node, orphan: Process) -> bool:
         """Whether an adopted process comes from this node, which has no cage.
 
-        Its session tells, unless it made its own; then its network namespace, where
-        nodes have one; else its environment. A daemon that changed all three is
-        nobody's, and ends with the run.
+        Any one of session, network namespace (where nodes have one) and environment
+        tells. A daemon that has changed all three is taken for no node's, and ends with
+        the run.
         """
         sessions = {node.pid, *node.past_sessions}
         return (
@@ -384,7 +384,7 @@ class Keeper:
     def _needed(
         self, command: str, env: Mapping[str, str], cwd: str | None
     ) -> list[str]:
-        """Where a node's program and working folder are, and what else it may run."""
+        """A node's working folder and program, and the folders of others it may run."""
         path = env.get("PATH", os.environ.get("PATH", os.defpath))
         found = shutil.which(command, path=path) or command
         return [cwd or os.getcwd(), os.path.abspath(found), *path.split(os.pathsep)]
@@ -392,7 +392,7 @@ class Keeper:
     def _report_of(
         self, node: Node, started: spawn.Started
     ) -> Generator[None, None, str]:
-        """Why the child could not run its program; empty when it could."""
+        """Why the child could not run its program; empty if it could."""
         self._selector.register(started.report, selectors.EVENT_READ)
         deadline_s = time.monotonic() + EXEC_TIMEOUT_S
         report = b""
@@ -416,7 +416,7 @@ class Keeper:
 
     def _now_runs(self, node: Node, pid: int, log_path: Path, data_dir: str) -> None:
         for other in self._nodes.values():
-            other.past_sessions.discard(pid)  # the kernel has used a pid again
+            other.past_sessions.discard(pid)  # the kernel may have used a pid again
         node.pid, node.log_path, node.data_dir = pid, log_path, data_dir
         node.doomed, node.skew, node.excess = False, None, ""
 
@@ -424,17 +424,18 @@ class Keeper:
         pid = node.pid
         node.doomed = True
         if pid is not None and node.init is None:
-            # At once; the walk finds the rest. The pid is its own until we reap it.
+            # Kills most at once; the walk finds the rest. The pid stays its own until
+            # we reap it.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         yield from self._clear(node)
         return pid or 0
 
     def _clear(self, node: Node) -> Job:
-        """Kill whatever is the node's until nothing is left of it."""
+        """Kill all processes of the node until none is left."""
         deadline_s = time.monotonic() + KILL_TIMEOUT_S
         if node.init is not None:
-            # It is gone only after everything in its namespace is.
+            # An init is gone only after everything in its namespace is.
             os.kill(node.init, signal.SIGKILL)
         while True:
             if node.init is not None and time.monotonic() <= deadline_s:
@@ -454,7 +455,7 @@ class Keeper:
             yield
 
     def _pause(self, node: Node) -> Job:
-        """Stop all threads of all the node's processes; returns the states seen."""
+        """Stop all threads of all the node's processes; pid -> the states seen."""
         deadline_s = time.monotonic() + PAUSE_TIMEOUT_S
         while True:
             members = self._members(node, processtree.walk())
@@ -467,7 +468,7 @@ class Keeper:
             yield
 
     def _resume(self, node: Node) -> Job:
-        """Let all go on, also what was not seen stopped: a SIGSTOP may be pending."""
+        """Let all processes go on, running ones too: a SIGSTOP may be pending there."""
         deadline_s = time.monotonic() + PAUSE_TIMEOUT_S
         while True:
             members = self._members(node, processtree.walk())
@@ -497,12 +498,13 @@ class Keeper:
         if node.skew is None and before.then(setting).is_true:
             return
         try:
-            # What takes long comes first: lines are to be seen when they begin.
+            # Patching takes long, so it comes first: lines must be in place when they
+            # begin.
             self._for_members(node, vdso.prepare, before)
             skew = before.then(setting)
             self._for_members(node, vdso.publish, skew)
         except HarnessError as error:
-            # Some of its processes may be on the new lines: back to one time for all.
+            # Some of its processes may be on the new lines: put all on the old again.
             with contextlib.suppress(HarnessError):
                 self._for_members(node, vdso.publish, before)
             raise HarnessError(f"{node.name}: {error}") from error
@@ -511,7 +513,7 @@ class Keeper:
             yield
 
     def _read_clock(self, node: Node) -> Job:
-        """Offsets and proof; None when the node isn't running."""
+        """The clocks' offsets and the proof; None if the node isn't running."""
         if node.pid is None:
             return None
         try:
@@ -526,19 +528,19 @@ class Keeper:
     def _for_members(
         self, node: Node, put: Callable[[int, Skew], None], skew: Skew
     ) -> None:
-        """Put `skew` to all the node's processes; those that end meanwhile are fine."""
+        """Put all the node's processes on `skew`; those that end meanwhile are left."""
         for process in self._members(node, processtree.walk()):
             if process.state != "Z":
                 with contextlib.suppress(ProcessLookupError):
                     put(process.pid, skew)
 
     def _catch_up(self, node: Node) -> None:
-        """Skew what came since: programs with true clocks, children with past ones."""
+        """Skew processes that came since, with true clocks or with earlier lines."""
         assert node.skew is not None
         with contextlib.suppress(HarnessError):
             self._for_members(node, vdso.apply, node.skew)
 
-    # what needs a look now and then
+    # periodic duties
 
     def _watch(self) -> None:
         now_s = time.monotonic()
@@ -554,9 +556,9 @@ class Keeper:
                 self._catch_up(node)
 
     def _bound_data(self, node: Node) -> None:
-        """Kill a node whose data takes up too much; look again in a while.
+        """Kill a node whose data exceeds the bound, and set the next time to look.
 
-        A big folder takes long to look at: at most one twentieth of our time.
+        A big folder takes long to look at; this takes at most a twentieth of our time.
         """
         if node.excess:
             return
@@ -586,24 +588,24 @@ def reap_children() -> list[tuple[int, int]]:
         if pid == 0:
             return ended
         if os.WIFSTOPPED(status):
-            # A thread that did not stop in time for a clock to be set, but now has.
+            # A thread that was too late to stop for a clock to be set, and stops now.
             tracer.let_go(pid, tracer.signal_at_stop(status >> 8))
         else:
             ended.append((pid, os.waitstatus_to_exitcode(status)))
 
 
 def kill_all(processes: list[Process]) -> None:
-    """SIGKILL to each that is not dead already."""
+    """SIGKILL each process that is not dead already."""
     for process in processes:
         if process.state != "Z":
             processtree.send(process, signal.SIGKILL)
 
 
 def kill_descendants() -> None:
-    """Kill whatever descends from this process, and wait until it is gone.
+    """Kill all descendants of this process, and wait until they are gone.
 
     Gives up after KILL_TIMEOUT_S: a process that an unresponsive disk holds in the
-    kernel dies when that answers; nothing that we could do would make it sooner.
+    kernel dies when the disk answers, and nothing makes it die sooner.
     """
     deadline_s = time.monotonic() + KILL_TIMEOUT_S
     while time.monotonic() < deadline_s:
@@ -619,8 +621,8 @@ def kill_descendants() -> None:
 def cut_back(log_path: Path, bytes_max: int) -> None:
     """Bound a log: drop its middle once it has grown too long.
 
-    The first half of what it may have stays, and an eighth from its end: how the node
-    began, and what it said last.
+    It keeps a beginning of half the bound, and an end of an eighth: how the node
+    started, and what it wrote last.
     """
     kept, tail = bytes_max // 2, bytes_max // 8
     try:
@@ -636,7 +638,7 @@ def cut_back(log_path: Path, bytes_max: int) -> None:
             words = b"\n[splitbrain: %d bytes of log dropped here]\n" % dropped_bytes
             log.write(words + last)
     except OSError:
-        return  # the log was removed, or its disk is full: not the node's problem
+        return  # the log was removed, or its disk is full: no reason to fail the node
 
 
 def _state_of(process: Process) -> str:

@@ -1,9 +1,9 @@
 """One directed link as the switch sees it: what becomes of each frame.
 
-Pure: time is an argument and randomness comes from the seed, so that every rule can be
-tested without a network. Each lane has dice of its own, so what happens on one link
-does not depend on the traffic of another; decisions for the same frames in the same
-order under the same rules are the same.
+It is pure: time is an argument and randomness comes from the seed, so that every rule
+can be tested without a network. Each lane has dice of its own, so what happens on one
+link does not depend on the traffic of another. The same frames in the same order under
+the same rules have the same fate.
 
 A frame that is not cut goes through, in this order: loss, bandwidth (a queue that drops
 at its tail), delay and jitter, corruption, duplication, reordering.
@@ -16,11 +16,12 @@ Choices:
 - Corruption flips one bit behind the Ethernet header. Checksums of IP, TCP and UDP see
   every single flipped bit, so the receiver's kernel drops the frame: what the node
   notices is a loss, and `nstat` in its namespace shows InCsumErrors.
-- What a cut took last of a TCP connection, data and acknowledgement, is sent again at
-  the heal. Its ends would do so too but, backing off, only after up to another length
-  of the cut (two minutes at most; kernels from 6.15 on can be told less): the heal
-  would not be one. To a node it is a retransmission that came at the right moment.
-  Resets are sent once, so they stay lost, like datagrams.
+- At the heal, the last data and the last acknowledgement of each TCP connection that
+  the cut took are sent again. The connection's ends would do so too, but as they back
+  off, only after up to another length of the cut (two minutes at most; kernels from
+  6.15 on can be told less), and until then nothing would be healed. To a node it is a
+  retransmission that came at the right moment. TCP sends resets once, so they stay
+  lost, like datagrams.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ _ETHERNET_HEADER = 14
 _HOLD_MS = (1.0, 10.0)
 """Range of how long a frame is held back to be overtaken."""
 _QUEUE_S = 0.5
-"""A narrow link queues at most this much traffic, like a router with a fair buffer"""
+"""A narrow link queues at most this much traffic, like a router with a fair buffer."""
 _QUEUE_FRAMES = 16
-"""... but at least this many full frames, or a very narrow link would pass nothing."""
+"""A narrow link queues at least this many full frames: else it would pass nothing."""
 _FULL_FRAME_BITS = 1514 * 8
 _IPV4, _TCP = b"\x08\x00", 6
 _FIN_OR_SYN, _RST = 0x03, 0x04
@@ -45,7 +46,7 @@ _SHORTEST_TCP = _ETHERNET_HEADER + 20 + 20
 _STALLED_MAX = 256
 """Frames that a link keeps for the heal; two nodes seldom have ten connections."""
 _STALLED_S_MAX = 120.0
-"""TCP's longest wait for a retransmission; frames that are older were given up."""
+"""TCP's longest wait for a retransmission; the sender has given up older frames."""
 
 
 class Copy(NamedTuple):
@@ -60,15 +61,15 @@ class Lane:
     """A directed link. Attributes that the switch's inner loop uses are public.
 
     Args:
-        link: From where to where.
-        seed: Of the run; the link's own dice are drawn from both.
-        watched: Every frame is to pass `admit`, also while the link is healthy.
+        link: The link.
+        seed: The run's seed; the link's own dice are made from it and the link.
+        watched: Whether every frame must pass `admit`, even on a healthy link.
 
     Attributes:
-        healthy: No rule applies.
-        express: Frames pass at once and are only counted, without asking `admit`.
-        forwarded: Frames sent on, maintained by whoever sends them.
-        lost: Frames lost, likewise those that the kernel would not take.
+        healthy: Whether no rule applies.
+        express: Whether frames pass at once and are only counted, without `admit`.
+        forwarded: Frames sent on; the switch counts them.
+        lost: Frames lost. The switch adds those that the kernel would not take.
     """
 
     def __init__(self, link: Link, seed: int, *, watched: bool = False) -> None:
@@ -89,7 +90,8 @@ class Lane:
         self._newest_sent = 0
         self._last_due_s = 0.0
         self._wire_free_s = 0.0
-        # By `_stream_of`, oldest first: when the last frame was cut, and the frame.
+        # Stream (`_stream_of`) -> when its last frame was cut, and the frame; oldest
+        # first.
         self._stalled: dict[bytes, tuple[float, bytes]] = {}
 
     def set_rule(self, rule: LinkRule) -> None:
@@ -101,7 +103,7 @@ class Lane:
         self._wire_free_s = 0.0
 
     def admit(self, frame: bytes, now_s: float) -> list[Copy]:
-        """What a frame that arrives now becomes: no copy, one, or two."""
+        """The copies that a frame arriving now is sent on as: none, one or two."""
         rule, chance = self.rule, self._dice.random
         if rule.cut:
             self.cut += 1
@@ -130,7 +132,7 @@ class Lane:
         return copies
 
     def fate(self, frame: bytes, now_s: float, copies: list[Copy]) -> str:
-        """In words, what `admit` made of a frame; empty when nothing happened to it."""
+        """What `admit` did to a frame, in words; empty if nothing happened to it."""
         words = []
         if not copies:
             words.append("cut" if self.rule.cut else "lost")
@@ -143,7 +145,7 @@ class Lane:
         return f"{self.link[0]} -> {self.link[1]}: {', '.join(words)}" if words else ""
 
     def may_leave(self, copy: Copy) -> bool:
-        """Account for a copy that is due; False when it was cut on its way."""
+        """Account for a copy that is due; False if it was cut on its way."""
         if self.rule.cut:
             self.cut += 1
             return False
@@ -154,7 +156,7 @@ class Lane:
         return True
 
     def to_send_again(self, now_s: float) -> list[bytes]:
-        """At a heal: the last frames of each connection that the cut stalled."""
+        """At a heal, the last frames of each connection that the cut stalled."""
         if self.rule.cut:
             return []
         stalled, self._stalled = self._stalled, {}
@@ -165,7 +167,7 @@ class Lane:
         ]
 
     def counters(self) -> LinkCounters:
-        """What this link did since the run began."""
+        """Counts of what this link did since the run began."""
         return LinkCounters(
             forwarded=self.forwarded,
             cut=self.cut,
@@ -186,7 +188,7 @@ class Lane:
         self._stalled[stream] = (now_s, frame)
 
     def _through_bottleneck(self, size_bytes: int, now_s: float) -> float | None:
-        """When the frame has left the narrow wire; None when its queue is full."""
+        """When the frame has left the narrow wire; None if its queue is full."""
         if self.rule.bandwidth_kbit_s is None:
             return now_s
         bits_a_second = self.rule.bandwidth_kbit_s * 1e3
@@ -215,7 +217,7 @@ class Lane:
 
 
 def _stream_of(frame: bytes) -> bytes | None:
-    """Tells TCP connections apart, and in each what is acknowledged from bare ACKs.
+    """A key for the TCP connection of a frame, different for data and for bare ACKs.
 
     None for frames that are not TCP, and for resets.
     """

@@ -1,4 +1,4 @@
-"""Run a function in fresh namespaces, and leave nothing behind whatever happens.
+"""Run a function in fresh namespaces, and leave nothing behind however it ends.
 
 `run_isolated(main)` puts four processes in a row, each the guardian of the next:
 
@@ -9,17 +9,18 @@
     init       pid 1 of the new pid namespace: mounts /proc, reaps orphans
     controller runs `main`; an ordinary process with ordinary signal behaviour
 
-What cleans up is the kernel: when pid 1 of a pid namespace ends, every process in it is
-killed, and with the last process the network and mount namespaces go. So it suffices
-that init never outlives anyone above it (PR_SET_PDEATHSIG, prctl(2)) and ends when the
-controller does. No handler of ours has to run; `kill -9` of any of the four will do.
+The kernel cleans up: when pid 1 of a pid namespace ends, every process in it is killed,
+and with the last process the network and mount namespaces go. So it suffices that init
+never outlives a process above it (PR_SET_PDEATHSIG, prctl(2)) and ends when the
+controller does. No handler of ours has to run, so even `kill -9` of any of the four
+leaves nothing behind.
 
 The anteroom exists because unshare(CLONE_NEWPID) moves only children; init exists as a
 process of its own because pid 1 must reap whatever is orphaned, and a controller that
 did so would steal the exit statuses of its own children.
 
 See namespaces(7), user_namespaces(7), pid_namespaces(7). Linux only; `why_not_isolated`
-says in plain words when it can't be had.
+says in plain words what a machine lacks for it.
 """
 
 from __future__ import annotations
@@ -60,19 +61,19 @@ def run_isolated(main: Callable[[], int], *, network: bool = True) -> int:
     with uid 0 of the user namespace, a private mount table and its own /proc; stdin,
     stdout and stderr are the caller's. Where root can't have a user namespace (in some
     containers), it does without one. A UsageError or HarnessError that leaves `main` is
-    raised here again, with its text; any other exception is printed there and gives
-    255. Stop signals (`harness.host.interrupts`) to the caller are passed on once each:
-    SIGINT keeps its Python handler, the others raise SystemExit(128 + signal). The same
-    signal again, more than a second later, kills everything at once and gives 128 +
-    signal too.
+    raised here again, with its text; any other exception is printed by the child, whose
+    exit status then is 255. Stop signals (`harness.host.interrupts`) to the caller are
+    passed on once each: SIGINT keeps its Python handler, the others raise
+    SystemExit(128 + signal). The same signal again, more than a second later, kills
+    everything at once, and the exit status is 128 + signal too.
 
     The caller must be in its main thread and, as with any fork, single-threaded.
     Cost: about 10 ms.
 
     Raises:
         IsolationError: Namespaces can't be had; `main` did not run.
-        HarnessError: `main` or a guardian of it was killed by a signal; or by `main`.
-        UsageError: By `main`.
+        HarnessError: A signal killed `main` or a guardian of it, or `main` raised it.
+        UsageError: `main` raised it.
     """
     return _run_isolated(main, [], network=network)
 
@@ -80,7 +81,7 @@ def run_isolated(main: Callable[[], int], *, network: bool = True) -> int:
 def _run_isolated(
     main: Callable[[], int], heard: list[int], *, network: bool = True
 ) -> int:
-    """See `run_isolated`; `heard` gets the stop signals that came meanwhile."""
+    """As `run_isolated`; `heard` gets the stop signals that come meanwhile."""
     if not sys.platform.startswith("linux"):
         raise IsolationError(f"namespaces exist on Linux only, this is {sys.platform}")
     wanted = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID
@@ -97,7 +98,7 @@ def _run_isolated(
 def _run_in(
     main: Callable[[], int], heard: list[int], unshare: Callable[[], None]
 ) -> int:
-    """`run_isolated` in namespaces of one kind."""
+    """Run `main` in the namespaces that `unshare` makes; returns its exit status."""
     _flush()
     report_out, report_in = os.pipe()
     with _signals_held(), os.fdopen(report_out) as report:
@@ -117,14 +118,15 @@ def _run_in(
 
 
 def why_not_isolated() -> str | None:
-    """None when `run_isolated` works here, else why not, in plain words."""
+    """Why `run_isolated` does not work here, in plain words; None if it does."""
     return why_it_fails(lambda: 0)
 
 
 def why_it_fails(attempt: Callable[[], int]) -> str | None:
-    """None when `attempt` works in isolation, else why not, in plain words.
+    """Why `attempt` fails in isolation, in plain words; None if it works.
 
-    A stop signal that comes meanwhile is not for the attempt: we get it once more.
+    A stop signal that comes meanwhile ends the attempt and is sent to this process once
+    more, which is the one it was meant for.
     """
     heard: list[int] = []
     try:
@@ -149,10 +151,10 @@ def create_netns() -> int:
 
 @contextlib.contextmanager
 def in_netns(netns: int) -> Iterator[None]:
-    """The calling thread is in the network namespace `netns` within the block.
+    """Have the calling thread in the network namespace `netns` within the block.
 
-    Sockets stay in the namespace they were created in; /proc/sys/net is that of the
-    namespace one is in.
+    Sockets stay in the namespace they were created in; /proc/sys/net shows the one that
+    the reading thread is in.
     """
     with _own_netns_kept():
         syscalls.enter_netns(netns)
@@ -174,7 +176,7 @@ def _anteroom(
     except OSError as error:
         _tell(report, IsolationError(_why_unshare_failed(error)))
         return EXIT_HARNESS
-    # After unshare: a change of credentials may clear it (prctl(2)).
+    # Not before unshare: a change of credentials may clear this (prctl(2)).
     syscalls.die_with(caller)
     alive_out, alive_in = os.pipe()
     init = _fork(lambda: _init(main, report, alive_out, alive_in))
@@ -188,8 +190,9 @@ def _anteroom(
 
 def _init(main: Callable[[], int], report: int, alive_out: int, alive_in: int) -> int:
     syscalls.die_with_parent(signal.SIGKILL)
-    # Whether the anteroom died before that can't be told by getppid(), which is 0 for a
-    # parent in another pid namespace. It holds the only other writing end of this pipe.
+    # The anteroom may have died before that. getppid() doesn't tell, as it is 0 for a
+    # parent in another pid namespace. But the anteroom holds the only other writing end
+    # of this pipe.
     os.close(alive_in)
     if _hung_up(alive_out):
         return EXIT_HARNESS
@@ -209,8 +212,8 @@ def _init(main: Callable[[], int], report: int, alive_out: int, alive_in: int) -
 
 
 def _controller(main: Callable[[], int], report: int) -> int:
-    # The report pipe stays open here and in everything forked from here on: the caller
-    # reads it to its end, and so returns only when all of that is gone.
+    # The report pipe stays open here and in all processes forked from here on: the
+    # caller reads it to its end, and so returns only when all of them are gone.
     held = _held_signals()
     for number in held - {signal.SIGCHLD, signal.SIGINT}:
         signal.signal(number, _exit_on_signal)
@@ -223,7 +226,7 @@ def _controller(main: Callable[[], int], report: int) -> int:
 
 
 def _exit_on_signal(number: int, frame: object) -> NoReturn:
-    # Once: a second SystemExit would interrupt the clean-up that the first began.
+    # Only once: a second SystemExit would interrupt the clean-up that the first began.
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
@@ -237,14 +240,14 @@ def _fork(body: Callable[[], int]) -> int:
     if pid != 0:
         return pid
     status = EXIT_HARNESS
-    # Nothing may unwind into the caller's frames: that would run its code twice.
+    # No exception may unwind into the caller's frames: that would run its code twice.
     try:
         status = body()
     except SystemExit as stop:
         status = _status_of(stop)
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
-    except BaseException:  # nor may this
+    except BaseException:  # nor may any other, such as GeneratorExit
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError, ValueError):
@@ -253,7 +256,7 @@ def _fork(body: Callable[[], int]) -> int:
 
 
 def _status_of(stop: SystemExit) -> int:
-    """What the interpreter would make of an uncaught SystemExit."""
+    """The exit status that the interpreter gives an uncaught SystemExit."""
     if stop.code is None:
         return 0
     if isinstance(stop.code, int):
@@ -267,12 +270,12 @@ def _shepherd(
 ) -> int:
     """Wait for `child`, passing stop signals on; returns its exit code or -signal.
 
-    Needs the signals blocked since before the child was forked, so that none slips
-    through between a look and a wait. `reap=-1` buries orphans too.
+    The signals must have been blocked since before the child was forked, so that none
+    is missed between a look and a wait. With `reap=-1` orphans are reaped too.
     """
     held = _held_signals()
     while True:
-        # A thread of the caller's that does not block SIGCHLD may have swallowed one.
+        # Another thread of the caller that does not block SIGCHLD may have taken one.
         signalled = signal.sigtimedwait(held, _LOOK_EVERY_S)
         if signalled is not None and signalled.si_signo != signal.SIGCHLD:
             forward(signalled.si_signo)
@@ -283,17 +286,19 @@ def _shepherd(
 
 
 def _ended(which: int) -> Iterator[tuple[int, int]]:
-    """Children that have ended, as waitpid gives them, without waiting."""
+    """Pid and status of children that have ended, without waiting for others."""
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(which, os.WNOHANG))[0] != 0:
             yield ended
 
 
 class _Forwarding:
-    """Passes each stop signal on once; one that insists kills the child instead.
+    """Passes each stop signal on once; kills the child when one insists.
+
+    A signal insists that comes again more than a second later.
 
     Attributes:
-        insisted: The signal that did; 0 before.
+        insisted: The signal that insisted; 0 if none did.
     """
 
     def __init__(self, child: int, heard: list[int]) -> None:
@@ -314,16 +319,16 @@ class _Forwarding:
 
 
 def _held_signals() -> set[signal.Signals]:
-    """What `_shepherd` takes; a signal that is held would be taken though ignored."""
+    """The signals that `_shepherd` takes, without the stop signals that are ignored."""
     return {signal.SIGCHLD, *stop_signals()}
 
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Our signals are blocked, for `_shepherd` to take, within the block.
+    """Block the signals that `_shepherd` takes, within the block.
 
-    SIGCHLD gets its default action, too: a caller started with it ignored (some CI
-    runners do) would have its children reaped by the kernel, statuses lost.
+    SIGCHLD gets its default action, too: if the caller was started with it ignored (as
+    some CI runners do), the kernel would reap its children and lose their statuses.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _held_signals())
     child_action = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -364,11 +369,11 @@ def _flush() -> None:
 
 
 def _unshare(wanted: int, *, users: bool) -> None:
-    """Leave these namespaces of the caller's; pid takes effect for children.
+    """Leave these namespaces of the caller; that of pids only our children leave.
 
     Args:
         wanted: CLONE_NEW... flags.
-        users: Leave its user namespace, too. Uid 0 in the new one is who we are.
+        users: Leave the user namespace, too; uid 0 in the new one is our present user.
     """
     if not users:
         syscalls.unshare(wanted)
@@ -380,18 +385,20 @@ def _unshare(wanted: int, *, users: bool) -> None:
     if uid != 0:
         syscalls.unshare(wanted)
     Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-    # The kernel wants setgroups gone before it lets us map a group ourselves.
+    # The kernel demands that setgroups is denied before we may map a group ourselves.
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 
 
 def _unshare_with_all_ids(wanted: int) -> bool:
-    """Unshare as root; whether every user and group has its own id in the new one.
+    """Unshare as root, and map every user and group to its own id.
 
-    So root of the run reaches everybody's files, as root did outside; its capabilities
-    are good for nothing of the host's beside: not its mounts, modules, clocks, network.
-    Only a process that stays outside may map others' ids (user_namespaces(7)), hence
-    the fork.
+    So root of the run reaches everybody's files, as root did outside; but its
+    capabilities don't reach the host's mounts, modules, clocks and network. Only a
+    process that stays outside may map others' ids (user_namespaces(7)), hence the fork.
+
+    Returns:
+        Whether the ids could be mapped.
     """
     ours = os.getpid()
     done_out, done_in = os.pipe()
@@ -473,11 +480,11 @@ def _read(path: str) -> str:
 
 @contextlib.contextmanager
 def _own_netns_kept() -> Iterator[None]:
-    """The calling thread is back in its network namespace after the block."""
+    """Have the calling thread back in its network namespace after the block."""
     own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield
     finally:
-        # Were it to fail we would go on in a node's network: no way to carry on.
+        # If this failed, we would go on in a node's network, so the error is raised.
         syscalls.enter_netns(own)
         os.close(own)

@@ -1,8 +1,8 @@
 """The few rtnetlink(7) requests that build our network, batched.
 
-A library could do this (pyroute2), but importing it takes 0.11-0.16 s, a quarter of
-what five nodes may take to be ready; these requests take single milliseconds together.
-So neither a library nor the `ip` command is needed.
+A library could do this (pyroute2), but its import takes 0.11-0.16 s, a quarter of the
+time in which five nodes should be ready; these requests together take a few
+milliseconds. So neither a library nor the `ip` command is needed.
 
 Requests are plain data. `Routing.run` sends a batch of them at once and reads the
 kernel's acknowledgements. Interface indexes are chosen by the caller when it creates
@@ -41,8 +41,8 @@ LOOPBACK = 1
 """The interface index of `lo`, in every network namespace."""
 
 _BATCH = 32
-"""Requests sent before their acknowledgements are read: these must fit the socket's
-receive buffer, of which each takes 0.8 KB."""
+"""Requests sent before their acknowledgements are read. The acknowledgements must fit
+the socket's receive buffer, of which each takes 0.8 KB."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Interface:
 
 
 class Routing:
-    """A routing socket of the network namespace that the thread is in when it opens."""
+    """A routing socket of the network namespace that the opening thread is in."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(
@@ -86,10 +86,11 @@ class Routing:
         self._socket.close()
 
     def run(self, requests: Sequence[Request]) -> None:
-        """Carry the requests out, in order.
+        """Carry out the requests, in order.
 
         Raises:
-            HarnessError: The kernel refused one; says which. Others may have been done.
+            HarnessError: The kernel refused one; says which. The others may have been
+                carried out.
         """
         for start in range(0, len(requests), _BATCH):
             batch = requests[start : start + _BATCH]
@@ -181,7 +182,7 @@ def host_route(ip: str, index: int, source: str) -> Request:
 
 
 def neighbour(index: int, ip: str, mac: str) -> Request:
-    """Know the MAC address of `ip` for good, without asking by ARP."""
+    """Set the MAC address of `ip` for good, so that ARP is never asked."""
     return Request(
         f"know {ip} as {mac} on interface {index}",
         _RTM_NEWNEIGH,
@@ -222,5 +223,5 @@ def _message(number: int, request: Request) -> bytes:
 
 
 def _aligned(length: int) -> int:
-    """Netlink pads everything to four bytes."""
+    """`length` rounded up to a multiple of four, to which netlink pads."""
     return (length + 3) & ~3

@@ -8,9 +8,9 @@ from harness.worlds.os.proxy import ProxyNetwork
 
 
 def offer(rung: str, asked: Capabilities) -> Offer:
-    """What of `asked` can be done with nodes on the "switch" or the "proxy" network.
+    """What can be done with nodes on the "switch" or the "proxy" network.
 
-    Forks to find out about clocks, if they are asked for.
+    Forks to find out about clocks, but only if `asked` has them.
     """
     why_no_clocks = vdso.why_not() if asked.clocks else "nobody asked for clock faults"
     return Offer(

@@ -1,9 +1,10 @@
 """Finds TCP ports on 127.0.0.1 that stay free for the nodes of one run.
 
-A node binds its port itself, and again after each kill, so nobody can hold the port for
-it meanwhile. What keeps others away: the ports lie below those that the kernel hands
-out for outgoing connections, they were free when we looked, and every run claims a
-whole block by listening on the block's first port, so two runs never share one.
+A node binds its port itself, and again after each kill, so we can't hold the port for
+it meanwhile. But others are unlikely to take it: the ports lie below those that the
+kernel hands out for outgoing connections, they were free when we looked, and every run
+claims a whole block by listening on the block's first port, so two runs never share
+one.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ def claim_block(count: int) -> Block:
     """Claim `count` free ports.
 
     Raises:
-        UsageError: More than a block has.
+        UsageError: A block has fewer ports.
         HarnessError: No block has that many free ports.
     """
     if count >= _BLOCK:
         raise UsageError(f"{count} nodes are too many: at most {_BLOCK - 1}")
     starts = range(_LOWEST, max(_ephemeral_from(), 2 * _LOWEST) - _BLOCK, _BLOCK)
-    # Runs that start together look in different places first.
+    # Runs that start at the same time begin their search in different places.
     first = os.getpid() % len(starts)
     for start in (*starts[first:], *starts[:first]):
         claim = _listen(start)
@@ -53,7 +54,7 @@ def claim_block(count: int) -> Block:
 
 
 def _listen(port: int) -> socket.socket | None:
-    """A socket that listens on the port; None when it is taken."""
+    """A socket that listens on the port; None if it is taken."""
     claim = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         claim.bind((_HOST, port))
@@ -65,7 +66,7 @@ def _listen(port: int) -> socket.socket | None:
 
 
 def _is_free(port: int) -> bool:
-    # Without SO_REUSEADDR: a port with connections of an earlier run won't do.
+    # No SO_REUSEADDR, so that a port with connections of an earlier run is refused.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         try:
             probe.bind(("", port))

@@ -1,4 +1,4 @@
-"""Who descends from whom, from one walk over /proc.
+"""Which processes descend from which, from one walk over /proc.
 
 A walk is no snapshot: processes fork and die while it runs. `Table.complete` tells
 whether every process seen also had its parent seen; a caller that must be sure (is
@@ -42,7 +42,7 @@ class Table:
 
     @property
     def complete(self) -> bool:
-        """False when a parent vanished during the walk, so that a branch may dangle."""
+        """Whether every parent was seen; else one vanished, and a branch may dangle."""
         return all(p.parent == 0 or p.parent in self.by_pid for p in self)
 
     def __iter__(self) -> Iterator[Process]:
@@ -64,7 +64,7 @@ class Table:
 
 
 def read(pid: int) -> Process | None:
-    """One process, or None when there is no such pid."""
+    """The process of that pid; None if there is none."""
     return _read(f"/proc/{pid}/stat", pid)
 
 
@@ -93,7 +93,7 @@ def walk() -> Table:
 
 
 def threads(pid: int) -> list[Process]:
-    """The threads of a process, each as if it were one; none when it is gone."""
+    """The threads of a process, as processes; empty if the process is gone."""
     try:
         names = os.listdir(f"/proc/{pid}/task")
     except OSError:
@@ -106,8 +106,8 @@ def threads(pid: int) -> list[Process]:
 def send(process: Process, signal_number: signal.Signals) -> None:
     """Signal that process, and never another one that got its pid since.
 
-    One that is gone, or that became another user's, is left alone: who waits for the
-    signal's effect sees that it does not come.
+    A process that is gone, or that became another user's, is left alone; a caller that
+    waits for the signal's effect will notice.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         pidfd = os.pidfd_open(process.pid)

@@ -1,18 +1,19 @@
-"""The proxy rung: a TCP proxy per directed link, for where namespaces can't be had.
+"""The proxy rung: a TCP proxy per directed link, for machines without namespaces.
 
 Nodes listen on ports of 127.0.0.1. Node a is told to reach node b at a port where the
 proxy of link a -> b listens; a connection there carries bytes from a to b under that
 link's rule, and bytes back under the rule of b -> a. Clients connect to a node's own
 port, past all proxies.
 
-What a proxy can do to a stream of bytes is hold it back, not lose parts of it, so the
-rules it knows are cut, delay, jitter and bandwidth:
+A proxy can hold back a stream of bytes, but not lose parts of it, so the rules it knows
+are cut, delay, jitter and bandwidth:
 
 - A cut link holds its bytes, in order, up to a buffer's worth; then it stops reading,
-  and the sender stalls as it would without acknowledgements. They flow on heal. The end
-  of a connection is held back the same way, also when a node dies behind the cut.
-- A new connection over a cut link is accepted, for the kernel does that before we are
-  asked; it leads nowhere until both directions are healed, as the handshake needs both.
+  and the sender stalls as it would without acknowledgements. The heal lets the bytes
+  flow. The end of a connection is held back the same way, even if a node dies behind
+  the cut.
+- A new connection over a cut link is accepted, as the kernel does that before it tells
+  us. It leads nowhere until both directions are healed, as the handshake needs both.
 - A connection to a node that isn't listening is accepted, and reset at once.
 
 One process and one event loop carry all links.
@@ -30,7 +31,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.worlds.network import LinkCounters, LinkRule
+from harness.override import override
+from harness.worlds.network import LinkCounters, LinkRule, Network
 from harness.worlds.os.ports import Block, claim_block
 from harness.worlds.os.sidecar import OrderSocket, Sidecar
 from harness.worlds.places import Endpoint, make_place
@@ -46,12 +48,12 @@ if TYPE_CHECKING:
 _HOST = "127.0.0.1"
 _HEALTHY = LinkRule()
 _HELD_BYTES_MAX = 1 << 20
-"""Held per connection and direction; about what socket buffers hold on a real link."""
+"""Bytes held per connection and direction; real socket buffers hold about as many."""
 _BACKLOG = 128
 
 
 class _Piece(NamedTuple):
-    """Bytes on their way, or with `data` None the end of the stream."""
+    """Bytes on their way; with `data` None, the end of the stream."""
 
     due_s: float
     data: bytes | None
@@ -71,18 +73,18 @@ class _Lane:
 
     @property
     def is_instant(self) -> bool:
-        """Nothing keeps bytes back."""
+        """Whether no rule keeps bytes back."""
         return self.rule == _HEALTHY
 
     def set_rule(self, rule: LinkRule) -> None:
-        """Put a rule in force, for bytes on their way too."""
+        """Put a rule in force, even for bytes that are on their way."""
         self.rule = rule
         self._wire_free_s = 0.0
         for stream in list(self.streams):
             stream.flow()
 
     def due_s(self, size_bytes: int, now_s: float) -> float:
-        """When bytes that arrive now would be through."""
+        """When bytes that arrive now would be through the link."""
         rule = self.rule
         due_s = now_s
         if rule.bandwidth_kbit_s is not None:
@@ -95,7 +97,7 @@ class _Lane:
         return due_s + max(0.0, delay_ms) / 1e3
 
     def counters(self) -> LinkCounters:
-        """What this link did; chunks of bytes, and connects."""
+        """Counts of the link's chunks of bytes and connects."""
         return LinkCounters(
             forwarded=self.forwarded, cut=self.cut, delayed=self.delayed
         )
@@ -105,8 +107,8 @@ class _Stream:
     """One direction of one connection: from a source's transport to a target's.
 
     Attributes:
-        twin: The other direction.
-        ended: All that the source sent, its end included, has gone to the target.
+        twin: The connection's other direction.
+        ended: Whether the target has all that the source sent, its end included.
     """
 
     twin: _Stream
@@ -129,7 +131,7 @@ class _Stream:
         lane.streams.add(self)
 
     def take(self, data: bytes) -> None:
-        """Bytes came from the source."""
+        """Take bytes from the source."""
         if self._dropped:
             return
         lane = self._lane
@@ -143,7 +145,7 @@ class _Stream:
         self.flow()
 
     def take_end(self) -> None:
-        """The source will send no more: it said so, or (a second time) it is gone."""
+        """Note that the source sends no more. A second call means that it is gone."""
         if self._dropped:
             return
         self._source_ended = True
@@ -151,12 +153,12 @@ class _Stream:
         self.flow()
 
     def choke(self, *, choked: bool) -> None:
-        """The target can't take more for now, or can again."""
+        """Note that the target can't take more for now, or that it can again."""
         self._choked = choked
         self.flow()
 
     def flow(self) -> None:
-        """Send on what may go, and see when the next may."""
+        """Send on the pieces that are due, and set a timer for the next."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -169,7 +171,7 @@ class _Stream:
         self._mind_source()
 
     def drop(self) -> None:
-        """The target is gone: nothing more can get there."""
+        """Drop all that is on its way, as the target is gone."""
         if self._alarm is not None:
             self._alarm.cancel()
         self._dropped = True
@@ -192,7 +194,7 @@ class _Stream:
             self._target.write_eof()
 
     def _mind_source(self) -> None:
-        """Read on only while there is room for what comes."""
+        """Pause the source while there is no room for more, else let it go on."""
         if self._source_ended or self._source.is_closing():
             return
         if self._held_bytes > _HELD_BYTES_MAX:
@@ -228,7 +230,7 @@ class _End(asyncio.Protocol):
         self._pass_on(None)
 
     def join(self, outgoing: _Stream, incoming: _Stream) -> None:
-        """Both directions are there; what came before goes on its way."""
+        """Take both directions of the connection, and send on what came before them."""
         self.outgoing, self.incoming = outgoing, incoming
         early, self._early = self._early, []
         for data in early:
@@ -237,8 +239,8 @@ class _End(asyncio.Protocol):
 
     def _pass_on(self, data: bytes | None) -> None:
         if self.outgoing is None:
-            # In some releases (3.11.2) a transport that is paused when its connection
-            # is made reads all the same, until it is paused again.
+            # In some releases (3.11.2) a transport that `connection_made` pauses reads
+            # all the same, until it is paused again.
             self._early.append(data)
             self.transport.pause_reading()
         elif data is None:
@@ -256,7 +258,7 @@ class _End(asyncio.Protocol):
 
 
 class _Front(_End):
-    """The accepted side; knows its link and connects the other side when it may."""
+    """The accepted side; it knows its link, and has the other side connected."""
 
     def __init__(self, proxy: Proxy, link: Link) -> None:
         super().__init__()
@@ -265,7 +267,7 @@ class _Front(_End):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        # Nothing is read before there is somewhere to send it.
+        # Nothing is read before there is a connection to send it on.
         self.transport.pause_reading()
         self._proxy.accepted(self, self._link)
 
@@ -274,10 +276,10 @@ class Proxy:
     """All proxies of a network; runs in the proxy process.
 
     Args:
-        listeners: Of each directed link.
-        targets: Where each node really listens.
-        seed: Of every link's dice.
-        control: Orders come from here.
+        listeners: Directed link -> the socket on which its proxy listens.
+        targets: Node -> the endpoint at which it listens itself.
+        seed: The run's seed; each link's dice are made from it.
+        control: The socket on which orders come.
     """
 
     def __init__(
@@ -296,10 +298,11 @@ class Proxy:
         self._ended: asyncio.Future[None]
 
     async def run(self) -> None:
-        """Carry traffic until told to stop.
+        """Carry traffic until the order to stop.
 
         Raises:
-            RuntimeError: Something broke that the event loop would only have logged.
+            RuntimeError: A callback or task failed, which asyncio would only have
+                logged.
         """
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
@@ -312,20 +315,20 @@ class Proxy:
         await self._ended
 
     def accepted(self, front: _Front, link: Link) -> None:
-        """A node connected to the proxy of a link."""
+        """Take a connection of a node to the proxy of a link."""
         task = asyncio.get_running_loop().create_task(self._connect(front, link))
         self._connecting.add(task)
         task.add_done_callback(self._connected)
 
     def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
-        """Put the rules in force for every stream, new or old."""
+        """Put the rules in force for all streams, new and old."""
         for link, lane in self._lanes.items():
             lane.set_rule(rules.get(link, _HEALTHY))
         self._healed.set()
         self._healed = asyncio.Event()
 
     def counters(self) -> Mapping[Link, LinkCounters]:
-        """What each directed link did since the run began."""
+        """Counts of what each directed link did since the run began."""
         return {link: lane.counters() for link, lane in self._lanes.items()}
 
     def _serve_order(self) -> None:
@@ -380,7 +383,7 @@ def _reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-class ProxyNetwork:
+class ProxyNetwork(Network):
     """The `Network` of the proxy rung.
 
     Attributes:
@@ -406,8 +409,8 @@ class ProxyNetwork:
     def create(cls, nodes: Sequence[str], run_dir: Path, *, seed: int) -> ProxyNetwork:
         """Choose ports and start the proxies.
 
-        Synchronous, for it forks: call it before any thread or event loop is there.
-        Needs a descriptor per directed link, and some per connection.
+        It forks, so call it before there is any thread or event loop. It needs a
+        descriptor per directed link, and some per connection.
 
         Raises:
             UsageError: Too many nodes.
@@ -443,22 +446,22 @@ class ProxyNetwork:
         }
         return cls(places, sidecar, block)
 
+    @override
     async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
-        """See `Network`. Raises HarnessError when the proxy has died."""
         await self._sidecar.set_rules(rules)
 
+    @override
     async def counters(self) -> Mapping[Link, LinkCounters]:
-        """See `Network`. Raises HarnessError when the proxy has died."""
         return await self._sidecar.counters()
 
+    @override
     async def close(self) -> None:
-        """See `Network`. Raises HarnessError when the proxy had died unnoticed."""
         self._block.claim.close()
         await self._sidecar.close()
 
 
 def _listener() -> socket.socket:
-    """Listens at once: a node that connects before the proxies run just waits."""
+    """A socket that listens at once: nodes that connect before the proxies run wait."""
     listener = socket.create_server((_HOST, 0), backlog=_BACKLOG)
     listener.setblocking(False)
     return listener

@@ -1,13 +1,13 @@
-"""A helper process that carries traffic, and the socket by which it is told how.
+"""A helper process that carries traffic, and the socket over which it gets its orders.
 
-Both networks do their carrying in a process of their own, forked before the controller
-starts its event loop, so that neither waits for the other's work. They talk over a
-socket pair in messages of JSON behind a four-byte length: `SetRules`, `AskCounters`
-and `Stop`, each answered by one `Answer`.
+Both networks carry their traffic in a process of its own, forked before the controller
+starts its event loop, so that traffic and controller don't wait for each other. They
+talk over a socket pair in messages of JSON behind a four-byte length: `SetRules`,
+`AskCounters` and `Stop`, each answered by one `Answer`.
 
-Either side notices when the other ends: the sidecar by end-of-file and, where the
-kernel offers it, by a signal that can't be ignored; the controller by end-of-file at
-the next question, which then raises HarnessError with the sidecar's own last words.
+Either side notices when the other ends: the sidecar by end-of-file and, if the kernel
+offers it, by a signal that can't be ignored; the controller by end-of-file at the next
+question, which then raises HarnessError with the sidecar's own last words.
 """
 
 from __future__ import annotations
@@ -37,21 +37,26 @@ _CLOSE_S = 2.0
 
 
 class SetRules(msgspec.Struct, tag="set_rules"):
-    """Replace all rules; links not named are healthy."""
+    """The order to replace all rules; links that it doesn't name are healthy."""
 
     rules: list[tuple[str, str, LinkRule]]
 
 
 class AskCounters(msgspec.Struct, tag="ask_counters"):
-    """Tell what each link did so far."""
+    """The order to tell what each link has done so far."""
 
 
 class Stop(msgspec.Struct, tag="stop"):
-    """End; the answer is the end-of-file."""
+    """The order to end; end-of-file is the answer."""
 
 
 class Answer(msgspec.Struct):
-    """To AskCounters, all counters; `problem` is a traceback, and the last words."""
+    """The answer to an order.
+
+    Attributes:
+        counters: All counters, in answer to `AskCounters`.
+        problem: The traceback of a failure; the sidecar's last words.
+    """
 
     counters: list[tuple[str, str, LinkCounters]] = []
     problem: str = ""
@@ -61,10 +66,10 @@ Order = SetRules | AskCounters | Stop
 
 
 class Carrier(Protocol):
-    """What a sidecar does; called between two pieces of traffic, never during one."""
+    """The work of a sidecar; called between two pieces of traffic, never during one."""
 
     def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
-        """Put the rules in force, before returning."""
+        """Put the rules in force before returning."""
         ...
 
     def counters(self) -> Mapping[Link, LinkCounters]:
@@ -73,7 +78,7 @@ class Carrier(Protocol):
 
 
 class OrderSocket:
-    """The sidecar's end of the socket pair; readable when `serve` has work."""
+    """The sidecar's end of the socket pair; it is readable when `serve` has work."""
 
     def __init__(self, control: socket.socket, carrier: Carrier) -> None:
         self._control = control
@@ -81,11 +86,11 @@ class OrderSocket:
         self._decode = msgspec.json.Decoder(Order).decode
 
     def fileno(self) -> int:
-        """For select and its kin."""
+        """The descriptor to wait on, as for select."""
         return self._control.fileno()
 
     def serve(self) -> bool:
-        """Carry out one order and answer it; False when it is time to end."""
+        """Carry out one order and answer it; False if the sidecar is to end."""
         body = _receive(self._control)
         if body is None:
             return False
@@ -107,9 +112,9 @@ class Sidecar:
     """The controller's side: forks the process, gives orders, notices its death.
 
     Args:
-        name: What it is called in errors: "switch", "proxy".
-        links: The directed links that there are.
-        capabilities: Fields of LinkRule that it can do.
+        name: The sidecar's name in errors: "switch", "proxy".
+        links: All directed links.
+        capabilities: The fields of LinkRule that it can put in force.
         serve: Runs in the new process until its control socket says stop.
     """
 
@@ -133,20 +138,20 @@ class Sidecar:
         self._socket.setblocking(False)
 
     async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
-        """Put the rules in force; see `Network.set_rules`.
+        """Replace all rules; returns once they are in force.
 
         Raises:
-            HarnessError: It has died, or a rule is beyond it.
+            HarnessError: The sidecar has died, or can't put a rule in force.
         """
         for link, rule in rules.items():
             self._check(link, rule)
         await self._ask(SetRules([(a, b, rule) for (a, b), rule in rules.items()]))
 
     async def counters(self) -> dict[Link, LinkCounters]:
-        """What each directed link did since the run began.
+        """Counts of what each directed link did since the run began.
 
         Raises:
-            HarnessError: It has died.
+            HarnessError: The sidecar has died.
         """
         answer = await self._ask(AskCounters())
         return {(a, b): count for a, b, count in answer.counters}
@@ -155,7 +160,7 @@ class Sidecar:
         """Stop the process and wait until it is gone. A second call does nothing.
 
         Raises:
-            HarnessError: It had died before, and nobody had noticed yet.
+            HarnessError: The sidecar had died, and nobody had noticed yet.
         """
         if self._closed:
             return
@@ -189,8 +194,8 @@ class Sidecar:
                 raise HarnessError(f"the {self._name} can't do {field} on a link")
 
     async def _ask(self, order: Order) -> Answer:
-        # Shielded: a caller who is cancelled between question and answer would leave
-        # the answer to the next one who asks.
+        # Shielded: a caller that is cancelled between question and answer would leave
+        # its answer to the next caller.
         return await asyncio.shield(self._exchange(order))
 
     async def _exchange(self, order: Order) -> Answer:
@@ -207,7 +212,7 @@ class Sidecar:
             return answer
 
     async def _send(self, order: Order) -> None:
-        # When it is dead, its last words may still be there to read.
+        # If the sidecar is dead, its last words may still be there to read.
         with contextlib.suppress(ConnectionError):
             await asyncio.get_running_loop().sock_sendall(self._socket, _framed(order))
 
@@ -233,7 +238,7 @@ class Sidecar:
         return data
 
     def _wait(self) -> int:
-        """Its exit code or -signal. It has closed its socket, so this is short."""
+        """The sidecar's exit code or -signal; a short wait, as its socket is closed."""
         with contextlib.suppress(ChildProcessError):
             return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return 0
@@ -256,9 +261,9 @@ def _fork_serving(
     if pid != 0:
         return pid
     status = EXIT_HARNESS
-    # Nothing may unwind into the controller's frames: that would run its code twice.
+    # No exception may unwind into the controller's frames: its code would run twice.
     try:
-        # Stop signals are for the controller. It still needs us while it cleans up.
+        # Stop signals are for the controller, which needs us while it cleans up.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         syscalls.die_with(parent)
@@ -267,7 +272,7 @@ def _fork_serving(
         controllers_end.close()
         serve(control)
         status = 0
-    except BaseException:  # of a forked child: its last words go to the controller
+    except BaseException:  # a forked child's last words go to the controller
         with contextlib.suppress(OSError):
             control.sendall(_framed(Answer(problem=traceback.format_exc())))
     finally:

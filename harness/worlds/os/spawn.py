@@ -1,13 +1,13 @@
 """Turns a fork of the warden into a node's process.
 
-What a node finds: a session of its own, its network namespace, its cage where there is
-one (`cage`), /dev/null as stdin, its log as stdout and stderr, no other
-descriptor, default signals, no core dumps, no privileges unless its system is trusted
-with them, a small clean environment. It is killed when the warden ends.
+A node gets a session of its own, its network namespace, its cage if there is one
+(`cage`), /dev/null as stdin, its log as stdout and stderr, no other descriptor, default
+signals, no core dumps, no privileges unless its system is trusted with them, and a
+small clean environment. It is killed when the warden ends.
 
-The child says over a socket why it could not start; that closes by itself when the new
-program takes over, so end of file means that it runs. At a node's first start it also
-carries the descriptors of its view of the files.
+The child says over a socket why it could not start. The socket closes by itself when
+the new program takes over, so end of file means that the program runs. At a node's
+first start the socket also carries the descriptors of its view of the files.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ INHERITED = (
     "JAVA_HOME",
     "PYTHONPATH",
 )
-"""What nodes get of the controller's own environment; the rest would make runs differ
-from one shell to the next."""
+"""The variables of the controller's own environment that nodes get. The others would
+make runs differ from one shell to the next."""
 
 OWNER_VARIABLE = "SPLITBRAIN_OWNER"
-"""Tells whose a daemonised process is, once its ancestors are gone."""
+"""Names the node that a daemonised process belongs to, once its ancestors are gone."""
 
 VIEW_BUILT = b"\0"
-"""Comes with the descriptors of a view, before any text."""
+"""The byte that comes with the descriptors of a view, before any text."""
 
 CAGE_TIMEOUT_S = 5.0
 
@@ -58,14 +58,14 @@ class Order:
     """One process to start.
 
     Attributes:
-        owner: The node's name; see `OWNER_VARIABLE`.
+        owner: The node's name, the value of `OWNER_VARIABLE`.
         argv: The command; `argv[0]` is looked up on the environment's PATH. A process
             with no command ends at once.
-        env: Added to the clean environment.
-        cwd: Where it starts; None is where the controller runs.
-        log_path: Gets stdout and stderr, appended.
-        netns_fd: The network namespace; None is the controller's own.
-        trusted: Keeps what privileges the warden has.
+        env: Variables added to the clean environment.
+        cwd: The working directory; None for the controller's.
+        log_path: The file that stdout and stderr are appended to.
+        netns_fd: The network namespace; None for the controller's own.
+        trusted: Whether it keeps the privileges that the warden has.
         cell: The cage; None for none.
     """
 
@@ -81,11 +81,11 @@ class Order:
 
 @dataclass(frozen=True)
 class Warder:
-    """What the warden keeps for caging nodes.
+    """What caging needs to know of the process that forks the nodes.
 
     Attributes:
-        pids_fd: Its own pid namespace.
-        pidfd: Itself.
+        pids_fd: Its pid namespace.
+        pidfd: The process itself.
         ids: User and group that nodes see themselves as.
     """
 
@@ -95,7 +95,7 @@ class Warder:
 
     @classmethod
     def of_this_process(cls) -> Warder:
-        """For the process that will fork the nodes."""
+        """The warder for this process, which will fork the nodes."""
         uid, gid = (cage.outer_id(kind) for kind in ("uid_map", "gid_map"))
         return cls(
             os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
@@ -106,7 +106,7 @@ class Warder:
 
 @dataclass(frozen=True)
 class Cell:
-    """One node's cage: what it may touch, and its view once that is built."""
+    """One node's cage: its bounds, and its view once that is built."""
 
     warder: Warder
     bounds: cage.Bounds
@@ -117,7 +117,7 @@ class Cell:
 class Started:
     """A forked child, and the socket over which it may still report a failure.
 
-    `init` is that of its pid namespace; None for a node that has none of its own.
+    `init` is the init of its pid namespace; None if it has no namespace of its own.
     """
 
     pid: int
@@ -125,20 +125,20 @@ class Started:
     report: socket.socket
 
     def take_report(self) -> tuple[bytes, cage.View | None]:
-        """What has come by now; no bytes at the end.
+        """The bytes and the view that have come by now; no bytes at end of file.
 
         Raises:
-            BlockingIOError: Nothing has.
+            BlockingIOError: Nothing has come.
         """
         text, descriptors, _, _ = socket.recv_fds(self.report, 4096, 2)
         return text, cage.View(*descriptors) if descriptors else None
 
 
 def clean_environment(order: Order) -> dict[str, str]:
-    """The environment of a node: little of ours, then what its system asks for."""
+    """The environment of a node: some of our variables, then those of its system."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     if order.cell is not None:
-        inherited.pop("TMPDIR", None)  # it may write its own /tmp, and not that
+        inherited.pop("TMPDIR", None)  # a caged node may write its own /tmp only
     return {
         "PATH": os.defpath,
         **inherited,
@@ -151,10 +151,10 @@ def clean_environment(order: Order) -> dict[str, str]:
 
 
 def why_no_cage(warder: Warder, run_dir: str) -> str:
-    """Why a node can't be caged here, in plain words; empty when it can.
+    """Why a node can't be caged here, in plain words; empty if it can.
 
-    Cages a child that does nothing, as each of the namespaces and mounts can be missing
-    or forbidden on its own. Cost: about 10 ms.
+    It cages a child that does nothing, as any of the namespaces and mounts may be
+    missing or forbidden. Cost: about 10 ms.
     """
     bounds = cage.Bounds(run_dir, data_dir=run_dir, writable=(), needed=())
     order = Order(
@@ -177,10 +177,10 @@ def why_no_cage(warder: Warder, run_dir: str) -> str:
 
 
 def start(order: Order) -> Started:
-    """Fork the process; the caller reads `report` to the end, then closes it.
+    """Fork the process; the caller reads its `report` to the end, then closes it.
 
     Raises:
-        OSError: There is no room for another process or socket.
+        OSError: There can't be another process or socket.
     """
     report, child_report = socket.socketpair()
     warden_pid = os.getpid()
@@ -204,7 +204,7 @@ def start(order: Order) -> Started:
         try:
             _become(order, warden_pid, child_report)
         finally:
-            os._exit(127)  # whatever happens: never a second warden
+            os._exit(127)  # in any case: there must never be a second warden
     child_report.close()
     report.setblocking(False)
     return Started(pid, init, report)
@@ -231,7 +231,7 @@ def _become(order: Order, warden_pid: int, report: socket.socket) -> NoReturn:
     except OSError as error:
         _fail(report.fileno(), str(error))
     if not order.argv:
-        os._exit(0)  # to see whether it would start was the point
+        os._exit(0)  # the order was only to find out whether a process can start
     report_fd = _close_all_but(report.detach())
     try:
         os.execvpe(  # noqa: S606 - there is no shell, by intent
@@ -265,7 +265,7 @@ def _close_all_but(report_fd: int) -> int:
 
 
 def _restore_signals() -> None:
-    """Undo what a new program would inherit: ignored and blocked signals."""
+    """Unblock and stop ignoring signals, as a new program would inherit both."""
     for number in signal.valid_signals():
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

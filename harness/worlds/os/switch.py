@@ -1,17 +1,17 @@
 """The switch rung: every frame between nodes passes through a process of ours.
 
-Nodes are plugged in as `wiring` says. The switch process reads whole Ethernet frames
-from raw sockets on its ends of the cables (packet(7)), looks up the lane to the frame's
-destination, and forwards, drops, delays or mangles it as the lane decides. One thread,
-no locks: rules change between two frames, so all at once.
+`wiring` plugs the nodes in. The switch process reads whole Ethernet frames from raw
+sockets on its ends of the cables (packet(7)), looks up the lane to the frame's
+destination, and forwards, drops, delays or mangles it as the lane decides. It has one
+thread and no locks: rules change between two frames, so all of them at once.
 
 TCP connections across a cut link stall, as they would across a pulled cable, and go on
 after the heal.
 
 Frames are real ones (MTU 1500, checksums on). Raw sockets could pass unsegmented 64 KiB
 buffers (PACKET_VNET_HDR), at six times the throughput, but then one lost "frame" is
-forty, captures show what no wire carries, and a flipped bit goes unnoticed because the
-checksum is never computed. Consensus traffic does not need the throughput.
+forty, captures show frames that no wire carries, and a flipped bit goes unnoticed
+because the checksum is never computed. Consensus traffic does not need the throughput.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.host import syscalls
+from harness.override import override
 from harness.worlds.capabilities import LINK_FIELDS
-from harness.worlds.network import LinkRule
+from harness.worlds.network import LinkRule, Network
 from harness.worlds.os.capture import Capture
 from harness.worlds.os.lane import Copy, Lane
 from harness.worlds.os.namespaces import in_netns, why_it_fails
@@ -50,17 +51,18 @@ _FRAME_BYTES_MAX = 2048
 _BURST_FRAMES = 32
 """Frames taken from one port before the others get their turn."""
 _IN_FLIGHT_MAX = 200_000
-"""Delayed frames that we hold at most (some 300 MB); beyond that frames are lost."""
+"""Delayed frames held at most (some 300 MB); frames beyond that are lost."""
 
 
 class Switch:
     """Forwards frames between ports; runs in the switch process.
 
     Args:
-        outlets: The ports, one a node.
-        seed: Of every lane's dice.
-        control: Orders come from here.
-        pcap: A file for all frames to be written to; slows the switch down somewhat.
+        outlets: The ports, one per node.
+        seed: The run's seed; each lane's dice are made from it.
+        control: The socket on which orders come.
+        pcap: A file that all frames are written to, which slows the switch somewhat;
+            None for no file.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class Switch:
             for a, b in itertools.permutations(outlets, 2)
         }
         self._out = {outlet.name: outlet.port.fileno() for outlet in outlets}
-        # By port: destination MAC -> lane and where it leads.
+        # For each port: destination MAC -> lane and the port that it leads to.
         self._routes = {
             a.port.fileno(): {
                 b.mac: (self._lanes[a.name, b.name], b.port.fileno())
@@ -88,13 +90,13 @@ class Switch:
             }
             for a in outlets
         }
-        # Frames in flight, by when they are due; ties go by order of admission.
+        # Frames in flight, by the time they are due; ties by order of admission.
         self._in_flight: list[tuple[float, int, Lane, Copy]] = []
         self._admissions = itertools.count()
 
     def run(self) -> None:
-        """Carry traffic until told to stop."""
-        # Nothing here makes cycles; looking for some would only delay frames.
+        """Carry traffic until the order to stop."""
+        # No code here makes cycles; a search for them would only delay frames.
         gc.disable()
         epoll = select.epoll()
         everything = [self._orders.fileno(), *self._routes]
@@ -119,8 +121,8 @@ class Switch:
     def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
         """Put the rules in force.
 
-        Frames in flight on links now healthy arrive at once: frames that come after the
-        heal would overtake them. So do those that a cut took last; see `lane`.
+        Frames in flight on links that are now healthy arrive at once, as later frames
+        would overtake them. So do the last frames that a cut took (`lane`).
         """
         healthy = LinkRule()
         for link, lane in self._lanes.items():
@@ -137,7 +139,7 @@ class Switch:
                 self._admit(lane, frame)
 
     def counters(self) -> Mapping[Link, LinkCounters]:
-        """What each directed link did since the run began."""
+        """Counts of what each directed link did since the run began."""
         self._flush()
         return {link: lane.counters() for link, lane in self._lanes.items()}
 
@@ -169,7 +171,7 @@ class Switch:
                 lane.forwarded += 1
 
     def _forward_to_all(self, port: int, frame: bytes) -> None:
-        """Broadcasts and multicasts; a frame to an unknown station goes nowhere."""
+        """Forward broadcasts and multicasts; drop a frame to an unknown station."""
         if frame and frame[0] & 1:
             for lane, _ in self._routes[port].values():
                 self._admit(lane, frame)
@@ -207,11 +209,11 @@ class Switch:
             lane.forwarded += 1
 
 
-class SwitchNetwork:
+class SwitchNetwork(Network):
     """The `Network` of the switch rung.
 
     Attributes:
-        netns_fds: Node name -> its network namespace, for whoever spawns the node.
+        netns_fds: Node -> its network namespace, for the warden that spawns the node.
         carrier_pid: The process that forwards frames.
     """
 
@@ -241,9 +243,9 @@ class SwitchNetwork:
     ) -> SwitchNetwork:
         """Build the network and start the switch; inside `run_isolated` only.
 
-        Synchronous, for it forks: call it before any thread or event loop is there.
-        Every node listens on `port` of an address of its own. `pcap` is a file for all
-        frames to be captured to. Cost: about 15 ms for five nodes.
+        It forks, so call it before there is any thread or event loop. Every node
+        listens on `port` of an address of its own. All frames are captured to the file
+        `pcap`, if given. Cost: about 15 ms for five nodes.
 
         Raises:
             UsageError: Too many nodes.
@@ -271,16 +273,16 @@ class SwitchNetwork:
             sidecar,
         )
 
+    @override
     async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
-        """See `Network`. Raises HarnessError when the switch has died."""
         await self._sidecar.set_rules(rules)
 
+    @override
     async def counters(self) -> Mapping[Link, LinkCounters]:
-        """See `Network`. Raises HarnessError when the switch has died."""
         return await self._sidecar.counters()
 
+    @override
     async def close(self) -> None:
-        """See `Network`. Raises HarnessError when the switch had died unnoticed."""
         if self.netns_fds:
             for netns in self.netns_fds.values():
                 os.close(netns)
@@ -289,14 +291,14 @@ class SwitchNetwork:
 
 
 def why_no_switch() -> str | None:
-    """None when the switch rung works here, else why not, in plain words.
+    """Why the switch rung does not work here, in plain words; None if it does.
 
-    Builds a network of two nodes and passes a datagram through its switch, because each
-    of veth, AF_PACKET and their options can be missing from a kernel on its own.
+    It builds a network of two nodes and passes a datagram through its switch, because a
+    kernel may lack any of veth, AF_PACKET and their options.
     """
 
     def attempt() -> int:
-        # Over ours, so that what it writes is never seen outside, and never left there.
+        # A /tmp of its own over ours, so that its files are never left outside.
         with contextlib.suppress(OSError):
             syscalls.mount("tmpfs", tempfile.gettempdir(), "tmpfs")
         pass_a_datagram()
@@ -309,7 +311,7 @@ def pass_a_datagram() -> None:
     """Prove that the switch rung works here; inside `run_isolated`, which cleans up.
 
     Raises:
-        HarnessError: It does not; says why.
+        HarnessError: The switch rung does not work; says why.
     """
     with tempfile.TemporaryDirectory() as run_dir:
         network = SwitchNetwork.create(["n1", "n2"], Path(run_dir), port=1, seed=0)

@@ -1,7 +1,7 @@
-"""Holds all threads of a process still for a moment, by way of ptrace(2).
+"""Holds all threads of a process still for a moment, with ptrace(2).
 
-PTRACE_SEIZE, not ATTACH: it sends no SIGSTOP, so a process that was running runs on
-afterwards, and one that was paused (SIGSTOP) is still paused.
+It uses PTRACE_SEIZE rather than ATTACH, as that sends no SIGSTOP: a process that was
+running runs on afterwards, and one that was paused (SIGSTOP) is still paused.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 0.5
 
 _EVENT_STOP = 128
-"""PTRACE_EVENT_STOP: the thread stopped for us, not to be given a signal."""
+"""PTRACE_EVENT_STOP: the thread stopped because we asked, not for a signal."""
 _POLL_S = 0.00005
 _RIP = 16
 """Index of the instruction pointer among an x86-64 thread's registers."""
 
 
 class CannotStop(HarnessError):  # noqa: N818 - reads as what happened
-    """A process' threads could not all be stopped, and now run on as they did."""
+    """Not all threads of a process could be stopped; all run on as before."""
 
 
 @contextlib.contextmanager
@@ -39,7 +39,8 @@ def held_still(pid: int) -> Iterator[list[int]]:
     Cost: about 50 us a thread.
 
     Raises:
-        CannotStop: Another program traces it, or a thread sits in the kernel.
+        CannotStop: Another program traces the process, or a thread is stuck in the
+            kernel.
         ProcessLookupError: There is no such process.
     """
     stopped: dict[int, int] = {}
@@ -62,7 +63,7 @@ def held_still(pid: int) -> Iterator[list[int]]:
 
 
 def instruction_pointer(thread: int) -> int:
-    """Where a stopped x86-64 thread will go on."""
+    """The address at which a stopped x86-64 thread will go on."""
     return syscalls.registers(thread)[_RIP]
 
 
@@ -105,10 +106,13 @@ def _interrupt(thread: int) -> None:
 
 
 def _wait_for_stop(thread: int, deadline_s: float) -> int | None:
-    """Signal held back by the stop, 0 for none; None when the thread has ended.
+    """Wait until the thread has stopped.
 
-    Asks for stops only, never for ends: the end of a node's process is its parent's to
-    collect, even when it comes just now.
+    It waits for stops only, never for ends: the parent of a node's process must collect
+    its exit status, even if it ends just now.
+
+    Returns:
+        The signal held back by the stop, 0 for none; None if the thread has ended.
     """
     while True:
         try:

@@ -1,16 +1,16 @@
 """Skews the clocks of a running x86-64 process by patching its vDSO.
 
 Programs read the time by calling into the vDSO, a few pages of code that the kernel
-maps into each process. Whatever language it was written in and however it was linked
-(Go's static binaries and Java included), a process that has its vDSO patched sees the
-clocks that we want, wall and monotonic apart, from one instruction to the next; and a
+maps into each process. A process that has its vDSO patched sees the clocks that we
+want, wall and monotonic apart, from one instruction to the next, in whatever language
+it was written and however it was linked (Go's static binaries and Java included). A
 later change is three small writes to its memory.
 
 How. All threads are held still for a moment (`tracer`). The image compiled from
 `vdso_clocks.c` goes to the end of the vDSO's last page, behind everything that programs
 use of it; then the first five bytes of the kernel's functions become jumps to ours.
-The pages are private to the process (copy on write), so no other one is affected. A
-process is touched for the first time when its clocks are first to be other than true.
+The pages are private to the process (copy on write), so no other process is affected. A
+process is not touched before its clocks are set wrong for the first time.
 
 Choices. Patching at exec instead would need no stopping of threads, but would lose
 `sh -c 'exec node'` and every forked helper's program, and tracing them all from exec to
@@ -18,13 +18,13 @@ exec slows down each of their signals. Redirecting the symbols instead of the co
 keep the kernel's fast path, but works only before libc has looked them up. So a
 patched clock costs a system call: 0.3 us instead of 0.05 us.
 
-What it does not reach. Timers and deadlines that the kernel keeps run on true time:
-relative ones (epoll, Go, redis, asyncio) are right up to the rate; absolute deadlines
-on the monotonic clock (sleeps and timed waits of CPython, Java and pthreads) come late
-or early by the offset, so that must not outlast a fault: a clock `returns`. System
+Limits. Timers and deadlines that the kernel keeps run on true time. Relative ones
+(epoll, Go, redis, asyncio) are wrong by the rate only. Absolute deadlines on the
+monotonic clock (sleeps and timed waits of CPython, Java and pthreads) come late or
+early by the offset, so the offset must not outlast a fault: a clock `returns`. System
 calls that a program makes itself, past the vDSO, tell true time. A process forked by a
-skewed one has the same clocks and follows changes; one that runs a new program starts
-with true clocks until `prepare` is called for it.
+skewed one has the same clocks and follows changes; a process that runs a new program
+has true clocks until `prepare` is called for it.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 REALTIME, MONOTONIC = 0, 1
 WALL_CLOCKS = (REALTIME, 5, 11)
-"""Ids that follow the wall clock: with CLOCK_REALTIME_COARSE and CLOCK_TAI."""
+"""Ids that follow the wall clock; with CLOCK_REALTIME_COARSE and CLOCK_TAI."""
 MONO_CLOCKS = (MONOTONIC, 4, 6, 7)
-"""Ids that follow the monotonic clock: with its RAW and COARSE kin, and BOOTTIME."""
+"""Ids that follow the monotonic clock; with its RAW and COARSE forms, and BOOTTIME."""
 
 PROOF = "read from its memory"
 UNTOUCHED = "its vDSO is the kernel's own"
@@ -62,11 +62,11 @@ _VERSION = struct.Struct("<Q")
 _ONE_Q32 = 1 << 32
 
 SLOWS_AFTER_NS = 250_000_000
-"""A clock that is slowed down follows its old line for this long.
+"""How long a clock that is slowed down follows its old line first.
 
-Seen later than it was made for, the new line would show times that have passed
-already. The writes to the memory of each process take 0.2 ms, but who makes them may
-have to wait for a processor: 50 ms was too little on a busy machine.
+If the new line reached a process after its beginning, the clock would run backwards
+there. The writes to the memory of each process take 0.2 ms, but the writer may have to
+wait for a processor: 50 ms was too little on a busy machine.
 """
 
 _JUMP_BYTES = 5
@@ -78,18 +78,19 @@ class CannotSkew(HarnessError):  # noqa: N818 - reads as what happened
     """This process' clocks cannot be changed, and were left true."""
 
 
-# what the clocks are to show
+# the times that clocks show
 
 
 @dataclass(frozen=True)
 class Line:
-    """What one clock id shows from a moment on; see `vdso_clocks.c`.
+    """The times that one clock id shows from a moment on; `vdso_clocks.c` reads it.
 
     Attributes:
         anchor_ns: That moment, by the true clock of this id.
-        fake_ns: What is shown then.
-        rate_q32: Nanoseconds shown a true one, times 2**32.
-        returns: Only until it meets the true time, which is shown from then on.
+        fake_ns: The time shown then.
+        rate_q32: Nanoseconds shown per true nanosecond, times 2**32.
+        returns: The line ends where it meets the true time, which is shown from then
+            on.
     """
 
     anchor_ns: int
@@ -98,14 +99,14 @@ class Line:
     returns: bool = False
 
     def shown_ns(self, true_ns: int) -> int:
-        """What a clock on this line shows at a true time, which is not before it."""
+        """The time that the clock shows at a true time, not before the anchor."""
         ns = self.fake_ns + ((true_ns - self.anchor_ns) * self.rate_q32 >> 32)
         if self.returns and self._has_met(ns, true_ns):
             return true_ns
         return ns
 
     def rate_q32_at(self, true_ns: int) -> int:
-        """How fast the clock runs then."""
+        """How fast the clock runs at a true time."""
         if self.returns and self.shown_ns(true_ns) == true_ns:
             return _ONE_Q32
         return self.rate_q32
@@ -114,7 +115,7 @@ class Line:
         return (self.fake_ns > self.anchor_ns) == (ns < true_ns)
 
     def then(self, change: ClockLine, true_ns: int) -> Line:
-        """The line that a change made at a true time leads to."""
+        """The line after a change made at a true time."""
         if change.offset_ns is not None:
             at_ns, fake_ns = true_ns, true_ns + change.offset_ns
         else:
@@ -133,9 +134,9 @@ class Skew:
     """Clock lines from a moment on, the same for every process they are applied to.
 
     Attributes:
-        lines: As `_LINES`.
-        since_ns: True monotonic time from which on all of them are in force. No other
-            lines may be published before.
+        lines: A line for each clock id of `_LINES`, in its order.
+        since_ns: True monotonic time from which on all lines are in force. No other
+            lines may be published before it.
     """
 
     lines: tuple[Line, ...]
@@ -151,7 +152,7 @@ class Skew:
 
     @property
     def packed(self) -> bytes:
-        """A `struct setting`."""
+        """The lines as the bytes of a `struct setting`."""
         if self.is_true:
             return bytes(_SETTING.size)
         numbers = [
@@ -162,7 +163,7 @@ class Skew:
         return _SETTING.pack(1, *numbers)
 
     def then(self, setting: ClockSetting) -> Skew:
-        """These clocks, changed now."""
+        """The clocks after a change made now."""
         lines, wait_ns = [], 0
         for clock, line in zip(_LINES, self.lines, strict=True):
             change = setting.wall if clock in WALL_CLOCKS else setting.mono
@@ -177,7 +178,7 @@ TRUE = Skew((Line(0, 0),) * len(_LINES))
 
 
 def _offset_ns(packed: bytes, clock: int) -> int:
-    """How far a clock under these lines is from the true one, now."""
+    """How far a clock on these packed lines is ahead of the true one now."""
     on, *numbers = _SETTING.unpack(packed)
     if not on:
         return 0
@@ -188,23 +189,23 @@ def _offset_ns(packed: bytes, clock: int) -> int:
     return line.shown_ns(now_ns) - now_ns
 
 
-# the image that is placed
+# the image that is put into a process
 
 
 @dataclass(frozen=True)
 class Image:
-    """The compiled clocks, and where in them things are (`vdso_clocks.ld`)."""
+    """The compiled clocks, and the offsets of their parts (`vdso_clocks.ld`)."""
 
     data: bytes
     entries: dict[str, int]
-    """The kernel's function -> offset of its replacement."""
+    """Name of the kernel's function -> offset of its replacement."""
     block: int
 
     _HEADER = struct.Struct("<8sIIIII")
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read the header; the image is ours, so anything odd is a broken build."""
+        """Read the header; the image is ours, so an odd one is a broken build."""
         magic, gettime, gettimeofday, seconds, block, size = cls._HEADER.unpack_from(
             data
         )
@@ -221,7 +222,7 @@ class Image:
 
 @functools.cache
 def image() -> Image:
-    """The image that is checked in."""
+    """The image in this package."""
     return Image.parse(Path(__file__).with_name("vdso_clocks.bin").read_bytes())
 
 
@@ -230,11 +231,11 @@ def image() -> Image:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one process' vDSO is, and what it holds. Addresses are absolute.
+    """The layout of one process' vDSO. Addresses are absolute.
 
     Attributes:
-        functions: The kernel's time functions.
-        room: Where the image goes.
+        functions: Name of the kernel's time function -> its address.
+        room: The address for the image.
     """
 
     functions: dict[str, int]
@@ -242,7 +243,7 @@ class Layout:
 
     @property
     def jumps(self) -> dict[int, bytes]:
-        """Address -> the jump that belongs there."""
+        """Address of a function -> the jump that replaces its beginning."""
         return {
             at: b"\xe9" + struct.pack("<i", self.room + entry - at - _JUMP_BYTES)
             for name, entry in image().entries.items()
@@ -255,14 +256,14 @@ class Memory:
 
     Raises:
         ProcessLookupError: The process is gone, or became another program meanwhile.
-        CannotSkew: Its vDSO is not one that we can patch.
+        CannotSkew: Its vDSO can't be patched.
     """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         try:
-            # Before its layout is read: a program that takes over in between leaves
-            # this descriptor with memory that is gone, so we write to the old or fail.
+            # Opened before the layout is read: if a new program takes over in between,
+            # this descriptor is of the old memory, so that writes can't hit the new.
             self._fd = os.open(f"/proc/{pid}/mem", os.O_RDWR)
         except PermissionError as error:
             raise CannotSkew(f"the memory of pid {pid} may not be written") from error
@@ -286,7 +287,7 @@ class Memory:
         os.close(self._fd)
 
     def read(self, address: int, size: int) -> bytes:
-        """Exactly `size` bytes."""
+        """Read exactly `size` bytes."""
         try:
             data = os.pread(self._fd, size, address)
         except OSError as error:
@@ -296,7 +297,7 @@ class Memory:
         return data
 
     def write(self, address: int, data: bytes) -> None:
-        """All of `data`, into pages that the process itself may not write."""
+        """Write all of `data`, even to pages that the process itself may not write."""
         try:
             written = os.pwrite(self._fd, data, address)
         except OSError as error:
@@ -321,13 +322,13 @@ class Memory:
             self.write(at, jump)
 
     def settings(self) -> tuple[int, bytes]:
-        """Version and packed setting that are in force."""
+        """The version and the packed setting that are in force."""
         block = self.layout.room + image().block
         (version,) = _VERSION.unpack(self.read(block, _VERSION.size))
         return version, self.read(self._setting_at(version), _SETTING.size)
 
     def publish(self, packed: bytes) -> None:
-        """Bring a setting into force, in the order that `vdso_clocks.c` explains."""
+        """Put a setting in force, in the order that `vdso_clocks.c` explains."""
         version, _ = self.settings()
         block = self.layout.room + image().block
         self.write(block, _VERSION.pack(version + 2))
@@ -361,10 +362,10 @@ def parse_layout(vdso: bytes, start: int) -> Layout:
 
     Args:
         vdso: All pages of the mapping.
-        start: Its address.
+        start: The address of the mapping.
 
     Raises:
-        CannotSkew: It isn't a 64-bit vDSO with room for ours.
+        CannotSkew: It isn't a 64-bit vDSO with room for the image.
     """
     if vdso[:5] != b"\x7fELF\x02":
         raise CannotSkew("it is a 32-bit program")
@@ -391,13 +392,13 @@ _DYNAMIC = struct.Struct("<qQ")
 
 
 def _functions(vdso: bytes, dynamic: int) -> dict[str, int]:
-    """Name -> offset of the exported functions long enough to hold a jump."""
+    """Name -> offset, for the exported functions that are long enough for a jump."""
     tags: dict[int, int] = {}
     for tag, value in _DYNAMIC.iter_unpack(vdso[dynamic : dynamic + 4096 // 16 * 16]):
         if tag == _DT_NULL:
             break
         tags.setdefault(tag, value)
-    # No tag says how many symbols there are; their names follow them directly.
+    # No tag tells the number of symbols; but their names follow them directly.
     symbols, names = tags[_DT_SYMTAB], tags[_DT_STRTAB]
     found = {}
     for name_at, _, _, section, value, size in _SYMBOL.iter_unpack(
@@ -409,17 +410,17 @@ def _functions(vdso: bytes, dynamic: int) -> dict[str, int]:
     return found
 
 
-# what the keeper calls
+# the calls of the keeper
 
 
 def prepare(pid: int, skew: Skew) -> None:
-    """Patch a process whose vDSO is the kernel's own, its clocks on these lines.
+    """Patch a process that is not patched yet, and put its clocks on these lines.
 
-    Cost: 1 ms and 50 us a thread, during which it stands still.
+    Cost: 1 ms and 50 us a thread, during which the process stands still.
 
     Raises:
-        CannotSkew, CannotStop: Its clocks are as they were.
-        ProcessLookupError: It ended, or became another program just now.
+        CannotSkew, CannotStop: It can't be patched; its clocks are as they were.
+        ProcessLookupError: The process ended, or became another program just now.
     """
     for _ in range(_PATCH_ATTEMPTS):
         with Memory(pid) as memory:
@@ -427,7 +428,7 @@ def prepare(pid: int, skew: Skew) -> None:
                 return
         with tracer.held_still(pid) as threads, Memory(pid) as memory:
             if any(_is_inside_jump(t, memory.layout) for t in threads):
-                continue  # it is about to leave: let go and try again
+                continue  # the thread will leave the jump: let go and try again
             memory.patch()
             memory.publish(skew.packed)
             return
@@ -435,14 +436,14 @@ def prepare(pid: int, skew: Skew) -> None:
 
 
 def publish(pid: int, skew: Skew) -> None:
-    """Put a prepared process' clocks on these lines, unless they are already.
+    """Put a prepared process' clocks on these lines, unless they are on them already.
 
-    Cost: 0.2 ms. One that became another program since stays as it is: its clocks are
-    true, and whoever looks for such programs prepares it.
+    A process that became another program since is left alone: its clocks are true until
+    the keeper's regular look for such programs prepares it. Cost: 0.2 ms.
 
     Raises:
-        CannotSkew: Its clocks are as they were.
-        ProcessLookupError: It ended, or becomes another program just now.
+        CannotSkew: Its memory can't be written; its clocks are as they were.
+        ProcessLookupError: The process ended, or becomes another program just now.
     """
     with Memory(pid) as memory:
         if memory.is_patched() and memory.settings()[1] != skew.packed:
@@ -453,8 +454,8 @@ def apply(pid: int, skew: Skew) -> None:
     """Put a process' clocks on these lines, patching it first if need be.
 
     Raises:
-        CannotSkew, CannotStop: Its clocks are as they were.
-        ProcessLookupError: It ended, or became another program just now.
+        CannotSkew, CannotStop: It can't be patched; its clocks are as they were.
+        ProcessLookupError: The process ended, or became another program just now.
     """
     if not skew.is_true:
         prepare(pid, skew)
@@ -462,16 +463,17 @@ def apply(pid: int, skew: Skew) -> None:
 
 
 def _is_inside_jump(thread: int, layout: Layout) -> bool:
-    """True when the thread's next instruction would be the middle of a jump of ours."""
+    """Whether the thread's next instruction lies in the middle of one of our jumps."""
     at = tracer.instruction_pointer(thread)
     return any(start < at < start + _JUMP_BYTES for start in layout.jumps)
 
 
 def is_patched(pid: int) -> bool:
-    """Whether a process already has our clocks; not after it ran a new program.
+    """Whether a process has our clocks; a new program that it runs has not.
 
     Raises:
-        CannotSkew, ProcessLookupError: As `read`.
+        CannotSkew: Its memory cannot be read.
+        ProcessLookupError: The process ended, or became another program just now.
     """
     with Memory(pid) as memory:
         return memory.is_patched()
@@ -482,7 +484,7 @@ def read(pid: int) -> ClockReading:
 
     Raises:
         CannotSkew: Its memory cannot be read.
-        ProcessLookupError: It ended, or became another program just now.
+        ProcessLookupError: The process ended, or became another program just now.
     """
     with Memory(pid) as memory:
         if not memory.is_patched():
@@ -496,10 +498,10 @@ def read(pid: int) -> ClockReading:
 
 
 def why_not() -> str:
-    """Why clocks cannot be skewed here, in plain words; empty when they can.
+    """Why clocks cannot be skewed here, in plain words; empty if they can.
 
-    Really skews a child and has it tell the time, so that every obstacle counts: the
-    processor, the kernel's vDSO, a ptrace or memory lock-down. Forks; cost 5 ms.
+    It skews a child and has the child tell the time, so that it meets every obstacle:
+    the processor, the kernel's vDSO, a lock-down of ptrace or memory. Forks; cost 5 ms.
     """
     if platform.machine() != "x86_64":
         return f"clock skew needs an x86-64 processor; this one is {platform.machine()}"
@@ -514,13 +516,13 @@ def why_not() -> str:
 
 
 def _hour_ahead_in_child() -> int:
-    """What a child shows as wall time, in ns, once its clock was set an hour ahead."""
+    """The wall time, in ns, that a child tells once its clock was set an hour ahead."""
     go_reader, go_writer = os.pipe()
     time_reader, time_writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            os.close(go_writer)  # so that the read ends when our parent does
+            os.close(go_writer)  # so that the read ends if our parent does
             os.read(go_reader, 1)
             os.write(time_writer, struct.pack("<q", time.time_ns()))
         finally:

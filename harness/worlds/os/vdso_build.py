@@ -1,8 +1,8 @@
-"""Compiles `vdso_clocks.c`, the code in skewed processes, to `vdso_clocks.bin`.
+"""Compiles `vdso_clocks.c`, the code put into skewed processes, to `vdso_clocks.bin`.
 
 Run it as `python -m harness.worlds.os.vdso_build` after each change of the source. The
-result is checked in, so that users need no compiler; a test compiles again where gcc
-is at hand and compares.
+result is checked in, so that users need no compiler; where there is gcc, a test
+compiles the source again and compares.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GCC = (
     "-fno-stack-protector",
     "-fno-asynchronous-unwind-tables",
     "-fcf-protection=none",
-    # Go calls the vDSO with no promise about vector registers' state.
+    # Go calls the vDSO without any promise about the state of vector registers.
     "-mgeneral-regs-only",
     "-march=x86-64",
 )
@@ -38,7 +38,7 @@ def build(image: Path) -> None:
     """Compile and link into `image`.
 
     Raises:
-        subprocess.CalledProcessError: gcc or ld refused; they have said why on stderr.
+        subprocess.CalledProcessError: gcc or ld failed; stderr has their message.
     """
     with tempfile.TemporaryDirectory() as scratch:
         compiled = Path(scratch) / "vdso_clocks.o"

@@ -1,10 +1,10 @@
 """Node processes, as the controller starts, stops and skews them.
 
-`Warden.fork` splits off one single-threaded process (`keeper`) that is
-the parent of every node; the object returned is the controller's handle on it. Where
-nodes share the controller's namespaces there is a guardian between the two. It has
-to be forked before the controller starts threads or an event loop; its methods run on
-whatever loop is current when they are first called.
+`Warden.fork` splits off one single-threaded process (`keeper`) that is the parent of
+every node; the object returned is the controller's handle on it. If nodes share the
+controller's namespaces there is a guardian between the two. The keeper has to be forked
+before the controller starts threads or an event loop. The methods run on the loop that
+is current when one is first called.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _END_TIMEOUT_S = KILL_TIMEOUT_S + 5.0
 
 @dataclass(frozen=True)
 class _Pending:
-    """A request on its way."""
+    """A request without an answer yet."""
 
     call: str
     node: str
@@ -76,12 +76,13 @@ class Warden:
         Args:
             netns_fds: Network namespace of each node; a node that isn't named shares
                 the controller's.
-            run_dir: Cage nodes that are not trusted, and hide this folder from them but
-                for their own data. Takes namespaces of ours (`run_isolated`).
+            run_dir: Cage nodes that are not trusted, and hide this folder from them,
+                except for their own data. That needs namespaces of our own
+                (`run_isolated`). None for no cages.
             limits: What each node may leave on the disk.
 
         Raises:
-            HarnessError: It did not come up.
+            HarnessError: The process did not come up.
         """
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
@@ -108,7 +109,7 @@ class Warden:
         return cls(channel, pid, hello["why_no_clocks"], hello["why_no_cages"])
 
     async def start(self, place: NodePlace, launch: Launch) -> int:
-        """Start the node's process, after clearing what a former one left behind."""
+        """Start the node's process, after killing all that a former one left behind."""
         pid: int = await self._call(
             "start",
             place.name,
@@ -130,7 +131,8 @@ class Warden:
     async def pause(self, node: str) -> Mapping[str, str]:
         """SIGSTOP the node and its descendants; pid -> states of its threads.
 
-        "T" is stopped; anything else ("D": in the kernel) would not stop within 2 s.
+        "T" means stopped; a thread in any other state ("D": in the kernel) did not stop
+        within 2 s.
         """
         states: Mapping[str, str] = await self._call("pause", node)
         return states
@@ -140,20 +142,21 @@ class Warden:
         await self._call("resume", node)
 
     async def set_clock(self, node: str, setting: ClockSetting) -> None:
-        """Change the node's clocks at once; its descendants' too.
+        """Change the clocks of the node and its descendants at once.
 
         Raises:
-            HarnessError: It isn't running, or its clocks can't be skewed.
+            HarnessError: The node isn't running, or its clocks can't be skewed.
         """
         if self.why_no_clocks:
             raise HarnessError(f"{node}: {self.why_no_clocks}")
         await self._call("set_clock", node, **dataclasses.asdict(setting))
 
     async def read_clock(self, node: str) -> ClockReading | None:
-        """The node's clocks now, or None when it isn't running.
+        """The node's clocks now; None if it isn't running.
 
-        Verified in its memory, so a node that replaced itself with another program
-        reads as what it then shows: true clocks, until it is caught up with.
+        They are read from its memory. So a node that replaced itself with another
+        program is reported with the clocks that it has: true ones, until the keeper
+        skews it again.
         """
         if self.why_no_clocks:
             return None if self.pid(node) is None else ClockReading(0, 0, _NO_SKEW)
@@ -161,7 +164,7 @@ class Warden:
         return None if reading is None else ClockReading(*reading)
 
     def pid(self, node: str) -> int | None:
-        """The pid of the node's running process, or None."""
+        """The pid of the node's process; None if none is running."""
         return self._pids.get(node)
 
     def on_exit(self, callback: Callable[[Exit], None]) -> None:
@@ -169,7 +172,7 @@ class Warden:
         self._callbacks.append(callback)
 
     async def close(self) -> None:
-        """Kill everything and wait until it is gone; ends are no longer reported."""
+        """Kill everything and wait until it is gone; exits are no longer reported."""
         self._hang_up()
         deadline_s = time.monotonic() + _END_TIMEOUT_S
         while not self._is_gone():
@@ -178,7 +181,7 @@ class Warden:
             await asyncio.sleep(0.002)
 
     def close_now(self) -> None:
-        """The same without an event loop, for a set-up that fails half way."""
+        """Do what `close` does without an event loop, for a set-up that fails."""
         self._hang_up()
         deadline_s = time.monotonic() + _END_TIMEOUT_S
         while not self._is_gone():
@@ -240,10 +243,10 @@ class Warden:
     def _settle(self, message: Mapping[str, Any]) -> None:
         asked = self._pending.pop(message["id"])
         if asked.call == "start" and "result" in message:
-            # Here, not in `start`: the process' end may be the very next message.
+            # Set here, not in `start`: the next message may be the process' exit.
             self._pids[asked.node] = message["result"]
         if asked.reply.done():
-            return  # whoever asked was cancelled
+            return  # the caller was cancelled
         if "error" in message:
             asked.reply.set_exception(HarnessError(message["error"]))
         else:

@@ -1,8 +1,8 @@
 """Watches nodes' Observe events as they are written, for triggers of plans.
 
-A reference node appends its protocol events to `nodes/<n>/observe.jsonl`. Files are
-polled, as a pipe that nobody reads would stall the node, which is a fault of its own:
-now and then, so that never much is left to read, and often while a trigger asks.
+A reference node appends its protocol events to `nodes/<n>/observe.jsonl`. The files are
+polled, as a pipe that nobody reads would stall the node: now and then, so that there is
+never much left to read, and often while a trigger asks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.host import nodefiles
+from harness.override import override
+from harness.worlds.world import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
 
 POLL_S = 0.02
 FRESH_NS = 1_000_000
-"""A count this old is good enough for a trigger; a moment is over in a few of these."""
+"""How old a count may be; a moment worth a fault lasts a few times longer."""
 
 
 READ_BYTES_MAX = 256 << 10
-"""Read at a time of each file: what a node writes must not keep the loop busy."""
+"""Most that is read of a file at a time: no node may keep the loop busy."""
 
 LINE_BYTES_MAX = 1 << 20
 """Longest event that is counted."""
@@ -39,11 +41,11 @@ class _Observed(msgspec.Struct):
     kind: str
 
 
-class Watch:
+class Watch(Watcher):
     """Counts the Observe events of a run.
 
-    Nodes write them, so any bytes may stand there, and any file in the place of theirs;
-    see `nodefiles`.
+    Nodes write the files, so they may hold any bytes, and there may be any kind of file
+    in their places (`nodefiles`).
     """
 
     def __init__(self, nodes: Iterable[str], run_dir: Path) -> None:
@@ -53,8 +55,8 @@ class Watch:
         self._read_at_ns = 0
         self._decoder = msgspec.json.Decoder(_Observed)
 
+    @override
     def sightings(self, kind: str, node: str | None) -> int:
-        """How many events of `kind` were seen so far, at `node` or anywhere (None)."""
         if time.monotonic_ns() - self._read_at_ns > FRESH_NS:
             self._read_all()
         if node is None:
@@ -62,7 +64,7 @@ class Watch:
         return self._seen[node][kind]
 
     async def poll(self) -> None:
-        """Read what is new now and then, until cancelled."""
+        """Read the new events now and then, until cancelled."""
         while True:
             self._read_all()
             await asyncio.sleep(POLL_S)

@@ -7,7 +7,7 @@ Inside the run's own network namespace (the hub) each node i has two cables:
 
 The controller is 198.18.255.254, on the hub's loopback, and reaches 198.18.0.i over
 direct_i; the node answers over `direct`. So a node listens on one address for peers and
-clients alike, peers reach it through the switch only (no namespace forwards), and a
+clients alike. Peers reach it through the switch only, as no namespace forwards; and a
 node that is cut off from its peers still talks to its clients. 198.18.0.0/15 is set
 aside for tests of networks (RFC 2544).
 
@@ -41,10 +41,10 @@ CONTROLLER_IP = "198.18.255.254"
 
 _PREFIX_BITS = 24
 _ETH0, _DIRECT = 1000, 1001
-"""Interface indexes in a node's namespace; far from those of interfaces that some
-kernel modules (tunnels) create in every new namespace."""
+"""Interface indexes in a node's namespace. They are far from those of interfaces that
+some kernel modules (tunnels) create in every new namespace."""
 _HUB_PORT, _HUB_DIRECT = 1000, 2000
-"""In the hub: plus the node's number."""
+"""Interface indexes in the hub, less the node's number."""
 
 # <linux/if_packet.h>, <linux/if_ether.h>, <linux/sockios.h>, <linux/ethtool.h>
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23
@@ -58,33 +58,33 @@ _TCP_SETTINGS = {
     # A connection that stalled during a cut goes on within a second of the heal. With
     # the kernel's 120 s it would wait out an exponential backoff first.
     "tcp_rto_max_ms": "1000",
-    # ... and still outlives a long cut: retries that used to take 15 minutes now come
-    # once a second, so it takes more of them to give up after minutes.
+    # It has to outlive a long cut all the same: retries come once a second now, so more
+    # of them are needed before it gives up after minutes.
     "tcp_retries2": "255",
-    # The same for connects: as many seconds as the default backoff adds up to.
+    # Connects, too, go on for as many seconds as the default backoff adds up to.
     "tcp_syn_retries": "127",
 }
 _NODE_SETTINGS = {
-    # All ports of its own address are a node's, though it holds no capability.
+    # A node may bind all ports of its own address, though it holds no capability.
     "ipv4/ip_unprivileged_port_start": "0",
 }
 _QUIET_SETTINGS = {
     "ipv6/conf/default/disable_ipv6": "1",
-    # Copied from the host into new namespaces; we are no router.
+    # New namespaces inherit this from the host; ours are no routers.
     "ipv4/ip_forward": "0",
 }
 
 
 @dataclass(frozen=True)
 class Outlet:
-    """Where a node is plugged in.
+    """The place where a node is plugged in.
 
     Attributes:
-        name: The node's.
-        ip: Its only address.
-        mac: Of its eth0.
-        netns: Its network namespace.
-        port: The switch's end of its cable.
+        name: The node's name.
+        ip: The node's only address.
+        mac: The MAC address of its eth0.
+        netns: The node's network namespace.
+        port: The switch's end of the node's cable.
     """
 
     name: str
@@ -97,11 +97,11 @@ class Outlet:
 def wire(names: Sequence[str]) -> list[Outlet]:
     """Lay the cables for these nodes in the namespace the caller is in.
 
-    The caller must be single-threaded and own its network namespace (`run_isolated`):
-    it gets the names and addresses above. Cost: about 4 ms a node.
+    The caller must be single-threaded and own its network namespace (`run_isolated`),
+    as this adds interfaces and addresses to it. Cost: about 4 ms a node.
 
     Raises:
-        UsageError: Too many nodes.
+        UsageError: There are too many nodes.
         HarnessError, OSError: The kernel can't do a part of it.
     """
     if len(names) > NODES_MAX:
@@ -146,7 +146,7 @@ def _mac(role: int, number: int) -> str:
 
 
 def _cables(number: int, netns: int) -> list[netlink.Request]:
-    """What is done in the hub for one node."""
+    """The requests made in the hub for one node."""
     hub_direct = _HUB_DIRECT + number
     return [
         netlink.veth(
@@ -165,7 +165,7 @@ def _cables(number: int, netns: int) -> list[netlink.Request]:
 
 
 def _inside(number: int, numbers: range) -> list[netlink.Request]:
-    """What is done in the namespace of one node."""
+    """The requests made in the namespace of one node."""
     return [
         netlink.up(netlink.LOOPBACK),
         netlink.up(_ETH0),
@@ -182,13 +182,16 @@ def _inside(number: int, numbers: range) -> list[netlink.Request]:
 
 
 def _tcp_settings() -> dict[str, str]:
-    """Where the kernel can't cap the backoff (before 6.15), its own way is coherent."""
+    """The TCP settings, if the kernel can cap the backoff (from 6.15 on); else none.
+
+    The kernel's own settings fit each other; the others here are for a capped backoff.
+    """
     can_cap = Path("/proc/sys/net/ipv4/tcp_rto_max_ms").exists()
     return _TCP_SETTINGS if can_cap else {}
 
 
 def _set(settings: dict[str, str]) -> None:
-    """Write network sysctls of the namespace we are in, those that it has."""
+    """Write those of these network sysctls that the namespace we are in has."""
     for name, value in settings.items():
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(f"/proc/sys/net/{name}", os.O_WRONLY)
@@ -199,11 +202,11 @@ def _set(settings: dict[str, str]) -> None:
 
 
 def _send_real_frames(interface: str) -> None:
-    """Make an interface send what a cable would carry.
+    """Make an interface send frames that a cable could carry.
 
-    By default veth passes segments of up to 64 KiB without checksums on, for the other
-    end is the same machine. The switch would lose or corrupt those whole, and receivers
-    would not notice a flipped bit.
+    By default veth passes on segments of up to 64 KiB without checksums, as the other
+    end is on the same machine. The switch would lose or corrupt such a segment as a
+    whole, and receivers would not notice a flipped bit.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for command in (_SET_TX_CHECKSUMS, _SET_TSO, _SET_GSO):
@@ -213,14 +216,14 @@ def _send_real_frames(interface: str) -> None:
 
 
 def _raw_socket(interface: str) -> socket.socket:
-    """Reads what arrives on an interface and sends out of it, whole frames."""
-    # Protocol 0 until bound: otherwise it collects frames of all interfaces meanwhile.
+    """A socket that reads the whole frames arriving on an interface, and sends such."""
+    # Protocol 0 until it is bound: else it would collect frames of all interfaces.
     port = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     port.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     try:
         port.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _PORT_BUFFER_BYTES)
     except PermissionError:
-        # In a user namespace: as much as net.core.rmem_max allows.
+        # In a user namespace the buffer is as large as net.core.rmem_max allows.
         port.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PORT_BUFFER_BYTES)
     port.bind((interface, _ETH_P_ALL))
     port.setblocking(False)

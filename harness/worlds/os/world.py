@@ -2,9 +2,8 @@
 
 The order matters. Everything that forks (namespaces, switch, warden) happens in a
 process with one thread and before there is an event loop; only then the controller
-starts, which is asyncio and nothing else. Whatever way the controller ends, the kernel
-ends what it started: it is pid 1 of its own pid namespace, and the warden watches its
-pipe.
+starts, which uses asyncio alone. However the controller ends, all that it started ends
+too: pid 1 of its pid namespace ends with it, and the warden watches its socket.
 """
 
 from __future__ import annotations
@@ -38,13 +37,14 @@ class OsWorld:
     """Implements `harness.worlds.world.World`. Forks: make it while nothing else runs.
 
     Args:
-        setting: What it is for.
-        rung: Of the network: "switch" or "proxy".
-        why_uncaged: Why nodes can't be caged; empty when they can, which takes
-            namespaces of ours.
+        setting: The run that the world is for.
+        rung: The rung of the network: "switch" or "proxy".
+        interrupts: The stop signals that end the run early.
+        why_uncaged: Why nodes can't be caged; empty if they can, which needs namespaces
+            of our own.
 
     Raises:
-        HarnessError: A part of it can't be set up here.
+        HarnessError: A part of the world can't be set up here.
     """
 
     def __init__(
@@ -73,29 +73,32 @@ class OsWorld:
         self.watcher = Watch(setting.nodes, setting.folder)
 
     def on_interrupt(self, callback: Callable[[], None]) -> None:
-        """See `World`."""
+        """Call `callback` on the loop when the user interrupts the run."""
         loop = asyncio.get_running_loop()
         self._interrupts.listen(lambda: loop.call_soon_threadsafe(callback))
 
     async def watch_over(self) -> NoReturn:
-        """See `World`."""
+        """Wait, and raise HarnessError if the warden, switch or proxy process dies."""
         died = await first_to_end([self.processes.warden_pid, self.network.carrier_pid])
         if died == self.network.carrier_pid:
-            await self.network.counters()  # which raises, with its last words
+            await self.network.counters()  # raises, with its last words
         raise HarnessError("the warden process, parent of all nodes, died")
 
     async def close(self) -> None:
-        """See `World`."""
+        """Take nodes and network down, and wait until they are gone."""
         await self.processes.close()
         await self.network.close()
 
 
 def execute(setting: Setting, rung: str, make: Callable[[World], Conducted]) -> str:
-    """Carry out what `make` makes in a new world; why that failed, or an empty text.
+    """Carry out the run of the controller that `make` makes, in a new world.
+
+    Returns:
+        Why the run failed, or an empty text.
 
     Raises:
-        KeyboardInterrupt: A stop signal came before the controller could hear it, or
-            insisted; run.json may be missing.
+        KeyboardInterrupt: A stop signal came before the controller listened, or came
+            again; run.json may be missing.
     """
 
     def main(why_uncaged: str = "") -> int:
@@ -122,7 +125,10 @@ def execute(setting: Setting, rung: str, make: Callable[[World], Conducted]) -> 
 
 
 def _isolated_if_possible(main: Callable[..., int], rung: str) -> int:
-    """On the proxy rung in all namespaces but net; in none where there are none."""
+    """Run `main` in namespaces; returns its exit status.
+
+    The proxy rung does without one of the network, and without any if need be.
+    """
     try:
         return run_isolated(main, network=rung == "switch")
     except IsolationError as error:
@@ -133,7 +139,7 @@ def _isolated_if_possible(main: Callable[..., int], rung: str) -> int:
 
 
 async def first_to_end(pids: Iterable[int]) -> int:
-    """Wait until one of these processes, children of ours, ends; returns its pid."""
+    """Wait until one of these children of ours ends; returns its pid."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
 
