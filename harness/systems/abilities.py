@@ -1,9 +1,9 @@
-"""What a system may be able to do beside what every system does.
+"""Abilities: things that some systems can do, and others can't.
 
-Each ability is a protocol, and whoever needs it asks `isinstance`. A system has an
-ability if its class has the members; it says so nowhere else, and nobody looks for a
-member by its name. A run that needs an ability that the system lacks is refused, or
-does without, as the protocol's docstring says.
+Each ability is a protocol, and code that needs it asks `isinstance`. A system has an
+ability if its class has the protocol's members; it says so nowhere else, and no code
+looks for a member by its name. If a system lacks an ability that a run needs, the run
+is refused or does without, as the protocol's docstring says.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 def lacks(made: object, protocol: type[Any]) -> list[str]:
-    """The members that a plug-in of another version may not have, by name."""
+    """The names of members of `protocol` that a plug-in lacks: older ones may do so."""
     members = {*vars(protocol), *protocol.__annotations__}
     named = {member for member in members if not member.startswith("_")}
     return sorted(named - set(dir(made)))
 
 
 def check(made: object, protocol: type[Any], name: str) -> None:
-    """Refuse what lacks a member that every plug-in of its kind has.
+    """Refuse a plug-in that lacks a member that every plug-in of its kind has.
 
     Raises:
-        UsageError: Names what is missing.
+        UsageError: Members are missing; names them.
     """
     if missing := lacks(made, protocol):
         kind = protocol.__name__.lower()
@@ -40,41 +40,42 @@ def check(made: object, protocol: type[Any], name: str) -> None:
 
 @runtime_checkable
 class Led(Protocol):
-    """One whose nodes can tell who leads; of others, faults strike who seems to."""
+    """A system whose nodes can tell who leads; for others, faults guess the leader."""
 
     async def leader(self, places: Sequence[NodePlace]) -> str | None:
-        """The node that leads now, as far as can be told; None when nobody knows."""
+        """The node that leads now, as far as can be told; None if no node says so."""
         ...
 
 
 @runtime_checkable
 class Clocked(Protocol):
-    """One whose nodes can be asked for their clocks; others' are read from outside."""
+    """A system whose nodes tell their clocks; those of others are read from outside."""
 
     async def read_wall_clock_ns(self, place: NodePlace) -> int | None:
-        """The node's own wall clock by asking the node; None when it can't be asked."""
+        """The node's wall clock as it tells it; None if it can't be asked."""
         ...
 
 
 @runtime_checkable
 class Administered(Protocol):
-    """One whose nodes take an operator's requests; others can't change members."""
+    """A system whose nodes take an operator's requests; others can't change members."""
 
     async def admin(
         self, place: NodePlace, body: Mapping[str, Any], timeout_s: float
     ) -> Mapping[str, Any]:
-        """What the node answers; empty when it refuses, or doesn't answer in time."""
+        """The node's answer; empty if it refuses, or doesn't answer in time."""
         ...
 
 
 @runtime_checkable
 class Simulated(Protocol):
-    """One whose nodes are sans-IO cores, so that the simulator can run them too.
+    """A system whose nodes are sans-IO cores, so that the simulator can run them too.
 
     Attributes:
         fsync: Whether nodes wait for their disks.
-        dial: How clients reach a node; the simulator puts its own way here.
-        read_log: Gives a node's records once it has ended; likewise.
+        dial: Connects a client to a node; the simulator puts its own function here.
+        read_log: Gives a node's records once it has ended; the simulator puts its own
+            function here.
     """
 
     fsync: bool
@@ -88,36 +89,36 @@ class Simulated(Protocol):
 
 @runtime_checkable
 class Mutable(Protocol):
-    """One of which there are broken variants, to measure what the harness finds."""
+    """A system with broken variants, which measure what the harness finds."""
 
     def mutate(self, name: str) -> None:
-        """Run the mutant of that name in its place.
+        """Run the mutant of that name in the system's place.
 
         Raises:
-            UsageError: It has no such mutant.
+            UsageError: The system has no such mutant.
         """
         ...
 
 
 @runtime_checkable
 class Inspected(Protocol):
-    """One that can tell what a node left on its disk, for checkers of invariants."""
+    """A system that can tell what nodes left on their disks, to check invariants."""
 
     def on_disk(self, place: NodePlace) -> Sequence[Observe]:
-        """What a node that has ended left there, as observations."""
+        """What a node that has ended left on its disk, as observations."""
         ...
 
 
 @runtime_checkable
 class Counted(Protocol):
-    """One that counts what its nodes sent that nobody had asked for."""
+    """A system that counts what its nodes sent unasked."""
 
     counters: WireCounters
 
 
 @runtime_checkable
 class Momentous(Protocol):
-    """One whose nodes observe events at which a fault may hurt most.
+    """A system whose nodes observe events at which a fault may hurt most.
 
     Attributes:
         moments: The kinds of these events; plans draw from them.
@@ -128,39 +129,39 @@ class Momentous(Protocol):
 
 @runtime_checkable
 class Sized(Protocol):
-    """One that can't be had in every number of nodes, or not with every option."""
+    """A system that can't run with every number of nodes, or not with every option."""
 
     def check_nodes(self, nodes: Sequence[str]) -> None:
-        """Refuse now what these nodes would refuse when they start.
+        """Refuse options that these nodes would refuse when they start.
 
         Raises:
-            UsageError: It makes no sense with these nodes.
+            UsageError: The system's options make no sense with these nodes.
         """
         ...
 
 
 @runtime_checkable
 class Installed(Protocol):
-    """One that needs a program or library; suites skip it where that is absent."""
+    """A system that needs a program or library; suites skip it where that is absent."""
 
     def check_installed(self) -> None:
-        """Raises NotInstalledError, which says how to get it, where it is absent."""
+        """Raises NotInstalledError if it is absent, saying how to install it."""
         ...
 
 
 @runtime_checkable
 class Prepared(Protocol):
-    """One whose cluster needs something done once: a schema, or `cluster create`."""
+    """A system whose cluster is prepared once: a schema, or `cluster create`."""
 
     async def prepare(self, places: Sequence[NodePlace]) -> None:
-        """Do it; called once, when all nodes are ready and no client has begun.
+        """Prepare the cluster; called once, when all nodes are ready, before clients.
 
         It may take PREPARE_LIMIT_S.
 
         Raises:
             NodeReply, Timeout: The nodes refuse, or don't answer: there was nothing to
                 test, and the run is unknown.
-            Exception: Anything else is a failure of the harness' side.
+            Exception: The harness or the system's module has failed.
         """
         ...
 
@@ -170,11 +171,11 @@ PREPARE_LIMIT_S: Final = 60.0
 
 @runtime_checkable
 class Cast(Protocol):
-    """One whose nodes play several roles, such as routers and stores.
+    """A system whose nodes play several roles, such as routers and stores.
 
-    `launch` starts each as its role needs; the run's notes and run.json name the roles.
+    `launch` starts each node for its role; the run's notes and run.json name the roles.
     """
 
     def role(self, place: NodePlace) -> str:
-        """The role of the node at `place`, in a word; the same in the whole run."""
+        """The role of the node at `place`, in a word; it never changes in a run."""
         ...

@@ -2,10 +2,10 @@
 
 Most database drivers block. `BlockingClient` runs one client's calls in one worker
 thread, in order, so that a driver that is bound to its thread works too. A thread can't
-be cancelled: a call that has met its time limit goes on in its thread, which is left
-behind and ends, with the driver's connection, when the call at last returns.
+be cancelled: a call that has met its time limit goes on in its thread. That is left
+behind, and ends together with the driver's connection when the call returns.
 
-Only for the os world: in the simulator nothing may block.
+It is for the os world only: in the simulator nothing may block.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from harness.override import override
+from harness.systems.client import Client
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,10 +27,10 @@ if TYPE_CHECKING:
     from harness.worlds.places import NodePlace
 
 Answer = asyncio.Future[tuple[Any, Exception | None]]
-"""What a call returned, or what it raised."""
+"""The result of a call, or the exception that it raised."""
 
 
-class BlockingClient(ABC):
+class BlockingClient(Client, ABC):
     """A `Client` from three methods that may block, called in one thread."""
 
     def __init__(self) -> None:
@@ -42,28 +45,28 @@ class BlockingClient(ABC):
 
     @abstractmethod
     def call(self, op: Op) -> Op:
-        """Carry out `op`; see `Client.invoke`."""
+        """Carry out `op`, with the results and exceptions of `Client.invoke`."""
 
     @abstractmethod
     def disconnect(self) -> None:
-        """Let go of the connection; also called when `connect` failed."""
+        """Let go of the connection; called even if `connect` failed."""
 
+    @override
     async def open(self, place: NodePlace) -> None:
-        """See `Client.open`."""
-        # A daemon, or a driver that never returns would keep the process from ending.
+        # A daemon: else a driver that never returns would keep the process from ending.
         self._thread = threading.Thread(
             target=self._work, name=f"client of {place.name}", daemon=True
         )
         self._thread.start()
         await self._answer(self._put(lambda: self.connect(place)))
 
+    @override
     async def invoke(self, op: Op) -> Op:
-        """See `Client.invoke`."""
         done: Op = await self._answer(self._put(lambda: self.call(op)))
         return done
 
     async def close(self) -> None:
-        """See `Client.close`; does not wait for a call that is still under way."""
+        """Let go of the connection; doesn't wait for a call that is still under way."""
         if self._thread is None:
             return
         self._thread = None
@@ -86,19 +89,19 @@ class BlockingClient(ABC):
         return result
 
     def _work(self) -> None:
-        """The thread: calls in order until told to end."""
+        """Carry out calls in order until told to end, in the client's thread."""
         while (call := self._calls.get()) is not None:
             function, answer = call
             outcome: tuple[Any, Exception | None]
             try:
                 outcome = (function(), None)
-            except Exception as failure:  # for whoever awaits the call
+            except Exception as failure:  # raised again where the call is awaited
                 outcome = (None, failure)
-            # The loop may be closed by the time a call left behind returns.
+            # The loop may be closed when a call that was left behind returns.
             with suppress(RuntimeError):
                 answer.get_loop().call_soon_threadsafe(self._resolve, answer, outcome)
 
     def _resolve(self, answer: Answer, outcome: tuple[Any, Exception | None]) -> None:
         self._under_way -= 1
-        if not answer.done():  # else it was cancelled, and nobody waits for it
+        if not answer.done():  # it was not cancelled
             answer.set_result(outcome)

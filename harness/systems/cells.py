@@ -1,14 +1,14 @@
-"""What requests of the wire protocol mean to whoever keeps values under names.
+"""The meaning of the wire protocol's requests for a store of values under names.
 
-For systems that serve no requests of ours but have something to build on: transactions
-of a database, commands of a replicated log. Whoever can read some cells, decide, and
-write some cells, all in one step, serves all of SERVICES by three questions: which
-cells a request is about (`cells_of`), whether it only reads (`is_read`), and what it
-answers and writes (`decide`).
+It is for systems that don't serve our requests themselves but have something to build
+on: transactions of a database, commands of a replicated log. A system that can read
+some cells, decide, and write some cells, all in one step, serves all of SERVICES with
+three functions: which cells a request is about (`cells_of`), whether it only reads
+(`is_read`), and what it answers and writes (`decide`).
 
-A key is a whole number or a text, and its cell is called `key/` and the key as JSON, so
-that 1 and "1" are two. Locks have cells of their own, which hold the last token and
-whether it holds the lock.
+A key is a whole number or a text, and the name of its cell is `key/` and the key as
+JSON, so that 1 and "1" are two. Locks have cells of their own, which hold the last
+token and whether it holds the lock.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "use": ("key", "token"),
     "release": ("key", "token"),
 }
-"""Type of request -> what it needs beside."""
+"""Type of request -> the fields that it needs beside."""
 
 LOCKS: Final = frozenset({"acquire", "use", "release"})
 MICRO_OPS: Final = ("r", "w", "append", "add", "pop")
@@ -48,7 +48,7 @@ def cells_of(body: Mapping[str, Any]) -> list[str]:
     """The cells that a request is about, each once.
 
     Raises:
-        NodeReply: Definite: it is no request of SERVICES, or a malformed one.
+        NodeReply: It is no request of SERVICES, or a malformed one; a definite failure.
     """
     kind = body.get("type")
     if not isinstance(kind, str) or kind not in FIELDS:
@@ -64,7 +64,7 @@ def cells_of(body: Mapping[str, Any]) -> list[str]:
 
 
 def is_read(body: Mapping[str, Any]) -> bool:
-    """Whether a request that has cells asks for values and nothing else."""
+    """Whether a request that has cells only asks for values."""
     if body["type"] == "txn":
         return all(f == "r" for f, _, _ in body["txn"])
     return bool(body["type"] == "read")
@@ -73,14 +73,15 @@ def is_read(body: Mapping[str, Any]) -> bool:
 def decide(
     body: Mapping[str, Any], held: Mapping[str, Any]
 ) -> tuple[Body, dict[str, Any]]:
-    """The answer to a request that has cells, and what it writes.
+    """The answer to a request that has cells, and the values that it writes to them.
 
     Args:
         body: The request.
-        held: What its cells hold; those that nobody wrote are left out.
+        held: Cell -> its value, for those of its cells that were ever written.
 
     Raises:
-        NodeReply: Definite: it can't be done in this state, so nothing is written.
+        NodeReply: The request can't be carried out in this state; a definite failure,
+            as nothing is written.
     """
     kind = body["type"]
     if kind == "txn":
@@ -128,7 +129,7 @@ def _micro_ops(body: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
 def _transact(
     txn: Sequence[Sequence[Any]], held: Mapping[str, Any]
 ) -> tuple[list[list[Any]], dict[str, Any]]:
-    """Do the micro-operations in turn; each sees what those before it wrote."""
+    """Do the micro-operations in turn; each sees the writes of those before it."""
     writes: dict[str, Any] = {}
     done = []
     for f, key, value in txn:
@@ -155,7 +156,7 @@ def _transact(
 
 
 def _as(kind: type[Any], value: Any, key: int | str) -> Any:
-    """A value of that type; an empty one where there is none."""
+    """`value`, which must be of that type, or an empty one for None."""
     if value is None:
         return kind()
     if type(value) is not kind:
@@ -179,5 +180,5 @@ def _lock(
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two values are the same JSON: 1 is not true."""
+    """Whether two values are the same JSON, in which 1 is not true."""
     return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)

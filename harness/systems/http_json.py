@@ -1,8 +1,8 @@
 """JSON over HTTP/1.1 with keep-alive: the little that clients of databases need.
 
 One request at a time on one connection (RFC 9112): a POST with a JSON body, an answer
-with a Content-Length or in chunks. What may have been sent is never sent again: an
-operation that gets no answer is the caller's to judge, so there are no retries here,
+with a Content-Length or in chunks. A request that may have been sent is never sent
+again: the caller judges an operation without an answer. So there are no retries here,
 and every failure says whether the request left.
 """
 
@@ -28,7 +28,7 @@ CONNECT_TIMEOUT_S = 2.0
 
 
 class BadAnswerError(ValueError):
-    """The other side does not speak HTTP as we know it."""
+    """The other side does not answer with HTTP that this module understands."""
 
 
 class JsonHttp:
@@ -41,10 +41,10 @@ class JsonHttp:
     async def post(
         self, path: str, body: Mapping[str, Any]
     ) -> tuple[int, dict[str, Any]]:
-        """Send `body`; the status and the object that came back.
+        """Send `body`; returns the status and the object that came back.
 
         Raises:
-            NodeReply: There is no answer. Definite when the request never left.
+            NodeReply: There is no answer; a definite failure if the request never left.
         """
         reader, writer = await self._connected()
         writer.write(request_bytes(str(self._endpoint), path, body))
@@ -61,8 +61,8 @@ class JsonHttp:
             # BadAnswerError and bad JSON are ValueErrors.
             raise NodeReply(definite=False, text=f"bad answer: {error}") from error
         finally:
-            # After a cancelled call too: the answer that may still come on this
-            # connection must not be taken for that of the next request.
+            # The same after a cancelled call: its answer may still come on this
+            # connection, and must not be taken for that of the next request.
             if not answered:
                 await self.close()
         return status, answer
@@ -71,7 +71,7 @@ class JsonHttp:
         """Connect now, if there is no connection.
 
         Raises:
-            NodeReply: Definite: there is nobody.
+            NodeReply: The node can't be reached; a definite failure.
         """
         await self._connected()
 
@@ -93,7 +93,7 @@ class JsonHttp:
                     self._streams = await asyncio.open_connection(
                         endpoint.host, endpoint.port
                     )
-            except OSError as error:  # TimeoutError is one.
+            except OSError as error:  # TimeoutError is an OSError
                 raise NodeReply(
                     definite=True, text=why_not(error), code=TEMPORARILY_UNAVAILABLE
                 ) from error
@@ -111,11 +111,11 @@ def request_bytes(host: str, path: str, body: Mapping[str, Any]) -> bytes:
 
 
 async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
-    """Status, whether the connection may be kept, and content.
+    """Read an answer: (status, whether the connection may be kept, content).
 
     Raises:
-        BadAnswerError: It is not HTTP/1.1, or longer than BODY_BYTES_MAX.
-        EOFError: It ends too early.
+        BadAnswerError: The answer is not HTTP/1.1, or longer than BODY_BYTES_MAX.
+        EOFError: The answer ends too early.
     """
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     version, _, rest = head[0].partition(" ")
@@ -149,7 +149,7 @@ async def read_chunks(reader: asyncio.StreamReader) -> bytes:
 
 
 def content_length(text: str, base: int) -> int:
-    """A length in an answer. Raises BadAnswerError when it is none, or too much."""
+    """A length in an answer. Raises BadAnswerError if it is no number or too large."""
     try:
         length = int(text, base)
     except ValueError:

@@ -7,14 +7,15 @@ from both; it is ready when it accepts connections.
 Choices: the command is split into words first, as a shell would, and placeholders are
 filled in afterwards, so no value is ever split or interpreted; there is no shell. The
 node runs in the directory in which splitbrain was started, as the command may name
-files relative to it, and under a clean environment, so that a run does not depend on
-the variables of whoever starts it; `pass_env` names exceptions.
+files relative to it. Its environment is clean, so that a run does not depend on the
+variables of the user who starts it; `pass_env` names exceptions.
 
-A node may write its data folder, and folders that are named in the command: whoever
-writes `./my-node --backups /srv/backups` wants them written. That goes for folders that
-exist, but not for those of the system, nor for one that holds the user's home or the
-folder in which splitbrain was started, where nodes have no business. `writable` names
-others; `trusted` takes a node out of its cage (`harness.worlds.os.cage`).
+A node may write its data folder, and folders that are named in the command: a user who
+writes `./my-node --backups /srv/backups` wants that folder written. That goes for
+folders that exist, but not for those of the system, nor for one that holds the user's
+home or the folder in which splitbrain was started, where nodes have no business.
+`writable` names others; `trusted` takes a node out of its cage
+(`harness.worlds.os.cage`).
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ SYSTEM_FOLDERS = (
     *("/sbin", "/sys", "/usr"),
 )
 PRIVATE_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - their names
-"""Of which each node has its own."""
+"""Folders of which each node has one of its own."""
 
 PLACEHOLDERS = ("node", "host", "port", "peers", "data")
 
@@ -85,7 +86,7 @@ class LaunchSystem(WireSystem):
         given: The options that the user set.
 
     Raises:
-        UsageError: An option that does not exist, or an impossible value.
+        UsageError: An option does not exist, or a value is impossible.
     """
 
     name = "launch"
@@ -123,8 +124,8 @@ def split_command(command: str) -> list[str]:
     """The command in words, its placeholders checked, its program found on PATH.
 
     Raises:
-        UsageError: It is empty, badly quoted, has an unknown placeholder, or names a
-            program that does not exist.
+        UsageError: The command is empty or badly quoted, has an unknown placeholder, or
+            names a program that does not exist.
     """
     try:
         words = shlex.split(command)
@@ -162,10 +163,10 @@ def check_placeholders(word: str) -> None:
 
 
 def find_program(word: str) -> str:
-    """The program's path; `word` itself when it holds a placeholder.
+    """The program's path; `word` itself if it holds a placeholder.
 
-    Looked up now: nodes run under another PATH, and a mistyped name should be refused
-    before anything starts.
+    It is looked up before anything starts, as nodes run under another PATH, and a
+    mistyped name should be refused at once.
     """
     if "{" in word:
         return word
@@ -178,10 +179,10 @@ def find_program(word: str) -> str:
 
 
 def passed_environment(names: Sequence[str]) -> dict[str, str]:
-    """The variables of these names, as they are now.
+    """The variables of these names with their present values.
 
     Raises:
-        UsageError: One of them is not set.
+        UsageError: A variable is not set.
     """
     for name in names:
         if name not in os.environ:
@@ -192,7 +193,8 @@ def passed_environment(names: Sequence[str]) -> dict[str, str]:
 def named_folders(words: Sequence[str]) -> list[Path]:
     """The folders that the arguments of a command name, alone or as `--option=FOLDER`.
 
-    Left out are those that nodes have no business in; see the module.
+    Folders of the system, and those that hold the user's home or the working directory,
+    are left out: nodes have no business there.
     """
     homes = [Path.cwd(), Path(os.path.expanduser("~")).resolve()]
     named = [text for word in words[1:] for text in (word, word.partition("=")[2])]
@@ -210,7 +212,7 @@ def writable_paths(names: Sequence[str]) -> list[Path]:
     """The files and folders of these names.
 
     Raises:
-        UsageError: One of them does not exist.
+        UsageError: A file or folder does not exist.
     """
     for name in names:
         if not os.path.exists(name):
@@ -221,7 +223,7 @@ def writable_paths(names: Sequence[str]) -> list[Path]:
 
 
 def launch(command: str, given: Mapping[str, str]) -> LaunchSystem:
-    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    """The system with these options; raises UsageError if one is wrong."""
     return LaunchSystem(split_command(command), given)
 
 

@@ -18,7 +18,7 @@ SERVICES = KEY_VALUE | {"leader"}
 
 
 def multi_paxos(_: str, given: Mapping[str, str]) -> ReferenceSystem:
-    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    """The system with these options; raises UsageError if one is wrong."""
     return ReferenceSystem(
         "multi_paxos",
         OPTIONS,

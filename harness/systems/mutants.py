@@ -1,4 +1,4 @@
-"""The mutants of the reference protocols: found by name, never known by name.
+"""The mutants of the reference protocols, found by name.
 
 A mutant is a protocol's core with one rule broken (`reference_impls.mutants`). The
 kernel loads the module that holds them as it loads plug-ins, by the protocol's name.
@@ -30,7 +30,7 @@ def of_protocol(protocol: str) -> Mapping[str, Any]:
 
 
 def every() -> dict[str, Mapping[str, Any]]:
-    """All mutants by protocol and name."""
+    """Protocol -> name -> mutant, for all mutants."""
     package = importlib.import_module(PACKAGE)
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
     return {name: of_protocol(name) for name in names if name != "tests"}
@@ -40,7 +40,7 @@ def find(protocol: str, name: str) -> Any:
     """The protocol's mutant of that name.
 
     Raises:
-        UsageError: It has none; names the nearest that it has.
+        UsageError: The protocol has no such mutant; names the nearest that it has.
     """
     known = of_protocol(protocol)
     if name in known:

@@ -18,7 +18,7 @@ SERVICES = frozenset({"propose"})
 
 
 def paxos(_: str, given: Mapping[str, str]) -> ReferenceSystem:
-    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    """The system with these options; raises UsageError if one is wrong."""
     return ReferenceSystem("paxos", OPTIONS, given, SERVICES, invariants=("consensus",))
 
 

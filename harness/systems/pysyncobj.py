@@ -5,16 +5,16 @@ reads from its own copy is not. `reads=local` is how the library is used
 (`ReplDict.get`) and may be stale; with `reads=log` a read is a command like any other,
 and the store is linearizable. Transactions that write, and locks, are commands always.
 
-With `journal=on`, votes, terms and entries are on disk before they are answered for, so
-a killed node comes back with them (they are not synced, so a power cut would be another
-matter). `journal=off` is the library's default and keeps everything in memory: a node
+With `journal=on`, votes, terms and entries are in a file before the node answers for
+them, so a killed node comes back with them. They are not synced, so a power cut would
+lose them. `journal=off` is the library's default and keeps everything in memory: a node
 that is killed forgets its vote and its log, and clusters may then lose what they
 confirmed.
 
 Seen with 0.3.17: it logs "truncating already-applied log entries" by itself under load,
 and one run of eight with kills and pauses served, through the log, a state older than
-what a majority had confirmed. So `reads=log` is a system to hunt in, not a control that
-must come out valid.
+the one that a majority had confirmed. So `reads=log` is a system to hunt in, not a
+control that must come out valid.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ OPTIONS = (
 
 
 class PySyncObj(WireSystem):
-    """A `System`; see the module.
+    """PySyncObj as a `System`.
 
     Raises:
-        UsageError: An option that does not exist, or has no such value.
+        UsageError: An option does not exist, or has no such value.
     """
 
     name = "pysyncobj"
@@ -72,7 +72,7 @@ class PySyncObj(WireSystem):
             raise NotInstalledError("pysyncobj is not installed; pip install pysyncobj")
 
     def launch(self, place: NodePlace) -> Launch:
-        """Our node program, in the interpreter that the library is installed for."""
+        """The command of our node program, in the interpreter that has the library."""
         module = "harness.systems.programs.pysyncobj_node"
         options = ["--reads", self._reads, "--journal", self._journal]
         return Launch(
@@ -83,8 +83,8 @@ class PySyncObj(WireSystem):
     async def ready(self, place: NodePlace) -> bool:
         """True once the node is level with a leader.
 
-        Later, once it accepts connections: a node that restarts in a minority can't do
-        more, and the plan must not wait for the partition to heal.
+        After a restart it is enough that it accepts connections: a node in a minority
+        can't do more, and the plan must not wait for the partition to heal.
         """
         if place.name in self._has_served:
             return await super().ready(place)
@@ -95,7 +95,7 @@ class PySyncObj(WireSystem):
 
 
 def pysyncobj(_: str, given: Mapping[str, str]) -> PySyncObj:
-    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    """The system with these options; raises UsageError if one is wrong."""
     return PySyncObj(given)
 
 

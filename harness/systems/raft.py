@@ -18,7 +18,7 @@ SERVICES = KEY_VALUE | {"leader", "membership"}
 
 
 def raft(_: str, given: Mapping[str, str]) -> ReferenceSystem:
-    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    """The system with these options; raises UsageError if one is wrong."""
     return ReferenceSystem("raft", OPTIONS, given, SERVICES, ("raft_invariants",))
 
 

@@ -1,9 +1,9 @@
-"""What all reference systems have in common: one runtime that runs their cores.
+"""The part that all reference systems share: one runtime that runs their cores.
 
 A node is `python -m reference_impls.runtime PROTOCOL --option KEY=VALUE ...`, in the
-same interpreter as the harness. Which options there are, the core says; its module is
-loaded by name, as plug-ins are, because the kernel knows protocols by their actor
-vocabulary only. Those that were not given are left to it.
+same interpreter as the harness. The core's module says which options there are, and has
+their defaults. It is loaded by name, as plug-ins are, because the kernel knows
+protocols by their actor vocabulary only.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 KEY_VALUE = TRANSACTIONS | {"register", "cas", "lock"}
-"""What nodes serve that drive a replicated key-value store (`reference_impls.kv`)."""
+"""The services of nodes that drive a replicated store (`reference_impls.kv`)."""
 
 SHARDED = TRANSACTIONS | {"commit"}
-"""What nodes serve that own a part of the keys each (`reference_impls.shards`)."""
+"""The services of nodes that each own a part of the keys (`reference_impls.shards`)."""
 
 WAL = "reference_impls.wal"
 
@@ -54,13 +54,13 @@ def core_options(protocol: str) -> tuple[Option, ...]:
 
 
 class ReferenceSystem(WireSystem):
-    """One of the shipped protocols; the systems that both worlds can run.
+    """One of the shipped protocols; these systems run in both worlds.
 
     Args:
-        protocol: What the runtime calls it; also the system's name.
+        protocol: The runtime's name for the protocol; also the system's name.
         options: The options that its core takes.
         given: The options that the user set.
-        services: What its nodes serve.
+        services: The services of its nodes.
         invariants: Checkers that judge what its nodes observed.
 
     Attributes:
@@ -68,12 +68,12 @@ class ReferenceSystem(WireSystem):
         options: Every option of the core with its value.
         fsync: Whether nodes wait for their disks.
         moments: Events of the protocol at which a fault may hurt most.
-        core: What to build in place of the protocol's own core, or None.
-        read_log: Gives a node's records once it has ended; a simulation puts its own
-            disks here.
+        core: The core to build in place of the protocol's own; None for its own.
+        read_log: Gives a node's records once it has ended; a simulation puts a function
+            here that reads its own disks.
 
     Raises:
-        UsageError: An option that the protocol does not have, or an impossible value.
+        UsageError: The protocol has no such option, or a value is impossible.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ReferenceSystem(WireSystem):
         super().__init__()
         self.name = protocol
         self.protocol = protocol
-        # The runtime answers echo whatever the protocol.
+        # The runtime answers echo itself, for every protocol.
         self.services = services | {"echo"}
         self.invariants = invariants
         self.options: Mapping[str, Any] = settings(protocol, options, given)
@@ -109,10 +109,10 @@ class ReferenceSystem(WireSystem):
         self._mutant = name
 
     def check_nodes(self, nodes: Sequence[str]) -> None:
-        """Refuse now what each of these nodes would refuse when it starts.
+        """Refuse options that the nodes would refuse when they start.
 
         Raises:
-            UsageError: Options that make no sense together, or with these nodes.
+            UsageError: The options make no sense together, or with these nodes.
         """
         try:
             self.build(nodes[0], nodes[1:])
@@ -132,7 +132,9 @@ class ReferenceSystem(WireSystem):
     def on_disk(self, place: NodePlace) -> list[Observe]:
         """What a node that has ended left on its disk, as its core understands it.
 
-        Nothing, where the core can't tell; how the log can't be read, where it can't.
+        Returns:
+            The core's observations; none if the core can't inspect a disk, or the node
+            never had a log. If the log can't be read, one observation that says why.
         """
         core = self.build(place.name, tuple(place.peers))
         if not isinstance(core, Inspectable):
@@ -140,16 +142,16 @@ class ReferenceSystem(WireSystem):
         try:
             core.start(self.read_log(place))
         except OSError:
-            return []  # it never came to have one
+            return []  # the node ended before it had a log
         except importlib.import_module(WAL).WalError as flaw:
             return [Observe("disk_unreadable", {"why": str(flaw)})]
         return core.on_disk()
 
     def launch(self, place: NodePlace) -> Launch:
-        """The runtime with this protocol's core.
+        """The command that starts the runtime with this protocol's core.
 
-        Safe path (-P): a file in the user's directory that happens to be called
-        random.py must not become part of the node.
+        It has -P (safe path), so that a file in the user's directory that happens to be
+        called random.py does not become part of the node.
         """
         argv = [sys.executable, "-P", "-m", "reference_impls.runtime", self.protocol]
         if self._mutant:

@@ -3,8 +3,9 @@
 Faults that nodes have to help with, such as changes of members, ask for services too.
 
 A system says which services its clients speak, a workload says which it needs, and
-nothing else decides what runs on what. So a new workload runs at once on every system
-that speaks what it needs, and a new system is put to every test that it can stand.
+nothing else decides which workloads run on which systems. So a new workload runs at
+once on every system that speaks what it needs, and a new system takes every test that
+it can.
 
 Services have the grain at which real systems differ: a service is a group of requests
 that come together, under one meaning (WIRE.md has the requests). The names below are
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
 
 
 class Nemesis(Protocol):
-    """Of a nemesis, what decides whether a system can bear it."""
+    """The part of a nemesis that decides whether a system can bear it."""
 
     kind: str
 
 
 EVERY: Final = "*"
-"""Stands for all services, those of others too: what the nodes of an adapter serve,
-only their author knows, and a node refuses what it doesn't serve."""
+"""Stands for all services, even those that others add. Only the author of an adapter's
+nodes knows what they serve, and a node refuses requests that it doesn't serve."""
 
 SERVICES: Final[Mapping[str, str]] = {
     "register": "a value under a key is read and written",
@@ -59,12 +60,12 @@ SERVICES: Final[Mapping[str, str]] = {
     "ids": "nodes give out ids",
     "echo": "nodes say what they are told",
 }
-"""Service -> what clients ask for."""
+"""Service -> its requests, in words."""
 
 TRANSACTIONS: Final = frozenset(
     {"bank", "counter", "queue", "set", "txn-append", "txn-register"}
 )
-"""What a system speaks that carries out any one-shot transaction (`txn`, WIRE.md)."""
+"""The services of a system with any one-shot transactions (`txn`, WIRE.md)."""
 
 
 @runtime_checkable
@@ -72,8 +73,8 @@ class Asking(Protocol):
     """A nemesis whose faults are requests to nodes.
 
     Attributes:
-        requires: Services that it asks for. They must be spoken by name: that nodes may
-            serve anything is no reason to let faults ask for it.
+        requires: Services that it asks for. A system must speak them by name; `EVERY`
+            is not enough for faults.
     """
 
     requires: frozenset[str]
@@ -88,7 +89,8 @@ def check(system: System, workload: Workload) -> None:
     """Refuse a workload that needs what the system's clients don't speak.
 
     Raises:
-        UsageError: Says what is missing, and what would do in either's place.
+        UsageError: A service is missing. Says which, and names workloads and systems
+            that fit.
     """
     missing = unspoken(system.services, workload.requires)
     if not missing:
@@ -108,7 +110,7 @@ def check(system: System, workload: Workload) -> None:
 
 
 def why_spared(system: System, nemesis: Nemesis) -> str:
-    """Why a system can't be subjected to a kind of fault; empty when it can."""
+    """Why a system can't be subjected to a kind of fault; empty if it can."""
     if not {EVERY, nemesis.kind} & system.faults:
         return f"it can to: {', '.join(sorted(system.faults)) or 'nothing'}"
     asked = nemesis.requires if isinstance(nemesis, Asking) else frozenset()
@@ -130,11 +132,11 @@ def serves(system: System, workload: Plugin[Any]) -> bool:
 
 
 def spoken_by(plugin: Plugin[Any]) -> frozenset[str] | None:
-    """What the clients of a system speak under its default options.
+    """The services that the clients of a system speak under its default options.
 
     Returns:
-        None where that can't be told: the system can't be made without options, or
-        is not whole.
+        The services; None if the system can't be made without options, or lacks a
+        member.
     """
     if plugin.adapter:
         return frozenset({EVERY})
@@ -145,7 +147,12 @@ def spoken_by(plugin: Plugin[Any]) -> frozenset[str] | None:
 
 
 def needed_by(plugin: Plugin[Any]) -> frozenset[str] | None:
-    """What a workload needs under its default options; None as for `spoken_by`."""
+    """The services that a workload needs under its default options.
+
+    Returns:
+        The services; None if the workload can't be made without options, or lacks a
+        member.
+    """
     workload: Workload | None = by_default(plugin, {})
     if workload is None or abilities.lacks(workload, Workload):
         return None
@@ -153,9 +160,9 @@ def needed_by(plugin: Plugin[Any]) -> frozenset[str] | None:
 
 
 def by_default(plugin: Plugin[Any], *given: Any) -> Any:
-    """What a plug-in makes without options; None where it makes nothing without."""
+    """What a plug-in makes without options; None if it needs some."""
     try:
         return plugin.factory(*given)
     except (Exception, SystemExit):
-        # Whatever somebody's code raises: it was not the one that was asked for.
+        # A plug-in that the user did not ask for may raise anything.
         return None

@@ -1,7 +1,7 @@
 """What the harness needs to know about a system under test.
 
 A `System` says how to start a node, when it serves, how to talk to it and which faults
-it can bear. What it may be able to do beside is an ability (`abilities`).
+it can bear. Things that only some systems can do are abilities (`abilities`).
 Everything else (spawning, networks, clocks) is the world's business.
 """
 
@@ -21,11 +21,11 @@ class System(Protocol):
 
     name: str
     faults: frozenset[str]
-    """Kinds of fault that it can bear; `services.EVERY`: all that there are."""
+    """Kinds of fault that it can bear; `services.EVERY` stands for all."""
     rungs: frozenset[str]
     """Network rungs it can run on: "switch", "proxy"."""
     services: frozenset[str]
-    """What its clients speak, whatever the workload (`harness.systems.services`)."""
+    """The services that its clients speak (`harness.systems.services`)."""
     invariants: tuple[str, ...]
     """Checkers that judge what its nodes observed (`harness.history.observations`)."""
     ready_timeout_s: float
@@ -45,6 +45,6 @@ class System(Protocol):
 
 
 SystemFactory = Callable[[str, Mapping[str, str]], System]
-"""Builds a system from the text after `name:` (adapters; else "") and its options.
+"""Builds a system from the text after `name:` ("" unless it is an adapter) and options.
 
-Raises UsageError for options it does not know, naming the ones it does."""
+Raises UsageError for an option that it does not know, naming those that it has."""

@@ -1,9 +1,9 @@
 """A client that puts a workload's requests into a database's own words.
 
-Workloads say what they want in bodies of the wire protocol, whoever serves them. So a
-client of a database is one function, `answer`: request in, answer out. Which requests
-there are follows from the services that its system speaks; how operations become
-requests, and answers completions, is the workload's codec's affair.
+Workloads make their requests in bodies of the wire protocol, to any system. So a client
+of a database is one function, `answer`: request in, answer out. The services that its
+system speaks say which requests there are; the workload's codec makes requests of
+operations, and completions of answers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import abc
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import NodeReply
+from harness.override import override
+from harness.systems.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,31 +23,31 @@ if TYPE_CHECKING:
     from harness.worlds.places import NodePlace
 
 
-class TranslatedClient(abc.ABC):
-    """A `Client` but for `open`, `close` and what a request means."""
+class TranslatedClient(Client, abc.ABC):
+    """A `Client` that lacks `open`, `close` and the meaning of a request."""
 
     def __init__(self, codec: WireCodec) -> None:
         self._codec = codec
 
+    @override
     @abc.abstractmethod
-    async def open(self, place: NodePlace) -> None:
-        """Connect; see `harness.systems.client.Client`."""
+    async def open(self, place: NodePlace) -> None: ...
 
+    @override
     @abc.abstractmethod
-    async def close(self) -> None:
-        """Drop the connection; see `harness.systems.client.Client`."""
+    async def close(self) -> None: ...
 
     @abc.abstractmethod
     async def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The body of the answer to a request of the workload's.
+        """The body of the answer to a request of the workload.
 
         Raises:
-            NodeReply: There is none; says whether the request may have an effect, and
-                by its code whether that is an answer too (20: there is no such key).
+            NodeReply: The request failed. Says whether it may have an effect; its code
+                may be an answer too (20: there is no such key).
         """
 
+    @override
     async def invoke(self, op: Op) -> Op:
-        """Ask and translate the answer back; see `harness.systems.client.Client`."""
         try:
             body = await self.answer(self._codec.request(op))
         except NodeReply as error:

@@ -18,7 +18,7 @@ SERVICES = SHARDED
 
 
 def two_phase_commit(_: str, given: Mapping[str, str]) -> ReferenceSystem:
-    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    """The system with these options; raises UsageError if one is wrong."""
     return ReferenceSystem(
         "two_phase_commit", OPTIONS, given, SERVICES, ("atomic_commit",)
     )

@@ -7,16 +7,15 @@ says which of them are definite, and that one bit decides between `fail` and `in
 Bytes from a node are never trusted. A line that is not a message, a line without end,
 an answer to nothing, an answer that comes late or twice: each is counted
 (`WireCounters`) and passed over. Such bytes also use up the connection's allowance,
-which an answer that somebody waits for fills again; a node that overdraws it is
-flooding, and is cut off. So neither the event loop's time nor its memory is a node's to
-spend.
+which every wanted answer fills again; a node that overdraws it is flooding, and is cut
+off. So no node can use up the event loop's time or memory.
 
 Choices:
-    One connection a client, and no init message: a launched node learns its name and
-    its peers from the environment, so nothing needs to be said before the first
+    A client has one connection, and there is no init message: a launched node learns
+    its name and its peers from the environment, so a connection begins with the first
     request. `msg_id` counts up from 1 on each connection. An answer must carry the
-    `dest` that the request had as `src`, so a node that mixes up its clients is found
-    out instead of believed.
+    `dest` that the request had as `src`, so that a node that mixes up its clients is
+    detected instead of believed.
 """
 
 from __future__ import annotations
@@ -30,6 +29,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import msgspec
 
 from harness.errors import TEMPORARILY_UNAVAILABLE, HarnessError, NodeReply, Timeout
+from harness.override import override
+from harness.systems.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,13 +46,13 @@ FLOOD_BYTES_MAX = 4 << 20
 """Unwanted bytes that a connection may bring between two wanted answers."""
 
 LINE_CHARGE_BYTES_MIN = 1024
-"""What an unwanted line costs at least, so that a flood of empty ones is one too."""
+"""Bytes that an unwanted line counts for at least, so that empty lines flood, too."""
 
 CONNECT_TIMEOUT_S = 2.0
 """A connect that takes longer counts as refused."""
 
 LINGER_S = 2.0
-"""How long a connection outlives its client when the node owes an answer on it."""
+"""How long a connection on which the node owes an answer outlives its client."""
 
 CONTROL_NAME = "c-harness"
 """`src` of the harness' own requests (status, clock)."""
@@ -85,21 +86,21 @@ ERRORS: Mapping[int, WireError] = {
         WireError(30, "txn-conflict", definite=True),
     )
 }
-"""Code -> error. Codes that are not here, 1000 and above included, are indefinite."""
+"""Code -> error. All other codes, among them 1000 and above, are indefinite."""
 
 
 @dataclass
 class WireCounters:
-    """What nodes sent that nobody had asked for; shared by all clients of a run.
+    """Counts of what nodes sent unasked; shared by all clients of a run.
 
     Attributes:
         late: Answers that came after their request was given up.
         duplicate: Further answers to a request that was answered.
-        unknown: Messages that answer no request of the connection they came by.
+        unknown: Messages that answer no request of their connection.
         malformed: Lines that are not messages.
         oversize: Lines longer than LINE_BYTES_MAX.
-        flood: Connections closed because of too much of all that.
-        flood_bytes: What those connections had brought since their last wanted answer.
+        flood: Connections closed because of too many unwanted bytes.
+        flood_bytes: Bytes on those connections since their last wanted answer.
     """
 
     late: int = 0
@@ -116,7 +117,7 @@ class WireCounters:
 
 
 class Message(msgspec.Struct, gc=False):
-    """One line of the protocol; whatever else the object holds is ignored."""
+    """One line of the protocol; other members of the object are ignored."""
 
     src: str
     dest: str
@@ -135,7 +136,7 @@ def encode(message: Message) -> bytes:
     """The message as a line, newline included.
 
     Raises:
-        HarnessError: It is longer than a line may be.
+        HarnessError: The message is longer than a line may be.
     """
     line = _encoder.encode(message)
     if len(line) > LINE_BYTES_MAX:
@@ -150,7 +151,8 @@ def decode(line: bytes) -> Message:
     """The message on a line.
 
     Raises:
-        MalformedError: It is no JSON, not of the right shape, too deeply nested, ...
+        MalformedError: The line is no JSON, not of the right shape, too deeply nested,
+            ...
     """
     try:
         return _decoder.decode(line)
@@ -159,13 +161,13 @@ def decode(line: bytes) -> Message:
 
 
 class LineSplitter:
-    """Cuts a byte stream into lines, of which it holds at most one unfinished.
+    """Cuts a byte stream into lines; it holds at most one unfinished line.
 
     A line that outgrows LINE_BYTES_MAX is dropped, up to and including its newline.
 
     Attributes:
         oversize: Lines dropped so far.
-        dropped_bytes: Their bytes so far.
+        dropped_bytes: Bytes of the lines dropped so far.
     """
 
     def __init__(self) -> None:
@@ -203,7 +205,7 @@ class LineSplitter:
 def reply_error(body: Mapping[str, Any]) -> NodeReply:
     """The error that a body of type `error` means.
 
-    A code that is no integer tells nothing, so it is indefinite like an unknown one.
+    A code that is no integer is indefinite, like an unknown one.
     """
     code = body.get("code")
     text = body.get("text")
@@ -234,24 +236,31 @@ class Wire(Protocol):
     async def call(
         self, src: str, dest: str, body: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """See `Connection.call`."""
+        """Send a request and wait for the body that answers it, an error or not.
+
+        Waits for ever; the caller sets the limit by cancelling.
+
+        Raises:
+            NodeReply: The connection was lost before the answer came; a definite
+                failure if the request never left.
+        """
         ...
 
     async def linger(self) -> None:
-        """See `Connection.linger`."""
+        """Wait for the answers that are owed, so that they are counted; then close.
+
+        It doesn't wait long, as nobody needs them. But a node that is slow is not dead,
+        and the counters should show the difference.
+        """
         ...
 
     async def close(self) -> None:
-        """See `Connection.close`."""
+        """Drop the connection at once, whatever the node does."""
         ...
 
 
-class Connection(asyncio.Protocol):
-    """One TCP connection to a node: calls go out, their answers find them.
-
-    Attributes:
-        lost: Why the connection is gone; empty while it stands.
-    """
+class Connection(asyncio.Protocol, Wire):
+    """One TCP connection to a node, which matches answers with calls."""
 
     def __init__(self, counters: WireCounters) -> None:
         self.lost = ""
@@ -265,17 +274,10 @@ class Connection(asyncio.Protocol):
         self._unwanted_bytes = 0
         self._news: asyncio.Future[None] | None = None
 
+    @override
     async def call(
         self, src: str, dest: str, body: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Send a request and wait for the body that answers it, an error or not.
-
-        Waits for ever; the caller sets the limit by cancelling.
-
-        Raises:
-            NodeReply: The connection was lost before the answer came. Definite when the
-                request never left.
-        """
         if self.lost or self._transport is None:
             raise NodeReply(
                 definite=True,
@@ -293,23 +295,19 @@ class Connection(asyncio.Protocol):
         try:
             return await answer
         except asyncio.CancelledError:
-            # Given up, not forgotten: when the answer comes after all it is late, and
-            # not the answer to something that nobody asked.
+            # The request is given up and not forgotten: if its answer comes after all,
+            # it counts as late rather than as unknown.
             if self._waiting.pop(msg_id, None) is not None:
                 self._given_up.add(msg_id)
             raise
 
     @property
+    @override
     def owes_answers(self) -> bool:
-        """True while the answer to a request that was given up may still come."""
         return bool(self._given_up) and not self.lost
 
+    @override
     async def linger(self) -> None:
-        """Wait for the answers that are owed, so that they are counted; then close.
-
-        Not for long, as nobody needs them; but a node that is slow is not one that is
-        dead, and the counters should tell.
-        """
         try:
             async with asyncio.timeout(LINGER_S):
                 while self.owes_answers:
@@ -320,13 +318,13 @@ class Connection(asyncio.Protocol):
         finally:
             await self.close()
 
+    @override
     async def close(self) -> None:
-        """Drop the connection at once, whatever the node does."""
         self._drop("closed by the client")
         if self._transport is not None:
             await self._gone
 
-    # What the event loop calls.
+    # Callbacks of the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport. TCP_NODELAY is asyncio's default."""
@@ -334,7 +332,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Give each answer to whoever waits for it; account for everything else."""
+        """Give each answer to the call that waits for it; account for all else."""
         splitter = self._splitter
         oversize, dropped_bytes = splitter.oversize, splitter.dropped_bytes
         lines = splitter.feed(data)
@@ -350,7 +348,7 @@ class Connection(asyncio.Protocol):
         self._tell_news()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell everyone who waits that no answer will come."""
+        """Fail all calls that wait, as no answer will come."""
         self.lost = self.lost or "connection closed"
         if not self._gone.done():
             self._gone.set_result(None)
@@ -361,7 +359,7 @@ class Connection(asyncio.Protocol):
         self._tell_news()
 
     def _deliver(self, line: bytes) -> bool:
-        """True when the line is the answer that somebody waits for."""
+        """Deliver a line; True if it is the answer that a call waits for."""
         counters = self._counters
         try:
             message = decode(line)
@@ -383,7 +381,7 @@ class Connection(asyncio.Protocol):
             if not answer.done():
                 answer.set_result(message.body)
                 return True
-            # Cancelled in this very turn of the loop, before `call` could note it.
+            # The call was cancelled in this turn of the loop, too late to note it.
             counters.late += 1
         return False
 
@@ -413,8 +411,8 @@ async def connect(
     """A connection to the node at `place`.
 
     Raises:
-        NodeReply: Definite: it could not be made within `timeout_s`, so nothing was
-        sent.
+        NodeReply: The connection could not be made within `timeout_s`; a definite
+            failure, as nothing was sent.
     """
     loop = asyncio.get_running_loop()
     listen = place.listen
@@ -436,13 +434,14 @@ async def connect(
 
 
 Dial = Callable[["NodePlace", WireCounters, float], Awaitable[Wire]]
-"""Makes a connection to a node within so many seconds; `connect`, or a simulation."""
+"""Connects to a node within some seconds: `connect`, or a simulation's function."""
 
 
 def why_not(error: OSError) -> str:
     """Why there is no connection: "connection refused", "timed out", ...
 
-    Without the address, which asyncio adds: equal failures read equal in a history.
+    It lacks the address, which asyncio adds, so that equal failures have equal texts in
+    a history.
     """
     if isinstance(error, TimeoutError):
         return "timed out"
@@ -456,11 +455,11 @@ async def call(
     counters: WireCounters | None = None,
     dial: Dial = connect,
 ) -> dict[str, Any]:
-    """The answer to one request, on a connection of its own; `timeout_s` covers both.
+    """The answer to one request, on a new connection; `timeout_s` covers both.
 
     Raises:
         NodeReply: The node answered with an error, or could not be reached.
-        Timeout: It did not answer in time.
+        Timeout: The node did not answer in time.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -481,10 +480,10 @@ _lingering: set[asyncio.Task[None]] = set()
 """The event loop holds its tasks weakly; this keeps them alive until they are done."""
 
 
-class WireClient:
-    """A `Client` over one connection, which it makes anew when it finds it lost.
+class WireClient(Client):
+    """A `Client` over one connection, which it makes anew if it finds it lost.
 
-    Without that, a process whose operations fail for certain would never leave a dead
+    Otherwise a process whose operations are definite failures would never leave a dead
     connection: only an indefinite outcome makes the interpreter open a new client.
     """
 
@@ -497,13 +496,13 @@ class WireClient:
         self._place: NodePlace | None = None
         self._connection: Wire | None = None
 
+    @override
     async def open(self, place: NodePlace) -> None:
-        """Connect; see `harness.systems.client.Client`."""
         self._place = place
         self._connection = await self._connect(place)
 
+    @override
     async def invoke(self, op: Op) -> Op:
-        """Send the operation's request and read its answer; see `Client`."""
         place = self._place
         if place is None:
             raise HarnessError("a client was used before it was opened")
@@ -524,7 +523,7 @@ class WireClient:
         return await self._dial(place, self._counters, CONNECT_TIMEOUT_S)
 
     async def close(self) -> None:
-        """Drop the connection; see `Client`. It may linger, but not for the caller."""
+        """Drop the connection; it may linger without holding up the caller."""
         connection, self._connection = self._connection, None
         if connection is None:
             return

@@ -1,9 +1,9 @@
-"""What all systems have in common whose nodes speak our wire protocol (WIRE.md).
+"""The part that all systems share whose nodes speak our wire protocol (WIRE.md).
 
 A node learns everything from its environment, is ready when it accepts connections, and
 may answer two requests beside its workload's: `status` says who leads, `clock` what
-time the node believes it is. A node that answers neither is asked in vain and loses
-nothing but the faults and plots that need them.
+time the node's clock shows. Without these answers, only the faults and plots that need
+them are missing.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 READY_CONNECT_TIMEOUT_S = 0.5
 CONTROL_TIMEOUT_S = 0.3
-"""For status and clock: a node that is slower than this is down for our purposes."""
+"""Time limit of status and clock: a slower node counts as down."""
 
 
 def environment(place: NodePlace) -> dict[str, str]:
-    """How a node learns its name, where to listen, its peers and its directory."""
+    """The variables that tell a node its name, address, peers and data folder."""
     return {
         "SPLITBRAIN_NODE": place.name,
         "SPLITBRAIN_LISTEN": str(place.listen),
@@ -39,16 +39,16 @@ def environment(place: NodePlace) -> dict[str, str]:
 
 
 def peers_json(place: NodePlace) -> str:
-    """Every other node's name and the host:port at which this node reaches it."""
+    """JSON of the other nodes: their names, and where this node reaches them."""
     return json.dumps({name: str(endpoint) for name, endpoint in place.peers.items()})
 
 
 class WireSystem(abc.ABC):
-    """A `System` but for `launch`; see `harness.systems.system.System`.
+    """A `System` (`harness.systems.system`) that lacks only `launch`.
 
     Attributes:
-        counters: What nodes of this run sent that nobody had asked for.
-        dial: How to reach a node; a simulation puts its own way here.
+        counters: Counts of what nodes of this run sent unasked.
+        dial: Connects to a node; a simulation puts its own function here.
     """
 
     name: str
@@ -80,9 +80,9 @@ class WireSystem(abc.ABC):
         return WireClient(workload.codec, self.counters, self.dial)
 
     async def leader(self, places: Sequence[NodePlace]) -> str | None:
-        """The node that says it leads, in the highest term when several do.
+        """The node that says it leads, in the highest term if several say so.
 
-        Several may: a leader that was cut off does not know of its successor.
+        Several may say so, as a leader that was cut off does not know of its successor.
         """
         answers = await asyncio.gather(*(self._ask(p, "status") for p in places))
         leaders = [
@@ -93,9 +93,9 @@ class WireSystem(abc.ABC):
         return max(leaders)[1] if leaders else None
 
     async def read_wall_clock_ns(self, place: NodePlace) -> int | None:
-        """The wall clock in the node's own answer to `clock`."""
+        """The wall clock in the node's answer to `clock`; None if there is none."""
         wall_ns = (await self._ask(place, "clock")).get("wall_ns")
-        # No clock tells more than 64 bits; who reckons with more may fail to.
+        # No clock has more than 64 bits, and arithmetic with more may fail elsewhere.
         if type(wall_ns) is int and -(2**63) <= wall_ns < 2**63:
             return wall_ns
         return None
@@ -103,12 +103,12 @@ class WireSystem(abc.ABC):
     async def admin(
         self, place: NodePlace, body: Mapping[str, Any], timeout_s: float
     ) -> dict[str, Any]:
-        """The answer to an operator's request; see `harness.systems.abilities`."""
+        """The node's answer to an operator's request; empty if none comes in time."""
         try:
             return await call(place, body, timeout_s, self.counters, self.dial)
         except (NodeReply, Timeout):
             return {}
 
     async def _ask(self, place: NodePlace, question: str) -> dict[str, Any]:
-        """The answer's body; empty when the node gives none."""
+        """The body of the node's answer; empty if it gives none."""
         return await self.admin(place, {"type": question}, CONTROL_TIMEOUT_S)

@@ -1,6 +1,6 @@
 """Zab, the reference system: `reference_impls.zab` under the shared runtime.
 
-Its reads are synced unless reads=local is set; those are ZooKeeper's, and promise a
+Its reads are synced, unless reads=local asks for ZooKeeper's, which promise a
 sequential order only.
 """
 
@@ -22,7 +22,7 @@ SERVICES = KEY_VALUE | {"leader", "broadcast"}
 
 
 def zab(_: str, given: Mapping[str, str]) -> ReferenceSystem:
-    """The system, configured. Raises UsageError; see `SystemFactory`."""
+    """The system with these options; raises UsageError if one is wrong."""
     return ReferenceSystem("zab", OPTIONS, given, SERVICES, ("total_order",))
 
 

@@ -1,1 +1,1 @@
-"""Programs that nodes of some systems run: apart, as they import what is optional."""
+"""Programs of nodes; they stand apart, as they import libraries that are optional."""

@@ -5,12 +5,12 @@ with the environment of WIRE.md. Clients are served at SPLITBRAIN_LISTEN, and Py
 talks to its peers at the ports above, so all nodes need addresses that all of them
 share.
 
-Two threads: PySyncObj ticks in its own and calls back there; asyncio serves clients in
-the main thread. A request is a command that PySyncObj replicates and applies
-everywhere, and its callback, with the result or the reason of failure, is what answers
-the client. What requests mean is `harness.systems.cells`.
+There are two threads: PySyncObj ticks in its own and calls back there; asyncio serves
+clients in the main thread. A request is a command that PySyncObj replicates and applies
+everywhere. Its callback, with the result or the reason of failure, answers the client.
+`harness.systems.cells` says what requests mean.
 
-PySyncObj's own settings stand, but for three: it listens on the node's address only,
+Three of PySyncObj's settings are changed: it listens on the node's address only,
 entries go out at once and not with the next tick (`appendEntriesUseBatch`, 50 ms), and
 a lost peer is called again after half a second instead of five.
 """
@@ -53,12 +53,12 @@ Body = dict[str, Any]
 FAILURES: Mapping[int, tuple[int, str]] = {
     FAIL_REASON.QUEUE_FULL: (11, "the queue of commands is full"),
     FAIL_REASON.MISSING_LEADER: (11, "there is no leader"),
-    # Said by a node that was asked to lead and does not: it dropped the command.
+    # A node answers so that was taken for the leader and is not; it drops the command.
     FAIL_REASON.NOT_LEADER: (11, "the node that was asked does not lead"),
-    # Another command was applied at its place in the log, so it never will be.
+    # Another command was applied at its place in the log, so this one never will be.
     FAIL_REASON.DISCARDED: (14, "another command took its place in the log"),
     FAIL_REASON.REQUEST_DENIED: (14, "denied"),
-    # The old leader has it, and may have handed it on.
+    # The old leader has the command, and may have handed it on.
     FAIL_REASON.LEADER_CHANGED: (0, "the leader changed"),
     FAIL_REASON.UNKNOWN_OUTCOME: (0, "the outcome is unknown"),
 }
@@ -74,13 +74,13 @@ class Store(SyncObjConsumer):  # type: ignore[misc]  # the library has no types
 
     @replicated  # type: ignore[untyped-decorator]  # the library has no types
     def apply(self, request: Body) -> Body:
-        """Carry out a request at its place in the log; what it is answered."""
+        """Carry out a request at its place in the log, and return its answer."""
         return self.carry_out(request)
 
     def carry_out(self, request: Body) -> Body:
-        """The answer to a request by the values that this node knows of, be they old.
+        """The answer to a request by this node's values, which may be old.
 
-        One that only reads changes nothing, so it may also do without the log.
+        A request that only reads changes nothing, so this may serve it without the log.
         """
         try:
             answer, writes = cells.decide(request, self.values)
@@ -91,7 +91,7 @@ class Store(SyncObjConsumer):  # type: ignore[misc]  # the library has no types
 
 
 class Node:
-    """What answers requests: PySyncObj, and a store on it."""
+    """Answers requests with a store on PySyncObj."""
 
     def __init__(self, *, local_reads: bool, journal: bool) -> None:
         self.name = os.environ["SPLITBRAIN_NODE"]
@@ -117,7 +117,7 @@ class Node:
         )
 
     def handle(self, body: Body, answer: Callable[[Body], None]) -> None:
-        """Answer a request, now or when its command was applied."""
+        """Answer a request, now or once its command was applied."""
         match body:
             case {"type": "status"}:
                 answer(self._status())
@@ -143,7 +143,7 @@ class Node:
 
     def _replicate(self, request: Body, answer: Callable[[Body], None]) -> None:
         def done(result: Body | None, reason: int) -> None:
-            # In PySyncObj's thread.
+            # Called in PySyncObj's thread.
             body = result if result is not None else failure(reason)
             self._loop.call_soon_threadsafe(answer, body)
 
@@ -171,11 +171,11 @@ class ClientSide(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client is there."""
+        """Take the client's transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Handle each request; what is none is passed over."""
+        """Handle each request; lines that are no requests are passed over."""
         for line in self._splitter.feed(data):
             try:
                 request = decode(line)
@@ -203,7 +203,7 @@ def error_of(refused: NodeReply) -> Body:
 
 
 def failure(reason: int) -> Body:
-    """The answer to a command that failed; a reason we don't know is indefinite."""
+    """The answer to a command that failed; an unknown reason is indefinite."""
     return error(*FAILURES.get(reason, (0, f"PySyncObj's reason {reason}")))
 
 
@@ -214,7 +214,7 @@ def host_and_port(text: str) -> tuple[str, int]:
 
 
 def peer_address(text: str) -> str:
-    """Where the node that serves clients at host:port listens to its peers."""
+    """The address for peers of a node that serves clients at host:port."""
     host, port = host_and_port(text)
     return f"{host}:{port + 1}"
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.errors import TEMPORARILY_UNAVAILABLE, HarnessError, NodeReply
-from harness.systems.wire import LINE_BYTES_MAX
+from harness.override import override
+from harness.systems.wire import LINE_BYTES_MAX, Wire
 from harness.worlds.sim.conditions import lasting_ns
 
 if TYPE_CHECKING:
@@ -70,12 +71,8 @@ class Dialler:
         return SimConnection(self, node, counters)
 
 
-class SimConnection:
-    """Implements `harness.systems.wire.Wire`.
-
-    Attributes:
-        lost: Why the connection is gone; empty while it stands.
-    """
+class SimConnection(Wire):
+    """A client's connection to one process of a simulated node."""
 
     def __init__(self, dialler: Dialler, node: SimNode, counters: WireCounters) -> None:
         self.lost = ""
@@ -97,15 +94,10 @@ class SimConnection:
     async def linger(self) -> None:
         """Return at once: late answers are counted even if no client waits for them."""
 
+    @override
     async def call(
         self, src: str, dest: str, body: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Send a request and wait for the body that answers it, an error or not.
-
-        Raises:
-            NodeReply: The connection was lost before the answer came. Definite when the
-                request never left.
-        """
         if self.lost:
             raise NodeReply(definite=True, text=self.lost, code=TEMPORARILY_UNAVAILABLE)
         self._msg_id += 1
