@@ -1,11 +1,11 @@
 """What was seen: operations, histories, and the files that hold them.
 
-    ops.py           Op, Bystander, HistoryError: one event, and who did it
+    ops.py           Op, Bystander, HistoryError: one event, and the process it is of
     history.py       History: all events, invocations and completions paired
-    pairing.py       which completion belongs to which invocation, event by event
-    columns.py       the same events as numpy columns, for checkers of millions
-    observations.py  what nodes observed of themselves, as a history
-    formats/         readers and writers of files, our own and everybody else's
+    pairing.py       pairs invocations with completions, event by event
+    columns.py       the events as numpy columns, for checkers of millions
+    observations.py  nodes' observations of themselves, as a history
+    formats/         readers and writers of files, our own and those of other tools
 
 Checkers see this room and `harness.verdict`, and nothing else of the harness.
 """

@@ -1,10 +1,9 @@
 """A history's events as numpy columns, and the pairing of calls by array operations.
 
-Checkers that look at a million events one by one spend their time on looking. What all
-of them ask of every event (who, what kind, which function, key and value, where the
-other end of the call is) is a column here, made once, when a history is made.
-`pairing.pair` says the same one event at a time; it is asked when something is wrong,
-for it knows the words.
+Checkers that look at a million events one by one spend their time on looking. The facts
+that all of them need of every event (process, type, function, key, value, the other end
+of the call) are columns here, made once, when a history is made. `pairing.pair` pairs
+calls one event at a time; it is used if something is wrong, as it can say what.
 """
 
 from __future__ import annotations
@@ -29,38 +28,38 @@ INVOKE, OK, FAIL, INFO = range(4)
 _TYPES: Final = {"invoke": INVOKE, "ok": OK, "fail": FAIL, "info": INFO}
 
 NAMED: Final = -1
-"""The number of every process that is no client's."""
+"""The number of every process that is no client."""
 
 PLAIN: Final = {int, str, type(None)}
-"""Types of values that are equal exactly when Python says so: True is not 1."""
+"""Types of values that are equal exactly if Python says so; not bool, as True == 1."""
 
 UNNUMBERED: Final = -1
-"""In a `value` column: who compares such values has to know how."""
+"""In a `value` column: a value without a number, to be compared by other means."""
 
 OPS_AT_A_TIME: Final = 4_096
-"""The processor's cache has room for so many."""
+"""The processor's cache has room for this many."""
 
 ALONE: Final = -1
-"""In a `partner` column: there is none. The same as `ops.NO_COMPLETION`."""
+"""In a `partner` column: no partner. The same number as `ops.NO_COMPLETION`."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Who did what, one entry for each event.
+    """The facts about all events; each column has one entry per event.
 
     Attributes:
         in_sequence: Whether every op's index is its position.
-        has_names: Whether some client has a name for a number.
-        process: The number of the client; NAMED for others.
+        has_names: Whether some client has a name instead of a number.
+        process: The number of the client; NAMED for other processes.
         type: INVOKE, OK, FAIL or INFO.
         f: The number of the function.
         functions: The functions by number.
-        key: The number of the independent key; None where some key is neither a number,
-            a text nor nil, and who compares keys has to know how.
+        key: The number of the independent key. The column is None if some key is
+            neither a number, a text nor nil: keys then have to be compared otherwise.
         keys: The keys by number.
-        value: The number of the value; UNNUMBERED where it is neither plain nor a list
-            of two that are.
-        value_numbers: The number by value; a tuple stands for a list of two.
+        value: The number of the value; UNNUMBERED unless it is plain or a list of two
+            plain values.
+        value_numbers: Value -> its number; a tuple stands for a list of two.
     """
 
     in_sequence: bool
@@ -78,8 +77,8 @@ class Columns:
 class ColumnsBuilder:
     """Makes columns of ops as they come in.
 
-    A reader hands over what it has just decoded. That is in the processor's cache, so
-    it takes half the time that it takes when all ops are there.
+    A reader hands over the ops that it has just decoded. They are in the processor's
+    cache, so this takes half the time that it would take after all ops are read.
     """
 
     def __init__(self) -> None:
@@ -120,7 +119,7 @@ class ColumnsBuilder:
         self._value.append(_look_up(values, self._values))
 
     def columns(self) -> Columns:
-        """The columns of all that came in. No more may come."""
+        """The columns of all ops that came in; no more may come after that."""
         self._values.default_factory = None
         del self._values[_STRUCTURE]
         return Columns(
@@ -138,7 +137,7 @@ class ColumnsBuilder:
 
 
 class _Processes(dict[Any, int]):
-    """Numbers processes as they are asked for."""
+    """Process -> its number, given when it is first asked for."""
 
     has_names = False
 
@@ -150,11 +149,11 @@ class _Processes(dict[Any, int]):
 
 
 _STRUCTURE: Final = ()
-"""Stands for every value that gets no number."""
+"""The key of all values that get no number."""
 
 
 def _structure(value: Any) -> tuple[Any, ...]:
-    """A list of two plain values, such as a cas has, as a tuple; or _STRUCTURE."""
+    """A list of two plain values, such as a cas has, as a tuple; else _STRUCTURE."""
     if isinstance(value, list | tuple) and len(value) == 2:
         first, second = value
         if type(first) in PLAIN and type(second) in PLAIN:
@@ -171,21 +170,21 @@ def _joined(pieces: list[NDArray[np.int32]]) -> NDArray[np.int32]:
 
 
 def columns(ops: Sequence[Op]) -> Columns:
-    """The columns of `ops`; see `ColumnsBuilder.feed`."""
+    """The columns of `ops`. Cost: 0.3 us an op, and 0.1 us a new value."""
     builder = ColumnsBuilder()
     builder.feed(ops)
     return builder.columns()
 
 
 def as_column(numbers: Sequence[int]) -> NDArray[np.int64]:
-    """The numbers as a column; what an array holds is not copied."""
+    """The numbers as a column; an array of numbers is not copied."""
     return np.asarray(numbers, np.int64)
 
 
 def number(items: Sequence[Any]) -> tuple[list[Any], NDArray[np.int32]]:
     """Distinct items in order of appearance, and each item's number among them.
 
-    For few distinct, hashable items. Cost: 40 ns an item.
+    Items must be hashable, and few of them distinct. Cost: 40 ns an item.
     """
     distinct: list[Hashable] = list(dict.fromkeys(items))
     numbers = {item: n for n, item in enumerate(distinct)}
@@ -193,10 +192,10 @@ def number(items: Sequence[Any]) -> tuple[list[Any], NDArray[np.int32]]:
 
 
 def pair(events: Columns) -> NDArray[np.int64] | None:
-    """Each event's partner, or ALONE; None when the events don't pair up.
+    """Each event's partner, or ALONE; None if the events don't pair up.
 
-    They do when indices are dense and every client's events are, in turn, an invocation
-    and its completion, which says the same function. Cost: 20 ns an op.
+    They pair up if indices are dense and every client's events are, in turn, an
+    invocation and its completion, with the same function. Cost: 20 ns an op.
     """
     if not events.in_sequence:
         return None
@@ -217,7 +216,7 @@ def pair(events: Columns) -> NDArray[np.int64] | None:
 
 
 def grouped(numbers: NDArray[Any]) -> NDArray[np.int64]:
-    """Positions of small whole numbers, sorted by number and then by position.
+    """The positions of small whole numbers, sorted by number and then by position.
 
     numpy sorts 16-bit numbers by radix, ten times as fast as larger ones.
     """

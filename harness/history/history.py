@@ -21,30 +21,32 @@ class History:
     """A checked sequence of ops, with invocations and completions paired.
 
     Attributes:
-        ops: The ops; `ops[i].index == i`. They don't change any more, for columns are
-            made of them.
-        partner: As `completion`, as a numpy column.
-        completions_only: Not every completion has its invocation, as in a foreign
+        ops: The ops; `ops[i].index == i`. They must not change, as columns are made of
+            them.
+        partner: `completion` as a numpy column.
+        completions_only: Whether a completion lacks its invocation, as in a foreign
             history that holds completions only. Then `calls` misses operations, and
             nothing is known about real time: each completion is an operation of its
             own, which a checker has to take from `ops`.
-        bystanders: Names that a reader of a file, or `History`, found to be such.
+        bystanders: The names that a reader of a file, or `History`, found to be
+            bystanders'.
         source: File name or other origin, for messages.
-        lines: The line of `source` that holds each op; None when nobody knows.
-        remark: What a reader of the file took upon itself, for whoever reads a verdict.
+        lines: The line of `source` that holds each op; None if that is not known.
+        remark: A sentence about choices that a reader of the file made, such as what it
+            left out; it stands beside the verdict.
 
     Args:
         ops: The events, in order.
         strict: Refuse a history whose clients' events don't pair up.
-        source: See the attribute.
-        where: Turns the position of an op into what messages call it; by default
+        source: The attribute.
+        where: Turns the position of an op into its name in messages; by default
             `source` and the position.
-        completion: See the attribute; given when `ops` are known to pair up.
-        columns: See the attribute; given when they are known.
-        bystanders: See the attribute; given when they are known.
+        completion: The attribute, if `ops` are known to pair up.
+        columns: The attribute, if it is known.
+        bystanders: The attribute, if it is known.
 
     Raises:
-        HistoryError: From the constructor, when `strict` and a client's invocation and
+        HistoryError: From the constructor, if `strict` and a client's invocation and
             completion do not pair up. Cost: linear.
     """
 
@@ -71,7 +73,7 @@ class History:
         columns: Columns | None = None,
         bystanders: frozenset[str] | None = None,
     ) -> None:
-        # Who only records has no need of numpy, which takes 0.1 s to import.
+        # Imported here, as code that only records needs no numpy: it takes 0.1 s.
         from harness.history import columns as numbered
 
         self.ops = ops
@@ -92,7 +94,7 @@ class History:
                 self._columns = numbered.columns(ops)
         partner = numbered.pair(self._columns)
         if partner is None:
-            # The slow way knows what is wrong, or what is certain all the same.
+            # The slow way says what is wrong, or pairs what is certain all the same.
             if strict:
                 pair(ops, where or (lambda i: f"{source}: op {i}"))
                 raise AssertionError("both ways of pairing should refuse the same")
@@ -104,8 +106,8 @@ class History:
         """The other end of each call, by index.
 
         `completion[i]` is the index of the completion of invocation i, or
-        NO_COMPLETION; for a completion, the index of its invocation, or NO_COMPLETION
-        where a foreign history holds completions only.
+        NO_COMPLETION. For a completion it is the index of its invocation, or
+        NO_COMPLETION in a foreign history that holds completions only.
         """
         if self._completion is None:
             self._completion = self.partner.tolist()
@@ -113,7 +115,7 @@ class History:
 
     @property
     def columns(self) -> Columns:
-        """What every event is, as numpy columns."""
+        """All events as numpy columns."""
         if self._columns is None:
             from harness.history import columns
 
@@ -121,7 +123,7 @@ class History:
         return self._columns
 
     def place(self, index: int) -> str:
-        """Where an op stands, for messages: its line, or else its position."""
+        """The place of an op, for messages: its line if known, else its position."""
         if self.lines is None:
             return f"{self.source}: op {index}"
         return f"{self.source}:{self.lines[index]}"

@@ -1,20 +1,21 @@
-"""What nodes observed of their own protocol, as a history for invariant checkers.
+"""Nodes' observations of their own protocol, as a history for invariant checkers.
 
 A reference node writes its `Observe` events to `nodes/<n>/observe.jsonl`. Here they
-become ops of a process named like the node, type `info`, f the event's kind, value its
-fields. The order of one node's events is true, restarts included. Between nodes there
-is no order: their clocks may be skewed, and one file follows the other. Invariants must
-not ask for one.
+become ops: the process is named like the node, the type is `info`, f is the event's
+kind and the value has its fields. One node's events are in their true order, even
+across restarts. There is no order between nodes: their clocks may be skewed, and one
+file follows the other. Invariants must not ask for one.
 
     Op(index=7, time=<the node's monotonic clock, ns>, process="n2", type="info",
        f="became_leader", value={"term": 3, "last_log_index": 12}, node="n2")
 
-What a node left on its disk, where its core can tell, comes after all its events, from
-`nodes/<n>/on_disk.jsonl`: an op of f="on_disk". The node was killed before it was read.
+If a node's core can tell what it left on its disk, that comes after all the node's
+events, from `nodes/<n>/on_disk.jsonl`: an op of f="on_disk". The node was killed before
+its disk was read.
 
-Each life of a node counts its lines from 0 on. Where the count begins anew, an op of
-its own says so, f="restarted": what is volatile is gone, and the last events of the
-life before, those of its last instant, may be missing.
+Each life of a node counts its lines from 0 on. An op of f="restarted" stands where the
+count begins anew: volatile state is lost there, and the last events of the life before,
+those of its last instant, may be missing.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ if TYPE_CHECKING:
 OWN_FIELDS = ("seq", "mono_ns", "wall_ns", "node", "kind")
 
 RESTARTED = "restarted"
-"""Stands between two lives of a node."""
+"""The f of the op between two lives of a node."""
 
 
 def load(folder: Path, nodes: Iterable[str]) -> History:
     """The events of all nodes, one node after the other; torn lines are passed over.
 
     Raises:
-        HistoryError: A node put something else in the place of its file, or wrote more
-            than anyone can read.
+        HistoryError: A node put something else in the place of its file, or the file is
+            too long to be read.
     """
     ops: list[Op] = []
     for node in nodes:
@@ -61,7 +62,7 @@ def _lines(folder: Path, name: str) -> Iterator[dict[str, Any]]:
     """The events in a file; a node that never wrote one has none.
 
     Raises:
-        HistoryError: See `load`.
+        HistoryError: Something else is in the place of the file, or it is too long.
     """
     try:
         for line in nodefiles.objects(folder / name):
@@ -78,11 +79,11 @@ def _fields(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _whole(number: Any, otherwise: int) -> int:
-    """A number that a clock or a count can have."""
+    """`number` if a clock or a count can have it, else `otherwise`."""
     is_one = type(number) is int and -(2**63) <= number < 2**63
     return number if is_one else otherwise
 
 
 def event(index: int, time_ns: int, node: str, kind: str, fields: dict[str, Any]) -> Op:
-    """One event as an op."""
+    """The op of one event."""
     return Op(index, time_ns, Bystander(node), "info", kind, fields, node=node)

@@ -1,4 +1,4 @@
-"""Operations: what clients did, as events in the order it was seen.
+"""Operations of clients, as events in the order in which they were seen.
 
 A history is a dense list of `Op`s. Every client operation is an `invoke`, later
 followed by at most one completion of the same process: `ok` (it happened), `fail` (it
@@ -34,8 +34,8 @@ MESSAGE_CHARS_MAX = 2_000
 class HistoryError(UsageError):
     """A history breaks the rules; says where (file, line) and which rule.
 
-    What the text quotes comes from a file, so it is one line of bounded length,
-    whatever that holds: a name may have megabytes.
+    The text is cut to one line of bounded length, as it quotes from a file, in which a
+    name may have megabytes.
     """
 
     def __init__(self, text: str) -> None:
@@ -52,15 +52,14 @@ class Op(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=Tru
     Attributes:
         index: Position in the history, dense from 0.
         time: Nanoseconds since the start of the run, monotonic.
-        process: Who does it: a client, by number or by name, or the nemesis; see
-            `is_client`.
+        process: A client, by number or by name, or the nemesis (`is_client`).
         type: invoke, ok, fail or info.
-        f: What is done: "read", "write", "cas", "txn", ...
+        f: The function: "read", "write", "cas", "txn", ...
         value: Argument or result; JSON-able. A read's value is in its completion.
         key: The independent key operated on, or None.
-        error: Why it failed or is unknown.
-        node: The cluster member spoken to.
-        extra: Whatever else a foreign history says of the event.
+        error: Why the operation failed or is unknown.
+        node: The node that the client talked to.
+        extra: Other fields that a foreign history has of the event.
     """
 
     index: int
@@ -75,21 +74,21 @@ class Op(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=Tru
     extra: dict[str, Any] | None = None
 
     def complete(self, kind: OpType, value: Any = None, error: Any = None) -> Op:
-        """A completion of this invocation; index and time are given on recording."""
+        """A completion of this invocation; recording gives it its index and time."""
         return Op(
             -1, -1, self.process, kind, self.f, value, self.key, error, self.node, None
         )
 
     def ok(self, value: Any = None) -> Op:
-        """It happened, with this result."""
+        """A completion saying that it happened, with this result."""
         return self.complete("ok", value)
 
     def fail(self, error: Any = None) -> Op:
-        """It certainly did not happen."""
+        """A completion saying that it certainly did not happen, and never will."""
         return self.complete("fail", self.value, error)
 
     def info(self, error: Any = None) -> Op:
-        """Nobody knows whether it happened, or whether it still will."""
+        """A completion saying that it may have happened, or may still happen."""
         return self.complete("info", self.value, error)
 
     @property
@@ -101,8 +100,8 @@ class Op(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=Tru
 class Bystander(str):
     """The name of a process that is neither client nor nemesis.
 
-    It never invokes anything and never says that anything succeeded or failed: all that
-    it does is `info`, as all that nodes observe of themselves is.
+    It never invokes anything, and no operation of it succeeds or fails: all its events
+    are `info`, as are those that nodes observe of themselves.
     """
 
     __slots__ = ()
@@ -124,12 +123,13 @@ def is_client(process: int | str) -> bool:
 
 
 def set_bystanders_aside(ops: Iterable[Op]) -> frozenset[str]:
-    """Make a `Bystander` of each name under which there are but `info` events.
+    """Make a `Bystander` of each name that has `info` events only. Cost: linear.
 
-    Returns those names.
+    In a history of completions without invocations, a bystander can't be told from a
+    client that crashed, so there all names stay clients'.
 
-    Of a history that has completions but no invocations, nobody can tell them from
-    clients that crashed, so there all names stay clients'. Cost: linear.
+    Returns:
+        The names of the bystanders.
     """
     types: dict[str, set[OpType]] = {}
     every: set[OpType] = set()

@@ -1,8 +1,8 @@
-"""Which completion belongs to which invocation, one event at a time.
+"""Pairs invocations with completions, one event at a time.
 
-`columns.pair` does the same for a whole history at once, and faster; it is asked first.
-This way knows what is wrong where events don't pair up, in words, and can pair events
-while they come in.
+`columns.pair` does the same for a whole history at once, and faster, so it is tried
+first. This module can say in words why events don't pair up, and can pair events while
+they come in.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ class Pairing:
     """Matches invocations with completions, as ops come in.
 
     Args:
-        where: Turns the position of an op into what messages call it.
+        where: Turns the position of an op into its name in messages.
 
     Attributes:
-        completion: See `History.completion`.
+        completion: For each op the index of the other end of its call; else
+            NO_COMPLETION.
     """
 
     def __init__(self, where: Callable[[int], str]) -> None:
@@ -39,14 +40,12 @@ class Pairing:
         self._named: set[str] = set()
 
     def feed(self, ops: Iterable[_Event]) -> None:
-        """Take in the next ops.
-
-        What is no client's is never paired.
+        """Take in the next ops; only those of clients are paired.
 
         Raises:
-            HistoryError: An index out of sequence, a second invocation of a process
-                that has one open, or a completion nobody invoked. Where a name may yet
-                turn out to be a bystander's, `finish` raises it.
+            HistoryError: An index is out of sequence, a process invokes while it has a
+                call open, or completes what it did not invoke. If the process may yet
+                turn out to be a bystander, `finish` raises the last of these.
         """
         completion, where, open_calls = self.completion, self._where, self._open
         for i, op in enumerate(ops, start=len(completion)):
@@ -90,10 +89,10 @@ class Pairing:
             completion[j] = i
 
     def finish(self) -> frozenset[str]:
-        """The names that turned out to be bystanders', when all ops are taken in.
+        """The names of bystanders, once all ops are taken in.
 
         Raises:
-            HistoryError: A client completed what nobody invoked.
+            HistoryError: A client completed what it did not invoke.
         """
         for name, problem in self._unasked.items():
             if name in self._named:
@@ -102,7 +101,7 @@ class Pairing:
 
 
 class _Event(Protocol):
-    """What pairing needs to know of an op."""
+    """The fields of an op that pairing looks at."""
 
     index: int
     process: int | str
@@ -111,12 +110,12 @@ class _Event(Protocol):
 
 
 def pair(ops: Sequence[Op], where: Callable[[int], str]) -> list[int]:
-    """Match invocations with completions; see `History.completion`.
+    """Match invocations with completions, as `History.completion` has them.
 
     `columns.pair` does the same faster, but can't say what is wrong.
 
     Raises:
-        HistoryError: See `Pairing.feed`.
+        HistoryError: The ops don't pair up; says where and why.
     """
     pairing = Pairing(where)
     pairing.feed(ops)
@@ -125,11 +124,13 @@ def pair(ops: Sequence[Op], where: Callable[[int], str]) -> list[int]:
 
 
 def pair_leniently(ops: Sequence[Op]) -> tuple[NDArray[np.int64], bool]:
-    """Like `pair`, but what isn't certain stays unpaired.
+    """Match invocations with completions where that is certain.
 
-    Returns `partner`, and whether a completion is without its invocation. Of a
-    process that has two calls open, nobody can tell which of them returns, so neither
-    call is paired, nor what completes them.
+    If a process has two calls open, it can't be told which of them returns, so neither
+    these calls nor their completions are paired.
+
+    Returns:
+        The column `partner`, and whether a completion lacks its invocation.
     """
     import numpy as np
 

@@ -1,8 +1,20 @@
-"""Histories in and out: JSON, Jepsen's EDN and log, and what other tools leave.
+"""Histories in and out: JSON, Jepsen's EDN and log, and the files of other tools.
 
 `load` takes any of them, gzipped or not, or a run folder, and tells the format from the
-content. Whatever is wrong with a file ends in one `HistoryError` of one line that names
-the file, the line where there is one, and the reason.
+content. Every fault of a file is one `HistoryError` of one line that names the file,
+the line if there is one, and the reason.
+
+    source.py        a file as bytes: opened, unpacked and cut into whole lines
+    jsonl.py         our own format, and JSON of others; json_values.py cuts the latter
+    lean.py          ops that stay in a file of our own format
+    edn.py           EDN, Clojure's notation: text in, values out
+    jepsen_edn.py    Jepsen's history.edn; jepsen_lines.py reads its tidy lines
+    jepsen_log.py    Jepsen's log and history.txt
+    etcd.py          etcd's robustness tests
+    dbcop.py         DBCop
+    plume.py         Plume, PolySI, IsoVista and AWDIT
+    cobra.py         Cobra
+    foreign.py       files that are known and can't be read
 """
 
 from __future__ import annotations
@@ -65,7 +77,7 @@ _SIGNS = [
 
 
 def path_of(text: str) -> Path:
-    """The path that a command line means: `-` is standard input."""
+    """The path of a command line's word; `-` is standard input."""
     return STANDARD_INPUT if text == "-" else Path(text)
 
 
@@ -82,17 +94,17 @@ def load(
 
     Args:
         path: A file, perhaps gzipped, or a folder that holds a `history.jsonl` (ours),
-            a `history.edn` (Jepsen's), a session a file (Cobra's), or a client a folder
-            (etcd's); see also `path_of`.
+            a `history.edn` (Jepsen's), a file per session (Cobra's), or a folder per
+            client (etcd's). `path_of` gives that of standard input.
         format: One of `FORMATS`; "auto" goes by the content.
-        independent: Split `[key value]` of Jepsen's independent keys; None: when the
-            values can be nothing else.
-        strict: Refuse events that don't pair up, and JSON that isn't as we write it. By
-            default on for what stands in our own run folders, and off for the rest.
+        independent: Split `[key value]` of Jepsen's independent keys; None does so if
+            the values can be nothing else.
+        strict: Refuse events that don't pair up, and JSON that isn't as we write it.
+            None does so for files in our own run folders only.
         tolerate_torn_tail: Leave out a torn last line (jsonl only), as a controller
             that was killed may leave one.
-        lean: Save memory where that can be done, for whoever looks at values in turn:
-            `ops` may be `LeanOps`.
+        lean: Save memory if possible, for a caller that looks at values in turn: `ops`
+            may be `LeanOps`.
 
     Raises:
         HistoryError: Names file, line and reason.
@@ -104,12 +116,8 @@ def load(
             f"(known: {', '.join(FORMATS)})"
         )
     path = _history_file(path)
-    if format in {"auto", "cobra"} and (logs := cobra.logs_of(path)):
-        with contextlib.ExitStack() as stack:
-            sources = (stack.enter_context(Source(log)) for log in logs)
-            return cobra.read(str(path), sources)
-    if format in {"auto", "jsonl"} and (files := etcd.files_of(path)):
-        return etcd.read_files(path, files)
+    if (history := _of_many_files(path, format)) is not None:
+        return history
     if strict is None:
         strict = _is_our_own(path)
     with Source(path) as source:
@@ -132,8 +140,19 @@ def load(
         return plume.read(source)
 
 
+def _of_many_files(path: Path, wanted: str) -> History | None:
+    """The history of a folder with a file per session or client; None for others."""
+    if wanted in {"auto", "cobra"} and (logs := cobra.logs_of(path)):
+        with contextlib.ExitStack() as stack:
+            sources = (stack.enter_context(Source(log)) for log in logs)
+            return cobra.read(str(path), sources)
+    if wanted in {"auto", "jsonl"} and (files := etcd.files_of(path)):
+        return etcd.read_files(path, files)
+    return None
+
+
 def dump(history: Iterable[Op], path: Path, format: str = "jsonl") -> None:  # noqa: A002  # as in load
-    """Write a history to a file, gzipped when its name ends in .gz.
+    """Write a history to a file, gzipped if its name ends in .gz.
 
     Raises:
         HistoryError: An op can't be expressed, or the file can't be written.
@@ -159,7 +178,7 @@ def _create(path: Path) -> BinaryIO:
 
 
 def _history_file(path: Path) -> Path:
-    # os.path calls an impossible name "no folder" where pathlib raises.
+    # To os.path an impossible name is no folder; pathlib raises.
     if not os.path.isdir(path):
         return path
     for name in _RUN_FOLDER_FILES:
@@ -181,7 +200,7 @@ def _is_our_own(path: Path) -> bool:
 
 
 def _detect(source: Source) -> str:
-    """The format that the content looks like. An empty file is an empty history."""
+    """The format that the content looks like; that of an empty file is "edn"."""
     head = source.head[: 1 << 16]
     if not head.strip():
         return "edn"

@@ -1,21 +1,22 @@
-"""Cobra's logs: transactions by session, in binary, a session a file (`T0.log`, ...).
+"""Cobra's logs: transactions in binary, a file per session (`T0.log`, ...).
 
     S txn                            a transaction begins
-    R txn write key value            a read of what a write of some transaction left
+    R txn write key value            a read of the value of a transaction's write
     W write key value                a write
     C txn                            the transaction commits
 
-A letter, and numbers of 8 bytes, the highest first (Tan et al. 2020; the shape is that
-of the loaders of CobraVerifier, PolySI and AWDIT). Keys and values are hashes, so what
-was written is named by its `write`, which no other write has. Reading only.
+A record is a letter and big-endian numbers of 8 bytes (Tan et al. 2020; the shape is
+that of the loaders of CobraVerifier, PolySI and AWDIT). Keys and values are hashes, so
+a written value is named by its `write`, which no other write has. Reading only.
 
 As in `plume`, each transaction becomes one completion, f "txn", its process is the
-session, and nothing is known of real time. A transaction that never committed, because
-the log ends, is one of unknown outcome.
+session, and nothing is known of real time. A transaction that has not committed when
+the log ends is one of unknown outcome.
 
-A read of an initial value or of nothing is a read of None. What Cobra's own garbage
-collection reads is left out, since nobody logs the writes of it. A read of a key that
-was deleted doesn't tell by whom, so a history that has one is refused.
+A read of an initial value or of nothing is a read of None. Reads of values that Cobra's
+own garbage collection wrote are left out, since its writes are in no log. A read of a
+deleted key doesn't tell which transaction deleted it, so a history that has one is
+refused.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ if TYPE_CHECKING:
     from harness.history.formats.source import Source
 
 SIGN: Final = re.compile(rb"S(?=[^\n]{0,8}[\x00-\x08]).{8}(?:[RWC]|\Z)", re.DOTALL)
-"""A transaction's start, its number in 8 bytes, and a read, a write or its end, if the
-log goes on."""
+"""A transaction's start and its number in 8 bytes, then the letter of a read, a write
+or its end, if the log goes on."""
 
 _INITIAL: Final = 0xBEBEEBEE
 _NULL: Final = 0xDEADBEEF
 _DELETED: Final = 0xABCDEFAB
 _COLLECTOR: Final = frozenset({0x23332333, 0x66666666})
-"""What writes of Cobra's garbage collection are called."""
+"""The numbers that stand for writes of Cobra's garbage collection."""
 
 _NUMBERS: Final = {
     letter: struct.Struct(f">{count}q")
@@ -51,7 +52,7 @@ _NUMBERS: Final = {
 
 
 def logs_of(folder: Path) -> list[Path]:
-    """The sessions in a folder, by the numbers in their names; none if it isn't one."""
+    """The logs in a folder, by the numbers in their names; empty if it has others."""
     if not os.path.isdir(folder):
         return []
     logs = sorted(folder.glob("*.log"), key=lambda path: (len(path.name), path.name))
@@ -61,7 +62,7 @@ def logs_of(folder: Path) -> list[Path]:
 
 
 def _head(path: Path) -> bytes:
-    """How a file begins; what can't be read is none of Cobra's."""
+    """The first bytes of a file; empty if it can't be read."""
     if not os.path.isfile(path):
         return b"no file"
     try:
@@ -75,11 +76,11 @@ def read(name: str, sessions: Iterable[Source]) -> History:
     """The history in some sessions. Cost: linear, 1 us a read or write.
 
     Args:
-        name: What the history is called.
+        name: The name of the history, for messages.
         sessions: Open files.
 
     Raises:
-        HistoryError: Names a file, and the byte.
+        HistoryError: A log is damaged; names the file and the byte.
     """
     ops: list[Op] = []
     writers: dict[tuple[int, int], int] = {}
@@ -91,15 +92,15 @@ def read(name: str, sessions: Iterable[Source]) -> History:
             ops += session.transactions()
             left_out += session.left_out
     for mop, txn, write in reads:
-        # Whoever read what another transaction wrote under that name, or nobody, says
-        # so with a value that nobody wrote.
+        # The transaction that is read from did not make that write: the read gets a
+        # value that no transaction wrote, which a checker will report.
         if writers.get((mop[1], write)) != txn:
             mop[2] = f"write {write} of transaction {txn}"
     for index, op in enumerate(ops):
         op.index = index
     history = History(ops, strict=False, source=name)
     if len({op.process for op in ops}) < 2:
-        # The log of a single session has no lines, but a transaction has a place in it.
+        # The log of a single session has no lines; transactions are counted instead.
         history.lines = range(1, len(ops) + 1)
     if left_out:
         history.remark = (
@@ -110,10 +111,10 @@ def read(name: str, sessions: Iterable[Source]) -> History:
 
 
 class _Session:
-    """One file, as it is read.
+    """The reading of one file.
 
     Attributes:
-        left_out: Reads of Cobra's own.
+        left_out: How many reads of Cobra's own writes were left out.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class _Session:
         """All transactions.
 
         Raises:
-            HistoryError: Names the byte where something else stands.
+            HistoryError: Something else stands in the file; names the byte.
         """
         ops: list[Op] = []
         txn: int | None = None
@@ -158,7 +159,7 @@ class _Session:
         return ops
 
     def _records(self) -> Iterator[tuple[int, bytes, tuple[int, ...]]]:
-        """Where each record begins, its letter, its numbers."""
+        """(position, letter, numbers) of each record."""
         rest, at = b"", 0
         for block in self._source.blocks():
             data, begin = rest + block, 0

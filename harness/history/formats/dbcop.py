@@ -1,15 +1,15 @@
-"""DBCop's histories in JSON: transactions by session, with what they read and wrote.
+"""DBCop's histories in JSON: transactions by session, with their reads and writes.
 
     [[{"events": [{"Write": {"variable": 0, "version": 1}}], "committed": true}, ...],
      ...]
 
-A list of sessions, each a list of transactions; or an object that has such a list in
-`data`. An event may also be `["w", 0, 1]`, and in files of 2019
+A file has a list of sessions, each a list of transactions, or an object with such a
+list in `data`. An event may also be `["w", 0, 1]`, and in files of 2019
 `{"write": true, "variable": 0, "value": 1, "success": true}`. DBCop also wrote
-`history.bincode`, which only the program can read that wrote it.
+`history.bincode`, which only the program that wrote it can read.
 
-As in `plume`, which has the rest of the rules, each transaction becomes one completion,
-its process is the session, and a version 0 or null that is read is the initial one.
+Each transaction becomes one completion and its process is the session, as in `plume`,
+which has the other rules too. A version 0 or null that is read is the initial one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def looks_so(entry: Any) -> bool:
-    """Whether the first value of a JSON text is one of DBCop's."""
+    """Whether the first value of a JSON text is a history of DBCop."""
     if isinstance(entry, dict):
         return isinstance(entry.get("data"), list) and "type" not in entry
     return isinstance(entry, list) and all(
@@ -68,7 +68,7 @@ def _op(transaction: dict[str, Any], index: int, session: int) -> Op:
 
 
 def _micro_op(event: Any) -> list[Any]:
-    """What an event did, as `["r", key, value]` or `["w", key, value]`."""
+    """An event as `["r", key, value]` or `["w", key, value]`."""
     if isinstance(event, list):
         kind, key, value = event
     elif "write" in event:

@@ -1,7 +1,7 @@
 r"""EDN, the data notation of Clojure (github.com/edn-format/edn): text in, values out.
 
-A reader for whatever stands in a Jepsen history, safe on bytes nobody vouches for, and
-a writer for the same values. What becomes what:
+The reader reads all that stands in Jepsen's histories, and is safe on untrusted bytes;
+the writer writes the same values. Notation and values:
 
     nil true false 1 1N 1.5 1.5M 1/2    None, bool, int, float, Decimal, Fraction
     "text" :keyword symbol \c            str, Keyword, Symbol, Char (all of them str)
@@ -19,11 +19,11 @@ Theory: one regular expression cuts a line into tokens in C; a pushdown automato
 them keeps its stack in a list. Nothing recurses, so nesting can't exhaust Python's
 stack, and every repetition in the expression is possessive, so no input backtracks.
 
-Choices: beyond EDN, whatever Clojure's printer leaves in histories is read, since no
+Choices: more than EDN is read, as Clojure's printer leaves it in histories, and no
 verdict depends on most of it: `#object[...]` with its hexadecimal addresses,
 `#error {...}`, `#"pattern"`, `#'var`, and `#<...>` of old versions. The infinities and
-NaN are symbols: NaN as a number is not equal to itself, so a register that returns what
-was written would be called broken, and JSON has no notation for any of the three.
+NaN are symbols: NaN as a number is not equal to itself, so a register that returns the
+value written would be called broken, and JSON has no notation for any of the three.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from typing import Any
 from harness.history import HistoryError
 
 DEPTH_MAX = 128
-"""Collections inside collections; what consumes the values may well recurse."""
+"""Depth of collections inside collections; code that uses the values may recurse."""
 
 STRING_CHARS_MAX = 16 << 20
-"""A quote too many must not make one string of gigabytes."""
+"""Longest string: a quote too many must not make a string of gigabytes."""
 
 SETS_DEPTH_MAX = 8
-"""Sets inside sets; each puts what it holds in order by its text."""
+"""Depth of sets inside sets; each sorts its elements by their texts."""
 
 _CACHED_ATOMS_MAX = 1 << 16
 _CACHED_ATOM_CHARS_MAX = 32
@@ -91,7 +91,7 @@ class FrozenMap(dict[Any, Any]):
 
 @dataclass(frozen=True)
 class Tagged:
-    """`#tag value`; its meaning is up to whoever knows the tag."""
+    """`#tag value`, of which the reader does not know the meaning."""
 
     tag: str
     value: Any
@@ -101,7 +101,7 @@ def loads(text: str, *, source: str = "EDN") -> Any:
     """The one value that `text` holds. Cost: linear, about 0.4 us a token.
 
     Raises:
-        HistoryError: Not EDN, no value or more than one, or beyond the limits.
+        HistoryError: The text is not EDN, has no value or several, or exceeds a limit.
     """
     reader = Reader(source, numbered="\n" in text)
     values = list(reader.values([(1, text)]))
@@ -137,7 +137,7 @@ _KEYWORD = re.compile(":" + _NAME)
 _SYMBOL = re.compile(_NAME)
 _TAG = re.compile(r"#(?:[^\W\d]|::?)[\w.*+!?$%&=<>|/:#'-]*+")
 _UNTOUCHED = ("##", "#<", '#"', "#'")
-"""How tokens begin that stand for themselves, though `#` would open a tag."""
+"""Beginnings of tokens that are whole values, although `#` would open a tag."""
 _BEYOND_NUMBERS = frozenset({"##Inf", "##-Inf", "##NaN"})
 
 _CLOSER = {"(": ")", "[": "]", "{": "}", "#{": "}"}
@@ -168,10 +168,10 @@ class Reader:
     """Reads EDN piece by piece; a piece may end inside a string, but in no other token.
 
     Args:
-        source: For messages.
+        source: The name of the source, for messages.
         numbered: Whether messages name lines, too.
-        unwrap: A text that is one vector or list gives its elements instead, each with
-            its own line number, and no more than one of them is held at a time.
+        unwrap: Whether a text that is one vector or list gives its elements instead,
+            each with its own line number, of which one at a time is held.
     """
 
     def __init__(
@@ -180,13 +180,13 @@ class Reader:
         self._source = source
         self._numbered = numbered
         self._unwrap = unwrap
-        self._wrapper = ""  # what will close the vector that was unwrapped
-        self._is_over = False  # it was closed
+        self._wrapper = ""  # the token that will close the unwrapped vector
+        self._is_over = False  # whether it was closed
         self._began = 1  # line of the outermost value that is open
-        self._string: list[str] = []  # what there is of a string that is not over
+        self._string: list[str] = []  # the parts so far of an open string
         self._string_chars = 0
         self._string_began = self._string_line = 1
-        self._comment_line = 0  # this line's rest is one
+        self._comment_line = 0  # the rest of this line is a comment
         self._atoms: dict[str, Any] = {"nil": None, "true": True, "false": False}
         # The innermost open frame, and those around it.
         self._opener = _TOP
@@ -200,7 +200,7 @@ class Reader:
             pieces: (number of its first line, text); usually one line each.
 
         Raises:
-            HistoryError: Names the line and what is wrong in it.
+            HistoryError: Something is no EDN; names the line and the reason.
         """
         number = 1
         for number, piece in pieces:
@@ -208,7 +208,7 @@ class Reader:
         self.finish(number)
 
     def feed(self, number: int, piece: str) -> Iterator[tuple[int, Any]]:
-        """The values that end in one piece; see `values`.
+        """(line, value) of the values that end in one piece.
 
         Pieces with the same number are parts of one line.
         """
@@ -224,7 +224,7 @@ class Reader:
         elif self._opener == _TOP:
             self._began = number
         tokens = _TOKEN.findall(piece)
-        if '"' in tokens:  # by itself, so it begins a string that ends elsewhere
+        if '"' in tokens:  # a lone quote begins a string that ends in a later piece
             self._begin_string(number, piece, tokens)
         elif ";" in piece and _ends_in_comment(piece):
             self._comment_line = number
@@ -249,7 +249,7 @@ class Reader:
         self._string_began = self._string_line = number
 
     def _end_of_string(self, number: int, piece: str) -> str | None:
-        """The string that has been open and what follows it; None: it goes on."""
+        """The open string and the rest of `piece` after it; None if it goes on."""
         if number != self._string_line:
             piece = "\n" + piece
             self._string_line = number
@@ -267,7 +267,7 @@ class Reader:
         return whole
 
     def finish(self, number: int) -> None:
-        """Refuse to end inside of something; `number` is the last piece's line."""
+        """Refuse an end inside of a value; `number` is the last piece's line."""
         if self._string:
             raise self._error(self._string_began, "a string that doesn't end")
         if self._opener != _TOP:
@@ -282,7 +282,7 @@ class Reader:
 
     @property
     def is_between(self) -> bool:
-        """Whether values at the top have been read, and another may begin."""
+        """Whether values at the top have been read, and another may begin now."""
         return (
             self._opener == _TOP
             and not self._unwrap
@@ -341,7 +341,7 @@ class Reader:
                         value = self._atom(token)
                     elif opener == _TOP and token == self._wrapper:
                         self._wrapper, self._is_over = "", True
-                        atoms.clear()  # so that none slips by the check above
+                        atoms.clear()  # so that the check above sees every atom
                         continue
                     elif _CLOSER.get(opener) == token:
                         value = _BUILD[opener](items)
@@ -419,7 +419,7 @@ def _atom(token: str) -> Any:
 
 
 def _printed(token: str) -> Any:
-    """What Clojure prints with a `#` and EDN doesn't know."""
+    """The value of a token that Clojure prints with a `#` and EDN doesn't have."""
     if token.startswith('#"'):
         return Tagged("regex", token[2:-1])
     if token in _BEYOND_NUMBERS or token.startswith(("#<", "#'")):
@@ -448,7 +448,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _whole_characters(text: str) -> str:
-    """Java's escapes are UTF-16 units: join what belongs together."""
+    """Join the surrogate pairs of a text: Java's escapes are units of UTF-16."""
     try:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
@@ -522,7 +522,7 @@ _BUILD: Mapping[str, Callable[[list[Any]], Any]] = {
 
 
 def _tagged(tag: str, value: Any) -> Any:
-    """What a tag makes of a value.
+    """The value with a tag.
 
     Records print as `#a.b.Record{...}`; as data they are the map they hold. In the map
     of `#:ns{...}` names that have no namespace of their own are in `ns`.
@@ -535,7 +535,7 @@ def _tagged(tag: str, value: Any) -> Any:
 
 
 def _named(namespace: str, name: Any) -> Any:
-    """A name inside of `#:namespace{...}`."""
+    """The full name of a key inside of `#:namespace{...}`."""
     if not isinstance(name, Keyword | Symbol):
         return name
     own, slash, rest = name.partition("/")
@@ -568,7 +568,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def dumps(value: Any) -> str:
-    """The text of `value`, on one line. Reads back as an equal value of its class.
+    """The text of `value`, on one line. It reads back as an equal value of its class.
 
     Raises:
         HistoryError: EDN has no notation for a value inside of it.

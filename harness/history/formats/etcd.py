@@ -4,24 +4,26 @@
      "Call": 117, "Output": {"Range": {"KVs": [{"Key": "key0", "Value": {"Value": "7"},
      "ModRevision": 8}], "Count": 1}, "Revision": 8, "Error": ""}, "Return": 210}
 
-A client has a file, `client-1/operations.json`; its folder's folder is a history. The
-shape is that of `tests/robustness/model/types.go` and `report/client.go` of etcd, from
-2023 on; the files of other tests that use Porcupine have Inputs of their own.
+Each client has a file, `client-1/operations.json`; the folder of all clients' folders
+is a history. The shape is that of `tests/robustness/model/types.go` and
+`report/client.go` of etcd, from 2023 on. The files of other tests that use Porcupine
+have other Inputs.
 
-What a request does to a key becomes a `read` or a `write` of that key, so that
-`linearizable` can judge each as a register; a delete is a write of None. A transaction
-does all at one moment. Told apart, key by key, its parts are bound to less: so what is
-invalid stays proof, while a valid verdict says nothing of what is left out here, which
-the history's remark tells:
+The effect of a request on a key becomes a `read` or a `write` of that key, so that
+`linearizable` can judge each key as a register; a delete is a write of None. A
+transaction does all of its parts at one moment. Split by key they are less constrained:
+so an invalid verdict is still a proof, while a valid one says nothing about what is
+left out here. The history's remark names that:
 
-- the conditions of transactions: what one did that succeeded, it did;
-- what a request of unknown outcome would have read;
-- reads of old revisions, of keys without values, and those etcd's tests call not
-  linearizable;
-- keys that have a lease, since they vanish with it and nobody is told when;
+- the conditions of transactions: a branch that was carried out is not questioned;
+- the reads of a request of unknown outcome;
+- reads of old revisions, reads of keys without values, and reads that etcd's tests call
+  not linearizable;
+- keys that have a lease, since they vanish with it, and no client learns when;
 - compactions, defragmentations, and requests that were refused.
 
-A value of 20 characters or more may be known by its hash, so all such are named by it.
+A value of 20 characters or more may be told by its hash, so all such values are named
+by their hashes.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ _ONE_OF_MANY: Final = re.compile(r"(.*/)?client-\d+/operations\.json")
 
 
 class Part(NamedTuple):
-    """What a request did to one key."""
+    """The effect of a request on one key."""
 
     f: str
     key: str
@@ -65,10 +67,10 @@ class Request:
     """One request.
 
     Attributes:
-        call, returned: When, in nanoseconds.
+        call, returned: The times of both, in nanoseconds.
         outcome: ok or info.
-        parts: What it did.
-        line: Where it stands.
+        parts: Its effects.
+        line: Its line in the file.
     """
 
     call: int
@@ -80,7 +82,7 @@ class Request:
 
 @dataclass
 class _Reading:
-    """What is known once all files are read."""
+    """All that was read from the files of all clients."""
 
     requests: list[Request] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
@@ -98,7 +100,7 @@ def looks_so(entry: Any) -> bool:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of all clients in a folder; none if it isn't one."""
+    """The files of all clients in a folder; empty if it is no folder of clients."""
     if not os.path.isdir(folder):
         return []
     return sorted(folder.glob("client-*/operations.json"))
@@ -125,7 +127,8 @@ def read(name: str, values: Iterable[tuple[int, Any]]) -> History:
     """The history in JSON values and the lines where they begin.
 
     Raises:
-        HistoryError: Names file and line; or it is the file of one of many clients.
+        HistoryError: A value is no operation; names file and line. Or the file is that
+            of one client among many.
     """
     if _ONE_OF_MANY.fullmatch(name):
         raise HistoryError(
@@ -140,7 +143,7 @@ def read(name: str, values: Iterable[tuple[int, Any]]) -> History:
 
 
 def _take(reading: _Reading, entries: list[tuple[str, int, Any]]) -> None:
-    """Read all operations; first what keys there are, then what was done to them."""
+    """Read all operations: first the names of all keys, then the effects on them."""
     for _, _, entry in entries:
         for put in _puts(entry):
             reading.keys.add(put["Key"])
@@ -157,7 +160,7 @@ def _take(reading: _Reading, entries: list[tuple[str, int, Any]]) -> None:
 
 
 def _puts(entry: Any) -> Iterator[Mapping[str, Any]]:
-    """All puts that a request might make, where it has its due form."""
+    """All puts that a request might make; none if the request is malformed."""
     asked = entry.get("Input") if isinstance(entry, dict) else None
     txn = asked.get("Txn") if isinstance(asked, dict) else None
     for name in ("OperationsOnSuccess", "OperationsOnFailure"):
@@ -182,7 +185,7 @@ def _request(reading: _Reading, entry: Mapping[str, Any], line: int) -> Request:
 def _parts(
     reading: _Reading, asked: Mapping[str, Any], told: Mapping[str, Any] | None
 ) -> Iterator[Part]:
-    """What a request did to each key; `told` is None where nobody knows."""
+    """The effects of a request on each key; `told` is None if there was no answer."""
     kind = asked["Type"]
     if told is not None and told.get("ClientError"):
         reading.left_out["refused requests"] += 1
@@ -207,7 +210,7 @@ def _transaction(
     on_success = txn["OperationsOnSuccess"] or ()
     on_failure = txn.get("OperationsOnFailure") or ()
     if told is None:
-        # Either may have been done, and both are taken for what may have been.
+        # Either branch may have been carried out, so each part is a possible effect.
         for operation in (*on_success, *on_failure):
             if operation["Type"] != "range-operation":
                 yield _change(operation)
@@ -235,7 +238,7 @@ def _change(operation: Mapping[str, Any]) -> Part:
 def _reads(
     reading: _Reading, wanted: Mapping[str, Any], found: Mapping[str, Any]
 ) -> Iterator[Part]:
-    """A read of each key that a range would have shown, absent ones as None."""
+    """A read of each key in a range; None is read of an absent key."""
     if wanted.get("KeysOnly"):
         reading.left_out["reads of keys without values"] += 1
         return
@@ -257,7 +260,7 @@ def _text(text: Any) -> str:
 
 
 def _value(told: Mapping[str, Any]) -> str:
-    """A value, or what its hash is called."""
+    """A value, or the name that stands for its hash."""
     value, digest = _text(told.get("Value", "")), told.get("Hash") or 0
     if type(digest) is not int:
         raise TypeError
@@ -267,7 +270,7 @@ def _value(told: Mapping[str, Any]) -> str:
 
 
 def _fnv1a(data: bytes) -> int:
-    """The hash of 32 bits by which etcd's tests know long values."""
+    """The hash of 32 bits with which etcd's tests tell long values."""
     digest = _FNV_OFFSET
     for byte in data:
         digest = (digest ^ byte) * _FNV_PRIME & 0xFFFFFFFF
@@ -285,7 +288,7 @@ def _history(name: str, reading: _Reading) -> tuple[History, list[int]]:
             if part.key in reading.leased:
                 reading.left_out["operations on keys with a lease"] += 1
                 continue
-            # Whoever has had its answer may ask again. One that never got one is gone.
+            # A process with an answer may be used again, but not one without an answer.
             ready = [one for one in free if one[0] < request.call]
             if ready:
                 free.remove(ready[0])
@@ -297,7 +300,7 @@ def _history(name: str, reading: _Reading) -> tuple[History, list[int]]:
                 events.append((request.returned, True, count, request, part, process))
                 free.append((request.returned, process))
             count += 1
-    # What is called as another returns is concurrent with it.
+    # Calls come before returns at the same time: they are concurrent.
     events.sort(key=lambda event: event[:3])
     ops: list[Op] = []
     lines: list[int] = []

@@ -1,7 +1,7 @@
-"""Files that are histories of other tools, or no histories, by their names.
+"""Recognizes files that can't be read: histories of other tools, or no histories.
 
-What can't be read is refused in a line that says what it is and what to take or to do
-instead. Formats that can be read are in modules of their own.
+Such a file is refused in a line that says what it is and what to do instead. Formats
+that can be read have modules of their own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAGIC: Final = (
     (b"<html", "a web page, perhaps Jepsen's timeline; take history.edn"),
     (b"\x89PNG", "a picture; take history.edn, which Jepsen writes beside it"),
 )
-"""How files begin that can be told by that, and what they are."""
+"""First bytes of files -> what such files are."""
 
 _AS_LINES: Final = (
     "write two lines for each, in the order of time: "
@@ -61,7 +61,7 @@ _FIELDS: Final = (
         "these are a test's options; the history stands in history.edn beside it",
     ),
 )
-"""Fields by which a map is known that is no operation, and what it is."""
+"""Fields of a map that is no operation -> what such a map is."""
 
 
 _DBCOP_BINARY: Final = (
@@ -71,21 +71,21 @@ _DBCOP_BINARY: Final = (
 
 
 def by_files(folder: Path) -> str:
-    """What a folder of such files is, and what to do; nothing if that can't be told."""
+    """What a folder is, and what to do instead; empty if its files don't tell."""
     if (folder / "history.bincode").is_file():
         return _DBCOP_BINARY
     return ""
 
 
 def by_first_bytes(head: bytes, name: str) -> str:
-    """What a file is that begins so, and what to do; nothing if that can't be told."""
+    """What a file is, and what to do instead; empty if its first bytes don't tell."""
     if name.endswith(".bincode"):
         return _DBCOP_BINARY
     return next((what for magic, what in _MAGIC if head.startswith(magic)), "")
 
 
 def named(entry: Any) -> str:
-    """What a value is that is no operation; or nothing if that can't be told."""
+    """What a value that is no operation is; empty if that can't be told."""
     if isinstance(entry, dict):
         for fields, what in _FIELDS:
             if fields <= entry.keys():

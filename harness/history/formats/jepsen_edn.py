@@ -5,14 +5,14 @@
 Reading is lenient where the histories in circulation are loose. The order of the lines
 is the order of events: `:index` and `:time` may be missing, odd or have gaps. `:f` may
 be missing in histories of transactions. Without `:process`, an invocation belongs to
-the next completion, and each such call gets a process of its own, since nobody knows
-of a session. Completions without invocations are let through; `completions_only` of
-the history says so.
+the next completion, and each such call gets a process of its own, since its session is
+not known. Completions without invocations are let through; `completions_only` of the
+history says so.
 
-`jepsen.independent` puts `[k v]` into `:value` for operation `v` on key `k`. Nothing in
-the text tells this from an ordinary pair, but a read does: it is invoked with nil, or
-with `[k nil]`. Where no read is invoked so, whoever reads has to say `independent`.
-Histories that have `:key` need no help.
+`jepsen.independent` puts `[k v]` into `:value` for operation `v` on key `k`. The text
+does not tell this from an ordinary pair, but a read does: it is invoked with nil, or
+with `[k nil]`. If no read is invoked like this, the user has to say `independent`.
+Histories that have `:key` need no such option.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _TIMES = (float, Decimal, Fraction)
 _SECONDS_MAX = 10**10
 _UNSET = -1
 _NOBODY = ""
-"""Stands for a missing process until all lines are read."""
+"""The process of ops that lack one, until all lines are read."""
 
 
 def read(
@@ -60,8 +60,8 @@ def read(
 
     Args:
         source: An open file.
-        strict: See `History`; -1 and gaps in `:index` are fine all the same.
-        independent: Split clients' `[k v]` values into key and value; None does so when
+        strict: Refuse events that don't pair up; -1 and gaps in `:index` are allowed.
+        independent: Split clients' `[k v]` values into key and value; None does so if
             they can't be anything else.
 
     Raises:
@@ -85,12 +85,20 @@ def history_of(
     independent: bool | None,
     columns: Columns | None = None,
 ) -> History:
-    """The history of operations that somebody else recorded; for arguments see `read`.
+    """The history of operations that another program recorded.
 
-    `columns` are those of `ops`, if they are known.
+    Args:
+        source: The name of the source, for messages.
+        ops: The operations.
+        lines: The line of each.
+        strict: Refuse events that don't pair up.
+        independent: Split clients' `[k v]` values into key and value; None does so if
+            they can't be anything else.
+        columns: The columns of `ops`, if they are known.
 
     Raises:
-        HistoryError: The events don't pair up, and have to; or values have no key.
+        HistoryError: The events don't pair up although `strict`, or a value has no key
+            although `independent`.
     """
     if columns is None:
         _number_nobodies(ops)
@@ -123,7 +131,7 @@ def history_of(
 
 
 def _read_ops(source: Source) -> Iterator[tuple[int, Op]]:
-    """Line and op of each, as the file has them.
+    """(line, op) of each operation, as the file has them.
 
     Raises:
         HistoryError: Names file and line.
@@ -150,8 +158,8 @@ def _read_ops(source: Source) -> Iterator[tuple[int, Op]]:
 def write(history: Iterable[Op]) -> Iterator[bytes]:
     """The lines of a history, as Jepsen reads them.
 
-    Keys are written as `jepsen.independent` writes them, `:value [k v]`, if reading
-    shows that it is that, and else as `:key`.
+    Keys are written as `jepsen.independent` does, `:value [k v]`, if a reader can tell
+    that from an ordinary pair; else as `:key`.
     """
     ops = history if isinstance(history, Sized) else list(history)
     has_tuples = _shows_keys(ops)
@@ -163,7 +171,7 @@ def op_from_map(entry: Any, index: int) -> Op:
     """The op that one map of a history stands for.
 
     Raises:
-        HistoryError: It stands for none; says why, but not where.
+        HistoryError: The map is no operation; says why, but not where.
     """
     if not isinstance(entry, dict):
         raise HistoryError(f"an operation is a map, not {edn.dumps(entry):.60}")
@@ -191,9 +199,9 @@ def op_from_map(entry: Any, index: int) -> Op:
 
 
 def map_from_op(op: Op, *, has_tuples: bool) -> dict[str, Any]:
-    """One map of a history, with keywords where Jepsen has keywords.
+    """One map of a history, with keywords where Jepsen has them.
 
-    `has_tuples` puts the key into the value, as `jepsen.independent` does.
+    With `has_tuples` the key is put into the value, as `jepsen.independent` does.
     """
     value = op.value
     if op.f == "txn" and isinstance(value, list | tuple):
@@ -232,10 +240,10 @@ def _process(process: Any) -> int | str:
 
 
 def _time(time: Any) -> int:
-    """Nanoseconds. No order depends on them, so whatever is no number is _UNSET.
+    """A time in nanoseconds; _UNSET if it is no number, as no order depends on times.
 
-    A number with a decimal point is in seconds, as most clocks tell them that give such
-    numbers, unless that were centuries.
+    A number with a decimal point is taken for seconds, as most clocks with such numbers
+    tell seconds, unless these would be centuries.
     """
     if type(time) is int:
         return time
@@ -245,7 +253,10 @@ def _time(time: Any) -> int:
 
 
 def _function(f: Any, process: int | str) -> str:
-    """Only histories of transactions leave `:f` out, and nemeses anywhere."""
+    """The function; missing `:f` is "txn", or "" for a nemesis.
+
+    Only histories of transactions leave out `:f`, and nemeses in any history.
+    """
     if isinstance(f, str):
         return sys.intern(str(f))
     if f is not None:
@@ -275,10 +286,10 @@ def _micro_op(mop: Any) -> Any:
 
 
 def _told_again(part: Any) -> Any:
-    """A part of a transaction's value, which may be a micro-operation by itself.
+    """A part of a transaction's value, as it has to be read to be written again.
 
-    `JepsenLines` reads the function of a micro-operation as a text, as `map_from_op`
-    makes a keyword of it again. It would not do so of a part of the transaction.
+    `JepsenLines` reads the function of a micro-operation as a text, and `map_from_op`
+    makes a keyword of it again. It would not do so in a part of the transaction.
     """
     is_list = isinstance(part, list) and bool(part)
     is_micro_op = is_list and isinstance(part[0], str) and part[0] in MICRO_OPS
@@ -286,7 +297,7 @@ def _told_again(part: Any) -> Any:
 
 
 def _looks_independent(ops: Iterable[Op]) -> bool:
-    """Whether every client's value is `[k v]`, and that of invoked reads `[k nil]`."""
+    """Whether all clients' values are `[k v]`, and those of invoked reads `[k nil]`."""
     reads = 0
     for op in ops:
         if not op.is_client:
@@ -304,7 +315,7 @@ def _looks_independent(ops: Iterable[Op]) -> bool:
 
 
 def _shows_keys(ops: Iterable[Op]) -> bool:
-    """Whether `_looks_independent` is true once every key is in its value."""
+    """Whether `_looks_independent` will be true once every key is in its value."""
     reads = 0
     for op in ops:
         if not op.is_client:
@@ -319,7 +330,7 @@ def _shows_keys(ops: Iterable[Op]) -> bool:
 
 
 def _is_triple(op: Op) -> bool:
-    """Whether it is a cas of `[key from to]`, as some write for `[key [from to]]`."""
+    """Whether an op is a cas of `[key from to]`; some write `[key [from to]]` so."""
     return op.f == "cas" and len(op.value) == 3
 
 
@@ -341,7 +352,7 @@ def _split_key(op: Op, where: str) -> None:
 
 
 def _number_nobodies(ops: list[Op]) -> None:
-    """Give ops without a process one of their own for each call."""
+    """Give each call without a process one of its own."""
     nobodies = [op for op in ops if op.process == _NOBODY]
     if not nobodies:
         return

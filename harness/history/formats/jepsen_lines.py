@@ -1,13 +1,13 @@
-"""Operations that stand alone on their line, in the form in which Jepsen prints them.
+"""Reads operations that have a line each, in the form in which Jepsen prints them.
 
     {:index 0, :type :invoke, :process 1, :time 12, :f :txn, :value [[:r 2 nil]]}
 
-`edn` reads whatever EDN allows, token by token. Nearly all lines of nearly all
-histories have the same fields in the same order, though, and values of numbers and
-vectors, which are JSON but for their spelling. One regular expression for each order of
-fields takes such a line apart, several times as fast. It is made when `edn` has read
-the first line of the kind; whatever isn't understood completely is left to `edn`, so
-that this saves time and decides nothing.
+`edn` reads all of EDN, token by token. But nearly all lines of nearly all histories
+have the same fields in the same order, and values of numbers and vectors, which differ
+from JSON in their spelling only. One regular expression for each order of fields takes
+such a line apart, several times as fast. It is made when `edn` has read the first line
+of the kind. A line that isn't understood completely is left to `edn`, so that this
+module saves time and decides nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PATTERNS_MAX: Final = 8
-"""Orders of fields that are known at a time; a history has two or three."""
+"""Orders of fields that are known at the same time; a history has two or three."""
 
 _INTEGER = "-?[0-9]{1,18}"
 _NAME = "[A-Za-z][A-Za-z0-9_-]*+"
@@ -33,14 +33,14 @@ _INSIDE = "[0-9a-z ,.-]"
 
 
 def _vectors(depth: int) -> str:
-    """Vectors in vectors, so deep at most."""
+    """A pattern for vectors in vectors, at most `depth` deep."""
     if depth == 1:
         return rf"\[{_INSIDE}*+\]"
     return rf"\[(?:{_INSIDE}++|{_vectors(depth - 1)})*+\]"
 
 
 MICRO_OPS: Final = ("append", "r", "w")
-"""Functions of a transaction's operations that are read here."""
+"""The functions of a transaction's operations that this module reads."""
 
 _MICRO_OP = rf"\[:(?:{'|'.join(MICRO_OPS)}) (?:{_INSIDE}++|{_vectors(1)})*+\]"
 
@@ -58,7 +58,7 @@ _FIELDS: Final = {
 _NEEDED: Final = frozenset({"type", "process", "f"})
 
 _NOTATIONS: Final = {f"[:{f} ": f'["{f}" ' for f in MICRO_OPS}
-"""What begins the operations of a transaction, in EDN and in JSON."""
+"""How the operations of a transaction begin, in EDN and in JSON."""
 
 ATOMS_MAX: Final = 1 << 16
 
@@ -66,14 +66,14 @@ _NOT_KNOWN: Final = object()
 
 
 class JepsenLines:
-    """Reads lines of the kinds that it was taught."""
+    """Reads lines of the kinds that it has learned."""
 
     def __init__(self) -> None:
         self._patterns: list[re.Pattern[str]] = []
         self._atoms: dict[str, Any] = {}
 
     def learn(self, entry: Mapping[Any, Any]) -> None:
-        """Be ready for lines with the fields of this operation, in their order."""
+        """Learn to read lines with the fields of this operation, in their order."""
         fields = [str(name) for name in entry]
         is_plain = _NEEDED <= set(fields) <= _FIELDS.keys()
         if not is_plain or len(self._patterns) >= PATTERNS_MAX:
@@ -84,14 +84,14 @@ class JepsenLines:
             self._patterns.append(pattern)
 
     def op(self, line: str, index: int) -> Op | None:
-        """The operation that a line holds; None if `edn` has to see."""
+        """The operation on a line; None if `edn` has to read it."""
         for pattern in self._patterns:
             if match := pattern.fullmatch(line):
                 return self._op(match.groupdict(), index)
         return None
 
     def _op(self, fields: dict[str, str], index: int) -> Op | None:
-        """As `jepsen_edn.op_from_map` makes it of a line that has these fields."""
+        """The op that `jepsen_edn.op_from_map` makes of a line with these fields."""
         value = self._value(fields["value"], fields["f"]) if "value" in fields else None
         if value is _NOT_KNOWN:
             return None
@@ -109,7 +109,7 @@ class JepsenLines:
         )
 
     def _atom(self, text: str) -> Any:
-        """A number, or the name that a keyword is; each text is looked at once."""
+        """A number, or the name of a keyword; each text is read once and remembered."""
         known = self._atoms.get(text)
         if known is None:
             known = sys.intern(text[1:]) if text[0] == ":" else int(text)
@@ -119,18 +119,18 @@ class JepsenLines:
 
     @staticmethod
     def _value(text: str, f: str) -> Any:
-        """What a value is; _NOT_KNOWN when `edn` has to see."""
+        """The value that a text stands for; _NOT_KNOWN if `edn` has to read it."""
         if text == "nil":
             return None
         if text[0] != "[":
             return int(text)
         if ":" in text:
             if f != ":txn":
-                return _NOT_KNOWN  # a keyword that has to be one when it is written
+                return _NOT_KNOWN  # a keyword, which has to be written as one again
             for notation, json in _NOTATIONS.items():
                 text = text.replace(notation, json)
         if "null" in text:
-            return _NOT_KNOWN  # a symbol, and no nil
+            return _NOT_KNOWN  # a symbol other than nil
         text = text.replace(", ", " ").replace(" ", ",").replace("nil", "null")
         try:
             return msgspec.json.decode(text)

@@ -5,17 +5,17 @@
     2022-05-10 16:54:02,231{GMT} INFO [jepsen worker 0] jepsen.util: 1 :ok :write 1
     1 :ok :write 1
 
-The first is of 2014, and the last stands in `history.txt`.
-Tabs separate process, type, function, value and, where there is one, the error; blanks
-do in logs that went through other hands. Other lines of a log are passed over, except
-those that go on with a value: exceptions are printed over several lines. There are no
-times. Reading only.
+The first form is of 2014, and the last is that of `history.txt`. Tabs separate process,
+type, function, value and, if there is one, the error; in logs that other programs have
+handled, blanks may do so. Other lines of a log are passed over, except those that
+continue a value: exceptions are printed over several lines. There are no times. Reading
+only.
 
 Choices: in the logs of 2014, which are of etcd's compare-and-set register, a `:fail` of
 a `:cas` is etcd's answer that the value was another one, which is more than Jepsen's
 "it did not happen": the operation has to fit into the order. Such completions carry
-`extra["cas_fail_is_mismatch"]`. There, too, a value of `:timed-out` is the reason why
-there is no value, so it goes into `error`, where it answers nothing.
+`extra["cas_fail_is_mismatch"]`. In the same logs a value of `:timed-out` is the reason
+why there is no value, so it goes into `error`, where it is no answer.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
     from harness.history.formats.source import Source
 
 _LOGGER: Final = r"(?:[^\s\[{(#;][^\n]*?\s)?jepsen\.[\w.-]+?:?\s+(?:-\s+)?"
-"""What stands before a message: perhaps level, time and thread, then the logger."""
+"""The text before a message: level, time and thread if there, then the logger."""
 
 _CALL: Final = r"(?:(-?[0-9]{1,18})|:?([A-Za-z][\w./-]*+))\s+:(invoke|ok|fail|info)\s+"
-"""Process and type, with which a message begins that is an operation."""
+"""Process and type, which begin a message that is an operation."""
 
 _LOGGED: Final = re.compile(rf"\s*{_LOGGER}")
 _OPERATION: Final = re.compile(rf"\s*({_LOGGER})?{_CALL}(\S+)(.*)", re.DOTALL)
 _OLD: Final = re.compile(r"\s*INFO\s+jepsen\.util\s+-\s")
 _TORN: Final = re.compile(r"\s*(?:[^\n]*?\s)?jepsen\.util:?\s+(?:-\s+)?-?[0-9]+\s+:")
 _LOOKED_AT_MAX: Final = 200
-"""Lines, until one has to look like an operation or like a message of Jepsen's."""
+"""Among this many lines one must look like an operation or a message of Jepsen."""
 
 ERROR_LINES_MAX: Final = 50
-"""Of an error; more would be a trace that goes on and on."""
+"""Lines of an error that are kept; more would be a long stack trace."""
 
 _TIMED_OUT: Final = edn.Keyword("timed-out")
 
 
 def looks_so(head: str) -> bool:
-    """Whether a file that begins so is one of these."""
+    """Whether a file that begins with `head` is such a log."""
     lines = head.lstrip().split("\n", _LOOKED_AT_MAX)[:_LOOKED_AT_MAX]
     if _OPERATION.match(lines[0]):
         return True
@@ -64,8 +64,9 @@ def read(
 
     Args:
         source: An open file.
-        strict: See `History`.
-        independent: See `jepsen_edn.read`.
+        strict: Refuse events that don't pair up.
+        independent: Split clients' `[k v]` values into key and value; None does so if
+            they can't be anything else.
 
     Raises:
         HistoryError: Names file and line.
@@ -86,7 +87,7 @@ class _Reader:
         self.ops: list[Op] = []
         self.lines: list[int] = []
         self._source = source
-        self._is_log = False  # so other lines may stand between operations
+        self._is_log = False  # in a log other lines may stand between operations
         self._value: edn.Reader | None = None  # of the last operation, while it is open
         self._values: list[Any] = []
         self._error_lines = 1  # of the last operation
@@ -108,7 +109,7 @@ class _Reader:
             self._explain(number, line)
 
     def finish(self) -> None:
-        """Refuse to end inside of a value."""
+        """Refuse an end inside of a value."""
         if self._value is not None and self.ops[-1].is_client:
             raise self._error(self.lines[-1], "the value of the operation doesn't end")
         self._value = None
@@ -132,7 +133,7 @@ class _Reader:
             _as_in_2014(op)
 
     def _go_on(self, number: int, text: str) -> None:
-        """Read on in the value of the last operation; what follows it is the error."""
+        """Continue the value of the last operation; text behind it is the error."""
         assert self._value is not None
         op = self.ops[-1]
         text, _, error = text.partition("\t")
@@ -149,7 +150,7 @@ class _Reader:
             self._value = None
 
     def _explain(self, number: int, line: str) -> None:
-        """What is no operation continues the error of the one before, or is wrong."""
+        """Add a line that is no operation to the last one's error, or refuse it."""
         if not self.ops or self.ops[-1].error is None:
             raise self._error(
                 number,
@@ -165,7 +166,7 @@ class _Reader:
 
 
 def _as_in_2014(op: Op) -> None:
-    """Mend what an operation says in a log of 2014; see above."""
+    """Change an operation of a log of 2014 into the present form."""
     if op.value == _TIMED_OUT and op.type != "invoke":
         op.value, op.error = None, str(_TIMED_OUT)
     elif op.type == "fail" and op.f == "cas" and op.error is None:

@@ -1,18 +1,18 @@
 """JSON as other programs write it: values one after the other, or one array of them.
 
-    {"type":"invoke",...}            a value a line, blank lines between them or not
+    {"type":"invoke",...}            a value a line, with blank lines or without
     {                                values over several lines
       "type": "invoke", ...
     }
     [{"type":"invoke",...}, ...]     an array, whose elements are the values
 
-An array may be of any length, in one line or many, for its elements are decoded one by
-one. Python's decoder reads them, and not msgspec's, since it can tell where a value in
-the middle of a text ends.
+An array may be of any length, in one line or many, as its elements are decoded one by
+one. They are read by Python's decoder rather than msgspec's, since it can tell where a
+value in the middle of a text ends.
 
 Choices: `NaN` and `Infinity`, which are no JSON but are written by Python and others,
 become the symbols that EDN has for them, and so do numbers too large for a float; `edn`
-says why they are no numbers.
+says why they don't become numbers.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 VALUE_CHARS_MAX: Final = 512 << 20
-"""A bracket too many must not make one value of gigabytes; a whole history in a field
-of one object may have hundreds of megabytes."""
+"""Longest value: a bracket too many must not make a value of gigabytes. A whole history
+in a field of one object may have hundreds of megabytes."""
 
 _BETWEEN: Final = re.compile(r"[\s,\x1e]*+")
-"""What separates values: blanks, commas, and the record separator of RFC 7464."""
+"""Separators of values: blanks, commas, and the record separator of RFC 7464."""
 
 _TAIL_CHARS: Final = 64
-"""What is wrong so near to the end of a text may be that the text goes on."""
+"""A fault this near to the end of a text may only mean that the text goes on."""
 
 _BEYOND_NUMBERS: Final = {
     "Infinity": Symbol("##Inf"),
@@ -64,12 +64,12 @@ def values(
     """(line where it begins, value) of each value. Cost: linear, 5 us an operation.
 
     Args:
-        source: For messages.
+        source: The name of the source, for messages.
         blocks: The bytes, cut anywhere.
         line: The number of the first line.
 
     Raises:
-        HistoryError: Names the line and what is wrong there.
+        HistoryError: Something is no JSON; names the line and the reason.
     """
     reader = _Reader(source, line)
     for text in _decoded(source, blocks, line):
@@ -82,7 +82,7 @@ class _Reader:
 
     def __init__(self, source: str, line: int) -> None:
         self._source = source
-        self._line = line  # where `_text` begins
+        self._line = line  # in which `_text` begins
         self._text = ""
         self._enough = 0  # characters that may hold a whole value
         self._is_array: bool | None = None
@@ -116,7 +116,7 @@ class _Reader:
             at = len(text)
         self._line = line + text.count("\n", counted, at)
         self._text = text[at:]
-        # What is decoded again has doubled, so that no text is decoded too often.
+        # Decode again only once the text has doubled, so that the cost stays linear.
         self._enough = 2 * len(self._text)
         if len(self._text) > VALUE_CHARS_MAX:
             raise self._error(
@@ -125,7 +125,7 @@ class _Reader:
             )
 
     def finish(self) -> Iterator[tuple[int, Any]]:
-        """The values that only the end of the text ends."""
+        """The values that end with the text."""
         yield from self.feed("", is_last=True)
         if self._is_array and not self._is_over:
             raise self._error(
@@ -133,7 +133,7 @@ class _Reader:
             )
 
     def _skip(self, text: str, at: int, line: int) -> int:
-        """Where the next value begins, past an array's brackets."""
+        """The position at which the next value begins, past an array's brackets."""
         at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # matches all
         if self._is_array is None and at < len(text):
             self._is_array = text[at] == "["
@@ -158,7 +158,7 @@ class _Reader:
 
 
 def _may_go_on(problem: json.JSONDecodeError, size: int) -> bool:
-    """Whether more of the text might mend it."""
+    """Whether the problem may vanish once more of the text is there."""
     is_near_the_end = problem.pos >= size - _TAIL_CHARS
     return is_near_the_end or problem.msg.startswith("Unterminated string")
 
@@ -167,7 +167,7 @@ def _decoded(source: str, blocks: Iterable[bytes], line: int) -> Iterator[str]:
     """The blocks as text.
 
     Raises:
-        HistoryError: They are no UTF-8.
+        HistoryError: The blocks are no UTF-8.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     block = b""

@@ -1,18 +1,19 @@
-"""Histories as JSON: the lines of our own run folders, and what others write.
+"""Histories as JSON: the lines of our own run folders, and the JSON of other tools.
 
 One `Op` a line: `{"index":0,"time":12345,"process":0,"type":"invoke","f":"write",
 "value":3,"key":1,"node":"n1"}`. Fields that are empty are left out.
 
 Writing: one write() a line to a file opened for appending, so a controller killed with
 -9 leaves every operation it had recorded, and at worst a torn last line (a full disk
-can tear it; the kernel doesn't). What JSON has no notation for is written as EDN, in an
-object with one field: `{"#edn":"1/2"}`; so `value` and `key` read back as they were.
+can tear it; the kernel doesn't). Values that JSON has no notation for are written as
+EDN, in an object with one field: `{"#edn":"1/2"}`; so `value` and `key` read back
+unchanged.
 
-Reading our own run folders is strict: a history decides verdicts, so what is damaged is
+Reading our own run folders is strict: a history decides verdicts, so a damaged one is
 refused and never repaired in silence. Reading other files is as lenient as `jepsen_edn`
-is, by the same code. They may be one array or values over several lines; `index` and
-`time` may be missing, have gaps or be floats; `client` may stand for `process`;
-whatever else an operation has is kept in `extra`.
+is, with the same code. They may be one array or values over several lines; `index` and
+`time` may be missing, have gaps or be floats; `client` may stand for `process`; other
+fields of an operation are kept in `extra`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _DECODER = msgspec.json.Decoder(Op)
 
 
 def _plain(value: Any) -> str:
-    """EDN's kinds of text; `_spelled` has seen to its other values."""
+    """The plain text of EDN's kinds of text; `_spelled` has replaced other values."""
     if isinstance(value, str):
         return str(value)
     raise TypeError(f"JSON has no notation for {type(value).__name__}")
@@ -60,7 +61,7 @@ def _plain(value: Any) -> str:
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 EDN_FIELD: Final = "#edn"
-"""The one field of an object that stands for a value in EDN."""
+"""The only field of an object that stands for a value in EDN."""
 
 _HAS_EDN: Final = b'"#edn"'
 _EXACT: Final = {int, str, bool, type(None), edn.Keyword, edn.Symbol, edn.Char}
@@ -69,7 +70,7 @@ _EDN_ONLY: Final = (Decimal, Fraction, edn.Tagged)
 
 
 def _spelled(value: Any) -> Any:
-    """`value`, with all that JSON would change or can't hold written as EDN."""
+    """`value`, in which EDN stands for values that JSON would change or can't hold."""
     kind = type(value)
     if kind in _EXACT:
         return value
@@ -91,7 +92,7 @@ def _spelled(value: Any) -> Any:
 
 
 def _unspelled(value: Any) -> Any:
-    """What `_spelled` made `value` of."""
+    """The value that `_spelled` turned into `value`."""
     if isinstance(value, list):
         return [_unspelled(item) for item in value]
     if isinstance(value, dict):
@@ -109,7 +110,7 @@ def encode_line(op: Op) -> bytes:
     """The line for `op`, with its newline.
 
     Raises:
-        HistoryError: The op holds something that JSON can't.
+        HistoryError: The op holds something that neither JSON nor EDN has a form for.
     """
     try:
         for name in _SPELLED_FIELDS:
@@ -128,8 +129,8 @@ class HistoryWriter:
     """Records a run's operations as they happen.
 
     Raises:
-        HarnessError: From the constructor, when the file exists or can't be made;
-            from `record`, when it can't be written.
+        HarnessError: From the constructor, if the file exists or can't be made; from
+            `record`, if it can't be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -155,8 +156,8 @@ class HistoryWriter:
     def record(self, op: Op) -> Op:
         """Give `op` the next index, write it, and return it as it was written.
 
-        A result that has no place in JSON comes from a client gone wrong: what the
-        system did is then known to nobody, so the completion becomes `info`.
+        A result that JSON can't hold comes from a faulty client. Then nobody knows what
+        the system did, so the completion becomes `info`.
         """
         op.index = self.ops
         try:
@@ -171,7 +172,7 @@ class HistoryWriter:
         return op
 
     def close(self) -> None:
-        """Close the file; harmless when it is closed."""
+        """Close the file; a second call does nothing."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -200,11 +201,13 @@ def read(
 
     Args:
         source: An open file.
-        strict: Read what we write and nothing else. Off, an op's index is its position.
-        independent: See `jepsen_edn.read`; nothing is split when `strict`.
-        lean: Leave ops in the file, where that can be done; see `LeanOps`.
-        tolerate_torn_tail: Leave out a last line without its newline when it isn't
-            JSON: what a crashed controller may leave.
+        strict: Read only lines as we write them. Otherwise an op's index is its
+            position.
+        independent: Split clients' `[k v]` values into key and value; None does so if
+            they can't be anything else. With `strict` nothing is split.
+        lean: Leave ops in the file (`LeanOps`), if possible.
+        tolerate_torn_tail: Leave out a last line without newline that isn't JSON, as a
+            crashed controller may leave one.
 
     Raises:
         HistoryError: Names file and line.
@@ -231,7 +234,7 @@ def read(
                     source.name, chunk, len(ops), tolerate_torn_tail=tolerate_torn_tail
                 )
             if not strict:
-                # The order of lines is the order of events, whatever they say.
+                # The order of lines is the order of events, whatever indices they have.
                 for i, op in enumerate(found, start=len(ops)):
                     op.index = i
             builder.feed(found)
@@ -249,9 +252,10 @@ def read(
 def _read_lean(
     name: str, ops: LeanOps, chunks: Iterator[bytes]
 ) -> tuple[History | None, Iterator[bytes]]:
-    """The history, with its ops left in the file; or all chunks, where they can't be.
+    """The history with its ops left in the file, if all are as we write them.
 
-    They can't be left there when they are not all as we write them.
+    Returns:
+        The history and no chunks; or None and all chunks, to be read in another way.
     """
     pairing = Pairing(lambda i: f"{name}:{i + 1}")
     for chunk in chunks:
@@ -276,7 +280,7 @@ def _read_lean(
 def _read_foreign(
     name: str, blocks: Iterable[bytes], before: list[Op], independent: bool | None
 ) -> History:
-    """The history of `before` and of what `blocks` hold, which is not as we write it.
+    """The history of `before` and of `blocks`, which hold operations of other tools.
 
     Raises:
         HistoryError: Names file and line.
@@ -303,7 +307,7 @@ _WRAPPERS: Final = ("history", "operations", "ops", "events")
 
 
 def _unwrapped(values: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """Operations that are in a list in a field of one object, by themselves."""
+    """The operations of `values`, taken out of an object that has them in a field."""
     for line, value in values:
         inside: list[Any] | None = None
         if isinstance(value, dict) and "type" not in value:
@@ -330,7 +334,7 @@ def _foreign_op(entry: Any, index: int) -> Op:
     """The op that a JSON object stands for.
 
     Raises:
-        HistoryError: It stands for none; says why, but not where.
+        HistoryError: The object is no operation; says why, but not where.
     """
     entry = _unspelled(entry)
     if not isinstance(entry, dict):
@@ -359,13 +363,13 @@ def write(history: Iterable[Op]) -> Iterator[bytes]:
 
 
 def _plain_ops(name: str, chunk: bytes, before: int) -> list[Op] | None:
-    """The ops of a chunk of whole lines; None when it has anything but what we write.
+    """The ops of a chunk of whole lines; None if a line is not as we write it.
 
-    The decoder knows nothing of lines: it passes over blank ones and takes values side
-    by side. One value to each newline is what lines must come to.
+    The decoder does not know lines: it passes over blank ones and takes several values
+    in one. So there must be as many values as newlines.
 
     Raises:
-        HistoryError: There is EDN inside, and it is damaged.
+        HistoryError: A value in EDN is damaged.
     """
     lines = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
     try:
@@ -396,7 +400,7 @@ def _decode(
     `before` is how many lines came before it.
 
     Raises:
-        HistoryError: Names the first line that is wrong, and what is wrong with it.
+        HistoryError: Names the first wrong line and its fault.
     """
     is_whole = chunk.endswith(b"\n")
     pieces = chunk.removesuffix(b"\n").split(b"\n")

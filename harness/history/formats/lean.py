@@ -1,12 +1,13 @@
-"""The ops of a history file, left in the file until somebody asks for them.
+"""The ops of a history file, left in the file until they are asked for.
 
 Held as `Op`s, a history of a million transactions that read lists takes gigabytes. A
 checker that looks at each value once does not need them all at a time. So the file is
-read twice: at first lines are checked and paired, and of each op only its process and
-its kind are kept; then `values` gives out the values, some at a time. Whoever wants
-single ops, such as those of an anomaly, gets them decoded again.
+read twice: first, lines are checked and paired, and only process and kind of each op
+are kept; then `values` gives out the values, some at a time. Single ops, such as those
+of an anomaly, are decoded again when they are asked for.
 
-What was compressed, or comes from a pipe, can't be read twice and is kept as it is.
+A file that is compressed, or comes from a pipe, can't be read twice, so its lines are
+kept in memory.
 """
 
 from __future__ import annotations
@@ -31,20 +32,20 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 OP_TYPES: tuple[OpType, ...] = ("invoke", "ok", "fail", "info")
-"""`LeanOps.kind` counts in these."""
+"""The types of ops, by their numbers in `LeanOps.kind`."""
 
 NOBODY = -1 << 63
-"""In `LeanOps.process`: a process that is no client's."""
+"""In `LeanOps.process`: a process that is no client."""
 
 _FIRST_NAME = NOBODY + 1
-"""Clients that have names are numbered from here on."""
+"""In `LeanOps.process`: the number of the first client that has a name."""
 
 _KIND = {name: i for i, name in enumerate(OP_TYPES)}
 _NULL = msgspec.Raw(b"null")
 
 
 class _Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """An `Op` whose value has not been looked at, but for being JSON."""
+    """An `Op` whose value is not decoded, and only known to be JSON."""
 
     index: int
     time: int
@@ -59,7 +60,7 @@ class _Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 class _Value(msgspec.Struct, gc=False):
-    """The value of an op, and nothing else of it."""
+    """An op of which only the value is decoded."""
 
     value: Any = None
 
@@ -73,9 +74,10 @@ class LeanOps(Sequence[Op]):
     """Ops that are decoded when they are asked for.
 
     Attributes:
-        kind: For each op its place in `OP_TYPES`.
-        process: For each op its process, or NOBODY; a number for each name.
-        functions: Every f there is.
+        kind: For each op the place of its type in `OP_TYPES`.
+        process: For each op its process, or NOBODY. A client with a name has a
+            negative number.
+        functions: The functions of all ops.
     """
 
     def __init__(self, path: Path, *, is_packed: bool) -> None:
@@ -100,10 +102,13 @@ class LeanOps(Sequence[Op]):
             os.close(self._file)
 
     def add(self, chunk: bytes, pairing: Pairing) -> bool:
-        """Take in a chunk of whole lines; False, and nothing taken, if one is bad.
+        """Take in a chunk of whole lines.
+
+        Returns:
+            False if a line is bad; then nothing of the chunk is taken in.
 
         Raises:
-            HistoryError: From `pairing`; or a process has too large a number.
+            HistoryError: From `pairing`; or the number of a process is too large.
         """
         lines = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
         try:
@@ -134,13 +139,13 @@ class LeanOps(Sequence[Op]):
         return True
 
     def _number(self, name: Any) -> int:
-        """What stands for a name in `process`."""
+        """The number that stands for a name in `process`."""
         if not is_client(name):
             return NOBODY
         return self._names.setdefault(name, _FIRST_NAME + len(self._names))
 
     def set_aside(self, bystanders: Iterable[str]) -> None:
-        """Those names are no clients', as is known when all chunks are there."""
+        """Make bystanders of these names, which is known once all chunks are there."""
         self._bystanders = {name: Bystander(name) for name in bystanders}
         numbers = [self._names[name] for name in bystanders]
         process = np.frombuffer(self.process, np.int64)
@@ -181,11 +186,11 @@ class LeanOps(Sequence[Op]):
                 yield first + i, found[i].value
 
     def chunks(self) -> Iterator[bytes]:
-        """The lines that were taken in."""
+        """The lines that were taken in, in chunks."""
         return (chunk for _, chunk in self._chunks())
 
     def _chunks(self) -> Iterator[tuple[int, bytes]]:
-        """Number of the first op, and lines, of each chunk."""
+        """(number of its first op, its lines) of each chunk."""
         ends = [begin for begin, _ in self._sizes] + [self._bytes]
         for (begin, first), end in zip(self._sizes, ends[1:], strict=True):
             yield first, self._read(begin, end)
@@ -198,11 +203,11 @@ class LeanOps(Sequence[Op]):
         return self._kept[at][begin - base : end - base]
 
     def _decode(self, decode: Callable[[bytes], Any], data: bytes, first: int) -> Any:
-        """Lines as ops or values.
+        """Decode lines to ops or values.
 
         Raises:
-            HistoryError: There is something in a value that only decoding shows, or the
-                file has changed since it was opened.
+            HistoryError: A value has a fault that only decoding shows, or the file has
+                changed since it was opened.
         """
         try:
             return decode(data)

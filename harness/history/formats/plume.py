@@ -4,7 +4,7 @@
     w(0,5,1,3)      write of 5 to key 0
     w(0,6,1,-1)     write of an aborted transaction
 
-AWDIT has a second form, whose transactions and sessions lie between rules:
+AWDIT has a second form, in which rules separate transactions and sessions:
 
     r 0 4
     w 0 5
@@ -14,14 +14,14 @@ AWDIT has a second form, whose transactions and sessions lie between rules:
 
 Each transaction becomes one completion, f "txn", whose value lists its reads and
 writes in order as `["r", key, value]` and `["w", key, value]`, and whose process is the
-session. There is no real time, so the history is one of completions only; positions
-tell the order within a session and nothing else. Reading only.
+session. There is no real time, so the history has completions only; positions tell the
+order within a session and nothing else. Reading only.
 
 Value 0 is every key's initial value, so a read of 0 is a read of nothing, None. Some
 histories have a transaction that writes the 0s, the first one or in a session of its
-own. It is left out, because everything comes after it and nothing in the file can say
-so. Who writes a 0 later writes None, as if to delete the key. Nobody says which aborted
-writes belong together: each is a `fail` of its own.
+own. It is left out, because everything comes after it, which the file has no way to
+say. A later write of 0 is a write of None, as if to delete the key. The file does not
+say which aborted writes belong together: each is a `fail` of its own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from harness.history.formats.source import Source
 
 SIGN: Final = re.compile(rb"\s*+[rw]\(-?\d|[\s=-]*+[rw][ \t]++-?\d++[ \t]++-?\d")
-"""What such a file begins with."""
+"""The pattern with which such a file begins."""
 
 _INTEGER: Final = r"\s*(-?\d{1,20})\s*"
 _LINE: Final = re.compile(rf"([rw])\({','.join([_INTEGER] * 4)}\)", re.ASCII)
@@ -93,9 +93,9 @@ def history_of(source: str, ops: list[Op], lines: list[int]) -> History:
     The transactions that write the initial values are left out.
 
     Args:
-        source: For messages.
+        source: The name of the source, for messages.
         ops: The completions. Those of a session are in the session's order.
-        lines: Where each begins.
+        lines: The line in which each begins.
     """
     initial = set(_initial(ops))
     lines = [line for i, line in enumerate(lines) if i not in initial]
@@ -113,9 +113,9 @@ def history_of(source: str, ops: list[Op], lines: list[int]) -> History:
 
 
 def _initial(ops: list[Op]) -> Iterator[int]:
-    """Where the transactions stand that write the initial 0s and nothing else.
+    """The positions of the transactions that only write the initial 0s.
 
-    Such a one is the first of all, or alone in its session, as AWDIT writes it.
+    Such a transaction is the first of all, or alone in its session, as AWDIT writes it.
     """
     sessions = Counter(op.process for op in ops)
     for i, op in enumerate(ops):

@@ -1,8 +1,8 @@
 """A history file as bytes: opened, unpacked and cut into whole lines.
 
-Everything that may be wrong with a file before anyone asks for its meaning ends here
-as one `HistoryError`: it isn't there, its gzip is damaged or cut short, unpacking it
-would never end, a line is longer than any operation can be.
+Every fault of a file that does not concern its meaning ends here as one `HistoryError`:
+the file is missing, its gzip is damaged or cut short, unpacking it would never end, a
+line is longer than any operation can be.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 LINE_BYTES_MAX = 16 << 20
 UNPACKED_BYTES_MAX = 4 << 30
-"""About 40 million operations; a file that claims more is taken for a gzip bomb."""
+"""About 40 million operations; a longer file is taken for a gzip bomb."""
 
 PIECE_BYTES = 256 << 10
-"""About what `pieces` makes of a line that has more; a token is never as long."""
+"""The approximate size of pieces of a long line; a token is never as long."""
 
 _CHUNK_BYTES = 4 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 STANDARD_INPUT = Path("/dev/stdin")
-"""What `-` means on a command line. It is read where it stands, and not opened anew:
-somebody may have read a part of it, and a socket can't be opened."""
+"""Standard input, `-` on a command line. Its descriptor is read on and not opened anew:
+a part of it may have been read already, and a socket can't be opened."""
 
 
 class Source:
@@ -41,9 +41,9 @@ class Source:
 
     Attributes:
         name: The path as the user gave it, for messages.
-        head: The first bytes, unpacked; for telling formats apart.
+        head: The first bytes, unpacked; they tell formats apart.
         is_packed: Whether the file is compressed.
-        can_be_read_again: Whether the lines stand in a file of that name as they are.
+        can_be_read_again: Whether the lines are, unpacked, in a file of that name.
 
     Raises:
         HistoryError: From every method; one line that names the file.
@@ -69,7 +69,7 @@ class Source:
         except HistoryError:
             self._file.close()
             raise
-        # Some editors sign UTF-8 with a byte order mark; no format has a use for it.
+        # Some editors begin UTF-8 with a byte order mark; no format has a use for it.
         self.is_signed = self.head.startswith(BOM_UTF8)
         self.head = self.head.removeprefix(BOM_UTF8)
         self.can_be_read_again = not (is_stdin or self.is_packed or self.is_signed)
@@ -127,9 +127,10 @@ class Source:
                 yield number, self._text(line, number)
 
     def pieces(self) -> Iterator[tuple[int, str]]:
-        """As `lines`, but long lines come in pieces, all with the number of the line.
+        """(number from 1, text without newline) of lines, long ones in several pieces.
 
-        A piece ends after a blank or a comma, so it ends between tokens or in a string.
+        All pieces of a line have its number. A piece ends after a blank or a comma, so
+        it ends between tokens or in a string.
         """
         number = 1
         rest = b""
