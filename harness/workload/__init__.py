@@ -1,4 +1,4 @@
-"""What clients are asked to do: workloads, and the generators that they are made of.
+"""What clients do: workloads, and the generators that they are made of.
 
     interface.py  Workload, WireCodec, Patient: a kind of test, as a plug-in
     generator/    what clients and the nemesis do next, composable and seeded

@@ -1,4 +1,4 @@
-"""What makes a workload: operations, how they look on the wire, and who judges them."""
+"""Workloads' interface: operations, their form on the wire, and their checkers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from harness.workload.generator import Generator
 
 OP_TIMEOUT_S: Final = 2.0
-"""How long a client waits for an answer where nobody asks for anything else."""
+"""How long a client waits for an answer by default."""
 
 
 class WireCodec(Protocol):
@@ -23,38 +23,41 @@ class WireCodec(Protocol):
         ...
 
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        """The completion that a non-error reply means.
+        """The completion that a reply other than an error means.
 
         Raises:
-            NodeReply: Indefinite, when the reply makes no sense for this request.
+            NodeReply: The reply makes no sense for this request; an indefinite failure.
         """
         ...
 
     def on_error(self, op: Op, error: NodeReply) -> Op | None:
-        """The completion that an error reply means, where the error is an answer.
+        """The completion that an error reply means, if the error is an answer.
 
-        A read of a missing key (code 20) is an ok read of null, for instance. None
-        leaves it to the error's own definiteness.
+        For instance, a read of a missing key (code 20) is an ok read of null.
+
+        Returns:
+            The completion; None if it is `fail` or `info`, as the error is definite or
+            not.
         """
         ...
 
 
 class Workload(Protocol):
-    """A kind of test: what clients do, and which promises that puts to the proof."""
+    """A kind of test: operations of clients, and checkers of the promises they test."""
 
     name: str
     requires: frozenset[str]
     """Services that it asks for (`harness.systems.services`)."""
     codec: WireCodec
     idempotent: frozenset[str]
-    """Operations whose indefinite failure is harmless, so `fail` (reads)."""
+    """Functions that change nothing, such as reads: their failures are never `info`."""
 
     def generator(self, concurrency: int) -> Generator:
         """Client operations, without end; the run bounds them by time or count."""
         ...
 
     def final_generator(self, concurrency: int) -> Generator | None:
-        """What clients do after all faults were healed, or None."""
+        """The client operations after all faults were healed; None for none."""
         ...
 
     def checkers(self) -> Mapping[str, Checker]:
@@ -64,18 +67,18 @@ class Workload(Protocol):
 
 @runtime_checkable
 class Patient(Protocol):
-    """A workload whose operations take long even where all is well.
+    """A workload whose operations take long even in a healthy cluster.
 
     Attributes:
-        op_timeout_s: How long its clients wait for an answer unless told otherwise; it
-            never makes them wait for less than OP_TIMEOUT_S.
+        op_timeout_s: How long its clients wait for an answer by default, but never less
+            than OP_TIMEOUT_S.
     """
 
     op_timeout_s: float
 
 
 def op_timeout_s(workload: Workload, asked: float | None) -> float:
-    """How long clients wait for an answer: as was asked, else as the workload needs."""
+    """How long clients wait for an answer: `asked`, or else the workload's default."""
     if asked is not None:
         return asked
     needed = workload.op_timeout_s if isinstance(workload, Patient) else OP_TIMEOUT_S

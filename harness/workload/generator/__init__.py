@@ -14,9 +14,9 @@
         gen.clients(gen.each_thread(gen.until_ok(
             gen.repeat(gen.Invocation("read"))))))
 
-Wherever a generator is wanted, an `Invocation` (done once), a function of a random
-source (called for one operation after another) or an iterable (gone through in order)
-will do. The names and most of the meanings are Jepsen's (jepsen.generator 0.3).
+In the place of a generator there may be an `Invocation` (done once), a function of a
+random source (called for one operation after another) or an iterable (gone through in
+order). The names and most of the meanings are Jepsen's (jepsen.generator 0.3).
 
     flow.py     the vocabulary, and how generators work; read it to write a new one
     sources.py  from_function, from_iterable, then, repeat, sleep, log

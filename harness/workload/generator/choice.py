@@ -1,4 +1,4 @@
-"""Several generators at once: by chance, by which is soonest, by thread, by key."""
+"""Combinators of several generators: by chance, by time, by thread, by key."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 
 class _Mix(Flow):
-    """Keeps to the branch it drew until that has offered and the offer was taken.
+    """Keeps to the branch it drew until an offer of that branch was taken.
 
-    Turning to another branch when the drawn one is pending would be more lively, and
-    would favour whatever needs fewer threads or less time.
+    If it turned to another branch while the drawn one is pending, more would happen,
+    but branches that need fewer threads or less time would be favoured.
     """
 
     __slots__ = ("_branches", "_drawn", "_ends", "_rng", "_shares")
@@ -64,7 +64,7 @@ class _Mix(Flow):
         return DONE
 
     def _drop(self, branch: int) -> None:
-        """Go on without a branch that is done; the others keep their proportions."""
+        """Remove a branch that is done; the others keep their proportions."""
         del self._branches[branch], self._shares[branch]
         self._ends = list(accumulate(self._shares))
         if self._branches:
@@ -80,13 +80,13 @@ class _Mix(Flow):
 
 
 def mix(*likes: GeneratorLike, weights: Sequence[float] | None = None) -> Generator:
-    """For each operation one of several, by chance: evenly, or by `weights`.
+    """Draws for each operation one of several generators: evenly, or by `weights`.
 
-    The proportions are those of the operations started, however busy the threads are.
-    A branch that is done leaves the others to share its part; done when all are.
+    The operations started have these proportions, however busy the threads are. The
+    part of a branch that is done goes to the others; the mix is done when all are.
 
     Raises:
-        GeneratorError: `weights` are not one positive number for each.
+        GeneratorError: `weights` is not one positive number for each generator.
     """
     generators = [as_generator(like) for like in likes]
     shares = [1.0] * len(generators) if weights is None else [float(w) for w in weights]
@@ -112,17 +112,17 @@ class _Nothing(Flow):
         raise AssertionError("nothing was offered")
 
 
-# ---- By which is soonest -------------------------------------------------------------
+# ---- By time -------------------------------------------------------------------------
 
 
 def _before(waiting: Step, now_ns: int, offer_ns: int) -> bool:
-    """Whether one that waits wants to be asked before an offer of another is due."""
+    """Whether a pending step asks to be polled before `offer_ns`."""
     until_ns = waiting.until_ns if isinstance(waiting, Pending) else None
     return until_ns is not None and now_ns < until_ns < offer_ns
 
 
 class _Part:
-    """A flow, the threads it may use, and its weight among equally soon ones."""
+    """A flow, the threads it may use, and its weight in ties."""
 
     __slots__ = ("flow", "threads", "weight")
 
@@ -133,11 +133,11 @@ class _Part:
 
 
 class _Parts(Flow):
-    """Several flows side by side; the soonest offer is passed on, ties go by chance.
+    """Several flows side by side; passes on the soonest offer, in ties a drawn one.
 
     Args:
-        divide: Makes the parts, when the threads are first known.
-        refill: What a part that is done turns to next, or None.
+        divide: Makes the parts, once the threads are known.
+        refill: Gives the next flow for a part that is done, or None.
     """
 
     __slots__ = ("_chosen", "_divide", "_parts", "_refill")
@@ -170,7 +170,7 @@ class _Parts(Flow):
                 if best is None or time_ns < best_ns:
                     best, best_ns, tied, self._chosen = step, time_ns, part.weight, part
                 elif time_ns == best_ns:
-                    # Reservoir sampling: each of those tied wins with its share.
+                    # Reservoir sampling: each part in a tie wins with its share.
                     tied += part.weight
                     if ctx.board.rng.random() * tied < part.weight:
                         best, self._chosen = step, part
@@ -181,7 +181,7 @@ class _Parts(Flow):
         return best
 
     def _ask(self, part: _Part, ctx: Context) -> Step:
-        """What the part wants to do; its weight becomes 0 when it is done for good."""
+        """The next step of the part; its weight becomes 0 when it is done for good."""
         if not ctx.free & part.threads:
             return PENDING
         within = ctx.within(part.threads)
@@ -208,7 +208,7 @@ class _Parts(Flow):
 
 
 def _sooner(waiting: Step, pending: Pending) -> Pending:
-    """Of what was waited for so far and `pending`, what comes sooner."""
+    """The sooner one of `pending` and the step waited for so far."""
     if not isinstance(waiting, Pending) or waiting.until_ns is None:
         return pending
     if pending.until_ns is None or waiting.until_ns <= pending.until_ns:
@@ -217,7 +217,7 @@ def _sooner(waiting: Step, pending: Pending) -> Pending:
 
 
 def any_of(*likes: GeneratorLike) -> Generator:
-    """Whatever any of them wants to do soonest; done when all are."""
+    """The soonest operation of any of the generators; done when all of them are."""
     generators = [as_generator(like) for like in likes]
 
     def start(seeds: Seeds) -> Flow:
@@ -265,26 +265,26 @@ def _nemesis(ctx: Context) -> int:
 
 
 def clients(like: GeneratorLike) -> Generator:
-    """`like`, on client threads only."""
+    """Runs `like` on client threads only."""
     inner = as_generator(like)
     text = call_text("clients", inner)
     return around(text, inner, lambda f, _: _Only("clients", _clients, f))
 
 
 def nemesis(like: GeneratorLike) -> Generator:
-    """`like`, on the nemesis thread only."""
+    """Runs `like` on the nemesis thread only."""
     inner = as_generator(like)
     text = call_text("nemesis", inner)
     return around(text, inner, lambda f, _: _Only("nemesis", _nemesis, f))
 
 
 def beside(client_like: GeneratorLike, nemesis_like: GeneratorLike) -> Generator:
-    """What clients do, and beside it what the nemesis does; done when both are."""
+    """One generator for clients beside one for the nemesis; done when both are."""
     return any_of(clients(client_like), nemesis(nemesis_like))
 
 
 def each_thread(like: GeneratorLike) -> Generator:
-    """Every thread goes through `like` for itself, each with randomness of its own."""
+    """Every thread goes through `like` by itself, with randomness of its own."""
     inner = as_generator(like)
 
     def start(seeds: Seeds) -> Flow:
@@ -307,7 +307,7 @@ def reserve(
     The first five threads write, the next two compare and set, all others read.
 
     Raises:
-        GeneratorError: When first asked, if there are fewer threads than reserved.
+        GeneratorError: When first asked, if there are fewer threads than are reserved.
     """
     parts = [(count, as_generator(like)) for count, like in reserved]
     rest = as_generator(default)
@@ -340,7 +340,7 @@ def _divided(
     sizes: Sequence[tuple[int, Generator]],
     seeds: Seeds,
 ) -> list[_Part]:
-    """Parts of so many of `threads` each, in order; empty ones are left out."""
+    """Parts of `threads`, in order and of these sizes; empty ones are left out."""
     parts = []
     begin = 0
     for i, (size, generator) in enumerate(sizes):
@@ -359,7 +359,7 @@ def sequential_keys(
     for_key: Callable[[Any], GeneratorLike],
     ops_per_key: int | None = None,
 ) -> Generator:
-    """All client threads work on one key after another; see `concurrent_keys`."""
+    """All client threads work on one key after another, as one of `concurrent_keys`."""
     return concurrent_keys(None, keys, for_key, ops_per_key)
 
 
@@ -369,7 +369,7 @@ def concurrent_keys(
     for_key: Callable[[Any], GeneratorLike],
     ops_per_key: int | None = None,
 ) -> Generator:
-    """Groups of client threads, each at work on an independent key of its own.
+    """Groups of client threads, each of which works on an independent key of its own.
 
     A group goes through `for_key(key)`, at most `ops_per_key` operations of it, then
     takes the next key from `keys` (which may be endless). All operations get the key.
@@ -378,11 +378,11 @@ def concurrent_keys(
     moves on.
 
     Args:
-        threads_per_key: Size of a group; None for a single group of all.
+        threads_per_key: Size of a group; None for a single group of all threads.
         keys: The keys, in the order in which groups take them.
-        for_key: What is done to a key. What it draws depends on the seed and on how
-            many keys came before, not on which group has the key.
-        ops_per_key: Most operations per key, or None to go by `for_key` alone.
+        for_key: Makes the generator for a key. Its draws depend on the seed and on the
+            number of keys before it, not on the group that has the key.
+        ops_per_key: Most operations per key; None for no limit but that of `for_key`.
     """
     if threads_per_key is not None and threads_per_key < 1:
         raise GeneratorError(f"{threads_per_key} threads can't work on a key")

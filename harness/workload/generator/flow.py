@@ -7,15 +7,15 @@ flow is one run through it, and holds all the state.
 Choices. Jepsen's generators are persistent values: asking gives an operation *and* the
 generator that remains, so that a combinator may ask several, take the soonest and
 forget that it asked the others. Two things spoil that in Python and for us. Sources are
-iterators and closures, which can't be un-asked. And what was asked in vain has drawn
+iterators and closures, which can't be un-asked. And a generator asked in vain has drawn
 from the random source, so that the operations of a run depend on how often the
 interpreter happened to wake, and a seed no longer names them. Hence two phases: `next`
 makes an *offer* and may be called any number of times, `take` says that the last offer
-was accepted. What is offered (f, value, key, which branch of a mix, how long a
-pause) is drawn once and kept until it is taken, from a random source that belongs to
-this place in the tree alone. When and on which thread it would run is decided at each
-asking. So the k-th operation of every source is a function of the seed, whatever the
-timing, and a busy cluster can't bend the proportions of a mix.
+was accepted. The content of an offer (f, value, key, the branch of a mix, the length of
+a pause) is drawn once and kept until it is taken, from a random source that belongs to
+this place in the tree alone. Its time and thread are decided at each call of `next`. So
+the k-th operation of every source is a function of the seed, whatever the timing, and a
+busy cluster can't bend the proportions of a mix.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from harness.history import Op
 
 NEMESIS: Final = "nemesis"
-"""Name of the thread, and of the process, that breaks things."""
+"""Name of the thread, and of the process, that carries out faults."""
 
 START: Final = "start-"
 STOP: Final = "stop-"
 HEAL: Final = "heal"
-"""Names of the nemesis' operations: start-KIND, stop-KIND, and the end of all."""
+"""Names of the nemesis' operations: start-KIND, stop-KIND, and to end all faults."""
 
 Thread: TypeAlias = int | Literal["nemesis"]
 """A client thread, 0 to concurrency - 1, or the nemesis thread."""
@@ -47,21 +47,21 @@ NS_PER_S: Final = 1_000_000_000
 
 
 class GeneratorError(HarnessError):
-    """A generator that can't work: asks for threads that do not exist, never ends."""
+    """A generator can't work: it asks for threads that do not exist, or never ends."""
 
 
 class Invocation(msgspec.Struct, frozen=True, gc=False):
     """An operation to start: as written in a workload, and as offered by a flow.
 
     Attributes:
-        f: What to do: "read", "write", ...
+        f: The function: "read", "write", ...
         value: Its argument.
-        key: The independent key it is about, or None.
+        key: The independent key operated on, or None.
         thread: In a workload, the one thread that may run it, or None for any. In an
             offer, the thread that will run it, or None for an offer that was taken only
             to be thrown away (`filter_ops`).
-        time_ns: Not before this time since the start of the run. Always known in an
-            offer, where a time still to come asks the interpreter to wait.
+        time_ns: The earliest time, since the start of the run, to start it; None in a
+            workload for any. An offer always has one, and the interpreter waits for it.
     """
 
     f: str
@@ -72,20 +72,20 @@ class Invocation(msgspec.Struct, frozen=True, gc=False):
 
 
 class Log(msgspec.Struct, frozen=True, gc=False):
-    """A message to show when its turn comes; occupies no thread, enters no history."""
+    """A message to show in its turn; it occupies no thread and enters no history."""
 
     text: str
     time_ns: int | None = None
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False):
-    """Nothing to do yet: ask again after any completion, or at `until_ns` if given."""
+    """No operation yet: ask again after any completion, or at `until_ns` if given."""
 
     until_ns: int | None = None
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """Nothing to do, for ever. Operations taken earlier may still be under way."""
+    """No operation any more. Operations taken earlier may still be under way."""
 
 
 PENDING: Final = Pending()
@@ -96,14 +96,14 @@ Step: TypeAlias = Invocation | Log | Pending | Done
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """Feedback: `thread` has completed an operation, as `op` tells."""
+    """Feedback: `thread` has completed an operation with the completion `op`."""
 
     thread: Thread
     op: Op
 
 
 class Board:
-    """What is the same for every flow of a run, kept up to date by the interpreter.
+    """The state that all flows of a run share; the interpreter keeps it up to date.
 
     Attributes:
         concurrency: Number of client threads. Thread t has bit t in sets of threads,
@@ -112,10 +112,10 @@ class Board:
         invoked: Client operations started so far.
         completed: Client operations completed so far.
         faults: Kinds of fault in force, from the operation `start-KIND` on.
-        in_force: Tells of which kinds the nemesis has faults in force. One of several
-            may have ended, so it is asked.
+        in_force: Gives the kinds of which the nemesis has faults in force. Of several
+            faults of a kind one may have ended, so `stop-KIND` alone does not tell.
         fault_turns: How often a fault has struck or ended so far.
-        rng: For choices that depend on timing anyway: threads, and ties.
+        rng: Draws in choices that depend on timing anyway: threads, and ties.
     """
 
     __slots__ = (
@@ -144,12 +144,12 @@ class Board:
         return 1 << (self.concurrency if thread == NEMESIS else thread)
 
     def nemesis_began(self, f: str) -> None:
-        """The nemesis begins operation `f`: what it starts is in force from now on."""
+        """Note that the nemesis begins `f`; the fault it starts is in force now."""
         if f.startswith(START):
             self.faults.add(f.removeprefix(START))
 
     def nemesis_did(self, f: str) -> None:
-        """The nemesis has completed `f`, which struck, or ended one fault or all."""
+        """Note that the nemesis has completed `f`, which struck or ended faults."""
         if f == HEAL:
             self.faults.clear()
         elif f.removeprefix(STOP) not in self.in_force():
@@ -157,22 +157,22 @@ class Board:
         self.fault_turns += 1
 
     def thread(self, bit: int) -> Thread:
-        """The thread whose bit this is."""
+        """The thread that has this bit."""
         number = bit.bit_length() - 1
         return NEMESIS if number == self.concurrency else number
 
 
 class Context:
-    """What a flow sees when it is asked: the time, and its own part of the threads.
+    """The view of a flow that is asked: the time, and its own part of the threads.
 
-    Sets of threads are bit sets in an int, so that narrowing them costs nothing however
-    many threads there are (`Board.bit`).
+    Sets of threads are bit sets in an int (`Board.bit`), so that narrowing them costs
+    nothing however many threads there are.
 
     Attributes:
         time_ns: Nanoseconds since the start of the run.
         free: The threads that could start an operation now.
         threads: All threads that this flow may ever use.
-        board: What all flows share.
+        board: The state that all flows share.
     """
 
     __slots__ = ("board", "free", "threads", "time_ns")
@@ -196,7 +196,7 @@ class Context:
 
     @property
     def idle(self) -> bool:
-        """True when none of these threads is at work."""
+        """Whether none of these threads is at work."""
         return self.free == self.threads
 
     def members(self, threads: int) -> list[Thread]:
@@ -208,11 +208,11 @@ class Context:
         ]
 
     def pick(self) -> Thread:
-        """One of the free threads, each as likely as the others; there must be one.
+        """A free thread, each of them equally likely; there must be one.
 
-        Any fixed order would tie operations to nodes: with two threads and taking
-        turns, a source that alternates writes and reads would write only to one node
-        and read only from the other.
+        Any fixed order would tie operations to nodes: if two threads took turns, a
+        source that alternates writes and reads would write only to one node and read
+        only from the other.
         """
         rest = self.free
         for _ in range(int(self.board.rng.random() * rest.bit_count())):
@@ -241,32 +241,32 @@ class Flow(ABC):
     """One run through a generator.
 
     A flow is only asked while at least one of its threads is free. Once it has answered
-    DONE it goes on answering DONE.
+    DONE, it always answers DONE.
     """
 
     __slots__ = ()
 
     @abstractmethod
     def next(self, ctx: Context) -> Step:
-        """What to do next. Changes nothing that a later `next` could tell."""
+        """The next step. It must not change the answer of a later `next`."""
 
     @abstractmethod
     def take(self, offer: Offer) -> None:
-        """The last answer of `next` was an offer, and is being carried out.
+        """Note that the last answer of `next`, an offer, is being carried out.
 
         `offer` is that answer as finally dispatched: outer flows may have changed its
         fields. A `thread` of None means that it was thrown away instead.
         """
 
     def update(self, ctx: Context, event: Event) -> None:  # noqa: B027 - most don't care
-        """A thread of this flow has completed an operation, whoever offered that."""
+        """Note that a thread of this flow has completed an operation of any flow."""
 
 
 class Generator:
-    """A description of what to do; `start` begins a flow through it.
+    """A description of operations; `start` begins a flow through it.
 
     Args:
-        text: How it reads, for messages and for the run's record.
+        text: The description as text, for messages and the run's record.
         start: Begins a flow at a place in the tree.
     """
 
@@ -286,4 +286,4 @@ DrawFunction: TypeAlias = Callable[
 """Draws an operation, or a small generator, from a random source; None ends it."""
 
 GeneratorLike: TypeAlias = "Generator | Invocation | DrawFunction | Iterable[Any]"
-"""What combinators accept: see `as_generator`."""
+"""All that combinators accept and `as_generator` makes a generator of."""

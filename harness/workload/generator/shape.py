@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.override import override
 from harness.workload.generator.flow import (
     DONE,
     PENDING,
@@ -32,30 +33,30 @@ if TYPE_CHECKING:
 
 
 class Around(Flow):
-    """A flow around another one; passes everything on unless told otherwise."""
+    """A flow around another one, to which it passes everything on by default."""
 
     __slots__ = ("inner",)
 
     def __init__(self, inner: Flow) -> None:
         self.inner = inner
 
+    @override
     def next(self, ctx: Context) -> Step:
-        """See `Flow.next`."""
         return self.inner.next(ctx)
 
+    @override
     def take(self, offer: Offer) -> None:
-        """See `Flow.take`."""
         self.inner.take(offer)
 
+    @override
     def update(self, ctx: Context, event: Event) -> None:
-        """See `Flow.update`."""
         self.inner.update(ctx, event)
 
 
 def around(
     text: str, like: GeneratorLike, wrap: Callable[[Flow, Seeds], Flow]
 ) -> Generator:
-    """The generator whose flow is `wrap` put around that of `like`."""
+    """A generator whose flow is that of `like`, wrapped by `wrap`."""
     inner = as_generator(like)
     return Generator(text, lambda seeds: wrap(inner.start(seeds.child(0)), seeds))
 
@@ -104,14 +105,14 @@ class _Synchronize(Around):
 
 
 def synchronize(like: GeneratorLike) -> Generator:
-    """Begins only when all threads that it may use are idle."""
+    """Begins `like` when all threads that it may use are idle."""
     inner = as_generator(like)
     text = call_text("synchronize", inner)
     return around(text, inner, lambda f, _: _Synchronize(f))
 
 
 def phases(*likes: GeneratorLike) -> Generator:
-    """One after another; each begins when all operations before it have completed."""
+    """Generators in turn; each begins when all operations before have completed."""
     generators = [as_generator(like) for like in likes]
     joined = from_iterable([synchronize(g) for g in generators])
     return Generator(call_text("phases", *generators), joined.start)
@@ -134,8 +135,8 @@ class _UntilOk(Around):
         self.inner.take(offer)
 
     def update(self, ctx: Context, event: Event) -> None:
-        # Set before passing on: a thread runs one operation at a time, so if the last
-        # thing it was given came from here, this completion is ours.
+        # Looked at before the event is passed on: a thread runs one operation at a
+        # time, so the completion is ours if the thread's last operation was.
         if event.thread in self._mine:
             self._mine.discard(event.thread)
             self._succeeded |= event.op.type == "ok"
@@ -165,9 +166,9 @@ class _Map(Around):
 def map_ops(
     function: Callable[[Invocation], Invocation], like: GeneratorLike
 ) -> Generator:
-    """Rewrites operations. `function` is pure: it is called at each asking.
+    """Rewrites operations with `function`, which must be pure: `next` may repeat it.
 
-    It may change f, value and key, not the thread, and time only to a later one.
+    It may change f, value and key and delay the time, but not change the thread.
     """
     inner = as_generator(like)
     text = call_text("map_ops", getattr(function, "__name__", "function"), inner)
@@ -175,7 +176,7 @@ def map_ops(
 
 
 def f_map(names: Mapping[str, str], like: GeneratorLike) -> Generator:
-    """Renames what is done: f becomes `names[f]`, where it is there."""
+    """Renames functions: f becomes `names[f]`, if `names` has it."""
 
     def rename(op: Invocation) -> Invocation:
         f = names.get(op.f, op.f)
@@ -203,11 +204,11 @@ class _Filter(Around):
 
 
 def filter_ops(wanted: Callable[[Invocation], bool], like: GeneratorLike) -> Generator:
-    """Only the operations that are `wanted`; the others are thrown away.
+    """Passes on the operations that are `wanted`, and throws the others away.
 
-    Judge by f, value and key: thread and time differ from one asking to the next. What
-    is thrown away counts as taken inside `like`: `filter_ops(p, limit(10, g))` gives at
-    most ten, `limit(10, filter_ops(p, g))` gives ten.
+    `wanted` must go by f, value and key alone, as thread and time may differ between
+    two calls of `next`. An operation thrown away counts as taken inside `like`:
+    `filter_ops(p, limit(10, g))` gives at most ten, `limit(10, filter_ops(p, g))` ten.
     """
     inner = as_generator(like)
     text = call_text("filter_ops", getattr(wanted, "__name__", "function"), inner)

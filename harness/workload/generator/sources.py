@@ -1,4 +1,4 @@
-"""Where operations come from: single ones, functions, sequences, repetition."""
+"""Sources of operations: single ones, functions, sequences, repetition."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import random
 
 FRUITLESS_MAX = 10_000
-"""Generators in a row that a source may yield without an operation in any of them."""
+"""Empty generators that a source may yield in a row before it counts as endless."""
 
 
 def as_generator(like: GeneratorLike) -> Generator:
@@ -37,7 +37,7 @@ def as_generator(like: GeneratorLike) -> Generator:
     an iterable is gone through in order (its items may be any of these).
 
     Raises:
-        GeneratorError: It is none of them.
+        GeneratorError: `like` is none of these.
     """
     if isinstance(like, Generator):
         return like
@@ -51,7 +51,7 @@ def as_generator(like: GeneratorLike) -> Generator:
 
 
 def place(operation: Invocation, ctx: Context) -> Step:
-    """`operation` as an offer on a free thread, or PENDING while there is none."""
+    """`operation` as an offer on a free thread; PENDING while no thread is free."""
     time_ns = operation.time_ns
     if time_ns is None or time_ns < ctx.time_ns:
         time_ns = ctx.time_ns
@@ -87,15 +87,15 @@ class _Once(Flow):
 
 
 def single(operation: Invocation) -> Generator:
-    """`operation`, one time."""
+    """Does `operation` once."""
     return Generator(f"once({operation.f})", lambda _: _Once(operation))
 
 
 class _Chain(Flow):
-    """One flow after another; `_advance` finds the next one, or None at the end.
+    """One flow after another; `_advance` gives the next one, or None at the end.
 
-    Single operations are kept as they are, which spares the commonest source (a
-    function that draws an operation) a flow of its own for each.
+    Single operations are not made into flows, which spares the commonest source (a
+    function that draws an operation) a flow for each.
     """
 
     __slots__ = ("_advance", "_current")
@@ -134,7 +134,7 @@ class _Chain(Flow):
 
 
 def _nothing() -> None:
-    """The end of a chain that has ended."""
+    """The `_advance` of a chain that has ended."""
 
 
 def _begin(like: GeneratorLike, seeds: Seeds) -> Flow | Invocation:
@@ -144,9 +144,9 @@ def _begin(like: GeneratorLike, seeds: Seeds) -> Flow | Invocation:
 def from_function(function: DrawFunction) -> Generator:
     """Calls `function` with a random source for one operation after another.
 
-    It may also return a generator, which is then finished before the next call. None
-    ends it. It is called once for each operation that is taken (not for each asking),
-    so it may count, but should draw from nothing but the source it is given.
+    The function may also return a generator, which is then finished before the next
+    call. None ends it. It is called once for each operation that is taken (not for each
+    call of `next`), so it may count, but should draw from the given source only.
     """
 
     def start(seeds: Seeds) -> Flow:
@@ -167,10 +167,10 @@ def from_function(function: DrawFunction) -> Generator:
 def from_iterable(items: Iterable[Any]) -> Generator:
     """Goes through `items`, each an operation or a generator, lazily and in order.
 
-    One does not wait for the operations of the one before (see `phases`).
+    An item does not wait for the operations of the one before; `phases` does.
 
     Raises:
-        GeneratorError: On the second start, when `items` can be gone through only once.
+        GeneratorError: On the second start, if `items` can be gone through only once.
     """
     spent = False
 
@@ -193,15 +193,15 @@ def from_iterable(items: Iterable[Any]) -> Generator:
 
 
 def then(*likes: GeneratorLike) -> Generator:
-    """One after another, without waiting for outstanding operations in between."""
+    """Generators in turn, without waiting for outstanding operations in between."""
     generators = [as_generator(like) for like in likes]
     return Generator(call_text("then", *generators), from_iterable(generators).start)
 
 
 def repeat(like: GeneratorLike, times: int | None = None) -> Generator:
-    """Begins `like` again whenever it is done; without end, or this many times.
+    """Begins `like` again whenever it is done; without end, or `times` times.
 
-    Every round draws anew: it is another place in the tree.
+    Every round draws anew, as it is another place in the tree.
     """
     inner = as_generator(like)
 
@@ -239,7 +239,7 @@ class _Sleep(Flow):
 
 
 def sleep(seconds: float) -> Generator:
-    """Nothing for so long, counted from when its turn comes and a thread is free."""
+    """Pauses for some time, counted from its turn and a free thread on."""
     duration_ns = nanoseconds(seconds)
     return Generator(call_text("sleep", seconds), lambda _: _Sleep(duration_ns))
 
@@ -267,7 +267,7 @@ def nanoseconds(seconds: float) -> int:
     """`seconds` as a whole number of nanoseconds.
 
     Raises:
-        GeneratorError: It is negative, or no finite number.
+        GeneratorError: `seconds` is negative, or no finite number.
     """
     if not 0 <= seconds < float("inf"):
         raise GeneratorError(f"{seconds} is no length of time in seconds")
@@ -275,6 +275,6 @@ def nanoseconds(seconds: float) -> int:
 
 
 def call_text(name: str, *arguments: object) -> str:
-    """How a call of a combinator reads; arguments that are None are left out."""
+    """The text of a call of a combinator; arguments that are None are left out."""
     given = [str(argument) for argument in arguments if argument is not None]
     return f"{name}({', '.join(given)})"

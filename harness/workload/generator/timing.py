@@ -1,9 +1,9 @@
-"""When things happen: time limits, rates, delays.
+"""Combinators of time: time limits, rates, delays.
 
-Choices. A pace that has fallen behind catches up, but only on the last CATCH_UP_NS: so
-much lateness is the timers' and the event loop's, and without making up for it a pace
-of 1,000 a second would really be 500. A consumer that is slower than the pace is
-something else; what it could not take is gone, and never becomes a burst.
+Choices. A pace that has fallen behind catches up, but only on the last CATCH_UP_NS:
+timers and the event loop cause that much lateness, and without making up for it a pace
+of 1,000 a second would really be 500. If clients are slower than the pace, the
+operations that they could not take are lost, and never become a burst.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _TimeLimit(Around):
         if step is DONE:
             return DONE
         if isinstance(step, Pending):
-            # An event may make it offer something before the deadline after all.
+            # An event may still make it offer something before the deadline.
             if step.until_ns is not None and step.until_ns <= deadline_ns:
                 return step
             return Pending(deadline_ns)
@@ -62,10 +62,10 @@ class _TimeLimit(Around):
 
 
 def time_limit(seconds: float, like: GeneratorLike) -> Generator:
-    """Operations of `like` that start within so long of when its turn comes.
+    """Operations of `like` that start within `seconds` of its turn.
 
-    Those under way at the end are not cut short. Lasts its whole time unless `like` is
-    done sooner.
+    Operations under way at the end are not cut short. The limit lasts its whole time,
+    unless `like` is done sooner.
     """
     inner = as_generator(like)
     ns = nanoseconds(seconds)
@@ -123,7 +123,7 @@ def stagger(seconds: float, like: GeneratorLike) -> Generator:
 
 
 def rate(per_second: float, like: GeneratorLike) -> Generator:
-    """Operations of `like`, at random, on average so many a second (see `stagger`)."""
+    """Operations of `like` at random, on average so many a second, as by `stagger`."""
     if not 0 < per_second <= NS_PER_S:
         raise GeneratorError(f"{per_second} operations a second is no rate")
     return stagger(1 / per_second, like)
