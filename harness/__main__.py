@@ -1,9 +1,9 @@
 """The command `splitbrain`, from its first moment: also `python -m harness`.
 
-An interpreter that meets an error which nobody handles exits with 1, and here that says
-that a history is invalid. Importing the command line takes time, in which an interrupt
-may come, and can fail where an installation is damaged. So this module imports nothing
-that it can put off.
+The interpreter exits with 1 after an error that is not handled, and here that status
+says that a history is invalid. The import of the command line takes time, in which an
+interrupt may come, and it fails if the installation is damaged. So this module imports
+as late as it can.
 """
 
 import signal
@@ -21,17 +21,17 @@ def main() -> None:
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         for number, handler in before.items():
-            if handler != signal.SIG_IGN:  # as the starter wants it
+            if handler != signal.SIG_IGN:  # whoever started us may want it ignored
                 signal.signal(number, stop)
         from harness import cli
 
         for number, handler in before.items():
             signal.signal(number, handler)
-        if not heard:  # else an import took the interrupt for a failure of its own
+        if not heard:  # an import may take an interrupt for a failure of its own
             status = cli.run_command()
     except KeyboardInterrupt as caught:
         heard.append(caught)
-    except BaseException:  # else the interpreter exits with 1, which says: invalid
+    except BaseException:  # the interpreter would exit with 1, which means invalid
         if not heard:
             import traceback
 
@@ -39,10 +39,11 @@ def main() -> None:
     if heard:
         status = 2
         print("splitbrain: interrupted", file=sys.stderr)  # noqa: T201  # no cli yet
-    # An interrupt of code that is made from text, as that of dataclasses is, makes the
-    # interpreter end itself by SIGINT, caught or not, unless such code runs once more.
-    exec("")  # noqa: S102  # no text but this
-    # Nothing is left to be told, and a traceback of shutting down would be.
+    # If code made from text, such as that of dataclasses, is interrupted, the
+    # interpreter ends itself by SIGINT, even if the interrupt was caught, unless such
+    # code runs once more.
+    exec("")  # noqa: S102  # only ever this text
+    # An interrupt from here on would only print a traceback of shutting down.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(status)

@@ -1,15 +1,15 @@
-"""The public names, on one page: what a plug-in of anybody's is made of.
+"""The public names: all that plug-ins of others need, on one page.
 
-A plug-in imports from here and from the standard library, and needs nothing else of the
+A plug-in imports from here and from the standard library, and from nothing else of the
 harness. The table in CONTRIBUTING.md has a sentence for each name.
 
     every plug-in   Plugin, Option, settings, the kinds of option, and find
     a system        System, Client, NodePlace, Launch; WireSystem or TranslatedClient to
-                    build on; what else it can do: Led, Prepared, Simulated, ...
+                    build on; abilities: Led, Prepared, Simulated, ...
     a workload      Workload, WireCodec, Op, and generators (`gen`)
     a nemesis       Nemesis, Fault, Strike, Grip, Capabilities
     a checker       Checker, History, Op, CheckResult, Anomaly, Verdict, Limits
-    a core          Actor, what it is told and what it answers (`reference_impls.actor`)
+    a core          Actor, its events and its effects (`reference_impls.actor`)
 """
 
 from harness.errors import (

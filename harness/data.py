@@ -1,4 +1,4 @@
-"""Plain data, as it stands in files: a type for it."""
+"""The type of plain data, as files hold it."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ if TYPE_CHECKING:
 Json: TypeAlias = (
     "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 )
-"""What JSON and YAML can hold."""
+"""A value that JSON and YAML can hold."""

@@ -1,8 +1,8 @@
 """Errors that say whose fault it is.
 
-`UsageError`: the caller's; one clear line, exit status 254.
-`NotInstalledError`: one of these, about a program or library that is not there.
-`HarnessError`: ours; exit status 255, and never a verdict about the system.
+`UsageError`: the caller's fault; one clear line, exit status 254.
+`NotInstalledError`: a `UsageError` about a program or library that is not there.
+`HarnessError`: our fault; exit status 255, and never a verdict about the system.
 `NodeReply`: the node answered with an error, and says whether it is definite.
 `Timeout`: nobody knows what happened, so the operation is `info`.
 """
@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 TEMPORARILY_UNAVAILABLE = 11
-"""Maelstrom's code for: nothing was done, try again later (no leader, no listener)."""
+"""Maelstrom's error code for: nothing was done, try again (no leader, no listener)."""
 
 EXIT_VALID = 0
 EXIT_INVALID = 1
@@ -28,7 +28,7 @@ class UsageError(SplitbrainError):
 
 
 class NotInstalledError(UsageError):
-    """What a system needs is not on this machine: says what, and how to install it."""
+    """A program or library is not on this machine: says how to install it."""
 
 
 class HarnessError(SplitbrainError):
@@ -39,10 +39,10 @@ class NodeReply(SplitbrainError):
     """A node answered an operation with an error.
 
     Args:
-        definite: True when the operation certainly did not take effect (`fail`);
-            False when it may have, or still may (`info`).
-        text: What the node said.
-        code: Maelstrom's error code, where the node gave one.
+        definite: True if the operation certainly did not take effect (`fail`); False
+            if it may have, or still may (`info`).
+        text: The node's message.
+        code: Maelstrom's error code, if the node gave one.
     """
 
     def __init__(self, *, definite: bool, text: str, code: int | None = None) -> None:

@@ -1,12 +1,12 @@
-"""What the value of an option may be: kinds that parse a text and say what they allow.
+"""Kinds of value for options: each parses a text and says what it allows.
 
 An option of a plug-in, a flag of the command line and a number in a plan come from
-people, so each has a kind with bounds: whatever is outside is refused in one line
-before anything starts, and whoever gets a value need not ask again what it is.
+people, so each has a kind with bounds. A value outside is refused in one line before
+anything starts, and code that uses values need not check them again.
 
 Choices: texts are read strictly. Python's `int` and `float` also take "1_000", "nan",
-spaces around a number and digits of other scripts; a person who writes these meant
-something else, or nothing.
+spaces around a number and digits of other scripts; a person who writes these probably
+meant something else.
 
 Every parse is linear in the text, and most stop at its first character.
 """
@@ -33,15 +33,15 @@ class Kind(Protocol):
 
     @property
     def told(self) -> str:
-        """What is allowed, after "it takes": "a whole number from 1 to 9"."""
+        """The allowed values, to follow "it takes": "a whole number from 1 to 9"."""
         ...
 
     def parse(self, text: str) -> Any:
         """The value that `text` stands for.
 
         Raises:
-            ValueError: It stands for none; maybe with a reason.
-            UsageError: The same, from code that is asked elsewhere too.
+            ValueError: The text is not allowed; its message may say why.
+            UsageError: The text is not allowed, as code says that has other callers.
         """
         ...
 
@@ -55,17 +55,17 @@ class Whole:
 
     @property
     def told(self) -> str:
-        """See `Kind.told`."""
+        """The bounds, in words."""
         return f"a whole number from {self.least} to {self.most}"
 
     def parse(self, text: str) -> int:
-        """See `Kind.parse`."""
+        """The number that `text` stands for; ValueError if it is not allowed."""
         if not WHOLE.fullmatch(text) or not self.admits(int(text)):
             raise ValueError
         return int(text)
 
     def admits(self, value: object) -> bool:
-        """Whether a value of JSON or YAML is such a number; true and false are none."""
+        """Whether a value of JSON or YAML is such a number; true and false are not."""
         return type(value) is int and self.least <= value <= self.most
 
 
@@ -78,22 +78,22 @@ class Number:
 
     @property
     def told(self) -> str:
-        """See `Kind.told`."""
+        """The bounds, in words."""
         return f"a number from {self.least:.15g} to {self.most:.15g}"
 
     def parse(self, text: str) -> float:
-        """See `Kind.parse`."""
+        """The number that `text` stands for; ValueError if it is not allowed."""
         if not NUMBER.fullmatch(text) or not self.admits(float(text)):
             raise ValueError
         return float(text)
 
     def admits(self, value: object) -> bool:
-        """Whether a value of JSON or YAML is such a number; nan is below nothing."""
+        """Whether a value of JSON or YAML is such a number; nan never is."""
         return type(value) in {int, float} and self.least <= value <= self.most  # type: ignore[operator]  # numbers compare
 
 
 SHARE = Number(0.0, 1.0)
-"""A part of a whole."""
+"""A part of a whole, from none to all."""
 
 
 class OneOf:
@@ -104,7 +104,7 @@ class OneOf:
         self.told = f"one of {', '.join(choices)}"
 
     def parse(self, text: str) -> str:
-        """See `Kind.parse`."""
+        """The word; ValueError if it is none of them."""
         if text not in self.choices:
             raise ValueError
         return text
@@ -118,7 +118,7 @@ class Flag:
     choices: tuple[str, ...] = ("true", "false")
 
     def parse(self, text: str) -> bool:
-        """See `Kind.parse`."""
+        """Whether `text` is "true"; ValueError if it is neither."""
         if text not in self.choices:
             raise ValueError
         return text == "true"
@@ -126,17 +126,17 @@ class Flag:
 
 @dataclass(frozen=True)
 class Text:
-    """One line that can be shown: no control characters, nor what turns text around."""
+    """One line of printable text: no control characters, nor marks of direction."""
 
     chars_max: int = 1000
 
     @property
     def told(self) -> str:
-        """See `Kind.told`."""
+        """The rule, in words."""
         return f"one line of printable text, at most {self.chars_max} characters"
 
     def parse(self, text: str) -> str:
-        """See `Kind.parse`."""
+        """The text itself; ValueError if it is too long, or not printable."""
         if len(text) > self.chars_max or not text.isprintable():
             raise ValueError
         return text
@@ -150,7 +150,7 @@ class Words:
 
     @property
     def told(self) -> str:
-        """See `Kind.told`."""
+        """The words, in a sentence."""
         return f"one or more of {', '.join(self.known)}, joined by +"
 
     @property
@@ -159,7 +159,7 @@ class Words:
         return self.known
 
     def parse(self, text: str) -> tuple[str, ...]:
-        """See `Kind.parse`."""
+        """The words of `text`; ValueError if one is not known."""
         words = tuple(Text().parse(text).replace("+", ",").split(","))
         for word in words:
             if word not in self.known:
@@ -172,9 +172,9 @@ class Names:
     """Names with commas between them, or nothing; a tuple of them.
 
     Attributes:
-        of: What they name, in the plural.
-        pattern: What each must look like.
-        chars_max: How long all may be.
+        of: The things that they name, in the plural.
+        pattern: The pattern of each name.
+        chars_max: The length of all names together.
     """
 
     of: str
@@ -183,11 +183,11 @@ class Names:
 
     @property
     def told(self) -> str:
-        """See `Kind.told`."""
+        """The rule, in words."""
         return f"names of {self.of} with commas, or nothing"
 
     def parse(self, text: str) -> tuple[str, ...]:
-        """See `Kind.parse`."""
+        """The names in `text`; ValueError if one does not fit the pattern."""
         if not text:
             return ()
         names = tuple(n.strip(" ") for n in Text(self.chars_max).parse(text).split(","))
@@ -206,29 +206,32 @@ class OrNone:
 
     @property
     def told(self) -> str:
-        """See `Kind.told`."""
+        """The values of the other kind, in words, or nothing."""
         return f"{self.kind.told}, or nothing"
 
     def parse(self, text: str) -> Any:
-        """See `Kind.parse`."""
+        """None for an empty text; else the other kind's value, or its errors."""
         return self.kind.parse(text) if text else None
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Whatever a function makes of a line of text; see `Kind.parse` for its errors."""
+    """The value that a function gives for a line of text.
+
+    The function raises the errors of `Kind.parse`.
+    """
 
     told: str
     function: Callable[[str], Any]
     chars_max: int = 1000
 
     def parse(self, text: str) -> Any:
-        """See `Kind.parse`."""
+        """The function's value, or its errors; ValueError if `text` is no such line."""
         return self.function(Text(self.chars_max).parse(text))
 
 
 def shown(text: str) -> str:
-    """A text of a person's, for a message: one line, not too long, nothing hidden."""
+    """A user's text for a message: one line, not too long, nothing hidden."""
     if len(text) > SHOWN_CHARS_MAX:
         return f"{text[: SHOWN_CHARS_MAX - 3]!r}... ({len(text)} characters)"
     return text if text.isprintable() and text.strip() == text else repr(text)
@@ -245,4 +248,4 @@ RUN_NUMBERS: Mapping[str, tuple[str, Whole | Number]] = {
     "--node-log-mb": ("node_log_mb", Whole(1, 10**6)),
     "--seed": ("seed", Whole(-(10**15), 10**15)),
 }
-"""Numbers of a run: flag of the command line -> field of a `TestSpec`, and its kind."""
+"""Numbers of a run: command line flag -> (field of `TestSpec`, kind of its value)."""

@@ -1,9 +1,9 @@
 """Finds plug-ins: systems, workloads, nemeses and checkers.
 
 A plug-in is one module with one `PLUGIN`, in the package of its kind
-(`harness.systems`, `workloads`, `nemesis`, `checkers`); an installed distribution adds
-its own through the entry points `splitbrain.systems`, `.workloads`, `.nemeses`,
-`.checkers`, each of which names a `Plugin`. The registry loads by module name, so the
+(`harness.systems`, `workloads`, `nemesis`, `checkers`). An installed distribution adds
+others through the entry points `splitbrain.systems`, `.workloads`, `.nemeses`,
+`.checkers`, each of which names a `Plugin`. The registry loads modules by name, so the
 kernel never imports the packages above it.
 """
 
@@ -40,7 +40,7 @@ GROUPS: Mapping[str, str] = {
     "nemesis": "splitbrain.nemeses",
     "checker": "splitbrain.checkers",
 }
-"""Kind of plug-in -> the entry point group of outsiders."""
+"""Kind of plug-in -> the entry point group for plug-ins of other distributions."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Option:
     """One option of a plug-in, as documented by `splitbrain list`.
 
     Attributes:
-        name: Its name; `--set PLUGIN.NAME=VALUE`.
-        default: The text that it stands at unless another is given.
+        name: Its name, as in `--set PLUGIN.NAME=VALUE`.
+        default: The text of its default value.
         meaning: What it does, in a clause.
-        kind: What its value may be, bounds included.
+        kind: The kind of its value, with bounds.
     """
 
     name: str
@@ -76,16 +76,16 @@ class Plugin(Generic[F]):
 
     @property
     def title(self) -> str:
-        """How it is named where people read: `launch:...`, as one writes it."""
+        """Its name for people; that of an adapter shows its text: `launch:...`."""
         return f"{self.name}:..." if self.adapter else self.name
 
 
 NEAREST_CHARS_MAX = 100
-"""Longer names are nobody's slip of the finger, and comparing them takes long."""
+"""Longer names are not compared: they are no typing errors, and it takes long."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """For messages: "; did you mean a, b?" when something known is near `name`."""
+    """Text for messages: "; did you mean a, b?" if known names are near `name`."""
     if len(name) > NEAREST_CHARS_MAX:
         return ""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
@@ -95,12 +95,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def settings(
     owner: str, options: Sequence[Option], given: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The values of all options, by name: what was given, else the defaults.
+    """Name -> value for all options: the given value, or else the default.
 
-    Types are those of each option's kind: an int of `Whole`, a bool of `Flag`, ...
+    The value's type is that of the option's kind: an int of `Whole`, a bool of `Flag`.
 
     Raises:
-        UsageError: An option `owner` does not have, or a value that is not allowed.
+        UsageError: `owner` does not have such an option, or a value is not allowed.
     """
     by_name = {option.name: option for option in options}
     for name in given:
@@ -120,7 +120,7 @@ def value_of(kind: Kind, text: str, what: str) -> Any:
     """The value of that kind that `text` stands for.
 
     Raises:
-        UsageError: It stands for none; names `what`, the text and what is allowed.
+        UsageError: The text is not allowed; names `what`, the text and what is allowed.
     """
     try:
         return kind.parse(text)
@@ -133,7 +133,7 @@ def value_of(kind: Kind, text: str, what: str) -> Any:
 
 
 class Broken(NamedTuple):
-    """Somebody's plug-in that can't be used: its kind, its name, and why."""
+    """A plug-in of another distribution that can't be used, and why."""
 
     kind: str
     name: str
@@ -144,7 +144,7 @@ class Broken(NamedTuple):
 
 
 def survey(kind: str) -> tuple[dict[str, Plugin[Any]], list[Broken]]:
-    """All plug-ins of a kind by name, ours first, and what others broke.
+    """All plug-ins of a kind by name, ours first; and those that can't be used.
 
     Cost: imports every module of the package, so commands that need one plug-in call
     `find` instead.
@@ -173,10 +173,10 @@ def survey(kind: str) -> tuple[dict[str, Plugin[Any]], list[Broken]]:
 
 
 def _load(entry: importlib.metadata.EntryPoint) -> tuple[Plugin[Any] | None, str]:
-    """The plug-in that an entry point names, or None and why there is none."""
+    """The plug-in that an entry point names; or None, and why it can't be used."""
     try:
         plugin = entry.load()
-    except (Exception, SystemExit) as problem:  # whatever somebody's code raises
+    except (Exception, SystemExit) as problem:  # others' code may raise anything
         said = " ".join(str(problem).split())
         return None, f"{entry.value}: {type(problem).__name__}: {said}"
     if not isinstance(plugin, Plugin):
@@ -191,12 +191,15 @@ def _load(entry: importlib.metadata.EntryPoint) -> tuple[Plugin[Any] | None, str
 
 
 def _stem(name: str) -> str:
-    """A name as it is compared."""
+    """The form of a name in which names are compared."""
     return name.replace("-", "_")
 
 
 def plugins(kind: str) -> dict[str, Plugin[Any]]:
-    """All plug-ins of a kind that can be used, by name; cost as of `survey`."""
+    """All plug-ins of a kind that can be used, by name.
+
+    Cost: imports every module of the package.
+    """
     return survey(kind)[0]
 
 
@@ -204,8 +207,8 @@ def find(kind: str, name: str) -> Plugin[Any]:
     """The plug-in of that name or alias; `list_append` and `list-append` are alike.
 
     Raises:
-        UsageError: Nothing is called that, and the nearest that are; or somebody's
-            plug-in is, and why it can't be used.
+        UsageError: There is no plug-in of that name (the nearest are told), or it can't
+            be used (says why).
     """
     stem = _stem(name)
     module = f"{PACKAGES[kind]}.{stem}"
@@ -228,7 +231,7 @@ def find(kind: str, name: str) -> Plugin[Any]:
 
 
 def _as_program(kind: str, name: str) -> str:
-    """For messages: how to run a program, where somebody named one as a system."""
+    """Text for messages: how to run a program, if `name` is one and no system."""
     words = name.split()
     if kind != "system" or not words:
         return ""

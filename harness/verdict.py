@@ -38,19 +38,19 @@ class Verdict(enum.IntEnum):
 
 
 def combine(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst of `verdicts`; UNKNOWN when there are none (empty is not valid)."""
+    """The worst of `verdicts`; UNKNOWN if there are none (empty is not valid)."""
     return max(verdicts, default=Verdict.UNKNOWN)
 
 
 def where_vacuous(result: CheckResult, verdict: Verdict) -> CheckResult:
-    """`result`, but with this verdict if nothing was judged."""
+    """`result`, with this verdict if there was nothing to judge."""
     return replace(result, verdict=verdict) if result.vacuous else result
 
 
 def new_witness() -> nx.DiGraph[int]:
-    """A graph without vertices; see `Anomaly.witness`.
+    """An empty graph for `Anomaly.witness`.
 
-    Most checks never need one, and networkx takes 0.1 s to import.
+    networkx is imported here: that takes 0.1 s, and most checks never need a graph.
     """
     import networkx as nx
 
@@ -58,11 +58,11 @@ def new_witness() -> nx.DiGraph[int]:
 
 
 NOTHING_TO_JUDGE = "nothing to judge"
-"""How `CheckResult.reason` begins where the history shows nothing."""
+"""The beginning of `CheckResult.reason` if the history shows nothing."""
 
 OPERATIONS = "operations"
 OBSERVATIONS = "observations"
-"""What indices refer to: `history.jsonl`, or what nodes observed of themselves."""
+"""The histories that indices refer to: `history.jsonl`, or nodes' observations."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class Anomaly:
     Attributes:
         name: The field's name for it: `stale-read`, `G1c`, `lost-update`, ...
         ops: Indices of the operations in conflict, in the history that was judged.
-        explanation: One or two sentences: why these operations are impossible.
+        explanation: One or two sentences that say why these operations are impossible.
         witness: Directed graph; vertices are indices as in `ops`, edges carry `kind`
             (`realtime`, `reads-from`, `ww`, ...) and `reason` (a sentence).
-        key: The independent key concerned, where the history has several.
-        details: Anything else a reader may want; JSON-able.
+        key: The independent key concerned, if the history has several.
+        details: Other facts for readers; JSON-able.
     """
 
     name: str
@@ -114,19 +114,19 @@ class CheckResult:
 
     Attributes:
         verdict: The three-valued outcome.
-        anomalies: Every anomaly found; non-empty when INVALID.
+        anomalies: Every anomaly found; not empty if INVALID.
         not_models: Weakest consistency models that the history breaks.
         reason: Why the verdict is UNKNOWN; empty otherwise. It begins with
-            NOTHING_TO_JUDGE where nothing happened that could have been wrong.
-        remarks: Sentences that belong beside the verdict, whatever it is: what it does
-            not rest on, or what is odd.
-        stats: Counts and figures for the report; JSON-able. Where not all anomalies
-            are explained, `anomalies` has the number of each name.
-        over: What the anomalies' indices refer to: OPERATIONS of clients, or
-            OBSERVATIONS, the history that `harness.history.observations` makes of them.
+            NOTHING_TO_JUDGE if the history holds nothing that could be wrong.
+        remarks: Sentences that belong beside any verdict: parts of the history that it
+            does not rest on, and oddities.
+        stats: Counts and figures for the report; JSON-able. If not all anomalies are
+            explained, its `anomalies` has the number of each name.
+        over: The history that the anomalies' indices refer to: OPERATIONS of clients,
+            or OBSERVATIONS, which `harness.history.observations` makes a history of.
         promised: Whether a run must keep this promise, so that the verdict counts.
-        untried: Why VALID shows nothing, if so: all that could have contradicted the
-            rest is pending. Stands among the remarks, too.
+        untried: Why VALID proves nothing, if so: all operations that could contradict
+            the others are pending. The sentence is among the remarks, too.
     """
 
     verdict: Verdict
@@ -141,7 +141,7 @@ class CheckResult:
 
     @property
     def vacuous(self) -> bool:
-        """Whether it is UNKNOWN because nothing was there; others call that valid."""
+        """Whether it is UNKNOWN as nothing was to be judged; others call that valid."""
         is_empty = self.reason.startswith(NOTHING_TO_JUDGE)
         return is_empty and self.verdict is Verdict.UNKNOWN
 
@@ -169,8 +169,8 @@ class Limits:
     """Resources a check may use; past them it answers UNKNOWN with what it proved.
 
     Attributes:
-        time_s: Wall-clock seconds for the whole check, or None.
-        memory_mb: Megabytes of resident memory the check may add, or None.
+        time_s: Wall-clock seconds for the whole check; None for no limit.
+        memory_mb: Megabytes of resident memory the check may add; None for no limit.
     """
 
     time_s: float | None = None
@@ -195,7 +195,7 @@ class Streaming(Protocol):
     """A checker that looks at values in turn, and at few of them twice.
 
     Attributes:
-        streams: Whether that is so: then it is given long histories as
+        streams: Whether the checker does that. Then it is given long histories as
             `harness.history.formats.lean.LeanOps`.
     """
 
@@ -204,10 +204,10 @@ class Streaming(Protocol):
 
 @runtime_checkable
 class Observing(Protocol):
-    """A checker that may judge what nodes observed of themselves.
+    """A checker that may judge nodes' observations of themselves.
 
     Attributes:
-        observes: Whether it does, beside what clients did or in its place.
+        observes: Whether it judges them, beside the operations of clients or instead.
     """
 
     observes: bool
@@ -215,10 +215,10 @@ class Observing(Protocol):
 
 @runtime_checkable
 class Presuming(Protocol):
-    """A checker to which an operation that never came may be evidence.
+    """A checker to which the absence of an operation may be evidence.
 
     Attributes:
-        presume_end: The anomalies that are found so: a run that was cut off is not
+        presume_end: The anomalies found by such evidence. A run that was cut off is not
             convicted of them.
     """
 
@@ -226,31 +226,31 @@ class Presuming(Protocol):
 
 
 def presumed(checker: Checker) -> Collection[str]:
-    """The anomalies that a checker finds by what never came."""
+    """The anomalies that a checker concludes from the absence of operations."""
     return checker.presume_end if isinstance(checker, Presuming) else ()
 
 
 @dataclass(frozen=True)
 class Unpromised:
-    """A checker of more than was promised: its result is shown, and never counts."""
+    """A checker of something not promised: its result is shown, but never counts."""
 
     checker: Checker
 
     @property
     def presume_end(self) -> Collection[str]:
-        """See `Presuming`."""
+        """The anomalies that the checker concludes from the absence of operations."""
         return presumed(self.checker)
 
     def check(self, history: History, limits: Limits) -> CheckResult:
-        """See `Checker.check`. Trouble is told here, as it must not count either."""
+        """Judge `history`; if the checker can't, or crashes, the result says so."""
         return replace(judge(self.checker, history, limits), promised=False)
 
 
 def of_run(result: CheckResult) -> CheckResult:
-    """What a result says of a run, which has to show that promises were kept.
+    """The result for a run: UNKNOWN if all its operations were left pending.
 
-    A recorded history may be judged by its pending operations alone; a run whose
-    operations were all left pending was no test.
+    A recorded history may be valid by its pending operations alone. But a run has to
+    show that promises were kept, and one that left all operations pending was no test.
     """
     if not result.untried or result.verdict is not Verdict.VALID:
         return result
@@ -263,7 +263,7 @@ def of_run(result: CheckResult) -> CheckResult:
 
 
 def of_prefix(checker: Checker, result: CheckResult) -> CheckResult:
-    """What a result says of a history that would have gone on."""
+    """The result for a history that was cut off, without presumed anomalies."""
     unseen = presumed(checker)
     left = tuple(a for a in result.anomalies if a.name not in unseen)
     if len(left) == len(result.anomalies):
@@ -284,12 +284,11 @@ CheckerFactory = Callable[[Mapping[str, str]], Checker]
 def check_safe(checker: Checker, history: History, limits: Limits) -> CheckResult:
     """Like `checker.check`, but a crash of the checker is UNKNOWN with traceback.
 
-    Whatever a checker trips over, the other checkers' verdicts and the run's data must
-    survive.
+    A bug of one checker must not cost the other checkers' verdicts and the run's data.
 
     Raises:
-        UsageError: The history holds what this checker can't judge: bad input, not a
-            crash.
+        UsageError: The history holds operations that this checker can't judge, which is
+            bad input and no crash.
     """
     try:
         return checker.check(history, limits)
@@ -305,7 +304,7 @@ def check_safe(checker: Checker, history: History, limits: Limits) -> CheckResul
 
 
 def judge(checker: Checker, history: History, limits: Limits) -> CheckResult:
-    """Like `check_safe`, but what the checker can't judge is UNKNOWN too, with why."""
+    """Like `check_safe`, but a history that the checker can't judge is UNKNOWN, too."""
     try:
         return check_safe(checker, history, limits)
     except UsageError as bad:

@@ -1,10 +1,10 @@
-"""Text that does nothing but stand there.
+"""Makes text harmless to terminals and browsers: control characters are spelled out.
 
 Terminals obey escape sequences, and terminals and browsers obey the characters that
-turn the direction of text round. Both come from histories, node logs, names of files
-and rows, and errors that quote them, none of which anybody should have to trust.
-Whatever leaves for a terminal or a page goes through here at the place where it leaves:
-`cli.say`, `cli.complain`, `progress`, `page.write_page`, `explain` and `index`.
+change the direction of text. Both may come from histories, node logs, names of files
+and rows, and errors that quote them, none of which can be trusted. All text for a
+terminal or a page goes through here on its way out: in `harness.cli.terminal` and
+`progress`, in `harness.report.page` and `index`, and in `harness.judge.explain`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _OBEYED = re.compile(
     "\x00-\x08\x0b-\x1f"  # C0: BEL, backspace, CR, ESC; tab and newline are layout
     "\x7f-\x9f"  # DEL and C1, of which CSI and OSC are two
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction of text
-    "\u2028\u2029"  # line ends to some, and letters to others
-    "\ufeff\ufff9-\ufffb"  # marks of annotation, and one that shows nothing
+    "\u2028\u2029"  # line ends to some programs, and letters to others
+    "\ufeff\ufff9-\ufffb"  # marks of annotation, and a mark that is invisible
     "\ud800-\udfff"  # halves of characters, which no encoding has
     "]"
 )
 
 
 def visible(text: str) -> str:
-    r"""`text` with every character that something obeys spelled out, as `\x1b`.
+    r"""`text` with every character that a display obeys spelled out, as `\x1b`.
 
-    Tabs and newlines stay. Applied twice, it does no more than once.
+    Tabs and newlines stay. A second application changes nothing.
     """
     return _OBEYED.sub(_spelled, text)
 
