@@ -1,16 +1,17 @@
-"""What a run did and what went wrong in it, in words that stand beside its verdict.
+"""The account of a run: its operations, errors and troubles, beside its verdict.
 
-A verdict says what the operations that succeeded show. It says nothing of those that
-didn't, and a run of which half never worked is no proof of that half. So a function of
-which no operation ever succeeded makes a run unknown, though all others did, and so do
-faults after which nothing was seen of what they had done; and what
-else a reader has to know of a verdict is a *remark*, whatever the verdict is: how long
-nothing succeeded in the end, whether anything was read after the last fault, nodes that
-exited on their own or came back too late, answers that nobody asked for.
+A verdict says what the operations that succeeded show. It says nothing about those that
+didn't, and a run of which half never worked is no proof of that half. So a run is
+unknown if no operation of some function ever succeeded, though those of all others did;
+or if no operation succeeded after faults, so that their effect was never seen.
 
-*Troubles* tell why a run is unknown or invalid, in the order in which one would look:
-the errors that clients saw most, operations that met their time limit, and what else
-the wire counted. Of a valid run they are told where no fault explains them.
+*Remarks* are the other facts that a reader must know with any verdict: how long nothing
+succeeded at the end, whether anything was read after the last fault, nodes that exited
+on their own or came back too late, answers that were never asked for.
+
+*Troubles* tell why a run is unknown or invalid, in the order in which a reader would
+look: the errors that clients saw most, operations that met their time limit, and other
+counts of the wire. For a valid run they are told if no fault explains them.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
 
 ATTEMPTS_MIN: Final = 10
 ATTEMPTS_SPAN_NS_MIN: Final = 2_000_000_000
-"""A function must have been tried so often, over so long, before its silence counts: a
-short run may have none that works, and so may a minority for a while."""
+"""A function that never works only counts if it was tried this often, over this long:
+in a short run, or in a minority for a while, no operation may work."""
 
 ANSWERS: Final = frozenset({20, 21, 22})
-"""Errors that answer a question about the state: who refuses a cas works."""
+"""Errors that answer a question about the state: a node that refuses a cas works."""
 
 SILENT_NS_MIN: Final = 5_000_000_000
 SILENT_SHARE_MIN: Final = 0.2
-"""A run whose last success is so long before its end is remarked on."""
+"""A run whose last success is this long before its end gets a remark."""
 
 ERRORS_TOLD_MAX: Final = 3
 ERROR_CHARS_MAX: Final = 200
@@ -45,7 +46,7 @@ ERROR_CHARS_MAX: Final = 200
 READS: Final = frozenset(
     {"read", "final-read", "get", "learn", "delivered", "decisions", "poll", "dequeue"}
 )
-"""Functions that see what others did, as the workloads call them."""
+"""Functions that see the effects of others, by the names that workloads give them."""
 
 UNASKED: Final = {
     "duplicate": "answered a second time",
@@ -54,7 +55,7 @@ UNASKED: Final = {
     "oversize": "sent lines of more than 1 MiB",
     "flood": "sent so much that nobody waited for that they were cut off",
 }
-"""What a node does that keeps to the protocol never does, by counter of the wire."""
+"""Counter of the wire -> the breach of the protocol that it counts."""
 
 LATE: Final = {
     "late": "answers came after their operation had been given up",
@@ -65,18 +66,18 @@ LATE: Final = {
     "abandoned": "clients went on after they were cancelled",
     "close_errors": "clients could not be closed",
 }
-"""What slow and dead nodes make of a run, by counter of the run."""
+"""Counter of the run -> the effect of slow and dead nodes that it counts."""
 
 _CODE = re.compile(r"(.*) \((\d{1,6})\)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class ErrorKind:
-    """Errors that clients saw, alike but for the numbers in their texts.
+    """Errors that clients saw, whose texts differ in numbers only.
 
     Attributes:
         code: Maelstrom's code, if the node gave one.
-        text: What the first of them said.
+        text: The text of the first of them.
         functions: How often each function met it.
     """
 
@@ -98,12 +99,12 @@ class ErrorKind:
         return named if known and self.text == known.name else f"{named}: {self.text}"
 
     def told(self) -> str:
-        """The error, how often and by what, as a sentence."""
+        """A sentence: the error, how often it was met and by which functions."""
         by = ", ".join(f"{f} {count:,}" for f, count in self.functions.most_common(4))
         return f"{self.count:,} times {self.name()} ({by})"
 
     def as_json(self) -> dict[str, Any]:
-        """As it stands in verdict.json."""
+        """The error as it stands in verdict.json."""
         known = ERRORS.get(self.code) if self.code is not None else None
         return {
             "count": self.count,
@@ -116,12 +117,12 @@ class ErrorKind:
 
 @dataclass
 class Function:
-    """What became of the operations of one function.
+    """The outcomes of the operations of one function.
 
     Attributes:
-        ok, fail, info: How many ended so.
-        answered: Failures that were an answer; see ANSWERS.
-        first_ns, last_ns: When the first and the last of them began.
+        ok, fail, info: How many operations had each outcome.
+        answered: How many failures were answers (ANSWERS).
+        first_ns, last_ns: When the first and the last operation began.
     """
 
     ok: int = 0
@@ -133,12 +134,12 @@ class Function:
 
     @property
     def count(self) -> int:
-        """How many there were."""
+        """How many operations there were."""
         return self.ok + self.fail + self.info
 
     @property
     def never_worked(self) -> bool:
-        """Whether none succeeded, though there was every chance to."""
+        """Whether none succeeded, though they were tried often and long enough."""
         return (
             not self.ok + self.answered
             and self.count >= ATTEMPTS_MIN
@@ -148,14 +149,14 @@ class Function:
 
 @dataclass
 class Account:
-    """What a run did.
+    """The account of one run.
 
     Attributes:
-        functions: By name.
-        errors: Most frequent first.
+        functions: Name of a function -> the outcomes of its operations.
+        errors: The errors that clients saw, most frequent first.
         remarks: Sentences that belong beside any verdict.
         troubles: Sentences that say why a verdict is not valid.
-        reason: Why it can't be valid; empty when it can.
+        reason: Why the run can't be valid; empty if it can.
     """
 
     functions: dict[str, Function] = field(default_factory=dict)
@@ -165,7 +166,7 @@ class Account:
     reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """The parts of verdict.json that it is."""
+        """The account's fields of verdict.json."""
         return {
             "functions": {
                 f: {"ok": one.ok, "fail": one.fail, "info": one.info}
@@ -182,11 +183,11 @@ def account(
     counters: Mapping[str, int],
     faults: Sequence[Mapping[str, Any]],
 ) -> Account:
-    """What a run did. Cost: linear in the history.
+    """The account of a run. Cost: linear in the history.
 
     Args:
-        history: None where it can't be read.
-        counters: Those of run.json.
+        history: The history; None if it can't be read.
+        counters: The counters of run.json.
         faults: The lines of faults.jsonl.
     """
     found = Account()
@@ -235,7 +236,7 @@ def _code(error: Any) -> tuple[int | None, str]:
 
 
 def _errors(completions: Iterable[Op]) -> list[ErrorKind]:
-    """The errors, most frequent first; those of answers about the state are none."""
+    """The errors, most frequent first, without those that answer about the state."""
     kinds: dict[tuple[int | None, str], ErrorKind] = {}
     for op in completions:
         if op.error is None or op.type == "ok":
@@ -251,7 +252,7 @@ def _errors(completions: Iterable[Op]) -> list[ErrorKind]:
 
 
 def _never_worked(found: Account) -> str:
-    """Which functions never worked, and what they met instead."""
+    """A sentence: which functions never worked, and which errors they met."""
     silent = {f: one for f, one in found.functions.items() if one.never_worked}
     if not silent:
         return ""
@@ -274,7 +275,7 @@ def _never_worked(found: Account) -> str:
 def _silences(
     calls: Sequence[tuple[Op, Op | None]], faults: Sequence[Mapping[str, Any]]
 ) -> Iterable[str]:
-    """When the last success was, if long before the end; and after the last fault."""
+    """Sentences about a last success long before the end, or the last fault."""
     good = [(begun, done) for begun, done in calls if done and done.type == "ok"]
     if not good:
         return
@@ -306,10 +307,10 @@ def _silences(
 def _unseen(
     calls: Sequence[tuple[Op, Op | None]], faults: Sequence[Mapping[str, Any]]
 ) -> str:
-    """Why nobody saw what faults had done; empty where somebody did, or nobody tried.
+    """Why no operation saw the effects of faults; empty if one did, or none was tried.
 
-    Either nothing succeeded from the first fault on, and the run is one without faults;
-    or not after the last one, from which a node never came back.
+    Either no operation succeeded from the first fault on, so the run is as good as one
+    without faults; or none did after the last fault, from which a node never came back.
     """
     struck = _struck(faults)
     absent = any(line.get("kind") == NODE_ABSENT for line in faults)
@@ -337,7 +338,7 @@ def _readers(calls: Iterable[tuple[Op, Op | None]]) -> set[str]:
 
 
 def _nodes(faults: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    """Nodes that exited on their own, or came back too late or not at all."""
+    """Sentences on nodes that exited on their own, or came back too late or never."""
     for line in faults:
         if line.get("event") != "note" or line.get("kind") not in NODE_NOTES:
             continue
@@ -346,13 +347,13 @@ def _nodes(faults: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
 NODE_ABSENT: Final = "node-absent"
 NODE_NOTES: Final = frozenset({"node-exit", NODE_ABSENT})
-"""Kinds of notes that tell of a node what no fault explains."""
+"""Kinds of notes about nodes that no fault explains."""
 
 
 def _counted(
     counters: Mapping[str, int], meanings: Mapping[str, str], who: str = ""
 ) -> Iterable[str]:
-    """What was counted, as sentences."""
+    """A sentence for each counter that is not zero."""
     for name, meaning in meanings.items():
         if count := counters.get(name, 0):
             yield (

@@ -1,4 +1,4 @@
-"""Which checker would do, where the one that was asked makes nothing of a history."""
+"""Advice of another checker, if the one that was asked can't judge a history."""
 
 from __future__ import annotations
 
@@ -32,22 +32,20 @@ _JUDGES = (
      "--checker linearizable --model cas-register"),
     ({"write", "read"}, "", "a register's", "--checker linearizable"),
 )  # fmt: skip
-"""Names of operations, what their values hold, what they are then, and who judges."""
+"""(names of operations, contents of values, what these operations are, checker)."""
 
 
 _OPS_LOOKED_AT_MAX = 10_000
 
 
 def advice(history: History, checker_name: str, model: str = "") -> str:
-    """What to try where a checker can't make sense of the operations; or nothing.
+    """Advice for a history whose operations the checker can't judge.
 
-    Nothing, too, where what was asked is what would be advised.
+    It is empty if there is none, or if the advised checker is the one that was asked.
     """
     functions: set[str] = set()
     values: set[str] = set()
-    with contextlib.suppress(
-        HistoryError
-    ):  # an op may turn out damaged when it is read
+    with contextlib.suppress(HistoryError):  # reading an op may show that it is damaged
         for op in itertools.islice(history, _OPS_LOOKED_AT_MAX):
             if op.is_client:
                 functions.add(op.f)

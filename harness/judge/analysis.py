@@ -1,7 +1,7 @@
 """From a run folder to its verdict: verdict.json and report.html.
 
-Analysis reads only what the run left on disk, so it can be repeated at any time, also
-after a controller that was killed, and a new checker can judge an old run.
+Analysis reads only what the run left on disk. So it can be repeated at any time, even
+after the controller was killed, and a new checker can judge an old run.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 
 
 def analyse(folder: RunFolder, limits: Limits | None = None) -> VerdictRecord:
-    """Judge the run in `folder`; writes and returns what stands in verdict.json.
+    """Judge the run in `folder`; writes and returns the content of verdict.json.
 
     Raises:
-        UsageError: A file of the controller's is damaged, or test.yaml names plug-ins
-            that are not here any more.
+        UsageError: A file of the controller is damaged, or test.yaml names plug-ins
+            that do not exist any more.
         HarnessError: The verdict or the report can't be written.
     """
     out = outcome(folder.test(), folder, limits or Limits())
@@ -57,7 +57,7 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> VerdictRecord:
 
 
 def judged(folder: RunFolder) -> VerdictRecord:
-    """As `analyse`; what stands in verdict.json also where that is interrupted."""
+    """As `analyse`; if that is interrupted, the content that verdict.json then has."""
     try:
         return analyse(folder)
     except KeyboardInterrupt:
@@ -65,11 +65,11 @@ def judged(folder: RunFolder) -> VerdictRecord:
 
 
 def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> VerdictRecord:
-    """What stands in verdict.json of a run of `test`; writes nothing.
+    """The content of verdict.json for a run of `test`; writes nothing.
 
     Raises:
         UsageError: run.json or faults.jsonl is damaged, or `test` names plug-ins that
-            are not here any more.
+            do not exist any more.
     """
     run = folder.run()
     faults = folder.read_records("faults.jsonl")
@@ -91,7 +91,7 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> VerdictRecor
             for name, result in results.items()
         }
     for name, result in check_invariants(test, folder, limits).items():
-        # One checker may judge both what clients saw and what nodes observed.
+        # One checker may judge both the clients' history and the nodes' observations.
         results[f"{name}_observed" if name in results else name] = result
     counters = run.counters if run is not None else {}
     told = account(history, counters, faults)
@@ -99,9 +99,9 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> VerdictRecor
 
 
 def put_off(folder: RunFolder) -> VerdictRecord:
-    """What stands in verdict.json of a run whose `analyse` was interrupted.
+    """The content of verdict.json for a run whose `analyse` was interrupted.
 
-    Writes it where there is nothing yet: unknown, until somebody judges the run again.
+    If there is none yet, one is written: unknown, until the run is judged again.
     """
     out = folder.verdict()
     if out is None:
@@ -123,14 +123,14 @@ def summed_up(
     results: Mapping[str, CheckResult],
     told: Account,
 ) -> VerdictRecord:
-    """What stands in verdict.json.
+    """The content of verdict.json.
 
     Args:
         test: What was asked for.
-        run: None where the controller wrote nothing.
+        run: How the run went; None if the controller wrote nothing.
         faults: The lines of faults.jsonl.
-        results: What each checker found, by its name.
-        told: What the run did.
+        results: Name of a checker -> its result.
+        told: The account of the run.
     """
     spec = test.spec
     if run is None:
@@ -144,7 +144,7 @@ def summed_up(
         why = told.reason
     interrupted = run.ended == "interrupted"
     if interrupted and overall is not Verdict.INVALID:
-        # What is left of the run might have broken a promise that the prefix keeps.
+        # The rest of the run might have broken a promise that the prefix keeps.
         why = f"interrupted after {run.seconds:.0f} s"
     if why:
         overall = Verdict.UNKNOWN
@@ -166,7 +166,7 @@ def summed_up(
 
 
 def judges_of(spec: TestSpec, folder: RunFolder) -> dict[str, Checker]:
-    """See `judges`; what is wrong with `spec` is told as the fault of its file."""
+    """As `judges`; an error in `spec` is told as a fault of test.yaml."""
     try:
         return judges(spec)
     except UsageError as bad:
@@ -174,10 +174,10 @@ def judges_of(spec: TestSpec, folder: RunFolder) -> dict[str, Checker]:
 
 
 def judges(spec: TestSpec) -> dict[str, Checker]:
-    """The checkers of the workload, and those that are asked besides.
+    """The checkers of the workload, and those that the spec asks for besides.
 
     Raises:
-        UsageError: There are none of that name, or not with these options.
+        UsageError: There is no such checker or workload, or not with these options.
     """
     _, others = options_for(spec)
     workload = registry.find("workload", spec.workload).factory(others[spec.workload])
@@ -214,7 +214,7 @@ def check_invariants(
 def fault_summary(
     asked: Mapping[str, int], faults: Iterable[Mapping[str, Any]]
 ) -> dict[str, FaultRecord]:
-    """Per kind of fault: how many were asked for, struck, bit, and had no effect."""
+    """Kind of fault -> how many were asked for, struck, bit, and had no effect."""
     summary = {kind: FaultRecord(asked=number) for kind, number in asked.items()}
     for line in faults:
         if line.get("event") not in {"start", "end"}:
@@ -230,17 +230,14 @@ def fault_summary(
 
 
 def exit_status(outcome: VerdictRecord) -> int:
-    """The exit status that a verdict means.
-
-    A harness fault is 255, whatever the checkers made of the rest.
-    """
+    """The exit status of a run; 255 for a harness fault, whatever the checkers say."""
     if not outcome.harness.ok:
         return EXIT_HARNESS
     return status_of(outcome.verdict, outcome.expected)
 
 
 def status_of(verdict: Word, expected: Word | None) -> int:
-    """The exit status of a verdict; with an expectation 0 says that it was met."""
+    """The exit status of a verdict; with an expectation, 0 if it was met."""
     if verdict == expected:
         return EXIT_VALID
     if verdict == "unknown":

@@ -1,13 +1,14 @@
-"""Checks history files, wherever they came from: the work of `splitbrain check`.
+"""Checks history files of any origin: the work of `splitbrain check`.
 
 Each file is judged by itself and has one result, under the file's name as it was given.
 A file that can't be read has an error instead of a verdict.
 
 Limits hold for each file. Checkers stop by themselves when their time is up and then
-say what they proved; an alarm a little later stops one that doesn't. Memory is limited
-by the kernel: allocations past the limit fail, the check unwinds, and the answer is
-UNKNOWN, where the machine would otherwise begin to swap or kill. What is written in C
-may crash instead, so `splitbrain check` judges in a child (`harness.host.apart`).
+say what they proved; an alarm a little later stops a checker that doesn't. Memory is
+limited by the kernel: allocations past the limit fail, the check unwinds, and the
+answer is UNKNOWN; without the limit the machine would begin to swap or kill. Code
+written in C may crash instead, so `splitbrain check` judges in a child
+(`harness.host.apart`).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from harness.verdict import Checker
 
 ALARM_GRACE_S = 0.5
-"""How long after its time limit a check is stopped from outside."""
+"""How long after its time limit an alarm stops a check."""
 
 _EXIT_STATUSES = {
     Verdict.VALID: EXIT_VALID,
@@ -67,16 +68,16 @@ _EXIT_STATUSES = {
 
 @dataclass
 class FileResult:
-    """What the check of one file came to.
+    """The result of the check of one file.
 
     Attributes:
         file: The path, as given.
-        result: The checker's answer; UNKNOWN when the file couldn't be read.
+        result: The checker's answer; UNKNOWN if the file couldn't be read.
         ops: Events in the history.
         seconds: Wall-clock time for reading and checking.
         error: Why the file couldn't be read, or empty.
-        history: What was checked, for `judge.text`; None when it couldn't be read, or
-            has been let go.
+        history: The history, for `judge.text`; None if it couldn't be read, or is no
+            longer kept.
     """
 
     file: str
@@ -93,21 +94,21 @@ class FileResult:
 
     @property
     def has_crashed(self) -> bool:
-        """True when the checker crashed: our failure, and no verdict at all."""
+        """Whether the checker crashed, which is our failure and no verdict."""
         return bool(self.result.stats.get("crashed"))
 
     @property
     def exit_status(self) -> int:
-        """The status of a check of this file alone."""
+        """The exit status of a check of this file alone."""
         if self.has_crashed:
             return EXIT_HARNESS
         return EXIT_USAGE if self.error else _EXIT_STATUSES[self.verdict]
 
     def as_json(self) -> dict[str, Any]:
-        """The line that `check --json` prints; lines only while `history` is there."""
+        """The line of `check --json`; it tells no lines if `history` is gone."""
         out: dict[str, Any] = {
             "file": self.file,
-            # Bad input and our own failures are no verdict about anything.
+            # Bad input and our own failures are no verdicts.
             "verdict": None if self.error or self.has_crashed else str(self.verdict),
             "anomalies": dict(tally.of_result(self.result).names),
             **listing.anomalies(self.result, self.history),
@@ -141,16 +142,18 @@ def judge_of(
     """A function that judges a file, or a run folder, with the checker of that name.
 
     Args:
-        checker_name: As in `splitbrain list`.
+        checker_name: The checker's name, as in `splitbrain list`.
         options: The checker's options, its model and consistency among them.
-        format: See `harness.history.formats.load`, as for `independent` and `strict`.
-        limits: For each file, reading included.
-        independent: Split values of Jepsen's independent keys; None: when they show.
-        strict: Refuse histories whose events don't pair up, or never refuse.
-        vacuous: The verdict where nothing happened that could be judged.
+        format: One of `harness.history.formats.FORMATS`.
+        limits: The limits for each file, reading included.
+        independent: Split `[key value]` of Jepsen's independent keys; None does so if
+            the values can be nothing else.
+        strict: Refuse events that don't pair up; None does so for our own run folders.
+        vacuous: The verdict on a history with nothing to judge.
 
     Raises:
-        UsageError: At once: no such checker, or not with these options.
+        UsageError: There is no such checker, or not with these options. It is raised
+            before any file is read.
     """
     plugin = registry.find("checker", checker_name)
     checker: Checker = plugin.factory(dict(options))
@@ -173,10 +176,10 @@ def judge_of(
 
 
 def died(path: str, how: str, limits: Limits) -> FileResult:
-    """The result for a file whose judging ended with the process that it was done in.
+    """The result for a file if the process that judged it has died.
 
-    Where memory is limited, that is nearly always why: what is written in C crashes,
-    or ends the process, where Python raises MemoryError.
+    If memory is limited, that is nearly always the cause: code written in C crashes or
+    ends the process where Python raises MemoryError.
     """
     if limits.memory_mb is None:
         reason = f"the process that judged it {how}{limits_of_process()}"
@@ -191,10 +194,10 @@ def died(path: str, how: str, limits: Limits) -> FileResult:
 
 
 def exit_status(statuses: Iterable[int]) -> int:
-    """The status that sums up several files: what most needs attention wins.
+    """The exit status for several files: that of the gravest one.
 
-    A failure of ours comes before bad input, bad input before an invalid history, and
-    that before an unknown one. Nothing to check at all is bad input.
+    Our own failure is graver than bad input, bad input than an invalid history, and an
+    invalid one than an unknown one. No file at all is bad input.
     """
     given = set(statuses)
     ranking = (EXIT_HARNESS, EXIT_USAGE, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID)
@@ -207,8 +210,8 @@ def exit_status(statuses: Iterable[int]) -> int:
 class _TimeIsUpError(BaseException):
     """The alarm that stops a check which doesn't watch the time.
 
-    No Exception: a checker that handles whatever its user's model raises must not take
-    the alarm for that.
+    It is no Exception, so that a checker that handles all exceptions of its user's
+    model does not catch it.
     """
 
 
@@ -234,7 +237,7 @@ def _check_file(
                 result = _empty(path, **how_to_load)
             result = _beside_bystanders(result, history, checker)
             if result.vacuous:
-                # It may come of asking the wrong checker.
+                # The cause may be that the wrong checker was asked.
                 said = result.reason + advise(history)
                 result = dataclasses.replace(result, reason=said)
                 result = where_vacuous(result, vacuous)
@@ -258,10 +261,10 @@ def _check_file(
 def _beside_bystanders(
     result: CheckResult, history: History, checker: Checker
 ) -> CheckResult:
-    """A result that says which events were passed over, as bystanders' are.
+    """`result` with a remark about the events of bystanders, which were passed over.
 
-    A history of which they are more than clients' is not valid: whoever recorded it
-    may have meant them for clients.
+    If they are more than those of clients, a valid history becomes unknown: the program
+    that recorded it may have meant them for clients.
     """
     observes = isinstance(checker, Observing) and checker.observes
     if not history.bystanders or observes:
@@ -283,10 +286,10 @@ def _beside_bystanders(
 
 
 def _empty(path: str, *, format: str, **_: Any) -> CheckResult:  # noqa: A002  # as above
-    """What there is to say of a file without operations, whoever should judge it.
+    """The result of any checker for a file without operations.
 
     Raises:
-        HistoryError: It was said to be JSON lines, and has none.
+        HistoryError: The file is said to be JSON lines, and has none.
     """
     if format == "jsonl":
         raise HistoryError(
@@ -297,7 +300,7 @@ def _empty(path: str, *, format: str, **_: Any) -> CheckResult:  # noqa: A002  #
 
 
 def _placed(error: str, history: History) -> str:
-    """A checker's complaint about `op 7`, with the line where that op stands."""
+    """A checker's complaint about `op 7`, with the line of that op."""
     match = re.match(r"(.*?): op (\d+): ", error)
     if match is None or match[1] != history.source or int(match[2]) >= len(history):
         return error
@@ -309,7 +312,7 @@ def _placed(error: str, history: History) -> str:
 class _Guarded:
     """A checker for which running out of memory or time is UNKNOWN, and no crash.
 
-    Values may be nested as deep as the decoder goes, and deeper than a checker does.
+    So is running out of stack: values may be nested deeper than a checker can recurse.
     """
 
     checker: Checker
@@ -346,9 +349,9 @@ def _what_is_left(limits: Limits, start_s: float) -> Limits:
 def _memory_limited(memory_mb: int | None) -> Iterator[None]:
     """Let this process allocate at most `memory_mb` more; MemoryError past that.
 
-    RLIMIT_DATA counts private writable pages that are mapped, which is close to what is
-    resident. RLIMIT_AS would also count what threads and libraries reserve and never
-    touch. Without /proc there is no telling what is in use, so there is no limit.
+    RLIMIT_DATA counts private writable pages that are mapped, which is close to the
+    resident ones. RLIMIT_AS would also count memory that threads and libraries reserve
+    and never touch. Without /proc the memory in use is not known, so there is no limit.
     """
     used = _data_bytes()
     if memory_mb is None or used is None:

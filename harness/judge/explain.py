@@ -6,7 +6,8 @@
     DIR/HISTORY/01-G-single.dot    its witness for Graphviz,
     DIR/HISTORY/01-G-single.svg    and the same picture as in the page
 
-What stands in a directory from before is left alone, but for files of the same names.
+Files that were in a directory before are left alone, except for those of the same
+names, which are replaced.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from harness.report.witness import Witness
 
 FILES_MAX = 100
-"""Anomalies of one history that get files of their own."""
+"""Most anomalies of one history that get files of their own."""
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Explanations:
         )
 
     def finish(self, told: Sequence[Explained]) -> Path:
-        """Write the index of all that was explained; returns its path."""
+        """Write the index of all explanations; returns its path."""
         from harness.report.page import render
 
         page = render("explain.html", files=told)
@@ -110,7 +111,7 @@ class Explanations:
 
 
 def places(files: Iterable[str]) -> list[str]:
-    """For each history the name of a folder of its own, after the file's."""
+    """For each history a folder name of its own, made from the file's name."""
     used: dict[str, None] = {}
     for file in files:
         stem = Path(file).name.removesuffix(".gz").rpartition(".")[0] or Path(file).name

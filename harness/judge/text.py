@@ -1,4 +1,4 @@
-"""What a check of a file came to, in words for a terminal."""
+"""The result of the check of a file, in words for a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.verdict import Anomaly
 
 _NOT_IN_TEXT = {"crashed", "plan", "proved", "seconds"}
-"""Figures that are told elsewhere, or are for programs."""
+"""Figures that the text leaves out: it has them elsewhere, or programs use them."""
 
 _ANOMALIES_SHOWN_MAX = 10
 _VALUE_CHARS_MAX = 60
@@ -53,7 +53,7 @@ def render_text(result: FileResult) -> str:
 
 def _headline(result: FileResult) -> str:
     if result.error:
-        # The message names the file itself, and the line.
+        # The message itself names the file and the line.
         return f"error  {result.error}"
     line = f"{result.verdict}  {result.file}"
     if found := str(tally.of_result(result.result)):
@@ -76,7 +76,7 @@ def _anomaly_lines(anomaly: Anomaly, history: History | None) -> Iterator[str]:
 def _value(value: Any) -> str:
     try:
         text = value if isinstance(value, str) else json.dumps(value, default=str)
-    except (TypeError, ValueError):  # keys that are no JSON
+    except (TypeError, ValueError):  # a mapping with keys that are no JSON
         text = repr(value)
     if len(text) > _VALUE_CHARS_MAX:
         text = text[: _VALUE_CHARS_MAX - 3] + "..."
