@@ -1,8 +1,21 @@
 """The report: one self-contained HTML file per run, a terminal summary, a suite index.
 
-Everything here is computed from a run folder (`harness.report.folder`) and can be
-recomputed at any time. What comes from nodes, clients and options is untrusted: it is
-escaped wherever it is shown, and no figure in it is relied upon to make sense.
+Everything here is computed from a run folder and can be recomputed at any time. Texts
+and figures of nodes, clients and options are untrusted: they are escaped wherever they
+are shown, and no figure is relied upon to make sense.
+
+    folder.py     reads a run folder, in the shapes that a report needs
+    story.py      the run in words, the same in the page and in the terminal
+    page.py       report.html; columns.py packs the data that its scripts draw
+    text.py       the terminal summary
+    index.py      the index of a suite, and JUnit XML
+    witness.py    an anomaly with its operations and arrows; spacetime.py draws it
+    evidence.py   the parts of a transaction that an anomaly rests on
+    events.py     nodes' observations around an anomaly
+    tally.py      how much checkers found and explained
+    listing.py    anomalies as JSON, for `check --json`
+    figures.py    how counts, durations and values are written
+    assets/       templates, styles and scripts
 
 Heavy imports wait until the first call, so that the command line starts fast.
 """
@@ -37,14 +50,17 @@ def summary(run_dir: Path, *, colour: bool = False) -> str:
 
 
 def build_index(suite_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write `suite_dir`/index.html, one row per run; see `harness.report.index`."""
+    """Write `suite_dir`/index.html, one row per run; returns its path.
+
+    `harness.report.index` has the keys of rows.
+    """
     from harness.report.index import build_index as write
 
     return write(suite_dir, rows)
 
 
 def write_junit(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write the suite's rows as JUnit XML; see `harness.report.index`."""
+    """Write the suite's rows, as for `build_index`, to `path` as JUnit XML."""
     from harness.report.index import write_junit as write
 
     write(rows, path)

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from harness.report.witness import Witness
 
 CALLS_MAX = 200_000
-"""More operations than that are thinned out: those of anomalies stay, with their
-surroundings, and the unknown ones; of the others every k-th. Keeps the page below
+"""If there are more operations, they are thinned out: those of anomalies, those around
+these, and unknown ones stay; of the others every k-th does. That keeps the page below
 20 MiB and quick to open."""
 
 CONTEXT_CALLS = 1000
-"""How many operations before and after an anomaly are always drawn."""
+"""Operations before and after an anomaly that are always drawn."""
 
 STRINGS_CHARS_MAX = 6_000_000
-"""Once the table of strings holds that many characters, further ones are cut short."""
+"""Once the table of strings holds this many characters, further strings are cut."""
 
 CLOCK_POINTS_MAX = 20_000
 
@@ -69,7 +69,7 @@ class Strings:
 
 
 def run_columns(story: Story) -> dict[str, Any]:
-    """Everything the scripts draw, as JSON-able data."""
+    """All data that the scripts draw, JSON-able."""
     folder = story.folder
     kept = kept_calls(story)
     place = {position: column for column, position in enumerate(kept)}
@@ -117,7 +117,7 @@ def kept_calls(story: Story) -> list[int]:
 
 
 def _positions(folder: Recording, witness: Witness) -> list[int | None]:
-    """Where a witness's calls stand in `folder.calls`; events are not there."""
+    """The positions of a witness's calls in `folder.calls`; None for events."""
     return [
         None if call.is_event else folder.call_by_index.get(call.invoke.index)
         for call in witness.calls
@@ -161,7 +161,7 @@ def _call_columns(
 
 
 def _took(call: Call, start_us: int) -> int:
-    """Microseconds from invocation to completion; -1 when it never completed."""
+    """Microseconds from invocation to completion; -1 if the call never completed."""
     return -1 if call.done is None else max(0, _us(call.done.time) - start_us)
 
 
@@ -193,7 +193,7 @@ def _fault(fault: Fault) -> dict[str, Any]:
 
 
 def _clock_columns(folder: Recording) -> dict[str, dict[str, list[float | None]]]:
-    """Per node: sample times in us, wall and monotonic offsets in ms."""
+    """Node -> columns of its sample times in us, wall and monotonic offsets in ms."""
     step = -(-len(folder.clocks) // CLOCK_POINTS_MAX) or 1
     sampled = folder.clocks[::step]
     seen = {label(clock.node) for clock in sampled}
@@ -216,8 +216,8 @@ def rates(calls: Sequence[Call], end_ns: float) -> dict[str, Any]:
 
     Returns:
         `width` of a bin in us; `ok`, `fail`, `info`: calls a second that *ended* in
-        each bin; `quantiles`: for each of QUANTILES a list of us, None where a bin
-        holds no ok call. Calls that never returned count where they began.
+        each bin; `quantiles`: for each of QUANTILES a list of us, with None for a bin
+        without ok calls. Calls that never returned count in the bin of their beginning.
     """
     bins_count = min(max(len(calls) // CALLS_A_BIN, BINS_MIN), BINS_MAX)
     width = end_ns / bins_count
@@ -282,8 +282,8 @@ def _by_operation(group: tuple[tuple[str, str], list[int]]) -> tuple[str, int]:
 def inline_json(data: Any) -> str:
     r"""`data` as JSON that may stand inside a <script> element.
 
-    ASCII only, so U+2028 and lone surrogates are escapes; `<`, `>` and `&` are escapes
-    too, so neither `</script>` nor `<!--` can occur.
+    It is ASCII only, so U+2028 and lone surrogates are escapes; `<`, `>` and `&` are
+    escapes too, so neither `</script>` nor `<!--` can occur.
     """
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

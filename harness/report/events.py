@@ -1,17 +1,17 @@
-"""What nodes observed of their protocol, told around an anomaly.
+"""Nodes' observations of their protocol, which surround an anomaly in its picture.
 
-An anomaly names two or three operations; why they came about is a matter of messages
-that arrived and messages that didn't. Reference nodes observe their steps (`Observe`),
-and those about the same transaction, key or term surround the anomaly in its picture.
+An anomaly names two or three operations; they came about by messages that arrived and
+messages that didn't. Reference nodes observe their steps (`Observe`), and those about
+the same transaction, key or term are drawn around the anomaly.
 
-Messages are not recorded. That one arrived is concluded from a step that nothing else
-can cause, as a participant's preCommit follows from its coordinator's; `MESSAGES` says
-which. That one was lost is claimed only where its link was cut when it was sent and the
-step that it would have caused never came, or where the step that its absence causes
-did.
+Messages are not recorded. A message is concluded to have arrived from a step that
+nothing else can cause, as a participant's preCommit follows from its coordinator's;
+`MESSAGES` lists such steps. A message is claimed to be lost only if its link was cut
+when it was sent, and the step that it would have caused never came or the step that its
+absence causes did.
 
-Times are the nodes' own, moved to the time of the run by what `clocks.jsonl` says of
-them; a skew between two samples stays.
+Times are the nodes' own, moved to the time of the run with the samples of
+`clocks.jsonl`; a skew between two samples stays.
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ if TYPE_CHECKING:
     from harness.report.witness import Witness
 
 CONTEXT_MAX = 40
-"""Events shown around an anomaly; of more, the first."""
+"""Events shown around an anomaly; if there are more, the first of them."""
 
 SLACK_NS = 2_000_000
-"""By how much two clocks, once corrected, may still disagree."""
+"""How much two corrected clocks may still disagree."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message that is known by what it causes.
+    """A message that is known by its effect.
 
     Attributes:
-        name: What the protocol calls it.
+        name: The protocol's name for it.
         sent: The kind of event at which it is sent.
         received: The kind of event that it causes at another node.
-        sender: The field of the received event that names the sender; "" when any
-            node's event may have been the cause.
+        sender: The field of the received event that names the sender; "" if any node's
+            event may have been the cause.
         same: Fields on which both events agree.
-        to_all: It is sent to every participant, so one that it never reached shows.
+        to_all: Whether it is sent to every participant, so that it shows if one never
+            received it.
     """
 
     name: str
@@ -70,7 +71,7 @@ MESSAGES = (
     Message("vote", "voted", "became_leader", same=("term",)),
 )
 ACKNOWLEDGED = {"precommitted": "turning_back"}
-"""A step that is answered, and the step that a missing answer causes."""
+"""Step that is answered -> the step that a missing answer causes."""
 
 IMPLIED = {
     "precommitted": "precommitting",
@@ -80,7 +81,7 @@ IMPLIED = {
     "accepted": "proposed",
     "chosen": "learned",
 }
-"""Steps that go without saying where a node takes the other one at once."""
+"""Step -> the step that includes it, which alone is shown if a node takes both."""
 AT_ONCE_NS = 1_000_000
 
 ROLES = {
@@ -95,13 +96,13 @@ ROLES = {
 def surround(
     folder: Recording, witness: Witness, anomaly: Mapping[str, Any]
 ) -> Witness:
-    """The witness with what nodes observed of the matter, and the messages between."""
+    """The witness with nodes' observations of the matter, and messages between them."""
     wanted = _subject(anomaly)
     if not wanted:
         return witness
     around = [folder.event(op) for op in folder.observed if _is_about(op, wanted)]
     if any(event.invoke.time < 0 for event in around):
-        return witness  # nobody knows where they belong
+        return witness  # the events have no place in the time of the run
     have = {call.name for call in witness.calls}
     fresh = [event for event in _once(around) if event.name not in have]
     calls = sorted(
@@ -140,7 +141,7 @@ def _is_about(op: Op, wanted: Mapping[str, Any]) -> bool:
 
 
 def _once(events: Iterable[Call]) -> list[Call]:
-    """In order of time; what a node says twice, or says by saying more, only once."""
+    """Events in order of time, without repetitions and those that others include."""
     events = list(events)
     said = {(e.node, e.invoke.f): e.invoke.time for e in events}
     seen: set[str] = set()
@@ -159,7 +160,7 @@ def _once(events: Iterable[Call]) -> list[Call]:
 
 
 def _roles(calls: Iterable[Call]) -> dict[str, str]:
-    """What each node was: the first of its events that tells."""
+    """Node -> its role, by the first of its events that tells it."""
     roles: dict[str, str] = {}
     for call in calls:
         if not call.is_event:
@@ -178,7 +179,7 @@ def _roles(calls: Iterable[Call]) -> dict[str, str]:
 
 
 def _arrived(calls: Sequence[Call]) -> list[Edge]:
-    """An arrow for every message that must have arrived."""
+    """An arrow for each message that must have arrived."""
     return [
         edge
         for target, event in enumerate(calls)
@@ -190,7 +191,7 @@ def _arrived(calls: Sequence[Call]) -> list[Edge]:
 
 
 def _causes(calls: Sequence[Call], target: int, message: Message) -> list[Edge]:
-    """The latest event of each possible sender before the one it caused."""
+    """Arrows from the latest event of each possible sender to the one it caused."""
     event = calls[target]
     fields = mapping(event.invoke.value)
     latest: dict[str, int] = {}
@@ -219,7 +220,7 @@ def _agree(a: Mapping[str, Any], b: Mapping[str, Any], names: Iterable[str]) -> 
 def _lost(
     calls: Sequence[Call], messages: Sequence[Edge], faults: Sequence[Fault]
 ) -> list[Edge]:
-    """An arrow for every message that a cut link kept from its effect."""
+    """An arrow for each message that a cut link kept from its effect."""
     voters = {string(c.node) for c in calls if c.is_event and c.invoke.f == "voted"}
     reached = {(edge.source, calls[edge.target].node) for edge in messages}
     lost: list[Edge] = []
@@ -236,10 +237,10 @@ def _lost(
 
 
 def _unacknowledged(calls: Sequence[Call], faults: Sequence[Fault]) -> list[Edge]:
-    """The arrow of the answer whose absence made somebody turn back.
+    """The arrow of the answer whose absence made a node turn back.
 
-    Which one was missing nobody tells; of those whose link was cut meanwhile, it is the
-    last that was sent.
+    The node does not tell which answer was missing. This takes the last one sent among
+    those whose link was cut meanwhile.
     """
     missing: list[Edge] = []
     for target, reaction in enumerate(calls):
@@ -260,7 +261,7 @@ def _unacknowledged(calls: Sequence[Call], faults: Sequence[Fault]) -> list[Edge
 def _never(
     calls: Sequence[Call], source: int, other: str, name: str, faults: Sequence[Fault]
 ) -> list[Edge]:
-    """The arrow of a message that did not arrive, to what the other did next."""
+    """The arrow of a message that did not arrive, to the other node's next event."""
     event = calls[source]
     node, sent_ns = string(event.node), event.invoke.time
     cut = _cut_between(faults, f"{node}->{other}", sent_ns, sent_ns)
@@ -282,7 +283,7 @@ def _told(fault: Fault) -> str:
 def _cut_between(
     faults: Sequence[Fault], link: str, first_ns: float, last_ns: float
 ) -> Fault | None:
-    """The first fault that cut the link at a moment between these two."""
+    """The first fault that cut the link at a moment between these; None if none did."""
     for fault in faults:
         end_ns = float("inf") if fault.end_ns is None else fault.end_ns
         meets = fault.start_ns <= last_ns + SLACK_NS and first_ns <= end_ns

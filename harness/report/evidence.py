@@ -1,10 +1,10 @@
-"""What of a transaction an anomaly rests on: shown whole, whatever its length.
+"""The parts of a transaction that an anomaly rests on, which are shown at full length.
 
 "T2 did not observe T1's append of 39 to key 5" is proved by the whole list that T2 read
 under key 5, and by nothing less. Other micro-operations of a long transaction only
-stand in the way. So an arrow of a witness names some: those on the keys that its reason
-tells of, or else on all keys that both of its ends touch. What is not named is folded:
-a number stands for it.
+distract. So an arrow of a witness names some: those on the keys that its reason
+mentions, or else on all keys that both of its ends touch. The others are folded: their
+number stands for them.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
     from harness.report.folder import Call
 
 CHARS_MAX = 20_000
-"""Of one transaction: a history may hold anything. What is cut there is counted."""
+"""Longest text of one transaction: a history may hold anything. The rest is counted."""
 
 SHORT_MAX = 120
-"""Characters of a transaction that is shown whole, whatever is named."""
+"""Longest text of a transaction that is never folded."""
 
 ITEMS_MAX = 12
-"""Micro-operations, and items of a list, where there is only room for a label."""
+"""Micro-operations, and items of a list, that a label shows."""
 
 KEY_CHARS_MAX = 200
 
 ORDERS = frozenset({"realtime", "process", "session", "program-order"})
-"""Kinds of arrows that say when transactions ran, and nothing of what they did."""
+"""Kinds of arrows that only concern the times of transactions, not their content."""
 
 Named = frozenset[str]
-"""Keys, as `key_text` writes them."""
+"""The named keys, as `key_text` writes them."""
 
 
 def key_text(key: Any) -> str:
-    """A key in a form that tells it from others: true is not 1, and "1" is not."""
+    """A key as a text that differs for different keys: 1, true and "1" are three."""
     return figures.value(key, KEY_CHARS_MAX)
 
 
 def steps(value: Any) -> list[list[Any]] | None:
-    """The micro-operations of a transaction; None for what is none."""
+    """The micro-operations of a transaction; None if the value is no transaction."""
     if isinstance(value, dict):
         value = value.get("txn")
     if not isinstance(value, list) or not value:
@@ -56,12 +56,12 @@ def steps(value: Any) -> list[list[Any]] | None:
 def named(
     calls: Sequence[Call], edges: Iterable[tuple[int, int, str, str]], key: Any
 ) -> dict[tuple[bool, int], Named]:
-    """Which keys are named, for each transaction among `calls`, by `Call.name`.
+    """`Call.name` -> the keys that are named, for each transaction among `calls`.
 
     Args:
         calls: The operations of a witness.
         edges: Its arrows: positions in `calls`, kind and reason.
-        key: The key that the anomaly is about; None where it is about several.
+        key: The key that the anomaly is about; None if it is about several.
     """
     known: dict[int, dict[str, Any]] = {}
     for position, call in enumerate(calls):
@@ -91,14 +91,14 @@ def tells_of(reason: str, key: Any) -> bool:
 
 
 def unfolded(value: Any) -> str:
-    """All of a transaction."""
+    """A transaction with all of its micro-operations."""
     return bounded(_name_of(value) + ", ".join(map(_whole_step, steps(value) or ())))
 
 
 def folded(value: Any, keys: Collection[str]) -> str:
     """A transaction with its named micro-operations whole, and the others counted.
 
-    A short one is not worth folding.
+    A short transaction is not folded.
     """
     everything = unfolded(value)
     if len(everything) <= SHORT_MAX:
@@ -111,17 +111,17 @@ def folded(value: Any, keys: Collection[str]) -> str:
 
 
 def bounded(text: str, chars_max: int = CHARS_MAX) -> str:
-    """`text`; of a longer one the beginning, and how much more there is."""
+    """`text`; if it is too long, its beginning, and how much more there is."""
     left = len(text) - chars_max
     if left <= 0:
         return text
-    # What is longer than CHARS_MAX may have been cut to about that before.
+    # A text longer than CHARS_MAX may have been cut to about that length before.
     least = "at least " if len(text) > CHARS_MAX > chars_max else ""
     return f"{text[:chars_max]}\N{HORIZONTAL ELLIPSIS} ({least}{left} characters more)"
 
 
 def label(value: Any) -> str:
-    """A transaction in a few words: its first steps, of each list the end."""
+    """A transaction in a few words: its first steps, and the end of each list."""
     micro = steps(value)
     if micro is None:
         return ""
@@ -135,7 +135,7 @@ def _is_named(step: Sequence[Any], keys: Collection[str]) -> bool:
 
 
 def _name_of(value: Mapping[str, Any] | list[Any]) -> str:
-    """What a transaction that has a name is called, and a colon."""
+    """The name of a transaction and a colon; empty if it has no name."""
     if isinstance(value, dict):
         return f"{figures.plain(value.get('id'), 24)}: "
     return ""
@@ -146,7 +146,7 @@ def _whole_step(step: Sequence[Any]) -> str:
 
 
 def _whole_part(part: Any) -> str:
-    """[1, [2, 3]] as "[1 [2,3]]"; nothing is nil."""
+    """[1, [2, 3]] as "[1 [2,3]]"; None as nil."""
     if isinstance(part, list):
         items = (figures.plain(item, CHARS_MAX) or "nil" for item in part)
         return f"[{' '.join(items)}]"

@@ -1,4 +1,4 @@
-"""How figures and values are written: counts, durations, operation values."""
+"""Formats figures and values: counts, durations, operation values."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def value(thing: Any, chars_max: int = VALUE_CHARS_MAX) -> str:
 
 
 def plain(thing: Any, chars_max: int = 2000) -> str:
-    """Like `value`, but a string stands without quotes and may have lines."""
+    """Like `value`, but a string has no quotes and may have several lines."""
     if isinstance(thing, str):
         return clip(visible(thing), chars_max)
     return value(thing, chars_max)
@@ -77,7 +77,7 @@ def plain(thing: Any, chars_max: int = 2000) -> str:
 def leaves(
     thing: Any, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The scalars (and lists of scalars) inside nested data, with the way to each."""
+    """(path, leaf) of the scalars, and lists of scalars, inside nested data."""
     if isinstance(thing, dict):
         for key, inner in thing.items():
             yield from leaves(inner, (*path, str(key)))

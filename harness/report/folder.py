@@ -1,9 +1,9 @@
-"""What a run folder holds, in the shapes that a report needs.
+"""Reads a run folder, in the shapes that a report needs.
 
 A run may have been killed at any moment, so every file may be missing, end in a torn
 line or hold nonsense; nodes, clients and options are untrusted besides. `store.Salvage`
-reads what is there, and says in `problems` what could not be read; here it is taken for
-what it should be.
+reads the files, and lists in `problems` those that it could not read. This module turns
+the data into the types that they should have.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class Fault:
 
     Attributes:
         kind: "partition", "kill", "pause", "clock", ...
-        title: What was done, in words.
+        title: The fault in words.
         nodes: The nodes it was aimed at; empty means all of them.
         start_ns: When it began.
-        end_ns: When it was healed; None when it lasted to the end of the record.
-        bit: Whether it had an effect; None when nobody can tell.
+        end_ns: When it was healed; None if it lasted to the end of the record.
+        bit: Whether it had an effect; None if that is not known.
         evidence: The proof, as recorded at start and end.
-        failed: It could not be carried out at all.
+        failed: Whether it could not be carried out at all.
     """
 
     kind: str
@@ -88,7 +88,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that happened at a moment: a node exited, a node started, ..."""
+    """An event without duration: a node exited, a node started, ..."""
 
     kind: str
     title: str
@@ -98,54 +98,54 @@ class Note:
 
 
 class Call(NamedTuple):
-    """A client operation: its invocation and, where it returned, its completion.
+    """A client operation: its invocation and, if it returned, its completion.
 
-    What stands alone is both at once: a completion without its invocation, or an event
-    that a node observed of itself.
+    A completion without its invocation, and an event that a node observed of itself,
+    are both at once.
     """
 
     invoke: Op
     done: Op | None
     named: int | None = None
-    """By which of its indices somebody spoke of it."""
+    """The index, of its two, by which an anomaly names it."""
 
     @property
     def number(self) -> int:
-        """The index that a reader should see: the one it was named by."""
+        """The index to show: the one by which an anomaly names it."""
         return self.invoke.index if self.named is None else self.named
 
     @property
     def is_event(self) -> bool:
-        """True for what a node observed, False for what a client did."""
+        """Whether this is an event that a node observed, and no client operation."""
         return not self.invoke.is_client
 
     @property
     def name(self) -> tuple[bool, int]:
-        """Tells it from every other: events and operations are numbered apart."""
+        """A key that no other call has: events and operations are numbered apart."""
         return self.is_event, self.invoke.index
 
     @property
     def outcome(self) -> str:
-        """ok, fail or info; what never returned is info."""
+        """ok, fail or info; a call that never returned is info."""
         if self.is_event:
             return "event"
         return self.done.type if self.done is not None else "info"
 
     @property
     def value(self) -> Any:
-        """What it read, or what it meant to write."""
+        """The value that it read, or was to write."""
         if self.done is not None and self.done.type == "ok":
             return self.invoke.value if self.done.value is None else self.done.value
         return self.invoke.value
 
     @property
     def node(self) -> str | None:
-        """The cluster member spoken to."""
+        """The node that the client talked to."""
         return self.invoke.node or (self.done.node if self.done is not None else None)
 
     @property
     def error(self) -> Any:
-        """Why it failed or is unknown; None when it is ok."""
+        """Why it failed or is unknown; None if it is ok."""
         return None if self.done is None else self.done.error
 
 
@@ -155,13 +155,13 @@ class Recording:
 
     Attributes:
         path: The folder.
-        test, run, verdict: test.yaml, run.json and verdict.json; empty when missing.
+        test, run, verdict: test.yaml, run.json and verdict.json; empty if missing.
         plan: plan.yaml as text.
         ops: The history's events, client operations and others.
         calls: Client operations in order of invocation.
         lanes: `lanes[i]` is the row (thread) that draws calls[i].
-        faults, notes, clocks, errors, logs: As their types say.
-        problems: What was missing or damaged, one sentence each.
+        faults, notes, clocks, errors, logs: The lines of other files, by their types.
+        problems: One sentence for each file that was missing or damaged.
     """
 
     path: Path
@@ -191,10 +191,10 @@ class Recording:
 
     @cached_property
     def observed(self) -> Sequence[Op]:
-        """What nodes observed of themselves, in the times of their own clocks.
+        """Nodes' observations of themselves, in the times of their own clocks.
 
-        Positions are those that anomalies over observations refer to. Read only when
-        asked for: a long run has many.
+        Anomalies over observations refer to their positions. They are read only when
+        asked for, as a long run has many.
         """
         places = self.path / "nodes"
         nodes = [n for n in strings(self.test.get("nodes")) if n == (places / n).name]
@@ -205,7 +205,7 @@ class Recording:
 
     @cached_property
     def clock_offsets(self) -> dict[str, list[tuple[float, float]]]:
-        """Per node (time of the run, its monotonic clock minus the true one), in ns."""
+        """Node -> (time of the run, its monotonic clock minus the true one), in ns."""
         samples: dict[str, list[tuple[float, float]]] = {}
         for clock in self.clocks:
             offset_ns = (clock.mono_offset_ms or 0.0) * 1e6
@@ -213,7 +213,7 @@ class Recording:
         return {node: sorted(known) for node, known in samples.items()}
 
     def event(self, op: Op) -> Call:
-        """Something observed, put into the time of the run; -1 if that is unknown."""
+        """An observation, moved to the time of the run; its time is -1 if unknown."""
         start_ns, time_ns = self.run.get("start_mono_ns"), -1
         if isinstance(start_ns, int):
             raw_ns = op.time - start_ns
@@ -230,7 +230,7 @@ class Recording:
 
     @cached_property
     def end_ns(self) -> float:
-        """The last moment that anything speaks of; at least a millisecond."""
+        """The last moment in any record; at least a millisecond."""
         times = [1e6, number(self.run.get("seconds")) * 1e9]
         times += [max(op.time for op in self.ops[-500:])] if self.ops else []
         times += [fault.end_ns or fault.start_ns for fault in self.faults]
@@ -240,7 +240,7 @@ class Recording:
 
     @cached_property
     def nodes(self) -> list[str]:
-        """Every node that anything names, those of test.yaml first."""
+        """Every node that any record names, those of test.yaml first."""
         named = strings(self.test.get("nodes"))
         seen = {call.node for call in self.calls if call.node}
         seen.update(node for fault in self.faults for node in fault.nodes)
@@ -250,7 +250,7 @@ class Recording:
 
     @cached_property
     def lane_names(self) -> list[str]:
-        """What each row of the client timeline is called."""
+        """The names of the rows of the client timeline."""
         members: dict[int, list[str]] = {}
         for lane, call in zip(self.lanes, self.calls, strict=True):
             names = members.setdefault(lane, [])
@@ -264,11 +264,11 @@ class Recording:
 
 
 def load(run_dir: Path) -> Recording:
-    """Read the run folder `run_dir`; never raises for what is or isn't in it."""
+    """Read the run folder `run_dir`; missing or damaged content never raises."""
     left = Salvage(run_dir)
     test = mapping(left.document("test.yaml"))
     run = mapping(left.document("run.json"))
-    # Where no node ever served, no client asked for anything.
+    # If a node never served, there were no client operations.
     never_up = bool(run.get("never_up"))
     history = left.lines("history.jsonl", Op, optional=never_up)
     calls = [Call(*pair) for pair in History(history, strict=False).calls()]
@@ -291,11 +291,11 @@ def load(run_dir: Path) -> Recording:
     )
 
 
-# Making sense of what was read
+# From lines to faults and rows
 
 
 def _faults(lines: Iterable[FaultLine]) -> tuple[list[Fault], list[Note]]:
-    """Put starts and ends together: faults with a span, and moments without."""
+    """Pair starts with ends: faults that have a duration, and notes that have none."""
     open_faults: dict[str, tuple[int, FaultLine]] = {}
     faults: list[Fault] = []
     notes: list[Note] = []
@@ -349,8 +349,8 @@ def lanes(calls: list[Call], concurrency: int) -> list[int]:
     """The row that draws each call, so that calls of one row hardly ever overlap.
 
     Process p runs on thread p mod concurrency; an `info` retires p and the thread
-    goes on as p + concurrency. A history whose options are unknown gets a row per
-    process while there are few, else processes share rows.
+    goes on as p + concurrency. If the concurrency is unknown, each process gets a row
+    while there are few; else processes share rows.
     """
     processes = {int(call.invoke.process) for call in calls}
     if not 0 < concurrency <= len(processes):
@@ -360,7 +360,7 @@ def lanes(calls: list[Call], concurrency: int) -> list[int]:
     return [row[int(call.invoke.process) % concurrency] for call in calls]
 
 
-# Untrusted data, taken for what it should be
+# Untrusted data, turned into the types that they should have
 
 
 def mapping(thing: Any) -> dict[str, Any]:
@@ -393,5 +393,5 @@ def whole(thing: Any) -> int:
 
 
 def string(thing: Any, default: str = "") -> str:
-    """`thing` as one visible line of text; `default` when there is none."""
+    """`thing` as one visible line of text; `default` for None."""
     return default if thing is None else visible(str(thing)).replace("\n", " ")

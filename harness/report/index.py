@@ -3,15 +3,15 @@
 A row is a mapping with the keys
 
     name system workload nemesis seed     what was run
-    expected verdict as_expected          verdict: one, or "error", or "skipped"
-    anomalies found                       names; how many there are, in a line
-    why error                             a sentence, how the harness failed
-    skipped                               why nothing can be told of it, if so
+    expected verdict as_expected          verdict: a verdict, "error" or "skipped"
+    anomalies found                       their names; how many there are, in a line
+    why error                             a sentence; how the harness failed
+    skipped                               why the run has no outcome, if so
     ops seconds repro                     ops: a number, or a count per outcome
     report or run                         the report, or the folder that holds it
 
 of which all but `name` may be missing. Without `as_expected`, `verdict` is compared
-with `expected`, which is "valid" unless said. A relative `report` is relative to the
+with `expected`, which is "valid" by default. A relative `report` is relative to the
 suite's folder, a relative `run` to the working directory.
 """
 
@@ -37,7 +37,7 @@ _NOT_XML = re.compile("[\ufffe\uffff]")
 
 @dataclass(frozen=True)
 class Row:
-    """One run of a suite, ready to be shown; every text is visible and in one line."""
+    """One run of a suite, to be shown; every text is visible and in one line."""
 
     name: str
     system: str
@@ -58,17 +58,17 @@ class Row:
 
     @property
     def absent(self) -> bool:
-        """Whether it was never run, as this machine lacks what it needs."""
+        """Whether it was never run, as this machine lacks a program for it."""
         return self.verdict == "skipped"
 
     @property
     def is_off(self) -> bool:
-        """It came out, and not as expected."""
+        """Whether it had an outcome, and another one than expected."""
         return not self.as_expected and not self.skipped
 
     @property
     def state(self) -> str:
-        """The verdict as one of the states the style sheet knows."""
+        """The verdict as one of the states of the style sheet."""
         known = {"valid", "invalid", "unknown", "harness"}
         return self.verdict if self.verdict in known else "unknown"
 
@@ -93,7 +93,7 @@ def build_index(suite_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def read_row(row: Mapping[str, Any], suite_dir: Path) -> Row:
-    """Take a row for what it should be, whatever it holds."""
+    """The row of a mapping, whose values may be of any type."""
     error = figures.plain(row.get("error") or "", 8000)
     skipped = string(row.get("skipped"))
     verdict = string(row.get("verdict"), "error" if error else "unknown")
@@ -146,7 +146,7 @@ def _suite_state(rows: Sequence[Row]) -> str:
 
 
 def _report(row: Mapping[str, Any], suite_dir: Path) -> str:
-    """The way from the suite to a report, with forward slashes; "" for none."""
+    """The path from the suite to a report, with forward slashes; "" for none."""
     if row.get("report"):
         path = suite_dir / string(row["report"])
     elif row.get("run"):
@@ -162,8 +162,8 @@ def _report(row: Mapping[str, Any], suite_dir: Path) -> str:
 def write_junit(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write `rows` as JUnit XML to `path`.
 
-    A row that came out as expected passes, one that was interrupted or not run is
-    `skipped`, a run that the harness failed is an `error`, anything else a `failure`.
+    A run with the expected verdict passes; one that was interrupted or not run is
+    `skipped`; a failure of the harness is an `error`; any other run is a `failure`.
     """
     told = [read_row(row, path.parent) for row in rows]
     counts = Counter(_junit_outcome(row) for row in told)
@@ -229,5 +229,5 @@ def _test_case(row: Row) -> ElementTree.Element:
 
 
 def _xml(text: str) -> str:
-    """`text`, visible, without the two more characters that XML 1.0 can't hold."""
+    """Visible `text`, also without the two other characters that XML 1.0 can't hold."""
     return _NOT_XML.sub("\ufffd", visible(text))

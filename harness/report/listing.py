@@ -1,9 +1,9 @@
-"""Anomalies for programs: what `check --json` tells of each, beside how many there are.
+"""Anomalies for programs: the list in `check --json`, beside the number of each.
 
 The form is that of verdict.json and of `--explain`'s result.json (`Anomaly.as_json`),
-with the lines of the file where they are known. All of it is JSON, whatever a history
-written in EDN holds, and all of it is bounded, as a history may have thousands of
-anomalies and values of megabytes: what is left out is counted.
+with the lines of the file if they are known. All of it is JSON, even for values that
+only EDN can hold. All of it is bounded, as a history may have thousands of anomalies
+and values of megabytes; the rest is counted.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ if TYPE_CHECKING:
     from harness.verdict import Anomaly, CheckResult
 
 TOLD_OF_A_NAME_MAX = 20
-"""Anomalies of one name that are told."""
+"""Most anomalies of one name in the list."""
 
 OPS_MAX = 100
 EDGES_MAX = 100
 TEXT_CHARS_MAX = 2000
-"""Characters of a sentence, and of a key or detail as JSON."""
+"""Longest sentence, and longest key or detail as JSON."""
 
 FIGURE_CHARS_MAX = 20_000
 _TOLD_ELSEWHERE = {"crashed", "plan"}
 
 
 def anomalies(result: CheckResult, history: History | None) -> dict[str, Any]:
-    """`found`, the anomalies, and `left_out`, how many more there are of each name.
+    """The fields of `check --json` about anomalies.
 
-    Also `keys_left_out`, how many more keys are broken, where they have no name.
+    They are `found`, the anomalies; `left_out`, the number of others of each name; and
+    `keys_left_out`, the number of other broken keys, whose anomalies have no name.
 
     Args:
-        result: What a checker said.
-        history: What it judged; None when that is gone, and then there are no lines.
+        result: The checker's result.
+        history: The history that it judged; None if it is gone. Then lines are missing.
     """
     told: Counter[str] = Counter()
     found = []
@@ -59,7 +60,7 @@ def anomalies(result: CheckResult, history: History | None) -> dict[str, Any]:
 
 
 def stats(result: CheckResult) -> dict[str, Any]:
-    """A checker's figures; those that are too long are cut texts."""
+    """A checker's figures; a figure that is too long becomes a text that is cut."""
     return {
         name: _bounded(figure, FIGURE_CHARS_MAX)
         for name, figure in result.stats.items()
@@ -68,13 +69,13 @@ def stats(result: CheckResult) -> dict[str, Any]:
 
 
 class _Lines:
-    """The lines of the file that hold some ops, where anybody knows."""
+    """Tells the lines of the file that hold some ops, if they are known."""
 
     def __init__(self, history: History | None) -> None:
         self._lines = None if history is None else history.lines
 
     def of(self, ops: Iterable[int]) -> dict[str, list[int]]:
-        """`{"lines": [...]}`, one for each op; nothing where they are not known."""
+        """`{"lines": [...]}`, one for each op; empty if they are not known."""
         return {} if self._lines is None else {"lines": [self._lines[i] for i in ops]}
 
 
@@ -112,7 +113,7 @@ def _witness(anomaly: Anomaly, ops: Iterable[int], lines: _Lines) -> dict[str, A
 
 
 def _edge(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Why one comes before the other: kind and reason."""
+    """Why one operation comes before the other: kind and reason."""
     return {name: figures.clip(str(v), TEXT_CHARS_MAX) for name, v in data.items()}
 
 
@@ -121,7 +122,7 @@ def _left_out(what: str, number: int) -> dict[str, int]:
 
 
 def _bounded(value: Any, chars_max: int = TEXT_CHARS_MAX) -> Any:
-    """A value as JSON; as a text that is cut, where it is too long or no JSON."""
+    """A value as JSON; a text that is cut if it is too long or no JSON."""
     try:
         text = json.dumps(value, default=str, allow_nan=False)
     except (TypeError, ValueError, RecursionError):

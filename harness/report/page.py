@@ -1,10 +1,10 @@
 """Writes report.html: one file, no external resource, readable without scripts.
 
-Theory of operation. `folder.load` reads what there is, `story.tell` puts it into words,
-`columns.run_columns` packs what the scripts draw, and the template lays it out. Every
-string passes through jinja2's autoescape or `columns.inline_json`. As a second wall the
-page carries a content security policy that allows exactly one script, by its hash, and
-no network at all; a tag that slipped through would be inert.
+Theory of operation. `folder.load` reads the run folder, `story.tell` puts the run into
+words, `columns.run_columns` packs the data that the scripts draw, and the template lays
+all of it out. Every string passes through jinja2's autoescape or `columns.inline_json`.
+As a second wall the page carries a content security policy that allows exactly one
+script, by its hash, and no network at all; a tag that slipped through would be inert.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ RAW_FILES = (
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write `run_dir`/report.html and return its path; see `harness.report.build`."""
+    """Write `run_dir`/report.html and return its path."""
     folder = load(run_dir)
     told = story.tell(folder)
     page = render(
@@ -156,14 +156,14 @@ def asset(name: str) -> str:
 
 @cache
 def script() -> Markup:
-    """All scripts as one, in a scope of their own; trusted, it is ours."""
+    """All scripts as one, in a scope of their own; they are ours, so trusted."""
     return trusted(
         "(() => {\n'use strict';\n" + "\n".join(map(asset, SCRIPTS)) + "\n})();"
     )
 
 
 def trusted(text: str) -> Markup:
-    """`text` as it is: our own files, and JSON made safe by `columns.inline_json`."""
+    """`text` unescaped, for our own files, and JSON made safe by `inline_json`."""
     return Markup(text)  # noqa: S704 (the callers are few and all of them here)
 
 
@@ -178,7 +178,7 @@ def href(path: str) -> str:
     return "./" + quote(path.lstrip("/"))
 
 
-# What the template needs in a shape of its own
+# Data in the shapes that the template needs
 
 
 def facts(told: Story) -> list[tuple[str, str]]:
@@ -216,7 +216,8 @@ def _utc(started: Any) -> str:
 def options(folder: Recording) -> list[tuple[str, str]]:
     """test.yaml flattened to (name, value), nested names joined by dots.
 
-    `spec` says the same again for programs, and the command stands at the top.
+    `spec` is left out, as it repeats the rest for programs, and so is the command,
+    which stands at the top of the page.
     """
     test = {k: v for k, v in folder.test.items() if k not in {"spec", "repro"}}
     return [
@@ -243,17 +244,17 @@ def network_matrix(folder: Recording) -> dict[str, Any]:
 
 
 def busy(counters: dict[str, Any]) -> dict[str, Any]:
-    """The counters that counted something."""
+    """The counters that are not zero."""
     return {name: amount for name, amount in counters.items() if amount != 0}
 
 
 def idle(counters: dict[str, Any]) -> list[str]:
-    """The names of the counters that stand at zero."""
+    """The names of the counters that are zero."""
     return [name for name, amount in counters.items() if amount == 0]
 
 
 def log_lines(log: LogTail) -> Markup:
-    """A log's lines, escaped, with trouble and warnings marked."""
+    """A log's lines, escaped, with errors and warnings marked."""
     return Markup("\n").join(map(_log_line, log.text.splitlines()))
 
 
@@ -267,5 +268,5 @@ def _log_line(line: str) -> Markup | str:
 
 
 def trouble_count(text: str) -> int:
-    """How many lines of a log look like trouble."""
+    """How many lines of a log look like errors."""
     return sum(bool(_TROUBLE.search(line)) for line in text.splitlines())

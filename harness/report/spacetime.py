@@ -1,13 +1,14 @@
 """A small space-time picture of a witness: operations, events, faults, forced order.
 
-One row per process or node, one bar per operation from invocation to completion, a pill
-for what a node observed, faults as bands below, the witness graph's arrows between
-bars. Drawn as SVG without scripts, so it prints and needs no JavaScript.
+It has one row per process or node, one bar per operation from invocation to completion,
+a pill for each event that a node observed, faults as bands below, and the witness
+graph's arrows between bars. It is SVG without scripts, so it prints and needs no
+JavaScript.
 
 The time axis is compressed: operations in conflict are often milliseconds long and
 seconds apart. Moments keep their order, and the gap between two neighbouring moments
-grows with the logarithm of the time between them, or as the labels need. Where a
-history tells no times, positions in it take their place.
+grows with the logarithm of the time between them, or as the labels need. If a history
+has no times, positions in it take their place.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
     from harness.report.witness import Edge, Witness
 
 CALLS_SHOWN_MAX = 24
-"""Operations of the anomaly itself; what surrounds them comes on top."""
+"""Operations of the anomaly itself that are drawn; those around it come on top."""
 
 FAULTS_SHOWN_MAX = 6
 
 WIDTH = 1080
 LABEL_WIDTH = 128
 SCALE_MIN = 0.7
-"""A picture too wide for its page shrinks, but only to where it can be read."""
+"""Smallest scale of a picture that is too wide for its page; it has to be legible."""
 ROW_HEIGHT = 66
 BAR_HEIGHT = 24
 FAULT_HEIGHT = 20
@@ -48,7 +49,7 @@ CHAR_WIDTH = 6.9
 LABEL_CHARS_MAX = 28
 BADGE_WIDTH = 18
 BADGE_SHARES = (0.5, 0.4, 0.6, 0.32, 0.68, 0.24, 0.76, 0.16, 0.84)
-"""Where along an arrow its number may stand, best first."""
+"""Places along an arrow for its number, best first."""
 
 
 KINDS = ("realtime", "process", "wr", "ww", "rw", "conflict", MESSAGE, LOST)
@@ -66,12 +67,12 @@ _ALIASES = {
 
 @dataclass(frozen=True)
 class _Span:
-    """A call as it is to be drawn: its row, its moments, what stands in it.
+    """A call as it is to be drawn: its row, its moments, its label.
 
     Attributes:
-        position: In the witness.
-        start, end: Moments, in ns; no end when it never returned.
-        text: What stands in the bar.
+        position: The call's position in the witness.
+        start, end: Moments, in ns; `end` is None if the call never returned.
+        text: The label of the bar.
     """
 
     call: Call
@@ -90,7 +91,7 @@ class _Span:
 
 @dataclass(frozen=True)
 class _Bar:
-    """Where an operation is drawn: left and right end, top of its row."""
+    """The place of an operation in the picture: left and right end, top of its row."""
 
     span: _Span
     left: float
@@ -132,13 +133,13 @@ class _Axis:
 
 
 def picture(witness: Witness, number: int = 0, *, with_legend: bool = False) -> Markup:
-    """The witness as an <svg> element; empty when it has no operations.
+    """The witness as an <svg> element; empty if it has no operations.
 
     Args:
-        witness: What to draw.
+        witness: The witness to draw.
         number: Tells the pictures of one page apart.
-        with_legend: Write below what did not fit into the bars. A page has a table of
-            operations there.
+        with_legend: Whether labels that did not fit into the bars are written below. A
+            page has a table of operations instead.
     """
     spans = _spans(witness)
     if not spans:
@@ -190,7 +191,7 @@ def picture(witness: Witness, number: int = 0, *, with_legend: bool = False) -> 
 
 
 def as_svg(witness: Witness, number: int = 0) -> str:
-    """The picture as a file of its own, light or dark as its reader prefers."""
+    """The picture as the text of an SVG file, light or dark as its reader prefers."""
     assets = resources.files("harness.report.assets")
     css = [(assets / n).read_text("utf-8") for n in ("palette.css", "witness.css")]
     style = Markup(f"<style>{''.join(css)} svg {{ background: var(--card) }}</style>")  # noqa: S704  # our own files
@@ -212,7 +213,7 @@ def _has_times(witness: Witness) -> bool:
 
 
 def _spans(witness: Witness) -> list[_Span]:
-    """What is drawn, in order of time: the anomaly's own, and what surrounds it."""
+    """The calls to draw, in order of time: the anomaly's own, and those around it."""
     own = [i for i in range(len(witness.calls)) if i not in witness.context]
     shown = sorted({*own[:CALLS_SHOWN_MAX], *witness.context})
     has_times = _has_times(witness)
@@ -226,7 +227,7 @@ def _spans(witness: Witness) -> list[_Span]:
         end = None
         if done is not None:
             end = max(start, float(done.time if has_times else done.index))
-        if call.is_event:  # one instant holds several steps of a node, one by one
+        if call.is_event:  # a node takes several steps at one instant, in their order
             start = max(start, last.get(row, -1.0) + 1)
             last[row] = end = start
         text = witness.text_of(call, LABEL_CHARS_MAX)
@@ -244,7 +245,7 @@ def _axis(
     first, last = min(m[0] for m in marks), max(m[0] for m in marks)
     edges = [t for f in faults for t in (f.start_ns, f.end_ns) if t is not None]
     marks += [(t, 2, None) for t in edges if first < t < last]
-    room = [0.0] * len(rows)  # where each row is free again
+    room = [0.0] * len(rows)  # for each row the x from which on it is free
     times, xs = [first], [LABEL_WIDTH + 24.0]
     for time, what, span in sorted(marks, key=lambda mark: mark[:2]):
         x = xs[-1] + _gap(time - times[-1])
@@ -266,7 +267,7 @@ def _gap(ns: float) -> float:
 
 
 def _stretch(times: list[float], xs: list[float], needed: float) -> _Axis:
-    """Use the whole width when there is room; append the open end of the picture."""
+    """Use the whole width if there is room; append the open end of the picture."""
     left = xs[0]
     available = WIDTH - MARGIN
     if needed < available:
@@ -337,7 +338,7 @@ def _draw_bar(bar: _Bar, witness: Witness, right_end: float) -> Markup:
 def _legend(
     witness: Witness, bars: Iterable[_Bar], width: float, top: float
 ) -> list[Markup]:
-    """The anomaly's own operations that are longer than their bars, in full."""
+    """The full labels of the anomaly's operations that are longer than their bars."""
     lines: list[str] = []
     for bar in bars:
         call, text = bar.span.call, witness.whole(bar.span.call)
@@ -353,7 +354,7 @@ def _legend(
 
 
 def _fitting_text(bar: _Bar, witness: Witness) -> str:
-    """The label, longer than usual where the bar has room for it."""
+    """The label, longer than usual if the bar has room for it."""
     room = int((bar.right - bar.left - 26) / CHAR_WIDTH) - len(
         str(bar.span.call.number)
     )
@@ -363,7 +364,7 @@ def _fitting_text(bar: _Bar, witness: Witness) -> str:
 
 
 def _tone(span: _Span, witness: Witness) -> str:
-    """Classes: whether it is the anomaly's own, and what an event decided."""
+    """CSS classes: whether the call is the anomaly's own, and an event's decision."""
     own = "context" if span.position in witness.context else "own"
     decision = mapping(span.call.invoke.value).get("decision")
     decided = span.call.is_event and decision in ("commit", "abort")
@@ -371,7 +372,7 @@ def _tone(span: _Span, witness: Witness) -> str:
 
 
 def _said_of(call: Call, witness: Witness) -> str:
-    """The operation in a sentence, for the pointer that rests on it."""
+    """The operation in a sentence, to be shown when the pointer rests on it."""
     text = witness.whole(call)
     if call.is_event:
         fields = figures.value(call.invoke.value, 200)
@@ -421,13 +422,13 @@ def _fault(
 
 
 def _fitting(fault: Fault, inside: float, until_end: float) -> str:
-    """The fault's title, as long as there is room for it."""
+    """As much of the fault's title as there is room for."""
     text = fault.title + ("" if effect(fault) != "no-effect" else " (no effect)")
     return figures.clip(text, max(4, int(max(inside, until_end) / CHAR_WIDTH) - 2))
 
 
 def fault_class(kind: str) -> str:
-    """The CSS class suffix for a kind of fault; "other" for kinds unknown here."""
+    """The CSS class suffix for a kind of fault; "other" for one without a colour."""
     head = kind.lower().split("-")[0].split("_")[0].split(" ")[0]
     return FAULT_CLASSES.get(head, "other")
 
@@ -488,7 +489,7 @@ def _arrow(
     taken: list[tuple[float, float]],
     number: int,
 ) -> _Arrow:
-    """An edge as it is drawn; `taken` gets where its number stands."""
+    """The drawing of an edge; the place of its number is added to `taken`."""
     source, target = bars[edge.source], bars[edge.target]
     css = edge_class(edge.kind)
     x1, x2 = _anchors(source, target, css)
@@ -523,13 +524,13 @@ def _arrow(
 
 
 def _anchors(source: _Bar, target: _Bar, css: str) -> tuple[float, float]:
-    """Where an arrow leaves and arrives: orders in time run from end to start."""
+    """The x at which an arrow leaves and arrives: orders in time run end to start."""
     if css in {"edge-realtime", "edge-process"}:
         return source.right - 3, target.left + 3
     if css in {f"edge-{MESSAGE}", f"edge-{LOST}"}:
-        # Short ways: a message arrives at once, and pills are wide for their moment.
+        # Short arrows: a message arrives at once, and a pill is wider than its moment.
         return source.left + 14, target.left + 10
-    # There and back between the same two bars are two arrows, not one with two heads.
+    # Arrows in both directions between two bars stay apart: no line has two heads.
     ahead = source.left <= target.left
     leaves, arrives = (0.72, 0.3) if ahead else (0.2, 0.55)
     return (

@@ -1,8 +1,7 @@
-"""What a run comes to, in words: the same words in the page and in the terminal.
+"""A run in words, which are the same in the page and in the terminal.
 
-Rules it keeps: a failure of the harness is never told as the system's outcome, nor
-the reverse; a verdict that is missing is told as missing; a fault without effect is
-told as such.
+Rules: a failure of the harness is never told as the system's outcome, nor the reverse;
+a missing verdict is told as missing; a fault without effect is told as such.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from harness.report.tally import Tally
 
 STATES = ("valid", "invalid", "unknown", "harness", "unjudged")
-"""What the banner can say. `unjudged`: the run was never analysed."""
+"""The states of the banner; an `unjudged` run was never analysed."""
 
 ANOMALIES_SHOWN_MAX = 12
 ITEMS_SHOWN_MAX = 24
@@ -45,7 +44,7 @@ _SUMMED = re.compile(
 
 @dataclass(frozen=True)
 class FaultKind:
-    """All faults of one kind taken together."""
+    """All faults of one kind together."""
 
     kind: str
     faults: tuple[Fault, ...]
@@ -54,36 +53,36 @@ class FaultKind:
 
     @cached_property
     def bit(self) -> int:
-        """How many had an effect."""
+        """How many faults had an effect."""
         return sum(fault.bit is True and not fault.failed for fault in self.faults)
 
     @cached_property
     def no_effect(self) -> int:
-        """How many had none."""
+        """How many faults had no effect."""
         return sum(fault.bit is False and not fault.failed for fault in self.faults)
 
     @cached_property
     def failed(self) -> int:
-        """How many could not be carried out."""
+        """How many faults could not be carried out."""
         return sum(fault.failed for fault in self.faults)
 
     @cached_property
     def unproven(self) -> int:
-        """How many left no proof either way."""
+        """How many faults left no proof of an effect, nor of its absence."""
         return len(self.faults) - self.bit - self.no_effect - self.failed
 
 
 @dataclass
 class Story:
-    """A run, told.
+    """A run in words.
 
     Attributes:
         state: One of STATES.
         headline: A few words for the banner.
-        why: One or two sentences.
-        expected: "valid", "invalid", "unknown", or "" when nobody said.
-        as_expected: Whether it came out so; None when nobody said.
-        anomalies: The first of those that checkers explained.
+        why: One or two sentences that give the reason.
+        expected: "valid", "invalid" or "unknown"; "" without an expectation.
+        as_expected: Whether the verdict is the expected one; None without expectation.
+        anomalies: The first anomalies that checkers explained.
         explained: How many anomalies they explained.
     """
 
@@ -100,29 +99,29 @@ class Story:
 
     @cached_property
     def found(self) -> Tally:
-        """What checkers found wrong, and how much of it they explained."""
+        """How much checkers found wrong, and how much of it they explained."""
         return found_in(self.folder.verdict)
 
     @cached_property
     def repro(self) -> str:
-        """The command that repeats the run; "" when nobody noted it."""
+        """The command that repeats the run; "" if it was not recorded."""
         verdict, test = self.folder.verdict, self.folder.test
         return string(verdict.get("repro") or test.get("repro"))
 
     @cached_property
     def seed(self) -> str:
-        """The seed, as text; "" when unknown."""
+        """The seed, as text; "" if unknown."""
         seed = self.folder.test.get("seed", self.folder.verdict.get("seed"))
         return string(seed)
 
     @cached_property
     def seconds(self) -> float:
-        """How long the run took, or as much of it as was recorded."""
+        """How long the run took, or else how long the recorded part of it took."""
         return self.folder.end_ns / 1e9
 
     @cached_property
     def in_doubt(self) -> str:
-        """How many transactions waited for a decision, and how long; "" where none."""
+        """How many transactions waited for a decision, and how long; "" if none did."""
         for _, result in checkers(self.folder.verdict):
             stats = mapping(result.get("stats"))
             count, longest_ms = stats.get("in_doubt"), stats.get("longest_in_doubt_ms")
@@ -135,7 +134,7 @@ class Story:
 
     @cached_property
     def remarks(self) -> list[str]:
-        """What belongs beside the verdict, whatever it is."""
+        """Sentences that belong beside any verdict."""
         verdict = self.folder.verdict
         said = [*sequence(verdict.get("remarks"))]
         for name, result in checkers(verdict):
@@ -144,7 +143,7 @@ class Story:
 
     @cached_property
     def troubles(self) -> list[str]:
-        """What clients met, in words; a valid run's, where no fault explains it."""
+        """The troubles of clients; of a valid run, only if no fault explains them."""
         if self.state == "valid" and self.fault_kinds:
             return []
         said = sequence(self.folder.verdict.get("troubles"))
@@ -152,20 +151,21 @@ class Story:
 
     @property
     def troubles_title(self) -> str:
-        """What `troubles` are."""
+        """The title of `troubles`."""
         return "What clients met" if self.state == "valid" else "What went wrong"
 
     @cached_property
     def title(self) -> str:
-        """System and workload, as in `raft, reads=local / register`."""
+        """System and workload, such as `raft, reads=local / register`."""
         workload = string(self.folder.test.get("workload"), "unknown workload")
         return f"{self.system} / {workload}"
 
     @cached_property
     def system(self) -> str:
-        """What ran, as in `2pc, mutant decide-before-log` or `raft, reads=local`.
+        """The system, such as `2pc, mutant decide-before-log` or `raft, reads=local`.
 
-        A reader who sees "raft" beside "invalid" must not think of the system as it is.
+        Mutant and options are named, as a reader who sees "raft" beside "invalid" must
+        not take it for the unchanged system.
         """
         test = self.folder.test
         words = [figures.clip(string(test.get("system"), "unknown system"), 200)]
@@ -180,7 +180,7 @@ class Story:
 
 
 def tell(folder: Recording) -> Story:
-    """Make sense of a run. Cost: linear in faults, anomalies and calls."""
+    """The story of a run. Cost: linear in faults, anomalies and calls."""
     verdict = folder.verdict
     kinds = fault_kinds(folder.faults, folder.end_ns)
     errors = harness_errors(folder)
@@ -217,7 +217,7 @@ def _state(folder: Recording, errors: list[str]) -> str:
 
 
 def harness_errors(folder: Recording) -> list[str]:
-    """What the harness says went wrong with itself, each only once."""
+    """The errors of the harness, each only once."""
     harness = mapping(folder.verdict.get("harness"))
     said = [*sequence(harness.get("errors")), *sequence(folder.run.get("errors"))]
     return list(dict.fromkeys(figures.plain(error, 8000) for error in said))
@@ -248,7 +248,7 @@ def _told_valid(
 
 
 def _beyond(results: list[tuple[str, dict[str, Any]]]) -> str:
-    """What checkers found that judge more than was promised, as a sentence."""
+    """A sentence about the results of checkers of something not promised."""
     broken = [
         name
         for name, result in results
@@ -338,9 +338,9 @@ def listing(words: list[str]) -> str:
 
 
 def checkers(verdict: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Checker results by name; the guilty first, then the undecided.
+    """(name, result) of checkers: first the invalid, then the unknown, then the valid.
 
-    Those come last whose verdict doesn't count.
+    Results whose verdict doesn't count come last.
     """
     rank = {"invalid": 0, "unknown": 1}
     results = [
@@ -357,7 +357,7 @@ def checkers(verdict: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def promised(result: Mapping[str, Any]) -> bool:
-    """Whether a checker's verdict counts (see `CheckResult.promised`)."""
+    """Whether a checker's verdict counts, as `CheckResult.promised` says."""
     return result.get("promised") is not False
 
 
@@ -410,9 +410,10 @@ def _event_at(folder: Recording) -> Callable[[Any], Call | None]:
 
 
 def _faults_during(folder: Recording, witness: Witness) -> tuple[Fault, ...]:
-    """Faults in force meanwhile: while nodes took their steps, where these are known.
+    """The faults in force during the anomaly.
 
-    Clients' accounts of them may have been asked for long after.
+    If nodes' steps are known, these give its time, as clients may have asked for the
+    outcome long after them.
     """
     is_told = bool(witness.context)
     calls = [call for call in witness.calls if call.is_event or not is_told]
@@ -456,8 +457,8 @@ def lasted(fault: Fault, end_ns: float) -> float:
 def proof_of(faults: Iterable[Fault]) -> str:
     """The evidence of several faults in a line.
 
-    Counts (frames dropped, bytes lost) are summed, of clock offsets the largest is
-    told; where there are neither, the first fault that left evidence is the example.
+    Counts (frames dropped, bytes lost) are summed, and the largest clock offset is
+    told. If there are neither, the first fault that left evidence is the example.
     """
     sums: Counter[str] = Counter()
     offsets: dict[str, float] = {}
@@ -487,7 +488,7 @@ def proof_of(faults: Iterable[Fault]) -> str:
 def evidence_pairs(
     evidence: Mapping[str, Any], pairs_max: int = 40
 ) -> list[tuple[str, str]]:
-    """A fault's evidence, or any mapping, as (what, figure); what is nested is told."""
+    """A fault's evidence, or any mapping, as (name, text); nested data become texts."""
     pairs = [_pair(name, thing) for name, thing in evidence.items()]
     if len(pairs) > pairs_max:
         rest = len(pairs) - pairs_max
@@ -543,7 +544,7 @@ def node_words(nodes: tuple[str, ...]) -> str:
 
 
 def crashes(folder: Recording) -> list[tuple[str, int, list[Any]]]:
-    """errors.jsonl grouped by its last line: (what, how often, the first three)."""
+    """Tracebacks of errors.jsonl by their last lines: (line, number, first three)."""
     groups: dict[str, list[Any]] = {}
     for error in folder.errors:
         lines = [line for line in error.traceback.splitlines() if line.strip()]

@@ -1,9 +1,10 @@
-"""How much a checker found wrong: what it counted, and how much of that it explained.
+"""Tallies: how much a checker found wrong, and how much of that it explained.
 
 A history may break thousands of keys in one way, and a checker explains the first few.
-Where it counted the others by name, its figure `anomalies` has their number; one that
-judges key by key, and can't name what it did not explain, has `keys_broken` and
-`keys_explained`. All of this holds for results and for what verdict.json has of them.
+If it counted the others by name, its figure `anomalies` has their numbers. A checker
+that judges key by key, and can't name anomalies that it did not explain, has the
+figures `keys_broken` and `keys_explained`. All of this holds for results and for their
+records in verdict.json.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tally:
-    """How much a checker found wrong, or several of them together.
+    """How much one checker found wrong, or several together.
 
     Attributes:
-        explained: Anomalies that are explained, by name, in the order found.
-        names: How many there are of each name, as far as they have one.
-        keys_broken: How many keys are broken; 0 where nobody counts keys.
+        explained: Name -> number of anomalies explained, in the order found.
+        names: Name -> number of anomalies, for those that have a name.
+        keys_broken: How many keys are broken; 0 if the checker doesn't count keys.
         keys_explained: How many of them are explained.
     """
 
@@ -40,17 +41,17 @@ class Tally:
 
     @property
     def total(self) -> int:
-        """How many anomalies there are; a broken key that has no name is one."""
+        """How many anomalies there are; a broken key without a named anomaly is one."""
         return sum(self.names.values()) + self.unnamed
 
     @property
     def unnamed(self) -> int:
-        """Broken keys that nobody explained, so that there is no name for it."""
+        """How many broken keys are not explained: their anomalies have no name."""
         return max(0, self.keys_broken - self.keys_explained)
 
     @property
     def keys(self) -> str:
-        """That not all broken keys are explained: "322 keys broken, 20 explained"."""
+        """As in "322 keys broken, 20 explained"; empty if all are explained."""
         if not self.unnamed:
             return ""
         broken = figures.plural(self.keys_broken, "key")
@@ -66,12 +67,12 @@ class Tally:
         return out
 
     def __str__(self) -> str:
-        """All of it on one line; empty where nothing is wrong."""
+        """The tally on one line; empty if nothing is wrong."""
         return ": ".join(filter(None, [self.keys, ", ".join(self.each())]))
 
 
 def together(tallies: Iterable[Tally]) -> Tally:
-    """What several checkers found; what two of them found counts twice."""
+    """The sum of several tallies; an anomaly that two checkers found counts twice."""
     explained: Counter[str] = Counter()
     names: Counter[str] = Counter()
     broken = keys_explained = 0

@@ -1,7 +1,7 @@
 """The run in a screenful of plain text, for the terminal.
 
-Everything shown is made visible first (`harness.visible`): a node's log line must not
-be able to send escape sequences to whoever reads about it.
+All text is made visible first (`harness.visible`): a node's log line must not be able
+to send escape sequences to the reader's terminal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WIDTH = 88
 FOUND_CHARS_MAX = 400
 WARNINGS = ("kept-down", "uncaged")
-"""Kinds of notes without which a verdict might mislead."""
+"""Kinds of notes that are always shown, as a verdict might mislead without them."""
 
 _STYLES = {
     "valid": "1;32",
@@ -91,7 +91,7 @@ def _facts(story: Story) -> str:
 
 
 def _remarks(story: Story, paint: _Paint) -> str:
-    """What belongs beside the verdict; and what clients met, where it is not valid."""
+    """The remarks, and the troubles of clients, if the story has them."""
     lines = [paint("warn", _fill(f"! {one}", "  ")) for one in story.remarks]
     if story.troubles:
         lines += [story.troubles_title, *(_fill(one) for one in story.troubles)]

@@ -1,12 +1,12 @@
 """An anomaly's witness as people see it: operations, the order they force, and why.
 
-A checker gives a graph whose vertices are indices. Here they become what they stand
-for, operations of clients or events that nodes observed of themselves, whether the
-history lies in a run folder or was read by `splitbrain check`. Text and DOT are written
-here; `spacetime` draws the picture.
+A checker gives a graph whose vertices are indices. Here the indices are resolved to
+operations of clients, or events that nodes observed of themselves, of a run folder or
+of a history that `splitbrain check` has read. Text and DOT are written here;
+`spacetime` draws the picture.
 
-Everything that comes from a history is untrusted: it is made visible, and escaped for
-the notation it goes into.
+All text of a history is untrusted: it is made visible, and escaped for the notation it
+goes into.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ CALLS_TOLD_MAX = 20
 EDGES_TOLD_MAX = 20
 VALUE_CHARS_MAX = 60
 WHOLE_CHARS_MAX = 1000
-"""Of the value of an operation that is no transaction, where there is room for it."""
+"""Longest value of an operation that is no transaction, if there is room for it."""
 
 PADDED_MAX = 60
-"""Characters to which a column is aligned; what is longer pushes its line along."""
+"""Widest column; a longer text in it shifts the rest of its line."""
 
 MESSAGE = "message"
 """The kind of an arrow that stands for a message between nodes."""
@@ -56,21 +56,21 @@ class Witness:
     """An anomaly with everything needed to show it.
 
     Attributes:
-        name: The anomaly's.
+        name: The anomaly's name.
         explanation: Why these operations are impossible.
-        checker: Who found it; empty when there was only one.
+        checker: The checker that found it; empty if there was only one.
         key: The key concerned, as text.
-        about: What the anomaly is about, if the checker says: a transaction's name.
+        about: The name of the transaction that the anomaly is about, if it has one.
         calls: The operations and events, in order of time.
         edges: Arrows between them, those of the explanation first.
         edges_more: How many further arrows were left out.
-        named: By the name of a transaction, the keys whose micro-operations count.
-        unresolved: Indices it names that the history does not hold.
-        details: Whatever else the checker tells.
-        roles: What a node was in this, as in "coordinator".
-        context: Positions in `calls` of what only surrounds the anomaly.
+        named: Name of a transaction -> the keys whose micro-operations count.
+        unresolved: Indices of the anomaly that the history does not hold.
+        details: Other facts that the checker tells.
+        roles: Node -> its role in the anomaly, such as "coordinator".
+        context: Positions in `calls` of events that only surround the anomaly.
         context_more: How many further events around it were left out.
-        faults: Those in force meanwhile.
+        faults: The faults in force during the anomaly.
         end_ns: The end of the run.
     """
 
@@ -98,7 +98,7 @@ class Witness:
 
     @property
     def place(self) -> str:
-        """Where it stands, if that is a file: "nodes/n1/log:7: panic: torn"."""
+        """The place of an anomaly in a file: "nodes/n1/log:7: panic: torn"; else ""."""
         file, line = string(self.details.get("file")), self.details.get("line")
         if not file or type(line) is not int:
             return ""
@@ -111,15 +111,15 @@ class Witness:
         return [edge for edge in self.edges if edge.kind != MESSAGE]
 
     def text_of(self, call: Call, chars_max: int = 40) -> str:
-        """A call in a few characters, as far as it concerns this anomaly."""
+        """The part of a call that concerns this anomaly, in a few characters."""
         if self.unfolded(call):
             return figures.clip(self.whole(call), chars_max + len("txn "))
         return call_text(call, chars_max, self.about)
 
     def whole(self, call: Call) -> str:
-        """A call with all that the anomaly rests on, whatever its length."""
+        """A call with all that the anomaly rests on, at any length."""
         keys = self.named.get(call.name)
-        if keys is None and self.about:  # which tells what of the value counts
+        if keys is None and self.about:  # `about` selects the part of the value
             return call_text(call, VALUE_CHARS_MAX, self.about)
         if keys is None:
             text = call_text(call, evidence.CHARS_MAX)
@@ -127,7 +127,7 @@ class Witness:
         return f"{visible(call.invoke.f)} {evidence.folded(call.value, keys)}"
 
     def unfolded(self, call: Call) -> str:
-        """All of a transaction of which `whole` leaves out some; else nothing."""
+        """All of a transaction of which `whole` leaves out a part; else empty."""
         if call.name not in self.named:
             return ""
         text = f"{visible(call.invoke.f)} {evidence.unfolded(call.value)}"
@@ -140,9 +140,9 @@ def resolve(
     """The witness of an anomaly as it stands in verdict.json.
 
     Args:
-        anomaly: See `Anomaly.as_json`; it may hold anything.
-        call_at: The operation or event that an index stands for, or None.
-        checker: Who found it.
+        anomaly: The anomaly, as of `Anomaly.as_json`; it may hold anything.
+        call_at: Gives the operation or event that an index stands for, or None.
+        checker: The checker that found it.
     """
     graph = mapping(anomaly.get("witness"))
     edges = [mapping(edge) for edge in sequence(graph.get("edges"))]
@@ -203,7 +203,7 @@ def calls_of(history: History) -> Callable[[Any], Call | None]:
 
 
 def _sentence(text: str) -> str:
-    """`text` with a capital, unless it begins with a name such as n2."""
+    """`text` with an initial capital, unless it begins with a name such as n2."""
     first = text.partition(" ")[0]
     return text if not first.isalpha() else text[:1].upper() + text[1:]
 
@@ -214,7 +214,7 @@ def _sentence(text: str) -> str:
 def call_text(call: Call, chars_max: int = 40, about: str = "") -> str:
     """An operation in a few characters: "write 3", "read \N{RIGHTWARDS ARROW} 7".
 
-    Of a value too long to show, only what concerns `about` is shown.
+    If the value is too long, only the part that concerns `about` is shown.
     """
     if call.is_event:
         return event_text(call, about)
@@ -234,7 +234,7 @@ def call_text(call: Call, chars_max: int = 40, about: str = "") -> str:
 
 
 def _under(value: Any, about: str, depth: int = 4) -> list[tuple[str, Any]]:
-    """What stands under keys called `about`, each with the name of its mapping."""
+    """The values under keys called `about`, each with the name of its mapping."""
     if not isinstance(value, dict) or depth == 0:
         return []
     found = [
@@ -268,11 +268,11 @@ PHRASES = {
     ("became_leader", "term"): "leads term {term}",
     ("delivered", "message"): "delivers {message} as ({epoch}, {counter})",
 }
-"""Kinds of event in words, for those that have the field; others show all fields."""
+"""Kinds of event -> phrases with fields; events of other kinds show all fields."""
 
 
 def event_text(call: Call, about: str = "") -> str:
-    """What a node observed of itself; what it is about goes without saying."""
+    """An event that a node observed of itself, without the field `about`."""
     kind, fields = call.invoke.f, mapping(call.invoke.value)
     for name in fields:
         phrase = PHRASES.get((kind, name))
@@ -285,7 +285,7 @@ def event_text(call: Call, about: str = "") -> str:
 
 
 class _Words(dict[str, str]):
-    """Fields for a phrase; what is missing shows as a question mark."""
+    """The fields for a phrase; a missing one is a question mark."""
 
     def __missing__(self, name: str) -> str:
         return "?"
@@ -299,7 +299,7 @@ def _short(field: Any) -> str:
 
 
 def name_of(call: Call) -> str:
-    """What sentences call it: "op 102", "n2 'decides commit'"."""
+    """The name of a call in sentences: "op 102", "n2 'decides commit'"."""
     if call.is_event:
         return f"{string(call.node, '?')} \N{LEFT SINGLE QUOTATION MARK}" + (
             f"{event_text(call)}\N{RIGHT SINGLE QUOTATION MARK}"
@@ -308,7 +308,7 @@ def name_of(call: Call) -> str:
 
 
 def who(call: Call, roles: Mapping[str, str] | None = None) -> str:
-    """Whose row it stands in: "process 3 \N{RIGHTWARDS ARROW} n1", "n1 (leader)"."""
+    """The name of its row: "process 3 \N{RIGHTWARDS ARROW} n1", "n1 (leader)"."""
     node = visible(call.node) if call.node else ""
     if call.is_event:
         role = (roles or {}).get(node, "")
@@ -320,7 +320,7 @@ def who(call: Call, roles: Mapping[str, str] | None = None) -> str:
 
 
 def when(call: Call) -> str:
-    """From when to when, as far as the history tells."""
+    """The times of its beginning and end, as far as the history tells them."""
     if call.invoke.time < 0:
         return ""
     start = figures.moment(call.invoke.time)
@@ -368,7 +368,7 @@ def _columns(witness: Witness, call: Call) -> list[str]:
 
 
 def edge_text(witness: Witness) -> Callable[[Edge], str]:
-    """Tells which calls an edge connects, and why."""
+    """A function that says which calls an edge connects, and why."""
 
     def tell(edge: Edge) -> str:
         if edge.kind in {MESSAGE, LOST}:
@@ -410,7 +410,7 @@ def as_dot(witness: Witness) -> str:
 
 
 def _quoted(text: str) -> str:
-    r"""A double-quoted DOT string; backslashes are data, newlines become \n."""
+    r"""`text` as a quoted string of DOT; backslashes are data, newlines become \n."""
     text = visible(text).replace("\\", "\\\\").replace('"', '\\"')
     return '"' + text.replace("\n", "\\n") + '"'
 
