@@ -1,8 +1,8 @@
-"""Work done in a child process, so that what kills it kills nothing else.
+"""Does work in a child process, so that a crash of the work kills only that.
 
-A decoder written in C that runs out of memory may crash instead of saying so, a library
-may end the process with a status of its own (OpenBLAS: 1), and the kernel kills
-whatever is largest. None of that can be handled where it happens.
+A decoder written in C that runs out of memory may crash without an error, a library may
+end the process with a status of its own (OpenBLAS: 1), and the kernel may kill the
+largest process. None of these can be handled in the process where it happens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True)
 class Died(Generic[Item]):
-    """The child ended before `item` was done; its status, or minus its signal."""
+    """The child ended before `item` was done; `status` is -signal if one killed it."""
 
     item: Item
     status: int
@@ -46,11 +46,11 @@ class Died(Generic[Item]):
 def each_apart(
     items: Sequence[Item], work: Callable[[Item], Done]
 ) -> Iterator[Done | Died[Item]]:
-    """`work` on each item in turn, in a child; what it gives must be picklable.
+    """The results of `work` on each item in turn, in a child; they must be picklable.
 
-    A child that dies costs the item that it was at: the next one does the rest. What
-    `work` raises is raised here. The child ends with this iterator, and with this
-    process, however that ends. Cost: a fork (10 ms), and pickling.
+    If the child dies, the item that it worked on is lost, and another child does the
+    rest. Errors of `work` are raised here. The child ends with this iterator, and with
+    this process, however that ends. Cost: a fork (10 ms), and pickling.
 
     Raises:
         HarnessError: No child can be started.
@@ -63,7 +63,7 @@ def each_apart(
                 for done in _received(file):
                     next_one += 1
                     yield done
-        except BaseException:  # GeneratorExit among them: nobody asks for more
+        except BaseException:  # also GeneratorExit, when the caller wants no more
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
@@ -74,7 +74,7 @@ def each_apart(
 
 
 def _start(items: Sequence[Item], work: Callable[[Item], Done]) -> tuple[int, int]:
-    """A child that works, and the pipe by which its results come."""
+    """Start a child; its pid, and the pipe that brings its results."""
     ours, theirs = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -97,9 +97,9 @@ def _start(items: Sequence[Item], work: Callable[[Item], Done]) -> tuple[int, in
 def _live(
     items: Sequence[Item], work: Callable[[Item], Done], pipe: int, parent: int
 ) -> NoReturn:
-    """The child, from its first moment to its last."""
+    """Do the child's work, and end the process."""
     try:
-        interrupts.forget()  # Ctrl-C reaches it too, and is the parent's to tell
+        interrupts.forget()  # Ctrl-C ends the child, too; the parent reports it
         syscalls.die_with(parent)
         with os.fdopen(pipe, "wb") as file:
             for item in items:
@@ -114,24 +114,24 @@ def _live(
 
 
 def _message(work: Callable[[Item], Done], item: Item) -> bytes:
-    """What came of an item: (True, result) or (False, error)."""
+    """The message about an item: (True, result) or (False, error)."""
     try:
         return pickle.dumps((True, work(item)), pickle.HIGHEST_PROTOCOL)
     except (SplitbrainError, MemoryError) as error:
         return pickle.dumps((False, error))
-    except BaseException as error:  # its traceback ends here, so it is told here
+    except BaseException as error:  # its traceback is printed here, as it is not sent
         sys.stderr.write(visible(traceback.format_exc()))
         told = HarnessError(f"{type(error).__name__}: {error}")
         return pickle.dumps((False, told))
 
 
 def _received(file: BinaryIO) -> Iterator[Any]:
-    """Results as they come. Raises what the work raised."""
+    """The results as they come; raises the errors of the work."""
     while True:
         try:
             is_done, what = pickle.load(file)  # noqa: S301  # our own child wrote it
         except (EOFError, pickle.UnpicklingError):
-            return  # it died, perhaps in the middle of a message
+            return  # the child died, perhaps in the middle of a message
         if not is_done:
             raise what
         yield what

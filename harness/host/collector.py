@@ -1,7 +1,7 @@
-"""Pauses the search for cyclic garbage while many things are made that have none.
+"""Pauses the search for cyclic garbage while many objects without cycles are made.
 
-The collector, started by their number, would walk all of them again and again, for half
-the time.
+Their number would start the collector, which would walk all of them again and again and
+take half of the time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """No search for cyclic garbage inside."""
+    """Pause the search for cyclic garbage within the block."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

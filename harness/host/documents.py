@@ -1,15 +1,16 @@
-"""Documents that people write and runs leave behind: suites, plans, run folders.
+"""Reads documents that people write and runs leave behind: suites, plans, run folders.
 
-Read strictly, within bounds, and without a surprise: what comes out is made of dicts
-with words for keys, lists, texts, finite numbers, true, false and null, and so can be
-kept as JSON. Everything else is refused in one line that names the file, the place, and
-what would do: a date (YAML makes one of 2001-02-03), a number that is none, a key that
-comes twice, a document nested deeper or unfolding to more than any sensible one.
+Reading is strict and bounded: the data consist of dicts with texts for keys, lists,
+texts, finite numbers, true, false and null, and so can be kept as JSON. Everything else
+is refused in one line that names the file, the place and the remedy: a date (YAML makes
+one of 2001-02-03), a number such as nan, a repeated key, a document that is nested
+deeper or unfolds to more than any sensible one.
 
 YAML's events are read one by one, as PyYAML's own composer recurses and unfolds aliases
-without end ("billion laughs"). An alias counts as much as what it stands for.
+without end ("billion laughs"). An alias counts as much as the value that it stands for.
 
-Only plain files are opened: a pipe would make everything wait, and a device never end.
+Only plain files are opened: reading a pipe might wait for ever, reading a device might
+never end.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BYTES_MAX = 4 << 20
-"""Of a document. A suite of a thousand rows has a tenth of that."""
+"""Most values of a document. A suite of a thousand rows has a tenth of that."""
 
 DEPTH_MAX = 40
 VALUES_MAX = 200_000
 CHARS_PER_VALUE = 100
-"""A text this long counts as one value more."""
+"""Length of text that counts as one more value."""
 DIGITS_MAX = 18
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -47,7 +48,8 @@ def read_bytes(path: Path, *, bytes_max: int = BYTES_MAX) -> bytes:
     """The bytes of a plain file.
 
     Raises:
-        UsageError: It is no plain file, can't be read, or is larger than `bytes_max`.
+        UsageError: `path` is no plain file, can't be read, or is larger than
+            `bytes_max`.
     """
     try:
         with nodefiles.open_plain(path, follows_links=True) as file:
@@ -69,7 +71,8 @@ def read_text(path: Path) -> str:
     """The text of a plain file in UTF-8.
 
     Raises:
-        UsageError: As `read_bytes`; or it is not UTF-8, with the line.
+        UsageError: `path` is no plain file, can't be read, is too large, or is not
+            UTF-8 (names the line).
     """
     data = read_bytes(path)
     try:
@@ -83,28 +86,28 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds, as plain data; None where it is empty.
+    """The plain data of a YAML file; None if it is empty.
 
     Raises:
-        UsageError: As `read_text`; or see `parse_yaml`.
+        UsageError: The file can't be read, or `parse_yaml` refuses its text.
     """
     return parse_yaml(read_text(path), str(path))
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds, as plain data.
+    """The plain data of a JSON file.
 
     Raises:
-        UsageError: As `read_text`; or it is not JSON, with the line.
+        UsageError: The file can't be read, or is not JSON (names the line).
     """
     return parse_json(read_text(path), str(path))
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Plain data of JSON.
+    """The plain data of a JSON text.
 
     Raises:
-        UsageError: It is no JSON, or holds numbers that are none; names `where`.
+        UsageError: The text is no JSON, or has a number such as NaN; names `where`.
     """
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
@@ -129,17 +132,17 @@ def _finite(text: str) -> float:
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Plain data of one YAML document; None where it is empty.
+    """The plain data of one YAML document; None if it is empty.
 
     Raises:
-        UsageError: It is no YAML, or holds what the module says is refused; names
-            `source` and the line.
+        UsageError: The text is no YAML, or has something that this module refuses;
+            names `source` and the line.
     """
     try:
         return _Builder(_LOADER(text), source).build()
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
-        last = len(text.splitlines()) or 1  # the end of a text is not a line below it
+        last = len(text.splitlines()) or 1  # the end of the text lies in its last line
         line = f", line {min(mark.line + 1, last)}" if mark is not None else ""
         what = getattr(problem, "problem", None) or getattr(problem, "reason", None)
         raise UsageError(
@@ -154,12 +157,12 @@ class _Open:
     """A list or mapping that is being read.
 
     Attributes:
-        value: What it has so far.
-        anchor: The name by which aliases call it, or None.
+        value: The items so far.
+        anchor: The name by which aliases refer to it, or None.
         begun: How many values there were before it.
-        key: Of a mapping: the key whose value comes next.
-        has_key: Whether there is one.
-        merged: Keys that came from a merge; those of its own win.
+        key: In a mapping, the key whose value comes next.
+        has_key: Whether there is such a key.
+        merged: Keys that came from a merge; the mapping's own keys override them.
     """
 
     value: list[Any] | dict[str, Any]
@@ -229,7 +232,7 @@ class _Builder:
             self._anchors[name] = (value, size)
 
     def _put(self, event: Any, value: Any, size: int) -> None:
-        """Put a value where it belongs: the end of a list, a key or its value."""
+        """Put a value in its place: the end of a list, a key or its value."""
         self._values += size
         if self._values > VALUES_MAX:
             raise self._refused(event, f"unfolds to more than {VALUES_MAX} values")
@@ -258,7 +261,7 @@ class _Builder:
             into.has_key = False
 
     def _merge(self, event: Any, into: _Open, value: Any) -> None:
-        """YAML's `<<`: take over another mapping's keys, but for those there are."""
+        """YAML's `<<`: take over another mapping's keys, except for present ones."""
         assert isinstance(into.value, dict)
         for more in value if isinstance(value, list) else [value]:
             if not isinstance(more, dict):
@@ -268,7 +271,7 @@ class _Builder:
                 into.merged.add(name)
 
     def _scalar(self, event: Any) -> Any:
-        """The value of a scalar, by YAML's rules for the plain ones."""
+        """The value of a scalar; an unquoted one follows YAML's rules."""
         tag = event.tag
         if tag in {None, "!"}:
             implicit = event.implicit if tag is None else (False, True)
@@ -307,7 +310,7 @@ class _Builder:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the disk refuses within is a fault of ours that names `path`: HarnessError.
+    """Turn errors of writing `path` within the block into HarnessError.
 
     The disk is full, the folder is gone or read-only, there are no descriptors left.
     """

@@ -1,11 +1,11 @@
-"""What asks a command to end early, and how often it has to ask.
+"""Stop signals: which ones ask a command to end early, and when they insist.
 
-SIGINT (Ctrl-C) and SIGTERM ask, and SIGHUP where whoever started us does not ignore it:
-what `nohup` started goes on without its terminal.
+SIGINT (Ctrl-C) and SIGTERM are stop signals, and so is SIGHUP unless it is ignored from
+the start: a command under `nohup` goes on without its terminal.
 
-One signal is enough: what is under way ends, and what was recorded is judged. One more
-within a second is its echo (timeout(1) signals its child, then the whole process
-group), and later ones insist.
+One signal is enough: runs under way end, and their records are judged. A second signal
+within a second is an echo of the first (timeout(1) signals its child, then the whole
+process group), and later ones insist.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def give_up() -> NoReturn:
 
 
 class Interrupts:
-    """Hears stop signals, and passes them on to whoever listens.
+    """Hears stop signals, and passes them on to a listener.
 
     Attributes:
-        heard: Whether one came.
+        heard: Whether a signal came.
     """
 
     def __init__(self) -> None:
@@ -57,14 +57,14 @@ class Interrupts:
     ) -> None:
         """Call `listener` when a signal comes or has come; `insisted` for later ones.
 
-        Both are called by a signal handler, so between any two steps of the program.
+        A signal handler calls both, so they run between any two steps of the program.
         """
         self._listener, self._insisted = listener, insisted
         if self.heard:
             listener()
 
     def hear(self, *_: object) -> None:
-        """A signal came."""
+        """Take note of a signal; the handler of stop signals."""
         now_s = time.monotonic()
         if now_s - self._last_s <= ECHO_S:
             return
@@ -79,17 +79,17 @@ class Interrupts:
 
 
 _nested: list[Interrupts] = []
-"""Those in force, outermost first: what the innermost heard has an echo for all."""
+"""Those in force, outermost first. A signal that the innermost hears echoes for all."""
 
 _raising: list[Interrupts] = []
-"""Those of them that raise KeyboardInterrupt."""
+"""Those in force that raise KeyboardInterrupt."""
 
 
 @contextlib.contextmanager
 def noted() -> Iterator[Interrupts]:
-    """Within, stop signals end nothing by themselves: a listener is told.
+    """Have stop signals heard within the block; they end nothing by themselves.
 
-    Outside of the main thread, which alone may handle signals, none is heard.
+    Only the main thread may handle signals, so in another one none is heard.
     """
     interrupts = Interrupts()
     with _in_force(interrupts):
@@ -98,12 +98,12 @@ def noted() -> Iterator[Interrupts]:
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
-    """Within, a stop signal raises KeyboardInterrupt, and an echo of it nothing.
+    """Have a stop signal raise KeyboardInterrupt within the block; echoes do nothing.
 
-    What a signal handler raises comes between any two steps of any code, and some code
-    takes it for an error of its own: an import that may fail, a callback whose errors
-    are only printed. So an error after a signal is taken for the signal's doing, and
-    whoever is about to begin something long asks `insist`.
+    A signal handler raises between any two steps of any code, and some code takes that
+    for an error of its own: an import that may fail, a callback whose errors are only
+    printed. So an error after a signal counts as the signal's effect, and code that
+    begins something long calls `insist`.
     """
     interrupts = Interrupts()
     interrupts.listen(give_up)
@@ -111,7 +111,7 @@ def raised() -> Iterator[None]:
         _raising.append(interrupts)
         try:
             yield
-        except Exception as error:  # which may be the signal's doing
+        except Exception as error:  # it may be an effect of the signal
             if interrupts.heard:
                 raise KeyboardInterrupt from error
             raise
@@ -120,15 +120,16 @@ def raised() -> Iterator[None]:
 
 
 def insist() -> None:
-    """Raise KeyboardInterrupt again where one was raised within `raised`, and lost."""
+    """Raise KeyboardInterrupt again if one was raised within `raised`, and lost."""
     if any(interrupts.heard for interrupts in _raising):
         raise KeyboardInterrupt
 
 
 def forget() -> None:
-    """In a process that was just forked: nothing listens any more, as it did before us.
+    """Reset the handling of stop signals, in a process that was just forked.
 
-    What the starter ignores, as a shell does for jobs in the background, stays ignored.
+    Signals that were ignored from the start, as a shell has it for jobs in the
+    background, stay ignored.
     """
     _nested.clear()
     _raising.clear()
@@ -139,7 +140,7 @@ def forget() -> None:
 
 @contextlib.contextmanager
 def _in_force(interrupts: Interrupts) -> Iterator[None]:
-    """Within, it hears the stop signals."""
+    """Have `interrupts` hear the stop signals within the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

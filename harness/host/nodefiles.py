@@ -1,10 +1,10 @@
 """Files that nodes can write, read by a controller that nodes must not harm.
 
-A node owns its folder `nodes/n1`. In the place of a file it may put a pipe that nobody
-writes to, a link to /dev/zero or to somebody else's file, a folder, or a terabyte of
-zeros that take up no space. To open the first blocks for ever, and to read the others
-never ends, or tells what is none of the node's. So only what is a regular file by its
-own name is read, and no more of it than `FILE_BYTES_MAX`.
+A node owns its folder `nodes/n1`. In the place of a file it may put a pipe without a
+writer, a link to /dev/zero or to another user's file, a folder, or a terabyte of zeros
+that take up no space. Opening the pipe blocks for ever; reading the others never ends,
+or shows data that are not the node's. So a name is read only if it is that of a regular
+file, and no more of it than `FILE_BYTES_MAX`.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LINE_BYTES_MAX = 16 << 20
-"""As in a history. A longer line holds no event."""
+"""Longest line, as in a history. A longer one holds no event."""
 
 FILE_BYTES_MAX = 512 << 20
-"""Some four million events of one node."""
+"""Longest file; it has room for some four million events of one node."""
 
 LINE_CHARGE_BYTES_MIN = 64
-"""What a line counts for at least: an object in memory is larger than `{}`."""
+"""Bytes that a line counts for at least: an object in memory is larger than `{}`."""
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
 class NotPlainError(OSError):
-    """Something that is no regular file, such as a pipe, has the name of one."""
+    """The name of a file is that of something else, such as a pipe."""
 
 
 def open_plain(path: Path, *, follows_links: bool = False) -> BinaryIO:
     """Open a regular file for reading. Never blocks.
 
     Args:
-        path: Its name.
-        follows_links: Whether a link to such a file will do.
+        path: The file's name.
+        follows_links: Whether `path` may be a link to a regular file.
 
     Raises:
-        NotPlainError: Something else has its name.
-        OSError: There is none, or a folder or a link has its name.
+        NotPlainError: `path` is neither file, folder nor link, but a pipe or the like.
+        OSError: There is no such file, or `path` is a folder or a link.
     """
     more = os.O_NONBLOCK | os.O_CLOEXEC | (0 if follows_links else os.O_NOFOLLOW)
-    # `os.fdopen` would leave the descriptor of a folder open when it refuses it.
+    # `os.fdopen` refuses a folder, but would leave its descriptor open.
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | more))  # noqa: SIM115  # the caller closes it
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -62,10 +62,11 @@ def objects(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file of JSON lines. Torn and foreign lines are passed over.
 
     Raises:
-        OSError: See `open_plain`; or the file is longer than `FILE_BYTES_MAX`.
+        OSError: The file can't be opened by `open_plain`, or is longer than
+            `FILE_BYTES_MAX`.
     """
     read_bytes = 0
-    is_rest = False  # of a line that is too long
+    is_rest = False  # whether the next bytes continue a line that is too long
     with open_plain(path) as file:
         while line := file.readline(LINE_BYTES_MAX):
             read_bytes += max(len(line), LINE_CHARGE_BYTES_MIN)
@@ -73,14 +74,14 @@ def objects(path: Path) -> Iterator[dict[str, Any]]:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
             is_whole = line.endswith(b"\n") or len(line) < LINE_BYTES_MAX
             if is_whole and not is_rest:
-                # Bad UTF-8 and bad JSON are ValueErrors.
+                # Errors of UTF-8 and JSON are ValueErrors.
                 with contextlib.suppress(ValueError, RecursionError):
                     yield _DECODER.decode(line)
             is_rest = not is_whole
 
 
 def clear(path: Path) -> None:
-    """Remove whatever has this name, a folder with all that is in it.
+    """Remove the file, link or whole folder of this name, if there is one.
 
     Raises:
         OSError: It can't be removed.

@@ -1,4 +1,4 @@
-"""How this program was called, so that lines to paste work where they are shown."""
+"""How this program was called, so that commands that we print can be pasted."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ NAME = "splitbrain"
 
 
 def called() -> str:
-    """A shell's words for this program, from the working directory.
+    """The shell command for this program, from the working directory.
 
-    `splitbrain` where PATH leads to it; else the way to the script beside the
+    It is `splitbrain` if PATH leads to it; else the path of the script beside the
     interpreter, such as `.venv/bin/splitbrain`; else `python -m harness`.
     """
     return shlex.join(words())
 
 
 def words() -> list[str]:
-    """`called`, as arguments."""
+    """The command of `called`, as a list of arguments."""
     script = Path(sys.executable).parent / NAME
     on_path = shutil.which(NAME)
     if on_path is not None and _is_ours(Path(on_path), script):
@@ -32,18 +32,18 @@ def words() -> list[str]:
 
 
 def _is_ours(found: Path, script: Path) -> bool:
-    """Whether what PATH leads to is the script of this installation."""
+    """Whether the program on PATH is the script of this installation."""
     if script.is_file():
         return found.resolve() == script.resolve()
     return found.resolve() == Path(sys.argv[0]).resolve()
 
 
 def near(path: Path) -> str:
-    """A path as it is written from the working directory, where it is below that."""
-    absolute = Path(os.path.abspath(path))  # no link followed: a venv's python is one
+    """A path relative to the working directory if it lies below, else absolute."""
+    absolute = Path(os.path.abspath(path))  # keeps links: a venv's python is one
     try:
         below = absolute.relative_to(Path.cwd())
     except (ValueError, OSError):  # elsewhere, or the directory is gone
         return str(absolute)
-    # A single word would be looked up on PATH.
+    # A shell would look up a single word on PATH.
     return str(below) if "/" in str(below) else f"./{below}"

@@ -1,4 +1,4 @@
-"""Why something could not be had, where limits of this process or its disk are why.
+"""Tells errors that come from limits of this process or its disk, and names the limits.
 
 Libraries meet such limits in many ways: MemoryError, an OSError, an import that fails
 because a shared object could not be mapped, a thread that can't be started.
@@ -35,13 +35,13 @@ _LIMITS = (
     (resource.RLIMIT_NPROC, 256, 1, "processes and threads (ulimit -u)"),
     (resource.RLIMIT_NOFILE, 256, 1, "open files (ulimit -n)"),
 )
-"""Which; what is more than this is ample; unit and its name."""
+"""(limit, value above which it is ample, unit, name of the unit)."""
 
 
 def is_scarcity(error: BaseException) -> bool:
-    """Whether memory, processes or descriptors that could not be had are the reason.
+    """Whether an error comes from a lack of memory, processes or descriptors.
 
-    Without memory, libraries in C may also fail and not say how: SystemError.
+    Without memory, libraries in C may fail without saying why, with SystemError.
     """
     memory_errors = (MemoryError, SystemError) if _memory_is_limited() else MemoryError
     seen: BaseException | None = error
@@ -58,13 +58,13 @@ def is_scarcity(error: BaseException) -> bool:
 
 
 def words(error: BaseException) -> str:
-    """What could not be had, and what this process may have, in one line."""
+    """The error, and the limits of this process, in one line."""
     said = "memory ran out" if isinstance(error, MemoryError) else str(error)
     return f"{said or type(error).__name__}{limits()}"
 
 
 def limits() -> str:
-    """What this process may have, as a clause to append; empty without limits."""
+    """A clause that names the limits of this process; empty if all are ample."""
     found = []
     for which, ample, unit, what in _LIMITS:
         soft, _hard = resource.getrlimit(which)
@@ -74,10 +74,10 @@ def limits() -> str:
 
 
 def need_files(count: int) -> None:
-    """See to it that this process and its children may have so many open files.
+    """Raise the limit of open files of this process and its children to `count`.
 
     Raises:
-        HarnessError: They may not: says how many it takes.
+        HarnessError: It can't be raised that far; says how many files are needed.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= count:
@@ -96,14 +96,14 @@ def _memory_is_limited() -> bool:
 
 
 def refuse_little_memory() -> None:
-    """Try in a child whether numpy can be loaded, where memory is limited.
+    """Try in a child whether numpy can be loaded, if memory is limited.
 
-    Its OpenBLAS ends a process that has too little with status 1, which here says that
-    a history is invalid. Cost: nothing without a limit (`ulimit -v`, `ulimit -d`), else
-    0.2 s.
+    Its OpenBLAS ends a process that has too little memory with status 1, which here
+    means an invalid history. Cost: nothing without a limit (`ulimit -v`, `ulimit -d`),
+    else 0.2 s.
 
     Raises:
-        HarnessError: It can't be loaded.
+        HarnessError: numpy can't be loaded.
     """
     if not _memory_is_limited():
         return
@@ -117,4 +117,4 @@ def refuse_little_memory() -> None:
             os._exit(255)
     if os.waitpid(pid, 0)[1] != 0:
         raise HarnessError(f"there is too little memory to begin with{limits()}")
-    importlib.import_module("numpy")  # while there is what it needs
+    importlib.import_module("numpy")  # while there is memory for it

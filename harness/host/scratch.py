@@ -1,7 +1,7 @@
-"""Temporary folders that are gone when their maker is, whatever ended it.
+"""Temporary folders that are removed when their maker ends, however it ends.
 
-What `kill -9` ends tidies nothing up. So a shell makes the folder, waits for the end of
-a pipe that nobody but we hold open, and removes the folder then.
+A process that `kill -9` ends can't tidy up. So a shell makes the folder, waits for the
+end of a pipe that only we hold open, and then removes the folder.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from harness.errors import HarnessError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Processes of ours that die with us may write for a moment longer: try again. What is
-# still there after that, nobody may remove. Nobody may be left to hear of the folder.
+# Our other processes die with us, but may write for a moment longer: try again. Files
+# that are left after that can't be removed. If we are gone already, `echo` has no
+# reader, which must not end the shell.
 _KEEPS = """
 trap "" INT TERM HUP PIPE
 mkdir -m 700 -- "$1" || exit
@@ -37,7 +38,7 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
     Cost: about 5 ms.
 
     Raises:
-        HarnessError: It can't be made; says where.
+        HarnessError: The folder can't be made; says where.
     """
     folder = Path(tempfile.gettempdir()) / f"{prefix}{secrets.token_hex(8)}"
     keeper = subprocess.Popen(
@@ -54,5 +55,5 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         yield folder
     finally:
         keeper.communicate()
-        if keeper.returncode:  # somebody has killed it
+        if keeper.returncode:  # the shell was killed
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""The few Linux calls that Python 3.11 has no function for, by way of libc.
+"""The few Linux calls that Python 3.11 has no function for, made through libc.
 
-Everything here raises OSError with the call's errno, as `os` does. No call allocates
-in a way that is unsafe after fork: libc is opened at import.
+All functions raise OSError with the call's errno, as `os` does. None allocates in a way
+that is unsafe after fork: libc is opened at import.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 _SECUREBITS_LOCKED = 0xEF
-"""No privileges for uid 0, none raised or kept, and all of that for good; all of
-<linux/securebits.h> but SECBIT_KEEP_CAPS."""
+"""Uid 0 gets no privileges, none are raised or kept, and that for good: all bits of
+<linux/securebits.h> except SECBIT_KEEP_CAPS."""
 _CAPABILITIES_MAX = 64
 _CAPABILITY_VERSION_3 = 0x2008_0522
 _SYS_MOUNT_SETATTR = 442
@@ -78,12 +78,12 @@ def die_with_parent(signal_number: int) -> None:
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent, `parent`, ends.
 
-    More exactly when that thread of it ends which forked us: whoever forks from a
-    thread does it from one that waits for us. Elsewhere than on Linux it does nothing
-    but look whether the parent is still there.
+    More exactly, it does so when the thread ends that forked us, so we must be forked
+    by a thread that waits for us. On other systems than Linux this only looks whether
+    the parent is still there.
 
-    The parent may have ended before we asked: then nobody will ever send the signal,
-    but we already have another parent, and end here.
+    The parent may have ended before we asked. Then no signal will ever come, but we
+    have another parent already, and end here.
     """
     if sys.platform.startswith("linux"):
         die_with_parent(signal.SIGKILL)
@@ -97,7 +97,7 @@ def adopt_orphans() -> None:
 
 
 def set_process_name(name: str) -> None:
-    """What `ps` and `top` show; at most 15 bytes."""
+    """Set the name that `ps` and `top` show; at most 15 bytes."""
     buffer = ctypes.create_string_buffer(name.encode()[:15])
     _checked(_libc.prctl(_PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0), "prctl")
 
@@ -108,7 +108,7 @@ def enter_netns(namespace_fd: int) -> None:
 
 
 def be_untraceable() -> None:
-    """Nobody without CAP_SYS_PTRACE over us may trace us, or look into us in /proc."""
+    """Allow tracing us, and reading our /proc, only with CAP_SYS_PTRACE over us."""
     _checked(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
 
 
@@ -125,7 +125,7 @@ def enter(namespace_fd: int, kind: int) -> None:
 def mount(
     source: str, target: str, kind: str | None = None, flags: int = 0, data: str = ""
 ) -> None:
-    """Mount a file system, or what is at `source` already (MS_BIND)."""
+    """Mount a file system, or with MS_BIND the file or folder at `source`."""
     result = _libc.mount(
         os.fsencode(source),
         os.fsencode(target),
@@ -146,9 +146,9 @@ def mount_proc() -> None:
 def set_mount_attributes(
     path: str, *, add: int = 0, drop: int = 0, recursive: bool = False
 ) -> None:
-    """Change MS_RDONLY and its kin on the mount at `path`; on all below it, too.
+    """Change flags such as MS_RDONLY on the mount at `path`, or all below it, too.
 
-    mount_setattr(2), since Linux 5.12: ENOSYS before.
+    It uses mount_setattr(2), so it raises ENOSYS before Linux 5.12.
     """
     attributes = (ctypes.c_uint64 * 4)(add, drop, 0, 0)
     result = _libc.syscall(
@@ -167,7 +167,7 @@ def set_mount_attributes(
 def forgo_privileges() -> None:
     """Give up all capabilities, and every way to gain any, for us and descendants.
 
-    Works for a process that has none, too: what it may not drop it does not have.
+    A process without capabilities may call it, too: it need not drop any.
     """
     for capability in range(_CAPABILITIES_MAX):
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
@@ -179,9 +179,9 @@ def forgo_privileges() -> None:
 
 
 def leave_session_keyring() -> None:
-    """Have an empty one instead of the one inherited, with its keys (keyrings(7)).
+    """Have an empty keyring instead of the inherited one with its keys (keyrings(7)).
 
-    Kernels without keys, and filters that forbid them, leave nobody anything to read.
+    If the kernel has no keys, or a filter forbids them, there are none to be read.
     """
     if _SYS_KEYCTL is None:
         return
@@ -193,7 +193,7 @@ def leave_session_keyring() -> None:
 
 
 def ptrace(request: int, thread: int, address: int = 0, data: int = 0) -> None:
-    """One ptrace request of the kind that returns nothing but success."""
+    """Make a ptrace request of a kind that returns only success."""
     ctypes.set_errno(0)
     _checked(_libc.ptrace(request, thread, address, data), "ptrace")
 
