@@ -1,12 +1,12 @@
-"""Whatever runs more than one run: seeds, suites, mutants.
+"""Campaigns of many runs: seeds, suites, mutants.
 
-    Experiment   spec and plan: enough to run it anywhere, again   (experiment)
-    Outcome      what came of one, and the fingerprints of its failures   (outcome)
-    keep         carry one out; its folder stays   (carrying)
-    discard      carry one out and keep nothing but the outcome   (carrying)
-    Executor     takes experiments, answers with outcomes   (executor)
-    pursue       pursuits, which ask for one experiment after another, side by side
-    Processes    the executor of this machine   (processes)
+    experiment.py  Experiment: spec and plan, all that is needed to run it anywhere
+    outcome.py     Outcome: verdict, anomalies, faults and cost of an experiment
+    carrying.py    keep, discard: carry out an experiment with or without its folder
+    executor.py    Executor, pursue: many experiments, and series of them, side by side
+    processes.py   Processes: the executor of this machine
+    seeds.py       sweeps of seeds in the simulator
+    suite.py       suites of expected outcomes, from YAML
 
-`suite` and `seeds` are clients, and so is `harness.bench.mutants`.
+`harness.bench.mutants` is a client of this room, too.
 """

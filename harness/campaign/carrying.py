@@ -1,4 +1,4 @@
-"""One experiment carried out and judged, in this process and its children."""
+"""Carries out one experiment and judges it, in this process and its children."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from harness.campaign.experiment import Experiment
 
 CHECK_LIMIT_S = 30.0
-"""For the judging of a run that is one of many; a longer search would stop them all."""
+"""Time limit for judging one run of many; a longer search would hold up all others."""
 COLLECT_EVERY = 20
-"""Runs between two searches for cyclic garbage, which otherwise interrupt them."""
+"""Runs between two searches for cyclic garbage, which cost time within a run."""
 
 _simulated = itertools.count(1)
 
 
 def keep(results: Path, experiment: Experiment) -> Outcome:
-    """Carry it out; its folder stays below `results`, with verdict and report.
+    """Carry out an experiment; its folder stays below `results`, with its report.
 
-    A stop signal ends it early, and what was recorded is judged.
+    A stop signal ends the run early; the recorded part is judged.
 
     Raises:
         UsageError: The run is impossible.
-        HarnessError: It could not be set up, or written down.
-        KeyboardInterrupt: It was interrupted before it had anything to say.
+        HarnessError: The run could not be set up, or recorded.
+        KeyboardInterrupt: The run was interrupted before there was anything to judge.
     """
     begun = now()
     spec = msgspec.structs.replace(experiment.spec)
@@ -57,15 +57,15 @@ def keep(results: Path, experiment: Experiment) -> Outcome:
 
 
 def discard(scratch: Path, experiment: Experiment) -> Outcome:
-    """Carry it out and judge it, without a report; leaves nothing in `scratch`.
+    """Carry out an experiment without a report; leaves nothing in `scratch`.
 
     Cost: in the simulator about a third of a second for 1,000 operations of five nodes.
 
     Raises:
         UsageError: The run is impossible.
-        HarnessError: It could not be written down.
-        KeyboardInterrupt: It was interrupted; to run it again is cheaper than to keep
-            and judge a part of it.
+        HarnessError: The run could not be recorded.
+        KeyboardInterrupt: The run was interrupted. A part of it is not judged, as it is
+            cheaper to run it again.
     """
     begun = now()
     spec = msgspec.structs.replace(experiment.spec)
@@ -97,14 +97,14 @@ def now() -> tuple[float, float]:
 
 
 def with_cost(outcome: Outcome, begun: tuple[float, float]) -> Outcome:
-    """The same outcome, with what it cost since then."""
+    """The outcome with its cost since `begun`, which `now` gave."""
     seconds, cpu_s = (round(b - a, 3) for a, b in zip(begun, now(), strict=True))
     return msgspec.structs.replace(outcome, seconds=seconds, cpu_s=cpu_s)
 
 
 @contextlib.contextmanager
 def seldom_collected(world: str) -> Iterator[None]:
-    """A simulated run is short enough to search for garbage only now and then."""
+    """Search for cyclic garbage only now and then, as simulated runs are short."""
     if world != "sim":
         yield
         return

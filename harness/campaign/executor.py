@@ -1,8 +1,8 @@
-"""What carries experiments out, whatever it is; and pursuits, which need several.
+"""Executors, which carry out experiments, and pursuits, which ask for several in turn.
 
-A pursuit is a generator: it yields an experiment, is sent what came of it, yields the
-next, and returns what it made of them. So what depends on the last outcome is written
-as a loop, and many of these loops run side by side on one executor.
+A pursuit is a generator: it yields an experiment, is sent its outcome, yields the next,
+and returns a result. So a series in which each experiment depends on the last outcome
+is written as a loop, and many such loops run side by side on one executor.
 """
 
 from __future__ import annotations
@@ -23,28 +23,27 @@ Pursuit = Generator[Experiment, Outcome | None, R]
 
 
 class Executor(Protocol):
-    """Carries experiments out, some of them at the same time.
+    """Carries out experiments, some of them at the same time.
 
-    A worker that dies loses nothing: its experiment is tried again once.
+    If a worker dies, its experiment is tried once more.
     """
 
     def submit(self, experiment: Experiment) -> int:
-        """Have it carried out, after those before it; returns its number."""
+        """Queue an experiment behind those submitted before; returns its number."""
         ...
 
     def as_completed(self) -> Iterator[tuple[int, Outcome | None]]:
-        """The number of each experiment and what came of it, first done first.
+        """(number, outcome) of each experiment, in the order in which they end.
 
-        Ends when there is an answer to each, those included that were submitted
-        meanwhile. None is the answer where `cancel` came before there was anything to
-        tell.
+        Ends when all experiments have ended, even those that were submitted meanwhile.
+        The outcome is None if `cancel` came before there was one.
         """
         ...
 
     def cancel(self) -> None:
-        """Begin none of what was submitted, and ask what is under way to end early.
+        """Drop the experiments that wait, and ask those under way to end early.
 
-        What is submitted later is not concerned. The handler of a stop signal
+        Experiments submitted later are not affected. The handler of a stop signal
         (`harness.host.interrupts`) may call this.
         """
         ...
@@ -53,10 +52,10 @@ class Executor(Protocol):
 def pursue(
     executor: Executor, pursuits: Iterable[Pursuit[R]], jobs: int
 ) -> Iterator[tuple[int, R]]:
-    """The place of each pursuit and what it returned, first done first.
+    """(place, result) of each pursuit, in the order in which they end.
 
     `jobs` of them are under way at a time; the next is taken from `pursuits` when one
-    is done.
+    has ended.
     """
     waiting = enumerate(pursuits)
     under_way: dict[int, tuple[int, Pursuit[R]]] = {}
@@ -64,7 +63,7 @@ def pursue(
     def go_on(
         place: int, pursuit: Pursuit[R], outcome: Outcome | None
     ) -> Iterator[tuple[int, R]]:
-        """Submit what a pursuit asks for next; if nothing, begin the next one."""
+        """Submit the next experiment of a pursuit; if it has ended, begin another."""
         while True:
             try:
                 asked = pursuit.send(outcome)

@@ -1,8 +1,8 @@
-"""An experiment: what a run is asked to do, complete, as data.
+"""An experiment: all that a run is asked to do, as data.
 
-Two experiments are equal when they ask for the same run. One comes from a command line,
-a suite's row or a run folder, goes anywhere as JSON, and tells the command that runs it
-again.
+Two experiments are equal if they ask for the same run. They come from a command line, a
+suite's row or a run folder, can be sent anywhere as JSON, and give the command that
+runs them again.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Experiment:
 
     Attributes:
         spec: What is asked for.
-        plan: The faults, where somebody has written them; None: drawn, as `spec` says.
-            In the form of plan.yaml, which leaves out what goes without saying.
+        plan: The written fault plan, in the form of plan.yaml, which leaves out
+            defaults; None if it is drawn from `spec`.
         plan_file: A file that holds the plan, for `command`; empty for none.
 
     Raises:
-        UsageError: The plan is none.
+        UsageError: `plan` is no fault plan.
     """
 
     spec: TestSpec
@@ -45,7 +45,7 @@ class Experiment:
 
     @classmethod
     def load(cls, folder: RunFolder) -> Experiment:
-        """The experiment that the run in `folder` was.
+        """The experiment of the run in `folder`.
 
         Raises:
             UsageError: test.yaml or plan.yaml is damaged.
@@ -62,11 +62,11 @@ class Experiment:
         return msgspec.json.decode(data, type=cls)
 
     def encode(self) -> bytes:
-        """As JSON."""
+        """The experiment as JSON."""
         return msgspec.json.encode(self)
 
     def with_seed(self, seed: int) -> Experiment:
-        """The same from another seed."""
+        """The experiment with another seed."""
         return replace(self, spec=msgspec.structs.replace(self.spec, seed=seed))
 
     def command(self) -> list[str]:

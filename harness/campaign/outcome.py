@@ -1,8 +1,8 @@
-"""What came of an experiment, as a value that any executor can send anywhere.
+"""The outcome of an experiment, as a value that any executor can send anywhere.
 
-An outcome is a digest: the whole is in the run folder, as far as that was kept. It says
-what a client of many runs goes by: verdict, anomalies, figures, what faults there were,
-what went wrong with the harness, what it cost, and how to run it again.
+An outcome is a digest; the whole record is in the run folder, if that was kept. It has
+the facts that a client of many runs needs: verdict, anomalies, figures, faults,
+failures of the harness, cost, and the command to run it again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from harness.run.store import RunFolder
 
 VERSION = 1
-"""Of the JSON of an outcome; see `harness.run.records`."""
+"""The version of an outcome's JSON; it changes as those of `harness.run.records`."""
 
 Verdict = Literal["valid", "unknown", "invalid", "error"]
-"""A run's verdict; "error" where the harness failed, or the run is impossible."""
+"""A run's verdict; "error" if the harness failed, or the run is impossible."""
 
 
 class Finding(msgspec.Struct, frozen=True, order=True):
-    """An anomaly that a checker found, once or more; whether it breaks a promise."""
+    """An anomaly that a checker found, and whether it breaks a promise."""
 
     checker: str
     anomaly: str
@@ -37,7 +37,7 @@ class Finding(msgspec.Struct, frozen=True, order=True):
 
 
 class Coverage(msgspec.Struct, frozen=True):
-    """Faults of one kind: how many were asked for, applied, and bit."""
+    """How many faults of one kind were asked for, were applied, and bit."""
 
     asked: int = 0
     applied: int = 0
@@ -45,7 +45,7 @@ class Coverage(msgspec.Struct, frozen=True):
 
 
 class Fingerprint(msgspec.Struct, frozen=True, order=True):
-    """What makes two failures the same."""
+    """The fields that two failures share if they count as the same."""
 
     checker: str
     anomaly: str
@@ -55,26 +55,27 @@ class Fingerprint(msgspec.Struct, frozen=True, order=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of an experiment.
+    """The outcome of one experiment.
 
     Attributes:
-        experiment: As it was run: words such as "all" replaced by what they meant.
+        experiment: The experiment as run: words such as "all" are replaced by what they
+            meant.
         reason: Why it is unknown, or what failed; empty otherwise.
-        interrupted: It was ended early.
-        findings: What checkers found, each anomaly of each checker once.
-        found: The same with how often, in a line.
+        interrupted: Whether it was ended early.
+        findings: The anomalies found, each once for each checker.
+        found: The anomalies with their numbers, in a line.
         figures: The checkers' numbers.
         ops: Client operations by outcome.
-        faults: By kind.
-        errors: What went wrong with the harness.
-        refused: The run is impossible, and `errors` says why; nothing was started.
+        faults: Kind of fault -> how many were asked for, were applied, and bit.
+        errors: The failures of the harness.
+        refused: Whether the run is impossible; `errors` says why. Nothing was started.
         run_s: How long the run lasted, in the time of its world.
-        seconds: How long it all took, judging included.
+        seconds: How long run and judging took.
         cpu_s: Processor time of the process that carried it out.
-        folder: Where the run is recorded; empty where it was not kept.
-        repro: The command that runs it again; empty where it is refused.
-        died: How the process that first tried died, where one did; the outcome is that
-            of a second try.
+        folder: The run folder; empty if it was not kept.
+        repro: The command that runs it again; empty if it was refused.
+        died: How the process of the first try died, if this is the outcome of a second;
+            else empty.
     """
 
     version: int = VERSION
@@ -100,7 +101,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def of(
         cls, experiment: Experiment, record: VerdictRecord, folder: RunFolder | None
     ) -> Outcome:
-        """The outcome of a run that has been judged; `folder` where it was kept."""
+        """The outcome of a run that has been judged; `folder` is None if not kept."""
         checkers = record.checkers.items()
         findings = {
             Finding(name, anomaly.name, check.promised)
@@ -140,7 +141,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def failed(
         cls, experiment: Experiment, why: str, *, refused: bool = False
     ) -> Outcome:
-        """The outcome where the harness failed, or refused the experiment."""
+        """The outcome if the harness failed, or refused the experiment."""
         return cls(
             experiment=experiment,
             verdict="error",
@@ -156,7 +157,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(data, type=cls)
 
     def encode(self) -> bytes:
-        """As JSON."""
+        """The outcome as JSON."""
         return msgspec.json.encode(self)
 
     @property
@@ -166,7 +167,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fingerprints(self) -> frozenset[Fingerprint]:
-        """Of its failures: the promises that were broken."""
+        """The fingerprints of its failures, one for each broken promise."""
         spec = self.experiment.spec
         return frozenset(
             Fingerprint(f.checker, f.anomaly, spec.system, spec.workload, spec.mutant)
@@ -176,7 +177,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def status(self) -> int:
-        """The exit status of a command that runs this alone."""
+        """The exit status of a command that runs this experiment alone."""
         if self.refused:
             return EXIT_USAGE
         if self.verdict == "error":

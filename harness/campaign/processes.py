@@ -1,14 +1,14 @@
 """The executor of this machine: worker processes, which die with us however we end.
 
-A real run has a worker of its own, so that nothing of one (a crash, a leak, an event
-loop) reaches another, and because the kernel ends a run with the thread that started
-it. A simulated run is over before a process would have started, so a worker takes one
-after the other.
+A real run has a worker of its own, so that no crash, leak or event loop of one run
+reaches another, and because the kernel ends a run with the thread that started it. A
+simulated run is over before a process would have started, so a worker carries out many.
 
-Workers are forked where that is safe: this process has one thread and no event loop
-running, and is warm, so that a worker begins at once. Elsewhere they are spawned. Each
-has a session of its own: a Ctrl-C in the terminal comes to us alone, and `cancel` ends
-each of them once. What they print goes to a file, for the last words of one that dies.
+Workers are forked if that is safe, which it is if this process has one thread and runs
+no event loop. It is warm, so that a forked worker begins at once. Otherwise workers are
+spawned. Each has a session of its own: a Ctrl-C in the terminal reaches us alone, and
+`cancel` ends each of them once. Their output goes to a file, for the last words of a
+worker that dies.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from harness.campaign.executor import Executor
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 from harness.errors import SplitbrainError, UsageError
 from harness.host import apart, interrupts, scarcity, syscalls
+from harness.override import override
 from harness.run import execution
 from harness.run.assembling import assemble
 
@@ -43,10 +45,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 CarryOut = Callable[[Experiment], Outcome]
-"""What a worker does; picklable. See `harness.campaign.carrying`."""
+"""Carries out an experiment in a worker; picklable (`harness.campaign.carrying`)."""
 
 LOOK_S = 1.0
-"""Between two looks whether a worker died in silence, or takes too long."""
+"""Time between two looks whether a worker died silently, or takes too long."""
 
 WARM = {
     "os": ("harness.worlds.os.world", "harness.report.page", "harness.faults.schedule"),
@@ -56,10 +58,10 @@ WARM = {
         "harness.faults.schedule",
     ),
 }
-"""By world: modules that every run needs sooner or later."""
+"""World -> modules that every run in it needs sooner or later."""
 
 NOTHING = b""
-"""A worker's answer when it was interrupted before it had anything to say."""
+"""A worker's answer if it was interrupted before there was an outcome."""
 
 ASKING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
@@ -77,12 +79,12 @@ class Task:
     died: str = ""
 
 
-class Processes:
-    """Implements `harness.campaign.executor.Executor`; leaves no process behind.
+class Processes(Executor):
+    """An executor that uses processes, and leaves none behind.
 
     Args:
-        carry_out: What is done with each experiment.
-        jobs: How many at a time.
+        carry_out: Carries out each experiment.
+        jobs: How many experiments are carried out at a time.
         limit_s: An experiment that takes longer is ended by force, which counts as a
             failure of the harness.
     """
@@ -94,7 +96,7 @@ class Processes:
         self._jobs = jobs
         self._limit_s = limit_s
         self._submitted = 0
-        self._cancelled = 0  # what has a smaller number is
+        self._cancelled = 0  # tasks with smaller numbers are cancelled
         self._waiting: deque[Task] = deque()
         self._answers: deque[tuple[int, Outcome | None]] = deque()
         self._workers: list[Worker] = []
@@ -113,15 +115,15 @@ class Processes:
                 worker.end()
             self._workers.clear()
 
+    @override
     def submit(self, experiment: Experiment) -> int:
-        """See `Executor`."""
         number = self._submitted
         self._submitted += 1
         self._waiting.append(Task(number, experiment))
         return number
 
+    @override
     def as_completed(self) -> Iterator[tuple[int, Outcome | None]]:
-        """See `Executor`."""
         while True:
             self._hand_out()
             if self._answers:
@@ -132,14 +134,14 @@ class Processes:
                 return
             self._listen(busy)
 
+    @override
     def cancel(self) -> None:
-        """See `Executor`."""
         self._cancelled = self._submitted
         for worker in self._workers:
             worker.ask()
 
     def kill(self) -> None:
-        """As `cancel`, but end what is under way at once; nobody hears of it."""
+        """As `cancel`, but end experiments under way at once, without outcomes."""
         self._cancelled = self._submitted
         for worker in self._workers:
             worker.kill()
@@ -147,7 +149,7 @@ class Processes:
     def _hand_out(self) -> None:
         """Give what waits to idle workers, as far as there are or may be any."""
         while self._waiting:
-            # Whoever cancels by a signal finds each task waiting or with its worker.
+            # A signal that cancels must find each task either waiting or with a worker.
             with asking_held():
                 task = self._waiting.popleft()
                 if task.number < self._cancelled:
@@ -163,7 +165,7 @@ class Processes:
                 idle[0].begin(task)
 
     def _listen(self, busy: Sequence[Worker]) -> None:
-        """Wait a while for answers of workers that are at something."""
+        """Wait a while for answers of the workers that have a task."""
         ready = multiprocessing.connection.wait([w.pipe for w in busy], LOOK_S)
         for worker in busy:
             overdue = self._limit_s is not None and worker.took_s > self._limit_s
@@ -174,7 +176,7 @@ class Processes:
                     self._hear(worker, overdue=overdue)
 
     def _hear(self, worker: Worker, *, overdue: bool) -> None:
-        """Take the worker's answer; one that died has none, and another may try."""
+        """Take the worker's answer; if it died, queue its first try once more."""
         task = worker.task
         assert task is not None
         died = ""
@@ -216,15 +218,15 @@ class Worker:
     """A process that carries out one experiment after another.
 
     Args:
-        carry_out: What it does with them.
-        first: The experiment that it will begin with; what that needs is imported
-            before it starts, to be there for later workers, too.
+        carry_out: Carries them out.
+        first: The experiment that it will begin with. The modules for it are imported
+            before the worker starts, so that later workers have them, too.
 
     Attributes:
-        pipe: Experiments go in, outcomes come out.
-        task: What it is at; None while it is idle.
-        used_up: It must not be given another task: it carries out a real run, was
-            asked to end its task, which may reach it too late for that, or is ended.
+        pipe: Sends it experiments, and brings their outcomes.
+        task: Its present task; None while it is idle.
+        used_up: Whether it must not get another task: it carries out a real run, or is
+            ended, or was asked to end its task, which may reach it during the next.
     """
 
     def __init__(self, carry_out: CarryOut, first: Experiment) -> None:
@@ -248,7 +250,7 @@ class Worker:
 
     @property
     def took_s(self) -> float:
-        """How long it has been at its task."""
+        """How long it has worked on its task."""
         return time.monotonic() - self._begun_s
 
     @property
@@ -257,19 +259,19 @@ class Worker:
         return self._process.is_alive()
 
     def begin(self, task: Task) -> None:
-        """Have it carry out a task."""
+        """Give it a task."""
         self.task = task
         self.used_up = task.experiment.spec.world == "os"
         self._begun_s = time.monotonic()
         self._asked = False
-        with contextlib.suppress(OSError):  # one that died tells when asked
+        with contextlib.suppress(OSError):  # if it died, `answer` will raise
             self.pipe.send_bytes(task.experiment.encode())
 
     def answer(self) -> bytes:
-        """What came of its task.
+        """The answer to its task.
 
         Raises:
-            EOFError, OSError: It died.
+            EOFError, OSError: The worker died.
         """
         if not self.pipe.poll():
             raise EOFError
@@ -278,7 +280,7 @@ class Worker:
         return answer
 
     def ask(self) -> None:
-        """Ask it to end its task early, but once."""
+        """Ask it to end its task early; a second call does nothing."""
         if self.task is not None and not self._asked:
             self._asked = self.used_up = True
             self._process.terminate()
@@ -289,7 +291,7 @@ class Worker:
         self._process.kill()
 
     def end(self) -> str:
-        """See that the process is gone; returns how it ended, with its last words."""
+        """End the process if need be; returns how it ended, with its last words."""
         self._process.kill()
         self._process.join()
         code = self._process.exitcode
@@ -316,24 +318,24 @@ def is_alone() -> bool:
 
 
 def warm_up(first: Experiment) -> None:
-    """Import and find out what runs like this one need."""
+    """Import the modules that runs like this one need."""
     for name in WARM[first.spec.world]:
         importlib.import_module(name)
     execution.commit()
-    with contextlib.suppress(Exception):  # a worker meets it again, and tells
+    with contextlib.suppress(Exception):  # a worker will meet and report the error
         assemble(first.spec)
 
 
-# A worker's life.
+# Inside a worker.
 
 
 def live(pipe: Connection[bytes, bytes], carry_out: CarryOut, said: int) -> None:
-    """Carry out what comes through the pipe; what is printed goes to a file.
+    """Carry out experiments from a pipe, and print to a file.
 
     Args:
-        pipe: See `Worker`.
-        carry_out: See `Worker`.
-        said: The file, as a descriptor of our parent's.
+        pipe: Brings experiments, and takes their outcomes.
+        carry_out: Carries out each experiment.
+        said: The file for output, as a descriptor of our parent.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
     parent = multiprocessing.parent_process()
@@ -355,7 +357,7 @@ def live(pipe: Connection[bytes, bytes], carry_out: CarryOut, said: int) -> None
 
 
 def attempt(carry_out: CarryOut, experiment: Experiment) -> Outcome | None:
-    """What came of an experiment; None where a stop signal came too early for that."""
+    """The outcome of an experiment; None if a stop signal came before there was one."""
     try:
         with interrupts.raised(), asking_let_in():
             return carry_out(experiment)
@@ -364,7 +366,7 @@ def attempt(carry_out: CarryOut, experiment: Experiment) -> Outcome | None:
     except UsageError as refusal:
         return Outcome.failed(experiment, str(refusal), refused=True)
     except (Exception, SystemExit) as failure:
-        # A bug of ours or of a plug-in's, which costs this experiment and no other.
+        # A bug of ours or of a plug-in, which fails this experiment and no other.
         if scarcity.is_scarcity(failure):
             why = scarcity.words(failure)
         elif isinstance(failure, SplitbrainError):
@@ -377,7 +379,7 @@ def attempt(carry_out: CarryOut, experiment: Experiment) -> Outcome | None:
 
 @contextlib.contextmanager
 def asking_held() -> Iterator[None]:
-    """Stop signals wait until the block is over."""
+    """Hold back stop signals within the block."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
     try:
         yield
@@ -387,7 +389,7 @@ def asking_held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def asking_let_in() -> Iterator[None]:
-    """Stop signals come through within the block; those that waited, at once."""
+    """Let stop signals through within the block, held ones at once."""
     before = signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
     try:
         yield

@@ -1,6 +1,6 @@
-"""Sweeps of seeds in the simulator: several a second, nothing kept but the outcomes.
+"""Sweeps of seeds in the simulator: several a second, of which only outcomes are kept.
 
-Whoever wants the record of a run, runs that seed again, which gives the same to the
+The record of a run can be had by running its seed again, which gives the same to the
 byte. (Real runs of many seeds are rows of a suite: `harness.campaign.suite`.)
 """
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 def sweep(
     experiment: Experiment, seeds: Iterable[int], jobs: int = 1
 ) -> Iterator[Outcome]:
-    """Simulate it with every seed, `jobs` at a time; outcomes in the order of `seeds`.
+    """Simulate an experiment with every seed, `jobs` at a time.
 
-    Closing the iterator ends the runs under way. After an interrupt come the outcomes
-    that waited for their turn, as far as there are.
+    Gives the outcomes in the order of `seeds`. Closing the iterator ends the runs under
+    way. After an interrupt, outcomes that waited for their turn are still given.
 
     Raises:
         UsageError: The run is impossible.
     """
-    # In this process first: an impossible run is refused before anything starts.
+    # Prepared in this process first, to refuse an impossible run before any starts.
     assembling.prepare(msgspec.structs.replace(experiment.spec), experiment.plan)
     done: dict[int, Outcome] = {}
     next_one = 0
@@ -58,10 +58,10 @@ def sweep(
 
 
 def once(experiment: Experiment) -> Pursuit[Outcome]:
-    """One run, and its outcome.
+    """A pursuit of one run, which returns its outcome.
 
     Raises:
-        HarnessError: Somebody ended it.
+        HarnessError: The run was ended from outside.
     """
     outcome = yield experiment
     if outcome is None:
@@ -70,7 +70,7 @@ def once(experiment: Experiment) -> Pursuit[Outcome]:
 
 
 def as_json(outcome: Outcome) -> dict[str, object]:
-    """What `run --seeds --json` tells of a simulated seed."""
+    """The object of `run --seeds --json` for a simulated seed."""
     return {
         "seed": outcome.experiment.spec.seed,
         "verdict": outcome.verdict,
@@ -83,6 +83,6 @@ def as_json(outcome: Outcome) -> dict[str, object]:
 
 
 def agree(first: Outcome, again: Outcome) -> bool:
-    """Whether two runs of the same seed came to the same."""
+    """Whether two runs of the same seed had the same outcome."""
     one, other = ((o.verdict, o.anomalies) for o in (first, again))
     return one == other

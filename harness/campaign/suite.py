@@ -18,7 +18,7 @@
         shows: {longest_outage_s: ">= 0.5"}     # optional: figures among the checkers'
 
 A row is a pursuit (`harness.campaign.executor`): its seeds are run one after the other
-until one tells. Several rows go side by side (`--jobs`).
+until one decides the row. Several rows run side by side (`--jobs`).
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ if TYPE_CHECKING:
     from harness.campaign.outcome import Outcome
 
 VERDICTS = ("valid", "skipped", "not run", "unknown", "error", "invalid")
-"""What can come of a row; what says more about the system comes later."""
+"""The outcomes of a row; those that say more about the system come later."""
 
 
 class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One row of a suite file; the fields of a TestSpec, and what to expect.
+    """One row of a suite file: the fields of a TestSpec, and the expected outcome.
 
-    Rows of a file expect something; one that is a seed of a run may not (None).
+    `expect` is None only in a row that stands for one seed of `run --seeds`.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def kinds(self) -> list[str]:
-        """Kinds of fault: those asked for, else those of the written plan."""
+        """The kinds of fault asked for, or else those of the written plan."""
         steps = [step.get("fault") for step in self.plan or ()]
         planned = [fault.get("kind") for fault in steps if isinstance(fault, dict)]
         return self.nemesis or sorted({str(kind) for kind in planned})
@@ -107,10 +107,11 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def experiment(self, seed: int) -> Experiment:
         """The run that this row asks for, with `seed`.
 
-        What a mutant declares is taken, but for faults: a row without any has none.
+        A mutant's workload and options are taken from its declaration, but not its
+        faults: a row that names none has none.
 
         Raises:
-            UsageError: There is no such mutant, or the plan is none.
+            UsageError: There is no such mutant, or `plan` is no fault plan.
         """
         fields = {
             name: getattr(self, name)
@@ -125,7 +126,7 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Suite(msgspec.Struct, forbid_unknown_fields=True):
-    """A suite file; its rows are read one by one, to name one that is wrong."""
+    """A suite file; its rows are read one by one, so that errors name the row."""
 
     name: str
     rows: list[dict[str, object]]
@@ -142,7 +143,7 @@ def find(path: Path) -> Path:
     """The file that `path` means: itself, or a bundled suite of that name.
 
     Raises:
-        UsageError: There is neither.
+        UsageError: There is neither a file nor a suite of that name.
     """
     bundled = BUNDLED / f"{path}.yaml"
     if path.exists():
@@ -163,14 +164,14 @@ def option_text(value: str | float | bool) -> str:
 
 @dataclass(frozen=True)
 class RowResult:
-    """What came of a row: the last run's outcome, and whether it was as expected.
+    """The result of a row: the last run's outcome, and whether it was as expected.
 
     Attributes:
-        seed: That of the last run.
-        runs: How many there were.
-        outcome: None in a row that an interrupt came before, and in one that can't be
-            run on this machine.
-        absent: Why it can't be run here; empty where it can.
+        seed: The seed of the last run.
+        runs: How many runs there were.
+        outcome: The last run's outcome; None if an interrupt came before the row, or
+            this machine can't run it.
+        absent: Why this machine can't run it; empty if it can.
     """
 
     row: Row
@@ -193,17 +194,17 @@ class RowResult:
 
     @property
     def found(self) -> str:
-        """What checkers found wrong, with how often; "" where nothing is."""
+        """The anomalies with their numbers, as text; "" if there are none."""
         return "" if self.outcome is None else self.outcome.found
 
     @property
     def error(self) -> str:
-        """What went wrong with the harness, in a line; "" where nothing did."""
+        """The failures of the harness, in a line; "" if there are none."""
         return "" if self.outcome is None else "; ".join(self.outcome.errors)
 
     @property
     def died(self) -> str:
-        """That the run is a second try, and why; "" where it is none."""
+        """A clause saying that the run is a second try, and why; "" if it is none."""
         if self.outcome is None or not self.outcome.died:
             return ""
         return f"run again, as the process of the first try {self.outcome.died}"
@@ -215,7 +216,7 @@ class RowResult:
 
     @property
     def interrupted(self) -> str:
-        """Why it says nothing of the row that an interrupt came; "" if none did."""
+        """How an interrupt kept the row from an outcome; "" if none did."""
         if self.absent:
             return ""
         if self.outcome is None:
@@ -225,31 +226,31 @@ class RowResult:
 
     @property
     def skipped(self) -> str:
-        """Why it says nothing of the row; "" if it does."""
+        """Why the row has no outcome; "" if it has one."""
         return self.absent or self.interrupted
 
     @property
     def mark(self) -> str:
-        """Whether it was as expected, in a word or two; "" where nobody can tell."""
+        """Whether it was as expected, in a word or two; "" without an outcome."""
         if self.skipped:
             return ""
         return "as expected" if self.as_expected else "UNEXPECTED"
 
     @property
     def notes(self) -> list[str]:
-        """What to know beside the verdict, as clauses."""
+        """Clauses to stand beside the verdict."""
         told = (*self.missing, self.error, self.skipped, self.died)
         return [note for note in told if note]
 
     @property
     def line(self) -> str:
-        """The result in a line, as it comes."""
+        """The result in a line, to be printed when the row has ended."""
         found = f" ({self.found})" if self.found else ""
         how = ", ".join(filter(None, [f"{self.verdict}{found}", self.mark]))
         return ": ".join(filter(None, [self.row.name, how, "; ".join(self.notes)]))
 
     def cut_short(self) -> RowResult:
-        """The same of a row some of whose seeds were not run, and might have told."""
+        """The result of a row whose other seeds an interrupt came before."""
         assert self.outcome is not None
         reason = f"interrupted after {self.runs} of {self.row.seeds} seeds"
         cut = msgspec.structs.replace(
@@ -259,7 +260,7 @@ class RowResult:
 
     @property
     def missing(self) -> list[str]:
-        """What the row wants shown and the run did not show, as clauses."""
+        """Clauses on the anomaly and figures that the row asks for and lacks."""
         if self.skipped:
             return []
         figures = {} if self.outcome is None else self.outcome.figures
@@ -305,10 +306,10 @@ COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
 
 
 def condition(text: str) -> Callable[[float], bool]:
-    """A test of a figure, from ">= 3" or the like.
+    """A test of a figure, from a text such as ">= 3".
 
     Raises:
-        UsageError: It is none.
+        UsageError: The text is no such condition.
     """
     match = re.fullmatch(r"(>=|<=|=)\s*(-?\d+(?:\.\d+)?)", text.strip())
     if match is None:
@@ -381,8 +382,8 @@ def check_row(row: Row, source: Path) -> RowResult | None:
     """Check that a row's run is possible, before any row is run.
 
     Returns:
-        None when it can be run; a skipped result when this machine lacks the program
-        or library that its system needs.
+        None if it can be run; a skipped result if this machine lacks the program or
+        library that its system needs.
 
     Raises:
         UsageError: Names the file, the row and what is wrong with it.
@@ -399,17 +400,17 @@ def check_row(row: Row, source: Path) -> RowResult | None:
 class Runner:
     """Runs rows, several at a time.
 
-    A stop signal (`harness.host.interrupts`) ends the runs under way and starts no
-    more; one that insists kills them.
+    A stop signal (`harness.host.interrupts`) ends the runs under way, and no others
+    start; a signal that insists kills them.
 
     Args:
-        results: Where run folders go.
-        done: Hears of each row as it ends.
-        stop_early: The first verdict that isn't valid ends the other runs, too; what
-            they come to is dropped.
+        results: The folder for run folders.
+        done: Called with the result of each row as it ends.
+        stop_early: Whether the first verdict that isn't valid ends the other runs, too;
+            their outcomes are dropped.
 
     Attributes:
-        interrupted: A stop signal came.
+        interrupted: Whether a stop signal came.
     """
 
     def __init__(
@@ -449,10 +450,13 @@ class Runner:
         return [found[place] for place in sorted(found)]
 
     def _pursue(self, row: Row) -> Pursuit[RowResult | None]:
-        """Run a row's seeds until one tells; None where an interrupt came before that.
+        """Run a row's seeds in turn.
 
-        A seed tells if its verdict is not valid, or if it shows what the row asks for:
-        an anomaly that breaks no promise of the row's, or figures.
+        Stop at the first seed whose verdict is not valid, or which shows the anomaly or
+        figures that the row asks for.
+
+        Returns:
+            The result; None if an interrupt came before there was one.
         """
         result = None
         for runs, seed in enumerate(range(row.seed, row.seed + row.seeds), start=1):
@@ -477,10 +481,10 @@ def with_those_not_run(
 
 
 def exit_status(results: Iterable[RowResult]) -> int:
-    """0 when all that was run came out as expected; else the worst that happened.
+    """The exit status of a suite: 0 if all runs came out as expected, else the gravest.
 
-    A harness fault (255) outranks an unexpected verdict (1), and that one unknown (2),
-    which is also what stands for a row that was interrupted or never run, and for a
+    A harness fault (255) outranks an unexpected verdict (1), and that outranks unknown
+    (2). Unknown is also the status of a row that was interrupted or never run, and of a
     suite of which this machine could run nothing.
     """
     told = [result for result in results if not result.absent]
@@ -533,8 +537,8 @@ def cells(result: RowResult) -> tuple[str, ...]:
 def summary(results: Sequence[RowResult]) -> str:
     """The last line: how many rows came out as expected, and how many did not.
 
-    `3 rows: 1 as expected, 1 unexpected, 1 skipped`; what there is none of is left out
-    but for the first.
+    `3 rows: 1 as expected, 1 unexpected, 1 skipped`; other counts than the first are
+    left out if they are zero.
     """
     marks = [result.mark for result in results]
     counts = {
@@ -548,5 +552,5 @@ def summary(results: Sequence[RowResult]) -> str:
 
 
 def cpu_jobs() -> int:
-    """Runs that this machine can take side by side: one per two cores."""
+    """How many runs go side by side on this machine: one per two cores."""
     return max(1, (os.cpu_count() or 1) // 2)
