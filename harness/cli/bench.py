@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 MUTANTS = "mutants"
-"""What `bench` measures by itself; options of its own are among OF_MUTANTS."""
+"""The name that makes `bench` measure mutants alone; OF_MUTANTS are its options."""
 
 OF_MUTANTS = ("world", "budget", "protocol", "jobs")
 
 
 def refuse_idle(is_speed: bool) -> None:
-    """Refuse options of `bench` that change nothing of what is measured.
+    """Refuse options of `bench` that would change nothing.
 
     Raises:
-        UsageError: Names the option that was given.
+        UsageError: There is such an option; names it.
     """
     context = click.get_current_context()
     for name in OF_MUTANTS if is_speed else ("quick",):

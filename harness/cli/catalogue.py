@@ -1,4 +1,4 @@
-"""What there is: the tables of `splitbrain list`, made from the registry."""
+"""The tables of `splitbrain list`, made from the registry."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def as_json() -> dict[str, Any]:
 
 
 def _services(kind: str, plugin: registry.Plugin[Any]) -> dict[str, Any]:
-    """What a system speaks or a workload needs; null where only options tell."""
+    """The services that a system speaks or a workload needs; null without options."""
     if kind == "system":
         spoken = services.spoken_by(plugin)
         return {"speaks": None if spoken is None else sorted(spoken)}
@@ -83,7 +83,7 @@ def _services(kind: str, plugin: registry.Plugin[Any]) -> dict[str, Any]:
 
 
 def as_text() -> str:
-    """The same for people: a line each, options indented below."""
+    """The tables for people: a line per plug-in, its options indented below."""
     lines = []
     for title, entries in as_json().items():
         lines.append(title)

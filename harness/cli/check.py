@@ -15,7 +15,11 @@ from harness.errors import UsageError
 from harness.host import interrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from harness.judge.check import FileResult
+    from harness.judge.explain import Explained, Explanations
+    from harness.verdict import Limits
 
 
 @click.command()
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     "Option of the checker."
 ))  # fmt: skip
 @click.option("--format", "form", default="auto", show_default=True, help=(
-    "auto, jsonl, edn, jepsen-log or plume."
+    "auto, jsonl, edn, jepsen-log, plume or cobra."
 ))  # fmt: skip
 @click.option("--independent/--no-independent", default=None, help=(
     "EDN values are [key value] tuples of jepsen.independent; default: if they show."
@@ -89,10 +93,8 @@ def check(
     reason, remarks    why the verdict is unknown, and what else to know about it
     plan               where it was asked for
     """  # noqa: D301  # as above
-    from harness.host import apart
     from harness.judge import check as checking
     from harness.judge import explain as explaining
-    from harness.judge.text import render_text
     from harness.verdict import Limits, Verdict
 
     given = key_values("--option", options)
@@ -105,21 +107,8 @@ def check(
     if files.count("-") > 1:
         raise UsageError("- is standard input, which can be read once")
     limits = Limits(time_limit, memory_limit)
-    explanations = None if explain is None else explaining.Explanations(explain)
 
-    def tell(
-        result: checking.FileResult, place: str
-    ) -> tuple[int, str, explaining.Explained | None]:
-        """What is left of a result when its history has gone with the child."""
-        text = json.dumps(result.as_json()) if as_json else render_text(result)
-        explained = None
-        if explanations is not None:
-            explained = explanations.explain(result, place)
-        return result.exit_status, text, explained
-
-    @functools.cache
-    def judge() -> Callable[[str], checking.FileResult]:
-        """Made in the child: a user's model may do to its process what it likes."""
+    def make_judge() -> Callable[[str], FileResult]:
         return checking.judge_of(
             checker,
             given,
@@ -129,13 +118,11 @@ def check(
             vacuous=Verdict.parse(vacuous),
         )
 
-    tasks = list(zip(files, explaining.places(files), strict=True))
+    explanations = None if explain is None else explaining.Explanations(explain)
     statuses, explained = [], []
-    for done in apart.each_apart(tasks, lambda task: tell(judge()(task[0]), task[1])):
-        if isinstance(done, apart.Died):
-            file, place = done.item
-            done = tell(checking.died(file, str(done), limits), place)
-        status, text, explanation = done
+    for status, text, explanation in _each_judged(
+        files, make_judge, limits, explanations, as_json=as_json
+    ):
         statuses.append(status)
         say(text)
         if explanation is not None:
@@ -145,3 +132,39 @@ def check(
         if not as_json:
             say(f"explanations: {index}")
     return checking.exit_status(statuses)
+
+
+def _each_judged(
+    files: Sequence[str],
+    make_judge: Callable[[], Callable[[str], FileResult]],
+    limits: Limits,
+    explanations: Explanations | None,
+    *,
+    as_json: bool,
+) -> Iterator[tuple[int, str, Explained | None]]:
+    """(exit status, text, explanation) of each file, judged in a child.
+
+    The judge is made in the child, as a user's model may do anything to its process.
+    The text is made there, too, as histories stay in the child.
+    """
+    from harness.host import apart
+    from harness.judge import check as checking
+    from harness.judge import explain as explaining
+    from harness.judge.text import render_text
+
+    judge = functools.cache(make_judge)
+
+    def tell(result: FileResult, place: str) -> tuple[int, str, Explained | None]:
+        text = json.dumps(result.as_json()) if as_json else render_text(result)
+        explained = None
+        if explanations is not None:
+            explained = explanations.explain(result, place)
+        return result.exit_status, text, explained
+
+    tasks = list(zip(files, explaining.places(files), strict=True))
+    for done in apart.each_apart(tasks, lambda task: tell(judge()(task[0]), task[1])):
+        if isinstance(done, apart.Died):
+            file, place = done.item
+            yield tell(checking.died(file, str(done), limits), place)
+        else:
+            yield done

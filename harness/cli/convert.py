@@ -15,7 +15,7 @@ from harness.host import interrupts
 @click.argument("source")
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--format", "form", default="auto", show_default=True, help=(
-    "What SOURCE is: auto, jsonl, edn, jepsen-log or plume."
+    "What SOURCE is: auto, jsonl, edn, jepsen-log, plume or cobra."
 ))  # fmt: skip
 @click.option("--independent/--no-independent", default=None, help=(
     "Values are [key value] tuples of jepsen.independent; default: if they show."

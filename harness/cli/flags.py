@@ -1,6 +1,6 @@
-"""Flags that several commands have, and what their texts mean.
+"""Flags that several commands have, and the parsing of their texts.
 
-Numbers are of a kind that knows its bounds (`harness.options`).
+Numbers have a kind with bounds (`harness.options`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JOBS = Whole(1, 1000)
 
 
 class Bounded(click.ParamType):  # type: ignore[type-arg]  # generic in new releases only
-    """What a flag takes where that is a value of some kind."""
+    """The click type of a flag whose value has a kind of `harness.options`."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -32,7 +32,7 @@ class Bounded(click.ParamType):  # type: ignore[type-arg]  # generic in new rele
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
-        """The value of a text; a default is one already."""
+        """The value of a text; a default is a value already."""
         if not isinstance(value, str):
             return value
         try:
@@ -44,7 +44,7 @@ class Bounded(click.ParamType):  # type: ignore[type-arg]  # generic in new rele
 def number(
     flag: str, kind: Kind | None = None, **how: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A click option for a number; what kind, those of runs know themselves."""
+    """A click option for a number; `kind` may be left out for numbers of a run."""
     return click.option(flag, type=Bounded(kind or RUN_NUMBERS[flag][1]), **how)
 
 
@@ -64,7 +64,8 @@ def key_values(flag: str, texts: Sequence[str]) -> dict[str, str]:
     """`KEY=VALUE` texts as a mapping.
 
     Raises:
-        UsageError: Another text, or a key that comes twice with different values.
+        UsageError: A text is not of that form, or a key comes twice with different
+            values.
     """
     out: dict[str, str] = {}
     for text in texts:
@@ -78,12 +79,12 @@ def key_values(flag: str, texts: Sequence[str]) -> dict[str, str]:
 
 
 def comma_list(texts: Sequence[str]) -> list[str]:
-    """`a,b` and repeated flags alike."""
+    """The words of a flag that was given as `a,b`, or several times."""
     return [word for text in texts for word in text.split(",") if word]
 
 
 def fault_words(texts: Sequence[str]) -> list[str]:
-    """What `--nemesis` names. Raises UsageError when it is there and names nothing."""
+    """The words of `--nemesis`. Raises UsageError if it is given and names nothing."""
     words = comma_list(texts)
     if texts and not words:
         raise UsageError("--nemesis names no fault; for a run without any: none")

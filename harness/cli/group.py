@@ -1,9 +1,9 @@
 """The command line: `splitbrain run | check | suite | report | convert | list | ...`.
 
-Exit status everywhere: 0 valid (or: as expected), 1 invalid (or: not as expected), 2
-unknown, 254 bad usage, 255 the harness failed; a reader of the output that has gone
-changes none of them. Modules are imported by the commands that need them, as numpy
-and its kind would make even `--help` slow.
+Exit status of all commands: 0 valid (or as expected), 1 invalid (or not as expected), 2
+unknown, 254 bad usage, 255 the harness failed. It does not change if the reader of the
+output has gone. Commands import the modules that they need themselves, as numpy and
+others would make even `--help` slow.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Commands(click.Group):
-    """Commands that name their neighbours when one is mistyped."""
+    """A group of commands that names the nearest ones if one is mistyped."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -57,9 +57,9 @@ class Commands(click.Group):
             ) from None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Like click's; what some code does to leave with a status is our fault.
+        """Like click's, but code that ends the process with a status is our fault.
 
-        click takes a broken pipe, whatever it was, for that of standard output.
+        click takes any broken pipe for that of standard output.
         """
         scarcity.refuse_little_memory()
         try:
@@ -96,13 +96,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit status, whatever becomes of its output.
+    """Run a command; returns its exit status.
 
-    What was written for a reader who has gone is not missed, and the status stays what
-    it is. What a full disk did not take is: 255.
+    The status stays the same if the reader of the output has gone; it is 255 if a full
+    disk did not take the output.
     """
-    # With threads of its own OpenBLAS ends the process, or sends it SIGINT, where
-    # it can't start them. Nothing here is large enough for them.
+    # If OpenBLAS can't start threads of its own, it ends the process, or sends it
+    # SIGINT. No work here is large enough for them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with outlets() as out:
         status = status_of(lambda: cli.main(arguments, standalone_mode=False))
@@ -113,9 +113,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 
 def status_of(command: Callable[[], Any]) -> int:
-    """The exit status of a command, with its error told in one line.
+    """Run a command and return its exit status; prints its error in one line.
 
-    A fault of ours shows its traceback: it is for us.
+    The traceback of a bug of ours is printed, too.
     """
     try:
         status = command()
@@ -132,7 +132,7 @@ def status_of(command: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, click.Abort):
         complain("interrupted")
         return EXIT_UNKNOWN
-    except BaseException as fault:  # not even SystemExit: our statuses mean something
+    except BaseException as fault:  # even SystemExit: its status would pass for ours
         if scarcity.is_scarcity(fault):
             complain(f"the harness failed: {scarcity.words(fault)}")
             return EXIT_HARNESS

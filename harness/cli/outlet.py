@@ -1,9 +1,9 @@
 """Standard output and standard error that no reader and no disk can break.
 
-A reader that has had enough goes (`splitbrain check ... | head -1`), and Python's ways
-of taking that note lead to exit status 1, which here means: invalid. So what is written
-to a pipe without a reader goes nowhere, and the command ends with the status that it
-would have had. What a full disk did not take is remembered, as nobody asked to lose it.
+A reader may leave early (`splitbrain check ... | head -1`), and Python's ways of taking
+that lead to exit status 1, which here means: invalid. So output to a pipe without a
+reader is dropped, and the command ends with the status that it would have had. Output
+that a full disk did not take is remembered as lost, as the user still wants it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Outlet(io.RawIOBase):
     """A file descriptor to which writing always succeeds.
 
     Attributes:
-        problem: Why something was lost that a reader may still be waiting for.
+        problem: Why output was lost that a reader still wants; empty if none was.
     """
 
     def __init__(self, fd: int) -> None:
@@ -40,19 +40,19 @@ class Outlet(io.RawIOBase):
         return self._fd
 
     def isatty(self) -> bool:
-        """Whether that is a terminal."""
+        """Whether the descriptor is that of a terminal."""
         return os.isatty(self._fd)
 
     def writable(self) -> bool:
-        """Always."""
+        """True."""
         return True
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write some of `data`, or lose all of it; how many bytes that is."""
+        """Write some of `data`, or drop all of it; returns the number of bytes."""
         while True:
             try:
                 return os.write(self._fd, data)
-            except BlockingIOError:  # somebody who shares the pipe made it so
+            except BlockingIOError:  # another process made the shared pipe non-blocking
                 select.select([], [self._fd], [])
             except OSError as problem:
                 if problem.errno not in _READER_IS_GONE:
@@ -64,9 +64,10 @@ class Outlet(io.RawIOBase):
 def outlets() -> Iterator[Outlet]:
     """Put outlets in the place of `sys.stdout` and `sys.stderr`; gives the former.
 
-    They stay: until it ends, the interpreter writes and flushes. Streams that somebody
-    has replaced, as tests do, are left alone. Descriptors that the starter closed are
-    opened to nowhere, or the next file to be opened would be taken for one of them.
+    They stay after the block, as the interpreter writes and flushes until it ends.
+    Streams that are replaced already, as by tests, are left alone. Descriptors that
+    were closed from the start are opened to /dev/null: else the next file to be opened
+    would become standard output.
     """
     for fd in (0, 1, 2):
         _open_if_closed(fd)
@@ -92,7 +93,7 @@ def _open_if_closed(fd: int) -> None:
 
 
 def _text(outlet: Outlet, like: TextIO | None, *, line_buffering: bool) -> TextIO:
-    """A stream of text; characters that its encoding lacks are spelled out."""
+    """A text stream; characters that its encoding lacks are written as escapes."""
     return io.TextIOWrapper(
         io.BufferedWriter(outlet),
         encoding="utf-8" if like is None else like.encoding,

@@ -1,4 +1,4 @@
-"""Live progress lines: one line on a terminal, nothing elsewhere."""
+"""Live progress: one line if standard error is a terminal, else nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ProgressLine:
         sys.stderr.flush()
 
     def tell(self, text: str) -> None:
-        """Show what is being done in place of the figures."""
+        """Show `text` in place of the figures."""
         if self._enabled:
             sys.stderr.write("\r\x1b[2K" + visible_line(text))
             sys.stderr.flush()
@@ -81,12 +81,12 @@ class SeedsLine:
 
     @staticmethod
     def told(outcome: Outcome) -> str:
-        """One run, in a line of its own."""
+        """One run, in a line."""
         ok = f"{outcome.ops.get('ok', 0):,} ok, {outcome.run_s:.1f} s"
         return f"{_seed(outcome)}: {outcome.verdict}{_found(outcome)}, {ok}"
 
     def summary(self, last: Outcome) -> str:
-        """What came of all runs, in two lines; `last` is the one that told."""
+        """The outcomes of all runs, in two lines; `last` is the run that ended them."""
         if last.verdict == "valid":
             return f"all valid: {self._text()}\nrepeat the last: {last.repro}"
         repeat = f"\nrepeat: {last.repro}" if last.repro else ""
@@ -106,6 +106,6 @@ def _seed(outcome: Outcome) -> str:
 
 
 def _found(outcome: Outcome) -> str:
-    """What made a run not valid, in brackets."""
+    """Why a run was not valid, in brackets."""
     what = ", ".join(outcome.anomalies) or outcome.reason
     return f" ({what})" if what else ""

@@ -158,7 +158,7 @@ def run(
 
 
 def read_plan(path: Path) -> Any:
-    """A plan file as plain data. Raises UsageError when it can't be read."""
+    """A plan file as plain data. Raises UsageError if it can't be read."""
     from harness.host import documents
 
     plan = documents.read_yaml(path)
@@ -168,7 +168,7 @@ def read_plan(path: Path) -> Any:
 
 
 def run_once(asked: Experiment, results: Path, *, as_json: bool) -> int:
-    """One run, in this process and its children."""
+    """Carry out one run, in this process and its children."""
     from harness.cli.progress import ProgressLine
     from harness.judge import analysis
     from harness.report import text
@@ -178,7 +178,7 @@ def run_once(asked: Experiment, results: Path, *, as_json: bool) -> int:
     folder = execution.run(asked.spec, results, line.show, complain, plan=asked.plan)
     line.tell("judging what was recorded ...")
     record = analysis.judged(folder)
-    with interrupts.noted():  # too late: what is known is told
+    with interrupts.noted():  # it is too late to end early: the verdict is printed
         line.clear()
         if as_json:
             say(json.dumps(verdict_of(record, folder)))
@@ -188,7 +188,7 @@ def run_once(asked: Experiment, results: Path, *, as_json: bool) -> int:
 
 
 def verdict_of(record: VerdictRecord, folder: RunFolder) -> dict[str, Any]:
-    """What `run --json` tells: verdict.json, and where it is."""
+    """The object of `run --json`: verdict.json, and its folder."""
     from harness.run import store
 
     return {**store.as_data(record), "run": str(folder.path)}
@@ -197,7 +197,7 @@ def verdict_of(record: VerdictRecord, folder: RunFolder) -> dict[str, Any]:
 def run_seeds(
     asked: Experiment, seeds: int, jobs: int, results: Path, *, as_json: bool
 ) -> int:
-    """Several runs, each a process of its own, until one is not valid."""
+    """Carry out several runs, each in a process of its own, until one is not valid."""
     from harness.campaign import suite
     from harness.cli.progress import SeedsLine
     from harness.report import text
@@ -241,7 +241,7 @@ def run_seeds(
 def run_simulated_seeds(
     asked: Experiment, seeds: int, jobs: int, results: Path, *, as_json: bool
 ) -> int:
-    """Many simulated runs, several a second, until one is not valid.
+    """Carry out many simulated runs, several a second, until one is not valid.
 
     Only the last one is kept: it is run once more, which also shows that it repeats.
     """
@@ -289,6 +289,6 @@ def run_simulated_seeds(
     if last.verdict != "valid" and not as_json:
         say(f"\n{text.summary(folder.path)}")
     if again.interrupted and last.verdict == "invalid":
-        # Which running it again was to confirm.
+        # The second run was to confirm this verdict.
         return analysis.status_of("invalid", asked.spec.expect)
     return again.status

@@ -59,7 +59,7 @@ def suite(
 
     for result in absent:
         show(result)
-    with interrupts.noted():  # by the runner; what it then found is told
+    with interrupts.noted():  # the runner hears them, and its results are printed
         runner = suites.Runner(results, done=show)
         found = runner.run(possible, jobs or suites.cpu_jobs())
         found = suites.with_those_not_run(rows, [*absent, *found])
@@ -71,7 +71,7 @@ def suite(
 
 
 def make_room(file: Path) -> None:
-    """Make the folder that `file` is to be in, before anything is worked out for it.
+    """Make the folder for `file`, before any work is done for it.
 
     Raises:
         UsageError: No file of that name can be written.
@@ -95,7 +95,8 @@ def tell_suite(
     """Write a suite's index and JUnit XML, and print its table.
 
     Raises:
-        HarnessError: A file can't be written; the table is printed if it is JUnit's.
+        HarnessError: A file can't be written. If it is JUnit's, the table is printed
+            first.
     """
     from harness.campaign import suite as suites
     from harness.host.documents import writing

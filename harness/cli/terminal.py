@@ -1,6 +1,6 @@
-"""What commands say: lines on standard output, and complaints beside it.
+"""Prints lines to standard output, and complaints to standard error.
 
-Whatever is said is made visible first: node output and file contents can't drive a
+All text is made visible first, so that node output and file contents can't control the
 terminal.
 """
 
@@ -26,12 +26,12 @@ def say_error(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """One line to standard error."""
+    """Print one line to standard error."""
     say_error(f"splitbrain: {' '.join(text.split())}")
 
 
 def interrupted(why: str, *, as_json: bool, **found: Any) -> int:
-    """Tell that there is no verdict but this; returns the exit status."""
+    """Print that an interrupted command has no verdict; returns the exit status."""
     if as_json:
         last = {"verdict": "unknown", "reason": why, "interrupted": True}
         say(json.dumps({**found, "last": last} if found else last))
