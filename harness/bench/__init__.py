@@ -1,15 +1,21 @@
 """Speed and memory, measured against the budgets: `splitbrain bench`.
 
-    histories.py  seeded histories with a known verdict
-    figures.py    a figure: samples, budget, peer; and whether it keeps the budget
-    children.py   runs one task in a process of its own
-    tasks.py      the tasks that are measured there
-    peer.py       Porcupine, built from porcupine/main.go, on the same histories
-    rows.py       what is measured, by group
-    bench.py      chooses rows, runs them, keeps what was found
-    table.py      the table for people
+    histories.py     seeded histories with a known verdict
+    transactions.py  seeded histories of transactions with a known verdict
+    figures.py       a figure: samples, budget, peer; and whether it keeps the budget
+    children.py      runs one task in a process of its own
+    tasks.py         the tasks that are measured there
+    cluster.py       times of a cluster: up from nothing, and again after a kill
+    runfolder.py     a run folder of any size, for reports
+    peer.py          Porcupine, built from porcupine/main.go, on the same histories
+    awdit.py         AWDIT, the peer for weak isolation
+    rows.py          the rows of the benchmark, by group
+    isolation.py     the rows of checkers of transactions
+    bench.py         chooses rows, measures them, stores the figures
+    table.py         the table for people
+    mutants.py       how many seeded bugs the harness finds
 
 Every sample comes from a fresh process, so that memory is that of one task and no
-sample profits from the one before. Where a peer takes part, it takes turns with us in
-one run on one machine: absolute seconds say little on a busy machine, ratios do.
+sample profits from the one before. A peer takes turns with us in one run on one
+machine: absolute seconds say little on a busy machine, ratios do.
 """

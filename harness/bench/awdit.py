@@ -1,8 +1,8 @@
-"""AWDIT, the peer for weak isolation, on the same histories where it is installed.
+"""AWDIT, the peer for weak isolation, run on the same histories if it is installed.
 
 AWDIT (Moldrup, Wuensche and Pavlogiannis 2025; Rust, MIT) decides read committed, read
 atomic and causal consistency. No registry has it, so it is not built here: it takes
-part when a program called `awdit` is on the path.
+part if a program called `awdit` is on PATH.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 NAME = "AWDIT"
 
 LEVELS = ("read-committed", "read-atomic", "causal")
-"""What it decides."""
+"""The models that it decides."""
 
 MISSING = "not installed"
 
 INITIAL = 0
-"""What every key begins with, in AWDIT's files."""
+"""The initial value of every key in AWDIT's files."""
 
 _SAYS_YES = "Consistent."
 
 
 def program() -> str | None:
-    """Where it is, if it is there."""
+    """The path of the program; None if it isn't installed."""
     return shutil.which("awdit")
 
 
 def write(ops: Iterable[Op], path: Path) -> None:
-    """Write a history of registers as AWDIT reads it: what committed, by session.
+    """Write a history of registers for AWDIT: committed transactions, by session.
 
-    What a crashed transaction wrote may have been read, so there must be none.
+    There must be no crashed transaction, as its writes may have been read.
 
     Raises:
-        BenchError: There is such a transaction.
+        BenchError: There is a crashed transaction.
     """
     sessions: dict[int | str, list[list[list[Any]]]] = {}
     keys: set[int] = set()
@@ -67,7 +67,7 @@ def command(level: str, path: str) -> list[str]:
     """The command that checks a file.
 
     Raises:
-        BenchError: It isn't installed.
+        BenchError: AWDIT isn't installed.
     """
     found = program()
     if found is None:
@@ -76,5 +76,5 @@ def command(level: str, path: str) -> list[str]:
 
 
 def verdict(out: str) -> str:
-    """What it said of the history."""
+    """The verdict in its output."""
     return "valid" if _SAYS_YES in out else "invalid"

@@ -1,7 +1,7 @@
 """A benchmark run: choose rows, measure them, keep every sample.
 
-What was found goes to `results/bench/<utc>.json`: command, commit, machine, and each
-figure with its raw samples, so that runs can be compared long after.
+The record goes to `results/bench/<utc>.json`: command, commit, machine, and each figure
+with its raw samples, so that runs can be compared long after.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ PEER_LIMIT_S = 60.0
 PEER_LIMIT_QUICK_S = 10.0
 PEER_MEMORY_MIB = 8192.0
 PEER_MEMORY_SHARE = 0.5
-"""Of what is free: a peer that eats memory must not take the machine with it."""
+"""The part of free memory that a peer may use, so that it can't exhaust the machine."""
 MIB = 2**20
 
 
 @dataclass
 class Outcome:
-    """What a benchmark run came to.
+    """The outcome of a benchmark run.
 
     Attributes:
-        figures: In the order of the rows.
-        errors: Rows that failed, and why.
-        record: All that is stored.
-        path: Where.
+        figures: The figures, in the order of the rows.
+        errors: The rows that failed, and why.
+        record: The record as stored.
+        path: The file of the record.
     """
 
     figures: list[Figure] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Outcome:
     path: Path | None = None
 
     def text(self) -> str:
-        """The table and what to know besides."""
+        """The table, and remarks below it."""
         machine = self.record["machine"]
         notes = table.remarks(self.figures, machine["load"], machine["cores"])
         skipped = self.record.get("peer", {}).get("skipped")
@@ -69,12 +69,12 @@ class Outcome:
 
 
 def choose(names: Sequence[str], *, quick: bool) -> list[Row]:
-    """The rows of those names, or of those groups; all of them for no name.
+    """The rows with these names, or of groups with these names; all if there are none.
 
-    With `quick`, long rows are only measured when they are named in full.
+    With `quick`, long rows are only chosen if they are named in full.
 
     Raises:
-        UsageError: Nothing is called that.
+        UsageError: No row or group has such a name.
     """
     known = rows() + isolation.rows()
     if not names:
@@ -101,15 +101,15 @@ def run(
     results: Path,
     show: Callable[[str], None],
 ) -> Outcome:
-    """Measure, and store what was found below `results`.
+    """Measure, and store the record below `results`.
 
     Args:
         names: Rows or groups.
         quick: Fewer samples, smaller limits, no long rows.
         repeat: Samples of each figure.
-        results: Where runs go; scratch files are made there too, for they must be on
-            the disk that runs use.
-        show: Told what is being measured.
+        results: The folder for runs. Scratch files are made there too, as they must be
+            on the disk that runs use.
+        show: Called with the name of each measurement as it begins.
 
     Raises:
         UsageError: There is no such row, or `results` can't be written.
@@ -152,7 +152,7 @@ def run(
 
 
 def measure(row: Row, lab: Lab, outcome: Outcome) -> None:
-    """One row. One that fails is told at the end; the others are still measured."""
+    """Measure one row; an error is kept for the end, so that others are measured."""
     try:
         outcome.figures += row.measure(lab, row)
     except SkippedError as reason:
@@ -163,7 +163,7 @@ def measure(row: Row, lab: Lab, outcome: Outcome) -> None:
 
 
 def with_peer(lab: Lab, show: Callable[[str], None]) -> Lab:
-    """The lab with Porcupine in it, or with the reason why not."""
+    """The lab with Porcupine, or with the reason why there is none."""
     show("building Porcupine")
     free_mib = psutil.virtual_memory().available / MIB
     try:
@@ -178,7 +178,7 @@ def with_peer(lab: Lab, show: Callable[[str], None]) -> Lab:
 
 
 def peer_record(lab: Lab) -> dict[str, Any]:
-    """What is stored of the peer."""
+    """The peer's part of the record."""
     if lab.porcupine is None:
         return {"name": peer.NAME, "skipped": lab.no_porcupine}
     limits = asdict(lab.porcupine)
@@ -187,7 +187,7 @@ def peer_record(lab: Lab) -> dict[str, Any]:
 
 
 def machine(place: Path) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine that the figures were measured on."""
     return {
         "cpu": cpu_model(),
         "cores": len(psutil.Process().cpu_affinity() or [])
@@ -203,7 +203,7 @@ def machine(place: Path) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The processor's name, as far as the system tells."""
+    """The processor's name, if the system tells it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -213,7 +213,7 @@ def cpu_model() -> str:
 
 
 def file_system(place: Path) -> str:
-    """The kind of file system; a durable log costs little on one in memory."""
+    """The kind of file system, as a durable log costs little on one in memory."""
     holding = [
         mount
         for mount in psutil.disk_partitions(all=True)

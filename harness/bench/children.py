@@ -25,7 +25,7 @@ def measure(task: str, /, **arguments: Any) -> dict[str, Any]:
     """The answer of a task of `harness.bench.tasks`.
 
     Raises:
-        BenchError: It failed; the message ends with the last it said.
+        BenchError: The task failed; the message ends with its last line.
     """
     command = [sys.executable, "-P", "-m", "harness.bench.tasks", task]
     status, out, err = run([*command, json.dumps(arguments)], TASK_LIMIT_S)
@@ -40,7 +40,7 @@ def run(
     """Exit status, standard output and error of a command.
 
     Raises:
-        BenchError: It can't be started or takes too long; it is ended then.
+        BenchError: The command can't be started, or takes too long and was ended.
     """
     try:
         done = subprocess.run(
@@ -63,7 +63,7 @@ def answer_in(name: str, out: str) -> Any:
     """The JSON in the last line of what a command printed.
 
     Raises:
-        BenchError: There is none.
+        BenchError: The last line is no JSON.
     """
     try:
         return json.loads(last_line(out))
@@ -72,6 +72,6 @@ def answer_in(name: str, out: str) -> Any:
 
 
 def last_line(text: str) -> str:
-    """The last line that isn't blank; empty when there is none."""
+    """The last line that isn't blank; empty if there is none."""
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].strip() if lines else ""

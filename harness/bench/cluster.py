@@ -1,9 +1,8 @@
 """Times a cluster of the reference system in its world: up, and up again after a kill.
 
 The world is built as `harness.run.execution` builds it, and the clock starts before
-there is anything: namespaces, links, switch and warden are part of what it takes to be
-ready.
-Clocks that count from boot (`time.monotonic`) agree across forks and namespaces.
+that: the set-up of namespaces, links, switch and warden is part of the time. Clocks
+that count from boot (`time.monotonic`) agree across forks and namespaces.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ ANSWER_LIMIT_S = 2.0
 
 
 def measure(folder: Path, kills: int) -> dict[str, Any]:
-    """Seconds until five nodes serve, and after each of some kills of one of them.
+    """Seconds until five nodes serve, and until one serves again after each kill.
 
     Raises:
-        HarnessError: The world can't be had, or a node doesn't serve.
+        HarnessError: The world can't be set up, or a node doesn't serve.
     """
     spec = TestSpec(system=SYSTEM)
     system = assemble(spec).system
@@ -76,7 +75,7 @@ async def kill_and_restart(cluster: Cluster, node: str) -> float:
     """Seconds from `kill -9` until the node serves again.
 
     Raises:
-        HarnessError: It doesn't.
+        HarnessError: The node doesn't serve.
     """
     killed = time.monotonic()
     await cluster.kill([node])
@@ -90,7 +89,7 @@ def measure_round_trips(folder: Path, rounds: int) -> dict[str, Any]:
     """Microseconds of each of some round trips between two nodes.
 
     Raises:
-        HarnessError: The world can't be had.
+        HarnessError: The world can't be set up.
     """
 
     def main() -> int:
@@ -105,7 +104,7 @@ def measure_round_trips(folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def datagram_socket(network: SwitchNetwork, node: str) -> socket.socket:
-    """A socket that lives where the node would."""
+    """A datagram socket in the namespace of a node, bound to its address."""
     with in_netns(network.netns_fds[node]):
         end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     listen = network.places[node].listen
@@ -115,7 +114,7 @@ def datagram_socket(network: SwitchNetwork, node: str) -> socket.socket:
 
 
 def round_trip_us(near: socket.socket, far: socket.socket) -> float:
-    """There and back, both ends in this process: only the way takes time."""
+    """Microseconds of a round trip; both ends are here, so only the way takes time."""
     begun = time.perf_counter_ns()
     near.sendto(b"?", far.getsockname())
     far.recv(16)
@@ -128,7 +127,7 @@ def isolated(main: Callable[[], int], folder: Path) -> dict[str, Any]:
     """Run `main` in namespaces, and read the answer that it leaves in `folder`.
 
     Raises:
-        HarnessError: It failed.
+        HarnessError: `main` failed.
     """
     if run_isolated(main):
         raise HarnessError("what runs in the namespaces failed; see above")

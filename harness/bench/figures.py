@@ -1,4 +1,4 @@
-"""Figures: what was measured, what it may come to, and how a peer fares beside it."""
+"""Figures: measured samples, their budget, and the samples of a peer."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from statistics import median
 from typing import Any, Literal
 
 PEER_LONG_S = 0.05
-"""A peer that is done sooner need not be beaten: nobody waits for it."""
+"""A peer that takes less need not be beaten: such a time is not noticed."""
 
 BUSY_FACTOR = 1.25
-"""By the clock, and so many times its processor time: that work had to wait."""
+"""Work had to wait if its time by the clock is this many times its processor time."""
 
 NOISY_SPREAD = 1.5
-"""Samples of one thing that differ by more than this factor were disturbed."""
+"""If samples of one figure differ by more than this factor, they were disturbed."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Budget:
     """A promise about a figure.
 
     Attributes:
-        limit: In the figure's unit; for the other kinds, a factor.
-        kind: `at_most` and `at_least` bound our median; `times_faster` bounds the
-            peer's median divided by ours, and so does `not_slower`, unless the peer
-            takes no longer than PEER_LONG_S.
+        limit: The bound: a value in the figure's unit, or a factor.
+        kind: `at_most` and `at_least` bound our median by a value; `times_faster`
+            bounds the peer's median divided by ours, and so does `not_slower`, unless
+            the peer takes no longer than PEER_LONG_S.
     """
 
     limit: float
@@ -33,14 +33,14 @@ class Budget:
 
 @dataclass
 class PeerFigure:
-    """What a peer came to on the same input.
+    """The figure of a peer on the same input.
 
     Attributes:
-        name: Whose figure it is.
-        samples: In the figure's unit, for the turns in which it answered.
-        gave_up_after: How long it worked without an answer, in its last turn, before a
-            limit ended it.
-        remark: Which limit that was, or why it took no part.
+        name: The peer's name.
+        samples: Samples in the figure's unit, of the turns in which it answered.
+        gave_up_after: How long it worked in its last turn before a limit ended it; None
+            if it always answered.
+        remark: The limit that ended it, or why it took no part.
         memory_mib: Its peak memory, a sample a turn.
         cpu: Processor seconds of each sample.
     """
@@ -54,17 +54,17 @@ class PeerFigure:
 
     @property
     def turns(self) -> list[float]:
-        """What is known of each turn: the figure, or at the end what it exceeds."""
+        """The samples; if the last turn gave no answer, last the bound it exceeds."""
         bound = [] if self.gave_up_after is None else [self.gave_up_after]
         return self.samples + bound
 
     @property
     def is_bound(self) -> bool:
-        """Whether what is known of it is only that it exceeds something."""
+        """Whether the figure is only a lower bound."""
         return self.gave_up_after is not None
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """The figure as plain data."""
         return {
             "name": self.name,
             "samples": self.samples,
@@ -82,14 +82,14 @@ class Figure:
 
     Attributes:
         name: Row and quantity: "check/register-1m-c100 seconds".
-        what: The same for people.
+        what: The name for people.
         unit: "s", "MiB" or "ops/s".
-        samples: As measured, in order.
-        budget: None for a figure that is only for information.
-        peer: The one beside us, where there is one.
-        remark: What a reader must know to understand the figure.
-        detail: Kept with the others, but too much for the table.
-        cpu: Processor seconds of each sample, where the work is all ours.
+        samples: The samples in the order of their measurement.
+        budget: The budget; None for a figure that is only for information.
+        peer: The figure of the peer, if there is one.
+        remark: A sentence that readers need to understand the figure.
+        detail: Whether it is stored, but left out of the table.
+        cpu: Processor seconds of each sample, if all the work is ours.
     """
 
     name: str
@@ -111,15 +111,15 @@ class Figure:
 
     @property
     def median(self) -> float | None:
-        """The middle sample; None when nothing could be measured."""
+        """The median of the samples; None if nothing could be measured."""
         return median(self.samples) if self.samples else None
 
     @property
     def ratio(self) -> float | None:
         """How many times as fast as the peer we are; a lower bound if it gave up.
 
-        Turns may have histories of their own, so each is compared with its own. Where
-        the peer was spared some turns, its median is compared with ours.
+        Turns may have histories of their own, so turns are compared one by one. If the
+        peer did not take all turns, its median is compared with ours.
         """
         if self.peer is None or self.median is None or not self.peer.turns:
             return None
@@ -130,10 +130,10 @@ class Figure:
 
     @property
     def within_budget(self) -> bool | None:
-        """Whether the budget is kept; None without one, or if nobody can tell.
+        """Whether the budget is kept; None without one, or if that is not known.
 
-        A budget of time that was missed while the machine did other work might have
-        been kept, when the processor time is within it.
+        A missed budget of time might have been kept on an idle machine, if other work
+        held ours up and our processor time is within the budget.
         """
         if self.budget is None or self.median is None:
             return None
@@ -148,7 +148,7 @@ class Figure:
         if self.budget.kind == "not_slower" and median(self.peer.turns) <= PEER_LONG_S:
             return None
         kept = self.ratio >= self.budget.limit
-        # A peer that gave up early may have been about to answer, or not.
+        # A peer that gave up may or may not have been about to answer.
         could_be = self.peer.is_bound or (
             self.cpu_ratio is not None and self.cpu_ratio >= self.budget.limit
         )
@@ -158,8 +158,8 @@ class Figure:
     def cpu_ratio(self) -> float | None:
         """How many times our processor time the peer needs, if other work held us up.
 
-        A peer that uses several processors at once looks worse so than by the clock, so
-        this can't show that a budget is kept.
+        A peer that uses several processors at once looks worse by this than by the
+        clock, so it can't show that a budget is kept.
         """
         if not self.waited or self.peer is None or not self.peer.cpu:
             return None
@@ -167,12 +167,12 @@ class Figure:
 
     @property
     def noisy(self) -> bool:
-        """Whether the samples differ so much that something disturbed them."""
+        """Whether the samples differ so much that they must have been disturbed."""
         low = min(self.samples, default=0.0)
         return low > 0 and max(self.samples) / low > NOISY_SPREAD
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as plain data, samples included."""
+        """The figure as plain data, samples included."""
         budget = self.budget
         return {
             "name": self.name,

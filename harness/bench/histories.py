@@ -1,21 +1,22 @@
 """Seeded histories with a known verdict, to measure checkers on.
 
-A simulation without a cluster: every client has one operation in flight, but for a
-short think time; latencies are exponential. Each operation takes effect at one moment
-that lies uniformly between its invocation and its completion, and answers what it finds
-then, so the history is linearizable by construction.
+They are simulated without a cluster: every client has one operation in flight, except
+for a short think time; latencies are exponential. Each operation takes effect at one
+moment, uniform between its invocation and its completion, and answers by the state at
+that moment, so the history is linearizable by construction.
 
 A crashed operation never returns: its client gives up after a timeout (`info`) and goes
-on as another process, as in Jepsen. Half of the crashed ones take effect, in time or
-long after.
+on as another process, as in Jepsen. Half of the crashed operations take effect, in time
+or long after.
 
-A planted violation changes one late read, so that the history surely is not
-linearizable. Where values are unique it becomes stale: it answers a value whose
-successor was written, from invocation to completion, between that value's write and
-the read. Else it answers a value that nobody ever wrote.
+A planted violation changes one late read, so that the history certainly is not
+linearizable. If values are unique, the read becomes stale: it answers a value whose
+successor was written, from invocation to completion, between that value's write and the
+read. Otherwise it answers a value that was never written.
 
 Beside registers there are texts to which operations append, sets, and queues; their
-values repeat. A read of these is whatever tells of the state: a dequeue, too.
+values repeat. All operations that show the state of these count as reads, even a
+dequeue.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ RegisterKind = Literal["register", "cas-register", "kv"]
 ObjectKind = Literal["texts", "set", "fifo-queue"]
 Kind = RegisterKind | ObjectKind
 REGISTERS: tuple[RegisterKind, ...] = get_args(RegisterKind)
-"""What the peer judges, too."""
+"""The kinds that the peer judges, too."""
 OBJECTS: tuple[ObjectKind, ...] = get_args(ObjectKind)
 KINDS: tuple[Kind, ...] = (*REGISTERS, *OBJECTS)
 
 NODES = 5
 LATENCY_S = 0.005
-"""Mean latency; its minimum is a twentieth of that."""
+"""Mean latency; the minimum is a twentieth of it."""
 TIMEOUT_LATENCIES = 3.0
 THINK_LATENCIES = 0.05
 CAS_VALUES = 5
-"""A cas-register holds 1 to this; few values are what makes it hard."""
+"""Values of a cas-register are 1 to this; it is hard to check as they are few."""
 UNWRITTEN = 1_000_009
 PLANTED_AT = 0.98
 """The part of the history that lies before the planted violation."""
@@ -57,34 +58,34 @@ MIX: dict[Kind, tuple[float, float, float]] = {
     "set": (0.5, 0.25, 0.25),
     "fifo-queue": (0.5, 0.5, 0.0),
 }
-"""Shares of read, write and cas, or what stands for them."""
+"""Shares of read, write and cas, or of the functions in their place."""
 FUNCTIONS = ("read", "write", "cas")
 FUNCTIONS_OF: dict[Kind, tuple[str, ...]] = {
     "texts": ("read", "write", "append"),
     "set": ("read", "add", "remove"),
     "fifo-queue": ("dequeue", "enqueue"),
 }
-"""What other objects have for read, write and cas."""
+"""The functions of other objects in the places of read, write and cas."""
 READ, WRITE, CAS = range(3)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What kind of history to make; the same shape gives the same history.
+    """The shape of a history; the same shape gives the same history.
 
     Attributes:
         kind: "register" and "kv" write each value once, a kv strings; "cas-register"
             reads, writes and compares values from 1 to `values`. "texts" are a kv with
             appends, and hold texts of these values, as sets and queues hold values.
         calls: Client operations; each has an invocation and mostly a completion.
-        clients: How many have an operation in flight at a time.
+        clients: How many clients have an operation in flight at a time.
         keys: Independent objects; an operation picks one at random.
         crash: The chance that an operation never returns.
         think: Mean pause between two operations of a client, in mean latencies. Large
             values make operations overlap little.
-        planted: Make it not linearizable.
-        seed: Every choice comes from it.
-        values: How many different ones there are, where they repeat.
+        planted: Whether a violation makes it not linearizable.
+        seed: Every random choice comes from it.
+        values: How many different values there are, if they repeat.
     """
 
     kind: Kind
@@ -104,18 +105,18 @@ class Shape:
 
 
 class CannotPlantError(ValueError):
-    """The history has no read that could be made wrong."""
+    """The history has no read that could be changed into a violation."""
 
 
 @dataclass
 class Timetable:
-    """When calls happen; one array each, in order of invocation, times in latencies.
+    """The times of calls in mean latencies, in arrays in the order of invocation.
 
     Attributes:
-        process: Logical client.
-        invoked, returned: A crashed call returns `info`.
+        process: The process of each call.
+        invoked, returned: Its beginning and end; a crashed call ends with `info`.
         effect: When it takes effect; infinite for never.
-        crashed: Whether it returns `info`.
+        crashed: Whether it ends with `info`.
     """
 
     process: NDArray[np.int64]
@@ -127,13 +128,13 @@ class Timetable:
 
 @dataclass
 class Calls:
-    """What calls do and answer; one list each, in order of invocation.
+    """The content of calls, in lists in the order of invocation.
 
     Attributes:
         f: READ, WRITE or CAS.
         key: The object.
-        argument: What is written, or [from, to] of a cas.
-        answer: What a read found; True or False for a cas; None until it took effect.
+        argument: The value written, or [from, to] of a cas.
+        answer: The value read; True or False for a cas; None until it took effect.
     """
 
     f: list[int]
@@ -143,12 +144,12 @@ class Calls:
 
 
 def generate(shape: Shape) -> list[Op]:
-    """The ops of a history; pairs up, with dense indices and rising times.
+    """The ops of a history; they pair up, with dense indices and rising times.
 
     Cost: linear, some 3 s and 1 GB for a million calls.
 
     Raises:
-        CannotPlantError: A violation is asked of a history without a completed read.
+        CannotPlantError: A violation is to be planted, and no read is completed.
     """
     rng = np.random.default_rng(shape.seed)
     times = timetable(shape, rng)
@@ -168,11 +169,11 @@ def timetable(shape: Shape, rng: np.random.Generator) -> Timetable:
     size = (shape.clients, each)
     crashed = rng.random(size) < shape.crash
     latency = np.where(crashed, TIMEOUT_LATENCIES, rng.exponential(1.0, size) + 0.05)
-    # Never quite zero: a client's next call begins after the last one has ended.
+    # Never zero: a client's next call begins strictly after its last one has ended.
     think = rng.exponential(shape.think, size) + 1e-6
     returned = np.cumsum(latency + think, axis=1)
     invoked = returned - latency
-    # A crashed call may still be on its way somewhere when its client gives up.
+    # A crashed call may still take effect after its client has given up.
     reach = np.where(crashed, 2 * latency, latency)
     effect = invoked + rng.random(size) * reach
     effect[crashed & (rng.random(size) < 0.5)] = np.inf
@@ -189,7 +190,7 @@ def timetable(shape: Shape, rng: np.random.Generator) -> Timetable:
 
 
 def draw(shape: Shape, rng: np.random.Generator) -> Calls:
-    """Draw what every call does; nothing is answered yet."""
+    """Draw the content of every call, without answers."""
     f = rng.choice(len(FUNCTIONS), size=shape.calls, p=MIX[shape.kind]).tolist()
     key = rng.integers(0, shape.keys, shape.calls).tolist()
     few = rng.integers(1, shape.values + 1, (shape.calls, 2)).tolist()
@@ -207,14 +208,14 @@ def draw(shape: Shape, rng: np.random.Generator) -> Calls:
 
 
 def happening(times: Timetable) -> list[int]:
-    """The calls that take effect at all, in the order in which they do."""
+    """The calls that take effect at all, in the order of their effects."""
     order = np.argsort(times.effect, kind="stable")
     happens: list[int] = order[np.isfinite(times.effect[order])].tolist()
     return happens
 
 
 def take_effect(calls: Calls, times: Timetable) -> None:
-    """Let the calls happen, one after the other, and note what they answer."""
+    """Apply the calls one after the other, and note their answers."""
     state: dict[int, Any] = {}
     for i in happening(times):
         key = calls.key[i]
@@ -230,7 +231,7 @@ def take_effect(calls: Calls, times: Timetable) -> None:
 
 
 def take_effect_on_objects(calls: Calls, times: Timetable, kind: Kind) -> None:
-    """The same where an object is a text, a set or a queue."""
+    """Apply the calls, and note their answers, if objects are texts, sets or queues."""
     objects: dict[int, list[Any]] = {}
     for i in happening(times):
         held, value = objects.setdefault(calls.key[i], []), calls.argument[i]
@@ -258,7 +259,7 @@ def plant(shape: Shape, calls: Calls, times: Timetable) -> None:
     """Make one completed read wrong.
 
     Raises:
-        CannotPlantError: There is none.
+        CannotPlantError: No read is completed.
     """
     f = np.array(calls.f)
     reads = np.flatnonzero((f == READ) & ~times.crashed)
@@ -280,7 +281,7 @@ def plant(shape: Shape, calls: Calls, times: Timetable) -> None:
 def overwritten(
     writes: NDArray[np.int64], times: Timetable, *, before: float
 ) -> int | None:
-    """A write after which another one came, both over and done with at that time."""
+    """A write that another write followed, both returned before that time; or None."""
     done = writes[times.returned[writes] < before]
     if not len(done):
         return None
@@ -321,7 +322,7 @@ def list_ops(shape: Shape, calls: Calls, times: Timetable) -> list[Op]:
 def complete(op: Op, answer: object, *, crashed: bool) -> None:
     """Turn an invocation into its completion.
 
-    A refused cas is an answer that a checker may use: the value was another one.
+    A checker may use a refused cas as an answer: the value was another one.
     """
     if crashed:
         op.type, op.error = "info", "timeout"
@@ -334,4 +335,4 @@ def complete(op: Op, answer: object, *, crashed: bool) -> None:
 
 
 def no_key(_: int) -> None:
-    """The key where there is only one object."""
+    """The key if there is only one object: None."""

@@ -29,20 +29,20 @@ PEAK_MEMORY = (
     "print(used.ru_maxrss, used.ru_utime + used.ru_stime); "
     "sys.exit(status)"
 )
-"""A program that runs another one and prints its peak memory, in KiB, and its processor
-seconds last."""
+"""A program that runs another one, and at the end prints its peak memory in KiB and its
+processor seconds."""
 
 
 @dataclass(frozen=True)
 class IsolationRow:
-    """How one history of transactions is judged.
+    """Measures how one history of transactions is judged.
 
     Attributes:
-        shape: The history; the verdict is known from it.
-        budget: Of the time.
-        memory: Of the peak memory.
-        model: What is asked; the default if empty. AWDIT is asked the same, if it knows
-            it and is there.
+        shape: The shape of the history, from which its verdict is known.
+        budget: Budget of the time.
+        memory: Budget of the peak memory.
+        model: The consistency model that is asked; empty for the default. AWDIT is
+            asked for the same one, if it decides that and is installed.
     """
 
     shape: TransactionShape
@@ -51,7 +51,7 @@ class IsolationRow:
     model: str = ""
 
     def __call__(self, lab: Lab, row: Row) -> list[Figure]:
-        """Measure; a sample a turn, all of the same history."""
+        """Take one sample a turn, all of the same history."""
         with scratch(lab) as folder:
             path, for_awdit = (str(Path(folder) / n) for n in ("h.jsonl", "h.txt"))
             theirs = self.peer()
@@ -79,17 +79,17 @@ class IsolationRow:
         ]
 
     def peer(self) -> PeerFigure | None:
-        """Where AWDIT's figures go, if it knows the model."""
+        """An empty figure for AWDIT; None if it doesn't decide the model."""
         if self.model not in awdit.LEVELS:
             return None
         remark = "" if awdit.program() else awdit.MISSING
         return PeerFigure(awdit.NAME, remark=remark)
 
     def ask_peer(self, path: str, found: PeerFigure) -> None:
-        """One turn of AWDIT, added to what was `found`.
+        """Take one turn of AWDIT, and add it to `found`.
 
         Raises:
-            BenchError: It answers otherwise than the history was made.
+            BenchError: AWDIT's verdict is another one than that of the shape.
         """
         out, used = measured(awdit.command(self.model, path))
         if awdit.verdict(out) != self.promised:
@@ -104,7 +104,7 @@ class IsolationRow:
         return "invalid" if self.shape.planted else "valid"
 
     def judge(self, path: str) -> dict[str, Any]:
-        """One turn of ours.
+        """Take one turn of ours.
 
         Raises:
             BenchError: The verdict is wrong; no figure makes up for that.
@@ -120,10 +120,10 @@ class IsolationRow:
 
 
 def measured(command: list[str]) -> tuple[str, dict[str, float]]:
-    """What a command prints, and what it uses: seconds, processor seconds, memory.
+    """The output of a command, and its seconds, processor seconds and memory.
 
     Raises:
-        BenchError: It prints nothing.
+        BenchError: The command prints nothing.
     """
     begun = time.perf_counter()
     _, out, err = children.run(
@@ -142,7 +142,7 @@ def measured(command: list[str]) -> tuple[str, dict[str, float]]:
 
 
 def rows() -> list[Row]:
-    """What the budgets promise, and what a violation and registers cost."""
+    """Rows of the promised budgets, and of the cost of a violation and of registers."""
     return [
         Row(
             "check/list-append-100k",
@@ -180,7 +180,7 @@ def rows() -> list[Row]:
 
 
 def weak_rows() -> list[Row]:
-    """Stores that promise little, asked for just that."""
+    """Rows of stores with weak promises, checked for just these."""
     memory = Budget(2048)
     stores: tuple[tuple[Store, float, float], ...] = (
         ("read-committed", 1.5, 12.0),
@@ -203,7 +203,7 @@ def weak_rows() -> list[Row]:
 
 
 def of_weak_store(store: Store, transactions: int) -> TransactionShape:
-    """Transactions of five micro-operations in the mean; all of them commit."""
+    """The shape of transactions of five micro-operations on average, all committed."""
     return TransactionShape(
         "rw-register",
         transactions,

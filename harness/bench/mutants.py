@@ -1,16 +1,17 @@
-"""How many seeded bugs the harness finds, how soon, and how often it cries wolf.
+"""Measures how many seeded bugs the harness finds, how soon, and its false alarms.
 
 Every mutant (`reference_impls.mutants`) is on trial: run after run, each from the next
 seed, until a checker convicts it or the budget is gone. The first two thirds of the
-budget go to what the mutant declares to expose it, the rest to all faults at once. Then
-the protocol as it should be stands the same runs: any of them that isn't valid is a
-false alarm. A mutant is given no help beside its declaration: no plan written for it,
-no seed known to work. It also declares which anomalies it should show; a conviction by
-none of these is no proof that the harness saw what is wrong, and misses the target.
+budget go to the workload and faults that the mutant declares to expose it, the rest to
+all faults at once. Then the unbroken protocol undergoes the same runs: each of them
+that isn't valid is a false alarm. A mutant gets no help beside its declaration: no plan
+written for it, no seed known to work. It also declares the anomalies that it should
+show. A conviction by none of these does not prove that the harness saw the bug, and
+misses the target.
 
-A trial is a pursuit (`harness.campaign.executor`) on a core at a time. Its seconds are
-of processor time in the simulator, of real time in the os world, where waiting is what
-costs.
+A trial is a pursuit (`harness.campaign.executor`) on one core. Its seconds are
+processor time in the simulator, and real time in the os world, where the cost is
+waiting.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ if TYPE_CHECKING:
     from harness.campaign.outcome import Outcome
 
 DECLARED_SHARE = 2 / 3
-"""Of the budget, for the set-up that a mutant declares."""
+"""The part of the budget for the set-up that a mutant declares."""
 OS_RUN_S = 12.0
 """Length of a run in the os world: several must fit into the budget."""
 CONTROLS_MIN = {"os": 1, "sim": 10}
-"""Runs that the unbroken protocol has to stand for each mutant, at least."""
+"""World -> runs of the unbroken protocol for each mutant, at least."""
 SEEDS_APART = 100_000
-"""Between two repetitions, so that none sees the seeds of another."""
+"""Distance of the seeds of two repetitions, so that they share none."""
 LIMIT_S = {"os": 4 * OS_RUN_S + 240.0, "sim": 600.0}
-"""Real seconds that a run may take. In the simulator runs take half a second, of which
-a busy machine gives them little at a time."""
+"""World -> real seconds that a run may take. In the simulator runs take half a second
+of processor time, of which a busy machine gives them little at a time."""
 TARGETS = {"os": 0.8, "sim": 1.0}
 """The share of mutants that must be convicted."""
 
@@ -70,13 +71,13 @@ class Alarm(msgspec.Struct, frozen=True):
 
 
 class Trial(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What came of a trial.
+    """The outcome of a trial.
 
     Attributes:
-        runs, seconds: How many it took until a conviction or the end of the budget.
-        seed, repro: Of the run that was convicted.
-        set_up: What the mutant declares, or all faults: under which the last run was.
-        controls: Runs of the unbroken protocol.
+        runs, seconds: Their number until a conviction or the end of the budget.
+        seed, repro: The seed and command of the convicted run.
+        set_up: The set-up of the last run: the mutant's declaration, or all faults.
+        controls: How many runs of the unbroken protocol there were.
     """
 
     convicted: bool
@@ -92,7 +93,7 @@ class Trial(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Hunt:
-    """How many runs and seconds it took; the outcome that convicted, if one did."""
+    """The runs and seconds of a hunt, and the outcome that convicted, if one did."""
 
     runs: int
     seconds: float
@@ -102,10 +103,10 @@ class Hunt:
 def trial(
     protocol: str, mutant: str, world: str, seed: int, budget_s: float
 ) -> Pursuit[Trial]:
-    """One mutant on trial, from `seed` on; then its protocol, on the same seeds.
+    """The trial of one mutant, from `seed` on; then of its protocol, on the same seeds.
 
     Raises:
-        HarnessError: A run failed, or was ended by somebody.
+        HarnessError: A run failed, or was ended from outside.
     """
     declared, everything = set_ups(protocol, mutant, world)
     found = yield from hunt(declared, seed, budget_s * DECLARED_SHARE)
@@ -118,7 +119,7 @@ def trial(
             declared if name == "declared" else everything, mutant=None
         ),
         range(seed, seed + max(last.runs, CONTROLS_MIN[world])),
-        # What was not convicted needs no more controls than time allows.
+        # A mutant that was not convicted needs only as many controls as there is time.
         budget_s,
     )
     convicted = last.convicted
@@ -136,7 +137,7 @@ def trial(
 
 
 def set_ups(protocol: str, mutant: str, world: str) -> tuple[TestSpec, TestSpec]:
-    """What the mutant declares, and the same under every fault that can be had."""
+    """The set-up that the mutant declares, and the same with all faults."""
 
     def spec(nemesis: list[str]) -> TestSpec:
         limits = dict(DEFAULTS[world])
@@ -171,7 +172,7 @@ def hunt(spec: TestSpec, seed: int, budget_s: float) -> Pursuit[Hunt]:
 def false_alarms(
     spec: TestSpec, seeds: range, budget_s: float
 ) -> Pursuit[tuple[int, list[Alarm]]]:
-    """Runs of the unbroken protocol: how many, and which of them were not valid."""
+    """Run the unbroken protocol; returns the number of runs, and those not valid."""
     controls, spent_s, alarms = 0, 0.0, []
     for seed in seeds:
         outcome = yield from one(spec, seed)
@@ -185,11 +186,11 @@ def false_alarms(
 
 
 def one(spec: TestSpec, seed: int) -> Pursuit[Outcome]:
-    """One run.
+    """A pursuit of one run, which returns its outcome.
 
     Raises:
-        HarnessError: It failed, or was ended by somebody, and so cost nothing: to go on
-            might take forever.
+        HarnessError: The run failed, or was ended from outside. Such a run may cost
+            nothing, so the budget would never end the trial.
     """
     outcome = yield Experiment(spec).with_seed(seed)
     if outcome is None:
@@ -200,7 +201,7 @@ def one(spec: TestSpec, seed: int) -> Pursuit[Outcome]:
 
 
 def cost_s(outcome: Outcome) -> float:
-    """Seconds of what a run costs in its world."""
+    """Seconds that a run cost: processor time in the simulator, else real time."""
     is_sim = outcome.experiment.spec.world == "sim"
     return outcome.cpu_s if is_sim else outcome.seconds
 
@@ -210,7 +211,7 @@ def cost_s(outcome: Outcome) -> float:
 
 @dataclass
 class Case:
-    """A mutant, and what came of its trials, one for each repetition."""
+    """A mutant, and the outcomes of its trials, one for each repetition."""
 
     protocol: str
     mutant: str
@@ -219,23 +220,23 @@ class Case:
 
     @property
     def convictions(self) -> list[Trial]:
-        """The trials that ended in one."""
+        """The trials that ended with a conviction."""
         return [trial for trial in self.trials if trial.convicted]
 
     @property
     def is_convicted(self) -> bool:
-        """Convicted in most trials: luck is no proof of power."""
+        """Whether most trials ended with a conviction; a single one may be luck."""
         return len(self.convictions) * 2 > len(self.trials)
 
     @property
     def is_as_declared(self) -> bool:
-        """Each conviction is for what the mutant should show."""
+        """Whether each conviction is for an anomaly that the mutant declares."""
         declared = set(mutants.find(self.protocol, self.mutant).anomalies)
         return all(declared & set(trial.anomalies) for trial in self.convictions)
 
     @property
     def outcome(self) -> str:
-        """In a word."""
+        """The outcome in a word."""
         if not self.is_convicted:
             return "ESCAPED"
         return "convicted" if self.is_as_declared else "UNEXPECTED"
@@ -278,7 +279,7 @@ HEADINGS = (
 
 @dataclass
 class Tried:
-    """What a benchmark of mutants came to."""
+    """The outcome of a benchmark of mutants."""
 
     world: str
     cases: list[Case]
@@ -287,13 +288,13 @@ class Tried:
 
     @property
     def meets_target(self) -> bool:
-        """Enough convictions, for the right reasons, and not one false alarm."""
+        """Whether there are enough convictions, all as declared, and no false alarm."""
         convicted = sum(case.outcome == "convicted" for case in self.cases)
         enough = convicted >= TARGETS[self.world] * len(self.cases)
         return enough and not any(case.alarms or case.error for case in self.cases)
 
     def text(self) -> str:
-        """The table, and a line about all of it."""
+        """The table, and a line that sums it up."""
         lines = [HEADINGS, *(case.cells() for case in self.cases)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
         out = [
@@ -319,7 +320,7 @@ def choose(protocol: str | None) -> list[Case]:
     """The mutants to try: all of them, or those of a protocol.
 
     Raises:
-        UsageError: No protocol that has mutants is called that.
+        UsageError: There is no protocol of that name that has mutants.
     """
     every = mutants.every()
     if protocol is not None and protocol not in every:
@@ -345,7 +346,7 @@ def measure(
     results: Path,
     show: Callable[[str], None],
 ) -> Tried:
-    """Put the mutants on trial, `jobs` at a time, and store what was found.
+    """Put the mutants on trial, `jobs` at a time, and store the record.
 
     Raises:
         UsageError: There is no such protocol, or `results` can't be written.
@@ -392,7 +393,7 @@ def try_all(
     jobs: int,
     show: Callable[[str], None],
 ) -> None:
-    """Carry out every trial, and note in each case what came of it."""
+    """Carry out every trial, and add its outcome to its case."""
     turns = [(case, turn) for turn in range(repeat) for case in cases]
     pursuits = (
         whatever_comes(
@@ -416,7 +417,7 @@ def try_all(
 
 
 def whatever_comes(trying: Pursuit[Trial]) -> Pursuit[Trial | str]:
-    """A trial, or why there was none."""
+    """A pursuit that returns a trial, or the error that it raised, as text."""
     try:
         return (yield from trying)
     except SplitbrainError as failure:

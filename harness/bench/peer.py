@@ -32,19 +32,19 @@ SOURCES = Path(__file__).parent / "porcupine"
 GO_ELSEWHERE = "/usr/local/go/bin/go"
 BUILD_LIMIT_S = 300.0
 GRACE_S = 30.0
-"""For loading, and to end by itself: it looks at its limit only now and then."""
+"""Extra time for loading, and as the driver looks at its limit only now and then."""
 MEMORY_POLL_S = 0.02
 NAME = "Porcupine"
 
 
 @dataclass(frozen=True)
 class Porcupine:
-    """A built driver, and the limits it has to keep.
+    """A built driver, and the limits that it has to keep.
 
     Attributes:
         binary: The program.
-        time_limit_s: For one check.
-        memory_limit_mib: Resident memory of one check.
+        time_limit_s: Time limit of one check.
+        memory_limit_mib: Limit of the resident memory of one check.
     """
 
     binary: Path
@@ -59,7 +59,7 @@ class Porcupine:
             alone, `load_seconds`, `peak_mib` and `operations`.
 
         Raises:
-            BenchError: It failed.
+            BenchError: The driver failed.
         """
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             command = [str(self.binary), "-time-limit", f"{self.time_limit_s}s"]
@@ -76,7 +76,7 @@ class Porcupine:
                 file.seek(0)
             if not stopped and driver.returncode:
                 raise BenchError(f"{NAME} failed: {last_line(err.read())}")
-            # It may be stopped before the file has been read and anything said.
+            # It may be stopped before it has read the file and printed anything.
             said = out.read() or ('{"load_seconds": 0}' if stopped else "")
             answer: dict[str, Any] = answer_in(NAME, said)
         if stopped:
@@ -85,11 +85,11 @@ class Porcupine:
         return answer
 
     def watch(self, driver: subprocess.Popen[bytes]) -> tuple[str, float]:
-        """Wait for the driver, and end it when it takes too much memory or time.
+        """Wait for the driver, and end it if it takes too much memory or time.
 
         Returns:
-            "memory" or "timeout" if it had to be ended, and its memory in MiB, as far
-            as it was seen.
+            "memory" or "timeout" if it had to be ended, else ""; and its memory in MiB
+            when it was last looked at.
         """
         deadline = time.monotonic() + self.time_limit_s + GRACE_S
         process = psutil.Process(driver.pid)
@@ -113,7 +113,7 @@ def build(cache: Path | None = None, limit_s: float = BUILD_LIMIT_S) -> Path:
 
     Args:
         cache: Folder for the program; by default below the user's cache folder.
-        limit_s: For fetching the module and building.
+        limit_s: Time limit for fetching the module and building.
 
     Raises:
         BenchError: There is no Go, or it can't build the driver; says why.
@@ -131,9 +131,9 @@ def build(cache: Path | None = None, limit_s: float = BUILD_LIMIT_S) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise BenchError(f"cannot make {folder}: {problem.strerror}") from None
-    # Built under another name: whoever builds at the same time never sees a half of it.
+    # Built under another name, so that nobody else takes half of it for the program.
     unfinished = folder / f"porcupine.{os.getpid()}"
-    # Go would ask git for the version, which refuses in a checkout of somebody else's.
+    # Go would ask git for the version, which refuses in another user's checkout.
     command = [go, "build", "-C", str(SOURCES), "-buildvcs=false"]
     command += ["-o", str(unfinished), "."]
     status, _, err = run(command, limit_s, go_environment(folder))
@@ -144,7 +144,7 @@ def build(cache: Path | None = None, limit_s: float = BUILD_LIMIT_S) -> Path:
 
 
 def module_version() -> str:
-    """Which Porcupine it is, as go.mod says."""
+    """The version of Porcupine, from go.mod."""
     text = (SOURCES / "go.mod").read_text(encoding="ascii")
     requirement = next(line for line in text.splitlines() if "require" in line)
     return requirement.removeprefix("require").strip()
@@ -153,7 +153,7 @@ def module_version() -> str:
 def cache_folder() -> Path:
     """Where programs that can be built again are kept."""
     given = os.environ.get("XDG_CACHE_HOME")
-    # Unlike Path.expanduser, this does not raise where there is no home.
+    # Unlike Path.expanduser, this does not raise if there is no home.
     base = Path(given) if given else Path(os.path.expanduser("~")) / ".cache"
     return base / "splitbrain"
 
@@ -171,7 +171,7 @@ def go_environment(folder: Path) -> dict[str, str]:
 
 
 def write_operations(history: History, path: Path) -> int:
-    """Write a history as the driver reads it; returns how many operations it holds."""
+    """Write a history as the driver reads it; returns the number of operations."""
     count = 0
     with path.open("w", encoding="ascii") as file:
         for line in operation_lines(history):
@@ -181,10 +181,10 @@ def write_operations(history: History, path: Path) -> int:
 
 
 def operation_lines(history: History) -> Iterator[str]:
-    """A line per operation that both checkers judge.
+    """A line for each operation that both checkers judge.
 
-    Reads that never returned and plain failures constrain nothing, and our checker
-    drops them, so the peer is spared them too.
+    Reads that never returned and plain failures constrain nothing. Our checker drops
+    them, so they are left out for the peer, too.
     """
     keys: Mapping[Any, int] = {
         key: n
@@ -206,7 +206,7 @@ def operation_lines(history: History) -> Iterator[str]:
 
 
 def argument_text(invoked: Op) -> str:
-    """What is written; FROM,TO for a cas; "-" for none."""
+    """The value written; FROM,TO for a cas; "-" for none."""
     if invoked.f == "cas":
         expected, new = invoked.value
         return f"{expected},{new}"
@@ -214,7 +214,7 @@ def argument_text(invoked: Op) -> str:
 
 
 def answer_text(invoked: Op, completed: Op | None) -> str | None:
-    """What came out, or None when the operation constrains nothing."""
+    """The answer; None if the operation constrains nothing."""
     kind = "info" if completed is None else completed.type
     refused = kind == "fail" and completed is not None and bool(completed.extra)
     if invoked.f == "read":

@@ -1,4 +1,4 @@
-"""What is measured: rows in groups, each with its budget.
+"""The rows of the benchmark, in groups, each with its budget.
 
 The budgets are the project's promises for a machine with two cores. A row is measured
 `repeat` times; its peer, if it has one, takes turns with us.
@@ -35,14 +35,14 @@ CHECK_LIMIT_S = 60.0
 BROWSER_LIMIT_S = 60.0
 PEER_PATIENCE_S = 5.0
 PEER_PATIENCE_QUICK_S = 2.0
-"""A peer that takes longer is measured once; its figure is not in doubt."""
+"""A peer that takes longer is measured once, as its figure is clear enough."""
 LARGE_CALLS = 100_000
-"""From this size on, memory and loading are worth a line in the table."""
+"""From this size on, memory and loading have a line in the table."""
 NOT_SLOWER = Budget(1, "not_slower")
 MEMORY_MIB = 1536
 EXTRA_TURNS = 2
-"""Small histories take more turns, each with a history of its own: how hard a search is
-depends on luck, for the peer even more than for us."""
+"""Additional turns for small histories, each with a history of its own: the difficulty
+of a search depends on luck, for the peer even more than for us."""
 NS_PER_S = 1_000_000_000
 
 
@@ -52,14 +52,14 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True)
 class Lab:
-    """Where and how rows are measured.
+    """The conditions under which rows are measured.
 
     Attributes:
-        folder: For files; on the disk that runs would use.
+        folder: A folder for files, on the disk that runs would use.
         repeat: Samples of each figure.
-        quick: Less of everything.
-        porcupine: The peer, if it is to be had.
-        no_porcupine: Why it isn't.
+        quick: Whether to measure less of everything.
+        porcupine: The peer; None if it can't be built.
+        no_porcupine: Why it can't be built; empty if it can.
     """
 
     folder: Path
@@ -74,10 +74,10 @@ class Row:
     """One thing to measure; it may give several figures.
 
     Attributes:
-        name: GROUP/NAME, as it is chosen by.
-        what: The same for people.
-        measure: Does it.
-        full_only: Too long for `--quick`.
+        name: GROUP/NAME, by which it is chosen.
+        what: The name for people.
+        measure: Measures it.
+        full_only: Whether it takes too long for `--quick`.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Row:
         return self.name.partition("/")[0]
 
     def figure(self, quantity: str, unit: str, samples: list[float]) -> Figure:
-        """A figure of this row, without budget as yet."""
+        """A figure of this row, without a budget yet."""
         title = f"{self.what}: {quantity}" if quantity else self.what
         return Figure(f"{self.name} {quantity}".strip(), title, unit, samples)
 
@@ -110,7 +110,7 @@ def column(answers: list[dict[str, Any]], name: str) -> list[float]:
 
 
 def measure_write(lab: Lab, row: Row) -> list[Figure]:
-    """Recording a million ops, a write() each, as a run does."""
+    """Measure the recording of a million ops, a write() each, as in a run."""
     answers = []
     for _ in range(lab.repeat):
         with scratch(lab) as folder:
@@ -128,14 +128,14 @@ def measure_write(lab: Lab, row: Row) -> list[Figure]:
 
 @dataclass(frozen=True)
 class Load:
-    """Reading a million ops in one of the formats, and pairing them."""
+    """Measures the reading of a million ops in one of the formats, and the pairing."""
 
     format: str
     budget: Budget | None = None
     memory: Budget | None = None
 
     def __call__(self, lab: Lab, row: Row) -> list[Figure]:
-        """Measure; a sample a turn, all of the same file."""
+        """Take one sample a turn, all of the same file."""
         with scratch(lab) as folder:
             path = str(Path(folder) / f"history.{self.format}")
             children.measure(
@@ -159,14 +159,14 @@ MILLION_OPS = Shape("register", 500_000, clients=100)
 
 @dataclass(frozen=True)
 class CheckRow:
-    """How one history is judged, by us and by the peer.
+    """Measures how one history is judged, by us and by the peer.
 
     Attributes:
-        shape: The history; the verdict is known from it.
-        budget: Of the time.
-        fast: Of the time with `[fast]`; None for what needs no search.
-        memory: Of the peak memory, loading included.
-        load: Of loading it.
+        shape: The shape of the history, from which its verdict is known.
+        budget: Budget of the time.
+        fast: Budget of the time with `[fast]`; None for a history without search.
+        memory: Budget of the peak memory, loading included.
+        load: Budget of the time of loading it.
     """
 
     shape: Shape
@@ -178,7 +178,7 @@ class CheckRow:
     def __call__(self, lab: Lab, row: Row) -> list[Figure]:
         """Measure, in turns with the peer; small histories are made anew each turn."""
         if self.shape.kind not in REGISTERS:
-            lab = replace(lab, porcupine=None)  # its driver has no such model
+            lab = replace(lab, porcupine=None)  # the peer's driver has no such model
         theirs = PeerFigure(peer.NAME, remark="" if lab.porcupine else "skipped")
         is_small = self.shape.calls < LARGE_CALLS
         turns = lab.repeat + (EXTRA_TURNS if is_small else 0)
@@ -200,7 +200,7 @@ class CheckRow:
         return self.figures(row, ours, fast, theirs)
 
     def make(self, turn: int, path: Path, operations: Path | None) -> None:
-        """Write the history of a turn, each from another seed."""
+        """Write the history of a turn; each turn has another seed."""
         children.measure(
             "make",
             shape=asdict(replace(self.shape, seed=self.shape.seed + turn)),
@@ -214,7 +214,7 @@ class CheckRow:
         return "invalid" if self.shape.planted else "valid"
 
     def ours(self, path: Path, compiled: str = "never") -> dict[str, Any]:
-        """One turn of ours.
+        """Take one turn of ours.
 
         Raises:
             BenchError: The verdict is wrong; no figure makes up for that.
@@ -231,10 +231,10 @@ class CheckRow:
         return answer
 
     def theirs(self, porcupine: Porcupine, path: Path, found: PeerFigure) -> None:
-        """One turn of the peer, added to what was `found`.
+        """Take one turn of the peer, and add it to `found`.
 
         Raises:
-            BenchError: It answers otherwise than the history was made.
+            BenchError: The peer's verdict is another one than that of the shape.
         """
         answer = porcupine.check(path)
         found.memory_mib.append(answer["peak_mib"])
@@ -260,7 +260,7 @@ class CheckRow:
         fast: list[dict[str, Any]],
         theirs: PeerFigure,
     ) -> list[Figure]:
-        """Time, the same with `[fast]`, memory, and loading apart."""
+        """The figures of time, time with `[fast]`, memory, and loading by itself."""
         found = [self.time(row, "", ours, self.budget, theirs)]
         if self.fast is not None:
             found.append(self.time(row, "with [fast]", fast, self.fast, theirs))
@@ -290,7 +290,7 @@ class CheckRow:
         budget: Budget,
         theirs: PeerFigure,
     ) -> Figure:
-        """What one way of ours took; with a remark if it could not tell."""
+        """The figure of the time with or without `[fast]`; with remark if unknown."""
         unknown = next((a["reason"] for a in answers if a["verdict"] == "unknown"), "")
         seconds = row.figure(quantity, "s", column(answers, "seconds"))
         cpu = column(answers, "cpu_seconds")
@@ -298,7 +298,10 @@ class CheckRow:
 
 
 def worth_another_turn(found: PeerFigure, patience_s: float = PEER_PATIENCE_S) -> bool:
-    """Not when it gave up, or takes so long that its figure is not in doubt."""
+    """Whether the peer should take another turn.
+
+    It should not if it gave up, or takes so long that its figure is clear enough.
+    """
     return found.gave_up_after is None and max(found.samples, default=0) < patience_s
 
 
@@ -306,10 +309,10 @@ def worth_another_turn(found: PeerFigure, patience_s: float = PEER_PATIENCE_S) -
 
 
 def need_switch() -> None:
-    """Refuse rows that are about the switch where there is none.
+    """Refuse rows that need the switch if this machine has none.
 
     Raises:
-        SkippedError: This machine has another rung.
+        SkippedError: There is no switch rung on this machine.
     """
     try:
         doctor.choose_rung("switch")
@@ -318,7 +321,7 @@ def need_switch() -> None:
 
 
 def measure_cluster(lab: Lab, row: Row) -> list[Figure]:
-    """Five nodes up from nothing, and one of them again after kill -9."""
+    """Measure the start of five nodes from nothing, and a restart after kill -9."""
     need_switch()
     kills = 3 if lab.quick else 10
     answers = []
@@ -335,7 +338,7 @@ def measure_cluster(lab: Lab, row: Row) -> list[Figure]:
 
 
 def measure_switch(lab: Lab, row: Row) -> list[Figure]:
-    """The median round trip of each of some switches."""
+    """Measure the median round trip of several switches."""
     need_switch()
     samples = []
     for _ in range(lab.repeat):
@@ -347,17 +350,17 @@ def measure_switch(lab: Lab, row: Row) -> list[Figure]:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Operations a second of `splitbrain run`, without faults.
+    """Measures the operations a second of `splitbrain run`, without faults.
 
-    Only what succeeded while clients were at work counts: a refused cas doesn't, nor
-    do the final reads.
+    Only operations count that succeeded in the main phase: no refused cas, and no final
+    reads.
     """
 
     settings: Mapping[str, str]
     budget: Budget | None = None
 
     def __call__(self, lab: Lab, row: Row) -> list[Figure]:
-        """Measure; a sample a run."""
+        """Take one sample a run."""
         need_switch()
         limit_s = 3 if lab.quick else 8
         samples = []
@@ -367,10 +370,10 @@ class Throughput:
         return [replace(row.figure("", "ops/s", samples), budget=self.budget)]
 
     def sample(self, folder: str, seed: int, limit_s: int) -> float:
-        """One run.
+        """Operations a second of one run.
 
         Raises:
-            BenchError: It failed, or the system broke its promises.
+            BenchError: The run failed, or the system broke its promises.
         """
         command = [*SPLITBRAIN, "run", "raft", "--network", "switch", "--json"]
         command += ["--seed", str(seed), "--time-limit", str(limit_s)]
@@ -403,7 +406,7 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def measure_report(lab: Lab, row: Row) -> list[Figure]:
-    """The report of a large run that has been judged before."""
+    """Measure the report of a large run that has been judged before."""
     with scratch(lab) as folder:
         made = children.measure("make_run", folder=folder, calls=100_000)
         answers = [
@@ -420,9 +423,9 @@ def measure_report(lab: Lab, row: Row) -> list[Figure]:
 
 
 def measure_browser(lab: Lab, row: Row) -> list[Figure]:
-    """Until a browser has run the scripts of a large report, its own start not counted.
+    """Measure the time until a browser has run the scripts of a large report.
 
-    What the browser takes for an empty page is subtracted, turn by turn.
+    The browser's time for an empty page is subtracted, turn by turn.
     """
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -439,10 +442,10 @@ def measure_browser(lab: Lab, row: Row) -> list[Figure]:
 
 
 def browse(chromium: str, page: Path, folder: str) -> float:
-    """Seconds that a browser takes to start, open a page, and print what became of it.
+    """Seconds that a browser takes to start, open a page, and print its final form.
 
     Raises:
-        SkippedError: It doesn't work here.
+        SkippedError: The browser doesn't work here.
     """
     command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu"]
     command += ["--no-first-run", "--disable-background-networking"]
@@ -456,9 +459,9 @@ def browse(chromium: str, page: Path, folder: str) -> float:
 
 
 def measure_help(lab: Lab, row: Row) -> list[Figure]:
-    """The shortest thing the program does, by the clock and by processor time.
+    """Measure the shortest command, by the clock and by processor time.
 
-    It is so short that it is measured more often.
+    It is so short that it is measured more often than others.
     """
     turns = [time_of([*SPLITBRAIN, "--help"]) for _ in range(5 * lab.repeat)]
     wall = row.figure("by the clock", "s", [wall for wall, _ in turns])
@@ -470,7 +473,7 @@ def time_of(command: list[str]) -> tuple[float, float]:
     """Seconds by the clock, and of processor time, that a command takes.
 
     Raises:
-        BenchError: It fails.
+        BenchError: The command fails.
     """
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -490,10 +493,11 @@ OBJECTS_THAT_CRASH: tuple[tuple[Kind, str, int], ...] = (
 
 
 def check_rows() -> list[Row]:
-    """Checks for linearizability. A call is an invocation and its completion: two ops.
+    """The rows of checks for linearizability.
 
-    The promises for a million operations hold for a million calls; `--quick` looks at
-    half as many, which is a million lines of history.
+    A call is an invocation and its completion: two ops. The promises for a million
+    operations hold for a million calls; `--quick` measures half as many, which are a
+    million lines of history.
     """
     cas: Kind = "cas-register"
     second, memory = Budget(1.0), Budget(MEMORY_MIB)
@@ -644,7 +648,7 @@ def check_rows() -> list[Row]:
 
 
 def rows() -> list[Row]:
-    """Everything there is to measure, in the order of the table."""
+    """All rows, in the order of the table."""
     return [
         Row("startup/help", "splitbrain --help", measure_help),
         Row("history/write-1m", "record 1M ops", measure_write),

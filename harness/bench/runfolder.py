@@ -1,7 +1,7 @@
-"""A run folder of any size without a run: what a report is measured on.
+"""Makes a run folder of any size without a run, to measure reports on.
 
-The history is simulated (`histories`); the faults beside it are partitions in a row, as
-a plan would make them. Everything else is written by the same code that runs use.
+The history is simulated (`histories`); the faults beside it are a series of partitions,
+as a plan would make them. Everything else is written by the code that runs use.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def make(results: Path, calls: int) -> Path:
     """Write the folder below `results`, judge it, and return it.
 
     Raises:
-        UsageError: It can't be written there.
+        UsageError: The folder can't be written there.
     """
     shape = Shape(
         "register", calls, clients=10, keys=max(1, calls // CALLS_PER_KEY), crash=0.001
@@ -61,7 +61,7 @@ def make(results: Path, calls: int) -> Path:
 
 
 def fault_lines(spec: TestSpec, end_ns: int) -> Iterator[dict[str, Any]]:
-    """Partitions of one node, begun and healed, evenly over the run."""
+    """The lines of partitions of one node, begun and healed, evenly over the run."""
     length = end_ns // (2 * FAULTS)
     for number in range(FAULTS):
         begin = 2 * number * length
@@ -79,7 +79,7 @@ def fault_lines(spec: TestSpec, end_ns: int) -> Iterator[dict[str, Any]]:
 
 
 def run_record(spec: TestSpec, ops: list[Op]) -> RunRecord:
-    """What a run that went well writes into run.json."""
+    """The run.json of a run without failures."""
     counts = {
         kind: sum(op.type == kind for op in ops) for kind in ("ok", "fail", "info")
     }

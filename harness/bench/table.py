@@ -1,4 +1,4 @@
-"""Figures for people: one table, then what missed its budget and how noisy it was."""
+"""Figures for people: one table, then remarks on missed budgets and on noise."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def range_text(figure: Figure) -> str:
 
 
 def peer_text(figure: Figure) -> str:
-    """What the peer came to, or why it came to nothing."""
+    """The peer's figure, or why it has none."""
     peer = figure.peer
     if peer is None or (not peer.samples and not peer.remark):
         return ""
@@ -70,23 +70,23 @@ def peer_text(figure: Figure) -> str:
 
 
 def ratio_text(figure: Figure) -> str:
-    """How many times as fast as the peer, or as small."""
+    """How many times as fast as the peer we are, or as small."""
     if figure.ratio is None or figure.peer is None:
         return ""
     return f"{bound_mark(figure)}{digits(figure.ratio)}x"
 
 
 def bound_mark(figure: Figure) -> str:
-    """Marks what is only known to be exceeded, as the peer gave up."""
+    """A mark for a figure that is only a bound, as the peer gave up; else empty."""
     return "> " if figure.peer is not None and figure.peer.is_bound else ""
 
 
 def within_text(figure: Figure) -> str:
-    """Whether the budget is kept, unmissable when it is not."""
+    """Whether the budget is kept; in capitals if it is not."""
     if figure.budget is None:
         return ""
     if figure.within_budget is None and figure.budget.kind == "not_slower":
-        return ""  # the peer is too quick to matter, or not there
+        return ""  # the peer takes no time worth beating, or is absent
     return {True: "met", False: "MISSED", None: "not known"}[figure.within_budget]
 
 
@@ -106,16 +106,16 @@ def cells(figure: Figure) -> tuple[str, ...]:
 
 
 def headings_for(figures: Sequence[Figure]) -> list[str]:
-    """The headings; the only peer there is has its column called after it."""
+    """The headings; if there is one peer only, its column has its name."""
     peers = {figure.peer.name for figure in figures if figure.peer is not None}
     name = peers.pop() if len(peers) == 1 else PEER
     return [name if heading == PEER else heading for heading in HEADINGS]
 
 
 def widths_of(headings: Sequence[str], figures: Sequence[Figure]) -> list[int]:
-    """How wide each column is; 0 for one that nobody fills.
+    """The width of each column; 0 for an empty one.
 
-    A remark in place of figures runs on to the right, so it widens no column.
+    A remark in place of figures extends to the right, so it widens no column.
     """
     widths = []
     for n, heading in enumerate(headings):
@@ -126,7 +126,7 @@ def widths_of(headings: Sequence[str], figures: Sequence[Figure]) -> list[int]:
 
 
 def laid_out(line: Sequence[str], widths: Sequence[int]) -> str:
-    """Cells in their columns."""
+    """The line of the table with these cells."""
     padded = (
         cell.ljust(width)
         for cell, width in zip(line, widths, strict=True)
@@ -136,7 +136,7 @@ def laid_out(line: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def render(figures: Sequence[Figure]) -> str:
-    """The table, a part for each group; columns that nobody fills are left out."""
+    """The table, with a part for each group; empty columns are left out."""
     shown = [figure for figure in figures if not figure.detail]
     headings = headings_for(shown)
     widths = widths_of(headings, shown)
@@ -149,12 +149,12 @@ def render(figures: Sequence[Figure]) -> str:
 
 
 def remarks(figures: Sequence[Figure], load: float, cores: int) -> list[str]:
-    """What to know besides: budgets missed, not judged, and how noisy it was.
+    """Remarks on budgets missed, budgets that can't be judged, and noise.
 
     Args:
-        figures: All of them.
+        figures: All figures.
         load: Average number of runnable processes when the benchmark began.
-        cores: How many can run at a time.
+        cores: How many processes can run at a time.
     """
     out = []
     missed = [figure for figure in figures if figure.within_budget is False]
@@ -195,7 +195,7 @@ def processor_text(figure: Figure) -> str:
 
 
 def missed_text(figure: Figure) -> str:
-    """What was promised, and what came out."""
+    """The budget that was missed, and the figure."""
     assert figure.median is not None
     found = quantity(figure.median, figure.unit)
     if figure.budget is not None and figure.budget.kind.endswith(("faster", "slower")):

@@ -1,7 +1,7 @@
 """The tasks that `children.measure` runs, each in a fresh process.
 
-A task is a function here; its keyword arguments come as JSON and its answer, a dict,
-goes back as JSON. Set-up that isn't part of the figure happens outside the clock.
+A task is a function of this module; its keyword arguments come as JSON and its answer,
+a dict, goes back as JSON. Set-up that isn't part of the figure is not timed.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ WARM_UP = {str(kind): Shape(kind, calls=50, clients=3) for kind in KINDS}
 def peak_mib() -> float:
     """The most memory that this program had resident.
 
-    VmHWM and not getrusage: the latter's maximum survives exec, so a child of a large
-    process would report its parent's.
+    It is VmHWM rather than getrusage's maximum, as that survives exec: a child of a
+    large process would report its parent's.
     """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -48,7 +48,7 @@ def processor_seconds() -> float:
 def make(shape: dict[str, Any], path: str, operations: str | None) -> dict[str, Any]:
     """Write the history of a shape to `path`, and for the peer to `operations`.
 
-    The suffix of `path` says in which format.
+    The suffix of `path` tells the format.
     """
     history = History(generate(Shape(**shape)))
     formats.dump(history, Path(path), Path(path).suffix[1:])
@@ -58,7 +58,7 @@ def make(shape: dict[str, Any], path: str, operations: str | None) -> dict[str, 
 
 
 def write(shape: dict[str, Any], path: str) -> dict[str, Any]:
-    """Record a history op by op, as a run does."""
+    """Record a history op by op, as in a run."""
     ops = generate(Shape(**shape))
     begun = time.perf_counter()
     with formats.HistoryWriter(Path(path)) as writer:
@@ -83,10 +83,10 @@ def load(path: str) -> dict[str, Any]:
 
 
 def check(path: str, model: str, compiled: str, time_limit_s: float) -> dict[str, Any]:
-    """Judge a history for linearizability; loading it is measured apart."""
+    """Judge a history for linearizability; its loading is timed by itself."""
     options = {"model": model, "compiled": compiled}
     checker = registry.find("checker", "linearizable").factory(options)
-    # Modules that are imported late belong to the start of a program, not to a check.
+    # The import of late modules belongs to the start of a program, not to a check.
     checker.check(History(generate(WARM_UP[model])), Limits())
     begun, begun_cpu = time.perf_counter(), processor_seconds()
     history = formats.load(Path(path))
@@ -105,9 +105,9 @@ def check(path: str, model: str, compiled: str, time_limit_s: float) -> dict[str
 
 
 def cluster(folder: str, kills: int) -> dict[str, Any]:
-    """Five reference nodes in namespaces: up from nothing, and again after a kill -9.
+    """Start five reference nodes in namespaces, and restart one after each kill -9.
 
-    Only on the switch rung; the modules that it needs are loaded before the clock runs.
+    It needs the switch rung. Modules are loaded before the clock runs.
     """
     from harness.bench import cluster as world
 
@@ -115,7 +115,7 @@ def cluster(folder: str, kills: int) -> dict[str, Any]:
 
 
 def switch(folder: str, rounds: int) -> dict[str, Any]:
-    """Round trips of a datagram between two nodes, through the switch."""
+    """Time round trips of a datagram between two nodes, through the switch."""
     from harness.bench import cluster as world
 
     return world.measure_round_trips(Path(folder), rounds)
@@ -135,7 +135,7 @@ def make_transactions(
 
 
 def make_run(folder: str, calls: int) -> dict[str, Any]:
-    """A run folder of so many operations, judged, as a run would leave it."""
+    """Make a run folder of so many operations, judged, as a run would leave it."""
     from harness.bench import runfolder
 
     return {"run": str(runfolder.make(Path(folder), calls))}
@@ -159,7 +159,7 @@ def tasks() -> dict[str, Task]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the task that is named, and print its answer."""
+    """Run the named task, and print its answer."""
     name, given = arguments
     answer = tasks()[name](**json.loads(given))
     sys.stdout.write(json.dumps(answer) + "\n")

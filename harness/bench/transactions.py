@@ -2,21 +2,22 @@
 
 Clients and their timetable are those of `harness.bench.histories`. Each transaction
 takes effect at one moment between its invocation and its completion, so the history is
-strictly serializable by construction. It is made of a few micro-operations, half of
-them reads; keys are written so many times and then give way to new ones, as in Jepsen's
-workloads, so that lists stay short.
+strictly serializable by construction. A transaction has a few micro-operations, half of
+them reads. A key is written a number of times and then replaced by a new one, as in
+Jepsen's workloads, so that lists stay short.
 
-Some transactions fail, and have no effect; some crash, and half of these have.
+Some transactions fail, and have no effect; some crash, and half of these have an
+effect.
 
-Registers may lie in a weaker store. It has a few replicas, each of which takes in what
-the others wrote some time later. Of two writes of a key the one with the higher stamp
-stays, in Lamport's order, so that replicas agree in the end. Such a store is
+Registers may be in a weaker store. It has a few replicas, each of which takes in the
+writes of the others some time later. Of two writes of a key the one with the higher
+stamp stays, in Lamport's order, so that replicas agree in the end. Such a store is
 
-- causal, if a client keeps to its replica, and what a transaction had seen arrives
-  before what it wrote;
-- read atomic, if transactions arrive whole, in whatever order;
-- read committed, if beside that a client may turn to another replica each time, and
-  more may arrive between two reads of a transaction.
+- causal, if a client keeps to its replica, and the transactions that one had seen
+  arrive before it;
+- read atomic, if transactions arrive whole, in any order;
+- read committed, if in addition a client may use another replica each time, and
+  transactions may arrive between two reads of a transaction.
 
 A planted violation makes a few late reads stale: they show a state of their key that
 was replaced before the transaction began.
@@ -44,9 +45,9 @@ Store = Literal["serial", "causal", "read-atomic", "read-committed"]
 
 REPLICAS = 3
 LATE = 20
-"""Transactions among which the next one to arrive is drawn, where any may."""
+"""Transactions among which the next to arrive is drawn, if they come in any order."""
 BETWEEN_READS = 0.3
-"""The chance that something arrives between two reads, where it may."""
+"""The chance that a transaction arrives between two reads, if the store allows it."""
 
 STALE_TRANSACTIONS = 20
 STALE_BY = 25
@@ -55,19 +56,19 @@ STALE_BY = 25
 
 @dataclass(frozen=True)
 class TransactionShape:
-    """What kind of history to make; the same shape gives the same history.
+    """The shape of a history; the same shape gives the same history.
 
     Attributes:
         kind: The checker that judges it.
-        transactions: Each has an invocation and a completion.
-        clients: How many have a transaction in flight at a time.
-        keys: Keys in use at a time.
-        writes_per_key: After so many a key gives way to a new one.
-        length_max: Micro-operations of a transaction; at least one.
+        transactions: Their number; each has an invocation and a completion.
+        clients: How many clients have a transaction in flight at a time.
+        keys: How many keys are in use at a time.
+        writes_per_key: After this many writes a key is replaced by a new one.
+        length_max: Most micro-operations of a transaction; the least are one.
         fail, crash: The chances that a transaction fails, or never returns.
-        planted: Make some reads stale; only if transactions are serial.
-        seed: Every choice comes from it.
-        store: How transactions are isolated; registers only, if not serially.
+        planted: Whether some reads are stale; only in a serial store.
+        seed: Every random choice comes from it.
+        store: The isolation of transactions; only registers have others than serial.
     """
 
     kind: TransactionKind
@@ -84,7 +85,7 @@ class TransactionShape:
 
 
 def generate(shape: TransactionShape) -> Iterator[Op]:
-    """The ops of a history, in order; about 100,000 transactions in 2 s."""
+    """The ops of a history, in order. Cost: about 2 s for 100,000 transactions."""
     count = shape.transactions
     times = timetable(
         Shape("register", count, shape.clients, crash=shape.crash, seed=shape.seed),
@@ -105,7 +106,7 @@ def generate(shape: TransactionShape) -> Iterator[Op]:
             kind: OpType = "invoke"
             value = asked[i]
         elif phase == 1:
-            # A crashed call may take effect after its client has given up.
+            # A crashed transaction may take effect after its client has given up.
             if database.fails(i, crashed=crashed[i]):
                 continue
             client = process[i] % shape.clients
@@ -132,7 +133,7 @@ def generate(shape: TransactionShape) -> Iterator[Op]:
 
 
 class _Database:
-    """Keys and their states, and the dice."""
+    """Keys and their states, and the random source."""
 
     def __init__(self, shape: TransactionShape) -> None:
         self._shape = shape
@@ -144,7 +145,7 @@ class _Database:
         self._versions: dict[int, list[int]] = {}
 
     def draw(self) -> list[Any]:
-        """What a transaction asks for."""
+        """The micro-operations of a transaction, without answers."""
         rng = self._rng
         asked: list[Any] = []
         for _ in range(rng.randint(1, self._shape.length_max)):
@@ -164,13 +165,13 @@ class _Database:
         return not crashed and self._rng.random() < self._shape.fail
 
     def is_stale(self, i: int) -> bool:
-        """Whether transaction `i` is one whose reads are to be stale."""
+        """Whether the reads of transaction `i` are to be stale."""
         late = int(PLANTED_AT * self._shape.transactions)
         return self._shape.planted and late <= i < late + STALE_TRANSACTIONS
 
     def apply(self, asked: list[Any], client: int, *, stale: bool) -> list[Any]:
-        """Let a transaction of a client happen; what it did and read."""
-        del client  # the same state for all
+        """Apply a transaction; returns its micro-operations with answers."""
+        del client  # all clients see the same state
         done: list[Any] = []
         for f, key, value in asked:
             versions = self._versions.setdefault(key, [])
@@ -195,7 +196,7 @@ class _Commit:
     Attributes:
         seen: How many transactions of each replica it had seen.
         stamp: Its place in Lamport's order.
-        wrote: Key -> value.
+        wrote: Key -> the value that it wrote.
     """
 
     seen: list[int]
@@ -204,7 +205,7 @@ class _Commit:
 
 
 class _Replicas(_Database):
-    """A store that is isolated as weakly as the shape says."""
+    """A store of replicas, with the isolation of the shape."""
 
     def __init__(self, shape: TransactionShape) -> None:
         super().__init__(shape)
@@ -219,13 +220,13 @@ class _Replicas(_Database):
         ]
 
     def apply(self, asked: list[Any], client: int, *, stale: bool) -> list[Any]:
-        """Let a transaction happen at one replica; what it did and read."""
+        """Apply a transaction at one replica; returns its operations with answers."""
         assert not stale, "of weak stores, stale reads may be expected"
         rng, store = self._rng, self._shape.store
         at = client % REPLICAS
         if store == "read-committed":
             at = rng.randrange(REPLICAS)
-        # Some definitions want commits in the order of sessions, so stamps are.
+        # Some definitions ask for commits in session order, so stamps follow it.
         self._clock[at] = max(self._clock[at], self._clock_of_client[client])
         done: list[Any] = []
         wrote: dict[int, int] = {}
@@ -254,7 +255,7 @@ class _Replicas(_Database):
                 self._coming[other][at].append(commit)
 
     def _receive(self, at: int) -> None:
-        """Let one of the transactions arrive that may, if there is one."""
+        """Have one of the transactions arrive that may, if there is any."""
         rng = self._rng
         coming = [other for other in range(REPLICAS) if self._coming[at][other]]
         if not coming:
