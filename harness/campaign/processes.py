@@ -42,7 +42,6 @@ from harness.run.assembling import assemble
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from multiprocessing.connection import Connection
-    from types import TracebackType
 
 CarryOut = Callable[[Experiment], Outcome]
 """Carries out an experiment in a worker; picklable (`harness.campaign.carrying`)."""
@@ -104,12 +103,7 @@ class Processes(Executor):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with asking_held():
             for worker in self._workers:
                 worker.end()

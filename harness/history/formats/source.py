@@ -18,7 +18,6 @@ from harness.history import HistoryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 LINE_BYTES_MAX = 16 << 20
 UNPACKED_BYTES_MAX = 4 << 30
@@ -77,12 +76,7 @@ class Source:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def blocks(self) -> Iterator[bytes]:

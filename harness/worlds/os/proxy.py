@@ -32,9 +32,9 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.override import override
-from harness.worlds.network import LinkCounters, LinkRule, Network
+from harness.worlds.network import LinkCounters, LinkRule
 from harness.worlds.os.ports import Block, claim_block
-from harness.worlds.os.sidecar import OrderSocket, Sidecar
+from harness.worlds.os.sidecar import CarriedNetwork, OrderSocket, Sidecar
 from harness.worlds.places import Endpoint, make_place
 
 if TYPE_CHECKING:
@@ -383,13 +383,8 @@ def _reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-class ProxyNetwork(Network):
-    """The `Network` of the proxy rung.
-
-    Attributes:
-        netns_fds: Empty; nodes share the controller's network.
-        carrier_pid: The process of all proxies.
-    """
+class ProxyNetwork(CarriedNetwork):
+    """The network of the proxy rung; nodes share the controller's namespace."""
 
     rung = "proxy"
     capabilities: frozenset[LinkField] = frozenset(
@@ -399,10 +394,7 @@ class ProxyNetwork(Network):
     def __init__(
         self, places: Mapping[str, NodePlace], sidecar: Sidecar, block: Block
     ) -> None:
-        self.places = places
-        self.netns_fds: Mapping[str, int] = {}
-        self._sidecar = sidecar
-        self.carrier_pid = sidecar.pid
+        super().__init__(places, {}, sidecar)
         self._block = block
 
     @classmethod
@@ -447,17 +439,9 @@ class ProxyNetwork(Network):
         return cls(places, sidecar, block)
 
     @override
-    async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
-        await self._sidecar.set_rules(rules)
-
-    @override
-    async def counters(self) -> Mapping[Link, LinkCounters]:
-        return await self._sidecar.counters()
-
-    @override
     async def close(self) -> None:
         self._block.claim.close()
-        await self._sidecar.close()
+        await super().close()
 
 
 def _listener() -> socket.socket:

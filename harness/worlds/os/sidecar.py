@@ -26,10 +26,13 @@ import msgspec
 
 from harness.errors import EXIT_HARNESS, HarnessError
 from harness.host import syscalls
-from harness.worlds.network import Link, LinkCounters, LinkRule
+from harness.override import override
+from harness.worlds.network import Link, LinkCounters, LinkRule, Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+
+    from harness.worlds.places import NodePlace
 
 _LENGTH = struct.Struct("!I")
 _CLOSE_S = 2.0
@@ -73,7 +76,7 @@ class Carrier(Protocol):
         ...
 
     def counters(self) -> Mapping[Link, LinkCounters]:
-        """What each directed link did since the run began."""
+        """Counts of what each directed link did since the run began."""
         ...
 
 
@@ -248,6 +251,39 @@ class Sidecar:
         self._obituary = f"the {self._name} process died ({end})"
         if last_words is not None:
             self._obituary += f":\n{last_words.problem}"
+
+
+class CarriedNetwork(Network):
+    """A `Network` whose traffic a sidecar carries; a rung adds how it is set up.
+
+    Attributes:
+        netns_fds: Node -> its network namespace, for the warden that spawns the node;
+            empty if nodes share the controller's.
+        carrier_pid: The process of the sidecar.
+    """
+
+    def __init__(
+        self,
+        places: Mapping[str, NodePlace],
+        netns_fds: Mapping[str, int],
+        sidecar: Sidecar,
+    ) -> None:
+        self.places = places
+        self.netns_fds = netns_fds
+        self.carrier_pid = sidecar.pid
+        self._sidecar = sidecar
+
+    @override
+    async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
+        await self._sidecar.set_rules(rules)
+
+    @override
+    async def counters(self) -> Mapping[Link, LinkCounters]:
+        return await self._sidecar.counters()
+
+    @override
+    async def close(self) -> None:
+        await self._sidecar.close()
 
 
 def _fork_serving(

@@ -32,11 +32,11 @@ from harness.errors import HarnessError
 from harness.host import syscalls
 from harness.override import override
 from harness.worlds.capabilities import LINK_FIELDS
-from harness.worlds.network import LinkRule, Network
+from harness.worlds.network import LinkRule
 from harness.worlds.os.capture import Capture
 from harness.worlds.os.lane import Copy, Lane
 from harness.worlds.os.namespaces import in_netns, why_it_fails
-from harness.worlds.os.sidecar import OrderSocket, Sidecar
+from harness.worlds.os.sidecar import CarriedNetwork, OrderSocket, Sidecar
 from harness.worlds.os.wiring import Outlet, wire
 from harness.worlds.places import Endpoint, make_place
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.worlds.network import Link, LinkCounters
-    from harness.worlds.places import NodePlace
 
 _FRAME_BYTES_MAX = 2048
 """Room for a frame: 1500 bytes and an Ethernet header, with or without a VLAN tag."""
@@ -209,27 +208,11 @@ class Switch:
             lane.forwarded += 1
 
 
-class SwitchNetwork(Network):
-    """The `Network` of the switch rung.
-
-    Attributes:
-        netns_fds: Node -> its network namespace, for the warden that spawns the node.
-        carrier_pid: The process that forwards frames.
-    """
+class SwitchNetwork(CarriedNetwork):
+    """The network of the switch rung; each node has a namespace of its own."""
 
     rung = "switch"
     capabilities = LINK_FIELDS
-
-    def __init__(
-        self,
-        places: Mapping[str, NodePlace],
-        netns_fds: Mapping[str, int],
-        sidecar: Sidecar,
-    ) -> None:
-        self.places = places
-        self.netns_fds = netns_fds
-        self._sidecar = sidecar
-        self.carrier_pid = sidecar.pid
 
     @classmethod
     def create(
@@ -274,20 +257,12 @@ class SwitchNetwork(Network):
         )
 
     @override
-    async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
-        await self._sidecar.set_rules(rules)
-
-    @override
-    async def counters(self) -> Mapping[Link, LinkCounters]:
-        return await self._sidecar.counters()
-
-    @override
     async def close(self) -> None:
         if self.netns_fds:
             for netns in self.netns_fds.values():
                 os.close(netns)
             self.netns_fds = {}
-        await self._sidecar.close()
+        await super().close()
 
 
 def why_no_switch() -> str | None:

@@ -37,14 +37,11 @@ import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from harness.errors import HarnessError
 from harness.worlds.clocks import ClockLine, ClockReading, ClockSetting
 from harness.worlds.os import tracer
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 REALTIME, MONOTONIC = 0, 1
 WALL_CLOCKS = (REALTIME, 5, 11)
@@ -278,12 +275,7 @@ class Memory:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
     def read(self, address: int, size: int) -> bytes:
