@@ -21,7 +21,7 @@ def main() -> None:
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         for number, handler in before.items():
-            if handler != signal.SIG_IGN:  # whoever started us may want it ignored
+            if handler != signal.SIG_IGN:  # signals ignored from the start stay so
                 signal.signal(number, stop)
         from harness import cli
 

@@ -110,7 +110,7 @@ class Anomaly:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one checker found.
+    """The result of one checker.
 
     Attributes:
         verdict: The three-valued outcome.

@@ -164,7 +164,7 @@ def generate(shape: Shape) -> list[Op]:
 
 
 def timetable(shape: Shape, rng: np.random.Generator) -> Timetable:
-    """Draw all intervals. Clients do equally many calls, but for the last few."""
+    """Draw all intervals. Clients do equally many calls, except for the last few."""
     each = -(-shape.calls // shape.clients)
     size = (shape.clients, each)
     crashed = rng.random(size) < shape.crash

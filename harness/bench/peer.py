@@ -151,7 +151,7 @@ def module_version() -> str:
 
 
 def cache_folder() -> Path:
-    """Where programs that can be built again are kept."""
+    """The folder of programs that can be built again."""
     given = os.environ.get("XDG_CACHE_HOME")
     # Unlike Path.expanduser, this does not raise if there is no home.
     base = Path(given) if given else Path(os.path.expanduser("~")) / ".cache"

@@ -102,7 +102,7 @@ def scratch(lab: Lab) -> tempfile.TemporaryDirectory[str]:
 
 
 def column(answers: list[dict[str, Any]], name: str) -> list[float]:
-    """One quantity of several answers."""
+    """The values of one quantity in several answers."""
     return [float(answer[name]) for answer in answers]
 
 

@@ -2,10 +2,10 @@
 
 For writing a nemesis:
 
-    fault.py      Fault, Strike: what breaks and what came of it, as data
+    fault.py      Fault, Strike: a fault and its outcome, as data
     targets.py    which nodes a fault is for: words, drawing, looking up
     nemesis.py    Nemesis, Lingering, NemesisFactory: one kind of fault, as a plug-in
-    force.py      Grip: what a strike acts with, and how several strikes add up
+    force.py      Grip: a strike acts through it; how several strikes add up
     holds.py      Holds: which strikes hold a node, a link or a clock, and how
 
 The nodes that strikes act on:

@@ -196,7 +196,7 @@ class Cluster:
         return self._leadership.guess(running or self.nodes)
 
     async def leader(self) -> str | None:
-        """Who leads, as far as can be told within a second."""
+        """The node that says it leads; None if none says so within a second."""
         if not isinstance(self.system, Led):
             return None
         try:

@@ -72,7 +72,7 @@ def _pair(value: Json) -> Sequence[Json]:
 
 @dataclass(frozen=True)
 class Strike:
-    """What came of a fault when it was applied, and in the end when it was healed.
+    """The outcome of a fault: first of its application, at the end of its healing.
 
     Attributes:
         fault: The fault as it struck, with its observer named if it was for one.
@@ -90,7 +90,7 @@ class Strike:
     bit: bool | None = None
 
     def proven(self, evidence: Mapping[str, Json], *, bit: bool | None) -> Strike:
-        """The same strike with more evidence, and what all of it proves."""
+        """The strike with more evidence, and the conclusion from all of it."""
         return replace(self, evidence={**self.evidence, **evidence}, bit=bit)
 
 

@@ -1,4 +1,4 @@
-"""What is in force on a cluster, and the grip that each strike has on it.
+"""The force of all strikes on a cluster, and the grip of each of them.
 
 A nemesis acts on the cluster through a `Grip`, one for each strike. The grip remembers
 what its strike has taken hold of, and all grips share one `Force`, which counts. So
@@ -53,7 +53,7 @@ It is not 0, as programs divide by the time that has passed.
 
 @dataclass(frozen=True)
 class Skew:
-    """What one strike does to a clock: it jumps, and runs at a rate from then on.
+    """The effect of one strike on a clock: it jumps, and runs at a rate from then on.
 
     Attributes:
         jump_ns: How far it jumps from the time it shows; None if it doesn't jump.
@@ -191,7 +191,7 @@ class Force:
 
 
 class Grip:
-    """One strike's hold on the cluster: what a nemesis acts with.
+    """One strike's hold on the cluster; a nemesis acts through it.
 
     Attributes:
         tally: Counts that a nemesis keeps between strike and heal.
@@ -214,7 +214,7 @@ class Grip:
         return self._cluster.nodes
 
     async def leader(self) -> str | None:
-        """Who leads, as far as can be told within a second."""
+        """The node that says it leads; None if none says so within a second."""
         return await self._cluster.leader()
 
     def seems_to_lead(self) -> tuple[str, str]:

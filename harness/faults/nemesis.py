@@ -1,4 +1,4 @@
-"""What a nemesis is: one kind of fault, as a plug-in."""
+"""The interface of a nemesis: one kind of fault, as a plug-in."""
 
 from __future__ import annotations
 

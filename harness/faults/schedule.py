@@ -180,7 +180,7 @@ class Schedule:
 
     @property
     def needs(self) -> Capabilities:
-        """What the faults need of the world."""
+        """The capabilities that the faults need of the world."""
         needs = (nemesis.needs for nemesis in self._nemeses.values())
         return functools.reduce(operator.or_, needs, Capabilities())
 

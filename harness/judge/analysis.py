@@ -57,7 +57,7 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> VerdictRecord:
 
 
 def judged(folder: RunFolder) -> VerdictRecord:
-    """As `analyse`; if that is interrupted, the content that verdict.json then has."""
+    """Judge the run as `analyse` does; an interrupt leaves the verdict of `put_off`."""
     try:
         return analyse(folder)
     except KeyboardInterrupt:
@@ -166,7 +166,7 @@ def summed_up(
 
 
 def judges_of(spec: TestSpec, folder: RunFolder) -> dict[str, Checker]:
-    """As `judges`; an error in `spec` is told as a fault of test.yaml."""
+    """The checkers of `judges`; an error in `spec` is reported as one of test.yaml."""
     try:
         return judges(spec)
     except UsageError as bad:

@@ -8,7 +8,7 @@
     controller.py   one run from its first node to its last file, in either world
     interpreter.py  puts generators to work: workers, clients, history
     store.py        RunFolder: everything that a run leaves behind
-    records.py      what the files of a run folder hold, as types
+    records.py      types of the files of a run folder
 
 A run is described by data alone (`spec`, and a plan), so that it can be done again.
 """

@@ -304,7 +304,7 @@ class Controller:
 
     def _failed(self, text: str, trace: str = "") -> None:
         self.errors.append(text)
-        # The failure may be a full disk, which takes none of these lines.
+        # If the failure is a full disk, these lines can't be written either.
         with contextlib.suppress(HarnessError):
             self._crash("harness", None, trace or text)
             self.note("harness-error", [], text, {})

@@ -61,7 +61,7 @@ class Finding:
     advice: str = ""
 
     def as_json(self) -> dict[str, str]:
-        """For `splitbrain doctor --json`."""
+        """The finding as an object of `splitbrain doctor --json`."""
         return dataclasses.asdict(self)
 
 
@@ -102,7 +102,7 @@ def render(findings: Sequence[Finding]) -> str:
 
 
 class Rung(NamedTuple):
-    """What the nodes' network is made of.
+    """A rung: a kind of network for the nodes.
 
     Attributes:
         name: "switch" or "proxy"; in the simulator "sim".

@@ -15,8 +15,8 @@ Choices. No operation has a timer of its own (`wait_for` costs more than all the
 their time limits are all the same, so one watchdog set to the earliest deadline guards
 them all. A client whose answer is not known to be definite is replaced even where the
 operation is recorded as `fail` (idempotent ones): a late reply must not be taken for
-the answer to the next operation. Whatever a client does when it is cancelled or closed,
-no thread waits for it.
+the answer to the next operation. A thread never waits for a client that is cancelled or
+closed, however long that takes.
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ class NemesisClient(Protocol):
 
 @dataclass
 class Outcome:
-    """What came of a run; while the run goes on, what came of it so far.
+    """The outcome of a run, or of the part of it so far.
 
     Attributes:
         ok: Client operations that happened.
         fail: Client operations that did not.
-        info: Client operations that nobody knows about.
+        info: Client operations of unknown outcome.
         nemesis_ops: Operations the nemesis has completed.
         timeouts: Operations that met their time limit: `info`, or `fail` if idempotent.
         no_client: Operations that never left, as their client could not be opened.
@@ -137,7 +137,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now.
+    """The next actions of the driver.
 
     Attributes:
         start: Operations to start, as recorded, with their threads.
@@ -199,7 +199,7 @@ class Core:
         return list(self._busy)
 
     def poll(self, now_ns: int) -> Decision:
-        """What to start at `now_ns`, and when to poll again.
+        """The operations to start at `now_ns`, and the time to poll again.
 
         Raises:
             GeneratorError: The generator can't work.
@@ -233,10 +233,10 @@ class Core:
         return self._decide(start, messages, wake_ns)
 
     def complete(self, now_ns: int, thread: Thread, completion: Op) -> Op:
-        """Record the completion of what `thread` is doing, and free the thread.
+        """Record the completion of the operation of `thread`, and free the thread.
 
-        The record takes process, f and key from the invocation, whatever the completion
-        says of them.
+        The record takes process, f and key from the invocation, even if those of the
+        completion differ.
         """
         now_ns = self._advance(now_ns)
         invoked = self._busy.pop(thread)
@@ -665,7 +665,7 @@ class _Driver:
             self._outcome.close_errors += 1
 
     def heed(self, task: asyncio.Task[None]) -> None:
-        """Let a task of ours that raised end the run: that is no client's doing."""
+        """Let a task of ours that raised end the run: no client has caused that."""
         failure = None if task.cancelled() else task.exception()
         if isinstance(failure, Exception):
             self._finish(failure)
@@ -780,12 +780,12 @@ async def interpret(
         crash: Keeps the traceback of a client's or the nemesis' crash.
         stop: When set, the run ends early.
         now_ns: The time since the start of the run; must agree with the loop's timers.
-        on_progress: Called every `progress_s` with what came of the run so far.
+        on_progress: Called every `progress_s` with the outcome so far.
         progress_s: Seconds between calls of `on_progress`.
         on_log: Shows the messages of the generator.
 
     Returns:
-        What came of the run, once nothing is under way any more.
+        The outcome of the run, once nothing is under way any more.
 
     Raises:
         HarnessError: The nemesis crashed, or the generator can't go on. The history

@@ -1,4 +1,4 @@
-"""What the files of a run folder hold, as types: test.yaml, run.json, verdict.json.
+"""Types of the files of a run folder: test.yaml, run.json, verdict.json.
 
 Each has a `version`, which changes when a reader of the former one would go wrong.
 Files from before there were versions have none, and are read as version 0; a version
@@ -40,11 +40,11 @@ NodeName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 
 
 class TestRecord(msgspec.Struct, kw_only=True):
-    """What test.yaml says of a run, as far as programs read it.
+    """The part of test.yaml that programs read.
 
     Attributes:
         spec: What was asked for, words such as "all" replaced by what they meant.
-        plan: Whether plan.yaml was "drawn" from the seed or "written" by somebody.
+        plan: Whether plan.yaml was "drawn" from the seed or "written" by a person.
         nodes: The nodes' names.
         invariants: Checkers of what nodes observed of themselves.
         asked: How many faults of each kind the plan has.
@@ -123,7 +123,7 @@ class CheckRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class FaultRecord(msgspec.Struct, kw_only=True):
-    """What came of the faults of one kind.
+    """The outcomes of the faults of one kind.
 
     Attributes:
         asked: How many the plan has.
@@ -154,7 +154,7 @@ class VerdictRecord(msgspec.Struct, kw_only=True):
         reason: Why the verdict is unknown, where no checker gives the reason.
         interrupted: Whether the run was ended early.
         checkers: Name of a checker -> what it found.
-        faults: Kind of fault -> what came of the faults of that kind.
+        faults: Kind of fault -> the outcomes of the faults of that kind.
         ops: Client operations by outcome.
         functions: Function -> its operations by outcome.
         errors: Errors that clients met, most frequent first (`harness.judge.account`).

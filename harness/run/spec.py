@@ -1,8 +1,8 @@
-"""What a run is asked to do: every option, checked before anything starts.
+"""The specification of a run: every option, checked before anything starts.
 
 The command line and suites produce a `TestSpec`, `test.yaml` stores it, and a replay or
-an analysis reads it back. The fault plan is drawn from the spec, unless somebody has
-written one; a written plan is handed on beside the spec.
+an analysis reads it back. The fault plan is drawn from the spec, unless there is a
+written one, which is handed on beside the spec.
 """
 
 from __future__ import annotations

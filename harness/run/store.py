@@ -5,8 +5,8 @@
         run.json  verdict.json  report.html  nodes/n1/{log,data}
 
 Lines are appended with one write each and are never rewritten, so a readable prefix is
-left whatever ends the controller, even a full disk. verdict.json and report.html can be
-made again from the rest (`splitbrain report RUN`). `harness.run.records` has the
+left however the controller ends, even by a full disk. verdict.json and report.html can
+be made again from the rest (`splitbrain report RUN`). `harness.run.records` has the
 content of test.yaml, run.json and verdict.json.
 
 `RunFolder` writes a folder and reads it strictly: it refuses damaged files, as a folder
@@ -266,7 +266,7 @@ class RunFolder:
 
         Raises:
             UsageError: The file is damaged; names it and the place. A controller writes
-                such files in one step, so a damaged one was altered by somebody else.
+                such files in one step, so a damaged one was altered afterwards.
         """
         path = self.path / name
         if not os.path.exists(path):
@@ -341,7 +341,7 @@ class LogTail:
 
 @dataclass
 class Lines(Generic[R]):
-    """What a JSON lines file held, and what was wrong with it."""
+    """The good lines of a JSON lines file, and a sentence about the others."""
 
     items: list[R] = field(default_factory=list)
     problem: str = ""

@@ -76,7 +76,7 @@ class JsonHttp:
         await self._connected()
 
     async def close(self) -> None:
-        """Drop the connection, whatever the other side does."""
+        """Drop the connection without waiting for the other side."""
         streams, self._streams = self._streams, None
         if streams is not None:
             streams[1].transport.abort()

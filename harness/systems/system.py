@@ -1,4 +1,4 @@
-"""What the harness needs to know about a system under test.
+"""The interface of a system under test.
 
 A `System` says how to start a node, when it serves, how to talk to it and which faults
 it can bear. Things that only some systems can do are abilities (`abilities`).

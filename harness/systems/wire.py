@@ -255,7 +255,7 @@ class Wire(Protocol):
         ...
 
     async def close(self) -> None:
-        """Drop the connection at once, whatever the node does."""
+        """Drop the connection at once, without waiting for the node."""
         ...
 
 

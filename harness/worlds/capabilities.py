@@ -1,4 +1,4 @@
-"""What faults can do in a world: what a nemesis needs, and what a world has to offer.
+"""Capabilities of worlds: those that a nemesis needs, and those that a world offers.
 
 Both are told in the same words, a set for each thing that nemeses act on: `Network`
 (the fields of `LinkRule`), `Processes` and `Clocks`. Before a run starts, each nemesis'
@@ -66,7 +66,7 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Offer:
-    """What a world can do on this machine.
+    """The capabilities of a world on this machine.
 
     Attributes:
         who: The name for messages: "the proxy network", "the simulator".

@@ -22,7 +22,7 @@ Link = tuple[str, str]
 
 @dataclass(frozen=True)
 class LinkRule:
-    """What happens to the traffic of one directed link; the default is a healthy link.
+    """The treatment of the traffic of a directed link; the default is a healthy link.
 
     Probabilities are per frame on the switch rung. The proxy rung knows `cut`,
     `delay_ms`, `jitter_ms` and `bandwidth_kbit_s` only (`Network.capabilities`).
@@ -111,7 +111,7 @@ class Network(Protocol):
         ...
 
     async def counters(self) -> Mapping[Link, LinkCounters]:
-        """What each directed link did since the run began."""
+        """Counts of what each directed link did since the run began."""
         ...
 
     async def close(self) -> None:

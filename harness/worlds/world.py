@@ -1,4 +1,4 @@
-"""What a world is to a run: where nodes live, and what time it is there.
+"""The interface of a world: network, processes and clocks of nodes, and true time.
 
 There are two. `harness.worlds.os` has real processes, links and clocks;
 `harness.worlds.sim` has simulated ones on virtual time. The controller, the cluster and

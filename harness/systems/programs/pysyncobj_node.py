@@ -163,7 +163,7 @@ class Node:
 
 
 class ClientSide(asyncio.Protocol):
-    """One client's connection."""
+    """The server's side of one client's connection."""
 
     def __init__(self, node: Node) -> None:
         self._node = node

@@ -3,8 +3,8 @@
 A node is somebody's program; when it is broken, it is as good as hostile. It finds:
 
     processes   its own only, in a pid namespace with an init of ours. So it can signal
-                or trace neither controller, switch, warden nor peers, and whatever it
-                leaves behind ends when that init does.
+                or trace neither controller, switch, warden nor peers, and processes
+                that it leaves behind end when that init does.
     files       all of the machine's, read-only. It can write its data folder, folders
                 that its system asks for (`Launch.writable`), and a /tmp and /dev/shm of
                 its own. The run folder (history, logs, peers' data) is hidden. So are
@@ -302,7 +302,7 @@ def make_mounts_read_only_one_by_one() -> None:
 
 
 def set_attributes(path: str, *, add: int = 0, drop: int = 0) -> None:
-    """Change MS_RDONLY and its kin on one mount, on any kernel."""
+    """Change flags such as MS_RDONLY of one mount, on any kernel."""
     try:
         syscalls.set_mount_attributes(path, add=add, drop=drop)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""One directed link as the switch sees it: what becomes of each frame.
+"""One directed link as the switch sees it: decides the fate of each frame.
 
 It is pure: time is an argument and randomness comes from the seed, so that every rule
 can be tested without a network. Each lane has dice of its own, so what happens on one

@@ -16,8 +16,8 @@ controller does. No handler of ours has to run, so even `kill -9` of any of the 
 leaves nothing behind.
 
 The anteroom exists because unshare(CLONE_NEWPID) moves only children; init exists as a
-process of its own because pid 1 must reap whatever is orphaned, and a controller that
-did so would steal the exit statuses of its own children.
+process of its own because pid 1 must reap all orphans, and a controller that did so
+would steal the exit statuses of its own children.
 
 See namespaces(7), user_namespaces(7), pid_namespaces(7). Linux only; `why_not_isolated`
 says in plain words what a machine lacks for it.

@@ -1,4 +1,4 @@
-"""What the os world can do on this machine, with either of its networks."""
+"""The capabilities of the os world on this machine, with either of its networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.worlds.os.proxy import ProxyNetwork
 
 
 def offer(rung: str, asked: Capabilities) -> Offer:
-    """What can be done with nodes on the "switch" or the "proxy" network.
+    """The capabilities on the "switch" or the "proxy" network.
 
     Forks to find out about clocks, but only if `asked` has them.
     """

@@ -81,7 +81,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Warder:
-    """What caging needs to know of the process that forks the nodes.
+    """The process that forks the nodes, as far as caging needs it.
 
     Attributes:
         pids_fd: Its pid namespace.

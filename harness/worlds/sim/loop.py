@@ -140,13 +140,13 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
         self._closed = True
 
     async def shutdown_asyncgens(self) -> None:
-        """Nothing to do: generators are closed by those who use them."""
+        """Do nothing: asynchronous generators are closed where they are used."""
 
     async def shutdown_default_executor(
         self,
         timeout: float | None = None,  # noqa: ASYNC109  # asyncio's signature
     ) -> None:
-        """Nothing to do: there are no threads."""
+        """Do nothing: there are no threads."""
 
     # Scheduling
 

@@ -1,4 +1,4 @@
-"""What simulated nodes tell of themselves: observations for checkers, and their logs.
+"""Observations and logs of simulated nodes, for checkers and readers.
 
 The files are those of the os world, in the same form. A node's observations of a turn
 become known when the turn's records are durable; a crash before that loses them. Known

@@ -1,4 +1,4 @@
-"""What the simulator can do: to links, to processes, and to their clocks."""
+"""The capabilities of the simulator: of links, of processes, and of their clocks."""
 
 from __future__ import annotations
 
