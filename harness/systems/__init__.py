@@ -15,7 +15,8 @@ To build a system on:
     translated.py   a client that answers WIRE.md's requests; cells.py has their meaning
     http_json.py    requests over HTTP
     blocking.py     clients whose drivers block
-    reference.py    reference protocols: raft.py, zab.py, paxos.py and so on
+    reference.py    reference protocols: raft.py, zab.py, paxos.py, multi_paxos.py,
+                    two_phase_commit.py, three_phase_commit.py
 
 `etcd.py` and `pysyncobj.py` are systems that we did not write; programs/ has the node
 of the latter.

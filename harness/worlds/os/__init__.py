@@ -1,8 +1,29 @@
 """The os world: real processes in namespaces, on a network that is ours to break.
 
-`namespaces` isolates a run so that nothing of it can stay behind. On top of that stands
-one of two networks: `switch` (each node has a network namespace, a process of ours
-carries every frame) or, where there are no namespaces, `proxy` (a TCP proxy per
-directed link). `warden` is the parent of all nodes; `vdso` skews their clocks. `offer`
-says what this machine allows, and `world` sets it up.
+    world.py        sets the world up, in the only order that works
+    offer.py        says what this machine allows
+    namespaces.py   isolates a run so that nothing of it can stay behind
+
+One of two networks:
+
+    switch.py       a namespace per node, and a process of ours that carries frames
+    wiring.py       the cables between them; netlink.py asks the kernel for them
+    lane.py         decides the fate of each frame; capture.py writes frames to a file
+    proxy.py        without namespaces: a TCP proxy per directed link
+    ports.py        free ports for that
+    sidecar.py      the process that carries the traffic of either
+
+Nodes:
+
+    warden.py       starts, kills, pauses and skews them, through keeper.py
+    keeper.py       the process that is the parent of all nodes
+    channel.py      messages between these two
+    guardian.py     the keeper's parent, where nodes share the controller's namespaces
+    spawn.py        turns a fork into a node's process
+    cage.py         keeps a node from harming anything but itself
+    processtree.py  which processes descend from which
+    footprint.py    whether a node's data exceeds its bound
+    vdso.py         skews clocks, with code that vdso_build.py compiles
+    tracer.py       holds a process still meanwhile
+    watch.py        counts the events that nodes observe
 """
