@@ -13,8 +13,8 @@ Registers may be in a weaker store. It has a few replicas, each of which takes i
 writes of the others some time later. Of two writes of a key the one with the higher
 stamp stays, in Lamport's order, so that replicas agree in the end. Such a store is
 
-- causal, if a client keeps to its replica, and the transactions that one had seen
-  arrive before it;
+- causal, if a client keeps to its replica, and a transaction arrives after all that it
+  had seen;
 - read atomic, if transactions arrive whole, in any order;
 - read committed, if in addition a client may use another replica each time, and
   transactions may arrive between two reads of a transaction.

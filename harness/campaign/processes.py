@@ -141,7 +141,7 @@ class Processes(Executor):
             worker.kill()
 
     def _hand_out(self) -> None:
-        """Give what waits to idle workers, as far as there are or may be any."""
+        """Give waiting tasks to idle workers; start workers if there may be more."""
         while self._waiting:
             # A signal that cancels must find each task either waiting or with a worker.
             with asking_held():

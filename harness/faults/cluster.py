@@ -85,7 +85,7 @@ class Cluster:
         """Start all nodes and wait until every one serves.
 
         Raises:
-            ClusterNeverUpError: Names the node and what became of it.
+            ClusterNeverUpError: A node did not serve; says which, and why.
         """
         begun_ns = self._time.monotonic_ns()
         await asyncio.gather(*(self._launch(node) for node in self.nodes))

@@ -1,6 +1,6 @@
 """The account of a run: its operations, errors and troubles, beside its verdict.
 
-A verdict says what the operations that succeeded show. It says nothing about those that
+A verdict rests on the operations that succeeded. It says nothing about those that
 didn't, and a run of which half never worked is no proof of that half. So a run is
 unknown if no operation of some function ever succeeded, though those of all others did;
 or if no operation succeeded after faults, so that their effect was never seen.

@@ -46,7 +46,7 @@ def run(
     *,
     plan: PlanData | None = None,
 ) -> RunFolder:
-    """Carry out `spec` and return the folder that holds what happened.
+    """Carry out `spec` and return the folder with the record.
 
     Before anything starts, `remark` gets the sentences about what the user may not
     expect. The plan is drawn unless one is given.

@@ -157,7 +157,7 @@ class Core:
     """Threads, processes and the generator; neither clock nor IO.
 
     Args:
-        generator: What to do.
+        generator: The operations to do.
         concurrency: Number of client threads.
         nodes: Names of the nodes; thread t talks to `nodes[t % len(nodes)]`.
         seed: Decides every random choice, given the order of events.
@@ -637,7 +637,7 @@ class _Driver:
         self._complete(worker.thread, self._unknown(op, "timeout"))
 
     def _served(self, worker: _Worker, task: asyncio.Task[None]) -> None:
-        # What a retired worker raises comes of being cut off (`_ended`).
+        # A retired worker raises because it was cut off (`_ended`).
         if not worker.retired:
             self.heed(task)
 

@@ -72,10 +72,10 @@ class RunRecord(msgspec.Struct, kw_only=True):
         never_up: A sentence about the node that never served; empty if all did.
         ops: Client operations by outcome.
         counters: Other counts, by name; `harness.judge.account` says what they mean.
-        network: What became of the frames of each link "n1->n2".
+        network: Link "n1->n2" -> counts of its frames by their fate.
         kept_down: node -> why it was killed for good.
         roles: node -> its role, for systems whose nodes have several roles.
-        errors: What went wrong with the harness.
+        errors: The failures of the harness.
     """
 
     version: int = 0
@@ -146,7 +146,7 @@ class HarnessRecord(msgspec.Struct, kw_only=True):
 
 
 class VerdictRecord(msgspec.Struct, kw_only=True):
-    """verdict.json: what a run showed, as checkers and the account of it say.
+    """verdict.json: the findings of checkers, and the account of the run.
 
     Attributes:
         verdict: The combined verdict of all checkers whose promises count.

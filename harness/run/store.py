@@ -354,7 +354,7 @@ class Salvage:
         path: The folder.
 
     Attributes:
-        problems: What was missing or damaged, one sentence each.
+        problems: A sentence for each file that was missing or damaged.
     """
 
     def __init__(self, path: Path) -> None:

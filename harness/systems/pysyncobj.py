@@ -1,7 +1,7 @@
 """PySyncObj, a Raft library for Python (PyPI), with a key-value store on top.
 
-Promise (PySyncObj's README): what it replicates is strongly consistent; what a node
-reads from its own copy is not. `reads=local` is how the library is used
+Promise (PySyncObj's README): replicated commands are strongly consistent; reads of a
+node's own copy are not. `reads=local` is how the library is used
 (`ReplDict.get`) and may be stale; with `reads=log` a read is a command like any other,
 and the store is linearizable. Transactions that write, and locks, are commands always.
 

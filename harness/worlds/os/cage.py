@@ -184,7 +184,7 @@ def _be_init(parent_pidfd: int) -> NoReturn:
         signal.pause()
 
 
-# what the node does itself, between fork and exec
+# steps of the node itself, between fork and exec
 
 
 def build_view(bounds: Bounds) -> None:

@@ -230,7 +230,7 @@ class _End(asyncio.Protocol):
         self._pass_on(None)
 
     def join(self, outgoing: _Stream, incoming: _Stream) -> None:
-        """Take both directions of the connection, and send on what came before them."""
+        """Take both directions of the connection, and send on the bytes held so far."""
         self.outgoing, self.incoming = outgoing, incoming
         early, self._early = self._early, []
         for data in early:
