@@ -148,13 +148,11 @@ class LinearizableChecker:
         ledger.take(judged, budget)
         if left is not None and not left:
             return
-        keys = partition(history, self.model, left, budget)
+        found = partition(history, self.model, left, budget)
+        keys = dict(sorted(found.items(), key=lambda item: len(item[1])))
         common = judge.common(keys)
         ledger.take(judge.settled(keys, common), budget)
-        todo = sorted(
-            (calls for calls in keys.items() if not common.settles(calls[1])),
-            key=lambda item: len(item[1]),
-        )
+        todo = [item for item in keys.items() if not common.settles(item[1])]
         count = how_many([len(calls) for _, calls in todo], budget.limits)
 
         def share(n: int, part: Ledger) -> Ledger:

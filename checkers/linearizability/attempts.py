@@ -6,7 +6,6 @@ the value of one was found all the same, a reader should be told.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -44,7 +43,7 @@ class Attempts:
         key = freeze(self.history[why.reader.position].key)
         attempts = self.failed_writes.get((key, wanted[0]), [])
         failed = [self.history[i] for began, i in attempts if began < seen]
-        return replace(why, failed=tuple(failed))
+        return why._replace(failed=tuple(failed))
 
     @cached_property
     def failed_writes(self) -> dict[tuple[Hashable, Hashable], list[tuple[int, int]]]:
@@ -91,4 +90,4 @@ class Attempts:
                 later.append(op)
             elif start < seen:
                 failed.append(op)
-        return replace(why, failed=tuple(failed), later=next(iter(later), None))
+        return why._replace(failed=tuple(failed), later=next(iter(later), None))

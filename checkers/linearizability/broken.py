@@ -6,8 +6,7 @@ close to it. Of several broken keys, those that broke first are explained.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +21,7 @@ Flaw = Literal["unwritten", "future", "conflict"]
 each must precede the other."""
 
 
-@dataclass(frozen=True)
-class Violation:
+class Violation(NamedTuple):
     """Why zones find a key not linearizable; clusters are given by value numbers.
 
     Attributes:
@@ -44,8 +42,7 @@ class Violation:
     position: int
 
 
-@dataclass(frozen=True)
-class ByZones:
+class ByZones(NamedTuple):
     """Zones found it broken.
 
     Attributes:
@@ -64,8 +61,7 @@ class ByZones:
         return self.violation.position
 
 
-@dataclass(frozen=True)
-class ByRules:
+class ByRules(NamedTuple):
     """A polynomial decider found it broken.
 
     Attributes:
@@ -90,8 +86,7 @@ class ByRules:
         return self.stuck.returned
 
 
-@dataclass(frozen=True)
-class BySearch:
+class BySearch(NamedTuple):
     """A search found it broken.
 
     Attributes:

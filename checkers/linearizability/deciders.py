@@ -8,7 +8,7 @@ queues and stacks Gibbons, Bruno and Phillips 2002), and search decides.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from checkers.linearizability import chains, fifo, items, priority, sets, stack, zones
 from checkers.linearizability.broken import ByRules
@@ -136,8 +136,7 @@ ALGORITHMS: Final = (ZONES, CHAINS, SETS, FIFO, COVERING, BOTTOMS)
 """All of them, those first that take all keys at once."""
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """How a key is decided.
 
     Attributes:

@@ -13,7 +13,7 @@ themselves, whatever the others did, so search can check them again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from checkers.linearizability.calls import NEVER
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 # Registers
 
 
-@dataclass(frozen=True)
-class Unwritten:
+class Unwritten(NamedTuple):
     """`reader` depends on a value that no successful or open write had written.
 
     Attributes:
@@ -47,8 +46,7 @@ class Unwritten:
     at_first: bool = False
 
 
-@dataclass(frozen=True)
-class Replaced:
+class Replaced(NamedTuple):
     """A value had been replaced, whole and for good, before `stale` depended on it.
 
     Attributes:
@@ -70,8 +68,7 @@ class Replaced:
     source: Call | None = None
 
 
-@dataclass(frozen=True)
-class ReplacedTwice:
+class ReplacedTwice(NamedTuple):
     """Two cas replaced one value, which was written once."""
 
     first: Call
@@ -79,8 +76,7 @@ class ReplacedTwice:
     value: Hashable
 
 
-@dataclass(frozen=True)
-class CasCircle:
+class CasCircle(NamedTuple):
     """These values came about from one another only, by cas.
 
     Attributes:
@@ -92,8 +88,7 @@ class CasCircle:
     values: tuple[Hashable, ...]
 
 
-@dataclass(frozen=True)
-class OutOfStage:
+class OutOfStage(NamedTuple):
     """`early` returned before `late` began, but cas put what `late` did first.
 
     Attributes:
@@ -109,8 +104,7 @@ class OutOfStage:
     same: bool
 
 
-@dataclass(frozen=True)
-class Interleaved:
+class Interleaved(NamedTuple):
     """Two chains of values, linked by cas, must each precede the other.
 
     Attributes:
@@ -128,8 +122,7 @@ class Interleaved:
     closing: Call | None
 
 
-@dataclass(frozen=True)
-class Outgrown:
+class Outgrown(NamedTuple):
     """A read lacks something that had been appended before it began.
 
     Attributes:
@@ -145,8 +138,7 @@ class Outgrown:
 # Counters
 
 
-@dataclass(frozen=True)
-class OutOfBounds:
+class OutOfBounds(NamedTuple):
     """A counter that only grows was read lower or higher than it can have been.
 
     Attributes:
@@ -164,8 +156,7 @@ class OutOfBounds:
 # Containers
 
 
-@dataclass(frozen=True)
-class Unknown:
+class Unknown(NamedTuple):
     """Something was found that nobody had put in.
 
     Attributes:
@@ -183,23 +174,20 @@ class Unknown:
     later: Op | None = None
 
 
-@dataclass(frozen=True)
-class TakenEarly:
+class TakenEarly(NamedTuple):
     """A value came out, and `remove` returned, before its only `insert` began."""
 
     insert: Call
     remove: Call
 
 
-@dataclass(frozen=True)
-class TakenTooOften:
+class TakenTooOften(NamedTuple):
     """The last of `removes` took a value that had gone in only as often as before."""
 
     removes: tuple[Call, ...]
 
 
-@dataclass(frozen=True)
-class FalseEmpty:
+class FalseEmpty(NamedTuple):
     """A remove found nothing, but something was inside all the while.
 
     Attributes:
@@ -211,16 +199,14 @@ class FalseEmpty:
     chain: tuple[Item, ...]
 
 
-@dataclass(frozen=True)
-class Overtaken:
+class Overtaken(NamedTuple):
     """`second` was enqueued after `first`, and dequeued before it."""
 
     first: Item
     second: Item
 
 
-@dataclass(frozen=True)
-class Overdue:
+class Overdue(NamedTuple):
     """More values had to be out of the way than open dequeues can have taken.
 
     Attributes:
@@ -234,8 +220,7 @@ class Overdue:
     spare: int
 
 
-@dataclass(frozen=True)
-class SmallerInside:
+class SmallerInside(NamedTuple):
     """`remove` took a value from a priority queue that held a smaller one.
 
     Attributes:
@@ -247,8 +232,7 @@ class SmallerInside:
     chain: tuple[Item, ...]
 
 
-@dataclass(frozen=True)
-class NoBottom:
+class NoBottom(NamedTuple):
     """Of values that were on a stack without a break, none can have been at the bottom.
 
     Attributes:
@@ -267,8 +251,7 @@ class NoBottom:
 # Sets
 
 
-@dataclass(frozen=True)
-class OutOfRank:
+class OutOfRank(NamedTuple):
     """`early` returned before `late` began, but what they found puts `late` first.
 
     Attributes:
@@ -282,15 +265,13 @@ class OutOfRank:
     elements: tuple[Hashable, ...]
 
 
-@dataclass(frozen=True)
-class Doubled:
+class Doubled(NamedTuple):
     """A read of a set holds an element twice."""
 
     read: Call
 
 
-@dataclass(frozen=True)
-class Incomparable:
+class Incomparable(NamedTuple):
     """Each of two reads of a set that only grows holds what the other lacks.
 
     Attributes:
@@ -305,8 +286,7 @@ class Incomparable:
     y: Hashable
 
 
-@dataclass(frozen=True)
-class Misplaced:
+class Misplaced(NamedTuple):
     """The operations on one element of a set have no order.
 
     Attributes:
@@ -333,8 +313,7 @@ Surprise = Literal[
 """What is wrong with an operation that a search could not place."""
 
 
-@dataclass(frozen=True)
-class Unorderable:
+class Unorderable(NamedTuple):
     """A search tried all orders of these calls.
 
     Attributes:

@@ -83,8 +83,7 @@ class Judged(NamedTuple):
     configurations: int = 0
 
 
-@dataclass(frozen=True)
-class Common:
+class Common(NamedTuple):
     """What the calls of several keys have in common.
 
     Attributes:

@@ -6,8 +6,8 @@ the witness that it is given; a cycle among these edges is the contradiction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from checkers.findings import enumerated
 from checkers.linearizability import evidence
@@ -43,8 +43,7 @@ INITIAL_CHARS_MAX: Final = 40
 """Of a value that could be given as an option in a sentence."""
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """What an anomaly says.
 
     Attributes:
@@ -55,7 +54,7 @@ class Told:
 
     name: str
     text: str
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = MappingProxyType({})
 
 
 def tell(why: Evidence, witness: Witness) -> Told:

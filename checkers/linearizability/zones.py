@@ -24,7 +24,7 @@ returned before everything else.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -50,8 +50,7 @@ SPARSE: Final = 4
 """Numbers for each call, up to which things are counted rather than sorted."""
 
 
-@dataclass(frozen=True)
-class Zones:
+class Zones(NamedTuple):
     """The outcome: key numbers that qualified, and one violation for each bad one."""
 
     decided: Column
@@ -268,7 +267,7 @@ def shortest(
     horizon[keys] = ends[high]
     cut = clipped(cut, horizon)
     exact = [
-        replace(violation, position=int(horizon[key]))
+        violation._replace(position=int(horizon[key]))
         for key, violation in check(cut).violations.items()
     ]
     return cut, sorted(exact, key=lambda violation: violation.position)
@@ -301,8 +300,7 @@ def clipped(table: Columns, horizon: Column) -> Columns:
 # What is reported
 
 
-@dataclass(frozen=True)
-class Swept:
+class Swept(NamedTuple):
     """What one pass over all keys found.
 
     Attributes:
