@@ -105,7 +105,7 @@ class Explainer:
             if argument is not None:
                 return self.anomaly(argument, stuck, details)
         positions = {call.position for call in conflict.calls}
-        # As they were, where the conflict needs less of them.
+        # Calls of a conflict may be weaker than what happened, which is to be shown.
         shown = [call for call in broken.calls if call.position in positions]
         return self.anomaly(conflict.evidence, stuck, details, shown)
 
