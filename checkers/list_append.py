@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from checkers.isolation.appends import Appends
+from checkers.isolation.appends.inference import Appends
 from checkers.isolation.judge import IsolationChecker
 from checkers.isolation.question import OPTIONS, OWN_WRITES, Question
 from harness.options import Flag

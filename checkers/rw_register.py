@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from checkers.isolation.assignments import settle
 from checkers.isolation.columns import accesses_of
 from checkers.isolation.judge import IsolationChecker
 from checkers.isolation.question import OPTIONS, OWN_WRITES, Question
-from checkers.isolation.registers import Registers, Sources
+from checkers.isolation.registers.inference import Registers
+from checkers.isolation.registers.scan import Sources
 from checkers.isolation.transactions import is_plain
 from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
@@ -48,7 +50,7 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
     question = Question.parse(given)
 
     def infer(transactions: Transactions, pause: Callable[[], None]) -> Registers:
-        return Registers(transactions, sources, question.anomalies, pause)
+        return Registers(transactions, sources, question.anomalies, settle, pause)
 
     assumes_nothing = sources == replace(
         Sources(), is_search_exhaustive=sources.is_search_exhaustive

@@ -4,11 +4,13 @@ The modules, in the order of a check:
 
     asked     `question`, `models`: what a history is asked; `transactions`: the history
     columns   `columns`, `levels`, `proof`: what is decided by numbers alone
-    inferred  `registers`, `appends`, from values, by way of `weak` (what each level
-              forces) and `guarantees` (of sessions); `findings`: what they yield
+    inferred  `inference`, from values; the packages `appends` and `registers` do it, by
+              way of `weak` (what each level forces) and `guarantees` (of sessions)
     searched  `graph`, `components`, `cycles`, `walks`, `unfolded`
     settled   `elimination`, `execution`, `polygraph`: orders of writes that nothing
               tells; `candidates`, `replay`, `assignments`: registers whose values
               repeat; `writers`, `conflicts`, `serial`: elements appended repeatedly
+    found     `evidence`, `reasons`: what deciders found, as data; `findings`: all of it
+    told      `telling`, `phrases`: the same in words
     judged    `judge`
 """

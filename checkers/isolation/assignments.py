@@ -24,13 +24,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from checkers.isolation import models
-from checkers.isolation.candidates import INITIAL
 from checkers.isolation.conflicts import avoid, paced
+from checkers.isolation.evidence import Case, NoSources, Supposed
 from checkers.isolation.execution import Answer
-from checkers.isolation.findings import Finding, show
 from checkers.isolation.judge import Trial
 from checkers.isolation.polygraph import questions
 from checkers.isolation.question import Question
+from checkers.isolation.registers.settling import settle_orders
 from checkers.isolation.replay import Replay
 from checkers.linearizability.budget import Budget, LimitExceeded
 from harness.verdict import Limits, Verdict
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from checkers.isolation.conflicts import Conflict
-    from checkers.isolation.registers import Registers
+    from checkers.isolation.evidence import Doubt, Evidence
+    from checkers.isolation.registers.inference import Registers
 
 JUDGEMENTS_MAX = 1000
 """After so many judgements the search gives up, unless it is told not to."""
@@ -70,7 +71,7 @@ class Wrong(NamedTuple):
     """
 
     choices: tuple[Choice, ...]
-    finding: Finding
+    finding: Evidence
 
 
 class _Supposition(Trial):
@@ -82,6 +83,36 @@ class _Supposition(Trial):
 
     def pause(self) -> None:
         self._pause()
+
+
+def settle(
+    registers: Registers,
+    question: Question,
+    found: frozenset[str],
+    pause: Callable[[], None],
+) -> None:
+    """Add to the findings what neither single values nor cycles tell.
+
+    Where reads may be of several writers, these are tried after all that holds whoever
+    they are of.
+
+    Args:
+        registers: The history.
+        question: What is asked.
+        found: Names of the cycles found.
+        pause: Called now and then; may raise.
+    """
+    assignments = None
+    is_clean = not found.union(registers.findings.counts) & question.anomalies
+    if is_clean and registers.open:
+        exhaustive = registers.sources.is_search_exhaustive
+        assignments = Assignments(registers, question, pause, exhaustive=exhaustive)
+        if assignments.proves_all():
+            return
+    settle_orders(registers, question, found, pause)
+    if assignments and not registers.findings.counts.keys() & question.anomalies:
+        registers.remark = None
+        assignments.run()
 
 
 class Assignments:
@@ -111,7 +142,7 @@ class Assignments:
         self._exhaustive = exhaustive
         self._sources = {one.place: one.sources for one in registers.open}
         self._wrong: list[Wrong] = []
-        self._unsettled = ""
+        self._unsettled: Doubt | None = None
 
     def proves_all(self) -> bool:
         """Whether an execution is found that is as strict as anything asked."""
@@ -135,21 +166,19 @@ class Assignments:
                 self._wrong.append(wrong)
                 forbidden.append(dict(wrong.choices))
         except LimitExceeded as limit:
-            self.registers.undecided = self.registers.describe_open(str(limit))
+            self.registers.undecided = self.registers.open_source(str(limit))
             return
         if self._unsettled:
             self.registers.remark = self._unsettled
             return
-        finding = self._tell()
-        if self.registers.findings.wants(finding.name):
-            self.registers.findings.add(finding)
+        self.registers.findings.note(self._no_sources())
 
     def _is_strict(self) -> bool:
         """Whether the likeliest sources satisfy the strictest model, hence any.
 
         Real time leaves few sources, and few orders.
         """
-        likely = self.registers.at_best(_STRICTEST.anomalies)
+        likely = self.registers.at_best(_STRICTEST.anomalies, settle_orders)
         return self._judge(likely, _STRICTEST)[0] is Verdict.VALID
 
     def _is_replayed(self) -> bool:
@@ -179,7 +208,7 @@ class Assignments:
 
     # Judging
 
-    def _try(self, chosen: Mapping[int, int]) -> tuple[Verdict, Finding | None]:
+    def _try(self, chosen: Mapping[int, int]) -> tuple[Verdict, Evidence | None]:
         """Judge the history with these sources; the verdict and what is wrong.
 
         Raises:
@@ -188,7 +217,7 @@ class Assignments:
         if not self._left and not self._exhaustive:
             raise LimitExceeded("search=exhaustive goes on until it is settled")
         self._left -= 1
-        registers = self.registers.supposing(chosen)
+        registers = self.registers.supposing(chosen, settle_orders)
         verdict, finding = self._judge(registers, self.question)
         if verdict is Verdict.UNKNOWN and not registers.open:
             self._unsettled = registers.remark
@@ -196,7 +225,7 @@ class Assignments:
 
     def _judge(
         self, registers: Registers, question: Question
-    ) -> tuple[Verdict, Finding | None]:
+    ) -> tuple[Verdict, Evidence | None]:
         self.pause()
         trial = _Supposition(question, self.pause)
         trial.hold(registers.transactions, lambda _rows, _pause: registers)
@@ -205,7 +234,7 @@ class Assignments:
             return Verdict.INVALID, min(wrong, key=lambda finding: len(finding.rows))
         return Verdict.UNKNOWN if registers.remark else Verdict.VALID, None
 
-    def _smallest(self, choices: list[Choice], finding: Finding) -> Wrong:
+    def _smallest(self, choices: list[Choice], finding: Evidence) -> Wrong:
         """A part of choices that is wrong by itself, while none of it is to spare."""
         rows = set(finding.rows)
         reads = self.registers.reads
@@ -239,37 +268,26 @@ class Assignments:
         smallest = needed([], False, choices) if len(choices) > 1 else choices
         return Wrong(tuple(smallest), found[-1])
 
-    # Telling
+    # What is wrong
 
-    def _tell(self) -> Finding:
+    def _no_sources(self) -> NoSources:
         """Why no choice is right."""
         self._wrong.sort(key=lambda wrong: len(wrong.choices))
-        parts = []
-        for wrong in self._wrong[:TOLD_MAX]:
-            supposed = " and ".join(map(self._suppose, wrong.choices))
-            parts.append(f"If {supposed}: {wrong.finding.text}")
-        count = len(self._wrong) - TOLD_MAX
-        if count > 0:
-            parts.append(f"And so on, in {count} more cases.")
-        first = self._wrong[0].finding
-        rows = dict.fromkeys(
-            row for wrong in self._wrong[:TOLD_MAX] for row in wrong.finding.rows
-        )
-        reasons = [r for wrong in self._wrong[:TOLD_MAX] for r in wrong.finding.reasons]
-        return Finding(self._name(), tuple(rows), " ".join(parts), first.key, reasons)
+        told = self._wrong[:TOLD_MAX]
+        rows = dict.fromkeys(row for wrong in told for row in wrong.finding.rows)
+        cases = [
+            Case(tuple(map(self._suppose, wrong.choices)), wrong.finding)
+            for wrong in told
+        ]
+        key, left_out = told[0].finding.key, len(self._wrong) - len(told)
+        return NoSources(self._name(), tuple(rows), key, tuple(cases), left_out)
 
-    def _suppose(self, choice: Choice) -> str:
+    def _suppose(self, choice: Choice) -> Supposed:
         place, source = choice
         registers = self.registers
-        read = registers.reads[place]
-        name = registers.transactions.name
-        what = (
-            f"the {show(registers.value_of[read.version])} that {name(read.row)} read"
-        )
-        what += f" from key {show(registers.key_of[read.version])} is "
-        return what + (
-            "the initial value" if source == INITIAL else f"{name(source)}'s"
-        )
+        row, version, *_ = registers.reads[place]
+        value, key = registers.value_of[version], registers.key_of[version]
+        return Supposed(value, key, row, source)
 
     def _name(self) -> str:
         """The most special anomaly that all wrong choices lead to.

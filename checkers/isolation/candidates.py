@@ -27,7 +27,7 @@ from checkers.isolation.transactions import NEVER, Outcome
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
-    from checkers.isolation.registers import Access
+    from checkers.isolation.registers.scan import Access
     from checkers.isolation.transactions import Transactions
     from checkers.isolation.weak import Read
 

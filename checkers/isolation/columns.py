@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from checkers.isolation.findings import PAUSE_EVERY
 from checkers.isolation.graph import NOTHING, STEP
 from checkers.isolation.levels import Accesses
-from checkers.isolation.transactions import NEVER, SIMPLE, Outcome
+from checkers.isolation.transactions import NEVER, PAUSE_EVERY, SIMPLE, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

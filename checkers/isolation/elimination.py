@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from checkers.isolation import models
+from checkers.isolation.evidence import OpenOrder, OpenWrites
 from checkers.isolation.execution import Accesses, Answer, Execution, guesses
-from checkers.isolation.findings import Finding, show
 from checkers.isolation.graph import NOTHING, Kind
 from checkers.isolation.polygraph import (
     Choice,
@@ -33,9 +33,10 @@ from checkers.isolation.transactions import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
+    from checkers.isolation.evidence import Evidence
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question as Asked
-    from checkers.isolation.registers import Registers
+    from checkers.isolation.registers.inference import Registers
 
 
 _OF_EVENTS = frozenset({"G-update", "G-MSR"})
@@ -59,7 +60,7 @@ class Elimination:
         pause: Called now and then; may raise.
 
     Attributes:
-        remark: What stays open; empty if nothing.
+        remark: What stays open; None if nothing.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Elimination:
         self.registers = registers
         self.exhaustive = exhaustive
         self.pause = pause
-        self.remark = ""
+        self.remark: OpenWrites | None = None
         self.readers: dict[int, list[int]] = defaultdict(list)
         for read in registers.reads:
             if not read.again:
@@ -142,12 +143,12 @@ class Elimination:
             finding, left = self._try(part)
             if finding is None:
                 is_open |= bool(left)
-            elif self.registers.findings.wants(finding.name):
-                self.registers.findings.add(finding)
+            else:
+                self.registers.findings.note(finding)
         if is_open and not self.remark:
-            self.remark = self._describe(left)
+            self.remark = self._open(left)
 
-    def _try(self, question: Question) -> tuple[Finding | None, list[Choice]]:
+    def _try(self, question: Question) -> tuple[Evidence | None, list[Choice]]:
         """What is wrong, and the choices that stay open; see `Polygraph.settle`."""
         polygraph = self._polygraph(question)
         if not polygraph.may_be_settled(exhaustive=self.exhaustive):
@@ -182,8 +183,7 @@ class Elimination:
         if polygraph.is_small:
             finding, choices = polygraph.prune()
             if finding is not None:
-                if self.registers.findings.wants(finding.name):
-                    self.registers.findings.add(finding)
+                self.registers.findings.note(finding)
                 return True
             if not choices:
                 return False
@@ -193,23 +193,22 @@ class Elimination:
         if answer is Answer.IMPOSSIBLE:
             if self.registers.findings.wants(question.name):
                 assert execution.dilemma is not None
-                finding = polygraph.tell(execution.implied, execution.dilemma.rows)
-                self.registers.findings.add(finding)
+                implied, dilemma = execution.implied, execution.dilemma.rows
+                found = polygraph.contradiction(implied, dilemma)
+                self.registers.findings.keep(found)
             return True
         if answer is Answer.GAVE_UP and not self.remark:
-            self.remark = self._describe(choices)
+            self.remark = self._open(choices)
         return False
 
-    def _describe(self, choices: list[Choice]) -> str:
-        """What stays open, in a clause."""
-        text = "the order in which some keys were written stays open"
+    def _open(self, choices: list[Choice]) -> OpenWrites:
+        """What stays open, with an example."""
         choice = next(iter(choices or self.writes.choices()), None)
-        if choice is not None:
-            name, writer = self.registers.transactions.name, self.registers.writer
-            a, b = (name(writer[version]) for version in choice)
-            key = self.registers.key_of[choice.a]
-            text += f", such as that of {a} and {b} for key {show(key)}"
-        return text + "; search=exhaustive goes on until it is settled"
+        if choice is None:
+            return OpenWrites(None)
+        writer = self.registers.writer
+        key = self.registers.key_of[choice.a]
+        return OpenWrites(OpenOrder(writer[choice.a], writer[choice.b], key))
 
     def _final_versions(self) -> dict[Hashable, list[int]]:
         """Key -> what committed transactions left in it."""

@@ -35,9 +35,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from checkers.isolation.components import components, shortest_cycle
-from checkers.isolation.findings import PAUSE_EVERY, Finding, Reason, show
+from checkers.isolation.evidence import DisorderedVersions, NilAfterVersion
 from checkers.isolation.graph import NOTHING
-from checkers.isolation.transactions import Outcome
+from checkers.isolation.reasons import Demanded, Link
+from checkers.isolation.transactions import PAUSE_EVERY, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -52,36 +53,13 @@ class Pair(NamedTuple):
     Attributes:
         low, high: The versions.
         row: The transaction that it is demanded of.
-        why: The guarantee's reason; texts of `_REASONS`.
+        why: The guarantee's reason; a name in `telling.DEMANDED`.
     """
 
     low: int
     high: int
     row: int
     why: str
-
-
-_REASONS = {
-    "own-write": "{low} was written by the same process before {row} read {high}",
-    "own-read": "{low} was read by the same process before {row} read {high}",
-    "write-write": "{low} was written by the same process before {row} wrote {high}",
-    "read-write": "{low} was read by the same process before {row} wrote {high}",
-    "seen-write": (
-        "{row} read {high} after something that the writer of {low} wrote later on"
-    ),
-    "seen-read": (
-        "{row} read {high} after something whose writer had read {low} before"
-    ),
-    "shown": "reads show {low} before {high}",
-}
-
-_OVERLOOKED = {
-    "own-write": "the same process had written {low} to it before",
-    "own-read": "the same process had read {low} from it before",
-    "seen-write": "it had seen something that the writer of {low} wrote later on",
-    "seen-read": "it had seen something whose writer had read {low} before",
-}
-"""The same for reads of the initial state, of the transaction that read it."""
 
 
 @dataclass(slots=True)
@@ -237,13 +215,12 @@ def judge(
     for name, demanded in GUARANTEES.items():
         if name in wanted:
             for finding in violations(history, name, demanded(sessions), pause):
-                if findings.wants(name):
-                    findings.add(finding)
+                findings.note(finding)
 
 
 def violations(
     history: Versioned, name: str, demanded: Iterator[Pair], pause: Callable[[], None]
-) -> Iterator[Finding]:
+) -> Iterator[DisorderedVersions]:
     """Orders of versions that can't be: later ones before nil, and cycles."""
     pairs: dict[tuple[int, int], Pair] = {}
     blamed: set[int] = set()
@@ -288,29 +265,21 @@ def _left(history: Versioned, version: int) -> int:
     return writes.get(history.key_of[version], version)
 
 
-def _told(history: Versioned, name: str, pairs: list[Pair]) -> Finding:
-    """Why these orders can't all be."""
-    called = history.transactions.name
-    reasons = []
-    texts = []
-    for pair in pairs:
-        low, high = (show(history.value_of[v]) for v in (pair.low, pair.high))
-        row = called(pair.row) if pair.row != NOTHING else ""
-        why = _REASONS[pair.why].format(low=low, high=high, row=row)
-        texts.append(f"{low} must come before {high}, since {why}")
-        source, target = history.writer[pair.low], history.writer[pair.high]
-        if target == NOTHING:
-            target = pair.row
-        reasons.append(Reason(source, target, "ww", why))
-    key = history.key_of[pairs[0].low]
-    text = f"The versions of key {show(key)} can't be put in order: {'; '.join(texts)}."
-    last = pairs[-1]
-    if history.value_of[last.high] is None:
-        low = show(history.value_of[last.low])
-        text = (
-            f"{called(last.row)} read nil from key {show(key)}, yet "
-            f"{_OVERLOOKED[last.why].format(low=low)}."
-        )
+def _told(history: Versioned, name: str, pairs: list[Pair]) -> DisorderedVersions:
+    """These orders can't all be; a single one may be of a version before nil."""
+    links = [_demanded(history, pair) for pair in pairs]
     readers = [pair.row for pair in pairs if pair.row != NOTHING]
-    writers = [row for r in reasons for row in (r.source, r.target)]
-    return Finding(name, tuple(dict.fromkeys(readers + writers)), text, key, reasons)
+    writers = [row for link in links for row in (link.source, link.target)]
+    rows = tuple(dict.fromkeys(readers + writers))
+    is_nil_read = history.value_of[pairs[-1].high] is None
+    kind = NilAfterVersion if is_nil_read else DisorderedVersions
+    return kind(name, rows, history.key_of[pairs[0].low], tuple(links))
+
+
+def _demanded(history: Versioned, pair: Pair) -> Link:
+    """An order, as a link between the writers of its versions."""
+    low, high = (history.value_of[version] for version in (pair.low, pair.high))
+    source, target = history.writer[pair.low], history.writer[pair.high]
+    if target == NOTHING:
+        target = pair.row
+    return Link(source, target, "ww", Demanded(low, high, pair.row, pair.why))

@@ -7,42 +7,44 @@ puts session order and real time to it, looks for cycles, and tells what they me
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from checkers.isolation import models
 from checkers.isolation.cycles import CycleSearch
+from checkers.isolation.evidence import CyclicByClass, OpenWriter
 from checkers.isolation.execution import Answer
-from checkers.isolation.findings import Finding, explain, plain, show, tell
 from checkers.isolation.graph import NOTHING, Kind, assemble
 from checkers.isolation.levels import LEVELS
 from checkers.isolation.proof import is_serial
+from checkers.isolation.reasons import linked
 from checkers.isolation.serial import Order
+from checkers.isolation.telling import Teller, anomaly
 from checkers.isolation.transactions import Outcome, collect
-from checkers.isolation.unfolded import REMARKS, look_closer
+from checkers.isolation.unfolded import look_closer
 from checkers.isolation.writers import WriterSearch
 from checkers.linearizability.budget import Budget, LimitExceeded
 from harness.history import HistoryError
 from harness.host.collector import collector_paused
-from harness.verdict import Anomaly, CheckResult, Verdict, new_witness
+from harness.verdict import CheckResult, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from checkers.isolation.findings import Inference
+    from checkers.isolation.evidence import Evidence
     from checkers.isolation.graph import Graph
+    from checkers.isolation.inference import Inference
     from checkers.isolation.levels import Accesses
     from checkers.isolation.question import Question
     from checkers.isolation.transactions import Transactions
     from checkers.isolation.walks import Cycle
     from checkers.isolation.writers import Choice
     from harness.history import History
-    from harness.verdict import Limits
+    from harness.verdict import Anomaly, Limits
 
     Infer = Callable[[Transactions, Callable[[], None]], Inference]
 
     class Columns(Protocol):
-        """Makes columns of transactions; see `checkers.isolation.columns`."""
+        """Makes columns of transactions, as `checkers.isolation.columns` does."""
 
         def __call__(
             self,
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
             *,
             repeatable: bool,
         ) -> Accesses | None:
-            """See the class."""
+            """Who read and wrote what; None if they don't tell."""
             ...
 
 
@@ -131,9 +133,9 @@ class Trial:
         self.search: CycleSearch | None = None
         self.edges: Counter[str] = Counter()
         self.doubt = ""
-        self.proved: list[Finding] | None = None
+        self.proved: list[Evidence] | None = None
         self.is_exhausted = False
-        self.impossible: Finding | None = None
+        self.impossible: Evidence | None = None
         self.worlds = 0
         self.decided_by = ""
 
@@ -184,7 +186,8 @@ class Trial:
         self.inference = infer(transactions, self.pause)
         if self.inference.choices:
             # First of all: a limit may be met from here on.
-            self.doubt = _open_writers(transactions, self.inference.choices)
+            writer = _open_writer(self.inference.choices[0])
+            self.doubt = Teller(transactions).doubt(writer)
         self.pause()
         if self.inference.choices:
             if self.try_orders(transactions, self.inference):
@@ -213,7 +216,7 @@ class Trial:
                 self.proved, self.doubt = [], ""
                 return True
             if answer is Answer.IMPOSSIBLE and self.question.asked == (model,):
-                self.impossible = search.tell(order)
+                self.impossible = search.refuted(order)
         return False
 
     def try_writers(
@@ -313,13 +316,19 @@ class Trial:
             stats["also_found"] = beyond
         return CheckResult(
             verdict,
-            tuple(map(self.anomaly, broken)),
+            self.told(broken),
             self.not_models(names) if broken else (),
             reason,
             stats,
         )
 
-    def settled(self) -> list[Finding]:
+    def told(self, found: Sequence[Evidence]) -> tuple[Anomaly, ...]:
+        """Anomalies as reports want them."""
+        if self.transactions is None:
+            return ()
+        return tuple(anomaly(self.transactions, evidence) for evidence in found)
+
+    def settled(self) -> list[Evidence]:
         """All anomalies that are certain, whatever was asked."""
         if self.doubt:
             return []
@@ -355,54 +364,31 @@ class Trial:
                 f"nothing to judge: none of {outcomes.count(Outcome.OK)} committed "
                 "transactions read anything"
             )
+        assert self.transactions is not None
+        teller = Teller(self.transactions)
         if self.inference.undecided:
-            return Verdict.UNKNOWN, self.inference.undecided
+            return Verdict.UNKNOWN, teller.doubt(self.inference.undecided)
         if self.inference.remark:
-            return Verdict.UNKNOWN, "nothing is wrong, but " + self.inference.remark
+            doubt = teller.doubt(self.inference.remark)
+            return Verdict.UNKNOWN, f"nothing is wrong, but {doubt}"
         return Verdict.VALID, ""
 
-    def findings(self) -> list[tuple[Finding, Cycle | None]]:
+    def findings(self) -> list[tuple[Evidence, Cycle | None]]:
         """All anomalies found in the last world, whatever was asked."""
-        out: list[tuple[Finding, Cycle | None]] = []
+        out: list[tuple[Evidence, Cycle | None]] = []
         if self.inference is not None:
             out += ((finding, None) for finding in self.inference.findings.examples)
         if self.search is not None:
             for cycles in self.search.found.values():
-                out += ((self.told(cycle), cycle) for cycle in cycles)
+                out += ((self.evidence(cycle), cycle) for cycle in cycles)
         return out
 
-    def told(self, cycle: Cycle) -> Finding:
-        """A cycle in words."""
-        assert self.transactions is not None
+    def evidence(self, cycle: Cycle) -> CyclicByClass:
+        """A cycle with the reasons of its steps."""
         assert self.inference is not None
-        reasons = explain(self.transactions, self.inference, cycle.steps)
-        finding = tell(self.transactions, cycle.name, reasons)
-        if remark := REMARKS.get(cycle.name):
-            first, last = map(self.transactions.name, finding.rows[:: len(reasons) - 1])
-            remark = " " + remark.format(first=first, last=last)
-            finding = replace(finding, text=finding.text + remark)
-        if not cycle.is_shortest:
-            text = finding.text + " There may be a shorter cycle of this kind."
-            finding = replace(finding, text=text)
-        return finding
-
-    def anomaly(self, finding: Finding) -> Anomaly:
-        """A finding as reports want it: with operations instead of rows."""
-        assert self.transactions is not None
-        ops = self.transactions.ops
-        witness = new_witness()
-        witness.add_nodes_from(ops[row] for row in finding.rows)
-        for edge in finding.reasons:
-            witness.add_edge(
-                ops[edge.source], ops[edge.target], kind=edge.kind, reason=edge.text
-            )
-        return Anomaly(
-            finding.name,
-            tuple(ops[row] for row in finding.rows),
-            finding.text,
-            witness,
-            plain(finding.key),
-        )
+        steps = tuple(linked(self.inference, cycle.steps))
+        rows = tuple(step.source for step in steps)
+        return CyclicByClass(cycle.name, rows, None, steps, cycle.is_shortest)
 
     def stats(self) -> dict[str, Any]:
         """Figures for the report."""
@@ -438,33 +424,27 @@ WORK_MAX = 50_000
 """Transactions looked at for all assignments together, if these are not fewer."""
 
 
-def _open_writers(transactions: Transactions, choices: Sequence[Choice]) -> str:
-    """What has to be chosen, as a clause."""
-    choice = choices[0]
-    name, element = choice.group
-    who = [transactions.name(c.row) for c in choice.candidates]
-    names = " and ".join(dict.fromkeys(who))
-    return (
-        f"nobody can tell whose append of {show(element)} to key {show(name)} was read "
-        f"({names} made one each)"
-    )
+def _open_writer(choice: Choice) -> OpenWriter:
+    """What has to be chosen."""
+    key, element = choice.group
+    return OpenWriter(element, key, tuple(c.row for c in choice.candidates))
 
 
 def _count(worlds: int) -> str:
     return f"{worlds} assignment{'s' * (worlds != 1)} of writers"
 
 
-def _weight(finding: Finding) -> tuple[int, int, int, int]:
+def _weight(found: Evidence) -> tuple[int, int, int, int]:
     """Sorts anomalies: those come first that are easiest to understand, and certain.
 
     Few operations come before many; what real time shows is surer than the order of a
     process, and what values show is surer than both. A lost append is told before the
     cycles of which it is part.
     """
-    kinds = {edge.kind for edge in finding.reasons}
+    kinds = {link.kind for link in found.links()}
     strength = 2 if "process" in kinds else 1 if "realtime" in kinds else 0
-    is_lost = finding.name != "lost-append"
-    return len(set(finding.rows)), is_lost, strength, _RANK[finding.name]
+    is_lost = found.name != "lost-append"
+    return len(set(found.rows)), is_lost, strength, _RANK[found.name]
 
 
 _BY_GRAVITY = (

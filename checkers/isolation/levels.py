@@ -35,9 +35,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from checkers.isolation.components import order_of
-from checkers.isolation.findings import PAUSE_EVERY
 from checkers.isolation.graph import NOTHING
-from checkers.isolation.transactions import Outcome
+from checkers.isolation.transactions import PAUSE_EVERY, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

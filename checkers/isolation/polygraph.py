@@ -29,16 +29,18 @@ import numpy as np
 
 from checkers.isolation.components import components, order_of
 from checkers.isolation.cycles import CycleSearch
-from checkers.isolation.findings import Finding, Reason, explain, show, tell
+from checkers.isolation.evidence import Dilemma, cyclic
 from checkers.isolation.graph import STEP, Graph, Kind, assemble, edges_of, join
 from checkers.isolation.models import LEVELS
+from checkers.isolation.reasons import linked
 from checkers.isolation.transactions import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
-    from checkers.isolation.findings import Inference
+    from checkers.isolation.evidence import Cyclic, Evidence
     from checkers.isolation.graph import Column, Edges
+    from checkers.isolation.reasons import Explains, Link
     from checkers.isolation.transactions import Transactions
 
 COPIES_MAX = 24_000
@@ -156,7 +158,7 @@ class Polygraph:
     def __init__(
         self,
         transactions: Transactions,
-        inference: Inference,
+        inference: Explains,
         dependencies: Edges,
         writes: Writes,
         question: Question,
@@ -188,7 +190,7 @@ class Polygraph:
 
     # Pruning
 
-    def prune(self) -> tuple[Finding | None, list[Choice]]:
+    def prune(self) -> tuple[Evidence | None, list[Choice]]:
         """Make the choices that only one way is left for, until there is none.
 
         Returns a contradiction, if that leads to one, and the choices still open. What
@@ -231,7 +233,7 @@ class Polygraph:
                 return choices
             self.edges = self._with(news)
 
-    def settle(self, *, exhaustive: bool) -> tuple[Finding | None, list[Choice]]:
+    def settle(self, *, exhaustive: bool) -> tuple[Evidence | None, list[Choice]]:
         """Make all choices, and take back what was wrong, until there is no cycle.
 
         Returns why there is no way to do so, and the choices that it gave up at; both
@@ -400,15 +402,15 @@ class Polygraph:
         potential = np.tile(self.graph.potential, 1 if self.question.serial else 2)
         return not components(*self._doubled(self.edges), potential)
 
-    # Telling
+    # What is wrong
 
-    def _cycle(self) -> Finding:
+    def _cycle(self) -> Cyclic:
         """A cycle among what was known and what became known at once."""
-        return tell(self.transactions, self.question.name, self._forbidden(self.edges))
+        return cyclic(self.question.name, self._forbidden(self.edges))
 
-    def tell(
+    def contradiction(
         self, implied: Sequence[tuple[int, int]], dilemma: tuple[int, int]
-    ) -> Finding:
+    ) -> Evidence:
         """Why there is no execution; see `Execution`, whose terms these are."""
         pairs = [self._versions(*rows) for rows in implied]
         self.edges = self._with([choice for choice in pairs if choice is not None])
@@ -426,33 +428,19 @@ class Polygraph:
                 return Choice(mine[first], mine[second])
         return None
 
-    def _dilemma(self, choice: Choice) -> Finding:
+    def _dilemma(self, choice: Choice) -> Dilemma:
         """Neither order is possible: the cycle that each one closes."""
-        name = self.transactions.name
-        a, b = (name(self.writes.writer[version]) for version in choice)
+        a, b = (self.writes.writer[version] for version in choice)
         key = next(
             k for k, versions in self.writes.by_key.items() if choice.a in versions
         )
-        text = f"{a} and {b} both wrote to key {show(key)}."
-        reasons: list[Reason] = []
-        for first, order in ((a, choice), (b, Choice(choice.b, choice.a))):
-            steps = self._forbidden(self._with([order]))
-            text += f" If {first} was the first: "
-            if steps:
-                text += tell(self.transactions, self.question.name, steps).text
-            else:
-                text += "every order of the other writes closes some cycle."
-            reasons += steps
-        rows = dict.fromkeys(reason.source for reason in reasons)
-        return Finding(
-            self.question.name,
-            tuple(rows) or tuple(self.writes.writer[v] for v in choice),
-            text,
-            key,
-            reasons,
-        )
+        one = self._forbidden(self._with([choice]))
+        other = self._forbidden(self._with([Choice(choice.b, choice.a)]))
+        rows = tuple(dict.fromkeys(link.source for link in (*one, *other)))
+        cycles = tuple(one), tuple(other)
+        return Dilemma(self.question.name, rows or (a, b), key, (a, b), cycles)
 
-    def _forbidden(self, edges: Edges) -> list[Reason]:
+    def _forbidden(self, edges: Edges) -> list[Link]:
         """A short forbidden cycle; nothing if there is none."""
         graph = Graph(self.graph.transactions, self.graph.potential, edges)
         search = CycleSearch(graph, self.pause)
@@ -468,4 +456,4 @@ class Polygraph:
         if not cycles:
             return []
         shortest = min(cycles, key=lambda cycle: len(cycle.steps))
-        return explain(self.transactions, self.inference, shortest.steps)
+        return linked(self.inference, shortest.steps)

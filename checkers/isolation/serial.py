@@ -15,8 +15,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from checkers.isolation.evidence import NoOrder
 from checkers.isolation.execution import Answer
-from checkers.isolation.findings import Finding
 from checkers.isolation.models import LEVELS
 from checkers.isolation.transactions import NEVER, Outcome
 
@@ -139,22 +139,11 @@ class SerialSearch:
         self._farthest, self._stuck = walk.farthest, walk.stuck()
         return answer
 
-    def tell(self, order: Order) -> Finding:
-        """That there is no order, in words; `run` has found so."""
-        name = "G2" + LEVELS[order]
-        keeps = ("", " that every process saw", " that real time allows")[order]
-        text = (
-            f"No order of the transactions{keeps} gives what was read, whoever is "
-            "taken for the writer of what was appended more than once."
-        )
-        if not self._is_possible:
-            return Finding(name, (), text)
-        called = self._transactions.name
-        text += f" Of {len(self._parts)} transactions at most {self._farthest} can be "
-        text += "put in order"
-        if self._stuck is not None:
-            text += f"; after those that were, {called(self._stuck)} can't come"
-        return Finding(name, () if self._stuck is None else (self._stuck,), text + ".")
+    def refuted(self, order: Order) -> NoOrder:
+        """That there is no order; `run` has found so."""
+        rows = () if self._stuck is None else (self._stuck,)
+        parts = len(self._parts) if self._is_possible else 0
+        return NoOrder("G2" + LEVELS[order], rows, None, order, parts, self._farthest)
 
 
 class _All:

@@ -28,7 +28,7 @@ from harness.history import NO_COMPLETION, HistoryError
 from harness.history.formats.lean import NOBODY, OP_TYPES, LeanOps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from harness.history import History
 
@@ -36,6 +36,9 @@ NEVER = 1 << 40
 """The end of a transaction of which nobody knows that it ended; later than any."""
 
 PROCESS_MAX = (1 << 63) - 1
+
+PAUSE_EVERY = 4096
+"""Transactions looked at between two looks at the limits."""
 
 MicroOps = list[Any]
 
@@ -54,6 +57,23 @@ class Labels(Protocol):
     def of(self, row: int, micro_ops: MicroOps) -> MicroOps:
         """The micro-operations of a transaction, with values told apart."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One append of an element that was appended more than once.
+
+    Attributes:
+        value: The element.
+        number: Which append of it to the key; a negative one nobody made.
+    """
+
+    value: Hashable
+    number: int
+
+
+def no_pause() -> None:
+    """For those who have all the time in the world."""
 
 
 class Transactions:

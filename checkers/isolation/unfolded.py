@@ -50,7 +50,7 @@ from checkers.isolation.transactions import Outcome
 from checkers.isolation.walks import Cycle, Region, Step, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from checkers.isolation.graph import Column, Graph, Mask
     from checkers.isolation.transactions import MicroOps, Transactions
@@ -202,27 +202,6 @@ def _numbers(edges: Edges, potential: Column) -> Column:
     for i, members in enumerate(found, start=1):
         number[members] = i
     return number
-
-
-REMARKS: Mapping[str, str] = {
-    "G-cursor": (
-        "{first} wrote to that key itself, over what it had not seen when it read it."
-    ),
-    "G-monotonic": (
-        "{first} had already seen what {last} did when it read that: its view went "
-        "back."
-    ),
-    "G-MSR": (
-        "Each of those that did not observe something had already seen what comes "
-        "before it, so not even snapshots of single reads are in any order."
-    ),
-    "G-update": (
-        "At most one of these transactions only reads, so there would be no order even "
-        "without all others that do."
-    ),
-    "write-skew": "Each read what the other one then replaced.",
-}
-"""What a cycle's class means, beside that it is a cycle; its first edge is rw."""
 
 
 class _Events(NamedTuple):

@@ -34,8 +34,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from checkers.isolation.cycles import CycleSearch
-from checkers.isolation.findings import Finding, Reason, explain_step, show, tell
+from checkers.isolation.evidence import Cyclic, NilAfterSeen, cyclic
 from checkers.isolation.graph import NOTHING, Graph, Kind, edges_of, join, no_edges
+from checkers.isolation.reasons import Explains, Link, Overwritten, Seen, link
 from checkers.isolation.transactions import Outcome
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Forced(NamedTuple):
     reader: int
 
 
-class Versioned(Protocol):
+class Versioned(Explains, Protocol):
     """What the axioms need to know of a history, whatever kind of values it has.
 
     Attributes:
@@ -92,8 +93,6 @@ class Versioned(Protocol):
         writes: Row -> the versions it left, by key.
         dependencies: The ww, wr and rw edges.
         has_orders: Whether ww edges are what the history shows, and count.
-        shown: Pairs of versions of a key, the lower first, that the history shows;
-            what follows from others may be left out.
     """
 
     transactions: Transactions
@@ -107,11 +106,10 @@ class Versioned(Protocol):
 
     @property
     def shown(self) -> Sequence[tuple[int, int]]:
-        """See the class."""
-        ...
+        """Pairs of versions of a key, the lower first, that the history shows.
 
-    def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
-        """See `Inference.reason`."""
+        What follows from others may be left out.
+        """
         ...
 
 
@@ -119,32 +117,30 @@ class Visibility:
     """Who has seen whom, for the axioms.
 
     Args:
-        registers: The history.
+        history: The history.
         sessions: Whether session order counts.
     """
 
-    def __init__(self, registers: Versioned, *, sessions: bool) -> None:
-        self.registers = registers
+    def __init__(self, history: Versioned, *, sessions: bool) -> None:
+        self.history = history
         self.sessions = sessions
-        rows = registers.transactions
-        happened = {registers.writer[read.version] for read in registers.reads}
+        rows = history.transactions
+        happened = {history.writer[read.version] for read in history.reads}
         self.committed = [
             outcome == Outcome.OK or row in happened
             for row, outcome in enumerate(rows.outcome)
         ]
         self.reads: dict[int, list[int]] = defaultdict(list)
-        for read in registers.reads:
+        for read in history.reads:
             self.reads[read.row].append(read.version)
 
     def writer(self, version: int) -> int:
         """Row of a version's writer, NOTHING for nil or when nobody knows it."""
-        return self.registers.writer[version]
+        return self.history.writer[version]
 
     def is_judged(self, version: int) -> bool:
         """Whether a version read tells anything: it is nil, or its writer is known."""
-        return (
-            self.writer(version) != NOTHING or self.registers.value_of[version] is None
-        )
+        return self.writer(version) != NOTHING or self.history.value_of[version] is None
 
     # The axioms
 
@@ -153,11 +149,11 @@ class Visibility:
         for reader, versions in self.reads.items():
             seen: dict[Hashable, list[int]] = defaultdict(list)
             known: set[int] = set()
-            wanted = {self.registers.key_of[version] for version in versions}
+            wanted = {self.history.key_of[version] for version in versions}
             for version in versions:
                 writer = self.writer(version)
                 yield from self._forced(
-                    seen[self.registers.key_of[version]], version, reader
+                    seen[self.history.key_of[version]], version, reader
                 )
                 if writer != NOTHING and writer not in known and writer != reader:
                     known.add(writer)
@@ -172,19 +168,19 @@ class Visibility:
                 continue
             versions = self.reads.get(reader, [])
             process = self._process(reader)
-            wanted = {self.registers.key_of[version] for version in versions}
+            wanted = {self.history.key_of[version] for version in versions}
             seen: dict[Hashable, list[int]] = {key: [] for key in wanted}
             for writer in {self.writer(version) for version in versions}:
                 if writer not in {NOTHING, reader}:
                     for key, written in self._common(writer, wanted):
                         seen[key].append(written)
             for version in versions:
-                key = self.registers.key_of[version]
+                key = self.history.key_of[version]
                 if self.sessions and (process, key) in latest:
                     seen[key].append(latest[process, key])
                 yield from self._forced(seen[key], version, reader)
             if self._is_ok(reader):
-                for key, written in self.registers.writes[reader].items():
+                for key, written in self.history.writes[reader].items():
                     latest[process, key] = written
 
     def causal(self) -> Iterator[Forced]:
@@ -211,7 +207,7 @@ class Visibility:
             if needed[row]:
                 clocks[row] = clock
             for version in self.reads.get(row, []):
-                key = self.registers.key_of[version]
+                key = self.history.key_of[version]
                 seen_before = others.get(self.writer(version))
                 newly = sessions.seen(key, clock, seen_before)
                 yield from self._forced(newly, version, row)
@@ -232,16 +228,16 @@ class Visibility:
         return before
 
     def _process(self, row: int) -> int:
-        return self.registers.transactions.process[row]
+        return self.history.transactions.process[row]
 
     def _is_ok(self, row: int) -> bool:
-        return self.registers.transactions.outcome[row] == Outcome.OK
+        return self.history.transactions.outcome[row] == Outcome.OK
 
     def _common(
         self, writer: int, keys: set[Hashable]
     ) -> Iterator[tuple[Hashable, int]]:
         """What `writer` wrote to `keys`. Cost: the smaller of both."""
-        writes = self.registers.writes[writer]
+        writes = self.history.writes[writer]
         for key in keys if len(keys) < len(writes) else writes:
             if key in writes and key in keys:
                 yield key, writes[key]
@@ -284,7 +280,7 @@ class _Sessions:
     """
 
     def __init__(self, visibility: Visibility) -> None:
-        registers = visibility.registers
+        history = visibility.history
         numbers: dict[tuple[bool, int], int] = {}
         lengths: list[int] = []
         self.place: dict[int, tuple[int, int]] = {}
@@ -292,14 +288,14 @@ class _Sessions:
         for row, committed in enumerate(visibility.committed):
             if not committed:
                 continue
-            ok = registers.transactions.outcome[row] == Outcome.OK
-            name = (ok, registers.transactions.process[row] if ok else row)
+            ok = history.transactions.outcome[row] == Outcome.OK
+            name = (ok, history.transactions.process[row] if ok else row)
             who = numbers.setdefault(name, len(numbers))
             if who == len(lengths):
                 lengths.append(0)
             lengths[who] += 1
             self.place[row] = who, lengths[who]
-            for key, version in registers.writes[row].items():
+            for key, version in history.writes[row].items():
                 written = self._written[key].setdefault(who, _Written([], []))
                 written.places.append(lengths[who])
                 written.versions.append(version)
@@ -354,7 +350,7 @@ class Axiom:
     Attributes:
         anomaly: What a violation is called.
         forced: The orders that it forces.
-        seen: How the reader has seen the overwritten version, for a sentence.
+        seen: How the reader has seen the overwritten version; in `telling.SEEN`.
         seen_in_session: The same where it did not read from that transaction.
         needs_sessions: Whether it says nothing where session order does not count.
     """
@@ -370,25 +366,25 @@ AXIOMS = (
     Axiom(
         "non-monotonic-read",
         Visibility.read_committed,
-        "had read from {seen} before",
+        "earlier-read",
     ),
     Axiom(
         "fractured-read",
         Visibility.read_atomic,
-        "read from {seen}",
-        "came after {seen} in its session",
+        "read",
+        "session",
     ),
     Axiom(
         "causal-violation",
         Visibility.causal,
-        "had seen {seen}, directly or through others",
+        "any",
         needs_sessions=True,
     ),
 )
 
 
 def judge(
-    registers: Versioned,
+    history: Versioned,
     findings: Findings,
     wanted: frozenset[str],
     sessions: Edges | None,
@@ -402,11 +398,10 @@ def judge(
         and (sessions is not None or not axiom.needs_sessions)
     ]
     if asked:
-        visibility = Visibility(registers, sessions=sessions is not None)
+        visibility = Visibility(history, sessions=sessions is not None)
         for axiom in asked:
             for finding in violations(visibility, axiom, sessions, pause):
-                if findings.wants(axiom.anomaly):
-                    findings.add(finding)
+                findings.note(finding)
 
 
 def violations(
@@ -414,7 +409,7 @@ def violations(
     axiom: Axiom,
     sessions: Edges | None,
     pause: Callable[[], None],
-) -> Iterator[Finding]:
+) -> Iterator[Cyclic | NilAfterSeen]:
     """What breaks an axiom: reads of nil after a write was seen, and cycles.
 
     Args:
@@ -423,24 +418,24 @@ def violations(
         sessions: Session order; None if it does not count.
         pause: Called now and then; may raise.
     """
-    registers = visibility.registers
+    history = visibility.history
     forced: dict[tuple[int, int], Forced] = {}
     for order in axiom.forced(visibility):
         if forced.setdefault((order.seen, order.read), order) is order:
             pause()
-            if registers.value_of[order.read] is None:
+            if history.value_of[order.read] is None:
                 yield _overlooked(visibility, axiom, order)
     orders = list(forced.values())
-    pairs = [(registers.writer[f.seen], registers.writer[f.read]) for f in orders]
+    pairs = [(history.writer[f.seen], history.writer[f.read]) for f in orders]
     ends = np.array(pairs, np.int64).reshape(-1, 2)
-    dependencies = registers.dependencies
-    kinds = [int(Kind.WR)] + [int(Kind.WW)] * registers.has_orders
+    dependencies = history.dependencies
+    kinds = [int(Kind.WR)] + [int(Kind.WW)] * history.has_orders
     known = dependencies.where(np.isin(dependencies.kind, kinds))
     overwritten = edges_of(
         Kind.WW, ends[:, 0], ends[:, 1], FORCED + np.arange(len(ends))
     )
     edges = join(known, sessions or no_edges(), overwritten)
-    potential = np.array(registers.transactions.start, np.int64)
+    potential = np.array(history.transactions.start, np.int64)
     search = CycleSearch(Graph(len(potential), potential, edges), pause)
     search.run(1)
     reported: set[int] = set()
@@ -455,56 +450,47 @@ def _length(cycle: Cycle) -> int:
     return len(cycle.steps)
 
 
-def _overlooked(visibility: Visibility, axiom: Axiom, order: Forced) -> Finding:
+def _overlooked(visibility: Visibility, axiom: Axiom, order: Forced) -> NilAfterSeen:
     """A read of the initial state after a later version was seen."""
-    registers = visibility.registers
-    name = registers.transactions.name
-    reader, writer = order.reader, registers.writer[order.seen]
-    seen = _how_seen(visibility, axiom, order)
-    key = registers.key_of[order.read]
-    text = (
-        f"{name(reader)} {seen}, which wrote {show(registers.value_of[order.seen])} to "
-        f"key {show(key)}, and yet read nil from that key."
+    history = visibility.history
+    return NilAfterSeen(
+        axiom.anomaly,
+        (order.reader, history.writer[order.seen]),
+        history.key_of[order.read],
+        history.value_of[order.seen],
+        _seen(visibility, axiom, order),
     )
-    edges = [
-        Reason(writer, reader, "seen", f"{name(reader)} {seen}"),
-        Reason(reader, writer, "rw", f"{name(reader)} read nil from key {show(key)}"),
-    ]
-    return Finding(axiom.anomaly, (reader, writer), text, key, edges)
 
 
 def _cyclic(
     visibility: Visibility, axiom: Axiom, cycle: Cycle, orders: list[Forced]
-) -> Finding:
+) -> Cyclic:
     """Orders that can't all hold."""
-    registers = visibility.registers
-    reasons = []
+    links = []
     for step in cycle.steps:
         if step.kind == Kind.WW and step.via >= FORCED:
-            text = _why_overwritten(visibility, axiom, orders[step.via - FORCED])
+            why = _overwritten(visibility, axiom, orders[step.via - FORCED])
+            links.append(Link(step.source, step.target, "ww", why))
         else:
-            text = explain_step(registers.transactions, registers, step)
-        reasons.append(Reason(step.source, step.target, step.kind.name.lower(), text))
-    return tell(registers.transactions, axiom.anomaly, reasons)
+            links.append(link(visibility.history, step))
+    return cyclic(axiom.anomaly, links)
 
 
-def _how_seen(visibility: Visibility, axiom: Axiom, order: Forced) -> str:
+def _seen(visibility: Visibility, axiom: Axiom, order: Forced) -> Seen:
     """How the reader has seen the overwritten version."""
     writer = visibility.writer(order.seen)
     sources = map(visibility.writer, visibility.reads[order.reader])
-    text = axiom.seen
+    how = axiom.seen
     if axiom.seen_in_session and writer not in sources:
-        text = axiom.seen_in_session
-    return text.format(seen=visibility.registers.transactions.name(writer))
+        how = axiom.seen_in_session
+    return Seen(order.reader, writer, how)
 
 
-def _why_overwritten(visibility: Visibility, axiom: Axiom, order: Forced) -> str:
-    registers = visibility.registers
-    name = registers.transactions.name
-    writer = name(registers.writer[order.seen])
-    values = registers.value_of
-    return (
-        f"{name(order.reader)} {_how_seen(visibility, axiom, order)}, yet it read "
-        f"{show(values[order.read])} from key {show(registers.key_of[order.read])}, to "
-        f"which {writer} wrote {show(values[order.seen])}; so that was overwritten"
+def _overwritten(visibility: Visibility, axiom: Axiom, order: Forced) -> Overwritten:
+    history = visibility.history
+    return Overwritten(
+        _seen(visibility, axiom, order),
+        history.value_of[order.seen],
+        history.value_of[order.read],
+        history.key_of[order.read],
     )

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from checkers.isolation.conflicts import avoid, is_met, paced
 from checkers.isolation.execution import Answer
-from checkers.isolation.findings import Copy
+from checkers.isolation.transactions import Copy
 
 if TYPE_CHECKING:
     from collections.abc import (

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from checkers.findings import draw
 from checkers.isolation.cycles import CycleSearch
-from checkers.isolation.findings import explain, tell
+from checkers.isolation.evidence import cyclic
 from checkers.isolation.graph import Kind, assemble, edges_of, join
+from checkers.isolation.reasons import linked
+from checkers.isolation.telling import anomaly
 from checkers.isolation.transactions import collect
-from harness.verdict import Anomaly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from checkers.isolation.graph import Edges
     from checkers.isolation.transactions import Transactions
-    from checkers.isolation.walks import Cycle
     from checkers.logs.orders import Orders
     from checkers.logs.steps import Step
     from harness.history import History
+    from harness.verdict import Anomaly
 
 REALTIME = 2
 """Session order and real time count; see `checkers.isolation.models.LEVELS`."""
@@ -54,7 +54,10 @@ def find_cycles(
     search = CycleSearch(graph, pause)
     search.run(REALTIME)
     return {
-        name: [_anomaly(transactions, dependencies, cycle) for cycle in cycles]
+        name: [
+            anomaly(transactions, cyclic(name, linked(dependencies, cycle.steps)))
+            for cycle in cycles
+        ]
         for name, cycles in search.found.items()
     }
 
@@ -65,7 +68,7 @@ def _rows(transactions: Transactions) -> dict[int, int]:
 
 @dataclass
 class _Dependencies:
-    """Edges between rows, and what each is about; see `findings.Explains`."""
+    """Edges between rows, and what each is about; see `reasons.Explains`."""
 
     orders: Orders
     rows: dict[int, int]
@@ -120,7 +123,7 @@ class _Dependencies:
         return join(*parts)
 
     def reason(self, source: int, target: int, kind: Kind, via: int) -> str:
-        """See `findings.Explains`."""
+        """The clause that says why `source` comes before `target`."""
         key, message, following = self.about[via]
         show = self.orders.steps.show
         if kind == Kind.WR:
@@ -129,14 +132,3 @@ class _Dependencies:
             f"it sent {show(message)} to key {key}, right before the other's "
             f"{show(following)}"
         )
-
-
-def _anomaly(
-    transactions: Transactions, dependencies: _Dependencies, cycle: Cycle
-) -> Anomaly:
-    reasons = explain(transactions, dependencies, cycle.steps)
-    finding = tell(transactions, cycle.name, reasons)
-    ops = transactions.ops
-    witness = draw((ops[r.source], ops[r.target], r.kind, r.text) for r in reasons)
-    rows = tuple(ops[row] for row in finding.rows)
-    return Anomaly(finding.name, rows, finding.text, witness)

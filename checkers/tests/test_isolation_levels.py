@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from checkers import list_append, rw_register
 from checkers.isolation import levels
 from checkers.isolation.columns import accesses_of
-from checkers.isolation.findings import no_pause
 from checkers.isolation.levels import LEVELS
-from checkers.isolation.transactions import collect
+from checkers.isolation.transactions import collect, no_pause
 from checkers.tests import isolation_oracles as oracles
 from checkers.tests.append_histories import lists
 from checkers.tests.histories import FEWER, MANY

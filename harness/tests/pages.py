@@ -47,6 +47,8 @@ ROOMS = (
     "checkers",
     "checkers/linearizability",
     "checkers/isolation",
+    "checkers/isolation/appends",
+    "checkers/isolation/registers",
     "checkers/sequence",
     "checkers/logs",
     "checkers/raft",

@@ -1,0 +1,117 @@
+"""Lost appends: acknowledged, and missing from every read from some moment on.
+
+That read was invoked after the append had returned, and after every read had that shows
+it. An append that is shown again later was not lost: what missed it was stale.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from checkers.isolation.evidence import LostAppend
+from checkers.isolation.graph import NOTHING
+from checkers.isolation.transactions import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from checkers.isolation.appends.lists import Key, Lists
+    from checkers.isolation.appends.versions import Versions
+    from checkers.isolation.findings import Findings
+    from checkers.isolation.graph import Column
+
+
+def look_for_lost_appends(lists: Lists, versions: Versions, findings: Findings) -> None:
+    """Add each lost append to the findings. There is real time, and some read."""
+    rows, reads = lists.transactions, lists.reads
+    of_read = lists.keys_of_branches()[reads.branch]
+    start = np.asarray(rows.start)[reads.row]
+    latest = np.full(len(versions.keys), NOTHING, np.int64)
+    np.maximum.at(latest, of_read, start)
+    for (number, element), shown_last in _doubtful(lists, versions, latest).items():
+        key = versions.keys[number]
+        row = key.writer.get(element)
+        if row is None:
+            continue
+        since = max(rows.end[row], shown_last)
+        if since < latest[number] and findings.wants("lost-append"):
+            of_key = np.flatnonzero(of_read == number)
+            after = of_key[start[of_key] > since]
+            reader = lists.read(int(after[np.argmin(start[after])]))
+            findings.keep(
+                LostAppend(
+                    "lost-append",
+                    (row, reader.row),
+                    key.name,
+                    element,
+                    reader.value,
+                    len(after),
+                )
+            )
+
+
+def _doubtful(
+    lists: Lists, versions: Versions, latest: Column
+) -> dict[tuple[int, Hashable], int]:
+    """Elements that some late read may lack.
+
+    Args:
+        lists: What was read and appended.
+        versions: The version orders.
+        latest: Number of a key -> the last invocation of a read of it.
+
+    Returns:
+        Number of the key and element -> when the last read that shows it returned;
+        NOTHING if none does.
+    """
+    branches = lists.branches
+    sizes = np.array([len(b.value) for b in branches], np.int64)
+    bases = np.append(0, np.cumsum(sizes))
+    shown = _last_shown(lists, sizes, bases)
+    key_of = lists.keys_of_branches()
+    of_branch = np.repeat(np.arange(len(branches)), sizes)
+    # What the latest read of its key shows needs no closer look.
+    doubtful = shown < latest[key_of[of_branch]]
+    doubtful |= np.array([len(b.key.branches) > 1 for b in branches])[of_branch]
+    for branch in np.unique(of_branch[doubtful]).tolist():
+        # A list may show an element again at a place that is in no doubt.
+        value = branches[branch].value
+        if len(set(value)) < len(value):
+            doubtful[bases[branch] : bases[branch + 1]] = True
+    last: dict[tuple[int, Hashable], int] = {}
+    for i in np.flatnonzero(doubtful).tolist():
+        branch = int(of_branch[i])
+        which = int(key_of[branch]), branches[branch].value[i - int(bases[branch])]
+        last[which] = max(last.get(which, NOTHING), int(shown[i]))
+    for key in versions.keys:
+        # Most keys have one branch, in which nearly everything stands.
+        if latest[key.number] != NOTHING and key.writer:
+            for element in key.writer.keys() - _read_of(key):
+                last[key.number, element] = NOTHING
+    return last
+
+
+def _last_shown(lists: Lists, sizes: Column, bases: Column) -> Column:
+    """For each place in each branch when the last read returned that shows it.
+
+    Args:
+        lists: What was read.
+        sizes: How long the branches are.
+        bases: Where each one's places begin, and where the last one's end.
+    """
+    reads = lists.reads
+    shown = np.full(bases[-1], NOTHING, np.int64)
+    some = np.flatnonzero(reads.length)
+    at = bases[reads.branch[some]] + reads.length[some] - 1
+    end = np.asarray(lists.transactions.end)[reads.row]
+    np.maximum.at(shown, at, end[some])
+    # A longer list shows it too. Each branch is lifted above those behind it.
+    lift = np.repeat(np.arange(len(sizes), 0, -1), sizes) * (2 * NEVER)
+    return np.maximum.accumulate((shown + lift)[::-1])[::-1] - lift
+
+
+def _read_of(key: Key) -> set[Hashable]:
+    """Every element that was read of a key."""
+    return set().union(*(branch.value for branch in key.branches))

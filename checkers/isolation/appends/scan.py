@@ -1,0 +1,219 @@
+"""One pass over all micro-operations: what was read, and who appended what.
+
+On the way each committed transaction is compared with itself: its reads have to fit its
+earlier operations. The pass is most of the time that a long history takes, so ordinary
+reads and appends take the shortest way through it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from checkers.isolation import transactions as t
+from checkers.isolation.appends.lists import FUNCTIONS, NOBODYS, Lists
+from checkers.isolation.evidence import FutureRead, OwnAppendShown, UnlikeOwnList
+from checkers.isolation.findings import Findings
+from checkers.linearizability.specification import freeze
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from checkers.isolation.appends.lists import Branch, Key
+
+_EMPTY: list[Any] = []
+
+
+def scan(
+    transactions: t.Transactions,
+    pause: Callable[[], None],
+    *,
+    own_writes_show: bool,
+) -> tuple[Lists, Findings]:
+    """What was read and appended, and what is wrong within single transactions.
+
+    Args:
+        transactions: The history.
+        pause: Called now and then; may raise.
+        own_writes_show: Whether a transaction reads what it appended itself, or keeps
+            to its snapshot.
+
+    Raises:
+        HistoryError: It is no history of appends and reads.
+
+    Cost: linear in all elements read. Lists are let go of as they are read.
+    """
+    work = _Scan(transactions, own_writes_show=own_writes_show)
+    try:
+        work.run(pause)
+    except (TypeError, ValueError):
+        transactions.normalise(FUNCTIONS, _frozen)
+        work = _Scan(transactions, own_writes_show=own_writes_show)
+        work.run(pause)
+    work.lists.reads.close()
+    return work.lists, work.findings
+
+
+class _Scan:
+    """The pass. Raises TypeError or ValueError where values have to be frozen first."""
+
+    def __init__(self, transactions: t.Transactions, *, own_writes_show: bool) -> None:
+        self.transactions = transactions
+        self.own_writes_show = own_writes_show
+        self.is_frozen = transactions.is_frozen
+        self.lists = Lists(transactions)
+        self.findings = Findings()
+
+    def run(self, pause: Callable[[], None]) -> None:
+        """Look at each transaction once."""
+        outcome = self.transactions.outcome
+        for count, (row, micro_ops) in enumerate(self.transactions.micro_ops()):
+            if outcome[row] == t.Outcome.OK:
+                self._committed(row, micro_ops)
+            else:
+                self._attempted(row, micro_ops)
+            if not count % t.PAUSE_EVERY:
+                pause()
+
+    def _committed(self, row: int, micro_ops: t.MicroOps) -> None:
+        """A transaction that surely happened: what it read, and what it appended."""
+        keys, reads, is_frozen = self.lists.keys, self.lists.reads, self.is_frozen
+        simple = t.SIMPLE
+        last: dict[Hashable, tuple[int, int]] = {}
+        shown: dict[Hashable, list[list[Any]]] = {}
+        mine: dict[Hashable, list[Any]] = {}
+        for micro_op in micro_ops:
+            if type(micro_op) is not list and type(micro_op) is not tuple:
+                raise TypeError  # text and maps can be taken apart as well
+            f, name, value = micro_op
+            if type(name) not in simple and not is_frozen:
+                raise ValueError
+            key = keys.get(name) or self.lists.new_key(name)
+            if f == "r":
+                if value is None:
+                    value = _EMPTY
+                elif type(value) is not list:
+                    if not isinstance(value, tuple):
+                        raise TypeError
+                    value = list(value)
+                branch = key.branches[0]
+                if (
+                    branch.low
+                    or len(value) > len(branch.value)
+                    or value != branch.value[: len(value)]
+                ):
+                    branch = self._branch_of(key, value)
+                own = (
+                    mine.get(name, _EMPTY) if mine and self.own_writes_show else _EMPTY
+                )
+                shows_own = bool(own) and value[-len(own) :] == own
+                if name not in last:
+                    is_right, expected = shows_own or not own, own
+                else:
+                    before, appended = last[name]
+                    expected = self.lists.value(before) + own[appended:]
+                    is_right = value == expected
+                    if is_right and not own:
+                        if len(last) > 1:
+                            reads.repeated.append((len(reads), before))
+                        continue
+                if not is_right:
+                    self._unlike_own(row, name, value, expected)
+                elif not self.own_writes_show and name in mine:
+                    self._check_snapshot(row, name, value, mine[name])
+                read = reads.add(row, branch.number, len(value), shows_own)
+                last[name] = read, len(own)
+                if value:
+                    shown.setdefault(name, []).append(value)
+            elif f == "append":
+                self._wrote(row, key, value)
+                if name in shown and any(value in early for early in shown[name]):
+                    self.findings.note(
+                        FutureRead("future-read", (row,), name, value, "append")
+                    )
+                if name in mine:
+                    key.inner[mine[name][-1]] = value
+                    mine[name].append(value)
+                    continue
+                mine[name] = [value]
+                if name in last:
+                    self.lists.updates.append(last[name][0])
+            else:
+                raise ValueError
+        if last:
+            self.lists.has_reads = True
+
+    def _attempted(self, row: int, micro_ops: t.MicroOps) -> None:
+        """A transaction that failed, or of which nobody knows: what it tried to do."""
+        failed = self.transactions.outcome[row] == t.Outcome.FAIL
+        mine: dict[Hashable, Any] = {}
+        for micro_op in micro_ops:
+            if type(micro_op) is not list and type(micro_op) is not tuple:
+                raise TypeError
+            f, name, element = micro_op
+            if f == "append":
+                if type(name) not in t.SIMPLE and not self.is_frozen:
+                    raise ValueError
+                key = self.lists.keys.get(name) or self.lists.new_key(name)
+                if failed:
+                    self._failed_to_write(row, key, element)
+                    continue
+                self._wrote(row, key, element)
+                if name in mine:
+                    key.inner[mine[name]] = element
+                mine[name] = element
+            elif f != "r":
+                raise ValueError
+
+    def _branch_of(self, key: Key, value: list[Any]) -> Branch:
+        """The branch of a list that was read."""
+        for branch in key.branches:
+            if branch.takes(value, is_frozen=self.is_frozen):
+                return branch
+        branch = self.lists.new_branch(key)
+        branch.takes(value, is_frozen=self.is_frozen)
+        return branch
+
+    def _wrote(self, row: int, key: Key, element: Hashable) -> None:
+        if type(element) not in t.SIMPLE and not self.is_frozen:
+            raise ValueError
+        if element not in key.writer:
+            key.writer[element] = row
+            if element in key.failed:
+                self.lists.repeated[key.name, element] = None
+        elif (
+            self.transactions.has_realtime
+            or self.transactions.outcome[row] != t.Outcome.INFO
+        ):
+            self.lists.repeated[key.name, element] = None
+        # Else it is an open call, of which the other may be the completion.
+
+    def _failed_to_write(self, row: int, key: Key, element: Hashable) -> None:
+        if type(element) not in t.SIMPLE and not self.is_frozen:
+            raise ValueError
+        if element in key.failed or element in key.writer:
+            self.lists.repeated[key.name, element] = None
+        key.failed[element] = row
+
+    def _unlike_own(
+        self, row: int, name: Hashable, value: list[Any], expected: list[Any]
+    ) -> None:
+        # What is expected may be appended to later on.
+        found = UnlikeOwnList("internal", (row,), name, value, list(expected))
+        self.findings.note(found)
+
+    def _check_snapshot(
+        self, row: int, name: Hashable, value: list[Any], mine: list[Any]
+    ) -> None:
+        """Where transactions don't see what they append, they must not."""
+        own = next((element for element in mine if element in value), NOBODYS)
+        if own is not NOBODYS:
+            self.findings.note(OwnAppendShown("internal", (row,), name, own))
+
+
+def _frozen(f: str, value: Any) -> Any:
+    """The value of a micro-operation as `Transactions.normalise` wants it."""
+    if f == "append":
+        return freeze(value)
+    if value is not None and not isinstance(value, list | tuple):
+        raise ValueError("a read returns a list")
+    return [freeze(element) for element in value or ()]
