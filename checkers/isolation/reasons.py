@@ -6,8 +6,9 @@ A `Link` leads from a source to a target, both rows of `Transactions`. The class
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from msgspec import Struct
 
 from checkers.isolation.graph import Kind
 
@@ -20,18 +21,15 @@ Deed = Literal["append", "write"]
 """What a transaction does to a key, in lists and in registers."""
 
 
-@dataclass(frozen=True)
-class InSession:
+class InSession(Struct, frozen=True):
     """The same process ran the one before the other."""
 
 
-@dataclass(frozen=True)
-class InRealTime:
+class InRealTime(Struct, frozen=True):
     """The one had returned when the other was invoked."""
 
 
-@dataclass(frozen=True)
-class Observed:
+class Observed(Struct, frozen=True):
     """The target observed what the source appended or wrote."""
 
     deed: Deed
@@ -39,8 +37,7 @@ class Observed:
     key: Hashable
 
 
-@dataclass(frozen=True)
-class Precedence:
+class Precedence(Struct, frozen=True):
     """Two values of a register in order, and the source of that order.
 
     Attributes:
@@ -53,8 +50,7 @@ class Precedence:
     source: str
 
 
-@dataclass(frozen=True)
-class Missed:
+class Missed(Struct, frozen=True):
     """The source did not observe what the target appended or wrote.
 
     Attributes:
@@ -68,15 +64,13 @@ class Missed:
     order: Precedence | None = None
 
 
-@dataclass(frozen=True)
-class MissedUpdate:
+class MissedUpdate(Struct, frozen=True):
     """The source did not observe the target's update of a key that both updated."""
 
     deed: Deed
 
 
-@dataclass(frozen=True)
-class AppendedAfter:
+class AppendedAfter(Struct, frozen=True):
     """The target's element stands behind the source's.
 
     Attributes:
@@ -91,16 +85,14 @@ class AppendedAfter:
     is_eliminated: bool = False
 
 
-@dataclass(frozen=True)
-class Replaced:
+class Replaced(Struct, frozen=True):
     """The target replaced what the source wrote to a register."""
 
     key: Hashable
     order: Precedence
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """How a reader has seen what another transaction did; see `weak.Axiom`.
 
     Attributes:
@@ -113,8 +105,7 @@ class Seen:
     how: str
 
 
-@dataclass(frozen=True)
-class StandsAfter:
+class StandsAfter(Struct, frozen=True):
     """The target's element stands behind that of the source, which failed."""
 
     element: Hashable
@@ -122,20 +113,17 @@ class StandsAfter:
     key: Hashable
 
 
-@dataclass(frozen=True)
-class HadReturned:
+class HadReturned(Struct, frozen=True):
     """The source had returned before the target was invoked."""
 
 
-@dataclass(frozen=True)
-class ReadNil:
+class ReadNil(Struct, frozen=True):
     """The source read the initial state of a key."""
 
     key: Hashable
 
 
-@dataclass(frozen=True)
-class Demanded:
+class Demanded(Struct, frozen=True):
     """A session guarantee demands that one version comes before another.
 
     Attributes:
@@ -150,8 +138,7 @@ class Demanded:
     rule: str
 
 
-@dataclass(frozen=True)
-class Overwritten:
+class Overwritten(Struct, frozen=True):
     """A reader had seen the source's version of a key, and yet read the target's.
 
     Attributes:
@@ -185,8 +172,7 @@ Why = (
 """Why one transaction comes before another; a clause, where another family says so."""
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(Struct, frozen=True):
     """One edge of a cycle.
 
     Attributes:

@@ -158,8 +158,10 @@ class Transactions:
         Raises:
             HistoryError: `normalise` was called, and there are worse things.
         """
-        for row, done in self._as_told():
-            yield row, self._formed(row, done)
+        told = self._as_told()
+        if self._form is None and self.labels is None:
+            return told
+        return ((row, self._formed(row, done)) for row, done in told)
 
     def micro_ops_of(self, rows: Iterable[int]) -> Iterator[tuple[int, MicroOps]]:
         """The same for these transactions alone, once all have been looked at."""
@@ -179,8 +181,9 @@ class Transactions:
             return
         row_of = np.full(len(ops), -1, np.int64)
         row_of[np.asarray(self._told_at)] = np.arange(len(self))
+        rows = row_of.tolist()
         for at, value in ops.values(row_of >= 0):
-            yield int(row_of[at]), value
+            yield rows[at], value
 
     def normalise(
         self, functions: Sequence[str], frozen: Callable[[str, Any], Any]

@@ -95,7 +95,7 @@ class Dependencies:
             rows: Transactions that read all of a key's versions that were ever read.
             branches: Where they did.
         """
-        readers = self._readers_of_all(known, rows, branches)
+        readers = self._readers_of_all(rows, branches)
         happened = self._known_to_have_happened(known)
         outcome = self.lists.transactions.outcome
         ww: tuple[list[int], list[int], list[int]] = [], [], []
@@ -104,9 +104,8 @@ class Dependencies:
             in_order = set(key.order)
             last = next((e for e in reversed(key.order) if e in key.writer), NOBODYS)
             before = [] if last is NOBODYS else [key.writer[last]]
-            for element, row in key.writer.items():
-                if element in in_order:
-                    continue
+            for element in [e for e in key.writer if e not in in_order]:
+                row = key.writer[element]
                 if outcome[row] != Outcome.OK and row not in happened:
                     continue
                 via = self.versions.number(key, element)
@@ -118,18 +117,9 @@ class Dependencies:
                     edges[2].extend([via] * len(sources))
         return join(_edges(Kind.WW, *ww), _edges(Kind.RW, *rw))
 
-    def _readers_of_all(
-        self, known: Column, rows: Column, branches: Column
-    ) -> dict[Key, list[int]]:
+    def _readers_of_all(self, rows: Column, branches: Column) -> dict[Key, list[int]]:
         """Keys with unread appends -> those who read all that was ever read of them."""
-        versions = self.versions
-        bounds = [*versions.bases, len(versions)]
-        per_key = np.diff(np.searchsorted(known, bounds)).tolist()
-        readers: dict[Key, list[int]] = {
-            key: []
-            for key, count in zip(versions.keys, per_key, strict=True)
-            if len(key.writer) > count
-        }
+        readers: dict[Key, list[int]] = {key: [] for key in self.versions.not_in_order}
         concerned = np.array([b.key in readers for b in self.lists.branches], np.bool_)
         some = np.flatnonzero(concerned[branches])
         for row, branch in zip(

@@ -49,29 +49,32 @@ class Branch:
     value: list[Any] = field(default_factory=list)
     low: list[int] = field(default_factory=list)
 
-    def takes(self, value: list[Any], *, is_frozen: bool) -> bool:
+    def takes(self, value: list[Any], is_frozen: bool) -> bool:
         """Whether a list belongs here; if so it may be the longest from now on.
 
         Raises:
             ValueError: It isn't frozen, and can't be told from others as it is.
         """
-        known, length = len(self.value), len(value)
+        longest = self.value
+        known, length = len(longest), len(value)
         if length <= known:
-            if value != (self.value if length == known else self.value[:length]):
+            if value != (longest if length == known else longest[:length]):
                 return False
-        elif known and value[:known] != self.value:
+        elif known and value[:known] != longest:
             return False
-        if not is_frozen:
-            for place in self.low:
-                if place < length and type(value[place]) is bool:
-                    raise ValueError
+        if is_frozen:
+            if length > known:
+                self.value = value
+            return True
+        for place in self.low:
+            if place < length and type(value[place]) is bool:
+                raise ValueError
         if length > known:
-            if not is_frozen:
-                tail = value[known:]
-                if not t.SIMPLE.issuperset(map(type, tail)):
-                    raise ValueError
-                if 0 in tail or 1 in tail:
-                    self.low += [i for i, e in enumerate(tail, known) if e in {0, 1}]
+            tail = value[known:]
+            if not t.SIMPLE.issuperset(map(type, tail)):
+                raise ValueError
+            if 0 in tail or 1 in tail:
+                self.low += [i for i, e in enumerate(tail, known) if e in {0, 1}]
             self.value = value
         return True
 
@@ -123,6 +126,7 @@ class Reads:
         length: How long the list was.
         shows_own: It ends in what the transaction itself appended to the key, so that
             its place tells nothing that the appends' places do not.
+        rows, branches, lengths, own: The same while reads are added.
         version: Number of the last version read; NOTHING for the empty list, UNPLACED
             for a list that isn't part of the version order.
         repeated: Those that a transaction repeated after it had read other keys, each
@@ -132,31 +136,23 @@ class Reads:
 
     def __init__(self) -> None:
         self.repeated: list[tuple[int, int]] = []
-        self._all = array("q")
-        self._count = 0
+        self.rows, self.branches, self.lengths = array("q"), array("q"), array("q")
+        self.own = array("b")
         self.version: Column = np.zeros(0, np.int64)
 
     def __len__(self) -> int:
-        return self._count
-
-    def add(self, row: int, branch: int, length: int, shows_own: bool) -> int:
-        """Append a read; returns its number."""
-        self._all.extend((row, branch, length, shows_own))
-        self._count += 1
-        return self._count - 1
+        return len(self.rows)
 
     def close(self) -> None:
         """Make the columns: nothing more is added."""
-        columns = np.asarray(self._all).reshape(-1, 4).T
-        self.row: Column = columns[0]
-        self.branch: Column = columns[1]
-        self.length: Column = columns[2]
-        self.shows_own: Mask = columns[3] != 0
+        self.row: Column = np.asarray(self.rows)
+        self.branch: Column = np.asarray(self.branches)
+        self.length: Column = np.asarray(self.lengths)
+        self.shows_own: Mask = np.asarray(self.own).view(np.bool_)
 
     def one(self, read: int) -> tuple[int, int, int]:
         """Row, branch and length of one read."""
-        row, branch, length, _ = self._all[4 * read : 4 * read + 4]
-        return row, branch, length
+        return self.rows[read], self.branches[read], self.lengths[read]
 
 
 @dataclass(slots=True)

@@ -85,9 +85,8 @@ def _doubtful(
         branch = int(of_branch[i])
         which = int(key_of[branch]), branches[branch].value[i - int(bases[branch])]
         last[which] = max(last.get(which, NOTHING), int(shown[i]))
-    for key in versions.keys:
-        # Most keys have one branch, in which nearly everything stands.
-        if latest[key.number] != NOTHING and key.writer:
+    for key in versions.not_in_order:
+        if latest[key.number] != NOTHING:
             for element in key.writer.keys() - _read_of(key):
                 last[key.number, element] = NOTHING
     return last

@@ -77,7 +77,7 @@ class _Scan:
     def _committed(self, row: int, micro_ops: t.MicroOps) -> None:
         """A transaction that surely happened: what it read, and what it appended."""
         keys, reads, is_frozen = self.lists.keys, self.lists.reads, self.is_frozen
-        simple = t.SIMPLE
+        simple, shows = t.SIMPLE, self.own_writes_show
         last: dict[Hashable, tuple[int, int]] = {}
         shown: dict[Hashable, list[list[Any]]] = {}
         mine: dict[Hashable, list[Any]] = {}
@@ -96,18 +96,13 @@ class _Scan:
                         raise TypeError
                     value = list(value)
                 branch = key.branches[0]
-                if (
-                    branch.low
-                    or len(value) > len(branch.value)
-                    or value != branch.value[: len(value)]
-                ):
-                    branch = self._branch_of(key, value)
-                own = (
-                    mine.get(name, _EMPTY) if mine and self.own_writes_show else _EMPTY
-                )
+                if not branch.takes(value, is_frozen):
+                    branch = self._other_branch(key, value)
+                own = mine.get(name, _EMPTY) if mine and shows else _EMPTY
                 shows_own = bool(own) and value[-len(own) :] == own
                 if name not in last:
                     is_right, expected = shows_own or not own, own
+                    shown[name] = [value]
                 else:
                     before, appended = last[name]
                     expected = self.lists.value(before) + own[appended:]
@@ -116,16 +111,21 @@ class _Scan:
                         if len(last) > 1:
                             reads.repeated.append((len(reads), before))
                         continue
+                    shown[name].append(value)
                 if not is_right:
                     self._unlike_own(row, name, value, expected)
-                elif not self.own_writes_show and name in mine:
+                elif not shows and name in mine:
                     self._check_snapshot(row, name, value, mine[name])
-                read = reads.add(row, branch.number, len(value), shows_own)
-                last[name] = read, len(own)
-                if value:
-                    shown.setdefault(name, []).append(value)
+                last[name] = len(reads.rows), len(own)
+                reads.rows.append(row)
+                reads.branches.append(branch.number)
+                reads.lengths.append(len(value))
+                reads.own.append(shows_own)
             elif f == "append":
-                self._wrote(row, key, value)
+                if type(value) in simple and value not in key.writer and not key.failed:
+                    key.writer[value] = row
+                else:
+                    self._wrote(row, key, value)
                 if name in shown and any(value in early for early in shown[name]):
                     self.findings.note(
                         FutureRead("future-read", (row,), name, value, "append")
@@ -164,13 +164,13 @@ class _Scan:
             elif f != "r":
                 raise ValueError
 
-    def _branch_of(self, key: Key, value: list[Any]) -> Branch:
-        """The branch of a list that was read."""
-        for branch in key.branches:
-            if branch.takes(value, is_frozen=self.is_frozen):
+    def _other_branch(self, key: Key, value: list[Any]) -> Branch:
+        """The branch of a list that is not of the first one."""
+        for branch in key.branches[1:]:
+            if branch.takes(value, self.is_frozen):
                 return branch
         branch = self.lists.new_branch(key)
-        branch.takes(value, is_frozen=self.is_frozen)
+        branch.takes(value, self.is_frozen)
         return branch
 
     def _wrote(self, row: int, key: Key, element: Hashable) -> None:

@@ -8,6 +8,7 @@ number behind all of these when an edge needs one.
 from __future__ import annotations
 
 import bisect
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class Versions:
         writers: Version -> row of its ok or info writer, or NOTHING.
         is_inner: Version -> whether its writer appended more to the key after it; the
             last place, which NOTHING finds, is false.
+        not_in_order: Keys with appends that stand in no version order.
         odd: Numbers of reads that are no beginning of their key's order, or repeat an
             element; known when reads have been placed.
     """
@@ -39,13 +41,17 @@ class Versions:
     def __init__(self, lists: Lists) -> None:
         self.lists = lists
         self.keys = list(lists.keys.values())
+        self.not_in_order: list[Key] = []
         writers: list[int] = []
         inner: list[bool] = []
         for key in self.keys:
             _find_order(key)
             key.base = len(writers)
-            writers += [key.writer.get(element, NOTHING) for element in key.order]
+            found = list(map(key.writer.get, key.order, itertools.repeat(NOTHING)))
+            writers += found
             inner += [element in key.inner for element in key.order]
+            if len(key.writer) > len(found) - found.count(NOTHING):
+                self.not_in_order.append(key)
         self.bases = [key.base for key in self.keys]
         self.writers = np.array(writers, np.int64)
         self.is_inner = np.array([*inner, False], np.bool_)
