@@ -10,7 +10,7 @@ The modules, in the order of a check:
     settled   `elimination`, `execution`, `polygraph`: orders of writes that nothing
               tells; `candidates`, `replay`, `assignments`: registers whose values
               repeat; `writers`, `conflicts`, `serial`: elements appended repeatedly
-    found     `evidence`, `reasons`: what deciders found, as data; `findings`: all of it
+    found     `evidence`, `reasons`: what deciders found, as data
     told      `telling`, `phrases`: the same in words
     judged    `judge`
 """

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from checkers.findings import EXAMPLES_MAX
 from checkers.isolation.components import components
 from checkers.isolation.graph import Kind
 from checkers.isolation.models import LEVELS
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from checkers.isolation.graph import Column, Edges, Graph, Mask
-
-EXAMPLES_MAX = 20
-"""Cycles of one class that are returned, each from a component of its own."""
 
 _ORDERS = ((), (Kind.PROCESS,), (Kind.PROCESS, Kind.REALTIME, Kind.PASS))
 """Level -> the kinds of edges that it adds to dependencies."""
@@ -60,7 +58,8 @@ class CycleSearch:
         pause: Called now and then; may raise to end the search.
 
     Attributes:
-        found: Class -> some of the cycles found, the shortest first.
+        found: Class -> cycles found, each in a component of its own, no more than
+            EXAMPLES_MAX; the shortest first.
     """
 
     def __init__(self, graph: Graph, pause: Callable[[], None]) -> None:

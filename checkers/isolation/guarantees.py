@@ -43,7 +43,8 @@ from checkers.isolation.transactions import PAUSE_EVERY, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
-    from checkers.isolation.findings import Findings
+    from checkers.findings import Findings
+    from checkers.isolation.evidence import Evidence
     from checkers.isolation.weak import Versioned
 
 
@@ -204,7 +205,7 @@ GUARANTEES: dict[str, Callable[[Sessions], Iterator[Pair]]] = {
 
 def judge(
     history: Versioned,
-    findings: Findings,
+    findings: Findings[Evidence],
     wanted: frozenset[str],
     pause: Callable[[], None],
 ) -> None:

@@ -14,8 +14,8 @@ from checkers.isolation.unfolded import Unfolds
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from checkers.findings import Findings
     from checkers.isolation.evidence import Doubt, Evidence
-    from checkers.isolation.findings import Findings
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.question import Question
     from checkers.isolation.serial import SerialSearch
@@ -37,7 +37,7 @@ class Inference(Explains, Unfolds, Protocol):
     """
 
     dependencies: Edges
-    findings: Findings
+    findings: Findings[Evidence]
     undecided: Doubt | None
     remark: Doubt | None
     has_reads: bool

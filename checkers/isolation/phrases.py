@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import enumerated, listed, shortened
 from checkers.isolation.transactions import Copy
 from checkers.linearizability.specification import thaw
 
@@ -36,7 +37,7 @@ def show(value: Hashable) -> str:
         text = json.dumps(value, ensure_ascii=False, default=str)
     else:
         text = repr(value)
-    return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 3] + "..."
+    return shortened(text, SHOWN_MAX)
 
 
 _LIKE_ANOTHER = re.compile(r"|nil|null|true|false|[-+.\d].*|[\[{].*", re.DOTALL)
@@ -50,11 +51,10 @@ def plain(value: Hashable) -> Any:
 def show_all(names: Sequence[str]) -> str:
     """Two or more names for a sentence; of many, the first."""
     if len(names) == 2:
-        return f"{names[0]} and {names[1]} both"
+        return f"{enumerated(names)} both"
     if len(names) > NAMED_MAX:
-        more = len(names) - NAMED_MAX
-        return f"{', '.join(names[:NAMED_MAX])} and {more} more all"
-    return f"{', '.join(names[:-1])} and {names[-1]} all"
+        return f"{listed(names, NAMED_MAX)} all"
+    return f"{enumerated(names)} all"
 
 
 def show_list(elements: Sequence[Any]) -> str:

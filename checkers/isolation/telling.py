@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from checkers.findings import draw
 from checkers.isolation import evidence as e
 from checkers.isolation import reasons as r
 from checkers.isolation.graph import NOTHING
 from checkers.isolation.phrases import plain, show, show_all, show_list
-from harness.verdict import Anomaly, new_witness
+from harness.verdict import Anomaly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,15 +28,13 @@ STEPS_TOLD_MAX = 6
 def anomaly(transactions: Transactions, evidence: e.Evidence) -> Anomaly:
     """Evidence as reports want it: with operations instead of rows."""
     teller, ops = Teller(transactions), transactions.ops
-    witness = new_witness()
-    witness.add_nodes_from(ops[row] for row in evidence.rows)
-    for each in evidence.links():
-        witness.add_edge(
-            ops[each.source],
-            ops[each.target],
-            kind=each.kind,
-            reason=teller.clause(each),
-        )
+    witness = draw(
+        (
+            (ops[link.source], ops[link.target], link.kind, teller.clause(link))
+            for link in evidence.links()
+        ),
+        (ops[row] for row in evidence.rows),
+    )
     return Anomaly(
         evidence.name,
         tuple(ops[row] for row in evidence.rows),

@@ -43,8 +43,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from checkers.findings import EXAMPLES_MAX
 from checkers.isolation.components import components
-from checkers.isolation.cycles import EXAMPLES_MAX
 from checkers.isolation.graph import NOTHING, Edges, Kind
 from checkers.isolation.transactions import Outcome
 from checkers.isolation.walks import Cycle, Region, Step, Walk

@@ -42,7 +42,8 @@ from checkers.isolation.transactions import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
-    from checkers.isolation.findings import Findings
+    from checkers.findings import Findings
+    from checkers.isolation.evidence import Evidence
     from checkers.isolation.graph import Column, Edges
     from checkers.isolation.transactions import Transactions
     from checkers.isolation.walks import Cycle
@@ -385,7 +386,7 @@ AXIOMS = (
 
 def judge(
     history: Versioned,
-    findings: Findings,
+    findings: Findings[Evidence],
     wanted: frozenset[str],
     sessions: Edges | None,
     pause: Callable[[], None],

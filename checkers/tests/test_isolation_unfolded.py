@@ -13,8 +13,8 @@ from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from checkers import list_append, rw_register
+from checkers.findings import EXAMPLES_MAX
 from checkers.isolation import walks
-from checkers.isolation.cycles import EXAMPLES_MAX
 from checkers.isolation.graph import Edges, Graph, Kind
 from checkers.isolation.unfolded import Labels, labelled_cycles, within_components
 from checkers.tests import isolation_oracles as oracles

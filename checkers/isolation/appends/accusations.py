@@ -32,9 +32,10 @@ from checkers.isolation.transactions import Copy, Outcome
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
+    from checkers.findings import Findings
     from checkers.isolation.appends.lists import Branch, Key, Lists, Read
     from checkers.isolation.appends.versions import Versions
-    from checkers.isolation.findings import Findings
+    from checkers.isolation.evidence import Evidence
 
 
 class Accusations:
@@ -46,7 +47,9 @@ class Accusations:
         findings: Where anomalies go.
     """
 
-    def __init__(self, lists: Lists, versions: Versions, findings: Findings) -> None:
+    def __init__(
+        self, lists: Lists, versions: Versions, findings: Findings[Evidence]
+    ) -> None:
         self.lists = lists
         self.versions = versions
         self.findings = findings

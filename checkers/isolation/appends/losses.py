@@ -17,13 +17,16 @@ from checkers.isolation.transactions import NEVER
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from checkers.findings import Findings
     from checkers.isolation.appends.lists import Key, Lists
     from checkers.isolation.appends.versions import Versions
-    from checkers.isolation.findings import Findings
+    from checkers.isolation.evidence import Evidence
     from checkers.isolation.graph import Column
 
 
-def look_for_lost_appends(lists: Lists, versions: Versions, findings: Findings) -> None:
+def look_for_lost_appends(
+    lists: Lists, versions: Versions, findings: Findings[Evidence]
+) -> None:
     """Add each lost append to the findings. There is real time, and some read."""
     rows, reads = lists.transactions, lists.reads
     of_read = lists.keys_of_branches()[reads.branch]

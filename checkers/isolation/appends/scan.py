@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import Findings
 from checkers.isolation import transactions as t
 from checkers.isolation.appends.lists import FUNCTIONS, NOBODYS, Lists
 from checkers.isolation.evidence import FutureRead, OwnAppendShown, UnlikeOwnList
-from checkers.isolation.findings import Findings
 from checkers.linearizability.specification import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from checkers.isolation.appends.lists import Branch, Key
+    from checkers.isolation.evidence import Evidence
 
 _EMPTY: list[Any] = []
 
@@ -28,7 +29,7 @@ def scan(
     pause: Callable[[], None],
     *,
     own_writes_show: bool,
-) -> tuple[Lists, Findings]:
+) -> tuple[Lists, Findings[Evidence]]:
     """What was read and appended, and what is wrong within single transactions.
 
     Args:
@@ -61,7 +62,7 @@ class _Scan:
         self.own_writes_show = own_writes_show
         self.is_frozen = transactions.is_frozen
         self.lists = Lists(transactions)
-        self.findings = Findings()
+        self.findings: Findings[Evidence] = Findings()
 
     def run(self, pause: Callable[[], None]) -> None:
         """Look at each transaction once."""

@@ -23,9 +23,10 @@ from checkers.isolation.polygraph import Polygraph, Writes, all_questions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from checkers.findings import Findings
     from checkers.isolation.appends.edges import Dependencies
     from checkers.isolation.appends.reasons import Reasons
-    from checkers.isolation.findings import Findings
+    from checkers.isolation.evidence import Evidence
     from checkers.isolation.question import Question
     from checkers.isolation.reasons import Explains
 
@@ -54,7 +55,7 @@ class Settling:
         self,
         dependencies: Dependencies,
         reasons: Reasons,
-        findings: Findings,
+        findings: Findings[Evidence],
         question: Question,
         pause: Callable[[], None],
     ) -> None:

@@ -17,9 +17,9 @@ from checkers.isolation.graph import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Mapping, Sequence
 
+    from checkers.findings import Findings
     from checkers.isolation.candidates import Foul
     from checkers.isolation.evidence import Evidence
-    from checkers.isolation.findings import Findings
     from checkers.isolation.registers.scan import Access, Versions
     from checkers.isolation.weak import Read
 
@@ -34,7 +34,7 @@ class Accusations:
     """
 
     def __init__(
-        self, versions: Versions, unknown: Collection[int], findings: Findings
+        self, versions: Versions, unknown: Collection[int], findings: Findings[Evidence]
     ) -> None:
         self.versions = versions
         self.unknown = frozenset(unknown)

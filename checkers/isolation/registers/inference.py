@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from checkers.findings import Findings
 from checkers.isolation.candidates import INITIAL
 from checkers.isolation.evidence import OpenSource
-from checkers.isolation.findings import Findings
 from checkers.isolation.graph import Kind, edges_of, join
 from checkers.isolation.inference import Inference
 from checkers.isolation.levels import expand
@@ -119,7 +119,8 @@ class Registers(Inference):
         self.undecided: Doubt | None = None
         self.remark: Doubt | None = None
         scanned = self.versions.findings
-        self.findings = findings = Findings()
+        self.findings: Findings[Evidence] = Findings()
+        findings = self.findings
         findings.examples += scanned.examples
         findings.counts += scanned.counts
         self.reads, self.by_key, self.open = self.splits.settle(

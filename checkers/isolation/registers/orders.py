@@ -19,7 +19,8 @@ from checkers.isolation.graph import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 
-    from checkers.isolation.findings import Findings
+    from checkers.findings import Findings
+    from checkers.isolation.evidence import Evidence
     from checkers.isolation.graph import Column
     from checkers.isolation.registers.scan import Access, Versions
 
@@ -71,7 +72,7 @@ class Orders:
         versions: Versions,
         by_key: Mapping[Hashable, list[Access]],
         unknown: Collection[int],
-        findings: Findings,
+        findings: Findings[Evidence],
     ) -> None:
         self.versions = versions
         self.by_key = by_key

@@ -10,15 +10,17 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from checkers.findings import Findings
 from checkers.isolation import transactions as t
 from checkers.isolation.evidence import UnlikeOwnValue
-from checkers.isolation.findings import Findings
 from checkers.isolation.graph import NOTHING
 from checkers.isolation.weak import Read
 from checkers.linearizability.specification import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
+
+    from checkers.isolation.evidence import Evidence
 
 FUNCTIONS = ("w", "r")
 
@@ -83,7 +85,7 @@ class Versions:
     def __init__(self, transactions: t.Transactions, sources: Sources) -> None:
         self.transactions = transactions
         self.sources = sources
-        self.findings = Findings()
+        self.findings: Findings[Evidence] = Findings()
         self.has_reads = False
         self.key_of: list[Hashable] = []
         self.value_of: list[Any] = []
