@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from checkers.isolation.accesses import Accesses
 from checkers.isolation.graph import NOTHING, STEP
-from checkers.isolation.levels import Accesses
 from checkers.isolation.transactions import NEVER, PAUSE_EVERY, SIMPLE, Outcome
 
 if TYPE_CHECKING:

@@ -35,6 +35,7 @@ from checkers.findings import EXAMPLES_MAX
 from checkers.isolation.components import components
 from checkers.isolation.graph import Kind
 from checkers.isolation.models import LEVELS
+from checkers.isolation.singles import rw_in_cycles_without_another
 from checkers.isolation.walks import Cycle, Region, Step, Walk, classify
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class CycleSearch:
             walk = Walk(_MARK[level], rw_max=1, name=name)
             if not self._shortest(region, chosen, walk):
                 # Not all were tried, or what there is lacks but the mark.
-                certain = region.rw_in_cycles_without_another(self._pause)
+                certain = rw_in_cycles_without_another(region, self._pause)
                 self._shortest(region, certain, walk)
 
     def _g_nonadjacent(self, edges: Edges, level: int) -> None:

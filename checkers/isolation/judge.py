@@ -14,7 +14,7 @@ from checkers.isolation.cycles import CycleSearch
 from checkers.isolation.evidence import CyclicByClass, OpenWriter
 from checkers.isolation.execution import Answer
 from checkers.isolation.graph import NOTHING, Kind, assemble
-from checkers.isolation.levels import LEVELS
+from checkers.isolation.levels import LEVELS, satisfies
 from checkers.isolation.proof import is_serial
 from checkers.isolation.reasons import linked
 from checkers.isolation.serial import Order
@@ -30,10 +30,10 @@ from harness.verdict import CheckResult, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from checkers.isolation.accesses import Accesses
     from checkers.isolation.evidence import Evidence
     from checkers.isolation.graph import Graph
     from checkers.isolation.inference import Inference
-    from checkers.isolation.levels import Accesses
     from checkers.isolation.question import Question
     from checkers.isolation.transactions import Transactions
     from checkers.isolation.walks import Cycle
@@ -164,7 +164,7 @@ class Trial:
             holds = is_serial(transactions, accesses, self.pause)
         else:
             decided_by = f"the axiom of {level.axiom.value}"
-            holds = accesses.satisfies(level, self.pause)
+            holds = satisfies(accesses, level, self.pause)
         if holds:
             self.edges["wr"] = int((accesses.writer != NOTHING).sum())
             self.decided_by = decided_by

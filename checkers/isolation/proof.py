@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from checkers.isolation.accesses import expand
 from checkers.isolation.execution import Accesses, Answer, Execution, guesses
 from checkers.isolation.graph import NOTHING, Kind, assemble, edges_of, join, no_edges
-from checkers.isolation.levels import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from checkers.isolation import levels
+    from checkers.isolation.accesses import Accesses as Known
     from checkers.isolation.graph import Edges
     from checkers.isolation.transactions import Transactions
 
@@ -29,7 +29,7 @@ EDGES_MAX = 16
 
 
 def is_serial(
-    transactions: Transactions, found: levels.Accesses, pause: Callable[[], None]
+    transactions: Transactions, found: Known, pause: Callable[[], None]
 ) -> bool:
     """Whether there is an order as strict as the history can tell.
 

@@ -46,6 +46,7 @@ import numpy as np
 from checkers.findings import EXAMPLES_MAX
 from checkers.isolation.components import components
 from checkers.isolation.graph import NOTHING, Edges, Kind
+from checkers.isolation.singles import rw_in_cycles_without_another
 from checkers.isolation.transactions import Outcome
 from checkers.isolation.walks import Cycle, Region, Step, Walk
 
@@ -372,7 +373,7 @@ class _Search:
             starts = [e for e, kind in enumerate(region.kind) if kind == Kind.RW]
             path, is_sure = region.shortest(starts, walk, self.pause)
             if not path and not is_sure and walk is _ONE_RW:
-                certain = region.rw_in_cycles_without_another(self.pause)
+                certain = rw_in_cycles_without_another(region, self.pause)
                 path, _ = region.shortest(certain, walk, self.pause)
             if not self._is_simple(region, path):
                 path, is_sure = self._simple(region, starts, walk, name, events.owner)

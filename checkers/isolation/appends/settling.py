@@ -17,7 +17,7 @@ from checkers.isolation.appends.views import Versioned, accesses_of
 from checkers.isolation.components import components
 from checkers.isolation.evidence import OpenAppends, OpenOrder
 from checkers.isolation.graph import session_edges
-from checkers.isolation.levels import LEVELS
+from checkers.isolation.levels import LEVELS, satisfies
 from checkers.isolation.polygraph import Polygraph, Writes, all_questions
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Settling:
         if self.lists.transactions.labels is not None:
             return False  # elements were told apart by guess
         accesses = accesses_of(self.lists, self.versions, self.dependencies.edges)
-        return accesses is not None and accesses.satisfies(level, self.pause)
+        return accesses is not None and satisfies(accesses, level, self.pause)
 
     # Orders that no list shows
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from checkers.isolation import weak
+from checkers.isolation.accesses import Accesses
 from checkers.isolation.appends.lists import NOBODYS, UNPLACED
 from checkers.isolation.columns import likely_order
 from checkers.isolation.graph import NOTHING, Kind
-from checkers.isolation.levels import Accesses
 from checkers.isolation.transactions import Copy, Outcome
 
 if TYPE_CHECKING:

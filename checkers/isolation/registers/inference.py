@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from checkers.findings import Findings
+from checkers.isolation.accesses import expand
 from checkers.isolation.candidates import INITIAL
 from checkers.isolation.evidence import OpenSource
 from checkers.isolation.graph import Kind, edges_of, join
 from checkers.isolation.inference import Inference
-from checkers.isolation.levels import expand
 from checkers.isolation.reasons import Missed, Observed, Precedence, Replaced
 from checkers.isolation.registers.accusations import Accusations
 from checkers.isolation.registers.orders import Orders
