@@ -2,9 +2,9 @@
 
 Operations are f "txn" with a value such as `[["append", k, v], ["r", k, [1, 2]]]`.
 Keys and elements are any values. The order of versions is read off the lists, so
-nothing that committed reads show about isolation is missed. Where an element was
-appended more than once, it is tried who appended what was read. See
-`checkers.isolation`.
+nothing that committed reads show about isolation is missed. If an element was appended
+more than once, the appends that may have been read are tried. See
+`checkers.isolation.appends`.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Operations are f "txn" with a value such as `[["w", k, v], ["r", k, 1]]`. The order of
 versions has to be inferred, and options say which assumptions may be used for that.
-What nothing tells is settled by a search for an execution; where that gives up, the
-verdict is unknown and names an order that is missing. Values had better be unique for
-each key: of those that are not, writers are tried for each read.
-See `checkers.isolation`.
+Orders that nothing tells are settled by a search for an execution; if that gives up,
+the verdict is unknown and names an order that is missing. Values should be unique for
+each key; if they are not, the possible writers of each read are tried. See
+`checkers.isolation.registers`.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def build(options: Mapping[str, str]) -> IsolationChecker:
 
 
 def initial_value(text: str) -> Any:
-    """The value that JSON text stands for, or the text itself; nil for none.
+    """The value of a JSON text, or the text itself if it is no JSON; nil if empty.
 
     Raises:
-        ValueError: It is no plain value.
+        ValueError: The value can't be that of a register.
     """
     if not text:
         return None

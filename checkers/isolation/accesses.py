@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Accesses:
-    """Who read and who wrote what, where every writer is known.
+    """Reads and writes of a history in which the writer of each value read is known.
 
-    Transactions are rows, and keys are numbers. Rows that did not happen, or of which
-    nobody read anything and nobody knows whether they happened, have no part in this.
+    Transactions are rows, and keys are numbers. Failed transactions have no part in
+    this, nor have those of unknown outcome of which nobody read anything.
 
     Attributes:
         outcome, process: Of each row.
-        guess: Of each row: something that rises along a likely order of commits.
-        keys: How many there are.
-        reader, key, writer: The reads, those of each row in their order, but for those
+        guess: Of each row, a number that rises along a likely order of commits.
+        keys: How many keys there are.
+        reader, key, writer: The reads, those of each row in their order, without those
             of what the transaction wrote itself. The writer of the initial state is
             NOTHING.
-        by, to: Each row that wrote, and a key to which it left something; once each.
-        low, high: Rows that are in this order for other reasons.
+        by, to: Pairs of a row and a key that it wrote, each pair once.
+        low, high: Pairs of rows of which the first comes before the second for other
+            reasons.
     """
 
     outcome: Column
@@ -47,16 +48,16 @@ class Accesses:
 
     @cached_property
     def is_committed(self) -> Mask:
-        """Of each row, whether it happened, as far as anybody knows."""
+        """Row -> whether it returned ok, or something that it wrote was read."""
         committed: Mask = self.outcome == Outcome.OK
         committed[self.writer[self.writer != NOTHING]] = True
         return committed
 
     @cached_property
     def sessions(self) -> tuple[Column, Column]:
-        """Each row that happened, and the committed one before it in its session.
+        """Pairs of rows: the committed one before each row in its session, and the row.
 
-        One with an unknown outcome comes before nothing that its process did later.
+        A row of unknown outcome comes before nothing that its process did later.
         """
         rows = np.flatnonzero(self.is_committed)
         rows = rows[np.argsort(self.process[rows], kind="stable")]
@@ -69,7 +70,13 @@ class Accesses:
 
 
 def expand(which: Column, first: Column, count: Column) -> tuple[Column, Column]:
-    """Each of `which` beside the numbers of its range, `count` of them from `first`."""
+    """Pair each of `which` with the numbers of its range.
+
+    Args:
+        which: Positions in `first` and `count`.
+        first: Where each range begins.
+        count: How many numbers it has.
+    """
     some = count[which]
     before = np.cumsum(some) - some
     numbers = np.arange(int(some.sum())) + np.repeat(first[which] - before, some)

@@ -1,22 +1,24 @@
 """Which of several writers was read: is there any choice that explains the history?
 
-Where a value was written more than once, a read of it may be of any of its writers. A
-history satisfies a model just when some choice of a source for each such read makes it
-one that does. "VeriStrong" (2025, arXiv 2511.14067) puts these choices into a polygraph
-and lets a solver make them. Here they are made outside of it, and each one is judged
+If a value was written more than once, a read of it may be of any of its writers. A
+history satisfies a model just when it does so with some choice of a source for each of
+these reads. "VeriStrong" (2025, arXiv 2511.14067) puts the choices into a polygraph and
+lets a solver make them. Here they are made outside of it, and each choice is judged
 like a history whose values are unique:
 
-1. What holds whatever was chosen is looked for first: open reads order nothing then.
-   So is an execution that shows just these values; see `checkers.isolation.replay`.
-   The likeliest sources in real time may satisfy even the strictest model.
-2. All reads are of their likeliest sources. If that explains the history, it is right.
-3. Otherwise some of these choices are wrong together. They are taken out as long as the
-   others alone leave something wrong (Junker, "QuickXplain", 2004); what remains must
-   not be chosen together again. The next choice keeps to all that was learnt so far.
-   Where there is none left, nothing explains the history.
+1. First come proofs that need no choice: the likeliest sources in real time may satisfy
+   even the strictest model, and some execution may show just these values
+   (`checkers.isolation.replay`). So do anomalies that need none: reads that may be of
+   several sources order nothing then.
+2. Then all reads are of their likeliest sources. If that explains the history, it is
+   right.
+3. Otherwise some of these choices are wrong together. Choices are taken out as long as
+   the others alone leave something wrong (Junker, "QuickXplain", 2004); those that
+   remain must not be made together again. The next try keeps to all that was learnt so
+   far. If no choice is left, nothing explains the history.
 
 Each judgement takes as long as that of the whole history, and there may be
-exponentially many. So their number is limited where nobody asked for more.
+exponentially many. So their number is limited, unless search=exhaustive was asked for.
 """
 
 from __future__ import annotations
@@ -43,20 +45,20 @@ if TYPE_CHECKING:
     from checkers.isolation.registers.inference import Registers
 
 JUDGEMENTS_MAX = 1000
-"""After so many judgements the search gives up, unless it is told not to."""
+"""Judgements after which the search gives up, unless it is told not to."""
 
 JUDGED_TRANSACTIONS_MAX = 1_000_000
-"""The same for judgements times transactions; some 30 seconds. Five are always made."""
+"""Most judgements times transactions, some 30 seconds. Five are made in any case."""
 
 TOLD_MAX = 4
-"""Choices whose consequences a sentence tells."""
+"""Wrong choices whose consequences a sentence tells."""
 
 _STRICTEST = Question.parse({"consistency": ("strict-serializable",), "anomalies": ()})
 
 _WITH_SNAPSHOTS = models.WITH_SESSIONS | models.weaker_models(
     "strong-snapshot-isolation"
 )
-"""Models that a history satisfies that is snapshot isolated in real time."""
+"""Models that follow from snapshot isolation in real time."""
 
 Choice = tuple[int, int]
 """The place of a read, and the row that it is of, or INITIAL."""
@@ -93,8 +95,8 @@ def settle(
 ) -> None:
     """Add to the findings what neither single values nor cycles tell.
 
-    Where reads may be of several writers, these are tried after all that holds whoever
-    they are of.
+    Anomalies that do not depend on whose the reads are come first. Then the sources of
+    open reads are tried.
 
     Args:
         registers: The history.
@@ -196,9 +198,10 @@ class Assignments:
     # Choosing
 
     def _next(self, forbidden: Sequence[Conflict]) -> dict[int, int] | None:
-        """A choice for each read that has no forbidden choices; None if there is none.
+        """A source for each open read, the likeliest unless a conflict forbids it.
 
-        What was never wrong is chosen as it is likeliest.
+        Returns:
+            None if every choice is forbidden.
         """
         chosen = {place: sources[0] for place, sources in self._sources.items()}
         concerned = sorted(set().union(*forbidden))
@@ -212,7 +215,7 @@ class Assignments:
         """Judge the history with these sources; the verdict and what is wrong.
 
         Raises:
-            LimitExceeded: That was one too many, or the check's own limits are met.
+            LimitExceeded: Too many judgements, or the check's own limits are met.
         """
         if not self._left and not self._exhaustive:
             raise LimitExceeded("search=exhaustive goes on until it is settled")
@@ -235,7 +238,7 @@ class Assignments:
         return Verdict.UNKNOWN if registers.remark else Verdict.VALID, None
 
     def _smallest(self, choices: list[Choice], finding: Evidence) -> Wrong:
-        """A part of choices that is wrong by itself, while none of it is to spare."""
+        """Some of the choices that are wrong by themselves; all of them are needed."""
         rows = set(finding.rows)
         reads = self.registers.reads
         near = [choice for choice in choices if reads[choice[0]].row in rows]
@@ -254,7 +257,7 @@ class Assignments:
         def needed(
             background: list[Choice], added: bool, part: list[Choice]
         ) -> list[Choice]:
-            """The part of it that is needed for it to be wrong with the background."""
+            """The choices of `part` that it takes to be wrong with the background."""
             if added and is_wrong(background):
                 return []
             if len(part) == 1:
@@ -292,7 +295,7 @@ class Assignments:
     def _name(self) -> str:
         """The most special anomaly that all wrong choices lead to.
 
-        If they have none in common, the one that the strictest search is about.
+        If they have none in common, the anomaly that the strictest question is about.
         """
         names = [models.generalizations(wrong.finding.name) for wrong in self._wrong]
         common = frozenset.intersection(*names) & self.question.anomalies

@@ -1,8 +1,7 @@
-"""Who may have written what was read, where its value does not tell.
+"""Who may have written what was read, if its value does not tell.
 
 A value that was written more than once may come from any of its writers, and nil from
-the initial state as well. Of these sources a read has those that nothing rules out at
-once:
+the initial state as well. Some of these sources are ruled out at once:
 
 - what failed (G1a), what its writer replaced itself (G1b), and what the reader wrote
   later on (future-read) are no sources under a model that proscribes the anomaly, as
@@ -12,7 +11,7 @@ once:
   in turn had returned before the read was invoked.
 
 A source that orders nothing (what failed, or what the reader wrote itself) explains a
-read under every model that allows it at all. So none is open that has one.
+read under every model that allows it. So a read that has one is not open.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ INITIAL = NOTHING
 """The source of a read of the initial state."""
 
 UNORDERED = -2
-"""A source that orders nothing, or several that nobody chose among."""
+"""A source that orders nothing, or several sources none of which was chosen yet."""
 
 
 class OpenRead(NamedTuple):
-    """A read of what may be of several sources.
+    """A read whose value may be of several sources.
 
     Attributes:
         place: Its place among the reads.
@@ -51,7 +50,7 @@ class OpenRead(NamedTuple):
 
 
 class Foul(NamedTuple):
-    """The anomaly that a read is, whoever of its sources it is of.
+    """The anomaly that a read is, whichever of its sources it is of.
 
     Attributes:
         name: The anomaly.
@@ -90,8 +89,9 @@ class Writers:
         Args:
             read: The read.
             key: Its key.
-            writers: Rows that wrote the value, and what reading it is called; nothing,
-                if it may be read. INITIAL is one of them if keys begin with it.
+            writers: Rows that wrote the value, each with the anomaly that it would be
+                to read that write; empty if it is none. INITIAL is one of the rows if
+                keys begin with the value.
         """
         found, fouls = [], []
         for name, row in self._known(writers):
@@ -106,17 +106,17 @@ class Writers:
         now = self._moment(read.row)
 
         def likely(source: int) -> tuple[bool, int]:
-            """The latest before the reader come first, then those after it."""
+            """Sorts sources: the latest before the reader, then those after it."""
             moment = self._moment(source)
             return moment > now, moment if moment > now else -moment
 
         return self._timely(read, key, sorted(found, key=likely)), None
 
     def _known(self, writers: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-        """The writers of which it is known that they are others than those that are.
+        """The writers that are certainly different transactions.
 
-        In a history without invocations, one that never returned may be any of those
-        that did.
+        In a history without invocations, a transaction that never returned may be the
+        same as one that did, so it is left out if there are others.
         """
         known = list(writers)
         if not self.transactions.has_realtime:
@@ -133,7 +133,7 @@ class Writers:
         return start if end == NEVER else (start + end) // 2
 
     def _timely(self, read: Read, key: Hashable, sources: list[int]) -> tuple[int, ...]:
-        """Those that real time leaves; one that it does not, if there is none."""
+        """The sources that real time allows; the likeliest one if it allows none."""
         rows = self.transactions
         if len(sources) < 2 or not rows.has_realtime:
             return tuple(sources)
@@ -148,7 +148,10 @@ class Writers:
         return tuple(left)
 
     def _replaced_before(self, key: Hashable, moment: int) -> int:
-        """What had returned by then was replaced before the moment; -1 if nothing."""
+        """When the latest write began that had returned before the moment; -1 if none.
+
+        Whatever had returned before that was replaced.
+        """
         if key not in self._replaced:
             rows = self.transactions
             spans = sorted(

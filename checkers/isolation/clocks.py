@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     Clocks = npt.NDArray[np.int32]
 
 CLOCKS_MAX = 1 << 26
-"""Entries of all clocks together that are kept; more are made anew when needed."""
+"""Entries of clocks that are kept; if there are more, clocks are made when needed."""
 
 CLOCKS_AT_ONCE = 1 << 23
-"""Entries of the clocks that are made at once, where not all are kept."""
+"""Entries of the clocks that are made at once, if not all are kept."""
 
 PAIRS_AT_ONCE = 1 << 22
 """Pairs of a read and a write that are compared at once."""
@@ -38,15 +38,15 @@ PAIRS_AT_ONCE = 1 << 22
 class Past:
     """How much each transaction has seen of each session.
 
-    One with an unknown outcome is a session of its own, unless its process did nothing
-    after it.
+    A transaction of unknown outcome is a session of its own, unless its process did
+    nothing after it.
 
     Attributes:
-        by, key: The writes of those that happened, in the order of keys.
+        by, key: The writes of transactions that happened, in the order of keys.
 
     Args:
         accesses: The history.
-        place: Of each row, in an order that keeps sessions and reads-from.
+        place: Row -> its place in an order that keeps sessions and reads-from.
         pause: Called now and then; may raise.
     """
 
@@ -67,10 +67,10 @@ class Past:
         self._slot = np.zeros(len(rows), np.int64)
         self._clocks: Clocks = np.zeros((0, self._sessions), np.int32)
         self._held = np.zeros(0, np.int64)
-        """Places of rows whose clocks there are."""
+        """Places of the rows whose clocks are kept now."""
 
     def _number_sessions(self, accesses: Accesses) -> None:
-        """Each row's session, and its number there, from 1."""
+        """Number the sessions, and each session's rows from 1."""
         rows = np.sort(self._rows)
         _, process = np.unique(accesses.process[rows], return_inverse=True)
         in_order = np.argsort(process, kind="stable")
@@ -90,7 +90,7 @@ class Past:
         self._session[rows], self._number[rows] = session, number
 
     def _list_edges(self, accesses: Accesses) -> None:
-        """What each row has seen at once, in the order of the rows' places."""
+        """For each row, in the order of places, the rows that it has seen directly."""
         before, after = accesses.sessions
         some = accesses.writer != NOTHING
         source = self._place[np.concatenate([before, accesses.writer[some]])]
@@ -114,14 +114,14 @@ class Past:
         return found
 
     def has_seen(self, row: Column, other: Column) -> Mask:
-        """Whether rows have seen others, or are them; their clocks must be there."""
+        """Whether each row has seen the other one, or is the same; needs its clock."""
         seen = self._clocks[self._slot[self._place[row]], self._session[other]]
         return np.asarray(seen >= self._number[other])
 
     def pairs(
         self, row: Column, first: Column, count: Column
     ) -> Iterator[tuple[Column, Column]]:
-        """Pairs of a row and each number of a range; the rows' clocks will be there.
+        """Pairs of a row and each number of its range; their clocks are kept meanwhile.
 
         Yields:
             Positions in `row`, and numbers, side by side.
@@ -138,7 +138,7 @@ class Past:
             begin = upto
 
     def _hold(self) -> Iterator[int]:
-        """Have the clocks of all rows in turn; yields up to which place they go."""
+        """Make the clocks of all rows in turn; yields the place up to which they go."""
         rows = len(self._rows)
         at_once = rows
         if rows * self._sessions > CLOCKS_MAX:
@@ -153,7 +153,7 @@ class Past:
             yield end
 
     def _make(self, begin: int, end: int) -> None:
-        """Make the clocks of a stretch of rows; keep only what is still needed."""
+        """Make the clocks of a stretch of rows; drop those no longer needed."""
         kept = self._held[self._last_needed[self._held] >= begin]
         self._held = np.append(kept, np.arange(begin, end))
         clocks = np.zeros((len(self._held), self._sessions), np.int32)
@@ -179,7 +179,7 @@ class Past:
 
 
 def _parts(count: Column) -> Iterator[slice]:
-    """Slices whose counts add up to little; a single one may be more."""
+    """Slices whose counts add up to PAIRS_AT_ONCE at most, or that have one entry."""
     total = np.cumsum(count)
     begin = 0
     while begin < len(count):

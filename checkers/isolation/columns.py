@@ -1,10 +1,10 @@
 """What the transactions of a history of registers did, as columns of numbers.
 
 A million micro-operations are a hundred megabytes of Python objects, and take seconds
-to walk through one by one. As columns they are sorted and compared all at once. That
-is for ordinary histories, in which keys and values are numbers or text and each value
-was written to its key by one transaction. All others are left to
-`checkers.isolation.registers`, which takes them as they are.
+to walk through one by one. As columns they are sorted and compared all at once. This
+works for ordinary histories: keys and values are numbers or text, and each value was
+written to its key by one transaction. All other histories are left to
+`checkers.isolation.registers`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
 def accesses_of(
     transactions: Transactions, pause: Callable[[], None], *, repeatable: bool
 ) -> Accesses | None:
-    """Who read and wrote what.
-
-    None if it can't be told, or if something is wrong already with a single read or
-    transaction: that is for others to find. Cost: n log n.
+    """Who read and wrote what. Cost: n log n.
 
     Args:
         transactions: The history.
         pause: Called now and then; may raise.
         repeatable: Whether it is wrong to read two versions of a key.
+
+    Returns:
+        None if columns can't tell, or if some single read or transaction is wrong;
+        `checkers.isolation.registers` then says which.
     """
     told = _scan(transactions, pause)
     if told is None:
@@ -146,7 +147,7 @@ class _Scanned:
     def accesses(
         self, transactions: Transactions, *, repeatable: bool
     ) -> Accesses | None:
-        """See `accesses_of`."""
+        """The columns that `accesses_of` returns, or None for the same reasons."""
         told = self.told
         if not self.is_read.any() or not self.are_unique:
             return None
@@ -187,7 +188,7 @@ class _Scanned:
         )
 
     def _writes(self) -> tuple[Column, Column, Mask]:
-        """Rows and keys, each pair once; and which versions were left there."""
+        """Rows and keys, each pair once, and which versions were left there."""
         told = self.told
         some = np.flatnonzero(self.is_write)
         codes = told.row[some] * told.keys + told.key[some]
@@ -199,9 +200,9 @@ class _Scanned:
         return codes[last] // told.keys, codes[last] % told.keys, is_final
 
     def _reads(self) -> Column | None:
-        """The reads of what others wrote, as positions.
+        """Positions of the reads of what other transactions wrote.
 
-        None if a transaction read anything but what it had written before.
+        None if a transaction that had written a key then read another value from it.
         """
         told = self.told
         some = np.flatnonzero(self.is_read | self.is_write)
@@ -221,10 +222,10 @@ class _Scanned:
 
 
 def likely_order(transactions: Transactions) -> Column:
-    """Of each row, something that rises along a likely order of commits.
+    """Row -> a number that rises along a likely order of commits.
 
-    Where nobody knows when, those with the fewest before them in their sessions, as far
-    as these are long, go first.
+    Without real time, a transaction's place is the part of its session that lies before
+    it.
     """
     if transactions.has_realtime:
         end, start = np.asarray(transactions.end), np.asarray(transactions.start)

@@ -56,7 +56,10 @@ def components(
 def order_of(source: Column, target: Column, potential: Column) -> Column | None:
     """Each vertex's place in a topological order close to that of `potential`.
 
-    None if there is a cycle. Cost: linear, much less when the guess is good.
+    Cost: linear, much less when the guess is good.
+
+    Returns:
+        None if there is a cycle.
     """
     rank = _ranks(source, target, potential)
     if (rank[source] > rank[target]).any():

@@ -1,9 +1,9 @@
-"""Choices none of which, taken together, are known to be wrong.
+"""Choices that avoid all combinations known to be wrong.
 
-Two searches try one assignment after the other, `checkers.isolation.writers` and
-`checkers.isolation.assignments`. Each one that explains nothing yields a conflict:
-choices that must not all be made again. The next assignment avoids all conflicts so
-far, as solvers of theories learn their clauses.
+`checkers.isolation.writers` and `checkers.isolation.assignments` try one assignment
+after the other. Each assignment that does not explain the history yields a conflict: a
+set of choices that must not be made together again. The next assignment avoids all
+conflicts so far, as solvers of theories learn their clauses.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
 
 Conflict = dict[int, int]
-"""What is chosen for -> the option that must not be chosen with all the others."""
+"""Question -> option; not all of these options may be chosen together."""
 
 STEPS_BETWEEN_PAUSES = 1024
 
@@ -48,13 +48,13 @@ def avoid(
     Args:
         conflicts: What is to be avoided.
         chosen: What is chosen; changed until no conflict is met.
-        order: Everything that conflicts are about, in the order to choose in.
-        options: What may be chosen for one of these, the best first.
+        order: All questions that conflicts are about, in the order to decide them in.
+        options: Question -> its options, the best first.
         steps: One for each choice that is made; see `paced`.
     """
     if not order:
         return Answer.FOUND
-    # A conflict is looked at when the last of what it is about was chosen for.
+    # A conflict is looked at once the last question it is about has been decided.
     place = {one: i for i, one in enumerate(order)}
     ending: dict[int, list[Conflict]] = defaultdict(list)
     for conflict in conflicts:
@@ -82,7 +82,7 @@ def paced(pause: Callable[[], None], most: int | None = None) -> Iterator[int]:
 
     Args:
         pause: May raise.
-        most: How many there are; without, there is no end.
+        most: How many steps there are; None for no end.
     """
     for step in itertools.count(1) if most is None else range(1, most + 1):
         if not step % STEPS_BETWEEN_PAUSES:

@@ -13,9 +13,9 @@ linear time, of the graph of those edges that the class allows:
   which has no further rw edge out of it.
 - G2: any.
 
-So nothing depends on how long somebody was willing to search. An example of each class
-is the shortest in its component (`checkers.isolation.walks`), but where that is so
-large that not all starting points are tried; then the example says so. Of many
+So whether a class occurs does not depend on how long a search takes. The example of a
+class is the shortest cycle in its component (`checkers.isolation.walks`). In very large
+components not all starting points are tried; the example then says so. Of many
 components, the smallest are looked at.
 
 A closed walk may pass a vertex twice. Cut there, it falls into cycles, at least one of
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from checkers.isolation.graph import Column, Edges, Graph, Mask
 
 _ORDERS = ((), (Kind.PROCESS,), (Kind.PROCESS, Kind.REALTIME, Kind.PASS))
-"""Level -> the kinds of edges that it adds to dependencies."""
+"""Level -> the kinds of edges that it has beside dependencies."""
 
 _MARK = (None, Kind.PROCESS, Kind.REALTIME)
 """Level -> the kind of edge that a cycle of that level must have."""
@@ -54,8 +54,7 @@ class CycleSearch:
     """Looks for all classes of cycles in a graph.
 
     Args:
-        graph: The graph; its session and real time edges count from the level on at
-            which the caller put them in.
+        graph: The graph, with the edges of all levels that `run` is asked for.
         pause: Called now and then; may raise to end the search.
 
     Attributes:
@@ -136,7 +135,7 @@ class CycleSearch:
         for region, chosen in self._regions(edges, starts, name):
             walk = Walk(_MARK[level], rw_max=1, name=name)
             if not self._shortest(region, chosen, walk):
-                # Not all were tried, or what there is lacks but the mark.
+                # Not all starts were tried, or all cycles found lack the mark.
                 certain = rw_in_cycles_without_another(region, self._pause)
                 self._shortest(region, certain, walk)
 
@@ -175,10 +174,10 @@ class CycleSearch:
     def _regions(
         self, edges: Edges, starts: Mask, name: str
     ) -> Iterator[tuple[Region, list[int]]]:
-        """Components that have edges among `starts`, with these, the closest first.
+        """Yield components, the smallest first, each with its edges among `starts`.
 
-        The smallest components first, until there are examples enough of the class of
-        that name.
+        Edges between vertices of close potential come first. Ends when there are enough
+        examples of the class of that name.
         """
         if not starts.any():
             return
@@ -204,7 +203,8 @@ class CycleSearch:
     def _shortest(self, region: Region, starts: list[int], walk: Walk) -> bool:
         """Keep the shortest of the cycles through `starts`.
 
-        Returns False if there is none among those that were tried, and not all were.
+        Returns:
+            False if none was found, and not all starts were tried.
         """
         best, is_sure = region.shortest(starts, walk, self._pause)
         if not best:
@@ -230,7 +230,7 @@ class CycleSearch:
     def _keep_all(
         self, cycles: Iterable[tuple[Step, ...]], walk: Walk, is_sure: bool
     ) -> set[str]:
-        """Keep what a walk fell into; returns the classes."""
+        """Keep the cycles that a walk falls into; returns their classes."""
         names = set()
         for steps in cycles:
             kinds = [step.kind for step in steps]

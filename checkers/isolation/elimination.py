@@ -1,10 +1,10 @@
 """Settles what no version order tells about registers: is there an execution at all?
 
-An execution is looked for that keeps to what is known (`checkers.isolation.execution`).
-If there is one, the history is right. If there is none, or none was found in good time,
-choices of which write came first are pruned (`checkers.isolation.polygraph`), as far as
-the history is short enough: that may find the contradiction that can be told in the
-fewest words, or what makes the search for an execution easy.
+First an execution is looked for that keeps to all known orders
+(`checkers.isolation.execution`). If there is one, the history is right. If there is
+none, or the search gives up, choices of which write came first are pruned
+(`checkers.isolation.polygraph`), unless the history is too long for that. Pruning may
+find a short contradiction, or orders that make the search for an execution easy.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _OF_EVENTS = frozenset({"G-update", "G-MSR"})
 
 
 class _Search(NamedTuple):
-    """What a search for an execution came to, and what it knew."""
+    """A search for an execution, the polygraph it began with, and its answer."""
 
     polygraph: Polygraph
     execution: Execution
@@ -86,8 +86,8 @@ class Elimination:
     def proves_all(self, asked: Asked) -> bool:
         """Whether an execution is found that is as strict as anything asked.
 
-        No other proof is needed then. The strictest execution is looked for first: real
-        time leaves few choices, so it is found soon, or soon seen to be out of reach.
+        It proves all that is asked. The strictest execution is looked for first: real
+        time leaves few choices, so the search for it ends soon.
         """
         level = 2 if self.registers.transactions.has_realtime else 1
         proofs = [Question("G2-item" + models.LEVELS[level], True, level)]
@@ -105,8 +105,8 @@ class Elimination:
     def run(self, asked: Asked) -> None:
         """Settle the strongest question behind what is asked.
 
-        Weaker ones are put as well if that is answered in the negative, to know the
-        weakest model that is broken.
+        If something is wrong, settle weaker ones as well, to know the weakest model
+        that is broken.
         """
         settled = questions(asked.anomalies)
         for question in settled:
@@ -116,10 +116,10 @@ class Elimination:
             self._settle_between(asked)
 
     def _settle_between(self, asked: Asked) -> None:
-        """Settle what is no matter of sequences of events.
+        """Settle models that are not defined by one sequence of events.
 
-        Nothing is wrong as far as orders are known. All is right if a stronger model
-        would be satisfied; otherwise choices are tried, where that tells.
+        The known orders contradict none of them. If a stronger model is satisfied, so
+        are they; otherwise choices are tried, for the models that these decide.
         """
         level = int(asked.counts_sessions)
         stronger = Question("G-SI" + models.LEVELS[level], False, level)
@@ -149,7 +149,11 @@ class Elimination:
             self.remark = self._open(left)
 
     def _try(self, question: Question) -> tuple[Evidence | None, list[Choice]]:
-        """What is wrong, and the choices that stay open; see `Polygraph.settle`."""
+        """Settle a question by trying choices.
+
+        Returns:
+            What is wrong, None if nothing is known to be; the choices that stay open.
+        """
         polygraph = self._polygraph(question)
         if not polygraph.may_be_settled(exhaustive=self.exhaustive):
             return None, self.writes.choices()
@@ -166,7 +170,7 @@ class Elimination:
         )
 
     def _search(self, question: Question) -> _Search:
-        """Look for an execution; once for each question."""
+        """Look for an execution; the answer is kept for each question."""
         if question not in self._searches:
             polygraph = self._polygraph(question)
             execution = self._execution(polygraph)
@@ -175,7 +179,7 @@ class Elimination:
         return self._searches[question]
 
     def _settle(self, question: Question) -> bool:
-        """Put one question; whether the answer is that something is wrong."""
+        """Settle one question; returns whether something is wrong."""
         polygraph, execution, answer = self._search(question)
         if answer is Answer.FOUND:
             return False
@@ -260,7 +264,7 @@ class Elimination:
         read = (
             (row, number[registers.key_of[version]], registers.writer[version])
             for version, rows in writes.readers.items()
-            # Of a value that nobody wrote no order is known; it is an anomaly anyway.
+            # A value that nobody wrote is an anomaly, and has no known order.
             if registers.key_of[version] in number
             and (
                 registers.writer[version] != NOTHING
@@ -293,6 +297,6 @@ class Elimination:
 
 
 def _columns(rows: Iterable[tuple[int, ...]], width: int) -> Column:
-    """Rows of so many numbers as columns."""
+    """Tuples of `width` numbers as columns."""
     numbers = np.fromiter(itertools.chain.from_iterable(rows), np.int64)
     return numbers.reshape(-1, width).T.copy()

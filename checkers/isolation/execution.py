@@ -5,8 +5,8 @@ serializability each transaction is one event. For snapshot isolation it is two:
 beginning, which takes the snapshot that it reads, and the commit; between them nobody
 else may commit to what it writes (Berenson et al. 1995, first committer wins).
 
-All known orders are edges between events. Beyond them a history demands only that one
-of two orders holds, time and again:
+All known orders are edges between events. All other demands of a history say that one
+of two orders holds:
 
 - r read x from w, and w' wrote x too: w' commits before w does, or after r has read;
 - for snapshot isolation, a and b both wrote x: one commits before the other begins.
@@ -51,8 +51,11 @@ if TYPE_CHECKING:
 
 WRONG_DECISIONS_MIN = 1000
 WRITES_PER_WRONG_DECISION = 4
-"""After so many wrong decisions the search gives up, unless it is told not to: one for
-each four writes of a long history. Of 150,000 writes some 1,200 are decided wrongly."""
+"""Writes of a long history for each wrong decision that the search may make.
+
+Then it gives up, unless it is told not to. Of 150,000 writes, measured, some 1,200 are
+decided wrongly.
+"""
 
 ROUNDS_BETWEEN_PAUSES = 64
 
@@ -61,7 +64,7 @@ _NONE: Decisions = frozenset()
 
 
 class Answer(enum.Enum):
-    """What a search for an execution, or for anything else, came to."""
+    """The answer of a search."""
 
     FOUND = "there is one"
     IMPOSSIBLE = "there is none"
@@ -93,11 +96,11 @@ class Order(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """One of two orders must hold; the first is None where it can't.
+    """One of two orders must hold; the first is None if it can't.
 
     Attributes:
         first, second: The orders.
-        rows: The writer `first` puts first, and the one it puts second.
+        rows: Two writers of a key; `first` puts them in this order.
     """
 
     first: Order | None
@@ -106,12 +109,12 @@ class Demand(NamedTuple):
 
 
 class _Added(NamedTuple):
-    """An order that is in the sequence beside the known ones.
+    """An order that the search added to the known ones.
 
     Attributes:
         order: The order.
-        rests_on: The decisions that it follows from; itself, if it is one.
-        demand: What it was added for.
+        rests_on: The decisions that it follows from; a decision rests on itself.
+        demand: The demand that it was added for.
     """
 
     order: Order
@@ -127,7 +130,7 @@ class _Added(NamedTuple):
 
 @dataclass
 class _Path:
-    """What is between two events: nothing, or a path and what that rests on."""
+    """Whether a path leads from one event to another, and the decisions it rests on."""
 
     found: bool
     rests_on: Decisions = _NONE
@@ -140,14 +143,13 @@ class Execution:
     Args:
         accesses: What transactions did.
         edges: All known orders, auxiliary vertices included.
-        begins, commits: For each vertex a guess at the places of its events.
-        serial: One event a transaction, which begins, or two.
+        begins, commits: Vertex -> a guess at the places of its events.
+        serial: Whether a transaction is one event, its beginning, or two.
         exhaustive: Never give up.
         pause: Called now and then; may raise.
 
     Attributes:
         dilemma: After IMPOSSIBLE, a demand that can't be met.
-        implied: Orders of writers of a key that follow, as (first, second).
     """
 
     def __init__(
@@ -186,7 +188,7 @@ class Execution:
         self._wrong_decisions = 0
 
     def _between_events(self, edges: Edges, size: int) -> tuple[Column, Column]:
-        """What known orders say of events; a rw edge is about a snapshot."""
+        """Edges between transactions as edges between events; rw leaves a snapshot."""
         if not self._commit:
             return edges.source, edges.target
         is_rw = edges.kind == Kind.RW
@@ -198,11 +200,11 @@ class Execution:
 
     @property
     def implied(self) -> list[tuple[int, int]]:
-        """See the class."""
+        """Orders of writers of a key that follow from known ones: (first, second)."""
         return [added.rows for added in self._certain]
 
     def search(self) -> Answer:
-        """Look for the execution. What is known to begin with must have no cycle."""
+        """Look for the execution. Gives up at once if known orders have a cycle."""
         if self._is_cyclic:
             return Answer.GAVE_UP
         while True:
@@ -223,13 +225,13 @@ class Execution:
     # What the sequence breaks
 
     def _broken_demands(self) -> Iterator[Demand]:
-        """Demands that the sequence breaks as it is now; it may change meanwhile."""
+        """Demands that the sequence breaks; it may be changed between two of them."""
         yield from self._misread()
         if self._commit:
             yield from self._overlapping()
 
     def _writers_in_sequence(self) -> tuple[Column, Column]:
-        """Writers by key and, for each key, by commit; and a number that says so."""
+        """Writers sorted by key, then by commit; and the codes they are sorted by."""
         place = np.array(self._place, np.int64)
         accesses = self.accesses
         rank = accesses.written * self._events + place[accesses.writer + self._commit]
@@ -237,7 +239,7 @@ class Execution:
         return by_rank, rank[by_rank]
 
     def _misread(self) -> Iterator[Demand]:
-        """Reads of what is not the latest version."""
+        """Demands of reads that did not return the latest version."""
         accesses, commit = self.accesses, self._commit
         order, rank = self._writers_in_sequence()
         if not len(order):
@@ -259,7 +261,7 @@ class Execution:
                 yield demand
 
     def _overlapping(self) -> Iterator[Demand]:
-        """Transactions that wrote one key while both were running."""
+        """Demands of transactions that wrote one key while both were running."""
         accesses, commit = self.accesses, self._commit
         order, _ = self._writers_in_sequence()
         place = np.array(self._place, np.int64)
@@ -286,7 +288,7 @@ class Execution:
     # Repairs
 
     def _meet(self, demand: Demand) -> bool:
-        """Put in one of both orders; False if neither is possible."""
+        """Add one of both orders; returns False if neither is possible."""
         refuted: list[_Path] = []
         first, second = demand.first, demand.second
         if first is None:
@@ -302,7 +304,7 @@ class Execution:
         elif first is not None and refuted[1].found:
             self._put(first, refuted[1].rests_on, demand, refuted[0].seen)
         elif first is not None:
-            # Nothing speaks against either: take the one that moves less.
+            # Both orders are possible: take the one that moves less.
             self._decided += 1
             itself = frozenset([self._decided])
             if self._distance(first) <= self._distance(second):
@@ -315,9 +317,12 @@ class Execution:
         return self._place[order.earlier] - self._place[order.later]
 
     def _go_back(self, rests_on: Decisions) -> bool:
-        """Take back the latest decision that these cycles rest on; False without one.
+        """Take back the latest decision that these cycles rest on.
 
-        What it was decided against follows from the other ones.
+        The order it was decided against then follows from the other decisions.
+
+        Returns:
+            False if the cycles rest on no decision.
         """
         while rests_on:
             self._wrong_decisions += 1
@@ -359,7 +364,7 @@ class Execution:
     # The sequence (Pearce and Kelly)
 
     def _path(self, start: int, goal: int) -> _Path:
-        """Whether `start` has to come before `goal`, or is it."""
+        """Whether `start` has to come before `goal`, or is the same event."""
         place, last = self._place, self._place[goal]
         parent: dict[int, tuple[int, Decisions]] = {start: (start, _NONE)}
         queue = [start]
@@ -390,8 +395,8 @@ class Execution:
 
         Args:
             order: The order.
-            ahead: What was seen in search of a path from its later event to its
-                earlier one, in vain.
+            ahead: Events that were passed in the search for a path from its later event
+                to its earlier one, which found none.
         """
         place = self._place
         low, high = place[order.later], place[order.earlier]
@@ -405,7 +410,7 @@ class Execution:
             place[event] = new
 
     def _behind(self, start: int, low: int) -> list[int]:
-        """What has to come before `start` and stands no further back than `low`."""
+        """Events that have to come before `start` and stand no earlier than `low`."""
         place = self._place
         first, sources = self._known_in
         seen = {start}
@@ -421,14 +426,14 @@ class Execution:
 
 
 def _neighbours(source: Column, target: Column, size: int) -> tuple[_Ints, _Ints]:
-    """Targets by source, one after the other, and where each source's begin."""
+    """All targets, sorted by source, and where the targets of each source begin."""
     order = np.argsort(source, kind="stable")
     first = np.searchsorted(source[order], np.arange(size + 1))
     return _ints(first), _ints(target[order])
 
 
 def _ints(column: Column) -> _Ints:
-    """The same numbers where Python gets at them fast, in less room than a list's."""
+    """Numbers as an array: Python reads it faster than a numpy array."""
     numbers = array("q")
     numbers.frombytes(np.ascontiguousarray(column, np.int64).tobytes())
     return numbers
@@ -437,10 +442,10 @@ def _ints(column: Column) -> _Ints:
 def guesses(
     transactions: Transactions, auxiliary: Column, *, serial: bool
 ) -> tuple[Column, Column]:
-    """When transactions may have begun and committed, for all vertices.
+    """Guesses at when transactions began and committed, for all vertices.
 
-    Where nobody knows when, those with the fewest before them in their sessions go
-    first.
+    Without real time, transactions with fewer others before them in their sessions come
+    earlier.
 
     Args:
         transactions: The history.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 STEP = 1 << 20
-"""Room between the potentials of two events."""
+"""The difference between the potentials of two neighbouring events."""
 
 NOTHING = -1
 
@@ -56,8 +56,8 @@ class Edges:
     Attributes:
         source, target: Vertices.
         kind: A `Kind` each.
-        via: The version an edge is about, a number that the maker of the edge can
-            explain, or NOTHING.
+        via: A number by which the edge's maker can explain it, such as that of a
+            version; or NOTHING.
     """
 
     source: Column
@@ -109,8 +109,8 @@ class Graph:
 
     Attributes:
         transactions: Vertices below this number are transactions, others auxiliary.
-        potential: For each vertex a guess at its place in a topological order. Any
-            guess is right; a good one saves work.
+        potential: Vertex -> a guess at its place in a topological order. A good guess
+            saves work; results are right with any.
         edges: The edges.
     """
 
@@ -120,10 +120,10 @@ class Graph:
 
 
 def session_edges(transactions: Transactions) -> Edges:
-    """From each committed transaction to the next one of its process.
+    """Edges from each committed transaction to the next one of its process.
 
-    One with an unknown outcome may take effect at any time after its invocation, so it
-    has successors of its own process in no order with it.
+    A transaction of unknown outcome may take effect at any time after its invocation.
+    So it comes after what its process did before, but before nothing.
     """
     outcome = np.asarray(transactions.outcome)
     happened = outcome != Outcome.FAIL
@@ -143,12 +143,12 @@ def session_edges(transactions: Transactions) -> Edges:
 def timeline(
     transactions: Transactions, accesses: tuple[Column, Column] | None = None
 ) -> tuple[Edges, Column]:
-    """Real time; also the potentials of the auxiliary vertices, in their order.
+    """The edges of real time, and the potentials of the auxiliary vertices.
 
     Args:
         transactions: The history.
-        accesses: Rows and what they touch, as numbers; then each of these has a
-            timeline of its own, and real time orders only what touches the same.
+        accesses: Rows, and the numbers of the keys that they touch. If given, each key
+            has a timeline of its own, and orders only what touches it.
     """
     count = len(transactions)
     rows, line = accesses or (np.arange(count), np.zeros(count, np.int64))
@@ -183,7 +183,7 @@ def assemble(
 ) -> Graph:
     """The graph with session order (level 1 and up) and real time (level 2).
 
-    With `accesses`, real time counts on each key by itself, whatever the level.
+    Below level 2, `accesses` make real time count on each key by itself.
     """
     count = len(transactions)
     potential = np.asarray(transactions.start) * STEP

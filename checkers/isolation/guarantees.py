@@ -18,11 +18,11 @@ no cycle on any key. Together the four make causal consistency (Brzezinski et al
 Choices:
 - A session is a process, and what it did before is what its earlier committed
   transactions did.
-- "Whoever has" is a transaction that read the one and read the other key later on:
-  micro-operations of one transaction are served by one replica, which doesn't go back.
-- A read of the initial state is one of what comes before all.
-- A read after the transaction's own write of the key, of something else, tells of no
-  session: it breaks internal consistency.
+- "Whoever has" a write is a transaction that read it, and then read the other key: all
+  micro-operations of a transaction are served by one replica, which doesn't go back.
+- A read of the initial state reads a version that comes before all others.
+- A read that comes after the transaction's own write of the key, and returns something
+  else, breaks internal consistency. It tells nothing of sessions.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Pair(NamedTuple):
 
     Attributes:
         low, high: The versions.
-        row: The transaction that it is demanded of.
+        row: The transaction because of which it is demanded; NOTHING if lists show it.
         why: The guarantee's reason; a name in `telling.DEMANDED`.
     """
 
@@ -65,17 +65,17 @@ class Pair(NamedTuple):
 
 @dataclass(slots=True)
 class _Past:
-    """What a session did with a key: rows in order, and the versions, side by side."""
+    """The versions of a key that a session wrote or read, and the rows that did it."""
 
     rows: list[int]
     versions: list[int]
 
     def before(self, row: int) -> list[int]:
-        """The versions up to, and without, those of a transaction."""
+        """The versions before those of a transaction."""
         return self.versions[: bisect.bisect_left(self.rows, row)]
 
     def add(self, row: int, version: int) -> None:
-        """One more, by the latest transaction."""
+        """Add a version, by the latest transaction."""
         if not self.versions or self.versions[-1] != version:
             self.rows.append(row)
             self.versions.append(version)
@@ -159,8 +159,8 @@ class Sessions:
     def _all_writes(self) -> Iterator[tuple[int, int, Hashable]]:
         """Row, version and key of what each transaction left.
 
-        One that never returned may have happened, after all that its process did
-        before; in a history without invocations nobody can tell what that was.
+        A transaction that never returned may have happened, after all that its process
+        did before. Without invocations nobody knows what that was, so it is left out.
         """
         rows = self.history.transactions
         for row, writes in enumerate(self.history.writes):
@@ -175,10 +175,11 @@ class Sessions:
                 yield row, version, self.history.key_of[version]
 
     def _reads_after_others(self) -> Iterator[tuple[int, int, Hashable, int]]:
-        """The same, with each transaction that the same one had read from before.
+        """Row, version and key of each read, with each earlier writer.
 
-        Of one that never returned nobody can tell what its process did before it, in a
-        history without invocations.
+        That is a transaction from which the row had read before. Without invocations,
+        those that never returned are left out: nobody knows what their processes had
+        done before.
         """
         rows = self.history.transactions
         for row, versions in self.reads.items():
@@ -222,7 +223,7 @@ def judge(
 def violations(
     history: Versioned, name: str, demanded: Iterator[Pair], pause: Callable[[], None]
 ) -> Iterator[DisorderedVersions]:
-    """Orders of versions that can't be: later ones before nil, and cycles."""
+    """Orders of versions that can't be: cycles, and versions that precede nil."""
     pairs: dict[tuple[int, int], Pair] = {}
     blamed: set[int] = set()
     for count, pair in enumerate(demanded):
@@ -256,9 +257,10 @@ def violations(
 
 
 def _left(history: Versioned, version: int) -> int:
-    """What the writer of a version left: it comes right after what that replaced.
+    """The version that stands for one in orders.
 
-    Lists show where each version is.
+    Where lists show each version, it is the version itself; else it is what its writer
+    left of the key, as nobody may see anything between the two.
     """
     if history.has_orders:
         return version

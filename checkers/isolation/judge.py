@@ -1,7 +1,7 @@
 """From dependencies to a verdict: what was asked for, what was found, and why.
 
-Shared by the checkers of transactions. Each infers what it can from values; this part
-puts session order and real time to it, looks for cycles, and tells what they mean.
+The checkers of transactions share this part. Each infers dependencies from values; here
+session order and real time are added, cycles are looked for, and a verdict is reached.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class IsolationChecker:
     Args:
         question: What is asked.
         infer: Makes dependencies from transactions.
-        columns: Tells who read and wrote what, for levels that are decided by that
-            alone; None where something of it is not as they take for granted.
+        columns: Makes columns of reads and writes, for levels that are decided by
+            these alone; None if the checker has no such levels.
     """
 
     streams = True
@@ -109,19 +109,19 @@ class Trial:
     Attributes:
         question: What is asked.
         budget: What it may cost.
-        limit: The limit that ended it, if one did.
+        limit: The limit that ended it; empty if none did.
         transactions: The history.
         inference: What values tell, in the world that was looked at last.
         search: The cycles found in that world.
-        edges: How many of each kind.
-        doubt: Why what was found there tells nothing of other worlds; empty if it does.
-        proved: Anomalies of all worlds, if there are several and that is known.
-        is_exhausted: Whether there are several, each with anomalies of its own; then
-            `proved` are those of the last.
-        impossible: An anomaly that says that no order of transactions is right.
+        edges: Kind of edges -> how many there are.
+        doubt: Why that world tells nothing of the others; empty if it does.
+        proved: Anomalies of all worlds; None if there is one world, or none are known.
+        is_exhausted: Whether all worlds have anomalies, but different ones; `proved`
+            has those of the last.
+        impossible: That no order of transactions is right, if that was found.
         worlds: Assignments of writers tried so far; see `checkers.isolation.writers`.
-        decided_by: What showed that what was asked for holds, so that nothing else was
-            looked for; empty if nothing did.
+        decided_by: The proof that what was asked for holds, in words; if there is one,
+            nothing else is looked for.
     """
 
     def __init__(self, question: Question, budget: Budget) -> None:
@@ -140,11 +140,10 @@ class Trial:
         self.decided_by = ""
 
     def decide(self, transactions: Transactions, columns: Columns) -> bool:
-        """Whether what was asked for holds, as columns of numbers show.
+        """Whether columns of numbers prove that what was asked for holds.
 
         A weak level is tried by its own axiom, a strict one by an order of all
-        transactions. If it does not hold, or this can't tell, it is for `hold` to find
-        out why.
+        transactions. If there is no proof, `hold` finds out what is wrong.
 
         Raises:
             LimitExceeded: A limit ended the work.
@@ -185,7 +184,7 @@ class Trial:
         self.pause()
         self.inference = infer(transactions, self.pause)
         if self.inference.choices:
-            # First of all: a limit may be met from here on.
+            # Before anything else, as a limit may be met from here on.
             writer = _open_writer(self.inference.choices[0])
             self.doubt = Teller(transactions).doubt(writer)
         self.pause()
@@ -197,10 +196,7 @@ class Trial:
             self.look_for_anomalies(transactions, self.inference)
 
     def try_orders(self, transactions: Transactions, inference: Inference) -> bool:
-        """Look for an order of transactions that proves all that is asked.
-
-        Returns False if none was found.
-        """
+        """Whether an order of transactions is found that proves all that is asked."""
         strictest = Order.REAL_TIME if transactions.has_realtime else Order.SESSIONS
         wanted = {
             min(order, strictest): model
@@ -227,12 +223,12 @@ class Trial:
     ) -> None:
         """Look for an assignment of writers under which nothing is wrong.
 
-        Until there is one, or none is left, or an anomaly rests on nothing chosen.
+        Ends as well when no assignment is left, or an anomaly rests on no choice.
         """
         search = WriterSearch(choices, self.pause)
         most = min(WORLDS_MAX, max(WORLDS_MIN, WORK_MAX // len(transactions)))
         if self.impossible is not None:
-            most = WORLDS_MIN  # for a better reason
+            most = WORLDS_MIN  # it is invalid; these may find a better reason
         while assignment := search.next():
             if self.worlds == most:
                 search.gave_up = "there may be more"
@@ -264,7 +260,7 @@ class Trial:
             for finding, cycle in self.findings()
         )
         if not lists_differ:
-            # Else the same element may have other writers in lists that disagree.
+            # In lists that disagree, the same element may have different writers.
             self.proved = [finding for finding, _ in broken]
             self.is_exhausted = True
             self.doubt = ""
@@ -272,7 +268,7 @@ class Trial:
     def look_for_anomalies(
         self, transactions: Transactions, inference: Inference
     ) -> None:
-        """Look for cycles, and all else that was asked, in one world."""
+        """Look for cycles, and for all else that was asked, in one world."""
         level = self.question.level
         accesses = inference.accesses
         graph = assemble(transactions, inference.dependencies, level, accesses)
@@ -339,12 +335,12 @@ class Trial:
     def not_models(self, names: set[str]) -> tuple[str, ...]:
         """The weakest models that are broken."""
         if self.is_exhausted:
-            # What is found in one world breaks more than what is found in all.
+            # Anomalies of one world may break models that another world satisfies.
             return self.question.asked if len(self.question.asked) == 1 else ()
         return self.question.weakest_broken(names)
 
     def verdict(self, *, broken: bool) -> tuple[Verdict, str]:
-        """INVALID needs one anomaly; VALID needs that all was looked at."""
+        """INVALID needs one anomaly; VALID needs that everything was looked at."""
         if broken:
             return Verdict.INVALID, self.limit
         if self.decided_by:
@@ -415,17 +411,17 @@ _SERIAL = {
     "strong-session-serializable": Order.SESSIONS,
     "serializable": Order.NOTHING,
 }
-"""Models that an order of transactions proves, with all weaker ones; and what order."""
+"""Model -> the order that proves it, with all weaker models."""
 
 WORLDS_MIN, WORLDS_MAX = 20, 500
-"""Assignments of writers that are tried: for long histories, and for short ones."""
+"""Most assignments of writers that are tried, for long and for short histories."""
 
 WORK_MAX = 50_000
-"""Transactions looked at for all assignments together, if these are not fewer."""
+"""Assignments times transactions looked at, unless WORLDS_MIN assignments are more."""
 
 
 def _open_writer(choice: Choice) -> OpenWriter:
-    """What has to be chosen."""
+    """The doubt about an element whose writer has to be chosen."""
     key, element = choice.group
     return OpenWriter(element, key, tuple(c.row for c in choice.candidates))
 
@@ -435,11 +431,11 @@ def _count(worlds: int) -> str:
 
 
 def _weight(found: Evidence) -> tuple[int, int, int, int]:
-    """Sorts anomalies: those come first that are easiest to understand, and certain.
+    """Sorts anomalies: those that are easiest to understand, and surest, come first.
 
-    Few operations come before many; what real time shows is surer than the order of a
-    process, and what values show is surer than both. A lost append is told before the
-    cycles of which it is part.
+    Few operations come before many. What values show is surest, then what real time
+    shows, then the order of a process. A lost append comes before the cycles that it is
+    part of.
     """
     kinds = {link.kind for link in found.links()}
     strength = 2 if "process" in kinds else 1 if "realtime" in kinds else 0

@@ -3,13 +3,14 @@
 The definitions are those of `checkers.isolation.weak` (Biswas and Enea 2019): a
 transaction t3 that reads key x from t1, and has seen t2, which writes x as well, forces
 t2 before t1 in the order of commits. The level is satisfied just when these orders,
-reads-from and session order together have no cycle. Here nothing but that is decided,
-on columns of numbers; what is wrong, and why, is for others to find.
+reads-from and session order together have no cycle. This module decides only whether it
+is, on columns of numbers; `weak` finds what is wrong.
 
 Read committed and read atomic list the orders that they force, each by a walk over the
 smaller of two sets: what t2 wrote, and what t3 read (Moldrup, Wuensche and
-Pavlogiannis, "AWDIT", 2025). For read committed only the first read of x after that of
-t2 counts, as the others follow: whose version it was has been seen by those behind it.
+Pavlogiannis, "AWDIT", 2025). For read committed, only the first read of x behind the
+read from t2 counts. Later reads of x have seen the writer of that one, so their orders
+follow.
 
 Causal consistency forces too many orders to list them all. So an order of commits is
 guessed, which keeps those of read atomic, and then put right:
@@ -21,8 +22,8 @@ guessed, which keeps those of read atomic, and then put right:
 3. These orders are added, and the guess is mended, until none is contradicted any more:
    then it is an order of commits as demanded. Or there is a cycle, and no such order.
 
-Session guarantees need no look of their own where it is satisfied: all that they demand
-of two versions is forced by causal consistency (Brzezinski et al. 2004).
+Where causal consistency holds, so do the session guarantees: it forces all that they
+demand of two versions (Brzezinski et al. 2004).
 """
 
 from __future__ import annotations
@@ -89,9 +90,9 @@ LEVELS = {
     "writes-follow-reads": CAUSAL,
     "PRAM": CAUSAL,
 }
-"""Models, and the level that shows that they hold.
+"""Model -> a level that implies it.
 
-Session guarantees hold in what is causally consistent, and may hold in what is not.
+A history that is not causally consistent may still satisfy a session guarantee.
 """
 
 
@@ -159,10 +160,10 @@ class _Trial:
         return place
 
     def force(self, before: Column, after: Column) -> None:
-        """Note that rows come before writers of what was read nevertheless.
+        """Add orders of rows: each of `before` comes before that of `after`.
 
         Raises:
-            _ContradictionError: One of these is the initial state.
+            _ContradictionError: One of `after` is the initial state.
         """
         self.pause()
         if (after == NOTHING).any():
@@ -172,14 +173,14 @@ class _Trial:
         self.target.append(pairs % self.size)
 
     def _index_writes(self) -> None:
-        """Writes in the order of rows and keys, those of each row side by side."""
+        """Sort writes by row and key, and note where each row's begin."""
         a = self.accesses
         self.write_codes = np.sort(a.by * a.keys + a.to)
         rows = np.arange(self.size + 1)
         self.first_write = np.searchsorted(self.write_codes, rows * a.keys)
 
     def _group_reads(self) -> None:
-        """Reads in the order of rows and keys; each pair of these is a group."""
+        """Sort reads by row and key; all of one row and key are a group."""
         a = self.accesses
         codes = a.reader * a.keys + a.key
         self.in_groups = np.argsort(codes, kind="stable")
@@ -229,14 +230,15 @@ class _Trial:
         self._read_after_own()
 
     def _common(self) -> tuple[Column, Column]:
-        """Keys that some transaction read, and one that it read from has written.
+        """For each transaction and each that it read from, the keys that both touch.
 
-        Sets `seen` and `at`: for each pair of a reader and a writer, the writer, and
-        the number of the first read that links the two.
+        The first one read such a key, and the other one wrote it. Sets `seen` and `at`:
+        for each such pair of transactions the writer, and the number of the first read
+        that links the two.
 
         Returns:
             Numbers of pairs and of groups of reads, side by side. Cost: for each pair
-            the smaller of what the one wrote and what the other read.
+            the smaller of what the writer wrote and what the reader read.
         """
         a = self.accesses
         some = np.flatnonzero(a.writer != NOTHING)
@@ -272,7 +274,7 @@ class _Trial:
         return self.accesses.writer[read]
 
     def _read_after_own(self) -> None:
-        """The latest write of its session to a key comes before what is read of it."""
+        """A session's latest write of a key comes before what it then reads of it."""
         a = self.accesses
         _, session = np.unique(a.process, return_inverse=True)
         ok = a.outcome[a.by] == Outcome.OK
@@ -290,7 +292,10 @@ class _Trial:
     # What is seen through others
 
     def causal(self) -> None:
-        """Orders forced by all that a transaction has seen, as far as they matter."""
+        """Orders forced by all that a transaction has seen, but only contradicted ones.
+
+        See the module on why that is enough.
+        """
         place = self.order(self.accesses.guess)
         past = Past(self.accesses, place, self.pause)
         self._check_initial(past)
@@ -326,10 +331,10 @@ class _Trial:
     def _written_between(
         self, past: Past, place: Column
     ) -> Iterator[tuple[Column, Column]]:
-        """Reads, and what was seen by then and yet stands after what was read.
+        """Writes that a reader has seen, but that stand behind what it read.
 
         Yields:
-            Numbers of groups and of writes, side by side.
+            Numbers of groups of reads and of writes, side by side.
         """
         a, size = self.accesses, self.size
         codes = past.key * size + place[past.by]

@@ -63,7 +63,7 @@ _GENERAL: Mapping[str, tuple[str, ...]] = {
     "G-SI": (),
     "G2": (),
 }
-"""Cycles, and what each is a special case of. Every one has its three variants."""
+"""Cycle -> what it is a special case of; each has three variants (`LEVELS`)."""
 
 _VALUES: Mapping[str, tuple[str, ...]] = {
     "G1a": ("G1",),
@@ -96,7 +96,7 @@ _OF_DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
     "G-update": ("G2-item",),
     "write-skew": ("G-update",),
 }
-"""Cycles of dependencies alone that tell more; see `checkers.isolation.unfolded`."""
+"""Cycles without variants, of dependencies alone; see `checkers.isolation.unfolded`."""
 
 
 def _anomaly_graph() -> dict[str, tuple[str, ...]]:
@@ -106,7 +106,7 @@ def _anomaly_graph() -> dict[str, tuple[str, ...]]:
         for level, suffix in enumerate(LEVELS):
             wider = [name + LEVELS[level + 1]] if level + 1 < len(LEVELS) else []
             graph[name + suffix] = (*(i + suffix for i in implied), *wider)
-    # Whoever has the source of the one rw edge in the cycle has only writers beside it.
+    # In a cycle with one rw edge, all but that edge's source have written something.
     graph["G-single-item"] += ("G-update",)
     return graph
 
@@ -266,7 +266,7 @@ def model_called(name: str) -> str:
     """The model of that name or alias, in whatever case.
 
     Raises:
-        UsageError: There is no such model; names the nearest.
+        UsageError: There is no such model; the error names the nearest.
     """
     names = {known.lower(): known for known in MODELS}
     names |= {alias.lower(): model for alias, model in ALIASES.items()}
@@ -281,7 +281,7 @@ def anomaly_called(name: str) -> str:
     """The anomaly of that name, in whatever case.
 
     Raises:
-        UsageError: There is no such anomaly; names the nearest.
+        UsageError: There is no such anomaly; the error names the nearest.
     """
     names = {known.lower(): known for known in ANOMALIES}
     wanted = name.strip().lower().lstrip(":")

@@ -8,9 +8,9 @@ that is NP-complete. "Cobra" (Tan et al. 2020) and "PolySI" (Huang et al. 2023) 
 to a solver after pruning: a choice that closes a cycle with what is known is out, so
 that the other one becomes known, and may rule out more.
 
-Here is the pruning, which is polynomial and finds nearly everything that databases get
-wrong; `checkers.isolation.execution` settles the rest. What is no matter of sequences
-of events, parallel and prefix consistency, is settled by trying choices.
+This is the pruning, which is polynomial and finds nearly everything that databases get
+wrong; `checkers.isolation.execution` settles the rest. Parallel and prefix consistency,
+which are not defined by one sequence of events, are settled by trying choices.
 
 Reachability is held in integers with a bit for each vertex. For snapshot isolation
 there are two copies of each vertex, the second one for arriving by a rw edge, which
@@ -44,19 +44,18 @@ if TYPE_CHECKING:
     from checkers.isolation.transactions import Transactions
 
 COPIES_MAX = 24_000
-"""Vertices, copies counted, above which reachability would take too much memory (72 MB
-at this number)."""
+"""Most vertices, copies counted, for which reachability is computed: 72 MB."""
 
 
 SETTLED_COPIES_MAX = 5_000
-"""The same for trying choices, which may prune a hundred times."""
+"""Most vertices, copies counted, for trying choices: it may prune a hundred times."""
 
 TRIED_TIMES_COPIES_MAX = 200_000
-"""After so many choices, times vertices, a search gives up unless it is told not to."""
+"""Choices times vertices after which a search gives up, unless it is told not to."""
 
 
 class Choice(NamedTuple):
-    """Two versions of a key of which nobody said which is the first."""
+    """Two versions of a key whose order is not known."""
 
     a: int
     b: int
@@ -72,9 +71,9 @@ class Question(NamedTuple):
         level: Which orders count beside dependencies; see `models.LEVELS`.
         parallel: Whether only cycles with a single rw edge are forbidden: true for
             parallel snapshot isolation and for PL-2+.
-        of_cursors: Whether only reads count by transactions that write the key, too;
+        of_cursors: Whether only reads by transactions that also write the key count;
             see `checkers.isolation.unfolded`. What comes before such a write comes
-            before the read, so cursor stability is a matter of one sequence.
+            before the read, so cursor stability is defined by one sequence of events.
         prefix: Whether cycles are forbidden in which each rw edge comes right after a
             wr or process edge: true for prefix consistency.
     """
@@ -96,9 +95,10 @@ def questions(anomalies: frozenset[str]) -> list[Question]:
 
 
 def all_questions(anomalies: frozenset[str]) -> list[Question]:
-    """The same for lists: with those that forbid no more than a single rw edge.
+    """The questions of lists, those included that forbid only a single rw edge.
 
-    Any order of unread elements that nothing contradicts will do for cursor stability.
+    Cursor stability is not among them: any order of unread elements that nothing
+    contradicts satisfies it.
     """
     return [
         Question(name + suffix, serial, level, parallel)
@@ -120,8 +120,8 @@ class Writes:
         by_key: Key -> the final versions of committed transactions.
         writer: Version -> row of its writer.
         readers: Version -> rows of its readers; without those that nobody read.
-        note: Gives an edge its `via` that says that the first of two versions comes
-            before the second, by elimination.
+        note: Makes a `via` for edges that rest on the order of two versions, the first
+            of which comes first by elimination.
     """
 
     by_key: Mapping[Hashable, Sequence[int]]
@@ -144,8 +144,8 @@ class Polygraph:
 
     Args:
         transactions: The history.
-        inference: Tells of its dependencies.
-        dependencies: Those that count.
+        inference: Explains dependencies.
+        dependencies: The dependencies that count.
         writes: What there is to choose from.
         question: What is to be settled.
         pause: Called now and then; may raise.
@@ -191,11 +191,13 @@ class Polygraph:
     # Pruning
 
     def prune(self) -> tuple[Evidence | None, list[Choice]]:
-        """Make the choices that only one way is left for, until there is none.
+        """Make all choices of which only one way is left, until each has two.
 
-        Returns a contradiction, if that leads to one, and the choices still open. What
-        is known to begin with must have no forbidden cycle; else there is no choice.
-        Cost: vertices times edges / 64, and that some ten times.
+        If what is known has a forbidden cycle, there is nothing to choose. Cost:
+        vertices times edges / 64, and that some ten times.
+
+        Returns:
+            A contradiction, None if there is none; the choices still open.
         """
         if not self.is_right():
             return None, []
@@ -205,9 +207,11 @@ class Polygraph:
         return self._dilemma(narrowed) if narrowed else self._cycle(), []
 
     def _narrow(self, choices: list[Choice]) -> list[Choice] | Choice | None:
-        """The choices that are left when those with one way only have been made.
+        """Make all choices of which only one way is left.
 
-        Instead a choice that has none, or None if a cycle was closed.
+        Returns:
+            The choices with two ways left; or a choice that has none; or None if a
+            cycle was closed.
         """
         masks = {version: self._mask(version) for version in set(chain(*choices))}
         while True:
@@ -234,11 +238,13 @@ class Polygraph:
             self.edges = self._with(news)
 
     def settle(self, *, exhaustive: bool) -> tuple[Evidence | None, list[Choice]]:
-        """Make all choices, and take back what was wrong, until there is no cycle.
+        """Make all choices, and take back wrong ones, until there is no cycle.
 
-        Returns why there is no way to do so, and the choices that it gave up at; both
-        are empty if they could all be made. Exponential; gives up after some choices
-        unless it is `exhaustive`.
+        Exponential; gives up after some choices unless it is `exhaustive`.
+
+        Returns:
+            A contradiction, if there is no way to make them; the choices that stay
+            open, if it gave up. Both are empty if all could be made.
         """
         finding, choices = self.prune()
         if finding or not choices:
@@ -253,8 +259,8 @@ class Polygraph:
                 tried += 1
                 if tried * self._copies > TRIED_TIMES_COPIES_MAX and not exhaustive:
                     return None, root
-                # All at once, a half of them, and so on; the first one the other way
-                # round follows if it can't be.
+                # Try all at once, then a half of them, and so on. If not even the first
+                # one can be made, it is the other way round.
                 some, rest = orders[:size], orders[size:]
                 if not size:
                     some, rest = [Choice(orders[0].b, orders[0].a)], orders[1:]
@@ -275,7 +281,7 @@ class Polygraph:
         return None, []
 
     def _guess(self, choices: list[Choice]) -> list[Choice]:
-        """The choices made as time suggests, the surest first."""
+        """Orders for all choices as time suggests them, the surest first."""
         rows = self.transactions
         start, end = np.asarray(rows.start), np.asarray(rows.end)
         end = np.where(end == NEVER, start, end)
@@ -293,9 +299,9 @@ class Polygraph:
         return sorted(made, key=later, reverse=True)
 
     def _is_known(self, reach: list[int], order: Choice) -> bool:
-        """Whether all that an order brings with it follows from what is there."""
+        """Whether all edges that an order brings with it follow from known ones."""
         if self.question.prefix:
-            return False  # it may, but arrives in another way
+            return False  # even if they did, they would lead to other copies
         later = self.writes.writer[order.b]
         own = 1 << later
         by_rw = own if self.question.serial else own | own << self.size
@@ -306,7 +312,9 @@ class Polygraph:
     def _mask(self, version: int) -> tuple[int, int]:
         """Vertices that must not be reached from the writer of a later version.
 
-        First as it is, then after arriving at it by rw, as a reader's successor.
+        Returns:
+            Those not to be reached in any way, and those not to be reached once a rw
+            edge has led to that writer.
         """
         writer = 1 << self.writes.writer[version]
         readers = 0
@@ -335,7 +343,7 @@ class Polygraph:
         return self.writes.readers.get(version, ())
 
     def _with(self, orders: Sequence[Choice]) -> Edges:
-        """All edges, with those that these orders bring with them."""
+        """All edges, and those that these orders bring with them."""
         writer = self.writes.writer
         ww, rw = [], []
         for order in orders:
@@ -355,7 +363,7 @@ class Polygraph:
             return edges.source, edges.target
         is_rw = edges.kind == Kind.RW
         source = np.concatenate([edges.source, edges.source[~is_rw] + self.size])
-        # Which copy a path arrives at: the second one has no rw edge out of it.
+        # A path arrives at the second copy, out of which no rw edge leads, by these.
         blocks = is_rw | (edges.kind == Kind.WW) if self.question.prefix else is_rw
         stays = np.ones_like(is_rw) if self.question.parallel else blocks
         target = np.concatenate(

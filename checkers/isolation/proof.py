@@ -1,10 +1,9 @@
 """A proof that a history of registers is strictly serializable, from columns alone.
 
-An order of all transactions that real time and sessions allow, and in which everybody
-reads what was written last, leaves nothing to be found wrong. So it is looked for
-before anything else is made of a long history, which saves half of the time and more
-than half of the memory. Where there is none, or none is found soon, that proves
-nothing.
+If real time and sessions allow an order of all transactions in which each read returns
+what was written last, nothing is wrong. So such an order is looked for first, which
+saves half of the time and more than half of the memory of a long history. If the search
+gives up, that proves nothing.
 """
 
 from __future__ import annotations
@@ -25,15 +24,16 @@ if TYPE_CHECKING:
     from checkers.isolation.transactions import Transactions
 
 EDGES_MAX = 16
-"""Edges for each write, at most, that say that the initial state comes before it."""
+"""Most edges a write, on average, that put reads of the initial state before it."""
 
 
 def is_serial(
     transactions: Transactions, found: Known, pause: Callable[[], None]
 ) -> bool:
-    """Whether there is an order as strict as the history can tell.
+    """Whether some order explains the history; real time counts if it is known.
 
-    False if there is none, or the search gave up.
+    Returns:
+        False if there is no such order, or the search gave up.
     """
     from_others = found.writer != NOTHING
     reads_from = edges_of(Kind.WR, found.writer[from_others], found.reader[from_others])
@@ -62,10 +62,10 @@ def is_serial(
 
 
 def _before_all(accesses: Accesses) -> Edges:
-    """Whoever read the initial state of a key comes before those who wrote it.
+    """Edges from readers of a key's initial state to all who wrote the key.
 
-    The search would find out by itself, one read after the other. None where they are
-    too many.
+    The search would find these orders by itself, one read after the other; it is faster
+    with the edges. Without any if they were too many.
     """
     initial = np.flatnonzero(accesses.source == NOTHING)
     in_order = np.argsort(accesses.written, kind="stable")

@@ -23,7 +23,7 @@ class Question:
         anomalies: Anomalies that it must not have, those that the models proscribe and
             all special cases included.
         level: Which orders matter: 0 none, 1 the sessions', 2 real time.
-        is_of_models: Whether nothing was asked for but models, so that a history that
+        is_of_models: Whether only models were asked for, no anomalies. A history that
             satisfies them need not be searched for more.
     """
 
@@ -34,7 +34,7 @@ class Question:
 
     @property
     def is_about_sessions(self) -> bool:
-        """Whether some model asked for is defined with sessions, or nobody says."""
+        """Whether a model asked for is defined with sessions, or no model was asked."""
         return not self.asked or bool(models.WITH_SESSIONS.intersection(self.asked))
 
     @property
@@ -47,11 +47,11 @@ class Question:
 
     @property
     def counts_sessions(self) -> bool:
-        """Whether session order matters to some model asked for, or nobody says."""
+        """Whether session order matters to a model asked for, or no model was asked."""
         return self.level > 0 or self.is_about_sessions
 
     def with_linearizable_keys(self) -> Question:
-        """The same, and each key by itself is to be linearizable."""
+        """This question, with each key by itself required to be linearizable."""
         realtime = {
             name.removesuffix("-process") + "-realtime"
             for name in self.anomalies
@@ -110,23 +110,23 @@ def _level_of(anomalies: Iterable[str]) -> int:
 
 
 ALL = "all"
-"""Named among anomalies: look for all, whether they break what was asked or not."""
+"""A name for all anomalies: look for those too that the model allows."""
 
 
 def anomaly_called(name: str) -> str:
     """The anomaly of that name, or ALL.
 
     Raises:
-        UsageError: There is none; names the nearest.
+        UsageError: No anomaly has that name; the error names the nearest.
     """
     return ALL if name.strip().lower() == ALL else models.anomaly_called(name)
 
 
 def names_from(known_as: Callable[[str], str], text: str) -> tuple[str, ...]:
-    """The proper names of those that `text` names, with commas between them.
+    """The proper names of the models or anomalies in `text`, which has commas.
 
     Raises:
-        UsageError: Something isn't known; says what is near.
+        UsageError: A name isn't known; the error names the nearest.
     """
     return tuple(map(known_as, text.split(","))) if text else ()
 

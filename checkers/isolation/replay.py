@@ -1,17 +1,18 @@
 """Looks for one execution in real time that shows just the values that were read.
 
-For histories in which values repeat. Where one transaction after the other can be
-replayed on a map of keys to values, each within the time it took, the history is
-strictly serializable, and nobody needs to know who wrote what was read. The same with
-snapshots: a transaction begins and commits within its time, reads what was there when
-it began, and commits only if nobody committed to what it writes since then (Berenson et
-al. 1995, first committer wins).
+This is for histories in which values repeat. If the transactions can be replayed one
+after the other on a map of keys to values, each within the time it took, the history is
+strictly serializable, whoever wrote what was read. With snapshots, a transaction begins
+and commits within its time, reads what was there when it began, and commits only if
+nobody has committed to what it writes since then (Berenson et al. 1995, first committer
+wins).
 
 The search goes depth first, and remembers where it has been (Wing and Gong 1993, Lowe
-2017). What only reads, and fits, is taken at once, as it makes no difference to others.
-Then come transactions that read, then those that only write, the first to return first.
-One of which nobody knows whether it happened is taken only if somebody waits for what
-it wrote. So the search may miss an execution, and proves nothing if it finds none.
+2017). A transaction that only reads, and fits, is taken at once, as it makes no
+difference to others. Then come transactions that read, then those that only write, the
+first to return first. A transaction of unknown outcome is taken only if another one
+waits for what it wrote. So the search may miss an execution, and proves nothing if it
+finds none.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Deeds(NamedTuple):
     Attributes:
         reads: Pairs of a key and the value read; of committed transactions.
         writes: Key -> the value that was left.
-        begin: Values that keys show to which nobody wrote.
+        begin: Values that keys may begin with.
     """
 
     reads: Sequence[Sequence[tuple[Hashable, int]]]
@@ -75,7 +76,7 @@ class Replay:
     Args:
         transactions: The history; it must have real time.
         deeds: What they did.
-        snapshots: Whether snapshot isolation will do.
+        snapshots: Whether snapshot isolation is enough.
         pause: Called now and then; may raise.
     """
 
@@ -111,7 +112,7 @@ class Replay:
         self._mark_done = self._mark_state = 0
 
     def finds(self) -> bool:
-        """Whether there is an execution that this search comes to."""
+        """Whether the search finds an execution."""
         stack: list[tuple[Iterator[_Step], _Undo]] = []
         steps = self._possible()
         while self._left:
@@ -187,7 +188,7 @@ class Replay:
         return iter(steps)
 
     def _expected(self, key: Hashable, deadline: int) -> int | None:
-        """The value that is read next from a key, as far as ends of reads tell."""
+        """The value of the first read of a key to return that is not done yet."""
         ends, reads = self._reads_of[key]
         for at in range(bisect.bisect_left(ends, deadline), len(ends)):
             row, value = reads[at]
@@ -196,7 +197,11 @@ class Replay:
         return None
 
     def _harm(self, row: int, expected: Mapping[Hashable, int | None]) -> int:
-        """How much speaks against writing now: what is read next is there, or is it."""
+        """How much speaks against writing now.
+
+        Of the values that are read next, 2 for each that it would overwrite, and 1 for
+        each that it would write itself.
+        """
         return sum(
             2 * (self._state.get(key) == expected[key] and value != expected[key])
             + (value == expected[key])
@@ -205,13 +210,13 @@ class Replay:
         )
 
     def _deadline(self) -> int:
-        """When the first of those returns that are not done."""
+        """When the first transaction returns that is not done yet."""
         while self._left and self._done[self._by_end[self._first_to_end]]:
             self._first_to_end += 1
         return self._end[self._by_end[self._first_to_end]] if self._left else -1
 
     def _missing(self, row: int) -> list[tuple[Hashable, int]]:
-        """What a transaction read that is not there."""
+        """Keys and values that a transaction read, but that are not there now."""
         state, begin = self._state, self.deeds.begin
         return [
             (key, value)

@@ -1,11 +1,12 @@
 """An order of transactions that gives every list that was read, if there is one.
 
-Lists that agree are beginnings of the longest of each key, so after any number of
-transactions a key is told by how long its list is, and who may come next by what stands
-next in it. A search in depth with a memory of sets of transactions (Wing and Gong 1993,
-Lowe 2017) then needs no writer of any element, and repeats do it no harm. What it
-finds proves every model up to the one whose order it kept; if it finds nothing, and was
-not cut short, that model is broken.
+Lists that agree are beginnings of the longest list of their key. So after any number of
+transactions the state of a key is the length of its list, and what stands next in the
+longest list tells who may come next. A search in depth that remembers sets of
+transactions (Wing and Gong 1993, Lowe 2017) then needs no writer of any element, so
+repeated elements don't matter. An order that is found proves the model whose order it
+keeps, and all weaker ones. If there is none, and the search was not cut short, that
+model is broken.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from checkers.isolation.evidence import NoOrder
 from checkers.isolation.execution import Answer
 from checkers.isolation.models import LEVELS
 from checkers.isolation.transactions import NEVER, Outcome
+from harness.override import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -45,7 +47,7 @@ class _Deed:
     """What a transaction did to one key.
 
     Attributes:
-        length: How long the list must have been before, or -1.
+        length: How long the list must have been before; -1 if it was not read.
         elements: What it appended.
     """
 
@@ -58,10 +60,10 @@ class _Part:
     """A transaction.
 
     Attributes:
-        row: Which.
+        row: Its row.
         process: Who ran it.
         is_ok: Whether it surely happened.
-        start, end: When; for the order to be kept.
+        start, end: When it ran, for real time.
         deeds: Number of a key -> what was done to it.
         writes: Whether anything was appended.
     """
@@ -147,7 +149,7 @@ class SerialSearch:
 
 
 class _All:
-    """Says who may come next, by the order that is to be kept: here, everybody.
+    """Says who may come next: any transaction, as no order has to be kept.
 
     Args:
         parts: The transactions, those that surely happened first, by their start.
@@ -159,7 +161,7 @@ class _All:
         self.by_end = sorted(range(self.certain), key=lambda i: parts[i].end)
 
     def next(self, placed: int) -> Iterator[int]:
-        """Those that may come next, those first that end first."""
+        """Transactions that may come next, the first to end first."""
         yield from (i for i in self.by_end if not placed >> i & 1)
         for i in range(self.certain, len(self.parts)):
             if not placed >> i & 1:
@@ -169,8 +171,8 @@ class _All:
 class _Sessions(_All):
     """Each process ran its transactions one after the other."""
 
+    @override
     def next(self, placed: int) -> Iterator[int]:
-        """See `_All.next`."""
         waiting: dict[int, int] = {}
         for i in self.by_end:
             if not placed >> i & 1:
@@ -186,8 +188,8 @@ class _Sessions(_All):
 class _RealTime(_All):
     """Nobody comes before somebody who had returned when they were invoked."""
 
+    @override
     def next(self, placed: int) -> Iterator[int]:
-        """See `_All.next`."""
         parts, limit, window = self.parts, NEVER, []
         low = (~placed & (placed + 1)).bit_length() - 1
         for i in range(low, self.certain):
@@ -264,11 +266,11 @@ class _Walk:
 
     @property
     def farthest(self) -> int:
-        """How many transactions were in order at most."""
+        """The most transactions that were put in order."""
         return self._best.bit_count()
 
     def stuck(self) -> int | None:
-        """The first of those that were left then, by its row."""
+        """Row of the first transaction to end that was left then."""
         left = (i for i in self._keep.by_end if not self._best >> i & 1)
         i = next(left, None)
         return None if i is None else self._parts[i].row
@@ -291,7 +293,7 @@ class _Walk:
         return lengths
 
     def _next(self, placed: int) -> Iterator[int]:
-        """Who may come next: one that changes nothing, if there is one."""
+        """Transactions that may come next; a single one if some of them just read."""
         fitting: list[int] = []
         for i in self._keep.next(placed):
             part = self._parts[i]

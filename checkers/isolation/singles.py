@@ -1,7 +1,7 @@
 """Which rw edges are on a cycle without another rw edge, whatever its length.
 
-Searches from single edges end somewhere. This decides it for all of them, by
-reachability in words of bits.
+A search from each single edge may have to be cut short. This decides for all edges
+together, by reachability in words of bits.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
 """The transactions of a history, whatever form they come in.
 
 A transaction is one client operation whose value is a list of micro-operations,
-`[f, key, value]`. What an `ok` one did stands in its completion. One whose outcome
-nobody knows (`info`, or no completion) may have written what its invocation says; what
-it read tells nothing.
+`[f, key, value]`. The completion of an `ok` transaction tells what it did. A
+transaction of unknown outcome (`info`, or no completion) may have written what its
+invocation says; its reads tell nothing.
 
 In histories of completions only, each completion is a transaction of its own and there
 is no real time; the order of a process's completions is its session order.
 
 Keys, elements and registers hold any value of JSON or EDN. Two of them are the same
 when `specification.freeze` makes the same of both: true is not 1, 1.0 is. Numbers and
-text are their own frozen form, so scans look at values as they are while these are
-`SIMPLE`, and else begin again with frozen ones: see `Transactions.normalise`.
+text are their own frozen form. So scans take values as they are as long as these are
+`SIMPLE`; if they are not, scans begin again with frozen ones
+(`Transactions.normalise`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from harness.history import History
 
 NEVER = 1 << 40
-"""The end of a transaction of which nobody knows that it ended; later than any."""
+"""The end of a transaction that did not return ok; later than any position."""
 
 PROCESS_MAX = (1 << 63) - 1
 
@@ -52,7 +53,7 @@ class Outcome(enum.IntEnum):
 
 
 class Labels(Protocol):
-    """What tells values apart that are the same; see `checkers.isolation.writers`."""
+    """Tells equal values apart; see `checkers.isolation.writers`."""
 
     def of(self, row: int, micro_ops: MicroOps) -> MicroOps:
         """The micro-operations of a transaction, with values told apart."""
@@ -65,7 +66,7 @@ class Copy:
 
     Attributes:
         value: The element.
-        number: Which append of it to the key; a negative one nobody made.
+        number: Which append of it to the key; negative if there was no such append.
     """
 
     value: Hashable
@@ -73,7 +74,7 @@ class Copy:
 
 
 def no_pause() -> None:
-    """For those who have all the time in the world."""
+    """Never raises: the pause of a check without limits."""
 
 
 class Transactions:
@@ -84,10 +85,12 @@ class Transactions:
         outcome: An `Outcome` each.
         start: Position of the invocation; of the completion where that is missing.
         end: Position of the ok completion, NEVER if there is none.
-        process: Who ran it; words have numbers too, see `process_name`.
-        ops: The position that stands for it in reports: where it ended, if it did.
+        process: Who ran it, as a number, also if the history has a word for it; see
+            `process_name`.
+        ops: The position that reports name: the completion's, or the invocation's if
+            there is none.
         has_realtime: Whether `start` and `end` tell about real time.
-        labels: What tells values apart that are the same, if anything does.
+        labels: Tells equal values apart; None if that is not necessary.
     """
 
     def __init__(self, history: History, *, has_realtime: bool = True) -> None:
@@ -107,9 +110,9 @@ class Transactions:
         return len(self.ops)
 
     def add(self, first: int, last: int) -> None:
-        """Append the transaction of a call, from its events' positions.
+        """Append a transaction, given the positions of its invocation and completion.
 
-        Where one of them is missing, both are the other.
+        If one of them is missing, both arguments are the position of the other.
 
         Raises:
             HistoryError: The process has too large a number.
@@ -150,13 +153,13 @@ class Transactions:
             column.frombytes(values.astype(np.int64).tobytes())
 
     def micro_ops(self) -> Iterator[tuple[int, MicroOps]]:
-        """Row, and what the transaction did, each as an ok completion tells.
+        """Yield each row with its micro-operations.
 
-        For want of one, as the invocation says. Committed transactions of a process
-        come in their order.
+        They are those of the ok completion, or else those of the invocation. Committed
+        transactions of a process come in their order.
 
         Raises:
-            HistoryError: `normalise` was called, and there are worse things.
+            HistoryError: `normalise` was called, and a value can't be normalised.
         """
         told = self._as_told()
         if self._form is None and self.labels is None:
@@ -164,7 +167,7 @@ class Transactions:
         return ((row, self._formed(row, done)) for row, done in told)
 
     def micro_ops_of(self, rows: Iterable[int]) -> Iterator[tuple[int, MicroOps]]:
-        """The same for these transactions alone, once all have been looked at."""
+        """Yield these rows with their micro-operations; call `micro_ops` first."""
         for row in rows:
             yield row, self._formed(row, self.history.ops[self._told_at[row]].value)
 
@@ -191,8 +194,8 @@ class Transactions:
         """Make `micro_ops` give triples of frozen values.
 
         Pairs `[f, key]` have the value None. The scans of checkers take triples and
-        simple values for granted and come here when they trip, so that ordinary
-        histories don't pay for it.
+        simple values for granted and call this when they meet anything else, so that
+        ordinary histories don't pay for it.
 
         Args:
             functions: Micro-operations that the checker knows.
@@ -207,9 +210,9 @@ class Transactions:
         return self._form is not None or self.labels is not None
 
     def relabel(self, labels: Labels) -> None:
-        """Make `micro_ops` give what `labels` makes of them.
+        """Pass micro-operations through `labels` from now on.
 
-        They have been scanned, and `normalise` was called if that was necessary.
+        The history must have been scanned, and normalised if that was necessary.
         """
         self.labels = labels
 
@@ -257,7 +260,7 @@ def collect(history: History) -> Transactions:
 
 @dataclass(frozen=True)
 class _Form:
-    """What micro-operations must be like; see `Transactions.normalise`."""
+    """The form of micro-operations that checkers take; see `Transactions.normalise`."""
 
     functions: Sequence[str]
     frozen: Callable[[str, Any], Any]
@@ -296,9 +299,9 @@ def refuse(transactions: Transactions, row: int, problem: str) -> NoReturn:
 
 
 SIMPLE = frozenset({int, str, type(None)})
-"""Types of values that are their own frozen form and equal to no value that is not.
+"""Types of values that are their own frozen form and equal no value of another type.
 
-So are floats but for NaN; they are few, and may as well be frozen.
+Floats other than NaN would do as well; as they are rare, they are frozen like the rest.
 """
 
 

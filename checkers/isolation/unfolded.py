@@ -20,14 +20,14 @@ Adya (1999) defines some phenomena on graphs that say more than the dependency g
 And Berenson et al. (1995), A5B, write skew: two transactions each of which read what
 the other replaced, on two keys.
 
-All of them are cycles of dependencies with a rw edge, so nothing is done where there is
-none of these. Each class is a question of reachability in a graph in which transactions
+All of them are cycles of dependencies with a rw edge, so nothing is done for histories
+without any. Each class is a question of reachability in a graph in which transactions
 are split into events; a shortest walk passes no transaction twice, unless dependencies
 without rw edges have a cycle as well, which is worse.
 
 Choices:
-- Reads of a transaction's own writes are no events: who replaced what they saw replaced
-  the writes.
+- Reads of a transaction's own writes are no events: a transaction that replaced what
+  they saw also replaced the writes.
 - Where the order of a key's versions is not known, a transaction that read a version
   and wrote the key comes before all writers of later ones, or it has overwritten them
   unseen. So a cycle of ww and wr edges and of rw edges by such transactions, on several
@@ -84,10 +84,10 @@ class Script:
 
 
 class Unfolds(Protocol):
-    """Who inferred dependencies, and can say which events they are between."""
+    """Something that inferred dependencies, and knows the events they lie between."""
 
     def script(self, row: int, micro_ops: MicroOps) -> Script:
-        """What a transaction did that returned, if it did these micro-operations."""
+        """The events of a transaction that did these micro-operations."""
         ...
 
     def about(self, kind: Kind, via: int) -> About:
@@ -104,10 +104,10 @@ class Labels:
 
     Attributes:
         key: Numbers of keys.
-        leaves: Of a rw edge, the place of the read in its transaction; of several reads
-            of the version, of the last one. NOTHING if it isn't known.
-        arrives: Of a wr edge, the place of the read; of several, of the first one. Of a
-            ww edge the place of the write. NOTHING if it isn't known.
+        leaves: For a rw edge, the place of its read in the transaction (the last one,
+            if it read the version several times). NOTHING if it isn't known.
+        arrives: For a wr edge, the place of its read (the first one); for a ww edge,
+            the place of its write. NOTHING if it isn't known.
         intends: Whether the source wrote the key.
         updates: Whether the source wrote anything.
     """
@@ -181,7 +181,7 @@ def within_components(graph: Graph) -> Edges:
 def labelled_cycles(
     edges: Edges, labels: Labels, potential: Column, pause: Callable[[], None]
 ) -> dict[str, list[Cycle]]:
-    """See `look_closer`.
+    """Cycles of each class among dependencies, the shortest first.
 
     Args:
         edges: Dependencies, all of them within components.
@@ -276,7 +276,7 @@ class _Search:
         rows = np.flatnonzero(writes[edges.source] & writes[edges.target])
         ends = edges.source[rows], edges.target[rows]
         self._find("G-update", self._graph(rows, *ends), _ANY_RW, 2)
-        # One that only reads is cut in two; a rw edge stands for the way through it.
+        # A read-only transaction is cut in two, with a rw edge for the way through it.
         span = len(self.potential)
         readers = np.unique(edges.source[~writes[edges.source]])
         source = edges.source + span * ~writes[edges.source]
@@ -357,7 +357,7 @@ class _Search:
     def _find(self, name: str, events: _Events, walk: Walk, rw_min: int = 1) -> None:
         """Keep a shortest cycle of each component of a graph of events.
 
-        Those with fewer rw edges than `rw_min` go by another name.
+        Cycles with fewer rw edges than `rw_min` belong to another class.
         """
         edges = events.edges
         number = _numbers(edges, self.potential[events.owner])
@@ -389,10 +389,10 @@ class _Search:
         name: str,
         owner: Column,
     ) -> tuple[list[int], bool]:
-        """A walk that passes no transaction twice, where the shortest did.
+        """A walk that passes no transaction twice, if the shortest one passes some.
 
-        Dependencies without rw edges have a cycle, then. A walk for G-monotonic is
-        simple if it does not pass the commit of where it began.
+        In that case dependencies without rw edges have a cycle as well. A walk for
+        G-monotonic is simple if it does not pass the commit of its first transaction.
         """
         bars = None
         if name == "G-monotonic":

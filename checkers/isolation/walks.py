@@ -1,11 +1,10 @@
 """Shortest closed walks in a component of a dependency graph, of a given kind.
 
 A closed walk is found by breadth-first search from one of its edges, in the graph of
-states: a vertex, and what matters of the way there. To find a shortest one of all that
-begin with some edge, all are searched at the same time, with a bit for each in words of
-64, one step after the other, until one of them is back; numpy does a step for all
-states at once. Where there are so many edges and states that this would take longer
-than a second or so, the rest is left out, and whoever asked is told.
+states: a vertex, and what matters of the way there. To find a shortest walk of many
+starting edges, all searches run abreast, with a bit for each in words of 64, until one
+of them is back; numpy does a step for all states at once. If this would take longer
+than a second or so, the remaining starts are left out, and the result says so.
 """
 
 from __future__ import annotations
@@ -30,19 +29,19 @@ LAYERS = 12
 """States of a walk at a vertex: rw edges so far (up to 2), last edge, mark."""
 
 FEW = 4000
-"""Starts times edges up to which one search after the other is faster than all."""
+"""Starts times edges up to which searches are faster one by one than abreast."""
 
 WORDS_MAX = 1 << 20
 """Words of 64 searches that are held at a time, for all states and edges: 8 MB."""
 
 WORK_MAX = 150_000_000
-"""Words that are moved before the rest of the searches is left out; about a second."""
+"""Words moved before the remaining starts are left out; about a second."""
 
 STEPS_MAX = 200_000
-"""Edges looked at, one start after the other, where that has to be."""
+"""Edges looked at, where searches have to be made one by one."""
 
 STEPS_FOR_SIMPLE = 20_000
-"""Walks looked at for one that passes nothing twice, where the shortest did."""
+"""Walks tried for one that passes nothing twice, if the shortest passes something."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ class Region:
         self.order: list[int] = order.tolist()
 
     def vertex(self, name: int) -> int:
-        """The number of a vertex here; NOTHING if it is somewhere else."""
+        """The number of a vertex in this region; NOTHING if it is not in it."""
         at = int(np.searchsorted(self.names, name))
         return at if at < len(self.names) and self.names[at] == name else NOTHING
 
@@ -154,12 +153,19 @@ class Region:
     ) -> tuple[list[int], int]:
         """The shortest closed walk that begins with the edge `start`.
 
-        Returns its edges, none if there is no such walk that has fewer than so many
-        steps, and how many edges were looked at. States are vertex, number of rw edges
-        up to 2, whether the last was one that matters (a rw edge, or one that no rw
-        edge may follow), and whether the mark was seen. Edges off the timeline cost
-        nothing, so that real time counts as one step. The vertex `barred` is not
-        passed.
+        States are vertex, number of rw edges up to 2, whether the last was one that
+        matters (a rw edge, or one that no rw edge may follow), and whether the mark was
+        seen. Edges on the timeline and off it cost nothing, so that real time counts as
+        one step.
+
+        Args:
+            start: The edge.
+            walk: What the walk must be like.
+            shorter_than: It has fewer steps than this.
+            barred: A vertex that it does not pass.
+
+        Returns:
+            Its edges, none if there is no such walk; and how many edges were looked at.
         """
         home = self.source[start]
         state = self._after(start, walk, 0, 0, marked=walk.mark is None)
@@ -200,7 +206,8 @@ class Region:
     ) -> tuple[list[int], bool]:
         """A shortest closed walk of those that begin with one of `starts`.
 
-        Returns its edges, none if there is none, and whether all were looked at.
+        Returns:
+            Its edges, none if there is no such walk; and whether all starts were tried.
         """
         if len(starts) * len(self.kind) > FEW:
             start, length, is_sure = _Abreast(self, walk, pause).run(starts)
@@ -222,15 +229,19 @@ class Region:
         will_do: Callable[[list[int]], bool],
         bars: Mapping[int, int] | None = None,
     ) -> tuple[list[int], bool]:
-        """The same, one start after the other, of those that `will_do`.
+        """A shortest closed walk of those that begin with a start and `will_do`.
 
-        Some are left out: of the walks with one start only a shortest one is seen.
+        Of the walks with one start only a shortest one is tried, so walks that would do
+        may be missed.
 
         Args:
             starts: Edges to begin with.
             walk: What the walks must be like.
-            will_do: Says that of the edges of a walk.
+            will_do: Whether a walk, given by its edges, is accepted.
             bars: Start -> a vertex that is not passed.
+
+        Returns:
+            Its edges, none if there is no such walk; and whether all starts were tried.
         """
         best: list[int] = []
         shorter_than = len(self.kind) + 1
@@ -273,7 +284,8 @@ class Region:
     ) -> list[int]:
         """A short cycle of that class which passes no transaction twice.
 
-        Returns its edges; none if there is no such cycle, or too many were looked at.
+        Returns:
+            Its edges; none if there is no such cycle, or the search gave up.
         """
         steps = STEPS_FOR_SIMPLE
         for depth in range(2, len(self.names) + 1):
@@ -357,7 +369,7 @@ class _Abreast:
         self._chains, self._exits = self._list_passes()
 
     def _list_states(self) -> _Or:
-        """The edges between states, but for those off the timeline."""
+        """The edges between states that cost a step."""
         kinds = [Kind(kind) for kind in np.unique(self.kind).tolist()]
         first = int(self.walk.mark is None)
         self.layers: list[int] = []
@@ -379,7 +391,7 @@ class _Abreast:
         return _Or(np.concatenate(sources), np.concatenate(targets))
 
     def _list_passes(self) -> tuple[list[Column], _Or | None]:
-        """Edges that cost nothing: vertices in chains, and what leaves them."""
+        """The edges that cost nothing: chains of vertices, and edges out of them."""
         if not self.is_pass.any():
             return [], None
         source, target = self.source[self.is_pass], self.target[self.is_pass]
@@ -401,9 +413,11 @@ class _Abreast:
         return chains, exits
 
     def run(self, starts: Sequence[int]) -> tuple[int, int, bool]:
-        """The first of the edges that begin a shortest closed walk, and its length.
+        """Search from all starts.
 
-        NOTHING if there is none; also whether all were looked at.
+        Returns:
+            The first start of a shortest closed walk, NOTHING if there is no walk; its
+            length; whether all starts were tried.
         """
         held = 4 * len(self.layers) * self.size + len(self._spread)
         words = max(1, min(WORDS_MAX // held, 1 + (len(starts) - 1) // 64))
@@ -424,7 +438,7 @@ class _Abreast:
     def _search(
         self, starts: Sequence[int], words: int, shorter_than: int
     ) -> tuple[int, int, int]:
-        """The same for some; with the number of steps that were made."""
+        """Search from some starts; returns a start, its length, and the steps made."""
         first = int(self.walk.mark is None)
         bits = np.arange(len(starts))
         word, bit = bits // 64, np.uint64(1) << (bits % 64).astype(np.uint64)
@@ -485,7 +499,7 @@ class _Or:
     def apply(
         self, bits: npt.NDArray[np.uint64], to: npt.NDArray[np.uint64]
     ) -> npt.NDArray[np.uint64]:
-        """Add to `to` what is passed on; returns it."""
+        """Pass on `bits`, adding them to those of `to`, which is returned."""
         if not len(self):
             return to
         to[self._target] |= np.bitwise_or.reduceat(

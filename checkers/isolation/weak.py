@@ -16,8 +16,8 @@ session wrote to x, only the latest that t3 has seen needs to be looked at, as t
 others come before it. A clock for each transaction tells how much of each session it
 has seen.
 
-A read of nil is one of the initial state, which comes before all; whoever has seen a
-write of the key must not read it.
+A read of nil reads the initial state, which comes before all writes. A transaction that
+has seen a write of the key must not read it.
 
 Choices: session order counts in read atomic and causal, as defined there, and in read
 committed only for models with "session" in their name.
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 FORCED = 1 << 48
-"""Added to `via` of an edge to say that it is a forced order's number."""
+"""Added to the `via` of edges that stand for forced orders."""
 
 
 class Read(NamedTuple):
@@ -59,8 +59,8 @@ class Read(NamedTuple):
     Attributes:
         row: The transaction.
         version: What it read.
-        again: It had read that version before.
-        late: It had written the key before, but not that.
+        again: Whether it had read that version before.
+        late: Whether it had written the key before; what it read is not that write.
     """
 
     row: int
@@ -93,7 +93,7 @@ class Versioned(Explains, Protocol):
         writer: Version -> row of its writer, or NOTHING.
         writes: Row -> the versions it left, by key.
         dependencies: The ww, wr and rw edges.
-        has_orders: Whether ww edges are what the history shows, and count.
+        has_orders: Whether ww edges count, as the history itself shows them.
     """
 
     transactions: Transactions
@@ -136,11 +136,11 @@ class Visibility:
             self.reads[read.row].append(read.version)
 
     def writer(self, version: int) -> int:
-        """Row of a version's writer, NOTHING for nil or when nobody knows it."""
+        """Row of a version's writer; NOTHING for nil, or if the writer isn't known."""
         return self.history.writer[version]
 
     def is_judged(self, version: int) -> bool:
-        """Whether a version read tells anything: it is nil, or its writer is known."""
+        """Whether a read of a version counts: it is nil, or its writer is known."""
         return self.writer(version) != NOTHING or self.history.value_of[version] is None
 
     # The axioms
@@ -187,9 +187,9 @@ class Visibility:
     def causal(self) -> Iterator[Forced]:
         """Orders forced by all that a transaction has seen, its session included.
 
-        What the writer of a version that was read has seen as well comes before it
-        without being forced to, and is left out. Cost: reads times sessions. Nothing
-        where reads-from and sessions have a cycle, which is a violation by itself.
+        What the writer of the version read had seen as well comes before that version
+        anyway, and is left out. So are transactions on or behind a cycle of reads-from
+        and sessions, which is a violation by itself. Cost: reads times sessions.
         """
         sessions = _Sessions(self)
         before = self._before()
@@ -255,7 +255,7 @@ class Visibility:
 
 
 def _in_order(before: dict[int, set[int]]) -> list[int]:
-    """The rows after those that come before them; none that is on or behind a cycle."""
+    """Rows in topological order, without those on or behind a cycle."""
     after: dict[int, list[int]] = defaultdict(list)
     for row, others in before.items():
         for other in others:
@@ -273,8 +273,8 @@ def _in_order(before: dict[int, set[int]]) -> list[int]:
 class _Sessions:
     """Committed transactions by session, and what each session wrote to each key.
 
-    One with an unknown outcome is in no order with what its process did later, so it is
-    a session of its own.
+    A transaction of unknown outcome is in no order with what its process did later, so
+    it is a session of its own.
 
     Attributes:
         place: Row -> its session, and its place there, counted from 1.
@@ -311,9 +311,12 @@ class _Sessions:
         return np.zeros(self._count, np.int64)
 
     def seen(self, key: Hashable, clock: Column, before: Column | None) -> list[int]:
-        """The latest version of the key by each session, as seen by that clock.
+        """The latest version of the key by each session that a clock has seen.
 
-        Without those that one before had seen.
+        Args:
+            key: The key.
+            clock: The clock.
+            before: An earlier clock; versions that it has seen are left out.
         """
         if key not in self._writers:
             return []
@@ -352,8 +355,8 @@ class Axiom:
         anomaly: What a violation is called.
         forced: The orders that it forces.
         seen: How the reader has seen the overwritten version; in `telling.SEEN`.
-        seen_in_session: The same where it did not read from that transaction.
-        needs_sessions: Whether it says nothing where session order does not count.
+        seen_in_session: How, if it did not read from the version's writer.
+        needs_sessions: Whether the axiom is only asked if session order counts.
     """
 
     anomaly: str
@@ -391,7 +394,15 @@ def judge(
     sessions: Edges | None,
     pause: Callable[[], None],
 ) -> None:
-    """Add to `findings` what breaks the axioms that are wanted; see `violations`."""
+    """Add to `findings` what breaks the axioms whose anomalies are wanted.
+
+    Args:
+        history: The history.
+        findings: Where violations go.
+        wanted: Anomalies.
+        sessions: Session order; None if it does not count.
+        pause: Called now and then; may raise.
+    """
     asked = [
         axiom
         for axiom in AXIOMS

@@ -1,18 +1,18 @@
 """Elements appended more than once: who wrote which of those that were read.
 
-A client that repeats an append which timed out may find its element twice in the list,
-or once, and then nobody can tell from values which of the two appends is to be seen.
-A history is right just when there is an assignment of appends to what was read under
-which it is. With an assignment every element is unique, so that the rest of the checker
-tells whether it is right: each is a `Copy`, of a number.
+A client that repeats an append which timed out may find its element in the list twice,
+or once. If once, values don't tell which of the two appends was read. A history is
+right just when it is right under some assignment of appends to what was read. An
+assignment makes every element unique, as a `Copy` with a number, so that the rest of
+the checker can judge it.
 
-There may be very many assignments. So they are not enumerated: one is tried, the one
-that time speaks for. Each anomaly that it leads to rests on what was chosen for some of
-the elements (on nothing, if it is certain); no assignment that makes all these choices
-again will do, and the next one that is tried makes none of the sets of choices refuted
-so far (counterexample-guided search, as solvers of theories learn their conflicts;
-VeriStrong, 2025, gives the edges of such choices to a solver at once, as
-hyper-polygraphs). The search ends with an assignment that explains the history, with
+There may be very many assignments. So they are not enumerated. The one that fits real
+time best is tried first. Each anomaly that it leads to rests on what was chosen for
+some of the elements (on nothing, if it is certain), so no assignment that makes all
+these choices again can be right. The next one tried makes none of the sets of choices
+refuted so far. That is counterexample-guided search, as solvers of theories learn their
+conflicts; VeriStrong (2025) gives the edges of such choices to a solver at once, as
+hyper-polygraphs. The search ends with an assignment that explains the history, with
 the certainty that there is none, or at its limits.
 
 Without loss of generality, of the appends of one element by one transaction the earlier
@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from checkers.isolation.conflicts import avoid, is_met, paced
 from checkers.isolation.execution import Answer
-from checkers.isolation.transactions import Copy
+from checkers.isolation.transactions import Copy, Labels
+from harness.override import override
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -59,8 +60,8 @@ class Candidate:
     Attributes:
         row: Its transaction.
         ordinal: How many appends of the element the transaction made before it.
-        start, end: When the transaction was invoked; when it returned ok, if it did.
-        is_ok, is_failed: What became of it.
+        start, end: When the transaction was invoked; when it returned ok, or NEVER.
+        is_ok, is_failed: The transaction's outcome.
     """
 
     row: int
@@ -73,7 +74,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The first, second... of an element in the lists of a key.
+    """The first, second or later occurrence of an element in the lists of a key.
 
     Attributes:
         by: When the first read returned that showed it.
@@ -86,15 +87,15 @@ class Shown:
 
 @dataclass(slots=True)
 class Choice:
-    """An element that was appended more than once, and who may have.
+    """An element that was appended more than once, and its appends.
 
     Attributes:
         group: The key and the element.
         candidates: The appends.
-        shown: What was read of it, in the order of the lists.
-        options: Assignments: for each of `shown` the number of a candidate, a negative
-            one where there are too few.
-        is_complete: Whether these are all.
+        shown: Its occurrences in what was read, in the order of the lists.
+        options: Assignments: for each of `shown` the number of a candidate, or a
+            negative number if there are too few candidates.
+        is_complete: Whether `options` has all assignments.
     """
 
     group: Group
@@ -104,13 +105,14 @@ class Choice:
     is_complete: bool = True
 
     def enumerate(self, *, failed_may_show: bool) -> bool:
-        """Find the assignments; those that time speaks for come first.
-
-        Returns False if there is nothing to choose, and nothing to tell apart.
+        """Find the assignments; those that fit real time best come first.
 
         Args:
-            failed_may_show: Whether a read of a failed append is no anomaly, so that
+            failed_may_show: Whether it is no anomaly to read a failed append, so that
                 one may be chosen though there are others.
+
+        Returns:
+            False if there is nothing to choose, and nothing to tell apart.
         """
         numbers = range(len(self.candidates))
         usable = [i for i in numbers if not self.candidates[i].is_failed]
@@ -151,7 +153,7 @@ class Choice:
         return True
 
     def _penalty(self, option: tuple[int, ...]) -> int:
-        """How much in it real time speaks against."""
+        """How often an assignment contradicts real time, or takes a failed append."""
         chosen = [self.candidates[number] for number in option if number >= 0]
         against = sum(
             shown.by < self.candidates[number].start
@@ -168,12 +170,11 @@ class Choice:
 
 
 class WriterSearch:
-    """Assignments of writers, one after the other; each avoids what was refuted.
+    """Yields assignments of writers, each of which avoids all that was refuted.
 
     Attributes:
         choices: What is to be chosen.
-        gave_up: Why the search ended though assignments may be left; empty if it did
-            not.
+        gave_up: Why the search ended though assignments may be left; else empty.
     """
 
     def __init__(self, choices: Sequence[Choice], pause: Callable[[], None]) -> None:
@@ -185,7 +186,7 @@ class WriterSearch:
         self.gave_up = ""
 
     def next(self) -> Assignment | None:
-        """The next assignment; None when there is none, or `gave_up` says why."""
+        """The next assignment; None if there is none left, or the search `gave_up`."""
         found = self._avoid()
         if found is Answer.FOUND:
             return Assignment(self.choices, list(self._chosen.values()))
@@ -196,7 +197,7 @@ class WriterSearch:
         return None
 
     def open(self, groups: Collection[Group]) -> set[Group]:
-        """Those of which there was something to choose."""
+        """Those of these elements that have more than one option."""
         return {group for group in groups if not self._is_fixed(group)}
 
     def _is_fixed(self, group: Group) -> bool:
@@ -209,7 +210,7 @@ class WriterSearch:
         self._refuted.append({i: self._chosen[i] for i in numbers})
 
     def _avoid(self) -> Answer:
-        """Choose so that nothing is as refuted."""
+        """Choose so that no refuted set of choices is made."""
         steps = paced(self._pause, STEPS_MAX)
         for members, refuted in self._components():
             found = avoid(refuted, self._chosen, members, self._options, steps)
@@ -218,7 +219,7 @@ class WriterSearch:
         return Answer.FOUND
 
     def _options(self, number: int) -> Iterator[int]:
-        """What can be chosen, what is chosen now first."""
+        """The options of an element, the one that is chosen now first."""
         now = self._chosen[number]
         yield now
         for option in range(len(self.choices[number].options)):
@@ -226,7 +227,10 @@ class WriterSearch:
                 yield option
 
     def _components(self) -> Iterator[tuple[list[int], list[Conflict]]]:
-        """Elements that what was refuted connects, with what connects them."""
+        """Groups of elements that refuted choices connect, with these choices.
+
+        Only groups in which a refuted set of choices is made now.
+        """
         group: dict[int, int] = {}
 
         def root(number: int) -> int:
@@ -247,8 +251,8 @@ class WriterSearch:
                 yield sorted(often, key=lambda n: (-often[n], n)), refuted
 
 
-class Assignment:
-    """Tells apart what was appended more than once, one way or another."""
+class Assignment(Labels):
+    """Tells elements apart that were appended more than once, as was chosen."""
 
     def __init__(self, choices: Sequence[Choice], chosen: list[int]) -> None:
         self._copies: dict[Hashable, dict[Hashable, tuple[int, ...]]] = {}
@@ -274,11 +278,11 @@ class Assignment:
         return self._rows[group]
 
     def groups_of(self, row: int) -> set[Group]:
-        """What a transaction appended of all that."""
+        """Keys and elements among these that a transaction appended."""
         return self._groups.get(row, set())
 
+    @override
     def of(self, row: int, micro_ops: MicroOps) -> MicroOps:
-        """See `transactions.Labels`."""
         out: MicroOps = []
         made: Counter[tuple[Hashable, Hashable]] = Counter()
         for micro_op in micro_ops:
