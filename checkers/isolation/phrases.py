@@ -7,8 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from checkers.findings import enumerated, listed, shortened
-from checkers.isolation.transactions import Copy
-from checkers.linearizability.specification import thaw
+from checkers.isolation.transactions import plain
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -41,11 +40,6 @@ def show(value: Hashable) -> str:
 
 
 _LIKE_ANOTHER = re.compile(r"|nil|null|true|false|[-+.\d].*|[\[{].*", re.DOTALL)
-
-
-def plain(value: Hashable) -> Any:
-    """The value that a history holds, from what checkers make of it."""
-    return thaw(value.value if isinstance(value, Copy) else value)
 
 
 def show_all(names: Sequence[str]) -> str:

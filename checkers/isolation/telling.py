@@ -13,7 +13,8 @@ from checkers.findings import draw
 from checkers.isolation import evidence as e
 from checkers.isolation import reasons as r
 from checkers.isolation.graph import NOTHING
-from checkers.isolation.phrases import plain, show, show_all, show_list
+from checkers.isolation.phrases import show, show_all, show_list
+from checkers.isolation.transactions import plain
 from harness.verdict import Anomaly
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
-from checkers.linearizability.specification import freeze
+from checkers.linearizability.specification import freeze, thaw
 from harness.history import NO_COMPLETION, HistoryError
 from harness.history.formats.lean import NOBODY, OP_TYPES, LeanOps
 
@@ -71,6 +71,11 @@ class Copy:
 
     value: Hashable
     number: int
+
+
+def plain(value: Hashable) -> Any:
+    """The value that a history holds, from what checkers make of it."""
+    return thaw(value.value if isinstance(value, Copy) else value)
 
 
 def no_pause() -> None:

@@ -26,8 +26,7 @@ from checkers.isolation.evidence import (
     RepeatedElement,
 )
 from checkers.isolation.graph import NOTHING
-from checkers.isolation.phrases import plain
-from checkers.isolation.transactions import Copy, Outcome
+from checkers.isolation.transactions import Copy, Outcome, plain
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
