@@ -20,6 +20,7 @@ from __future__ import annotations
 import enum
 from array import array
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
@@ -184,14 +185,12 @@ class Transactions:
     def _as_told(self) -> Iterator[tuple[int, Any]]:
         ops = self.history.ops
         if not isinstance(ops, LeanOps):
-            for row, at in enumerate(self._told_at):
-                yield row, ops[at].value
-            return
+            return ((row, ops[at].value) for row, at in enumerate(self._told_at))
         row_of = np.full(len(ops), -1, np.int64)
         row_of[np.asarray(self._told_at)] = np.arange(len(self))
-        rows = row_of.tolist()
-        for at, value in ops.values(row_of >= 0):
-            yield rows[at], value
+        is_told = row_of >= 0
+        values = map(itemgetter(1), ops.values(is_told))  # in the order of positions
+        return zip(row_of[is_told].tolist(), values, strict=True)
 
     def normalise(
         self, functions: Sequence[str], frozen: Callable[[str, Any], Any]

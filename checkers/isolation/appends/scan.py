@@ -66,9 +66,9 @@ class _Scan:
 
     def run(self, pause: Callable[[], None]) -> None:
         """Look at each transaction once."""
-        outcome = self.transactions.outcome
+        outcome, ok = self.transactions.outcome, int(t.Outcome.OK)
         for count, (row, micro_ops) in enumerate(self.transactions.micro_ops()):
-            if outcome[row] == t.Outcome.OK:
+            if outcome[row] == ok:
                 self._committed(row, micro_ops)
             else:
                 self._attempted(row, micro_ops)
@@ -79,8 +79,7 @@ class _Scan:
         """A transaction that surely happened: what it read, and what it appended."""
         keys, reads, is_frozen = self.lists.keys, self.lists.reads, self.is_frozen
         simple, shows = t.SIMPLE, self.own_writes_show
-        last: dict[Hashable, tuple[int, int]] = {}
-        shown: dict[Hashable, list[list[Any]]] = {}
+        last: dict[Hashable, tuple[int, int, list[list[Any]]]] = {}
         mine: dict[Hashable, list[Any]] = {}
         for micro_op in micro_ops:
             if type(micro_op) is not list and type(micro_op) is not tuple:
@@ -88,7 +87,10 @@ class _Scan:
             f, name, value = micro_op
             if type(name) not in simple and not is_frozen:
                 raise ValueError
-            key = keys.get(name) or self.lists.new_key(name)
+            try:
+                key = keys[name]
+            except KeyError:
+                key = self.lists.new_key(name)
             if f == "r":
                 if value is None:
                     value = _EMPTY
@@ -102,22 +104,21 @@ class _Scan:
                 own = mine.get(name, _EMPTY) if mine and shows else _EMPTY
                 shows_own = bool(own) and value[-len(own) :] == own
                 if name not in last:
-                    is_right, expected = shows_own or not own, own
-                    shown[name] = [value]
+                    is_right, expected, shown = shows_own or not own, own, [value]
                 else:
-                    before, appended = last[name]
+                    before, appended, shown = last[name]
                     expected = self.lists.value(before) + own[appended:]
                     is_right = value == expected
                     if is_right and not own:
                         if len(last) > 1:
                             reads.repeated.append((len(reads), before))
                         continue
-                    shown[name].append(value)
+                    shown.append(value)
                 if not is_right:
                     self._unlike_own(row, name, value, expected)
                 elif not shows and name in mine:
                     self._check_snapshot(row, name, value, mine[name])
-                last[name] = len(reads.rows), len(own)
+                last[name] = len(reads.rows), len(own), shown
                 reads.rows.append(row)
                 reads.branches.append(branch.number)
                 reads.lengths.append(len(value))
@@ -127,7 +128,7 @@ class _Scan:
                     key.writer[value] = row
                 else:
                     self._wrote(row, key, value)
-                if name in shown and any(value in early for early in shown[name]):
+                if name in last and any(value in early for early in last[name][2]):
                     self.findings.note(
                         FutureRead("future-read", (row,), name, value, "append")
                     )

@@ -148,9 +148,9 @@ class _Scan:
 
     def run(self, pause: Callable[[], None]) -> Versions:
         """Look at each transaction once."""
-        outcome = self.transactions.outcome
+        outcome, ok = self.transactions.outcome, int(t.Outcome.OK)
         for count, (row, micro_ops) in enumerate(self.transactions.micro_ops()):
-            if outcome[row] == t.Outcome.OK:
+            if outcome[row] == ok:
                 self._committed(row, micro_ops)
             else:
                 self._attempted(row, micro_ops)
