@@ -55,7 +55,7 @@ class Evidence(Struct, frozen=True):
         return ()
 
 
-# Cyclics
+# Cycles
 
 
 class Cyclic(Evidence, frozen=True):
@@ -115,8 +115,8 @@ class FutureRead(Evidence, frozen=True):
     """A transaction read what it did itself, but only later on.
 
     Attributes:
-        value, deed: What that is.
-        own_writes_show: Whether reads after it would show it.
+        value, deed: What the transaction did.
+        own_writes_show: Whether a later read would have had to show it.
     """
 
     value: Hashable
@@ -128,9 +128,9 @@ class RepeatedElement(Evidence, frozen=True):
     """A list has an element more often than it was appended.
 
     Attributes:
-        element: Which.
-        times: How often it is there, in the list or up to the place that is blamed.
-        is_copied: It was appended more than once, but not as often as that.
+        element: The element.
+        times: How often it is in the list, or in its beginning up to the place blamed.
+        is_copied: Whether it was appended more than once, but not as often as that.
     """
 
     element: Hashable
@@ -149,7 +149,7 @@ class GarbageRead(Evidence, frozen=True):
 
 
 class AbortedRead(Evidence, frozen=True):
-    """A read of what a failed transaction did; the rows are the reader's, and its."""
+    """A read of what a failed transaction did; the rows are reader and writer."""
 
     value: Hashable
     deed: Deed
@@ -161,7 +161,7 @@ class AbortedRead(Evidence, frozen=True):
 
 
 class IntermediateRead(Evidence, frozen=True):
-    """A read of what its writer replaced itself; the rows are the reader's, and its."""
+    """A read of what its writer replaced itself; the rows are reader and writer."""
 
     value: Hashable
     deed: Deed
@@ -264,7 +264,7 @@ class CyclicVersions(Evidence, frozen=True):
 
     Attributes:
         values: The versions' values; the last comes before the first.
-        source: Who said so; one of `registers.Source`.
+        source: Where their order comes from; a name in `telling.SOURCES`.
     """
 
     values: tuple[Hashable, ...]

@@ -42,7 +42,7 @@ class Precedence(Struct, frozen=True):
 
     Attributes:
         low, high: The values.
-        source: One of `registers.Source`; empty if it was found by elimination.
+        source: A name in `telling.SOURCES`; empty if it was found by elimination.
     """
 
     low: Hashable
@@ -54,8 +54,8 @@ class Missed(Struct, frozen=True):
     """The source did not observe what the target appended or wrote.
 
     Attributes:
-        deed, value, key: What that is.
-        order: Of registers, why the value came after the one that was read.
+        deed, value, key: What the target did.
+        order: For registers, why that value came after the one that was read.
     """
 
     deed: Deed
@@ -76,7 +76,8 @@ class AppendedAfter(Struct, frozen=True):
     Attributes:
         element, key: What the target appended.
         earlier: What the source did before that.
-        is_eliminated: No list shows it, but the other order would close a cycle.
+        is_eliminated: Whether no list shows this order, but the other one would close a
+            cycle.
     """
 
     element: Hashable

@@ -1,9 +1,8 @@
 """What single lists and elements show to be wrong, without any graph.
 
-Aborted and intermediate reads, garbage, repeated elements, lists that can't grow into
-each other, dirty and lost updates; the names are those of Kingsbury and Alvaro
-("Elle", 2020, section 6), who follow Adya (1999). Lost appends have a module of their
-own.
+These are aborted and intermediate reads, garbage, repeated elements, lists that can't
+grow into each other, dirty and lost updates. The names are Elle's (Kingsbury and Alvaro
+2020), some of them after Adya (1999). Lost appends have a module of their own.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class Accusations:
                 self._dirty_updates(key)
 
     def of_reads(self) -> None:
-        """What reads show, which have been placed."""
+        """What reads show; they must have been placed."""
         self._odd_lists()
         self._intermediate_reads()
         self._aborted_reads()
@@ -94,7 +93,7 @@ class Accusations:
         return self.lists.first_to_see(branch, branch.value.index(element))
 
     def _dirty_updates(self, key: Key) -> None:
-        """A committed append on top of a failed one (over those nobody knows of)."""
+        """Committed appends behind a failed one, with only unknown ones between."""
         if not any(element in key.failed for element in key.order):
             return
         outcome = self.lists.transactions.outcome
@@ -151,7 +150,7 @@ class Accusations:
     # What must not be read
 
     def _intermediate_reads(self) -> None:
-        """Reads that end where their last element's writer did not."""
+        """Reads whose last element is not the last that its writer appended."""
         reads = self.lists.reads
         suspect = self.versions.is_inner[np.maximum(reads.version, NOTHING)]
         suspect[self.versions.odd] = True
@@ -198,7 +197,7 @@ class Accusations:
                     yield branch
 
     def _unfounded(self, name: str, branch: Branch, place: int) -> None:
-        """A read of an element that has no right to be there."""
+        """Keep the read of an element that must not be there."""
         key, element = branch.key, branch.value[place]
         row = self.lists.first_to_see(branch, place)
         match name:

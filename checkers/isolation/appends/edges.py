@@ -1,7 +1,6 @@
 """Dependencies between transactions, from the version orders of lists.
 
-Versions without a writer are passed over: what stands next to them depends on the
-nearest that has one.
+Versions without a writer have no edges: edges lead to the nearest version that has one.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ class Dependencies:
 
     Attributes:
         edges: All of them; their `via` is the number of a version.
-        unread: Key -> the versions that nobody read, by committed transactions or
-            those of which something else was read.
+        unread: Key -> the versions that nobody read. Their writers committed, or
+            something else that they wrote was read.
         unread_by: Each of these -> row of its writer.
     """
 
@@ -76,7 +75,7 @@ class Dependencies:
         yield self._on_unread(known, rows[tail], branch[tail])
 
     def _of_unplaced_reads(self) -> Edges:
-        """A read out of order depends on whom it read last, at any rate."""
+        """A read out of order depends on the writer of its last element."""
         sources, targets, via = [], [], []
         for read in self.versions.unplaced():
             sources.append(read.key.writer.get(read.value[-1], NOTHING))
@@ -85,10 +84,10 @@ class Dependencies:
         return _edges(Kind.WR, sources, targets, via)
 
     def _on_unread(self, known: Column, rows: Column, branches: Column) -> Edges:
-        """What is in no list came after all that is in the longest.
+        """Elements that are in no list came after all that are in the longest.
 
-        A transaction whose outcome nobody knows, and of which nothing was read, may not
-        have happened. Nothing can depend on it, so it may as well be left out.
+        A transaction of unknown outcome of which nothing was read may not have
+        happened. Nothing depends on it, so it is left out.
 
         Args:
             known: Versions with a writer.

@@ -1,7 +1,7 @@
 """What was read from each key and appended to it.
 
 Lists that were read are kept as branches: one list for all reads of a key that are
-beginnings of it. So of a read no more is kept than its branch and its length.
+beginnings of it. So a read is no more than its branch and its length.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Branch:
         key: The key.
         number: Its place among the branches of all keys.
         value: The longest list.
-        low: Where it has 0 and 1, which Python does not tell from false and true.
+        low: Places of 0 and 1, which in Python are equal to false and true.
     """
 
     key: Key
@@ -53,7 +53,7 @@ class Branch:
         """Whether a list belongs here; if so it may be the longest from now on.
 
         Raises:
-            ValueError: It isn't frozen, and can't be told from others as it is.
+            ValueError: Its values have to be frozen before they can be compared.
         """
         longest = self.value
         known, length = len(longest), len(value)
@@ -88,10 +88,10 @@ class Key:
         number: Its place among all keys.
         branches: What was read from it; at least one.
         writer: Element -> row of the ok or info transaction that appended it.
-        failed: Element -> row of the failed transaction that tried to.
+        failed: Element -> row of the failed transaction that tried to append it.
         inner: Element -> the one that its writer appended next, in the same
             transaction.
-        longest: The longest list read, of those that came first; each element once.
+        longest: The longest list read, each element once; of several, the first.
         order: The version order: `longest`, up to where another list of the same
             length contradicts it.
         base: Number of its first version among the versions of all keys.
@@ -110,7 +110,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One read of a list, put together for a closer look."""
+    """One read of a list, with its list."""
 
     row: int
     key: Key
@@ -124,14 +124,14 @@ class Reads:
         row: The transaction.
         branch: Number of the branch that the list belongs to.
         length: How long the list was.
-        shows_own: It ends in what the transaction itself appended to the key, so that
-            its place tells nothing that the appends' places do not.
-        rows, branches, lengths, own: The same while reads are added.
+        shows_own: Whether it ends in the transaction's own appends to the key. Its
+            place then tells nothing that the places of these appends don't.
+        rows, branches, lengths, own: The columns above, while reads are added.
         version: Number of the last version read; NOTHING for the empty list, UNPLACED
             for a list that isn't part of the version order.
-        repeated: Those that a transaction repeated after it had read other keys, each
-            with how many reads there were by then. It may have learned between the two
-            that something is missing.
+        repeated: Repeats of reads after the transaction had read other keys. Each is
+            the number of reads there were by then, and the number of the read that was
+            repeated. What was read between the two may show that something is missing.
     """
 
     def __init__(self) -> None:
@@ -165,8 +165,8 @@ class Lists:
         branches: What was read, of all keys.
         reads: The reads.
         updates: The reads after which their transactions appended to the key.
-        repeated: Keys and elements that were appended more than once, in the order in
-            which that showed.
+        repeated: Keys and elements that were appended more than once, in the order of
+            the second appends.
         has_reads: Whether a committed transaction read anything at all.
     """
 
@@ -185,7 +185,7 @@ class Lists:
         return key
 
     def new_branch(self, key: Key) -> Branch:
-        """Lists of another order."""
+        """A branch for a list that fits none of the key's branches."""
         branch = Branch(key, len(self.branches))
         self.branches.append(branch)
         key.branches.append(branch)

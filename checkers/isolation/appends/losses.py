@@ -1,7 +1,8 @@
-"""Lost appends: acknowledged, and missing from every read from some moment on.
+"""Lost appends: acknowledged, and missing from all reads from some moment on.
 
-That read was invoked after the append had returned, and after every read had that shows
-it. An append that is shown again later was not lost: what missed it was stale.
+From the moment on at which the append and every read that shows it had returned, there
+is at least one read. An append that is shown again later was not lost: reads between
+that lack it were stale.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def look_for_lost_appends(
     lists: Lists, versions: Versions, findings: Findings[Evidence]
 ) -> None:
-    """Add each lost append to the findings. There is real time, and some read."""
+    """Add lost appends to the findings. The history must have real time, and reads."""
     rows, reads = lists.transactions, lists.reads
     of_read = lists.keys_of_branches()[reads.branch]
     start = np.asarray(rows.start)[reads.row]
@@ -75,7 +76,7 @@ def _doubtful(
     shown = _last_shown(lists, sizes, bases)
     key_of = lists.keys_of_branches()
     of_branch = np.repeat(np.arange(len(branches)), sizes)
-    # What the latest read of its key shows needs no closer look.
+    # Elements that the latest read of their key shows need no closer look.
     doubtful = shown < latest[key_of[of_branch]]
     doubtful |= np.array([len(b.key.branches) > 1 for b in branches])[of_branch]
     for branch in np.unique(of_branch[doubtful]).tolist():
@@ -96,7 +97,7 @@ def _doubtful(
 
 
 def _last_shown(lists: Lists, sizes: Column, bases: Column) -> Column:
-    """For each place in each branch when the last read returned that shows it.
+    """When the last read returned that shows a place, for all places of all branches.
 
     Args:
         lists: What was read.
@@ -109,7 +110,8 @@ def _last_shown(lists: Lists, sizes: Column, bases: Column) -> Column:
     at = bases[reads.branch[some]] + reads.length[some] - 1
     end = np.asarray(lists.transactions.end)[reads.row]
     np.maximum.at(shown, at, end[some])
-    # A longer list shows it too. Each branch is lifted above those behind it.
+    # A longer list shows the place as well, so it is a maximum over the places behind.
+    # Lifting each branch above those behind it keeps the maximum within the branch.
     lift = np.repeat(np.arange(len(sizes), 0, -1), sizes) * (2 * NEVER)
     return np.maximum.accumulate((shown + lift)[::-1])[::-1] - lift
 

@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from checkers.isolation.writers import Assignment, Group
 
 _CERTAIN = frozenset({"duplicate-elements", "garbage-read"})
-"""Anomalies that don't depend on who appended what is there more than once."""
+"""Anomalies that don't depend on the writers chosen for repeated elements."""
 
 _OF_THEIR_ROWS = frozenset(
     {"G1a", "G1b", "future-read", "incompatible-order", "internal", "lost-append"}
 )
-"""Anomalies that depend on which appends of their transactions to the key were read."""
+"""Anomalies that depend on the writers of elements which their rows appended."""
 
 _OF_THEIR_KEY = frozenset({"dirty-update", "lost-update"})
-"""Anomalies that depend on who appended what to their key."""
+"""Anomalies that depend on the writers of all repeated elements of their key."""
 
 
 class Reasons:
     """What each edge says, by its `via`, the number of a version.
 
     Attributes:
-        eliminated: Versions whose place no list shows; the other one would close a
-            cycle.
+        eliminated: Versions in an order that no list shows, but without which there
+            would be a cycle.
     """
 
     def __init__(self, versions: Versions) -> None:
@@ -138,9 +138,10 @@ class Grounds:
     def _of_step(self, step: Step) -> set[Group]:
         """What one edge rests on.
 
-        That is who appended the element it is about, and those next to it that have no
-        writer, up to the next that has. If nobody knows whether one of its transactions
-        happened, that some element was read which it appended.
+        It rests on who appended its element, and the elements next to that which have
+        no writer, up to the next that has one. If the outcome of one of its
+        transactions is unknown, it also rests on whether something was read that this
+        transaction appended.
         """
         if step.kind not in {Kind.WW, Kind.WR, Kind.RW}:
             return set()

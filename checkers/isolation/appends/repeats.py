@@ -1,6 +1,6 @@
 """Elements appended more than once: which appends of them may have been read.
 
-What is found here is for `checkers.isolation.writers` to choose from.
+`checkers.isolation.writers` chooses among them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One pass over all micro-operations: what was read, and who appended what.
 
 On the way each committed transaction is compared with itself: its reads have to fit its
-earlier operations. The pass is most of the time that a long history takes, so ordinary
-reads and appends take the shortest way through it.
+earlier operations. A long history spends most of its time here, so ordinary reads and
+appends take the shortest way through.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def scan(
     Raises:
         HistoryError: It is no history of appends and reads.
 
-    Cost: linear in all elements read. Lists are let go of as they are read.
+    Cost: linear in all elements read. Only the longest lists are kept.
     """
     work = _Scan(transactions, own_writes_show=own_writes_show)
     try:
@@ -55,7 +55,7 @@ def scan(
 
 
 class _Scan:
-    """The pass. Raises TypeError or ValueError where values have to be frozen first."""
+    """The pass. Raises TypeError or ValueError if values have to be frozen first."""
 
     def __init__(self, transactions: t.Transactions, *, own_writes_show: bool) -> None:
         self.transactions = transactions
@@ -145,7 +145,7 @@ class _Scan:
             self.lists.has_reads = True
 
     def _attempted(self, row: int, micro_ops: t.MicroOps) -> None:
-        """A transaction that failed, or of which nobody knows: what it tried to do."""
+        """A transaction that failed, or of unknown outcome: what it tried to do."""
         failed = self.transactions.outcome[row] == t.Outcome.FAIL
         mine: dict[Hashable, Any] = {}
         for micro_op in micro_ops:
@@ -187,7 +187,7 @@ class _Scan:
             or self.transactions.outcome[row] != t.Outcome.INFO
         ):
             self.lists.repeated[key.name, element] = None
-        # Else it is an open call, of which the other may be the completion.
+        # Otherwise it is an open call, and its completion may be the other append.
 
     def _failed_to_write(self, row: int, key: Key, element: Hashable) -> None:
         if type(element) not in t.SIMPLE and not self.is_frozen:
@@ -199,14 +199,14 @@ class _Scan:
     def _unlike_own(
         self, row: int, name: Hashable, value: list[Any], expected: list[Any]
     ) -> None:
-        # What is expected may be appended to later on.
+        # A copy, as the transaction's own appends may be among what is expected.
         found = UnlikeOwnList("internal", (row,), name, value, list(expected))
         self.findings.note(found)
 
     def _check_snapshot(
         self, row: int, name: Hashable, value: list[Any], mine: list[Any]
     ) -> None:
-        """Where transactions don't see what they append, they must not."""
+        """A transaction that keeps to its snapshot must not see its own appends."""
         own = next((element for element in mine if element in value), NOBODYS)
         if own is not NOBODYS:
             self.findings.note(OwnAppendShown("internal", (row,), name, own))

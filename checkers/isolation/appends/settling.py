@@ -1,9 +1,9 @@
 """What neither single lists nor cycles tell: weak levels, and orders nobody read.
 
 Weak levels are defined by axioms of their own (`checkers.isolation.weak` and
-`guarantees`). Any order of unread elements that other dependencies leave will do for
-serializability. Snapshot isolation may leave none, the parallel one neither: one of two
-transactions that append to one key has to see what the other did.
+`guarantees`). Serializability holds with any order of unread elements that dependencies
+allow. For snapshot isolation and its parallel form there may be none: of two
+transactions that append to one key, one has to see what the other did.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from checkers.isolation.reasons import Explains
 
 _OF_SESSIONS = frozenset({"fractured-read", "causal-violation", *guarantees.GUARANTEES})
-"""Anomalies that are no cycles of the dependencies that lists show."""
+"""Anomalies with axioms of their own, which dependencies alone don't show."""
 
 _OF_UPDATES = frozenset({"lost-update", "lost-append"})
-"""Anomalies after which a list is as good as any other."""
+"""Anomalies that leave it certain what each list is."""
 
 _OPEN_TO_EVENTS = frozenset({"G-monotonic", "G-MSR", "G-update"})
-"""Anomalies that an order of unread appends may lead to, and that is not tried."""
+"""Anomalies that an order of unread appends may cause; no orders are tried for them."""
 
 
 class Settling:
@@ -81,16 +81,16 @@ class Settling:
         guarantees.judge(versioned, self.findings, wanted, self.pause)
 
     def _satisfies(self) -> bool:
-        """Whether the strictest model asked for holds, by its own axiom.
+        """Whether the strictest model asked for is known to hold, by its own axiom.
 
-        If not, or nobody can tell so, there is a closer look at what is wrong.
+        If it is not, the axioms are searched for what is wrong.
         """
         question = self.question
         level = LEVELS.get(question.strictest) if question.is_of_models else None
         if level is None or self.findings.counts.keys() - _OF_UPDATES:
             return False
         if self.lists.transactions.labels is not None:
-            return False  # elements were told apart by guess
+            return False  # who wrote repeated elements is only supposed
         accesses = accesses_of(self.lists, self.versions, self.dependencies.edges)
         return accesses is not None and satisfies(accesses, level, self.pause)
 
@@ -106,7 +106,7 @@ class Settling:
         writes = Writes(unread.unread, unread.unread_by, {}, self._note)
         anomalies = self.question.anomalies
         asked = all_questions(anomalies) if writes.choices() else []
-        # Nothing was found: it is serializable, and isolated with it.
+        # No anomaly was found, so the history is serializable, which implies the rest.
         settled = max((part.level for part in asked if part.serial), default=-1)
         for part in asked:
             if part.serial or part.level <= settled:
@@ -123,7 +123,7 @@ class Settling:
                 continue
             contradiction, _ = polygraph.prune()
             if contradiction is None:
-                settled = part.level  # and what is weaker is with it
+                settled = part.level  # weaker questions follow
             else:
                 self.findings.note(contradiction)
         covered = {"G-monotonic": asked}
@@ -140,7 +140,8 @@ class Settling:
     def _open_order(self, writes: Writes) -> OpenAppends | None:
         """An order of unread appends that might matter.
 
-        Where two transactions are not in one component, one order closes no cycle.
+        It does not if the two transactions are in different components: then one of the
+        orders closes no cycle.
         """
         rows, edges = self.lists.transactions, self.dependencies.edges
         group = np.arange(len(rows))

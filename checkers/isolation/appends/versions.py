@@ -1,8 +1,8 @@
 """The version order of each key, and where in it each read stands.
 
-The versions of all keys are numbered in their order, one key after the other. What
-stands in no version order (unread appends, the ends of lists out of order) gets a
-number behind all of these when an edge needs one.
+The versions of all keys are numbered in their order, one key after the other. Elements
+that stand in no version order (unread appends, the ends of lists out of order) get
+numbers behind these when an edge needs one.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Versions:
         keys: The keys, in the order of their numbers.
         bases: For each key the number of its first version.
         writers: Version -> row of its ok or info writer, or NOTHING.
-        is_inner: Version -> whether its writer appended more to the key after it; the
-            last place, which NOTHING finds, is false.
+        is_inner: Version -> whether its writer appended more to the key after it. The
+            last place, to which NOTHING leads as an index, is false.
         not_in_order: Keys with appends that stand in no version order.
         odd: Numbers of reads that are no beginning of their key's order, or repeat an
             element; known when reads have been placed.
@@ -59,7 +59,7 @@ class Versions:
         self._beside: list[tuple[Key, Hashable]] = []
 
     def __len__(self) -> int:
-        """How many stand in version orders."""
+        """The number of versions in version orders."""
         return len(self.writers)
 
     def place_reads(self) -> None:
@@ -80,7 +80,7 @@ class Versions:
             reads.version[i] = read.key.base + length - 1 if is_placed else UNPLACED
 
     def unplaced(self) -> Iterator[Read]:
-        """Reads out of the version order, but of what the transaction appended."""
+        """Reads out of the version order that don't end in the reader's own appends."""
         reads = self.lists.reads
         unplaced = ~reads.shows_own & (reads.version == UNPLACED)
         return map(self.lists.read, np.flatnonzero(unplaced).tolist())
@@ -109,7 +109,7 @@ def _find_order(key: Key) -> None:
     key.longest = key.order = max(distinct, key=len)
     for value in lists:
         if len(value) == len(key.longest) and value != key.longest:
-            # Two lists of one length: nobody can tell which of them is right.
+            # Either of two equally long lists may be right.
             agreed = common_length(value, key.order)
             key.order = key.order[:agreed]
 

@@ -1,7 +1,7 @@
 """The lists of a history as the definitions of weak levels see them.
 
-A list is the version that its last element made; of an append in the middle of a
-transaction nobody may see anything.
+A list is the version that its last element made. An append that its transaction
+followed by another one is no version that anybody may see.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Versioned:
 
 
 def accesses_of(lists: Lists, versions: Versions, edges: Edges) -> Accesses | None:
-    """Who read and wrote what; None where some list is out of order.
+    """Who read and wrote what; None if some list is out of order.
 
     Args:
         lists: What was read and appended, each element once.

@@ -66,7 +66,7 @@ class Accusations:
                 self._foul(read, "garbage-read", NOTHING)
 
     def _foul(self, read: Read, name: str, writer: int) -> None:
-        """A read of what is not there to be read."""
+        """Note a read of something that must not be read."""
         key = self.versions.key_of[read.version]
         value = self.versions.value_of[read.version]
         rows = read.row, writer

@@ -43,10 +43,10 @@ class Registers(Inference):
     """What values tell, each part by the module that finds it.
 
     Attributes:
-        likely: Reads of which values don't tell whose they are, and their sources.
+        likely: Reads whose writers values don't tell, and their possible sources.
         fouls: Places of reads -> the anomaly that they are in any case.
-        open: Of the likely ones, those that may be of several.
-        reads, by_key: See `scan.Versions`; reads that are open are of no known writer.
+        open: Those of them that may be of several sources.
+        reads, by_key: See `scan.Versions`; open reads are of no known writer here.
         key_of, value_of, writer, writes: See `scan.Versions`.
         before: The order of versions.
 
@@ -93,7 +93,7 @@ class Registers(Inference):
 
         Args:
             supposed: Place of a read -> one of its sources.
-            settle: What settles it then.
+            settle: As for the constructor.
         """
         other = copy.copy(self)
         other.__dict__.pop("_reads_by_row", None)
@@ -106,7 +106,7 @@ class Registers(Inference):
 
         Args:
             proscribed: The anomalies that rule sources out.
-            settle: What settles it then.
+            settle: As for the constructor.
         """
         other = copy.copy(self)
         other.proscribed = proscribed
@@ -115,7 +115,11 @@ class Registers(Inference):
         return other.supposing(likeliest, settle)
 
     def infer(self, supposed: Mapping[int, int]) -> None:
-        """Everything that follows from what was scanned."""
+        """Infer everything that follows from what was scanned.
+
+        Args:
+            supposed: Place of a read -> one of its sources.
+        """
         self.undecided: Doubt | None = None
         self.remark: Doubt | None = None
         scanned = self.versions.findings
