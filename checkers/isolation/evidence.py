@@ -433,11 +433,15 @@ class OpenWriter(Struct, frozen=True):
     Attributes:
         element, key: What was appended.
         writers: Rows of those who appended it, once for each append.
+        worlds: How many assignments of writers were tried, none of which fits.
+        gave_up: Why no more were tried, in words; empty if all may yet be.
     """
 
     element: Hashable
     key: Hashable
     writers: tuple[int, ...]
+    worlds: int = 0
+    gave_up: str = ""
 
 
 Doubt = OpenAppends | OpenWrites | OpenSource | OpenWriter

@@ -114,7 +114,7 @@ class Trial:
         inference: What values tell, in the world that was looked at last.
         search: The cycles found in that world.
         edges: Kind of edges -> how many there are.
-        doubt: Why that world tells nothing of the others; empty if it does.
+        doubt: Why that world tells nothing of the others; None if it does.
         proved: Anomalies of all worlds; None if there is one world, or none are known.
         is_exhausted: Whether all worlds have anomalies, but different ones; `proved`
             has those of the last.
@@ -132,7 +132,7 @@ class Trial:
         self.inference: Inference | None = None
         self.search: CycleSearch | None = None
         self.edges: Counter[str] = Counter()
-        self.doubt = ""
+        self.doubt: OpenWriter | None = None
         self.proved: list[Evidence] | None = None
         self.is_exhausted = False
         self.impossible: Evidence | None = None
@@ -185,8 +185,7 @@ class Trial:
         self.inference = infer(transactions, self.pause)
         if self.inference.choices:
             # Before anything else, as a limit may be met from here on.
-            writer = _open_writer(self.inference.choices[0])
-            self.doubt = Teller(transactions).doubt(writer)
+            self.doubt = _open_writer(self.inference.choices[0])
         self.pause()
         if self.inference.choices:
             if self.try_orders(transactions, self.inference):
@@ -209,7 +208,7 @@ class Trial:
         for order, model in wanted.items():
             answer = search.run(order)
             if answer is Answer.FOUND:
-                self.proved, self.doubt = [], ""
+                self.proved, self.doubt = [], None
                 return True
             if answer is Answer.IMPOSSIBLE and self.question.asked == (model,):
                 self.impossible = search.refuted(order)
@@ -246,13 +245,12 @@ class Trial:
             certain = [finding for finding, grounds in broken if not grounds]
             if certain or not broken:
                 self.proved = certain or None
-                self.doubt = ""
+                self.doubt = None
                 return
             for _, grounds in broken:
                 search.refute(grounds)
         if search.gave_up:
-            self.doubt += f", and with none of {_count(self.worlds)} does"
-            self.doubt += f" everything fit; {search.gave_up}"
+            self.doubt = _open_writer(choices[0], self.worlds, search.gave_up)
             return
         lists_differ = any(
             finding.name == "incompatible-order"
@@ -263,7 +261,7 @@ class Trial:
             # In lists that disagree, the same element may have different writers.
             self.proved = [finding for finding, _ in broken]
             self.is_exhausted = True
-            self.doubt = ""
+            self.doubt = None
 
     def look_for_anomalies(
         self, transactions: Transactions, inference: Inference
@@ -300,7 +298,7 @@ class Trial:
     def result(self) -> CheckResult:
         """The verdict, and what it rests on."""
         if self.doubt and self.impossible is not None:
-            self.doubt, self.is_exhausted = "", True
+            self.doubt, self.is_exhausted = None, True
             self.proved = [self.impossible]
         findings = self.settled()
         names = {finding.name for finding in findings}
@@ -348,8 +346,8 @@ class Trial:
         outcomes = list(self.transactions.outcome) if self.transactions else []
         if self.limit:
             return Verdict.UNKNOWN, self.limit
-        if self.doubt:
-            return Verdict.UNKNOWN, self.doubt
+        if self.doubt and self.transactions is not None:
+            return Verdict.UNKNOWN, Teller(self.transactions).doubt(self.doubt)
         if Outcome.OK not in outcomes:
             return Verdict.UNKNOWN, (
                 f"nothing to judge: none of {len(outcomes)} transactions committed"
@@ -420,14 +418,11 @@ WORK_MAX = 50_000
 """Assignments times transactions looked at, unless WORLDS_MIN assignments are more."""
 
 
-def _open_writer(choice: Choice) -> OpenWriter:
+def _open_writer(choice: Choice, worlds: int = 0, gave_up: str = "") -> OpenWriter:
     """The doubt about an element whose writer has to be chosen."""
     key, element = choice.group
-    return OpenWriter(element, key, tuple(c.row for c in choice.candidates))
-
-
-def _count(worlds: int) -> str:
-    return f"{worlds} assignment{'s' * (worlds != 1)} of writers"
+    writers = tuple(candidate.row for candidate in choice.candidates)
+    return OpenWriter(element, key, writers, worlds, gave_up)
 
 
 def _weight(found: Evidence) -> tuple[int, int, int, int]:

@@ -330,11 +330,18 @@ class Teller:
             case e.OpenSource():
                 return self._open_source(about)
             case e.OpenWriter():
-                names = " and ".join(dict.fromkeys(map(self.name, about.writers)))
-                return (
-                    f"nobody can tell whose append of {show(about.element)} to key "
-                    f"{show(about.key)} was read ({names} made one each)"
-                )
+                return self._open_writer(about)
+
+    def _open_writer(self, about: e.OpenWriter) -> str:
+        names = " and ".join(dict.fromkeys(map(self.name, about.writers)))
+        text = (
+            f"nobody can tell whose append of {show(about.element)} to key "
+            f"{show(about.key)} was read ({names} made one each)"
+        )
+        if not about.gave_up:
+            return text
+        worlds = f"{about.worlds} assignment{'s' * (about.worlds != 1)} of writers"
+        return f"{text}, and with none of {worlds} does everything fit; {about.gave_up}"
 
     def _order(self, example: e.OpenOrder) -> str:
         a, b = self.name(example.a), self.name(example.b)

@@ -244,6 +244,12 @@ DOUBTS: list[tuple[e.Doubt, str]] = [
         e.OpenWriter(1, "x", (0, 1, 0)),
         "nobody can tell whose append of 1 to key x was read (T2 and T3 made one each)",
     ),
+    (
+        e.OpenWriter(1, "x", (0, 1), 1, "there may be more"),
+        "nobody can tell whose append of 1 to key x was read (T2 and T3 made one "
+        "each), and with none of 1 assignment of writers does everything fit; there "
+        "may be more",
+    ),
 ]
 
 
