@@ -246,6 +246,7 @@ def main():
         raise RuntimeError("on purpose")
     return 5
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 status = run_isolated(main)
 print("status", status, flush=True)
 sys.exit(status)
