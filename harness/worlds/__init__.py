@@ -5,6 +5,7 @@
     network.py       Network, LinkRule, LinkCounters, merge: directed links, with rules
     processes.py     Processes, Exit, Limits: node processes
     clocks.py        Clocks, ClockLine, ClockSetting, ClockReading: what nodes read
+    disks.py         Disks, Loss, DiskRule, Damage: what is durable, and what isn't
     places.py        NodePlace, Endpoint, Launch: where nodes live, what starts them
     os/, sim/        the two worlds
 

@@ -1,10 +1,10 @@
 """Capabilities of worlds: those that a nemesis needs, and those that a world offers.
 
-Both are told in the same words, a set for each thing that nemeses act on: `Network`
-(the fields of `LinkRule`), `Processes` and `Clocks`. Before a run starts, each nemesis'
-needs are held against the world's offer, and the run is refused if the world lacks one.
-No world is trusted to be able to do everything: the simulator, too, says what it can
-do.
+Both say it in the same words, a set for each thing that nemeses act on: `Network` (the
+fields of `LinkRule`), `Processes`, `Clocks`, `Disks`. Before
+a run starts, each nemesis' needs are held against the world's offer, and what can't be
+had is refused. No world is trusted to be able to do everything: the simulator says what
+it can do, as the others.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ LinkField: TypeAlias = Literal[
 """The name of a field of `harness.worlds.network.LinkRule`."""
 ClockName: TypeAlias = Literal["wall", "mono"]
 Act: TypeAlias = Literal["kill", "pause"]
+DiskAct: TypeAlias = Literal["power", "errors", "slow", "decay"]
+"""Power can be cut; operations can fail, or take long; what is durable can decay."""
 
 LINK_FIELDS: frozenset[LinkField] = frozenset(get_args(LinkField))
 CLOCKS: tuple[ClockName, ...] = ("wall", "mono")
+DISK_ACTS: frozenset[DiskAct] = frozenset(get_args(DiskAct))
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,16 @@ class Capabilities:
     """Kinds of interference with nodes: those that a world offers, or a fault needs.
 
     Attributes:
-        network: What is done to links between nodes.
-        processes: What is done to node processes.
-        clocks: Which clocks of nodes are skewed.
+        network: To links between nodes.
+        processes: To node processes.
+        clocks: The clocks of nodes that can be skewed.
+        disks: To the disks of nodes.
     """
 
     network: frozenset[LinkField] = frozenset()
     processes: frozenset[Act] = frozenset()
     clocks: frozenset[ClockName] = frozenset()
+    disks: frozenset[DiskAct] = frozenset()
 
     def __or__(self, other: Capabilities) -> Capabilities:
         """The capabilities of either."""
@@ -53,6 +58,7 @@ class Capabilities:
             self.network | other.network,
             self.processes | other.processes,
             self.clocks | other.clocks,
+            self.disks | other.disks,
         )
 
     def lacking(self, able: Capabilities) -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from harness.data import Json
     from harness.worlds.clocks import Clocks
+    from harness.worlds.disks import Disks
     from harness.worlds.network import Network
     from harness.worlds.processes import Limits, Processes
 
@@ -97,6 +98,11 @@ class World(Protocol):
     @property
     def clocks(self) -> Clocks:
         """The clocks of the nodes."""
+        ...
+
+    @property
+    def disks(self) -> Disks | None:
+        """The disks of the nodes; None where nothing can be done to them."""
         ...
 
     @property

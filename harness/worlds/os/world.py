@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from harness.host.interrupts import Interrupts
     from harness.worlds.clocks import Clocks
+    from harness.worlds.disks import Disks
     from harness.worlds.world import Conducted, Setting, World
 
 NODE_PORT = 7000
@@ -69,6 +70,7 @@ class OsWorld:
             setting.limits,
         )
         self.clocks: Clocks = self.processes
+        self.disks: Disks | None = None
         self.why_uncaged = why_uncaged or self.processes.why_no_cages
         self.watcher = Watch(setting.nodes, setting.folder)
 

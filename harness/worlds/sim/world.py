@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.host.interrupts import Interrupts
     from harness.systems.abilities import Simulated
     from harness.worlds.clocks import Clocks
+    from harness.worlds.disks import Disks
     from harness.worlds.world import Conducted, Setting, World
 
 
@@ -54,6 +55,7 @@ class SimWorld:
             system, self.network, self.watcher, setting.seed, conditions, loop
         )
         self.clocks: Clocks = self.processes
+        self.disks: Disks | None = None
         dice = random.Random(f"{setting.seed} clients")
         system.dial = Dialler(self.processes.nodes, conditions, dice, loop).dial
         system.read_log = lambda place: self.processes.nodes[place.name].disk.records()
