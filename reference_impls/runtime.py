@@ -203,14 +203,16 @@ class Node:
 
     def flush(self) -> None:
         """Write out, make records durable, write out the messages that had to wait."""
+        # Observations go before messages. After a kill in between, others would act on
+        # a message whose observation is missing.
         if self.wal.pending:
+            self.observations.flush()
             self.flush_sockets()
             self.wal.sync()
             for out, data in self.held:
                 self.queue(out, data)
             self.held.clear()
-        # Observations go before messages. After a kill in between, others would act on
-        # a message whose observation is missing.
+            self.observations.release()
         self.observations.flush()
         self.flush_sockets()
 
@@ -270,7 +272,7 @@ class Node:
 
     def observe(self, effect: Observe) -> None:
         """Record an observation; log it too, unless its kind is frequent."""
-        self.observations.add(effect)
+        self.observations.add(effect, waits=bool(self.wal.pending))
         if effect.kind not in QUIET:
             fields = " ".join(f"{k}={v}" for k, v in effect.fields.items())
             self.log(f"{effect.kind} {fields}")
@@ -465,11 +467,17 @@ class Observations:
         self.node = node
         self.seq = 0
         self.lines: list[str] = []
+        self.held: list[str] = []
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self.fd = os.open(path, flags, 0o644) if path else -1
 
-    def add(self, effect: Observe) -> None:
-        """Add a line with a sequence number, this node's clocks, kind and fields."""
+    def add(self, effect: Observe, *, waits: bool) -> None:
+        """Add a line with a sequence number, this node's clocks, kind and fields.
+
+        Args:
+            effect: What was observed.
+            waits: It isn't known before `release`.
+        """
         if self.fd < 0:
             return
         now = read_clocks()
@@ -482,10 +490,15 @@ class Observations:
             **effect.fields,
         }
         self.seq += 1
-        self.lines.append(encode_json(line))
+        (self.held if waits else self.lines).append(encode_json(line))
+
+    def release(self) -> None:
+        """What had to wait is known with the next `flush`."""
+        self.lines += self.held
+        self.held.clear()
 
     def flush(self) -> None:
-        """Hand the turn's lines to the kernel."""
+        """Hand what is known to the kernel."""
         if self.lines:
             os.write(self.fd, ("\n".join(self.lines) + "\n").encode())
             self.lines.clear()
@@ -564,8 +577,8 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
     return given, mutant
 
 
-def mutant_core(protocol: str, name: str) -> type[Any]:
-    """The core of the protocol's mutant of that name."""
+def find_mutant(protocol: str, name: str) -> Any:
+    """The protocol's mutant of that name."""
     module = f"reference_impls.mutants.{protocol}"
     try:
         mutants = importlib.import_module(module).MUTANTS
@@ -576,8 +589,7 @@ def mutant_core(protocol: str, name: str) -> type[Any]:
     if name not in mutants:
         known = ", ".join(mutants) or "none"
         fail(EXIT_USAGE, f"{protocol} has no mutant {name!r} (there are: {known})")
-    core: type[Any] = mutants[name].core
-    return core
+    return mutants[name]
 
 
 USAGE = (
@@ -628,7 +640,11 @@ def make_node(
     protocol: str, module: Any, given: Mapping[str, str], mutant: str
 ) -> Node:
     """The node that the environment describes."""
-    changed = {"core": mutant_core(protocol, mutant)} if mutant else {}
+    changed: dict[str, Any] = {}
+    log = WriteAheadLog
+    if mutant:
+        found = find_mutant(protocol, mutant)
+        changed, log = {"core": found.core}, found.log or log
     try:
         options = settings((*module.OPTIONS, *RUNTIME_OPTIONS), given)
         name = environment("SPLITBRAIN_NODE")
@@ -640,9 +656,7 @@ def make_node(
     address = parse_address(environment("SPLITBRAIN_LISTEN"), "SPLITBRAIN_LISTEN")
     try:
         identity = Identity(protocol, module.FORMAT_VERSION, name)
-        wal = WriteAheadLog(
-            environment("SPLITBRAIN_DATA"), identity, fsync=options["fsync"]
-        )
+        wal = log(environment("SPLITBRAIN_DATA"), identity, fsync=options["fsync"])
         if wal.note:
             sys.stderr.write(f"{name} {wal.note}\n")
         observe_path = os.environ.get("SPLITBRAIN_OBSERVE")

@@ -30,7 +30,6 @@ same line.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import stat
@@ -39,10 +38,15 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reference_impls.files import RealFiles
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from reference_impls.actor import Record
+    from reference_impls.files import Files
+
+REAL_FILES = RealFiles()
 
 FILE_NAME = "wal"
 NEW_FILE_NAME = "wal.new"
@@ -95,15 +99,26 @@ class Recovery:
 
     Attributes:
         batches: The payload of every good frame, in order.
+        last: The offset of the last good frame.
         end: The offset of the next frame, in bytes.
         crc: The chained checksum at `end`.
         note: What was cut off and why; empty if nothing was.
     """
 
     batches: list[Any] = field(default_factory=list)
+    last: int = 0
     end: int = 0
     crc: int = 0
     note: str = ""
+
+
+class Rewritten(NamedTuple):
+    """A file that is to take the log's place: its path, descriptor, end, checksum."""
+
+    path: str
+    fd: int
+    end: int
+    crc: int
 
 
 class WriteAheadLog:
@@ -117,6 +132,7 @@ class WriteAheadLog:
         identity: What the log must belong to.
         fsync: False trusts the page cache: records survive a crash of the process, but
             not of the machine.
+        files: The file system that it lies in.
 
     Attributes:
         recovered: The records found, in order.
@@ -130,25 +146,34 @@ class WriteAheadLog:
     """
 
     def __init__(
-        self, directory: str, identity: Identity, *, fsync: bool = True
+        self,
+        directory: str,
+        identity: Identity,
+        *,
+        fsync: bool = True,
+        files: Files = REAL_FILES,
     ) -> None:
-        os.makedirs(directory, exist_ok=True)
+        files.make_folder(directory)
         self.path = os.path.join(directory, FILE_NAME)
         self.directory = directory
         self.identity = identity
         self.fsync = fsync
+        self.files = files
         self.pending: list[Record] = []
         self.replaces = False
-        self.fd = open_file(self.path)
+        self.dirty = False
+        self.rewritten: Rewritten | None = None
+        self.fd = files.open(self.path)
         try:
             self._lock()
-            found = recover(self._read_all(), self.path)
-            self._adopt(found)
+            data = files.read(self.fd)
+            found = self.recover(data)
+            self._adopt(found, data)
         except BaseException:  # whatever happened, closing releases the lock
-            os.close(self.fd)
+            files.close(self.fd)
             raise
         self.note = found.note
-        self.recovered: list[Record] = [
+        self.recovered: Sequence[Record] = [
             record for batch in found.batches[1:] for record in batch
         ]
 
@@ -159,23 +184,49 @@ class WriteAheadLog:
             self.pending.clear()
         self.pending.append(record)
 
-    def sync(self) -> None:
-        """Write the batch as one frame and wait until it is durable."""
+    def write(self) -> None:
+        """Hand the batch to the operating system as one frame; not durable yet."""
         if not self.pending:
             return
+        assert self.rewritten is None
         batch = encode(self.pending).encode()
         self.pending.clear()
         if self.replaces:
             self.replaces = False
-            self._rewrite(batch)
+            self._write_anew(batch)
             return
         self._write(batch)
-        if self.fsync:
-            os.fdatasync(self.fd)
+        self.dirty = True
+
+    def sync(self) -> None:
+        """Write the batch, if there is one, and wait until it is durable."""
+        self.write()
+        if self.rewritten is not None:
+            self._put_in_place(self.rewritten)
+        elif self.dirty:
+            self.dirty = False
+            if self.fsync:
+                self.sync_frame()
 
     def close(self) -> None:
         """Close the file. Records not yet synced are lost, as in a crash."""
-        os.close(self.fd)
+        self.files.close(self.fd)
+
+    # What the log relies on
+
+    def recover(self, data: bytes) -> Recovery:
+        """Read the file's contents as far as they are good; see `recover`."""
+        return recover(data, self.path)
+
+    def sync_frame(self) -> None:
+        """Make durable what was appended to the file."""
+        self.files.sync_data(self.fd)
+
+    def sync_names(self) -> None:
+        """Make the names in the folder durable, not only contents."""
+        self.files.sync_folder(self.directory)
+
+    # Inside
 
     def _lock(self) -> None:
         """Hold the file for the life of the process: two writers would ruin it.
@@ -183,77 +234,74 @@ class WriteAheadLog:
         A file that lost its name between open and lock was rewritten by the process
         that holds the new one.
         """
-        with contextlib.suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(self.fd), os.stat(self.path)):
-                return
-        raise ForeignLogError(f"{self.path}: another process is using this log")
+        if not self.files.lock(self.fd, self.path):
+            raise ForeignLogError(f"{self.path}: another process is using this log")
 
-    def _read_all(self) -> bytes:
-        size = os.fstat(self.fd).st_size
-        data = bytearray()
-        while chunk := os.pread(self.fd, size - len(data), len(data)):
-            data += chunk
-        return bytes(data)
+    def _adopt(self, found: Recovery, data: bytes) -> None:
+        """Check whose log it is, cut off the torn tail, and be ready to append.
 
-    def _adopt(self, found: Recovery) -> None:
-        """Check whose log it is, cut off the torn tail, and be ready to append."""
+        What was read may never have left the page cache: the last life may have died
+        between write and fdatasync, or because that failed. This life is about to rely
+        on it. After a failure, Linux takes the pages for clean and a second fdatasync
+        says that all is well, so the last frame is written again before it is synced;
+        all earlier ones were durable when it was written.
+        """
         if found.batches:
             refuse_foreign(found.batches[0], self.identity, self.path)
-        os.ftruncate(self.fd, found.end)
-        os.lseek(self.fd, found.end, os.SEEK_SET)
-        self.crc = found.crc
+        if found.end < len(data):
+            self.files.truncate(self.fd, found.end)
+        self.end, self.crc = found.end, found.crc
         if not found.batches:
             frame, self.crc = self._identity_frame()
-            write_all(self.fd, frame)
+            self.files.write(self.fd, frame, 0)
+            self.end = len(frame)
+        elif self.fsync:
+            self.files.write(self.fd, data[found.last : found.end], found.last)
         if self.fsync:
-            # What was read may never have left the page cache: the last life may have
-            # died between write and fdatasync. This life is about to rely on it.
-            os.fsync(self.fd)
-            sync_directory(self.directory)
+            self.files.sync(self.fd)
+            self.sync_names()
 
-    def _rewrite(self, batch: bytes) -> None:
-        """Begin a new file with `batch`, and put it in the old one's place.
+    def _write_anew(self, batch: bytes) -> None:
+        """Begin a new file with `batch`, which is to take the old one's place.
 
         The new file is locked before anyone can find it under the log's name.
         """
-        new_path = os.path.join(self.directory, NEW_FILE_NAME)
-        new_fd = open_file(new_path, os.O_TRUNC)
+        path = os.path.join(self.directory, NEW_FILE_NAME)
+        fd = self.files.open(path, empty=True)
         try:
-            fcntl.flock(new_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.files.lock(fd, path)
             first, crc = self._identity_frame()
             second, crc = frame_of(batch, crc)
-            write_all(new_fd, first + second)
-            if self.fsync:
-                os.fsync(new_fd)
-            os.rename(new_path, self.path)
-            if self.fsync:
-                sync_directory(self.directory)
+            self.files.write(fd, first + second, 0)
         except BaseException:  # the old log is still the log
-            os.close(new_fd)
+            self.files.close(fd)
             raise
-        os.close(self.fd)
-        self.fd, self.crc = new_fd, crc
+        self.rewritten = Rewritten(path, fd, len(first) + len(second), crc)
+
+    def _put_in_place(self, new: Rewritten) -> None:
+        """Make the new file durable, then give it the log's name."""
+        self.rewritten = None
+        try:
+            if self.fsync:
+                self.files.sync(new.fd)
+            self.files.rename(new.path, self.path)
+            if self.fsync:
+                self.sync_names()
+        except BaseException:  # the old log is still the log
+            self.files.close(new.fd)
+            raise
+        self.files.close(self.fd)
+        self.fd, self.end, self.crc = new.fd, new.end, new.crc
 
     def _identity_frame(self) -> tuple[bytes, int]:
         """The first frame of every file, and its checksum."""
         return frame_of(encode(self.identity.as_record()).encode(), 0)
 
     def _write(self, payload: bytes) -> None:
-        frame, self.crc = frame_of(payload, self.crc)
-        write_all(self.fd, frame)
-
-
-def open_file(path: str, flags: int = 0) -> int:
-    """A descriptor for reading and writing; the file is made if it isn't there."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data` at the file's position, in as many calls as it takes."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+        frame, crc = frame_of(payload, self.crc)
+        self.files.write(self.fd, frame, self.end)
+        self.end += len(frame)
+        self.crc = crc
 
 
 def frame_of(payload: bytes, crc: int) -> tuple[bytes, int]:
@@ -289,6 +337,7 @@ def recover(data: bytes, name: str) -> Recovery:
             break
         found.batches.append(batch_of(payload, found, name))
         found.crc = zlib.crc32(payload, found.crc)
+        found.last = found.end
         found.end += HEADER.size + len(payload)
     return found
 
@@ -393,21 +442,27 @@ def refuse_foreign(first: Any, identity: Identity, name: str) -> None:
     )
 
 
-def sync_directory(directory: str) -> None:
-    """Make a new file's name durable, not only its content."""
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def records_of(path: str) -> Sequence[Record]:
     """The records of a log that nobody has open, for tests and checkers.
 
     Raises:
         CorruptLogError: As in `recover`; or it is no file that a node would write.
         OSError: The file can't be opened or read.
+    """
+    return records_in(contents_of(path), path)
+
+
+def records_in(data: bytes, name: str) -> Sequence[Record]:
+    """The records of a log with these contents. Raises CorruptLogError."""
+    return [record for batch in recover(data, name).batches[1:] for record in batch]
+
+
+def contents_of(path: str) -> bytes:
+    """All of a log's file, if it is one that a node would write.
+
+    Raises:
+        CorruptLogError: It is none.
+        OSError: There is none.
     """
     # A node may have put a pipe there, or a link, or a terabyte of zeros.
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -417,5 +472,4 @@ def records_of(path: str) -> Sequence[Record]:
             raise CorruptLogError(
                 f"{path}: not a regular file of at most {READ_BYTES_MAX >> 20} MiB"
             )
-        found = recover(file.read(), path)
-    return [record for batch in found.batches[1:] for record in batch]
+        return file.read()

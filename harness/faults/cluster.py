@@ -1,9 +1,9 @@
 """The cluster under test: a system's nodes in a world, as nemeses see them.
 
 Brings together what a system says (how to start a node, who leads), what the network
-does (links and their rules) and what the warden does (processes and clocks), and keeps
-the log of what happened to nodes. It doesn't know why something is done, or on behalf
-of which strike; `harness.faults.force` does.
+does (links and their rules), what the warden does (processes and clocks) and what disks
+do, and keeps the log of what happened to nodes. Knows nothing about why something is
+done, or on whose behalf: that is `harness.faults.force`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.data import Json
     from harness.systems.system import System
     from harness.worlds.clocks import Clocks
+    from harness.worlds.disks import Disks
     from harness.worlds.network import Network
     from harness.worlds.places import NodePlace
     from harness.worlds.processes import Exit, Processes
@@ -63,11 +64,13 @@ class Cluster:
         note: Note,
         time: TrueTime | None = None,
         leadership: Leadership | None = None,
+        disks: Disks | None = None,
     ) -> None:
         self.system = system
         self.network = network
         self.processes = processes
         self.clocks = clocks
+        self._disks = disks
         self.places: Mapping[str, NodePlace] = network.places
         self.nodes: tuple[str, ...] = tuple(network.places)
         self.clock_samples: Callable[[str, ClockReading], None] = lambda *_: None
@@ -143,6 +146,19 @@ class Cluster:
             for node in self.nodes
             if self.processes.pid(node) is None and node not in self.kept_down
         )
+
+    # Disks
+
+    @property
+    def disks(self) -> Disks:
+        """The nodes' disks.
+
+        Raises:
+            HarnessError: The world has none to act on, and should not have been asked.
+        """
+        if self._disks is None:
+            raise HarnessError("nothing can be done to disks here")
+        return self._disks
 
     # Clocks
 

@@ -7,9 +7,11 @@ resumed, a link is mended and a clock is set right when the last strike that hol
 healed, and until then all that hold it add up.
 
     links      rules combine (`harness.worlds.network.merge`)
-    nodes      are down while any strike holds them down
-    processes  are stopped while any strike stops them; no strike holds a killed
-               process, and the one that a restart begins runs freely
+    nodes      are down while any strike holds them down, by a kill or without power
+    disks      do all that the rules of any strike say; delays add up. What is damaged
+               is repaired when the last strike that damaged it is healed
+    processes  are stopped while any strike holds them so; a killed process is held by
+               nobody, and what runs after a restart begins untouched
     clocks     jumps add up, rates multiply. The heal of one strike of several takes its
                rate away, and its jump if it is a wall clock; what drifts have added
                stays until the last heal. A monotonic clock never runs backwards, so
@@ -39,6 +41,14 @@ if TYPE_CHECKING:
     from harness.faults.cluster import Cluster
     from harness.worlds.capabilities import ClockName
     from harness.worlds.clocks import ClockReading
+    from harness.worlds.disks import (
+        Damage,
+        Decayed,
+        DiskCounters,
+        DiskRule,
+        Loss,
+        Lost,
+    )
     from harness.worlds.network import Link
     from harness.worlds.processes import Exit
 
@@ -73,8 +83,13 @@ class Force:
         self.down: Holds[str, bool] = Holds(str)
         self.paused: Holds[str, bool] = Holds(str)
         self.clocks: Holds[tuple[str, ClockName], Skew] = Holds(" ".join)
+        self.disks: Holds[str, tuple[DiskRule, ...]] = Holds(disk_of)
+        self.damaged: Holds[str, bool] = Holds(disk_of)
         self.names: Holds[str, bool] = Holds(str)
-        self.sorts = (self.links, self.down, self.paused, self.clocks, self.names)
+        self.sorts = (
+            *(self.links, self.down, self.paused, self.clocks),
+            *(self.disks, self.damaged, self.names),
+        )
         self.firsts: dict[str, Json] = {}
         self._owed: dict[str, float] = {}
         """node -> rate at which its monotonic clock will return once no strike holds
@@ -96,6 +111,14 @@ class Force:
         await self.cluster.network.set_rules(
             {link: merge(self.links.of(link)) for link in sorted(self.links.things())}
         )
+
+    async def apply_disks(self) -> None:
+        """Put the rules of all disks in force, those of several strikes together."""
+        rules = {
+            node: [rule for rules in self.disks.of(node) for rule in rules]
+            for node in sorted(self.disks.things())
+        }
+        await self.cluster.disks.set_rules(rules)
 
     async def skew(
         self, owner: int, node: str, clock: ClockName, skew: Skew, now_ns: int
@@ -190,6 +213,11 @@ class Force:
             self.clocks.drop((exited.node, clock))
 
 
+def disk_of(node: str) -> str:
+    """What a node's disk is called in evidence."""
+    return f"disk of {node}"
+
+
 class Grip:
     """One strike's hold on the cluster; a nemesis acts through it.
 
@@ -204,6 +232,7 @@ class Grip:
         self._owner = owner
         self._before: Mapping[Link, LinkCounters] = {}
         self._readings: dict[str, ClockReading | None] = {}
+        self._disks_before: Mapping[str, DiskCounters] = {}
         self._work: asyncio.Task[None] | None = None
 
     # Who is there
@@ -257,6 +286,57 @@ class Grip:
     async def resume(self, nodes: Sequence[str]) -> None:
         """Let those of `nodes` go on that no other strike stops."""
         await self._cluster.resume(self._freed(self._force.paused, nodes))
+
+    # Disks
+
+    async def cut_power(self, losses: Mapping[str, Loss]) -> Mapping[str, Lost]:
+        """Cut the power of these nodes at once; what each lost."""
+        for node in losses:
+            self._force.down.take(self._owner, node, True)
+        return await self._cluster.disks.cut_power(losses)
+
+    async def rule_disks(self, nodes: Sequence[str], rules: Sequence[DiskRule]) -> None:
+        """Put `rules` in force on each node's disk, beside those of other strikes."""
+        self._disks_before = await self._cluster.disks.counters()
+        for node in nodes:
+            self._force.disks.take(self._owner, node, tuple(rules))
+        await self._force.apply_disks()
+
+    async def free_disks(self) -> dict[str, DiskCounters]:
+        """Take this strike's rules away; what the disks did while they were there.
+
+        Where other strikes have rules on a disk too, what came of those is counted in.
+        """
+        nodes = self._force.disks.things(self._owner)
+        now = await self._cluster.disks.counters()
+        self._freed(self._force.disks, nodes)
+        await self._force.apply_disks()
+        return {node: now[node] - self._disks_before[node] for node in nodes}
+
+    async def damage(self, node: str, damage: Damage) -> Decayed:
+        """Damage what is durable of a node's disk."""
+        self._force.damaged.take(self._owner, node, True)
+        return await self._cluster.disks.damage(node, damage)
+
+    def damaged(self) -> set[str]:
+        """The nodes whose disks any strike has damaged."""
+        return set(self._force.damaged.things())
+
+    async def repair(self, nodes: Sequence[str]) -> dict[str, int]:
+        """Undo the damage to those that no other strike holds; how many places each."""
+        return {
+            node: await self._cluster.disks.repair(node)
+            for node in self._freed(self._force.damaged, nodes)
+        }
+
+    def stopped(self, nodes: Sequence[str]) -> list[str]:
+        """Those of `nodes` that don't run, though no strike holds them down."""
+        dead = self._cluster.dead()
+        return [n for n in nodes if n in dead and not self._force.down.of(n)]
+
+    async def revive(self, nodes: Sequence[str]) -> dict[str, dict[str, Json]]:
+        """Start those of `nodes` that don't run, though no strike holds them down."""
+        return await self._cluster.restart(self.stopped(nodes))
 
     # Links
 
@@ -365,6 +445,10 @@ class Grip:
             await self.resume(paused)
         for node, clock in force.clocks.things(owner):
             await self.set_right(node, clock)
+        if force.disks.things(owner):
+            await self.free_disks()
+        if damaged := force.damaged.things(owner):
+            await self.repair(damaged)
         if down := force.down.things(owner):
             await self.restart(down)
         self._freed(force.names, force.names.things(owner))

@@ -125,6 +125,7 @@ class Controller:
             self.note,
             world.time,
             self._leadership,
+            world.disks,
         )
         cluster.clock_samples = self._clock_sample
         self._kept_down = cluster.kept_down

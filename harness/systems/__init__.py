@@ -8,6 +8,7 @@ For every system:
     client.py     Client: carries one operation to one node
     wire.py       the wire protocol (WIRE.md), as a client speaks it
     mutants.py    the broken variants of reference protocols, by name
+    logs.py       the log of nodes that run on cores, by name
 
 To build a system on:
 

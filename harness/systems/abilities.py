@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.systems.wire import Dial, WireCounters
     from harness.worlds.places import NodePlace
     from reference_impls.actor import Actor, Observe, Record
+    from reference_impls.files import Files, Log
 
 
 def lacks(made: object, protocol: type[Any]) -> list[str]:
@@ -84,6 +85,20 @@ class Simulated(Protocol):
 
     def build(self, node: str, peers: Sequence[str]) -> Actor:
         """A core for the server called `node`, not started yet."""
+        ...
+
+
+@runtime_checkable
+class Logged(Protocol):
+    """A simulated one whose nodes have a log of their own; others have the shipped."""
+
+    def open_log(self, node: str, files: Files) -> Log:
+        """The log of the server called `node`, in the root folder of `files`.
+
+        Raises:
+            UnusableLogError: The log is corrupt, or another's.
+            OSError: The disk failed.
+        """
         ...
 
 

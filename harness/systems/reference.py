@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.registry import Option, settings
-from harness.systems import mutants
+from harness.systems import logs, mutants
+from harness.systems.logs import UnusableLogError, read_log
 from harness.systems.services import TRANSACTIONS
 from harness.systems.wire_system import WireSystem, environment
 from harness.worlds.places import Launch
@@ -25,22 +26,13 @@ if TYPE_CHECKING:
 
     from harness.worlds.places import NodePlace
     from reference_impls.actor import Actor, Record
-
+    from reference_impls.files import Files, Log
 
 KEY_VALUE = TRANSACTIONS | {"register", "cas", "lock"}
 """The services of nodes that drive a replicated store (`reference_impls.kv`)."""
 
 SHARDED = TRANSACTIONS | {"commit"}
 """The services of nodes that each own a part of the keys (`reference_impls.shards`)."""
-
-WAL = "reference_impls.wal"
-
-
-def read_log(place: NodePlace) -> Sequence[Record]:
-    """The records in a node's data folder."""
-    wal = importlib.import_module(WAL)
-    records: Sequence[Record] = wal.records_of(str(place.data_dir / wal.FILE_NAME))
-    return records
 
 
 def core_options(protocol: str) -> tuple[Option, ...]:
@@ -68,9 +60,10 @@ class ReferenceSystem(WireSystem):
         options: Every option of the core with its value.
         fsync: Whether nodes wait for their disks.
         moments: Events of the protocol at which a fault may hurt most.
-        core: The core to build in place of the protocol's own; None for its own.
-        read_log: Gives a node's records once it has ended; a simulation puts a function
-            here that reads its own disks.
+        core: What to build in place of the protocol's own core, or None.
+        log: The class of its log, if another than the shipped one.
+        read_log: Gives a node's records once it has ended; a simulation puts its own
+            disks here.
 
     Raises:
         UsageError: The protocol has no such option, or a value is impossible.
@@ -95,6 +88,7 @@ class ReferenceSystem(WireSystem):
         module = importlib.import_module(f"reference_impls.{protocol}")
         self.moments: tuple[str, ...] = module.MOMENTS
         self.core: type[Any] | None = None
+        self.log: type[Any] | None = None
         self.read_log: Callable[[NodePlace], Sequence[Record]] = read_log
         self._given = dict(given)
         self._mutant = ""
@@ -105,7 +99,8 @@ class ReferenceSystem(WireSystem):
         Raises:
             UsageError: The protocol has no such mutant.
         """
-        self.core = mutants.find(self.protocol, name).core
+        mutant = mutants.find(self.protocol, name)
+        self.core, self.log = mutant.core, mutant.log
         self._mutant = name
 
     def check_nodes(self, nodes: Sequence[str]) -> None:
@@ -129,6 +124,23 @@ class ReferenceSystem(WireSystem):
         )
         return actor
 
+    def open_log(self, node: str, files: Files) -> Log:
+        """The log of the server called `node`, on a simulated disk.
+
+        Raises:
+            UnusableLogError: It is corrupt.
+            OSError: The disk failed.
+        """
+        module = importlib.import_module(f"reference_impls.{self.protocol}")
+        return logs.open_log(
+            self.protocol,
+            module.FORMAT_VERSION,
+            node,
+            files,
+            fsync=self.fsync,
+            kind=self.log,
+        )
+
     def on_disk(self, place: NodePlace) -> list[Observe]:
         """What a node that has ended left on its disk, as its core understands it.
 
@@ -142,8 +154,8 @@ class ReferenceSystem(WireSystem):
         try:
             core.start(self.read_log(place))
         except OSError:
-            return []  # the node ended before it had a log
-        except importlib.import_module(WAL).WalError as flaw:
+            return []  # it never came to have one
+        except UnusableLogError as flaw:
             return [Observe("disk_unreadable", {"why": str(flaw)})]
         return core.on_disk()
 

@@ -35,7 +35,8 @@ ABILITIES = {
     "launch": "Administered Clocked Counted Led",
     "pysyncobj": "Administered Clocked Counted Installed Led",
     "raft": (
-        "Administered Clocked Counted Inspected Led Momentous Mutable Simulated Sized"
+        "Administered Clocked Counted Inspected Led Logged Momentous Mutable "
+        "Simulated Sized"
     ),
 }
 """What some systems are, each by the members of its class alone."""

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError, NodeReply
+from harness.systems.logs import open_log
 from harness.systems.wire import WireCounters
 from harness.worlds.clocks import TRUE_CLOCKS, ClockLine, ClockSetting
+from harness.worlds.disks import Damage, DiskRule, Loss
 from harness.worlds.network import LinkRule
 from harness.worlds.sim.client import Dialler
 from harness.worlds.sim.clock import MONO_EPOCH_NS, NodeClock
@@ -25,10 +27,16 @@ from harness.worlds.sim.conditions import (
     Conditions,
     lasting_ns,
 )
-from harness.worlds.sim.disk import WRITE_BACK_NS, Disk
+from harness.worlds.sim.disks import SimDisks
 from harness.worlds.sim.loop import VirtualTimeLoop
 from harness.worlds.sim.network import SimLink, SimNetwork
-from harness.worlds.sim.node import EXIT_INVARIANT, EXIT_RAISED, SimNode
+from harness.worlds.sim.node import (
+    EXIT_DATA,
+    EXIT_INVARIANT,
+    EXIT_MACHINE,
+    EXIT_RAISED,
+    SimNode,
+)
 from harness.worlds.sim.observed import Journal
 from reference_impls.actor import (
     Effect,
@@ -213,61 +221,6 @@ def test_a_clock_returns_to_the_truth_without_ever_running_backwards(
     assert clock.reading().mono_offset_ns == 0
 
 
-# --- the disk --------------------------------------------------------------------
-
-
-def records(disk: Disk) -> list[int]:
-    return [record["n"] for record in disk.records()]
-
-
-@given(st.integers(0, 10**6), st.integers(0, 5), st.integers(0, 5))
-def test_a_crash_takes_only_what_was_not_synced_and_only_the_end(
-    seed: int, synced: int, unsynced: int
-) -> None:
-    disk = Disk(Random(seed))
-    for n in range(synced):
-        disk.append(Persist({"n": n}), 0)
-    disk.sync()
-    for n in range(synced, synced + unsynced):
-        disk.append(Persist({"n": n}), 0)
-    disk.crash(0)
-    kept = records(disk)
-    assert kept == list(range(len(kept)))
-    assert len(kept) >= synced
-    assert len(kept) + disk.lost == synced + unsynced
-    assert not disk.unsynced
-
-
-def test_some_crashes_lose_everything_unsynced_and_some_nothing() -> None:
-    kept = set()
-    for seed in range(40):
-        disk = Disk(Random(seed))
-        disk.append(Persist({"n": 0}), 0)
-        disk.append(Persist({"n": 1}), 0)
-        disk.crash(0)
-        kept.add(len(records(disk)))
-    assert kept == {0, 1, 2}
-
-
-def test_a_record_that_replaces_the_earlier_ones_does_so_once_it_is_durable() -> None:
-    disk = Disk(Random(0))
-    disk.append(Persist({"n": 0}), 0)
-    disk.sync()
-    disk.append(Persist({"n": 1}, replaces=True), 0)
-    assert records(disk) == [0]
-    disk.sync()
-    assert records(disk) == [1]
-
-
-def test_what_nobody_syncs_is_written_back_after_a_while() -> None:
-    disk = Disk(Random(0))
-    disk.append(Persist({"n": 0}), 0)
-    disk.append(Persist({"n": 1}), WRITE_BACK_NS)
-    disk.write_back(WRITE_BACK_NS)
-    assert records(disk) == [0]
-    assert disk.unsynced
-
-
 # --- links -----------------------------------------------------------------------
 
 
@@ -442,6 +395,7 @@ class Bench:
         self.node = SimNode(
             "n1",
             build,
+            lambda files: open_log("core", 1, "n1", files, fsync=fsync),
             {"n2": link},
             fsync=fsync,
             conditions=CALM,
@@ -498,9 +452,11 @@ def test_what_follows_a_record_leaves_only_once_that_is_durable(tmp_path: Path) 
     assert bench.journal.sightings("done", "n1") == 1
 
 
-def test_a_crash_while_the_disk_works_takes_record_answer_and_observation(
-    tmp_path: Path,
+@pytest.mark.parametrize("power", [False, True])
+def test_what_ends_a_node_while_its_disk_works_takes_answer_and_observation(
+    tmp_path: Path, power: bool
 ) -> None:
+    """Beside them the record, if it was the power, and nothing else."""
     stepped = asyncio.Event()
 
     def persist_and_say_so(event: Event) -> list[Effect]:
@@ -515,7 +471,12 @@ def test_a_crash_while_the_disk_works_takes_record_answer_and_observation(
         call = asyncio.create_task(connection.call("c1", "n1", {"type": "go"}))
         await stepped.wait()
         await asyncio.sleep(0.001)
-        assert bench.node.crash() == 1001
+        assert bench.node.syncing
+        if power:
+            lost = bench.node.lose_power(Loss(), Random(0))
+            assert (lost.pid, lost.writes, lost.files) == (1001, 1, ("wal",))
+        else:
+            assert bench.node.crash() == 1001
         with pytest.raises(NodeReply, match="connection closed") as broken:
             await call
         assert not broken.value.definite
@@ -527,17 +488,115 @@ def test_a_crash_while_the_disk_works_takes_record_answer_and_observation(
 
     bench.run(main())
     assert [data for _, data in bench.sent] == [b'{"early":true}']
-    assert len(bench.cores[1].recovered) + bench.node.disk.lost == 1
+    assert bench.cores[1].recovered == ([] if power else [{"n": 1}])
     assert bench.journal.sightings("done", None) == 0
 
 
-def test_a_durable_record_comes_back_after_a_crash(tmp_path: Path) -> None:
+def test_power_that_fails_amid_a_sync_leaves_all_of_it_or_nothing_told(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, persist_then_tell)
+    disks = SimDisks({"n1": bench.node}, bench.loop, lambda _: None)
+    left = []
+
+    async def main() -> None:
+        for seed in range(8):
+            await bench.up()
+            connection = await bench.dial()
+            call = asyncio.create_task(connection.call("c1", "n1", {"type": "go"}))
+            lost = await disks.cut_power({"n1": Loss(during="fsync", seed=seed)})
+            assert lost["n1"].during
+            left.append(lost["n1"].writes)
+            with pytest.raises(NodeReply, match="connection closed"):
+                await call
+
+    bench.run(main())
+    assert set(left) == {0, 1}
+    assert len(bench.cores[-1].recovered) == left[:-1].count(0)
+    assert bench.journal.sightings("done", None) == 0
+
+
+def test_power_that_waits_for_a_sync_in_vain_fails_all_the_same(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, persist_then_tell)
+    disks = SimDisks({"n1": bench.node}, bench.loop, lambda _: None)
+
+    async def main() -> float:
+        await bench.up()
+        begun_ns = bench.loop.now_ns
+        lost = await disks.cut_power({"n1": Loss(during="fsync", within_s=0.25)})
+        assert (lost["n1"].pid, lost["n1"].during) == (1001, False)
+        return (bench.loop.now_ns - begun_ns) / 1e9
+
+    assert bench.run(main()) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("rule", "status"),
+    [
+        (DiskRule(operations=frozenset({"write"}), error="ENOSPC"), EXIT_MACHINE),
+        (DiskRule(operations=frozenset({"fsync"}), error="EIO"), EXIT_MACHINE),
+    ],
+)
+def test_a_disk_that_fails_ends_the_process_before_it_answers(
+    tmp_path: Path, rule: DiskRule, status: int
+) -> None:
+    bench = Bench(tmp_path, persist_then_tell)
+
+    async def main() -> None:
+        await bench.up()
+        connection = await bench.dial()
+        bench.node.disk.rules = [rule]
+        with pytest.raises(NodeReply, match="connection closed"):
+            await connection.call("c1", "n1", {"type": "go"})
+
+    bench.run(main())
+    bench.journal.write()
+    assert bench.exits == [status]
+    assert "wal" in (tmp_path / "nodes/n1/log").read_text().splitlines()[-1]
+
+
+def test_a_slow_disk_delays_what_waits_for_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, persist_then_tell)
+
+    async def main() -> float:
+        await bench.up()
+        bench.node.disk.rules = [
+            DiskRule(operations=frozenset({"fsync"}), delay_ms=300.0),
+            DiskRule(operations=frozenset({"write"}), delay_ms=200.0),
+        ]
+        connection = await bench.dial()
+        begun_ns = bench.loop.now_ns
+        await connection.call("c1", "n1", {"type": "go"})
+        return (bench.loop.now_ns - begun_ns) / 1e6
+
+    assert 500 < bench.run(main()) < 540
+
+
+def test_a_node_refuses_a_log_that_has_rotted(tmp_path: Path) -> None:
     bench = Bench(tmp_path, persist_then_tell)
 
     async def main() -> None:
         await bench.up()
         await (await bench.dial()).call("c1", "n1", {"type": "go"})
         bench.node.crash()
+        bench.node.disk.damage(Damage("flip"), Random(3))
+        await bench.up()
+        assert bench.exits == [EXIT_DATA]
+        bench.node.disk.repair()
+        await bench.up()
+
+    bench.run(main())
+    assert len(bench.cores) == 2, "none was made from a bad log"
+    assert bench.cores[1].recovered == [{"n": 1}]
+
+
+def test_a_durable_record_comes_back_after_a_loss_of_power(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, persist_then_tell)
+
+    async def main() -> None:
+        await bench.up()
+        await (await bench.dial()).call("c1", "n1", {"type": "go"})
+        bench.node.lose_power(Loss(), Random(0))
         await bench.up()
 
     bench.run(main())

@@ -143,6 +143,18 @@ class DiskCounters:
     delayed: Counter[str] = field(default_factory=Counter)
     syncs: int = 0
 
+    def __sub__(self, before: DiskCounters) -> DiskCounters:
+        """What was done since then."""
+        return DiskCounters(
+            self.errors - before.errors,
+            self.delayed - before.delayed,
+            self.syncs - before.syncs,
+        )
+
+    def copy(self) -> DiskCounters:
+        """What they are now, whatever comes."""
+        return DiskCounters(self.errors.copy(), self.delayed.copy(), self.syncs)
+
 
 class Disks(Protocol):
     """Each node's disk."""
@@ -164,4 +176,12 @@ class Disks(Protocol):
 
     async def damage(self, node: str, damage: Damage) -> Decayed:
         """Damage what is durable of a node's disk, whether its process runs or not."""
+        ...
+
+    async def repair(self, node: str) -> int:
+        """Undo all damage to a node's disk, but where something else was written since.
+
+        Returns:
+            How many places are again as they were.
+        """
         ...

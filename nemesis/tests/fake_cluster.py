@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.faults.force import Force
 from harness.worlds.clocks import ClockReading, ClockSetting
+from harness.worlds.disks import Decayed, DiskCounters, Lost
 from harness.worlds.network import Link, LinkCounters, LinkRule
 from harness.worlds.processes import Exit
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from harness.faults.cluster import Cluster
     from harness.faults.force import Grip
+    from harness.worlds.disks import Damage, DiskRule, Loss
 
 
 class FakeNetwork:
@@ -28,6 +31,39 @@ class FakeNetwork:
         return {link: LinkCounters(cut=n) for link, n in self.cut.items()}
 
 
+class FakeDisks:
+    """Each loses ten bytes with the power; rules do nothing, and are counted."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+        self.losses: dict[str, Loss] = {}
+        self.rules: Mapping[str, Sequence[DiskRule]] = {}
+        self.done = {node: DiskCounters() for node in cluster.nodes}
+        self.scars: Counter[str] = Counter()
+        self.decayed = Decayed("wal", 7, "00", "01")
+
+    async def cut_power(self, losses: Mapping[str, Loss]) -> Mapping[str, Lost]:
+        self.losses = dict(losses)
+        pids = await self.cluster.kill(list(losses))
+        return {
+            node: Lost(pid, bytes=10, writes=1, files=("wal",)) if pid else Lost()
+            for node, pid in pids.items()
+        }
+
+    async def set_rules(self, rules: Mapping[str, Sequence[DiskRule]]) -> None:
+        self.rules = rules
+
+    async def counters(self) -> Mapping[str, DiskCounters]:
+        return {node: done.copy() for node, done in self.done.items()}
+
+    async def damage(self, node: str, damage: Damage) -> Decayed:
+        self.scars[node] += bool(self.decayed.file)
+        return self.decayed
+
+    async def repair(self, node: str) -> int:
+        return self.scars.pop(node, 0)
+
+
 class FakeCluster:
     """What a nemesis needs of a cluster; clocks stand still between calls."""
 
@@ -36,6 +72,7 @@ class FakeCluster:
     def __init__(self) -> None:
         self.network = FakeNetwork()
         self.processes = self.clocks = self
+        self.disks = FakeDisks(self)
         self.tell: list[Callable[[Exit], None]] = []
         self.running = dict.fromkeys(self.nodes, 100)
         self.stopped: set[str] = set()

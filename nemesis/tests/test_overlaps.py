@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from harness.worlds.network import Link
 
 NODES = FakeCluster.nodes
+ENDS = ("kill", "power")
+"""Kinds that end a node's process, and hold the node down."""
 KINDS = {kind: plugin.factory({}) for kind, plugin in plugins("nemesis").items()}
 
 
@@ -91,7 +93,7 @@ class Model:
         down = self.down()
         lives = {node: n for node, n in self.life.items() if node not in down}
         self.in_force[step] = fault, lives
-        if fault.kind == "kill":
+        if fault.kind in ENDS:
             for node in set(fault.target) - down:
                 self.life[node] += 1
                 self.leapt_ns[node] = 0
@@ -109,7 +111,7 @@ class Model:
         return {
             node
             for fault, _ in self.in_force.values()
-            if fault.kind == "kill"
+            if fault.kind in ENDS
             for node in fault.target
         }
 
@@ -175,6 +177,7 @@ def clock(clock: str, target: list[str], **amount: float) -> Fault:
 TARGETS = st.lists(st.sampled_from(NODES[:2]), min_size=1, unique=True)
 FAULTS = st.one_of(
     st.builds(lambda t: Fault("kill", {"target": t}), TARGETS),
+    st.builds(lambda t: Fault("power", {"target": t}), TARGETS),
     st.builds(lambda t: Fault("pause", {"target": t}), TARGETS),
     st.builds(lambda t: Fault("loss", {"target": t, "loss": 0.25}), TARGETS),
     st.builds(

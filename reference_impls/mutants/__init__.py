@@ -14,8 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from reference_impls.actor import Persist
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from reference_impls.actor import Effect, Record
+    from reference_impls.wal import WriteAheadLog
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Mutant:
         nemesis: Kinds of fault that expose it.
         limits: Options of these faults, such as "clock.drift", that keep them within
             what the unbroken protocol bears.
+        log: The class of its log, where that breaks the rule; None: the shipped one.
     """
 
     name: str
@@ -45,6 +51,19 @@ class Mutant:
     options: Mapping[str, str] = field(default_factory=dict)
     nemesis: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
+    log: type[WriteAheadLog] | None = None
+
+
+def told_first(
+    effects: Sequence[Effect], is_late: Callable[[Record], bool]
+) -> list[Effect]:
+    """A step's effects, those records last that should have come before messages.
+
+    They are written in the same turn, so a killed process loses nothing by it. But what
+    they answer has left when the disk begins to make them durable.
+    """
+    late = [x for x in effects if isinstance(x, Persist) and is_late(x.record)]
+    return [x for x in effects if x not in late] + late
 
 
 def with_part(core: type[Any], part: type[Any]) -> type[Any]:

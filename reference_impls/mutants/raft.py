@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reference_impls.actor import Persist
 from reference_impls.core import Outbox
-from reference_impls.mutants import Mutant, with_part
+from reference_impls.mutants import Mutant, told_first, with_part
 from reference_impls.override import override
 from reference_impls.raft import FOLLOWER, Raft
 from reference_impls.raft.compaction import Compaction
@@ -57,25 +56,32 @@ class TermNotDurable(Raft):
 
 
 class AckBeforeFsync(Outbox):
-    """A follower acknowledges entries, and writes them down a moment later.
+    """A follower acknowledges entries before they are durable (paper, Figure 2).
 
-    A majority may have forgotten by then what the leader took for committed. (Figure 2:
-    persistent state is updated before responding to RPCs.)
+    (Persistent state is updated before responding to RPCs.) They are written, so kills
+    do no harm; when the power fails, a majority may have forgotten what the leader
+    took for committed.
     """
-
-    late: Sequence[Effect] = ()
 
     @override
     def take_effects(self) -> list[Effect]:
-        """The effects; entries to be persisted come among the next step's effects."""
-        effects = [*self.late, *super().take_effects()]
-        self.late = [effect for effect in effects if is_entries(effect)]
-        return [effect for effect in effects if not is_entries(effect)]
+        return told_first(super().take_effects(), is_entries)
 
 
-def is_entries(effect: Effect) -> bool:
+def is_entries(record: Record) -> bool:
     """True for the record of an append."""
-    return isinstance(effect, Persist) and "first" in effect.record
+    return "first" in record
+
+
+class VoteBeforeFsync(Outbox):
+    """A server votes before its vote is durable (paper, Figure 2).
+
+    When the power fails, it votes again, and two leaders come out of one term.
+    """
+
+    @override
+    def take_effects(self) -> list[Effect]:
+        return told_first(super().take_effects(), lambda x: "voted_for" in x)
 
 
 # --- elections -------------------------------------------------------------------
@@ -348,7 +354,15 @@ MUTANTS: Mapping[str, Mutant] = {
             AckBeforeFsync,
             "paper, Figure 2",
             ("forgot-log", *LOST_WRITE),
-            nemesis=("kill",),
+            nemesis=("power",),
+        ),
+        mutant(
+            "vote-before-fsync",
+            VoteBeforeFsync,
+            "paper, Figure 2",
+            ("forgot-vote", *TWO_LEADERS),
+            nemesis=("power",),
+            pre_vote="false",
         ),
         mutant(
             "truncates-on-stale-append",

@@ -6,20 +6,19 @@ f.x.y a follower's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reference_impls.mutants import Mutant, with_part
+from reference_impls.mutants import Mutant, told_first, with_part
 from reference_impls.override import override
 from reference_impls.zab import Zab
 from reference_impls.zab.broadcast import Broadcast
-from reference_impls.zab.core import Parts
 from reference_impls.zab.delivery import Delivery
 from reference_impls.zab.disk import Disk
 from reference_impls.zab.looking import Looking
 from reference_impls.zab.synchronization import Synchronization
 
 if TYPE_CHECKING:
+    from reference_impls.actor import Effect, Event
     from reference_impls.zab.messages import Txn, Zxid
 
 LOST = (
@@ -74,41 +73,16 @@ class KeepsUncommittedSuffix(Delivery):
         """Keep the whole history."""
 
 
-@dataclass(eq=False)
-class LateDisk(Disk):
-    """Makes transactions durable at `write`, or before epochs, to keep their order."""
-
-    unwritten: list[list[Txn]] = field(default_factory=list)
-
-    @override
-    def persist_txns(self, txns: list[Txn]) -> None:
-        self.unwritten.append(txns)
-
-    @override
-    def persist_epochs(self, *, replaces: bool = False, **history: Any) -> None:
-        self.write()
-        super().persist_epochs(replaces=replaces, **history)
-
-    def write(self) -> None:
-        """Make durable what was acknowledged."""
-        unwritten, self.unwritten = self.unwritten, []
-        for txns in unwritten:
-            super().persist_txns(txns)
-
-
 class AckBeforeFsync(Zab):
-    """Acknowledges proposals from memory, and makes them durable at the next tick.
+    """Acknowledges proposals before they are durable (f.3.1, l.3.2).
 
-    Both sides do: a leader counts itself as an acknowledgement (f.3.1, l.3.2).
+    Both sides do: a leader counts itself as an acknowledgement. When the power fails, a
+    quorum may have forgotten what was committed.
     """
 
-    parts = Parts(disk=LateDisk)
-
     @override
-    def on_tick(self) -> None:
-        assert isinstance(self.disk, LateDisk)
-        self.disk.write()
-        super().on_tick()
+    def step(self, event: Event) -> list[Effect]:
+        return told_first(super().step(event), lambda x: "accepted_epoch" not in x)
 
 
 class OutOfOrderCommit(Delivery):
@@ -175,7 +149,7 @@ MUTANTS = {
             f"{PAPER}, f.3.1",
             LOST,
             "register",
-            nemesis=("kill",),
+            nemesis=("power",),
         ),
         Mutant(
             "out-of-order-commit",

@@ -139,7 +139,7 @@ def test_a_forged_log_holds_records_or_is_refused(
 def opened(path: str) -> list[Any]:
     log = WriteAheadLog(os.path.dirname(path), IDENTITY, fsync=False)
     log.close()
-    return log.recovered
+    return list(log.recovered)
 
 
 @pytest.fixture(scope="module")

@@ -2,26 +2,32 @@
 
 It keeps the duties that `reference_impls.actor` sets out for a world, and the runtime's
 turns: a node steps through all that has arrived, fires what is due, timers of 0 ms
-last, then makes the turn's records durable, and only then lets go of what came after
-them. While the disk works the node stands still, so what arrives meanwhile is the next
-turn's: batches form as they do in the os world. So does the moment that counts most: a
-crash between a write and its durability.
+last, then writes the turn's records to its log, makes them durable, and only then lets
+go of what came after them. While the disk works the node stands still, so what arrives
+meanwhile is the next turn's: batches form as they do in the os world. So does the
+moment that counts most: a loss of power between a write and its durability.
+
+The log is the one that real nodes have (`reference_impls.wal`), on a simulated disk.
 
 A core that raises, or breaks one of its own invariants, ends its process as it would
-end a real one, with the runtime's exit status; the traceback is in the node's log.
+end a real one, with the runtime's exit status; the traceback is in the node's log. So
+do a log that can't be used, and a disk that fails.
 """
 
 from __future__ import annotations
 
 import traceback
 from collections import deque
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
+from harness.systems.logs import UnusableLogError, file_name
 from harness.worlds.sim.clock import NodeClock
 from harness.worlds.sim.conditions import START_MS, STEP_NS, lasting_ns
-from harness.worlds.sim.disk import Disk
+from harness.worlds.sim.disk import Disk, PowerFailed
 from reference_impls.actor import (
     CancelTimer,
     Observe,
@@ -38,13 +44,17 @@ if TYPE_CHECKING:
     from random import Random
 
     from harness.worlds.clocks import ClockSetting
+    from harness.worlds.disks import Loss, Lost
     from harness.worlds.sim.conditions import Conditions
     from harness.worlds.sim.loop import VirtualTimeLoop
     from harness.worlds.sim.network import SimLink
     from harness.worlds.sim.observed import Journal
     from reference_impls.actor import Actor, Body, Effect, Now
+    from reference_impls.files import Files, Log
 
+EXIT_DATA = 65
 EXIT_INVARIANT = 70
+EXIT_MACHINE = 71
 EXIT_RAISED = 1
 TIMERS_IN_A_TURN_MAX = 10_000
 """A core that sets timers of 0 ms without end would stand still for ever."""
@@ -69,6 +79,7 @@ class SimNode:
     Args:
         name: The node's.
         build: Makes a core, not started.
+        open_log: Opens its log on a disk.
         links: Where messages to each peer go.
         fsync: Whether the process waits for its disk.
         on_exit: Told when the process ends by itself, with its exit status.
@@ -77,12 +88,15 @@ class SimNode:
         pid: Of the running process; 0 when none runs.
         serves: The process accepts connections.
         paused: It stands still until resumed.
+        syncing: It waits for its disk to make a batch durable.
+        on_sync: Called when it begins to, with how long that takes in nanoseconds.
     """
 
     def __init__(
         self,
         name: str,
         build: Callable[[], Actor],
+        open_log: Callable[[Files], Log],
         links: Mapping[str, SimLink],
         *,
         fsync: bool,
@@ -97,9 +111,11 @@ class SimNode:
         self.serves = False
         self.paused = False
         self.clock = NodeClock(loop)
-        self.disk = Disk(rng)
+        self.disk = Disk(lambda: loop.now_ns)
         self.actor: Actor | None = None
+        self.on_sync: Callable[[int], None] | None = None
         self._build = build
+        self._open_log = open_log
         self._links = links
         self._fsync = fsync
         self._conditions = conditions
@@ -119,8 +135,9 @@ class SimNode:
         self._free_at_ns = 0
         self._wake_ns: int | None = None
         self._turn_is_set = False
-        self._syncing = False
+        self.syncing = False
         self._synced = False
+        self._log: Log | None = None
         self._encoded = (None, b"")
 
     # Life and death
@@ -139,27 +156,57 @@ class SimNode:
             # Frozen while it started; it goes on from here.
             self._held.append(lambda: self._begin(pid))
             return
+        if self._log is None:
+            self._guarded(self._recover)
+            if slow_ns := self.disk.take_owed_ns():
+                self._loop.at_ns(self._loop.now_ns + slow_ns, self._begin, pid)
+                return
+        if pid != self.pid:
+            return
         self.serves = True
         self._guarded(self._first_turn)
 
+    def _recover(self) -> None:
+        """Read the log, and make what was read durable."""
+        self._log = self._open_log(self.disk)
+        if self._log.note:
+            self._journal.log(self.name, self._log.note, self.clock.now())
+
     def _first_turn(self) -> None:
+        log = self._log
+        assert log is not None
         self.actor = self._build()
-        self._carry_out(self.actor.start(self.disk.records()))
+        self._carry_out(self.actor.start(log.recovered))
+        log.recovered = ()
         self._journal.log(self.name, f"listens, pid {self.pid}", self.clock.now())
         self._end_turn(1)
 
     def crash(self) -> int:
-        """End the process at once, as a loss of power; the pid it had."""
+        """End the process at once; the pid it had. What it wrote is there."""
         pid, self.pid = self.pid, 0
         self.serves = self.paused = False
         self.actor = None
-        self.disk.crash(self._loop.now_ns)
+        self.disk.crash()
         self._journal.drop(self.name)
         self._forget()
         connections, self._connections = self._connections, {}
         for connection in connections:
             connection.break_off()
         return pid
+
+    def lose_power(self, loss: Loss, random: Random) -> Lost:
+        """End the process, and lose what was not durable.
+
+        In the middle of a sync, if there is one and `loss` wants it: then the first of
+        its steps may be done, the content's or the name's, and nobody knows.
+        """
+        during = bool(loss.during) and self.syncing and not self._synced
+        if during and self._log is not None:
+            self.disk.power_fails_in = random.randrange(2)
+            with suppress(PowerFailed, OSError):
+                self._log.sync()
+        pid = self.crash()
+        return replace(self.disk.lose_power(loss, random), pid=pid, during=during)
 
     def pause(self) -> None:
         """Stand still: what arrives waits, clocks go on."""
@@ -176,7 +223,7 @@ class SimNode:
                 begin()
         elif self._synced:
             self._after_sync(self.pid)
-        elif not self._syncing:
+        elif not self.syncing:
             self._guarded(self._turn)
 
     def set_clock(self, setting: ClockSetting) -> None:
@@ -188,7 +235,7 @@ class SimNode:
             for name in self._timers:
                 self._timers[name] -= back_ns
         self._wake_ns = None
-        if self.actor is not None and not self.paused and not self._syncing:
+        if self.actor is not None and not self.paused and not self.syncing:
             self._set_wake()
 
     # What arrives
@@ -218,7 +265,7 @@ class SimNode:
 
     def _take_notice(self) -> None:
         """Begin a turn now, or see to it that one begins when the node is free."""
-        if self._turn_is_set or self._syncing or self.paused:
+        if self._turn_is_set or self.syncing or self.paused:
             return
         if self._loop.now_ns >= self._free_at_ns:
             self._guarded(self._turn)
@@ -229,15 +276,19 @@ class SimNode:
     def _on_free(self, pid: int) -> None:
         if pid == self.pid and self._turn_is_set:
             self._turn_is_set = False
-            if not self.paused and not self._syncing:
+            if not self.paused and not self.syncing:
                 self._guarded(self._turn)
 
     # Turns
 
     def _guarded(self, turn: Callable[[], None]) -> None:
-        """Take a turn; a core that fails ends the process."""
+        """Take a turn; a core or a disk that fails ends the process."""
         try:
             turn()
+        except (UnusableLogError, OSError) as failure:
+            self._journal.log(self.name, str(failure), self.clock.now())
+            of_disk = isinstance(failure, OSError)
+            self._on_exit(self, EXIT_MACHINE if of_disk else EXIT_DATA)
         except Exception as failure:
             # As an interpreter does that runs a core: print what it was, and exit.
             broken = isinstance(failure, AssertionError)
@@ -267,28 +318,39 @@ class SimNode:
         self._end_turn(steps)
 
     def _end_turn(self, steps: int) -> None:
-        """Make durable what was persisted; then go on."""
-        now_ns = self._loop.now_ns
-        self._free_at_ns = now_ns + steps * STEP_NS
-        if self._fsync and self.disk.unsynced:
-            self._syncing = True
+        """Write what was persisted, and make it durable; then go on."""
+        log = self._log
+        assert log is not None
+        self._free_at_ns = self._loop.now_ns + steps * STEP_NS
+        if not log.pending:
+            self._tell_and_wait()
+        elif self._fsync:
+            log.write()
+            self.syncing = True
             sync_ns = lasting_ns(self._rng, self._conditions.fsync_ms)
+            sync_ns += self.disk.fsync_delay_ns(file_name()) + self.disk.take_owed_ns()
             self._loop.at_ns(self._free_at_ns + sync_ns, self._after_sync, self.pid)
-            return
-        if self.disk.unsynced:
-            self.disk.write_back(now_ns)
-        self._journal.keep(self.name)
-        self._set_wake()
+            if self.on_sync is not None:
+                self.on_sync(sync_ns)
+        else:
+            log.sync()
+            self._free_at_ns += self.disk.take_owed_ns()
+            self._tell_and_wait()
 
     def _after_sync(self, pid: int) -> None:
         """The disk is done: let go of what had to wait, and look what has come."""
         if pid != self.pid:
             return
-        self._synced = True
-        self.disk.sync()
+        log = self._log
+        assert log is not None
+        if not self._synced:
+            self._synced = True
+            self._guarded(log.sync)
+            if pid != self.pid:
+                return  # the disk failed
         if self.paused:
             return
-        self._syncing = self._synced = False
+        self.syncing = self._synced = False
         self._journal.keep(self.name)
         held, self._held = self._held, []
         for release in held:
@@ -297,6 +359,10 @@ class SimNode:
             self._guarded(self._turn)
         else:
             self._set_wake()
+
+    def _tell_and_wait(self) -> None:
+        self._journal.keep(self.name)
+        self._set_wake()
 
     # Timers
 
@@ -329,7 +395,7 @@ class SimNode:
         if which != (self.pid, self._wake_ns):
             return
         self._wake_ns = None
-        if self.paused or self._syncing:
+        if self.paused or self.syncing:
             return
         if self._timers and min(self._timers.values()) <= self.clock.now().mono_ns:
             self._take_notice()
@@ -339,6 +405,8 @@ class SimNode:
     # Effects
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
+        log = self._log
+        assert log is not None
         for effect in effects:
             kind = type(effect)
             if kind is Send:
@@ -346,13 +414,12 @@ class SimNode:
             elif kind is SetTimer:
                 self._set_timer(cast("SetTimer", effect))
             elif kind is Persist:
-                self.disk.append(cast("Persist", effect), self._loop.now_ns)
+                persist = cast("Persist", effect)
+                log.append(persist.record, replaces=persist.replaces)
             elif kind is Reply:
                 self._reply(cast("Reply", effect))
             elif kind is Observe:
-                self._journal.observe(
-                    self.name, cast("Observe", effect), self.clock.now()
-                )
+                self._observe(cast("Observe", effect))
             else:
                 self._timers.pop(cast("CancelTimer", effect).name, None)
 
@@ -362,7 +429,7 @@ class SimNode:
             data = _encode(effect.body)
             self._encoded = (effect.body, data)
         link = self._links[effect.dest]
-        if self._fsync and self.disk.unsynced:
+        if self._must_wait():
             self._held.append(lambda: link.send(data))
         else:
             link.send(data)
@@ -370,10 +437,19 @@ class SimNode:
     def _reply(self, effect: Reply) -> None:
         connection = cast("Caller", effect.request.channel)
         msg_id, data = effect.request.body["msg_id"], _encode(effect.body)
-        if self._fsync and self.disk.unsynced:
+        if self._must_wait():
             self._held.append(lambda: connection.answer(msg_id, data))
         else:
             connection.answer(msg_id, data)
+
+    def _must_wait(self) -> bool:
+        """Whether something was persisted that isn't durable yet."""
+        return self._fsync and self._log is not None and bool(self._log.pending)
+
+    def _observe(self, effect: Observe) -> None:
+        self._journal.observe(self.name, effect, self.clock.now())
+        if not self._must_wait():
+            self._journal.keep(self.name)
 
     def _set_timer(self, effect: SetTimer) -> None:
         low, high = effect.min_ms, effect.max_ms

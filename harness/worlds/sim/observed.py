@@ -1,8 +1,8 @@
 """Observations and logs of simulated nodes, for checkers and readers.
 
-The files are those of the os world, in the same form. A node's observations of a turn
-become known when the turn's records are durable; a crash before that loses them. Known
-observations are counted at once, for the triggers of plans, and written at the end.
+The files are those of the os world, in the same form. Observations are counted as they
+are made known, for the triggers of plans, and written at the end. What a node observed
+after it had persisted something is known once that is durable; a crash before takes it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Journal(Watcher):
             self.log(node, f"{effect.kind} {fields}", now)
 
     def keep(self, node: str) -> None:
-        """Make a node's events known, as its turn is over."""
+        """The node waits for nothing to be durable: its events are known."""
         for kind, line in self._fresh[node]:
             self._lines[node].append(line)
             self._seen[kind, node] += 1

@@ -1,13 +1,16 @@
-"""The capabilities of the simulator: of links, of processes, and of their clocks."""
+"""What the simulator can do: to links, to processes, their clocks and their disks."""
 
 from __future__ import annotations
 
-from harness.worlds.capabilities import CLOCKS, Capabilities, Offer
+from harness.worlds.capabilities import CLOCKS, DISK_ACTS, Capabilities, Offer
 from harness.worlds.sim.network import SimNetwork
 
 OFFER = Offer(
     "the simulator",
     Capabilities(
-        SimNetwork.capabilities, frozenset({"kill", "pause"}), frozenset(CLOCKS)
+        SimNetwork.capabilities,
+        frozenset({"kill", "pause"}),
+        frozenset(CLOCKS),
+        DISK_ACTS,
     ),
 )

@@ -1,6 +1,6 @@
 """Starts, stops and skews simulated node processes.
 
-A kill is a loss of power: what the node had not made durable is gone (`disk`).
+A kill takes the process alone: what it wrote is there (`disk`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
+from harness.systems.abilities import Logged
+from harness.systems.logs import open_log
 from harness.worlds.processes import Exit
 from harness.worlds.sim.node import SimNode
 
@@ -23,9 +25,17 @@ if TYPE_CHECKING:
     from harness.worlds.sim.loop import VirtualTimeLoop
     from harness.worlds.sim.network import SimNetwork
     from harness.worlds.sim.observed import Journal
+    from reference_impls.files import Files, Log
 
 FIRST_PID = 1000
 KILLED = -9
+
+
+def opener(system: Simulated) -> Callable[[str, Files], Log]:
+    """What opens the log of a node of this system, on a disk."""
+    if isinstance(system, Logged):
+        return system.open_log
+    return partial(open_log, "core", 1, fsync=system.fsync)
 
 
 class SimProcesses:
@@ -51,6 +61,7 @@ class SimProcesses:
             self.nodes[name] = SimNode(
                 name,
                 partial(system.build, name, tuple(place.peers)),
+                partial(opener(system), name),
                 {peer: network.links[name, peer] for peer in place.peers},
                 fsync=system.fsync,
                 conditions=conditions,
@@ -75,7 +86,7 @@ class SimProcesses:
         """See `Processes`."""
         pid = self.nodes[node].crash()
         if pid:
-            self._tell(Exit(node, pid, KILLED, expected=True))
+            self.tell(Exit(node, pid, KILLED, expected=True))
         return pid
 
     async def pause(self, node: str) -> Mapping[str, str]:
@@ -117,8 +128,9 @@ class SimProcesses:
 
     def _exited(self, node: SimNode, status: int) -> None:
         pid = node.crash()
-        self._tell(Exit(node.name, pid, status, expected=False))
+        self.tell(Exit(node.name, pid, status, expected=False))
 
-    def _tell(self, exited: Exit) -> None:
+    def tell(self, exited: Exit) -> None:
+        """Tell everybody that a process ended."""
         for callback in self._callbacks:
             callback(exited)

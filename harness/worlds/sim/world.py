@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from harness.errors import HarnessError
 from harness.host.interrupts import noted
+from harness.systems.logs import file_name, records_in
 from harness.worlds.sim.client import Dialler
 from harness.worlds.sim.clock import MONO_EPOCH_NS, WALL_EPOCH_NS
 from harness.worlds.sim.conditions import Conditions
+from harness.worlds.sim.disks import SimDisks
 from harness.worlds.sim.loop import VirtualTimeLoop
 from harness.worlds.sim.network import SimNetwork
 from harness.worlds.sim.observed import Journal
@@ -55,10 +57,14 @@ class SimWorld:
             system, self.network, self.watcher, setting.seed, conditions, loop
         )
         self.clocks: Clocks = self.processes
-        self.disks: Disks | None = None
+        nodes_of = self.processes.nodes
+        self.disks: Disks = SimDisks(nodes_of, loop, self.processes.tell)
         dice = random.Random(f"{setting.seed} clients")
-        system.dial = Dialler(self.processes.nodes, conditions, dice, loop).dial
-        system.read_log = lambda place: self.processes.nodes[place.name].disk.records()
+        system.dial = Dialler(nodes_of, conditions, dice, loop).dial
+        wal = file_name()
+        system.read_log = lambda place: records_in(
+            nodes_of[place.name].disk.contents(wal), wal
+        )
         self._loop = loop
         self._interrupts = interrupts
 
