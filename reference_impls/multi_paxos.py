@@ -314,8 +314,8 @@ class MultiPaxos(ForwardingCore):
     def promise(self, ballot: Ballot) -> None:
         """Accept nothing below `ballot` from now on, and follow no leader of before."""
         self.ballot_num = ballot
-        self.follow(None)
         self.persist({"ballot": ballot, "decided": self.decided})
+        self.follow(None)
         self.observe("promised", ballot=ballot)
         self.reset_election_timer()
 

@@ -106,7 +106,7 @@ def test_what_a_worker_ran_before_leaves_no_trace(tmp_path: Path) -> None:
 def test_clusters_of_any_size_serve_and_keep_their_promises(
     protocol: str, faults: list[str], nodes: int, tmp_path: Path
 ) -> None:
-    spec = spec_of(protocol, nodes=nodes, nemesis=faults, time_limit_s=6.0, seed=1)
+    spec = spec_of(protocol, nodes=nodes, nemesis=faults, time_limit_s=6.0, seed=2)
     result = discard(tmp_path, Experiment(spec))
     assert result.verdict == "valid", result
     assert result.ops["ok"] > 50, result
@@ -208,7 +208,8 @@ def test_raft_keeps_its_promises_under_every_fault(tmp_path: Path) -> None:
     assert status == 0, (outcome, err)
     assert outcome["ops"]["ok"] > 300
     assert outcome["harness"] == {"ok": True, "errors": []}
-    assert set(outcome["faults"]) >= {"partition", "kill", "pause", "clock"}
+    disks = {"power", "disk", "rot"}
+    assert set(outcome["faults"]) >= {"partition", "kill", "pause", "clock", *disks}
     folder = RunFolder.open(Path(outcome["run"]))
     history = formats.load(folder.path / "history.jsonl")
     asked = [op.f for op in history if op.type == "invoke"]

@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.run import assembling
 from harness.run.spec import TestSpec
 from harness.worlds import Capabilities, LinkRule, Offer
-from harness.worlds.capabilities import CLOCKS, LINK_FIELDS
+from harness.worlds.capabilities import CLOCKS, DISK_ACTS, LINK_FIELDS
 from harness.worlds.os import vdso
 from harness.worlds.os.offer import offer
 from harness.worlds.sim.offer import OFFER
@@ -20,7 +20,9 @@ from harness.worlds.sim.offer import OFFER
 if TYPE_CHECKING:
     from harness.faults import Nemesis
 
-EVERYTHING = Capabilities(LINK_FIELDS, frozenset({"kill", "pause"}), frozenset(CLOCKS))
+EVERYTHING = Capabilities(
+    LINK_FIELDS, frozenset({"kill", "pause"}), frozenset(CLOCKS), DISK_ACTS
+)
 
 
 def nemeses() -> dict[str, Nemesis]:
@@ -38,6 +40,8 @@ def test_each_kind_of_fault_needs_what_it_acts_on_and_no_more() -> None:
     assert needs["partition"] == Capabilities(network=frozenset({"cut"}))
     assert needs["delay"].network == {"delay_ms", "jitter_ms"}
     assert needs["clock"] == Capabilities(clocks=frozenset(CLOCKS))
+    assert needs["power"] == Capabilities(disks=frozenset({"power"}))
+    assert needs["disk"] == Capabilities(disks=frozenset({"errors", "slow"}))
     assert needs["membership"] == Capabilities()
     together = Capabilities()
     for each in needs.values():

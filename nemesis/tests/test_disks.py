@@ -10,8 +10,10 @@ import pytest
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault
-from harness.worlds.disks import Loss
+from harness.worlds.disks import Decayed, DiskRule, Loss
+from nemesis.disk import Disk
 from nemesis.power import Power, loss
+from nemesis.rot import Rot
 from nemesis.tests.fake_cluster import FakeCluster, gripped
 
 if TYPE_CHECKING:
@@ -91,3 +93,143 @@ def test_a_cut_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=why):
         Power({}).validate(Fault("power", {"target": ["n1"], **params}), NODES)
+
+
+def test_a_failing_disk_is_mended_and_what_ended_itself_is_started_again() -> None:
+    async def scenario() -> None:
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Disk({})
+        fake.disks.done["n1"].errors["fsync EIO"] = 3  # before this strike
+        params: dict[str, Json] = {
+            "target": ["n1", "n2"],
+            "mode": "eio",
+            "files": "wal*",
+            "operations": ["fsync"],
+        }
+        strike = await nemesis.strike(Fault("disk", params), cluster)
+        assert strike.title == "disk fsync of wal* EIO: n1 n2"
+        assert strike.bit is None
+        rule = DiskRule("wal*", frozenset({"fsync"}), "EIO")
+        assert fake.disks.rules == {"n1": [rule], "n2": [rule]}
+        fake.disks.done["n1"].errors["fsync EIO"] += 1
+        await fake.kill(["n1"])  # its own exit, as far as anybody knows
+        healed = await nemesis.heal(strike, cluster)
+        assert fake.disks.rules == {}
+        assert fake.dead() == ()
+        assert healed.bit is True
+        assert healed.evidence["met"] == {"n1": {"fsync EIO": 1}}
+        assert healed.evidence["ended_themselves"] == ["n1"]
+
+    asyncio.run(scenario())
+
+
+def test_a_failing_disk_that_nobody_used_did_not_bite() -> None:
+    async def scenario() -> None:
+        cluster, nemesis = gripped(FakeCluster()), Disk({})
+        params: dict[str, Json] = {"target": ["n1"], "mode": "slow", "delay_ms": 5.0}
+        strike = await nemesis.strike(Fault("disk", params), cluster)
+        assert strike.title == "disk fsync 5 ms longer: n1"
+        assert (await nemesis.heal(strike, cluster)).bit is False
+
+    asyncio.run(scenario())
+
+
+def test_a_node_that_another_strike_holds_down_is_not_started_by_a_mended_disk() -> (
+    None
+):
+    async def scenario() -> None:
+        fake = FakeCluster()
+        first = gripped(fake)
+        second = first._force.grip(1)
+        params: dict[str, Json] = {"target": ["n1"], "mode": "eio"}
+        strike = await Disk({}).strike(Fault("disk", params), first)
+        await second.kill(["n1"])
+        await Disk({}).heal(strike, first)
+        assert fake.dead() == ("n1",)
+        await second.restart(["n1"])
+        assert fake.dead() == ()
+
+    asyncio.run(scenario())
+
+
+def test_rot_strikes_a_node_at_rest_and_is_repaired() -> None:
+    async def scenario() -> None:
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Rot({})
+        fault = Fault("rot", {"target": ["n1"], "decay": "flip", "seed": 3})
+        strike = await nemesis.strike(fault, cluster)
+        assert strike.evidence["killed"] == {"n1": 100}
+        assert strike.bit is True
+        damaged: Any = strike.evidence["damaged"]
+        assert damaged["n1"] == {"file": "wal", "at": 7, "before": "00", "after": "01"}
+        assert set(strike.evidence["started"]) == {"n1"}  # type: ignore[arg-type]  # a mapping
+        healed = await nemesis.heal(strike, cluster)
+        assert healed.evidence["repaired"] == {"n1": 1}
+        assert not fake.disks.scars
+
+    asyncio.run(scenario())
+
+
+def test_rot_never_has_more_than_a_minority_unless_asked() -> None:
+    async def struck(*targets: list[Json], **options: str) -> list[Any]:
+        fake = FakeCluster()
+        force, nemesis = gripped(fake)._force, Rot(options)
+        out = []
+        for owner, target in enumerate(targets):
+            fault = Fault("rot", {"target": target, "decay": "flip"})
+            strike = await nemesis.strike(fault, force.grip(owner))
+            out.append((strike.nodes, strike.title))
+        return out
+
+    assert asyncio.run(struck(["n1", "n2", "n3"])) == [
+        (("n1", "n2"), "flip on the disk of n1 n2, not n3: a minority at a time")
+    ]
+    assert [nodes for nodes, _ in asyncio.run(struck(["n1", "n2"], ["n2", "n3"]))] == [
+        ("n1", "n2"),
+        ("n2",),
+    ]
+    beyond = asyncio.run(struck(list(NODES), beyond="true"))
+    assert beyond == [(NODES, "flip on the disk of n1 n2 n3 n4 n5")]
+
+
+def test_rot_that_found_nothing_to_damage_did_not_bite() -> None:
+    async def scenario() -> None:
+        fake = FakeCluster()
+        fake.disks.decayed = Decayed()
+        fault = Fault("rot", {"target": ["n1"], "decay": "stale"})
+        strike = await Rot({}).strike(fault, gripped(fake))
+        assert strike.bit is False
+        assert strike.evidence["damaged"] == {}
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("nemesis", [Disk({}), Rot({}), Rot({"kinds": "stale"})])
+def test_what_is_drawn_is_what_a_plan_may_say(nemesis: Any) -> None:
+    random = Random(1)
+    drawn = [nemesis.draw(random, NODES) for _ in range(50)]
+    for fault in drawn:
+        nemesis.validate(fault, NODES)
+    assert len({str(fault.params) for fault in drawn}) > 10
+
+
+@pytest.mark.parametrize(
+    ("nemesis", "params", "why"),
+    [
+        (Disk({}), {"mode": "wet"}, "mode must be one of eio, enospc, slow"),
+        (Disk({}), {"mode": "eio", "operations": ["chew"]}, "must be some of"),
+        (Disk({}), {"mode": "eio", "operations": []}, "must be some of"),
+        (Disk({}), {"mode": "eio", "delay_ms": 4.0}, "delay_ms is for mode slow"),
+        (Disk({}), {"mode": "slow"}, "delay_ms must be"),
+        (Disk({}), {"mode": "eio", "files": 7}, "files must be a glob"),
+        (Rot({}), {"decay": "moss"}, "decay must be one of flip, truncate, stale"),
+        (Rot({}), {"decay": "flip", "seed": "x"}, "seed must be"),
+        (Rot({}), {"decay": "flip", "files": 7}, "files must be a glob"),
+    ],
+)
+def test_faults_of_disks_that_make_no_sense_are_refused(
+    nemesis: Any, params: dict[str, Json], why: str
+) -> None:
+    fault = Fault(nemesis.kind, {"target": ["n1"], **params})
+    with pytest.raises(UsageError, match=why):
+        nemesis.validate(fault, NODES)

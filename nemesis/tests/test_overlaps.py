@@ -16,7 +16,9 @@ from harness.faults.force import RETURN_RATE, Skew
 from harness.faults.plan import Plan, Step, Trigger
 from harness.history import Op
 from harness.registry import plugins
+from harness.worlds.disks import Damage, DiskRule, Loss
 from harness.worlds.network import LinkRule, merge
+from nemesis.disk import rule_of
 from nemesis.kill import Kill
 from nemesis.tests.fake_cluster import FakeCluster
 
@@ -93,7 +95,7 @@ class Model:
         down = self.down()
         lives = {node: n for node, n in self.life.items() if node not in down}
         self.in_force[step] = fault, lives
-        if fault.kind in ENDS:
+        if fault.kind in (*ENDS, "rot"):
             for node in set(fault.target) - down:
                 self.life[node] += 1
                 self.leapt_ns[node] = 0
@@ -147,7 +149,21 @@ class Model:
                             rules.setdefault((a, b), []).append(rule)
         return {link: merge(laid) for link, laid in rules.items()}
 
+    def broken(self) -> dict[str, list[DiskRule]]:
+        rules: dict[str, list[DiskRule]] = {}
+        for fault, _ in self.in_force.values():
+            if fault.kind == "disk":
+                for node in fault.target:
+                    rules.setdefault(node, []).append(rule_of(fault))
+        return rules
+
+    def damaged(self) -> set[str]:
+        faults = [fault for fault, _ in self.in_force.values()]
+        return {node for x in faults if x.kind == "rot" for node in x.target}
+
     def compare(self, cluster: FakeCluster) -> None:
+        assert cluster.disks.rules == self.broken()
+        assert set(cluster.disks.scars) == self.damaged()
         assert set(cluster.running) == set(NODES) - self.down()
         assert cluster.stopped == self.struck("pause")
         assert cluster.network.rules == self.rules()
@@ -178,6 +194,12 @@ TARGETS = st.lists(st.sampled_from(NODES[:2]), min_size=1, unique=True)
 FAULTS = st.one_of(
     st.builds(lambda t: Fault("kill", {"target": t}), TARGETS),
     st.builds(lambda t: Fault("power", {"target": t}), TARGETS),
+    st.builds(lambda t: Fault("rot", {"target": t, "decay": "flip"}), TARGETS),
+    st.builds(
+        lambda t, mode: Fault("disk", {"target": t, "mode": mode, "delay_ms": 1.0}),
+        TARGETS,
+        st.sampled_from(["eio", "slow"]),
+    ),
     st.builds(lambda t: Fault("pause", {"target": t}), TARGETS),
     st.builds(lambda t: Fault("loss", {"target": t, "loss": 0.25}), TARGETS),
     st.builds(
@@ -308,6 +330,9 @@ class Forgetful(Kill):
     async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
         await cluster.pause(["n4"])
         await cluster.shape_links({("n4", "n5"): LinkRule(loss=0.5)})
+        await cluster.rule_disks(["n3"], [DiskRule(error="EIO")])
+        await cluster.damage("n3", Damage("flip"))
+        await cluster.cut_power({"n3": Loss()})
         await cluster.skew("n5", "wall", Skew(1_000_000), 0)
         cluster.take("the keys")
         cluster.meanwhile(asyncio.sleep(1e6))
@@ -323,7 +348,7 @@ def test_whatever_a_kind_forgets_to_heal_is_let_go_of(
     async def scenario() -> None:
         stage = Stage(Fault("kill", {"target": ["n1"]}))
         await stage.do("start-kill", 0)
-        assert stage.cluster.dead() == ("n1",)
+        assert stage.cluster.dead() == ("n1", "n3")
         assert stage.cluster.network.rules
         await stage.do("stop-kill", 0)
         Model().compare(stage.cluster)
