@@ -17,7 +17,9 @@ from harness.registry import nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PACKAGE = "reference_impls.mutants"
+PROTOCOLS = "reference_impls"
+PACKAGE = f"{PROTOCOLS}.mutants"
+"""Its modules are called as protocols are, or hold what several of them share."""
 
 
 def of_protocol(protocol: str) -> Mapping[str, Any]:
@@ -33,7 +35,8 @@ def every() -> dict[str, Mapping[str, Any]]:
     """Protocol -> name -> mutant, for all mutants."""
     package = importlib.import_module(PACKAGE)
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    return {name: of_protocol(name) for name in names if name != "tests"}
+    protocols = (x for x in names if importlib.util.find_spec(f"{PROTOCOLS}.{x}"))
+    return {name: of_protocol(name) for name in protocols if name != "tests"}
 
 
 def find(protocol: str, name: str) -> Any:

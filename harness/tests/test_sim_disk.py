@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from harness.worlds.disks import Damage, DiskRule, Loss
 from harness.worlds.sim.disk import WRITE_BACK_NS, Disk, PowerFailed
-from reference_impls.wal import CorruptLogError, Identity, WriteAheadLog
+from reference_impls.mutants import logs
+from reference_impls.wal import CorruptLogError, Identity, WalError, WriteAheadLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -462,3 +463,80 @@ def test_without_names_synced_or_fsync_a_log_is_gone() -> None:
     live(opened(disk, fsync=False), 1, [])
     disk.lose_power(Loss(), Random(0))
     assert numbers(opened(disk)) == []
+
+
+# --- logs with one rule broken ---------------------------------------------------
+
+
+def broken_log(kind: type[WriteAheadLog], disk: Disk) -> WriteAheadLog:
+    return kind("", IDENTITY, files=disk)
+
+
+@pytest.mark.parametrize(
+    ("kind", "left"),
+    [
+        (WriteAheadLog, [4, 5, 6]),
+        (logs.FsyncOmitted, [4]),  # what replaces the log is synced elsewhere
+        (logs.FsyncOfWrongFile, [4]),
+        (logs.FolderNotSynced, []),
+        (logs.ErrorsIgnored, [4, 5, 6]),
+        (logs.ChecksumUnchecked, [4, 5, 6]),
+    ],
+)
+def test_a_broken_log_forgets_what_it_told_when_the_power_fails(
+    kind: type[WriteAheadLog], left: list[int]
+) -> None:
+    disk = Disk(lambda: 0)
+    live(broken_log(kind, disk), 1, [])
+    disk.crash()
+    assert numbers(broken_log(kind, disk)) == [4, 5, 6], "a kill does it no harm"
+    disk = Disk(lambda: 0)
+    live(broken_log(kind, disk), 1, [])
+    disk.lose_power(Loss(), Random(0))
+    assert numbers(broken_log(kind, disk)) == left
+
+
+def test_a_log_that_ignores_errors_tells_what_it_could_not_write() -> None:
+    for operation in ("write", "fsync"):
+        disk = Disk(lambda: 0)
+        log = broken_log(logs.ErrorsIgnored, disk)
+        disk.rules = [DiskRule(operations=frozenset({operation}), error="EIO")]
+        log.append({"n": 1})
+        log.sync()
+        disk.rules = ()
+        disk.lose_power(Loss(kept=1.0), Random(0))
+        assert numbers(opened(disk)) == []
+
+
+def test_a_log_that_checks_no_checksum_believes_a_flipped_bit() -> None:
+    found = set()
+    for seed in range(200):
+        disk = Disk(lambda: 0)
+        live(opened(disk), 1, [])
+        disk.damage(Damage("flip"), Random(seed))
+        disk.crash()
+        with suppress(WalError, KeyError):
+            found.add(str(numbers(broken_log(logs.ChecksumUnchecked, disk))))
+    assert len(found - {"[4, 5, 6]"}) > 3
+
+
+def test_a_log_that_believes_a_torn_tail_makes_up_records() -> None:
+    disk = Disk(lambda: 0)
+    log = broken_log(logs.TornTailBelieved, disk)
+    log.append({"n": 1})
+    log.sync()
+    log.append({"n": 23456})
+    log.write()
+    torn = disk.contents("wal")[:-4]
+    disk.lose_power(Loss(), Random(0))
+    fd = disk.open("wal")
+    disk.write(fd, torn, 0)
+    assert numbers(opened(disk)) == [1]
+    disk.crash()
+    disk.write(disk.open("wal"), torn, 0)
+    disk.crash()
+    log = broken_log(logs.TornTailBelieved, disk)
+    assert numbers(log) == [1, 234]
+    log.sync()
+    disk.lose_power(Loss(), Random(0))
+    assert numbers(opened(disk)) == [1, 234], "and keeps them"

@@ -1,4 +1,4 @@
-"""Multi-Paxos with one rule broken, twice."""
+"""Multi-Paxos with one rule broken, four times."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING
 
 from reference_impls import kv
 from reference_impls.multi_paxos import NOOP, Entry, MultiPaxos
-from reference_impls.mutants import Mutant
+from reference_impls.mutants import Mutant, told_first
+from reference_impls.mutants.logs import FsyncOmitted
 from reference_impls.override import override
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reference_impls.actor import Received
+    from reference_impls.actor import Effect, Received
     from reference_impls.paxos import Ballot
+
+
+DIFFER = ("state-machines-differ", "stale-read", "lost-write", "lost-update")
+"""What becomes of commands that were decided, or answered."""
 
 
 class SkipsGap(MultiPaxos):
@@ -56,6 +61,17 @@ class ReadWithoutQuorum(MultiPaxos):
             super().on_request(request)
 
 
+class PromiseBeforeFsync(MultiPaxos):
+    """An acceptor promises before its promise is durable (Lamport 2001, 2.5).
+
+    When the power fails, it accepts below a ballot whose leader counts on it.
+    """
+
+    @override
+    def take_effects(self) -> list[Effect]:
+        return told_first(super().take_effects(), lambda x: "ballot" in x)
+
+
 MUTANTS: Mapping[str, Mutant] = {
     "skips-gap": Mutant(
         "skips-gap",
@@ -76,5 +92,27 @@ MUTANTS: Mapping[str, Mutant] = {
         "register",
         {},
         ("partition",),
+    ),
+    "promise-before-fsync": Mutant(
+        "promise-before-fsync",
+        PromiseBeforeFsync,
+        "a promise leaves before it is durable",
+        "Lamport 2001, Paxos Made Simple, 2.5",
+        ("term-went-back", "broken-promise", *DIFFER),
+        "register",
+        {},
+        ("power",),
+    ),
+    "fsync-omitted": Mutant(
+        "fsync-omitted",
+        MultiPaxos,
+        "what was accepted is told, and never made durable",
+        "Lamport 2001, Paxos Made Simple, 2.5; fsync(2)",
+        ("term-went-back", "broken-promise", *DIFFER),
+        "register",
+        {},
+        ("power",),
+        {"power.kept_max": "0"},
+        FsyncOmitted,
     ),
 }

@@ -1,4 +1,4 @@
-"""Paxos with one rule broken, seven times.
+"""Paxos with one rule broken, nine times.
 
 Sections are those of Lamport 2001, "Paxos Made Simple".
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reference_impls.mutants import Mutant
+from reference_impls.mutants import Mutant, told_first
 from reference_impls.override import override
 from reference_impls.paxos import NO_BALLOT, Ballot, Paxos
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reference_impls.actor import Now
+    from reference_impls.actor import Effect, Now
     from reference_impls.paxos import Attempt, Instance
 
 
@@ -39,6 +39,28 @@ class AcceptedNotDurable(Paxos):
     def persist_accepted(self, instance: Instance) -> None:
         """Make the ballot durable, and not the value."""
         self.persist({"key": instance.key, "promised": instance.promised})
+
+
+class PromiseBeforeFsync(Paxos):
+    """An acceptor promises before its promise is durable (2.5).
+
+    When the power fails, it accepts below a ballot whose proposer counts on it.
+    """
+
+    @override
+    def take_effects(self) -> list[Effect]:
+        return told_first(super().take_effects(), lambda x: "promised" in x)
+
+
+class AcceptedBeforeFsync(Paxos):
+    """An acceptor tells what it accepted before that is durable (2.5).
+
+    When the power fails, a majority may have forgotten the value that was chosen.
+    """
+
+    @override
+    def take_effects(self) -> list[Effect]:
+        return told_first(super().take_effects(), lambda x: "accepted" in x)
 
 
 class AcceptIgnoresPromise(Paxos):
@@ -147,6 +169,22 @@ MUTANTS: Mapping[str, Mutant] = dict(
             "a restarted acceptor forgets what it accepted",
             "2.5",
             ("kill", "partition"),
+            "forgot-accepted",
+        ),
+        mutant(
+            "promise-before-fsync",
+            PromiseBeforeFsync,
+            "a promise leaves before it is durable",
+            "2.5",
+            ("power", "partition"),
+            "broken-promise",
+        ),
+        mutant(
+            "accepted-before-fsync",
+            AcceptedBeforeFsync,
+            "what was accepted is told before it is durable",
+            "2.5",
+            ("power", "partition"),
             "forgot-accepted",
         ),
         mutant(

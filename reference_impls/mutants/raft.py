@@ -1,4 +1,4 @@
-"""Raft with one rule broken, eighteen times.
+"""Raft with one rule broken, twenty-five times.
 
 "Paper" is Ongaro and Ousterhout 2014, "thesis" Ongaro 2014.
 """
@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from reference_impls.core import Outbox
 from reference_impls.mutants import Mutant, told_first, with_part
+from reference_impls.mutants.logs import (
+    ChecksumUnchecked,
+    ErrorsIgnored,
+    FolderNotSynced,
+    FsyncOfWrongFile,
+    FsyncOmitted,
+    TornTailBelieved,
+)
 from reference_impls.override import override
 from reference_impls.raft import FOLLOWER, Raft
 from reference_impls.raft.compaction import Compaction
@@ -20,6 +28,7 @@ from reference_impls.raft.quorum import Quorum
 from reference_impls.raft.reads import Reads
 from reference_impls.raft.replication import Replication
 from reference_impls.raft.standing import Standing
+from reference_impls.wal import WriteAheadLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -295,10 +304,22 @@ def mutant(
 ) -> Mutant:
     """A mutant of the core or a part, whose docstring begins with the broken rule."""
     assert broken.__doc__ is not None
-    core = broken if issubclass(broken, Raft) else with_part(Raft, broken)
+    log = broken if issubclass(broken, WriteAheadLog) else None
+    core = Raft
+    if log is None:
+        core = broken if issubclass(broken, Raft) else with_part(Raft, broken)
     rule = broken.__doc__.split(" (")[0].split("\n")[0].rstrip(".")
     return Mutant(
-        name, core, rule, source, anomalies, workload, options, nemesis, limits or {}
+        name,
+        core,
+        rule,
+        source,
+        anomalies,
+        workload,
+        options,
+        nemesis,
+        limits or {},
+        log,
     )
 
 
@@ -312,6 +333,7 @@ LOST_WRITE = (
     "lost-update",
 )
 TWO_LEADERS = ("double-vote", "two-leaders")
+FORGOT = ("forgot-log", "forgot-vote", "term-went-back", *LOST_WRITE, *TWO_LEADERS)
 DONE_TWICE = ("duplicate-elements",)
 MEMBERSHIP = ("membership", "partition")
 
@@ -333,6 +355,52 @@ MUTANTS: Mapping[str, Mutant] = {
             ("term-went-back", "forgot-vote", *TWO_LEADERS),
             nemesis=("kill",),
             pre_vote="false",
+        ),
+        mutant(
+            "fsync-omitted",
+            FsyncOmitted,
+            "paper, Figure 2; fsync(2)",
+            FORGOT,
+            nemesis=("power",),
+            limits={"power.kept_max": "0"},
+        ),
+        mutant(
+            "fsync-of-wrong-file",
+            FsyncOfWrongFile,
+            "paper, Figure 2; fsync(2)",
+            FORGOT,
+            nemesis=("power",),
+            limits={"power.kept_max": "0"},
+        ),
+        mutant(
+            "folder-not-synced",
+            FolderNotSynced,
+            "fsync(2)",
+            FORGOT,
+            nemesis=("power",),
+            snapshot_entries="20",
+        ),
+        mutant(
+            "torn-tail-believed",
+            TornTailBelieved,
+            "reference_impls.wal",
+            ("log-mismatch", *FORGOT),
+            nemesis=("power",),
+            limits={"power.moments": "fsync"},
+        ),
+        mutant(
+            "checksum-unchecked",
+            ChecksumUnchecked,
+            "reference_impls.wal",
+            ("log-mismatch", *FORGOT),
+            nemesis=("rot",),
+        ),
+        mutant(
+            "disk-errors-ignored",
+            ErrorsIgnored,
+            "Rebello et al., USENIX ATC 2020",
+            FORGOT,
+            nemesis=("disk", "power"),
         ),
         mutant("two-votes", TwoVotes, "paper 5.2", TWO_LEADERS, pre_vote="false"),
         mutant(

@@ -1,4 +1,4 @@
-"""Three-phase commit with one rule broken, three times.
+"""Three-phase commit with one rule broken, four times.
 
 Sections are those of Bernstein, Hadzilacos and Goodman 1987. As partitions break the
 protocol as it is, these are tried with crashes alone.
@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reference_impls.atomic_commit import COMMIT
-from reference_impls.mutants import Mutant
+from reference_impls.mutants import Mutant, told_first
 from reference_impls.override import override
 from reference_impls.three_phase_commit import ThreePhaseCommit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reference_impls.actor import Body
+    from reference_impls.actor import Body, Effect
     from reference_impls.atomic_commit import Coordinated, Part
 
 
@@ -42,6 +42,18 @@ class PreCommitNotDurable(ThreePhaseCommit):
     @override
     def persist_pre_committed(self, part: Part) -> None:
         """Keep in memory only that the barrier was crossed."""
+
+
+class PreCommitBeforeFsync(ThreePhaseCommit):
+    """Acknowledges that it crossed the barrier before that is durable (7.5).
+
+    When the power fails at all participants after the coordinator has committed, they
+    agree among themselves to abort.
+    """
+
+    @override
+    def take_effects(self) -> list[Effect]:
+        return told_first(super().take_effects(), lambda x: x["record"] == "pre_commit")
 
 
 class CommitSentOnce(ThreePhaseCommit):
@@ -85,6 +97,15 @@ MUTANTS: Mapping[str, Mutant] = {
             ("forgot-precommit", "split-decision"),
             "commit",
             nemesis=("kill",),
+        ),
+        Mutant(
+            "precommit-before-fsync",
+            PreCommitBeforeFsync,
+            "preCommit is acknowledged before it is durable",
+            SOURCE + "7.5",
+            ("forgot-precommit", "split-decision"),
+            "commit",
+            nemesis=("power",),
         ),
         Mutant(
             "commit-sent-once",

@@ -1,4 +1,4 @@
-"""Two-phase commit with one rule broken, six times.
+"""Two-phase commit with one rule broken, eight times.
 
 Sections are those of Bernstein, Hadzilacos and Goodman 1987.
 """
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from reference_impls import shards
 from reference_impls.atomic_commit import ABORT, NO
-from reference_impls.mutants import Mutant
+from reference_impls.mutants import Mutant, told_first
 from reference_impls.override import override
 from reference_impls.two_phase_commit import TwoPhaseCommit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from reference_impls.actor import Effect
     from reference_impls.atomic_commit import Coordinated, Part
 
 
@@ -59,6 +60,28 @@ class VoteBeforeLog(TwoPhaseCommit):
         if part.decision is None and part.vote is not None:
             super().persist_vote(part)
         super().learn(part, decision, by)
+
+
+class DecideBeforeFsync(TwoPhaseCommit):
+    """Tells its decision before that is durable (7.4: before it is sent).
+
+    When the power fails, a coordinator aborts what others have committed.
+    """
+
+    @override
+    def take_effects(self) -> list[Effect]:
+        return told_first(super().take_effects(), lambda x: x["record"] == "decide")
+
+
+class VoteBeforeFsync(TwoPhaseCommit):
+    """Votes yes before its part of the transaction is durable (7.4).
+
+    When the power fails, it has lost its part of a committed transaction.
+    """
+
+    @override
+    def take_effects(self) -> list[Effect]:
+        return told_first(super().take_effects(), lambda x: x["record"] == "vote")
 
 
 class PreparedTimeoutAborts(TwoPhaseCommit):
@@ -132,6 +155,24 @@ MUTANTS: Mapping[str, Mutant] = {
             ("commit-without-vote",),
             "commit",
             nemesis=("kill",),
+        ),
+        Mutant(
+            "decide-before-fsync",
+            DecideBeforeFsync,
+            "the decision is sent before it is durable",
+            SOURCE + "7.4",
+            ("split-decision",),
+            "commit",
+            nemesis=("power",),
+        ),
+        Mutant(
+            "vote-before-fsync",
+            VoteBeforeFsync,
+            "yes is sent before the prepared record is durable",
+            SOURCE + "7.4",
+            ("commit-without-vote", "split-decision"),
+            "commit",
+            nemesis=("power",),
         ),
         Mutant(
             "prepared-timeout-aborts",

@@ -1,4 +1,4 @@
-"""Zab with one rule broken, seven times.
+"""Zab with one rule broken, eight times.
 
 Steps are those of Junqueira, Reed and Serafini 2011, section V: l.x.y is a leader's,
 f.x.y a follower's.
@@ -85,6 +85,17 @@ class AckBeforeFsync(Zab):
         return told_first(super().step(event), lambda x: "accepted_epoch" not in x)
 
 
+class EpochBeforeFsync(Zab):
+    """Promises and adopts epochs before they are durable (f.1.2, f.2.1).
+
+    When the power fails, a node may promise the same epoch to another leader.
+    """
+
+    @override
+    def step(self, event: Event) -> list[Effect]:
+        return told_first(super().step(event), lambda x: "accepted_epoch" in x)
+
+
 class OutOfOrderCommit(Delivery):
     """Delivers the latest of what is committed first (f.3.2)."""
 
@@ -150,6 +161,15 @@ MUTANTS = {
             LOST,
             "register",
             nemesis=("power",),
+        ),
+        Mutant(
+            "epoch-before-fsync",
+            EpochBeforeFsync,
+            "epochs are durable before they are promised and adopted",
+            f"{PAPER}, f.1.2 and f.2.1",
+            ("epoch-went-back", "two-primaries", *LOST),
+            "broadcast",
+            nemesis=("power", "kill", "partition"),
         ),
         Mutant(
             "out-of-order-commit",
