@@ -93,12 +93,9 @@ class Model:
         new = [content for _, other, content in self.namings if other == name]
         return [self.sure.get(name), *new, *([None] if moved else [])]
 
-    def lose(self, left: dict[str, tuple[Content, bytes]]) -> None:
-        """Go on from what a loss of power has left."""
-        for content, found in left.values():
-            content.seen = content.sure = found
-            content.changes.clear()
-        self.seen = {name: content for name, (content, _) in left.items()}
+    def lose(self, left: dict[str, bytes]) -> None:
+        """Go on from what a loss of power has left; no file has two names."""
+        self.seen = {name: Content(found, found) for name, found in left.items()}
         self.sync_names()
 
 
@@ -166,7 +163,7 @@ class Both:
         elif loss.kept == 0:
             may = {name: [model.sure.get(name)] for name in NAMES}
         self.disk.lose_power(loss, Random(loss.seed))
-        left: dict[str, tuple[Content, bytes]] = {}
+        left: dict[str, bytes] = {}
         for name in NAMES:
             try:
                 found = self.disk.contents(name)
@@ -179,7 +176,7 @@ class Both:
             elif loss.kept == 1 and not loss.torn:
                 fitting = [c for c in fitting if durable_after(c) == found]
             assert fitting, (name, found)
-            left[name] = fitting[-1], found
+            left[name] = found
         model.lose(left)
 
 

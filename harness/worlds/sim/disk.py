@@ -315,7 +315,7 @@ class Disk(Files):
         until_ns = self._now_ns() - WRITE_BACK_NS
         told = Lost()
         files: set[str] = set()
-        for name, file in self._names.items():
+        for file, name in self._all_files().items():
             file.write_back(until_ns)
             if file.dirty:
                 took = self._lose_pieces(file, loss, random)
@@ -333,6 +333,13 @@ class Disk(Files):
         self._dirty_names.clear()
         self._forget_cache()
         return replace(told, names=lost_names, files=tuple(sorted(files)))
+
+    def _all_files(self) -> dict[File, str]:
+        """Those that a name leads to, or may lead to after a loss of power."""
+        files = {naming.file: naming.name for naming in self._dirty_names}
+        for names in (self._durable_names, self._names):
+            files |= {file: name for name, file in names.items()}
+        return files
 
     def _lose_pieces(self, file: File, loss: Loss, random: Random) -> Lost:
         kept = torn = writes = bytes_lost = 0
