@@ -74,6 +74,8 @@ class Cluster:
         self.places: Mapping[str, NodePlace] = network.places
         self.nodes: tuple[str, ...] = tuple(network.places)
         self.clock_samples: Callable[[str, ClockReading], None] = lambda *_: None
+        self.why_it_may_end: Callable[[str], str] = lambda _: ""
+        """What in force explains that a node ends itself; empty if nothing does."""
         self._leadership = leadership or Leadership(self.nodes)
         self._note = note
         self._time = time or TrueTime()
@@ -120,8 +122,15 @@ class Cluster:
 
         async def served(node: str) -> dict[str, Json]:
             if not await self._serves(node, limit):
-                self._note("node-absent", [node], self._why_not_up(node, limit), {})
-                return {"served": f"not within {limit:g} s"}
+                why = self.why_it_may_end(node) if node in self._exits else ""
+                kind = "node-ended" if why else "node-absent"
+                self._note(kind, [node], self._why_not_up(node, limit), {})
+                ended = self._exits.get(node)
+                return {
+                    "served": f"not within {limit:g} s"
+                    if ended is None
+                    else f"not: {exit_text(ended.status)}"
+                }
             return {"served_after_ms": round(self._ms_since(begun_ns), 1)}
 
         waits = await asyncio.gather(*(served(node) for node in dead))
@@ -282,9 +291,10 @@ class Cluster:
             self.kept_down[exited.node] = text
             self._note("kept-down", [exited.node], text, {"pid": exited.pid})
         elif not exited.expected:
+            why = self.why_it_may_end(exited.node)
             self._note(
-                "node-exit",
+                "node-ended" if why else "node-exit",
                 [exited.node],
-                f"{exited.node} {exit_text(exited.status)} on its own",
+                f"{exited.node} {exit_text(exited.status)} {why or 'on its own'}",
                 {"pid": exited.pid, "status": exited.status},
             )

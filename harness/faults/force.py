@@ -97,6 +97,7 @@ class Force:
         self._returning: dict[str, float] = {}
         """node -> rate at which its monotonic clock is now returning."""
         cluster.processes.on_exit(self._exited)
+        cluster.why_it_may_end = self._why_it_may_end
 
     def grip(self, owner: int) -> Grip:
         """A grip for the strike of step `owner`."""
@@ -204,6 +205,12 @@ class Force:
         """How far a monotonic clock is ahead, as `Cluster.read_clock` also records."""
         reading = await self.cluster.read_clock(node)
         return 0 if reading is None else reading.mono_offset_ns
+
+    def _why_it_may_end(self, node: str) -> str:
+        """What a node must not go on with, if anything: to end itself is right then."""
+        if any(rule.error for rules in self.disks.of(node) for rule in rules):
+            return "as its disk failed"
+        return "as its disk was damaged" if self.damaged.of(node) else ""
 
     def _exited(self, exited: Exit) -> None:
         """Drop all holds of a process that has exited: its pause and its clocks."""

@@ -347,7 +347,10 @@ def _nodes(faults: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
 NODE_ABSENT: Final = "node-absent"
 NODE_NOTES: Final = frozenset({"node-exit", NODE_ABSENT})
-"""Kinds of notes about nodes that no fault explains."""
+"""Kinds of notes that tell of a node what no fault explains.
+
+A node that ended itself because of its disk has another kind, "node-ended".
+"""
 
 
 def _counted(

@@ -441,7 +441,7 @@ FAULT_CLASSES = {
     **dict.fromkeys(("kill", "crash", "restart", "node"), "kill"),
     **dict.fromkeys(("pause", "stop", "freeze"), "pause"),
     **dict.fromkeys(("clock", "skew", "time"), "clock"),
-    **dict.fromkeys(("disk", "fsync", "power", "file"), "disk"),
+    **dict.fromkeys(("disk", "fsync", "power", "file", "rot"), "disk"),
 }
 
 

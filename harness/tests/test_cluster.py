@@ -86,6 +86,26 @@ def test_a_node_that_exceeded_a_bound_is_told_of_and_never_started_again() -> No
     assert asyncio.run(cluster.restart(["n1"])) == {}
 
 
+def test_an_exit_that_a_fault_explains_is_told_apart_from_one_of_its_own() -> None:
+    processes: Any = _Silent()
+    network: Any = SimpleNamespace(places={"n1": None, "n2": None})
+    notes: list[tuple[str, str]] = []
+    cluster = Cluster(
+        SimpleNamespace(ready_timeout_s=1.0),  # type: ignore[arg-type]  # is enough
+        network,
+        processes,
+        processes,
+        lambda kind, _, title, __: notes.append((kind, title)),
+    )
+    cluster.why_it_may_end = {"n1": "as its disk failed", "n2": ""}.__getitem__
+    processes.tell(Exit("n1", 7, 71, expected=False))
+    processes.tell(Exit("n2", 8, 71, expected=False))
+    assert notes == [
+        ("node-ended", "n1 exited with status 71 as its disk failed"),
+        ("node-exit", "n2 exited with status 71 on its own"),
+    ]
+
+
 def test_no_fault_is_a_healthy_link() -> None:
     assert merge([]) == LinkRule()
 

@@ -74,6 +74,7 @@ class FakeCluster:
         self.processes = self.clocks = self
         self.disks = FakeDisks(self)
         self.tell: list[Callable[[Exit], None]] = []
+        self.why_it_may_end: Callable[[str], str] = lambda _: ""
         self.running = dict.fromkeys(self.nodes, 100)
         self.stopped: set[str] = set()
         # Wall and monotonic clock of each node.

@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault
-from harness.worlds.disks import Decayed, DiskRule, Loss
+from harness.worlds.disks import Damage, Decayed, DiskRule, Loss
 from nemesis.disk import Disk
 from nemesis.power import Power, loss
 from nemesis.rot import Rot
@@ -148,6 +148,24 @@ def test_a_node_that_another_strike_holds_down_is_not_started_by_a_mended_disk()
         assert fake.dead() == ("n1",)
         await second.restart(["n1"])
         assert fake.dead() == ()
+
+    asyncio.run(scenario())
+
+
+def test_a_node_that_ends_itself_over_its_disk_is_excused_and_no_other() -> None:
+    async def scenario() -> None:
+        fake = FakeCluster()
+        grip = gripped(fake)
+        assert fake.why_it_may_end("n1") == ""
+        await grip.rule_disks(["n1"], [DiskRule(delay_ms=9.0)])
+        assert fake.why_it_may_end("n1") == "", "slowness is no reason"
+        await grip.rule_disks(["n1"], [DiskRule(error="ENOSPC")])
+        await grip.damage("n2", Damage("flip"))
+        assert fake.why_it_may_end("n1") == "as its disk failed"
+        assert fake.why_it_may_end("n2") == "as its disk was damaged"
+        assert fake.why_it_may_end("n3") == ""
+        await grip.release()
+        assert {fake.why_it_may_end(node) for node in NODES} == {""}
 
     asyncio.run(scenario())
 
