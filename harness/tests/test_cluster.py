@@ -89,9 +89,10 @@ def test_a_node_that_exceeded_a_bound_is_told_of_and_never_started_again() -> No
 def test_an_exit_that_a_fault_explains_is_told_apart_from_one_of_its_own() -> None:
     processes: Any = _Silent()
     network: Any = SimpleNamespace(places={"n1": None, "n2": None})
+    system: Any = SimpleNamespace(ready_timeout_s=1.0)
     notes: list[tuple[str, str]] = []
     cluster = Cluster(
-        SimpleNamespace(ready_timeout_s=1.0),  # type: ignore[arg-type]  # is enough
+        system,
         network,
         processes,
         processes,
