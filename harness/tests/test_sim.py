@@ -297,18 +297,6 @@ def test_without_fsync_a_power_failure_takes_what_was_promised(tmp_path: Path) -
     assert verdicts(with_fsync) == verdicts(killed) == {"valid"}
 
 
-def test_an_answer_before_the_disk_is_done_is_seen_under_power_and_not_under_kill(
-    tmp_path: Path,
-) -> None:
-    def found(nemesis: str) -> Outcome:
-        spec = spec_of("raft", mutant="ack-before-fsync", nemesis=[nemesis], seed=1)
-        return discard(tmp_path, Experiment(spec))
-
-    power = found("power")
-    assert (power.verdict, power.anomalies) == ("invalid", ["forgot-log"])
-    assert found("kill").verdict == "valid"
-
-
 def test_time_is_virtual(tmp_path: Path) -> None:
     spec = spec_of("raft", time_limit_s=600.0, rate=0.5, nodes=3, seed=1)
     result = discard(tmp_path, Experiment(spec))
