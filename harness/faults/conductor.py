@@ -92,7 +92,11 @@ class Conductor:
         await self._stop(step)
         fault = aim(self._plan[step].fault, observer)
         grip = self._force.grip(step)
-        strike = await self._nemeses[fault.kind].strike(fault, grip)
+        try:
+            strike = await self._nemeses[fault.kind].strike(fault, grip)
+        except Exception:  # half of it may be in force; the run fails all the same
+            await grip.release()
+            raise
         self._struck[self._tracks[step]] = step, strike, grip
         self._write("start", step, strike)
         return strike

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.errors import HarnessError
 from harness.faults.conductor import Conductor
 from harness.faults.fault import Fault
 from harness.faults.force import RETURN_RATE, Skew
@@ -355,6 +356,30 @@ def test_whatever_a_kind_forgets_to_heal_is_let_go_of(
         await stage.do("heal")
 
     monkeypatch.setitem(KINDS, "kill", Forgetful({}))
+    asyncio.run(scenario())
+
+
+class Failing(Forgetful):
+    """Fails when half of it is done."""
+
+    async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
+        await super().do(nodes, cluster)
+        raise HarnessError("the switch is gone")
+
+
+def test_a_strike_that_fails_half_way_is_healed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        stage = Stage(Fault("kill", {"target": ["n1"]}))
+        with pytest.raises(HarnessError, match="the switch is gone"):
+            await stage.do("start-kill", 0)
+        Model().compare(stage.cluster)
+        assert stage.conductor.in_force() == frozenset()
+        await stage.do("heal")
+        assert not [line for line in stage.lines if line["event"] == "start"]
+
+    monkeypatch.setitem(KINDS, "kill", Failing({}))
     asyncio.run(scenario())
 
 
