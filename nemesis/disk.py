@@ -19,6 +19,7 @@ hold without the disk.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
@@ -136,8 +137,13 @@ class Disk:
         return Strike(fault, title, nodes, aimed(why))
 
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
-        """Mend the disks, and start what ended itself because of them."""
+        """Mend the disks, and start what ended itself because of them.
+
+        An operation that began on a slow disk is not over yet, so wait for as long.
+        """
         counted = await cluster.free_disks()
+        if any(each.delayed for each in counted.values()):
+            await asyncio.sleep(rule_of(strike.fault).delay_ms / 1000)
         stopped = cluster.stopped(strike.nodes)
         started = await cluster.revive(strike.nodes)
         mine = {node: of(strike.fault, counted[node]) for node in counted}

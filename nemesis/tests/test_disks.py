@@ -134,6 +134,28 @@ def test_a_failing_disk_that_nobody_used_did_not_bite() -> None:
     asyncio.run(scenario())
 
 
+def test_a_slow_disk_is_healed_when_what_began_on_it_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waited.append(seconds)
+
+    async def scenario() -> None:
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Disk({})
+        params: dict[str, Json] = {"target": ["n1"], "mode": "slow", "delay_ms": 700.0}
+        for delayed in (0, 1):
+            strike = await nemesis.strike(Fault("disk", params), cluster)
+            fake.disks.done["n1"].delayed["fsync"] += delayed
+            monkeypatch.setattr(asyncio, "sleep", note)
+            assert (await nemesis.heal(strike, cluster)).bit is bool(delayed)
+
+    asyncio.run(scenario())
+    assert waited == [0.7]
+
+
 def test_a_node_that_another_strike_holds_down_is_not_started_by_a_mended_disk() -> (
     None
 ):
