@@ -10,8 +10,8 @@ healed, and until then all that hold it add up.
     nodes      are down while any strike holds them down, by a kill or without power
     disks      do all that the rules of any strike say; delays add up. What is damaged
                is repaired when the last strike that damaged it is healed
-    processes  are stopped while any strike holds them so; a killed process is held by
-               nobody, and what runs after a restart begins untouched
+    processes  are stopped while any strike stops them; no strike holds a killed
+               process, and the one that a restart begins runs freely
     clocks     jumps add up, rates multiply. The heal of one strike of several takes its
                rate away, and its jump if it is a wall clock; what drifts have added
                stays until the last heal. A monotonic clock never runs backwards, so

@@ -60,10 +60,10 @@ class ReferenceSystem(WireSystem):
         options: Every option of the core with its value.
         fsync: Whether nodes wait for their disks.
         moments: Events of the protocol at which a fault may hurt most.
-        core: What to build in place of the protocol's own core, or None.
-        log: The class of its log, if another than the shipped one.
-        read_log: Gives a node's records once it has ended; a simulation puts its own
-            disks here.
+        core: The core to build in place of the protocol's own; None for its own.
+        log: The class of its log in place of the shipped one; None for that.
+        read_log: Gives a node's records once it has ended; a simulation puts a function
+            here that reads its own disks.
 
     Raises:
         UsageError: The protocol has no such option, or a value is impossible.
@@ -154,7 +154,7 @@ class ReferenceSystem(WireSystem):
         try:
             core.start(self.read_log(place))
         except OSError:
-            return []  # it never came to have one
+            return []  # the node ended before it had a log
         except UnusableLogError as flaw:
             return [Observe("disk_unreadable", {"why": str(flaw)})]
         return core.on_disk()

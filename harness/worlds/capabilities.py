@@ -1,10 +1,10 @@
 """Capabilities of worlds: those that a nemesis needs, and those that a world offers.
 
-Both say it in the same words, a set for each thing that nemeses act on: `Network` (the
-fields of `LinkRule`), `Processes`, `Clocks`, `Disks`. Before
-a run starts, each nemesis' needs are held against the world's offer, and what can't be
-had is refused. No world is trusted to be able to do everything: the simulator says what
-it can do, as the others.
+Both are told in the same words, a set for each thing that nemeses act on: `Network`
+(the fields of `LinkRule`), `Processes`, `Clocks` and `Disks`. Before a run starts, each
+nemesis' needs are held against the world's offer, and the run is refused if the world
+lacks one. No world is trusted to be able to do everything: the simulator, too, says
+what it can do.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Capabilities:
     """Kinds of interference with nodes: those that a world offers, or a fault needs.
 
     Attributes:
-        network: To links between nodes.
-        processes: To node processes.
-        clocks: The clocks of nodes that can be skewed.
-        disks: To the disks of nodes.
+        network: What is done to links between nodes.
+        processes: What is done to node processes.
+        clocks: Which clocks of nodes are skewed.
+        disks: What is done to disks of nodes.
     """
 
     network: frozenset[LinkField] = frozenset()
