@@ -111,7 +111,14 @@ class Log:
             del self.entries[index]
 
     def install(self, index: int, term: Any, last: int) -> None:
-        """A snapshot covers all up to `index`; the log now ends at `last`."""
+        """A snapshot covers all up to `index`; the log now ends at `last`.
+
+        If the log held another entry at `index`, the snapshot took the place of
+        whatever was not committed before it, too (paper, Figure 13, rule 7).
+        """
+        if self.term_at(index) != term:
+            for i in within(self.entries, self.committed + 1, index):
+                del self.entries[i]
         self.drop(last + 1)
         self.last = last
         self.base = (index, term)

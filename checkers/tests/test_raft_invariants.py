@@ -498,6 +498,16 @@ def test_a_snapshot_stands_in_for_the_entries_before_it() -> None:
     assert names(check(events(n1=n1, n3=n3))) == {"log-mismatch"}
 
 
+def test_a_snapshot_takes_the_place_of_an_end_that_was_never_committed() -> None:
+    snapshot = {"index": 2, "term": 2, "last_log_index": 2}
+    n1 = [leads(2), appends(1, (1, "a"), (2, "b"), (2, "c")), commits(1, 3)]
+    other = appends(1, (1, "a"), (1, "x"))
+    n3 = [other, ("installed_snapshot", snapshot), appends(3, (2, "c")), commits(3, 3)]
+    assert check(events(n1=n1, n3=n3)).verdict is Verdict.VALID
+    n3.insert(1, commits(1, 2))
+    assert "different-entries-committed" in names(check(events(n1=n1, n3=n3)))
+
+
 def voted(term: int, last_index: int, last_term: int) -> tuple[str, dict[str, Any]]:
     fields = {"last_log_index": last_index, "last_log_term": last_term}
     return "voted", {"term": term, "candidate": "n2", **fields}
