@@ -6,6 +6,7 @@ The simulator opens the same log over a file system of its own.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ def open_log(
     return log
 
 
+@functools.cache
 def file_name() -> str:
     """What a log's file is called in its folder."""
     name: str = importlib.import_module(WAL).FILE_NAME

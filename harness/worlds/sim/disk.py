@@ -287,6 +287,8 @@ class Disk(Files):
 
     def fsync_delay_ns(self, path: str) -> int:
         """How much longer than usual a sync of that file takes that begins now."""
+        if not self.rules:
+            return 0
         delay_ms = sum(rule.delay_ms for rule in self._rules_for("fsync", path))
         if delay_ms:
             self.counters.delayed["fsync"] += 1
