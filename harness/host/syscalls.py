@@ -26,6 +26,9 @@ CLONE_NEWNET = 0x4000_0000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x4_0000
 
+# <linux/falloc.h>
+FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 0x1, 0x2, 0x10
+
 PTRACE_GETREGS = 12
 PTRACE_DETACH = 17
 PTRACE_SEIZE = 0x4206
@@ -53,6 +56,7 @@ _SYS_MOUNT_SETATTR = 442
 _SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(platform.machine())
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_RENAME_EXCHANGE = 2
 
 try:
     _libc = ctypes.CDLL(None, use_errno=True)
@@ -162,6 +166,18 @@ def set_mount_attributes(
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"mount_setattr: {os.strerror(number)}", path)
+
+
+def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """Manipulate the room that a file takes up; `mode` is of FALLOC_* bits."""
+    call = _libc.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length))
+    _checked(call, "fallocate")
+
+
+def exchange(one: bytes, other: bytes) -> None:
+    """Have two paths swap what they lead to."""
+    call = _libc.renameat2(_AT_FDCWD, one, _AT_FDCWD, other, _RENAME_EXCHANGE)
+    _checked(call, "renameat2")
 
 
 def forgo_privileges() -> None:
