@@ -57,6 +57,7 @@ _SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(platform.machi
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _RENAME_EXCHANGE = 2
+_MNT_DETACH = 2
 
 try:
     _libc = ctypes.CDLL(None, use_errno=True)
@@ -140,6 +141,11 @@ def mount(
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"mount: {os.strerror(number)}", target)
+
+
+def unmount(target: str) -> None:
+    """Take a mount away: its name now, the rest when nobody uses it any more."""
+    _checked(_libc.umount2(os.fsencode(target), _MNT_DETACH), "umount2")
 
 
 def mount_proc() -> None:

@@ -139,7 +139,8 @@ def execute(
         return Controller(spec, parts, schedule, folder, world, show)
 
     limits = Limits(spec.node_data_mb * 10**6, spec.node_log_mb * 10**6)
-    setting = Setting(spec.node_names, folder.path, spec.seed, limits)
+    breaks_disks = bool(schedule.needs.disks)
+    setting = Setting(spec.node_names, folder.path, spec.seed, limits, breaks_disks)
     if rung == "sim":
         from harness.worlds.sim import world as sim
 

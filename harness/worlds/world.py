@@ -31,12 +31,14 @@ class Setting:
         folder: The run folder, where nodes live and what happens is recorded.
         seed: Every random choice of the world comes from it.
         limits: How much of the disk nodes may take.
+        disks: Nodes' disks are ours to break; they cost time, so only if asked for.
     """
 
     nodes: Sequence[str]
     folder: Path
     seed: int
     limits: Limits
+    disks: bool = False
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ class Bounds:
     Attributes:
         hidden: The run folder.
         data_dir: The node's data folder, which lies in the run folder.
+        disk: The mounted disk that it finds there; empty for the folder itself.
         writable: Files and folders that it may write; they exist, and lie anywhere.
         needed: Paths that it must see wherever they lie: working folder and program.
     """
@@ -88,6 +89,7 @@ class Bounds:
     data_dir: str
     writable: Sequence[str]
     needed: Sequence[str]
+    disk: str = ""
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,9 @@ def build_view(bounds: Bounds) -> None:
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     granted = {path: _hold(path) for path in (bounds.data_dir, *bounds.writable)}
+    if bounds.disk:
+        os.close(granted[bounds.data_dir])
+        granted[bounds.data_dir] = _hold(bounds.disk)
     needed = [*bounds.needed, bounds.hidden, *granted]
     _make_tree_read_only()
     _private_dev()

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from harness.worlds.os.channel import Channel
     from harness.worlds.os.processtree import Process, Table
+    from harness.worlds.os.spawn import Disk
     from harness.worlds.os.vdso import Skew
     from harness.worlds.processes import Limits
 
@@ -105,6 +106,7 @@ class Keeper:
     Args:
         channel: Our end of the socket pair.
         netns_fds: Network namespace of each node that has one.
+        disks: Of each node that has one of ours.
         limits: What each node may leave on the disk.
         run_dir: Cage the nodes, and hide this folder from them; None for no cages.
         controller_pid: The process whose end is the end of this one, too.
@@ -117,8 +119,10 @@ class Keeper:
         run_dir: Path | None,
         limits: Limits,
         controller_pid: int,
+        disks: Mapping[str, Disk],
     ) -> None:
         self._channel = channel
+        self._disks = disks
         self._run_dir = run_dir
         self._limits = limits
         self._warder: spawn.Warder
@@ -135,6 +139,7 @@ class Keeper:
         self._calls: Mapping[str, Callable[..., Job]] = {
             "start": self._start,
             "kill": self._kill,
+            "doom": self._doom,
             "pause": self._pause,
             "resume": self._resume,
             "set_clock": self._set_clock,
@@ -350,17 +355,29 @@ class Keeper:
             raise HarnessError(f"{node.name}: there is no command to start")
         if node.past_sessions or node.init is not None:
             yield from self._clear(node)
-        cell = None
+        cell, disk = None, self._disks.get(node.name)
         if self._run_dir is not None and not trusted:
             for path in map(Path, writable):
                 if path.is_relative_to(self._run_dir):
                     path.touch()
             bounds = cage.Bounds(
-                str(self._run_dir), data_dir, writable, self._needed(argv[0], env, cwd)
+                str(self._run_dir),
+                data_dir,
+                writable,
+                self._needed(argv[0], env, cwd),
+                disk.mounted if disk is not None else "",
             )
             cell = spawn.Cell(self._warder, bounds, node.view)
         order = spawn.Order(
-            node.name, argv, env, cwd, Path(log_path), node.netns_fd, trusted, cell
+            node.name,
+            argv,
+            env,
+            cwd,
+            Path(log_path),
+            node.netns_fd,
+            trusted,
+            cell,
+            {data_dir: disk.mounted} if disk is not None else {},
         )
         try:
             started = spawn.start(order)
@@ -429,6 +446,20 @@ class Keeper:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         yield from self._clear(node)
+        return pid or 0
+
+    def _doom(self, node: Node) -> Job:
+        """Send SIGKILL to all that is the node's: nothing of it runs on.
+
+        Who waits for a disk is gone only once that answers; see `_kill`.
+        """
+        pid = node.pid
+        node.doomed = True
+        if node.init is not None:
+            os.kill(node.init, signal.SIGKILL)
+        for _ in range(2):  # who is forked meanwhile is found the second time
+            kill_all(self._members(node, processtree.walk()))
+        yield from ()
         return pid or 0
 
     def _clear(self, node: Node) -> Job:
@@ -564,9 +595,10 @@ class Keeper:
             return
         begun_s = time.monotonic()
         members = self._members(node, processtree.walk())
-        node.excess = footprint.excess(
-            node.data_dir, [p.pid for p in members], self._limits.data_bytes
-        )
+        disk = self._disks.get(node.name)
+        # Whoever serves a disk has the files that the node has; and never waits for it.
+        holders = [p.pid for p in members] if disk is None else [disk.pid]
+        node.excess = footprint.excess(node.data_dir, holders, self._limits.data_bytes)
         now_s = time.monotonic()
         node.measure_at_s = now_s + max(_MEASURE_EVERY_S, 20 * (now_s - begun_s))
         if not node.excess:

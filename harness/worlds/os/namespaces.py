@@ -122,7 +122,7 @@ def why_not_isolated() -> str | None:
     return why_it_fails(lambda: 0)
 
 
-def why_it_fails(attempt: Callable[[], int]) -> str | None:
+def why_it_fails(attempt: Callable[[], int], *, network: bool = True) -> str | None:
     """Why `attempt` fails in isolation, in plain words; None if it works.
 
     A stop signal that comes meanwhile ends the attempt and is sent to this process once
@@ -130,7 +130,7 @@ def why_it_fails(attempt: Callable[[], int]) -> str | None:
     """
     heard: list[int] = []
     try:
-        _run_isolated(attempt, heard)
+        _run_isolated(attempt, heard, network=network)
         why = None
     except HarnessError as error:
         why = str(error)

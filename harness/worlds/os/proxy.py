@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from harness.worlds.capabilities import LinkField
     from harness.worlds.network import Link
+    from harness.worlds.os.helper import Desk
     from harness.worlds.places import NodePlace
 
 _HOST = "127.0.0.1"
@@ -279,7 +280,7 @@ class Proxy:
         listeners: Directed link -> the socket on which its proxy listens.
         targets: Node -> the endpoint at which it listens itself.
         seed: The run's seed; each link's dice are made from it.
-        control: The socket on which orders come.
+        desk: Where orders come from.
     """
 
     def __init__(
@@ -287,12 +288,12 @@ class Proxy:
         listeners: Mapping[Link, socket.socket],
         targets: Mapping[str, Endpoint],
         seed: int,
-        control: socket.socket,
+        desk: Desk,
     ) -> None:
         self._listeners = listeners
         self._targets = targets
         self._lanes = {link: _Lane(link, seed) for link in listeners}
-        self._orders = OrderSocket(control, self)
+        self._orders = OrderSocket(desk, self)
         self._healed = asyncio.Event()
         self._connecting: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Future[None]
@@ -423,7 +424,7 @@ class ProxyNetwork(CarriedNetwork):
             "proxy",
             links,
             cls.capabilities,
-            lambda control: asyncio.run(Proxy(listeners, targets, seed, control).run()),
+            lambda desk: asyncio.run(Proxy(listeners, targets, seed, desk).run()),
         )
         for listener in listeners.values():
             listener.close()

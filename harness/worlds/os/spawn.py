@@ -18,7 +18,7 @@ import resource
 import shutil
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -54,6 +54,19 @@ _REPORT_FD = 3
 
 
 @dataclass(frozen=True)
+class Disk:
+    """A disk of ours, mounted beside the data folder in whose place a node sees it.
+
+    Attributes:
+        mounted: Where.
+        pid: Who serves it, and holds what is written to it.
+    """
+
+    mounted: str
+    pid: int
+
+
+@dataclass(frozen=True)
 class Order:
     """One process to start.
 
@@ -67,6 +80,8 @@ class Order:
         netns_fd: The network namespace; None for the controller's own.
         trusted: Whether it keeps the privileges that the warden has.
         cell: The cage; None for none.
+        mounts: Without a cage, folders to be mounted in the place of others: path ->
+            what is to be there.
     """
 
     owner: str
@@ -77,6 +92,7 @@ class Order:
     netns_fd: int | None
     trusted: bool = False
     cell: Cell | None = None
+    mounts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -221,7 +237,9 @@ def _become(order: Order, warden_pid: int, report: socket.socket) -> NoReturn:
         _log_to(order.log_path)
         if order.cell is not None:
             _cage(order.cell, report)
-        elif not order.trusted:
+        elif order.mounts:
+            _mount(order.mounts)
+        if order.cell is None and not order.trusted:
             syscalls.forgo_privileges()
         if order.cell is None:
             syscalls.die_with(warden_pid)  # caged, it dies with its init
@@ -249,6 +267,13 @@ def _cage(cell: Cell, report: socket.socket) -> None:
         view = cage.View.of_this_process()
         socket.send_fds(report, [VIEW_BUILT], [view.mounts_fd, view.root_fd])
     cage.put_on(*cell.warder.ids)
+
+
+def _mount(mounts: Mapping[str, str]) -> None:
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    for path, source in mounts.items():
+        syscalls.mount(source, path, flags=syscalls.MS_BIND)
 
 
 def _log_to(log_path: Path) -> None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.worlds.network import Link, LinkCounters
+    from harness.worlds.os.helper import Desk
 
 _FRAME_BYTES_MAX = 2048
 """Room for a frame: 1500 bytes and an Ethernet header, with or without a VLAN tag."""
@@ -59,7 +60,7 @@ class Switch:
     Args:
         outlets: The ports, one per node.
         seed: The run's seed; each lane's dice are made from it.
-        control: The socket on which orders come.
+        desk: Where orders come from.
         pcap: A file that all frames are written to, which slows the switch somewhat;
             None for no file.
     """
@@ -68,10 +69,10 @@ class Switch:
         self,
         outlets: Sequence[Outlet],
         seed: int,
-        control: socket.socket,
+        desk: Desk,
         pcap: Path | None,
     ) -> None:
-        self._orders = OrderSocket(control, self)
+        self._orders = OrderSocket(desk, self)
         names = [outlet.name for outlet in outlets]
         self._capture = None if pcap is None else Capture(pcap, names)
         self._interfaces = {name: place for place, name in enumerate(names)}
@@ -243,7 +244,7 @@ class SwitchNetwork(CarriedNetwork):
             "switch",
             list(itertools.permutations(nodes, 2)),
             cls.capabilities,
-            lambda control: Switch(outlets, seed, control, pcap).run(),
+            lambda desk: Switch(outlets, seed, desk, pcap).run(),
         )
         for outlet in outlets:
             outlet.port.close()

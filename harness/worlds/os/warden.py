@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from harness.worlds.os.spawn import Disk
     from harness.worlds.places import Launch, NodePlace
 
 _NO_SKEW = "clocks can't be skewed here"
@@ -70,6 +71,7 @@ class Warden:
         netns_fds: Mapping[str, int],
         run_dir: Path | None = None,
         limits: Limits = LIMITS,
+        disks: Mapping[str, Disk] | None = None,
     ) -> Warden:
         """Split off the process that will be the parent of every node.
 
@@ -80,6 +82,7 @@ class Warden:
                 except for their own data. That needs namespaces of our own
                 (`run_isolated`). None for no cages.
             limits: What each node may leave on the disk.
+            disks: Of each node that has one of ours.
 
         Raises:
             HarnessError: The process did not come up.
@@ -95,7 +98,8 @@ class Warden:
                 parent = controller_pid
                 if not netns_fds and run_dir is None:
                     parent = put_guardian_above(controller_pid)
-                Keeper(Channel(theirs), netns_fds, run_dir, limits, parent).run()
+                channel = Channel(theirs)
+                Keeper(channel, netns_fds, run_dir, limits, parent, disks or {}).run()
             finally:
                 os._exit(1)
         theirs.close()
@@ -126,6 +130,14 @@ class Warden:
     async def kill(self, node: str) -> int:
         """SIGKILL the node and all its descendants; returns once they are gone."""
         pid: int = await self._call("kill", node)
+        return pid
+
+    async def doom(self, node: str) -> int:
+        """SIGKILL the node and all its descendants, and wait for none of them.
+
+        Returns its pid, and 0 for a node that is not running.
+        """
+        pid: int = await self._call("doom", node)
         return pid
 
     async def pause(self, node: str) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ import uvloop
 
 from harness.errors import HarnessError
 from harness.host.interrupts import noted, stop_signals
+from harness.worlds.os.disk.disks import OsDisks
 from harness.worlds.os.namespaces import IsolationError, run_isolated
 from harness.worlds.os.proxy import ProxyNetwork
 from harness.worlds.os.switch import SwitchNetwork
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from harness.host.interrupts import Interrupts
     from harness.worlds.clocks import Clocks
-    from harness.worlds.disks import Disks
     from harness.worlds.world import Conducted, Setting, World
 
 NODE_PORT = 7000
@@ -64,13 +64,17 @@ class OsWorld:
             if rung == "switch"
             else ProxyNetwork.create(setting.nodes, setting.folder, seed=setting.seed)
         )
+        disks = OsDisks.fork(self.network.places) if setting.disks else None
         self.processes = Warden.fork(
             self.network.netns_fds,
             None if why_uncaged else setting.folder,
             setting.limits,
+            None if disks is None else disks.mounted,
         )
+        if disks is not None:
+            disks.serve(self.processes)
         self.clocks: Clocks = self.processes
-        self.disks: Disks | None = None
+        self.disks = disks
         self.why_uncaged = why_uncaged or self.processes.why_no_cages
         self.watcher = Watch(setting.nodes, setting.folder)
 
@@ -80,15 +84,22 @@ class OsWorld:
         self._interrupts.listen(lambda: loop.call_soon_threadsafe(callback))
 
     async def watch_over(self) -> NoReturn:
-        """Wait, and raise HarnessError if the warden, switch or proxy process dies."""
-        died = await first_to_end([self.processes.warden_pid, self.network.carrier_pid])
+        """Wait, and raise HarnessError if a process that carries the world dies."""
+        disks = [] if self.disks is None else self.disks.pids
+        died = await first_to_end(
+            [self.processes.warden_pid, self.network.carrier_pid, *disks]
+        )
         if died == self.network.carrier_pid:
-            await self.network.counters()  # raises, with its last words
+            await self.network.counters()  # which raises, with its last words
+        if self.disks is not None and died in disks:
+            await self.disks.counters()  # the same
         raise HarnessError("the warden process, parent of all nodes, died")
 
     async def close(self) -> None:
         """Take nodes and network down, and wait until they are gone."""
         await self.processes.close()
+        if self.disks is not None:
+            await self.disks.close()
         await self.network.close()
 
 

@@ -369,6 +369,29 @@ class FileSystem:
             during=syncing is not None,
         )
 
+    def show(self, inode: Inode, version: Version) -> bool:
+        """Have what is written be what is durable, which was damaged to be `version`.
+
+        Returns:
+            False where something newer was written there, which is still to be seen.
+        """
+        if not inode.names:
+            return False
+        fd = self._written(inode)
+        end = version.offset + len(version.data)
+        newer = any(
+            piece.kind != "write"
+            or (piece.offset < end and piece.offset + piece.length > version.offset)
+            for piece in inode.pieces
+        )
+        if not newer and end <= inode.size:
+            write_all(fd, version.data, version.offset)
+        size = os.fstat(self.contents.durable_of(inode)).st_size
+        if not inode.pieces and size < inode.size:
+            os.ftruncate(fd, size)
+            inode.size = size
+        return not inode.pieces
+
     # helpers: names
 
     def _parent_of_new(self, folder: int, name: bytes) -> Inode:

@@ -1,0 +1,123 @@
+"""Mounts a node's disk: /dev/fuse and mount(2), without root and without helpers.
+
+Since Linux 4.18 who may mount in his user namespace may mount FUSE there. /dev/fuse has
+to be opened in it, by the process that serves: once that ends, the kernel fails
+whatever still waits for it, so that nothing hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import mmap
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+from harness.host import syscalls
+from harness.worlds.os.disk.filesystem import FileSystem
+from harness.worlds.os.disk.server import Server
+from harness.worlds.os.helper import Helper
+from harness.worlds.os.namespaces import why_it_fails
+
+if TYPE_CHECKING:
+    from harness.worlds.os.helper import Desk
+
+DEVICE = "/dev/fuse"
+
+
+def mount_fuse(at: Path) -> int:
+    """Mount a new file system; returns the descriptor to serve it by.
+
+    Raises:
+        OSError: It can't be had here.
+    """
+    fuse = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    kind = os.stat(at).st_mode & 0o170000
+    options = (
+        f"fd={fuse},rootmode={kind:o},user_id=0,group_id=0,"
+        "allow_other,default_permissions"
+    )
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("splitbrain", str(at), "fuse", flags, options)
+    return fuse
+
+
+def fork_server(name: str, written: Path, place: Path, moment: mmap.mmap) -> Helper:
+    """Start the process that serves a node's disk, and wait until it is mounted.
+
+    Args:
+        name: The node's.
+        written: What the disk holds, and where it is written.
+        place: A folder of ours: the disk is mounted on "mount" in it, and what is
+            durable is kept in "durable".
+        moment: See `Server`.
+
+    Raises:
+        HarnessError: It can't be mounted.
+    """
+    mounted, durable = place / "mount", place / "durable"
+    for folder in (mounted, durable):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def serve(desk: Desk) -> None:
+        gc.freeze()
+        fuse = mount_fuse(mounted)
+        desk.answer()
+        Server(fuse, FileSystem(str(written), str(durable)), desk, moment).run()
+        syscalls.unmount(str(mounted))
+        os.close(fuse)
+        shutil.rmtree(place, ignore_errors=True)
+
+    helper = Helper(f"disk of {name}", f"disk-{name}", serve)
+    helper.wait_until_ready()
+    return helper
+
+
+def why_no_disks() -> str:
+    """Why nodes can't have disks of ours here, in plain words; empty when they can.
+
+    Mounts one and writes a file: each of /dev/fuse, the file system and the right to
+    mount it can be missing on its own. Cost: about 30 ms.
+    """
+    try:
+        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return (
+            f"{DEVICE} is not there: `modprobe fuse` as root makes it; in a "
+            f"container, --device {DEVICE}"
+        )
+    except OSError as error:
+        return (
+            f"{DEVICE} can't be opened ({error.strerror}): `chmod 666 {DEVICE}` as "
+            "root allows it"
+        )
+    return why_it_fails(_try, network=False) or ""
+
+
+def _try() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "data").mkdir()
+        moment = mmap.mmap(-1, mmap.PAGESIZE)
+        try:
+            helper = fork_server("a trial", place / "data", place / "disk", moment)
+        except HarnessError as error:
+            raise HarnessError(_last_line(str(error))) from error
+        try:
+            file = place / "disk" / "mount" / "file"
+            file.write_text("there")
+            if (place / "data" / "file").read_text() != "there":
+                raise HarnessError("what is written to a FUSE file system is not there")
+        except OSError as error:
+            raise HarnessError(f"a FUSE file system does not work: {error}") from error
+        finally:
+            asyncio.run(helper.close())
+    return 0
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]
