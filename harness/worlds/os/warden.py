@@ -27,7 +27,7 @@ from harness.worlds.os.keeper import KILL_TIMEOUT_S, Keeper
 from harness.worlds.processes import Exit, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from harness.worlds.os.spawn import Disk
@@ -64,6 +64,7 @@ class Warden:
         self._next_id = 0
         self._pids: dict[str, int] = {}
         self._callbacks: list[Callable[[Exit], None]] = []
+        self._before_start: Callable[[str], Awaitable[None]] | None = None
 
     @classmethod
     def fork(
@@ -114,6 +115,8 @@ class Warden:
 
     async def start(self, place: NodePlace, launch: Launch) -> int:
         """Start the node's process, after killing all that a former one left behind."""
+        if self._before_start is not None:
+            await self._before_start(place.name)
         pid: int = await self._call(
             "start",
             place.name,
@@ -182,6 +185,10 @@ class Warden:
     def on_exit(self, callback: Callable[[Exit], None]) -> None:
         """Call `callback`, on the event loop, whenever a node process ends."""
         self._callbacks.append(callback)
+
+    def before_start(self, callback: Callable[[str], Awaitable[None]]) -> None:
+        """Have `callback` called, and done, before a node is started."""
+        self._before_start = callback
 
     async def close(self) -> None:
         """Kill everything and wait until it is gone; exits are no longer reported."""

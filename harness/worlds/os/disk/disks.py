@@ -18,13 +18,14 @@ from harness.worlds.os.disk.orders import (
     Counted,
     Decay,
     Drown,
+    Look,
     Restart,
     SetRules,
 )
 from harness.worlds.os.spawn import Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import msgspec
 
@@ -38,8 +39,8 @@ _LONGEST_S = 3600.0
 """For what comes when the controller says so."""
 
 
-class Executioner(Protocol):
-    """Of `Warden`, what a loss of power takes."""
+class Nodes(Protocol):
+    """Of `Warden`, what disks take."""
 
     async def doom(self, node: str) -> int:
         """Send SIGKILL to all that is the node's, and wait for none of it."""
@@ -47,6 +48,10 @@ class Executioner(Protocol):
 
     async def kill(self, node: str) -> int:
         """Return once all that is the node's is gone."""
+        ...
+
+    def before_start(self, callback: Callable[[str], Awaitable[None]]) -> None:
+        """Have `callback` called, and done, before a node is started."""
         ...
 
 
@@ -67,7 +72,7 @@ class OsDisks:
         self.mounted = mounted
         self._moment = moment
         self._cutting = asyncio.Lock()
-        self._warden: Executioner | None = None
+        self._warden: Nodes | None = None
 
     @classmethod
     def fork(cls, places: Mapping[str, NodePlace]) -> OsDisks:
@@ -88,9 +93,10 @@ class OsDisks:
             mounted[name] = Disk(str(beside / "mount"), servers[name].pid)
         return cls(servers, mounted, moment)
 
-    def serve(self, warden: Executioner) -> None:
-        """Say who ends processes; once, before anything else."""
+    def serve(self, warden: Nodes) -> None:
+        """Say whose nodes they are; once, before anything else."""
         self._warden = warden
+        warden.before_start(lambda node: self._server(node).tell(Look()))
 
     @property
     def pids(self) -> list[int]:

@@ -62,7 +62,26 @@ class FileSystem:
         self._dirty_bytes = 0
         self._last_number = ROOT
         self._last_place = 2  # "." and ".." have 1 and 2
-        self._adopt(root, b"")
+        self._adopt_below(root, b"", 0, {})
+
+    def look(self, since_ns: int) -> bool:
+        """Take over what others did to the folder of what is written.
+
+        Whoever prepares a node's files while it is down does it there. If anything
+        differs, all is durable afterwards.
+
+        Args:
+            since_ns: When we last wrote anything there.
+
+        Returns:
+            Whether anything differs.
+        """
+        root = self.inodes[ROOT]
+        if not self._differs(root, b"", since_ns):
+            return False
+        self.sync_all()
+        self._adopt_below(root, b"", since_ns, {})
+        return True
 
     # what there is
 
@@ -272,6 +291,8 @@ class FileSystem:
     def write(self, number: int, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data`; not durable."""
         inode = self._file(number)
+        if not data:
+            return
         try:
             write_all(self._written(inode), data, offset)
         except OSError:
@@ -604,29 +625,63 @@ class FileSystem:
             if inode.is_folder:
                 self._show(inode, had_names)
 
-    # helpers: what was there before us
+    # helpers: what others did to the folder of what is written
 
-    def _adopt(self, folder: Inode, path: bytes) -> None:
-        """Take over what a folder holds; it is durable."""
-        by_identity: dict[tuple[int, int], Inode] = {}
-        self._adopt_below(folder, path, by_identity)
+    def _differs(self, folder: Inode, above: bytes, since_ns: int) -> bool:
+        found = self._found(above)
+        if found.keys() != folder.entries.keys():
+            return True
+        for name, told in found.items():
+            inode, path = self.inodes[folder.entries[name][0]], _below(above, name)
+            if inode.is_folder and self._differs(inode, path, since_ns):
+                return True
+            if inode.is_file and told.st_mtime_ns > since_ns:
+                return True
+        return False
 
     def _adopt_below(
-        self, folder: Inode, path: bytes, known: dict[tuple[int, int], Inode]
+        self,
+        folder: Inode,
+        path: bytes,
+        since_ns: int,
+        known: dict[tuple[int, int], Inode],
     ) -> None:
-        with os.scandir(self.contents.at(path)) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-        for entry in found:
-            told = entry.stat(follow_symlinks=False)
-            inode = known.get((told.st_dev, told.st_ino))
-            below = _below(path, entry.name)
-            if inode is None:
-                inode = known[told.st_dev, told.st_ino] = self._adopted(told, below)
-            self._enter(folder, entry.name, inode, folder.times_ns[1])
-            folder.saved[entry.name] = inode.number
-            inode.saved_names += 1
+        found = self._found(path)
+        for name in folder.entries.keys() - found.keys():
+            self._let_go(folder, name)
+        for name, told in found.items():
+            below, entry = _below(path, name), folder.entries.get(name)
+            if entry is not None:
+                inode = self.inodes[entry[0]]
+                if inode.is_file and told.st_mtime_ns > since_ns:
+                    self.contents.close_written(inode)
+                    self.contents.adopt(inode, below)
+                    inode.size = told.st_size
+            else:
+                inode = known.get((told.st_dev, told.st_ino)) or self._adopted(
+                    told, below
+                )
+                known[told.st_dev, told.st_ino] = inode
+                self._enter(folder, name, inode, folder.times_ns[1])
+                folder.saved[name] = inode.number
+                inode.saved_names += 1
             if inode.is_folder:
-                self._adopt_below(inode, below, known)
+                self._adopt_below(inode, below, since_ns, known)
+
+    def _found(self, path: bytes) -> dict[bytes, os.stat_result]:
+        with os.scandir(self.contents.at(path)) as entries:
+            found = {e.name: e.stat(follow_symlinks=False) for e in entries}
+        return dict(sorted(found.items()))
+
+    def _let_go(self, folder: Inode, name: bytes) -> None:
+        """A name is gone, durably."""
+        inode = self.inodes[folder.entries[name][0]]
+        for below in list(inode.entries):
+            self._let_go(inode, below)
+        self._leave(folder, name, inode, time.time_ns())
+        del folder.saved[name]
+        inode.saved_names -= 1
+        self._drop_if_unused(inode)
 
     def _adopted(self, told: os.stat_result, path: bytes) -> Inode:
         self._last_number += 1

@@ -34,6 +34,10 @@ class Counted(msgspec.Struct):
     syncs: int
 
 
+class Look(msgspec.Struct, tag="look"):
+    """Take over what others did to the node's files while it was down."""
+
+
 class Arm(msgspec.Struct, tag="arm"):
     """Stop answering as soon as the moment has come.
 
@@ -66,4 +70,4 @@ class Decay(msgspec.Struct, tag="decay"):
     damage: Damage
 
 
-Order = SetRules | AskCounters | Arm | AwaitMoment | Drown | Restart | Decay
+Order = SetRules | AskCounters | Look | Arm | AwaitMoment | Drown | Restart | Decay

@@ -43,6 +43,7 @@ from harness.worlds.os.disk.orders import (
     Counted,
     Decay,
     Drown,
+    Look,
     Order,
     Restart,
     SetRules,
@@ -145,6 +146,8 @@ class Server:
         self._view = memoryview(self._buffer)
         self._state: Literal["serving", "frozen", "drowning"] = "serving"
         self._epoch = 0
+        self._served_ns = time.time_ns()
+        """When we last may have changed what is written."""
         self._delayed: list[tuple[float, int, Request]] = []
         self._interrupted: dict[int, Request] = {}
         """Of what is delayed: a signal came for who waits; perhaps SIGKILL."""
@@ -297,6 +300,8 @@ class Server:
             if request.opcode not in _UNASKED:
                 self._refuse(request, error.errno or errno.EIO)
             return
+        if request.opcode in _FILE_OPS:
+            self._served_ns = time.time_ns()
         if reply is not None:
             self._answer(request, reply)
 
@@ -374,6 +379,12 @@ class Server:
             case AskCounters():
                 told = self._rules.counters
                 self._desk.answer(Counted(told.errors, told.delayed, told.syncs))
+            case Look():
+                known = list(self._disk.inode(ROOT).entries)
+                differs = self._disk.look(self._served_ns)
+                notices = [*_forget_root(known), *self._forget_pages()]
+                self._notify(notices if differs else [], self._desk.answer)
+                self._served_ns = time.time_ns()
             case Arm(_, within_s):
                 self._armed = order
                 self._armed_until_s = time.monotonic() + within_s
@@ -426,6 +437,7 @@ class Server:
 
     def _restarted(self, lost: object) -> None:
         self._epoch += 1
+        self._served_ns = time.time_ns()
         self._syncing = None
         self._state = "serving"
         self._desk.answer(lost)
