@@ -314,6 +314,9 @@ wait()
         assert (cut.before, cut.after) == ("300", str(cut.at))
         await scene.disks.cut_power({"n1": Loss()})
         assert len(scene.held("file")) == cut.at
+        assert await scene.disks.repair("n1") == 3
+        assert await scene.finish("say(open('file').read())") == ["new" * 100]
+        assert await scene.disks.repair("n1") == 0
         none = await scene.disks.damage("n1", Damage("flip", "nothing"))
         assert none.file == ""
 

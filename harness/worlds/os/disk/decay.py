@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.worlds.disks import Damage, Decayed
@@ -22,43 +23,96 @@ _SHOWN_BYTES = 32
 """How much of what changed is told as evidence."""
 
 
-def decay(disk: FileSystem, damage: Damage) -> tuple[Decayed, Inode | None]:
-    """Damage a file that is drawn; says what was done, and to whom.
+class Decays:
+    """The damage that was done to one file system."""
 
-    Returns:
-        No file, where none matches that has any bytes, or, to bring an old version
-        back, none of which a sync has replaced anything.
-    """
-    dice = random.Random(f"{damage.seed} decay")
-    found = [
-        (path, inode)
-        for path, inode in sorted(durable_files(disk).items())
-        if fnmatch.fnmatchcase(path, damage.files) and _can(disk, inode, damage)
-    ]
-    if not found:
-        return Decayed(), None
-    path, inode = dice.choice(found)
-    fd = disk.contents.durable_of(inode)
-    size = os.fstat(fd).st_size
-    match damage.kind:
-        case "flip":
-            at = dice.randrange(size)
-            [byte] = os.pread(fd, 1, at)
-            version = Version(size, at, bytes([byte ^ 1 << dice.randrange(8)]))
-        case "truncate":
-            version = Version(dice.randrange(size), 0, b"")
-        case "stale":
-            assert inode.previous is not None
-            version = inode.previous
-    at, length = version.offset, min(len(version.data), _SHOWN_BYTES)
-    before = os.pread(fd, length, at).hex()
-    _put(fd, version)
-    if not disk.show(inode, version):
-        inode.diverged = True
-    after = os.pread(fd, length, at).hex()
-    if version.size < size:
-        at, before, after = version.size, str(size), str(os.fstat(fd).st_size)
-    return Decayed(path, at, before, after), inode
+    def __init__(self, disk: FileSystem) -> None:
+        self._disk = disk
+        self._done: list[_Done] = []
+
+    def damage(self, damage: Damage) -> tuple[Decayed, list[Inode]]:
+        """Damage a file that is drawn; says what was done, and to whom.
+
+        Returns:
+            No file, where none matches that has any bytes, or, to bring an old version
+            back, none of which a sync has replaced anything.
+        """
+        disk, dice = self._disk, random.Random(f"{damage.seed} decay")
+        found = [
+            (path, inode)
+            for path, inode in sorted(durable_files(disk).items())
+            if fnmatch.fnmatchcase(path, damage.files) and _can(disk, inode, damage)
+        ]
+        if not found:
+            return Decayed(), []
+        path, inode = dice.choice(found)
+        fd = disk.contents.durable_of(inode)
+        size = os.fstat(fd).st_size
+        match damage.kind:
+            case "flip":
+                at = dice.randrange(size)
+                [byte] = os.pread(fd, 1, at)
+                version = Version(size, at, bytes([byte ^ 1 << dice.randrange(8)]))
+            case "truncate":
+                cut = dice.randrange(size)
+                version = Version(cut, cut, b"")
+            case "stale":
+                assert inode.previous is not None
+                version = inode.previous
+        done = self._put(inode, version)
+        self._done.append(done)
+        if done.size_after < size:
+            sizes = str(size), str(done.size_after)
+            return Decayed(path, done.size_after, *sizes), [inode]
+        shown = (text[:_SHOWN_BYTES].hex() for text in (done.before, done.after))
+        return Decayed(path, done.at, *shown), [inode]
+
+    def repair(self) -> list[Inode]:
+        """Undo it, the last first, but where something else was written since.
+
+        Returns:
+            The files that are again as they were, once for each place.
+        """
+        repaired: list[Inode] = []
+        while self._done:
+            done = self._done.pop()
+            inode = done.inode
+            if self._disk.inodes.get(inode.number) is not inode:
+                continue
+            fd = self._disk.contents.durable_of(inode)
+            now = os.pread(fd, len(done.before), done.at)
+            if now == done.after and os.fstat(fd).st_size == done.size_after:
+                self._put(inode, Version(done.size_before, done.at, done.before))
+                repaired.append(inode)
+        return repaired
+
+    def _put(self, inode: Inode, version: Version) -> _Done:
+        """Have a file durably be another version of itself."""
+        fd = self._disk.contents.durable_of(inode)
+        size = os.fstat(fd).st_size
+        shrinks = version.size < size
+        length = size - version.offset if shrinks else len(version.data)
+        before = os.pread(fd, length, version.offset)
+        write_all(fd, version.data, version.offset)
+        if shrinks:
+            os.ftruncate(fd, version.size)
+        if not self._disk.show(inode, version):
+            inode.diverged = True
+        after = os.pread(fd, length, version.offset)
+        size_after = os.fstat(fd).st_size
+        return _Done(inode, version.offset, before, after, size, size_after)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """Bytes of a file that were replaced by others, and its sizes."""
+
+    inode: Inode
+    at: int
+    before: bytes
+    after: bytes
+    size_before: int
+    size_after: int
 
 
 def durable_files(disk: FileSystem) -> dict[str, Inode]:
@@ -86,9 +140,3 @@ def _can(disk: FileSystem, inode: Inode, damage: Damage) -> bool:
         return False
     now = os.pread(disk.contents.durable_of(inode), len(old.data), old.offset)
     return old.size < size or old.data != now
-
-
-def _put(fd: int, version: Version) -> None:
-    write_all(fd, version.data, version.offset)
-    if version.size < os.fstat(fd).st_size:
-        os.ftruncate(fd, version.size)

@@ -19,6 +19,7 @@ from harness.worlds.os.disk.orders import (
     Decay,
     Drown,
     Look,
+    Repair,
     Restart,
     SetRules,
 )
@@ -165,6 +166,10 @@ class OsDisks:
     async def damage(self, node: str, damage: Damage) -> Decayed:
         """See `Disks`. Raises HarnessError when the disk's process has died."""
         return await self._server(node).ask(Decay(damage), Decayed)
+
+    async def repair(self, node: str) -> int:
+        """See `Disks`. Raises HarnessError when the disk's process has died."""
+        return await self._server(node).ask(Repair(), int)
 
     async def close(self) -> None:
         """Unmount; nobody uses them any more.

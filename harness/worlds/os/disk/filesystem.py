@@ -391,7 +391,7 @@ class FileSystem:
         )
 
     def show(self, inode: Inode, version: Version) -> bool:
-        """Have what is written be what is durable, which was damaged to be `version`.
+        """Have what is written be what is durable, which was changed to be `version`.
 
         Returns:
             False where something newer was written there, which is still to be seen.
@@ -405,8 +405,9 @@ class FileSystem:
             or (piece.offset < end and piece.offset + piece.length > version.offset)
             for piece in inode.pieces
         )
-        if not newer and end <= inode.size:
+        if not newer:
             write_all(fd, version.data, version.offset)
+            inode.size = max(inode.size, end if version.data else 0)
         size = os.fstat(self.contents.durable_of(inode)).st_size
         if not inode.pieces and size < inode.size:
             os.ftruncate(fd, size)

@@ -70,4 +70,10 @@ class Decay(msgspec.Struct, tag="decay"):
     damage: Damage
 
 
-Order = SetRules | AskCounters | Look | Arm | AwaitMoment | Drown | Restart | Decay
+class Repair(msgspec.Struct, tag="repair"):
+    """Undo damage; the answer is how many places are again as they were."""
+
+
+Order = (
+    SetRules | AskCounters | Look | Arm | AwaitMoment | Drown | Restart | Decay | Repair
+)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import heapq
 import os
 import select
@@ -34,7 +35,7 @@ import msgspec
 
 from harness.worlds.os.disk import abi
 from harness.worlds.os.disk.abi import Op
-from harness.worlds.os.disk.decay import decay
+from harness.worlds.os.disk.decay import Decays
 from harness.worlds.os.disk.filesystem import ROOT
 from harness.worlds.os.disk.orders import (
     Arm,
@@ -45,6 +46,7 @@ from harness.worlds.os.disk.orders import (
     Drown,
     Look,
     Order,
+    Repair,
     Restart,
     SetRules,
 )
@@ -142,6 +144,7 @@ class Server:
         self._desk = desk
         self._moment = moment
         self._rules = Rules()
+        self._decays = Decays(disk)
         self._buffer = bytearray(MAX_WRITE + (1 << 16))
         self._view = memoryview(self._buffer)
         self._state: Literal["serving", "frozen", "drowning"] = "serving"
@@ -377,8 +380,8 @@ class Server:
                 reads = [r for r in rules if "read" in r.operations]
                 self._notify(self._forget_pages() if reads else [], self._desk.answer)
             case AskCounters():
-                told = self._rules.counters
-                self._desk.answer(Counted(told.errors, told.delayed, told.syncs))
+                done = self._rules.counters
+                self._desk.answer(Counted(done.errors, done.delayed, done.syncs))
             case Look():
                 known = list(self._disk.inode(ROOT).entries)
                 differs = self._disk.look(self._served_ns)
@@ -400,9 +403,13 @@ class Server:
                 lost = self._disk.lose_power(loss, self._syncing)
                 self._notify(_forget_root(known), lambda: self._restarted(lost))
             case Decay(damage):
-                decayed, inode = decay(self._disk, damage)
-                notices = [] if inode is None else self._forget_pages([inode])
-                self._notify(notices, lambda: self._desk.answer(decayed))
+                decayed, inodes = self._decays.damage(damage)
+                told = functools.partial(self._desk.answer, decayed)
+                self._notify(self._forget_pages(inodes), told)
+            case Repair():
+                inodes = self._decays.repair()
+                told = functools.partial(self._desk.answer, len(inodes))
+                self._notify(self._forget_pages(inodes), told)
         return True
 
     # losses of power
