@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Key = tuple[int, bytes]
 PENDING_TRIED_MAX = 9
+PAGE_BYTES, SECTOR_BYTES = 4, 2
 NAMES = st.sampled_from([b"a", b"b", b"c"])
 KEEPING = st.sampled_from([0.0, 0.0, 0.5, 0.9, 1.0])
 
@@ -148,14 +149,19 @@ class Model:
             return contents == saved
         if loss.kept == 1 and not loss.torn:
             return contents == apply(saved, writes)
-        outcomes = [
-            apply(saved, some)
+        choices = [
+            some
             for size in range(len(writes) + 1)
-            for some in itertools.combinations(writes, size)
+            for some in itertools.combinations(range(len(writes)), size)
         ]
         if not loss.torn:
-            return contents in outcomes
+            return any(
+                contents == apply(saved, [writes[place] for place in some])
+                for some in choices
+                if could_be_kept(writes, some)
+            )
         # A write that is cut is there for some bytes, and not for others.
+        outcomes = [apply(saved, [writes[place] for place in some]) for some in choices]
         return len(contents) <= max(map(len, outcomes)) and all(
             any(
                 one[at : at + 1].ljust(1, b"\0") == contents[at : at + 1]
@@ -171,9 +177,14 @@ class Model:
             first, left = list(writes[:done]), writes[done:]
             cuts = [first]
             if loss.torn and left:
+                begun = [
+                    left[0].data[:size] for size in range(1, len(left[0].data) + 1)
+                ]
                 cuts += [
-                    [*first, Write("write", left[0].offset, left[0].data[:size])]
-                    for size in range(1, len(left[0].data))
+                    [*first, Write("write", left[0].offset, data)]
+                    if left[0].kind == "write"
+                    else [*first, left[0]]
+                    for data in (begun or [b""])
                 ]
             for durable in cuts:
                 model = Model()
@@ -182,6 +193,27 @@ class Model:
                 if model.could_hold(number, contents, loss):
                     return True
         return False
+
+
+def could_be_kept(writes: Sequence[Write], some: Sequence[int]) -> bool:
+    """Whether these may be there without the others: none follows from one of those."""
+    return not any(
+        earlier < later
+        and earlier not in some
+        and follows(writes[earlier], writes[later])
+        for later in some
+        for earlier in range(later)
+    )
+
+
+def follows(earlier: Write, later: Write) -> bool:
+    if earlier.kind != "write":
+        return True
+    return later.kind == "write" and bool(pages(earlier) & pages(later))
+
+
+def pages(write: Write) -> set[int]:
+    return {(write.offset + at) // PAGE_BYTES for at in range(len(write.data))}
 
 
 def precedes(before: Renaming, after: Renaming) -> bool:
@@ -228,7 +260,12 @@ class Machine(RuleBasedStateMachine):
         self.place = tempfile.mkdtemp()
         for name in ("written", "durable"):
             os.mkdir(f"{self.place}/{name}")
-        self.disk = FileSystem(f"{self.place}/written", f"{self.place}/durable")
+        self.disk = FileSystem(
+            f"{self.place}/written",
+            f"{self.place}/durable",
+            page_bytes=PAGE_BYTES,
+            sector_bytes=SECTOR_BYTES,
+        )
         self.model = Model()
         self.seed = 0
 

@@ -13,7 +13,14 @@ What becomes durable, and when:
   writes back by itself, too.
 
 A loss of power takes the rest, or keeps a part of it that is drawn. Nothing orders
-writes that were not synced.
+writes that were not synced, but for what no disk could tell apart:
+
+- Pages are written as they are in memory: with a write, what was written before it to
+  the same page is there, too.
+- A file's allocation is journalled: with a write, there is what changed the file's size
+  or holes before it.
+- A write is torn between sectors, and at any byte where it makes the file longer: the
+  file may end there.
 """
 
 from __future__ import annotations
@@ -41,6 +48,7 @@ DIRTY_BYTES_MAX = 64 << 20
 _PATH_BYTES_MAX = 4000
 _NAME_BYTES_MAX = 255
 _VERSION_BYTES_MAX = 1 << 16
+PAGE_BYTES, SECTOR_BYTES = 4096, 512
 _TORN = 0.5
 """How often a kept piece is torn, where pieces can be."""
 
@@ -51,9 +59,20 @@ class FileSystem:
     Args:
         written: A folder, for what is written; what is there is durable.
         durable: An empty folder, ours alone.
+        page_bytes: What is written back as one.
+        sector_bytes: What a loss of power does not tear.
     """
 
-    def __init__(self, written: str, durable: str) -> None:
+    def __init__(
+        self,
+        written: str,
+        durable: str,
+        *,
+        page_bytes: int = PAGE_BYTES,
+        sector_bytes: int = SECTOR_BYTES,
+    ) -> None:
+        self._page_bytes = page_bytes
+        self._sector_bytes = sector_bytes
         self.contents = Contents(os.fsencode(written), os.fsencode(durable))
         root = Inode(ROOT, stat.S_IFDIR | 0o755, times_ns=[time.time_ns()] * 3)
         self.inodes: dict[int, Inode] = {ROOT: root}
@@ -547,11 +566,10 @@ class FileSystem:
         fd = self.contents.durable_of(inode)
         done = dice.randint(0, len(inode.pieces))
         pieces, left = inode.pieces[:done], inode.pieces[done:]
-        if torn and left and len(left[0].data) > 1:
-            cut = dice.randrange(1, len(left[0].data))
-            pieces.append(left[0]._replace(length=cut, data=left[0].data[:cut]))
         for piece in pieces:
             piece.put_into(fd)
+        if torn and left:
+            self._tear(left[0], fd, dice.random()).put_into(fd)
         self._dirty_bytes -= inode.dirty_bytes
         inode.pieces = left
         inode.diverged = True
@@ -564,22 +582,65 @@ class FileSystem:
     ) -> None:
         """Put what is kept of a file's pieces into what is durable; forget the rest."""
         fd = self.contents.durable_of(inode)
-        for piece in inode.pieces:
-            # Drawn for each, in any case, so that one piece more changes no other.
-            chance, tears, cut = dice.random(), dice.random(), dice.random()
-            if not inode.saved_names or chance >= loss.kept:
+        kept = self._drawn(inode, fd, loss, dice) if inode.saved_names else {}
+        for place, piece in enumerate(inode.pieces):
+            part = kept.get(place)
+            if part is None:
                 lost.writes += 1
                 lost.bytes += len(piece.data)
-            elif loss.torn and tears < _TORN and len(piece.data) > 1:
-                size = 1 + int(cut * (len(piece.data) - 1))
-                piece._replace(length=size, data=piece.data[:size]).put_into(fd)
-                lost.torn += 1
-                lost.bytes += len(piece.data) - size
-            else:
-                piece.put_into(fd)
+                continue
+            part.put_into(fd)
+            if part is piece:
                 lost.kept += 1
+            else:
+                lost.torn += 1
+                lost.bytes += len(piece.data) - len(part.data)
         inode.pieces = []
         inode.diverged = True
+
+    def _drawn(
+        self, inode: Inode, fd: int, loss: Loss, dice: random.Random
+    ) -> dict[int, Piece]:
+        """Which pieces are kept, by their place, and what of them."""
+        kept: dict[int, Piece] = {}
+        pages: set[int] = set()
+        draws = [(dice.random(), dice.random(), dice.random()) for _ in inode.pieces]
+        for place, (chance, tears, cut) in reversed(list(enumerate(draws))):
+            piece = inode.pieces[place]
+            follows = bool(kept) if piece.kind != "write" else False
+            if follows or pages & self._pages(piece):
+                kept[place] = piece
+            elif chance < loss.kept:
+                torn = loss.torn and tears < _TORN
+                part = self._tear(piece, fd, cut) if torn else piece
+                if part.kind != "write" or part.data:
+                    kept[place] = part
+            if place in kept:
+                pages |= self._pages(kept[place])
+        return kept
+
+    def _pages(self, piece: Piece) -> set[int]:
+        if piece.kind != "write":
+            return set()
+        last = (piece.offset + piece.length - 1) // self._page_bytes
+        return set(range(piece.offset // self._page_bytes, last + 1))
+
+    def _tear(self, piece: Piece, fd: int, cut: float) -> Piece:
+        """Its beginning, up to a byte where it can end; perhaps nothing, or all of it.
+
+        Args:
+            piece: To be torn.
+            fd: The file, as it is durable.
+            cut: From 0 to 1.
+        """
+        if piece.kind != "write":
+            return piece
+        begin, end = piece.offset, piece.offset + piece.length
+        at = begin + int(cut * piece.length)
+        if at < os.fstat(fd).st_size:
+            at -= at % self._sector_bytes
+        at = max(begin, min(at, end))
+        return piece._replace(length=at - begin, data=piece.data[: at - begin])
 
     def _start_again(self, paths: dict[Inode, bytes]) -> None:
         """Have written what is durable, and only that."""
