@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -516,3 +516,97 @@ TestModel = Machine.TestCase
 TestModel.settings = settings(
     max_examples=settings().max_examples * 3 // 5, stateful_step_count=30
 )
+
+
+TEXTS = st.builds(
+    lambda letter, size: letter * size,
+    st.sampled_from([b"a", b"b", b"c"]),
+    st.integers(1, 5),
+)
+PENDING = st.lists(
+    st.one_of(
+        st.builds(Write, st.just("write"), st.integers(0, 8), TEXTS),
+        st.builds(Write, st.just("write"), st.integers(0, 8), TEXTS),
+        st.builds(Write, st.just("truncate"), st.integers(0, 14)),
+        st.builds(Write, st.just("zero"), st.integers(0, 9), length=st.integers(1, 5)),
+    ),
+    min_size=2,
+    max_size=6,
+)
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> FileSystem:
+    place = tmp_path_factory.mktemp("disk")
+    for name in ("written", "durable"):
+        (place / name).mkdir()
+    return FileSystem(
+        str(place / "written"),
+        str(place / "durable"),
+        page_bytes=PAGE_BYTES,
+        sector_bytes=SECTOR_BYTES,
+    )
+
+
+@settings(max_examples=settings().max_examples * 2)
+@given(
+    saved=st.binary(max_size=12),
+    writes=PENDING,
+    kept=st.sampled_from([0.2, 0.5, 0.8]),
+    seed=st.integers(0, 2**20),
+)
+def test_what_is_kept_of_a_file_could_be_what_a_disk_holds(
+    disk: FileSystem, saved: bytes, writes: list[Write], kept: float, seed: int
+) -> None:
+    model, number = one_file(disk, saved, writes)
+    loss = Loss(kept=kept, seed=seed)
+    disk.lose_power(loss)
+    assert model.could_hold(number, disk.read(number, 0, 100), loss)
+
+
+@given(
+    saved=st.binary(max_size=9),
+    text=st.binary(min_size=2, max_size=9),
+    offset=st.integers(0, 12),
+    seed=st.integers(0, 2**20),
+)
+def test_a_write_is_torn_between_sectors_or_where_the_file_may_end(
+    disk: FileSystem, saved: bytes, text: bytes, offset: int, seed: int
+) -> None:
+    write = Write("write", offset, text)
+    _, number = one_file(disk, saved, [write])
+    lost = disk.lose_power(Loss(kept=1, torn=True, seed=seed))
+    ends = [
+        end
+        for end in range(offset, offset + len(text) + 1)
+        if end >= len(saved) or end % SECTOR_BYTES == 0 or end == offset
+    ]
+    held = disk.read(number, 0, 100)
+    begun = [Write("write", offset, text[: end - offset]).on(saved) for end in ends]
+    # A write of nothing makes no file longer.
+    assert held in [saved, *begun[1:]]
+    assert (lost.torn, lost.kept, lost.writes).count(1) == 1
+
+
+def one_file(
+    disk: FileSystem, saved: bytes, writes: Sequence[Write]
+) -> tuple[Model, int]:
+    """A file with these contents, durably, and these writes since; in both."""
+    for name in list(disk.inode(ROOT).entries):
+        disk.unlink(ROOT, name)
+    number = disk.create(ROOT, b"file", 0o100644).number
+    disk.write(number, 0, saved)
+    disk.sync(number)
+    disk.sync(ROOT)
+    model = Model()
+    model.saved[number], model.writes[number] = saved, list(writes)
+    for write in writes:
+        match write.kind:
+            case "write":
+                disk.write(number, write.offset, write.data)
+            case "truncate":
+                disk.truncate(number, write.offset)
+            case _:
+                mode = syscalls.FALLOC_PUNCH_HOLE | syscalls.FALLOC_KEEP_SIZE
+                disk.allocate(number, mode, write.offset, write.length)
+    return model, number
