@@ -25,6 +25,7 @@ from harness.bench.figures import Budget, Figure, PeerFigure
 from harness.bench.histories import REGISTERS, Kind, Shape
 from harness.errors import UsageError
 from harness.run import doctor
+from harness.worlds.os.disk.mounting import why_no_disks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -320,6 +321,16 @@ def need_switch() -> None:
         raise SkippedError(str(problem)) from None
 
 
+def need_disks() -> None:
+    """Refuse rows that are about disks of ours where there are none.
+
+    Raises:
+        SkippedError: This machine has none.
+    """
+    if why := why_no_disks():
+        raise SkippedError(why)
+
+
 def measure_cluster(lab: Lab, row: Row) -> list[Figure]:
     """Measure the start of five nodes from nothing, and a restart after kill -9."""
     need_switch()
@@ -354,10 +365,16 @@ class Throughput:
 
     Only operations count that succeeded in the main phase: no refused cas, and no final
     reads.
+
+    Attributes:
+        settings: Of the system.
+        budget: For the throughput.
+        on_our_disks: Nodes have disks that could lose power.
     """
 
     settings: Mapping[str, str]
     budget: Budget | None = None
+    on_our_disks: bool = False
 
     def __call__(self, lab: Lab, row: Row) -> list[Figure]:
         """Take one sample a run."""
@@ -380,6 +397,10 @@ class Throughput:
         command += ["--results", folder]
         for name, value in self.settings.items():
             command += ["--set", f"{name}={value}"]
+        if self.on_our_disks:
+            plan = Path(folder, "plan.yaml")
+            plan.write_text(NEVER, encoding="utf-8")
+            command += ["--nemesis", "power", "--plan", str(plan)]
         status, out, err = children.run(command, children.TASK_LIMIT_S)
         if status:
             raise BenchError(f"the run was not valid: {children.last_line(err or out)}")
@@ -391,6 +412,28 @@ class Throughput:
             for line in json_lines(run / "history.jsonl")
         )
         return done / limit_s
+
+
+NEVER = """
+- at: {time_s: 100000}
+  fault: {kind: power, target: [n1]}
+  heal: {after_s: 1}
+"""
+"""A plan for which nodes have disks of ours, and which leaves them alone."""
+
+
+def measure_disks(lab: Lab, row: Row) -> list[Figure]:
+    """Throughput on disks of ours, as a share of that without, by pairs of runs."""
+    need_switch()
+    need_disks()
+    limit_s = 3 if lab.quick else 8
+    shares = []
+    for seed in range(lab.repeat):
+        with scratch(lab) as folder, scratch(lab) as other:
+            ours = Throughput({}, on_our_disks=True).sample(folder, seed, limit_s)
+            shares.append(100 * ours / Throughput({}).sample(other, seed, limit_s))
+    share = row.figure("", "%", shares)
+    return [replace(share, budget=Budget(60, "at_least"))]
 
 
 SPLITBRAIN = [sys.executable, "-P", "-m", "harness"]
@@ -676,6 +719,11 @@ def rows() -> list[Row]:
             "the same without fsync",
             Throughput({"fsync": "false"}),
             full_only=True,
+        ),
+        Row(
+            "cluster/raft-disks",
+            "Raft on disks that can lose power, of the throughput without",
+            measure_disks,
         ),
         Row("report/100k", "report of 100k calls", measure_report),
         Row(

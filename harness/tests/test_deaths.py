@@ -24,6 +24,7 @@ import pytest
 from hypothesis import settings
 
 from harness.tests.osworld_nodes import eventually
+from harness.worlds.os.disk.mounting import why_no_disks
 from harness.worlds.os.switch import why_no_switch
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ LONG = ("--nodes", "3", "--nemesis", "kill,pause", "--time-limit", "300", "--see
 RUNS = {
     "switch": ("run", "raft", *LONG, "--network", "switch"),
     "proxy": ("run", "raft", *LONG, "--network", "proxy"),
+    "disks": ("run", "raft", *LONG[:3], "power,kill", *LONG[4:]),
     "sim": ("run", "raft", *LONG[:4], "--world", "sim", "--time-limit", "1000"),
     "seeds": ("run", "raft", *LONG, "--seeds", "3", "--jobs", "2"),
     "sim-seeds": ("run", "raft", *LONG, "--world", "sim", "--seeds", "99"),
@@ -135,6 +137,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
     ) -> Started:
         if (name == "switch") and (why := why_no_switch()):
             pytest.skip(f"no switch here: {why}")
+        if (name == "disks") and (why := why_no_disks()):
+            pytest.skip(f"no disks of ours here: {why}")
         mark = f"mark-{uuid4()}"
         place = tmp_path / mark
         scratch = place / "scratch"
@@ -227,6 +231,7 @@ def ignore_hangups() -> None:
 PARTS = {
     "switch": ("controller", "sb-warden", "sb-switch"),
     "proxy": ("controller", "sb-warden", "sb-proxy"),
+    "disks": ("controller", "sb-disk-n2"),
 }
 
 
@@ -245,7 +250,7 @@ def test_a_run_one_of_whose_parts_is_killed_ends_and_says_which(
     assert started.process.returncode == 255, (out, err)
     outcome = json.loads(out)
     told = "; ".join(outcome["harness"]["errors"])
-    word = part.removeprefix("sb-")
+    word = part.removeprefix("sb-").replace("disk-", "disk of ")
     assert word in told, told
     assert "died" in told or "killed" in told, told
     assert "Traceback" not in err
