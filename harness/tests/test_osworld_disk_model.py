@@ -579,7 +579,9 @@ def test_a_write_is_torn_between_sectors_or_where_the_file_may_end(
     ends = [
         end
         for end in range(offset, offset + len(text) + 1)
-        if end >= len(saved) or end % SECTOR_BYTES == 0 or end == offset
+        if end >= len(saved)
+        or end % SECTOR_BYTES == 0
+        or end in {offset, offset + len(text)}
     ]
     held = disk.read(number, 0, 100)
     begun = [Write("write", offset, text[: end - offset]).on(saved) for end in ends]

@@ -90,6 +90,8 @@ class Contents:
 
     def drop(self, inode: Inode) -> None:
         """It is gone for good."""
+        if not inode.is_file:
+            return
         self._close(inode)
         self._open.pop(inode, None)
         for path in (
@@ -120,12 +122,12 @@ class Contents:
         """Count its descriptors as used just now, and close those of another."""
         self._open[inode] = None
         self._open.move_to_end(inode)
-        for other in list(self._open) if len(self._open) > self._open_max else ():
+        if len(self._open) > self._open_max:
             # What has no name could not be opened again.
-            if other is not inode and other.names:
-                self._close(other)
-                del self._open[other]
-                return
+            others = (one for one in self._open if one is not inode and one.names)
+            if (oldest := next(others, None)) is not None:
+                self._close(oldest)
+                del self._open[oldest]
 
     def _close(self, inode: Inode) -> None:
         self.close_written(inode)

@@ -68,8 +68,9 @@ class Inode:
         names: Where it is to be found; none once it was unlinked.
         saved_names: How many durable entries lead to it.
         lookups: How often the kernel was told of it and has not forgotten.
-        changes: Changes of names that are not durable yet and are about it, or about
-            entries of it; in their order, as keys.
+        changes: Changes of its names that are not durable yet; in their order, as keys.
+        within: The same of names in it, for a folder.
+        mentions: How many of these there are that it is part of.
         path: In the file system, of one that has lost all its names.
         pieces: Changes of contents that are not durable yet, in their order.
         previous: What the last sync of its contents replaced.
@@ -92,6 +93,7 @@ class Inode:
     subfolders: int = 0
     lookups: int = 0
     changes: dict[Change, None] = field(default_factory=dict)
+    within: dict[Change, None] = field(default_factory=dict)
     mentions: int = 0
     path: bytes = b""
     pieces: list[Piece] = field(default_factory=list)

@@ -86,9 +86,13 @@ class Names:
         self._next += 1
         change = Change(self._next, kind, about, entries)
         self._pending[change] = None
-        for one in self._mentioned(change):
+        named, folders = self._mentioned(change)
+        for one in (*named, *folders):
             one.mentions += 1
+        for one in named:
             one.changes[change] = None
+        for one in folders:
+            one.within[change] = None
         for name, _ in entries:
             self._by_name.setdefault(name, []).append(change)
         if len(self._pending) > PENDING_MAX:
@@ -96,7 +100,7 @@ class Names:
 
     def sync(self, inode: Inode) -> None:
         """Make durable what fsync of this file or folder does."""
-        wanted: list[Change] = []
+        wanted: list[Change] = list(inode.within)
         seen: set[int] = set()
         ways = [inode]
         while ways:
@@ -104,8 +108,7 @@ class Names:
             if one.number in seen:
                 continue
             seen.add(one.number)
-            # Of a folder on the way, its own names only.
-            wanted += [c for c in one.changes if one is inode or _renames(c, one)]
+            wanted += one.changes
             ways += [self._inodes[folder] for folder, _ in one.names]
         if wanted:
             self._commit(self._with_those_before(wanted))
@@ -153,7 +156,9 @@ class Names:
             for name, _ in change.entries:
                 left += [c for c in self._by_name[name] if c.order < change.order]
                 folder = self._inodes[name[0]]
-                left += [c for c in folder.changes if _creates(c, folder)]
+                first = next(iter(folder.changes), None)
+                if first is not None and first.kind == "create":
+                    left.append(first)
             if change.moves_folder:
                 left += [
                     c
@@ -182,26 +187,22 @@ class Names:
             same.remove(change)
             if not same:
                 del self._by_name[name]
-        for one in self._mentioned(change):
-            one.mentions -= 1
+        named, folders = self._mentioned(change)
+        for one in named:
             del one.changes[change]
+        for one in folders:
+            del one.within[change]
+        for one in (*named, *folders):
+            one.mentions -= 1
             if not one.mentions:
                 self._on_forgotten(one)
 
-    def _mentioned(self, change: Change) -> list[Inode]:
-        """The files it is about, and the folders whose entries change."""
-        found = {change.about.number: change.about}
+    def _mentioned(self, change: Change) -> tuple[list[Inode], list[Inode]]:
+        """The files whose names change, and the folders that these are in."""
+        named = {change.about.number: change.about}
+        folders: dict[int, Inode] = {}
         for (folder, _), inode in change.entries:
-            found[folder] = self._inodes[folder]
+            folders[folder] = self._inodes[folder]
             if inode is not None:
-                found[inode.number] = inode
-        return list(found.values())
-
-
-def _renames(change: Change, inode: Inode) -> bool:
-    """Whether a change is about the names of this file, rather than entries in it."""
-    return change.about is inode or any(one is inode for _, one in change.entries)
-
-
-def _creates(change: Change, inode: Inode) -> bool:
-    return change.kind == "create" and change.about is inode
+                named[inode.number] = inode
+        return list(named.values()), list(folders.values())
