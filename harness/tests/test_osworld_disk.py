@@ -16,6 +16,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.tests.osworld_nodes import isolated
 from harness.worlds.disks import Damage, DiskRule, Loss
+from harness.worlds.os import helper
 from harness.worlds.os.disk.disks import OsDisks
 from harness.worlds.os.disk.mounting import why_no_disks
 from harness.worlds.os.warden import LIMITS, Warden
@@ -111,6 +112,7 @@ def played(
     *,
     caged: bool = True,
     limits: Limits = LIMITS,
+    tidy: bool = True,
 ) -> None:
     """Run a test's story over nodes with disks, in namespaces of its own."""
 
@@ -128,7 +130,7 @@ def played(
             finally:
                 await warden.close()
                 await disks.close()
-            assert not (places["n1"].data_dir.parent / "disk").exists()
+            assert tidy != (places["n1"].data_dir.parent / "disk").exists()
 
         asyncio.run(whole())
 
@@ -529,3 +531,18 @@ time.sleep(1000)
 
     with pytest.raises(AssertionError, match="disk"):
         played(tmp_path, story)
+
+
+def test_a_disk_whose_process_hangs_is_ended_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper, "_ANSWER_S", 0.3)
+
+    async def story(scene: Scene) -> None:
+        await scene.start("say('ready')\nwhile True: os.fsync(opened('file'))")
+        os.kill(scene.disks.pids[0], signal.SIGSTOP)
+        with pytest.raises(HarnessError, match="disk of n1 process hangs"):
+            await scene.disks.cut_power({"n1": Loss()})
+        await scene.warden.kill("n1")
+
+    played(tmp_path, story, tidy=False)

@@ -36,6 +36,8 @@ _LENGTH = struct.Struct("!I")
 _CLOSE_S = 2.0
 """How long a helper may take to stop before it is killed."""
 _START_S = 10.0
+_ANSWER_S = 30.0
+"""How long it may take to answer, beyond what an order says that it takes."""
 
 
 class Reply(msgspec.Struct):
@@ -112,20 +114,22 @@ class Helper:
             self._bury(reply, self._wait())
             raise HarnessError(self._obituary)
 
-    async def ask(self, order: msgspec.Struct, kind: type[T]) -> T:
-        """Have an order carried out; its result.
+    async def ask(
+        self, order: msgspec.Struct, kind: type[T], *, takes_s: float = 0.0
+    ) -> T:
+        """Have an order carried out, which takes so long; its result.
 
         Raises:
-            HarnessError: It has died.
+            HarnessError: It has died, or hangs.
         """
         # Shielded: a caller who is cancelled between order and reply would leave the
         # reply to the next one who asks.
-        reply = await asyncio.shield(self._exchange(order))
+        reply = await asyncio.shield(self._exchange(order, takes_s))
         return msgspec.json.decode(reply.result, type=kind)
 
     async def tell(self, order: msgspec.Struct) -> None:
         """Have an order carried out that has no result."""
-        await asyncio.shield(self._exchange(order))
+        await asyncio.shield(self._exchange(order, 0.0))
 
     async def close(self) -> None:
         """Stop the process and wait until it is gone. A second call does nothing.
@@ -156,14 +160,24 @@ class Helper:
         if last_words is not None or status != 0:
             self._bury(last_words, status)
 
-    async def _exchange(self, order: msgspec.Struct) -> Reply:
+    async def _exchange(self, order: msgspec.Struct, takes_s: float) -> Reply:
         async with self._turn:
             if self._closed:
                 raise HarnessError(f"the {self.name} is closed")
             if self._obituary:
                 raise HarnessError(self._obituary)
-            await self._send(msgspec.json.encode(order))
-            reply = await self._receive()
+            try:
+                async with asyncio.timeout(takes_s + _ANSWER_S):
+                    await self._send(msgspec.json.encode(order))
+                    reply = await self._receive()
+            except TimeoutError:
+                # Whoever waits for it in the kernel is let go of.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
+                self._wait()
+                words = f"the {self.name} process hangs: no answer in {_ANSWER_S:.0f} s"
+                self._obituary = words
+                raise HarnessError(words) from None
             if reply is None or reply.problem:
                 self._bury(reply, self._wait())
                 raise HarnessError(self._obituary)

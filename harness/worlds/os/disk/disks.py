@@ -129,7 +129,7 @@ class OsDisks:
             )
             if not waits:
                 self._moment[0] = 1
-            await _ask_all(servers, AwaitMoment(), bool)
+            await _ask_all(servers, AwaitMoment(), bool, takes_s=max(waits, default=0))
             pids = await asyncio.gather(*(warden.doom(node) for node in losses))
             await asyncio.gather(*(one.tell(Drown()) for one in servers.values()))
             await asyncio.gather(*(warden.kill(node) for node in losses))
@@ -187,7 +187,13 @@ class OsDisks:
 
 
 async def _ask_all(
-    servers: Mapping[str, Helper], order: msgspec.Struct, kind: type[T]
+    servers: Mapping[str, Helper],
+    order: msgspec.Struct,
+    kind: type[T],
+    *,
+    takes_s: float = 0.0,
 ) -> dict[str, T]:
-    told = await asyncio.gather(*(one.ask(order, kind) for one in servers.values()))
+    told = await asyncio.gather(
+        *(one.ask(order, kind, takes_s=takes_s) for one in servers.values())
+    )
     return dict(zip(servers, told, strict=True))
