@@ -40,6 +40,7 @@ ROOMS = (
     "nemesis",
     "harness/worlds",
     "harness/worlds/os",
+    "harness/worlds/os/disk",
     "harness/worlds/sim",
     "harness/history",
     "harness/history/formats",
