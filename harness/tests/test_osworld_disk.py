@@ -15,8 +15,11 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.tests.osworld_nodes import isolated
+from harness.worlds.capabilities import Capabilities
 from harness.worlds.disks import Damage, DiskRule, Loss
 from harness.worlds.os import helper
+from harness.worlds.os import offer as offering
+from harness.worlds.os.disk import mounting
 from harness.worlds.os.disk.disks import OsDisks
 from harness.worlds.os.disk.mounting import why_no_disks
 from harness.worlds.os.warden import LIMITS, Warden
@@ -154,6 +157,8 @@ opened("named")
 sync_folder()
 opened("nameless")
 os.rename("named", "renamed")
+time.sleep(0.05)
+os.truncate("log", 36)
 wait()
 """
 
@@ -168,11 +173,11 @@ def test_power_takes_what_was_not_synced_and_a_kill_takes_nothing(
         await scene.start(WRITES_AND_SYNCS, trusted=trusted)
         await scene.warden.kill("n1")
         reads = "say(open('log').read(), sorted(os.listdir()))"
-        everything = "".join(f"{record:04}" for record in range(10))
+        everything = "".join(f"{record:04}" for record in range(9))
         names = ["log", "nameless", "renamed"]
         assert await scene.finish(reads, trusted=trusted) == [everything, names]
         lost = (await scene.disks.cut_power({"n1": Loss()}))["n1"]
-        assert (lost.pid, lost.bytes, lost.writes) == (0, 16, 4)
+        assert (lost.pid, lost.bytes, lost.writes) == (0, 16, 5)
         assert (lost.names, lost.during) == (2, False)
         assert lost.files == ("log", "nameless", "renamed")
         names = ["log", "named"]
@@ -546,3 +551,26 @@ def test_a_disk_whose_process_hangs_is_ended_and_named(
         await scene.warden.kill("n1")
 
     played(tmp_path, story, tidy=False)
+
+
+@pytest.mark.parametrize("kind", ["missing", "closed", "no device"])
+def test_where_disks_cannot_be_had_runs_that_need_them_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    device = tmp_path / "fuse"
+    if kind == "closed":
+        device.mkdir()
+    elif kind == "no device":
+        device.touch()
+    monkeypatch.setattr(mounting, "DEVICE", str(device))
+    monkeypatch.setattr(mounting, "why_no_disks", why_no_disks.__wrapped__)
+    monkeypatch.setattr(offering, "why_no_disks", why_no_disks.__wrapped__)
+    needs = Capabilities(disks=frozenset({"power"}))
+    words = {
+        "missing": f"{device} is not there: `modprobe fuse`",
+        "closed": f"{device} can't be opened (Is a directory)",
+        "no device": "mount: Invalid argument",
+    }
+    refusal = offering.offer("switch", needs).refusal(needs)
+    assert words[kind] in refusal
+    assert "\n" not in refusal

@@ -8,6 +8,7 @@ whatever still waits for it, so that nothing hangs.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import mmap
 import os
@@ -77,11 +78,12 @@ def fork_server(name: str, written: Path, place: Path, moment: mmap.mmap) -> Hel
     return helper
 
 
+@functools.cache
 def why_no_disks() -> str:
     """Why nodes can't have disks of ours here, in plain words; empty when they can.
 
     Mounts one and writes a file: each of /dev/fuse, the file system and the right to
-    mount it can be missing on its own. Cost: about 30 ms.
+    mount it can be missing on its own. Cost: about 100 ms, once.
     """
     try:
         os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))

@@ -303,8 +303,7 @@ class Server:
             if request.opcode not in _UNASKED:
                 self._refuse(request, error.errno or errno.EIO)
             return
-        if request.opcode in _FILE_OPS:
-            self._served_ns = time.time_ns()
+        self._served_ns = time.time_ns()
         if reply is not None:
             self._answer(request, reply)
 
@@ -373,7 +372,10 @@ class Server:
         body = self._desk.take()
         if body is None:
             return False
-        order = self._order.decode(body)
+        self._carry_out_order(self._order.decode(body))
+        return True
+
+    def _carry_out_order(self, order: Order) -> None:
         match order:
             case SetRules(rules):
                 self._rules.set(rules)
@@ -387,7 +389,6 @@ class Server:
                 differs = self._disk.look(self._served_ns)
                 notices = [*_forget_root(known), *self._forget_pages()]
                 self._notify(notices if differs else [], self._desk.answer)
-                self._served_ns = time.time_ns()
             case Arm(_, within_s):
                 self._armed = order
                 self._armed_until_s = time.monotonic() + within_s
@@ -410,7 +411,7 @@ class Server:
                 inodes = self._decays.repair()
                 told = functools.partial(self._desk.answer, len(inodes))
                 self._notify(self._forget_pages(inodes), told)
-        return True
+        self._served_ns = time.time_ns()
 
     # losses of power
 
@@ -733,6 +734,8 @@ class Server:
         size, flags = abi.SETXATTR_IN.unpack_from(request.body)
         rest = bytes(request.body[abi.SETXATTR_IN.size :])
         name, _, value = rest.partition(b"\0")
+        if name.startswith(b"system."):
+            raise Refused(errno.EOPNOTSUPP)  # access control lists
         attributes = self._inode(request).attributes
         if flags & os.XATTR_CREATE and name in attributes:
             raise Refused(errno.EEXIST)
