@@ -12,6 +12,7 @@ One of two networks:
     proxy.py        without namespaces: a TCP proxy per directed link
     ports.py        free ports for that
     sidecar.py      the process that carries the traffic of either
+    helper.py       what is common to processes that carry networks and disks
 
 Nodes:
 
@@ -26,4 +27,5 @@ Nodes:
     vdso.py         skews clocks, with code that vdso_build.py compiles
     tracer.py       holds a process still meanwhile
     watch.py        counts the events that nodes observe
+    disk/           disks for nodes that lose power, fail and decay
 """
