@@ -293,6 +293,24 @@ def test_a_kill_does_not_wait_for_a_slow_disk(tmp_path: Path) -> None:
     played(tmp_path, story)
 
 
+def test_power_goes_before_or_after_a_node_is_started_and_never_amid_it(
+    tmp_path: Path,
+) -> None:
+    async def story(scene: Scene) -> None:
+        place = scene.places["n1"]
+        launch = Launch(["sleep", "1000"], cwd=place.data_dir)
+        for _ in range(3):
+            begun_s = time.monotonic()
+            await asyncio.gather(
+                scene.warden.start(place, launch),
+                scene.disks.cut_power({"n1": Loss()}),
+            )
+            assert time.monotonic() - begun_s < 5
+            await scene.warden.kill("n1")
+
+    played(tmp_path, story)
+
+
 def test_damage_is_read_by_a_process_that_runs(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
         await scene.start("""

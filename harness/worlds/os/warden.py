@@ -10,6 +10,7 @@ is current when one is first called.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import signal
@@ -17,7 +18,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from harness.errors import HarnessError
 from harness.worlds.clocks import ClockReading, ClockSetting
@@ -27,7 +28,8 @@ from harness.worlds.os.keeper import KILL_TIMEOUT_S, Keeper
 from harness.worlds.processes import Exit, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from harness.worlds.os.spawn import Disk
@@ -38,6 +40,9 @@ _HELLO_TIMEOUT_S = 10.0
 LIMITS = Limits(data_bytes=4 << 30, log_bytes=64 << 20)
 
 _END_TIMEOUT_S = KILL_TIMEOUT_S + 5.0
+
+
+AroundStart: TypeAlias = "Callable[[str], AbstractAsyncContextManager[None]]"
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Warden:
         self._next_id = 0
         self._pids: dict[str, int] = {}
         self._callbacks: list[Callable[[Exit], None]] = []
-        self._before_start: Callable[[str], Awaitable[None]] | None = None
+        self._around_start: AroundStart = lambda _: contextlib.nullcontext()
 
     @classmethod
     def fork(
@@ -115,19 +120,18 @@ class Warden:
 
     async def start(self, place: NodePlace, launch: Launch) -> int:
         """Start the node's process, after killing all that a former one left behind."""
-        if self._before_start is not None:
-            await self._before_start(place.name)
-        pid: int = await self._call(
-            "start",
-            place.name,
-            argv=[str(word) for word in launch.argv],
-            env=dict(launch.env),
-            cwd=None if launch.cwd is None else str(launch.cwd),
-            log_path=str(place.log_path),
-            data_dir=str(place.data_dir),
-            writable=[str(path) for path in launch.writable],
-            trusted=launch.trusted,
-        )
+        async with self._around_start(place.name):
+            pid: int = await self._call(
+                "start",
+                place.name,
+                argv=[str(word) for word in launch.argv],
+                env=dict(launch.env),
+                cwd=None if launch.cwd is None else str(launch.cwd),
+                log_path=str(place.log_path),
+                data_dir=str(place.data_dir),
+                writable=[str(path) for path in launch.writable],
+                trusted=launch.trusted,
+            )
         return pid
 
     async def kill(self, node: str) -> int:
@@ -186,9 +190,9 @@ class Warden:
         """Call `callback`, on the event loop, whenever a node process ends."""
         self._callbacks.append(callback)
 
-    def before_start(self, callback: Callable[[str], Awaitable[None]]) -> None:
-        """Have `callback` called, and done, before a node is started."""
-        self._before_start = callback
+    def around_start(self, guard: AroundStart) -> None:
+        """Have each start of a node happen within what `guard` makes of its name."""
+        self._around_start = guard
 
     async def close(self) -> None:
         """Kill everything and wait until it is gone; exits are no longer reported."""

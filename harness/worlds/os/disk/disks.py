@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import mmap
 from collections import Counter
@@ -26,7 +27,7 @@ from harness.worlds.os.disk.orders import (
 from harness.worlds.os.spawn import Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     import msgspec
 
@@ -51,8 +52,10 @@ class Nodes(Protocol):
         """Return once all that is the node's is gone."""
         ...
 
-    def before_start(self, callback: Callable[[str], Awaitable[None]]) -> None:
-        """Have `callback` called, and done, before a node is started."""
+    def around_start(
+        self, guard: Callable[[str], contextlib.AbstractAsyncContextManager[None]]
+    ) -> None:
+        """Have each start of a node happen within what `guard` makes of its name."""
         ...
 
 
@@ -73,6 +76,8 @@ class OsDisks:
         self.mounted = mounted
         self._moment = moment
         self._cutting = asyncio.Lock()
+        self._busy = {node: asyncio.Lock() for node in servers}
+        """Whether a node is started, or loses power; never both at once."""
         self._warden: Nodes | None = None
 
     @classmethod
@@ -97,7 +102,7 @@ class OsDisks:
     def serve(self, warden: Nodes) -> None:
         """Say whose nodes they are; once, before anything else."""
         self._warden = warden
-        warden.before_start(lambda node: self._server(node).tell(Look()))
+        warden.around_start(self._starting)
 
     @property
     def pids(self) -> list[int]:
@@ -117,7 +122,9 @@ class OsDisks:
         warden = self._warden
         assert warden is not None
         servers = {node: self._server(node) for node in losses}
-        async with self._cutting:
+        async with self._cutting, contextlib.AsyncExitStack() as busy:
+            for node in sorted(losses):
+                await busy.enter_async_context(self._busy[node])
             self._moment[0] = 0
             waits = [loss.within_s for loss in losses.values() if loss.during]
             within_s = max(waits, default=_LONGEST_S)
@@ -178,6 +185,12 @@ class OsDisks:
             HarnessError: One had died, and nobody had noticed yet.
         """
         await asyncio.gather(*(server.close() for server in self._servers.values()))
+
+    @contextlib.asynccontextmanager
+    async def _starting(self, node: str) -> AsyncIterator[None]:
+        async with self._busy[node]:
+            await self._server(node).tell(Look())
+            yield
 
     def _server(self, node: str) -> Helper:
         try:
