@@ -44,11 +44,14 @@ def test_all_mutants_of_the_commit_protocols_are_there() -> None:
         "commit-on-majority",
         "unlock-at-prepare",
         "abort-keeps-writes",
+        "decide-before-fsync",
+        "vote-before-fsync",
     }
     assert set(mutants.of_protocol("three_phase_commit")) == {
         "skip-barrier",
         "precommit-not-durable",
         "commit-sent-once",
+        "precommit-before-fsync",
     }
 
 

@@ -35,10 +35,24 @@ from reference_impls.actor import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
 
+    from reference_impls.mutants import Mutant
+
 MS = 1_000_000
+
+
+DISK_FAULTS = frozenset({"power", "disk", "rot"})
+
+
+def exposed_elsewhere(mutants: Mapping[str, Mutant]) -> set[str]:
+    """Names of the mutants that declare faults of disks.
+
+    A crash in this world takes some of what was not durable, so it exposes some of
+    them, too; `harness/tests/test_disk_faults.py` has all of them convicted.
+    """
+    return {name for name, m in mutants.items() if DISK_FAULTS & set(m.nemesis)}
 
 
 class Violation(AssertionError):  # noqa: N818  # a broken promise, not an error

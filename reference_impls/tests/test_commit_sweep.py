@@ -16,7 +16,7 @@ from reference_impls.mutants import three_phase_commit as mutants_3pc
 from reference_impls.mutants import two_phase_commit as mutants_2pc
 from reference_impls.tests.commit_world import CALM, CommitPlan, CommitWorld
 from reference_impls.tests.seeds import seeds
-from reference_impls.tests.simulation import sweep
+from reference_impls.tests.simulation import exposed_elsewhere, sweep
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -139,13 +139,21 @@ PLANS_3PC = {
 }
 
 
-@pytest.mark.parametrize("name", mutants_2pc.MUTANTS)
+def test_every_mutant_is_put_to_the_test() -> None:
+    for plans, mutants in (
+        (PLANS_2PC, mutants_2pc.MUTANTS),
+        (PLANS_3PC, mutants_3pc.MUTANTS),
+    ):
+        assert set(plans) | exposed_elsewhere(mutants) == set(mutants)
+
+
+@pytest.mark.parametrize("name", PLANS_2PC)
 def test_a_broken_two_phase_commit_is_convicted(name: str) -> None:
     plan = replace(PLANS_2PC[name], core=mutants_2pc.MUTANTS[name].core)
     assert sweep(CommitWorld, plan, range(60)) is not None, f"{name} escaped"
 
 
-@pytest.mark.parametrize("name", mutants_3pc.MUTANTS)
+@pytest.mark.parametrize("name", PLANS_3PC)
 def test_a_broken_three_phase_commit_is_convicted(name: str) -> None:
     plan = replace(PLANS_3PC[name], core=mutants_3pc.MUTANTS[name].core)
     assert sweep(CommitWorld, plan, range(100)) is not None, f"{name} escaped"

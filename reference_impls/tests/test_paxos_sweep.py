@@ -13,7 +13,7 @@ import pytest
 from reference_impls.mutants import Mutant, multi_paxos, paxos
 from reference_impls.tests.paxos_worlds import ConsensusWorld, LogWorld, PaxosPlan
 from reference_impls.tests.seeds import seeds
-from reference_impls.tests.simulation import sweep
+from reference_impls.tests.simulation import exposed_elsewhere, sweep
 
 WORLDS = (ConsensusWorld, LogWorld)
 
@@ -74,8 +74,13 @@ CRASHES = PaxosPlan(
 )
 SPLITS = PaxosPlan(nodes=3, crashes=10, partitions=8, slow=0.1, finishes=False)
 MUTANTS = [
-    *((ConsensusWorld, CRASHES, mutant) for mutant in paxos.MUTANTS.values()),
-    *((LogWorld, SPLITS, mutant) for mutant in multi_paxos.MUTANTS.values()),
+    (world, plan, mutant)
+    for world, plan, mutants in (
+        (ConsensusWorld, CRASHES, paxos.MUTANTS),
+        (LogWorld, SPLITS, multi_paxos.MUTANTS),
+    )
+    for name, mutant in mutants.items()
+    if name not in exposed_elsewhere(mutants)
 ]
 
 

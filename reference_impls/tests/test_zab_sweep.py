@@ -12,7 +12,7 @@ import pytest
 
 from reference_impls.mutants.zab import MUTANTS
 from reference_impls.tests.seeds import seeds
-from reference_impls.tests.simulation import sweep
+from reference_impls.tests.simulation import exposed_elsewhere, sweep
 from reference_impls.tests.zab_world import ZabPlan, ZabWorld
 
 
@@ -73,7 +73,11 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+def test_every_mutant_is_put_to_the_test() -> None:
+    assert set(PLANS) | exposed_elsewhere(MUTANTS) == set(MUTANTS)
+
+
+@pytest.mark.parametrize("name", PLANS)
 def test_a_broken_zab_is_convicted(name: str) -> None:
     broken = sweep(ZabWorld, replace(PLANS[name], core=MUTANTS[name].core), range(200))
     assert broken is not None, f"{name} escaped"
