@@ -148,11 +148,12 @@ class LinearizableChecker:
         ledger.take(judged, budget)
         if left is not None and not left:
             return
-        found = partition(history, self.model, left, budget)
-        keys = dict(sorted(found.items(), key=lambda item: len(item[1])))
+        keys = partition(history, self.model, left, budget)
         common = judge.common(keys)
-        ledger.take(judge.settled(keys, common), budget)
+        for choice, settled in judge.settled(keys, common):
+            ledger.take_settled(choice, settled)
         todo = [item for item in keys.items() if not common.settles(item[1])]
+        todo.sort(key=lambda item: len(item[1]))
         count = how_many([len(calls) for _, calls in todo], budget.limits)
 
         def share(n: int, part: Ledger) -> Ledger:

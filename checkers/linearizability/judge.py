@@ -184,21 +184,23 @@ class Judge:
 
     def settled(
         self, keys: Mapping[Hashable, KeyCalls], common: Common
-    ) -> Iterator[Judged]:
-        """Those keys of which an order is known already.
-
-        The plan says what would have decided them.
-        """
-        unhurried = Budget(Limits())
+    ) -> Iterator[tuple[Choice, list[Hashable]]]:
+        """Those keys of which an order is known already, by what would decide them."""
+        if not common.settled:
+            return
+        fitting: list[Hashable] = []
+        others: list[Hashable] = []
         for key, calls in keys.items():
-            if common.settles(calls):
-                choice = SEARCHED
-                if common.fits[calls.key]:
-                    choice = self.applies
-                elif self.planning and self.decider is not None:
-                    why = self.decider.misfit(self.model, calls, unhurried)
-                    choice = Choice(SEARCH, why)
-                yield Judged(key, choice, linearizable=True)
+            if common.settled[calls.key]:
+                (fitting if common.fits[calls.key] else others).append(key)
+        yield self.applies, fitting
+        if not self.planning or self.decider is None:
+            yield SEARCHED, others
+            return
+        unhurried = Budget(Limits())
+        for key in others:
+            why = self.decider.misfit(self.model, keys[key], unhurried)
+            yield Choice(SEARCH, why), [key]
 
     def judge(self, key: Hashable, calls: KeyCalls, common: Common) -> Judged:
         """Decide one key.

@@ -15,9 +15,10 @@ from checkers.linearizability.specification import show
 from harness.verdict import Anomaly, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Sequence
 
     from checkers.linearizability.budget import Budget
+    from checkers.linearizability.deciders import Choice
     from checkers.linearizability.explain import Explainer
     from checkers.linearizability.judge import Judged
     from harness.verdict import Limits
@@ -73,6 +74,13 @@ class Ledger:
             if self.explained.wants(each.broke):
                 anomaly = self.explainer.explain(each, budget)
                 self.explained.keep((each.broke, anomaly))
+
+    def take_settled(self, choice: Choice, keys: Sequence[Hashable]) -> None:
+        """Take note of keys that are linearizable, all for the same reason."""
+        if self.planning and keys:
+            self.plan.setdefault((choice.algorithm, choice.why), []).extend(keys)
+        self.algorithms[choice.algorithm] += len(keys)
+        self.valid += keys
 
     def note(self, judged: Judged) -> None:
         """Take note of what came of a key."""
