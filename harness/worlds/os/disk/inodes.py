@@ -1,19 +1,18 @@
-"""Files and folders as they are now, and the pieces that are not durable yet."""
+"""Files and folders as they are now, and what of them is not durable yet."""
 
 from __future__ import annotations
 
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from harness.host import syscalls
 
-if TYPE_CHECKING:
-    from harness.worlds.os.disk.names import Change
-
 Name: TypeAlias = "tuple[int, bytes]"
 """A folder's number, and a name in it."""
+
+Kind: TypeAlias = Literal["create", "link", "rename", "unlink"]
 
 
 class Piece(NamedTuple):
@@ -52,6 +51,31 @@ class Version(NamedTuple):
     size: int
     offset: int
     data: bytes
+
+
+@dataclass(eq=False, frozen=True, slots=True)
+class Change:
+    """A change of names that is not durable yet.
+
+    Attributes:
+        order: Grows from change to change.
+        kind: What was done.
+        about: The file whose names change.
+        entries: Name -> the file that it leads to from now on, or None.
+    """
+
+    order: int
+    kind: Kind
+    about: Inode
+    entries: tuple[tuple[Name, Inode | None], ...]
+
+    @property
+    def moves_folder(self) -> bool:
+        """Whether it takes a folder out of one and puts it into another."""
+        folders = {folder for (folder, _), _ in self.entries}
+        return len(folders) > 1 and any(
+            inode is not None and inode.is_folder for _, inode in self.entries
+        )
 
 
 @dataclass(eq=False, slots=True)

@@ -19,44 +19,18 @@ Modes, owners, times, extended attributes and the targets of links are durable a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
+
+from harness.worlds.os.disk.inodes import Change
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable
 
-    from harness.worlds.os.disk.inodes import Inode, Name
+    from harness.worlds.os.disk.inodes import Inode, Kind, Name
 
 PENDING_MAX = 10_000
 """Beyond that the oldest become durable by themselves, as with every kernel."""
-
-Kind: TypeAlias = Literal["create", "link", "rename", "unlink"]
-
-
-@dataclass(eq=False, frozen=True, slots=True)
-class Change:
-    """A change of names that is not durable yet.
-
-    Attributes:
-        order: Grows from change to change.
-        kind: What was done.
-        about: The file whose names change.
-        entries: Name -> the file that it leads to from now on, or None.
-    """
-
-    order: int
-    kind: Kind
-    about: Inode
-    entries: tuple[tuple[Name, Inode | None], ...]
-
-    @property
-    def moves_folder(self) -> bool:
-        """Whether it takes a folder out of one and puts it into another."""
-        folders = {folder for (folder, _), _ in self.entries}
-        return len(folders) > 1 and any(
-            inode is not None and inode.is_folder for _, inode in self.entries
-        )
 
 
 class Names:
