@@ -19,13 +19,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import functools
 import json
 import logging
 import os
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pysyncobj import (  # type: ignore[import-untyped]  # the library has no types
     FAIL_REASON,
@@ -37,18 +35,17 @@ from pysyncobj import (  # type: ignore[import-untyped]  # the library has no ty
 
 from harness.errors import NodeReply
 from harness.systems import cells
-from harness.systems.wire import (
-    LineSplitter,
-    MalformedError,
-    Message,
-    decode,
-    encode,
+from harness.systems.programs.serving import (
+    Body,
+    clock,
+    error,
+    error_of,
+    host_and_port,
+    serve,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-Body = dict[str, Any]
 
 FAILURES: Mapping[int, tuple[int, str]] = {
     FAIL_REASON.QUEUE_FULL: (11, "the queue of commands is full"),
@@ -95,7 +92,6 @@ class Node:
 
     def __init__(self, *, local_reads: bool, journal: bool) -> None:
         self.name = os.environ["SPLITBRAIN_NODE"]
-        self.listen = host_and_port(os.environ["SPLITBRAIN_LISTEN"])
         peers = json.loads(os.environ["SPLITBRAIN_PEERS"])
         directory = Path(os.environ["SPLITBRAIN_DATA"])
         self._local_reads = local_reads
@@ -122,8 +118,7 @@ class Node:
             case {"type": "status"}:
                 answer(self._status())
             case {"type": "clock"}:
-                wall_ns, mono_ns = time.time_ns(), time.monotonic_ns()
-                answer({"type": "clock_ok", "wall_ns": wall_ns, "mono_ns": mono_ns})
+                answer(clock())
             case _:
                 self._serve(body, answer)
 
@@ -162,55 +157,9 @@ class Node:
         }
 
 
-class ClientSide(asyncio.Protocol):
-    """The server's side of one client's connection."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._splitter = LineSplitter()
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the client's transport."""
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Handle each request; lines that are no requests are passed over."""
-        for line in self._splitter.feed(data):
-            try:
-                request = decode(line)
-            except MalformedError:
-                continue
-            answer = functools.partial(self._answer, request)
-            self._node.handle(request.body, answer)
-
-    def _answer(self, request: Message, body: Body) -> None:
-        body = {**body, "in_reply_to": request.body.get("msg_id")}
-        assert self._transport is not None
-        if not self._transport.is_closing():
-            self._transport.write(encode(Message(self._node.name, request.src, body)))
-
-
-def error(code: int, text: str) -> Body:
-    """An answer of type `error`."""
-    return {"type": "error", "code": code, "text": text}
-
-
-def error_of(refused: NodeReply) -> Body:
-    """The answer to a request that can't be carried out."""
-    assert refused.code is not None
-    return error(refused.code, refused.text)
-
-
 def failure(reason: int) -> Body:
     """The answer to a command that failed; an unknown reason is indefinite."""
     return error(*FAILURES.get(reason, (0, f"PySyncObj's reason {reason}")))
-
-
-def host_and_port(text: str) -> tuple[str, int]:
-    """The parts of host:port."""
-    host, _, port = text.rpartition(":")
-    return host, int(port)
 
 
 def peer_address(text: str) -> str:
@@ -229,9 +178,7 @@ async def main() -> None:
     node = Node(
         local_reads=arguments.reads == "local", journal=arguments.journal == "on"
     )
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: ClientSide(node), *node.listen)
-    await server.serve_forever()
+    await serve(node, os.environ["SPLITBRAIN_LISTEN"])
 
 
 if __name__ == "__main__":
