@@ -45,6 +45,7 @@ from harness.systems.abilities import (
     Momentous,
     Mutable,
     Prepared,
+    Scaled,
     Simulated,
     Sized,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "Prepared",
     "Received",
     "Reply",
+    "Scaled",
     "Send",
     "SetTimer",
     "Simulated",

@@ -52,7 +52,7 @@ from harness.errors import (
 from harness.host import documents, interrupts
 from harness.registry import nearest
 from harness.run.assembling import assemble
-from harness.run.completing import complete
+from harness.run.completing import complete, usual_nodes
 from harness.run.spec import NO_FAULTS, PlanData, TestSpec
 from harness.run.store import RUN_NAME, point
 from harness.visible import visible_line
@@ -80,7 +80,7 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     seeds: int = 1
     workload: str = "register"
     nemesis: list[str] = []
-    nodes: int = 5
+    nodes: int | None = None
     concurrency: int = 10
     rate: float | None = None
     op_timeout_s: float | None = None
@@ -111,7 +111,7 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         faults: a row that names none has none.
 
         Raises:
-            UsageError: There is no such mutant, or `plan` is no fault plan.
+            UsageError: There is no such system or mutant, or `plan` is no fault plan.
         """
         fields = {
             name: getattr(self, name)
@@ -119,7 +119,8 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             if hasattr(self, name)
         }
         options = {name: option_text(value) for name, value in self.set.items()}
-        spec = TestSpec(**{**fields, "seed": seed, "options": options})
+        nodes = usual_nodes(self.system) if self.nodes is None else self.nodes
+        spec = TestSpec(**{**fields, "nodes": nodes, "seed": seed, "options": options})
         spec.nemesis = spec.nemesis or [NO_FAULTS]
         complete(spec, planned=self.plan is not None)
         return Experiment(spec, self.plan)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--nemesis", multiple=True, metavar="A,B", help=(
     "Kinds of fault; all: every kind that the system can bear and that is to be had."
 ))  # fmt: skip
-@number("--nodes", default=5, show_default=True)
+@number("--nodes", help="Default: 5, for a system of one process 1.")
 @number("--concurrency", default=10, show_default=True, help="Client threads.")
 @number("--rate", help=(
     "Operations a second in all; default: no limit, in the simulator 50."
@@ -91,7 +91,7 @@ def run(
     *,
     workload: str | None,
     nemesis: Sequence[str],
-    nodes: int,
+    nodes: int | None,
     concurrency: int,
     rate: float | None,
     op_timeout: float | None,
@@ -119,14 +119,14 @@ def run(
     import random
 
     from harness.campaign.experiment import Experiment
-    from harness.run.completing import complete
+    from harness.run.completing import complete, usual_nodes
     from harness.run.spec import DEFAULTS, TestSpec
 
     spec = TestSpec(
         system=system,
         workload=workload or "",
         nemesis=fault_words(nemesis),
-        nodes=nodes,
+        nodes=usual_nodes(system) if nodes is None else nodes,
         concurrency=concurrency,
         rate=rate,
         op_timeout_s=op_timeout,

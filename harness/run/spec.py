@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+NODES_DEFAULT = 5
+
 PlanData = list[dict[str, Any]]
 """The steps of a fault plan as they stand in plan.yaml (`harness.faults.plan`)."""
 
@@ -51,7 +53,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     system: str
     workload: str = "register"
     nemesis: list[str] = []
-    nodes: int = 5
+    nodes: int = NODES_DEFAULT
     concurrency: int = 10
     rate: float | None = None
     op_timeout_s: float | None = None

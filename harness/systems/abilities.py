@@ -156,6 +156,17 @@ class Sized(Protocol):
 
 
 @runtime_checkable
+class Scaled(Protocol):
+    """A system that says how many nodes a run has that names no number.
+
+    Attributes:
+        usual_nodes: That number; runs of other systems have five.
+    """
+
+    usual_nodes: int
+
+
+@runtime_checkable
 class Installed(Protocol):
     """A system that needs a program or library; suites skip it where that is absent."""
 

@@ -38,6 +38,7 @@ ABILITIES = {
         "Administered Clocked Counted Inspected Led Logged Momentous Mutable "
         "Simulated Sized"
     ),
+    "sqlite": "Administered Clocked Counted Led Scaled Sized",
 }
 """What some systems are, each by the members of its class alone."""
 

@@ -80,7 +80,7 @@ def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None
         ("name: s\nrows: [{system: raft}]", "row 1 (no name)"),
         ("name: s\nrows: [{name: a, system: raft, nemsis: []}]", "`nemsis`"),
         ("name: s\nrows: [{name: a, system: raft, expect: good}]", "'good'"),
-        ("name: s\nrows: [{name: a, system: raft, nodes: x}]", "Expected `int`"),
+        ("name: s\nrows: [{name: a, system: raft, nodes: x}]", "Expected `int | null`"),
         ("name: s\nrows: [{name: a, system: raft, seeds: 0}]", "seeds must be"),
         (
             "name: s\nrows: [{name: a, system: raft}, {name: a, system: raft}]",

@@ -177,6 +177,7 @@ def strip_error(op: Op) -> Op:
 NODES = {
     "raft": "",
     "pysyncobj": "",
+    "sqlite": "",
     "python example": "launch:"
     + shlex.join([sys.executable, str(EXAMPLES / "python_register.py")]),
     "javascript example": "launch:"
@@ -193,7 +194,7 @@ def test_a_node_answers_as_the_page_says(node: str, tmp_path: Path) -> None:
     asyncio.run(replay_to_node(NODES[node] or node, tmp_path, [SESSION, REFUSED]))
 
 
-@pytest.mark.parametrize("node", ["raft", "multi_paxos", "zab"])
+@pytest.mark.parametrize("node", ["raft", "multi_paxos", "zab", "sqlite"])
 def test_a_lock_service_answers_as_the_page_says(node: str, tmp_path: Path) -> None:
     asyncio.run(replay_to_node(node, tmp_path, [LOCK]))
 
