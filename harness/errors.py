@@ -1,7 +1,7 @@
 """Errors that say whose fault it is.
 
 `UsageError`: the caller's fault; one clear line, exit status 254.
-`NotInstalledError`: a `UsageError` about a program or library that is not there.
+`NotInstalledError`: a `UsageError`: a program, library or device is not there.
 `HarnessError`: our fault; exit status 255, and never a verdict about the system.
 `NodeReply`: the node answered with an error, and says whether it is definite.
 `Timeout`: nobody knows what happened, so the operation is `info`.
@@ -28,7 +28,7 @@ class UsageError(SplitbrainError):
 
 
 class NotInstalledError(UsageError):
-    """A program or library is not on this machine: says how to install it."""
+    """A program, library or device is not on this machine: says how to get it."""
 
 
 class HarnessError(SplitbrainError):

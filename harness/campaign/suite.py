@@ -51,7 +51,7 @@ from harness.errors import (
 )
 from harness.host import documents, interrupts
 from harness.registry import nearest
-from harness.run.assembling import assemble
+from harness.run.assembling import assemble, refuse_absent_disks
 from harness.run.completing import complete, usual_nodes
 from harness.run.spec import NO_FAULTS, PlanData, TestSpec
 from harness.run.store import RUN_NAME, point
@@ -384,13 +384,14 @@ def check_row(row: Row, source: Path) -> RowResult | None:
 
     Returns:
         None if it can be run; a skipped result if this machine lacks the program or
-        library that its system needs.
+        library that its system needs, or the disks that its faults need.
 
     Raises:
         UsageError: Names the file, the row and what is wrong with it.
     """
     try:
-        assemble(row.experiment(row.seed).spec)
+        spec = row.experiment(row.seed).spec
+        refuse_absent_disks(spec, assemble(spec))
     except NotInstalledError as lack:
         return RowResult(row, row.seed, absent=str(lack))
     except UsageError as problem:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness import registry
-from harness.errors import UsageError
+from harness.errors import NotInstalledError, UsageError
 from harness.faults import Nemesis
 from harness.faults import schedule as schedules
 from harness.host import scarcity
@@ -25,6 +25,7 @@ from harness.systems.abilities import (
 )
 from harness.systems.system import System
 from harness.workload import Workload
+from harness.worlds.os.disk import mounting
 from harness.worlds.os.offer import offer
 from harness.worlds.os.proxy import ProxyNetwork
 from harness.worlds.sim.offer import OFFER
@@ -196,6 +197,19 @@ def assemble(spec: TestSpec) -> Parts:
     if isinstance(system, Installed):
         system.check_installed()
     return Parts(system, workload, nemeses)
+
+
+def refuse_absent_disks(spec: TestSpec, parts: Parts) -> None:
+    """Refuse faults of disks where nodes can't have disks of ours.
+
+    Raises:
+        NotInstalledError: They can't; says what they lack.
+    """
+    asking = [kind for kind, nemesis in parts.nemeses.items() if nemesis.needs.disks]
+    if spec.world == "sim" or not asking:
+        return
+    if why := mounting.why_no_disks():
+        raise NotInstalledError(f"--nemesis {asking[0]} can't be had here: {why}")
 
 
 def configure(written: str, options: Mapping[str, str]) -> System:

@@ -18,6 +18,7 @@ from harness.cli import cli
 from harness.cli.suite import tell_suite
 from harness.errors import EXIT_HARNESS, HarnessError, UsageError
 from harness.run.records import VerdictRecord
+from harness.worlds.os.disk import mounting
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -168,6 +169,21 @@ def test_a_row_whose_program_is_absent_is_skipped_and_counted(tmp_path: Path) ->
     (told,) = json.loads(done.output)["rows"]
     assert (told["verdict"], told["as_expected"]) == ("skipped", None)
     assert told["skipped"].startswith(why)
+
+
+def test_a_row_is_skipped_whose_faults_need_disks_that_are_not_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounting, "why_no_disks", lambda: "/dev/fuse is not there")
+    power = "{name: p, system: raft, nemesis: [kill, power]}"
+    kill = "{name: k, system: raft, nemesis: [kill]}"
+    simulated = "{name: s, system: raft, nemesis: [power], world: sim}"
+    path = write(tmp_path, f"name: s\nrows: [{power}, {kill}, {simulated}]")
+    skipped, *possible = [suite.check_row(row, path) for row in load(path)[1]]
+    assert skipped is not None
+    why = "--nemesis power can't be had here: /dev/fuse is not there"
+    assert skipped.absent == why
+    assert possible == [None, None]
 
 
 @pytest.mark.usefixtures("no_etcd")
