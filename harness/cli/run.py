@@ -119,8 +119,8 @@ def run(
     import random
 
     from harness.campaign.experiment import Experiment
-    from harness.run.completing import complete, usual_nodes
-    from harness.run.spec import DEFAULTS, TestSpec
+    from harness.run.completing import complete
+    from harness.run.spec import DEFAULTS, TestSpec, usual_nodes
 
     spec = TestSpec(
         system=system,

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from harness import registry
 from harness.errors import UsageError
 from harness.run.assembling import configure
-from harness.run.spec import ALL_FAULTS, NO_FAULTS, NODES_DEFAULT, spread_rate
+from harness.run.spec import ALL_FAULTS, NO_FAULTS, spread_rate
 from harness.systems import mutants, services
-from harness.systems.abilities import Scaled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,17 +17,6 @@ if TYPE_CHECKING:
 
 WORKLOADS_BY_CHOICE = ("register", "commit", "consensus", "broadcast")
 """The default workload of a run is the first of these that its system serves."""
-
-
-def usual_nodes(system: str) -> int:
-    """The number of nodes of a run of `system` that names none.
-
-    Raises:
-        UsageError: There is no such system.
-    """
-    plugin = registry.find("system", system.partition(":")[0])
-    made = services.by_default(plugin, "", {})
-    return made.usual_nodes if isinstance(made, Scaled) else NODES_DEFAULT
 
 
 def default_workload(system: str, options: Mapping[str, str]) -> str:

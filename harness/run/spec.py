@@ -15,6 +15,8 @@ from harness import registry
 from harness.errors import UsageError
 from harness.host import program
 from harness.options import RUN_NUMBERS, shown
+from harness.systems import services
+from harness.systems.abilities import Scaled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,6 +98,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
             implied = {getattr(plain, name)}
             if name == "rate" and self.world == "sim":
                 implied.add(spread_rate(self))
+            if name == "nodes":
+                implied = self._implied_nodes()
             if value is not None and implied != {value}:
                 out += [flag, str(value).removesuffix(".0")]
         out += ["--seed", str(self.seed)]
@@ -104,6 +108,13 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         if plan is not None:
             out += ["--plan", program.near(plan)]
         return out
+
+    def _implied_nodes(self) -> set[int]:
+        """What `run` takes for --nodes; unknown for a system that isn't here."""
+        try:
+            return {usual_nodes(self.system)}
+        except UsageError:
+            return set()
 
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -156,6 +167,17 @@ def options_for(spec: TestSpec) -> tuple[dict[str, str], dict[str, dict[str, str
                 f"{registry.nearest(owner, others)} (these do: {', '.join(others)})"
             )
     return system, others
+
+
+def usual_nodes(system: str) -> int:
+    """The number of nodes of a run of `system` that names none.
+
+    Raises:
+        UsageError: There is no such system.
+    """
+    plugin = registry.find("system", system.partition(":")[0])
+    made = services.by_default(plugin, "", {})
+    return made.usual_nodes if isinstance(made, Scaled) else NODES_DEFAULT
 
 
 def spread_rate(spec: TestSpec) -> float:

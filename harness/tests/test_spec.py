@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from harness.cli import cli
 from harness.errors import UsageError
 from harness.run.assembling import assemble
-from harness.run.spec import TestSpec, options_for
+from harness.run.spec import TestSpec, options_for, usual_nodes
 
 SPECS = st.builds(
     TestSpec,
-    system=st.sampled_from(["raft", "etcd", "launch:python3 'my node.py' {port}"]),
+    system=st.sampled_from(
+        ["raft", "etcd", "sqlite", "launch:python3 'my node.py' {port}"]
+    ),
     nemesis=st.lists(
         st.sampled_from(["partition", "kill", "pause", "clock"]), unique=True
     ),
@@ -53,7 +55,7 @@ def test_the_command_of_a_run_asks_for_the_same_run(spec: TestSpec) -> None:
     params = parsed(command)
     assert params["system"] == spec.system
     assert ",".join(params["nemesis"]) == ",".join(spec.nemesis)
-    assert params["nodes"] == spec.nodes
+    assert (params["nodes"] or usual_nodes(spec.system)) == spec.nodes
     assert params["concurrency"] == spec.concurrency
     assert params["rate"] == spec.rate
     assert params["op_timeout"] == spec.op_timeout_s

@@ -14,8 +14,8 @@ import pytest
 from harness import registry
 from harness.campaign.suite import Row
 from harness.judge import analysis
-from harness.run import completing, execution
-from harness.run.spec import TestSpec
+from harness.run import execution
+from harness.run.spec import TestSpec, usual_nodes
 from harness.systems.programs import sqlite_node
 from harness.systems.programs.sqlite_node import JOURNAL, SYNCHRONOUS, Store
 from harness.worlds.os.disk.mounting import why_no_disks
@@ -122,7 +122,7 @@ def test_a_corrupt_file_ends_the_node(tmp_path: Path) -> None:
 
 def test_a_run_that_names_no_number_of_nodes_has_as_many_as_the_system_says() -> None:
     for system, nodes in (("sqlite", 1), ("raft", 5), ("launch:true", 5)):
-        assert completing.usual_nodes(system) == nodes
+        assert usual_nodes(system) == nodes
         row = Row(name="a", system=system)
         assert row.experiment(1).spec.nodes == nodes
     assert Row(name="a", system="raft", nodes=3).experiment(1).spec.nodes == 3
