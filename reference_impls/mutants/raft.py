@@ -428,7 +428,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "vote-before-fsync",
             VoteBeforeFsync,
             "paper, Figure 2",
-            ("forgot-vote", *TWO_LEADERS),
+            ("forgot-vote", "term-went-back", *TWO_LEADERS),
             nemesis=("power",),
             pre_vote="false",
         ),

@@ -225,6 +225,7 @@ def test_raft_s_locks_hold_as_processes(tmp_path: Path) -> None:
     status, outcome, err = run(
         tmp_path,
         *("raft", "--nemesis", "partition,kill", "--time-limit", "6", "--rate", "150"),
+        *("--seed", "1"),
     )
     assert status == 0, (outcome, err)
     assert outcome["checkers"]["fencing"]["stats"]["grants"] > 50
