@@ -168,7 +168,7 @@ def test_a_connect_begun_during_a_cut_succeeds_after_the_heal() -> None:
 def _burst(pair: Cluster, rule: LinkRule, count: int) -> list[int]:
     """Numbers that arrive at n2 of datagrams sent by n1 under a rule."""
     pair.rules({("n1", "n2"): rule})
-    pair.agents["n2"].begin(nodes.collect_datagrams, 0.2)
+    pair.agents["n2"].begin(nodes.collect_datagrams, 0.8)
     pair.agents["n1"].call(nodes.send_datagrams, *pair.peer("n1", "n2"), count)
     arrived: list[int] = pair.agents["n2"].finish()
     return arrived
