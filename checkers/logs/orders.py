@@ -47,8 +47,7 @@ class Log:
         """Count the offsets, when all is noted."""
         self.offsets = sorted(self.at)
         for index, offset in enumerate(self.offsets):
-            # Sets of texts are in another order in each process.
-            for message in sorted(self.at[offset], key=repr):
+            for message in self.messages_at(offset):
                 self.first.setdefault(message, index)
                 self.last[message] = index
 
@@ -57,8 +56,15 @@ class Log:
         return [
             message
             for offset in self.offsets[low:high]
-            for message in sorted(self.at[offset], key=repr)
+            for message in self.messages_at(offset)
         ]
+
+    def messages_at(self, offset: int) -> list[Hashable]:
+        """The messages that were said to be at an offset, in an order of their own.
+
+        Sets of texts are in another order in each process.
+        """
+        return sorted(self.at[offset], key=repr)
 
 
 @dataclass

@@ -57,8 +57,7 @@ def inconsistent_offsets(orders: Orders) -> Iterator[Breach]:
     for key, log in orders.logs.items():
         for offset in log.offsets:
             if len(log.at[offset]) > 1:
-                messages = tuple(sorted(log.at[offset], key=repr))
-                yield InconsistentOffset(key, offset, messages)
+                yield InconsistentOffset(key, offset, (*log.messages_at(offset),))
 
 
 def duplicates(orders: Orders) -> Iterator[Breach]:
