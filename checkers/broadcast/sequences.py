@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from checkers.findings import name_of, shown
-from checkers.tallies import Kinds, bad_op
+from checkers.tallies import Kinds, bad_op, outcome
 from checkers.values import freeze
-from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
@@ -108,10 +107,10 @@ def read_sequences(history: History, known: Known) -> Sequences:
         role = known.role(op)
         if not role:
             continue
-        end = history.completion[op.index]
         if role == "broadcast" and op.type == "invoke":
-            outcome = "info" if end == NO_COMPLETION else history[end].type
-            sequences.broadcasts[freeze(op.value)] = Broadcast(op.index, outcome, end)
+            end = history.completion[op.index]
+            sent = Broadcast(op.index, outcome(history, op), end)
+            sequences.broadcasts[freeze(op.value)] = sent
             sequences.kinds.note(None, op.value)
         elif role == "delivered" and op.type == "ok":
             take_page(sequences, history, op)

@@ -19,7 +19,7 @@ from checkers.commit.evidence import (
     Reversal,
     SplitDecision,
 )
-from harness.history import NO_COMPLETION
+from checkers.tallies import invocation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,8 +92,7 @@ def follows(history: History, later: Statement, first: Statement) -> bool:
     An account that was asked for before `first` was answered may be the older one. A
     node's own observations are in their true order.
     """
-    asked = history.completion[later.op]
-    return (later.op if asked == NO_COMPLETION else asked) > first.op
+    return invocation(history, history[later.op]).index > first.op
 
 
 def only_if_all_voted_yes(transaction: Transaction) -> Iterator[Breach]:

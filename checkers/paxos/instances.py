@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from checkers.findings import name_of
-from checkers.tallies import Kinds
+from checkers.tallies import Kinds, outcome
 from checkers.values import freeze
-from harness.history import NO_COMPLETION
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -129,10 +128,9 @@ def take_call(instances: Instances, history: History, known: Known, op: Op) -> N
     instance = instances.of(op.key)
     if role == "propose" and op.type == "invoke":
         instances.proposals_seen = True
-        end = history.completion[op.index]
         instances.kinds.note(freeze(op.key), op.value)
-        outcome = "info" if end == NO_COMPLETION else history[end].type
-        instance.proposals[freeze(op.value)].append(Proposal(op.index, outcome))
+        proposal = Proposal(op.index, outcome(history, op))
+        instance.proposals[freeze(op.value)].append(proposal)
     elif op.type == "ok" and op.value is not None:
         instance.learned.append(Learned(name_of(op), op.value, op.index, told=True))
 
