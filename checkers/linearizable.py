@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from checkers.findings import nothing_to_judge
 from checkers.linearizability import looks
 from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.linearizability.calls import client_positions, partition
@@ -36,7 +37,7 @@ from harness.history import HistoryError
 from harness.host.collector import collector_paused
 from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
-from harness.verdict import NOTHING_TO_JUDGE, CheckResult, Limits, Verdict
+from harness.verdict import CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,8 +125,10 @@ class LinearizableChecker:
         """The result for a history that no object could have failed."""
         return CheckResult(
             Verdict.UNKNOWN,
-            reason=f"{NOTHING_TO_JUDGE}: among {calls} client operations no read or "
-            "other operation that depends on the state succeeded or is pending",
+            reason=nothing_to_judge(
+                f"among {calls} client operations no read or other operation that "
+                "depends on the state succeeded or is pending"
+            ),
             stats={"model": self.model.name, "calls": calls}
             | ({"plan": [NOTHING_TO_DO]} if self.explain_plan else {}),
         )
