@@ -83,7 +83,6 @@ def order_of_primaries(breach: OrderOfPrimaries) -> Anomaly:
         f"{'Local' if breach.is_local else 'Global'} primary order is broken: "
         f"{b.node} delivered {b.item} after {a.item}.",
         [(a.op, b.op, "delivered-before", f"{a.item}, then {b.item}")],
-        ops=[a.op],
     )
 
 

@@ -158,7 +158,7 @@ def blocked_after_heal(breach: BlockedAfterHeal) -> Anomaly:
     name, undecided, other = breach.transaction, breach.undecided, breach.decided
     decision, edges = "", []
     if other is not None:
-        decision = f", which {actors([other])} {PAST[other.word]}"
+        decision = f", which {other.actor} {PAST[other.word]}"
         reason = "decided there, undecided here"
         edges = [(other.op, undecided.op, "undecided", reason)]
     return anomaly(
