@@ -61,10 +61,10 @@ class Call:
 
 
 class Unwritten(NamedTuple):
-    """A completed read of what nobody wrote.
+    """A read of what nobody wrote, by a call that happened.
 
     Attributes:
-        op: Index of its completion.
+        op: Index of its ok completion, or of its invocation where there is none.
         version: What it read.
         failed: Index of a failed write of that, if there is one.
     """
