@@ -145,6 +145,14 @@ def _reverse(
     ]
     first, later = missing[0], history[begun]
     more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+    before = (
+        f"{first.value!r} was acknowledged before the write of {later.value!r} began"
+    )
+    edges = [
+        (first.index, begun, "realtime", before),
+        (begun, read.index, "wr", f"the read saw {later.value!r}"),
+        (read.index, first.index, "rw", f"the read did not see {first.value!r}"),
+    ]
     return Anomaly(
         "causal-reverse",
         (invocation(history, first).index, first.index, begun, read.index),
@@ -152,24 +160,7 @@ def _reverse(
         f"{first.value!r:.60}{more}, "
         f"which process {first.process} had been acknowledged before process "
         f"{later.process} began to write {later.value!r}.",
-        witness=draw(
-            [
-                (
-                    first.index,
-                    begun,
-                    "realtime",
-                    f"{first.value!r} was acknowledged before the write of "
-                    f"{later.value!r} began",
-                ),
-                (begun, read.index, "wr", f"the read saw {later.value!r}"),
-                (
-                    read.index,
-                    first.index,
-                    "rw",
-                    f"the read did not see {first.value!r}",
-                ),
-            ]
-        ),
+        witness=draw(edges),
         key=read.key,
         details={"missing": [op.value for op in missing[:32]]},
     )

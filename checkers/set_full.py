@@ -277,20 +277,12 @@ def _missing(history: History, known: Known, one: _Element, name: str) -> Anomal
     sentence += (
         ", nor does any read begun later." if name == "lost" else "; later reads do."
     )
+    reason = f"{one.value!r} was known before the read began"
     return Anomaly(
         name,
         (invocation(history, first).index, first.index, begun.index, read.index),
         sentence,
-        witness=draw(
-            [
-                (
-                    first.index,
-                    begun.index,
-                    "realtime",
-                    f"{one.value!r} was known before the read began",
-                )
-            ]
-        ),
+        witness=draw([(first.index, begun.index, "realtime", reason)]),
         key=one.key,
     )
 
