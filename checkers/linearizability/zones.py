@@ -31,7 +31,7 @@ import numpy as np
 from checkers.linearizability.accesses import Column, Columns, Mask, calls_on, columns
 from checkers.linearizability.arguments import replaced_cluster
 from checkers.linearizability.broken import ByZones, Violation
-from checkers.linearizability.calls import NEVER
+from checkers.linearizability.calls import NEVER, sorted_by
 from checkers.linearizability.evidence import Replaced, Unwritten
 from harness.history.columns import grouped
 
@@ -183,20 +183,11 @@ def conflicts(rows: Clusters) -> list[Violation]:
 
 
 def sorted_by_start(rows: Clusters) -> Column:
-    """The order of the zones by key, then by start.
-
-    Starts are positions, and mostly no two are equal, so they are counted, not sorted.
-    But if invocations were not recorded, many calls may have begun with the history.
-    """
+    """The order of the zones by key, then by start."""
     start = np.minimum(rows.min_return, rows.max_invoke)
     first = np.flatnonzero(start == BEGINNING)
-    place = np.full(start.max(initial=BEGINNING) + 1, -1)
     later = np.flatnonzero(start != BEGINNING)
-    place[start[later]] = later
-    counted = place[place >= 0]
-    if len(counted) < len(later):
-        counted = later[np.argsort(start[later], kind="stable")]
-    order = np.concatenate([first, counted])
+    order = np.concatenate([first, later[sorted_by(start[later])]])
     return order[grouped(rows.key[order])]
 
 
