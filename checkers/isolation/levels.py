@@ -43,11 +43,7 @@ from checkers.isolation.transactions import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy.typing as npt
-
     from checkers.isolation.graph import Column
-
-    Clocks = npt.NDArray[np.int32]
 
 
 class Axiom(enum.Enum):
