@@ -55,13 +55,10 @@ from checkers.linearizability.specification import Operation, show
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from checkers.linearizability.accesses import Mask
     from checkers.linearizability.budget import Patience
     from checkers.linearizability.calls import CallTable
     from checkers.linearizability.specification import Model
-
-    Mask = NDArray[np.bool_]
 
 BEGINNING: Final = -1
 """When the initial value was written: before everything else."""

@@ -25,12 +25,10 @@ from checkers.linearizability.transitions import DEAD
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from checkers.linearizability.accesses import Column, Mask
     from checkers.linearizability.calls import CallTable
     from checkers.linearizability.specification import Model
     from checkers.linearizability.transitions import Transitions
-
-    Column = NDArray[np.int64]
-    Mask = NDArray[np.bool_]
 
 FEW: Final = 16
 """Of fewer keys, one by one is as fast as together. When fewer are left, they are left
