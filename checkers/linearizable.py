@@ -140,9 +140,10 @@ class LinearizableChecker:
         budget: Budget,
         ledger: Ledger,
     ) -> None:
-        """Zones for all keys that they can decide, then each of the others by itself.
+        """Zones for all keys that they can decide, then what the others need.
 
-        Short histories come first: one hard key must not keep the others undecided.
+        Many short keys are tried together. Those that are left are decided one by one,
+        the shortest first: one hard key must not keep the others undecided.
         """
         judge = Judge(
             self.model, self.algorithm, self.compiled, budget, self.explain_plan

@@ -3,7 +3,8 @@
 The way of a check, module by module:
 
 1. `calls` splits a history into calls, key by key.
-2. `judge` has each key decided, and says what came of it.
+2. `judge` has each key decided, and says what came of it; `together` finds orders of
+   many short keys at once.
 3. `deciders` names the algorithm for a key: `zones` on the columns of `accesses`, or
    `chains`, `sets`, `fifo`, `priority` or `stack`; else `search`, which `handover` may
    have `fast` and `kernel` do, compiled. Queues and bags have `queues`, histories with

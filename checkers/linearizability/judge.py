@@ -1,8 +1,9 @@
 """Judging keys: which algorithm decides each of them, and what came of it.
 
-One pass (`deciders.Sweep`) decides all keys that it can. Each of the others is decided
-by itself: by the decider for its kind of object, if its values tell who wrote them, and
-by search otherwise.
+One pass (`deciders.Sweep`) decides all keys that it can. Of the others, many short keys
+are tried all at once (`together`). Each key that is left is decided by itself: by the
+decider for its kind of object, if its values tell who wrote them, and by search
+otherwise.
 """
 
 from __future__ import annotations
