@@ -153,12 +153,6 @@ class Judge:
         """The algorithm for one key, if there is one."""
         return decider_of(self.model)
 
-    @cached_property
-    def applies(self) -> Choice:
-        """The choice of `decider`."""
-        assert self.decider is not None
-        return Choice(self.decider.name, self.decider.because, self.decider)
-
     def common(self, keys: Mapping[Hashable, KeyCalls]) -> Common:
         """What the keys have in common; made once for all of them.
 
@@ -189,18 +183,20 @@ class Judge:
         """Those keys of which an order is known already, by what would decide them."""
         if not common.settled:
             return
+        decider = self.decider
+        assert decider is not None
         fitting: list[Hashable] = []
         others: list[Hashable] = []
         for key, calls in keys.items():
             if common.settled[calls.key]:
                 (fitting if common.fits[calls.key] else others).append(key)
-        yield self.applies, fitting
-        if not self.planning or self.decider is None:
+        yield Choice(decider.name, decider.because, decider), fitting
+        if not self.planning:
             yield SEARCHED, others
             return
         unhurried = Budget(Limits())
         for key in others:
-            why = self.decider.misfit(self.model, keys[key], unhurried)
+            why = decider.misfit(self.model, keys[key], unhurried)
             yield Choice(SEARCH, why), [key]
 
     def judge(self, key: Hashable, calls: KeyCalls, common: Common) -> Judged:
