@@ -40,7 +40,7 @@ from harness.history.formats import (
     jepsen_edn,
     json_values,
 )
-from harness.history.formats.lean import LeanOps
+from harness.history.formats.lean import LeanOps, one_a_line
 from harness.history.formats.source import LINE_BYTES_MAX, Source
 from harness.host.collector import collector_paused
 
@@ -359,20 +359,11 @@ def write(history: Iterable[Op]) -> Iterator[bytes]:
 def _plain_ops(name: str, chunk: bytes, before: int) -> list[Op] | None:
     """The ops of a chunk of whole lines; None if a line is not as we write it.
 
-    The decoder does not know lines: it passes over blank ones and takes several values
-    in one. So there must be as many values as newlines.
-
     Raises:
         HistoryError: A value in EDN is damaged.
     """
-    lines = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
-    try:
-        found = _DECODER.decode_lines(chunk)
-    except (ValueError, RecursionError):
-        return None
-    if len(found) != lines:
-        return None
-    if _HAS_EDN in chunk:
+    found = one_a_line(chunk, _DECODER)
+    if found is not None and _HAS_EDN in chunk:
         for i, op in enumerate(found, start=before + 1):
             _unspell(op, f"{name}:{i}")
     return found

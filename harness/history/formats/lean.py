@@ -16,7 +16,7 @@ import os
 import stat
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 import numpy as np
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Mask = npt.NDArray[np.bool_]
+
+T = TypeVar("T")
 
 OP_TYPES: tuple[OpType, ...] = ("invoke", "ok", "fail", "info")
 """The types of ops, by their numbers in `LeanOps.kind`."""
@@ -68,6 +70,20 @@ class _Value(msgspec.Struct, gc=False):
 _HEADERS = msgspec.json.Decoder(_Header)
 _VALUES = msgspec.json.Decoder(_Value)
 _OPS = msgspec.json.Decoder(Op)
+
+
+def one_a_line(chunk: bytes, decoder: msgspec.json.Decoder[T]) -> list[T] | None:
+    """The values of a chunk of whole lines; None if a line does not hold just one.
+
+    The decoder does not know lines: it passes over blank ones and takes several values
+    in one. So there must be as many values as newlines.
+    """
+    lines = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
+    try:
+        found = decoder.decode_lines(chunk)
+    except (ValueError, RecursionError):
+        return None
+    return found if len(found) == lines else None
 
 
 class LeanOps(Sequence[Op]):
@@ -110,12 +126,8 @@ class LeanOps(Sequence[Op]):
         Raises:
             HistoryError: From `pairing`; or the number of a process is too large.
         """
-        lines = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
-        try:
-            headers = _HEADERS.decode_lines(chunk)
-        except (ValueError, RecursionError):
-            return False
-        if len(headers) != lines:
+        headers = one_a_line(chunk, _HEADERS)
+        if headers is None:
             return False
         pairing.feed(headers)
         self.kind.extend([_KIND[header.type] for header in headers])
@@ -131,7 +143,7 @@ class LeanOps(Sequence[Op]):
         newlines = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
         ends = newlines + (self._bytes + 1)
         self._bytes += len(chunk)
-        if len(ends) < lines:
+        if len(ends) < len(headers):
             ends = np.append(ends, self._bytes)
         self._ends.frombytes(ends.astype(np.int64).tobytes())
         if self._file < 0:
