@@ -333,18 +333,20 @@ def cells_in(
     """
     held: dict[str, Any] = {}
     revisions: dict[str, int] = {}
-    flaw = NodeReply(definite=False, text=f"answered ranges with {answer!r:.100}")
     try:
-        for response in answer["responses"]:
+        responses = answer["responses"]
+        for response in responses:
             for found in response["response_range"].get("kvs", []):
                 name = base64.b64decode(found["key"]).decode()
                 held[name] = msgspec.json.decode(base64.b64decode(found["value"]))
                 revisions[name] = int(found["mod_revision"])
+        fits = len(responses) == len(names) and held.keys() <= set(names)
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
         # Bad base64, bad UTF-8 and bad JSON are ValueErrors.
-        raise flaw from None
-    if len(answer["responses"]) != len(names) or not held.keys() <= set(names):
-        raise flaw
+        fits = False
+    if not fits:
+        text = f"answered ranges with {answer!r:.100}"
+        raise NodeReply(definite=False, text=text)
     return held, revisions
 
 
