@@ -50,12 +50,8 @@ LOOK_S = 1.0
 """Time between two looks whether a worker died silently, or takes too long."""
 
 WARM = {
-    "os": ("harness.worlds.os.world", "harness.report.page", "harness.faults.schedule"),
-    "sim": (
-        "harness.worlds.sim.world",
-        "harness.report.page",
-        "harness.faults.schedule",
-    ),
+    "os": ("harness.worlds.os.world", "harness.report.page"),
+    "sim": ("harness.worlds.sim.world", "harness.report.page"),
 }
 """World -> modules that every run in it needs sooner or later."""
 
