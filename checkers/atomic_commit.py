@@ -33,16 +33,11 @@ from typing import TYPE_CHECKING, Any
 from checkers.commit.accounts import gather, is_observation
 from checkers.commit.rules import is_needless, judge
 from checkers.commit.telling import tell
-from checkers.findings import (
-    PROMISES_EXAMPLES_MAX,
-    collect,
-    conclude,
-    enumerate_names,
-    nothing_to_judge,
-)
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude, enumerate_names
 from checkers.functions import Functions
 from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
+from harness.verdict import nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

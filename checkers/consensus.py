@@ -30,12 +30,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude, nothing_to_judge
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude
 from checkers.functions import Functions
 from checkers.paxos.instances import Instances, is_observation, take_call
 from checkers.paxos.rules import of_acceptor, of_instances
 from checkers.paxos.telling import tell
 from harness.registry import Plugin, settings
+from harness.verdict import nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

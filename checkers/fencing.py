@@ -33,7 +33,6 @@ from checkers.findings import (
     anomaly,
     conclude,
     name_of,
-    nothing_to_judge,
     shown,
 )
 from checkers.functions import Functions
@@ -48,6 +47,7 @@ from checkers.tallies import (
 )
 from harness.options import Flag
 from harness.registry import Option, Plugin, settings
+from harness.verdict import nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping

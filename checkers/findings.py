@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from harness.verdict import (
-    NOTHING_TO_JUDGE,
     Anomaly,
     CheckResult,
     Verdict,
@@ -180,11 +179,6 @@ def conclude(
         )
     verdict = Verdict.UNKNOWN if reason else Verdict.VALID
     return CheckResult(verdict, reason=reason, stats=dict(stats))
-
-
-def nothing_to_judge(why: str) -> str:
-    """The reason of a result where nothing happened that could have been wrong."""
-    return f"{NOTHING_TO_JUDGE}: {why}"
 
 
 def name_of(op: Op) -> str:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import collect, conclude, nothing_to_judge
+from checkers.findings import collect, conclude
 from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.logs.cycles import find_cycles
 from checkers.logs.lag import figures, find_lags
@@ -31,7 +31,7 @@ from checkers.logs.steps import FUNCTIONS, read_steps
 from checkers.logs.telling import Teller
 from harness.options import Flag, OneOf
 from harness.registry import Option, Plugin, settings
-from harness.verdict import Anomaly, CheckResult, Limits, Verdict
+from harness.verdict import Anomaly, CheckResult, Limits, Verdict, nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

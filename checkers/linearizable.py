@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from checkers.findings import nothing_to_judge
 from checkers.linearizability import looks
 from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.linearizability.calls import client_positions, partition
@@ -37,7 +36,7 @@ from harness.history import HistoryError
 from harness.host.collector import collector_paused
 from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
-from harness.verdict import CheckResult, Limits, Verdict
+from harness.verdict import CheckResult, Limits, Verdict, nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,12 +18,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import Findings, conclude, nothing_to_judge
+from checkers.findings import Findings, conclude
 from harness.errors import UsageError
 from harness.history import HistoryError
 from harness.options import Checked
 from harness.registry import Option, Plugin, settings
-from harness.verdict import Anomaly, CheckResult, Limits
+from harness.verdict import Anomaly, CheckResult, Limits, nothing_to_judge
 from harness.visible import visible_line
 
 if TYPE_CHECKING:

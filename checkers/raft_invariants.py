@@ -30,12 +30,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude, nothing_to_judge
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude
 from checkers.functions import Functions
 from checkers.raft.logs import replay
 from checkers.raft.rules import Cluster, judge, leader_completeness, on_some_disk
 from checkers.raft.telling import tell
 from harness.registry import Plugin, settings
+from harness.verdict import nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

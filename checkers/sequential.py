@@ -26,13 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from checkers.findings import (
-    PROMISES_EXAMPLES_MAX,
-    collect,
-    conclude,
-    nothing_to_judge,
-    shown,
-)
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude, shown
 from checkers.linearizability.budget import Budget
 from checkers.sequence import calls as reading
 from checkers.sequence import order, saturation, versions
@@ -45,7 +39,7 @@ from checkers.sequence.evidence import (
 from checkers.sequence.telling import Teller
 from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
-from harness.verdict import Limits
+from harness.verdict import Limits, nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

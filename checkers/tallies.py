@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from checkers.findings import collect, conclude, listed, nothing_to_judge
+from checkers.findings import collect, conclude, listed
 from checkers.values import element, kind
 from harness.history import HistoryError
+from harness.verdict import nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence

@@ -44,9 +44,10 @@ from checkers.broadcast.observed import OBSERVED, read_observed
 from checkers.broadcast.rules import of_observed, of_sequences
 from checkers.broadcast.sequences import read_sequences
 from checkers.broadcast.telling import tell
-from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude, nothing_to_judge
+from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude
 from checkers.functions import Functions
 from harness.registry import Plugin, settings
+from harness.verdict import nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

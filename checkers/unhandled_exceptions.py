@@ -12,8 +12,9 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from checkers.findings import conclude, nothing_to_judge
+from checkers.findings import conclude
 from harness.registry import Plugin, settings
+from harness.verdict import nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

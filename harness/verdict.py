@@ -60,6 +60,12 @@ def new_witness() -> nx.DiGraph[int]:
 NOTHING_TO_JUDGE = "nothing to judge"
 """The beginning of `CheckResult.reason` if the history shows nothing."""
 
+
+def nothing_to_judge(why: str) -> str:
+    """The reason of a result where nothing happened that could have been wrong."""
+    return f"{NOTHING_TO_JUDGE}: {why}"
+
+
 OPERATIONS = "operations"
 OBSERVATIONS = "observations"
 """The histories that indices refer to: `history.jsonl`, or nodes' observations."""
@@ -257,7 +263,7 @@ def of_run(result: CheckResult) -> CheckResult:
     return replace(
         result,
         verdict=Verdict.UNKNOWN,
-        reason=f"{NOTHING_TO_JUDGE}: {result.untried}",
+        reason=nothing_to_judge(result.untried),
         remarks=tuple(each for each in result.remarks if each != result.untried),
     )
 

@@ -22,13 +22,12 @@ from checkers.findings import (
     enumerated,
     listed,
     name_of,
-    nothing_to_judge,
     shortened,
     shown,
 )
 from checkers.tests.histories import FEWER
 from harness.history import Op
-from harness.verdict import Anomaly, Verdict
+from harness.verdict import Anomaly, Verdict, nothing_to_judge
 
 NAMES = st.lists(st.sampled_from(["G0", "G1a", "G1b"]), max_size=60)
 RANKS = st.lists(st.integers(0, 40), max_size=60)

@@ -39,13 +39,13 @@ from harness.host.scarcity import limits as limits_of_process
 from harness.judge.advice import advice
 from harness.report import listing, tally
 from harness.verdict import (
-    NOTHING_TO_JUDGE,
     CheckResult,
     Limits,
     Observing,
     Streaming,
     Verdict,
     check_safe,
+    nothing_to_judge,
     where_vacuous,
 )
 
@@ -295,7 +295,7 @@ def _empty(path: str, *, format: str, **_: Any) -> CheckResult:  # noqa: A002  #
         raise HistoryError(
             f"{path}: an empty file, not JSON lines: there is nothing to judge"
         )
-    reason = f"{NOTHING_TO_JUDGE}: the file holds no operation"
+    reason = nothing_to_judge("the file holds no operation")
     return CheckResult(Verdict.UNKNOWN, reason=reason)
 
 
