@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
     aimed,
@@ -33,6 +34,7 @@ from harness.faults.targets import (
     who,
 )
 from harness.options import Number, Text, Words
+from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.disks import FILE_OPS, DiskRule
@@ -69,7 +71,7 @@ OPTIONS = (
 PARAMS = ("target", "mode", "files", "operations", "delay_ms")
 
 
-class Disk:
+class Disk(Nemesis):
     """Breaks the disks of nodes."""
 
     kind = "disk"
@@ -83,6 +85,7 @@ class Disk:
         self.files: str = given["files"]
         self.delay_max_ms: float = given["delay_max_ms"]
 
+    @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random target and mode, and operations that fail so."""
         mode = random.choice(self.modes)
@@ -98,8 +101,9 @@ class Disk:
             params["delay_ms"] = round(self.delay_max_ms * part, 3)
         return Fault(self.kind, params)
 
+    @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """See `Nemesis.validate`: a target, a mode, and what it is for."""
+        """Require a target and a mode, and operations that there are."""
         require_params(fault, PARAMS)
         params = fault.params
         validate_target(self.kind, params.get("target"), nodes)
@@ -125,6 +129,7 @@ class Disk:
         elif "delay_ms" in params:
             raise UsageError("plan: disk: delay_ms is for mode slow")
 
+    @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Break the disks of the target's nodes."""
         nodes, why = await resolve_target(fault.target, cluster)
@@ -136,6 +141,7 @@ class Disk:
         title = f"disk {what}{where} {how}: {who(nodes, why)}"
         return Strike(fault, title, nodes, aimed(why))
 
+    @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Mend the disks, and start what ended itself because of them.
 

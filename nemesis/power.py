@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
     aimed,
@@ -35,6 +36,7 @@ from harness.faults.targets import (
     who,
 )
 from harness.options import Number, Whole, Words
+from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.disks import Loss
@@ -75,7 +77,7 @@ OPTIONS = (
 PARAMS = ("target", "kept", "torn", "names", "during", "seed")
 
 
-class Power:
+class Power(Nemesis):
     """Cuts the power of nodes, and gives it back."""
 
     kind = "power"
@@ -88,6 +90,7 @@ class Power:
         self.kept_max: float = given["kept_max"]
         self.moments: tuple[str, ...] = given["moments"]
 
+    @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random target, and what is kept of what was not synced."""
         word = random.choice(self.targets)
@@ -103,8 +106,9 @@ class Power:
         }
         return Fault(self.kind, params)
 
+    @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """See `Nemesis.validate`: a target, and what is lost."""
+        """Require a target, and a loss that makes sense."""
         require_params(fault, PARAMS)
         params = fault.params
         validate_target(self.kind, params.get("target"), nodes)
@@ -120,6 +124,7 @@ class Power:
                 f"not {params['during']!r:.60}"
             )
 
+    @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Cut the power of the target's nodes at once."""
         nodes, why = await resolve_target(fault.target, cluster)
@@ -129,6 +134,7 @@ class Power:
         evidence: dict[str, Json] = {n: shown(each) for n, each in lost.items()}
         return Strike(fault, title, nodes, {"lost": evidence, **aimed(why)}, bit)
 
+    @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Start the nodes again, on what was durable, and wait until they serve."""
         bit = strike.bit or bool(cluster.held_for_longer)

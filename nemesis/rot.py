@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, cast
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     aimed,
     draw_target,
@@ -40,6 +41,7 @@ from harness.faults.targets import (
     who,
 )
 from harness.options import Flag, Text, Whole, Words
+from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.disks import Damage
@@ -67,7 +69,7 @@ OPTIONS = (
 PARAMS = ("target", "decay", "files", "seed")
 
 
-class Rot:
+class Rot(Nemesis):
     """Lets disks decay under nodes that don't run."""
 
     kind = "rot"
@@ -81,6 +83,7 @@ class Rot:
         self.files: str = given["files"]
         self.beyond: bool = given["beyond"]
 
+    @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
         """A random target, and a kind of decay."""
         word = random.choice(self.targets)
@@ -92,8 +95,9 @@ class Rot:
         }
         return Fault(self.kind, params)
 
+    @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """See `Nemesis.validate`: a target, and what decays."""
+        """Require a target and a kind of decay."""
         require_params(fault, PARAMS)
         params = fault.params
         validate_target(self.kind, params.get("target"), nodes)
@@ -107,6 +111,7 @@ class Rot:
         if "seed" in params:
             require_number(fault, "seed", SEED)
 
+    @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Kill the target's nodes, damage a file of each, and start them on that."""
         wanted, why = await resolve_target(fault.target, cluster)
@@ -137,6 +142,7 @@ class Rot:
             any(each.file for each in decayed.values()),
         )
 
+    @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Repair the damage, and start what had refused to run on it."""
         repaired = await cluster.repair(strike.nodes)
