@@ -8,6 +8,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from harness.override import override
+from harness.worlds.disks import Disks
 from harness.worlds.processes import Exit
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ POWERLESS = -9
 """As which status a process ends with the power; nobody waits for it but us."""
 
 
-class SimDisks:
-    """Implements `harness.worlds.disks.Disks`.
+class SimDisks(Disks):
+    """The disks of simulated nodes.
 
     Args:
         nodes: Every node by name.
@@ -48,8 +50,8 @@ class SimDisks:
         self._loop = loop
         self._tell = tell
 
+    @override
     async def cut_power(self, losses: Mapping[str, Loss]) -> Mapping[str, Lost]:
-        """See `Disks`."""
         waiting = {name: loss for name, loss in losses.items() if loss.during}
         if waiting and not any(self._nodes[name].syncing for name in waiting):
             await self._until_a_sync(waiting)
@@ -85,20 +87,20 @@ class SimDisks:
             self._tell(Exit(name, lost.pid, POWERLESS, expected=True))
         return lost
 
+    @override
     async def set_rules(self, rules: Mapping[str, Sequence[DiskRule]]) -> None:
-        """See `Disks`."""
         for name, node in self._nodes.items():
             node.disk.rules = tuple(rules.get(name, ()))
 
+    @override
     async def counters(self) -> Mapping[str, DiskCounters]:
-        """See `Disks`."""
         return {name: node.disk.counters.copy() for name, node in self._nodes.items()}
 
+    @override
     async def damage(self, node: str, damage: Damage) -> Decayed:
-        """See `Disks`."""
         dice = random.Random(f"{damage.seed} {node}")
         return self._nodes[node].disk.damage(damage, dice)
 
+    @override
     async def repair(self, node: str) -> int:
-        """See `Disks`."""
         return self._nodes[node].disk.repair()

@@ -10,9 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
+from harness.override import override
 from harness.systems.abilities import Logged
 from harness.systems.logs import open_log
-from harness.worlds.processes import Exit
+from harness.worlds.clocks import Clocks
+from harness.worlds.processes import Exit, Processes
 from harness.worlds.sim.node import SimNode
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ def opener(system: Simulated) -> Callable[[str, Files], Log]:
     return partial(open_log, "core", 1, fsync=system.fsync)
 
 
-class SimProcesses:
-    """Implements `harness.worlds.processes.Processes`, and `Clocks`.
+class SimProcesses(Processes, Clocks):
+    """The processes of simulated nodes, and their clocks.
 
     Attributes:
         nodes: Every node by name.
@@ -73,8 +75,9 @@ class SimProcesses:
         for (_, dest), link in network.links.items():
             link.deliver = self.nodes[dest].deliver
 
+    @override
     async def start(self, place: NodePlace, launch: Launch) -> int:
-        """See `Processes`; `launch` is how the os world would do it."""
+        """Start a node's process; `launch` is how the os world would do it."""
         node = self.nodes[place.name]
         if node.pid:
             raise HarnessError(f"{place.name} runs already")
@@ -82,47 +85,47 @@ class SimProcesses:
         node.start(self._next_pid)
         return node.pid
 
+    @override
     async def kill(self, node: str) -> int:
-        """See `Processes`."""
         pid = self.nodes[node].crash()
         if pid:
             self.tell(Exit(node, pid, KILLED, expected=True))
         return pid
 
+    @override
     async def pause(self, node: str) -> Mapping[str, str]:
-        """See `Processes`."""
         of = self.nodes[node]
         if not of.pid:
             return {}
         of.pause()
         return {str(of.pid): "T"}
 
+    @override
     async def resume(self, node: str) -> None:
-        """See `Processes`."""
         self.nodes[node].resume()
 
+    @override
     async def set_clock(self, node: str, setting: ClockSetting) -> None:
-        """See `Processes`."""
         of = self.nodes[node]
         if not of.pid:
             raise HarnessError(f"{node} isn't running")
         of.set_clock(setting)
 
+    @override
     async def read_clock(self, node: str) -> ClockReading | None:
-        """See `Processes`."""
         of = self.nodes[node]
         return of.clock.reading() if of.pid else None
 
+    @override
     def pid(self, node: str) -> int | None:
-        """See `Processes`."""
         return self.nodes[node].pid or None
 
+    @override
     def on_exit(self, callback: Callable[[Exit], None]) -> None:
-        """See `Processes`."""
         self._callbacks.append(callback)
 
+    @override
     async def close(self) -> None:
-        """See `Processes`."""
         for node in self.nodes.values():
             node.crash()
 

@@ -10,7 +10,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from harness.errors import HarnessError
-from harness.worlds.disks import Decayed, DiskCounters, Lost
+from harness.override import override
+from harness.worlds.disks import Decayed, DiskCounters, Disks, Lost
 from harness.worlds.os.disk.mounting import fork_server
 from harness.worlds.os.disk.orders import (
     Arm,
@@ -59,8 +60,8 @@ class Nodes(Protocol):
         ...
 
 
-class OsDisks:
-    """Implements `harness.worlds.disks.Disks`; made by `fork`.
+class OsDisks(Disks):
+    """The disks of real nodes; made by `fork`.
 
     Attributes:
         mounted: What the warden has to know of each node's disk.
@@ -113,8 +114,9 @@ class OsDisks:
         """What one of those processes is called."""
         return next(one.name for one in self._servers.values() if one.pid == pid)
 
+    @override
     async def cut_power(self, losses: Mapping[str, Loss]) -> Mapping[str, Lost]:
-        """See `Disks`.
+        """Cut the power of these nodes, all at the same moment.
 
         Raises:
             HarnessError: A node's process is not gone in time, or a disk's died.
@@ -151,8 +153,9 @@ class OsDisks:
             for node, one, pid in zip(losses, lost, pids, strict=True)
         }
 
+    @override
     async def set_rules(self, rules: Mapping[str, Sequence[DiskRule]]) -> None:
-        """See `Disks`. Raises HarnessError when a disk's process has died."""
+        """Raises HarnessError when a disk's process has died."""
         for node in rules:
             self._server(node)
         await asyncio.gather(
@@ -162,20 +165,23 @@ class OsDisks:
             )
         )
 
+    @override
     async def counters(self) -> Mapping[str, DiskCounters]:
-        """See `Disks`. Raises HarnessError when a disk's process has died."""
+        """Raises HarnessError when a disk's process has died."""
         counted = await _ask_all(self._servers, AskCounters(), Counted)
         return {
             node: DiskCounters(Counter(one.errors), Counter(one.delayed), one.syncs)
             for node, one in counted.items()
         }
 
+    @override
     async def damage(self, node: str, damage: Damage) -> Decayed:
-        """See `Disks`. Raises HarnessError when the disk's process has died."""
+        """Raises HarnessError when the disk's process has died."""
         return await self._server(node).ask(Decay(damage), Decayed)
 
+    @override
     async def repair(self, node: str) -> int:
-        """See `Disks`. Raises HarnessError when the disk's process has died."""
+        """Raises HarnessError when the disk's process has died."""
         return await self._server(node).ask(Repair(), int)
 
     async def close(self) -> None:

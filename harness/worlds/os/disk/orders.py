@@ -27,7 +27,7 @@ class AskCounters(msgspec.Struct, tag="ask_counters"):
 
 
 class Counted(msgspec.Struct):
-    """See `DiskCounters`."""
+    """What rules have done, as `DiskCounters` has it."""
 
     errors: dict[str, int]
     delayed: dict[str, int]
