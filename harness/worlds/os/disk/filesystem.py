@@ -174,7 +174,6 @@ class FileSystem:
         *,
         uid: int = 0,
         gid: int = 0,
-        rdev: int = 0,
         target: bytes = b"",
     ) -> Inode:
         """Make a file, folder, symbolic link or whatever else `mode` says."""
@@ -186,9 +185,9 @@ class FileSystem:
             mode |= stat.S_ISGID if stat.S_ISDIR(mode) else 0
         self._last_number += 1
         now_ns = time.time_ns()
-        inode = Inode(self._last_number, mode, uid, gid, rdev, [now_ns] * 3)
+        inode = Inode(self._last_number, mode, uid, gid, [now_ns] * 3)
         inode.target, inode.size = target, len(target)
-        path = _below(self.path(parent), name)
+        path = joined(self.path(parent), name)
         if len(path) > _PATH_BYTES_MAX:
             raise _error(errno.ENAMETOOLONG)
         self._make(inode, path)
@@ -208,7 +207,7 @@ class FileSystem:
         at = self.contents.at
         os.link(
             at(self.path(inode)),
-            at(_below(self.path(parent), name)),
+            at(joined(self.path(parent), name)),
             follow_symlinks=False,
         )
         now_ns = time.time_ns()
@@ -255,8 +254,8 @@ class FileSystem:
         if replaced is inode:
             return
         self._check_rename(inode, replaced, new_parent, new_name)
-        source = self.contents.at(_below(self.path(parent), name))
-        target = self.contents.at(_below(self.path(new_parent), new_name))
+        source = self.contents.at(joined(self.path(parent), name))
+        target = self.contents.at(joined(self.path(new_parent), new_name))
         if replaced is not None:
             self._remove(new_folder, new_name, replaced)
         os.rename(source, target)
@@ -285,8 +284,8 @@ class FileSystem:
         self._check_way(other, parent)
         at = self.contents.at
         syscalls.exchange(
-            at(_below(self.path(parent), name)),
-            at(_below(self.path(new_parent), new_name)),
+            at(joined(self.path(parent), name)),
+            at(joined(self.path(new_parent), new_name)),
         )
         now_ns = time.time_ns()
         self._leave(parent, name, one, now_ns)
@@ -503,7 +502,7 @@ class FileSystem:
 
     def _remove(self, folder: int, name: bytes, inode: Inode) -> None:
         parent = self.inodes[folder]
-        at = self.contents.at(_below(self.path(parent), name))
+        at = self.contents.at(joined(self.path(parent), name))
         if inode.is_folder:
             os.rmdir(at)
         else:
@@ -607,7 +606,7 @@ class FileSystem:
         draws = [(dice.random(), dice.random(), dice.random()) for _ in inode.pieces]
         for place, (chance, tears, cut) in reversed(list(enumerate(draws))):
             piece = inode.pieces[place]
-            follows = bool(kept) if piece.kind != "write" else False
+            follows = piece.kind != "write" and bool(kept)
             if follows or pages & self._pages(piece):
                 kept[place] = piece
             elif chance < loss.kept:
@@ -670,7 +669,7 @@ class FileSystem:
         above = self.path(folder)
         for name, number in folder.saved.items():
             inode = self.inodes[number]
-            path = _below(above, name)
+            path = joined(above, name)
             if inode.names:
                 first = self.contents.at(self.path(inode))
                 os.link(first, self.contents.at(path), follow_symlinks=False)
@@ -694,7 +693,7 @@ class FileSystem:
         if found.keys() != folder.entries.keys():
             return True
         for name, told in found.items():
-            inode, path = self.inodes[folder.entries[name][0]], _below(above, name)
+            inode, path = self.inodes[folder.entries[name][0]], joined(above, name)
             if inode.is_folder and self._differs(inode, path, since_ns):
                 return True
             if inode.is_file and told.st_mtime_ns > since_ns:
@@ -712,7 +711,7 @@ class FileSystem:
         for name in folder.entries.keys() - found.keys():
             self._let_go(folder, name)
         for name, told in found.items():
-            below, entry = _below(path, name), folder.entries.get(name)
+            below, entry = joined(path, name), folder.entries.get(name)
             if entry is not None:
                 inode = self.inodes[entry[0]]
                 if inode.is_file and told.st_mtime_ns > since_ns:
@@ -774,7 +773,8 @@ def version(fd: int, piece: Piece) -> Version:
     return Version(size, piece.offset, os.pread(fd, length, piece.offset))
 
 
-def _below(folder: bytes, name: bytes) -> bytes:
+def joined(folder: bytes, name: bytes) -> bytes:
+    """The path of what has this name in the folder with this path."""
     return folder + b"/" + name if folder else name
 
 

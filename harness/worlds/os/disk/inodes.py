@@ -105,7 +105,6 @@ class Inode:
     mode: int
     uid: int = 0
     gid: int = 0
-    rdev: int = 0
     times_ns: list[int] = field(default_factory=lambda: [0, 0, 0])
     size: int = 0
     target: bytes = b""

@@ -50,9 +50,6 @@ class Names:
         self._by_name: dict[Name, list[Change]] = {}
         self._next = 0
 
-    def __len__(self) -> int:
-        return len(self._pending)
-
     def record(
         self, kind: Kind, about: Inode, *entries: tuple[Name, Inode | None]
     ) -> None:

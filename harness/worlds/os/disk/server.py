@@ -36,7 +36,7 @@ import msgspec
 from harness.worlds.os.disk import abi
 from harness.worlds.os.disk.abi import Op
 from harness.worlds.os.disk.decay import Decays
-from harness.worlds.os.disk.filesystem import ROOT
+from harness.worlds.os.disk.filesystem import ROOT, joined
 from harness.worlds.os.disk.orders import (
     Arm,
     AskCounters,
@@ -336,17 +336,17 @@ class Server:
                 there = disk.inodes.get(self._number(parent))
                 above = b"" if there is None else disk.path(there)
                 old, new = _names(body[size:], 2)
-                return [_join(path, old), _join(above, new)]
+                return [joined(path, old), joined(above, new)]
             case Op.CREATE:
-                return [_join(path, _names(body[abi.CREATE_IN.size :], 1)[0])]
+                return [joined(path, _names(body[abi.CREATE_IN.size :], 1)[0])]
             case Op.MKNOD:
-                return [_join(path, _names(body[abi.MKNOD_IN.size :], 1)[0])]
+                return [joined(path, _names(body[abi.MKNOD_IN.size :], 1)[0])]
             case Op.MKDIR:
-                return [_join(path, _names(body[abi.MKDIR_IN.size :], 1)[0])]
+                return [joined(path, _names(body[abi.MKDIR_IN.size :], 1)[0])]
             case Op.LINK:
-                return [_join(path, _names(body[abi.LINK_IN.size :], 1)[0])]
+                return [joined(path, _names(body[abi.LINK_IN.size :], 1)[0])]
             case Op.SYMLINK:
-                return [_join(path, _names(body, 2)[0])]
+                return [joined(path, _names(body, 2)[0])]
             case _:
                 return [path]
 
@@ -507,7 +507,7 @@ class Server:
             inode.links,
             inode.uid,
             inode.gid,
-            inode.rdev,
+            0,  # no devices
             4096,
             0,
         )
@@ -607,20 +607,22 @@ class Server:
     def _readlink(self, request: Request) -> bytes:
         return self._inode(request).target
 
-    def _make(self, request: Request, name: bytes, mode: int, **more: bytes) -> Inode:
+    def _make(
+        self, request: Request, name: bytes, mode: int, target: bytes = b""
+    ) -> Inode:
         return self._disk.create(
             self._number(request.node),
             name,
             mode,
             uid=request.uid,
             gid=request.gid,
-            target=more.get("target", b""),
+            target=target,
         )
 
     def _symlink(self, request: Request) -> bytes:
         name, target = _names(request.body, 2)
         mode = stat.S_IFLNK | 0o777
-        return self._entry(self._make(request, name, mode, target=target))
+        return self._entry(self._make(request, name, mode, target))
 
     def _mknod(self, request: Request) -> bytes:
         mode = abi.MKNOD_IN.unpack_from(request.body)[0]
@@ -794,10 +796,6 @@ def _forget_pages_of(node: int) -> _Notice:
 def _names(body: memoryview | bytes, count: int) -> list[bytes]:
     """Zero-ended names, one after the other."""
     return bytes(body).split(b"\0")[:count]
-
-
-def _join(folder: bytes, name: bytes) -> bytes:
-    return folder + b"/" + name if folder else name
 
 
 def _sized(value: bytes, size: int) -> bytes:
