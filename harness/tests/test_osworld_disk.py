@@ -157,7 +157,6 @@ opened("named")
 sync_folder()
 opened("nameless")
 os.rename("named", "renamed")
-time.sleep(0.05)
 os.truncate("log", 36)
 wait()
 """
@@ -204,7 +203,10 @@ while True:
         loss = Loss(kept=0.5, torn=True, during="fsync", seed=4)
         for trial in range(3):
             pids = [await scene.start(appends, name) for name in scene.places]
-            await asyncio.sleep(0.05)
+            await until(
+                lambda: all(scene.log(name).count("\n") > 5 for name in scene.places),
+                "both nodes append",
+            )
             lost = await scene.disks.cut_power(
                 {name: replace(loss, seed=trial) for name in scene.places}
             )
@@ -285,7 +287,8 @@ def test_a_kill_does_not_wait_for_a_slow_disk(tmp_path: Path) -> None:
         rule = DiskRule(operations=frozenset({"fsync"}), delay_ms=30_000)
         await scene.disks.set_rules({"n1": [rule]})
         await scene.start("say('syncing'); os.fsync(opened('file'))")
-        await asyncio.sleep(0.05)
+        while not (await scene.disks.counters())["n1"].delayed:
+            pass  # each look is a round trip to the process of the disk
         begun_s = time.monotonic()
         assert await scene.warden.kill("n1")
         assert time.monotonic() - begun_s < 5
