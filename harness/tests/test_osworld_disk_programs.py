@@ -90,6 +90,7 @@ def test_stress_ng_finds_no_fault(tmp_path: Path, stressor: str) -> None:
     played(tmp_path, story)
 
 
+# A caged node has a /tmp of its own, so these sockets are in nobody's way.
 REDIS = """
 import subprocess
 server = subprocess.Popen(

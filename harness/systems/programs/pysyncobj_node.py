@@ -98,12 +98,13 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._store = Store()
         self._names = {peer_address(at): name for name, at in peers.items()}
-        self._names[peer_address(os.environ["SPLITBRAIN_LISTEN"])] = self.name
+        own = peer_address(os.environ["SPLITBRAIN_LISTEN"])
+        self._names[own] = self.name
         self._sync = SyncObj(
-            peer_address(os.environ["SPLITBRAIN_LISTEN"]),
+            own,
             [peer_address(at) for at in peers.values()],
             SyncObjConf(
-                bindAddress=peer_address(os.environ["SPLITBRAIN_LISTEN"]),
+                bindAddress=own,
                 appendEntriesUseBatch=False,
                 connectionRetryTime=0.5,
                 journalFile=str(directory / "journal") if journal else None,

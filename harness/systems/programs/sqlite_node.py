@@ -30,7 +30,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import NodeReply
+from harness.errors import TEMPORARILY_UNAVAILABLE, NodeReply
 from harness.systems import cells
 from harness.systems.programs.serving import Body, clock, error, error_of, serve
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 SYNCHRONOUS = ("off", "normal", "full", "extra")
 JOURNAL = ("delete", "truncate", "persist", "wal")
 
-TEMPORARILY_UNAVAILABLE, CRASH = 11, 13
-"""What failed and what may have happened; codes of WIRE.md."""
+CRASH = 13
+"""WIRE.md's code of a request that may have been carried out."""
 
 CORRUPT_STATUS = 65
 CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
