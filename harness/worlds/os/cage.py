@@ -189,6 +189,12 @@ def _be_init(parent_pidfd: int) -> NoReturn:
 # steps of the node itself, between fork and exec
 
 
+def own_mounts() -> None:
+    """Give this process mounts of its own: nobody else sees what it mounts."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+
+
 def build_view(bounds: Bounds) -> None:
     """Make this process see the files that a node sees.
 
@@ -197,8 +203,7 @@ def build_view(bounds: Bounds) -> None:
     Raises:
         OSError: The kernel can't do a part of it.
     """
-    syscalls.unshare(syscalls.CLONE_NEWNS)
-    syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    own_mounts()
     granted = {path: _hold(path) for path in (bounds.data_dir, *bounds.writable)}
     if bounds.disk:
         os.close(granted[bounds.data_dir])

@@ -270,8 +270,7 @@ def _cage(cell: Cell, report: socket.socket) -> None:
 
 
 def _mount(mounts: Mapping[str, str]) -> None:
-    syscalls.unshare(syscalls.CLONE_NEWNS)
-    syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    cage.own_mounts()
     for path, source in mounts.items():
         syscalls.mount(source, path, flags=syscalls.MS_BIND)
 
