@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.host import syscalls
-from harness.worlds.os.disk.filesystem import FileSystem
-from harness.worlds.os.disk.server import Server
 from harness.worlds.os.helper import Helper
 from harness.worlds.os.namespaces import why_it_fails
 
@@ -60,6 +58,11 @@ def fork_server(name: str, written: Path, place: Path, moment: mmap.mmap) -> Hel
     Raises:
         HarnessError: It can't be mounted.
     """
+    # Every run asks this module whether disks can be had, and few need one. Imported
+    # before the fork, they are there for all nodes.
+    from harness.worlds.os.disk.filesystem import FileSystem
+    from harness.worlds.os.disk.server import Server
+
     mounted, durable = place / "mount", place / "durable"
     for folder in (mounted, durable):
         folder.mkdir(parents=True, exist_ok=True)
