@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.history import History, Op
+    from harness.run.records import FaultLine
 
 ATTEMPTS_MIN: Final = 10
 ATTEMPTS_SPAN_NS_MIN: Final = 2_000_000_000
@@ -181,7 +182,7 @@ class Account:
 def account(
     history: History | None,
     counters: Mapping[str, int],
-    faults: Sequence[Mapping[str, Any]],
+    faults: Sequence[FaultLine],
 ) -> Account:
     """The account of a run. Cost: linear in the history.
 
@@ -273,7 +274,7 @@ def _never_worked(found: Account) -> str:
 
 
 def _silences(
-    calls: Sequence[tuple[Op, Op | None]], faults: Sequence[Mapping[str, Any]]
+    calls: Sequence[tuple[Op, Op | None]], faults: Sequence[FaultLine]
 ) -> Iterable[str]:
     """Sentences about a last success long before the end, or the last fault."""
     good = [(begun, done) for begun, done in calls if done and done.type == "ok"]
@@ -288,13 +289,13 @@ def _silences(
             f"{end_ns / 1e9:.1f} s."
         )
     struck = _struck(faults)
-    healed_ns = max((_whole(line.get("time")) for line in struck), default=-1)
+    healed_ns = max((line.time for line in struck), default=-1)
     if healed_ns < 0:
         return
     readers = _readers(calls)
     after = [begun for begun, _ in good if begun.time >= healed_ns]
     if readers and not any(begun.f in readers for begun in after):
-        kind = struck[-1].get("kind")
+        kind = struck[-1].kind
         yield (
             f"No {' or '.join(sorted(readers))} succeeded after the last fault "
             f"({kind}, over at {healed_ns / 1e9:.1f} s): what it did to the data may "
@@ -304,45 +305,43 @@ def _silences(
         yield f"No operation succeeded after the last fault ({healed_ns / 1e9:.1f} s)."
 
 
-def _unseen(
-    calls: Sequence[tuple[Op, Op | None]], faults: Sequence[Mapping[str, Any]]
-) -> str:
+def _unseen(calls: Sequence[tuple[Op, Op | None]], faults: Sequence[FaultLine]) -> str:
     """Why no operation saw the effects of faults; empty if one did, or none was tried.
 
     Either no operation succeeded from the first fault on, so the run is as good as one
     without faults; or none did after the last fault, from which a node never came back.
     """
     struck = _struck(faults)
-    absent = any(line.get("kind") == NODE_ABSENT for line in faults)
+    absent = any(line.kind == NODE_ABSENT for line in faults)
     if not struck:
         return ""
     which, line = ("last", struck[-1]) if absent else ("first", struck[0])
-    since_ns = _whole(line.get("time"))
+    since_ns = line.time
     functions = _readers(calls) or {begun.f for begun, _ in calls}
     tried = [one for one in calls if one[0].f in functions and one[0].time >= since_ns]
     if not tried or any(done and done.type == "ok" for _, done in tried):
         return ""
     return (
         f"No {' or '.join(sorted(functions))} succeeded after the {which} fault "
-        f"({line.get('kind')}, at {since_ns / 1e9:.1f} s), of {len(tried):,} tried: "
+        f"({line.kind}, at {since_ns / 1e9:.1f} s), of {len(tried):,} tried: "
         "what it did was not seen"
     )
 
 
-def _struck(faults: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [line for line in faults if line.get("event") in {"start", "end"}]
+def _struck(faults: Sequence[FaultLine]) -> list[FaultLine]:
+    return [line for line in faults if line.event in {"start", "end"}]
 
 
 def _readers(calls: Iterable[tuple[Op, Op | None]]) -> set[str]:
     return {begun.f for begun, _ in calls} & READS
 
 
-def _nodes(faults: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def _nodes(faults: Sequence[FaultLine]) -> Iterable[str]:
     """Sentences on nodes that exited on their own, or came back too late or never."""
     for line in faults:
-        if line.get("event") != "note" or line.get("kind") not in NODE_NOTES:
+        if line.event != "note" or line.kind not in NODE_NOTES:
             continue
-        yield f"{line.get('title')}, at {_whole(line.get('time')) / 1e9:.1f} s."
+        yield f"{line.title or line.kind}, at {line.time / 1e9:.1f} s."
 
 
 NODE_ABSENT: Final = "node-absent"
@@ -362,7 +361,3 @@ def _counted(
             yield (
                 f"{who} {meaning}: {count:,} times." if who else f"{count:,} {meaning}"
             )
-
-
-def _whole(number: Any) -> int:
-    return number if type(number) is int else 0

@@ -7,7 +7,7 @@ after the controller was killed, and a new checker can judge an old run.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import registry, report, verdict
 from harness.errors import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.history import History
-    from harness.run.records import TestRecord, Word
+    from harness.run.records import FaultLine, TestRecord, Word
     from harness.run.spec import TestSpec
     from harness.run.store import RunFolder
 
@@ -72,7 +72,7 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> VerdictRecor
             do not exist any more.
     """
     run = folder.run()
-    faults = folder.read_records("faults.jsonl")
+    faults = folder.faults()
     checkers = judges_of(test.spec, folder)
     history: History | None = None
     try:
@@ -106,7 +106,7 @@ def put_off(folder: RunFolder) -> VerdictRecord:
     out = folder.verdict()
     if out is None:
         run = folder.run()
-        faults = folder.read_records("faults.jsonl")
+        faults = folder.faults()
         out = summed_up(folder.test(), run, faults, {}, Account())
         out.verdict, out.interrupted = "unknown", True
         out.reason = (
@@ -119,7 +119,7 @@ def put_off(folder: RunFolder) -> VerdictRecord:
 def summed_up(
     test: TestRecord,
     run: RunRecord | None,
-    faults: Sequence[Mapping[str, Any]],
+    faults: Sequence[FaultLine],
     results: Mapping[str, CheckResult],
     told: Account,
 ) -> VerdictRecord:
@@ -212,17 +212,17 @@ def check_invariants(
 
 
 def fault_summary(
-    asked: Mapping[str, int], faults: Iterable[Mapping[str, Any]]
+    asked: Mapping[str, int], faults: Iterable[FaultLine]
 ) -> dict[str, FaultRecord]:
     """Kind of fault -> how many were asked for, struck, bit, and had no effect."""
     summary = {kind: FaultRecord(asked=number) for kind, number in asked.items()}
     for line in faults:
-        if line.get("event") not in {"start", "end"}:
+        if line.event not in {"start", "end"}:
             continue
-        of = summary.setdefault(str(line.get("kind")), FaultRecord())
-        if line["event"] == "start":
+        of = summary.setdefault(line.kind, FaultRecord())
+        if line.event == "start":
             of.count += 1
-        elif line.get("bit"):
+        elif line.bit:
             of.bit += 1
         else:
             of.no_effect += 1

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from harness.history import History, HistoryError, Op, observations
+from harness.run.records import FaultLine
 from harness.run.store import Salvage, natural
 from harness.visible import visible
 
@@ -27,19 +28,6 @@ if TYPE_CHECKING:
     from harness.run.store import LogTail
 
 LANES_MAX = 256
-
-
-class FaultLine(msgspec.Struct):
-    """One line of faults.jsonl; `nodes` and `evidence` are free-form on purpose."""
-
-    time: float = 0.0
-    id: Any = None
-    event: str = "note"
-    kind: str = "fault"
-    title: str | None = None
-    nodes: list[Any] = []
-    evidence: Any = None
-    bit: bool | None = None
 
 
 class ClockLine(msgspec.Struct):

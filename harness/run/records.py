@@ -91,6 +91,30 @@ class RunRecord(msgspec.Struct, kw_only=True):
     errors: list[str] = []
 
 
+class FaultLine(msgspec.Struct, kw_only=True):
+    """A line of faults.jsonl: a fault or a node changed its state.
+
+    Attributes:
+        time: Nanoseconds since the start of the run.
+        id: The number of the plan's step; None for what no step has done.
+        event: "start" and "end" of a fault, "failed", or "note".
+        kind: The kind of fault or of note.
+        title: The event in words.
+        nodes: The nodes concerned; empty means all of them.
+        evidence: Proof, by name.
+        bit: Whether the fault had an effect; None if that is not known.
+    """
+
+    time: float = 0.0
+    id: Any = None
+    event: str = "note"
+    kind: str = "fault"
+    title: str | None = None
+    nodes: list[Any] = []
+    evidence: Any = None
+    bit: bool | None = None
+
+
 class AnomalyRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One anomaly as verdict.json holds it; made from `harness.verdict.Anomaly`."""
 

@@ -33,6 +33,7 @@ from harness.host import documents, nodefiles
 from harness.host.documents import writing
 from harness.run.records import (
     VERSION,
+    FaultLine,
     RunRecord,
     TestRecord,
     VerdictRecord,
@@ -57,7 +58,7 @@ _NO_SUCH_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 _FOLDED = set("\x85\u2028\u2029")
 
-_OBJECT = msgspec.json.Decoder(dict[str, Any])
+_FAULT_LINE = msgspec.json.Decoder(FaultLine)
 
 R = TypeVar("R")
 V = TypeVar("V", TestRecord, RunRecord, VerdictRecord)
@@ -279,26 +280,26 @@ class RunFolder:
         except UsageError as bad:
             raise UsageError(f"{bad}; {MEND}") from None
 
-    def read_records(self, name: str) -> list[dict[str, Any]]:
-        """The objects of a lines file that the controller alone has written.
+    def faults(self) -> list[FaultLine]:
+        """The lines of faults.jsonl, which the controller alone has written.
 
         A last line without its newline is left out: the controller was killed while it
         wrote it.
 
         Raises:
-            UsageError: Any other line is no object; names the file and the line.
+            UsageError: Any other line is damaged; names the file and the line.
         """
-        path = self.path / name
+        path = self.path / "faults.jsonl"
         if not os.path.exists(path):
             return []
         *lines, _ = documents.read_bytes(path, bytes_max=LINES_BYTES_MAX).split(b"\n")
         found = []
         for number, line in enumerate(lines, start=1):
             try:
-                found.append(_OBJECT.decode(line))
+                found.append(_FAULT_LINE.decode(line))
             except (ValueError, RecursionError) as bad:
                 raise UsageError(
-                    f"{path}, line {number}: not a JSON object: {bad}; {MEND}"
+                    f"{path}, line {number} is damaged: {bad}; {MEND}"
                 ) from None
         return found
 

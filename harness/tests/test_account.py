@@ -9,6 +9,7 @@ import pytest
 from harness.history import History, Op
 from harness.judge.account import ATTEMPTS_MIN, account
 from harness.run.controller import OUTCOME_COUNTERS
+from harness.run.records import FaultLine
 from harness.systems.wire import WireCounters
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ def tried(
     return [(seconds * i / count, f, kind, error) for i in range(count)]
 
 
-def fault(event: str, second: float, kind: str = "partition") -> dict[str, Any]:
-    return {"event": event, "time": int(second * SECOND_NS), "kind": kind}
+def fault(
+    event: str, second: float, kind: str = "partition", title: str | None = None
+) -> FaultLine:
+    return FaultLine(event=event, time=second * SECOND_NS, kind=kind, title=title)
 
 
 def test_a_function_that_never_worked_makes_a_run_unknown_and_says_what_it_met() -> (
@@ -124,12 +127,9 @@ def test_what_was_not_read_after_the_last_fault_is_remarked_on() -> None:
 
 def test_what_nodes_did_of_themselves_is_remarked_on() -> None:
     notes = [
-        {
-            **fault("note", 3, "node-exit"),
-            "title": "n1 exited with status 3 on its own",
-        },
-        {**fault("note", 9, "node-start"), "title": "started again at the end: n1"},
-        {**fault("note", 19, "node-absent"), "title": "n2 did not serve within 10 s"},
+        fault("note", 3, "node-exit", "n1 exited with status 3 on its own"),
+        fault("note", 9, "node-start", "started again at the end: n1"),
+        fault("note", 19, "node-absent", "n2 did not serve within 10 s"),
     ]
     counters = {"duplicate": 2, "malformed": 1_000, "late": 7}
     assert account(None, counters, notes).remarks == [
@@ -140,7 +140,7 @@ def test_what_nodes_did_of_themselves_is_remarked_on() -> None:
     ]
 
 
-ABSENT = {**fault("note", 9, "node-absent"), "title": "n1 did not serve within 10 s"}
+ABSENT = fault("note", 9, "node-absent", "n1 did not serve within 10 s")
 
 
 @pytest.mark.parametrize(

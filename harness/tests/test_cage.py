@@ -434,7 +434,7 @@ time.sleep(600)
 
     async def story(run: Run) -> None:
         await run.start(code)
-        await until(lambda: run.log(), "it has tried")
+        await until(lambda: "\n" in run.log(), "it has tried")
         assert "listens on ('198.18.0.1', 80)" in run.log()
 
     caged(tmp_path / "run", story)

@@ -140,9 +140,11 @@ def test_a_damaged_run_is_judged_or_refused_in_one_line(
         ("test.yaml", b"name: \xff", "test.yaml, line 1: not UTF-8"),
         ("test.yaml", b"[1]", "test.yaml is damaged: Expected `object`"),
         ("test.yaml", b"", "test.yaml is damaged"),
-        ("faults.jsonl", b"{}\n[1]\n", "faults.jsonl, line 2: not a JSON object"),
-        ("faults.jsonl", b"null\n{}\n", "faults.jsonl, line 1: not a JSON object"),
-        ("faults.jsonl", b"{}\n\xff\n", "faults.jsonl, line 2: not a JSON object"),
+        ("faults.jsonl", b"{}\n[1]\n", "faults.jsonl, line 2 is damaged: Expected"),
+        ("faults.jsonl", b"null\n{}\n", "faults.jsonl, line 1 is damaged: Expected"),
+        ("faults.jsonl", b"{}\n\xff\n", "faults.jsonl, line 2 is damaged: "),
+        ("faults.jsonl", b'{"event":[]}\n', "line 1 is damaged: Expected `str`"),
+        ("faults.jsonl", b'{"kind":{}}\n', "line 1 is damaged: Expected `str`"),
     ],
 )
 def test_a_damaged_file_of_a_run_is_named_with_its_place(

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from harness.report import build, summary
 from harness.report.columns import inline_json
-from harness.report.folder import FaultLine, load
+from harness.report.folder import load
 from harness.report.story import tell
+from harness.run.records import FaultLine
 from harness.run.store import decode_lines
 from harness.tests.report_runs import write_run
 from harness.visible import visible

@@ -165,7 +165,7 @@ def test_a_line_that_the_disk_took_in_part_is_taken_back(
     monkeypatch.undo()
     lines.append({"n": 3})
     lines.close()
-    assert RunFolder(tmp_path).read_records("lines") == [{"n": 1}, {"n": 3}]
+    assert RunFolder(tmp_path).read_lines("lines") == [{"n": 1}, {"n": 3}]
 
 
 def test_what_stood_under_a_name_survives_a_disk_that_refuses_the_new(
