@@ -387,6 +387,7 @@ def porcupine() -> peer.Porcupine:
     return peer.Porcupine(binary, time_limit_s=20, memory_limit_mib=2048)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", REGISTERS)
 @pytest.mark.parametrize("spoilt", [False, True])
 def test_the_peer_agrees_with_the_verdict_that_a_history_was_made_with(
@@ -400,6 +401,7 @@ def test_the_peer_agrees_with_the_verdict_that_a_history_was_made_with(
     assert answer["operations"] == count
 
 
+@pytest.mark.nightly
 def test_the_peer_keeps_its_limits(porcupine: peer.Porcupine, tmp_path: Path) -> None:
     path = tmp_path / "operations"
     peer.write_operations(History(generate(Shape("cas-register", 3000, 30))), path)
@@ -414,6 +416,7 @@ def test_the_peer_keeps_its_limits(porcupine: peer.Porcupine, tmp_path: Path) ->
     assert answer["seconds"] > 0
 
 
+@pytest.mark.nightly
 def test_the_peer_refuses_what_it_can_not_read(
     porcupine: peer.Porcupine, tmp_path: Path
 ) -> None:

@@ -39,7 +39,7 @@ def run(results: Path, *arguments: str, forgetful: bool, seed: int) -> dict[str,
 
 
 def test_a_chain_that_forgets_is_convicted_soon(tmp_path: Path) -> None:
-    faults = ("--nemesis", "kill,partition", "--time-limit", "12")
+    faults = ("--nemesis", "kill,partition", "--time-limit", "12", "--rate", "400")
     for seed in (1, 2, 3):
         outcome = run(tmp_path, *faults, forgetful=True, seed=seed)
         if outcome["verdict"] == "invalid":

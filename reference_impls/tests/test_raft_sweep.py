@@ -147,6 +147,8 @@ PLANS = {
 
 
 FIRST = {
+    "term-not-durable": 30,
+    "ack-before-fsync": 118,
     "vote-not-durable": 195,
     "commit-old-term": 74,
     "read-index-no-noop": 62,

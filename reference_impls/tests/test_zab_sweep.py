@@ -77,10 +77,15 @@ def test_every_mutant_is_put_to_the_test() -> None:
     assert set(PLANS) | exposed_elsewhere(MUTANTS) == set(MUTANTS)
 
 
+FIRST = {"serves-before-sync": 51, "zab-ack-before-fsync": 34}
+"""A seed known to convict, of mutants that many seeds acquit: tried before the rest."""
+
+
 @pytest.mark.parametrize("name", PLANS)
 def test_a_broken_zab_is_convicted(name: str) -> None:
-    broken = sweep(ZabWorld, replace(PLANS[name], core=MUTANTS[name].core), range(200))
-    assert broken is not None, f"{name} escaped"
+    plan = replace(PLANS[name], core=MUTANTS[name].core)
+    tried = [FIRST.get(name, 0), *range(200)]
+    assert sweep(ZabWorld, plan, tried) is not None, f"{name} escaped"
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
