@@ -7,7 +7,7 @@ harness. The table in CONTRIBUTING.md has a sentence for each name.
     a system        System, Client, NodePlace, Launch; WireSystem or TranslatedClient to
                     build on; abilities: Led, Prepared, Simulated, ...
     a workload      Workload, WireCodec, Op, and generators (`gen`)
-    a nemesis       Nemesis, Fault, Strike, Grip, Capabilities
+    a nemesis       Nemesis, Fault, Strike, Skip, Grip, Capabilities
     a checker       Checker, History, Op, CheckResult, Anomaly, Verdict, Limits
     a core          Actor, its events and its effects (`reference_impls.actor`)
 """
@@ -19,7 +19,7 @@ from harness.errors import (
     Timeout,
     UsageError,
 )
-from harness.faults import Fault, Grip, Nemesis, NemesisFactory, Strike
+from harness.faults import Fault, Grip, Nemesis, NemesisFactory, Skip, Strike
 from harness.history import History, HistoryError, Op
 from harness.options import (
     Checked,
@@ -133,6 +133,7 @@ __all__ = [
     "SetTimer",
     "Simulated",
     "Sized",
+    "Skip",
     "Strike",
     "System",
     "SystemFactory",

@@ -2,7 +2,7 @@
 
 For writing a nemesis:
 
-    fault.py      Fault, Strike: a fault and its outcome, as data
+    fault.py      Fault, Strike: a fault and its outcome, as data; Skip: there is none
     targets.py    which nodes a fault is for: words, drawing, looking up
     nemesis.py    Nemesis, Lingering, NemesisFactory: one kind of fault, as a plug-in
     force.py      Grip: a strike acts through it; how several strikes add up
@@ -25,7 +25,7 @@ any of them.
 """
 
 from harness.faults.conductor import Conductor, Record
-from harness.faults.fault import Fault, NodeNames, Strike
+from harness.faults.fault import Fault, NodeNames, Skip, Strike
 from harness.faults.force import Force, Grip, Skew
 from harness.faults.nemesis import Lingering, Nemesis, NemesisFactory
 from harness.faults.plan import Plan, Step, Trigger
@@ -45,6 +45,7 @@ __all__ = [
     "Schedule",
     "Sightings",
     "Skew",
+    "Skip",
     "Step",
     "Strike",
     "Trigger",

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
+from harness.errors import SplitbrainError, UsageError
 from harness.registry import nearest
 
 if TYPE_CHECKING:
@@ -92,6 +92,22 @@ class Strike:
     def proven(self, evidence: Mapping[str, Json], *, bit: bool | None) -> Strike:
         """The strike with more evidence, and the conclusion from all of it."""
         return replace(self, evidence={**self.evidence, **evidence}, bit=bit)
+
+
+class Skip(SplitbrainError):  # noqa: N818 - it is an answer, no failure of ours
+    """There is nothing to strike now: raised by `Nemesis.strike`, before it acts.
+
+    The strike may make sense a moment later, when another fault has been healed or a
+    new leader is known, so the conductor tries again; if that never helps, it reports
+    the step as skipped.
+
+    Args:
+        reason: Why not, for people: "every node of the target is already down".
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def require_params(fault: Fault, allowed: Sequence[str]) -> None:
