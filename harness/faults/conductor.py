@@ -28,22 +28,23 @@ if TYPE_CHECKING:
     from harness.faults.nemesis import Nemesis
     from harness.faults.plan import Plan
     from harness.history import Op
+    from harness.worlds.events import Where
 
 Value = int | list[int | str]
-"""The value of an operation: a step's number, or [number, observer] for a step that an
-event set off."""
+"""The value of an operation: a step's number, or [number, node, ...] for a step that an
+event at these nodes set off."""
 
 Record = Callable[[Mapping[str, "Json"]], None]
 """Appends a line to faults.jsonl; the receiver adds the time."""
 
 
-def numbered(value: Value) -> tuple[int, str | None]:
-    """The step of an operation, and the node whose event set it off."""
+def numbered(value: Value) -> tuple[int, Where]:
+    """The step of an operation, and the nodes whose event set it off."""
     if isinstance(value, int):
-        return value, None
-    step, observer = value
+        return value, ()
+    step, *where = value
     assert isinstance(step, int)
-    return step, str(observer)
+    return step, tuple(str(node) for node in where)
 
 
 class Conductor:
@@ -67,15 +68,15 @@ class Conductor:
     async def invoke(self, op: Op) -> Op:
         """Carry out `start-KIND`, `stop-KIND` or `heal`.
 
-        The operation's value is the step's number, or [number, observer] for a step
-        that an event set off.
+        The operation's value is the step's number, or [number, node, ...] for a step
+        that an event at these nodes set off.
         """
         if op.f == HEAL:
             await self._heal_all()
             return op.info("all faults healed")
-        step, observer = numbered(op.value)
+        step, where = numbered(op.value)
         strike = (
-            await self._start(step, observer)
+            await self._start(step, where)
             if op.f.startswith(START)
             else await self._stop(step)
         )
@@ -87,10 +88,10 @@ class Conductor:
         """The kinds of fault in force."""
         return frozenset(strike.fault.kind for _, strike, _ in self._struck.values())
 
-    async def _start(self, step: int, observer: str | None) -> Strike:
+    async def _start(self, step: int, where: Where) -> Strike:
         # In a run that is late, the step before on this track may still be in force.
         await self._stop(step)
-        fault = aim(self._plan[step].fault, observer)
+        fault = aim(self._plan[step].fault, where)
         grip = self._force.grip(step)
         try:
             strike = await self._nemeses[fault.kind].strike(fault, grip)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.faults.nemesis import Nemesis
+    from harness.worlds.events import Event
 
 FIRST_S = (0.5, 1.5)
 """The first fault comes this soon after the start, so that a newcomer sees one."""
@@ -53,12 +54,12 @@ def draw(
     nodes: Sequence[str],
     *,
     time_limit_s: float,
-    moments: Sequence[str] = (),
+    moments: Sequence[Event] = (),
 ) -> Plan:
     """A random plan for `time_limit_s` seconds; the same for the same arguments.
 
     Every fault ends before the time is up, and two faults of one kind never overlap.
-    `moments` are kinds of event that are worth a fault.
+    `moments` are events that are worth a fault.
     """
     random = Random(f"plan {seed}")
     steps: list[Step] = []
@@ -97,13 +98,13 @@ def draw(
     return tuple(sorted(steps, key=lambda step: step.at.time_s or 0.0))
 
 
-def draw_trigger(random: Random, begin_s: float, moments: Sequence[str]) -> Trigger:
+def draw_trigger(random: Random, begin_s: float, moments: Sequence[Event]) -> Trigger:
     """A trigger at `begin_s`, or at one of `moments` that come soon after, if any."""
     if not moments:
         return Trigger(time_s=round(begin_s, 3))
     return Trigger(
         time_s=round(begin_s, 3),
-        observe=random.choice(moments),
+        event=random.choice(moments),
         count=random.choice((1, 1, 2, 3)),
         within_s=WITHIN_S,
     )

@@ -9,20 +9,26 @@ one node or link adds up (`force`).
       heal: {after_s: 4.0}
 
 A trigger is a time, a number of completed client operations, or the k-th sighting of an
-`Observe` event at a node, so that a replay aims at the protocol's moment. If it has a
-time as well, sightings count from that time on, and `within_s` later the step begins
-without them: a moment that doesn't come must not hold up the plan.
+event, so that a replay aims at the moment that matters. Events are of several sorts
+(`harness.worlds.events`): an `Observe` event of a kind, at a node or anywhere, or a
+line that matches a regular expression in a node's log. If such a trigger has a time as
+well, sightings count from that time on, and `within_s` later the step begins without
+them: a moment that doesn't come must not hold up the plan.
 
     - at: {time_s: 4.0, observe: became_leader, count: 1, within_s: 0.7}
       fault: {kind: kill, target: observer}
       heal: {after_s: 0.2}
+    - at: {log: "snapshot .* begins", node: n1, count: 2}
+      fault: {kind: kill, target: observer}
+      heal: {after_s: 1.0}
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import yaml
 
@@ -30,12 +36,15 @@ from harness.errors import UsageError
 from harness.faults.fault import Fault
 from harness.faults.targets import OBSERVER
 from harness.options import Number, Whole
+from harness.worlds.events import Logged, Observed
+from harness.worlds.logs import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from harness.data import Json
     from harness.faults.nemesis import Nemesis
+    from harness.worlds.events import Event
 
 # Bounds of the numbers in a hand-written plan; no run lasts longer than a week.
 TIME_S = Number(0.0, 604_800.0)
@@ -43,6 +52,12 @@ HEAL_AFTER_S = Number(0.001, 604_800.0)
 OPS = Whole(0, 10**9)
 COUNT = Whole(1, 10**9)
 STEPS_MAX = 10_000
+
+Fields = Mapping[str, Number | Whole | None]
+"""The kind of number of each field, or None for one that is a text."""
+
+EVENTS = ("observe", "log")
+"""The fields of triggers that name events, one for each sort."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +67,14 @@ class Trigger:
     Attributes:
         time_s: Seconds since the start of the run.
         ops: Client operations completed.
-        observe: Kind of the event.
-        node: The node that has to observe the event; None for any node.
+        event: What has to happen.
         count: Trigger at the count-th event since the start, or since `time_s`.
         within_s: Begin this long after `time_s` even if the events didn't come.
     """
 
     time_s: float | None = None
     ops: int | None = None
-    observe: str | None = None
-    node: str | None = None
+    event: Event | None = None
     count: int = 1
     within_s: float | None = None
 
@@ -75,10 +88,8 @@ class Trigger:
         if self.ops is not None:
             return {"ops": self.ops}
         out: dict[str, Json] = {} if self.time_s is None else {"time_s": self.time_s}
-        if self.observe is not None:
-            out |= {"observe": self.observe, "count": self.count}
-        if self.node is not None:
-            out["node"] = self.node
+        if self.event is not None:
+            out |= {**_event_data(self.event), "count": self.count}
         return out if self.within_s is None else {**out, "within_s": self.within_s}
 
 
@@ -168,30 +179,51 @@ def _step(item: object, where: str) -> Step:
 
 
 def _trigger(at: object, where: str) -> Trigger:
-    events: dict[str, Number | Whole | None]
-    events = {"observe": None, "node": None, "count": COUNT}
-    times = {"time_s": TIME_S, "within_s": TIME_S}
-    if isinstance(at, dict) and (
-        _holds(at, {"time_s": TIME_S}, needed=("time_s",))
-        or _holds(at, {"ops": OPS}, needed=("ops",))
-        or _holds(at, events, needed=("observe",))
-        or _holds(at, events | times, needed=("observe", *times))
+    if _holds(at, {"time_s": TIME_S}, needed=("time_s",)) or _holds(
+        at, {"ops": OPS}, needed=("ops",)
     ):
         return Trigger(**at)
+    times: Fields = {"time_s": TIME_S, "within_s": TIME_S}
+    for sort in EVENTS:
+        fields: Fields = {sort: None, "node": None, "count": COUNT}
+        if _holds(at, fields, needed=(sort,)) or _holds(
+            at, {**fields, **times}, needed=(sort, *times)
+        ):
+            rest = {name: at[name] for name in ("count", *times) if name in at}
+            return Trigger(event=_event(sort, at, where), **rest)
     raise UsageError(
-        f"{where}: `at` must be {{time_s: SECONDS}}, {{ops: COUNT}} or "
-        "{observe: KIND, node: NODE, count: K}, the last maybe with "
-        f"{{time_s: SECONDS, within_s: SECONDS}}, not {at!r:.100}"
+        f"{where}: `at` must be {{time_s: SECONDS}}, {{ops: COUNT}}, "
+        "{observe: KIND, node: NODE, count: K} or {log: PATTERN, node: NODE, count: K},"
+        " the last two maybe with {time_s: SECONDS, within_s: SECONDS}, "
+        f"not {at!r:.100}"
     )
 
 
-def _holds(
-    data: object, fields: Mapping[str, Number | Whole | None], *, needed: Sequence[str]
-) -> bool:
-    """Whether `data` has all `needed` fields, and values that its fields allow.
+def _event(sort: str, at: Mapping[str, str], where: str) -> Event:
+    """The event of that sort, whose fields have been checked."""
+    if sort == "observe":
+        return Observed(at["observe"], at.get("node"))
+    try:
+        compiled(at["log"])
+    except UsageError as problem:
+        raise UsageError(f"{where}: log: {problem}") from problem
+    return Logged(at["log"], at.get("node"))
 
-    `fields` gives the kind of number of each field, or None for one that is a text.
-    """
+
+def _event_data(event: Event) -> dict[str, Json]:
+    """The fields of an event as they stand in plan.yaml."""
+    match event:
+        case Observed(kind, node):
+            out: dict[str, Json] = {"observe": kind}
+        case Logged(pattern, node):
+            out = {"log": pattern}
+    return out if node is None else {**out, "node": node}
+
+
+def _holds(
+    data: Any, fields: Fields, *, needed: Sequence[str]
+) -> TypeGuard[dict[str, Any]]:
+    """Whether `data` has all `needed` fields, and values that its fields allow."""
     return (
         isinstance(data, dict)
         and not set(data) - set(fields)
@@ -219,11 +251,11 @@ def validate(plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]) -
                 f"({', '.join(nemeses) or 'none'})"
             )
         nemesis.validate(step.fault, nodes)
-        if step.fault.params.get("target") == OBSERVER and step.at.observe is None:
+        event = step.at.event
+        if step.fault.params.get("target") == OBSERVER and event is None:
             raise UsageError(
                 f"plan: {step.fault.kind}: target 'observer' needs a trigger that "
-                "waits for an event (observe: KIND)"
+                "waits for an event (observe: KIND, or log: PATTERN)"
             )
-        node = step.at.node
-        if node is not None and node not in nodes:
-            raise UsageError(f"plan: trigger: there is no node {node!r:.60}")
+        if event is not None and event.node not in {None, *nodes}:
+            raise UsageError(f"plan: trigger: there is no node {event.node!r:.60}")

@@ -29,46 +29,38 @@ if TYPE_CHECKING:
     from harness.faults.nemesis import Nemesis
     from harness.faults.plan import Plan, Trigger
     from harness.workload.generator import Context, Offer, Step
+    from harness.worlds.events import Event, Where
 
 NS_PER_S = 1_000_000_000
 
 LOOK_AGAIN_NS = 2_000_000
 
-Sightings = Callable[[str, str | None], int]
-"""(kind, node) -> how many Observe events of the kind the node has told so far; node
-None counts those of all nodes."""
+Sightings = Callable[["Event"], Mapping["Where", int]]
+"""Event -> how often it was seen so far, by the nodes at which it happened."""
 
 
 class _Watch:
-    """Counts the events of a trigger from the moment at which the watch begins.
+    """Counts the event of a trigger from the moment at which the watch begins."""
 
-    Attributes:
-        trigger: The trigger; it names a kind of event.
-        seen: node -> how many such events it had observed when the watch began.
-    """
+    __slots__ = ("_before", "_count", "_event", "_sightings")
 
-    __slots__ = ("_sightings", "seen", "trigger")
-
-    def __init__(
-        self, trigger: Trigger, nodes: Sequence[str], sightings: Sightings
-    ) -> None:
-        self.trigger = trigger
+    def __init__(self, event: Event, trigger: Trigger, sightings: Sightings) -> None:
+        self._event = event
+        self._count = trigger.count
         self._sightings = sightings
-        if trigger.node is not None:
-            nodes = (trigger.node,)
         since_start = trigger.time_s is None
-        self.seen = {n: 0 if since_start else self._count(n) for n in nodes}
+        self._before = {} if since_start else dict(sightings(event))
 
-    def _count(self, node: str) -> int:
-        assert self.trigger.observe is not None
-        return self._sightings(self.trigger.observe, node)
+    def where(self) -> Where:
+        """Where the event happened since; empty until it has come often enough.
 
-    def observers(self) -> list[str]:
-        """The nodes that observed the event since; empty until it came often enough."""
-        news = {node: self._count(node) - seen for node, seen in self.seen.items()}
-        if sum(news.values()) < self.trigger.count:
-            return []
-        return [node for node, count in news.items() if count]
+        If it happened at several places, the first counts.
+        """
+        now = self._sightings(self._event)
+        news = {where: n - self._before.get(where, 0) for where, n in now.items()}
+        if sum(news.values()) < self._count:
+            return ()
+        return next(where for where, count in news.items() if count)
 
 
 class _PlanFlow(Flow):
@@ -80,21 +72,19 @@ class _PlanFlow(Flow):
 
     __slots__ = (
         "_next_step",
-        "_nodes",
-        "_observer",
         "_sightings",
         "_steps",
         "_stops",
         "_watch",
+        "_where",
     )
 
-    def __init__(self, steps: Plan, nodes: Sequence[str], sightings: Sightings) -> None:
+    def __init__(self, steps: Plan, sightings: Sightings) -> None:
         self._steps = steps
-        self._nodes = nodes
         self._sightings = sightings
         self._next_step = 0
         self._watch: _Watch | None = None  # of the next step
-        self._observer: str | None = None  # the node whose event set it off
+        self._where: Where = ()  # the place of the event that set it off
         self._stops: list[tuple[int, int]] = []  # (time_ns, step), soonest first
 
     def next(self, ctx: Context) -> Step:
@@ -111,8 +101,8 @@ class _PlanFlow(Flow):
         if start_ns is not None:
             kind = self._steps[self._next_step].fault.kind
             value: Value = self._next_step
-            if self._observer is not None:
-                value = [self._next_step, self._observer]
+            if self._where:
+                value = [self._next_step, *self._where]
             return self._offer(ctx, START + kind, value, start_ns)
         return DONE
 
@@ -128,7 +118,7 @@ class _PlanFlow(Flow):
         self._stops.append((stop_ns, self._next_step))
         self._stops.sort()
         self._next_step += 1
-        self._watch = self._observer = None
+        self._watch, self._where = None, ()
 
     def _offer(self, ctx: Context, f: str, value: Value, time_ns: int) -> Step:
         if not ctx.free & ctx.board.bit(NEMESIS):
@@ -142,22 +132,20 @@ class _PlanFlow(Flow):
         at = self._steps[self._next_step].at
         if at.ops is not None:
             return ctx.time_ns if ctx.board.completed >= at.ops else None
-        if at.observe is None:
+        if at.event is None:
             assert at.time_s is not None
             return int(at.time_s * NS_PER_S)
-        if self._observer is None:
-            self._look(at, ctx)
-        return ctx.time_ns if self._observer or self._is_too_late(at, ctx) else None
+        if not self._where:
+            self._look(at.event, at, ctx)
+        return ctx.time_ns if self._where or self._is_too_late(at, ctx) else None
 
-    def _look(self, at: Trigger, ctx: Context) -> None:
-        """Begin the watch once its time has come, and note who observed the event."""
+    def _look(self, event: Event, at: Trigger, ctx: Context) -> None:
+        """Begin the watch once its time has come, and note where the event happened."""
         if self._watch is None:
             if at.time_s is not None and ctx.time_ns < at.time_s * NS_PER_S:
                 return
-            self._watch = _Watch(at, self._nodes, self._sightings)
-        observers = self._watch.observers()
-        if observers:
-            self._observer = observers[0]
+            self._watch = _Watch(event, at, self._sightings)
+        self._where = self._watch.where()
 
     def _is_too_late(self, at: Trigger, ctx: Context) -> bool:
         return at.within_s is not None and ctx.time_ns >= at.latest_s * NS_PER_S
@@ -171,12 +159,9 @@ class _PlanFlow(Flow):
 class Schedule:
     """The faults of one run: their plan and the nemeses that carry it out."""
 
-    def __init__(
-        self, plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]
-    ) -> None:
+    def __init__(self, plan: Plan, nemeses: Mapping[str, Nemesis]) -> None:
         self.plan = plan
         self._nemeses = nemeses
-        self._nodes = nodes
 
     @property
     def needs(self) -> Capabilities:
@@ -185,9 +170,10 @@ class Schedule:
         return functools.reduce(operator.or_, needs, Capabilities())
 
     @property
-    def watches(self) -> bool:
-        """Whether any trigger waits for an Observe event."""
-        return any(step.at.observe is not None for step in self.plan)
+    def events(self) -> frozenset[Event]:
+        """The events that triggers wait for."""
+        events = (step.at.event for step in self.plan)
+        return frozenset(event for event in events if event is not None)
 
     def yaml(self) -> str:
         """The plan as it is stored in plan.yaml."""
@@ -196,7 +182,7 @@ class Schedule:
     def generator(self, sightings: Sightings) -> Generator:
         """Nemesis operations that carry out the plan."""
         text = f"plan({len(self.plan)} steps)"
-        return Generator(text, lambda _: _PlanFlow(self.plan, self._nodes, sightings))
+        return Generator(text, lambda _: _PlanFlow(self.plan, sightings))
 
     def heal(self) -> Invocation:
         """The operation that ends all faults."""
@@ -213,12 +199,12 @@ def build(
     *,
     seed: int,
     time_limit_s: float,
-    moments: Sequence[str] = (),
+    moments: Sequence[Event] = (),
     written: object = None,
 ) -> Schedule:
     """The schedule of a run: `written` (plain data) if given, else drawn from `seed`.
 
-    `moments` are the kinds of event of the system that are worth a fault.
+    `moments` are the events of the system that are worth a fault.
 
     Raises:
         UsageError: The written plan makes no sense, or has a fault of a kind that is
@@ -231,7 +217,7 @@ def build(
         plan = drawing.draw(
             seed, nemeses, nodes, time_limit_s=time_limit_s, moments=moments
         )
-    return Schedule(plan, nemeses, nodes)
+    return Schedule(plan, nemeses)
 
 
 def kinds(written: object) -> list[str]:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
+    from harness.data import Json
     from harness.faults.fault import NodeNames
+    from harness.worlds.events import Where
 
 TARGETS = ("one", "minority", "majority", "all", "leader")
 """Words for sets of nodes that a fault may strike."""
@@ -65,15 +67,15 @@ def for_observer(fault: Fault) -> Fault:
     return Fault(fault.kind, {**fault.params, "target": OBSERVER})
 
 
-def aim(fault: Fault, observer: str | None) -> Fault:
-    """The fault with its `observer` target replaced by that node.
+def aim(fault: Fault, where: Where) -> Fault:
+    """The fault with its `observer` target replaced by the nodes of the event.
 
-    If the event never came there is no observer. The leader takes its place, as it has
-    a part in most events.
+    If the event never came there are none. The leader takes their place, as it has a
+    part in most events.
     """
     if fault.params.get("target") != OBSERVER:
         return fault
-    target = "leader" if observer is None else [observer]
+    target: Json = list(where) or "leader"
     return Fault(fault.kind, {**fault.params, "target": target})
 
 

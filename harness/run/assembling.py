@@ -25,6 +25,7 @@ from harness.systems.abilities import (
 )
 from harness.systems.system import System
 from harness.workload import Workload
+from harness.worlds.events import Observed
 from harness.worlds.os.disk import mounting
 from harness.worlds.os.offer import offer
 from harness.worlds.os.proxy import ProxyNetwork
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from harness.run.spec import PlanData, TestSpec
     from harness.systems.system import SystemFactory
     from harness.worlds.capabilities import Capabilities
+    from harness.worlds.events import Event
 
 # Open files that one process of a run needs, measured and rounded up.
 FILES_MIN = 32
@@ -88,10 +90,16 @@ def prepare(
         spec.node_names,
         seed=spec.seed,
         time_limit_s=spec.time_limit_s,
-        moments=parts.system.moments if isinstance(parts.system, Momentous) else (),
+        moments=moments(parts.system),
         written=written,
     )
     return parts, schedule, rung
+
+
+def moments(system: System) -> list[Event]:
+    """The events of the system at which a fault may hurt most."""
+    kinds = system.moments if isinstance(system, Momentous) else ()
+    return [Observed(kind) for kind in kinds]
 
 
 def files(spec: TestSpec) -> int:

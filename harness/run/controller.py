@@ -173,6 +173,7 @@ class Controller:
         Raises:
             ClusterNeverUpError: A node never served, or the preparation failed.
         """
+        self.world.watcher.follow(self.schedule.events)
         await cluster.start()
         system, places = self.parts.system, cluster.places
         if isinstance(system, Cast):
@@ -208,7 +209,7 @@ class Controller:
             return history.record(op)
 
         beside = []
-        if self.schedule.watches:
+        if self.schedule.events:
             beside.append(asyncio.create_task(self.world.watcher.poll()))
         if self.schedule.needs.clocks:
             beside.append(asyncio.create_task(self._sample_clocks(cluster)))
@@ -234,6 +235,8 @@ class Controller:
             for result in await asyncio.gather(*beside, return_exceptions=True):
                 if isinstance(result, Exception):
                     self._failed(f"{type(result).__name__}: {result}")
+            for problem in self.world.watcher.problems:
+                self.note("trigger", [], problem, {})
             history.close()
 
     def _generator(self) -> gen.Generator:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from harness.history import HistoryError, observations
 from harness.host import nodefiles
 from harness.run.store import RunFolder, Salvage
+from harness.worlds.events import Logged, Observed
+from harness.worlds.os import keeper
 from harness.worlds.os import watch as watches
 from harness.worlds.os.watch import Watch
 
@@ -76,6 +78,10 @@ def test_what_stands_in_the_place_of_observations_is_refused_and_not_read(
     assert RunFolder(tmp_path).read_lines(f"nodes/n1/{name}") == []
 
 
+def total(watch: Watch, kind: str, node: str | None = None) -> int:
+    return sum(watch.sightings(Observed(kind, node)).values())
+
+
 @pytest.mark.parametrize("prank", [*PRANKS, terabyte])
 def test_a_watch_goes_on_whatever_stands_in_the_place_of_its_file(
     tmp_path: Path, prank: Callable[[Path], None]
@@ -85,8 +91,8 @@ def test_a_watch_goes_on_whatever_stands_in_the_place_of_its_file(
     other.mkdir()
     (other / "observe.jsonl").write_bytes(EVENT)
     watch = Watch(["n1", "n2", "absent"], tmp_path)
-    assert watch.sightings("voted", None) == 1
-    assert watch.sightings("voted", "n1") == 0
+    assert total(watch, "voted") == 1
+    assert total(watch, "voted", "n1") == 0
     descriptors = os.listdir("/proc/self/fd")
     for _ in range(20):
         watch._read_all()
@@ -189,7 +195,7 @@ def test_any_bytes_are_events_or_passed_over_however_they_come(
         op.f.encode()
     whole = [op for op in history if op.f == "voted"]
     torn = data.rpartition(b"\n")[2]
-    missing = len(whole) - watch.sightings("voted", "n1")
+    missing = len(whole) - total(watch, "voted", "n1")
     assert missing == 0 or (torn and missing == 1)
 
 
@@ -206,12 +212,12 @@ def test_a_watch_reads_little_at_a_time_and_passes_over_a_line_without_end(
     path.write_bytes(b"x" * (5 << 20) + b"\n" + EVENT)
     watch = Watch(["n1"], tmp_path)
     for _ in range(20):
-        before = watch._read_to["n1"]
+        before = watch._events["n1"].read_to
         watch._read_all()
-        assert watch._read_to["n1"] - before <= watches.LINE_BYTES_MAX
-        if watch.sightings("voted", "n1"):
+        assert watch._events["n1"].read_to - before <= watches.LINE_BYTES_MAX
+        if total(watch, "voted", "n1"):
             break
-    assert watch.sightings("voted", "n1") == 1
+    assert total(watch, "voted", "n1") == 1
 
 
 def test_a_watch_remembers_no_more_kinds_than_protocols_have(tmp_path: Path) -> None:
@@ -221,4 +227,52 @@ def test_a_watch_remembers_no_more_kinds_than_protocols_have(tmp_path: Path) -> 
     watch = Watch(["n1"], tmp_path)
     watch._read_all()
     assert len(watch._seen["n1"]) == watches.KINDS_MAX
-    assert watch.sightings("7", None) == 1
+    assert total(watch, "7") == 1
+
+
+@pytest.mark.parametrize("prank", [*PRANKS, terabyte])
+def test_a_watch_of_logs_goes_on_whatever_stands_in_the_place_of_one(
+    tmp_path: Path, prank: Callable[[Path], None]
+) -> None:
+    place(tmp_path, "log", prank)
+    other = tmp_path / "nodes" / "n2"
+    other.mkdir()
+    (other / "log").write_bytes(b"\xff\0 n2 leads, term 7\nn2 lea")
+    watch, leads = (
+        Watch(["n1", "n2", "absent"], tmp_path),
+        Logged("leads, term ([0-9]+)"),
+    )
+    watch.follow([leads])
+    assert watch.sightings(leads) == {("n1",): 0, ("n2",): 1, ("absent",): 0}
+    found = watch.last_logged(leads)
+    assert found is not None
+    assert (found.node, found.said) == ("n2", "7")
+
+
+def test_a_log_that_has_lost_its_middle_is_read_on_at_its_end(tmp_path: Path) -> None:
+    (tmp_path / "nodes" / "n1").mkdir(parents=True)
+    path = tmp_path / "nodes" / "n1" / "log"
+    path.write_bytes(b"leads\n" * 1000)
+    watch, leads = Watch(["n1"], tmp_path), Logged("leads", "n1")
+    watch.follow([leads])
+    watch._read_all()
+    keeper.cut_back(path, 4096)
+    watch._read_all()
+    with path.open("ab") as log:
+        log.write(b"leads\nleads\n")
+    watch._read_all()
+    assert watch.sightings(leads) == {("n1",): 1002}
+
+
+def test_the_log_that_was_written_last_names_the_leader(tmp_path: Path) -> None:
+    leads = Logged("leads")
+    watch = Watch(["n1", "n2"], tmp_path)
+    watch.follow([leads])
+    for node, at_ns in (("n1", 2_000_000_000), ("n2", 1_000_000_000)):
+        (tmp_path / "nodes" / node).mkdir(parents=True)
+        path = tmp_path / "nodes" / node / "log"
+        path.write_bytes(b"leads\n")
+        os.utime(path, ns=(at_ns, at_ns))
+    found = watch.last_logged(leads)
+    assert found is not None
+    assert found.node == "n1"

@@ -17,6 +17,7 @@ from harness.systems.logs import open_log
 from harness.systems.wire import WireCounters
 from harness.worlds.clocks import TRUE_CLOCKS, ClockLine, ClockSetting
 from harness.worlds.disks import Damage, DiskRule, Loss
+from harness.worlds.events import Observed
 from harness.worlds.network import LinkRule
 from harness.worlds.sim.client import Dialler
 from harness.worlds.sim.clock import MONO_EPOCH_NS, NodeClock
@@ -449,7 +450,7 @@ def test_what_follows_a_record_leaves_only_once_that_is_durable(tmp_path: Path) 
     assert (early, late) == (b'{"early":true}', b'{"late":true}')
     assert early_ms - asked_ms < 7 <= late_ms - asked_ms
     assert answered_ms - asked_ms > 5
-    assert bench.journal.sightings("done", "n1") == 1
+    assert bench.journal.sightings(Observed("done")) == {("n1",): 1}
 
 
 @pytest.mark.parametrize("power", [False, True])
@@ -489,7 +490,7 @@ def test_what_ends_a_node_while_its_disk_works_takes_answer_and_observation(
     bench.run(main())
     assert [data for _, data in bench.sent] == [b'{"early":true}']
     assert bench.cores[1].recovered == ([] if power else [{"n": 1}])
-    assert bench.journal.sightings("done", None) == 0
+    assert bench.journal.sightings(Observed("done")) == {("n1",): 0}
 
 
 def test_power_that_fails_amid_a_sync_leaves_all_of_it_or_nothing_told(
@@ -513,7 +514,7 @@ def test_power_that_fails_amid_a_sync_leaves_all_of_it_or_nothing_told(
     bench.run(main())
     assert set(left) == {0, 1}
     assert len(bench.cores[-1].recovered) == left[:-1].count(0)
-    assert bench.journal.sightings("done", None) == 0
+    assert bench.journal.sightings(Observed("done")) == {("n1",): 0}
 
 
 def test_power_that_waits_for_a_sync_in_vain_fails_all_the_same(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
     capabilities.py  Capabilities, Offer: what can be done to nodes, and where
     world.py         World, TrueTime, Watcher: everything below the controller
+    events.py        Event, Observed, Logged: what triggers of plans wait for
+    logs.py          LogPatterns: what matches in nodes' logs, in bounded time
     network.py       Network, LinkRule, LinkCounters, merge: directed links, with rules
     processes.py     Processes, Exit, Limits: node processes
     clocks.py        Clocks, ClockLine, ClockSetting, ClockReading: what nodes read
@@ -16,6 +18,7 @@ each says what it can do.
 
 from harness.worlds.capabilities import Capabilities, Offer
 from harness.worlds.clocks import ClockLine, ClockReading, Clocks, ClockSetting
+from harness.worlds.events import Event, Logged, Observed
 from harness.worlds.network import Link, LinkCounters, LinkRule, Network
 from harness.worlds.processes import Exit, Limits, Processes
 from harness.worlds.world import Conducted, TrueTime, Watcher, World
@@ -27,12 +30,15 @@ __all__ = [
     "ClockSetting",
     "Clocks",
     "Conducted",
+    "Event",
     "Exit",
     "Limits",
     "Link",
     "LinkCounters",
     "LinkRule",
+    "Logged",
     "Network",
+    "Observed",
     "Offer",
     "Processes",
     "TrueTime",

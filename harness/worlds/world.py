@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.data import Json
     from harness.worlds.clocks import Clocks
     from harness.worlds.disks import Disks
+    from harness.worlds.events import Event, Logged, Where
+    from harness.worlds.logs import Found
     from harness.worlds.network import Network
     from harness.worlds.processes import Limits, Processes
 
@@ -53,10 +55,28 @@ class TrueTime:
 
 
 class Watcher(Protocol):
-    """Counts nodes' Observe events, for the triggers of plans."""
+    """Counts events, for the triggers of plans.
 
-    def sightings(self, kind: str, node: str | None) -> int:
-        """How many events of `kind` were seen so far, at `node` or anywhere (None)."""
+    Attributes:
+        problems: Sentences about events that can't be counted any more.
+    """
+
+    problems: list[str]
+
+    def follow(self, events: Iterable[Event]) -> None:
+        """Count these events, from the start of the nodes on.
+
+        Raises:
+            UsageError: An event makes no sense: a pattern is no regular expression.
+        """
+        ...
+
+    def sightings(self, event: Event) -> Mapping[Where, int]:
+        """How often a followed event was seen so far, by where it happened."""
+        ...
+
+    def last_logged(self, event: Logged) -> Found | None:
+        """The last line that matched a followed pattern; None if none has yet."""
         ...
 
     async def poll(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from harness.workload.generator import (
     Pending,
     Seeds,
 )
+from harness.worlds.events import Logged, Observed
 from nemesis.clock import Clock
 from nemesis.kill import Kill
 from nemesis.partition import Partition
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.faults.nemesis import Nemesis
+    from harness.worlds.events import Event, Where
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 
@@ -46,11 +49,11 @@ def everything() -> dict[str, Nemesis]:
     }
 
 
-MOMENTS = ("became_leader", "voted")
+MOMENTS = (Observed("became_leader"), Logged("snapshot .* begins"))
 
 
 def random_plan(
-    seed: int, limit_s: float, count: int = 5, moments: Sequence[str] = MOMENTS
+    seed: int, limit_s: float, count: int = 5, moments: Sequence[Event] = MOMENTS
 ) -> Plan:
     nodes = [f"n{i + 1}" for i in range(count)]
     return draw(seed, everything(), nodes, time_limit_s=limit_s, moments=moments)
@@ -102,8 +105,8 @@ def test_steps_that_overlap_or_wait_for_what_nobody_foresees_run_on_their_own() 
         step("pause", time_s=1.5),
         step("kill", time_s=2.0),
         step("kill", ops=10),
-        step("kill", observe="voted"),
-        step("kill", time_s=2.5, observe="voted", within_s=1.0),
+        step("kill", event=Observed("voted")),
+        step("kill", time_s=2.5, event=Observed("voted"), within_s=1.0),
         step("kill", time_s=3.0),
         step("kill", time_s=9.0),
     )
@@ -154,8 +157,8 @@ def test_faults_overlap_now_and_then() -> None:
 
 def test_some_faults_wait_for_a_moment_and_some_of_these_strike_its_observer() -> None:
     steps = [step for seed in range(50) for step in random_plan(seed, 30.0)]
-    aimed = [step for step in steps if step.at.observe is not None]
-    assert {step.at.observe for step in aimed} == set(MOMENTS)
+    aimed = [step for step in steps if step.at.event is not None]
+    assert {step.at.event for step in aimed} == set(MOMENTS)
     assert 0.3 < len(aimed) / len(steps) < 0.5
     observers = [s for s in aimed if s.fault.params.get("target") == OBSERVER]
     assert {step.fault.kind for step in observers} == set(everything())
@@ -164,7 +167,7 @@ def test_some_faults_wait_for_a_moment_and_some_of_these_strike_its_observer() -
 
 @given(seed=st.integers())
 def test_without_moments_every_fault_has_its_time(seed: int) -> None:
-    assert all(step.at.observe is None for step in random_plan(seed, 30.0, 5, ()))
+    assert all(step.at.event is None for step in random_plan(seed, 30.0, 5, ()))
 
 
 def test_what_makes_other_faults_worse_lasts_and_has_company() -> None:
@@ -191,10 +194,12 @@ def test_triggers_of_every_sort_survive_yaml() -> None:
     triggers = (
         Trigger(time_s=1.5),
         Trigger(ops=100),
-        Trigger(observe="became_leader", node="n2", count=2),
-        Trigger(observe="became_leader"),
-        Trigger(time_s=2.0, observe="voted", count=3, within_s=0.5),
-        Trigger(time_s=2.0, observe="voted", node="n1", within_s=0.5),
+        Trigger(event=Observed("became_leader", "n2"), count=2),
+        Trigger(event=Observed("became_leader")),
+        Trigger(time_s=2.0, event=Observed("voted"), count=3, within_s=0.5),
+        Trigger(time_s=2.0, event=Observed("voted", "n1"), within_s=0.5),
+        Trigger(event=Logged(r"term=\d+: 'leads'", "n2"), count=2),
+        Trigger(time_s=2.0, event=Logged("snapshot"), within_s=0.5),
     )
     fault = Kill({}).draw(Random(0), NODES)
     plan = tuple(Step(trigger, fault, 1.0) for trigger in triggers)
@@ -221,6 +226,14 @@ STEP: dict[str, Any] = {
         ({"at": {"time_s": 1, "within_s": 1}}, "`at` must be"),
         ({"fault": {"kind": "kill", "target": "observer"}}, "needs a trigger that"),
         ({"at": {"observe": "x", "node": "n9"}}, "no node 'n9'"),
+        ({"at": {"observe": "x", "log": "y"}}, "`at` must be"),
+        ({"at": {"log": ""}}, "`at` must be"),
+        ({"at": {"log": 7}}, "`at` must be"),
+        ({"at": {"log": "x", "time_s": 1}}, "`at` must be"),
+        ({"at": {"log": "x", "node": "n9"}}, "no node 'n9'"),
+        ({"at": {"log": "(x"}}, "step 1: log: '(x' is no regular expression"),
+        ({"at": {"log": "x*"}}, "'x*' matches every line"),
+        ({"at": {"log": "x" * 501}}, "at most 500 characters"),
         ({"heal": {}}, "a number from 0.001"),
         ({"heal": {"after_s": 0}}, "a number from 0.001"),
         ({"heal": {"after_s": float("inf")}}, "a number from 0.001"),
@@ -296,23 +309,26 @@ def test_an_operation_for_the_nemesis_is_a_plain_invocation() -> None:
 
 # Plans at work
 
+VOTED = Observed("voted")
+
 
 class Clockwork:
     """A plan's flow, asked again and again in virtual time."""
 
     def __init__(self, *steps: Step) -> None:
-        self.seen: dict[tuple[str, str], int] = {}
-        schedule = Schedule(steps, everything(), NODES)
+        self.seen: dict[tuple[Event, str], int] = {}
+        schedule = Schedule(steps, everything())
         self.flow = schedule.generator(self.sightings).start(Seeds("test"))
         self.board = Board(0, 1)
         self.now_ns = 0
 
-    def sightings(self, kind: str, node: str | None) -> int:
-        nodes = NODES if node is None else [node]
-        return sum(self.seen.get((kind, n), 0) for n in nodes)
+    def sightings(self, event: Event) -> dict[Where, int]:
+        nodes = [node for node in NODES if event.is_at(node)]
+        anywhere = replace(event, node=None)
+        return {(node,): self.seen.get((anywhere, node), 0) for node in nodes}
 
-    def observe(self, node: str, kind: str = "voted") -> None:
-        self.seen[kind, node] = self.seen.get((kind, node), 0) + 1
+    def happen(self, node: str, event: Event = VOTED) -> None:
+        self.seen[event, node] = self.seen.get((event, node), 0) + 1
 
     def run_to(self, time_s: float) -> list[tuple[float, str, Any]]:
         """The operations that the flow starts until `time_s`: (time, f, value)."""
@@ -338,17 +354,17 @@ class Clockwork:
 
 
 KILL = Fault("kill", {"target": OBSERVER})
-FOR_A_VOTE = Trigger(time_s=1.0, observe="voted", count=2, within_s=0.5)
+FOR_A_VOTE = Trigger(time_s=1.0, event=VOTED, count=2, within_s=0.5)
 
 
 def test_a_step_for_a_moment_counts_from_its_time_on_and_names_the_observer() -> None:
     works = Clockwork(Step(FOR_A_VOTE, KILL, 0.3))
     for _ in range(5):
-        works.observe("n1")
+        works.happen("n1")
     assert works.run_to(1.1) == []
-    works.observe("n4")
+    works.happen("n4")
     assert works.run_to(1.2) == []
-    works.observe("n4")
+    works.happen("n4")
     assert works.run_to(2.0) == [
         (1.2, "start-kill", [0, "n4"]),
         (1.5, "stop-kill", 0),
@@ -370,17 +386,27 @@ def test_a_step_that_waits_for_a_moment_holds_up_no_healing() -> None:
     first = Step(Trigger(time_s=0.9), Fault("pause", {"target": ["n1"]}), 0.3)
     works = Clockwork(first, Step(FOR_A_VOTE, KILL, 0.3))
     assert works.run_to(1.3) == [(0.9, "start-pause", 0), (1.2, "stop-pause", 0)]
-    works.observe("n2")
-    works.observe("n3")
+    works.happen("n2")
+    works.happen("n3")
     assert works.run_to(1.4) == [(1.3, "start-kill", [1, "n2"])]
 
 
 def test_a_trigger_without_a_time_counts_from_the_start_and_waits_for_ever() -> None:
-    trigger = Trigger(observe="voted", node="n2", count=2)
+    trigger = Trigger(event=Observed("voted", "n2"), count=2)
     works = Clockwork(Step(trigger, KILL, 0.3))
-    works.observe("n1")
-    works.observe("n1")
-    works.observe("n2")
+    works.happen("n1")
+    works.happen("n1")
+    works.happen("n2")
     assert works.run_to(50.0) == []
-    works.observe("n2")
+    works.happen("n2")
     assert works.run_to(50.1) == [(50.0, "start-kill", [0, "n2"])]
+
+
+def test_a_step_waits_for_a_line_in_a_log_as_for_an_observation() -> None:
+    line = Logged("snapshot")
+    works = Clockwork(Step(Trigger(event=line, count=2), KILL, 0.3))
+    works.happen("n1", line)
+    works.happen("n3")
+    assert works.run_to(5.0) == []
+    works.happen("n3", line)
+    assert works.run_to(5.1) == [(5.0, "start-kill", [0, "n1"])]

@@ -14,6 +14,7 @@ from harness.faults.force import RETURN_RATE
 from harness.faults.plan import Step, Trigger
 from harness.faults.targets import OBSERVER
 from harness.history import Op
+from harness.worlds.events import Observed
 from harness.worlds.network import LinkRule
 from nemesis.clock import Clock
 from nemesis.kill import Kill
@@ -294,7 +295,7 @@ def test_the_conductor_writes_down_start_end_and_what_healing_found() -> None:
 def test_a_fault_for_the_observer_of_an_event_strikes_that_node() -> None:
     cluster = FakeCluster()
     fault = Fault("kill", {"target": OBSERVER})
-    step = Step(Trigger(time_s=0.0, observe="voted", within_s=1.0), fault, 1.0)
+    step = Step(Trigger(time_s=0.0, event=Observed("voted"), within_s=1.0), fault, 1.0)
     written: list[Mapping[str, Any]] = []
 
     async def strike(value: Any) -> set[str]:

@@ -1,26 +1,36 @@
-"""Watches nodes' Observe events as they are written, for triggers of plans.
+"""Watches nodes' Observe events and logs as they are written, for triggers of plans.
 
-A reference node appends its protocol events to `nodes/<n>/observe.jsonl`. The files are
-polled, as a pipe that nobody reads would stall the node: now and then, so that there is
-never much left to read, and often while a trigger asks.
+A reference node appends its protocol events to `nodes/<n>/observe.jsonl`, and every
+node's output goes to `nodes/<n>/log`, which is read if a pattern is to be looked for.
+The files are polled, as a pipe that nobody reads would stall the node: now and then, so
+that there is never much left to read, and often while a trigger asks.
+
+Lines of different logs have no order among themselves beyond that of the polls; within
+one, the file that was written last counts as later.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from harness.host import nodefiles
 from harness.override import override
+from harness.worlds.events import Logged, Observed
+from harness.worlds.logs import LogPatterns
 from harness.worlds.world import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from harness.worlds.events import Event, Where
+    from harness.worlds.logs import Found
 
 POLL_S = 0.02
 FRESH_NS = 1_000_000
@@ -31,7 +41,7 @@ READ_BYTES_MAX = 256 << 10
 """Most that is read of a file at a time: no node may keep the loop busy."""
 
 LINE_BYTES_MAX = 1 << 20
-"""Longest event that is counted."""
+"""Longest event that is counted; a longer line of a log counts as several."""
 
 KINDS_MAX = 1_000
 """Kinds of events counted for one node; protocols have dozens."""
@@ -41,27 +51,85 @@ class _Observed(msgspec.Struct):
     kind: str
 
 
+class _Piece(NamedTuple):
+    """What was added to a file: whole lines, or a piece of one that is too long.
+
+    Attributes:
+        data: The bytes.
+        written_ns: When the file was written last.
+    """
+
+    data: bytes = b""
+    written_ns: int = 0
+
+
+class _Tail:
+    """The end of a file that grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.read_to = 0
+
+    def read(self) -> _Piece:
+        """The next whole lines, or a piece of one that is too long to be a line."""
+        try:
+            with nodefiles.open_plain(self._path) as file:
+                stat = os.fstat(file.fileno())
+                if stat.st_size < self.read_to:
+                    # A log that grew too long has lost its middle: go on at its end.
+                    self.read_to = stat.st_size
+                if stat.st_size == self.read_to:
+                    return _Piece()
+                file.seek(self.read_to)
+                data = file.read(READ_BYTES_MAX)
+                if b"\n" not in data:
+                    data += file.read(LINE_BYTES_MAX - len(data))
+        except OSError:
+            return _Piece()
+        whole = data.rfind(b"\n") + 1
+        if not whole and len(data) == LINE_BYTES_MAX:
+            whole = len(data)
+        self.read_to += whole
+        return _Piece(data[:whole], stat.st_mtime_ns)
+
+
 class Watch(Watcher):
-    """Counts the Observe events of a run.
+    """Counts the Observe events of a run, and the lines that match patterns.
 
     Nodes write the files, so they may hold any bytes, and there may be any kind of file
     in their places (`nodefiles`).
     """
 
     def __init__(self, nodes: Iterable[str], run_dir: Path) -> None:
-        self._paths = {n: run_dir / "nodes" / n / "observe.jsonl" for n in nodes}
-        self._read_to = dict.fromkeys(self._paths, 0)
-        self._seen: dict[str, Counter[str]] = {n: Counter() for n in self._paths}
+        folders = {node: run_dir / "nodes" / node for node in nodes}
+        self._events = {n: _Tail(at / "observe.jsonl") for n, at in folders.items()}
+        self._logs = {n: _Tail(at / "log") for n, at in folders.items()}
+        self._seen: dict[str, Counter[str]] = {n: Counter() for n in folders}
+        self._patterns = LogPatterns()
+        self.problems = self._patterns.problems
         self._read_at_ns = 0
         self._decoder = msgspec.json.Decoder(_Observed)
 
     @override
-    def sightings(self, kind: str, node: str | None) -> int:
-        if time.monotonic_ns() - self._read_at_ns > FRESH_NS:
-            self._read_all()
-        if node is None:
-            return sum(seen[kind] for seen in self._seen.values())
-        return self._seen[node][kind]
+    def follow(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, Logged):
+                self._patterns.follow(event.pattern)
+
+    @override
+    def sightings(self, event: Event) -> Mapping[Where, int]:
+        self._refresh()
+        match event:
+            case Logged(pattern, _):
+                counts = self._patterns.count(pattern)
+            case Observed(kind, _):
+                counts = Counter({n: seen[kind] for n, seen in self._seen.items()})
+        return {(node,): counts[node] for node in self._seen if event.is_at(node)}
+
+    @override
+    def last_logged(self, event: Logged) -> Found | None:
+        self._refresh()
+        return self._patterns.last(event.pattern)
 
     async def poll(self) -> None:
         """Read the new events now and then, until cancelled."""
@@ -69,32 +137,23 @@ class Watch(Watcher):
             self._read_all()
             await asyncio.sleep(POLL_S)
 
+    def _refresh(self) -> None:
+        if time.monotonic_ns() - self._read_at_ns > FRESH_NS:
+            self._read_all()
+
     def _read_all(self) -> None:
-        for node, path in self._paths.items():
-            data = self._read(node, path)
+        for node, events in self._events.items():
             seen = self._seen[node]
-            for line in data.split(b"\n"):
+            for line in events.read().data.split(b"\n"):
                 try:
                     kind = self._decoder.decode(line).kind
                 except (ValueError, RecursionError):
                     continue  # bad UTF-8 and bad JSON are ValueErrors
                 if kind in seen or len(seen) < KINDS_MAX:
                     seen[kind] += 1
+        if self._patterns.are_followed:
+            for node, log in self._logs.items():
+                data, written_ns = log.read()
+                lines = data.decode("utf-8", "replace").split("\n")
+                self._patterns.read(node, lines, written_ns)
         self._read_at_ns = time.monotonic_ns()
-
-    def _read(self, node: str, path: Path) -> bytes:
-        """The next whole lines, or a piece of one that is too long to be an event."""
-        begin = self._read_to[node]
-        try:
-            with nodefiles.open_plain(path) as file:
-                file.seek(begin)
-                data = file.read(READ_BYTES_MAX)
-                if b"\n" not in data:
-                    data += file.read(LINE_BYTES_MAX - len(data))
-        except OSError:
-            return b""
-        whole = data.rfind(b"\n") + 1
-        if not whole and len(data) == LINE_BYTES_MAX:
-            whole = len(data)
-        self._read_to[node] += whole
-        return data[:whole]

@@ -1,7 +1,8 @@
 """Observations and logs of simulated nodes, for checkers and readers.
 
 The files are those of the os world, in the same form. Observations are counted as they
-are made known, for the triggers of plans, and written at the end. What a node observed
+are made known, for the triggers of plans, and written at the end; so are lines of logs
+that match the patterns of triggers. What a node observed
 after it had persisted something is known once that is durable; a crash before takes it.
 """
 
@@ -15,12 +16,16 @@ import msgspec
 
 from harness.host.documents import writing
 from harness.override import override
+from harness.worlds.events import Logged, Observed
+from harness.worlds.logs import LogPatterns
 from harness.worlds.world import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from harness.worlds.events import Event, Where
+    from harness.worlds.logs import Found
     from reference_impls.actor import Now, Observe
 
 QUIET = frozenset({"appended", "committed", "applied"})
@@ -38,7 +43,10 @@ class Journal(Watcher):
         self._fresh: dict[str, list[tuple[str, bytes]]] = {n: [] for n in self._lines}
         self._logs: dict[str, list[str]] = {node: [] for node in self._lines}
         self._seq: Counter[str] = Counter()
-        self._seen: Counter[tuple[str, str | None]] = Counter()
+        self._seen: dict[str, Counter[str]] = {}
+        self._patterns = LogPatterns()
+        self._lines_logged = 0
+        self.problems = self._patterns.problems
 
     def observe(self, node: str, effect: Observe, now: Now) -> None:
         """Note an event, which becomes known with `keep`."""
@@ -60,8 +68,7 @@ class Journal(Watcher):
         """The node waits for nothing to be durable: its events are known."""
         for kind, line in self._fresh[node]:
             self._lines[node].append(line)
-            self._seen[kind, node] += 1
-            self._seen[kind, None] += 1
+            self._seen.setdefault(kind, Counter())[node] += 1
         self._fresh[node].clear()
 
     def drop(self, node: str) -> None:
@@ -73,11 +80,30 @@ class Journal(Watcher):
         """Add a line to the node's log, stamped with the time that its clock shows."""
         seconds, rest = divmod(now.wall_ns, 1_000_000_000)
         at = time.strftime("%H:%M:%S", time.gmtime(seconds))
-        self._logs[node].append(f"{at}.{rest // 1_000_000:03d} {node} {text}\n")
+        line = f"{at}.{rest // 1_000_000:03d} {node} {text}"
+        self._logs[node].append(line + "\n")
+        if self._patterns.are_followed:
+            self._lines_logged += 1
+            self._patterns.read(node, line.splitlines(), self._lines_logged)
 
     @override
-    def sightings(self, kind: str, node: str | None) -> int:
-        return self._seen[kind, node]
+    def follow(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, Logged):
+                self._patterns.follow(event.pattern)
+
+    @override
+    def sightings(self, event: Event) -> Mapping[Where, int]:
+        match event:
+            case Logged(pattern, _):
+                counts = self._patterns.count(pattern)
+            case Observed(kind, _):
+                counts = self._seen.get(kind, Counter())
+        return {(node,): counts[node] for node in self._lines if event.is_at(node)}
+
+    @override
+    def last_logged(self, event: Logged) -> Found | None:
+        return self._patterns.last(event.pattern)
 
     async def poll(self) -> None:
         """Do nothing: the counts are up to date at any time."""

@@ -1,0 +1,154 @@
+"""Patterns in the logs of nodes: how often each was found, and where last.
+
+The patterns are the user's, but the lines are those of nodes, which may write anything.
+So only the beginning of a line is searched, and a search that takes too much processor
+time is broken off: backtracking can take exponential time (`(a+)+$`). Such a pattern is
+given up, which is told as a problem of the run; it counts no line from then on.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LINE_CHARS_MAX = 4_000
+"""A pattern is looked for in so much of a line."""
+
+SEARCH_S_MAX = 0.1
+"""Processor time that a search may take; a usual one takes a microsecond."""
+
+PATTERN_CHARS_MAX = 500
+
+
+class Found(NamedTuple):
+    """A line that matched.
+
+    Attributes:
+        at: A number that grows with time.
+        node: The node whose log it stands in.
+        said: What the pattern's first group matched; None without a group.
+    """
+
+    at: int
+    node: str
+    said: str | None
+
+
+class LogPatterns:
+    """Counts the lines that match each of the patterns followed.
+
+    Attributes:
+        problems: Sentences about patterns that were given up.
+    """
+
+    def __init__(self) -> None:
+        self._patterns: dict[str, re.Pattern[str]] = {}
+        self._counts: dict[str, Counter[str]] = {}
+        self._last: dict[str, Found] = {}
+        self.problems: list[str] = []
+
+    def follow(self, pattern: str) -> None:
+        """Count lines that match from now on; raises UsageError for a bad pattern."""
+        if pattern not in self._counts:
+            self._patterns[pattern] = compiled(pattern)
+            self._counts[pattern] = Counter()
+
+    @property
+    def are_followed(self) -> bool:
+        """Whether any pattern is worth reading lines for."""
+        return bool(self._patterns)
+
+    def count(self, pattern: str) -> Counter[str]:
+        """Node -> how many lines of its log matched so far; empty if not followed."""
+        return self._counts.get(pattern, Counter())
+
+    def last(self, pattern: str) -> Found | None:
+        """The last line that matched; None if none has yet."""
+        return self._last.get(pattern)
+
+    def read(self, node: str, lines: Iterable[str], at: int) -> None:
+        """Take note of new lines of a node's log, which were written about `at`."""
+        for line in lines:
+            for pattern, regex in list(self._patterns.items()):
+                self._look(node, line[:LINE_CHARS_MAX], at, pattern, regex)
+
+    def _look(
+        self, node: str, line: str, at: int, pattern: str, regex: re.Pattern[str]
+    ) -> None:
+        try:
+            match = search_in_time(regex, line)
+        except TimeoutError:
+            del self._patterns[pattern]
+            self.problems.append(
+                f"the pattern {pattern!r} was given up: to look for it in a line of "
+                f"{node}'s log took more than {SEARCH_S_MAX:g} s; repetitions within "
+                "repetitions may take for ever"
+            )
+            return
+        if match is None:
+            return
+        self._counts[pattern][node] += 1
+        last = self._last.get(pattern)
+        if last is None or at >= last.at:
+            self._last[pattern] = Found(at, node, match[1] if regex.groups else None)
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The regular expression.
+
+    Raises:
+        UsageError: It is none, it is too long, or it matches every line.
+    """
+    if len(pattern) > PATTERN_CHARS_MAX:
+        raise UsageError(f"a pattern has at most {PATTERN_CHARS_MAX} characters")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sets that may mean something else once
+            regex = re.compile(pattern)
+        matches_all = regex.search("") is not None
+    except (re.error, RecursionError, OverflowError) as problem:
+        raise UsageError(
+            f"{pattern!r:.60} is no regular expression: {problem}"
+        ) from problem
+    if matches_all:
+        raise UsageError(f"{pattern!r:.60} matches every line, even an empty one")
+    return regex
+
+
+def search_in_time(regex: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """The first match in `text`; None if there is none.
+
+    The regular expression engine looks for signals now and then, so a timer's handler
+    can end it. Python hands signals to its main thread only; in another thread, the
+    search takes as long as it takes.
+
+    Raises:
+        TimeoutError: The search took SEARCH_S_MAX of processor time.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return regex.search(text)
+    searching = True
+
+    def ring(*_: object) -> None:
+        if searching:
+            raise TimeoutError
+
+    before = signal.signal(signal.SIGVTALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, SEARCH_S_MAX)
+        match = regex.search(text)
+        searching = False
+        return match
+    finally:
+        searching = False
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
