@@ -78,7 +78,7 @@ class Cluster:
         """What in force explains that a node ends itself; empty if nothing does."""
         self._leadership = leadership or Leadership(self.nodes)
         self._note = note
-        self._time = time or TrueTime()
+        self.time = time or TrueTime()
         self._exits: dict[str, Exit] = {}
         self.kept_down: dict[str, str] = {}
         """node -> why it was killed for good: it exceeded a bound."""
@@ -92,7 +92,7 @@ class Cluster:
         Raises:
             ClusterNeverUpError: A node did not serve; says which, and why.
         """
-        begun_ns = self._time.monotonic_ns()
+        begun_ns = self.time.monotonic_ns()
         await asyncio.gather(*(self._launch(node) for node in self.nodes))
         limit = self.system.ready_timeout_s
         served = await asyncio.gather(*(self._serves(n, limit) for n in self.nodes))
@@ -116,7 +116,7 @@ class Cluster:
         that can't recover is a finding, which its failing operations show.
         """
         dead = [node for node in self.dead() if node in nodes]
-        begun_ns = self._time.monotonic_ns()
+        begun_ns = self.time.monotonic_ns()
         await asyncio.gather(*(self._launch(node) for node in dead))
         limit = min(self.system.ready_timeout_s, RESTART_WAIT_S_MAX)
 
@@ -200,13 +200,13 @@ class Cluster:
     async def _asked_wall_offset_ns(self, node: str) -> int | None:
         if not isinstance(self.system, Clocked):
             return None
-        before_ns = self._time.wall_ns()
+        before_ns = self.time.wall_ns()
         try:
             async with asyncio.timeout(CLOCK_TIMEOUT_S):
                 theirs = await self.system.read_wall_clock_ns(self.places[node])
         except (TimeoutError, OSError, SplitbrainError):
             return None
-        took_ns = self._time.wall_ns() - before_ns
+        took_ns = self.time.wall_ns() - before_ns
         # The answer is exact to half the time it took, so a slow one proves little.
         if theirs is None or took_ns > ASKED_WITHIN_NS:
             return None
@@ -256,7 +256,7 @@ class Cluster:
         await self.processes.start(place, self.system.launch(place))
 
     async def _serves(self, node: str, limit_s: float) -> bool:
-        begun_ns = self._time.monotonic_ns()
+        begun_ns = self.time.monotonic_ns()
         place = self.places[node]
         while node not in self._exits:
             left_s = limit_s - self._ms_since(begun_ns) / 1000
@@ -272,7 +272,7 @@ class Cluster:
         return False
 
     def _ms_since(self, then_ns: int) -> float:
-        return (self._time.monotonic_ns() - then_ns) / 1e6
+        return (self.time.monotonic_ns() - then_ns) / 1e6
 
     def _why_not_up(self, node: str, limit_s: float) -> str:
         exited = self._exits.get(node)

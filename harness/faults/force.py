@@ -12,11 +12,13 @@ healed, and until then all that hold it add up.
                is repaired when the last strike that damaged it is healed
     processes  are stopped while any strike stops them; no strike holds a killed
                process, and the one that a restart begins runs freely
-    clocks     jumps add up, rates multiply. The heal of one strike of several takes its
-               rate away, and its jump if it is a wall clock; what drifts have added
-               stays until the last heal. A monotonic clock never runs backwards, so
-               only the last heal makes it return, at the rate of the fastest of those
-               strikes
+    clocks     jumps add up, rates multiply: a frozen clock that jumps stands still
+               where it arrives, and no drift moves it. The heal of one strike of
+               several takes its rate away, and its jump if it is a wall clock; what
+               drifts have added stays until the last heal. A monotonic clock never runs
+               backwards, so only the last heal makes it return, at the rate of the
+               fastest of those strikes. A process that ends takes its clocks' faults
+               along, except that a restart may give it a wrong clock to begin with
 """
 
 from __future__ import annotations
@@ -171,6 +173,26 @@ class Force:
             rate = math.prod(other.rate for other in self.clocks.of((node, clock)))
             await self._set_clock(node, clock, ClockLine(to_ns, rate))
 
+    async def restart_skewed(
+        self, owner: int, nodes: Sequence[str], skew: Skew
+    ) -> dict[str, dict[str, Json]]:
+        """Start those of `nodes` that aren't running, with wall clocks that are wrong.
+
+        They jump from true time: a clock begins anew with its process.
+        """
+        cluster = self.cluster
+        line = ClockLine(skew.jump_ns or 0, skew.rate)
+        for node in nodes:
+            self.clocks.take(owner, (node, "wall"), skew)
+            cluster.clocks.begin_with(node, ClockSetting(wall=line))
+        try:
+            return await cluster.restart(nodes)
+        finally:
+            for node in nodes:
+                cluster.clocks.begin_with(node, None)
+                if cluster.processes.pid(node) is None:
+                    self.clocks.let_go(owner, (node, "wall"))
+
     async def settle(self) -> None:
         """Wait until every monotonic clock that returns shows true time again.
 
@@ -294,6 +316,17 @@ class Grip:
         """Let those of `nodes` go on that no other strike stops."""
         await self._cluster.resume(self._freed(self._force.paused, nodes))
 
+    async def restart_skewed(
+        self, nodes: Sequence[str], skew: Skew
+    ) -> dict[str, dict[str, Json]]:
+        """Do what `restart` does, and have wall clocks begin wrong as `skew` says.
+
+        A node that another strike holds down begins with true clocks, once that lets it
+        go.
+        """
+        freed = self._freed(self._force.down, nodes)
+        return await self._force.restart_skewed(self._owner, freed, skew)
+
     # Disks
 
     async def cut_power(self, losses: Mapping[str, Loss]) -> Mapping[str, Lost]:
@@ -400,6 +433,10 @@ class Grip:
     async def settle(self) -> None:
         """Wait until every monotonic clock that returns shows true time again."""
         await self._force.settle()
+
+    def wall_ns(self) -> int:
+        """True wall time, in nanoseconds since 1970."""
+        return self._cluster.time.wall_ns()
 
     # What only one kind of fault knows
 

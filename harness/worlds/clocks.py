@@ -62,7 +62,15 @@ class Clocks(Protocol):
     """Skews and reads the clocks of running nodes; every call names a node."""
 
     async def set_clock(self, node: str, setting: ClockSetting) -> None:
-        """Change the node's clocks at once. A restarted node has true clocks."""
+        """Change the clocks of the process that runs now, at once."""
+        ...
+
+    def begin_with(self, node: str, setting: ClockSetting | None) -> None:
+        """Have each process that the node begins from now on do so with these clocks.
+
+        They are set within a few milliseconds of its program's start. None: with true
+        clocks, as ever.
+        """
         ...
 
     async def read_clock(self, node: str) -> ClockReading | None:

@@ -6,10 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.faults.force import Force
-from harness.worlds.clocks import ClockReading, ClockSetting
+from harness.worlds.clocks import TRUE_CLOCKS, ClockReading, ClockSetting
 from harness.worlds.disks import Decayed, DiskCounters, Lost
 from harness.worlds.network import Link, LinkCounters, LinkRule
 from harness.worlds.processes import Exit
+from harness.worlds.world import TrueTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +81,9 @@ class FakeCluster:
         # Wall and monotonic clock of each node.
         self.offsets = {node: [0, 0] for node in self.nodes}
         self.rates = {node: [1.0, 1.0] for node in self.nodes}
+        self.begins: dict[str, ClockSetting] = {}
         self.leads: str | None = "n3"
+        self.time = TrueTime()
 
     async def leader(self) -> str | None:
         return self.leads
@@ -107,6 +110,7 @@ class FakeCluster:
         self.running |= dict.fromkeys(dead, 200)
         for node in dead:
             self.offsets[node], self.rates[node] = [0, 0], [1.0, 1.0]
+            await self.set_clock(node, self.begins.get(node, TRUE_CLOCKS))
         return {node: {"pid": 200, "served_after_ms": 1.0} for node in dead}
 
     def dead(self) -> tuple[str, ...]:
@@ -128,6 +132,9 @@ class FakeCluster:
             if change.offset_ns is not None:
                 self.offsets[node][clock] = change.offset_ns
             self.rates[node][clock] = change.rate_from(self.offsets[node][clock])
+
+    def begin_with(self, node: str, setting: ClockSetting | None) -> None:
+        self.begins[node] = setting or TRUE_CLOCKS
 
     async def read_clock(self, node: str) -> ClockReading | None:
         if node not in self.running:

@@ -348,6 +348,7 @@ class Keeper:
         data_dir: str,
         writable: Sequence[str],
         trusted: bool,
+        clocks: Mapping[str, Any],
     ) -> Job:
         if node.pid is not None:
             raise HarnessError(f"{node.name} is already running, as pid {node.pid}")
@@ -396,6 +397,8 @@ class Keeper:
         self._now_runs(node, started.pid, Path(log_path), data_dir)
         if status is not None:
             self._unreported.append((started.pid, status))
+        elif any(clocks.values()):
+            yield from self._set_clock(node, **clocks)
         return started.pid
 
     def _needed(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from harness.worlds.os.spawn import Disk
     from harness.worlds.places import Launch, NodePlace
 
+UNCHANGED = ClockSetting()
 _NO_SKEW = "clocks can't be skewed here"
 _HELLO_TIMEOUT_S = 10.0
 LIMITS = Limits(data_bytes=4 << 30, log_bytes=64 << 20)
@@ -69,6 +70,7 @@ class Warden:
         self._next_id = 0
         self._pids: dict[str, int] = {}
         self._callbacks: list[Callable[[Exit], None]] = []
+        self._begin_with: dict[str, ClockSetting] = {}
         self._around_start: AroundStart = lambda _: contextlib.nullcontext()
 
     @classmethod
@@ -131,6 +133,7 @@ class Warden:
                 data_dir=str(place.data_dir),
                 writable=[str(path) for path in launch.writable],
                 trusted=launch.trusted,
+                clocks=dataclasses.asdict(self._begin_with.get(place.name, UNCHANGED)),
             )
         return pid
 
@@ -169,6 +172,21 @@ class Warden:
         if self.why_no_clocks:
             raise HarnessError(f"{node}: {self.why_no_clocks}")
         await self._call("set_clock", node, **dataclasses.asdict(setting))
+
+    def begin_with(self, node: str, setting: ClockSetting | None) -> None:
+        """Have each process that the node begins from now on do so with these clocks.
+
+        They are set once its program has taken over, within a few milliseconds.
+
+        Raises:
+            HarnessError: Clocks can't be skewed here.
+        """
+        if setting is None:
+            self._begin_with.pop(node, None)
+            return
+        if self.why_no_clocks:
+            raise HarnessError(f"{node}: {self.why_no_clocks}")
+        self._begin_with[node] = setting
 
     async def read_clock(self, node: str) -> ClockReading | None:
         """The node's clocks now; None if it isn't running.

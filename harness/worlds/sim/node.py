@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import msgspec
 
 from harness.systems.logs import UnusableLogError, file_name
+from harness.worlds.clocks import TRUE_CLOCKS
 from harness.worlds.sim.clock import NodeClock
 from harness.worlds.sim.conditions import START_MS, STEP_NS, lasting_ns
 from harness.worlds.sim.disk import Disk, PowerFailed
@@ -142,10 +143,11 @@ class SimNode:
 
     # Life and death
 
-    def start(self, pid: int) -> None:
+    def start(self, pid: int, clocks: ClockSetting = TRUE_CLOCKS) -> None:
         """Start a process; it serves a little later, with what the disk remembers."""
         self.pid = pid
         self.clock = NodeClock(self._loop)
+        self.clock.set(clocks)
         start_ns = int(self._rng.uniform(*START_MS) * 1e6)
         self._loop.at_ns(self._loop.now_ns + start_ns, self._begin, pid)
 

@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.override import override
 from harness.systems.abilities import Logged
 from harness.systems.logs import open_log
-from harness.worlds.clocks import Clocks
+from harness.worlds.clocks import TRUE_CLOCKS, Clocks
 from harness.worlds.processes import Exit, Processes
 from harness.worlds.sim.node import SimNode
 
@@ -58,6 +58,7 @@ class SimProcesses(Processes, Clocks):
     ) -> None:
         self._callbacks: list[Callable[[Exit], None]] = []
         self._next_pid = FIRST_PID
+        self._begin_with: dict[str, ClockSetting] = {}
         self.nodes: dict[str, SimNode] = {}
         for name, place in network.places.items():
             self.nodes[name] = SimNode(
@@ -82,7 +83,7 @@ class SimProcesses(Processes, Clocks):
         if node.pid:
             raise HarnessError(f"{place.name} runs already")
         self._next_pid += 1
-        node.start(self._next_pid)
+        node.start(self._next_pid, self._begin_with.get(place.name, TRUE_CLOCKS))
         return node.pid
 
     @override
@@ -110,6 +111,10 @@ class SimProcesses(Processes, Clocks):
         if not of.pid:
             raise HarnessError(f"{node} isn't running")
         of.set_clock(setting)
+
+    @override
+    def begin_with(self, node: str, setting: ClockSetting | None) -> None:
+        self._begin_with[node] = setting or TRUE_CLOCKS
 
     @override
     async def read_clock(self, node: str) -> ClockReading | None:
