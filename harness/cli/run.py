@@ -81,6 +81,10 @@ if TYPE_CHECKING:
     "Checkers beside the workload's; what they say is shown, and doesn't count."
 ))  # fmt: skip
 @click.option("--plan", type=click.Path(path_type=Path), help="A fault plan, YAML.")
+@click.option("--determinism", is_flag=True, help=(
+    "Simulate each seed twice more first, in two processes, and compare all records, "
+    "byte for byte; a difference is a failure of the harness."
+))  # fmt: skip
 @click.option("--expect", type=click.Choice(["valid", "invalid"]), help=(
     "Exit 0 when the verdict is this one."
 ))  # fmt: skip
@@ -108,6 +112,7 @@ def run(
     node_log_mb: int,
     also: Sequence[str],
     plan: Path | None,
+    determinism: bool,
     expect: str | None,
     results: Path,
     as_json: bool,
@@ -144,11 +149,17 @@ def run(
         network=network,  # type: ignore[arg-type]  # click has checked the choice
         expect=expect,  # type: ignore[arg-type]  # click has checked the choice
     )
+    if determinism and world != "sim":
+        raise UsageError(
+            "--determinism is for --world sim: real processes never repeat to the byte"
+        )
     written = None if plan is None else read_plan(plan)
     with interrupts.raised():
         try:
             complete(spec, planned=written is not None)
             asked = Experiment(spec, written, "" if plan is None else str(plan))
+            if determinism:
+                compare_runs(asked, seeds, results, as_json=as_json)
             if seeds > 1:
                 many = run_simulated_seeds if world == "sim" else run_seeds
                 return many(asked, seeds, jobs, results, as_json=as_json)
@@ -165,6 +176,28 @@ def read_plan(path: Path) -> Any:
     if plan is None:
         raise UsageError(f"plan {path} is empty; a plan without faults is []")
     return plan
+
+
+def compare_runs(
+    asked: Experiment, seeds: int, results: Path, *, as_json: bool
+) -> None:
+    """Simulate every seed twice, and see that nothing recorded differs.
+
+    Raises:
+        HarnessError: Something does.
+    """
+    from harness.campaign import determinism
+    from harness.cli.progress import ProgressLine
+
+    first = asked.spec.seed
+    line = ProgressLine(enabled=not as_json)
+    line.tell(f"simulating seed {first} twice ...")
+    for seed in determinism.check(asked, range(first, first + seeds), results):
+        line.tell(f"seed {seed} repeats, to the byte")
+    line.clear()
+    if not as_json:
+        which = f"seed {first}" if seeds == 1 else f"seeds {first} to {seed}"
+        say(f"the same in two processes, to the byte: all that {which} recorded\n")
 
 
 def run_once(asked: Experiment, results: Path, *, as_json: bool) -> int:
