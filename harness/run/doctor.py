@@ -306,7 +306,7 @@ def _systems() -> list[Check]:
         "go": ("nodes written in Go", "apt-get install golang-go"),
     }
     return [
-        ("pysyncobj", _pysyncobj),
+        *((name, functools.partial(_library, name)) for name in ("lmdb", "pysyncobj")),
         *(
             (name, functools.partial(_program, name, *of))
             for name, of in programs.items()
@@ -314,14 +314,14 @@ def _systems() -> list[Check]:
     ]
 
 
-def _pysyncobj() -> Finding:
-    if importlib.util.find_spec("pysyncobj") is not None:
-        return Finding("pysyncobj", GOOD, "for splitbrain run pysyncobj.")
+def _library(name: str) -> Finding:
+    if importlib.util.find_spec(name) is not None:
+        return Finding(name, GOOD, f"for splitbrain run {name}.")
     return Finding(
-        "pysyncobj",
+        name,
         MISSING,
-        "splitbrain run pysyncobj is not possible.",
-        "pip install pysyncobj",
+        f"splitbrain run {name} is not possible.",
+        f"pip install {name}",
     )
 
 

@@ -17,21 +17,16 @@ other journals hold with `full`; the default here is WAL.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
 from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
-from harness.systems import cells
-from harness.systems.wire_system import WireSystem, environment
-from harness.worlds.places import Launch
+from harness.systems.embedded import Embedded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from harness.systems.system import SystemFactory
-    from harness.worlds.places import NodePlace
 
 OPTIONS = (
     Option(
@@ -49,7 +44,7 @@ OPTIONS = (
 )
 
 
-class SQLite(WireSystem):
+class SQLite(Embedded):
     """SQLite as a `System`.
 
     Raises:
@@ -57,33 +52,11 @@ class SQLite(WireSystem):
     """
 
     name = "sqlite"
-    faults = frozenset({"clock", "disk", "kill", "pause", "power"})
-    """Not `rot`: without a replica, nobody gives back what decays."""
-    services = cells.SERVICES
-    usual_nodes = 1
 
     def __init__(self, given: Mapping[str, str]) -> None:
-        super().__init__()
         chosen = settings(self.name, OPTIONS, given)
-        self._synchronous = chosen["synchronous"]
-        self._journal = chosen["journal"]
-
-    def check_nodes(self, nodes: Sequence[str]) -> None:
-        """Raises UsageError unless there is one node: they would share nothing."""
-        if len(nodes) > 1:
-            raise UsageError(
-                f"sqlite is one process with one file, and can't have {len(nodes)} "
-                "nodes (--nodes 1)"
-            )
-
-    def launch(self, place: NodePlace) -> Launch:
-        """The command of our node program, in this interpreter."""
-        module = "harness.systems.programs.sqlite_node"
-        options = ["--synchronous", self._synchronous, "--journal", self._journal]
-        return Launch(
-            [sys.executable, "-P", "-m", module, *options],
-            {**environment(place), "PYTHONUNBUFFERED": "1"},
-        )
+        arguments = [f"--{option.name}={chosen[option.name]}" for option in OPTIONS]
+        super().__init__("sqlite_node", arguments)
 
 
 def sqlite(_: str, given: Mapping[str, str]) -> SQLite:

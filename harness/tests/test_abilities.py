@@ -33,6 +33,7 @@ VOCABULARY = (
 ABILITIES = {
     "etcd": "Installed Led",
     "launch": "Administered Clocked Counted Led",
+    "lmdb": "Administered Clocked Counted Installed Led Scaled Sized",
     "pysyncobj": "Administered Clocked Counted Installed Led",
     "raft": (
         "Administered Clocked Counted Inspected Led Logged Momentous Mutable "

@@ -18,6 +18,7 @@ from harness.run import execution
 from harness.run.spec import TestSpec, usual_nodes
 from harness.systems.programs import sqlite_node
 from harness.systems.programs.sqlite_node import JOURNAL, SYNCHRONOUS, Store
+from harness.systems.programs.storing import CORRUPT_STATUS
 from harness.worlds.os.disk.mounting import why_no_disks
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def test_a_corrupt_file_ends_the_node(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == sqlite_node.CORRUPT_STATUS
+    assert done.returncode == CORRUPT_STATUS
     told = "can't open store.db: SQLITE_NOTADB: file is not a database\n"
     assert done.stderr == told
 

@@ -176,6 +176,7 @@ def strip_error(op: Op) -> Op:
 
 NODES = {
     "raft": "",
+    "lmdb": "",
     "pysyncobj": "",
     "sqlite": "",
     "python example": "launch:"
@@ -189,8 +190,8 @@ NODES = {
 def test_a_node_answers_as_the_page_says(node: str, tmp_path: Path) -> None:
     if node == "javascript example" and shutil.which("node") is None:
         pytest.skip("needs Node.js on PATH")
-    if node == "pysyncobj":
-        pytest.importorskip("pysyncobj")
+    if node in {"lmdb", "pysyncobj"}:
+        pytest.importorskip(node)
     asyncio.run(replay_to_node(NODES[node] or node, tmp_path, [SESSION, REFUSED]))
 
 

@@ -4,9 +4,7 @@
 the environment of WIRE.md. Values are in one table, `store.db` in the data folder.
 
 A request is one SQL transaction; `harness.systems.cells` says what requests mean. A
-request that writes is answered once COMMIT has returned. All of them run in one thread
-that owns the connection, one after the other, so asyncio answers `status` and `clock`
-while the disk is slow.
+request that writes is answered once COMMIT has returned.
 
 Errors of SQLite: what fails before COMMIT is rolled back, and the answer is a definite
 error. A COMMIT that fails, or a rollback, leaves the outcome open: in WAL mode the
@@ -26,24 +24,21 @@ import json
 import os
 import sqlite3
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import TEMPORARILY_UNAVAILABLE, NodeReply
 from harness.systems import cells
-from harness.systems.programs.serving import Body, clock, error, error_of, serve
+from harness.systems.programs.serving import Body, error, error_of
+from harness.systems.programs.storing import CORRUPT_STATUS, CRASH, serve_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 SYNCHRONOUS = ("off", "normal", "full", "extra")
 JOURNAL = ("delete", "truncate", "persist", "wal")
 
-CRASH = 13
-"""WIRE.md's code of a request that may have been carried out."""
-
-CORRUPT_STATUS = 65
 CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 SCHEMA = """
@@ -136,31 +131,6 @@ class Store:
         return connection
 
 
-class Node:
-    """Answers requests with a store."""
-
-    def __init__(self, name: str, thread: ThreadPoolExecutor, store: Store) -> None:
-        self.name = name
-        self._loop = asyncio.get_running_loop()
-        self._thread = thread
-        self._store = store
-
-    def handle(self, body: Body, answer: Callable[[Body], None]) -> None:
-        """Answer a request, now or once its transaction has ended."""
-        match body:
-            case {"type": "status"}:
-                status = {"role": "leader", "term": 1, "leader": self.name}
-                answer({"type": "status_ok", **status})
-            case {"type": "clock"}:
-                answer(clock())
-            case _:
-
-                def done(future: Future[Body]) -> None:
-                    self._loop.call_soon_threadsafe(answer, future.result())
-
-                self._thread.submit(self._store.carry_out, body).add_done_callback(done)
-
-
 def held(connection: sqlite3.Connection, names: list[str]) -> Mapping[str, Any]:
     """The values of those cells that were ever written."""
     rows = {name: connection.execute(READ, (name,)).fetchone() for name in names}
@@ -186,8 +156,7 @@ async def main() -> None:
         sys.stderr.write(f"can't open {path.name}: {told(failure)}\n")
         code = getattr(failure, "sqlite_errorcode", 0) & 0xFF
         sys.exit(CORRUPT_STATUS if code in CORRUPT else 1)
-    node = Node(os.environ["SPLITBRAIN_NODE"], thread, store)
-    await serve(node, os.environ["SPLITBRAIN_LISTEN"])
+    await serve_store(thread, store)
 
 
 if __name__ == "__main__":
