@@ -3,6 +3,7 @@
 For writing a nemesis:
 
     fault.py      Fault, Strike: a fault and its outcome, as data; Skip: there is none
+    states.py     the states of a fault: asked for, applied, healed, skipped, failed
     targets.py    which nodes a fault is for: words, drawing, looking up
     nemesis.py    Nemesis, Lingering, NemesisFactory: one kind of fault, as a plug-in
     force.py      Grip: a strike acts through it; how several strikes add up

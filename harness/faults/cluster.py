@@ -220,6 +220,11 @@ class Cluster:
         running = [node for node in self.nodes if node not in dead]
         return self._leadership.guess(running or self.nodes)
 
+    @property
+    def tells_leader(self) -> bool:
+        """Whether the system's nodes can be asked who leads."""
+        return isinstance(self.system, Led)
+
     async def leader(self) -> str | None:
         """The node that says it leads; None if none says so within a second."""
         if not isinstance(self.system, Led):

@@ -37,6 +37,21 @@ class Fault:
         """The fault as it stands in plan.yaml."""
         return {"kind": self.kind, **self.params}
 
+    @property
+    def knobs(self) -> tuple[str, ...]:
+        """What campaigns count apart within a kind, by the words among its parameters.
+
+        {"mode": "eio", "torn": true, "target": "leader", "files": "*"} has the knobs
+        "mode eio", "torn" and "target leader". Numbers, names of nodes and the glob for
+        all files are none.
+        """
+        words = (
+            name if value is True else f"{name} {value}"
+            for name, value in self.params.items()
+            if value is True or (isinstance(value, str) and value not in {"", "*"})
+        )
+        return tuple(words)
+
     def number(self, name: str, default: float | None = None) -> float:
         """A parameter that is a number; `default` if it isn't given."""
         value = self.params.get(name, default)
@@ -81,6 +96,8 @@ class Strike:
         evidence: Proof so far; `heal` adds to it.
         bit: True if there is proof of an effect, False if there was none, None if only
             healing will tell (dropped frames are counted at the end).
+        knobs: Knob -> whether it bit, where that differs from `bit`, or the parameters
+            don't name it: `{"torn": False}` if the power was cut and nothing was torn.
     """
 
     fault: Fault
@@ -88,10 +105,27 @@ class Strike:
     nodes: NodeNames
     evidence: Mapping[str, Json] = field(default_factory=dict)
     bit: bool | None = None
+    knobs: Mapping[str, bool | None] = field(default_factory=dict)
 
-    def proven(self, evidence: Mapping[str, Json], *, bit: bool | None) -> Strike:
-        """The strike with more evidence, and the conclusion from all of it."""
-        return replace(self, evidence={**self.evidence, **evidence}, bit=bit)
+    def proven(
+        self,
+        evidence: Mapping[str, Json],
+        *,
+        bit: bool | None,
+        knobs: Mapping[str, bool | None] | None = None,
+    ) -> Strike:
+        """The strike with more evidence, and the conclusions from all of it."""
+        return replace(
+            self,
+            evidence={**self.evidence, **evidence},
+            bit=bit,
+            knobs={**self.knobs, **(knobs or {})},
+        )
+
+    @property
+    def all_knobs(self) -> dict[str, bool | None]:
+        """Every knob -> whether it bit; those of the fault bit as the strike did."""
+        return {**dict.fromkeys(self.fault.knobs, self.bit), **self.knobs}
 
 
 class Skip(SplitbrainError):  # noqa: N818 - it is an answer, no failure of ours

@@ -2,6 +2,7 @@
 
     analysis.py  a run folder: verdict.json and the report
     account.py   a run's operations, errors and troubles, beside its verdict
+    effects.py   what happened to clients and leader during each fault
     check.py     history files from anywhere: the work of `splitbrain check`
     advice.py    names another checker, if the one asked can't judge a history
     text.py      the result of a check, in words for a terminal

@@ -6,6 +6,7 @@ after the controller was killed, and a new checker can judge an old run.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,13 @@ from harness.errors import (
 )
 from harness.history import HistoryError, formats, observations
 from harness.host.documents import writing
+from harness.judge import effects
 from harness.judge.account import Account, account
+from harness.run.lifecycle import lives
 from harness.run.records import (
     VERSION,
     WORDS,
+    Activation,
     CheckRecord,
     FaultRecord,
     HarnessRecord,
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.history import History
+    from harness.run.lifecycle import Life
     from harness.run.records import FaultLine, TestRecord, Word
     from harness.run.spec import TestSpec
     from harness.run.store import RunFolder
@@ -95,7 +100,9 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> VerdictRecor
         results[f"{name}_observed" if name in results else name] = result
     counters = run.counters if run is not None else {}
     told = account(history, counters, faults)
-    return summed_up(test, run, faults, results, told)
+    out = summed_up(test, run, faults, results, told)
+    out.strikes = effects.strikes(lives(faults)[0], history)
+    return out
 
 
 def put_off(folder: RunFolder) -> VerdictRecord:
@@ -155,7 +162,7 @@ def summed_up(
         reason=why,
         interrupted=interrupted,
         checkers={name: CheckRecord.of(result) for name, result in results.items()},
-        faults=fault_summary(test.asked, faults),
+        faults=fault_summary(test.asked, lives(faults)[0]),
         ops=run.ops,
         **told.as_json(),
         seconds=run.seconds,
@@ -212,20 +219,42 @@ def check_invariants(
 
 
 def fault_summary(
-    asked: Mapping[str, int], faults: Iterable[FaultLine]
+    planned: Mapping[str, int], found: Iterable[Life]
 ) -> dict[str, FaultRecord]:
-    """Kind of fault -> how many were asked for, struck, bit, and had no effect."""
-    summary = {kind: FaultRecord(asked=number) for kind, number in asked.items()}
-    for line in faults:
-        if line.event not in {"start", "end"}:
-            continue
-        of = summary.setdefault(line.kind, FaultRecord())
-        if line.event == "start":
-            of.count += 1
-        elif line.bit:
-            of.bit += 1
-        else:
-            of.no_effect += 1
+    """Kind of fault -> what came of its faults.
+
+    Args:
+        planned: Kind of fault -> how many the plan has.
+        found: The lives of those that were asked for.
+    """
+    summary = {kind: FaultRecord(asked=number) for kind, number in planned.items()}
+    reached: Counter[str] = Counter()
+    for life in found:
+        of = summary.setdefault(life.kind, FaultRecord())
+        reached[life.kind] += 1
+        applied = life.start is not None
+        of.applied += applied
+        of.healed += life.healed
+        match life.effect:
+            case "bit":
+                of.bit += 1
+            case "no-effect":
+                of.no_effect += 1
+            case "indeterminate":
+                of.indeterminate += 1
+            case "skipped":
+                of.skipped += 1
+            case "failed":
+                of.failed += 1
+        for name, bit in life.knobs.items():
+            knob = of.knobs.setdefault(name, Activation())
+            knob.asked += 1
+            knob.applied += applied
+            knob.bit += bit is True and life.effect != "failed"
+    for kind, of in summary.items():
+        of.asked = max(of.asked, reached[kind])
+        of.count = of.applied
+        of.not_reached = of.asked - reached[kind]
     return summary
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.report import figures
-from harness.report.story import effect, label, node_words, proof_of
+from harness.report.story import label, proof_of, struck_nodes
 from harness.report.witness import call_text
 from harness.run.store import natural
 from harness.visible import visible
@@ -184,10 +184,11 @@ def _fault(fault: Fault) -> dict[str, Any]:
         "kind": fault.kind,
         "title": figures.clip(fault.title, 200),
         "nodes": list(fault.nodes),
-        "on": node_words(fault.nodes),
+        "on": struck_nodes(fault),
         "t0": _us(fault.start_ns),
         "t1": None if fault.end_ns is None else _us(fault.end_ns),
-        "effect": effect(fault),
+        "effect": fault.effect,
+        "applied": fault.applied,
         "proof": proof_of([fault]),
     }
 

@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from harness.history import History, HistoryError, Op, observations
+from harness.run.lifecycle import lives
 from harness.run.records import FaultLine
 from harness.run.store import Salvage, natural
 from harness.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from harness.faults.states import Effect
+    from harness.run.lifecycle import Life
     from harness.run.store import LogTail
 
 LANES_MAX = 256
@@ -57,11 +60,13 @@ class Fault:
         kind: "partition", "kill", "pause", "clock", ...
         title: The fault in words.
         nodes: The nodes it was aimed at; empty means all of them.
-        start_ns: When it began.
-        end_ns: When it was healed; None if it lasted to the end of the record.
-        bit: Whether it had an effect; None if that is not known.
+        start_ns: When it began; when it was asked for, if it was never applied.
+        end_ns: When it was healed or given up; None if it lasted to the end of the
+            record.
+        effect: What came of it.
+        applied: Whether it was in force from start to end.
         evidence: The proof, as recorded at start and end.
-        failed: Whether it could not be carried out at all.
+        meanwhile: What happened during it, by name: operations in flight, the leader.
     """
 
     kind: str
@@ -69,9 +74,10 @@ class Fault:
     nodes: tuple[str, ...]
     start_ns: float
     end_ns: float | None
-    bit: bool | None
+    effect: Effect
+    applied: bool
     evidence: Mapping[str, Any]
-    failed: bool = False
+    meanwhile: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -260,18 +266,21 @@ def load(run_dir: Path) -> Recording:
     never_up = bool(run.get("never_up"))
     history = left.lines("history.jsonl", Op, optional=never_up)
     calls = [Call(*pair) for pair in History(history, strict=False).calls()]
-    faults, notes = _faults(left.lines("faults.jsonl", FaultLine))
+    verdict = mapping(left.document("verdict.json"))
+    found, notes = lives(left.lines("faults.jsonl", FaultLine))
+    strikes = map(mapping, sequence(verdict.get("strikes")))
+    during = {repr(strike.get("id")): strike for strike in strikes}
     return Recording(
         path=run_dir,
         test=test,
         plan=left.text("plan.yaml"),
         run=run,
-        verdict=mapping(left.document("verdict.json")),
+        verdict=verdict,
         ops=history,
         calls=calls,
         lanes=lanes(calls, whole(test.get("concurrency"))),
-        faults=faults,
-        notes=notes,
+        faults=[_fault(life, during.get(repr(life.first.id), {})) for life in found],
+        notes=[_note(line) for line in notes],
         clocks=left.lines("clocks.jsonl", ClockLine),
         errors=left.lines("errors.jsonl", ErrorLine, optional=True),
         logs=left.logs(),
@@ -282,55 +291,56 @@ def load(run_dir: Path) -> Recording:
 # From lines to faults and rows
 
 
-def _faults(lines: Iterable[FaultLine]) -> tuple[list[Fault], list[Note]]:
-    """Pair starts with ends: faults that have a duration, and notes that have none."""
-    open_faults: dict[str, tuple[int, FaultLine]] = {}
-    faults: list[Fault] = []
-    notes: list[Note] = []
-    for line in lines:
-        name = repr(line.id)
-        if line.event == "start":
-            open_faults[name] = (len(faults), line)
-            faults.append(_fault(line, None))
-        elif line.event == "end" and name in open_faults:
-            position, start = open_faults.pop(name)
-            faults[position] = _fault(start, line)
-        elif line.event == "failed":
-            open_at = open_faults.pop(name, None)
-            if open_at is None:
-                faults.append(_fault(line, line, failed=True))
-            else:
-                faults[open_at[0]] = _fault(open_at[1], line, failed=True)
-        else:
-            notes.append(
-                Note(
-                    string(line.kind),
-                    string(line.title or line.kind),
-                    tuple(strings(line.nodes)),
-                    line.time,
-                    mapping(line.evidence),
-                )
-            )
-    return faults, notes
+def _note(line: FaultLine) -> Note:
+    return Note(
+        string(line.kind),
+        string(line.title or line.kind),
+        tuple(strings(line.nodes)),
+        line.time,
+        mapping(line.evidence),
+    )
 
 
-def _fault(start: FaultLine, end: FaultLine | None, *, failed: bool = False) -> Fault:
-    last = end or start
-    evidence = dict(mapping(start.evidence))
-    if end is not None and end is not start:
-        for key, proof in mapping(end.evidence).items():
+def _fault(life: Life, meanwhile: Mapping[str, Any]) -> Fault:
+    """A life as reports show it; `meanwhile` is its line of verdict.json, if any."""
+    lines = (life.start, life.end, life.skipped, life.failed)
+    told = [line for line in lines if line is not None] or [life.first]
+    evidence = dict(mapping(told[0].evidence))
+    for line in told[1:]:
+        for key, proof in mapping(line.evidence).items():
             same = evidence.get(key) == proof or key not in evidence
             evidence[key if same else f"{key} at end"] = proof
+    over = life.end or life.skipped or life.failed
+    begun = life.start or life.first
     return Fault(
-        kind=string(start.kind),
-        title=string(start.title or last.title or start.kind),
-        nodes=tuple(strings(start.nodes)),
-        start_ns=start.time,
-        end_ns=None if end is None else max(end.time, start.time),
-        bit=start.bit if last.bit is None else last.bit,
+        kind=string(life.kind),
+        title=string((life.failed or told[0]).title or life.kind),
+        nodes=tuple(strings(begun.nodes)),
+        start_ns=begun.time,
+        end_ns=None if over is None else max(over.time, begun.time),
+        effect=life.effect,
+        applied=life.start is not None,
         evidence=evidence,
-        failed=failed,
+        meanwhile=_meanwhile(life, meanwhile),
     )
+
+
+def _meanwhile(life: Life, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What happened during a fault, by name; what is not known is left out."""
+    told: dict[str, Any] = {}
+    for when, line in (("start", life.start), ("end", life.end)):
+        if line is not None and line.in_flight is not None:
+            told[f"in_flight_at_{when}"] = line.in_flight or 0
+    if life.leader_start is not None:
+        told["leader_before"] = string(life.leader_start.leader, "nobody")
+    if life.leader_end is not None:
+        told["leader_after"] = string(life.leader_end.leader, "nobody")
+    if ops := whole(record.get("ops")):
+        ok = whole(record.get("ok"))
+        told["succeeded"] = f"{ok:,} of {ops:,} operations, {ok / ops:.0%}"
+    if "longest_gap_s" in record:
+        told["longest_gap_s"] = number(record["longest_gap_s"])
+    return told
 
 
 def lanes(calls: list[Call], concurrency: int) -> list[int]:

@@ -15,12 +15,13 @@ import os
 import re
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
 
+from harness.faults.states import Effect
 from harness.report import columns, figures, spacetime, story, tally, witness
 from harness.report.folder import load, mapping, sequence, string, strings, whole
 from harness.visible import visible
@@ -133,9 +134,8 @@ def _environment() -> jinja2.Environment:
         "edge_class": spacetime.edge_class,
     }
     environment.globals |= {
-        "effect": story.effect,
         "lasted": story.lasted,
-        "node_words": story.node_words,
+        "struck_nodes": story.struck_nodes,
         "evidence_pairs": story.evidence_pairs,
         "picture": spacetime.picture,
         "edge_text": witness.edge_text,
@@ -143,6 +143,7 @@ def _environment() -> jinja2.Environment:
         "script_hash": script_hash,
         "ANOMALIES_OPEN": ANOMALIES_OPEN,
         "TABLE_CALLS_MAX": TABLE_CALLS_MAX,
+        "EFFECTS": get_args(Effect),
         "FAULTS_LISTED_MAX": FAULTS_LISTED_MAX,
     }
     return environment

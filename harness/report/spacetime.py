@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from harness.report import figures
 from harness.report.folder import mapping
-from harness.report.story import effect, lasted
+from harness.report.story import lasted
 from harness.report.witness import LOST, MESSAGE, who, wrapped
 
 if TYPE_CHECKING:
@@ -423,7 +423,7 @@ def _fault(
 
 def _fitting(fault: Fault, inside: float, until_end: float) -> str:
     """As much of the fault's title as there is room for."""
-    text = fault.title + ("" if effect(fault) != "no-effect" else " (no effect)")
+    text = fault.title + ("" if fault.effect != "no-effect" else " (no effect)")
     return figures.clip(text, max(4, int(max(inside, until_end) / CHAR_WIDTH) - 2))
 
 

@@ -22,6 +22,7 @@ from harness.visible import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from harness.faults.states import Effect
     from harness.report.folder import Call, Fault, Recording
     from harness.report.tally import Tally
 
@@ -52,24 +53,14 @@ class FaultKind:
     proof: str
 
     @cached_property
+    def effects(self) -> Counter[Effect]:
+        """Effect -> how many faults had it."""
+        return Counter(fault.effect for fault in self.faults)
+
+    @property
     def bit(self) -> int:
         """How many faults had an effect."""
-        return sum(fault.bit is True and not fault.failed for fault in self.faults)
-
-    @cached_property
-    def no_effect(self) -> int:
-        """How many faults had no effect."""
-        return sum(fault.bit is False and not fault.failed for fault in self.faults)
-
-    @cached_property
-    def failed(self) -> int:
-        """How many faults could not be carried out."""
-        return sum(fault.failed for fault in self.faults)
-
-    @cached_property
-    def unproven(self) -> int:
-        """How many faults left no proof of an effect, nor of its absence."""
-        return len(self.faults) - self.bit - self.no_effect - self.failed
+        return self.effects["bit"]
 
 
 @dataclass
@@ -424,7 +415,8 @@ def _faults_during(folder: Recording, witness: Witness) -> tuple[Fault, ...]:
     return tuple(
         fault
         for fault in folder.faults
-        if fault.start_ns <= end
+        if fault.applied
+        and fault.start_ns <= end
         and fault.start_ns + lasted(fault, folder.end_ns) >= start
     )
 
@@ -441,7 +433,7 @@ def fault_kinds(faults: list[Fault], end_ns: float) -> list[FaultKind]:
         FaultKind(
             kind=visible(kind),
             faults=tuple(group),
-            total_ns=sum(lasted(fault, end_ns) for fault in group if not fault.failed),
+            total_ns=sum(lasted(fault, end_ns) for fault in group if fault.applied),
             proof=proof_of(group),
         )
         for kind, group in by_kind.items()
@@ -531,16 +523,11 @@ def label(name: Any) -> str:
     return figures.clip(visible(str(name).replace("_", " ")), 80)
 
 
-def effect(fault: Fault) -> str:
-    """One of: failed, bit, no-effect, unproven."""
-    if fault.failed:
-        return "failed"
-    return {True: "bit", False: "no-effect", None: "unproven"}[fault.bit]
-
-
-def node_words(nodes: tuple[str, ...]) -> str:
-    """The nodes a fault was aimed at, in words."""
-    return ", ".join(nodes) if nodes else "all"
+def struck_nodes(fault: Fault) -> str:
+    """The nodes that a fault struck, in words."""
+    if not fault.applied:
+        return "none"
+    return ", ".join(fault.nodes) if fault.nodes else "all"
 
 
 def crashes(folder: Recording) -> list[tuple[str, int, list[Any]]]:

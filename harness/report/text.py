@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.report import figures
 from harness.report.folder import load
-from harness.report.story import Story, effect, node_words, proof_of, tell
+from harness.report.story import Story, proof_of, struck_nodes, tell
 from harness.report.witness import as_text
 from harness.visible import visible
 
@@ -112,9 +112,10 @@ def _fault_line(kind: FaultKind, paint: _Paint) -> str:
     wrong = [
         f"{number} {what}"
         for number, what in (
-            (kind.no_effect, "WITHOUT EFFECT"),
-            (kind.failed, "FAILED"),
-            (kind.unproven, "unproven"),
+            (kind.effects["no-effect"], "WITHOUT EFFECT"),
+            (kind.effects["failed"], "FAILED"),
+            (kind.effects["skipped"], "skipped"),
+            (kind.effects["indeterminate"], "indeterminate"),
         )
         if number
     ]
@@ -144,7 +145,7 @@ def _around(witness: Witness) -> list[str]:
     return [
         _fill(
             f"during {figures.clip(visible(fault.title), 120)} "
-            f"({node_words(fault.nodes)}, {effect(fault)}, {proof_of([fault])})",
+            f"({struck_nodes(fault)}, {fault.effect}, {proof_of([fault])})",
             "      ",
         )
         for fault in witness.faults[:4]

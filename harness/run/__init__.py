@@ -9,6 +9,7 @@
     interpreter.py  puts generators to work: workers, clients, history
     store.py        RunFolder: everything that a run leaves behind
     records.py      types of the files of a run folder
+    lifecycle.py    the lives of a run's faults, from the lines of faults.jsonl
 
 A run is described by data alone (`spec`, and a plan), so that it can be done again.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import traceback
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,7 @@ class Controller:
             spec.node_names, parts.workload.idempotent, spec.seed
         )
         self._in_force: dict[Json, str] = {}  # by the number of the step
+        self._in_flight: Counter[str] = Counter()  # client operations by function
         self._kept_down: dict[str, str] = {}
         self._roles: dict[str, str] = {}
         self._op_timeout_s = op_timeout_s(parts.workload, spec.op_timeout_s)
@@ -206,6 +208,8 @@ class Controller:
 
         def record(op: Op) -> Op:
             self._leadership.watch(op)
+            if op.is_client:
+                self._in_flight[op.f] += 1 if op.type == "invoke" else -1
             return history.record(op)
 
         beside = []
@@ -232,7 +236,8 @@ class Controller:
         finally:
             for task in beside:
                 task.cancel()
-            for result in await asyncio.gather(*beside, return_exceptions=True):
+            ended = asyncio.gather(*beside, conductor.close(), return_exceptions=True)
+            for result in await ended:
                 if isinstance(result, Exception):
                     self._failed(f"{type(result).__name__}: {result}")
             for problem in self.world.watcher.problems:
@@ -264,11 +269,14 @@ class Controller:
     # Recording
 
     def _fault(self, line: Mapping[str, Json]) -> None:
+        told: dict[str, Json] = {"time": self.now_ns(), **line}
         if line["event"] == "start":
             self._in_force[line["id"]] = str(line["title"])
-        elif line["event"] == "end":
+        elif line["event"] in {"end", "failed"}:
             self._in_force.pop(line["id"], None)
-        self._faults.append({"time": self.now_ns(), **line})
+        if line["event"] in {"start", "end"}:
+            told["in_flight"] = {f: n for f, n in self._in_flight.items() if n}
+        self._faults.append(told)
 
     def note(
         self, kind: str, nodes: Sequence[str], title: str, evidence: Mapping[str, Json]

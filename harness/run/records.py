@@ -3,7 +3,8 @@
 Each has a `version`, which changes when a reader of the former one would go wrong.
 Files from before there were versions have none, and are read as version 0; a version
 newer than this program is refused (`store`). Unknown keys are passed over, and missing
-ones take their defaults, so that fields can be added without a new version.
+ones take their defaults, so that fields can be added without a new version. Lines of
+faults.jsonl have none either: an event that a reader doesn't know is a note to it.
 
 What checkers and nodes say in their own words (keys, details, figures) is free-form.
 """
@@ -97,12 +98,17 @@ class FaultLine(msgspec.Struct, kw_only=True):
     Attributes:
         time: Nanoseconds since the start of the run.
         id: The number of the plan's step; None for what no step has done.
-        event: "start" and "end" of a fault, "failed", or "note".
+        event: One of `harness.faults.states.Event`, or what a later version knows.
         kind: The kind of fault or of note.
         title: The event in words.
         nodes: The nodes concerned; empty means all of them.
-        evidence: Proof, by name.
+        evidence: Proof, by name; of a fault that is asked for, its parameters.
         bit: Whether the fault had an effect; None if that is not known.
+        knobs: Knob of the fault (`Fault.knobs`) -> whether it bit, as `bit`.
+        in_flight: As a fault started or ended: function -> how many of its operations
+            were under way.
+        leader: The node that said it leads; None if none did.
+        at: When the leader was asked for: at a fault's "start" or "end".
     """
 
     time: float = 0.0
@@ -113,6 +119,10 @@ class FaultLine(msgspec.Struct, kw_only=True):
     nodes: list[Any] = []
     evidence: Any = None
     bit: bool | None = None
+    knobs: dict[str, bool | None] = {}
+    in_flight: dict[str, int] | None = None
+    leader: str | None = None
+    at: str | None = None
 
 
 class AnomalyRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -146,20 +156,75 @@ class CheckRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
         return CheckRecord(anomalies=found, not_models=told.pop("not"), **told)
 
 
-class FaultRecord(msgspec.Struct, kw_only=True):
-    """The outcomes of the faults of one kind.
+class Activation(msgspec.Struct, kw_only=True):
+    """How often a kind of fault, or a knob of it, did its work.
 
     Attributes:
-        asked: How many the plan has.
-        count: How many struck.
-        bit: How many had an effect, by their own evidence.
-        no_effect: How many had none.
+        asked: How many faults the plan has; of a knob, how many of these were reached.
+        applied: How many were in force.
+        bit: How many of these had an effect, by their own evidence.
     """
 
     asked: int = 0
-    count: int = 0
+    applied: int = 0
     bit: int = 0
+
+
+class FaultRecord(Activation, kw_only=True):
+    """The outcomes of the faults of one kind.
+
+    Each fault asked for counts as one of `bit`, `no_effect`, `indeterminate`, `failed`,
+    `skipped` and `not_reached`.
+
+    Attributes:
+        count: The same as `applied`, under its first name.
+        healed: How many were undone, or released after a failure.
+        no_effect: How many of those applied had no effect.
+        indeterminate: Of how many nobody can tell whether they had one.
+        failed: How many could not be carried out, or healed as their kind does it.
+        skipped: For how many there was nothing to strike.
+        not_reached: How many the run ended before.
+        knobs: Knob -> how often it did its work.
+    """
+
+    count: int = 0
+    healed: int = 0
     no_effect: int = 0
+    indeterminate: int = 0
+    failed: int = 0
+    skipped: int = 0
+    not_reached: int = 0
+    knobs: dict[str, Activation] = {}
+
+
+class StrikeRecord(msgspec.Struct, kw_only=True):
+    """What happened to clients and leader while a fault was in force.
+
+    Attributes:
+        id: The number of the plan's step.
+        kind: The kind of fault.
+        effect: One of `harness.faults.states.Effect`.
+        start_s, end_s: When it was in force, in seconds since the start of the run; up
+            to the last operation if it never ended.
+        in_flight: Function -> operations under way as it began; None if not recorded.
+        ops: Client operations that began while it was in force.
+        ok: How many of these succeeded.
+        longest_gap_s: The longest time of it in which no operation succeeded.
+        leader_before, leader_after: Who said that it leads as it began, and before it
+            was healed; None if no node said so, or none was asked.
+    """
+
+    id: Any
+    kind: str
+    effect: str
+    start_s: float
+    end_s: float
+    in_flight: dict[str, int] | None = None
+    ops: int = 0
+    ok: int = 0
+    longest_gap_s: float = 0.0
+    leader_before: str | None = None
+    leader_after: str | None = None
 
 
 class HarnessRecord(msgspec.Struct, kw_only=True):
@@ -179,6 +244,7 @@ class VerdictRecord(msgspec.Struct, kw_only=True):
         interrupted: Whether the run was ended early.
         checkers: Name of a checker -> what it found.
         faults: Kind of fault -> the outcomes of the faults of that kind.
+        strikes: What happened during each fault that was applied, in their order.
         ops: Client operations by outcome.
         functions: Function -> its operations by outcome.
         errors: Errors that clients met, most frequent first (`harness.judge.account`).
@@ -194,6 +260,7 @@ class VerdictRecord(msgspec.Struct, kw_only=True):
     interrupted: bool = False
     checkers: dict[str, CheckRecord] = {}
     faults: dict[str, FaultRecord] = {}
+    strikes: list[StrikeRecord] = []
     ops: dict[str, int] = {}
     functions: dict[str, dict[str, int]] = {}
     errors: list[dict[str, Any]] = []

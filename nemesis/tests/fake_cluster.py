@@ -84,6 +84,7 @@ class FakeCluster:
         self.begins: dict[str, ClockSetting] = {}
         self.leads: str | None = "n3"
         self.time = TrueTime()
+        self.tells_leader = False
 
     async def leader(self) -> str | None:
         return self.leads

@@ -284,7 +284,9 @@ def test_the_conductor_writes_down_start_end_and_what_healing_found() -> None:
 
     lines = asyncio.run(scenario())
     assert [(line["event"], line["kind"], line["id"]) for line in lines] == [
+        ("asked", "kill", 0),
         ("start", "kill", 0),
+        ("asked", "pause", 1),
         ("start", "pause", 1),
         ("end", "kill", 0),
         ("end", "pause", 1),
@@ -310,4 +312,6 @@ def test_a_fault_for_the_observer_of_an_event_strikes_that_node() -> None:
     assert asyncio.run(strike([0, "n4"])) == {"n4"}
     # Nobody observed it in time: the leader, n3, stands in.
     assert asyncio.run(strike(0)) == {"n3"}
-    assert [line["id"] for line in written] == [0, 0, 0, 0]
+    assert [line["event"] for line in written] == ["asked", "start", "end"] * 2
+    aimed = [x["evidence"]["target"] for x in written if x["event"] == "asked"]
+    assert aimed == [["n4"], "leader"]

@@ -45,7 +45,7 @@ function faultClass(kind) {
 }
 for (const fault of data.faults) {
   fault.class = faultClass(fault.kind);
-  if (fault.t1 === null) fault.t1 = fault.effect === 'failed' ? fault.t0 : END;
+  if (fault.t1 === null) fault.t1 = fault.applied ? END : fault.t0;
 }
 
 // Writing

@@ -73,7 +73,7 @@ function drawFaults(ctx, plot) {
     if (fault.t1 < view.a || fault.t0 > view.b) continue;
     const x = plot.x(fault.t0), w = Math.max(plot.x(fault.t1) - x, 3), y = TOP + fault.row * FAULT_ROW;
     band(ctx, fault.class, x, y, w, FAULT_ROW - 3);
-    if (fault.effect === 'no-effect' || fault.effect === 'failed') {
+    if (fault.effect === 'no-effect' || fault.effect === 'failed' || !fault.applied) {
       ctx.setLineDash([3, 3]);
       ctx.strokeStyle = paints.ink;
       ctx.strokeRect(x + 1.5, y + 1.5, w - 3, FAULT_ROW - 6);
@@ -115,7 +115,7 @@ function drawNodes(ctx, plot) {
   const order = ['network', 'clock', 'disk', 'other', 'pause', 'kill'];
   for (const name of order) {
     for (const fault of data.faults) {
-      if (fault.class !== name || fault.t1 < view.a || fault.t0 > view.b || fault.effect === 'failed') continue;
+      if (fault.class !== name || fault.t1 < view.a || fault.t0 > view.b || !fault.applied) continue;
       const x = plot.x(fault.t0), w = Math.max(plot.x(fault.t1) - x, 2);
       const [from, share] = PARTS[name];
       data.nodes.forEach((node, n) => {
