@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.campaign.carrying import discard
-from harness.campaign.executor import pursue
+from harness.campaign.coverage import Coverage
+from harness.campaign.executor import noted, pursue
 from harness.campaign.experiment import Experiment
 from harness.campaign.processes import Processes
 from harness.errors import HarnessError, SplitbrainError, UsageError
@@ -283,6 +284,7 @@ class Tried:
 
     world: str
     cases: list[Case]
+    coverage: Coverage = field(default_factory=Coverage)
     record: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
@@ -311,6 +313,7 @@ class Tried:
             f"world; {len(alarms)} false alarms in {controls} runs of the unbroken "
             f"protocols; the target is {'met' if self.meets_target else 'MISSED'}",
             *(f"false alarm ({a.verdict}): {a.repro}" for a in alarms),
+            *("", self.coverage.text(), ""),
             f"raw figures: {self.path}",
         ]
         return "\n".join(out)
@@ -363,8 +366,8 @@ def measure(
             f"cannot write to {place}: {problem.strerror}; "
             "choose another place with --results DIR"
         ) from None
-    try_all(cases, world, budget_s, repeat, jobs, show)
     tried = Tried(world, cases)
+    try_all(cases, world, budget_s, repeat, jobs, show, tried.coverage)
     tried.record = {
         "command": ["splitbrain", *sys.argv[1:]],
         "commit": execution.commit(),
@@ -377,6 +380,7 @@ def measure(
         "cases": [
             {**msgspec.to_builtins(case), "outcome": case.outcome} for case in cases
         ],
+        "coverage": tried.coverage.as_json(),
         "meets_target": tried.meets_target,
     }
     tried.path = place / f"mutants-{world}-{begun.strftime('%Y%m%dT%H%M%SZ')}.json"
@@ -392,12 +396,18 @@ def try_all(
     repeat: int,
     jobs: int,
     show: Callable[[str], None],
+    coverage: Coverage,
 ) -> None:
-    """Carry out every trial, and add its outcome to its case."""
+    """Carry out every trial; add its outcome to its case, its faults to `coverage`."""
     turns = [(case, turn) for turn in range(repeat) for case in cases]
     pursuits = (
-        whatever_comes(
-            trial(case.protocol, case.mutant, world, 1 + turn * SEEDS_APART, budget_s)
+        noted(
+            whatever_comes(
+                trial(
+                    case.protocol, case.mutant, world, 1 + turn * SEEDS_APART, budget_s
+                )
+            ),
+            coverage.add,
         )
         for case, turn in turns
     )

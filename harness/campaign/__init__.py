@@ -4,6 +4,7 @@
     outcome.py     Outcome: verdict, anomalies, faults and cost of an experiment
     carrying.py    keep, discard: carry out an experiment with or without its folder
     executor.py    Executor, pursue: many experiments, and series of them, side by side
+    coverage.py    Coverage: how often each fault of all the runs bit
     processes.py   Processes: the executor of this machine
     seeds.py       sweeps of seeds in the simulator
     suite.py       suites of expected outcomes, from YAML

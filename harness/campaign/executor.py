@@ -15,11 +15,25 @@ from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 R = TypeVar("R")
 
 Pursuit = Generator[Experiment, Outcome | None, R]
+
+
+def noted(pursuit: Pursuit[R], note: Callable[[Outcome], None]) -> Pursuit[R]:
+    """The same pursuit; `note` is called with each outcome that it is sent."""
+    outcome: Outcome | None = None
+    while True:
+        try:
+            asked = pursuit.send(outcome)
+        except StopIteration as done:
+            result: R = done.value
+            return result
+        outcome = yield asked
+        if outcome is not None:
+            note(outcome)
 
 
 class Executor(Protocol):

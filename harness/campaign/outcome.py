@@ -16,6 +16,7 @@ from harness.campaign.experiment import Experiment  # noqa: TC001  # for msgspec
 from harness.errors import EXIT_HARNESS, EXIT_USAGE
 from harness.judge import analysis
 from harness.report import tally
+from harness.run.records import FaultRecord  # noqa: TC001  # for msgspec
 
 if TYPE_CHECKING:
     from harness.run.records import VerdictRecord
@@ -34,14 +35,6 @@ class Finding(msgspec.Struct, frozen=True, order=True):
     checker: str
     anomaly: str
     promised: bool = True
-
-
-class Coverage(msgspec.Struct, frozen=True):
-    """How many faults of one kind were asked for, were applied, and bit."""
-
-    asked: int = 0
-    applied: int = 0
-    bit: int = 0
 
 
 class Fingerprint(msgspec.Struct, frozen=True, order=True):
@@ -66,7 +59,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         found: The anomalies with their numbers, in a line.
         figures: The checkers' numbers.
         ops: Client operations by outcome.
-        faults: Kind of fault -> how many were asked for, were applied, and bit.
+        faults: Kind of fault -> what came of its faults.
         errors: The failures of the harness.
         refused: Whether the run is impossible; `errors` says why. Nothing was started.
         run_s: How long the run lasted, in the time of its world.
@@ -87,7 +80,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     found: str = ""
     figures: dict[str, int | float] = {}
     ops: dict[str, int] = {}
-    faults: dict[str, Coverage] = {}
+    faults: dict[str, FaultRecord] = {}
     errors: tuple[str, ...] = ()
     refused: bool = False
     run_s: float = 0.0
@@ -127,10 +120,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             found=str(tally.together(tallies)),
             figures=figures,
             ops=record.ops,
-            faults={
-                kind: Coverage(of.asked, of.count, of.bit)
-                for kind, of in record.faults.items()
-            },
+            faults=record.faults,
             errors=tuple(record.harness.errors),
             run_s=record.seconds,
             folder="" if folder is None else str(folder.path),

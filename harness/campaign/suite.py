@@ -37,7 +37,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from harness.campaign.carrying import keep
-from harness.campaign.executor import pursue
+from harness.campaign.coverage import Coverage
+from harness.campaign.executor import noted, pursue
 from harness.campaign.experiment import Experiment
 from harness.campaign.processes import Processes
 from harness.errors import (
@@ -288,6 +289,7 @@ class RowResult:
             "why": "; ".join(self.missing),
             "anomalies": self.anomalies,
             "found": self.found,
+            "faults": {} if outcome is None else msgspec.to_builtins(outcome.faults),
             "ops": {} if outcome is None else outcome.ops,
             "seconds": 0.0 if outcome is None else outcome.run_s,
             "seed": self.seed,
@@ -413,6 +415,7 @@ class Runner:
 
     Attributes:
         interrupted: Whether a stop signal came.
+        coverage: How often the faults of all runs bit.
     """
 
     def __init__(
@@ -423,6 +426,7 @@ class Runner:
         stop_early: bool = False,
     ) -> None:
         self.interrupted = False
+        self.coverage = Coverage()
         self._results = results
         self._done = done
         self._stop_early = stop_early
@@ -440,7 +444,7 @@ class Runner:
 
             stop.listen(interrupt, executor.kill)
             begun = itertools.takewhile(lambda _: not self._stopping, rows)
-            pursuits = map(self._pursue, begun)
+            pursuits = (noted(self._pursue(row), self.coverage.add) for row in begun)
             for place, result in pursue(executor, pursuits, jobs):
                 if result is None or (self._stopping and not self.interrupted):
                     continue

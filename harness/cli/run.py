@@ -25,6 +25,7 @@ from harness.host import interrupts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.campaign.coverage import Coverage
     from harness.campaign.experiment import Experiment
     from harness.run.records import VerdictRecord
     from harness.run.store import RunFolder
@@ -261,14 +262,22 @@ def run_seeds(
     if as_json:
         record = None if folder is None else folder.verdict()
         kept = {} if folder is None or record is None else verdict_of(record, folder)
-        say(json.dumps({"seeds": told, "last": kept}))
+        covered = runner.coverage.as_json()
+        say(json.dumps({"seeds": told, "last": kept, "coverage": covered}))
         return last.status
     say(line.summary(last))
+    tell_coverage(runner.coverage)
     if last.verdict == "error":
         complain("; ".join(last.errors))
     elif last.verdict != "valid" and folder is not None:
         say(f"\n{text.summary(folder.path)}")
     return last.status
+
+
+def tell_coverage(coverage: Coverage) -> None:
+    """Print how often the faults of all runs bit, if there were any."""
+    if table := coverage.text():
+        say(f"\n{table}")
 
 
 def run_simulated_seeds(
@@ -282,6 +291,7 @@ def run_simulated_seeds(
 
     from harness.campaign import carrying
     from harness.campaign import seeds as campaign
+    from harness.campaign.coverage import Coverage
     from harness.cli.progress import SeedsLine
     from harness.judge import analysis
     from harness.report import text
@@ -290,10 +300,12 @@ def run_simulated_seeds(
     first = asked.spec.seed
     line = SeedsLine(seeds, enabled=not as_json)
     found = []
+    coverage = Coverage()
     stopped = False
     try:
         for outcome in campaign.sweep(asked, range(first, first + seeds), jobs):
             found.append(outcome)
+            coverage.add(outcome)
             line.show(outcome)
             if outcome.verdict != "valid":
                 break
@@ -316,9 +328,12 @@ def run_simulated_seeds(
     if as_json:
         record = folder.verdict()
         assert record is not None
-        say(json.dumps({"seeds": told, "last": verdict_of(record, folder)}))
+        kept = verdict_of(record, folder)
+        covered = coverage.as_json()
+        say(json.dumps({"seeds": told, "last": kept, "coverage": covered}))
     else:
         say(line.summary(msgspec.structs.replace(last, repro=again.repro)))
+        tell_coverage(coverage)
     if last.verdict != "valid" and not as_json:
         say(f"\n{text.summary(folder.path)}")
     if again.interrupted and last.verdict == "invalid":

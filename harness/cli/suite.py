@@ -16,6 +16,7 @@ from harness.host import interrupts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.campaign.coverage import Coverage
     from harness.campaign.suite import RowResult
 
 
@@ -63,7 +64,8 @@ def suite(
         runner = suites.Runner(results, done=show)
         found = runner.run(possible, jobs or suites.cpu_jobs())
         found = suites.with_those_not_run(rows, [*absent, *found])
-        tell_suite(name, folder, found, junit, as_json=as_json)
+        coverage = runner.coverage
+        tell_suite(name, folder, found, coverage, junit, as_json=as_json)
         if runner.interrupted:
             done = sum(result.runs > 0 for result in found)
             complain(f"interrupted: {done} of {len(rows)} rows were run")
@@ -88,11 +90,12 @@ def tell_suite(
     name: str,
     folder: Path,
     found: Sequence[RowResult],
+    coverage: Coverage,
     junit: Path | None,
     *,
     as_json: bool,
 ) -> None:
-    """Write a suite's index and JUnit XML, and print its table.
+    """Write a suite's index, suite.json, summary.md and JUnit XML; print its tables.
 
     Raises:
         HarnessError: A file can't be written. If it is JUnit's, the table is printed
@@ -103,16 +106,26 @@ def tell_suite(
     from harness.report import index
 
     records = [result.as_json() for result in found]
+    told = coverage.as_json()
     with writing(folder / "index.html"):
-        report = index.build_index(folder, records)
+        report = index.build_index(folder, records, told)
+    data = json.dumps(
+        {"suite": name, "rows": records, "coverage": told, "report": str(report)}
+    )
+    with writing(folder / "suite.json"):
+        (folder / "suite.json").write_text(f"{data}\n", encoding="utf-8")
+    with writing(folder / "summary.md"):
+        index.write_summary(name, records, told, folder / "summary.md")
     if as_json:
-        say(json.dumps({"suite": name, "rows": records, "report": str(report)}))
+        say(data)
     else:
         say()
         say(suites.table(found))
         say()
+        if table := coverage.text():
+            say(f"{table}\n")
         say(f"report: {report}")
         say(suites.summary(found))
     if junit is not None:
         with writing(junit):
-            index.write_junit(records, junit)
+            index.write_junit(records, junit, told)

@@ -8,7 +8,7 @@ are shown, and no figure is relied upon to make sense.
     story.py      the run in words, the same in the page and in the terminal
     page.py       report.html; columns.py packs the data that its scripts draw
     text.py       the terminal summary
-    index.py      the index of a suite, and JUnit XML
+    index.py      the index of a suite, JUnit XML, and a summary in Markdown
     witness.py    an anomaly with its operations and arrows; spacetime.py draws it
     evidence.py   the parts of a transaction that an anomaly rests on
     events.py     nodes' observations around an anomaly

@@ -1,4 +1,4 @@
-"""The table of a suite: an HTML index and JUnit XML, from one list of rows.
+"""The table of a suite: an HTML index, JUnit XML and Markdown, from one list of rows.
 
 A row is a mapping with the keys
 
@@ -13,6 +13,13 @@ A row is a mapping with the keys
 of which all but `name` may be missing. Without `as_expected`, `verdict` is compared
 with `expected`, which is "valid" by default. A relative `report` is relative to the
 suite's folder, a relative `run` to the working directory.
+
+Beside the rows, there is the activation coverage of all runs: a mapping with `sentence`
+and `faults`, a list of mappings with the keys
+
+    kind knob                             knob: None for the whole kind
+    asked applied bit                     how many faults
+    runs bit_in_runs                      how many runs had the kind; in how many it bit
 """
 
 from __future__ import annotations
@@ -26,12 +33,18 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from harness.report import figures
-from harness.report.folder import number, string, strings
-from harness.visible import visible
+from harness.report.folder import mapping, number, sequence, string, strings, whole
+from harness.visible import visible, visible_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+NO_COVERAGE: Mapping[str, Any] = {}
+
+SUMMARY_ROWS_MAX = 300
+
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>|#&~]")
+"""Characters with a meaning in GitHub's Markdown, within a line."""
 _NOT_XML = re.compile("[\ufffe\uffff]")
 
 
@@ -73,7 +86,35 @@ class Row:
         return self.verdict if self.verdict in known else "unknown"
 
 
-def build_index(suite_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+@dataclass(frozen=True)
+class Covered:
+    """How often one kind of fault, or a knob of it, bit; to be shown."""
+
+    kind: str
+    knob: str
+    asked: int
+    applied: int
+    bit: int
+    runs: int
+    bit_in_runs: int
+
+    @property
+    def name(self) -> str:
+        """Kind and knob."""
+        return f"{self.kind} {self.knob}".rstrip()
+
+    @property
+    def share(self) -> str:
+        """In how many runs it bit: "8 of 11, 73 %"."""
+        part = self.bit_in_runs / max(1, self.runs)
+        return f"{self.bit_in_runs} of {self.runs}, {part:.0%}"
+
+
+def build_index(
+    suite_dir: Path,
+    rows: Sequence[Mapping[str, Any]],
+    coverage: Mapping[str, Any] = NO_COVERAGE,
+) -> Path:
     """Write `suite_dir`/index.html, a line for each row; returns its path."""
     from harness.report.page import render, write_page
 
@@ -87,6 +128,8 @@ def build_index(suite_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         absent=sum(row.absent for row in told),
         state=_suite_state(told),
         seconds=sum(row.seconds for row in told),
+        covered=read_coverage(coverage),
+        covered_told=string(coverage.get("sentence")),
     )
     suite_dir.mkdir(parents=True, exist_ok=True)
     return write_page(suite_dir / "index.html", page)
@@ -121,6 +164,19 @@ def read_row(row: Mapping[str, Any], suite_dir: Path) -> Row:
         repro=string(row.get("repro")),
         report=_report(row, suite_dir),
     )
+
+
+def read_coverage(coverage: Mapping[str, Any]) -> list[Covered]:
+    """The lines of a mapping of coverage, whose values may be of any type."""
+    return [
+        Covered(
+            string(line.get("kind")),
+            string(line.get("knob")),
+            *(whole(line.get(name)) for name in ("asked", "applied", "bit")),
+            *(whole(line.get(name)) for name in ("runs", "bit_in_runs")),
+        )
+        for line in map(mapping, sequence(coverage.get("faults")))
+    ]
 
 
 def _listed(words: Any) -> str:
@@ -159,8 +215,12 @@ def _report(row: Mapping[str, Any], suite_dir: Path) -> str:
 # JUnit
 
 
-def write_junit(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write `rows` as JUnit XML to `path`.
+def write_junit(
+    rows: Sequence[Mapping[str, Any]],
+    path: Path,
+    coverage: Mapping[str, Any] = NO_COVERAGE,
+) -> None:
+    """Write `rows` as JUnit XML to `path`, and the coverage as the suite's properties.
 
     A run with the expected verdict passes; one that was interrupted or not run is
     `skipped`; a failure of the harness is an `error`; any other run is a `failure`.
@@ -176,6 +236,12 @@ def write_junit(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         skipped=str(counts["skipped"]),
         time=f"{sum(row.seconds for row in told):.3f}",
     )
+    if covered := read_coverage(coverage):
+        properties = ElementTree.SubElement(suite, "properties")
+        facts = [(f"bit in runs: {line.name}", line.share) for line in covered]
+        for name, text in [("faults", string(coverage.get("sentence"))), *facts]:
+            fact = {"name": _xml(name), "value": _xml(text)}
+            ElementTree.SubElement(properties, "property", fact)
     for row in told:
         suite.append(_test_case(row))
     root = ElementTree.Element("testsuites")
@@ -231,3 +297,56 @@ def _test_case(row: Row) -> ElementTree.Element:
 def _xml(text: str) -> str:
     """Visible `text`, also without the two other characters that XML 1.0 can't hold."""
     return _NOT_XML.sub("\ufffd", visible(text))
+
+
+# Markdown
+
+
+def write_summary(
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    coverage: Mapping[str, Any],
+    path: Path,
+) -> None:
+    """Write the suite's rows and its coverage as Markdown, for a job summary of CI.
+
+    GitHub drops a summary of more than a MiB, so of many rows the first are shown,
+    those first that are not as expected.
+    """
+    told = [read_row(row, path.parent) for row in rows]
+    good = sum(row.as_expected for row in told)
+    told.sort(key=lambda row: row.as_expected)
+    shown = told[:SUMMARY_ROWS_MAX]
+    lines = [f"## {_markdown(name)}: {good} of {len(told)} as expected", ""]
+    lines += _table(
+        ("run", "verdict", "expected", "found", "faults", "operations"),
+        (
+            (r.name, r.verdict, r.expected, r.anomalies or r.why, r.nemesis, r.ops)
+            for r in shown
+        ),
+    )
+    if len(told) > len(shown):
+        lines += ["", f"And {len(told) - len(shown)} more."]
+    if covered := read_coverage(coverage):
+        lines.append("")
+        lines += _table(
+            ("what was broken", "asked", "applied", "bit", "bit in runs"),
+            (
+                (c.name, str(c.asked), str(c.applied), str(c.bit), c.share)
+                for c in covered[:SUMMARY_ROWS_MAX]
+            ),
+        )
+        lines += ["", _markdown(string(coverage.get("sentence")))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    yield f"| {' | '.join(headings)} |"
+    yield f"|{' --- |' * len(headings)}"
+    for row in rows:
+        yield f"| {' | '.join(map(_markdown, row))} |"
+
+
+def _markdown(text: str) -> str:
+    """One line of `text`, of 200 characters at most, without Markdown or HTML in it."""
+    return _MARKDOWN.sub(r"\\\g<0>", visible_line(figures.clip(text, 200)))

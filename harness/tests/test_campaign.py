@@ -22,11 +22,12 @@ from harness import cli
 from harness.campaign import suite
 from harness.campaign.carrying import keep
 from harness.campaign.experiment import Experiment
-from harness.campaign.outcome import Coverage, Finding, Fingerprint, Outcome
+from harness.campaign.outcome import Finding, Fingerprint, Outcome
 from harness.errors import UsageError
 from harness.judge import analysis
 from harness.run import store
 from harness.run.completing import complete
+from harness.run.records import Activation, FaultRecord
 from harness.run.spec import DEFAULTS, TestSpec
 from harness.run.store import RunFolder
 from harness.systems import mutants
@@ -205,7 +206,8 @@ def test_a_run_is_repeated_from_wherever_it_is_judged_again(
 
 
 def test_an_outcome_says_what_was_asked_applied_and_bit(kept: Outcome) -> None:
-    assert kept.faults == {"kill": Coverage(asked=1, applied=1, bit=1)}
+    one = FaultRecord(asked=1, applied=1, count=1, bit=1, healed=1)
+    assert kept.faults == {"kill": one}
     assert kept.verdict == "valid"
     assert kept.status == 0
     assert kept.ops["ok"] > 20
@@ -248,6 +250,12 @@ def test_a_folder_of_a_later_version_is_refused(tmp_path: Path) -> None:
 
 WORDS = st.text(max_size=8)
 NUMBERS = st.integers(0, 10**9) | st.floats(0, 1e9)
+RECORDS = st.builds(
+    FaultRecord,
+    asked=COUNTS,
+    bit=COUNTS,
+    knobs=st.dictionaries(WORDS, st.builds(Activation, asked=COUNTS, bit=COUNTS)),
+)
 OUTCOMES = st.builds(
     Outcome,
     experiment=experiments(),
@@ -260,7 +268,7 @@ OUTCOMES = st.builds(
     found=WORDS,
     figures=st.dictionaries(WORDS, NUMBERS, max_size=3),
     ops=st.dictionaries(WORDS, st.integers(0, 10**9), max_size=3),
-    faults=st.dictionaries(WORDS, st.builds(Coverage, *[COUNTS] * 3), max_size=2),
+    faults=st.dictionaries(WORDS, RECORDS, max_size=2),
     errors=st.lists(WORDS, max_size=2).map(tuple),
     refused=st.booleans(),
     run_s=SECONDS,

@@ -222,6 +222,8 @@ def test_many_seeds_end_with_the_first_that_is_not_valid(tmp_path: Path) -> None
     assert all(seed["verdict"] == "valid" for seed in before)
     assert (last["verdict"], last["anomalies"]) == ("invalid", ["stale-read"])
     assert outcome["last"]["run"] == last["run"]
+    assert outcome["coverage"]["runs"] == len(outcome["seeds"])
+    assert outcome["coverage"]["sentence"]
     assert Path(last["run"], "report.html").exists()
     assert "--expect" not in last["repro"]
 

@@ -247,6 +247,11 @@ def test_a_sweep_stops_at_the_first_seed_that_is_not_valid(tmp_path: Path) -> No
     assert (last["verdict"], last["anomalies"]) == ("invalid", ["stale-read"])
     assert f"--seed {last['seed']}" in last["repro"]
     assert outcome["last"]["seed"] == last["seed"]
+    coverage = outcome["coverage"]
+    assert coverage["runs"] == len(outcome["seeds"])
+    [kind] = [one for one in coverage["faults"] if one["knob"] is None]
+    assert kind["kind"] == "partition"
+    assert kind["asked"] > 0
     kept = [path for path in tmp_path.glob("raft-register/*") if path.is_dir()]
     assert [str(path) for path in kept] == [outcome["last"]["run"]]
 

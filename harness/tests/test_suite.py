@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.campaign import suite
+from harness.campaign.coverage import Coverage
 from harness.campaign.outcome import Outcome
 from harness.campaign.suite import Row, RowResult, exit_status, load, summary, table
 from harness.cli import cli
@@ -142,7 +143,7 @@ def test_junit_that_a_disk_does_not_take_is_a_fault_of_ours_and_costs_no_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(HarnessError, match=r"^cannot write /dev/full: No space left"):
-        tell_suite("s", tmp_path, [], Path("/dev/full"), as_json=False)
+        tell_suite("s", tmp_path, [], Coverage(), Path("/dev/full"), as_json=False)
     assert "report: " in capsys.readouterr().out
 
 
