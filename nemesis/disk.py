@@ -147,9 +147,10 @@ class Disk(Nemesis):
 
         An operation that began on a slow disk is not over yet, so wait for as long.
         """
+        rule = rule_of(strike.fault)
         counted = await cluster.free_disks()
         if any(each.delayed for each in counted.values()):
-            await asyncio.sleep(rule_of(strike.fault).delay_ms / 1000)
+            await asyncio.sleep(rule.delay_ms / 1000)
         stopped = cluster.stopped(strike.nodes)
         started = await cluster.revive(strike.nodes)
         mine = {node: of(strike.fault, counted[node]) for node in counted}
@@ -158,7 +159,12 @@ class Disk(Nemesis):
             "ended_themselves": stopped,
             "restarted": started,
         }
-        return strike.proven(evidence, bit=any(mine.values()))
+        how = "delayed" if rule.error is None else rule.error
+        knobs = {
+            f"{op} {how}": any(f"{op} {how}" in met for met in mine.values())
+            for op in sorted(rule.operations)
+        }
+        return strike.proven(evidence, bit=any(mine.values()), knobs=knobs)
 
 
 def rule_of(fault: Fault) -> DiskRule:

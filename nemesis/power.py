@@ -132,7 +132,14 @@ class Power(Nemesis):
         bit = any(each.pid for each in lost.values())
         title = f"cut the power of {who(nodes, why)}: {summary(lost)}"
         evidence: dict[str, Json] = {n: shown(each) for n, each in lost.items()}
-        return Strike(fault, title, nodes, {"lost": evidence, **aimed(why)}, bit)
+        return Strike(
+            fault,
+            title,
+            nodes,
+            {"lost": evidence, **aimed(why)},
+            bit,
+            bitten(fault, lost),
+        )
 
     @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
@@ -140,6 +147,16 @@ class Power(Nemesis):
         bit = strike.bit or bool(cluster.held_for_longer)
         started = await cluster.restart(strike.nodes)
         return strike.proven({"restarted": started}, bit=bit)
+
+
+def bitten(fault: Fault, lost: Mapping[str, Lost]) -> dict[str, bool | None]:
+    """Which of the fault's knobs bit: pieces were torn, names were lost, ..."""
+    happened = {
+        "torn": any(each.torn for each in lost.values()),
+        "names": any(each.names for each in lost.values()),
+        "during fsync": any(each.during for each in lost.values()),
+    }
+    return {knob: bit for knob, bit in happened.items() if knob in fault.knobs}
 
 
 def loss(fault: Fault) -> Loss:

@@ -41,6 +41,7 @@ def test_the_power_goes_at_all_nodes_at_once_and_they_come_back() -> None:
         told: Any = strike.evidence["lost"]
         assert told["n1"] == {"pid": 100, "bytes": 10, "writes": 1, "files": ["wal"]}
         assert strike.bit is True
+        assert strike.all_knobs == {"torn": False, "during fsync": False}
         healed = await nemesis.heal(strike, cluster)
         assert set(healed.evidence["restarted"]) == {"n1", "n2"}  # type: ignore[arg-type]  # a mapping
         assert fake.dead() == ()
@@ -104,12 +105,12 @@ def test_a_failing_disk_is_mended_and_what_ended_itself_is_started_again() -> No
             "target": ["n1", "n2"],
             "mode": "eio",
             "files": "wal*",
-            "operations": ["fsync"],
+            "operations": ["fsync", "write"],
         }
         strike = await nemesis.strike(Fault("disk", params), cluster)
-        assert strike.title == "disk fsync of wal* EIO: n1 n2"
+        assert strike.title == "disk fsync and write of wal* EIO: n1 n2"
         assert strike.bit is None
-        rule = DiskRule("wal*", frozenset({"fsync"}), "EIO")
+        rule = DiskRule("wal*", frozenset({"fsync", "write"}), "EIO")
         assert fake.disks.rules == {"n1": [rule], "n2": [rule]}
         fake.disks.done["n1"].errors["fsync EIO"] += 1
         await fake.kill(["n1"])  # its own exit, as far as anybody knows
@@ -118,6 +119,7 @@ def test_a_failing_disk_is_mended_and_what_ended_itself_is_started_again() -> No
         assert fake.dead() == ()
         assert healed.bit is True
         assert healed.evidence["met"] == {"n1": {"fsync EIO": 1}}
+        assert healed.knobs == {"fsync EIO": True, "write EIO": False}
         assert healed.evidence["ended_themselves"] == ["n1"]
 
     asyncio.run(scenario())
