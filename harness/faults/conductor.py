@@ -176,7 +176,7 @@ class Conductor:
             strike = await self._nemeses[fault.kind].strike(fault, grip)
         except Skip:
             raise
-        except Exception as failure:
+        except Exception as failure:  # half of it may be in force
             await self._give_up(step, fault, grip, "strike", failure)
             raise
         self._struck[self._tracks[step]] = step, strike, grip
@@ -236,7 +236,7 @@ class Conductor:
             await grip.stop_work()
             strike = await self._nemeses[strike.fault.kind].heal(strike, grip)
             await grip.release()
-        except Exception as failure:
+        except Exception as failure:  # some of it may still be in force
             await self._give_up(step, strike.fault, grip, "heal", failure)
             raise
         evidence: dict[str, Json] = {

@@ -339,7 +339,8 @@ def _meanwhile(life: Life, record: Mapping[str, Any]) -> dict[str, Any]:
         ok = whole(record.get("ok"))
         told["succeeded"] = f"{ok:,} of {ops:,} operations, {ok / ops:.0%}"
     if "longest_gap_s" in record:
-        told["longest_gap_s"] = number(record["longest_gap_s"])
+        gap_s = round(number(record["longest_gap_s"]), 3)
+        told["longest_without_success_s"] = gap_s
     return told
 
 
