@@ -140,8 +140,10 @@ def played(
     isolated(body)
 
 
-async def until(condition: Callable[[], object], what: str) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
+async def until(
+    condition: Callable[[], object], what: str, within_s: float = DEADLINE_S
+) -> None:
+    deadline_s = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline_s, f"never came true: {what}"
         await asyncio.sleep(0.005)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import sysconfig
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.tests.test_osworld_disk import Scene, played, until
 from harness.worlds.disks import Loss
+from harness.worlds.os import netlink
 from harness.worlds.os.disk.mounting import why_no_disks
 from harness.worlds.places import Launch
 
@@ -147,22 +149,88 @@ while MORE:
     say(number)
 """
 
+ETCD = """
+import base64, subprocess, urllib.request
+server = subprocess.Popen(["etcd", "--data-dir", "base"], stdout=2)
 
-@pytest.mark.parametrize(
-    ("program", "code"), [("redis-server", REDIS), ("psql", POSTGRES)]
-)
-def test_a_database_has_all_that_it_acknowledged(
-    tmp_path: Path, program: str, code: str
-) -> None:
-    needs(program)
+def ask(what, **body):
+    body = {n: base64.b64encode(text.encode()).decode() for n, text in body.items()}
+    url = "http://127.0.0.1:2379/v3/kv/" + what
+    with urllib.request.urlopen(url, json.dumps(body).encode()) as answer:
+        return json.load(answer)
+
+def refuses():
+    try:
+        ask("range", key="x")
+    except OSError:
+        return True
+
+while refuses():
+    time.sleep(0.05)
+number = int(ask("range", key="0", range_end="z").get("count", 0))
+say(number)
+while MORE:
+    ask("put", key=f"{number:09}", value="x")
+    number += 1
+    say(number)
+"""
+
+SQLITE = """
+base = sqlite3.connect("base", isolation_level=None)
+base.execute("pragma journal_mode=JOURNAL")
+base.execute("pragma synchronous=extra")
+base.execute("create table if not exists rows (number integer primary key)")
+assert base.execute("pragma integrity_check").fetchall() == [("ok",)]
+[number] = base.execute("select count(*) from rows").fetchone()
+say(number)
+while MORE:
+    base.execute("insert into rows values (?)", (number,))
+    number += 1
+    say(number)
+"""
+
+LMDB = """
+sys.path.append(SITE)
+import lmdb
+base = lmdb.open(".", map_size=1 << 26, writemap=WRITEMAP)
+with base.begin() as transaction:
+    number = sum(1 for _ in transaction.cursor())
+say(number)
+while MORE:
+    with base.begin(write=True) as transaction:
+        transaction.put(b"%09d" % number, b"x" * 100)
+    number += 1
+    say(number)
+"""
+SITE = repr(sysconfig.get_paths()["platlib"])
+DATABASES = {
+    "etcd": ETCD,
+    "redis-server": REDIS,
+    "psql": POSTGRES,
+    "sqlite, a deleted journal": SQLITE.replace("JOURNAL", "delete"),
+    "sqlite, a write-ahead log": SQLITE.replace("JOURNAL", "wal"),
+    "lmdb": LMDB.replace("SITE", SITE).replace("WRITEMAP", "False"),
+    "lmdb, a shared mapping": LMDB.replace("SITE", SITE).replace("WRITEMAP", "True"),
+}
+
+
+@pytest.mark.parametrize("program", DATABASES)
+def test_a_database_has_all_that_it_acknowledged(tmp_path: Path, program: str) -> None:
+    code = DATABASES[program]
+    if code in {ETCD, REDIS, POSTGRES}:
+        needs(program)
+    elif program.startswith("lmdb"):
+        pytest.importorskip("lmdb")
     dice = random.Random(program)
     more, done = code.replace("MORE", "True"), code.replace("MORE", "False")
 
     async def story(scene: Scene) -> None:
+        with netlink.Routing() as routing:  # for etcd, which has no other sockets
+            routing.run([netlink.up(netlink.LOOPBACK)])
         acknowledged = 0
         for cut in range(CUTS):
             await scene.start(more)
-            await until(lambda: len(numbers(scene)) > 5, f"{program} works")
+            await until(lambda: len(numbers(scene)) > 5, f"{program} works", LONG_S)
             await asyncio.sleep(dice.uniform(0, 0.5))
             loss = Loss(kept=0.5, torn=True, during="fsync", seed=cut)
             lost = await scene.disks.cut_power({"n1": loss})
@@ -172,7 +240,7 @@ def test_a_database_has_all_that_it_acknowledged(
             assert acknowledged <= first <= acknowledged + 1, scene.log("n1")
             acknowledged = max(numbers(scene))
         await scene.start(done)
-        await until(lambda: numbers(scene), f"{program} has come up")
+        await until(lambda: numbers(scene), f"{program} has come up", LONG_S)
         assert acknowledged <= numbers(scene)[0] <= acknowledged + 1
 
     played(tmp_path, story)
