@@ -17,6 +17,7 @@ from harness.faults.force import RETURN_RATE, Skew
 from harness.faults.plan import Plan, Step, Trigger
 from harness.history import Op
 from harness.registry import plugins
+from harness.worlds.capabilities import CLOCKS
 from harness.worlds.disks import Damage, DiskRule, Loss
 from harness.worlds.network import LinkRule, merge
 from nemesis.disk import rule_of
@@ -95,6 +96,11 @@ class Model:
     def start(self, step: int, fault: Fault) -> None:
         down = self.down()
         lives = {node: n for node, n in self.life.items() if node not in down}
+        if is_restart(fault):
+            for node in set(fault.target) - down:
+                self.life[node] += 1
+                self.leapt_ns[node] = 0
+            lives = {node: n for node, n in self.life.items() if node not in down}
         self.in_force[step] = fault, lives
         if fault.kind in (*ENDS, "rot"):
             for node in set(fault.target) - down:
@@ -175,7 +181,7 @@ class Model:
                 self.leapt_ns[node],
             ]
             assert [round(rate, 9) for rate in cluster.rates[node]] == [
-                round(math.prod(fault.number("rate", 1.0) for fault in faults), 9)
+                round(math.prod(rate(fault) for fault in faults), 9)
                 for faults in (wall, mono)
             ]
 
@@ -184,7 +190,17 @@ def jump_ns(fault: Fault) -> int:
     return int(fault.number("offset_ms", 0) * 1e6)
 
 
-def clock(clock: str, target: list[str], **amount: float) -> Fault:
+def rate(fault: Fault) -> float:
+    if fault.params["mode"] == "freeze":
+        return {"wall": 0.0, "mono": RETURN_RATE}[fault.text("clock")]
+    return fault.number("rate", 1.0)
+
+
+def is_restart(fault: Fault) -> bool:
+    return fault.params.get("mode") == "restart"
+
+
+def clock(clock: str, target: list[str], **amount: Json) -> Fault:
     mode = "drift" if "rate" in amount else "bump"
     params: dict[str, Json] = {"mode": mode, "clock": clock, "target": target}
     return Fault("clock", {**params, **amount})
@@ -219,6 +235,10 @@ FAULTS = st.one_of(
         TARGETS,
         st.sampled_from([0.5, 2.0, 1.5]),
     ),
+    st.builds(
+        lambda c, t: clock(c, t, mode="freeze"), st.sampled_from(CLOCKS), TARGETS
+    ),
+    st.builds(lambda t: clock("wall", t, mode="restart", offset_ms=-3000.0), TARGETS),
 )
 
 

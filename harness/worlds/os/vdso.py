@@ -496,7 +496,10 @@ def why_not() -> str:
     the processor, the kernel's vDSO, a lock-down of ptrace or memory. Forks; cost 5 ms.
     """
     if platform.machine() != "x86_64":
-        return f"clock skew needs an x86-64 processor; this one is {platform.machine()}"
+        return (
+            "clock skew is machine code for x86-64 processors, and this one is "
+            f"{platform.machine()} (--world sim skews clocks anywhere)"
+        )
     try:
         shown_ns = _hour_ahead_in_child()
     except (HarnessError, OSError) as error:
