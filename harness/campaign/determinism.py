@@ -216,7 +216,7 @@ def simulate(order: Order) -> str:
         execution.carry_out(spec, parts, schedule, folder, rung)
     except (SplitbrainError, OSError) as failure:
         return f"seed {spec.seed} could not be simulated: {failure}"
-    except Exception:
+    except Exception:  # a bug of ours or of a plug-in ends this run, not the process
         return f"seed {spec.seed} could not be simulated: {traceback.format_exc()}"
     return ""
 

@@ -687,7 +687,7 @@ class _Driver:
     async def _strike(self, op: Op) -> None:
         assert self._nemesis is not None
         try:
-            async with asyncio.timeout(NEMESIS_TIMEOUT_S):
+            async with asyncio.timeout(NEMESIS_TIMEOUT_S) as limit:
                 completion = await self._nemesis.invoke(op)
             assert isinstance(completion, Op), f"{completion!r} is no completion"
             assert completion.type == "info", f"completed as {completion.type}"
@@ -697,6 +697,8 @@ class _Driver:
         except Exception as failure:
             # A plug-in may raise anything. It ends the run, with the cause on record.
             error = f"{type(failure).__name__}: {failure}"
+            if limit.expired():
+                error = f"it took more than {NEMESIS_TIMEOUT_S:g} s"
             self._crash(NEMESIS, op.index, traceback.format_exc())
             self._complete(NEMESIS, op.info(f"nemesis crashed: {error}"))
             broken = HarnessError(f"the nemesis crashed in {op.f}: {error}")

@@ -110,6 +110,14 @@ class Started:
         out, err = self.process.communicate(timeout=ENDS_WITHIN_S)
         return self.process.returncode, out, err
 
+    def clear(self) -> None:
+        """Kill the command, and whatever it has left."""
+        self.process.kill()
+        self.process.communicate()
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
     def nothing_is_left(self) -> None:
         """Within moments, as the kernel takes its time with the last of them."""
         eventually(lambda: self.processes() == [], f"{self.processes()} are gone")
@@ -117,6 +125,30 @@ class Started:
             lambda: list(self.scratch.iterdir()) == [],
             f"{list(self.scratch.iterdir())} are gone",
         )
+
+
+def command(
+    place: Path, *arguments: str, before: Callable[[], None] | None = None
+) -> Started:
+    """Start a command of ours in a new folder below `place`; SUITE names our suite."""
+    mark = f"mark-{uuid4()}"
+    place = place / mark
+    scratch = place / "scratch"
+    scratch.mkdir(parents=True)
+    suite = place / "suite.yaml"
+    suite.write_text(SUITE)
+    words = [str(suite) if word == "SUITE" else word for word in arguments]
+    results = place / "results"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", *words, "--results", str(results)],
+        env={**os.environ, "TMPDIR": str(scratch), "SPLITBRAIN_TEST_MARK": mark},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=before,
+    )
+    return Started(process, mark, results, scratch)
 
 
 def pids(processes: list[psutil.Process]) -> set[int]:
@@ -139,38 +171,12 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
             pytest.skip(f"no switch here: {why}")
         if (name == "disks") and (why := why_no_disks()):
             pytest.skip(f"no disks of ours here: {why}")
-        mark = f"mark-{uuid4()}"
-        place = tmp_path / mark
-        scratch = place / "scratch"
-        scratch.mkdir(parents=True)
-        (place / "suite.yaml").write_text(SUITE)
-        arguments = [
-            str(place / "suite.yaml") if word == "SUITE" else word
-            for word in RUNS[name]
-        ]
-        results = place / "results"
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "harness", *arguments, *options),
-                *("--results", str(results)),
-            ],
-            env={**os.environ, "TMPDIR": str(scratch), "SPLITBRAIN_TEST_MARK": mark},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=before,
-        )
-        begun.append(Started(process, mark, results, scratch))
+        begun.append(command(tmp_path, *RUNS[name], *options, before=before))
         return begun[-1]
 
     yield begin
     for one in begun:
-        one.process.kill()
-        one.process.communicate()
-        for process in one.processes():
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        one.clear()
 
 
 def wait_for_a_moment(started: Started, dice: random.Random) -> float:

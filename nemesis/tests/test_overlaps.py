@@ -403,6 +403,40 @@ def test_a_strike_that_fails_half_way_is_healed(
     asyncio.run(scenario())
 
 
+class FailsToHeal(Forgetful):
+    async def heal(self, strike: Strike, cluster: Grip) -> Strike:
+        raise HarnessError("the switch is gone")
+
+
+async def break_down() -> None:
+    raise HarnessError("the switch is gone")
+
+
+class FailsMeanwhile(Kill):
+    async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
+        cluster.meanwhile(break_down())
+        return await super().do(nodes, cluster)
+
+
+@pytest.mark.parametrize("failing", [FailsToHeal, FailsMeanwhile])
+def test_a_heal_that_fails_half_way_lets_go_all_the_same(
+    failing: type[Kill], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        stage = Stage(Fault("kill", {"target": ["n1"]}))
+        await stage.do("start-kill", 0)
+        await asyncio.sleep(0)
+        with pytest.raises(HarnessError, match="the switch is gone"):
+            await stage.do("stop-kill", 0)
+        Model().compare(stage.cluster)
+        assert stage.conductor.in_force() == frozenset()
+        await stage.do("heal")
+        assert [line["event"] for line in stage.lines] == ["start"]
+
+    monkeypatch.setitem(KINDS, "kill", failing({}))
+    asyncio.run(scenario())
+
+
 def test_a_strobe_and_a_bump_of_one_clock_leave_each_other_alone() -> None:
     async def scenario() -> None:
         strobe: dict[str, Json] = {"mode": "strobe", "clock": "wall", "target": ["n1"]}
