@@ -4,17 +4,23 @@ Shapes after jepsen.nemesis (`bisect`, `split-one`, `bridge`, `majorities-ring`)
 one-way cuts and the isolation of the leader. A grudge is the set of directed links
 that are cut; it is drawn with the plan, so a replay cuts the very same links.
 
+A spread is a grudge that changes: one node after another is isolated, every `pace_ms`,
+and then they come back in another order, at the same pace. A node may so return to
+peers that have forgotten it, or to fewer than it left. It is drawn on request only, so
+that partitions of a seed stay what they were.
+
 Evidence: the frames that died on the cut links, counted by the network. If nothing was
 sent over a cut link, the partition did not bite, and is shown as such.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.faults.fault import Fault, Strike, require_params
+from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     aimed,
@@ -23,28 +29,37 @@ from harness.faults.targets import (
     validate_target,
     who,
 )
-from harness.options import Words
+from harness.options import Number, Words
 from harness.override import override
 from harness.registry import Option, Plugin, nearest, settings
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.network import Link, LinkRule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from random import Random
 
+    from harness.data import Json
     from harness.faults.force import Grip
     from harness.faults.nemesis import NemesisFactory
 
-SHAPES = ("one", "halves", "minority", "ring", "bridge", "one-way", "leader")
+STANDING = ("one", "halves", "minority", "ring", "bridge", "one-way", "leader")
+SPREAD = "spread"
+SHAPES = (*STANDING, SPREAD)
+SpreadStep = tuple[str, str, set[Link]]
+"""("isolated" or "back", the node, all links that are cut from then on)"""
+PACE_MS = Number(5.0, 3_600_000.0)
+DRAWN_PACE_MS = (30.0, 700.0)
+"""Every order of magnitude in between is equally likely."""
 
 OPTIONS = (
     Option(
         "shapes",
-        "+".join(SHAPES),
+        "+".join(STANDING),
         "shapes to draw from: one node isolated, random halves, minority against "
         "majority, overlapping majorities in a ring, a bridge node between halves, "
-        "one direction only, the leader isolated",
+        "one direction only, the leader isolated; spread: node after node is isolated, "
+        "and they come back in another order",
         Words(SHAPES),
     ),
 )
@@ -110,6 +125,24 @@ def grudge(shape: str, order: Sequence[str]) -> set[Link]:
             )
 
 
+def spread(
+    order: Sequence[str], back: Sequence[str], nodes: Sequence[str]
+) -> Iterator[SpreadStep]:
+    """The steps of a spread.
+
+    Nodes of `order` are isolated one after the other, from each other too, and then
+    come back in the order of `back`.
+    """
+    alone: list[str] = []
+    for what, who_next in (("isolated", order), ("back", back)):
+        for node in who_next:
+            alone = (
+                [n for n in alone if n != node] if what == "back" else [*alone, node]
+            )
+            rest = [n for n in nodes if n not in alone]
+            yield what, node, between([*([n] for n in alone), rest])
+
+
 def describe(cut: Iterable[Link], nodes: Sequence[str]) -> str:
     """A cut in words: `n3 | n1 n2 n4 n5` for a clean split, else the cut links."""
     cut = set(cut)
@@ -155,6 +188,8 @@ class Partition(Nemesis):
         inwards = random.random() < 0.5
         if shape == "leader":
             return Fault(self.kind, {"shape": shape, "target": "leader"})
+        if shape == SPREAD:
+            return self._draw_spread(random, order)
         if len(nodes) < 3 and shape in {"ring", "bridge"}:
             shape = "one"
         cut = grudge(shape, order)
@@ -164,12 +199,31 @@ class Partition(Nemesis):
             self.kind, {"shape": shape, "cut": [list(link) for link in sorted(cut)]}
         )
 
+    def _draw_spread(self, random: Random, order: Sequence[str]) -> Fault:
+        """A spread over at least two nodes, if there are more, which leaves one."""
+        count = random.randint(min(2, len(order) - 1), len(order) - 1)
+        low, high = DRAWN_PACE_MS
+        out = list(order[:count])
+        back = random.sample(out, count)
+        return Fault(
+            self.kind,
+            {
+                "shape": SPREAD,
+                "order": out,
+                "back": back[::-1] if back == out else back,
+                "pace_ms": round(low * (high / low) ** random.random(), 1),
+            },
+        )
+
     @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """Require a known shape with links to cut, or a target to isolate."""
-        require_params(fault, ("shape", "cut", "target"))
+        """Require a known shape with links to cut, a target to isolate, or a spread."""
         if len(nodes) < 2:
             raise UsageError("plan: a partition needs at least two nodes")
+        if fault.params.get("shape") == SPREAD:
+            self._validate_spread(fault, nodes)
+            return
+        require_params(fault, ("shape", "cut", "target"))
         if ("cut" in fault.params) == ("target" in fault.params):
             raise UsageError("plan: partition: give either `cut` or `target`")
         if "target" in fault.params:
@@ -191,9 +245,25 @@ class Partition(Nemesis):
                 )
             validate_target(self.kind, list(link), nodes)
 
+    def _validate_spread(self, fault: Fault, nodes: Sequence[str]) -> None:
+        require_params(fault, ("shape", "order", "back", "pace_ms"))
+        for name in ("order", "back"):
+            order = fault.params.get(name)
+            if not isinstance(order, list):
+                raise UsageError(f"plan: partition: `{name}` must be a list of nodes")
+            validate_target(self.kind, order, nodes)
+        out, back = fault.params["order"], fault.params["back"]
+        assert isinstance(out, list)
+        assert isinstance(back, list)
+        if set(out) != set(back):
+            raise UsageError("plan: partition: `back` must name the nodes of `order`")
+        require_number(fault, "pace_ms", PACE_MS)
+
     @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Cut the fault's links; evidence comes with healing."""
+        if fault.params.get("shape") == SPREAD:
+            return await self._strike_spread(fault, cluster)
         why = ""
         if "target" in fault.params:
             isolated, why = await resolve_target(fault.target, cluster)
@@ -216,13 +286,40 @@ class Partition(Nemesis):
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Restore the links and count what died on them."""
         dropped = (await cluster.mend_links()).cut
-        return strike.proven({"frames_dropped": dropped}, bit=dropped > 0)
+        evidence: dict[str, Json] = {"frames_dropped": dropped}
+        if strike.fault.params.get("shape") == SPREAD:
+            evidence |= {name: cluster.tally[name] for name in ("isolated", "back")}
+        return strike.proven(evidence, bit=dropped > 0)
+
+    async def _strike_spread(self, fault: Fault, cluster: Grip) -> Strike:
+        order, back = fault.names("order"), fault.names("back")
+        steps = spread(order, back, cluster.nodes)
+        await self._take(next(steps), cluster)
+        cluster.meanwhile(self._go_on(steps, fault.number("pace_ms"), cluster))
+        return Strike(
+            fault,
+            f"spread, a node every {fault.number('pace_ms'):g} ms: isolate "
+            f"{' '.join(order)}; back come {' '.join(back)}",
+            order,
+        )
+
+    async def _go_on(
+        self, steps: Iterator[SpreadStep], pace_ms: float, cluster: Grip
+    ) -> None:
+        for step in steps:
+            await asyncio.sleep(pace_ms / 1e3)
+            await self._take(step, cluster)
+
+    async def _take(self, step: SpreadStep, cluster: Grip) -> None:
+        what, _, cut = step
+        await cluster.shape_links(dict.fromkeys(sorted(cut), LinkRule(cut=True)))
+        cluster.tally[what] += 1
 
 
 PLUGIN: Plugin[NemesisFactory] = Plugin(
     "partition",
     "cut links between nodes: one node, halves, minority, ring, bridge, one-way, "
-    "leader",
+    "leader, spread",
     Partition,
     OPTIONS,
 )

@@ -64,6 +64,12 @@ class Fault:
         assert isinstance(value, str)
         return value
 
+    def names(self, name: str) -> NodeNames:
+        """A parameter that is a list of nodes."""
+        value = self.params[name]
+        assert isinstance(value, Sequence)
+        return tuple(map(str, value))
+
     def pairs(self, name: str) -> tuple[tuple[str, str], ...]:
         """A parameter that is a list of pairs of texts."""
         value = self.params[name]
@@ -74,10 +80,7 @@ class Fault:
     def target(self) -> str | NodeNames:
         """Which nodes it is for: a word ("leader", "observer") or their names."""
         target = self.params["target"]
-        if isinstance(target, str):
-            return target
-        assert isinstance(target, Sequence)
-        return tuple(str(node) for node in target)
+        return target if isinstance(target, str) else self.names("target")
 
 
 def _pair(value: Json) -> Sequence[Json]:

@@ -381,9 +381,16 @@ class Grip:
     # Links
 
     async def shape_links(self, rules: Mapping[Link, LinkRule]) -> None:
-        """Put `rules` in force, beside those of other strikes."""
-        self._before = await self._cluster.network.counters()
-        for link, rule in rules.items():
+        """Put `rules` in force, beside those of other strikes.
+
+        They take the place of rules that this strike has put in force before. A link
+        that had one and has none now is healthy as far as this strike goes, and what
+        happens on it is still counted as the strike's.
+        """
+        if not self._before:
+            self._before = await self._cluster.network.counters()
+        healthy = dict.fromkeys(self._force.links.things(self._owner), LinkRule())
+        for link, rule in {**healthy, **rules}.items():
             self._force.links.take(self._owner, link, rule)
         await self._force.apply_links()
 
@@ -400,6 +407,7 @@ class Grip:
             )
             for field in fields(LinkCounters)
         }
+        self._before = {}
         self._freed(self._force.links, links)
         await self._force.apply_links()
         return LinkCounters(**counts)

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from random import Random
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from nemesis.partition import SHAPES, Partition, describe, grudge, majorities_ring
+from harness.faults.fault import Fault
+from nemesis.partition import (
+    STANDING,
+    Partition,
+    describe,
+    grudge,
+    majorities_ring,
+    spread,
+)
+from nemesis.tests.fake_cluster import FakeCluster, gripped
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.data import Json
+
+SPREAD: dict[str, Any] = {
+    "shape": "spread",
+    "order": ["n1", "n2"],
+    "back": ["n2", "n1"],
+    "pace_ms": 50.0,
+}
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 NAMES = st.integers(3, 9).map(lambda n: [f"n{i + 1}" for i in range(n)])
 
@@ -21,7 +43,7 @@ def sees(node: str, nodes: list[str], cut: set[tuple[str, str]]) -> set[str]:
     return {m for m in nodes if (node, m) not in cut and (m, node) not in cut}
 
 
-@given(nodes=NAMES, shape=st.sampled_from([s for s in SHAPES if s != "leader"]))
+@given(nodes=NAMES, shape=st.sampled_from([s for s in STANDING if s != "leader"]))
 def test_every_shape_cuts_something_and_never_a_node_from_itself(
     nodes: list[str], shape: str
 ) -> None:
@@ -73,7 +95,7 @@ def test_every_drawn_partition_validates(seed: int) -> None:
 def test_all_shapes_are_drawn_in_the_long_run() -> None:
     random = Random(1)
     drawn = {Partition({}).draw(random, NODES).params["shape"] for _ in range(300)}
-    assert drawn == set(SHAPES)
+    assert drawn == set(STANDING)
 
 
 def test_two_nodes_can_be_parted_too() -> None:
@@ -104,3 +126,69 @@ def test_titles_say_who_is_parted_from_whom(shape: str, text: str) -> None:
 def test_unknown_shapes_name_their_neighbours() -> None:
     with pytest.raises(UsageError, match="did you mean bridge"):
         Partition({"shapes": "brigde"})
+
+
+@given(seed=st.integers(), nodes=NAMES)
+def test_a_drawn_spread_isolates_node_by_node_and_brings_back_in_another_order(
+    seed: int, nodes: list[str]
+) -> None:
+    partition = Partition({"shapes": "spread"})
+    fault = partition.draw(Random(seed), nodes)
+    partition.validate(fault, nodes)
+    order, back = fault.names("order"), fault.names("back")
+    assert sorted(order) == sorted(back)
+    assert order != back
+    alone: set[str] = set()
+    for what, node, cut in spread(order, back, nodes):
+        alone = alone | {node} if what == "isolated" else alone - {node}
+        for each in nodes:
+            expected = {each} if each in alone else set(nodes) - alone
+            assert sees(each, nodes, cut) == expected
+    assert not alone
+    assert not cut
+
+
+def test_a_spread_runs_its_course_and_the_heal_ends_it_at_any_point() -> None:
+    async def scenario(wait_s: float) -> tuple[list[int], Mapping[str, Json]]:
+        fake = FakeCluster()
+        grip, partition = gripped(fake), Partition({})
+        fault = Fault("partition", SPREAD | {"pace_ms": 5.0})
+        partition.validate(fault, fake.nodes)
+        strike = await partition.strike(fault, grip)
+        cut: list[int] = []
+        deadline_s = asyncio.get_running_loop().time() + wait_s
+        while asyncio.get_running_loop().time() < deadline_s and len(cut) < 4:
+            if (now := cuts(fake)) not in cut[-1:]:
+                cut.append(now)
+            await asyncio.sleep(0.001)
+        await grip.stop_work()
+        fake.network.cut = {("n1", "n3"): 7}
+        healed = await partition.heal(strike, grip)
+        assert not fake.network.rules
+        return cut, healed.evidence
+
+    def cuts(fake: FakeCluster) -> int:
+        return sum(rule.cut for rule in fake.network.rules.values())
+
+    # One alone of five, two alone, one alone, nobody: links that are cut.
+    cut, evidence = asyncio.run(scenario(10.0))
+    assert cut == [8, 14, 8, 0]
+    assert evidence == {"frames_dropped": 7, "isolated": 2, "back": 2}
+    cut, evidence = asyncio.run(scenario(0.0))
+    assert evidence["back"] == 0
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"order": "n1"}, "`order` must be a list of nodes"),
+        ({"order": ["n1", "n9"]}, "there is no node 'n9'"),
+        ({"back": ["n1", "n1"]}, "names n1 twice"),
+        ({"back": ["n1"]}, "`back` must name the nodes of `order`"),
+        ({"pace_ms": 0}, "pace_ms must be a number from 5"),
+        ({"cut": []}, "no parameter 'cut'"),
+    ],
+)
+def test_senseless_spreads_are_refused(params: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        Partition({}).validate(Fault("partition", SPREAD | params), NODES)
