@@ -1,9 +1,10 @@
 """What all faults of links share: a rule on the links of some nodes, for a while.
 
-Each kind (`delay`, `loss`, `duplicate`, `reorder`, `corrupt`, `bandwidth`) sets one
-number of `LinkRule`, to an amount that is drawn with the plan. The rule is put on the
-links between the target and all other nodes, both ways. Several faults may be in force
-on a link at once, of one kind too; the link then suffers all of them.
+Each kind (`delay`, `loss`, `duplicate`, `reorder`, `corrupt`, `bandwidth`, `mtu`,
+`reset`, `half-open`) sets one number of `LinkRule`, to an amount that is drawn with the
+plan. The rule is put on the links between the target and all other nodes, both ways
+unless the fault has a direction. Several faults may be in force on a link at once, of
+one kind too; the link then suffers all of them.
 
 Evidence: the number of frames that the links report to have delayed, lost, and so on. A
 fault that met no traffic did not bite.
@@ -11,9 +12,11 @@ fault that met no traffic did not bite.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
@@ -24,7 +27,7 @@ from harness.faults.targets import (
     validate_target,
     who,
 )
-from harness.options import Number, OrNone, Words
+from harness.options import Number, OrNone, Whole, Words
 from harness.override import override
 from harness.registry import Option, settings
 from harness.worlds.capabilities import Capabilities
@@ -34,8 +37,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
+    from harness.data import Json
     from harness.faults.force import Grip
     from harness.worlds.capabilities import LinkField
+    from harness.worlds.network import Link
+
+
+DIRECTIONS = ("both", "outwards", "inwards")
+"""Which traffic of its target a fault concerns: all, what it sends, what it is sent."""
+
+DIRECTION_OPTION = Option(
+    "directions",
+    "both",
+    "directions to draw from: all traffic of the target, what it sends, what it is "
+    "sent",
+    Words(DIRECTIONS),
+)
+
+
+EVIDENCE = {
+    "resets": "connections_reset",
+    "connects": "connections_begun",
+}
+"""What counters of things other than frames are called in evidence."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +75,8 @@ class Amount:
         counter: The counter of `LinkCounters` that shows its effect.
         unit: What a title shows after the number.
         share_of_jitter: With delays: how much they vary, as a part of the delay.
+        whole: Whether amounts are whole numbers.
+        also: Counters that are shown beside `counter`.
     """
 
     field: LinkField
@@ -60,11 +86,13 @@ class Amount:
     counter: str
     unit: str = ""
     share_of_jitter: float = 0.0
+    whole: bool = False
+    also: tuple[str, ...] = ()
 
     @property
-    def kind(self) -> Number:
+    def kind(self) -> Number | Whole:
         """The amounts that a plan may give: from 0.001, as plans hold 3 decimals."""
-        return Number(0.001, self.limit)
+        return Whole(1, int(self.limit)) if self.whole else Number(0.001, self.limit)
 
     @property
     def options(self) -> tuple[Option, ...]:
@@ -82,6 +110,7 @@ class Amount:
                 f"largest {self.field} to draw; {self.high:g} if empty",
                 OrNone(self.kind),
             ),
+            DIRECTION_OPTION,
         )
 
 
@@ -99,40 +128,42 @@ class LinkFault(Nemesis):
             self.needs |= Capabilities(network=frozenset({"jitter_ms"}))
         self.targets: tuple[str, ...] = given["targets"]
         self.high: float = amount.high if given["max"] is None else given["max"]
+        self.directions: tuple[str, ...] = given["directions"]
 
     @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
-        """A random target and amount."""
+        """A random target, amount and direction."""
         target = draw_target(random, random.choice(self.targets), nodes)
         low = min(self.amount.low, self.high)
         amount = low * (self.high / low) ** random.random()
-        return Fault(self.kind, {"target": target, self.amount.field: round(amount, 3)})
+        params: dict[str, Json] = {
+            "target": target,
+            self.amount.field: round(amount) if self.amount.whole else round(amount, 3),
+        }
+        return Fault(self.kind, params | draw_direction(random, self.directions))
 
     @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """Require a target and an amount, and nothing else."""
-        require_params(fault, ("target", self.amount.field))
+        """Require a target and an amount; a direction is all else that is allowed."""
+        require_params(fault, ("target", self.amount.field, "direction"))
         validate_target(self.kind, fault.params.get("target"), nodes)
         require_number(fault, self.amount.field, self.amount.kind)
+        validate_direction(fault)
 
     @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Put the rule on the target's links; evidence comes with healing."""
         nodes, why = await resolve_target(fault.target, cluster)
-        amount = float(fault.number(self.amount.field))
+        amount = fault.number(self.amount.field)
         rule: dict[str, float] = {self.amount.field: amount}
         if self.amount.share_of_jitter:
             rule["jitter_ms"] = amount * self.amount.share_of_jitter
-        links = [
-            (a, b)
-            for a in cluster.nodes
-            for b in cluster.nodes
-            if a != b and (a in nodes or b in nodes)
-        ]
+        links = links_of(nodes, cluster.nodes, fault)
         await cluster.shape_links(dict.fromkeys(links, LinkRule(**rule)))  # type: ignore[arg-type]  # `Amount` names numbers only
+        title = f"{self.kind} {amount:g}{self.amount.unit}: links of {who(nodes, why)}"
         return Strike(
             fault,
-            f"{self.kind} {amount:g}{self.amount.unit}: links of {who(nodes, why)}",
+            title + told_direction(fault),
             nodes,
             {"rule": rule, "links": len(links), **aimed(why)},
         )
@@ -141,5 +172,51 @@ class LinkFault(Nemesis):
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Take the rule away and count what it did."""
         counters = await cluster.mend_links()
-        count: int = getattr(counters, self.amount.counter)
-        return strike.proven({f"frames_{self.amount.counter}": count}, bit=count > 0)
+        names = (self.amount.counter, *self.amount.also)
+        counts = {name: getattr(counters, name) for name in names}
+        return strike.proven(
+            {EVIDENCE.get(name, f"frames_{name}"): n for name, n in counts.items()},
+            bit=counts[self.amount.counter] > 0,
+        )
+
+
+def links_of(
+    target: Sequence[str], nodes: Sequence[str], fault: Fault
+) -> tuple[Link, ...]:
+    """The links of the target's nodes, in the direction of the fault."""
+    direction = fault.text("direction", DIRECTIONS[0])
+    return tuple(
+        (a, b)
+        for a, b in itertools.permutations(nodes, 2)
+        if (a in target and direction != "inwards")
+        or (b in target and direction != "outwards")
+    )
+
+
+def draw_direction(random: Random, directions: Sequence[str]) -> dict[str, str]:
+    """The parameter for one of the directions; no parameter means both.
+
+    A single direction costs no choice, so that plans stay what they were.
+    """
+    word = directions[0] if len(directions) == 1 else random.choice(directions)
+    return {} if word == DIRECTIONS[0] else {"direction": word}
+
+
+def validate_direction(fault: Fault) -> None:
+    """Check the direction of a hand-written fault, if it has one.
+
+    Raises:
+        UsageError: There is no such direction.
+    """
+    word = fault.params.get("direction", DIRECTIONS[0])
+    if word not in DIRECTIONS:
+        raise UsageError(
+            f"plan: {fault.kind}: direction must be one of {', '.join(DIRECTIONS)}, "
+            f"not {word!r:.60}"
+        )
+
+
+def told_direction(fault: Fault) -> str:
+    """The end of a title: ", outwards"; empty for both directions."""
+    word = fault.text("direction", DIRECTIONS[0])
+    return "" if word == DIRECTIONS[0] else f", {word}"

@@ -4,10 +4,10 @@
     python -m reference_impls.runtime PROTOCOL --describe
 
 PROTOCOL names a module of this package that has `SUMMARY`, `FORMAT_VERSION`, `OPTIONS`,
-`MOMENTS` (kinds of event that are worth a fault) and `build(node, peers, options, core)
--> Actor`; it is imported when asked for. NAME is
-a core with one rule broken, out of `reference_impls.mutants.PROTOCOL`. The rest comes
-from the environment: SPLITBRAIN_NODE, SPLITBRAIN_LISTEN (host:port),
+`MOMENTS` (kinds of event that are worth a fault), `MESSAGES` (types of message between
+nodes) and `build(node, peers, options, core) -> Actor`; it is imported when asked for.
+NAME is a core with one rule broken, out of `reference_impls.mutants.PROTOCOL`. The rest
+comes from the environment: SPLITBRAIN_NODE, SPLITBRAIN_LISTEN (host:port),
 SPLITBRAIN_PEERS (JSON, peer's name -> host:port), SPLITBRAIN_DATA (a folder), and, if
 set, SPLITBRAIN_OBSERVE (a file to which every Observe is appended as a line of JSON).
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 SUMMARY = "two-phase commit over a sharded key-value store"
 FORMAT_VERSION = atomic_commit.FORMAT_VERSION
 MOMENTS = atomic_commit.MOMENTS
+MESSAGES = atomic_commit.MESSAGES
 
 OPTIONS = atomic_commit.options(
     vote_timeout_ms="500", lock_timeout_ms="250", decision_timeout_ms="600"

@@ -5,7 +5,7 @@ For writing a nemesis:
     fault.py      Fault, Strike: a fault and its outcome, as data; Skip: there is none
     states.py     the states of a fault: asked for, applied, healed, skipped, failed
     targets.py    which nodes a fault is for: words, drawing, looking up
-    nemesis.py    Nemesis, Lingering, NemesisFactory: one kind of fault, as a plug-in
+    nemesis.py    Nemesis, Lingering, Patterned: one kind of fault, as a plug-in
     force.py      Grip: a strike acts through it; how several strikes add up
     holds.py      Holds: which strikes hold a node, a link or a clock, and how
 
@@ -28,7 +28,7 @@ any of them.
 from harness.faults.conductor import Conductor, Record
 from harness.faults.fault import Fault, NodeNames, Skip, Strike
 from harness.faults.force import Force, Grip, Skew
-from harness.faults.nemesis import Lingering, Nemesis, NemesisFactory
+from harness.faults.nemesis import Lingering, Nemesis, NemesisFactory, Patterned
 from harness.faults.plan import Plan, Step, Trigger
 from harness.faults.schedule import Schedule, Sightings
 
@@ -41,6 +41,7 @@ __all__ = [
     "Nemesis",
     "NemesisFactory",
     "NodeNames",
+    "Patterned",
     "Plan",
     "Record",
     "Schedule",

@@ -57,5 +57,17 @@ class Lingering(Protocol):
         ...
 
 
+@runtime_checkable
+class Patterned(Protocol):
+    """A nemesis whose faults are for messages of some types.
+
+    Attributes:
+        patterns: Regular expressions over bytes, one for each type to draw from. If the
+            user named none, those of the system are put here before a plan is drawn.
+    """
+
+    patterns: tuple[str, ...]
+
+
 NemesisFactory = Callable[[Mapping[str, str]], Nemesis]
 """Builds a nemesis from its options; raises UsageError for those it does not know."""

@@ -9,7 +9,7 @@ import msgspec
 
 from harness import registry
 from harness.errors import NotInstalledError, UsageError
-from harness.faults import Nemesis
+from harness.faults import Nemesis, Patterned
 from harness.faults import schedule as schedules
 from harness.host import scarcity
 from harness.run import doctor
@@ -22,6 +22,7 @@ from harness.systems.abilities import (
     Mutable,
     Simulated,
     Sized,
+    Worded,
 )
 from harness.systems.system import System
 from harness.workload import Workload
@@ -157,6 +158,7 @@ def every_fault(system: System, rung: str, *, nodes: int) -> list[str]:
         kind
         for kind, nemesis in nemeses.items()
         if not services.why_spared(system, nemesis)
+        and (isinstance(system, Worded) or not isinstance(nemesis, Patterned))
         and not why_impossible(nemesis.needs, rung, nodes=nodes)
     ]
 
@@ -201,6 +203,8 @@ def assemble(spec: TestSpec) -> Parts:
     }
     for kind, nemesis in nemeses.items():
         abilities.check(nemesis, Nemesis, kind)
+        if isinstance(nemesis, Patterned) and isinstance(system, Worded):
+            nemesis.patterns = nemesis.patterns or system.messages
     refuse_impossible_faults(system, spec.nemesis, nemeses, nodes=spec.nodes)
     if isinstance(system, Installed):
         system.check_installed()

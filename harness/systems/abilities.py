@@ -143,6 +143,19 @@ class Momentous(Protocol):
 
 
 @runtime_checkable
+class Worded(Protocol):
+    """A system whose messages between nodes can be told apart as they pass.
+
+    Attributes:
+        messages: Regular expressions over bytes, one for each type of message: a frame
+            that carries such a message has a match in its TCP or UDP payload, and so
+            has the message in the simulator.
+    """
+
+    messages: tuple[str, ...]
+
+
+@runtime_checkable
 class Sized(Protocol):
     """A system that can't run with every number of nodes, or not with every option."""
 

@@ -60,6 +60,7 @@ class ReferenceSystem(WireSystem):
         options: Every option of the core with its value.
         fsync: Whether nodes wait for their disks.
         moments: Events of the protocol at which a fault may hurt most.
+        messages: Types of message between nodes, as they stand on the wire.
         core: The core to build in place of the protocol's own; None for its own.
         log: The class of its log in place of the shipped one; None for that.
         read_log: Gives a node's records once it has ended; a simulation puts a function
@@ -87,6 +88,9 @@ class ReferenceSystem(WireSystem):
         self.fsync: bool = self.options["fsync"]
         module = importlib.import_module(f"reference_impls.{protocol}")
         self.moments: tuple[str, ...] = module.MOMENTS
+        self.messages: tuple[str, ...] = tuple(
+            f'"type":"{kind}"' for kind in module.MESSAGES
+        )
         self.core: type[Any] | None = None
         self.log: type[Any] | None = None
         self.read_log: Callable[[NodePlace], Sequence[Record]] = read_log

@@ -230,6 +230,17 @@ def is_reset(host: str, port: int) -> bool:
     return False
 
 
+def fate_of_stream(limit_s: float) -> str:
+    """What becomes of the connection within a while: reset, ended, heard or open."""
+    _sockets["stream"].settimeout(limit_s)
+    try:
+        return "heard" if _sockets["stream"].recv(1) else "ended"
+    except TimeoutError:
+        return "open"
+    except ConnectionResetError:
+        return "reset"
+
+
 def hang_up() -> None:
     _sockets.pop("stream").close()
 

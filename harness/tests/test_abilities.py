@@ -37,7 +37,7 @@ ABILITIES = {
     "pysyncobj": "Administered Clocked Counted Installed Led",
     "raft": (
         "Administered Clocked Counted Inspected Led Logged Momentous Mutable "
-        "Simulated Sized"
+        "Simulated Sized Worded"
     ),
     "sqlite": "Administered Clocked Counted Led Scaled Sized",
 }

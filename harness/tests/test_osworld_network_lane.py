@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.worlds.network import LinkRule
+from harness.worlds.network import LinkRule, MessageRule
 from harness.worlds.os.lane import Copy, Lane
 
 LINK = ("n1", "n2")
@@ -25,6 +25,7 @@ rules = st.builds(
     reorder=chances,
     corrupt=chances,
     bandwidth_kbit_s=st.none() | st.floats(1, 1e5),
+    mtu_bytes=st.sampled_from([None, 50, 1500]),
 )
 arrivals = st.lists(st.floats(0, 0.1), max_size=60)
 """Seconds between frames."""
@@ -32,7 +33,7 @@ arrivals = st.lists(st.floats(0, 0.1), max_size=60)
 
 def lane(rule: LinkRule, seed: int = 1) -> Lane:
     one = Lane(LINK, seed)
-    one.set_rule(rule)
+    one.set_rule(rule, 0.0)
     return one
 
 
@@ -64,7 +65,7 @@ def test_every_frame_is_lost_or_copied_and_counted_so(
 ) -> None:
     one = lane(rule)
     fates = admitted(one, gaps_s)
-    assert one.lost == sum(len(fate) == 0 for fate in fates)
+    assert one.lost + one.oversized == sum(len(fate) == 0 for fate in fates)
     assert one.duplicated == sum(len(fate) == 2 for fate in fates)
     changed = [fate for fate in fates if any(copy.frame != FRAME for copy in fate)]
     assert one.corrupted == len(changed)
@@ -100,7 +101,7 @@ def test_reordered_counts_the_frames_that_were_overtaken(gaps_s: list[float]) ->
 def test_a_cut_takes_everything_and_what_is_in_flight_too(gaps_s: list[float]) -> None:
     one = lane(LinkRule(delay_ms=10))
     in_flight = sent_in_order(admitted(one, gaps_s))
-    one.set_rule(LinkRule(cut=True))
+    one.set_rule(LinkRule(cut=True), 0.0)
     assert admitted(one, gaps_s) == [[] for _ in gaps_s]
     assert not any(one.may_leave(copy) for copy in in_flight)
     assert one.counters().cut == 2 * len(gaps_s)
@@ -129,15 +130,15 @@ def test_a_narrow_wire_serialises_frames_and_drops_at_its_queues_tail() -> None:
 def test_links_have_dice_of_their_own() -> None:
     rule = LinkRule(loss=0.5)
     there, back = Lane(("n1", "n2"), 1), Lane(("n2", "n1"), 1)
-    there.set_rule(rule)
-    back.set_rule(rule)
+    there.set_rule(rule, 0.0)
+    back.set_rule(rule, 0.0)
     assert admitted(there, [0.0] * 64) != admitted(back, [0.0] * 64)
 
 
 def test_a_healthy_lane_says_so() -> None:
     one = lane(LinkRule(cut=True))
     assert not one.healthy
-    one.set_rule(LinkRule())
+    one.set_rule(LinkRule(), 0.0)
     assert one.healthy
 
 
@@ -157,6 +158,7 @@ def test_a_watched_lane_is_never_express() -> None:
         (LinkRule(loss=1.0), "lost"),
         (LinkRule(delay_ms=3), "3.0 ms late"),
         (LinkRule(corrupt=1.0, duplicate=1.0), "corrupted, duplicated"),
+        (LinkRule(mtu_bytes=20), "lost"),
     ],
 )
 def test_a_fate_is_told_in_words(rule: LinkRule, words: str) -> None:
@@ -196,7 +198,7 @@ def test_a_heal_sends_tcp_again_but_neither_resets_nor_datagrams(
     one = lane(LinkRule(cut=True))
     one.admit(frame, 5.0)
     assert one.to_send_again(6.0) == []
-    one.set_rule(LinkRule())
+    one.set_rule(LinkRule(), 0.0)
     assert one.to_send_again(6.0) == ([frame] if again else [])
     assert one.to_send_again(6.0) == []
 
@@ -206,7 +208,7 @@ def test_a_heal_sends_the_last_frame_of_each_connection_again() -> None:
     for data in (b"one", b"two"):
         for port in (1, 2):
             one.admit(segment(ACK, data, port), 5.0)
-    one.set_rule(LinkRule())
+    one.set_rule(LinkRule(), 0.0)
     assert one.to_send_again(6.0) == [segment(ACK, b"two", port) for port in (1, 2)]
 
 
@@ -215,22 +217,143 @@ def test_a_bare_acknowledgement_does_not_displace_data() -> None:
     padded = segment(ACK) + bytes(6)  # Ethernet's padding is not data
     for frame in (segment(ACK, b"data"), segment(ACK), padded):
         one.admit(frame, 5.0)
-    one.set_rule(LinkRule())
+    one.set_rule(LinkRule(), 0.0)
     assert one.to_send_again(6.0) == [segment(ACK, b"data"), padded]
 
 
 def test_a_heal_does_not_bring_back_what_its_sender_gave_up_or_too_much() -> None:
     one = lane(LinkRule(cut=True))
     one.admit(segment(SYN, port=1), 5.0)
-    one.set_rule(LinkRule())
+    one.set_rule(LinkRule(), 0.0)
     assert one.to_send_again(200.0) == []
-    one.set_rule(LinkRule(cut=True))
+    one.set_rule(LinkRule(cut=True), 0.0)
     for port in range(1000):
         one.admit(segment(SYN, port=port), 5.0)
-    one.set_rule(LinkRule())
+    one.set_rule(LinkRule(), 0.0)
     assert one.to_send_again(5.0) == [
         segment(SYN, port=port) for port in range(1000 - 256, 1000)
     ]
+
+
+def message(data: bytes, port: int = 1, flags: int = ACK) -> bytes:
+    """A segment with data; it is number 0 and expects 0."""
+    return segment(flags, data, port)
+
+
+def treated(rule: LinkRule, *frames: bytes) -> tuple[Lane, list[list[bytes]]]:
+    """A lane, and the frames that each of these is sent on as."""
+    one = lane(rule)
+    return one, [[copy.frame for copy in one.admit(f, 5.0)] for f in frames]
+
+
+def test_frames_above_the_mtu_vanish_and_come_again_at_the_heal() -> None:
+    # 14 bytes of Ethernet, 40 of headers
+    long, short = message(bytes(61)), message(bytes(60), port=2)
+    one, fates = treated(LinkRule(mtu_bytes=100), long, short)
+    assert fates == [[], [short]]
+    assert one.counters().oversized == 1
+    one.set_rule(LinkRule(mtu_bytes=100, loss=0.5), 5.0)
+    assert one.to_send_again(5.0) == []
+    one.admit(long, 5.0)
+    one.set_rule(LinkRule(), 5.0)
+    assert one.to_send_again(5.0) == [long]
+
+
+def test_a_reset_takes_the_place_of_data_and_of_nothing_else() -> None:
+    spared = [segment(SYN), segment(SYN | ACK), segment(ACK), segment(FIN), FRAME]
+    one, fates = treated(LinkRule(reset=1.0), *spared, message(b"data"))
+    assert fates[:-1] == [[frame] for frame in spared]
+    [[there]], [back] = fates[-1:], one.answers
+    assert (there[47], back[47]) == (RST | ACK, RST | ACK)
+    counters = one.counters()
+    assert (counters.resets, counters.connects) == (1, 1)
+
+
+def test_each_connection_counts_once_however_many_segments_are_answered() -> None:
+    rule = LinkRule(reset=1.0)
+    one, _ = treated(rule, *(message(b"x", port) for port in (1, 1, 2, 1)))
+    assert one.counters().resets == 2
+    assert len(one.answers) == 4
+
+
+def test_the_dead_end_of_a_half_open_connection_is_kept_silent() -> None:
+    rule = LinkRule(half_open=1.0)
+    resets = [segment(RST), segment(RST, port=2)]
+    one, fates = treated(rule, message(b"data"), *resets)
+    assert fates == [[], [], [resets[1]]]
+    assert len(one.answers) == 1
+    one.set_rule(LinkRule(loss=1e-9), 6.0)
+    assert [copy.frame for copy in one.admit(resets[0], 6.0)] == [resets[0]]
+
+
+@pytest.mark.parametrize(
+    ("rule", "due_s", "answers"),
+    [
+        (MessageRule("vote", loss=1.0), [], 0),
+        (MessageRule("vote", delay_ms=30), [5.03], 0),
+        (MessageRule("vote", reset=1.0), [5.0], 1),
+        (MessageRule("v.te", delay_ms=30), [5.03], 0),
+    ],
+)
+def test_a_rule_of_messages_treats_those_that_it_names(
+    rule: MessageRule, due_s: list[float], answers: int
+) -> None:
+    one = lane(LinkRule(messages=(rule,)))
+    assert [copy.due_s for copy in one.admit(message(b"a vote!"), 5.0)] == due_s
+    assert len(one.answers) == answers
+    assert one.counters().matched == 1
+    other = message(b"another")
+    assert [copy.frame for copy in one.admit(other, 5.0)] == [other]
+    assert one.counters().matched == 1
+
+
+def test_a_late_message_does_not_hold_up_others() -> None:
+    one = lane(LinkRule(messages=(MessageRule("vote", delay_ms=30),)))
+    [late] = one.admit(message(b"vote"), 5.0)
+    [other] = one.admit(message(b"else", port=2), 5.001)
+    assert other.due_s < late.due_s
+
+
+def test_a_message_that_two_rules_name_suffers_both() -> None:
+    rules = (MessageRule("vote", delay_ms=30), MessageRule("term", delay_ms=4))
+    one = lane(LinkRule(messages=rules))
+    [copy] = one.admit(message(b"vote, term 7"), 5.0)
+    assert copy.due_s == pytest.approx(5.034)
+
+
+@given(
+    gaps_s=arrivals,
+    rates=st.lists(st.floats(1, 1e5), min_size=1, max_size=4),
+)
+def test_a_link_that_grows_or_shrinks_keeps_the_order_of_its_queue(
+    gaps_s: list[float], rates: list[float]
+) -> None:
+    one = lane(LinkRule(bandwidth_kbit_s=50))
+    queue: list[Copy] = []
+    now_s = 100.0
+    for rate in rates:
+        for gap_s in gaps_s:
+            now_s += gap_s
+            queue += one.admit(FRAME, now_s)
+        one.set_rule(LinkRule(bandwidth_kbit_s=rate), now_s)
+        queue = [
+            copy._replace(due_s=one.still_due_s(copy.due_s))
+            for copy in queue
+            if copy.due_s > now_s
+        ]
+        assert all(copy.due_s >= now_s for copy in queue)
+    due_s = [copy.due_s for copy in queue]
+    assert due_s == sorted(due_s)
+
+
+def test_what_waits_in_a_queue_leaves_at_the_rate_that_the_link_has_now() -> None:
+    one = lane(LinkRule(bandwidth_kbit_s=8))  # 100 bytes take 100 ms
+    first, second = (copy for _ in "12" for copy in one.admit(FRAME, 5.0))
+    one.set_rule(LinkRule(bandwidth_kbit_s=80), 5.05)
+    due_s = [one.still_due_s(copy.due_s) for copy in (first, second)]
+    assert due_s == [pytest.approx(5.055), pytest.approx(5.065)]
+    [third] = one.admit(FRAME, 5.05)
+    assert third.due_s == pytest.approx(5.075)
 
 
 @given(frame=st.binary(max_size=80), head=st.sampled_from([b"", segment(ACK)[:24]]))

@@ -85,6 +85,31 @@ def test_a_cut_holds_bytes_of_its_direction_only_and_the_heal_lets_them_flow(
     assert joined.counters()["n2", "n1"].cut == 0
 
 
+def test_a_reset_ends_a_connection_in_use_at_both_ends(joined: Cluster) -> None:
+    n1, n2 = joined.agents["n1"], joined.agents["n2"]
+    joined.rules({("n1", "n2"): LinkRule(reset=1.0)})
+    n1.call(nodes.send, b"lost with the connection")
+    assert n1.call(nodes.fate_of_stream, 5.0) == "reset"
+    assert n2.call(nodes.fate_of_stream, 5.0) == "reset"
+    n1.call(nodes.connect, *joined.peer("n1", "n2"))
+    n2.call(nodes.accept)
+    counters = joined.counters()["n1", "n2"]
+    assert (counters.resets, counters.connects) == (1, 1)
+
+
+def test_a_half_open_connection_is_reset_for_its_sender_only(joined: Cluster) -> None:
+    n1, n2 = joined.agents["n1"], joined.agents["n2"]
+    joined.rules({("n1", "n2"): LinkRule(half_open=1.0)})
+    n1.call(nodes.send, b"never arrives")
+    assert n1.call(nodes.fate_of_stream, 5.0) == "reset"
+    n2.call(nodes.send, b"anybody there?")
+    assert n2.call(nodes.fate_of_stream, TRAFFIC_LIMIT_S) == "open"
+    joined.rules({})
+    n2.call(nodes.send, b"still nobody?")
+    assert n2.call(nodes.fate_of_stream, 5.0) == "reset"
+    assert joined.counters()["n1", "n2"].resets == 1
+
+
 @pytest.mark.parametrize("severed", [("n1", "n2"), ("n2", "n1")])
 def test_a_new_connection_leads_nowhere_while_either_direction_is_cut(
     pair: Cluster, severed: Link

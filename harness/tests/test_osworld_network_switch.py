@@ -17,7 +17,7 @@ import pytest
 from harness.errors import HarnessError, UsageError
 from harness.tests import osworld_nodes as nodes
 from harness.tests.osworld_nodes import cluster, isolated
-from harness.worlds.network import Link, LinkRule
+from harness.worlds.network import Link, LinkRule, MessageRule
 from harness.worlds.os.switch import SwitchNetwork, why_no_switch
 
 if TYPE_CHECKING:
@@ -161,6 +161,81 @@ def test_a_connect_begun_during_a_cut_succeeds_after_the_heal() -> None:
         # Not at the next try of the kernel's: the heal itself lets the SYN pass.
         assert pair.counters()["n1", "n2"].forwarded > 0
         pair.agents["n1"].finish()
+
+    on_two_nodes(body)
+
+
+def test_a_reset_ends_a_connection_in_use_at_both_ends() -> None:
+    def body(pair: Cluster) -> None:
+        n1, n2 = pair.agents["n1"], pair.agents["n2"]
+        n1.call(nodes.connect, *pair.peer("n1", "n2"))
+        n2.call(nodes.accept)
+        pair.rules(dict.fromkeys(pair.links(), LinkRule(reset=1.0)))
+        n1.call(nodes.send, b"lost with the connection")
+        # The kernels obey: the numbers and the checksums of the resets are right.
+        assert n1.call(nodes.fate_of_stream, 5.0) == "reset"
+        assert n2.call(nodes.fate_of_stream, 5.0) == "reset"
+        n1.call(nodes.connect, *pair.peer("n1", "n2"))
+        counters = pair.counters()["n1", "n2"]
+        assert (counters.resets, counters.connects) == (1, 1)
+        pair.rules({})
+        n2.call(nodes.accept)
+        n1.call(nodes.send, b"new")
+        assert n2.call(nodes.receive, 3, 5.0) == b"new"
+
+    on_two_nodes(body)
+
+
+def test_a_half_open_connection_is_reset_for_its_sender_only() -> None:
+    def body(pair: Cluster) -> None:
+        n1, n2 = pair.agents["n1"], pair.agents["n2"]
+        n1.call(nodes.connect, *pair.peer("n1", "n2"))
+        n2.call(nodes.accept)
+        pair.rules({("n1", "n2"): LinkRule(half_open=1.0)})
+        n1.call(nodes.send, b"never arrives")
+        assert n1.call(nodes.fate_of_stream, 5.0) == "reset"
+        n2.call(nodes.send, b"anybody there?")
+        assert n2.call(nodes.fate_of_stream, 0.3) == "open"
+        assert pair.counters()["n1", "n2"].resets == 1
+        pair.rules({})
+        # n1's kernel may speak again, and it knows no such connection.
+        assert n2.call(nodes.fate_of_stream, 5.0) == "reset"
+
+    on_two_nodes(body)
+
+
+def test_a_small_mtu_swallows_long_frames_until_the_heal() -> None:
+    def body(pair: Cluster) -> None:
+        n1, n2 = pair.agents["n1"], pair.agents["n2"]
+        n1.call(nodes.connect, *pair.peer("n1", "n2"))
+        n2.call(nodes.accept)
+        pair.rules({("n1", "n2"): LinkRule(mtu_bytes=600)})
+        n1.call(nodes.send, b"short")
+        assert n2.call(nodes.receive, 5, 5.0) == b"short"
+        n1.call(nodes.send, bytes(1000))
+        assert n2.call(nodes.receive, 1000, 0.3) is None
+        assert pair.counters()["n1", "n2"].oversized > 0
+        assert pair.counters()["n2", "n1"].oversized == 0
+        pair.rules({})
+        assert n2.call(nodes.receive, 1000, 5.0) == bytes(1000)
+
+    on_two_nodes(body)
+
+
+def test_a_message_that_a_pattern_names_resets_its_connection_and_others_pass() -> None:
+    def body(pair: Cluster) -> None:
+        n1, n2 = pair.agents["n1"], pair.agents["n2"]
+        n1.call(nodes.connect, *pair.peer("n1", "n2"))
+        n2.call(nodes.accept)
+        rule = MessageRule('"type":"vote"', reset=1.0)
+        pair.rules({("n1", "n2"): LinkRule(messages=(rule,))})
+        n1.call(nodes.send, b'{"type":"ping"}')
+        assert n2.call(nodes.receive, 15, 5.0) == b'{"type":"ping"}'
+        n1.call(nodes.send, b'{"type":"vote"}')
+        assert n1.call(nodes.fate_of_stream, 5.0) == "reset"
+        assert n2.call(nodes.fate_of_stream, 5.0) == "reset"
+        counters = pair.counters()["n1", "n2"]
+        assert (counters.matched, counters.resets) == (1, 1)
 
     on_two_nodes(body)
 

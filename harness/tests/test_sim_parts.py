@@ -18,7 +18,7 @@ from harness.systems.wire import WireCounters
 from harness.worlds.clocks import TRUE_CLOCKS, ClockLine, ClockSetting
 from harness.worlds.disks import Damage, DiskRule, Loss
 from harness.worlds.events import Observed
-from harness.worlds.network import LinkRule
+from harness.worlds.network import LinkRule, MessageRule
 from harness.worlds.sim.client import Dialler
 from harness.worlds.sim.clock import MONO_EPOCH_NS, NodeClock
 from harness.worlds.sim.conditions import (
@@ -299,6 +299,68 @@ def test_a_narrow_link_drops_what_its_queue_does_not_hold() -> None:
     traffic.send(300)
     assert traffic.link.counters().lost > 100
     assert len(traffic.messages) + traffic.link.counters().lost == 300
+
+
+def test_a_reset_takes_what_is_on_its_way_and_comes_before_a_new_connection() -> None:
+    traffic = Traffic(Conditions(5.0, 5.0, cut_holds=True))
+
+    async def main() -> None:
+        traffic.link.send(b"1")
+        traffic.link.set_rule(LinkRule(reset=1.0))
+        traffic.link.send(b"2")
+        traffic.link.set_rule(LinkRule(reset=1e-12))
+        for number in range(3, 203):
+            traffic.link.send(b"%d" % number)
+            await asyncio.sleep(0.001)
+
+    traffic.run(main())
+    counters = traffic.link.counters()
+    assert (counters.resets, counters.connects) == (1, 1)
+    assert traffic.messages == list(range(traffic.messages[0], 203))
+    assert counters.lost == traffic.messages[0] - 2  # all before, but the second
+    assert 50 <= traffic.messages[0] <= 60
+
+
+def test_a_long_message_waits_for_the_heal_where_a_cut_one_would() -> None:
+    traffic = Traffic(Conditions(1.0, 1.0, cut_holds=True))
+
+    async def main() -> None:
+        traffic.link.set_rule(LinkRule(mtu_bytes=105))
+        traffic.link.send(b"000001")
+        traffic.link.send(b"2")
+        await asyncio.sleep(1)
+        traffic.link.set_rule(LinkRule(mtu_bytes=104))
+        await asyncio.sleep(1)
+        traffic.link.set_rule(LinkRule())
+
+    traffic.run(main())
+    assert traffic.messages == [2, 1]
+    assert traffic.arrived[1][0] >= 2000
+    assert traffic.link.counters().oversized == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "arrives"),
+    [
+        (MessageRule("7$", loss=1.0), [1, 2]),
+        (MessageRule("7$", reset=1.0), []),
+        (MessageRule("7$", delay_ms=50), [1, 2, 7]),
+        (MessageRule("5", loss=1.0), [1, 7, 2]),
+    ],
+)
+def test_a_rule_of_messages_treats_those_that_it_names(
+    rule: MessageRule, arrives: list[int]
+) -> None:
+    traffic = Traffic()
+
+    async def main() -> None:
+        traffic.link.set_rule(LinkRule(messages=(rule,)))
+        for data in (b"1", b"7", b"2"):
+            traffic.link.send(data)
+
+    traffic.run(main())
+    assert traffic.messages == arrives
+    assert traffic.link.counters().matched == (arrives != [1, 7, 2])
 
 
 def cut_then_heal(traffic: Traffic) -> None:

@@ -49,7 +49,7 @@ def test_each_kind_of_fault_needs_what_it_acts_on_and_no_more() -> None:
     assert together == EVERYTHING
 
 
-def test_the_proxy_cuts_delays_and_narrows_links_and_says_what_it_can_not_do() -> None:
+def test_the_proxy_treats_whole_streams_and_says_what_it_can_not_do() -> None:
     def refusal(kind: str) -> str:
         needs = nemeses()[kind].needs
         return offer("proxy", needs).refusal(needs)
@@ -57,8 +57,19 @@ def test_the_proxy_cuts_delays_and_narrows_links_and_says_what_it_can_not_do() -
     # Clocks and disks are the machine's to give, not the network's.
     of_links = [k for k, n in nemeses().items() if not n.needs.clocks | n.needs.disks]
     able = [kind for kind in of_links if not refusal(kind)]
-    assert able == ["bandwidth", "delay", "kill", "membership", "partition", "pause"]
+    assert able == [
+        *("bandwidth", "delay", "flap", "half-open", "kill", "membership"),
+        *("partition", "pause", "reset", "slow-start"),
+    ]
     assert refusal("loss") == "the proxy network can't do loss"
+
+
+def test_the_simulator_says_why_a_connection_can_not_be_half_open() -> None:
+    needs = nemeses()["half-open"].needs
+    assert OFFER.refusal(needs).startswith(
+        "the simulator can't do half_open: its links carry messages"
+    )
+    assert OFFER.refusal(nemeses()["reset"].needs) == ""
 
 
 def test_clocks_are_refused_with_the_reason_of_this_machine(

@@ -24,6 +24,10 @@ LinkField: TypeAlias = Literal[
     "reorder",
     "corrupt",
     "bandwidth_kbit_s",
+    "mtu_bytes",
+    "reset",
+    "half_open",
+    "messages",
 ]
 """The name of a field of `harness.worlds.network.LinkRule`."""
 ClockName: TypeAlias = Literal["wall", "mono"]
@@ -77,7 +81,8 @@ class Offer:
     Attributes:
         who: The name for messages: "the proxy network", "the simulator".
         able: All that it can do.
-        why_not: Thing acted on ("clocks", ...) -> why nothing can be done to it here.
+        why_not: Thing acted on ("clocks", ...) -> why nothing can be done to it here;
+            or a single capability ("half_open", ...) -> why this can't be had.
     """
 
     who: str
@@ -89,5 +94,8 @@ class Offer:
         for name, missing in needs.lacking(self.able).items():
             if name in self.why_not:
                 return self.why_not[name]
+            for word in missing:
+                if word in self.why_not:
+                    return f"{self.who} can't do {word}: {self.why_not[word]}"
             return f"{self.who} can't do {', '.join(missing)}"
         return ""

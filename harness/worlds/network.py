@@ -7,6 +7,9 @@ directed link, for machines where namespaces can't be had).
 
 from __future__ import annotations
 
+import functools
+import itertools
+import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,11 +24,62 @@ Link = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class MessageRule:
+    """The treatment of messages of one type, which a pattern tells from others.
+
+    On the switch rung a message is known by a frame that has the pattern in its TCP or
+    UDP payload. A pattern whose bytes lie in two frames is not seen.
+
+    Attributes:
+        pattern: A regular expression over bytes, as `compiled` reads it.
+        loss: The chance that the message is lost. TCP sends the frame again, which is
+            lost as likely; until it passes, all that follows on the connection waits.
+        delay_ms: How much later the message arrives. Others may overtake it.
+        reset: The chance that the connection is reset in place of the message, so that
+            this message is lost and later ones are not.
+    """
+
+    pattern: str
+    loss: float = 0.0
+    delay_ms: float = 0.0
+    reset: float = 0.0
+
+
+@functools.lru_cache(maxsize=256)
+def compiled(pattern: str) -> re.Pattern[bytes]:
+    r"""The pattern of a message as a regular expression over bytes.
+
+    Characters stand for their UTF-8 bytes, and a dot for any byte; `\x0a` is one byte.
+
+    Raises:
+        re.error: It is no regular expression.
+    """
+    return re.compile(pattern.encode(), re.DOTALL)
+
+
+@dataclass(frozen=True)
 class LinkRule:
     """The treatment of the traffic of a directed link; the default is a healthy link.
 
-    Probabilities are per frame on the switch rung. The proxy rung knows `cut`,
-    `delay_ms`, `jitter_ms` and `bandwidth_kbit_s` only (`Network.capabilities`).
+    Probabilities are per frame on the switch rung. The proxy rung knows some of the
+    fields only, and so does the simulator (`Network.capabilities`).
+
+    Attributes:
+        cut: Nothing passes.
+        delay_ms: How much later traffic arrives.
+        jitter_ms: The most by which that differs from frame to frame.
+        loss: The chance that a frame is lost.
+        duplicate: The chance that it arrives twice.
+        reorder: The chance that it is held back while later ones pass.
+        corrupt: The chance that one of its bits flips.
+        bandwidth_kbit_s: How much traffic passes; None for no limit.
+        mtu_bytes: The longest IP packet that passes; longer ones vanish, and nobody is
+            told. None for no limit.
+        reset: The chance that a frame with data resets its TCP connection at both ends.
+            The data are lost.
+        half_open: The chance that it does so at the sender's end only. The receiver's
+            end stays open and hears nothing more.
+        messages: What happens to messages of some types.
     """
 
     cut: bool = False
@@ -36,6 +90,10 @@ class LinkRule:
     reorder: float = 0.0
     corrupt: float = 0.0
     bandwidth_kbit_s: float | None = None
+    mtu_bytes: int | None = None
+    reset: float = 0.0
+    half_open: float = 0.0
+    messages: tuple[MessageRule, ...] = ()
 
     def overlaps(self, other: LinkRule) -> bool:
         """Whether both rules change the same field of a link."""
@@ -48,11 +106,13 @@ class LinkRule:
 def merge(rules: Iterable[LinkRule]) -> LinkRule:
     """The rule of a link that several faults act on at once.
 
-    Any cut counts, and the lowest bandwidth; delays add up, and probabilities combine
-    as independent chances.
+    Any cut counts, and the lowest bandwidth and MTU; delays add up, and probabilities
+    combine as independent chances. Rules of messages stand side by side: a message that
+    several of them name suffers all.
     """
     rules = list(rules)
     limits = (rule.bandwidth_kbit_s for rule in rules)
+    mtus = (rule.mtu_bytes for rule in rules)
     return LinkRule(
         cut=any(rule.cut for rule in rules),
         delay_ms=sum(rule.delay_ms for rule in rules),
@@ -62,6 +122,10 @@ def merge(rules: Iterable[LinkRule]) -> LinkRule:
         reorder=either(rule.reorder for rule in rules),
         corrupt=either(rule.corrupt for rule in rules),
         bandwidth_kbit_s=min((x for x in limits if x is not None), default=None),
+        mtu_bytes=min((x for x in mtus if x is not None), default=None),
+        reset=either(rule.reset for rule in rules),
+        half_open=either(rule.half_open for rule in rules),
+        messages=tuple(itertools.chain(*(rule.messages for rule in rules))),
     )
 
 
@@ -79,6 +143,14 @@ class LinkCounters:
 
     They count frames on the switch rung, chunks of bytes and connects on the proxy
     rung, messages in the simulator.
+
+    Attributes:
+        oversized: Lost because they were longer than the MTU.
+        resets: Connections that were reset, at one end or both; in the simulator the
+            messages that met a reset.
+        connects: Connections begun while a rule with resets was in force: each took the
+            place of one that had gone.
+        matched: Lost, delayed or reset by a rule of messages.
     """
 
     forwarded: int = 0
@@ -88,6 +160,10 @@ class LinkCounters:
     duplicated: int = 0
     reordered: int = 0
     corrupted: int = 0
+    oversized: int = 0
+    resets: int = 0
+    connects: int = 0
+    matched: int = 0
 
 
 class Network(Protocol):

@@ -33,7 +33,11 @@ FIELDS = {
     "reorder": "reorder",
     "corrupt": "corrupt",
     "bandwidth": "bandwidth_kbit_s",
+    "mtu": "mtu_bytes",
+    "reset": "reset",
+    "half-open": "half_open",
 }
+AMOUNTS = dict.fromkeys(FIELDS, 0.5) | {"mtu": 500}
 
 
 def nemesis(kind: str, **options: str) -> LinkFault:
@@ -77,7 +81,7 @@ def strike(kind: str, cluster: FakeCluster, **params: Json) -> tuple[LinkFault, 
 @pytest.mark.parametrize("kind", FIELDS)
 def test_a_kind_sets_its_own_number_and_asks_for_nothing_else(kind: str) -> None:
     cluster = FakeCluster()
-    _, struck = strike(kind, cluster, target=["n1"], **{FIELDS[kind]: 0.5})
+    _, struck = strike(kind, cluster, target=["n1"], **{FIELDS[kind]: AMOUNTS[kind]})
     assert set(cluster.rules) == {
         ("n1", "n2"),
         ("n1", "n3"),
@@ -92,7 +96,7 @@ def test_a_kind_sets_its_own_number_and_asks_for_nothing_else(kind: str) -> None
         if getattr(rule, name) != getattr(healthy, name)
     }
     assert changed == nemesis(kind).needs.network
-    assert getattr(rule, FIELDS[kind]) == 0.5
+    assert getattr(rule, FIELDS[kind]) == AMOUNTS[kind]
     assert struck.bit is None
 
 
@@ -101,7 +105,9 @@ def test_only_frames_that_were_treated_prove_a_bite(kind: str) -> None:
     for treated in (0, 7):
         cluster = FakeCluster()
         cluster.treated[nemesis(kind).amount.counter] = 3
-        fault, struck = strike(kind, cluster, target=["n1"], **{FIELDS[kind]: 0.5})
+        fault, struck = strike(
+            kind, cluster, target=["n1"], **{FIELDS[kind]: AMOUNTS[kind]}
+        )
         cluster.treated[fault.amount.counter] += treated
         healed = asyncio.run(fault.heal(struck, cluster.grip))
         assert healed.bit is bool(treated)
@@ -122,6 +128,38 @@ def test_every_drawn_fault_validates(seed: int, kind: str) -> None:
     assert drawn == nemesis(kind).draw(Random(seed), NODES)
 
 
+@pytest.mark.parametrize(
+    ("direction", "links"),
+    [
+        ("outwards", {("n1", "n2"), ("n1", "n3")}),
+        ("inwards", {("n2", "n1"), ("n3", "n1")}),
+    ],
+)
+def test_a_fault_with_a_direction_leaves_the_other_one_alone(
+    direction: str, links: set[Link]
+) -> None:
+    cluster = FakeCluster()
+    _, struck = strike("delay", cluster, target=["n1"], delay_ms=5, direction=direction)
+    assert set(cluster.rules) == links
+    assert struck.title == f"delay 5 ms: links of n1, {direction}"
+
+
+def test_directions_are_drawn_on_request_and_else_cost_no_choice() -> None:
+    usual, asked = Random(1), Random(1)
+    loss = nemesis("loss")
+    skewed = nemesis("loss", directions="outwards")
+    for _ in range(20):
+        drawn = loss.draw(usual, NODES)
+        assert "direction" not in drawn.params
+        directed = skewed.draw(asked, NODES)
+        assert directed.params == {**drawn.params, "direction": "outwards"}
+    every = nemesis("loss", directions="both+outwards+inwards")
+    drawn_directions = {
+        every.draw(asked, NODES).params.get("direction") for _ in range(50)
+    }
+    assert drawn_directions == {None, "outwards", "inwards"}
+
+
 def test_the_largest_amount_can_be_limited() -> None:
     loss = nemesis("loss", max="0.1")
     amounts = [loss.draw(Random(i), NODES).number("loss") for i in range(100)]
@@ -136,6 +174,12 @@ def test_the_largest_amount_can_be_limited() -> None:
         ("loss", {"target": ["n9"], "loss": 0.5}, "there is no node"),
         ("delay", {"target": ["n1"], "loss": 0.5}, "no parameter 'loss'"),
         ("delay", {"target": ["n1"], "delay_ms": True}, "a number from 0.001"),
+        ("mtu", {"target": ["n1"], "mtu_bytes": 500.5}, "a whole number from 1"),
+        (
+            "delay",
+            {"target": ["n1"], "delay_ms": 5, "direction": "up"},
+            "direction must be one of both, outwards, inwards, not 'up'",
+        ),
     ],
 )
 def test_senseless_plans_are_refused(

@@ -46,12 +46,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reference_impls.zab.core import Zab
+from reference_impls.zab.messages import FRAMED, OPEN
 from reference_impls.zab.options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["FORMAT_VERSION", "MOMENTS", "OPTIONS", "SUMMARY", "Zab", "build"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MESSAGES",
+    "MOMENTS",
+    "OPTIONS",
+    "SUMMARY",
+    "Zab",
+    "build",
+]
 
 SUMMARY = "Zab: primary-order broadcast, with a replicated key-value store"
 FORMAT_VERSION = 1
@@ -66,6 +75,9 @@ MOMENTS = (
     "delivered",
 )
 """Events at which a fault may hurt most: something has begun, and isn't done yet."""
+
+MESSAGES = (*OPEN, *FRAMED)
+"""Types of message between nodes, in frames of a session or by themselves."""
 
 
 def build(

@@ -8,7 +8,8 @@ One of two networks:
 
     switch.py       a namespace per node, and a process of ours that carries frames
     wiring.py       the cables between them; netlink.py asks the kernel for them
-    lane.py         decides the fate of each frame; capture.py writes frames to a file
+    lane.py         decides the fate of each frame; segments.py reads TCP and resets it
+    capture.py      writes frames to a file
     proxy.py        without namespaces: a TCP proxy per directed link
     ports.py        free ports for that
     sidecar.py      the process that carries the traffic of either

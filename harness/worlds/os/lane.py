@@ -5,8 +5,9 @@ can be tested without a network. Each lane has dice of its own, so what happens 
 link does not depend on the traffic of another. The same frames in the same order under
 the same rules have the same fate.
 
-A frame that is not cut goes through, in this order: loss, bandwidth (a queue that drops
-at its tail), delay and jitter, corruption, duplication, reordering.
+A frame that is not cut goes through, in this order: MTU, rules of messages, resets,
+loss, bandwidth (a queue that drops at its tail), delay and jitter, corruption,
+duplication, reordering.
 
 Choices:
 - Jitter never reorders: a frame is never due before one that came earlier. Reordering
@@ -22,17 +23,43 @@ Choices:
   6.15 on can be told less), and until then nothing would be healed. To a node it is a
   retransmission that came at the right moment. TCP sends resets once, so they stay
   lost, like datagrams.
+- A frame too long for the link vanishes without the ICMP message that would tell its
+  sender (RFC 2923, a black hole). Its connection stalls as one that is cut does, so the
+  heal sends it again, too.
+- A connection is reset in place of a segment with data, so it was made and in use.
+  Where only the sender's end is reset, what the receiver had still to acknowledge would
+  have the sender's kernel answer by a reset of its own, and both ends would be closed
+  after all. So its answers are swallowed while the rule is in force, as if the sender
+  had lost its memory and could not be reached.
+- A message that is late is held back while others pass. TCP hands over what follows on
+  the connection after it.
+- When a narrow link gets wider or narrower, the frames that wait in its queue leave at
+  the new rate.
 """
 
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from harness.worlds.network import Link, LinkCounters, LinkRule
+from harness.worlds.network import Link, LinkCounters, LinkRule, compiled
+from harness.worlds.os.segments import (
+    ACK,
+    ETHERNET_HEADER,
+    RST,
+    SYN,
+    payload_of,
+    reset_for_receiver,
+    reset_for_sender,
+    segment_in,
+    stream_of,
+)
+
+if TYPE_CHECKING:
+    from harness.worlds.os.segments import Segment
 
 _HEALTHY = LinkRule()
-_ETHERNET_HEADER = 14
 _HOLD_MS = (1.0, 10.0)
 """Range of how long a frame is held back to be overtaken."""
 _QUEUE_S = 0.5
@@ -40,13 +67,12 @@ _QUEUE_S = 0.5
 _QUEUE_FRAMES = 16
 """A narrow link queues at least this many full frames: else it would pass nothing."""
 _FULL_FRAME_BITS = 1514 * 8
-_IPV4, _TCP = b"\x08\x00", 6
-_FIN_OR_SYN, _RST = 0x03, 0x04
-_SHORTEST_TCP = _ETHERNET_HEADER + 20 + 20
 _STALLED_MAX = 256
 """Frames that a link keeps for the heal; two nodes seldom have ten connections."""
 _STALLED_S_MAX = 120.0
 """TCP's longest wait for a retransmission; the sender has given up older frames."""
+_RESET_MAX = 4096
+"""Connections that a link remembers to have reset; the oldest are forgotten first."""
 
 
 class Copy(NamedTuple):
@@ -70,6 +96,8 @@ class Lane:
         express: Whether frames pass at once and are only counted, without `admit`.
         forwarded: Frames sent on; the switch counts them.
         lost: Frames lost. The switch adds those that the kernel would not take.
+        answers: Frames made by `admit` for the node at the link's beginning; whoever
+            calls it takes them away.
     """
 
     def __init__(self, link: Link, seed: int, *, watched: bool = False) -> None:
@@ -85,22 +113,52 @@ class Lane:
         self.duplicated = 0
         self.reordered = 0
         self.corrupted = 0
+        self.oversized = 0
+        self.resets = 0
+        self.connects = 0
+        self.matched = 0
+        self.answers: list[bytes] = []
+        self._picks = False  # whether frames are treated by what is in them
+        self._resets = False  # whether connections are reset
+        self._shrink = 1.0
+        self._changed_s = 0.0
         self._dice = random.Random(f"{seed} {link[0]} -> {link[1]}")
         self._arrivals = 0
         self._newest_sent = 0
         self._last_due_s = 0.0
         self._wire_free_s = 0.0
-        # Stream (`_stream_of`) -> when its last frame was cut, and the frame; oldest
+        # Stream (`stream_of`) -> when its last frame was cut, and the frame; oldest
         # first.
         self._stalled: dict[bytes, tuple[float, bytes]] = {}
+        # Connections that were reset, oldest first -> whether at the sender's end only.
+        self._gone: dict[bytes, bool] = {}
 
-    def set_rule(self, rule: LinkRule) -> None:
+    def set_rule(self, rule: LinkRule, now_s: float) -> None:
         """Put a rule in force for all frames that come from now on."""
-        self.rule = rule
+        self._shrink, self._changed_s = 1.0, now_s
+        if rule == self.rule:
+            return
+        before, self.rule = self.rule, rule
         self.healthy = rule == _HEALTHY
         self.express = self.healthy and not self._watched
-        self._last_due_s = 0.0
-        self._wire_free_s = 0.0
+        self._resets = bool(
+            rule.reset or rule.half_open or any(one.reset for one in rule.messages)
+        )
+        self._picks = bool(self._resets or rule.messages or rule.mtu_bytes is not None)
+        if not self._resets:
+            self._gone.clear()
+        then, now = before.bandwidth_kbit_s, rule.bandwidth_kbit_s
+        if then and now and replace(before, bandwidth_kbit_s=now) == rule:
+            self._shrink = then / now
+            self._last_due_s = self.still_due_s(self._last_due_s)
+            self._wire_free_s = self.still_due_s(self._wire_free_s)
+        else:
+            self._last_due_s = 0.0
+            self._wire_free_s = 0.0
+
+    def still_due_s(self, due_s: float) -> float:
+        """When a frame is due, after the last `set_rule`, that was due at `due_s`."""
+        return self._changed_s + (due_s - self._changed_s) * self._shrink
 
     def admit(self, frame: bytes, now_s: float) -> list[Copy]:
         """The copies that a frame arriving now is sent on as: none, one or two."""
@@ -109,6 +167,12 @@ class Lane:
             self.cut += 1
             self._remember(frame, now_s)
             return []
+        late_s = 0.0
+        if self._picks:
+            picked = self._pick(frame, now_s)
+            if picked is None:
+                return []
+            frame, late_s = picked
         if rule.loss and chance() < rule.loss:
             self.lost += 1
             return []
@@ -122,7 +186,7 @@ class Lane:
             self.corrupted += 1
             frame = self._with_flipped_bit(frame)
         self._arrivals += 1
-        copies = [Copy(due_s, self._arrivals, frame)]
+        copies = [Copy(due_s + late_s, self._arrivals, frame)]
         if rule.duplicate and chance() < rule.duplicate:
             self.duplicated += 1
             copies *= 2
@@ -134,11 +198,13 @@ class Lane:
     def fate(self, frame: bytes, now_s: float, copies: list[Copy]) -> str:
         """What `admit` did to a frame, in words; empty if nothing happened to it."""
         words = []
-        if not copies:
+        if self.answers or (copies and len(copies[0].frame) < len(frame)):
+            words.append("reset")
+        elif not copies:
             words.append("cut" if self.rule.cut else "lost")
         elif (late_s := copies[0].due_s - now_s) > 0:
             words.append(f"{late_s * 1e3:.1f} ms late")
-        if any(copy.frame != frame for copy in copies):
+        if any(len(x.frame) == len(frame) and x.frame != frame for x in copies):
             words.append("corrupted")
         if len(copies) > 1:
             words.append("duplicated")
@@ -163,7 +229,7 @@ class Lane:
         return [
             frame
             for cut_s, frame in stalled.values()
-            if now_s - cut_s <= _STALLED_S_MAX
+            if now_s - cut_s <= _STALLED_S_MAX and not self._is_oversized(frame)
         ]
 
     def counters(self) -> LinkCounters:
@@ -176,10 +242,73 @@ class Lane:
             duplicated=self.duplicated,
             reordered=self.reordered,
             corrupted=self.corrupted,
+            oversized=self.oversized,
+            resets=self.resets,
+            connects=self.connects,
+            matched=self.matched,
         )
 
+    def _pick(self, frame: bytes, now_s: float) -> tuple[bytes, float] | None:
+        """Treat a frame by its length and by what is in it.
+
+        Returns:
+            The frame to send on, maybe another one, and how much later (seconds); None
+            if nothing is sent on.
+        """
+        if self._is_oversized(frame):
+            self.oversized += 1
+            self._remember(frame, now_s)
+            return None
+        late_s, chance = 0.0, self._dice.random
+        for message in self.rule.messages:
+            if not compiled(message.pattern).search(payload_of(frame)):
+                continue
+            if message.loss and chance() < message.loss:
+                self.matched += 1
+                self.lost += 1
+                return None
+            if message.reset and chance() < message.reset:
+                segment = segment_in(frame)
+                if segment is not None:
+                    self.matched += 1
+                    return self._reset(segment), 0.0
+            self.matched += message.delay_ms > 0
+            late_s += message.delay_ms / 1e3
+        segment = segment_in(frame) if self._resets else None
+        if segment is None:
+            return frame, late_s
+        if segment.flags & SYN and not segment.flags & ACK:
+            self.connects += 1
+        elif segment.data:
+            if chance() < self.rule.reset:
+                return self._reset(segment), late_s
+            if chance() < self.rule.half_open:
+                self._close(segment, half=True)
+                return None
+        elif segment.flags & RST and self._gone.get(segment.connection):
+            return None
+        return frame, late_s
+
+    def _reset(self, segment: Segment) -> bytes:
+        """Reset a connection at its sender's end; the reset for the other end."""
+        self._close(segment, half=False)
+        return reset_for_receiver(segment)
+
+    def _close(self, segment: Segment, *, half: bool) -> None:
+        """Reset a connection at the end of the sender of `segment`."""
+        self.answers.append(reset_for_sender(segment))
+        if segment.connection not in self._gone:
+            self.resets += 1
+            self._gone[segment.connection] = half
+            if len(self._gone) > _RESET_MAX:
+                del self._gone[next(iter(self._gone))]
+
+    def _is_oversized(self, frame: bytes) -> bool:
+        mtu_bytes = self.rule.mtu_bytes
+        return mtu_bytes is not None and len(frame) - ETHERNET_HEADER > mtu_bytes
+
     def _remember(self, frame: bytes, now_s: float) -> None:
-        stream = _stream_of(frame)
+        stream = stream_of(frame)
         if stream is None:
             return
         self._stalled.pop(stream, None)
@@ -208,25 +337,9 @@ class Lane:
         return due_s
 
     def _with_flipped_bit(self, frame: bytes) -> bytes:
-        if len(frame) <= _ETHERNET_HEADER:
+        if len(frame) <= ETHERNET_HEADER:
             return frame
         flipped = bytearray(frame)
-        place = self._dice.randrange(_ETHERNET_HEADER, len(frame))
+        place = self._dice.randrange(ETHERNET_HEADER, len(frame))
         flipped[place] ^= 1 << self._dice.randrange(8)
         return bytes(flipped)
-
-
-def _stream_of(frame: bytes) -> bytes | None:
-    """A key for the TCP connection of a frame, different for data and for bare ACKs.
-
-    None for frames that are not TCP, and for resets.
-    """
-    if frame[12:14] != _IPV4 or len(frame) < _SHORTEST_TCP or frame[23] != _TCP:
-        return None
-    tcp = _ETHERNET_HEADER + 4 * (frame[14] & 0x0F)
-    if len(frame) < tcp + 20 or frame[tcp + 13] & _RST:
-        return None
-    end = _ETHERNET_HEADER + int.from_bytes(frame[16:18], "big")
-    has_data = tcp + 4 * (frame[tcp + 12] >> 4) < end
-    is_bare = not has_data and not frame[tcp + 13] & _FIN_OR_SYN
-    return frame[26:34] + frame[tcp : tcp + 4] + bytes([is_bare])

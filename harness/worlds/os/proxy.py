@@ -5,8 +5,8 @@ proxy of link a -> b listens; a connection there carries bytes from a to b under
 link's rule, and bytes back under the rule of b -> a. Clients connect to a node's own
 port, past all proxies.
 
-A proxy can hold back a stream of bytes, but not lose parts of it, so the rules it knows
-are cut, delay, jitter and bandwidth:
+A proxy can hold back a stream of bytes or end it, but not lose parts of it, so the
+rules it knows are cut, delay, jitter, bandwidth, reset and half-open:
 
 - A cut link holds its bytes, in order, up to a buffer's worth; then it stops reading,
   and the sender stalls as it would without acknowledgements. The heal lets the bytes
@@ -15,6 +15,11 @@ are cut, delay, jitter and bandwidth:
 - A new connection over a cut link is accepted, as the kernel does that before it tells
   us. It leads nowhere until both directions are healed, as the handshake needs both.
 - A connection to a node that isn't listening is accepted, and reset at once.
+- A connection that becomes half-open is reset on the side that sent. The proxy keeps
+  the other side open and swallows what comes from there, until that side closes, or
+  sends something after the heal: then a kernel would reset it, and so does the proxy.
+- When a narrow link gets wider or narrower, what waits in its queue leaves at the new
+  rate.
 
 One process and one event loop carry all links.
 """
@@ -29,6 +34,7 @@ import itertools
 import random
 import socket
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.override import override
@@ -69,6 +75,8 @@ class _Lane:
         self.forwarded = 0
         self.cut = 0
         self.delayed = 0
+        self.resets = 0
+        self.connects = 0
         self._dice = random.Random(f"{seed} {link[0]} -> {link[1]}")
         self._wire_free_s = 0.0
 
@@ -77,10 +85,19 @@ class _Lane:
         """Whether no rule keeps bytes back."""
         return self.rule == _HEALTHY
 
-    def set_rule(self, rule: LinkRule) -> None:
+    def set_rule(self, rule: LinkRule, now_s: float) -> None:
         """Put a rule in force, even for bytes that are on their way."""
-        self.rule = rule
-        self._wire_free_s = 0.0
+        if rule == self.rule:
+            return
+        before, self.rule = self.rule, rule
+        then, now = before.bandwidth_kbit_s, rule.bandwidth_kbit_s
+        if then and now and replace(before, bandwidth_kbit_s=now) == rule:
+            left_s = max(0.0, self._wire_free_s - now_s)
+            self._wire_free_s = now_s + left_s * then / now
+            for stream in self.streams:
+                stream.hurry(then / now, now_s)
+        else:
+            self._wire_free_s = 0.0
         for stream in list(self.streams):
             stream.flow()
 
@@ -97,10 +114,29 @@ class _Lane:
             delay_ms += self._dice.uniform(-rule.jitter_ms, rule.jitter_ms)
         return due_s + max(0.0, delay_ms) / 1e3
 
+    def take_connection(self) -> None:
+        """Account for a new connection that sends over this link."""
+        self.cut += self.rule.cut
+        self.connects += bool(self.rule.reset or self.rule.half_open)
+
+    def resets_next(self) -> bool:
+        """Whether the connection of bytes that arrive now is reset at both ends."""
+        chance = self.rule.reset
+        return bool(chance) and self._dice.random() < chance
+
+    def half_opens_next(self) -> bool:
+        """Whether the connection of bytes that arrive now is reset at one end."""
+        chance = self.rule.half_open
+        return bool(chance) and self._dice.random() < chance
+
     def counters(self) -> LinkCounters:
         """Counts of the link's chunks of bytes and connects."""
         return LinkCounters(
-            forwarded=self.forwarded, cut=self.cut, delayed=self.delayed
+            forwarded=self.forwarded,
+            cut=self.cut,
+            delayed=self.delayed,
+            resets=self.resets,
+            connects=self.connects,
         )
 
 
@@ -109,6 +145,8 @@ class _Stream:
 
     Attributes:
         twin: The connection's other direction.
+        half_opener: The link whose rule reset the target's end and left the source's
+            open; None if no rule did.
         ended: Whether the target has all that the source sent, its end included.
     """
 
@@ -118,6 +156,7 @@ class _Stream:
         self, lane: _Lane, source: asyncio.Transport, target: asyncio.Transport
     ) -> None:
         self.ended = False
+        self.half_opener: _Lane | None = None
         self._lane = lane
         self._source = source
         self._target = target
@@ -134,8 +173,17 @@ class _Stream:
     def take(self, data: bytes) -> None:
         """Take bytes from the source."""
         if self._dropped:
+            opener = self.half_opener
+            if opener is not None and not opener.rule.half_open:
+                _reset(self._source)
             return
         lane = self._lane
+        if lane.resets_next():
+            self._break(half=False)
+            return
+        if lane.half_opens_next():
+            self._break(half=True)
+            return
         now_s = self._loop.time()
         due_s = max(lane.due_s(len(data), now_s), self._last_due_s)
         lane.delayed += due_s > now_s
@@ -148,6 +196,8 @@ class _Stream:
     def take_end(self) -> None:
         """Note that the source sends no more. A second call means that it is gone."""
         if self._dropped:
+            if self.half_opener is not None:
+                self._source.close()
             return
         self._source_ended = True
         self._pieces.append(_Piece(self._last_due_s, None))
@@ -180,6 +230,27 @@ class _Stream:
         self._held_bytes = 0
         self._lane.streams.discard(self)
         self._mind_source()
+
+    def hurry(self, factor: float, now_s: float) -> None:
+        """Have all that is on its way need `factor` of the time that it has left."""
+
+        def sooner(due_s: float) -> float:
+            return now_s + max(0.0, due_s - now_s) * factor
+
+        pieces = (piece._replace(due_s=sooner(piece.due_s)) for piece in self._pieces)
+        self._pieces = collections.deque(pieces)
+        self._last_due_s = sooner(self._last_due_s)
+
+    def _break(self, *, half: bool) -> None:
+        """Reset the connection at the source's end, and the target's unless `half`."""
+        self._lane.resets += 1
+        _reset(self._source)
+        if half:
+            self.twin.half_opener = self._lane
+        else:
+            _reset(self._target)
+        self.drop()
+        self.twin.drop()
 
     def _send(self, piece: _Piece) -> None:
         if piece.data is not None:
@@ -323,8 +394,9 @@ class Proxy:
 
     def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
         """Put the rules in force for all streams, new and old."""
+        now_s = asyncio.get_running_loop().time()
         for link, lane in self._lanes.items():
-            lane.set_rule(rules.get(link, _HEALTHY))
+            lane.set_rule(rules.get(link, _HEALTHY), now_s)
         self._healed.set()
         self._healed = asyncio.Event()
 
@@ -352,8 +424,8 @@ class Proxy:
 
     async def _connect(self, front: _Front, link: Link) -> None:
         there, back = self._lanes[link], self._lanes[link[1], link[0]]
-        for lane in (there, back):
-            lane.cut += lane.rule.cut
+        there.take_connection()
+        back.cut += back.rule.cut
         while there.rule.cut or back.rule.cut:
             await self._healed.wait()
         if front.transport.is_closing():
@@ -389,7 +461,7 @@ class ProxyNetwork(CarriedNetwork):
 
     rung = "proxy"
     capabilities: frozenset[LinkField] = frozenset(
-        {"cut", "delay_ms", "jitter_ms", "bandwidth_kbit_s"}
+        {"cut", "delay_ms", "jitter_ms", "bandwidth_kbit_s", "reset", "half_open"}
     )
 
     def __init__(

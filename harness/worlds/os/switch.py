@@ -124,18 +124,18 @@ class Switch:
         Frames in flight on links that are now healthy arrive at once, as later frames
         would overtake them. So do the last frames that a cut took (`lane`).
         """
-        healthy = LinkRule()
+        healthy, now_s = LinkRule(), time.monotonic()
         for link, lane in self._lanes.items():
-            lane.set_rule(rules.get(link, healthy))
+            lane.set_rule(rules.get(link, healthy), now_s)
         in_flight, self._in_flight = sorted(self._in_flight), []
-        for entry in in_flight:
-            lane, copy = entry[2], entry[3]
+        for due_s, number, lane, copy in in_flight:
             if lane.healthy or lane.rule.cut:
                 self._deliver(lane, copy)
             else:
+                entry = (lane.still_due_s(due_s), number, lane, copy)
                 heapq.heappush(self._in_flight, entry)
         for lane in self._lanes.values():
-            for frame in lane.to_send_again(time.monotonic()):
+            for frame in lane.to_send_again(now_s):
                 self._admit(lane, frame)
 
     def counters(self) -> Mapping[Link, LinkCounters]:
@@ -182,6 +182,8 @@ class Switch:
         if self._capture is not None:
             place = self._interfaces[lane.link[0]]
             self._capture.record(place, frame, lane.fate(frame, now_s, copies))
+        if lane.answers:
+            self._answer(lane)
         for copy in copies:
             if copy.due_s <= now_s:
                 self._deliver(lane, copy)
@@ -190,6 +192,14 @@ class Switch:
                 heapq.heappush(self._in_flight, entry)
             else:
                 lane.lost += 1
+
+    def _answer(self, lane: Lane) -> None:
+        """Send what `lane` made for the node at its beginning, past all rules."""
+        for frame in lane.answers:
+            # If the port's queue is full, the next segment is answered again.
+            with contextlib.suppress(OSError):
+                os.write(self._out[lane.link[0]], frame)
+        lane.answers.clear()
 
     def _release(self, now_s: float) -> None:
         in_flight = self._in_flight

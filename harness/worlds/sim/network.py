@@ -1,27 +1,34 @@
-"""Simulated links between nodes: a rung of its own, with every fault of the switch's.
+"""Simulated links between nodes: a rung of its own, with the faults of the switch's.
 
 Links carry whole messages, not frames. Otherwise rules mean what they mean in
-`harness.worlds.os.lane`, in the same order: cut, loss, bandwidth, delay and jitter,
-corruption, duplication, reordering. A corrupted message is dropped, as checksums would
-detect it. A message is cut if its link is cut when it is sent or while it is on its
-way.
+`harness.worlds.os.lane`, in the same order: cut, MTU, rules of messages, resets, loss,
+bandwidth, delay and jitter, corruption, duplication, reordering. A corrupted message is
+dropped, as checksums would detect it. A message is cut if its link is cut when it is
+sent or while it is on its way.
+
+A link stands for the one connection on which the runtime of real nodes sends to a peer.
+A reset takes the message that meets it and all that are on their way; so are those that
+are sent before the runtime has connected again. Nothing comes back on that connection,
+so a half-open one can't be told from one that was reset, and is not offered.
 
 Choices: a healthy link keeps the order of its messages. After a heal, messages that a
 rule has delayed are overtaken, as on a network that takes a new route. Messages that a
 cut link held back (`Conditions.cut_holds`) arrive after the heal, late and all at once,
 as out of a TCP connection that had stalled. Cores have to cope with messages that are
-old, duplicated or out of order; only a simulator can make these common.
+old, duplicated or out of order; only a simulator can make these common. A message that
+is too long for a link fares like one that is cut, as its connection stalls.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.override import override
 from harness.worlds.capabilities import LINK_FIELDS
-from harness.worlds.network import LinkCounters, LinkRule, Network
+from harness.worlds.network import LinkCounters, LinkRule, Network, compiled
 from harness.worlds.places import Endpoint, make_place
 from harness.worlds.sim.conditions import lasting_ns
 
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from harness.worlds.capabilities import LinkField
     from harness.worlds.network import Link
     from harness.worlds.places import NodePlace
     from harness.worlds.sim.conditions import Conditions
@@ -43,6 +51,8 @@ HOLD_MS = (1.0, 30.0)
 """Range of how long a reordered message is held back, to be overtaken."""
 HELD_MAX = 256
 """Messages that a cut link holds back at most; the oldest are lost first."""
+RECONNECT_NS = 50_000_000
+"""How long nodes wait before they connect anew (`reference_impls.transport`)."""
 HOST, PORT = "198.18.0.", 7000
 
 
@@ -70,6 +80,12 @@ class SimLink:
         self._duplicated = 0
         self._reordered = 0
         self._corrupted = 0
+        self._oversized = 0
+        self._resets = 0
+        self._connects = 0
+        self._matched = 0
+        self._reset_at = 0  # messages sent before, by number, went with a connection
+        self._connected_ns: int | None = None  # when the one after a reset is made
 
     def send(self, data: bytes) -> None:
         """Take a message from the node at the link's beginning."""
@@ -86,12 +102,17 @@ class SimLink:
         """Put a rule in force; of messages already on their way it only cuts some."""
         if rule == self.rule:
             return
-        self.rule = HEALTHY if rule == HEALTHY else rule
-        self._last_due_ns = self._wire_free_ns = 0
+        before, self.rule = self.rule, HEALTHY if rule == HEALTHY else rule
+        if replace(before, bandwidth_kbit_s=rule.bandwidth_kbit_s) != rule:
+            self._last_due_ns = 0
+        self._wire_free_ns = 0
         if not rule.cut:
             held, self._held = self._held, []
             for data in held:
-                self.send(data)
+                if self._is_oversized(data):
+                    self._held.append(data)
+                else:
+                    self.send(data)
 
     def counters(self) -> LinkCounters:
         """Counts of what this link did since the run began."""
@@ -103,12 +124,24 @@ class SimLink:
             duplicated=self._duplicated,
             reordered=self._reordered,
             corrupted=self._corrupted,
+            oversized=self._oversized,
+            resets=self._resets,
+            connects=self._connects,
+            matched=self._matched,
         )
 
     def _send_faulty(self, data: bytes, now_ns: int, latency_ns: int) -> None:
         rule, chance = self.rule, self._rng.random
         if rule.cut:
-            self._cut_off(data)
+            self._cut += 1
+            self._hold(data)
+            return
+        if self._is_oversized(data):
+            self._oversized += 1
+            self._hold(data)
+            return
+        late_ns = self._told_apart(data, now_ns)
+        if late_ns is None:
             return
         if rule.loss and chance() < rule.loss:
             self._lost += 1
@@ -126,7 +159,7 @@ class SimLink:
         twice = bool(rule.duplicate) and chance() < rule.duplicate
         late = bool(rule.reorder) and chance() < rule.reorder
         held_ns = int(self._rng.uniform(*HOLD_MS) * 1e6) if late else 0
-        self._post(due_ns + held_ns, data)
+        self._post(due_ns + late_ns + held_ns, data)
         if twice:
             self._duplicated += 1
             # Right behind its message the copy would look like a retry: it comes later.
@@ -140,7 +173,11 @@ class SimLink:
     def _arrive(self, message: tuple[int, bytes]) -> None:
         number, data = message
         if self.rule.cut:
-            self._cut_off(data)
+            self._cut += 1
+            self._hold(data)
+            return
+        if number <= self._reset_at:
+            self._lost += 1
             return
         if number < self._newest:
             self._reordered += 1
@@ -149,8 +186,49 @@ class SimLink:
         self._forwarded += 1
         self.deliver(self._src, data)
 
-    def _cut_off(self, data: bytes) -> None:
-        self._cut += 1
+    def _told_apart(self, data: bytes, now_ns: int) -> int | None:
+        """Treat a message by its content, and reset its connection if a rule says so.
+
+        Returns:
+            How much later it arrives; None if it is lost.
+        """
+        if self._connected_ns is not None:
+            if now_ns < self._connected_ns:
+                self._lost += 1
+                return None
+            self._connected_ns = None
+            self._connects += 1
+        late_ns, chance = 0, self._rng.random
+        for message in self.rule.messages:
+            if not compiled(message.pattern).search(data):
+                continue
+            if message.loss and chance() < message.loss:
+                self._matched += 1
+                self._lost += 1
+                return None
+            if message.reset and chance() < message.reset:
+                self._matched += 1
+                self._reset(now_ns)
+                return None
+            self._matched += message.delay_ms > 0
+            late_ns += int(message.delay_ms * 1e6)
+        if self.rule.reset and chance() < self.rule.reset:
+            self._reset(now_ns)
+            return None
+        return late_ns
+
+    def _reset(self, now_ns: int) -> None:
+        """Lose the connection, with all that is on its way."""
+        self._resets += 1
+        self._reset_at = self._sent
+        self._connected_ns = now_ns + RECONNECT_NS
+
+    def _is_oversized(self, data: bytes) -> bool:
+        mtu_bytes = self.rule.mtu_bytes
+        return mtu_bytes is not None and len(data) + OVERHEAD_BYTES > mtu_bytes
+
+    def _hold(self, data: bytes) -> None:
+        """Keep a message for the heal, if this world's links do so."""
         if self._conditions.cut_holds:
             self._held.append(data)
             del self._held[:-HELD_MAX]
@@ -177,7 +255,7 @@ class SimNetwork(Network):
     """The `Network` of the simulator."""
 
     rung = "sim"
-    capabilities = LINK_FIELDS
+    capabilities: frozenset[LinkField] = LINK_FIELDS - {"half_open"}
 
     def __init__(
         self,

@@ -13,4 +13,8 @@ OFFER = Offer(
         frozenset(CLOCKS),
         DISK_ACTS,
     ),
+    {
+        "half_open": "its links carry messages, so what is left of a connection can't "
+        "be told from one that was reset (use reset)"
+    },
 )

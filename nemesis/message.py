@@ -1,0 +1,201 @@
+"""Messages of one type are delayed, lost, or break their connection.
+
+A pattern names the type: a regular expression over the bytes that pass, which a system
+may know (`Worded`) or a user give. Bugs of protocols lie in what happens when one
+message of many is missing or late; a fault of all traffic hits such a message by luck.
+
+What happens to a message that the pattern names is one of these:
+
+    loss      it is lost with this chance. Over TCP its frame is sent again, and lost as
+              likely, so until it passes or the fault is healed nothing that follows on
+              the connection arrives
+    delay_ms  it is late by so much
+    reset     with this chance its connection is reset in its place: over TCP, this is
+              how a message is lost while later ones arrive
+
+On the wire a message is known by the frame that holds the bytes of the pattern, whole.
+Messages of a few hundred bytes hardly ever lie in two frames, long ones may.
+
+Evidence: the number of frames, or messages in the simulator, to which it happened.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.nemesis import Nemesis
+from harness.faults.targets import (
+    TARGETS,
+    aimed,
+    draw_target,
+    resolve_target,
+    validate_target,
+    who,
+)
+from harness.options import Checked, Number, Words
+from harness.override import override
+from harness.registry import Option, Plugin, settings
+from harness.worlds.capabilities import Capabilities
+from harness.worlds.network import LinkRule, MessageRule, compiled
+from nemesis.links import (
+    DIRECTION_OPTION,
+    draw_direction,
+    links_of,
+    told_direction,
+    validate_direction,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from random import Random
+
+    from harness.data import Json
+    from harness.faults.force import Grip
+    from harness.faults.nemesis import NemesisFactory
+
+AMOUNTS: Mapping[str, Number] = {
+    "loss": Number(0.001, 1.0),
+    "delay_ms": Number(0.001, 60_000.0),
+    "reset": Number(0.001, 1.0),
+}
+ACTS = tuple(AMOUNTS)
+DRAWN: Mapping[str, tuple[float, float]] = {
+    "loss": (0.3, 1.0),
+    "delay_ms": (5.0, 1000.0),
+    "reset": (0.1, 1.0),
+}
+"""Act -> least and largest amount that is drawn. All orders of magnitude between them
+are equally likely."""
+PATTERN_CHARS_MAX = 200
+
+
+def patterns(text: str) -> tuple[str, ...]:
+    """The patterns in `text`; ValueError if one is no regular expression."""
+    words = tuple(text.split())
+    for word in words:
+        if why := why_no_pattern(word):
+            raise ValueError(why)
+    return words
+
+
+def why_no_pattern(text: str) -> str:
+    """Why `text` can't name messages; empty if it can."""
+    if not 0 < len(text) <= PATTERN_CHARS_MAX:
+        return f"a pattern has 1 to {PATTERN_CHARS_MAX} characters"
+    try:
+        empty = compiled(text).search(b"") is not None
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"no regular expression: {error}"
+    return "it also matches where there is nothing" if empty else ""
+
+
+OPTIONS = (
+    Option(
+        "targets",
+        "+".join(TARGETS),
+        "sets of nodes whose links to draw from",
+        Words(TARGETS),
+    ),
+    Option(
+        "patterns",
+        "",
+        "types of message to draw from, with spaces between them; if empty, those "
+        "that the system names",
+        Checked("regular expressions over bytes, with spaces between them", patterns),
+    ),
+    Option("acts", "+".join(ACTS), "what to draw from", Words(ACTS)),
+    DIRECTION_OPTION,
+)
+
+
+class Message(Nemesis):
+    """Treats messages of one type.
+
+    Attributes:
+        patterns: What to draw from.
+    """
+
+    kind = "message"
+    needs = Capabilities(network=frozenset({"messages"}))
+    background = False
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        given = settings(self.kind, OPTIONS, options)
+        self.targets: tuple[str, ...] = given["targets"]
+        self.patterns: tuple[str, ...] = given["patterns"]
+        self.acts: tuple[str, ...] = given["acts"]
+        self.directions: tuple[str, ...] = given["directions"]
+
+    @override
+    def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
+        """A random target, type of message, act and amount.
+
+        Raises:
+            UsageError: No types are known.
+        """
+        if not self.patterns:
+            raise UsageError(
+                "--nemesis message: the system doesn't say how its messages look on "
+                "the wire; name some with --set message.patterns='PATTERN ...'"
+            )
+        target = draw_target(random, random.choice(self.targets), nodes)
+        pattern = random.choice(self.patterns)
+        act = random.choice(self.acts)
+        low, high = DRAWN[act]
+        amount = round(low * (high / low) ** random.random(), 3)
+        params = {"target": target, "pattern": pattern, act: amount}
+        return Fault(self.kind, params | draw_direction(random, self.directions))
+
+    @override
+    def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
+        """Require a target, a pattern, and one act with its amount."""
+        require_params(fault, ("target", "pattern", *ACTS, "direction"))
+        validate_target(self.kind, fault.params.get("target"), nodes)
+        acts = [act for act in ACTS if act in fault.params]
+        if len(acts) != 1:
+            raise UsageError(f"plan: message: give one of {', '.join(ACTS)}")
+        require_number(fault, acts[0], AMOUNTS[acts[0]])
+        pattern = fault.params.get("pattern")
+        why = why_no_pattern(pattern) if isinstance(pattern, str) else "no text"
+        if why:
+            raise UsageError(f"plan: message: pattern {pattern!r:.60}: {why}")
+        validate_direction(fault)
+
+    @override
+    async def strike(self, fault: Fault, cluster: Grip) -> Strike:
+        """Put the rule on the target's links; evidence comes with healing."""
+        nodes, why = await resolve_target(fault.target, cluster)
+        links = links_of(nodes, cluster.nodes, fault)
+        pattern = fault.text("pattern")
+        amounts = {act: fault.number(act) for act in ACTS if act in fault.params}
+        rule = LinkRule(messages=(MessageRule(pattern, **amounts),))
+        await cluster.shape_links(dict.fromkeys(links, rule))
+        told = ", ".join(f"{act} {amount:g}" for act, amount in amounts.items())
+        evidence: dict[str, Json] = {"links": len(links), **aimed(why)}
+        return Strike(
+            fault,
+            f"messages {pattern!r}: {told}: links of {who(nodes, why)}"
+            f"{told_direction(fault)}",
+            nodes,
+            evidence,
+        )
+
+    @override
+    async def heal(self, strike: Strike, cluster: Grip) -> Strike:
+        """Take the rule away and count what it did."""
+        counters = await cluster.mend_links()
+        evidence: dict[str, Json] = {"messages_hit": counters.matched}
+        if "reset" in strike.fault.params:
+            evidence["connections_reset"] = counters.resets
+        return strike.proven(evidence, bit=counters.matched > 0)
+
+
+PLUGIN: Plugin[NemesisFactory] = Plugin(
+    "message",
+    "delay or lose messages of one type, or reset their connections",
+    Message,
+    OPTIONS,
+)
