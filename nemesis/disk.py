@@ -75,6 +75,7 @@ class Disk(Nemesis):
     """Breaks the disks of nodes."""
 
     kind = "disk"
+    heals_beside = True
     needs = Capabilities(disks=frozenset({"errors", "slow"}))
     background = False
 

@@ -6,7 +6,7 @@ Targets after jepsen.nemesis.combined: one, minority, majority, all; and the lea
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.faults.fault import Fault, Strike, require_params
 from harness.faults.nemesis import Nemesis
@@ -41,10 +41,12 @@ class NodeFault(Nemesis, ABC):
 
     kind: str
     needs: Capabilities
+    options: tuple[Option, ...] = OPTIONS
     background = False
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        self.targets: tuple[str, ...] = settings(self.kind, OPTIONS, options)["targets"]
+        self.settings: dict[str, Any] = settings(self.kind, self.options, options)
+        self.targets: tuple[str, ...] = self.settings["targets"]
 
     @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
@@ -62,16 +64,22 @@ class NodeFault(Nemesis, ABC):
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
         """Look the target up and do the fault to its nodes."""
         nodes, why = await resolve_target(fault.target, cluster)
-        evidence, bit = await self.do(nodes, cluster)
-        title = f"{self.kind} {who(nodes, why)}"
+        evidence, bit = await self.do(fault, nodes, cluster)
+        title = f"{self.named(fault)} {who(nodes, why)}"
         return Strike(fault, title, nodes, {**evidence, **aimed(why)}, bit)
 
+    def named(self, fault: Fault) -> str:
+        """What is done, for titles."""
+        return self.kind
+
     @abstractmethod
-    async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
+    async def do(
+        self, fault: Fault, nodes: NodeNames, cluster: Grip
+    ) -> tuple[dict[str, Json], bool | None]:
         """Do the fault to all of `nodes` at once.
 
         Returns:
-            Evidence, and whether the fault bit.
+            Evidence, and whether the fault bit; None if only the heal will tell.
         """
 
     @abstractmethod

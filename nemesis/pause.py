@@ -16,7 +16,7 @@ from nemesis.nodes import OPTIONS, NodeFault
 
 if TYPE_CHECKING:
     from harness.data import Json
-    from harness.faults.fault import NodeNames, Strike
+    from harness.faults.fault import Fault, NodeNames, Strike
     from harness.faults.force import Grip
     from harness.faults.nemesis import NemesisFactory
 
@@ -28,7 +28,9 @@ class Pause(NodeFault):
     needs = Capabilities(processes=frozenset({"pause"}))
 
     @override
-    async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
+    async def do(
+        self, fault: Fault, nodes: NodeNames, cluster: Grip
+    ) -> tuple[dict[str, Json], bool]:
         """Stop `nodes`; bites when every process reads back as stopped."""
         states = await cluster.pause(nodes)
         stopped = [all(s == "T" for s in of.values()) for of in states.values() if of]

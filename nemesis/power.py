@@ -81,6 +81,7 @@ class Power(Nemesis):
     """Cuts the power of nodes, and gives it back."""
 
     kind = "power"
+    heals_beside = True
     needs = Capabilities(disks=frozenset({"power"}))
     background = False
 

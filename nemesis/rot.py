@@ -73,6 +73,7 @@ class Rot(Nemesis):
     """Lets disks decay under nodes that don't run."""
 
     kind = "rot"
+    heals_beside = True
     needs = Capabilities(processes=frozenset({"kill"}), disks=frozenset({"decay"}))
     background = False
 

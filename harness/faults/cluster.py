@@ -9,8 +9,9 @@ done, or on whose behalf: that is `harness.faults.force`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, SplitbrainError
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
     from harness.worlds.disks import Disks
     from harness.worlds.network import Network
     from harness.worlds.places import NodePlace
-    from harness.worlds.processes import Exit, Processes
+    from harness.worlds.processes import Ended, Exit, Processes
 
 READY_POLL_S = 0.005
 RESTART_WAIT_S_MAX = 10.0
+"""How long a node that was started again is waited for; and all nodes together, once
+the run's time is up."""
+LAST_WAIT_S_MIN = 1.0
+"""How long a node is waited for that is started when that time is nearly over."""
 LEADER_TIMEOUT_S = 1.0
 CLOCK_TIMEOUT_S = 0.5
 ASKED_WITHIN_NS = 20_000_000
@@ -50,6 +55,14 @@ def exit_text(status: int) -> str:
         return f"was killed by {signal.Signals(-status).name}"
     except ValueError:
         return f"was killed by signal {-status}"
+
+
+async def _without_result(start: Awaitable[int]) -> None:
+    await start
+
+
+async def _nothing() -> None:
+    """Wait for nothing."""
 
 
 class Cluster:
@@ -80,6 +93,11 @@ class Cluster:
         self._note = note
         self.time = time or TrueTime()
         self._exits: dict[str, Exit] = {}
+        self._launches: dict[str, asyncio.Task[None]] = {}
+        self._not_served: set[str] = set()
+        """Nodes that run and have not been seen to serve."""
+        self._hurry = asyncio.Event()
+        self._hurry_until_ns = 0
         self.kept_down: dict[str, str] = {}
         """node -> why it was killed for good: it exceeded a bound."""
         processes.on_exit(self._exited)
@@ -93,7 +111,7 @@ class Cluster:
             ClusterNeverUpError: A node did not serve; says which, and why.
         """
         begun_ns = self.time.monotonic_ns()
-        await asyncio.gather(*(self._launch(node) for node in self.nodes))
+        await asyncio.gather(*map(self._launch, self.nodes))
         limit = self.system.ready_timeout_s
         served = await asyncio.gather(*(self._serves(n, limit) for n in self.nodes))
         for node, ok in zip(self.nodes, served, strict=True):
@@ -106,38 +124,64 @@ class Cluster:
 
     async def kill(self, nodes: Sequence[str]) -> dict[str, int]:
         """SIGKILL all of `nodes` at once; node -> its pid, 0 if it wasn't running."""
-        pids = await asyncio.gather(*(self.processes.kill(node) for node in nodes))
-        return dict(zip(nodes, pids, strict=True))
+        ended = await self.end(nodes)
+        return {node: one.pid for node, one in ended.items()}
+
+    async def end(
+        self, nodes: Sequence[str], patience_s: float = 0.0
+    ) -> Mapping[str, Ended]:
+        """End all of `nodes` at once, as `Processes.end` does."""
+        # A start under way would else begin after the end that was to follow it.
+        under_way = [task for n, task in self._launches.items() if n in nodes]
+        if under_way:
+            await asyncio.wait(under_way)
+        return await self.processes.end(nodes, patience_s)
 
     async def restart(self, nodes: Sequence[str]) -> dict[str, dict[str, Json]]:
-        """Start those of `nodes` that aren't running, and wait until they serve.
+        """Start those of `nodes` that aren't running, and wait until all serve.
+
+        Those that run and have served are no part of the answer.
 
         A node that doesn't serve in time is noted and does not end the run: a system
         that can't recover is a finding, which its failing operations show.
         """
-        dead = [node for node in self.dead() if node in nodes]
+        down = [node for node in self.dead() if node in nodes]
+        dead = [*down, *(n for n in nodes if n in self._not_served and n not in down)]
         begun_ns = self.time.monotonic_ns()
-        await asyncio.gather(*(self._launch(node) for node in dead))
-        limit = min(self.system.ready_timeout_s, RESTART_WAIT_S_MAX)
+        limit = self._restart_limit_s()
+        await asyncio.gather(*map(self._launch, dead))
 
         async def served(node: str) -> dict[str, Json]:
-            if not await self._serves(node, limit):
-                why = self.why_it_may_end(node) if node in self._exits else ""
-                kind = "node-ended" if why else "node-absent"
-                self._note(kind, [node], self._why_not_up(node, limit), {})
-                ended = self._exits.get(node)
-                return {
-                    "served": f"not within {limit:g} s"
-                    if ended is None
-                    else f"not: {exit_text(ended.status)}"
-                }
-            return {"served_after_ms": round(self._ms_since(begun_ns), 1)}
+            if await self._serves(node, limit):
+                return {"served_after_ms": round(self._ms_since(begun_ns), 1)}
+            ended = self._exits.get(node)
+            if ended is not None and ended.expected and not ended.why:
+                return {"served": "not: it was ended again"}
+            why = self.why_it_may_end(node) if ended is not None else ""
+            kind = "node-ended" if why else "node-absent"
+            self._note(kind, [node], self._why_not_back(node, limit), {})
+            return {
+                "served": f"not within {limit:.3g} s"
+                if ended is None
+                else f"not: {exit_text(ended.status)}"
+            }
 
         waits = await asyncio.gather(*(served(node) for node in dead))
         return {
             node: {"pid": self.processes.pid(node), **how}
             for node, how in zip(dead, waits, strict=True)
         }
+
+    def hurry(self) -> None:
+        """Have every wait for nodes end soon: the run's time is up."""
+        self._hurry_until_ns = self.time.monotonic_ns() + int(RESTART_WAIT_S_MAX * 1e9)
+        self._hurry.set()
+
+    async def rest(self, seconds: float) -> None:
+        """Let time pass; it ends at once when the run's time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
 
     async def pause(self, nodes: Sequence[str]) -> dict[str, Mapping[str, str]]:
         """SIGSTOP all of `nodes`; the states of their processes as read back."""
@@ -149,11 +193,13 @@ class Cluster:
         await asyncio.gather(*(self.processes.resume(node) for node in nodes))
 
     def dead(self) -> tuple[str, ...]:
-        """The nodes that aren't running, without those that are kept down."""
+        """The nodes that don't run and aren't being started, without the kept down."""
         return tuple(
             node
             for node in self.nodes
-            if self.processes.pid(node) is None and node not in self.kept_down
+            if self.processes.pid(node) is None
+            and node not in self.kept_down
+            and node not in self._launches
         )
 
     # Disks
@@ -255,10 +301,30 @@ class Cluster:
 
     # Helpers
 
-    async def _launch(self, node: str) -> None:
-        place = self.places[node]
-        self._exits.pop(node, None)
-        await self.processes.start(place, self.system.launch(place))
+    def _launch(self, node: str) -> Awaitable[None]:
+        """Start a node that isn't running, or join the start that is under way.
+
+        The start goes on if whoever asked for it is cancelled: the warden has the order
+        by then, and the next order for the node has to come after it.
+        """
+        if node not in self._launches and self.processes.pid(node) is None:
+            self._exits.pop(node, None)
+            self._not_served.add(node)
+            place = self.places[node]
+            start = self.processes.start(place, self.system.launch(place))
+            task = asyncio.ensure_future(_without_result(start))
+            self._launches[node] = task
+            task.add_done_callback(lambda _: self._launches.pop(node))
+            task.add_done_callback(lambda t: t.cancelled() or t.exception())
+        return asyncio.shield(self._launches.get(node) or _nothing())
+
+    def _restart_limit_s(self) -> float:
+        """How long to wait for a node that is started again now."""
+        limit_s = min(self.system.ready_timeout_s, RESTART_WAIT_S_MAX)
+        if not self._hurry.is_set():
+            return limit_s
+        left_s = (self._hurry_until_ns - self.time.monotonic_ns()) / 1e9
+        return min(limit_s, max(left_s, LAST_WAIT_S_MIN))
 
     async def _serves(self, node: str, limit_s: float) -> bool:
         begun_ns = self.time.monotonic_ns()
@@ -270,6 +336,7 @@ class Cluster:
             try:
                 async with asyncio.timeout(max(0.1, left_s)):
                     if await self.system.ready(place):
+                        self._not_served.discard(node)
                         return True
             except (TimeoutError, OSError, SplitbrainError):
                 pass
@@ -278,6 +345,11 @@ class Cluster:
 
     def _ms_since(self, then_ns: int) -> float:
         return (self.time.monotonic_ns() - then_ns) / 1e6
+
+    def _why_not_back(self, node: str, limit_s: float) -> str:
+        if node in self._exits or node in self.kept_down:
+            return self._why_not_up(node, limit_s)
+        return f"{node} did not serve again within {limit_s:.3g} s"
 
     def _why_not_up(self, node: str, limit_s: float) -> str:
         exited = self._exits.get(node)
@@ -291,6 +363,7 @@ class Cluster:
 
     def _exited(self, exited: Exit) -> None:
         self._exits[exited.node] = exited
+        self._not_served.discard(exited.node)
         if exited.why:
             text = f"{exited.node} was killed and stays down: {exited.why}"
             self.kept_down[exited.node] = text

@@ -7,6 +7,10 @@ number of them may be in force, even of one kind. The evidence of a fault goes t
 faults.jsonl, a line for each state that the fault comes to (`states`); the history only
 holds the operations.
 
+A heal that starts nodes may have to wait for them. After a second the conductor goes on
+with the plan, and the wait goes on beside the run; the line of its end comes when it is
+over. At the end of the run all waits together last no longer than one.
+
 If strikes hold the same thing, evidence says so: `left_to_others` names what a strike
 let go of while others held it, `held_for_longer` what others let go of before.
 
@@ -29,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from harness.faults.fault import Skip
 from harness.faults.force import Force
+from harness.faults.nemesis import Lengthy
 from harness.faults.plan import tracks
 from harness.faults.targets import aim
 from harness.workload.generator import HEAL, START
@@ -48,6 +53,8 @@ if TYPE_CHECKING:
 
 RETRY_S = 0.2
 """How long to wait before a strike that had nothing to strike is tried again."""
+HEAL_PATIENCE_S = 1.0
+"""How long the plan waits for a heal that can go on beside the run."""
 
 Value = int | list[int | str]
 """The value of an operation: a step's number, or [number, node, ...] for a step that an
@@ -100,6 +107,8 @@ class Conductor:
         self._force = Force(cluster)
         self._tracks = tracks(plan)
         self._struck: dict[int, tuple[int, Strike, Grip]] = {}  # by track
+        self._healing: dict[asyncio.Task[None], str] = {}
+        """Heals that go on beside the run, and their kinds."""
         self._delayed: dict[int, Delayed] = {}  # by track
         self._turn = asyncio.Lock()
         self._asking: set[asyncio.Task[None]] = set()
@@ -112,6 +121,7 @@ class Conductor:
         that an event at these nodes set off. The completion's value is the strike's
         title; for a strike that is tried again the reason for that.
         """
+        self._collect()
         self._raise_broken()
         if op.f == HEAL:
             async with self._turn:
@@ -132,7 +142,8 @@ class Conductor:
 
     def in_force(self) -> frozenset[str]:
         """The kinds of fault in force."""
-        return frozenset(strike.fault.kind for _, strike, _ in self._struck.values())
+        struck = (strike.fault.kind for _, strike, _ in self._struck.values())
+        return frozenset((*struck, *self._healing.values()))
 
     async def close(self) -> None:
         """End all work beside operations. Strikes in force stay: the world ends them.
@@ -142,10 +153,21 @@ class Conductor:
         """
         for delayed in list(self._delayed.values()):
             await self._skip(delayed)
-        for asking in self._asking:
-            asking.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        beside = [*self._asking, *self._healing]
+        self._collect()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         self._raise_broken()
+
+    def _collect(self) -> None:
+        """Take in the heals that have ended beside the run."""
+        for healing in [task for task in self._healing if task.done()]:
+            del self._healing[healing]
+            if not healing.cancelled():
+                failure = healing.exception()
+                if isinstance(failure, Exception):
+                    self._broken = failure
 
     def _raise_broken(self) -> None:
         broken, self._broken = self._broken, None
@@ -223,15 +245,36 @@ class Conductor:
         if track not in self._struck:
             return None
         self._ask_for_leader([self._struck[track][0]], "end")
-        return await self._heal(track)
+        return await self._heal(track, HEAL_PATIENCE_S)
 
-    async def _heal(self, track: int) -> str:
+    async def _heal(self, track: int, patience_s: float) -> str:
         """Heal the strike on a track, and return its title.
+
+        A lengthy heal goes on beside the run when the patience is over.
 
         Raises:
             Exception: The nemesis failed; what the strike held was released.
         """
         step, strike, grip = self._struck.pop(track)
+        nemesis = self._nemeses[strike.fault.kind]
+        healing = asyncio.create_task(self._end(step, strike, grip))
+        self._healing[healing] = strike.fault.kind
+        if isinstance(nemesis, Lengthy) and nemesis.heals_beside:
+            await asyncio.wait({healing}, timeout=patience_s)
+            if not healing.done():
+                return strike.title
+        try:
+            await healing
+        finally:
+            del self._healing[healing]
+        return strike.title
+
+    async def _end(self, step: int, strike: Strike, grip: Grip) -> None:
+        """Heal a strike, and write its end.
+
+        Raises:
+            Exception: The nemesis failed; what the strike held was released.
+        """
         try:
             await grip.stop_work()
             strike = await self._nemeses[strike.fault.kind].heal(strike, grip)
@@ -246,36 +289,45 @@ class Conductor:
         shared = {name: things for name, things in evidence.items() if things}
         strike = strike.proven(shared, bit=strike.bit)
         self._write("end", step, strike)
-        return strike.title
 
     async def _heal_all(self) -> None:
         """End all strikes, restart nodes that died by themselves, let clocks settle."""
+        self._cluster.hurry()
         for delayed in list(self._delayed.values()):
             await self._skip(delayed)
         self._ask_for_leader([step for step, _, _ in self._struck.values()], "end")
         failures = []
         for track in list(self._struck):
             try:
-                await self._heal(track)
+                await self._heal(track, patience_s=0)
             except Exception as failure:  # the others must be healed all the same
                 failures.append(failure)
+        beside = [self._start_dead(), *self._healing]
+        ends = await asyncio.gather(*beside, return_exceptions=True)
+        failures += [end for end in ends if isinstance(end, Exception)]
+        self._healing.clear()
         if failures:
             raise failures[0]
         assert self._force.holds_nothing()
-        dead = self._cluster.dead()
-        if dead:
-            started = await self._cluster.restart(dead)
-            self._record(
-                {
-                    "id": None,
-                    "event": "note",
-                    "kind": "node-start",
-                    "title": f"started again at the end: {' '.join(dead)}",
-                    "nodes": dead,
-                    "evidence": started,
-                }
-            )
+        await self._start_dead()
         await self._force.settle()
+
+    async def _start_dead(self) -> None:
+        """Start the nodes that are down though no strike holds them."""
+        dead = [n for n in self._cluster.dead() if not self._force.down.of(n)]
+        if not dead:
+            return
+        started = await self._cluster.restart(dead)
+        self._record(
+            {
+                "id": None,
+                "event": "note",
+                "kind": "node-start",
+                "title": f"started again at the end: {' '.join(dead)}",
+                "nodes": dead,
+                "evidence": started,
+            }
+        )
 
     async def _give_up(
         self, step: int, fault: Fault, grip: Grip, doing: str, failure: Exception

@@ -10,8 +10,11 @@ healed, and until then all that hold it add up.
     nodes      are down while any strike holds them down, by a kill or without power
     disks      do all that the rules of any strike say; delays add up. What is damaged
                is repaired when the last strike that damaged it is healed
-    processes  are stopped while any strike stops them; no strike holds a killed
-               process, and the one that a restart begins runs freely
+    processes  are stopped while any strike stops them, and have the lowest of the
+               limits that strikes set; no strike holds a killed process, and the one
+               that a restart begins runs freely
+    shares     of the time in which nodes may run multiply. They are the node's, as if
+               its machine were busy: a process that is started meanwhile is starved
     clocks     jumps add up, rates multiply: a frozen clock that jumps stands still
                where it arrives, and no drift moves it. The heal of one strike of
                several takes its rate away, and its jump if it is a wall clock; what
@@ -28,13 +31,14 @@ import math
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from harness.errors import HarnessError
 from harness.faults.holds import Holds, How, Thing
 from harness.worlds.capabilities import CLOCKS
 from harness.worlds.clocks import ClockLine, ClockSetting
 from harness.worlds.network import LinkCounters, LinkRule, merge
+from harness.worlds.processes import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping, Sequence
@@ -52,8 +56,11 @@ if TYPE_CHECKING:
         Lost,
     )
     from harness.worlds.network import Link
-    from harness.worlds.processes import Exit
+    from harness.worlds.processes import Ended, Exit, Limit, Starvation
 
+SHARE_MIN = 0.01
+"""What is left to a node at least, however many strikes starve it."""
+RESOURCES: tuple[Resource, ...] = get_args(Resource)
 BACK_WITHIN_NS = 1_000_000
 """A clock counts as true when it is this near to true time."""
 RETURN_RATE = 0.01
@@ -84,12 +91,15 @@ class Force:
         self.links: Holds[Link, LinkRule] = Holds("->".join, LinkRule.overlaps)
         self.down: Holds[str, bool] = Holds(str)
         self.paused: Holds[str, bool] = Holds(str)
+        self.starved: Holds[str, float] = Holds(str)
+        self.limited: Holds[tuple[str, Resource], int] = Holds(" ".join)
         self.clocks: Holds[tuple[str, ClockName], Skew] = Holds(" ".join)
         self.disks: Holds[str, tuple[DiskRule, ...]] = Holds(disk_of)
         self.damaged: Holds[str, bool] = Holds(disk_of)
         self.names: Holds[str, bool] = Holds(str)
         self.sorts = (
             *(self.links, self.down, self.paused, self.clocks),
+            *(self.starved, self.limited),
             *(self.disks, self.damaged, self.names),
         )
         self.firsts: dict[str, Json] = {}
@@ -122,6 +132,17 @@ class Force:
             for node in sorted(self.disks.things())
         }
         await self.cluster.disks.set_rules(rules)
+
+    async def apply_shares(self, nodes: Sequence[str]) -> None:
+        """Let each node run for what the strikes that starve it leave of the time."""
+        for node in nodes:
+            share = max(SHARE_MIN, math.prod(self.starved.of(node)))
+            await self.cluster.processes.starve(node, share)
+
+    async def apply_limit(self, node: str, resource: Resource) -> Mapping[str, Limit]:
+        """Set the lowest of the limits that strikes want, or give back the own one."""
+        spare = min(self.limited.of((node, resource)), default=None)
+        return await self.cluster.processes.limit(node, resource, spare)
 
     async def skew(
         self, owner: int, node: str, clock: ClockName, skew: Skew, now_ns: int
@@ -232,11 +253,16 @@ class Force:
         """What a node must not go on with, if anything: to end itself is right then."""
         if any(rule.error for rules in self.disks.of(node) for rule in rules):
             return "as its disk failed"
+        for resource in RESOURCES:
+            if self.limited.of((node, resource)):
+                return f"while its {resource} had a low limit"
         return "as its disk was damaged" if self.damaged.of(node) else ""
 
     def _exited(self, exited: Exit) -> None:
-        """Drop all holds of a process that has exited: its pause and its clocks."""
+        """Drop all holds of a process that has exited: pause, limits and clocks."""
         self.paused.drop(exited.node)
+        for resource in RESOURCES:
+            self.limited.drop((exited.node, resource))
         self._owed.pop(exited.node, None)
         for clock in CLOCKS:
             self.clocks.drop((exited.node, clock))
@@ -262,6 +288,7 @@ class Grip:
         self._before: Mapping[Link, LinkCounters] = {}
         self._readings: dict[str, ClockReading | None] = {}
         self._disks_before: Mapping[str, DiskCounters] = {}
+        self._starved_before: dict[str, Starvation] = {}
         self._work: asyncio.Task[None] | None = None
 
     # Who is there
@@ -296,9 +323,32 @@ class Grip:
 
     async def kill(self, nodes: Sequence[str]) -> dict[str, int]:
         """SIGKILL all of `nodes` at once; node -> its pid, 0 if it wasn't running."""
+        self._hold_down(nodes)
+        return await self._cluster.kill(nodes)
+
+    async def end(
+        self, nodes: Sequence[str], patience_s: float = 0.0
+    ) -> Mapping[str, Ended]:
+        """End all of `nodes` at once, and hold them down.
+
+        With some patience they are sent SIGTERM, and SIGKILL when it is over.
+        """
+        self._hold_down(nodes)
+        return await self._cluster.end(nodes, patience_s)
+
+    async def try_start(self, nodes: Sequence[str]) -> dict[str, dict[str, Json]]:
+        """Start nodes that this strike alone holds down, and go on holding them."""
+        mine = [n for n in nodes if len(self._force.down.of(n)) == 1]
+        return await self._cluster.restart(mine)
+
+    async def rest(self, seconds: float) -> None:
+        """Let time pass; it ends at once when the run's time is up."""
+        if seconds > 0:
+            await self._cluster.rest(seconds)
+
+    def _hold_down(self, nodes: Sequence[str]) -> None:
         for node in nodes:
             self._force.down.take(self._owner, node, True)
-        return await self._cluster.kill(nodes)
 
     async def restart(self, nodes: Sequence[str]) -> dict[str, dict[str, Json]]:
         """Start those of `nodes` that no other strike holds down; wait for them."""
@@ -326,6 +376,43 @@ class Grip:
         """
         freed = self._freed(self._force.down, nodes)
         return await self._force.restart_skewed(self._owner, freed, skew)
+
+    async def starve(self, nodes: Sequence[str], share: float) -> None:
+        """Let `nodes` run for `share` of the time, times what other strikes leave."""
+        processes = self._cluster.processes
+        for node in nodes:
+            self._starved_before[node] = await processes.starvation(node)
+            self._force.starved.take(self._owner, node, share)
+        await self._force.apply_shares(nodes)
+
+    async def feed(self) -> dict[str, tuple[Starvation, Starvation]]:
+        """End this strike's part; node -> what it had been kept from before and now."""
+        nodes = self._force.starved.things(self._owner)
+        self._freed(self._force.starved, nodes)
+        await self._force.apply_shares(nodes)
+        processes = self._cluster.processes
+        return {
+            node: (self._starved_before[node], await processes.starvation(node))
+            for node in nodes
+        }
+
+    async def limit(
+        self, node: str, resource: Resource, spare: int
+    ) -> Mapping[str, Limit]:
+        """Leave a node's processes so much more than they use; pid -> its limit."""
+        if self._cluster.processes.pid(node) is None:
+            return {}
+        self._force.limited.take(self._owner, (node, resource), spare)
+        return await self._force.apply_limit(node, resource)
+
+    async def unlimit(self) -> dict[str, Mapping[str, Limit]]:
+        """End this strike's limits; node -> pid -> what the limit is then."""
+        things = self._force.limited.things(self._owner)
+        self._freed(self._force.limited, things)
+        return {
+            node: await self._force.apply_limit(node, resource)
+            for node, resource in things
+        }
 
     # Disks
 
@@ -495,6 +582,8 @@ class Grip:
             await self.mend_links()
         if paused := force.paused.things(owner):
             await self.resume(paused)
+        await self.feed()
+        await self.unlimit()
         for node, clock in force.clocks.things(owner):
             await self.set_right(node, clock)
         if force.disks.things(owner):

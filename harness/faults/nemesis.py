@@ -69,5 +69,16 @@ class Patterned(Protocol):
     patterns: tuple[str, ...]
 
 
+@runtime_checkable
+class Lengthy(Protocol):
+    """A nemesis whose heals may take long, as they wait for nodes that they start.
+
+    Attributes:
+        heals_beside: Whether the conductor lets a long heal go on beside the run.
+    """
+
+    heals_beside: bool
+
+
 NemesisFactory = Callable[[Mapping[str, str]], Nemesis]
 """Builds a nemesis from its options; raises UsageError for those it does not know."""

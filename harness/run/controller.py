@@ -242,6 +242,7 @@ class Controller:
                     self._failed(f"{type(result).__name__}: {result}")
             for problem in self.world.watcher.problems:
                 self.note("trigger", [], problem, {})
+            await conductor.close()
             history.close()
 
     def _generator(self) -> gen.Generator:

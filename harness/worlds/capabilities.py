@@ -31,10 +31,13 @@ LinkField: TypeAlias = Literal[
 ]
 """The name of a field of `harness.worlds.network.LinkRule`."""
 ClockName: TypeAlias = Literal["wall", "mono"]
-Act: TypeAlias = Literal["kill", "pause"]
+Act: TypeAlias = Literal["kill", "pause", "starve", "limit"]
+"""Processes can be ended, stopped, kept from running most of the time, and limited in
+descriptors or memory."""
 DiskAct: TypeAlias = Literal["power", "errors", "slow", "decay"]
 """Power can be cut; operations can fail, or take long; what is durable can decay."""
 
+ACTS: frozenset[Act] = frozenset(get_args(Act))
 LINK_FIELDS: frozenset[LinkField] = frozenset(get_args(LinkField))
 CLOCKS: tuple[ClockName, ...] = ("wall", "mono")
 DISK_ACTS: frozenset[DiskAct] = frozenset(get_args(DiskAct))

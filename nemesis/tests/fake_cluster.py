@@ -9,7 +9,7 @@ from harness.faults.force import Force
 from harness.worlds.clocks import TRUE_CLOCKS, ClockReading, ClockSetting
 from harness.worlds.disks import Decayed, DiskCounters, Lost
 from harness.worlds.network import Link, LinkCounters, LinkRule
-from harness.worlds.processes import Exit
+from harness.worlds.processes import Ended, Exit, Limit, Starvation
 from harness.worlds.world import TrueTime
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.faults.cluster import Cluster
     from harness.faults.force import Grip
     from harness.worlds.disks import Damage, DiskRule, Loss
+    from harness.worlds.processes import Resource
 
 
 class FakeNetwork:
@@ -78,6 +79,11 @@ class FakeCluster:
         self.why_it_may_end: Callable[[str], str] = lambda _: ""
         self.running = dict.fromkeys(self.nodes, 100)
         self.stopped: set[str] = set()
+        self.patience_s = 0.0
+        self.rests: list[float] = []
+        self.readings: dict[str, int] = {}
+        self.shares: dict[str, float] = {}
+        self.spare: dict[tuple[str, Resource], int] = {}
         # Wall and monotonic clock of each node.
         self.offsets = {node: [0, 0] for node in self.nodes}
         self.rates = {node: [1.0, 1.0] for node in self.nodes}
@@ -99,12 +105,50 @@ class FakeCluster:
         return self.running.get(node)
 
     async def kill(self, nodes: Sequence[str]) -> dict[str, int]:
+        return {node: ended.pid for node, ended in (await self.end(nodes)).items()}
+
+    async def end(
+        self, nodes: Sequence[str], patience_s: float = 0.0
+    ) -> Mapping[str, Ended]:
+        """The nodes heed SIGTERM at once; the i-th is signalled after i us."""
+        self.patience_s = patience_s
         pids = {node: self.running.pop(node, 0) for node in nodes}
         for node in [node for node, pid in pids.items() if pid]:
             self.stopped.discard(node)
+            for key in [key for key in self.spare if key[0] == node]:
+                del self.spare[key]
             for tell in self.tell:
                 tell(Exit(node, pids[node], -9, expected=True))
-        return pids
+        signal = "SIGTERM" if patience_s else "SIGKILL"
+        return {
+            node: Ended(pid, signal, at_ns=i * 1000)
+            for i, (node, pid) in enumerate(pids.items())
+        }
+
+    async def rest(self, seconds: float) -> None:
+        self.rests.append(seconds)
+
+    def hurry(self) -> None:
+        """All waits are over at once anyway."""
+
+    async def starve(self, node: str, share: float) -> None:
+        self.shares[node] = share
+
+    async def starvation(self, node: str) -> Starvation:
+        """Each node is stopped ten times, for 50 ms, while it is asked for it."""
+        asked = self.readings[node] = self.readings.get(node, -1) + 1
+        return Starvation(10 * asked, 500_000_000 * asked, self.running.get(node, 0), 0)
+
+    async def limit(
+        self, node: str, resource: Resource, spare: int | None
+    ) -> Mapping[str, Limit]:
+        if node not in self.running:
+            return {}
+        if spare is None:
+            self.spare.pop((node, resource), None)
+            return {"100": Limit(5, 1024, 1024)}
+        self.spare[node, resource] = spare
+        return {"100": Limit(5, 1024, 5 + spare)}
 
     async def restart(self, nodes: Sequence[str]) -> dict[str, Any]:
         dead = [node for node in nodes if node not in self.running]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from harness.faults.force import Grip
     from harness.worlds.clocks import ClockSetting
     from harness.worlds.network import Link
+    from harness.worlds.processes import Resource
 
 NODES = FakeCluster.nodes
 ENDS = ("kill", "power")
@@ -134,6 +135,23 @@ class Model:
             if lives.get(node) == self.life[node]
         }
 
+    def share(self, node: str) -> float:
+        faults = [fault for fault, _ in self.in_force.values()]
+        starved = [x for x in faults if x.kind == "starve" and node in x.target]
+        return round(math.prod(fault.number("share") for fault in starved), 9)
+
+    def spare(self) -> dict[tuple[str, Resource], int]:
+        """The least that strikes leave to the processes that they struck."""
+        spare: dict[tuple[str, Resource], int] = {}
+        for fault, lives in self.in_force.values():
+            if fault.kind == "limits":
+                for node in fault.target:
+                    key: tuple[str, Resource] = node, "files"
+                    if lives.get(node) == self.life[node]:
+                        least = int(fault.number("spare"))
+                        spare[key] = min(least, spare.get(key, least))
+        return spare
+
     def clocks(self, node: str, clock: str) -> list[Fault]:
         return [
             fault
@@ -173,6 +191,9 @@ class Model:
         assert set(cluster.disks.scars) == self.damaged()
         assert set(cluster.running) == set(NODES) - self.down()
         assert cluster.stopped == self.struck("pause")
+        assert cluster.spare == self.spare()
+        for node in NODES:
+            assert round(cluster.shares.get(node, 1.0), 9) == self.share(node)
         assert cluster.network.rules == self.rules()
         for node in cluster.running:
             wall, mono = (self.clocks(node, clock) for clock in ("wall", "mono"))
@@ -218,6 +239,16 @@ FAULTS = st.one_of(
         st.sampled_from(["eio", "slow"]),
     ),
     st.builds(lambda t: Fault("pause", {"target": t}), TARGETS),
+    st.builds(
+        lambda t, share: Fault("starve", {"target": t, "share": share}),
+        TARGETS,
+        st.sampled_from([0.5, 0.25]),
+    ),
+    st.builds(
+        lambda t, n: Fault("limits", {"target": t, "resource": "files", "spare": n}),
+        TARGETS,
+        st.integers(0, 3),
+    ),
     st.builds(lambda t: Fault("loss", {"target": t, "loss": 0.25}), TARGETS),
     st.builds(
         lambda t: Fault("partition", {"cut": [[n, m] for n in t for m in NODES[3:]]}),
@@ -348,8 +379,12 @@ def test_what_runs_after_a_restart_is_nobody_s_until_it_is_struck(
 class Forgetful(Kill):
     """Takes hold of everything, and lets go of nothing."""
 
-    async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
+    async def do(
+        self, fault: Fault, nodes: NodeNames, cluster: Grip
+    ) -> tuple[dict[str, Json], bool]:
         await cluster.pause(["n4"])
+        await cluster.starve(["n4"], 0.5)
+        await cluster.limit("n4", "files", 1)
         await cluster.shape_links({("n4", "n5"): LinkRule(loss=0.5)})
         await cluster.rule_disks(["n3"], [DiskRule(error="EIO")])
         await cluster.damage("n3", Damage("flip"))
@@ -357,7 +392,7 @@ class Forgetful(Kill):
         await cluster.skew("n5", "wall", Skew(1_000_000), 0)
         cluster.take("the keys")
         cluster.meanwhile(asyncio.sleep(1e6))
-        return await super().do(nodes, cluster)
+        return await super().do(fault, nodes, cluster)
 
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         return strike
@@ -382,8 +417,10 @@ def test_whatever_a_kind_forgets_to_heal_is_let_go_of(
 class Failing(Forgetful):
     """Fails when half of it is done."""
 
-    async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
-        await super().do(nodes, cluster)
+    async def do(
+        self, fault: Fault, nodes: NodeNames, cluster: Grip
+    ) -> tuple[dict[str, Json], bool]:
+        await super().do(fault, nodes, cluster)
         raise HarnessError("the switch is gone")
 
 
@@ -413,9 +450,11 @@ async def break_down() -> None:
 
 
 class FailsMeanwhile(Kill):
-    async def do(self, nodes: NodeNames, cluster: Grip) -> tuple[dict[str, Json], bool]:
+    async def do(
+        self, fault: Fault, nodes: NodeNames, cluster: Grip
+    ) -> tuple[dict[str, Json], bool]:
         cluster.meanwhile(break_down())
-        return await super().do(nodes, cluster)
+        return await super().do(fault, nodes, cluster)
 
 
 @pytest.mark.parametrize("failing", [FailsToHeal, FailsMeanwhile])

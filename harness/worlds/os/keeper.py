@@ -38,7 +38,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -46,6 +46,9 @@ from harness.errors import HarnessError
 from harness.host import syscalls
 from harness.worlds.clocks import ClockLine, ClockSetting
 from harness.worlds.os import cage, footprint, processtree, spawn, tracer, vdso
+from harness.worlds.os.prlimits import Lowered
+from harness.worlds.os.starving import Duty
+from harness.worlds.processes import Ended, Starvation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +57,7 @@ if TYPE_CHECKING:
     from harness.worlds.os.processtree import Process, Table
     from harness.worlds.os.spawn import Disk
     from harness.worlds.os.vdso import Skew
-    from harness.worlds.processes import Limits
+    from harness.worlds.processes import Limits, Resource
 
 KILL_TIMEOUT_S = 10.0
 PAUSE_TIMEOUT_S = 2.0
@@ -82,6 +85,8 @@ class Node:
 
     view: cage.View | None = None
     """Its view of the files, once it was started in a cage."""
+    duty: Duty = field(default_factory=Duty)
+    """How much of the time it may run, whichever process runs."""
 
     # of the process that runs now
     pid: int | None = None
@@ -98,6 +103,44 @@ class Node:
     """Whether we have asked for its end, so that the end is expected."""
     skew: Skew | None = None
     """The lines of its clocks; None if they have always been true."""
+    paused: bool = False
+    lowered: Lowered = field(default_factory=Lowered)
+    status: int = 0
+    """The exit status of the process that ended last."""
+
+
+@dataclass
+class Volley:
+    """An order to end several nodes at the same moment.
+
+    Attributes:
+        of: How many nodes it is for.
+        patience_s: How long after SIGTERM comes SIGKILL; 0 for SIGKILL at once.
+        nodes: Those whose turn it is, as all earlier orders for them are done.
+        sent_ns: When each was sent the first signal; empty until all could be.
+    """
+
+    of: int
+    patience_s: float
+    nodes: list[Node] = field(default_factory=list)
+    sent_ns: dict[str, int] = field(default_factory=dict)
+
+    def fire(self) -> None:
+        """Send all nodes the first signal, one right after the other."""
+        for node in self.nodes:
+            node.doomed = True
+            self.sent_ns[node.name] = time.monotonic_ns()
+            if node.pid is not None:
+                # The pid stays its own until we reap it.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    if self.patience_s:
+                        os.kill(node.pid, signal.SIGTERM)
+                    else:
+                        os.killpg(node.pid, signal.SIGKILL)
+        if not self.patience_s:
+            for node in self.nodes:
+                if node.init is not None:
+                    os.kill(node.init, signal.SIGKILL)
 
 
 class Keeper:
@@ -133,15 +176,20 @@ class Keeper:
         """Children not known to run their program yet -> their exit status, if any."""
         self._unreported: list[tuple[int, int]] = []
         """Processes that ended before the reply to their start was sent."""
+        self._volleys: dict[int, Volley] = {}
         self._selector: selectors.BaseSelector  # only once inherited fds are closed
         self._stopping = False
         self._watched_at_s = 0.0
         self._calls: Mapping[str, Callable[..., Job]] = {
             "start": self._start,
             "kill": self._kill,
+            "end": self._end,
             "doom": self._doom,
             "pause": self._pause,
             "resume": self._resume,
+            "starve": self._starve,
+            "starvation": self._starvation,
+            "limit": self._limit,
             "set_clock": self._set_clock,
             "read_clock": self._read_clock,
         }
@@ -231,6 +279,8 @@ class Keeper:
                 key.data()
         self._reap()
         self._step_jobs()
+        for node in self._starved():
+            node.duty.turn(functools.partial(self._members_now, node))
         self._watch()
         self._want_writable(wanted=self._channel.unsent)
 
@@ -240,7 +290,17 @@ class Keeper:
         if any(node.jobs for node in self._nodes.values()):
             return _JOB_POLL_S
         running = any(node.pid is not None for node in self._nodes.values())
-        return _WATCH_EVERY_S if running else None
+        if not running:
+            return None
+        return min([_WATCH_EVERY_S, *(n.duty.due_in_s() for n in self._starved())])
+
+    def _starved(self) -> list[Node]:
+        """The nodes that are kept from running most of the time, and do run."""
+        return [
+            node
+            for node in self._nodes.values()
+            if node.duty.starves and node.pid is not None and not node.paused
+        ]
 
     def _want_writable(self, *, wanted: bool) -> None:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
@@ -293,6 +353,7 @@ class Keeper:
                 node.init = None
             if node.pid == pid:
                 node.pid = None
+                node.status = status
                 node.past_sessions.add(pid)
                 self._channel.send(
                     {
@@ -320,6 +381,9 @@ class Keeper:
             if child.pid not in mains and self._owns(node, child)
         ]
         return table.tree({*orphans, *([node.pid] if node.pid else [])})
+
+    def _members_now(self, node: Node) -> list[Process]:
+        return self._members(node, processtree.walk())
 
     def _owns(self, node: Node, orphan: Process) -> bool:
         """Whether an adopted process comes from this node, which has no cage.
@@ -439,6 +503,8 @@ class Keeper:
             other.past_sessions.discard(pid)  # the kernel may have used a pid again
         node.pid, node.log_path, node.data_dir = pid, log_path, data_dir
         node.doomed, node.skew, node.excess = False, None, ""
+        node.paused, node.lowered = False, Lowered()
+        node.duty.begin()
 
     def _kill(self, node: Node) -> Job:
         pid = node.pid
@@ -450,6 +516,30 @@ class Keeper:
                 os.killpg(pid, signal.SIGKILL)
         yield from self._clear(node)
         return pid or 0
+
+    def _end(self, node: Node, *, volley: int, of: int, patience_s: float) -> Job:
+        """End the node at the moment at which all nodes of the volley end.
+
+        What the node's process leaves behind when it heeds SIGTERM is killed.
+        """
+        ours = self._volleys.setdefault(volley, Volley(of, patience_s))
+        ours.nodes.append(node)
+        pid = node.pid
+        while len(ours.nodes) < of:
+            yield
+        if not ours.sent_ns:
+            del self._volleys[volley]
+            ours.fire()
+        at_ns = ours.sent_ns[node.name]
+        while node.pid is not None and time.monotonic_ns() < at_ns + patience_s * 1e9:
+            yield
+        heeded = bool(patience_s) and node.pid is None
+        yield from self._clear(node)
+        took_ms = round((time.monotonic_ns() - at_ns) / 1e6, 3)
+        if pid is None:
+            return asdict(Ended(0, at_ns=at_ns))
+        sent = signal.SIGTERM if heeded else signal.SIGKILL
+        return asdict(Ended(pid, sent.name, node.status, at_ns, took_ms))
 
     def _doom(self, node: Node) -> Job:
         """Send SIGKILL to all that is the node's: nothing of it runs on.
@@ -491,6 +581,8 @@ class Keeper:
     def _pause(self, node: Node) -> Job:
         """Stop all threads of all the node's processes; pid -> the states seen."""
         deadline_s = time.monotonic() + PAUSE_TIMEOUT_S
+        node.paused = node.pid is not None
+        node.duty.leave()
         while True:
             members = self._members(node, processtree.walk())
             states = {p.pid: _state_of(p) for p in members}
@@ -511,7 +603,33 @@ class Keeper:
             yield
             stopped = [p for p in members if "T" in _state_of(p)]
             if not stopped or time.monotonic() > deadline_s:
+                node.paused = False
+                node.duty.begin()
                 return
+
+    def _starve(self, node: Node, *, share: float) -> Job:
+        """Let the node run for this part of the time, from now on."""
+        node.duty.share = share
+        node.duty.begin()
+        yield from ()
+
+    def _starvation(self, node: Node) -> Job:
+        duty = node.duty
+        members = self._members(node, processtree.walk()) if node.pid else []
+        cpu_ns = sum(processtree.cpu_ns(process.pid) for process in members)
+        yield from ()
+        return asdict(Starvation(duty.stops, duty.stopped_ns, node.pid or 0, cpu_ns))
+
+    def _limit(self, node: Node, *, resource: Resource, spare: int | None) -> Job:
+        """Lower a limit of the node's processes, or give back what they had."""
+        if node.pid is None:
+            return {}
+        members = self._members(node, processtree.walk())
+        living = [process for process in members if process.state != "Z"]
+        yield from ()
+        if spare is None:
+            return node.lowered.give_back(living, resource)
+        return node.lowered.lower(living, resource, spare)
 
     # clocks
 

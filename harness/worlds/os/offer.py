@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.worlds.capabilities import (
+    ACTS,
     CLOCKS,
     DISK_ACTS,
     LINK_FIELDS,
@@ -25,7 +26,7 @@ def offer(rung: str, asked: Capabilities) -> Offer:
         f"the {rung} network",
         Capabilities(
             ProxyNetwork.capabilities if rung == ProxyNetwork.rung else LINK_FIELDS,
-            frozenset({"kill", "pause"}),
+            ACTS,
             frozenset(() if why_no_clocks else CLOCKS),
             frozenset(() if why_no_disk else DISK_ACTS),
         ),

@@ -85,6 +85,18 @@ def _read(path: str, pid: int) -> Process | None:
     )
 
 
+def cpu_ns(pid: int) -> int:
+    """Processor time that a process has used, in user and kernel mode; 0 if gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except OSError:
+        return 0
+    fields = text[text.rindex(b")") + 2 :].split()
+    ticks = int(fields[11]) + int(fields[12])
+    return ticks * (10**9 // os.sysconf("SC_CLK_TCK"))
+
+
 def walk() -> Table:
     """Every process that we can see."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())

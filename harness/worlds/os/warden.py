@@ -25,15 +25,16 @@ from harness.worlds.clocks import ClockReading, ClockSetting
 from harness.worlds.os.channel import Channel
 from harness.worlds.os.guardian import put_guardian_above
 from harness.worlds.os.keeper import KILL_TIMEOUT_S, Keeper
-from harness.worlds.processes import Exit, Limits
+from harness.worlds.processes import Ended, Exit, Limit, Limits, Starvation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from harness.worlds.os.spawn import Disk
     from harness.worlds.places import Launch, NodePlace
+    from harness.worlds.processes import Resource
 
 UNCHANGED = ClockSetting()
 _NO_SKEW = "clocks can't be skewed here"
@@ -68,6 +69,7 @@ class Warden:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: dict[int, _Pending] = {}
         self._next_id = 0
+        self._volleys = 0
         self._pids: dict[str, int] = {}
         self._callbacks: list[Callable[[Exit], None]] = []
         self._begin_with: dict[str, ClockSetting] = {}
@@ -142,6 +144,21 @@ class Warden:
         pid: int = await self._call("kill", node)
         return pid
 
+    async def end(
+        self, nodes: Sequence[str], patience_s: float = 0.0
+    ) -> Mapping[str, Ended]:
+        """End all of `nodes` at the same moment, as `Processes.end` says.
+
+        The keeper waits until it can act on every one of them, and then sends the
+        signals to all in one go.
+        """
+        self._volleys += 1
+        volley = {"volley": self._volleys, "of": len(nodes), "patience_s": patience_s}
+        told = await asyncio.gather(
+            *(self._call("end", node, **volley) for node in nodes)
+        )
+        return {node: Ended(**ended) for node, ended in zip(nodes, told, strict=True)}
+
     async def doom(self, node: str) -> int:
         """SIGKILL the node and all its descendants, and wait for none of them.
 
@@ -162,6 +179,25 @@ class Warden:
     async def resume(self, node: str) -> None:
         """SIGCONT what `pause` stopped."""
         await self._call("resume", node)
+
+    async def starve(self, node: str, share: float) -> None:
+        """Stop the node for the rest of every tenth of a second."""
+        await self._call("starve", node, share=share)
+
+    async def starvation(self, node: str) -> Starvation:
+        """What the node has been kept from so far."""
+        return Starvation(**await self._call("starvation", node))
+
+    async def limit(
+        self, node: str, resource: Resource, spare: int | None
+    ) -> Mapping[str, Limit]:
+        """Lower limits of the node's processes, or give back what they had.
+
+        Raises:
+            HarnessError: The kernel refuses.
+        """
+        told = await self._call("limit", node, resource=resource, spare=spare)
+        return {pid: Limit(**limit) for pid, limit in told.items()}
 
     async def set_clock(self, node: str, setting: ClockSetting) -> None:
         """Change the clocks of the node and its descendants at once.
