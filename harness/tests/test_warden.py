@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -298,6 +299,141 @@ def test_a_paused_node_can_be_killed_and_a_stopped_one_paused_is_nothing(
         assert not runs(pid)
         assert await warden.pause("n1") == {}
         await warden.resume("n1")
+
+    on_warden(story)
+
+
+HEEDS = """
+import pathlib, signal, sys, time
+def leave(*_):
+    sys.exit(7)
+if "stubborn" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+else:
+    signal.signal(signal.SIGTERM, leave)
+print("ready")
+time.sleep(600)
+"""
+
+
+def test_sigterm_comes_before_sigkill_and_each_node_tells_which_ended_it(
+    tmp_path: Path,
+) -> None:
+    async def story(warden: Warden) -> None:
+        exits: list[Exit] = []
+        warden.on_exit(exits.append)
+        places = {name: place(name, tmp_path) for name in ("n1", "n2")}
+        await warden.start(places["n1"], python(HEEDS))
+        await warden.start(places["n2"], python(HEEDS, "stubborn"))
+        logs = [at.log_path for at in places.values()]
+        await until(lambda: all("ready" in log.read_text() for log in logs), "handlers")
+        ended = await warden.end(["n1", "n2", "n3"], patience_s=0.5)
+        assert (ended["n1"].signal, ended["n1"].status) == ("SIGTERM", 7)
+        assert (ended["n2"].signal, ended["n2"].status) == ("SIGKILL", -9)
+        assert ended["n2"].took_ms >= 500
+        assert ended["n3"].pid == 0
+        assert [exited.expected for exited in exits] == [True, True]
+
+    on_warden(story)
+
+
+def test_one_order_ends_all_its_nodes_in_one_go(tmp_path: Path) -> None:
+    async def story(warden: Warden) -> None:
+        names = ["n1", "n2", "n3"]
+        pids = [await warden.start(place(n, tmp_path), python(SLEEPS)) for n in names]
+        # An order that takes its time holds up the kill of all, not of one alone.
+        paused = asyncio.create_task(warden.pause("n2"))
+        await asyncio.sleep(0)
+        ended = await warden.end(names)
+        assert await paused
+        assert [one.pid for one in ended.values()] == pids
+        assert not any(runs(pid) for pid in pids)
+        times_ns = [one.at_ns for one in ended.values()]
+        # Microseconds on an idle machine; the bound is for one that is not.
+        assert max(times_ns) - min(times_ns) < 100_000_000
+
+    on_warden(story)
+
+
+def test_a_starved_node_runs_for_its_share_also_after_a_restart(tmp_path: Path) -> None:
+    spins = "while True: pass"
+
+    async def story(warden: Warden) -> None:
+        n1 = place("n1", tmp_path)
+        await warden.start(n1, python(spins))
+        await warden.starve("n1", 0.05)
+
+        async def stops(count: int) -> None:
+            deadline_s = time.monotonic() + DEADLINE_S
+            while (await warden.starvation("n1")).stops < count:
+                assert time.monotonic() < deadline_s, "it isn't stopped often enough"
+                await asyncio.sleep(0.02)
+
+        await stops(3)
+        before = await warden.starvation("n1")
+        assert before.stopped_ns >= 3 * 80_000_000
+        states = await warden.pause("n1")
+        assert set(states.values()) == {"T"}
+        await warden.resume("n1")
+        await warden.end(["n1"])
+        pid = await warden.start(n1, python(spins))
+        await stops(before.stops + 2)
+        await warden.starve("n1", 1.0)
+        process = processtree.read(pid)
+        assert process is not None
+        assert process.state != "T"
+        used_ns = (await warden.starvation("n1")).cpu_ns
+        await until(lambda: processtree.cpu_ns(pid) > (used_ns or 0), "it runs freely")
+
+    on_warden(story)
+
+
+OPENS = """
+import os, pathlib, sys, time
+for _ in range(9):
+    os.open(os.devnull, os.O_RDONLY)
+os.close(5)
+folder = pathlib.Path(sys.argv[1])
+(folder / "ready").touch()
+while not (folder / "go").exists():
+    time.sleep(0.005)
+said = []
+for _ in range(3):
+    try:
+        said.append(str(os.open(os.devnull, os.O_RDONLY)))
+    except OSError as error:
+        said.append(error.strerror)
+print(*said, sep=";", flush=True)
+while (folder / "go").exists():
+    time.sleep(0.005)
+print(os.open(os.devnull, os.O_RDONLY), flush=True)
+time.sleep(600)
+"""
+
+
+def test_limits_leave_a_running_node_what_it_has_and_so_much_more(
+    tmp_path: Path,
+) -> None:
+    async def story(warden: Warden) -> None:
+        n1 = place("n1", tmp_path)
+        pid = await warden.start(n1, python(OPENS, tmp_path))
+        await until((tmp_path / "ready").exists, "its files are open")
+        soft, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        limit = (await warden.limit("n1", "files", 2))[str(pid)]
+        assert (limit.before, limit.in_use) == (soft, 11)
+        (tmp_path / "go").touch()
+        refused = "Too many open files"
+        # One in the gap that it has left, and one at its end.
+        said = f"5;12;{refused}"
+        await until(lambda: said in n1.log_path.read_text(), "it says what it got")
+        freed = (await warden.limit("n1", "files", None))[str(pid)]
+        assert freed.now == soft
+        (tmp_path / "go").unlink()
+        await until(lambda: "\n13\n" in n1.log_path.read_text(), "it gets more again")
+        memory = (await warden.limit("n1", "memory", 1))[str(pid)]
+        assert 0 <= memory.now - memory.in_use - (1 << 20) < 1 << 16
+        await warden.end(["n1"])
+        assert await warden.limit("n1", "files", 0) == {}
 
     on_warden(story)
 
