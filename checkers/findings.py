@@ -158,6 +158,7 @@ def conclude(
     *,
     reason: str = "",
     not_models: Sequence[str] = (),
+    remarks: Sequence[str] = (),
 ) -> CheckResult:
     """INVALID where anything was found, else UNKNOWN for a reason, else VALID.
 
@@ -168,6 +169,7 @@ def conclude(
         reason: What keeps the history from being judged in full; an INVALID result
             tells it, too.
         not_models: What is broken by any anomaly.
+        remarks: Sentences that belong beside any verdict.
     """
     if counts:
         return CheckResult(
@@ -176,9 +178,12 @@ def conclude(
             not_models=tuple(not_models),
             reason=reason,
             stats={**stats, "anomalies": dict(counts)},
+            remarks=tuple(remarks),
         )
     verdict = Verdict.UNKNOWN if reason else Verdict.VALID
-    return CheckResult(verdict, reason=reason, stats=dict(stats))
+    return CheckResult(
+        verdict, reason=reason, stats=dict(stats), remarks=tuple(remarks)
+    )
 
 
 def name_of(op: Op) -> str:

@@ -91,7 +91,7 @@ OTHERS = {
     *("linearizable", "list-append", "rw-register"),
 }
 
-READS_NO_HISTORY = {"log-file-pattern"}
+READS_NO_HISTORY = {"crashes", "log-file-pattern"}
 OPTIONS: Mapping[str, dict[str, str]] = {"long-fork": {"group_size": "3"}}
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 from checkers.tests import (
+    test_crashes,
     test_fencing,
     test_isolation_definitions,
     test_kafka,
@@ -57,6 +58,9 @@ ORACLES: dict[str, Any] = {
     ),
     "list-append": (
         isolation.test_lists_are_valid_just_when_some_execution_explains_them
+    ),
+    "crashes": (
+        test_crashes.test_just_the_ends_that_nothing_and_nobody_explains_are_findings
     ),
     "log-file-pattern": test_run_figures.test_every_line_of_every_log_is_looked_at,
     "long-fork": reads.test_reads_without_a_long_fork_fit_an_order_of_the_writes,

@@ -96,6 +96,7 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     also: list[str] = []
     node_data_mb: int = 4000
     node_log_mb: int = 64
+    watchdog: bool = False
     shows: dict[str, str] = {}
 
     @property

@@ -78,6 +78,9 @@ if TYPE_CHECKING:
 @number("--node-log-mb", default=64, show_default=True, help=(
     "A node's log that grows longer loses its middle."
 ))  # fmt: skip
+@click.option("--watchdog", is_flag=True, help=(
+    "Start nodes again that exit on their own."
+))  # fmt: skip
 @click.option("--also", multiple=True, metavar="A,B", help=(
     "Checkers beside the workload's; what they say is shown, and doesn't count."
 ))  # fmt: skip
@@ -111,6 +114,7 @@ def run(
     sets: Sequence[str],
     node_data_mb: int,
     node_log_mb: int,
+    watchdog: bool,
     also: Sequence[str],
     plan: Path | None,
     determinism: bool,
@@ -144,6 +148,7 @@ def run(
         options=key_values("--set", sets),
         node_data_mb=node_data_mb,
         node_log_mb=node_log_mb,
+        watchdog=watchdog,
         also=comma_list(also),
         world=world,  # type: ignore[arg-type]  # click has checked the choice
         mutant=mutant,

@@ -13,6 +13,7 @@ The nodes that strikes act on:
 
     cluster.py     Cluster: a system's nodes in a world
     leadership.py  Leadership: guesses who leads if no node says so
+    watchdog.py    Watchdog: starts nodes again that exit on their own
 
 For running a test:
 

@@ -89,10 +89,16 @@ class Cluster:
         self.clock_samples: Callable[[str, ClockReading], None] = lambda *_: None
         self.why_it_may_end: Callable[[str], str] = lambda _: ""
         """What in force explains that a node ends itself; empty if nothing does."""
+        self.held_down: Callable[[str], bool] = lambda _: False
+        """Whether a fault in force keeps the node from being started."""
+        self.on_crash: Callable[[str], None] = lambda _: None
+        """Told of a node that exited on its own, which nothing in force explains."""
         self._leadership = leadership or Leadership(self.nodes)
         self._note = note
         self.time = time or TrueTime()
         self._exits: dict[str, Exit] = {}
+        self._whys: dict[str, str] = {}
+        """node -> what explained its last end, if that was its own."""
         self._launches: dict[str, asyncio.Task[None]] = {}
         self._not_served: set[str] = set()
         """Nodes that run and have not been seen to serve."""
@@ -157,7 +163,7 @@ class Cluster:
             ended = self._exits.get(node)
             if ended is not None and ended.expected and not ended.why:
                 return {"served": "not: it was ended again"}
-            why = self.why_it_may_end(node) if ended is not None else ""
+            why = self._whys[node] if ended is not None else ""
             kind = "node-ended" if why else "node-absent"
             self._note(kind, [node], self._why_not_back(node, limit), {})
             return {
@@ -363,16 +369,19 @@ class Cluster:
 
     def _exited(self, exited: Exit) -> None:
         self._exits[exited.node] = exited
+        why = self.why_it_may_end(exited.node)
+        self._whys[exited.node] = why
         self._not_served.discard(exited.node)
         if exited.why:
             text = f"{exited.node} was killed and stays down: {exited.why}"
             self.kept_down[exited.node] = text
             self._note("kept-down", [exited.node], text, {"pid": exited.pid})
         elif not exited.expected:
-            why = self.why_it_may_end(exited.node)
             self._note(
                 "node-ended" if why else "node-exit",
                 [exited.node],
                 f"{exited.node} {exit_text(exited.status)} {why or 'on its own'}",
                 {"pid": exited.pid, "status": exited.status},
             )
+            if not why:
+                self.on_crash(exited.node)

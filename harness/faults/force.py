@@ -108,8 +108,11 @@ class Force:
         it."""
         self._returning: dict[str, float] = {}
         """node -> rate at which its monotonic clock is now returning."""
+        self._excuses: dict[str, str] = {}
+        """node -> what its process met that explains its end, though it is healed."""
         cluster.processes.on_exit(self._exited)
         cluster.why_it_may_end = self._why_it_may_end
+        cluster.held_down = lambda node: bool(self.down.of(node))
 
     def grip(self, owner: int) -> Grip:
         """A grip for the strike of step `owner`."""
@@ -256,10 +259,23 @@ class Force:
         for resource in RESOURCES:
             if self.limited.of((node, resource)):
                 return f"while its {resource} had a low limit"
-        return "as its disk was damaged" if self.damaged.of(node) else ""
+        if self.damaged.of(node):
+            return "as its disk was damaged"
+        return self._excuses.get(node, "")
+
+    def excuse(self, nodes: Collection[str]) -> None:
+        """Remember what explains the ends of these nodes, as it is about to be healed.
+
+        A process may end itself later for what it met: what it read is not unread.
+        """
+        for node in nodes:
+            why = self._why_it_may_end(node)
+            if why and node not in self.cluster.dead():
+                self._excuses[node] = why
 
     def _exited(self, exited: Exit) -> None:
         """Drop all holds of a process that has exited: pause, limits and clocks."""
+        self._excuses.pop(exited.node, None)
         self.paused.drop(exited.node)
         for resource in RESOURCES:
             self.limited.drop((exited.node, resource))
@@ -408,6 +424,7 @@ class Grip:
     async def unlimit(self) -> dict[str, Mapping[str, Limit]]:
         """End this strike's limits; node -> pid -> what the limit is then."""
         things = self._force.limited.things(self._owner)
+        self._force.excuse({node for node, _ in things})
         self._freed(self._force.limited, things)
         return {
             node: await self._force.apply_limit(node, resource)
@@ -436,6 +453,7 @@ class Grip:
         """
         nodes = self._force.disks.things(self._owner)
         now = await self._cluster.disks.counters()
+        self._force.excuse(nodes)
         self._freed(self._force.disks, nodes)
         await self._force.apply_disks()
         return {node: now[node] - self._disks_before[node] for node in nodes}
@@ -451,6 +469,7 @@ class Grip:
 
     async def repair(self, nodes: Sequence[str]) -> dict[str, int]:
         """Undo the damage to those that no other strike holds; how many places each."""
+        self._force.excuse(nodes)
         return {
             node: await self._cluster.disks.repair(node)
             for node in self._freed(self._force.damaged, nodes)

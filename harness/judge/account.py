@@ -337,11 +337,18 @@ def _readers(calls: Iterable[tuple[Op, Op | None]]) -> set[str]:
 
 
 def _nodes(faults: Sequence[FaultLine]) -> Iterable[str]:
-    """Sentences on nodes that exited on their own, or came back too late or never."""
+    """Sentences on nodes that exited on their own, or came back too late or never.
+
+    What happens to a node again and again is one sentence.
+    """
+    told: dict[str, list[FaultLine]] = {}
     for line in faults:
-        if line.event != "note" or line.kind not in NODE_NOTES:
-            continue
-        yield f"{line.title or line.kind}, at {line.time / 1e9:.1f} s."
+        if line.event == "note" and line.kind in NODE_NOTES:
+            told.setdefault(line.title or line.kind, []).append(line)
+    for title, lines in told.items():
+        again = f", and {len(lines) - 1:,} times more" * (len(lines) > 1)
+        until = f" until {lines[-1].time / 1e9:.1f} s" * (len(lines) > 1)
+        yield f"{title}, at {lines[0].time / 1e9:.1f} s{again}{until}."
 
 
 NODE_ABSENT: Final = "node-absent"

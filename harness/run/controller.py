@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from harness.errors import HarnessError, NodeReply, Timeout
 from harness.faults.cluster import Cluster, ClusterNeverUpError
 from harness.faults.leadership import Leadership
+from harness.faults.watchdog import Watchdog
 from harness.history.formats.jsonl import HistoryWriter
 from harness.run.interpreter import Outcome, interpret
 from harness.run.records import VERSION, RunRecord
@@ -212,6 +213,7 @@ class Controller:
                 self._in_flight[op.f] += 1 if op.type == "invoke" else -1
             return history.record(op)
 
+        watchdog = Watchdog(cluster, self.note) if self.spec.watchdog else None
         beside = []
         if self.schedule.events:
             beside.append(asyncio.create_task(self.world.watcher.poll()))
@@ -242,6 +244,8 @@ class Controller:
                     self._failed(f"{type(result).__name__}: {result}")
             for problem in self.world.watcher.problems:
                 self.note("trigger", [], problem, {})
+            if watchdog is not None:
+                await watchdog.close()
             await conductor.close()
             history.close()
 

@@ -48,6 +48,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
             good.
         node_log_mb: Bound of a node's log; past it the log loses its middle.
         also: Checkers beside the workload's; their verdicts are shown and don't count.
+        watchdog: Whether nodes that exit on their own are started again.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -70,6 +71,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     also: list[str] = []
     node_data_mb: int = 4000
     node_log_mb: int = 64
+    watchdog: bool = False
     name: str = ""
 
     @property
@@ -102,6 +104,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
                 implied = self._implied_nodes()
             if value is not None and implied != {value}:
                 out += [flag, str(value).removesuffix(".0")]
+        if self.watchdog:
+            out.append("--watchdog")
         out += ["--seed", str(self.seed)]
         for key, text in self.options.items():
             out += ["--set", f"{key}={text}"]

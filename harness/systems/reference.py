@@ -53,7 +53,8 @@ class ReferenceSystem(WireSystem):
         options: The options that its core takes.
         given: The options that the user set.
         services: The services of its nodes.
-        invariants: Checkers that judge what its nodes observed.
+        invariants: Checkers that judge what its nodes observed; all of these systems
+            promise besides that no node exits on its own.
 
     Attributes:
         protocol: The module of `reference_impls` that holds its core.
@@ -83,7 +84,7 @@ class ReferenceSystem(WireSystem):
         self.protocol = protocol
         # The runtime answers echo itself, for every protocol.
         self.services = services | {"echo"}
-        self.invariants = invariants
+        self.invariants = (*invariants, "crashes")
         self.options: Mapping[str, Any] = settings(protocol, options, given)
         self.fsync: bool = self.options["fsync"]
         module = importlib.import_module(f"reference_impls.{protocol}")

@@ -36,6 +36,7 @@ SPECS = st.builds(
     expect=st.sampled_from([None, "valid", "invalid"]),
     node_data_mb=st.integers(1, 10**6),
     node_log_mb=st.integers(1, 10**6),
+    watchdog=st.booleans(),
     also=st.lists(
         st.sampled_from(["availability", "stats", "sequential"]), unique=True
     ),
@@ -67,6 +68,7 @@ def test_the_command_of_a_run_asks_for_the_same_run(spec: TestSpec) -> None:
     assert params["expect"] == spec.expect
     assert params["node_data_mb"] == spec.node_data_mb
     assert params["node_log_mb"] == spec.node_log_mb
+    assert params["watchdog"] == spec.watchdog
     assert ",".join(params["also"]) == ",".join(spec.also)
 
 

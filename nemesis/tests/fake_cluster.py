@@ -77,6 +77,8 @@ class FakeCluster:
         self.disks = FakeDisks(self)
         self.tell: list[Callable[[Exit], None]] = []
         self.why_it_may_end: Callable[[str], str] = lambda _: ""
+        self.held_down: Callable[[str], bool] = lambda _: False
+        self.on_crash: Callable[[str], None] = lambda _: None
         self.running = dict.fromkeys(self.nodes, 100)
         self.stopped: set[str] = set()
         self.patience_s = 0.0

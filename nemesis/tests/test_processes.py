@@ -217,6 +217,9 @@ def test_a_node_that_ends_under_a_limit_is_explained_by_it() -> None:
         assert fake.why_it_may_end("n1") == "while its memory had a low limit"
         assert fake.why_it_may_end("n2") == ""
         await nemesis.heal(strike, cluster)
+        assert fake.why_it_may_end("n1") == "while its memory had a low limit"
+        await fake.kill(["n1"])
+        await fake.restart(["n1"])
         assert fake.why_it_may_end("n1") == ""
 
     asyncio.run(scenario())
