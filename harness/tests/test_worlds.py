@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.run import assembling
 from harness.run.spec import TestSpec
 from harness.worlds import Capabilities, LinkRule, Offer
-from harness.worlds.capabilities import CLOCKS, DISK_ACTS, LINK_FIELDS
+from harness.worlds.capabilities import ACTS, CLOCKS, DISK_ACTS, LINK_FIELDS
 from harness.worlds.os import vdso
 from harness.worlds.os.offer import offer
 from harness.worlds.sim.offer import OFFER
@@ -20,9 +20,7 @@ from harness.worlds.sim.offer import OFFER
 if TYPE_CHECKING:
     from harness.faults import Nemesis
 
-EVERYTHING = Capabilities(
-    LINK_FIELDS, frozenset({"kill", "pause"}), frozenset(CLOCKS), DISK_ACTS
-)
+EVERYTHING = Capabilities(LINK_FIELDS, ACTS, frozenset(CLOCKS), DISK_ACTS)
 
 
 def nemeses() -> dict[str, Nemesis]:
@@ -58,8 +56,8 @@ def test_the_proxy_treats_whole_streams_and_says_what_it_can_not_do() -> None:
     of_links = [k for k, n in nemeses().items() if not n.needs.clocks | n.needs.disks]
     able = [kind for kind in of_links if not refusal(kind)]
     assert able == [
-        *("bandwidth", "delay", "flap", "half-open", "kill", "membership"),
-        *("partition", "pause", "reset", "slow-start"),
+        *("bandwidth", "delay", "flap", "half-open", "kill", "limits", "membership"),
+        *("partition", "pause", "reset", "slow-start", "starve"),
     ]
     assert refusal("loss") == "the proxy network can't do loss"
 
@@ -70,6 +68,20 @@ def test_the_simulator_says_why_a_connection_can_not_be_half_open() -> None:
         "the simulator can't do half_open: its links carry messages"
     )
     assert OFFER.refusal(nemeses()["reset"].needs) == ""
+
+
+def test_the_simulator_has_no_limits_and_says_why() -> None:
+    spec = TestSpec(system="raft", nemesis=["limits"], world="sim")
+    refused = (
+        "--nemesis limits can't be had here: the simulator can't do limit: simulated "
+        "nodes have neither descriptors nor memory"
+    )
+    with pytest.raises(UsageError, match=refused):
+        assembling.prepare(spec)
+    spec.nemesis = ["all"]
+    assembling.prepare(spec)
+    assert "starve" in spec.nemesis
+    assert "limits" not in spec.nemesis
 
 
 def test_clocks_are_refused_with_the_reason_of_this_machine(
