@@ -189,6 +189,10 @@ def test_a_node_that_ends_itself_over_its_disk_is_excused_and_no_other() -> None
         assert fake.why_it_may_end("n2") == "as its disk was damaged"
         assert fake.why_it_may_end("n3") == ""
         await grip.release()
+        # What a process has met stays an excuse until it ends.
+        assert fake.why_it_may_end("n1") == "as its disk failed"
+        await fake.kill(["n1", "n2"])
+        await fake.restart(["n1", "n2"])
         assert {fake.why_it_may_end(node) for node in NODES} == {""}
 
     asyncio.run(scenario())

@@ -269,7 +269,7 @@ def test_a_slow_restart_goes_on_beside_the_plan_and_writes_its_end_then(
         stage = Stage(fake, {"kill": Kill({})}, kill(), kill(target=["n5"]))
         await stage.do("start-kill", 0)
         await stage.do("stop-kill", 0)
-        assert [line["event"] for line in stage.lines] == ["start"]
+        assert [line["event"] for line in stage.lines] == ["asked", "start"]
         assert stage.conductor.in_force() == {"kill"}
         await stage.do("start-kill", 1)
         assert fake.dead() == ("n1", "n2", "n3", "n5")
