@@ -18,8 +18,11 @@ A nemesis may find that there is nothing to strike now (`Skip`). Then its operat
 completes at once, so that it holds up no other step, and the strike is tried again
 beside whatever else happens, until its time to heal has come. Strikes never overlap
 while they begin or end: a trial waits for its turn like an operation, and lets
-operations go first. The leader is asked for beside, too: a system may need a second to
-tell, and a fault must not wait for that.
+operations go first.
+
+Who leads is asked for beside, too: a system may need a second to tell, and a fault must
+not wait for that. For a step whose time is known, nodes are asked shortly before it,
+as a leader that was killed meanwhile would not answer.
 
 If a nemesis raises, what its strike held is released, and the run fails.
 """
@@ -55,6 +58,11 @@ RETRY_S = 0.2
 """How long to wait before a strike that had nothing to strike is tried again."""
 HEAL_PATIENCE_S = 1.0
 """How long the plan waits for a heal that can go on beside the run."""
+
+AHEAD_S = 0.1
+"""How long before a step nodes are asked who leads; most answer within milliseconds."""
+FRESH_S = 0.5
+"""An answer that was asked for longer ago than this says nothing about now."""
 
 Value = int | list[int | str]
 """The value of an operation: a step's number, or [number, node, ...] for a step that an
@@ -112,6 +120,7 @@ class Conductor:
         self._delayed: dict[int, Delayed] = {}  # by track
         self._turn = asyncio.Lock()
         self._asking: set[asyncio.Task[None]] = set()
+        self._foreseen: tuple[float, str | None] | None = None  # asked when; the leader
         self._broken: Exception | None = None  # what work beside operations raised
 
     async def invoke(self, op: Op) -> Op:
@@ -144,6 +153,24 @@ class Conductor:
         """The kinds of fault in force."""
         struck = (strike.fault.kind for _, strike, _ in self._struck.values())
         return frozenset((*struck, *self._healing.values()))
+
+    async def look_ahead(self) -> None:
+        """Ask who leads before each step whose time is known; ends with the last one.
+
+        To be started as the run begins, and run beside it.
+        """
+        if not self._cluster.tells_leader:
+            return
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        times_s = (step.at.time_s for step in self._plan)
+        for time_s in sorted(time_s for time_s in times_s if time_s is not None):
+            ahead_s = begun_s + time_s - AHEAD_S - loop.time()
+            if ahead_s < 0 and self._foreseen is not None:
+                continue  # the answer before serves this step, too
+            await asyncio.sleep(ahead_s)
+            asked_s = loop.time()
+            self._foreseen = asked_s, await self._cluster.leader()
 
     async def close(self) -> None:
         """End all work beside operations. Strikes in force stay: the world ends them.
@@ -347,7 +374,11 @@ class Conductor:
 
     def _ask_for_leader(self, steps: Sequence[int], at: Moment) -> None:
         """Have somebody find out who leads now, and write that down for these steps."""
-        if steps and self._cluster.tells_leader:
+        now_s = asyncio.get_running_loop().time()
+        foreseen = self._foreseen
+        if at == "start" and foreseen is not None and now_s - foreseen[0] <= FRESH_S:
+            self._write_leader(steps, at, foreseen[1])
+        elif steps and self._cluster.tells_leader:
             asking = asyncio.create_task(self._tell_leader(steps, at))
             self._asking.add(asking)
             asking.add_done_callback(self._asking.discard)
@@ -357,7 +388,12 @@ class Conductor:
             leader = await self._cluster.leader()
         except Exception as failure:  # a plug-in's; the next operation raises it
             self._broken = failure
-            return
+        else:
+            self._write_leader(steps, at, leader)
+
+    def _write_leader(
+        self, steps: Sequence[int], at: Moment, leader: str | None
+    ) -> None:
         who = "no node says" if leader is None else f"{leader} says"
         for step in steps:
             self._record(

@@ -41,16 +41,17 @@ class Fault:
     def knobs(self) -> tuple[str, ...]:
         """What campaigns count apart within a kind, by the words among its parameters.
 
-        {"mode": "eio", "torn": true, "target": "leader", "files": "*"} has the knobs
-        "mode eio", "torn" and "target leader". Numbers, names of nodes and the glob for
-        all files are none.
+        `disk` with {"mode": "eio", "torn": true, "target": "leader", "files": "*"} has
+        the knobs "mode eio", "torn" and "target leader", and `clock` with {"clock":
+        "wall"} has "wall". Numbers, names of nodes and the glob for all files are none.
         """
-        words = (
-            name if value is True else f"{name} {value}"
-            for name, value in self.params.items()
-            if value is True or (isinstance(value, str) and value not in {"", "*"})
-        )
-        return tuple(words)
+        found = []
+        for name, value in self.params.items():
+            if value is True:
+                found.append(name)
+            elif isinstance(value, str) and value not in {"", "*"}:
+                found.append(value if name == self.kind else f"{name} {value}")
+        return tuple(found)
 
     def number(self, name: str, default: float | None = None) -> float:
         """A parameter that is a number; `default` if it isn't given."""

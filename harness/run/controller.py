@@ -214,7 +214,7 @@ class Controller:
             return history.record(op)
 
         watchdog = Watchdog(cluster, self.note) if self.spec.watchdog else None
-        beside = []
+        beside = [asyncio.create_task(conductor.look_ahead())]
         if self.schedule.events:
             beside.append(asyncio.create_task(self.world.watcher.poll()))
         if self.schedule.needs.clocks:

@@ -131,7 +131,7 @@ def test_index_junit_and_summary_tell_the_coverage(tmp_path: Path) -> None:
     told = covered(CAMPAIGN).as_json()
     rows: list[dict[str, Any]] = [{"name": "a | <b>", "verdict": "valid", "ops": 3}]
     html = build_index(tmp_path, rows, told).read_text("utf-8")
-    assert "1 kind and 1 knob never bit: clock, power torn" in html
+    assert "In 3 runs, 1 kind and 1 knob never bit: clock, power torn." in html
     assert "2 of 3, 67%" in html
     write_junit(rows, tmp_path / "junit.xml", told)
     suite = ElementTree.parse(tmp_path / "junit.xml").getroot()[0]

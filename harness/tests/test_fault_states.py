@@ -86,6 +86,7 @@ def test_knobs_are_the_words_among_parameters_and_each_may_bite_by_itself() -> N
     fault = Fault("power", {"torn": True, "names": False, "kept": 0.5, "files": "*"})
     assert fault.knobs == ("torn",)
     assert Fault("kill", {"target": "leader"}).knobs == ("target leader",)
+    assert Fault("clock", {"clock": "wall", "rate": 2}).knobs == ("wall",)
     strike = Strike(fault, "", ()).proven({}, bit=True, knobs={"bytes": False})
     assert strike.all_knobs == {"torn": True, "bytes": False}
     told: list[tuple[int, str, bool | None, dict[str, bool | None]]] = [

@@ -202,6 +202,40 @@ def test_a_nemesis_that_raises_amid_a_heal_leaves_nothing_in_force_of_any_fault(
     in_virtual_time(scenario())
 
 
+def test_who_leads_is_asked_before_a_step_whose_time_is_known() -> None:
+    class Slow(FakeCluster):
+        async def leader(self) -> str | None:
+            await asyncio.sleep(0.05)
+            return self.leads
+
+    async def scenario() -> None:
+        scene = Scene(Scripted())
+        scene.cluster = Slow()
+        scene.cluster.tells_leader = True
+        plan = tuple(
+            Step(Trigger(time_s=time_s), Fault("kill", {"target": ["n2"]}), 0.5)
+            for time_s in (0.0, 2.0, 2.05)
+        )
+        scene.conductor = Conductor(
+            plan, {"kill": Kill({})}, cast("Cluster", scene.cluster), scene.lines.append
+        )
+        ahead = asyncio.create_task(scene.conductor.look_ahead())
+        for step, at_s in enumerate((0.0, 2.0, 2.05)):
+            await asyncio.sleep(at_s - asyncio.get_running_loop().time())
+            scene.cluster.leads = None  # as if it was killed before it could answer
+            await scene.do("start-kill", step)
+            await asyncio.sleep(0.1)
+            scene.cluster.leads = "n3"
+        await ahead
+        await scene.do("heal")
+        await scene.conductor.close()
+        found = [life.leader_start for life in scene.lives]
+        leaders = [None if line is None else line.leader for line in found]
+        assert leaders == [None, "n3", "n3"]
+
+    in_virtual_time(scenario())
+
+
 def test_who_leads_is_asked_beside_and_told_for_start_and_end() -> None:
     class Slow(FakeCluster):
         async def leader(self) -> str | None:
