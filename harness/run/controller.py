@@ -246,7 +246,6 @@ class Controller:
                 self.note("trigger", [], problem, {})
             if watchdog is not None:
                 await watchdog.close()
-            await conductor.close()
             history.close()
 
     def _generator(self) -> gen.Generator:
