@@ -53,6 +53,9 @@ WAYS = ("plain", "term", "loop", "order")
 SIGNALS = ("kill", "term")
 REVERSE = "reverse"
 
+TERM_KNOB = "signal term"
+"""It bit if a node heeded SIGTERM; else SIGKILL ended them all."""
+
 PATIENCE_S = 2.0
 LOOP = (2, 5)
 """How often a crash loop that is drawn kills."""
@@ -137,8 +140,7 @@ class Kill(NodeFault):
         self, fault: Fault, nodes: NodeNames, cluster: Grip
     ) -> tuple[dict[str, Json], bool]:
         """End `nodes` at once, and wait until they are gone."""
-        ended = await cluster.end(nodes, patience_s(fault))
-        cluster.tally["kills"] += 1
+        ended = await kill_once(fault, nodes, cluster)
         if times_of(fault) > 1:
             cluster.meanwhile(again(fault, nodes, cluster))
         return shown(ended), any(one.pid for one in ended.values())
@@ -164,9 +166,12 @@ class Kill(NodeFault):
                 *(start(node, delay_s + i * apart_s) for i, node in enumerate(order))
             )
         evidence: dict[str, Json] = {"restarted": {**started}}
+        knobs: dict[str, bool | None] = {}
         if times_of(fault) > 1:
             evidence["kills"] = cluster.tally["kills"]
-        return strike.proven(evidence, bit=bit)
+        if TERM_KNOB in fault.knobs:
+            knobs[TERM_KNOB] = cluster.tally["heeded"] > 0
+        return strike.proven(evidence, bit=bit, knobs=knobs)
 
 
 def validate_order(order: Json, target: Json, nodes: Sequence[str]) -> None:
@@ -195,8 +200,19 @@ async def again(fault: Fault, nodes: NodeNames, cluster: Grip) -> None:
     while cluster.tally["kills"] < times_of(fault):
         if not await cluster.try_start(nodes):
             return  # other strikes hold them down, or they stay down for good
-        await cluster.end(nodes, patience_s(fault))
-        cluster.tally["kills"] += 1
+        await kill_once(fault, nodes, cluster)
+
+
+async def kill_once(
+    fault: Fault, nodes: NodeNames, cluster: Grip
+) -> Mapping[str, Ended]:
+    """End the nodes as the fault says, and count it."""
+    ended = await cluster.end(nodes, patience_s(fault))
+    cluster.tally["kills"] += 1
+    cluster.tally["heeded"] += any(
+        one.pid and one.signal == "SIGTERM" for one in ended.values()
+    )
+    return ended
 
 
 def times_of(fault: Fault) -> int:

@@ -67,12 +67,15 @@ def test_a_plain_kill_is_sigkill_to_all_and_says_how_far_apart_they_were() -> No
 def test_sigterm_comes_first_where_the_plan_says_so_and_evidence_tells() -> None:
     async def scenario() -> None:
         fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Kill({})
         fault = kill(signal="term", patience_s=0.5)
-        strike = await Kill({}).strike(fault, gripped(fake))
+        strike = await nemesis.strike(fault, cluster)
         assert fake.patience_s == 0.5
         assert strike.title == "terminate n1 n2 n3"
         told = cast("Mapping[str, str]", strike.evidence["ended_by"])
         assert told["n1"].startswith("SIGTERM, status 0")
+        healed = await nemesis.heal(strike, cluster)
+        assert healed.all_knobs == {"signal term": True}
 
     asyncio.run(scenario())
 
