@@ -25,6 +25,8 @@ Nodes:
     cage.py         keeps a node from harming anything but itself
     processtree.py  which processes descend from which
     footprint.py    whether a node's data exceeds its bound
+    starving.py     lets a node run for a part of the time only
+    prlimits.py     lowers limits of running processes, and puts them back
     vdso.py         skews clocks, with code that vdso_build.py compiles
     tracer.py       holds a process still meanwhile
     watch.py        counts the events that nodes observe
