@@ -44,6 +44,7 @@ class Fault:
         `disk` with {"mode": "eio", "torn": true, "target": "leader", "files": "*"} has
         the knobs "mode eio", "torn" and "target leader", and `clock` with {"clock":
         "wall"} has "wall". Numbers, names of nodes and the glob for all files are none.
+        Of a target such as {"keep-majority": ["n3"]}, it is the word.
         """
         found = []
         for name, value in self.params.items():
@@ -51,6 +52,8 @@ class Fault:
                 found.append(name)
             elif isinstance(value, str) and value not in {"", "*"}:
                 found.append(value if name == self.kind else f"{name} {value}")
+            elif isinstance(value, Mapping):
+                found += [f"{name} {word}" for word in value]
         return tuple(found)
 
     def number(self, name: str, default: float | None = None) -> float:

@@ -65,6 +65,7 @@ class Fault:
             record.
         effect: What came of it.
         applied: Whether it was in force from start to end.
+        states: The states that it came to, in their order, with their times in ns.
         evidence: The proof, as recorded at start and end.
         meanwhile: What happened during it, by name: operations in flight, the leader.
     """
@@ -76,6 +77,7 @@ class Fault:
     end_ns: float | None
     effect: Effect
     applied: bool
+    states: tuple[tuple[str, float], ...]
     evidence: Mapping[str, Any]
     meanwhile: Mapping[str, Any]
 
@@ -320,9 +322,21 @@ def _fault(life: Life, meanwhile: Mapping[str, Any]) -> Fault:
         end_ns=None if over is None else max(over.time, begun.time),
         effect=life.effect,
         applied=life.start is not None,
+        states=_states(life),
         evidence=evidence,
         meanwhile=_meanwhile(life, meanwhile),
     )
+
+
+def _states(life: Life) -> tuple[tuple[str, float], ...]:
+    came = {
+        "asked": life.asked,
+        "applied": life.start,
+        "healed": life.end,
+        "skipped": life.skipped,
+        "failed": life.failed,
+    }
+    return tuple((word, line.time) for word, line in came.items() if line is not None)
 
 
 def _meanwhile(life: Life, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -135,10 +135,20 @@ class Story:
     @cached_property
     def troubles(self) -> list[str]:
         """The troubles of clients; of a valid run, only if no fault explains them."""
-        if self.state == "valid" and self.fault_kinds:
+        applied = any(fault.applied for fault in self.folder.faults)
+        if self.state == "valid" and applied:
             return []
         said = sequence(self.folder.verdict.get("troubles"))
         return [figures.plain(one, REMARK_CHARS_MAX) for one in said]
+
+    @cached_property
+    def not_reached(self) -> str:
+        """The faults of the plan that the run ended before: "2 kill, 1 clock"."""
+        planned = mapping(self.folder.verdict.get("faults")).items()
+        counted = (
+            (whole(mapping(of).get("not_reached")), kind) for kind, of in planned
+        )
+        return ", ".join(f"{n} {figures.plain(kind, 40)}" for n, kind in counted if n)
 
     @property
     def troubles_title(self) -> str:

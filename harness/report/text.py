@@ -99,9 +99,11 @@ def _remarks(story: Story, paint: _Paint) -> str:
 
 
 def _faults(story: Story, paint: _Paint) -> str:
-    if not story.fault_kinds:
-        return "Faults: none\n"
     lines = [_fault_line(kind, paint) for kind in story.fault_kinds]
+    if story.not_reached:
+        lines.append(_fill(f"not reached before the run ended: {story.not_reached}"))
+    if not lines:
+        return "Faults: none\n"
     return "Faults\n" + "\n".join(lines) + "\n"
 
 

@@ -18,6 +18,8 @@ from harness.run.records import Activation, FaultLine, FaultRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.data import Json
+
 MS = 1_000_000
 
 LIVES: dict[str, Sequence[dict[str, Any]]] = {
@@ -86,6 +88,8 @@ def test_knobs_are_the_words_among_parameters_and_each_may_bite_by_itself() -> N
     fault = Fault("power", {"torn": True, "names": False, "kept": 0.5, "files": "*"})
     assert fault.knobs == ("torn",)
     assert Fault("kill", {"target": "leader"}).knobs == ("target leader",)
+    targeted: dict[str, Json] = {"target": {"keep-majority": ["n3", "leader"]}}
+    assert Fault("kill", targeted).knobs == ("target keep-majority",)
     assert Fault("clock", {"clock": "wall", "rate": 2}).knobs == ("wall",)
     strike = Strike(fault, "", ()).proven({}, bit=True, knobs={"bytes": False})
     assert strike.all_knobs == {"torn": True, "bytes": False}

@@ -183,6 +183,45 @@ def test_a_fault_without_effect_is_flagged(run_dir: Path) -> None:
     assert "1 FAILED" in said
 
 
+def test_every_state_of_a_fault_is_shown_and_what_happened_meanwhile(
+    run_dir: Path,
+) -> None:
+    step = {"id": 1, "kind": "kill"}
+    lines: list[dict[str, Any]] = [
+        {"time": 1e9, "event": "asked", **step},
+        {"time": 2e9, "event": "start", "nodes": ["n1"], "in_flight": {"read": 2}},
+        {"time": 2e9, "event": "leader", "at": "start", "leader": "n1"},
+        {"time": 4e9, "event": "end", "bit": True, "in_flight": {}},
+        {"time": 4e9, "event": "leader", "at": "end", "leader": None},
+        {"time": 5e9, "event": "asked", "id": 2, "title": "kill asked for"},
+        {"time": 6e9, "event": "skipped", "id": 2, "title": "kill skipped: all down"},
+        {"time": 7e9, "event": "asked", "id": 3},
+    ]
+    text = "".join(json.dumps(step | line) + "\n" for line in lines)
+    (run_dir / "faults.jsonl").write_text(text)
+    path = run_dir / "verdict.json"
+    strike = {"id": 1, "ops": 9, "ok": 3, "longest_gap_s": 0.25}
+    faults = {"kill": {"asked": 5, "not_reached": 2}}
+    verdict = json.loads(path.read_text()) | {"strikes": [strike], "faults": faults}
+    path.write_text(json.dumps(verdict))
+    told = page_of(run_dir).text
+    assert "● bit 1 ◌ indeterminate 1 ↷ skipped 1" in told
+    assert "asked 1.000 s applied 2.000 s healed 4.000 s" in told
+    assert "in flight at start read 2 in flight at end 0" in told
+    assert "leader before n1 leader after nobody succeeded 3 of 9 operations" in told
+    assert "longest without success 0.25 s" in told
+    assert "kill skipped: all down none ↷ skipped asked 5.000 s skipped 6.000 s" in told
+    said = summary(run_dir)
+    assert "1 bit, 1 skipped, 1 indeterminate" in said
+    for one in told, said:
+        assert "ot reached before the run ended: 2 kill" in one
+    assert [fault["applied"] for fault in page_of(run_dir).data["faults"]] == [
+        True,
+        False,
+        False,
+    ]
+
+
 def test_an_anomaly_shows_its_operations_its_picture_and_why(small: Path) -> None:
     page = page_of(small)
     anomaly = json.loads((small / "verdict.json").read_text())
