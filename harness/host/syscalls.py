@@ -33,6 +33,7 @@ PTRACE_GETREGS = 12
 PTRACE_DETACH = 17
 PTRACE_SEIZE = 0x4206
 PTRACE_INTERRUPT = 0x4207
+PTRACE_O_TRACEEXEC = 0x10
 
 WALL = 0x40000000
 """__WALL: also wait for threads that we trace and for children without SIGCHLD."""

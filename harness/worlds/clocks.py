@@ -68,8 +68,8 @@ class Clocks(Protocol):
     def begin_with(self, node: str, setting: ClockSetting | None) -> None:
         """Have each process that the node begins from now on do so with these clocks.
 
-        They are set within a few milliseconds of its program's start. None: with true
-        clocks, as ever.
+        They are set before the program's first instruction. None: with true clocks, as
+        ever.
         """
         ...
 

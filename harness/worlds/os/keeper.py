@@ -174,6 +174,8 @@ class Keeper:
         self._nodes: dict[str, Node] = {}
         self._starting: dict[int, int | None] = {}
         """Children not known to run their program yet -> their exit status, if any."""
+        self._at_exec: set[int] = set()
+        """Children that stand still at the beginning of their program."""
         self._unreported: list[tuple[int, int]] = []
         """Processes that ended before the reply to their start was sent."""
         self._volleys: dict[int, Volley] = {}
@@ -341,7 +343,7 @@ class Keeper:
         unreported, self._unreported = self._unreported, []
         for pid, status in unreported:
             self._ended(pid, status)
-        for pid, status in reap_children():
+        for pid, status in reap_children(self._at_exec.add):
             if pid in self._starting:
                 self._starting[pid] = status
             else:
@@ -420,6 +422,7 @@ class Keeper:
             raise HarnessError(f"{node.name}: there is no command to start")
         if node.past_sessions or node.init is not None:
             yield from self._clear(node)
+        setting = setting_of(**clocks)
         cell, disk = None, self._disks.get(node.name)
         if self._run_dir is not None and not trusted:
             for path in map(Path, writable):
@@ -443,6 +446,7 @@ class Keeper:
             trusted,
             cell,
             {data_dir: disk.mounted} if disk is not None else {},
+            held=setting != ClockSetting(),
         )
         try:
             started = spawn.start(order)
@@ -450,8 +454,15 @@ class Keeper:
             raise HarnessError(f"{node.name}: cannot fork: {error.strerror}") from error
         self._starting[started.pid] = None
         node.init = started.init
+        skew = None
         try:
             reason = yield from self._report_of(node, started)
+            if order.held and not reason:
+                skew = yield from self._begin(started.pid, setting)
+        except HarnessError as error:
+            if self._starting[started.pid] is None:
+                os.kill(started.pid, signal.SIGKILL)
+            raise HarnessError(f"{node.name}: {error}") from error
         finally:
             status = self._starting.pop(started.pid)
         if reason:
@@ -459,11 +470,31 @@ class Keeper:
                 yield from self._clear(node)
             raise HarnessError(f"{node.name}: cannot start {argv[0]!r}: {reason}")
         self._now_runs(node, started.pid, Path(log_path), data_dir)
+        node.skew = skew
         if status is not None:
             self._unreported.append((started.pid, status))
-        elif any(clocks.values()):
-            yield from self._set_clock(node, **clocks)
         return started.pid
+
+    def _begin(self, pid: int, setting: ClockSetting) -> Generator[None, None, Skew]:
+        """Set the clocks of a process that stops at its program, and let it begin.
+
+        Raises:
+            HarnessError: They can't be set.
+        """
+        deadline_s = time.monotonic() + EXEC_TIMEOUT_S
+        skew = vdso.TRUE.then(setting)
+        while pid not in self._at_exec and self._starting[pid] is None:
+            if time.monotonic() > deadline_s:
+                raise HarnessError(f"pid {pid} did not stop to have its clocks set")
+            yield
+        if pid in self._at_exec:
+            self._at_exec.remove(pid)
+            try:
+                with contextlib.suppress(ProcessLookupError):  # killed meanwhile
+                    vdso.begin(pid, skew)
+            finally:
+                tracer.let_go(pid)
+        return skew
 
     def _needed(
         self, command: str, env: Mapping[str, str], cwd: str | None
@@ -488,7 +519,11 @@ class Keeper:
                     yield
                     continue
                 node.view = view or node.view
-                report += chunk
+                report += chunk.replace(spawn.HELD, b"")
+                if spawn.HELD in chunk:
+                    with contextlib.suppress(ProcessLookupError, BrokenPipeError):
+                        tracer.stop_at_exec(started.pid)
+                        started.report.send(spawn.GO)
                 if not chunk:
                     reason = report.removeprefix(spawn.VIEW_BUILT)
                     return reason.decode(errors="replace")
@@ -642,10 +677,7 @@ class Keeper:
     ) -> Job:
         if node.pid is None:
             raise HarnessError(f"{node.name} is not running: it has no clock to set")
-        setting = ClockSetting(
-            None if wall is None else ClockLine(**wall),
-            None if mono is None else ClockLine(**mono),
-        )
+        setting = setting_of(wall=wall, mono=mono)
         before = node.skew or vdso.TRUE
         if node.skew is None and before.then(setting).is_true:
             return
@@ -730,8 +762,14 @@ class Keeper:
         kill_all(members)
 
 
-def reap_children() -> list[tuple[int, int]]:
-    """Pid and exit status of every child that has ended by now."""
+def reap_children(
+    at_exec: Callable[[int], None] = tracer.let_go,
+) -> list[tuple[int, int]]:
+    """Pid and exit status of every child that has ended by now.
+
+    Those that have stopped are let go of, or given to `at_exec` if they stopped at the
+    beginning of their program.
+    """
     ended: list[tuple[int, int]] = []
     while True:
         try:
@@ -740,11 +778,23 @@ def reap_children() -> list[tuple[int, int]]:
             return ended
         if pid == 0:
             return ended
-        if os.WIFSTOPPED(status):
+        if os.WIFSTOPPED(status) and tracer.is_at_exec(status >> 8):
+            at_exec(pid)
+        elif os.WIFSTOPPED(status):
             # A thread that was too late to stop for a clock to be set, and stops now.
             tracer.let_go(pid, tracer.signal_at_stop(status >> 8))
         else:
             ended.append((pid, os.waitstatus_to_exitcode(status)))
+
+
+def setting_of(
+    wall: Mapping[str, Any] | None, mono: Mapping[str, Any] | None
+) -> ClockSetting:
+    """The setting that a request tells of."""
+    return ClockSetting(
+        None if wall is None else ClockLine(**wall),
+        None if mono is None else ClockLine(**mono),
+    )
 
 
 def kill_all(processes: list[Process]) -> None:

@@ -7,7 +7,9 @@ small clean environment. It is killed when the warden ends.
 
 The child says over a socket why it could not start. The socket closes by itself when
 the new program takes over, so end of file means that the program runs. At a node's
-first start the socket also carries the descriptors of its view of the files.
+first start the socket also carries the descriptors of its view of the files. A child
+that is to be `held` says that it is about to turn into its program, and waits until it
+is let go: meanwhile the warden arranges to stop it there.
 """
 
 from __future__ import annotations
@@ -48,6 +50,10 @@ OWNER_VARIABLE = "SPLITBRAIN_OWNER"
 VIEW_BUILT = b"\0"
 """The byte that comes with the descriptors of a view, before any text."""
 
+HELD = b"\1"
+"""The byte with which a child says that it waits to be let go; no text has it."""
+GO = b"!"
+
 CAGE_TIMEOUT_S = 5.0
 
 _REPORT_FD = 3
@@ -82,6 +88,7 @@ class Order:
         cell: The cage; None for none.
         mounts: Without a cage, folders to be mounted in the place of others: path ->
             what is to be there.
+        held: Whether it waits before its program takes over.
     """
 
     owner: str
@@ -93,6 +100,7 @@ class Order:
     trusted: bool = False
     cell: Cell | None = None
     mounts: Mapping[str, str] = field(default_factory=dict)
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -251,6 +259,9 @@ def _become(order: Order, warden_pid: int, report: socket.socket) -> NoReturn:
     if not order.argv:
         os._exit(0)  # the order was only to find out whether a process can start
     report_fd = _close_all_but(report.detach())
+    if order.held:
+        os.write(report_fd, HELD)
+        os.read(report_fd, len(GO))
     try:
         os.execvpe(  # noqa: S606 - there is no shell, by intent
             order.argv[0], list(order.argv), environment

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 0.5
 
+_EVENT_EXEC = 4
+"""PTRACE_EVENT_EXEC: a new program took over, and has done nothing yet."""
 _EVENT_STOP = 128
 """PTRACE_EVENT_STOP: the thread stopped because we asked, not for a signal."""
 _POLL_S = 0.00005
@@ -62,6 +64,31 @@ def held_still(pid: int) -> Iterator[list[int]]:
             let_go(thread, signal_number)
 
 
+def stop_at_exec(pid: int) -> None:
+    """Have a process stop when it turns into another program, before that does a thing.
+
+    Whoever waits for its parent's children then sees a stop that `is_at_exec`, and has
+    to `let_go`.
+
+    Raises:
+        CannotStop: It may not be traced.
+        ProcessLookupError: There is no such process.
+    """
+    try:
+        syscalls.ptrace(syscalls.PTRACE_SEIZE, pid, data=syscalls.PTRACE_O_TRACEEXEC)
+    except PermissionError as error:
+        raise CannotStop(f"pid {pid} may not be traced") from error
+
+
+def is_at_exec(stop: int) -> bool:
+    """Whether a process stopped with this status because of `stop_at_exec`.
+
+    Args:
+        stop: Signal in the low byte, ptrace event above it.
+    """
+    return stop >> 8 == _EVENT_EXEC
+
+
 def instruction_pointer(thread: int) -> int:
     """The address at which a stopped x86-64 thread will go on."""
     return syscalls.registers(thread)[_RIP]
@@ -79,7 +106,7 @@ def signal_at_stop(stop: int) -> int:
     Args:
         stop: Signal in the low byte, ptrace event above it.
     """
-    return 0 if stop >> 8 == _EVENT_STOP else stop & 0xFF
+    return 0 if stop >> 8 in {_EVENT_EXEC, _EVENT_STOP} else stop & 0xFF
 
 
 def _living_threads(pid: int) -> list[int]:

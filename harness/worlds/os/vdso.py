@@ -427,6 +427,18 @@ def prepare(pid: int, skew: Skew) -> None:
     raise CannotSkew(f"pid {pid} did not leave the vDSO's first instructions")
 
 
+def begin(pid: int, skew: Skew) -> None:
+    """Put a process on these lines that stands still at the beginning of its program.
+
+    Raises:
+        CannotSkew: It can't be patched.
+        ProcessLookupError: The process ended.
+    """
+    with Memory(pid) as memory:
+        memory.patch()
+        memory.publish(skew.packed)
+
+
 def publish(pid: int, skew: Skew) -> None:
     """Put a prepared process' clocks on these lines, unless they are on them already.
 

@@ -212,7 +212,8 @@ class Warden:
     def begin_with(self, node: str, setting: ClockSetting | None) -> None:
         """Have each process that the node begins from now on do so with these clocks.
 
-        They are set once its program has taken over, within a few milliseconds.
+        They are set before the program's first instruction. A program that this turns
+        into has true clocks until the keeper looks, at most 0.2 s later.
 
         Raises:
             HarnessError: Clocks can't be skewed here.
