@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "python_register.py"
 NODES = ("n1", "n2", "n3")
-OPTIONS = {"clock": {"modes": "bump+drift+strobe+freeze+scramble+wander+leap+restart"}}
+OPTIONS = {
+    "clock": {"modes": "bump+drift+strobe+freeze+scramble+wander+leap+restart"},
+    "message": {"patterns": "append heartbeat"},
+}
 NEMESES = {
     kind: plugin.factory(OPTIONS.get(kind, {}))
     for kind, plugin in plugins("nemesis").items()

@@ -1,7 +1,7 @@
 """A run is killed amid a fault, of whatever kind: nothing of it is left.
 
 The kinds are those that are registered, and each word of an option that names variants
-(`modes`, `shapes`, `kinds`, `clocks`, `moments`) is a variant of its own, so a new kind
+(`modes`, `shapes`, `kinds`, `clocks`, `ways`) is a variant of its own, so a new kind
 or mode is tried without a line here. Two are tried every day, all of them at night.
 """
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 NODES = ("n1", "n2", "n3")
 STRIKES_WITHIN_S = 90.0
 """Nodes start, Raft elects, and an operator waits for it; the machine may be busy."""
+SAME = {"targets", "directions"}
+"""Options that say where a fault strikes, and not how."""
+NEEDED = {"message": {"patterns": "append"}}
+"""Options without which a kind has nothing to draw from."""
 EVERY_DAY = {"clock modes=wander", "disk modes=slow"}
 
 
@@ -39,7 +43,7 @@ def variants() -> Iterator[tuple[str, str, dict[str, str]]]:
         named = [
             (option.name, word)
             for option in plugin.options
-            if isinstance(option.kind, Words) and option.name != "targets"
+            if isinstance(option.kind, Words) and option.name not in SAME
             for word in option.kind.known
         ]
         for name, word in named:
@@ -61,6 +65,7 @@ CASES = [
 
 def in_force(kind: str, options: dict[str, str], place: Path) -> Started:
     """A run of raft in which a fault of this kind is in force for minutes."""
+    options = NEEDED.get(kind, {}) | options
     nemesis = plugins("nemesis")[kind].factory(options)
     if why := why_no_switch() or why_impossible(nemesis.needs, "switch", nodes=3):
         pytest.skip(why)
