@@ -458,6 +458,11 @@ class Grip:
         await self._force.apply_disks()
         return {node: now[node] - self._disks_before[node] for node in nodes}
 
+    async def snapshot(self, node: str, damage: Damage) -> int:
+        """Keep what `damage` may restore of a node's disk; the number of files."""
+        self._force.damaged.take(self._owner, node, True)
+        return await self._cluster.disks.snapshot(node, damage)
+
     async def damage(self, node: str, damage: Damage) -> Decayed:
         """Damage what is durable of a node's disk."""
         self._force.damaged.take(self._owner, node, True)

@@ -349,6 +349,15 @@ wait()
         assert await scene.disks.repair("n1") == 0
         none = await scene.disks.damage("n1", Damage("flip", "nothing"))
         assert none.file == ""
+        restore = Damage("restore", "f*")
+        assert await scene.disks.snapshot("n1", restore) == 1
+        assert (await scene.disks.damage("n1", restore)).file == ""
+        await scene.finish("fd = opened('file'); os.pwrite(fd, b'later', 299)")
+        lost = await scene.disks.damage("n1", restore)
+        assert (lost.file, lost.at, lost.before) == ("file", 300, "304")
+        assert await scene.finish("say(open('file').read())") == ["new" * 100]
+        assert await scene.disks.repair("n1") == 1
+        assert scene.held("file") == b"new" * 99 + b"nelater"
 
     played(tmp_path, story)
 

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from harness.host import syscalls
-from harness.worlds.disks import Loss, Lost
+from harness.worlds.disks import Damage, Loss, Lost, alike
+from harness.worlds.os.disk.decay import Decays
 from harness.worlds.os.disk.filesystem import ROOT, FileSystem
 
 if TYPE_CHECKING:
@@ -627,3 +628,75 @@ def one_file(
                 mode = syscalls.FALLOC_PUNCH_HOLE | syscalls.FALLOC_KEEP_SIZE
                 disk.allocate(number, mode, write.offset, write.length)
     return model, number
+
+
+# Damage
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40), st.binary(max_size=40))
+def test_alike_is_the_length_of_the_common_beginning(
+    same: bytes, one: bytes, other: bytes
+) -> None:
+    found = alike(same + one, same + other)
+    beginning = os.path.commonprefix([same + one, same + other])  # noqa: RUF071
+    assert found == len(beginning)
+
+
+FILE_WRITES = st.lists(
+    st.tuples(st.integers(0, 12), st.binary(max_size=9), st.booleans()), max_size=5
+)
+"""Where, what (nothing: cut the file off there), and whether it is synced."""
+
+
+@given(FILE_WRITES, FILE_WRITES, st.booleans())
+def test_a_restored_file_is_what_its_snapshot_was_and_is_repaired(
+    before: list[tuple[int, bytes, bool]],
+    after: list[tuple[int, bytes, bool]],
+    replaced: bool,
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        written, durable = f"{folder}/written", f"{folder}/durable"
+        os.mkdir(written)
+        os.mkdir(durable)
+        disk = FileSystem(written, durable)
+        decays, damage = Decays(disk), Damage("restore", "f")
+
+        def made(name: bytes) -> int:
+            number = disk.create(ROOT, name, 0o100644).number
+            disk.write(number, 0, b"0123")
+            disk.sync(number)
+            return number
+
+        def write(number: int, writes: list[tuple[int, bytes, bool]]) -> None:
+            for at, data, synced in writes:
+                if data:
+                    disk.write(number, at, data)
+                else:
+                    disk.truncate(number, at)
+                if synced:
+                    disk.sync(number)
+
+        def held() -> bytes:
+            return disk.read(disk.lookup(ROOT, b"f").number, 0, 99)
+
+        file, _ = made(b"f"), made(b"other")
+        write(file, before)
+        fd = disk.contents.durable_of(disk.inode(file))
+        kept = os.pread(fd, 99, 0)
+        assert decays.snapshot(damage) == 1
+        if replaced:
+            file = made(b"new")
+            disk.rename(ROOT, b"new", ROOT, b"f")
+            disk.sync(ROOT)
+        write(file, after)
+        now = held()
+        decayed, _ = decays.damage(damage)
+        assert (decayed.file == "f") == (kept != now)
+        assert held() == kept
+        disk.lose_power(Loss())
+        assert held() == kept
+        repaired = decays.repair()
+        assert len(repaired) == bool(decayed.file)
+        assert held() == now
+        assert decays.damage(damage)[0].file == "", "the snapshot is forgotten"
+        assert not [name for name in os.listdir(durable) if name.startswith("kept")]

@@ -312,6 +312,50 @@ def test_damage_is_told_and_can_be_repaired(kind: Any, seed: int) -> None:
     assert disk.repair() == 0
 
 
+WRITES = st.lists(
+    st.tuples(st.integers(0, 12), st.binary(max_size=9), st.booleans()), max_size=5
+)
+"""Where, what (nothing: cut the file off there), and whether it is synced."""
+
+
+@given(WRITES, WRITES, st.booleans())
+def test_a_restored_file_is_what_its_snapshot_was_and_is_repaired(
+    before: list[tuple[int, bytes, bool]],
+    after: list[tuple[int, bytes, bool]],
+    replaced: bool,
+) -> None:
+    disk, damage = Disk(lambda: 0), Damage("restore", "f")
+    fd = written(disk, "f", b"0123", synced=True)
+    written(disk, "other", b"0123", synced=True)
+
+    def write(writes: list[tuple[int, bytes, bool]]) -> None:
+        for at, data, synced in writes:
+            if data:
+                disk.write(fd, data, at)
+            else:
+                disk.truncate(fd, at)
+            if synced:
+                disk.sync(fd)
+
+    write(before)
+    kept = bytes(disk._durable_names["f"].durable)
+    assert disk.snapshot(damage) == 1
+    if replaced:
+        fd = written(disk, "new", b"4567", synced=True)
+        disk.rename("new", "f")
+        disk.sync_folder("")
+    write(after)
+    now = disk.contents("f")
+    decayed = disk.damage(damage, Random(1))
+    assert disk.contents("f") == (kept if decayed.file else now)
+    assert (decayed.file == "f") == (kept != now)
+    disk.lose_power(Loss(), Random(1))
+    assert disk.contents("f") == kept
+    assert disk.repair() == bool(decayed.file)
+    assert disk.contents("f") == now
+    assert disk.damage(damage, Random(1)).file == "", "the snapshot is forgotten"
+
+
 def test_what_was_written_over_damage_stays() -> None:
     disk = Disk(lambda: 0)
     fd = written(disk, "f", b"0123456789", synced=True)

@@ -25,8 +25,10 @@ FILE_OPS: frozenset[FileOp] = frozenset(get_args(FileOp))
 
 DiskError: TypeAlias = Literal["EIO", "ENOSPC"]
 
-Decay: TypeAlias = Literal["flip", "truncate", "stale"]
-"""A bit of what is durable flips; a file's end is gone; an old version is back."""
+Decay: TypeAlias = Literal["flip", "truncate", "stale", "restore"]
+"""A bit of what is durable flips; a file's end is gone; what the last sync overwrote is
+back; a file is what it was when the snapshot was taken, and all writes since are lost.
+"""
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,9 @@ class Damage:
     """Decay of what is durable.
 
     Attributes:
-        kind: See `Decay`.
-        files: A glob, as in `DiskRule`; one file that has any bytes is drawn.
+        kind: See `Decay`; `restore` is for whoever has called `Disks.snapshot` before.
+        files: A glob, as in `DiskRule`; one file that has any bytes is drawn, to be
+            restored one that has changed.
         seed: What is drawn comes from it.
     """
 
@@ -127,6 +130,18 @@ class Decayed:
     at: int = 0
     before: str = ""
     after: str = ""
+
+
+def alike(one: bytes, other: bytes) -> int:
+    """How many bytes they have in common at the beginning; cost: a few passes."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 @dataclass
@@ -174,12 +189,18 @@ class Disks(Protocol):
         """What rules have done so far, by node."""
         ...
 
+    async def snapshot(self, node: str, damage: Damage) -> int:
+        """Keep what is durable of all files that `damage` may restore; how many."""
+        ...
+
     async def damage(self, node: str, damage: Damage) -> Decayed:
         """Damage what is durable of a node's disk, whether its process runs or not."""
         ...
 
     async def repair(self, node: str) -> int:
         """Undo all damage to a node's disk, but where something else was written since.
+
+        Snapshots are forgotten.
 
         Returns:
             How many places are again as they were.

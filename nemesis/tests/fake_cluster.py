@@ -13,6 +13,7 @@ from harness.worlds.processes import Ended, Exit, Limit, Starvation
 from harness.worlds.world import TrueTime
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
     from harness.faults.cluster import Cluster
@@ -42,6 +43,9 @@ class FakeDisks:
         self.rules: Mapping[str, Sequence[DiskRule]] = {}
         self.done = {node: DiskCounters() for node in cluster.nodes}
         self.scars: Counter[str] = Counter()
+        self.snapshots: list[tuple[str, Damage]] = []
+        self.snag: tuple[asyncio.Event, asyncio.Event] | None = None
+        """Set by damage that has begun, and what that waits for."""
         self.decayed = Decayed("wal", 7, "00", "01")
 
     async def cut_power(self, losses: Mapping[str, Loss]) -> Mapping[str, Lost]:
@@ -58,7 +62,15 @@ class FakeDisks:
     async def counters(self) -> Mapping[str, DiskCounters]:
         return {node: done.copy() for node, done in self.done.items()}
 
+    async def snapshot(self, node: str, damage: Damage) -> int:
+        self.snapshots.append((node, damage))
+        return 2
+
     async def damage(self, node: str, damage: Damage) -> Decayed:
+        if self.snag is not None:
+            begun, go_on = self.snag
+            begun.set()
+            await go_on.wait()
         self.scars[node] += bool(self.decayed.file)
         return self.decayed
 

@@ -250,7 +250,72 @@ def test_rot_that_found_nothing_to_damage_did_not_bite() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("nemesis", [Disk({}), Rot({}), Rot({"kinds": "stale"})])
+RESTORE: dict[str, Json] = {"target": ["n1"], "decay": "restore", "after_ms": 20}
+
+
+def test_a_snapshot_is_restored_when_its_time_has_come_and_repaired() -> None:
+    async def scenario() -> None:
+        fake = FakeCluster()
+        begun, go_on = fake.disks.snag = asyncio.Event(), asyncio.Event()
+        force, nemesis = gripped(fake)._force, Rot({"kinds": "restore"})
+        grip = force.grip(7)
+        strike = await nemesis.strike(Fault("rot", RESTORE), grip)
+        assert strike.bit is None
+        assert strike.evidence["kept_files"] == {"n1": 2}
+        assert fake.disks.snapshots == [("n1", Damage("restore"))]
+        assert "n1" in fake.running
+        assert force.grip(8).damaged() == {"n1"}, "it counts among the damaged"
+        go_on.set()
+        await begun.wait()
+        await grip.stop_work()
+        healed = await nemesis.heal(strike, grip)
+        told: Any = healed.evidence
+        assert told["killed"] == {"n1": 100}
+        assert told["damaged"]["n1"]["file"] == "wal"
+        assert set(told["started"]) == {"n1"}
+        assert told["repaired"] == {"n1": 1}
+        assert healed.bit is True
+        assert "n1" in fake.running
+
+    asyncio.run(scenario())
+
+
+def test_a_snapshot_whose_fault_is_healed_before_its_time_did_not_bite() -> None:
+    async def scenario() -> None:
+        fake = FakeCluster()
+        grip, nemesis = gripped(fake), Rot({"kinds": "restore"})
+        fault = Fault("rot", {**RESTORE, "after_ms": 60_000})
+        strike = await nemesis.strike(fault, grip)
+        await grip.stop_work()
+        healed = await nemesis.heal(strike, grip)
+        assert healed.bit is False
+        assert "damaged" not in healed.evidence
+        assert fake.running["n1"] == 100, "it was never killed"
+
+    asyncio.run(scenario())
+
+
+def test_a_heal_that_comes_amid_a_restoration_waits_for_its_end() -> None:
+    async def scenario() -> None:
+        fake = FakeCluster()
+        grip, nemesis = gripped(fake), Rot({"kinds": "restore"})
+        begun, go_on = fake.disks.snag = asyncio.Event(), asyncio.Event()
+        strike = await nemesis.strike(Fault("rot", RESTORE), grip)
+        await begun.wait()
+        stopping = asyncio.create_task(grip.stop_work())
+        await asyncio.sleep(0)
+        go_on.set()
+        await stopping
+        assert (await nemesis.heal(strike, grip)).bit is True
+        assert "n1" in fake.running
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "nemesis",
+    [Disk({}), Rot({}), Rot({"kinds": "stale"}), Rot({"kinds": "restore"})],
+)
 def test_what_is_drawn_is_what_a_plan_may_say(nemesis: Any) -> None:
     random = Random(1)
     drawn = [nemesis.draw(random, NODES) for _ in range(50)]
@@ -270,6 +335,8 @@ def test_what_is_drawn_is_what_a_plan_may_say(nemesis: Any) -> None:
         (Disk({}), {"mode": "eio", "files": 7}, "files must be a glob"),
         (Rot({}), {"decay": "moss"}, "decay must be one of flip, truncate, stale"),
         (Rot({}), {"decay": "flip", "seed": "x"}, "seed must be"),
+        (Rot({}), {"decay": "restore"}, "after_ms must be"),
+        (Rot({}), {"decay": "flip", "after_ms": 5}, "after_ms is for decay restore"),
         (Rot({}), {"decay": "flip", "files": 7}, "files must be a glob"),
     ],
 )

@@ -32,11 +32,11 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.override import override
-from harness.worlds.disks import Decayed, DiskCounters, Lost
+from harness.worlds.disks import Decayed, DiskCounters, Lost, alike
 from reference_impls.files import Files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from random import Random
 
     from harness.worlds.disks import Damage, DiskRule, FileOp, Loss
@@ -119,6 +119,11 @@ class File:
             self.cache[at:end] = data
         self.durable[at:end] = data
 
+    def become(self, contents: bytes) -> None:
+        """Have other contents altogether, in the cache too."""
+        self.dirty.clear()
+        self.durable[:] = self.cache[:] = contents
+
     def cut(self, size: int) -> None:
         """What is durable ends there; the cache, too, where it ended alike."""
         if len(self.cache) == len(self.durable):
@@ -152,6 +157,8 @@ class Scar(NamedTuple):
     at: int
     before: bytes
     after: bytes
+    whole: bool = False
+    """Whether it is the whole file."""
 
 
 class Disk(Files):
@@ -180,6 +187,7 @@ class Disk(Files):
         self._locked: dict[int, File] = {}
         self._next_fd = 3
         self._scars: list[Scar] = []
+        self._kept: dict[Damage, dict[str, bytes]] = {}
 
     # What processes do
 
@@ -373,8 +381,19 @@ class Disk(Files):
 
     # What goes wrong with it
 
+    def snapshot(self, damage: Damage) -> int:
+        """Keep what is durable of all files that it is for; returns how many."""
+        self._kept[damage] = {
+            name: bytes(file.durable)
+            for name, file in self._durable_names.items()
+            if file is not FOLDER and fnmatchcase(name, damage.files)
+        }
+        return len(self._kept[damage])
+
     def damage(self, damage: Damage, random: Random) -> Decayed:
         """Damage what is durable of one file that has any."""
+        if damage.kind == "restore":
+            return self._restore(self._kept.get(damage, {}), random)
         able = [
             (name, file)
             for name, file in sorted(self._durable_names.items())
@@ -405,15 +424,42 @@ class Disk(Files):
         file.put(at, after)
         return Decayed(name, at, shown(before), shown(after))
 
+    def _restore(self, kept: Mapping[str, bytes], random: Random) -> Decayed:
+        """Have one file be what it was; what nobody synced is written back first."""
+        names = self._durable_names
+        for name in kept.keys() & names.keys():
+            names[name].settle(names[name].dirty)
+            names[name].dirty.clear()
+        changed = [
+            n for n in sorted(kept) if n in names and names[n].durable != kept[n]
+        ]
+        if not changed:
+            return Decayed()
+        name = random.choice(changed)
+        file, was = names[name], kept[name]
+        now = bytes(file.durable)
+        self._scars.append(Scar(file, 0, now, was, whole=True))
+        file.become(was)
+        at = alike(was, now)
+        if len(was) < len(now):
+            return Decayed(name, len(was), str(len(now)), str(len(was)))
+        return Decayed(name, at, shown(now[at:]), shown(was[at:]))
+
     def repair(self) -> int:
         """Undo all damage, the last first, unless something else stands there now.
 
         Returns:
             How many places are again as they were.
         """
+        self._kept.clear()
         scars, self._scars = self._scars, []
         repaired = 0
-        for file, at, before, after in reversed(scars):
+        for file, at, before, after, whole in reversed(scars):
+            if whole:
+                if file.durable == after and not file.dirty:
+                    file.become(before)
+                    repaired += 1
+                continue
             now = bytes(file.durable[at : at + len(before)])
             # Past the end of a file that was cut, others may have left a hole.
             if now == after or (not after and not any(now) and len(file.durable) >= at):

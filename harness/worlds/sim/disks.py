@@ -97,6 +97,10 @@ class SimDisks(Disks):
         return {name: node.disk.counters.copy() for name, node in self._nodes.items()}
 
     @override
+    async def snapshot(self, node: str, damage: Damage) -> int:
+        return self._nodes[node].disk.snapshot(damage)
+
+    @override
     async def damage(self, node: str, damage: Damage) -> Decayed:
         dice = random.Random(f"{damage.seed} {node}")
         return self._nodes[node].disk.damage(damage, dice)

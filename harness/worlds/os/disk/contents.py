@@ -67,6 +67,13 @@ class Contents:
             inode.durable_fd = fd
         return inode.durable_fd
 
+    def keep(self, inode: Inode, name: bytes) -> bytes:
+        """Copy what is durable aside; the path of the copy."""
+        path = self._durable + b"/" + name
+        with open(path, "wb") as kept:
+            copy(self.durable_of(inode), kept.fileno())
+        return path
+
     def adopt(self, inode: Inode, path: bytes) -> None:
         """What is written is durable."""
         source, target = self.of(inode, path), self.durable_of(inode)

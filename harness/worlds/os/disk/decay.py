@@ -1,7 +1,9 @@
 """Damage to what is durable: a bit flips, a file's end is gone, an old version is back.
 
 Whoever reads the file sees it at once, as from a disk whose pages are not in memory;
-but not where something newer was written and not synced yet: that is in memory.
+but not where something newer was written and not synced yet: that is in memory. A file
+that is restored from a snapshot is written back first, as the kernel may do at any
+time, so that all of it is as it was.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ import fnmatch
 import os
 import random
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
-from harness.worlds.disks import Damage, Decayed
+from harness.worlds.disks import Damage, Decayed, alike
 from harness.worlds.os.disk.inodes import Version, write_all
 
 if TYPE_CHECKING:
@@ -29,19 +32,34 @@ class Decays:
     def __init__(self, disk: FileSystem) -> None:
         self._disk = disk
         self._done: list[_Done] = []
+        self._kept: dict[Damage, dict[str, bytes]] = {}
+        """path in the file system -> path of the copy, for each snapshot."""
+        self._numbers = count()
+
+    def snapshot(self, damage: Damage) -> int:
+        """Keep a copy of all files that it is for; returns how many."""
+        contents = self._disk.contents
+        self._kept[damage] = {
+            path: contents.keep(inode, b"kept.%d" % next(self._numbers))
+            for path, inode in durable_files(self._disk).items()
+            if fnmatch.fnmatchcase(path, damage.files)
+        }
+        return len(self._kept[damage])
 
     def damage(self, damage: Damage) -> tuple[Decayed, list[Inode]]:
         """Damage a file that is drawn; says what was done, and to whom.
 
         Returns:
-            No file, where none matches that has any bytes, or, to bring an old version
-            back, none of which a sync has replaced anything.
+            No file, where none matches that has any bytes; or, to bring an old version
+            back, none of which a sync has replaced anything; or, to restore one, none
+            that has changed since the snapshot.
         """
         disk, dice = self._disk, random.Random(f"{damage.seed} decay")
         found = [
             (path, inode)
             for path, inode in sorted(durable_files(disk).items())
-            if fnmatch.fnmatchcase(path, damage.files) and _can(disk, inode, damage)
+            if fnmatch.fnmatchcase(path, damage.files)
+            and self._can(inode, path, damage)
         ]
         if not found:
             return Decayed(), []
@@ -59,6 +77,9 @@ class Decays:
             case "stale":
                 assert inode.previous is not None
                 version = inode.previous
+            case "restore":
+                disk.write_back(inode)
+                version = self._snapshot_of(inode, path, damage)
         done = self._put(inode, version)
         self._done.append(done)
         if done.size_after < size:
@@ -73,6 +94,10 @@ class Decays:
         Returns:
             The files that are again as they were, once for each place.
         """
+        for kept in self._kept.values():
+            for copy in kept.values():
+                os.unlink(copy)
+        self._kept.clear()
         repaired: list[Inode] = []
         while self._done:
             done = self._done.pop()
@@ -80,11 +105,42 @@ class Decays:
             if self._disk.inodes.get(inode.number) is not inode:
                 continue
             fd = self._disk.contents.durable_of(inode)
-            now = os.pread(fd, len(done.before), done.at)
+            now = os.pread(fd, len(done.after), done.at)
             if now == done.after and os.fstat(fd).st_size == done.size_after:
                 self._put(inode, Version(done.size_before, done.at, done.before))
                 repaired.append(inode)
         return repaired
+
+    def _can(self, inode: Inode, path: str, damage: Damage) -> bool:
+        fd = self._disk.contents.durable_of(inode)
+        size = os.fstat(fd).st_size
+        match damage.kind:
+            case "flip" | "truncate":
+                return size > 0
+            case "restore":
+                if path not in self._kept.get(damage, {}):
+                    return False
+                self._disk.write_back(inode)
+                was = self._snapshot_of(inode, path, damage)
+                return was.size != os.fstat(fd).st_size or bool(was.data)
+            case "stale":
+                old = inode.previous
+                if old is None or not size:
+                    return False
+                now = os.pread(fd, len(old.data), old.offset)
+                return old.size < size or old.data != now
+
+    def _snapshot_of(self, inode: Inode, path: str, damage: Damage) -> Version:
+        """Of a file in a snapshot, all from the first to the last byte that differs."""
+        with open(self._kept[damage][path], "rb") as kept:
+            was = kept.read()
+        fd = self._disk.contents.durable_of(inode)
+        now = os.pread(fd, os.fstat(fd).st_size, 0)
+        begin = alike(was, now)
+        end = len(was)
+        if len(was) == len(now):
+            end -= alike(was[begin:][::-1], now[begin:][::-1])
+        return Version(len(was), begin, was[begin:end])
 
     def _put(self, inode: Inode, version: Version) -> _Done:
         """Have a file durably be another version of itself."""
@@ -129,14 +185,3 @@ def durable_files(disk: FileSystem) -> dict[str, Inode]:
             elif inode.is_file:
                 found[os.fsdecode(path)] = inode
     return found
-
-
-def _can(disk: FileSystem, inode: Inode, damage: Damage) -> bool:
-    size = os.fstat(disk.contents.durable_of(inode)).st_size
-    if damage.kind != "stale":
-        return size > 0
-    old = inode.previous
-    if old is None or not size:
-        return False
-    now = os.pread(disk.contents.durable_of(inode), len(old.data), old.offset)
-    return old.size < size or old.data != now

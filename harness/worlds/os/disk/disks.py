@@ -24,6 +24,7 @@ from harness.worlds.os.disk.orders import (
     Repair,
     Restart,
     SetRules,
+    Snapshot,
 )
 from harness.worlds.os.spawn import Disk
 
@@ -173,6 +174,11 @@ class OsDisks(Disks):
             node: DiskCounters(Counter(one.errors), Counter(one.delayed), one.syncs)
             for node, one in counted.items()
         }
+
+    @override
+    async def snapshot(self, node: str, damage: Damage) -> int:
+        """Raises HarnessError when the disk's process has died."""
+        return await self._server(node).ask(Snapshot(damage), int)
 
     @override
     async def damage(self, node: str, damage: Damage) -> Decayed:

@@ -354,9 +354,13 @@ class FileSystem:
     def sync(self, number: int) -> None:
         """As fsync(2): what is written in a file or folder is durable, and its name."""
         inode = self.inode(number)
+        self.write_back(inode)
+        self._names.sync(inode)
+
+    def write_back(self, inode: Inode) -> None:
+        """Make a file's contents durable, as the kernel may at any time."""
         if inode.pieces:
             self._write_back(inode)
-        self._names.sync(inode)
 
     def sync_all(self) -> None:
         """As sync(2)."""

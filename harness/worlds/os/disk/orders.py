@@ -64,6 +64,12 @@ class Restart(msgspec.Struct, tag="restart"):
     loss: Loss
 
 
+class Snapshot(msgspec.Struct, tag="snapshot"):
+    """Keep what this damage may restore; the answer is the number of files."""
+
+    damage: Damage
+
+
 class Decay(msgspec.Struct, tag="decay"):
     """Damage a file; the answer is `Decayed`."""
 
@@ -71,9 +77,18 @@ class Decay(msgspec.Struct, tag="decay"):
 
 
 class Repair(msgspec.Struct, tag="repair"):
-    """Undo damage; the answer is how many places are again as they were."""
+    """Undo damage, and forget snapshots; the answer counts the places undone."""
 
 
 Order = (
-    SetRules | AskCounters | Look | Arm | AwaitMoment | Drown | Restart | Decay | Repair
+    SetRules
+    | AskCounters
+    | Look
+    | Arm
+    | AwaitMoment
+    | Drown
+    | Restart
+    | Snapshot
+    | Decay
+    | Repair
 )

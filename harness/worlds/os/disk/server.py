@@ -49,6 +49,7 @@ from harness.worlds.os.disk.orders import (
     Repair,
     Restart,
     SetRules,
+    Snapshot,
 )
 from harness.worlds.os.disk.rules import Rules
 
@@ -403,6 +404,8 @@ class Server:
                 known = list(self._disk.inode(ROOT).entries)
                 lost = self._disk.lose_power(loss, self._syncing)
                 self._notify(_forget_root(known), lambda: self._restarted(lost))
+            case Snapshot(damage):
+                self._desk.answer(self._decays.snapshot(damage))
             case Decay(damage):
                 decayed, inodes = self._decays.damage(damage)
                 told = functools.partial(self._desk.answer, decayed)
