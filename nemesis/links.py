@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.fault import Fault, Skip, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
@@ -43,14 +43,15 @@ if TYPE_CHECKING:
     from harness.worlds.network import Link
 
 
-DIRECTIONS = ("both", "outwards", "inwards")
-"""Which traffic of its target a fault concerns: all, what it sends, what it is sent."""
+DIRECTIONS = ("both", "outwards", "inwards", "between")
+"""Which traffic of its target a fault concerns: all, what it sends, what it is sent, or
+what its nodes send each other."""
 
 DIRECTION_OPTION = Option(
     "directions",
     "both",
     "directions to draw from: all traffic of the target, what it sends, what it is "
-    "sent",
+    "sent, what its nodes send each other",
     Words(DIRECTIONS),
 )
 
@@ -183,14 +184,28 @@ class LinkFault(Nemesis):
 def links_of(
     target: Sequence[str], nodes: Sequence[str], fault: Fault
 ) -> tuple[Link, ...]:
-    """The links of the target's nodes, in the direction of the fault."""
+    """The links of the target's nodes, in the direction of the fault.
+
+    Raises:
+        Skip: There are none: the target is a single node, and has none between.
+    """
     direction = fault.text("direction", DIRECTIONS[0])
-    return tuple(
-        (a, b)
-        for a, b in itertools.permutations(nodes, 2)
-        if (a in target and direction != "inwards")
-        or (b in target and direction != "outwards")
-    )
+
+    def concerns(a: str, b: str) -> bool:
+        match direction:
+            case "outwards":
+                return a in target
+            case "inwards":
+                return b in target
+            case "between":
+                return a in target and b in target
+            case _:
+                return a in target or b in target
+
+    links = tuple(x for x in itertools.permutations(nodes, 2) if concerns(*x))
+    if not links:
+        raise Skip(f"there is no link between {' '.join(target)} and itself")
+    return links
 
 
 def draw_direction(random: Random, directions: Sequence[str]) -> dict[str, str]:

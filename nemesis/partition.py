@@ -4,6 +4,9 @@ Shapes after jepsen.nemesis (`bisect`, `split-one`, `bridge`, `majorities-ring`)
 one-way cuts and the isolation of the leader. A grudge is the set of directed links
 that are cut; it is drawn with the plan, so a replay cuts the very same links.
 
+A `link` whose target is the observer of a message is the link that the message passes
+over (`harness.faults.plan`).
+
 A spread is a grudge that changes: one node after another is isolated, every `pace_ms`,
 and then they come back in another order, at the same pace. A node may so return to
 peers that have forgotten it, or to fewer than it left. It is drawn on request only, so
@@ -20,7 +23,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.fault import Fault, Skip, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     aimed,
@@ -45,7 +48,8 @@ if TYPE_CHECKING:
 
 STANDING = ("one", "halves", "minority", "ring", "bridge", "one-way", "leader")
 SPREAD = "spread"
-SHAPES = (*STANDING, SPREAD)
+LINK = "link"
+SHAPES = (*STANDING, LINK, SPREAD)
 SpreadStep = tuple[str, str, set[Link]]
 """("isolated" or "back", the node, all links that are cut from then on)"""
 PACE_MS = Number(5.0, 3_600_000.0)
@@ -58,8 +62,8 @@ OPTIONS = (
         "+".join(STANDING),
         "shapes to draw from: one node isolated, random halves, minority against "
         "majority, overlapping majorities in a ring, a bridge node between halves, "
-        "one direction only, the leader isolated; spread: node after node is isolated, "
-        "and they come back in another order",
+        "one direction only, the leader isolated; link: a single link; spread: node "
+        "after node is isolated, and they come back in another order",
         Words(SHAPES),
     ),
 )
@@ -116,6 +120,8 @@ def grudge(shape: str, order: Sequence[str]) -> set[Link]:
         case "bridge":
             half = (count - 1) // 2
             return between([order[1 : 1 + half], order[1 + half :]])
+        case "link":
+            return between([order[:1], order[1:2]])
         case "one-way":
             return {(a, b) for a in order[:1] for b in order[1:]}
         case _:
@@ -268,8 +274,14 @@ class Partition(Nemesis):
         if "target" in fault.params:
             isolated, why = await resolve_target(fault.target, cluster)
             rest = [n for n in cluster.nodes if n not in isolated]
-            cut = frozenset(between([isolated, rest]))
-            title = f"isolate {who(isolated, why)}: "
+            if fault.params.get("shape") == LINK:
+                if len(isolated) < 2:
+                    raise Skip(f"a link has two ends, and {who(isolated, why)} is one")
+                cut = frozenset(between([[node] for node in isolated]))
+                title = "link: "
+            else:
+                cut = frozenset(between([isolated, rest]))
+                title = f"isolate {who(isolated, why)}: "
         else:
             cut = frozenset(fault.pairs("cut"))
             isolated = tuple(n for n in cluster.nodes if any(n in x for x in cut))
@@ -319,7 +331,7 @@ class Partition(Nemesis):
 PLUGIN: Plugin[NemesisFactory] = Plugin(
     "partition",
     "cut links between nodes: one node, halves, minority, ring, bridge, one-way, "
-    "leader, spread",
+    "leader, link, spread",
     Partition,
     OPTIONS,
 )

@@ -97,6 +97,7 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     node_data_mb: int = 4000
     node_log_mb: int = 64
     watchdog: bool = False
+    pcap: bool = False
     shows: dict[str, str] = {}
 
     @property

@@ -81,6 +81,9 @@ if TYPE_CHECKING:
 @click.option("--watchdog", is_flag=True, help=(
     "Start nodes again that exit on their own."
 ))  # fmt: skip
+@click.option("--pcap", is_flag=True, help=(
+    "Capture all frames between nodes as network.pcap in the run folder."
+))  # fmt: skip
 @click.option("--also", multiple=True, metavar="A,B", help=(
     "Checkers beside the workload's; what they say is shown, and doesn't count."
 ))  # fmt: skip
@@ -115,6 +118,7 @@ def run(
     node_data_mb: int,
     node_log_mb: int,
     watchdog: bool,
+    pcap: bool,
     also: Sequence[str],
     plan: Path | None,
     determinism: bool,
@@ -149,6 +153,7 @@ def run(
         node_data_mb=node_data_mb,
         node_log_mb=node_log_mb,
         watchdog=watchdog,
+        pcap=pcap,
         also=comma_list(also),
         world=world,  # type: ignore[arg-type]  # click has checked the choice
         mutant=mutant,

@@ -10,8 +10,9 @@ one node or link adds up (`force`).
 
 A trigger is a time, a number of completed client operations, or the k-th sighting of an
 event, so that a replay aims at the moment that matters. Events are of several sorts
-(`harness.worlds.events`): an `Observe` event of a kind, at a node or anywhere, or a
-line that matches a regular expression in a node's log. If such a trigger has a time as
+(`harness.worlds.events`): an `Observe` event of a kind, at a node or anywhere; a line
+that matches a regular expression in a node's log; or a message from a node to another
+that has a match in its bytes. If such a trigger has a time as
 well, sightings count from that time on, and `within_s` later the step begins without
 them: a moment that doesn't come must not hold up the plan.
 
@@ -20,6 +21,9 @@ them: a moment that doesn't come must not hold up the plan.
       heal: {after_s: 0.2}
     - at: {log: "snapshot .* begins", node: n1, count: 2}
       fault: {kind: kill, target: observer}
+      heal: {after_s: 1.0}
+    - at: {message: '"type":"request_vote"', from: n1, to: n2, count: 3}
+      fault: {kind: delay, delay_ms: 300, target: observer, direction: between}
       heal: {after_s: 1.0}
 """
 
@@ -36,8 +40,8 @@ from harness.errors import UsageError
 from harness.faults.fault import Fault
 from harness.faults.targets import OBSERVER
 from harness.options import Number, Whole
-from harness.worlds.events import Logged, Observed
-from harness.worlds.logs import compiled
+from harness.worlds import logs, network
+from harness.worlds.events import Logged, Observed, Passed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +60,9 @@ STEPS_MAX = 10_000
 Fields = Mapping[str, Number | Whole | None]
 """The kind of number of each field, or None for one that is a text."""
 
-EVENTS = ("observe", "log")
-"""The fields of triggers that name events, one for each sort."""
+EVENTS = {"observe": ("node",), "log": ("node",), "message": ("from", "to")}
+"""The fields of triggers that name events, one for each sort -> those that may say at
+which nodes."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +189,8 @@ def _trigger(at: object, where: str) -> Trigger:
     ):
         return Trigger(**at)
     times: Fields = {"time_s": TIME_S, "within_s": TIME_S}
-    for sort in EVENTS:
-        fields: Fields = {sort: None, "node": None, "count": COUNT}
+    for sort, places in EVENTS.items():
+        fields: Fields = {**dict.fromkeys((sort, *places)), "count": COUNT}
         if _holds(at, fields, needed=(sort,)) or _holds(
             at, {**fields, **times}, needed=(sort, *times)
         ):
@@ -193,8 +198,9 @@ def _trigger(at: object, where: str) -> Trigger:
             return Trigger(event=_event(sort, at, where), **rest)
     raise UsageError(
         f"{where}: `at` must be {{time_s: SECONDS}}, {{ops: COUNT}}, "
-        "{observe: KIND, node: NODE, count: K} or {log: PATTERN, node: NODE, count: K},"
-        " the last two maybe with {time_s: SECONDS, within_s: SECONDS}, "
+        "{observe: KIND, node: NODE, count: K}, {log: PATTERN, node: NODE, count: K} "
+        "or {message: PATTERN, from: NODE, to: NODE, count: K}, "
+        "the last three maybe with {time_s: SECONDS, within_s: SECONDS}, "
         f"not {at!r:.100}"
     )
 
@@ -204,20 +210,27 @@ def _event(sort: str, at: Mapping[str, str], where: str) -> Event:
     if sort == "observe":
         return Observed(at["observe"], at.get("node"))
     try:
-        compiled(at["log"])
+        if sort == "log":
+            logs.compiled(at["log"])
+            return Logged(at["log"], at.get("node"))
+        network.compiled(at["message"])
     except UsageError as problem:
-        raise UsageError(f"{where}: log: {problem}") from problem
-    return Logged(at["log"], at.get("node"))
+        raise UsageError(f"{where}: {sort}: {problem}") from problem
+    if at.get("from", "") == at.get("to"):
+        raise UsageError(f"{where}: message: a node sends nothing to itself")
+    return Passed(at["message"], at.get("from"), at.get("to"))
 
 
 def _event_data(event: Event) -> dict[str, Json]:
     """The fields of an event as they stand in plan.yaml."""
     match event:
         case Observed(kind, node):
-            out: dict[str, Json] = {"observe": kind}
+            out: dict[str, Json] = {"observe": kind, "node": node}
         case Logged(pattern, node):
-            out = {"log": pattern}
-    return out if node is None else {**out, "node": node}
+            out = {"log": pattern, "node": node}
+        case Passed(pattern, sender, receiver):
+            out = {"message": pattern, "from": sender, "to": receiver}
+    return {name: value for name, value in out.items() if value is not None}
 
 
 def _holds(
@@ -255,7 +268,8 @@ def validate(plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]) -
         if step.fault.params.get("target") == OBSERVER and event is None:
             raise UsageError(
                 f"plan: {step.fault.kind}: target 'observer' needs a trigger that "
-                "waits for an event (observe: KIND, or log: PATTERN)"
+                "waits for an event (observe: KIND, log: PATTERN or message: PATTERN)"
             )
-        if event is not None and event.node not in {None, *nodes}:
-            raise UsageError(f"plan: trigger: there is no node {event.node!r:.60}")
+        for node in () if event is None else event.names:
+            if node not in nodes:
+                raise UsageError(f"plan: trigger: there is no node {node!r:.60}")

@@ -27,7 +27,7 @@ TARGETS = ("one", "minority", "majority", "all", "leader")
 """Words for sets of nodes that a fault may strike."""
 
 OBSERVER = "observer"
-"""The target that means the node whose Observe event triggered the fault."""
+"""The target that means the node whose event triggered the fault; of a message both."""
 
 
 class Led(Protocol):

@@ -30,6 +30,7 @@ from harness.worlds.events import Observed
 from harness.worlds.os.disk import mounting
 from harness.worlds.os.offer import offer
 from harness.worlds.os.proxy import ProxyNetwork
+from harness.worlds.os.switch import SwitchNetwork
 from harness.worlds.sim.offer import OFFER
 
 if TYPE_CHECKING:
@@ -78,6 +79,12 @@ def prepare(
     parts = assemble(bare if ALL_FAULTS in wanted else spec)
     scarcity.need_files(files(spec))
     rung = choose_rung(spec, parts.system)
+    if spec.pcap and rung.name != SwitchNetwork.rung:
+        carries = "messages" if rung.name == "sim" else "streams"
+        raise UsageError(
+            f"--pcap needs --network switch: {carries} pass here, so there are no "
+            f"frames to capture. {rung.why}".rstrip()
+        )
     if rung.name == ProxyNetwork.rung:
         scarcity.need_files(files(spec) + FILES_A_PROXY * spec.nodes**2)
     if ALL_FAULTS in wanted:

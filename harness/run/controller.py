@@ -30,6 +30,7 @@ from harness.systems.abilities import (
 )
 from harness.workload import OP_TIMEOUT_S, op_timeout_s
 from harness.workload import generator as gen
+from harness.worlds.events import Passed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from harness.run.spec import TestSpec
     from harness.run.store import RunFolder
     from harness.worlds.clocks import ClockReading
+    from harness.worlds.events import Event, Where
     from harness.worlds.world import World
 
 GRACE_S = 0.5
@@ -176,7 +178,9 @@ class Controller:
         Raises:
             ClusterNeverUpError: A node never served, or the preparation failed.
         """
-        self.world.watcher.follow(self.schedule.events)
+        self.world.watcher.follow(
+            event for event in self.schedule.events if not isinstance(event, Passed)
+        )
         await cluster.start()
         system, places = self.parts.system, cluster.places
         if isinstance(system, Cast):
@@ -256,9 +260,7 @@ class Controller:
             clients = gen.limit(spec.ops, clients)
         if spec.rate is not None:
             clients = gen.rate(spec.rate, clients)
-        main = gen.beside(
-            clients, self.schedule.generator(self.world.watcher.sightings)
-        )
+        main = gen.beside(clients, self.schedule.generator(self._sightings))
         final = self.parts.workload.final_generator(spec.concurrency)
         phases = [
             gen.time_limit(spec.time_limit_s, main),
@@ -269,6 +271,12 @@ class Controller:
             closing = gen.clients(gen.time_limit(FINAL_S + longer_s, final))
             phases += [gen.sleep(GRACE_S), closing]
         return gen.phases(*phases)
+
+    def _sightings(self, event: Event) -> Mapping[Where, int]:
+        """How often an event of a trigger was seen so far, by where it happened."""
+        if isinstance(event, Passed):
+            return self.world.network.passed(event)
+        return self.world.watcher.sightings(event)
 
     # Recording
 

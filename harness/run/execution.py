@@ -24,6 +24,7 @@ from harness.run.spec import TestSpec, options_for
 from harness.run.store import RunFolder
 from harness.systems.abilities import Simulated
 from harness.workload import op_timeout_s
+from harness.worlds.events import Passed
 from harness.worlds.processes import Limits
 from harness.worlds.sim.conditions import Conditions
 from harness.worlds.world import Setting
@@ -139,8 +140,15 @@ def execute(
         return Controller(spec, parts, schedule, folder, world, show)
 
     limits = Limits(spec.node_data_mb * 10**6, spec.node_log_mb * 10**6)
-    breaks_disks = bool(schedule.needs.disks)
-    setting = Setting(spec.node_names, folder.path, spec.seed, limits, breaks_disks)
+    setting = Setting(
+        spec.node_names,
+        folder.path,
+        spec.seed,
+        limits,
+        disks=bool(schedule.needs.disks),
+        messages=[e for e in schedule.events if isinstance(e, Passed)],
+        capture=spec.pcap,
+    )
     if rung == "sim":
         from harness.worlds.sim import world as sim
 

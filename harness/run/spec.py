@@ -47,6 +47,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         node_data_mb: Bound of a node's data folder; past it the node is killed for
             good.
         node_log_mb: Bound of a node's log; past it the log loses its middle.
+        pcap: Capture all frames between nodes.
         also: Checkers beside the workload's; their verdicts are shown and don't count.
         watchdog: Whether nodes that exit on their own are started again.
     """
@@ -72,6 +73,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     node_data_mb: int = 4000
     node_log_mb: int = 64
     watchdog: bool = False
+    pcap: bool = False
     name: str = ""
 
     @property
@@ -106,6 +108,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
                 out += [flag, str(value).removesuffix(".0")]
         if self.watchdog:
             out.append("--watchdog")
+        if self.pcap:
+            out.append("--pcap")
         out += ["--seed", str(self.seed)]
         for key, text in self.options.items():
             out += ["--set", f"{key}={text}"]

@@ -321,6 +321,25 @@ def test_a_message_that_two_rules_name_suffers_both() -> None:
     assert copy.due_s == pytest.approx(5.034)
 
 
+def test_a_link_is_cut_behind_a_message_both_ways_until_the_rule_ends() -> None:
+    one, back = lane(LinkRule(messages=(MessageRule("vote", cut=1.0),))), Lane(LINK, 2)
+    one.twin, back.twin = back, one
+    vote, other = message(b"vote"), message(b"else", port=2)
+    assert [copy.frame for copy in one.admit(other, 5.0)] == [other]
+    [copy] = one.admit(vote, 5.0)
+    assert one.may_leave(copy)
+    assert [lane.express for lane in (one, back)] == [False, False]
+    assert one.admit(other, 5.1) == back.admit(other, 5.1) == []
+    assert (one.counters().cut, back.counters().cut) == (1, 1)
+    # Another fault that comes or goes mends nothing.
+    one.set_rule(LinkRule(loss=1e-9, messages=one.rule.messages), 5.2)
+    assert one.admit(other, 5.2) == back.admit(other, 5.2) == []
+    assert one.to_send_again(5.3) == back.to_send_again(5.3) == []
+    one.set_rule(LinkRule(), 5.4)
+    assert [lane.express for lane in (one, back)] == [True, True]
+    assert one.to_send_again(5.5) == back.to_send_again(5.5) == [other]
+
+
 @given(
     gaps_s=arrivals,
     rates=st.lists(st.floats(1, 1e5), min_size=1, max_size=4),

@@ -18,6 +18,7 @@ from harness.errors import HarnessError, UsageError
 from harness.tests import osworld_nodes as nodes
 from harness.tests.osworld_nodes import cluster, isolated
 from harness.worlds.network import Link, LinkRule, MessageRule
+from harness.worlds.os.capture import Capture
 from harness.worlds.os.switch import SwitchNetwork, why_no_switch
 
 if TYPE_CHECKING:
@@ -387,14 +388,33 @@ def test_a_capture_shows_every_frame_and_the_fate_of_those_that_rules_touched(
 
     isolated(body)
     blocks = list(pcapng_blocks(pcap.read_bytes()))
-    assert [kind for kind, _ in blocks] == [0x0A0D0D0A, 1, 1, 6, 6, 6]
+    assert [kind for kind, _ in blocks] == [0x0A0D0D0A, 1, 1, 6, 6, 6, 5, 5]
     assert [b"n1" in blocks[1][1], b"n2" in blocks[2][1]] == [True, True]
-    packets = [body for _, body in blocks[3:]]
+    packets = [body for _, body in blocks[3:6]]
     assert [packet[0] for packet in packets] == [0, 1, 1]
     assert [b"n2 -> n1: cut" in packet for packet in packets] == [False, True, True]
     # The frame: to n2's address, from n1's, IPv4; the datagram "0" at its end.
     assert packets[0][20:34].hex() == "020000000002" + "020000000001" + "0800"
     assert packets[0][20 + 14 + 20 + 8 :][:1] == b"0"
+
+
+def test_a_capture_ends_at_its_bound_and_counts_what_it_left_out(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "network.pcap"
+    capture = Capture(path, ["n1", "n2"], bytes_max=1000)
+    for number in range(20):
+        capture.record(number % 2, bytes(60), "")
+    capture.close()
+    assert path.stat().st_size < 1300
+    blocks = list(pcapng_blocks(path.read_bytes()))
+    recorded = sum(kind == 6 for kind, _ in blocks)
+    assert 0 < recorded < 20
+    counts = [
+        struct.unpack_from("=HHQHHQ", body, 12) for kind, body in blocks if kind == 5
+    ]
+    assert [received for _, _, received, *_ in counts] == [10, 10]
+    assert sum(dropped for *_, dropped in counts) == 20 - recorded
 
 
 def pcapng_blocks(data: bytes) -> Iterator[tuple[int, bytes]]:

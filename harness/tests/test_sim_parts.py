@@ -345,6 +345,7 @@ def test_a_long_message_waits_for_the_heal_where_a_cut_one_would() -> None:
         (MessageRule("7$", loss=1.0), [1, 2]),
         (MessageRule("7$", reset=1.0), []),
         (MessageRule("7$", delay_ms=50), [1, 2, 7]),
+        (MessageRule("7$", cut=1.0), [1, 7]),
         (MessageRule("5", loss=1.0), [1, 7, 2]),
     ],
 )

@@ -37,6 +37,7 @@ SPECS = st.builds(
     node_data_mb=st.integers(1, 10**6),
     node_log_mb=st.integers(1, 10**6),
     watchdog=st.booleans(),
+    pcap=st.booleans(),
     also=st.lists(
         st.sampled_from(["availability", "stats", "sequential"]), unique=True
     ),
@@ -69,6 +70,7 @@ def test_the_command_of_a_run_asks_for_the_same_run(spec: TestSpec) -> None:
     assert params["node_data_mb"] == spec.node_data_mb
     assert params["node_log_mb"] == spec.node_log_mb
     assert params["watchdog"] == spec.watchdog
+    assert params["pcap"] == spec.pcap
     assert ",".join(params["also"]) == ",".join(spec.also)
 
 

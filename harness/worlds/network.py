@@ -10,13 +10,17 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import warnings
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
+
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from harness.worlds.capabilities import LinkField
+    from harness.worlds.events import Passed, Where
     from harness.worlds.places import NodePlace
 
 Link = tuple[str, str]
@@ -37,12 +41,18 @@ class MessageRule:
         delay_ms: How much later the message arrives. Others may overtake it.
         reset: The chance that the connection is reset in place of the message, so that
             this message is lost and later ones are not.
+        cut: The chance that the message is the last one to pass: behind it the link is
+            cut, in both directions, until the rule ends.
     """
 
     pattern: str
     loss: float = 0.0
     delay_ms: float = 0.0
     reset: float = 0.0
+    cut: float = 0.0
+
+
+PATTERN_CHARS_MAX = 500
 
 
 @functools.lru_cache(maxsize=256)
@@ -52,9 +62,22 @@ def compiled(pattern: str) -> re.Pattern[bytes]:
     Characters stand for their UTF-8 bytes, and a dot for any byte; `\x0a` is one byte.
 
     Raises:
-        re.error: It is no regular expression.
+        UsageError: It is none, it is too long, or it matches where there is nothing.
     """
-    return re.compile(pattern.encode(), re.DOTALL)
+    if len(pattern) > PATTERN_CHARS_MAX:
+        raise UsageError(f"a pattern has at most {PATTERN_CHARS_MAX} characters")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sets that may mean something else once
+            regex = re.compile(pattern.encode(), re.DOTALL)
+        matches_all = regex.search(b"") is not None
+    except (re.error, RecursionError, OverflowError) as problem:
+        raise UsageError(
+            f"{pattern!r:.60} is no regular expression: {problem}"
+        ) from problem
+    if matches_all:
+        raise UsageError(f"{pattern!r:.60} matches every message, even an empty one")
+    return regex
 
 
 @dataclass(frozen=True)
@@ -150,7 +173,7 @@ class LinkCounters:
             messages that met a reset.
         connects: Connections begun while a rule with resets was in force: each took the
             place of one that had gone.
-        matched: Lost, delayed or reset by a rule of messages.
+        matched: Lost, late, reset or the last to pass by a rule of messages.
     """
 
     forwarded: int = 0
@@ -188,6 +211,13 @@ class Network(Protocol):
 
     async def counters(self) -> Mapping[Link, LinkCounters]:
         """Counts of what each directed link did since the run began."""
+        ...
+
+    def passed(self, message: Passed) -> Mapping[Where, int]:
+        """How often a message that is followed has been sent, by the link that it took.
+
+        What TCP sends again counts once. Messages that a rule then loses count, too.
+        """
         ...
 
     async def close(self) -> None:

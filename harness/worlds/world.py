@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from harness.data import Json
     from harness.worlds.clocks import Clocks
     from harness.worlds.disks import Disks
-    from harness.worlds.events import Event, Logged, Where
+    from harness.worlds.events import Logged, NodeEvent, Passed, Where
     from harness.worlds.logs import Found
     from harness.worlds.network import Network
     from harness.worlds.processes import Limits, Processes
+
+
+CAPTURE = "network.pcap"
+"""The file in the run folder with the frames that passed between nodes."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Setting:
         seed: Every random choice of the world comes from it.
         limits: How much of the disk nodes may take.
         disks: Nodes' disks are ours to break; they cost time, so only if asked for.
+        messages: Messages between nodes that triggers wait for.
+        capture: All frames between nodes go to `CAPTURE` in the folder, too.
     """
 
     nodes: Sequence[str]
@@ -41,6 +47,8 @@ class Setting:
     seed: int
     limits: Limits
     disks: bool = False
+    messages: Sequence[Passed] = ()
+    capture: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class TrueTime:
 
 
 class Watcher(Protocol):
-    """Counts events, for the triggers of plans.
+    """Counts events of nodes, for the triggers of plans.
 
     Attributes:
         problems: Sentences about events that can't be counted any more.
@@ -63,7 +71,7 @@ class Watcher(Protocol):
 
     problems: list[str]
 
-    def follow(self, events: Iterable[Event]) -> None:
+    def follow(self, events: Iterable[NodeEvent]) -> None:
         """Count these events, from the start of the nodes on.
 
         Raises:
@@ -71,7 +79,7 @@ class Watcher(Protocol):
         """
         ...
 
-    def sightings(self, event: Event) -> Mapping[Where, int]:
+    def sightings(self, event: NodeEvent) -> Mapping[Where, int]:
         """How often a followed event was seen so far, by where it happened."""
         ...
 

@@ -92,6 +92,7 @@ def test_a_width_lies_between_the_first_and_the_full_one(
         ({"loss": 1}, MessageRule(VOTE, loss=1)),
         ({"delay_ms": 40}, MessageRule(VOTE, delay_ms=40)),
         ({"reset": 0.5}, MessageRule(VOTE, reset=0.5)),
+        ({"cut": 1}, MessageRule(VOTE, cut=1)),
     ],
 )
 def test_a_fault_of_messages_puts_its_rule_on_the_targets_links(
@@ -137,11 +138,11 @@ MESSAGE: Mapping[str, Any] = {"target": ["n1"], "pattern": VOTE, "loss": 1}
         ("slow-start", {**START, "over_s": 0}, "over_s must be a number from 0.1"),
         ("slow-start", {**START, "target": "n1"}, "target must be"),
         ("message", {**MESSAGE, "pattern": "("}, "no regular expression: missing"),
-        ("message", {**MESSAGE, "pattern": "a*"}, "matches where there is nothing"),
-        ("message", {**MESSAGE, "pattern": ""}, "a pattern has 1 to 200 characters"),
-        ("message", {**MESSAGE, "pattern": 7}, "pattern 7: no text"),
+        ("message", {**MESSAGE, "pattern": "a*"}, "matches every message"),
+        ("message", {**MESSAGE, "pattern": "x" * 501}, "has at most 500 characters"),
+        ("message", {**MESSAGE, "pattern": 7}, "pattern 7 is no text"),
         ("message", {**MESSAGE, "loss": 2}, "loss must be a number from 0.001 to 1"),
-        ("message", {**MESSAGE, "reset": 1}, "give one of loss, delay_ms, reset"),
+        ("message", {**MESSAGE, "reset": 1}, "give one of loss, delay_ms, reset, cut"),
     ],
 )
 def test_senseless_plans_are_refused(
@@ -151,7 +152,7 @@ def test_senseless_plans_are_refused(
         nemesis(kind).validate(Fault(kind, params), NODES)
 
 
-@pytest.mark.parametrize("text", ["(", "a |", "x" * 201])
+@pytest.mark.parametrize("text", ["(", "a |", "x" * 501])
 def test_senseless_patterns_are_refused_as_options_too(text: str) -> None:
     with pytest.raises(UsageError, match="patterns"):
         nemesis("message", patterns=text)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness import registry
 from harness.errors import UsageError
-from harness.faults.fault import Fault, Strike
+from harness.faults.fault import Fault, Skip, Strike
 from harness.faults.force import Force
 from harness.worlds.network import LinkCounters, LinkRule
 from nemesis.links import LinkFault
@@ -144,6 +144,15 @@ def test_a_fault_with_a_direction_leaves_the_other_one_alone(
     assert struck.title == f"delay 5 ms: links of n1, {direction}"
 
 
+def test_a_fault_between_nodes_is_on_the_links_among_them() -> None:
+    cluster = FakeCluster()
+    between = {"target": ["n1", "n3"], "direction": "between"}
+    strike("loss", cluster, loss=0.5, **between)
+    assert set(cluster.rules) == {("n1", "n3"), ("n3", "n1")}
+    with pytest.raises(Skip, match="no link between n1 and itself"):
+        strike("loss", cluster, loss=0.5, **{**between, "target": ["n1"]})
+
+
 def test_directions_are_drawn_on_request_and_else_cost_no_choice() -> None:
     usual, asked = Random(1), Random(1)
     loss = nemesis("loss")
@@ -178,7 +187,7 @@ def test_the_largest_amount_can_be_limited() -> None:
         (
             "delay",
             {"target": ["n1"], "delay_ms": 5, "direction": "up"},
-            "direction must be one of both, outwards, inwards, not 'up'",
+            "direction must be one of both, outwards, inwards, between, not 'up'",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.faults.fault import Fault
+from harness.faults.fault import Fault, Skip, Strike
 from nemesis.partition import (
     STANDING,
     Partition,
@@ -103,6 +103,21 @@ def test_two_nodes_can_be_parted_too() -> None:
     for _ in range(50):
         fault = Partition({}).draw(random, ["n1", "n2"])
         assert fault.params.get("cut") or fault.params["target"] == "leader"
+
+
+def test_a_link_is_cut_between_two_nodes_and_nowhere_else() -> None:
+    async def scenario(target: list[str]) -> Strike:
+        fault = Fault("partition", {"shape": "link", "target": target})
+        Partition({}).validate(fault, NODES)
+        return await Partition({}).strike(fault, gripped(FakeCluster()))
+
+    struck = asyncio.run(scenario(["n2", "n4"]))
+    assert struck.evidence["cut"] == ["n2->n4", "n4->n2"]
+    assert struck.title == "link: n2 -/- n4"
+    with pytest.raises(Skip, match="a link has two ends, and n2 is one"):
+        asyncio.run(scenario(["n2"]))
+    drawn = Partition({"shapes": "link"}).draw(Random(1), NODES)
+    assert len(drawn.pairs("cut")) == 2
 
 
 def test_a_single_node_can_not() -> None:

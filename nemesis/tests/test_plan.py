@@ -27,7 +27,7 @@ from harness.workload.generator import (
     Pending,
     Seeds,
 )
-from harness.worlds.events import Logged, Observed
+from harness.worlds.events import Logged, Observed, Passed
 from nemesis.clock import Clock
 from nemesis.kill import Kill
 from nemesis.partition import Partition
@@ -200,6 +200,8 @@ def test_triggers_of_every_sort_survive_yaml() -> None:
         Trigger(time_s=2.0, event=Observed("voted", "n1"), within_s=0.5),
         Trigger(event=Logged(r"term=\d+: 'leads'", "n2"), count=2),
         Trigger(time_s=2.0, event=Logged("snapshot"), within_s=0.5),
+        Trigger(event=Passed('"type":"vote"', "n1", "n2"), count=3),
+        Trigger(time_s=2.0, event=Passed("vote", receiver="n2"), within_s=0.5),
     )
     fault = Kill({}).draw(Random(0), NODES)
     plan = tuple(Step(trigger, fault, 1.0) for trigger in triggers)
@@ -234,6 +236,12 @@ STEP: dict[str, Any] = {
         ({"at": {"log": "(x"}}, "step 1: log: '(x' is no regular expression"),
         ({"at": {"log": "x*"}}, "'x*' matches every line"),
         ({"at": {"log": "x" * 501}}, "at most 500 characters"),
+        ({"at": {"message": "x", "node": "n1"}}, "`at` must be"),
+        ({"at": {"message": "x", "from": "n9"}}, "no node 'n9'"),
+        ({"at": {"message": "x", "to": "n9"}}, "no node 'n9'"),
+        ({"at": {"message": "x", "from": "n1", "to": "n1"}}, "nothing to itself"),
+        ({"at": {"message": "(x"}}, "step 1: message: '(x' is no regular expression"),
+        ({"at": {"message": "x*"}}, "'x*' matches every message"),
         ({"heal": {}}, "a number from 0.001"),
         ({"heal": {"after_s": 0}}, "a number from 0.001"),
         ({"heal": {"after_s": float("inf")}}, "a number from 0.001"),
@@ -323,6 +331,12 @@ class Clockwork:
         self.now_ns = 0
 
     def sightings(self, event: Event) -> dict[Where, int]:
+        if isinstance(event, Passed):
+            return {
+                link: self.seen.get((event, " ".join(link)), 0)
+                for link in itertools.permutations(NODES, 2)
+                if event.is_on(link)
+            }
         nodes = [node for node in NODES if event.is_at(node)]
         anywhere = replace(event, node=None)
         return {(node,): self.seen.get((anywhere, node), 0) for node in nodes}
@@ -410,3 +424,13 @@ def test_a_step_waits_for_a_line_in_a_log_as_for_an_observation() -> None:
     assert works.run_to(5.0) == []
     works.happen("n3", line)
     assert works.run_to(5.1) == [(5.0, "start-kill", [0, "n1"])]
+
+
+def test_a_step_waits_for_a_message_and_strikes_the_ends_of_its_link() -> None:
+    vote = Passed("vote", receiver="n2")
+    works = Clockwork(Step(Trigger(event=vote, count=2), KILL, 0.3))
+    works.happen("n3 n2", vote)
+    works.happen("n2 n3", vote)
+    assert works.run_to(5.0) == []
+    works.happen("n3 n2", vote)
+    assert works.run_to(5.1) == [(5.0, "start-kill", [0, "n3", "n2"])]

@@ -10,6 +10,7 @@ One of two networks:
     wiring.py       the cables between them; netlink.py asks the kernel for them
     lane.py         decides the fate of each frame; segments.py reads TCP and resets it
     capture.py      writes frames to a file
+    sightings.py    counts messages that pass, in memory that is shared
     proxy.py        without namespaces: a TCP proxy per directed link
     ports.py        free ports for that
     sidecar.py      the process that carries the traffic of either

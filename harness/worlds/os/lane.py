@@ -58,6 +58,7 @@ from harness.worlds.os.segments import (
 
 if TYPE_CHECKING:
     from harness.worlds.os.segments import Segment
+    from harness.worlds.os.sightings import LinkSightings
 
 _HEALTHY = LinkRule()
 _HOLD_MS = (1.0, 10.0)
@@ -90,22 +91,32 @@ class Lane:
         link: The link.
         seed: The run's seed; the link's own dice are made from it and the link.
         watched: Whether every frame must pass `admit`, even on a healthy link.
+        sightings: Counts messages that pass; None if none are to be counted.
 
     Attributes:
         healthy: Whether no rule applies.
         express: Whether frames pass at once and are only counted, without `admit`.
         forwarded: Frames sent on; the switch counts them.
         lost: Frames lost. The switch adds those that the kernel would not take.
+        twin: The link in the other direction; None if nobody set it.
         answers: Frames made by `admit` for the node at the link's beginning; whoever
             calls it takes them away.
     """
 
-    def __init__(self, link: Link, seed: int, *, watched: bool = False) -> None:
+    def __init__(
+        self,
+        link: Link,
+        seed: int,
+        *,
+        watched: bool = False,
+        sightings: LinkSightings | None = None,
+    ) -> None:
         self.link = link
         self.rule = _HEALTHY
         self.healthy = True
-        self.express = not watched
-        self._watched = watched
+        self._sightings = sightings
+        self._watched = watched or sightings is not None
+        self.express = not self._watched
         self.forwarded = 0
         self.cut = 0
         self.lost = 0
@@ -117,7 +128,9 @@ class Lane:
         self.resets = 0
         self.connects = 0
         self.matched = 0
+        self.twin: Lane | None = None
         self.answers: list[bytes] = []
+        self._severed = False  # behind a message, in both directions
         self._picks = False  # whether frames are treated by what is in them
         self._resets = False  # whether connections are reset
         self._shrink = 1.0
@@ -140,7 +153,9 @@ class Lane:
             return
         before, self.rule = self.rule, rule
         self.healthy = rule == _HEALTHY
-        self.express = self.healthy and not self._watched
+        if not any(one.cut for one in rule.messages):
+            self._sever_both(severed=False)
+        self.sever(severed=self._severed)
         self._resets = bool(
             rule.reset or rule.half_open or any(one.reset for one in rule.messages)
         )
@@ -156,6 +171,11 @@ class Lane:
             self._last_due_s = 0.0
             self._wire_free_s = 0.0
 
+    def sever(self, *, severed: bool) -> None:
+        """Cut the link behind the last message that passes, or mend it."""
+        self._severed = severed
+        self.express = self.healthy and not self._watched and not severed
+
     def still_due_s(self, due_s: float) -> float:
         """When a frame is due, after the last `set_rule`, that was due at `due_s`."""
         return self._changed_s + (due_s - self._changed_s) * self._shrink
@@ -163,7 +183,9 @@ class Lane:
     def admit(self, frame: bytes, now_s: float) -> list[Copy]:
         """The copies that a frame arriving now is sent on as: none, one or two."""
         rule, chance = self.rule, self._dice.random
-        if rule.cut:
+        if self._sightings is not None:
+            self._sightings.see_frame(frame)
+        if rule.cut or self._severed:
             self.cut += 1
             self._remember(frame, now_s)
             return []
@@ -201,7 +223,8 @@ class Lane:
         if self.answers or (copies and len(copies[0].frame) < len(frame)):
             words.append("reset")
         elif not copies:
-            words.append("cut" if self.rule.cut else "lost")
+            is_cut = self.rule.cut or self._severed
+            words.append("cut" if is_cut else "lost")
         elif (late_s := copies[0].due_s - now_s) > 0:
             words.append(f"{late_s * 1e3:.1f} ms late")
         if any(len(x.frame) == len(frame) and x.frame != frame for x in copies):
@@ -223,7 +246,7 @@ class Lane:
 
     def to_send_again(self, now_s: float) -> list[bytes]:
         """At a heal, the last frames of each connection that the cut stalled."""
-        if self.rule.cut:
+        if self.rule.cut or self._severed:
             return []
         stalled, self._stalled = self._stalled, {}
         return [
@@ -274,6 +297,9 @@ class Lane:
                     return self._reset(segment), 0.0
             self.matched += message.delay_ms > 0
             late_s += message.delay_ms / 1e3
+            if message.cut and chance() < message.cut:
+                self.matched += 1
+                self._sever_both(severed=True)
         segment = segment_in(frame) if self._resets else None
         if segment is None:
             return frame, late_s
@@ -288,6 +314,11 @@ class Lane:
         elif segment.flags & RST and self._gone.get(segment.connection):
             return None
         return frame, late_s
+
+    def _sever_both(self, *, severed: bool) -> None:
+        self.sever(severed=severed)
+        if self.twin is not None:
+            self.twin.sever(severed=severed)
 
     def _reset(self, segment: Segment) -> bytes:
         """Reset a connection at its sender's end; the reset for the other end."""

@@ -41,6 +41,7 @@ from harness.override import override
 from harness.worlds.network import LinkCounters, LinkRule
 from harness.worlds.os.ports import Block, claim_block
 from harness.worlds.os.sidecar import CarriedNetwork, OrderSocket, Sidecar
+from harness.worlds.os.sightings import Sightings
 from harness.worlds.places import Endpoint, make_place
 
 if TYPE_CHECKING:
@@ -48,8 +49,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.worlds.capabilities import LinkField
+    from harness.worlds.events import Passed
     from harness.worlds.network import Link
     from harness.worlds.os.helper import Desk
+    from harness.worlds.os.sightings import LinkSightings
     from harness.worlds.places import NodePlace
 
 _HOST = "127.0.0.1"
@@ -69,8 +72,9 @@ class _Piece(NamedTuple):
 class _Lane:
     """One directed link: its rule, and the streams that flow through it."""
 
-    def __init__(self, link: Link, seed: int) -> None:
+    def __init__(self, link: Link, seed: int, sightings: LinkSightings | None) -> None:
         self.rule = _HEALTHY
+        self.sightings = sightings
         self.streams: set[_Stream] = set()
         self.forwarded = 0
         self.cut = 0
@@ -178,6 +182,8 @@ class _Stream:
                 _reset(self._source)
             return
         lane = self._lane
+        if lane.sightings is not None:
+            lane.sightings.see(data)
         if lane.resets_next():
             self._break(half=False)
             return
@@ -352,6 +358,7 @@ class Proxy:
         targets: Node -> the endpoint at which it listens itself.
         seed: The run's seed; each link's dice are made from it.
         desk: Where orders come from.
+        sightings: Counts of messages that pass.
     """
 
     def __init__(
@@ -360,10 +367,13 @@ class Proxy:
         targets: Mapping[str, Endpoint],
         seed: int,
         desk: Desk,
+        sightings: Sightings,
     ) -> None:
         self._listeners = listeners
         self._targets = targets
-        self._lanes = {link: _Lane(link, seed) for link in listeners}
+        self._lanes = {
+            link: _Lane(link, seed, sightings.on(link)) for link in listeners
+        }
         self._orders = OrderSocket(desk, self)
         self._healed = asyncio.Event()
         self._connecting: set[asyncio.Task[None]] = set()
@@ -465,14 +475,25 @@ class ProxyNetwork(CarriedNetwork):
     )
 
     def __init__(
-        self, places: Mapping[str, NodePlace], sidecar: Sidecar, block: Block
+        self,
+        places: Mapping[str, NodePlace],
+        sidecar: Sidecar,
+        sightings: Sightings,
+        block: Block,
     ) -> None:
-        super().__init__(places, {}, sidecar)
+        super().__init__(places, {}, sidecar, sightings)
         self._block = block
 
     @classmethod
-    def create(cls, nodes: Sequence[str], run_dir: Path, *, seed: int) -> ProxyNetwork:
-        """Choose ports and start the proxies.
+    def create(
+        cls,
+        nodes: Sequence[str],
+        run_dir: Path,
+        *,
+        seed: int,
+        messages: Sequence[Passed] = (),
+    ) -> ProxyNetwork:
+        """Choose ports and start the proxies, which count `messages` as they pass.
 
         It forks, so call it before there is any thread or event loop. It needs a
         descriptor per directed link, and some per connection.
@@ -492,11 +513,14 @@ class ProxyNetwork(CarriedNetwork):
             link: Endpoint(_HOST, listener.getsockname()[1])
             for link, listener in listeners.items()
         }
+        sightings = Sightings(messages, links)
         sidecar = Sidecar(
             "proxy",
             links,
             cls.capabilities,
-            lambda desk: asyncio.run(Proxy(listeners, targets, seed, desk).run()),
+            lambda desk: asyncio.run(
+                Proxy(listeners, targets, seed, desk, sightings).run()
+            ),
         )
         for listener in listeners.values():
             listener.close()
@@ -509,7 +533,7 @@ class ProxyNetwork(CarriedNetwork):
             )
             for name in nodes
         }
-        return cls(places, sidecar, block)
+        return cls(places, sidecar, sightings, block)
 
     @override
     async def close(self) -> None:

@@ -18,6 +18,8 @@ from harness.worlds.os.helper import Desk, Helper
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from harness.worlds.events import Passed, Where
+    from harness.worlds.os.sightings import Sightings
     from harness.worlds.places import NodePlace
 
 _Counts = list[tuple[str, str, LinkCounters]]
@@ -151,11 +153,13 @@ class CarriedNetwork(Network):
         places: Mapping[str, NodePlace],
         netns_fds: Mapping[str, int],
         sidecar: Sidecar,
+        sightings: Sightings,
     ) -> None:
         self.places = places
         self.netns_fds = netns_fds
         self.carrier_pid = sidecar.pid
         self._sidecar = sidecar
+        self._sightings = sightings
 
     @override
     async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
@@ -164,6 +168,10 @@ class CarriedNetwork(Network):
     @override
     async def counters(self) -> Mapping[Link, LinkCounters]:
         return await self._sidecar.counters()
+
+    @override
+    def passed(self, message: Passed) -> Mapping[Where, int]:
+        return self._sightings.passed(message)
 
     @override
     async def close(self) -> None:

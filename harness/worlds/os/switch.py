@@ -37,12 +37,14 @@ from harness.worlds.os.capture import Capture
 from harness.worlds.os.lane import Copy, Lane
 from harness.worlds.os.namespaces import in_netns, why_it_fails
 from harness.worlds.os.sidecar import CarriedNetwork, OrderSocket, Sidecar
+from harness.worlds.os.sightings import Sightings
 from harness.worlds.os.wiring import Outlet, wire
 from harness.worlds.places import Endpoint, make_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.worlds.events import Passed
     from harness.worlds.network import Link, LinkCounters
     from harness.worlds.os.helper import Desk
 
@@ -61,6 +63,7 @@ class Switch:
         outlets: The ports, one per node.
         seed: The run's seed; each lane's dice are made from it.
         desk: Where orders come from.
+        sightings: Counts of messages that pass.
         pcap: A file that all frames are written to, which slows the switch somewhat;
             None for no file.
     """
@@ -70,6 +73,7 @@ class Switch:
         outlets: Sequence[Outlet],
         seed: int,
         desk: Desk,
+        sightings: Sightings,
         pcap: Path | None,
     ) -> None:
         self._orders = OrderSocket(desk, self)
@@ -77,9 +81,13 @@ class Switch:
         self._capture = None if pcap is None else Capture(pcap, names)
         self._interfaces = {name: place for place, name in enumerate(names)}
         self._lanes = {
-            (a.name, b.name): Lane((a.name, b.name), seed, watched=pcap is not None)
-            for a, b in itertools.permutations(outlets, 2)
+            link: Lane(
+                link, seed, watched=pcap is not None, sightings=sightings.on(link)
+            )
+            for link in itertools.permutations(names, 2)
         }
+        for (a, b), lane in self._lanes.items():
+            lane.twin = self._lanes[b, a]
         self._out = {outlet.name: outlet.port.fileno() for outlet in outlets}
         # For each port: destination MAC -> lane and the port that it leads to.
         self._routes = {
@@ -113,7 +121,8 @@ class Switch:
                 if descriptor in self._routes:
                     self._forward_burst(descriptor)
                 elif not self._orders.serve():
-                    self._flush()
+                    if self._capture is not None:
+                        self._capture.close()
                     return
             if self._in_flight:
                 self._release(time.monotonic())
@@ -140,12 +149,9 @@ class Switch:
 
     def counters(self) -> Mapping[Link, LinkCounters]:
         """Counts of what each directed link did since the run began."""
-        self._flush()
-        return {link: lane.counters() for link, lane in self._lanes.items()}
-
-    def _flush(self) -> None:
         if self._capture is not None:
             self._capture.flush()
+        return {link: lane.counters() for link, lane in self._lanes.items()}
 
     def _forward_burst(self, port: int) -> None:
         # The inner loop: a healthy frame costs two system calls and little else.
@@ -233,13 +239,15 @@ class SwitchNetwork(CarriedNetwork):
         *,
         port: int,
         seed: int,
+        messages: Sequence[Passed] = (),
         pcap: Path | None = None,
     ) -> SwitchNetwork:
         """Build the network and start the switch; inside `run_isolated` only.
 
         It forks, so call it before there is any thread or event loop. Every node
-        listens on `port` of an address of its own. All frames are captured to the file
-        `pcap`, if given. Cost: about 15 ms for five nodes.
+        listens on `port` of an address of its own. `messages` are counted where they
+        pass. All frames are captured to the file `pcap`, if given. Cost: about 15 ms
+        for five nodes.
 
         Raises:
             UsageError: Too many nodes.
@@ -250,11 +258,13 @@ class SwitchNetwork(CarriedNetwork):
         except OSError as error:
             raise HarnessError(f"the network could not be set up: {error}") from error
         listens = {outlet.name: Endpoint(outlet.ip, port) for outlet in outlets}
+        links = list(itertools.permutations(nodes, 2))
+        sightings = Sightings(messages, links)
         sidecar = Sidecar(
             "switch",
-            list(itertools.permutations(nodes, 2)),
+            links,
             cls.capabilities,
-            lambda desk: Switch(outlets, seed, desk, pcap).run(),
+            lambda desk: Switch(outlets, seed, desk, sightings, pcap).run(),
         )
         for outlet in outlets:
             outlet.port.close()
@@ -265,6 +275,7 @@ class SwitchNetwork(CarriedNetwork):
             },
             {outlet.name: outlet.netns for outlet in outlets},
             sidecar,
+            sightings,
         )
 
     @override

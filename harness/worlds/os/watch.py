@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from harness.worlds.events import Event, Where
+    from harness.worlds.events import NodeEvent, Where
     from harness.worlds.logs import Found
 
 POLL_S = 0.02
@@ -111,13 +111,13 @@ class Watch(Watcher):
         self._decoder = msgspec.json.Decoder(_Observed)
 
     @override
-    def follow(self, events: Iterable[Event]) -> None:
+    def follow(self, events: Iterable[NodeEvent]) -> None:
         for event in events:
             if isinstance(event, Logged):
                 self._patterns.follow(event.pattern)
 
     @override
-    def sightings(self, event: Event) -> Mapping[Where, int]:
+    def sightings(self, event: NodeEvent) -> Mapping[Where, int]:
         self._refresh()
         match event:
             case Logged(pattern, _):

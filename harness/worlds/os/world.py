@@ -22,7 +22,7 @@ from harness.worlds.os.proxy import ProxyNetwork
 from harness.worlds.os.switch import SwitchNetwork
 from harness.worlds.os.warden import Warden
 from harness.worlds.os.watch import Watch
-from harness.worlds.world import TrueTime
+from harness.worlds.world import CAPTURE, TrueTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,10 +59,20 @@ class OsWorld:
         self.time = TrueTime()
         self.network: SwitchNetwork | ProxyNetwork = (
             SwitchNetwork.create(
-                setting.nodes, setting.folder, port=NODE_PORT, seed=setting.seed
+                setting.nodes,
+                setting.folder,
+                port=NODE_PORT,
+                seed=setting.seed,
+                messages=setting.messages,
+                pcap=setting.folder / CAPTURE if setting.capture else None,
             )
             if rung == "switch"
-            else ProxyNetwork.create(setting.nodes, setting.folder, seed=setting.seed)
+            else ProxyNetwork.create(
+                setting.nodes,
+                setting.folder,
+                seed=setting.seed,
+                messages=setting.messages,
+            )
         )
         disks = OsDisks.fork(self.network.places) if setting.disks else None
         self.processes = Warden.fork(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.worlds.capabilities import LinkField
+    from harness.worlds.events import Passed, Where
     from harness.worlds.network import Link
     from harness.worlds.places import NodePlace
     from harness.worlds.sim.conditions import Conditions
@@ -64,6 +65,12 @@ class SimLink:
     ) -> None:
         self.rule = HEALTHY
         self.deliver: Callable[[str, bytes], None] = lambda *_: None
+        self.twin: SimLink | None = None
+        """The link in the other direction."""
+        self.severed = False
+        """The link is cut behind a message, in both directions."""
+        self.passed: dict[Passed, int] = {}
+        """Message that is followed here -> how often it was sent."""
         self._src = link[0]
         self._loop = loop
         self._conditions = conditions
@@ -89,9 +96,16 @@ class SimLink:
 
     def send(self, data: bytes) -> None:
         """Take a message from the node at the link's beginning."""
+        for message in self.passed:
+            self.passed[message] += sum(
+                1 for _ in compiled(message.pattern).finditer(data)
+            )
+        self._forward(data)
+
+    def _forward(self, data: bytes) -> None:
         now_ns = self._loop.now_ns
         latency_ns = lasting_ns(self._rng, self._conditions.latency_ms)
-        if self.rule is not HEALTHY:
+        if self.rule is not HEALTHY or self.severed:
             self._send_faulty(data, now_ns, latency_ns)
             return
         due_ns = max(now_ns + latency_ns, self._last_due_ns)
@@ -106,13 +120,19 @@ class SimLink:
         if replace(before, bandwidth_kbit_s=rule.bandwidth_kbit_s) != rule:
             self._last_due_ns = 0
         self._wire_free_ns = 0
-        if not rule.cut:
+        if not any(one.cut for one in rule.messages):
+            self._sever_both(severed=False)
+        self.release()
+
+    def release(self) -> None:
+        """Send on the messages that were held back, if nothing holds them any more."""
+        if not (self.rule.cut or self.severed):
             held, self._held = self._held, []
             for data in held:
                 if self._is_oversized(data):
                     self._held.append(data)
                 else:
-                    self.send(data)
+                    self._forward(data)
 
     def counters(self) -> LinkCounters:
         """Counts of what this link did since the run began."""
@@ -132,7 +152,7 @@ class SimLink:
 
     def _send_faulty(self, data: bytes, now_ns: int, latency_ns: int) -> None:
         rule, chance = self.rule, self._rng.random
-        if rule.cut:
+        if rule.cut or self.severed:
             self._cut += 1
             self._hold(data)
             return
@@ -212,10 +232,20 @@ class SimLink:
                 return None
             self._matched += message.delay_ms > 0
             late_ns += int(message.delay_ms * 1e6)
+            if message.cut and chance() < message.cut:
+                self._matched += 1
+                self._sever_both(severed=True)
         if self.rule.reset and chance() < self.rule.reset:
             self._reset(now_ns)
             return None
         return late_ns
+
+    def _sever_both(self, *, severed: bool) -> None:
+        for link in filter(None, (self, self.twin)):
+            if link.severed and not severed:
+                link.severed = False
+                link.release()
+            link.severed = severed
 
     def _reset(self, now_ns: int) -> None:
         """Lose the connection, with all that is on its way."""
@@ -264,6 +294,7 @@ class SimNetwork(Network):
         seed: int,
         conditions: Conditions,
         loop: VirtualTimeLoop,
+        messages: Sequence[Passed] = (),
     ) -> None:
         listens = {n: Endpoint(f"{HOST}{i}", PORT) for i, n in enumerate(nodes, 1)}
         self.places: Mapping[str, NodePlace] = {
@@ -276,6 +307,9 @@ class SimNetwork(Network):
             link: SimLink(link, seed, conditions, loop)
             for link in itertools.permutations(nodes, 2)
         }
+        for link, lane in self.links.items():
+            lane.twin = self.links[link[1], link[0]]
+            lane.passed = {each: 0 for each in messages if each.is_on(link)}
 
     @override
     async def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
@@ -285,6 +319,14 @@ class SimNetwork(Network):
     @override
     async def counters(self) -> Mapping[Link, LinkCounters]:
         return {link: lane.counters() for link, lane in self.links.items()}
+
+    @override
+    def passed(self, message: Passed) -> Mapping[Where, int]:
+        return {
+            link: lane.passed[message]
+            for link, lane in self.links.items()
+            if message in lane.passed
+        }
 
     async def close(self) -> None:
         """Do nothing: there is nothing to release."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from harness.worlds.events import Event, Where
+    from harness.worlds.events import NodeEvent, Where
     from harness.worlds.logs import Found
     from reference_impls.actor import Now, Observe
 
@@ -87,13 +87,13 @@ class Journal(Watcher):
             self._patterns.read(node, line.splitlines(), self._lines_logged)
 
     @override
-    def follow(self, events: Iterable[Event]) -> None:
+    def follow(self, events: Iterable[NodeEvent]) -> None:
         for event in events:
             if isinstance(event, Logged):
                 self._patterns.follow(event.pattern)
 
     @override
-    def sightings(self, event: Event) -> Mapping[Where, int]:
+    def sightings(self, event: NodeEvent) -> Mapping[Where, int]:
         match event:
             case Logged(pattern, _):
                 counts = self._patterns.count(pattern)

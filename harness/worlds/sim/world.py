@@ -51,7 +51,9 @@ class SimWorld:
         self.time = TrueTime(
             lambda: MONO_EPOCH_NS + loop.now_ns, lambda: WALL_EPOCH_NS + loop.now_ns
         )
-        self.network = SimNetwork(nodes, setting.folder, setting.seed, conditions, loop)
+        self.network = SimNetwork(
+            nodes, setting.folder, setting.seed, conditions, loop, setting.messages
+        )
         self.watcher = Journal(nodes, setting.folder)
         self.processes = SimProcesses(
             system, self.network, self.watcher, setting.seed, conditions, loop
