@@ -169,6 +169,9 @@ class Kill(NodeFault):
         knobs: dict[str, bool | None] = {}
         if times_of(fault) > 1:
             evidence["kills"] = cluster.tally["kills"]
+            knobs["crash loop"] = cluster.tally["kills"] > 1
+        if "order" in fault.params:
+            knobs["starts in order"] = len(started) > 1
         if TERM_KNOB in fault.knobs:
             knobs[TERM_KNOB] = cluster.tally["heeded"] > 0
         return strike.proven(evidence, bit=bit, knobs=knobs)

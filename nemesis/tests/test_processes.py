@@ -103,6 +103,7 @@ def test_nodes_start_again_in_the_order_of_the_plan_each_after_its_time(
         assert fake.dead() == ()
         restarted = cast("Mapping[str, Any]", healed.evidence["restarted"])
         assert set(restarted) == set(expected)
+        assert healed.knobs == ({} if order is None else {"starts in order": True})
 
     asyncio.run(scenario())
 
@@ -120,6 +121,7 @@ def test_a_crash_loop_kills_whatever_serves_until_it_was_killed_often_enough() -
         assert fake.dead() == ("n1", "n2", "n3")
         healed = await nemesis.heal(strike, cluster)
         assert healed.evidence["kills"] == 4
+        assert healed.knobs == {"crash loop": True}
         assert fake.dead() == ()
 
     asyncio.run(scenario())
