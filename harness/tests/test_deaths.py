@@ -79,21 +79,27 @@ class Started:
         return [one for one in found if one.is_running() and not is_zombie(one)]
 
     def part(self, name: str) -> psutil.Process:
-        """The one descendant that has this name; of a controller it is its child's."""
-        below = psutil.Process(self.process.pid).children(recursive=True)
-        wanted = "sb-warden" if name == "controller" else name
-        named = [process for process in below if process.name() == wanted]
-        # A node is called as its warden is until its program takes over.
-        [found] = [process for process in named if process.ppid() not in pids(named)]
-        parent = found.parent()
-        assert parent is not None
-        return parent if name == "controller" else found
+        """The one descendant that has this name; of a controller it is its child's.
 
-    def has(self, name: str) -> bool:
-        """Whether that part is there by now."""
-        with contextlib.suppress(psutil.Error, ValueError):
-            return self.part(name).is_running()
-        return False
+        It is waited for. Processes come and go while they are listed, and a list may
+        lack one that is there.
+        """
+        wanted = "sb-warden" if name == "controller" else name
+        found: list[psutil.Process] = []
+
+        def look() -> bool:
+            found.clear()
+            with contextlib.suppress(psutil.Error):
+                below = psutil.Process(self.process.pid).children(recursive=True)
+                named = [process for process in below if process.name() == wanted]
+                # A node is called as its warden is until its program takes over.
+                found.extend(one for one in named if one.ppid() not in pids(named))
+            return len(found) == 1
+
+        eventually(look, f"{name} is there")
+        parent = found[0].parent()
+        assert parent is not None
+        return parent if name == "controller" else found[0]
 
     def has_begun(self) -> bool:
         """It has made what it could leave behind."""
@@ -249,9 +255,11 @@ def test_a_run_one_of_whose_parts_is_killed_ends_and_says_which(
     start: Callable[..., Started], name: str, part: str, moment: int
 ) -> None:
     started = start(name, "--json")
-    eventually(lambda: started.has(part), f"{part} is there")
+    # Before there is a folder the machine is tried, with parts that don't stay.
+    eventually(started.results.exists, "it has a folder")
+    doomed = started.part(part)
     time.sleep(random.Random(f"{name} {part} {moment}").uniform(0, LATEST_S))
-    started.part(part).kill()
+    doomed.kill()
     out, err = started.process.communicate(timeout=ENDS_WITHIN_S)
     assert started.process.returncode == 255, (out, err)
     outcome = json.loads(out)
