@@ -103,6 +103,42 @@ class Lane:
             calls it takes them away.
     """
 
+    # Slots, as an object with more than 30 attributes is slow without them.
+    __slots__ = (
+        "_arrivals",
+        "_changed_s",
+        "_dice",
+        "_gone",
+        "_inspects",
+        "_last_due_s",
+        "_newest_sent",
+        "_picks",
+        "_resets",
+        "_severed",
+        "_shrink",
+        "_sightings",
+        "_stalled",
+        "_watched",
+        "_wire_free_s",
+        "answers",
+        "connects",
+        "corrupted",
+        "cut",
+        "delayed",
+        "duplicated",
+        "express",
+        "forwarded",
+        "healthy",
+        "link",
+        "lost",
+        "matched",
+        "oversized",
+        "reordered",
+        "resets",
+        "rule",
+        "twin",
+    )
+
     def __init__(
         self,
         link: Link,
@@ -131,6 +167,7 @@ class Lane:
         self.twin: Lane | None = None
         self.answers: list[bytes] = []
         self._severed = False  # behind a message, in both directions
+        self._inspects = sightings is not None
         self._picks = False  # whether frames are treated by what is in them
         self._resets = False  # whether connections are reset
         self._shrink = 1.0
@@ -153,15 +190,15 @@ class Lane:
             return
         before, self.rule = self.rule, rule
         self.healthy = rule == _HEALTHY
-        if not any(one.cut for one in rule.messages):
-            self._sever_both(severed=False)
-        self.sever(severed=self._severed)
         self._resets = bool(
             rule.reset or rule.half_open or any(one.reset for one in rule.messages)
         )
         self._picks = bool(self._resets or rule.messages or rule.mtu_bytes is not None)
         if not self._resets:
             self._gone.clear()
+        if not any(one.cut for one in rule.messages):
+            self._sever_both(severed=False)
+        self.sever(severed=self._severed)
         then, now = before.bandwidth_kbit_s, rule.bandwidth_kbit_s
         if then and now and replace(before, bandwidth_kbit_s=now) == rule:
             self._shrink = then / now
@@ -174,6 +211,7 @@ class Lane:
     def sever(self, *, severed: bool) -> None:
         """Cut the link behind the last message that passes, or mend it."""
         self._severed = severed
+        self._inspects = self._picks or severed or self._sightings is not None
         self.express = self.healthy and not self._watched and not severed
 
     def still_due_s(self, due_s: float) -> float:
@@ -183,18 +221,15 @@ class Lane:
     def admit(self, frame: bytes, now_s: float) -> list[Copy]:
         """The copies that a frame arriving now is sent on as: none, one or two."""
         rule, chance = self.rule, self._dice.random
-        if self._sightings is not None:
-            self._sightings.see_frame(frame)
-        if rule.cut or self._severed:
-            self.cut += 1
-            self._remember(frame, now_s)
-            return []
         late_s = 0.0
-        if self._picks:
-            picked = self._pick(frame, now_s)
-            if picked is None:
+        if self._inspects:
+            inspected = self._inspect(frame, now_s)
+            if inspected is None:
                 return []
-            frame, late_s = picked
+            frame, late_s = inspected
+        elif rule.cut:
+            self._cut_off(frame, now_s)
+            return []
         if rule.loss and chance() < rule.loss:
             self.lost += 1
             return []
@@ -270,6 +305,22 @@ class Lane:
             connects=self.connects,
             matched=self.matched,
         )
+
+    def _cut_off(self, frame: bytes, now_s: float) -> None:
+        self.cut += 1
+        self._remember(frame, now_s)
+
+    def _inspect(self, frame: bytes, now_s: float) -> tuple[bytes, float] | None:
+        """Look into a frame, if anybody wants that; the results are those of `_pick`.
+
+        Most rules don't, and their frames are spared the calls.
+        """
+        if self._sightings is not None:
+            self._sightings.see_frame(frame)
+        if self.rule.cut or self._severed:
+            self._cut_off(frame, now_s)
+            return None
+        return self._pick(frame, now_s) if self._picks else (frame, 0.0)
 
     def _pick(self, frame: bytes, now_s: float) -> tuple[bytes, float] | None:
         """Treat a frame by its length and by what is in it.

@@ -81,13 +81,18 @@ def payload_of(frame: bytes) -> bytes:
 def stream_of(frame: bytes) -> bytes | None:
     """A key for the TCP connection of a frame, different for data and for bare ACKs.
 
-    None for frames that are not TCP, and for resets.
+    None for frames that are not TCP, and for resets. Every frame that a cut takes is
+    asked for its key, so this reads no more of it than that needs.
     """
-    segment = segment_in(frame)
-    if segment is None or segment.flags & RST:
+    if frame[12:14] != _IPV4 or len(frame) < _SHORTEST_TCP or frame[23] != _TCP:
         return None
-    is_bare = not segment.data and not segment.flags & (FIN | SYN)
-    return segment.connection + bytes([is_bare])
+    tcp = ETHERNET_HEADER + 4 * (frame[14] & 0x0F)
+    if len(frame) < tcp + _TCP_HEADER or frame[tcp + 13] & RST:
+        return None
+    end = ETHERNET_HEADER + int.from_bytes(frame[16:18], "big")
+    has_data = tcp + 4 * (frame[tcp + 12] >> 4) < end
+    is_bare = not has_data and not frame[tcp + 13] & (FIN | SYN)
+    return frame[26:34] + frame[tcp : tcp + 4] + bytes([is_bare])
 
 
 def reset_for_receiver(segment: Segment) -> bytes:
