@@ -286,7 +286,11 @@ def _cut_between(
     """The first fault that cut the link at a moment between these; None if none did."""
     for fault in faults:
         end_ns = float("inf") if fault.end_ns is None else fault.end_ns
-        meets = fault.start_ns <= last_ns + SLACK_NS and first_ns <= end_ns
+        meets = (
+            fault.applied
+            and fault.start_ns <= last_ns + SLACK_NS
+            and first_ns <= end_ns
+        )
         if meets and link in strings(sequence(fault.evidence.get("cut"))):
             return fault
     return None

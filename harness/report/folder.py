@@ -307,7 +307,8 @@ def _fault(life: Life, meanwhile: Mapping[str, Any]) -> Fault:
     """A life as reports show it; `meanwhile` is its line of verdict.json, if any."""
     lines = (life.start, life.end, life.skipped, life.failed)
     told = [line for line in lines if line is not None] or [life.first]
-    evidence = dict(mapping(told[0].evidence))
+    # What was asked for is no evidence of what was done.
+    evidence = {} if told[0] is life.asked else dict(mapping(told[0].evidence))
     for line in told[1:]:
         for key, proof in mapping(line.evidence).items():
             same = evidence.get(key) == proof or key not in evidence
