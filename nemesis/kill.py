@@ -75,7 +75,7 @@ KILL_OPTIONS = (
 
 PARAMS = ("target", "signal", "patience_s", "times", "order", "apart_s", "delay_s")
 NUMBERS: Mapping[str, Number | Whole] = {
-    "patience_s": Number(0.001, 3600.0),
+    "patience_s": Number(0.001, 60.0),
     "times": Whole(1, 10_000),
     "apart_s": Number(0.0, 3600.0),
     "delay_s": Number(0.0, 604_800.0),
