@@ -52,12 +52,15 @@ class Option:
         default: The text of its default value.
         meaning: What it does, in a clause.
         kind: The kind of its value, with bounds.
+        amount: Of a kind of fault: the usual bound of how bad faults are, if that is
+            what the option sets. Swarms draw smaller ones (`harness.faults.profiles`).
     """
 
     name: str
     default: str
     meaning: str
     kind: Kind
+    amount: float | None = None
 
 
 @dataclass(frozen=True)

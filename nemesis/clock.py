@@ -40,6 +40,7 @@ from harness.errors import UsageError
 from harness.faults.fault import (
     Fault,
     NodeNames,
+    Skip,
     Strike,
     require_number,
     require_params,
@@ -47,6 +48,7 @@ from harness.faults.fault import (
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
+    WORDS,
     aimed,
     draw_target,
     resolve_target,
@@ -101,21 +103,27 @@ OPTIONS = (
         "which clocks to break (monotonic ones: bump, drift, freeze and wander only)",
         Words(CLOCKS),
     ),
-    Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(TARGETS)),
+    Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(WORDS)),
     Option(
-        "bump_max_s", "60", "largest jump of a wall clock, s", Number(0.001, JUMP_S_MAX)
+        "bump_max_s",
+        "60",
+        "largest jump of a wall clock, s",
+        Number(0.001, JUMP_S_MAX),
+        amount=60.0,
     ),
     Option(
         "leap_max_s",
         "5",
         "largest leap of a monotonic clock, s (it takes as long to return)",
         Number(0.001, LEAP_MS.most / 1000),
+        amount=5.0,
     ),
     Option(
         "drift",
         "1.0",
         "largest drift: rates lie in 1/(1+drift) to 1+drift",
         Number(1e-6, RATE.most - 1),
+        amount=1.0,
     ),
     Option("strobe_period_ms", "50", "time between two jumps of a strobe", PERIOD_MS),
 )
@@ -247,6 +255,8 @@ class Clock(Nemesis):
             # drift apart by more than the fault's rate.
             await cluster.settle()
         begun_ns, before = cluster.wall_ns(), await cluster.read_clocks(nodes)
+        if not any(before.values()):
+            raise Skip(f"no clock to skew: {' and '.join(nodes)} down")
         evidence: dict[str, Json] = {}
         if mode == "restart":
             evidence["killed"] = dict(await cluster.kill(nodes))

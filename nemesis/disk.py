@@ -27,6 +27,7 @@ from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
+    WORDS,
     aimed,
     draw_target,
     resolve_target,
@@ -62,10 +63,16 @@ SMALLEST_DELAY = 1 / 50
 DELAY_MS = Number(0.1, 3_600_000.0)
 
 OPTIONS = (
-    Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(TARGETS)),
+    Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(WORDS)),
     Option("modes", "+".join(MODES), "fail, be full, be slow", Words(MODES)),
     Option("files", "*", "a glob over paths in a node's data folder", Text()),
-    Option("delay_max_ms", "1000", "largest delay of an operation, ms", DELAY_MS),
+    Option(
+        "delay_max_ms",
+        "1000",
+        "largest delay of an operation, ms",
+        DELAY_MS,
+        amount=1000.0,
+    ),
 )
 
 PARAMS = ("target", "mode", "files", "operations", "delay_ms")

@@ -19,6 +19,7 @@ from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
+    WORDS,
     aimed,
     draw_target,
     resolve_target,
@@ -57,7 +58,7 @@ OPTIONS = (
         "targets",
         "+".join(TARGETS),
         "sets of nodes whose links to draw from",
-        Words(TARGETS),
+        Words(WORDS),
     ),
     Option("max_ms", "1000", "longest time up or down to draw, ms", SPELL_MS),
     DIRECTION_OPTION,

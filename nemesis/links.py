@@ -21,6 +21,7 @@ from harness.faults.fault import Fault, Skip, Strike, require_number, require_pa
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
+    WORDS,
     aimed,
     draw_target,
     resolve_target,
@@ -103,13 +104,14 @@ class Amount:
                 "targets",
                 "+".join(TARGETS),
                 "sets of nodes whose links to draw from",
-                Words(TARGETS),
+                Words(WORDS),
             ),
             Option(
                 "max",
                 "",
                 f"largest {self.field} to draw; {self.high:g} if empty",
                 OrNone(self.kind),
+                amount=self.high,
             ),
             DIRECTION_OPTION,
         )

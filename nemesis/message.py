@@ -30,6 +30,7 @@ from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
+    WORDS,
     aimed,
     draw_target,
     resolve_target,
@@ -90,7 +91,7 @@ OPTIONS = (
         "targets",
         "+".join(TARGETS),
         "sets of nodes whose links to draw from",
-        Words(TARGETS),
+        Words(WORDS),
     ),
     Option(
         "patterns",

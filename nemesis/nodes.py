@@ -12,6 +12,7 @@ from harness.faults.fault import Fault, Strike, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
+    WORDS,
     aimed,
     draw_target,
     resolve_target,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from harness.worlds.capabilities import Capabilities
 
 OPTIONS = (
-    Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(TARGETS)),
+    Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(WORDS)),
 )
 
 

@@ -1,8 +1,9 @@
 """Network partitions: grudges over directed links.
 
 Shapes after jepsen.nemesis (`bisect`, `split-one`, `bridge`, `majorities-ring`), plus
-one-way cuts and the isolation of the leader. A grudge is the set of directed links
-that are cut; it is drawn with the plan, so a replay cuts the very same links.
+one-way cuts and the isolation of the leader, or of nodes chosen for the majority that
+is left or broken. A grudge is the set of directed links that are cut; it is drawn with
+the plan, so a replay cuts the very same links.
 
 A `link` whose target is the observer of a message is the link that the message passes
 over (`harness.faults.plan`).
@@ -26,7 +27,11 @@ from harness.errors import UsageError
 from harness.faults.fault import Fault, Skip, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
+    BREAK,
+    KEEP,
+    LEADER,
     aimed,
+    draw_target,
     minority_size,
     resolve_target,
     validate_target,
@@ -46,10 +51,11 @@ if TYPE_CHECKING:
     from harness.faults.force import Grip
     from harness.faults.nemesis import NemesisFactory
 
-STANDING = ("one", "halves", "minority", "ring", "bridge", "one-way", "leader")
+STANDING = ("one", "halves", "minority", "ring", "bridge", "one-way", LEADER)
 SPREAD = "spread"
 LINK = "link"
 SHAPES = (*STANDING, LINK, SPREAD)
+WORDS = (*SHAPES, KEEP, BREAK)
 SpreadStep = tuple[str, str, set[Link]]
 """("isolated" or "back", the node, all links that are cut from then on)"""
 PACE_MS = Number(5.0, 3_600_000.0)
@@ -63,8 +69,10 @@ OPTIONS = (
         "shapes to draw from: one node isolated, random halves, minority against "
         "majority, overlapping majorities in a ring, a bridge node between halves, "
         "one direction only, the leader isolated; link: a single link; spread: node "
-        "after node is isolated, and they come back in another order",
-        Words(SHAPES),
+        "after node is isolated, and they come back in another order; keep-majority: a "
+        "set of nodes isolated such that a majority is left; break-majority: nodes "
+        "isolated one by one such that none is",
+        Words(WORDS),
     ),
 )
 
@@ -192,8 +200,9 @@ class Partition(Nemesis):
         shape = random.choice(self.shapes)
         order = random.sample(list(nodes), len(nodes))
         inwards = random.random() < 0.5
-        if shape == "leader":
-            return Fault(self.kind, {"shape": shape, "target": "leader"})
+        if shape in {LEADER, KEEP, BREAK}:
+            target = draw_target(random, shape, nodes)
+            return Fault(self.kind, {"shape": shape, "target": target})
         if shape == SPREAD:
             return self._draw_spread(random, order)
         if len(nodes) < 3 and shape in {"ring", "bridge"}:
@@ -280,7 +289,10 @@ class Partition(Nemesis):
                 cut = frozenset(between([[node] for node in isolated]))
                 title = "link: "
             else:
-                cut = frozenset(between([isolated, rest]))
+                # Nodes that are to leave no majority must not be one by themselves.
+                breaks = fault.target == BREAK or BREAK in fault.target
+                groups = [[node] for node in isolated] if breaks else [list(isolated)]
+                cut = frozenset(between([*groups, rest]))
                 title = f"isolate {who(isolated, why)}: "
         else:
             cut = frozenset(fault.pairs("cut"))

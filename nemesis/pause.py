@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.faults.fault import Skip
 from harness.override import override
 from harness.registry import Plugin
 from harness.worlds.capabilities import Capabilities
@@ -31,8 +32,14 @@ class Pause(NodeFault):
     async def do(
         self, fault: Fault, nodes: NodeNames, cluster: Grip
     ) -> tuple[dict[str, Json], bool]:
-        """Stop `nodes`; bites when every process reads back as stopped."""
+        """Stop `nodes`; bites when every process reads back as stopped.
+
+        Raises:
+            Skip: None of them runs.
+        """
         states = await cluster.pause(nodes)
+        if not any(states.values()):
+            raise Skip(f"nothing to pause: {' and '.join(nodes)} down")
         stopped = [all(s == "T" for s in of.values()) for of in states.values() if of]
         return {"states": states}, bool(stopped) and all(stopped)
 

@@ -29,6 +29,7 @@ from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
+    WORDS,
     aimed,
     draw_target,
     resolve_target,
@@ -63,7 +64,7 @@ OPTIONS = (
         "targets",
         "+".join((*TARGETS, "all")),
         "sets of nodes to draw from; one that is named twice is drawn twice as often",
-        Words(TARGETS),
+        Words(WORDS),
     ),
     Option("kept_max", "1", "largest share of unsynced pieces that are kept", SHARE),
     Option(

@@ -37,6 +37,8 @@ from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
+    KEEP,
+    LEADER,
     aimed,
     draw_target,
     minority_size,
@@ -60,14 +62,19 @@ if TYPE_CHECKING:
     from harness.worlds.disks import Decay
 
 KINDS = ("flip", "truncate", "stale", "restore")
-TARGETS = ("one", "minority", "leader")
+TARGETS = ("one", "minority", LEADER)
 SEED = Whole(0, 2**32 - 1)
 AFTER_MS = Number(1, 3_600_000)
 DRAWN_AFTER_MS = (50, 500)
 """Long enough for writes that matter, and over before most faults are healed."""
 
 OPTIONS = (
-    Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(TARGETS)),
+    Option(
+        "targets",
+        "+".join(TARGETS),
+        "sets of nodes to draw from",
+        Words((*TARGETS, KEEP)),
+    ),
     Option(
         "kinds",
         "flip",

@@ -20,6 +20,7 @@ from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
     TARGETS,
+    WORDS,
     aimed,
     draw_target,
     resolve_target,
@@ -61,7 +62,7 @@ OPTIONS = (
         "targets",
         "+".join(TARGETS),
         "sets of nodes whose links to draw from",
-        Words(TARGETS),
+        Words(WORDS),
     ),
     Option("over_max_s", "4", "longest time to grow to draw, s", OVER_S),
     DIRECTION_OPTION,

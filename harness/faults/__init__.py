@@ -5,6 +5,7 @@ For writing a nemesis:
     fault.py      Fault, Strike: a fault and its outcome, as data; Skip: there is none
     states.py     the states of a fault: asked for, applied, healed, skipped, failed
     targets.py    which nodes a fault is for: words, drawing, looking up
+    quorum.py     Standing: whether a majority is left, or would be
     nemesis.py    Nemesis, Lingering, Patterned: one kind of fault, as a plug-in
     force.py      Grip: a strike acts through it; how several strikes add up
     holds.py      Holds: which strikes hold a node, a link or a clock, and how
@@ -12,7 +13,7 @@ For writing a nemesis:
 The nodes that strikes act on:
 
     cluster.py     Cluster: a system's nodes in a world
-    leadership.py  Leadership: guesses who leads if no node says so
+    leadership.py  Leadership: guesses who leads if no node says so, by logs or answers
     watchdog.py    Watchdog: starts nodes again that exit on their own
 
 For running a test:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 NodeNames = tuple[str, ...]
 
+Target = str | NodeNames | Mapping[str, NodeNames]
+"""A word, names of nodes, or a word about named nodes."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -70,9 +73,7 @@ class Fault:
 
     def names(self, name: str) -> NodeNames:
         """A parameter that is a list of nodes."""
-        value = self.params[name]
-        assert isinstance(value, Sequence)
-        return tuple(map(str, value))
+        return _names(self.params[name])
 
     def pairs(self, name: str) -> tuple[tuple[str, str], ...]:
         """A parameter that is a list of pairs of texts."""
@@ -81,10 +82,19 @@ class Fault:
         return tuple((str(one), str(other)) for one, other in map(_pair, value))
 
     @property
-    def target(self) -> str | NodeNames:
-        """Which nodes it is for: a word ("leader", "observer") or their names."""
+    def target(self) -> Target:
+        """Which nodes it is for (`harness.faults.targets`)."""
         target = self.params["target"]
-        return target if isinstance(target, str) else self.names("target")
+        if isinstance(target, str):
+            return target
+        if isinstance(target, Mapping):
+            return {word: _names(nodes) for word, nodes in target.items()}
+        return self.names("target")
+
+
+def _names(value: Json) -> NodeNames:
+    assert isinstance(value, Sequence)
+    return tuple(str(node) for node in value)
 
 
 def _pair(value: Json) -> Sequence[Json]:

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, get_args
 
 from harness.errors import HarnessError
 from harness.faults.holds import Holds, How, Thing
+from harness.faults.quorum import Standing
 from harness.worlds.capabilities import CLOCKS
 from harness.worlds.clocks import ClockLine, ClockSetting
 from harness.worlds.network import LinkCounters, LinkRule, merge
@@ -313,6 +314,16 @@ class Grip:
     def nodes(self) -> tuple[str, ...]:
         """All nodes."""
         return self._cluster.nodes
+
+    def standing(self) -> Standing:
+        """What is left of the cluster now, with all strikes in force."""
+        force, pid = self._force, self._cluster.processes.pid
+        down = {*force.down.things(), *force.paused.things()}
+        return Standing(
+            self.nodes,
+            [n for n in self.nodes if n not in down and pid(n) is not None],
+            {link for link in force.links.things() if merge(force.links.of(link)).cut},
+        )
 
     async def leader(self) -> str | None:
         """The node that says it leads; None if none says so within a second."""

@@ -38,7 +38,7 @@ import yaml
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault
-from harness.faults.targets import OBSERVER
+from harness.faults.targets import waits_for_observer
 from harness.options import Number, Whole
 from harness.worlds import logs, network
 from harness.worlds.events import Logged, Observed, Passed
@@ -265,7 +265,7 @@ def validate(plan: Plan, nemeses: Mapping[str, Nemesis], nodes: Sequence[str]) -
             )
         nemesis.validate(step.fault, nodes)
         event = step.at.event
-        if step.fault.params.get("target") == OBSERVER and event is None:
+        if event is None and waits_for_observer(step.fault):
             raise UsageError(
                 f"plan: {step.fault.kind}: target 'observer' needs a trigger that "
                 "waits for an event (observe: KIND, log: PATTERN or message: PATTERN)"

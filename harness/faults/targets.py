@@ -1,18 +1,28 @@
 """Which nodes a fault is for.
 
-Targets are drawn from the plan's seed when the plan is made; only `leader` is looked up
-when the fault strikes, as nobody knows it before. The words one, minority, majority and
-all are those of jepsen.nemesis.combined; leader is ours. A target may also be a list of
-node names, as in a hand-written plan, or `observer`: the node whose event set the fault
-off.
+Targets are drawn from the plan's seed when the plan is made, as names of nodes. What
+nobody knows before is looked up when the fault strikes:
+
+    leader          the node that leads
+    observer        the nodes of the event that set the fault off
+    keep-majority   nodes without which a majority is left, of those that are named
+    break-majority  as few nodes as leave no majority, in the order named
+
+The last two know what other strikes hold down, paused or cut off. They may name nodes
+in their order of choice (`{keep-majority: [n3, leader]}`), or else mean all nodes. If
+there is no such node now, the strike is tried again and may be skipped (`Skip`).
+
+The words one, minority, majority and all, of which drawing makes names, are those of
+jepsen.nemesis.combined; the others are ours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import UsageError
-from harness.faults.fault import Fault
+from harness.faults.fault import Fault, Skip
 from harness.registry import nearest
 
 if TYPE_CHECKING:
@@ -20,25 +30,51 @@ if TYPE_CHECKING:
     from random import Random
 
     from harness.data import Json
-    from harness.faults.fault import NodeNames
+    from harness.faults.fault import NodeNames, Target
+    from harness.faults.quorum import Standing
     from harness.worlds.events import Where
 
-TARGETS = ("one", "minority", "majority", "all", "leader")
-"""Words for sets of nodes that a fault may strike."""
+LEADER = "leader"
 
 OBSERVER = "observer"
-"""The target that means the node whose event triggered the fault; of a message both."""
+"""The target that means the nodes at which the event happened that set a fault off: a
+node, or the sender and the receiver of a message."""
+
+KEEP = "keep-majority"
+BREAK = "break-majority"
+
+TARGETS = ("one", "minority", "majority", "all", LEADER)
+"""Words for sets of nodes that plans draw from unless told otherwise."""
+
+WORDS = (*TARGETS, KEEP, BREAK)
+"""All words for sets of nodes that plans may draw from."""
+
+KEEP_LEADER_CHANCE = 0.3
+"""How often one of the nodes drawn for `keep-majority` is whoever leads then."""
 
 
-class Led(Protocol):
-    """A cluster that can be asked who leads it."""
+class Reigned(Protocol):
+    """A cluster that can be asked who leads it, and what is left of it."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """All nodes."""
+        ...
+
+    def standing(self) -> Standing:
+        """What the strikes in force have left of it."""
+        ...
 
     async def leader(self) -> str | None:
         """The node that says it leads; None if no node does."""
         ...
 
     def seems_to_lead(self) -> tuple[str, str]:
-        """A node that may lead though none says so, and why it may be that one."""
+        """A node that may lead though none says so, and why it may be that one.
+
+        Raises:
+            Skip: There is no such node now.
+        """
         ...
 
 
@@ -47,10 +83,18 @@ def minority_size(count: int) -> int:
     return max(1, (count - 1) // 2)
 
 
-def draw_target(random: Random, word: str, nodes: Sequence[str]) -> str | list[str]:
+def draw_target(random: Random, word: str, nodes: Sequence[str]) -> Json:
     """Draw the nodes for a target word; `leader` stays, for the strike to resolve."""
-    if word == "leader":
+    if word == LEADER:
         return word
+    if word == BREAK:
+        return {word: random.sample(list(nodes), len(nodes))}
+    if word == KEEP:
+        size = random.randint(1, minority_size(len(nodes)))
+        order = random.sample(list(nodes), size)
+        if random.random() < KEEP_LEADER_CHANCE:
+            order[0] = LEADER
+        return {word: order}
     sizes = {
         "one": 1,
         "minority": minority_size(len(nodes)),
@@ -61,69 +105,127 @@ def draw_target(random: Random, word: str, nodes: Sequence[str]) -> str | list[s
 
 
 def for_observer(fault: Fault) -> Fault:
-    """The fault aimed at the node that observes its event; unchanged without target."""
-    if "target" not in fault.params:
+    """The fault aimed at the node that observes its event; unchanged without target.
+
+    A fault that is to keep a majority still does.
+    """
+    target = fault.params.get("target")
+    if target is None:
         return fault
-    return Fault(fault.kind, {**fault.params, "target": OBSERVER})
+    keeps = isinstance(target, Mapping) and KEEP in target
+    aimed: Json = {KEEP: [OBSERVER]} if keeps else OBSERVER
+    return Fault(fault.kind, {**fault.params, "target": aimed})
+
+
+def waits_for_observer(fault: Fault) -> bool:
+    """Whether the fault's target names the observer of an event."""
+    target = fault.params.get("target")
+    if isinstance(target, Mapping):
+        return any(isinstance(v, list) and OBSERVER in v for v in target.values())
+    return target == OBSERVER
 
 
 def aim(fault: Fault, where: Where) -> Fault:
-    """The fault with its `observer` target replaced by the nodes of the event.
+    """The fault with the observer in its target replaced by the nodes of the event.
 
     If the event never came there are none. The leader takes their place, as it has a
     part in most events.
     """
-    if fault.params.get("target") != OBSERVER:
+    if not waits_for_observer(fault):
         return fault
-    target: Json = list(where) or "leader"
-    return Fault(fault.kind, {**fault.params, "target": target})
+    target = fault.target
+    nodes: list[Json] = list(where) or [LEADER]
+    aimed: Json = list(where) or LEADER
+    if isinstance(target, Mapping):
+        aimed = {
+            word: [n for name in names for n in (nodes if name == OBSERVER else [name])]
+            for word, names in target.items()
+        }
+    return Fault(fault.kind, {**fault.params, "target": aimed})
 
 
-async def resolve_target(
-    target: str | Sequence[str], cluster: Led
-) -> tuple[NodeNames, str]:
+async def resolve_target(target: Target, cluster: Reigned) -> tuple[NodeNames, str]:
     """The nodes meant by a fault's target, and a word about how they were chosen.
 
     If no node says that it leads, `leader` means the node that seems to.
+
+    Raises:
+        Skip: There is no such node now.
     """
-    if target != "leader":
-        return tuple(target), ""
+    if target == LEADER:
+        return await _leader(cluster)
+    if target in (KEEP, BREAK):
+        return _by_majority(str(target), cluster.nodes, cluster.standing())
+    if isinstance(target, Mapping):
+        [(word, names)] = target.items()
+        order: list[str] = []
+        for name in names:
+            nodes = (await _leader(cluster))[0] if name == LEADER else (name,)
+            order += [node for node in nodes if node not in order]
+        return _by_majority(word, order, cluster.standing())
+    assert not isinstance(target, str)
+    return target, ""
+
+
+async def _leader(cluster: Reigned) -> tuple[NodeNames, str]:
     leader = await cluster.leader()
     if leader is None:
         guessed, why = cluster.seems_to_lead()
         return (guessed,), why
-    return (leader,), "leader"
+    return (leader,), LEADER
+
+
+def _by_majority(
+    word: str, order: Sequence[str], standing: Standing
+) -> tuple[NodeNames, str]:
+    up = f"{len(standing.up)} of {len(standing.nodes)} nodes are up"
+    if word == KEEP:
+        spare = standing.spare(order)
+        if not spare:
+            raise Skip(f"no majority would be left without {' or '.join(order)}: {up}")
+        return tuple(spare), "keeps a majority"
+    if not standing.has_majority():
+        raise Skip(f"there is no majority to break: {up}")
+    broken = standing.breaking(order)
+    if not broken:
+        raise Skip(f"a majority would be left without {' and '.join(order)}: {up}")
+    return tuple(broken), "breaks the majority"
 
 
 def who(nodes: NodeNames, why: str) -> str:
     """Text for titles: "leader n3", or "n1 (answers changes soonest)"."""
     names = " ".join(nodes)
-    return f"{why} {names}".strip() if why in {"", "leader"} else f"{names} ({why})"
+    return f"{why} {names}".strip() if why in {"", LEADER} else f"{names} ({why})"
 
 
 def aimed(why: str) -> dict[str, str]:
     """Evidence of how a target was chosen; empty if the plan named it."""
     if not why:
         return {}
-    return {"target": "says that it leads" if why == "leader" else why}
+    return {"target": "says that it leads" if why == LEADER else why}
 
 
 def validate_target(kind: str, target: object, nodes: Sequence[str]) -> None:
     """Check a hand-written target.
 
     Raises:
-        UsageError: The target is neither "leader", "observer" nor a list of known
-            nodes.
+        UsageError: The target is no word, no list of known nodes, and no word about
+            known nodes.
     """
-    if target in ("leader", OBSERVER):
+    if isinstance(target, str) and target in {LEADER, OBSERVER, KEEP, BREAK}:
         return
+    words: tuple[str, ...] = ()
+    if isinstance(target, dict) and len(target) == 1 and set(target) <= {KEEP, BREAK}:
+        [target] = target.values()
+        words = (LEADER, OBSERVER)
     if not isinstance(target, list | tuple) or not target:
         raise UsageError(
-            f"plan: {kind}: target must be 'leader', 'observer' or a list of nodes, "
+            f"plan: {kind}: target must be '{LEADER}', '{OBSERVER}', '{KEEP}', "
+            f"'{BREAK}', a list of nodes, or {{{KEEP}: NODES}} or {{{BREAK}: NODES}}, "
             f"not {target!r:.60}"
         )
     for name in target:
-        if name not in nodes:
+        if name not in (*words, *nodes):
             raise UsageError(
                 f"plan: {kind}: there is no node {name!r:.60}"
                 f"{nearest(str(name), nodes)} (nodes: {', '.join(nodes)})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import traceback
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, NodeReply, Timeout
 from harness.faults.cluster import Cluster, ClusterNeverUpError
-from harness.faults.leadership import Leadership
+from harness.faults.leadership import Leadership, leader_line, names_of
 from harness.faults.watchdog import Watchdog
 from harness.history.formats.jsonl import HistoryWriter
 from harness.run.interpreter import Outcome, interpret
@@ -101,8 +102,14 @@ class Controller:
         self._faults = folder.lines("faults.jsonl")
         self._clocks = folder.lines("clocks.jsonl")
         self._crashes = folder.lines("errors.jsonl")
+        line = leader_line(parts.system)
+        self._events = {*schedule.events, *([line] if line else [])}
         self._leadership = Leadership(
-            spec.node_names, parts.workload.idempotent, spec.seed
+            spec.node_names,
+            parts.workload.idempotent,
+            spec.seed,
+            functools.partial(world.watcher.last_logged, line) if line else None,
+            names_of(world.network.places),
         )
         self._in_force: dict[Json, str] = {}  # by the number of the step
         self._in_flight: Counter[str] = Counter()  # client operations by function
@@ -179,7 +186,7 @@ class Controller:
             ClusterNeverUpError: A node never served, or the preparation failed.
         """
         self.world.watcher.follow(
-            event for event in self.schedule.events if not isinstance(event, Passed)
+            event for event in self._events if not isinstance(event, Passed)
         )
         await cluster.start()
         system, places = self.parts.system, cluster.places
@@ -219,7 +226,7 @@ class Controller:
 
         watchdog = Watchdog(cluster, self.note) if self.spec.watchdog else None
         beside = [asyncio.create_task(conductor.look_ahead())]
-        if self.schedule.events:
+        if self._events:
             beside.append(asyncio.create_task(self.world.watcher.poll()))
         if self.schedule.needs.clocks:
             beside.append(asyncio.create_task(self._sample_clocks(cluster)))

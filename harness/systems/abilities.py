@@ -49,6 +49,19 @@ class Led(Protocol):
 
 
 @runtime_checkable
+class LogLed(Protocol):
+    """A system whose nodes' logs show who leads, for want of a better way to tell.
+
+    Attributes:
+        leader_pattern: A regular expression that is found in a line that a node logs
+            when it becomes leader; if it has a group, the group names the leader, and
+            any node may log it. Empty if the logs don't show it.
+    """
+
+    leader_pattern: str
+
+
+@runtime_checkable
 class Clocked(Protocol):
     """A system whose nodes tell their clocks; those of others are read from outside."""
 

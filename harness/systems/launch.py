@@ -28,10 +28,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.options import Flag, Names, Number
+from harness.options import Checked, Flag, Names, Number
+from harness.override import override
 from harness.registry import Option, Plugin, nearest, settings
 from harness.systems.services import EVERY
 from harness.systems.wire_system import WireSystem, environment, peers_json
+from harness.worlds.logs import compiled
 from harness.worlds.places import Launch
 
 if TYPE_CHECKING:
@@ -39,6 +41,14 @@ if TYPE_CHECKING:
 
     from harness.systems.system import SystemFactory
     from harness.worlds.places import NodePlace
+
+
+def leader_pattern(text: str) -> str:
+    """The pattern, if it is one; raises UsageError for a bad one."""
+    if text:
+        compiled(text)
+    return text
+
 
 OPTIONS = (
     Option(
@@ -59,6 +69,13 @@ OPTIONS = (
         "files and folders that nodes may write, beside their data and the folders "
         "that COMMAND names: PATH,PATH",
         Names("files and folders"),
+    ),
+    Option(
+        "leader_pattern",
+        "",
+        "how logs show who leads: a regular expression for a line that a node logs "
+        "when it becomes leader; a first group names the leader, by node or address",
+        Checked("a regular expression, or nothing", leader_pattern),
     ),
     Option(
         "trusted",
@@ -101,7 +118,14 @@ class LaunchSystem(WireSystem):
         self._cwd = Path.cwd()
         self._writable = [*named_folders(words), *writable_paths(chosen["writable"])]
         self._trusted: bool = chosen["trusted"]
+        self.leader_pattern: str = chosen["leader_pattern"]
 
+    @override
+    async def leader(self, places: Sequence[NodePlace]) -> str | None:
+        """What nodes say; nobody is asked if their logs show it."""
+        return None if self.leader_pattern else await super().leader(places)
+
+    @override
     def launch(self, place: NodePlace) -> Launch:
         """The command with the node's values in place of the placeholders."""
         values = {

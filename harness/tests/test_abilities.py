@@ -32,7 +32,7 @@ VOCABULARY = (
 
 ABILITIES = {
     "etcd": "Installed Led",
-    "launch": "Administered Clocked Counted Led",
+    "launch": "Administered Clocked Counted Led LogLed",
     "lmdb": "Administered Clocked Counted Installed Led Scaled Sized",
     "pysyncobj": "Administered Clocked Counted Installed Led",
     "raft": (

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.faults.leadership import ANSWERS_MIN, RECENT_NS, Leadership
+from harness.faults.fault import Skip
+from harness.faults.leadership import ANSWERS_MIN, RECENT_NS, Leadership, names_of
 from harness.history import Op, OpType
+from harness.worlds.logs import Found
+from harness.worlds.places import Endpoint, NodePlace
 
 NODES = ("n1", "n2", "n3")
 MS = 1_000_000
@@ -77,4 +83,59 @@ def test_a_node_that_is_down_does_not_seem_to_lead() -> None:
     watched = Watched()
     watched.did("n2", 1)
     assert watched.leadership.guess(["n1", "n2"])[0] == "n2"
-    assert watched.leadership.guess(["n1"]) == ("n1", "drawn, as no leader is known")
+    with pytest.raises(Skip, match="no leader is known"):
+        watched.leadership.guess(["n1"])
+
+
+def test_while_changes_are_asked_for_and_none_is_answered_a_leader_is_waited_for() -> (
+    None
+):
+    watched = Watched()
+    watched.did("n1", 1, "read")
+    assert watched.guess()[1] == "drawn, as no leader is known"
+    watched.did("n1", 1, t="info")
+    with pytest.raises(Skip, match="no leader is known"):
+        watched.guess()
+    watched.now_ns += RECENT_NS
+    watched.did("n2", 1, "read")
+    assert watched.guess()[1] == "drawn, as no leader is known"
+
+
+def place(name: str, host: str, port: int) -> NodePlace:
+    there = Path("nowhere")
+    return NodePlace(name, Endpoint(host, port), {}, there, there, {})
+
+
+def test_logs_name_nodes_by_name_or_by_an_address_of_their_own() -> None:
+    places = {
+        "n1": place("n1", "10.0.0.1", 7000),
+        "n2": place("n2", "127.0.0.1", 7001),
+        "n3": place("n3", "127.0.0.1", 7002),
+    }
+    assert names_of(places) == {
+        "n1": "n1",
+        "n2": "n2",
+        "n3": "n3",
+        "10.0.0.1": "n1",
+        "10.0.0.1:7000": "n1",
+        "127.0.0.1:7001": "n2",
+        "127.0.0.1:7002": "n3",
+    }
+
+
+def test_what_a_log_says_counts_for_more_than_who_answers_if_that_node_runs() -> None:
+    last: list[Found] = []
+    leadership = Leadership(
+        NODES, {"read"}, 0, lambda: last[-1] if last else None, {"10.0.0.3": "n3"}
+    )
+    for kind in ("invoke", "ok"):
+        leadership.watch(Op(0, 0, 0, kind, "write", None, 0, node="n2"))
+    answers = "the only one that answers changes"
+    assert leadership.guess(NODES) == ("n2", answers)
+    last.append(Found(1, "n1", None))
+    assert leadership.guess(NODES) == ("n1", "its log says that it leads")
+    last.append(Found(2, "n1", "10.0.0.3"))
+    assert leadership.guess(NODES) == ("n3", "as the log of n1 says")
+    assert leadership.guess(("n1", "n2")) == ("n2", answers)
+    last.append(Found(3, "n1", "somebody"))
+    assert leadership.guess(NODES) == ("n2", answers)

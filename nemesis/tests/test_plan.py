@@ -250,7 +250,8 @@ STEP: dict[str, Any] = {
         ({"fault": {"kind": "kill", "target": ["n6"]}}, "no node 'n6'"),
         (
             {"fault": {"kind": "kill", "target": "n1"}},
-            "must be 'leader', 'observer' or a list",
+            "target must be 'leader', 'observer', 'keep-majority', 'break-majority', a "
+            "list of nodes, or",
         ),
         ({"fault": {"kind": "kill", "targets": []}}, "no parameter 'targets'"),
         ({"fault": {"kind": "partition"}}, "either `cut` or `target`"),

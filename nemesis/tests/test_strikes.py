@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from harness.errors import HarnessError
 from harness.faults.conductor import Conductor
-from harness.faults.fault import Fault
+from harness.faults.fault import Fault, Skip
 from harness.faults.force import RETURN_RATE
 from harness.faults.plan import Step, Trigger
 from harness.faults.targets import OBSERVER
@@ -100,16 +101,20 @@ def test_killed_nodes_are_started_again() -> None:
     asyncio.run(scenario())
 
 
-def test_a_pause_of_nothing_that_runs_did_not_bite() -> None:
+@pytest.mark.parametrize("kind", ["pause", "clock"])
+def test_there_is_nothing_to_strike_in_nodes_that_do_not_run(kind: str) -> None:
+    bump: dict[str, Json] = {"mode": "bump", "clock": "wall", "offset_ms": 100.0}
+    nemesis = Pause({}) if kind == "pause" else Clock({})
+
     async def scenario() -> None:
         fake = FakeCluster()
-        cluster, nemesis = gripped(fake), Pause({})
         del fake.running["n2"]
-        fault = Fault("pause", {"target": ["n2"]})
-        struck = await nemesis.strike(fault, cluster)
-        assert struck.bit is False
-        await nemesis.heal(struck, cluster)
-        assert fake.stopped == set()
+        more: dict[str, Json] = bump if kind == "clock" else {}
+        for target, skips in (["n2"], True), (["n2", "n3"], False):
+            fault = Fault(kind, {"target": list(target), **more})
+            nemesis.validate(fault, fake.nodes)
+            with pytest.raises(Skip) if skips else contextlib.nullcontext():
+                await nemesis.strike(fault, gripped(fake))
 
     asyncio.run(scenario())
 
