@@ -35,8 +35,9 @@ from harness.errors import HarnessError, SplitbrainError, UsageError
 from harness.host.scratch import scratch_folder
 from harness.registry import nearest
 from harness.run import execution
+from harness.run.asking import ALL_FAULTS
 from harness.run.completing import complete
-from harness.run.spec import ALL_FAULTS, DEFAULTS, TestSpec
+from harness.run.spec import DEFAULTS, TestSpec
 from harness.systems import mutants
 
 if TYPE_CHECKING:

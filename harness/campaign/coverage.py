@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.report.figures import plural
+from harness.run.asking import WORDS
 from harness.run.records import Activation, FaultRecord
-from harness.run.spec import ALL_FAULTS, NO_FAULTS
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Coverage:
         if outcome.refused:
             return
         self.runs += 1
-        named = set(outcome.experiment.spec.nemesis) - {NO_FAULTS, ALL_FAULTS}
+        named = set(outcome.experiment.spec.nemesis) - set(WORDS)
         for kind in sorted(named | set(outcome.faults)):
             line = self._kinds.setdefault(kind, Line(kind))
             line.runs += 1

@@ -52,9 +52,10 @@ from harness.errors import (
 )
 from harness.host import documents, interrupts
 from harness.registry import nearest
+from harness.run.asking import NO_FAULTS
 from harness.run.assembling import assemble, refuse_absent_disks
 from harness.run.completing import complete
-from harness.run.spec import NO_FAULTS, PlanData, TestSpec, usual_nodes
+from harness.run.spec import PlanData, TestSpec, usual_nodes
 from harness.run.store import RUN_NAME, point
 from harness.visible import visible_line
 

@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from harness import registry
+from harness.run import asking
 from harness.systems import mutants, services
 
 TITLES = {
@@ -44,6 +45,10 @@ def as_json() -> dict[str, Any]:
             }
             for plugin in registry.plugins(kind).values()
         ]
+    out["profiles"] = [
+        {"name": word, "summary": f"--nemesis {word}: {meaning}"}
+        for word, meaning in asking.WORDS.items()
+    ]
     out["services"] = [
         {"name": name, "summary": meaning}
         for name, meaning in services.SERVICES.items()

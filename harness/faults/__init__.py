@@ -19,6 +19,7 @@ The nodes that strikes act on:
 For running a test:
 
     plan.py       Trigger, Step, Plan: when to break what; YAML in and out
+    profiles.py   Profile, Rhythm: how hard a run is, in a word; swarms
     drawing.py    plans drawn from a seed
     schedule.py   Schedule: a plan as nemesis operations, for the interpreter
     conductor.py  Conductor: carries out these operations, and records the evidence

@@ -3,7 +3,7 @@
 Kinds of fault take turns in random order, so that each strikes early in even a short
 run; now and then a fault begins while another is in force, as the bugs worth finding
 need two things to go wrong; and there are quiet spells, in which a system must get
-going again.
+going again. How often and for how long, the rhythm of a profile says (`profiles`).
 
 If a system names its `moments`, some steps wait for one of them. Bugs of recovery lie
 between two messages or two writes; a fault at a random time hits such a gap by luck, a
@@ -18,30 +18,27 @@ from typing import TYPE_CHECKING
 
 from harness.faults.nemesis import Lingering
 from harness.faults.plan import Plan, Step, Trigger
+from harness.faults.profiles import STANDARD
 from harness.faults.targets import for_observer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.faults.nemesis import Nemesis
+    from harness.faults.profiles import Rhythm
     from harness.worlds.events import Event
 
 FIRST_S = (0.5, 1.5)
 """The first fault comes this soon after the start, so that a newcomer sees one."""
-DURATION_S = (0.1, 4.5)
-"""Every order of magnitude is equally likely: a node that is killed and back in a
-moment takes part in the election that it forgot; one that is away for seconds comes
-back to another leader and a longer log. Different bugs hide behind each."""
-QUIET_S = (0.2, 2.0)
 ROOM_S_MIN = 1.0
 """No fault begins when less time than this is left."""
-OVERLAP_CHANCE = 0.35
-BACKGROUND_OVERLAP_CHANCE = 0.8
 BACKGROUND_S_MIN = 0.5
 """A wrong clock or a slow link breaks little by itself: it has to last, and something
 else has to go wrong meanwhile."""
-MOMENT_CHANCE = 0.4
-"""Part of the steps that are set off by an event."""
+SLOT_S = 1.0
+"""What a kind needs for its first strike, the pause before the next one included."""
+APART_S_MIN = 0.2
+"""Least time between two faults of one kind."""
 WITHIN_S = 0.7
 """How long a step waits for its event: elections take up to half a second."""
 OBSERVER_CHANCE = 0.5
@@ -55,11 +52,13 @@ def draw(
     *,
     time_limit_s: float,
     moments: Sequence[Event] = (),
+    rhythm: Rhythm = STANDARD.rhythm,
 ) -> Plan:
     """A random plan for `time_limit_s` seconds; the same for the same arguments.
 
     Every fault ends before the time is up, and two faults of one kind never overlap.
-    `moments` are events that are worth a fault.
+    Every kind strikes, if there is a second for each. `moments` are events that are
+    worth a fault.
     """
     random = Random(f"plan {seed}")
     steps: list[Step] = []
@@ -70,30 +69,42 @@ def draw(
         if not bag:
             bag = random.sample(sorted(nemeses), len(nemeses))
         kind = bag.pop()
-        moment = bool(moments) and random.random() < MOMENT_CHANCE
-        begin = max(last_begin if moment else start, free_at[kind])
+        moment = bool(moments) and random.random() < rhythm.moment_chance
+        begin = max(last_begin if moment and rhythm.overlaps else start, free_at[kind])
         at = draw_trigger(random, begin, moments if moment else ())
         nemesis = nemeses[kind]
         background = nemesis.background
-        shortest, longest = DURATION_S
+        shortest, longest = rhythm.duration_s
         if background:
-            shortest = BACKGROUND_S_MIN
+            shortest, longest = BACKGROUND_S_MIN, max(longest, BACKGROUND_S_MIN)
         duration = log_uniform(random, shortest, longest)
         room = time_limit_s - at.latest_s
         if room < min(ROOM_S_MIN, time_limit_s / 2):
             break
+        # In the first round, leave those that have not struck yet a slot each.
+        untried = bag if len(steps) < len(nemeses) else []
+        until = time_limit_s - ROOM_S_MIN - SLOT_S * len(untried)
+        if untried and until > at.latest_s + shortest:
+            room = min(room, until - at.latest_s)
         end = at.latest_s + min(duration, room)
         fault = nemesis.draw(random, nodes)
         if moment and random.random() < OBSERVER_CHANCE:
             fault = for_observer(fault)
         steps.append(Step(at, fault, round(end - at.latest_s, 3)))
-        free_at[kind] = end + QUIET_S[0]
+        felt_s = 0.0
         if isinstance(nemesis, Lingering):
-            free_at[kind] += nemesis.lingers_s(fault, end - begin)
-        chance = BACKGROUND_OVERLAP_CHANCE if background else OVERLAP_CHANCE
+            felt_s = nemesis.lingers_s(fault, end - begin)
+        free_at[kind] = end + APART_S_MIN + felt_s
+        chance = (
+            rhythm.background_overlap_chance if background else rhythm.overlap_chance
+        )
         overlap = len(nemeses) > 1 and random.random() < chance
-        quiet = log_uniform(random, *QUIET_S)
+        quiet = log_uniform(random, *rhythm.quiet_s)
         start = random.uniform(begin, end) if overlap else max(end, start) + quiet
+        if not rhythm.overlaps:
+            start += felt_s
+        if untried and until > end:
+            start = min(start, until)
         last_begin = max(last_begin, begin)
     return tuple(sorted(steps, key=lambda step: step.at.time_s or 0.0))
 

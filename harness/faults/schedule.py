@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.faults import drawing
 from harness.faults import plan as plans
 from harness.faults.conductor import Conductor, Record, Value
+from harness.faults.profiles import STANDARD
 from harness.workload.generator import (
     DONE,
     HEAL,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from harness.faults.cluster import Cluster
     from harness.faults.nemesis import Nemesis
     from harness.faults.plan import Plan, Trigger
+    from harness.faults.profiles import Rhythm
     from harness.workload.generator import Context, Offer, Step
     from harness.worlds.events import Event, Where
 
@@ -200,11 +202,13 @@ def build(
     seed: int,
     time_limit_s: float,
     moments: Sequence[Event] = (),
+    rhythm: Rhythm = STANDARD.rhythm,
     written: object = None,
 ) -> Schedule:
     """The schedule of a run: `written` (plain data) if given, else drawn from `seed`.
 
-    `moments` are the events of the system that are worth a fault.
+    `moments` are the events of the system that are worth a fault, and `rhythm` says how
+    faults come.
 
     Raises:
         UsageError: The written plan makes no sense, or has a fault of a kind that is
@@ -215,7 +219,12 @@ def build(
         plans.validate(plan, nemeses, nodes)
     else:
         plan = drawing.draw(
-            seed, nemeses, nodes, time_limit_s=time_limit_s, moments=moments
+            seed,
+            nemeses,
+            nodes,
+            time_limit_s=time_limit_s,
+            moments=moments,
+            rhythm=rhythm,
         )
     return Schedule(plan, nemeses)
 

@@ -1,6 +1,7 @@
 """One experiment, carried out and recorded.
 
     spec.py         TestSpec: what a run is asked to do
+    asking.py       what the words of --nemesis ask for
     completing.py   what a command line or a suite left open, filled in
     assembling.py   the plug-ins that a spec names, and whether the run is possible
     doctor.py       what this machine can do

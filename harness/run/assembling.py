@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness import registry
 from harness.errors import NotInstalledError, UsageError
-from harness.faults import Nemesis, Patterned
+from harness.faults import Nemesis, Patterned, profiles
 from harness.faults import schedule as schedules
+from harness.faults.leadership import leader_line
+from harness.faults.profiles import SWARM
 from harness.host import scarcity
 from harness.run import doctor
+from harness.run.asking import asked
 from harness.run.doctor import Rung
-from harness.run.spec import ALL_FAULTS, NO_FAULTS, check_numbers, options_for
+from harness.run.spec import check_numbers, options_for
 from harness.systems import abilities, services
 from harness.systems.abilities import (
     Installed,
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.faults import Schedule
+    from harness.faults.profiles import Regime
+    from harness.run.asking import Asked
     from harness.run.spec import PlanData, TestSpec
     from harness.systems.system import SystemFactory
     from harness.worlds.capabilities import Capabilities
@@ -51,11 +57,18 @@ FILES_A_PROXY = 3
 
 @dataclass(frozen=True)
 class Parts:
-    """The plug-ins that a spec names, configured."""
+    """The plug-ins that a spec names, configured.
+
+    Attributes:
+        regime: What words for faults mean here; None if the faults aren't drawn.
+        left_out: Kinds of fault that such a word means elsewhere -> why not here.
+    """
 
     system: System
     workload: Workload
     nemeses: dict[str, Nemesis]
+    regime: Regime | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def prepare(
@@ -63,8 +76,8 @@ def prepare(
 ) -> tuple[Parts, Schedule, Rung]:
     """Check `spec` against systems, plug-ins and this machine: (parts, schedule, rung).
 
-    In `spec`, words for faults ("all", "none") are replaced by the kinds that they
-    mean. The plan is `written`, or else drawn.
+    In `spec`, words for faults ("all", "hard") are replaced by the kinds that they
+    mean; those that say more stay as its profile. The plan is `written`, or else drawn.
 
     Raises:
         UsageError: The run is impossible; says why.
@@ -72,11 +85,8 @@ def prepare(
     """
     if written is not None and not spec.nemesis:
         spec.nemesis = schedules.kinds(written)
-    wanted, spec.nemesis = spec.nemesis, fault_kinds(spec.nemesis)
-    # Which faults "all" means depends on the system, so their options come later.
-    own = {key: text for key, text in spec.options.items() if "." not in key}
-    bare = msgspec.structs.replace(spec, options=own)
-    parts = assemble(bare if ALL_FAULTS in wanted else spec)
+    faults = asked([*spec.profile, *spec.nemesis])
+    parts = assemble(spec)
     scarcity.need_files(files(spec))
     rung = choose_rung(spec, parts.system)
     if spec.pcap and rung.name != SwitchNetwork.rung:
@@ -87,9 +97,18 @@ def prepare(
         )
     if rung.name == ProxyNetwork.rung:
         scarcity.need_files(files(spec) + FILES_A_PROXY * spec.nodes**2)
-    if ALL_FAULTS in wanted:
-        spec.nemesis = every_fault(parts.system, rung.name, nodes=spec.nodes)
+    spec.profile, spec.nemesis = faults.words, faults.kinds
+    absent: dict[str, str] = {}
+    if faults.is_open:
+        known = all_faults(parts.system, rung.name, nodes=spec.nodes)
+        wanted = faults.wanted or list(known)
+        spec.nemesis = [kind for kind in wanted if not known[kind]]
+        absent = {kind: known[kind] for kind in wanted if known[kind]}
+    if written is None and spec.nemesis:
+        parts = assemble(spec, meant(spec, faults))
+    elif faults.is_open:
         parts = assemble(spec)
+    parts.left_out.update(absent)
     for kind, nemesis in parts.nemeses.items():
         if why := why_impossible(nemesis.needs, rung.name, nodes=spec.nodes):
             raise UsageError(f"--nemesis {kind} can't be had here: {why}. {rung.why}")
@@ -99,15 +118,28 @@ def prepare(
         seed=spec.seed,
         time_limit_s=spec.time_limit_s,
         moments=moments(parts.system),
+        rhythm=(parts.regime or profiles.STANDARD).rhythm,
         written=written,
     )
     return parts, schedule, rung
 
 
+def meant(spec: TestSpec, faults: Asked) -> Regime:
+    """What the words for faults mean in the run that `spec` asks for.
+
+    Options that the user has set are left alone.
+    """
+    _, given = options_for(spec)
+    plugins = {kind: registry.find("nemesis", kind) for kind in spec.nemesis}
+    swarm = Random(f"swarm {spec.seed}") if SWARM in faults.words else None
+    return profiles.regime(faults.profile, plugins, given, swarm)
+
+
 def moments(system: System) -> list[Event]:
     """The events of the system at which a fault may hurt most."""
     kinds = system.moments if isinstance(system, Momentous) else ()
-    return [Observed(kind) for kind in kinds]
+    line = leader_line(system)
+    return [*(Observed(kind) for kind in kinds), *([line] if line else [])]
 
 
 def files(spec: TestSpec) -> int:
@@ -119,18 +151,6 @@ def files(spec: TestSpec) -> int:
     if spec.world == "sim":
         return 0
     return FILES_MIN + FILES_A_NODE * spec.nodes + FILES_A_CLIENT * spec.concurrency
-
-
-def fault_kinds(words: Sequence[str]) -> list[str]:
-    """The kinds of fault that `--nemesis` named: its words without "all" and "none".
-
-    Raises:
-        UsageError: "all" or "none" stands beside other words.
-    """
-    for word in (ALL_FAULTS, NO_FAULTS):
-        if word in words and len(words) > 1:
-            raise UsageError(f"--nemesis {word} means just that: name nothing else")
-    return [word for word in words if word not in {ALL_FAULTS, NO_FAULTS}]
 
 
 def choose_rung(spec: TestSpec, system: System) -> Rung:
@@ -157,17 +177,23 @@ def choose_rung(spec: TestSpec, system: System) -> Rung:
     return doctor.choose_rung(min(system.rungs))
 
 
-def every_fault(system: System, rung: str, *, nodes: int) -> list[str]:
-    """The kinds of fault that the system can bear and that this rung offers."""
+def all_faults(system: System, rung: str, *, nodes: int) -> dict[str, str]:
+    """Kind of fault -> why it can't be had; empty if this system and rung allow it."""
     known = sorted(registry.plugins("nemesis").items())
     nemeses = {kind: plugin.factory({}) for kind, plugin in known}
-    return [
-        kind
+    return {
+        kind: services.why_spared(system, nemesis)
+        or why_impossible(nemesis.needs, rung, nodes=nodes)
+        or why_unseen(system, nemesis)
         for kind, nemesis in nemeses.items()
-        if not services.why_spared(system, nemesis)
-        and (isinstance(system, Worded) or not isinstance(nemesis, Patterned))
-        and not why_impossible(nemesis.needs, rung, nodes=nodes)
-    ]
+    }
+
+
+def why_unseen(system: System, nemesis: Nemesis) -> str:
+    """Why a fault of messages would strike none by default; empty if it would."""
+    if isinstance(nemesis, Patterned) and not isinstance(system, Worded):
+        return f"{system.name} has no messages that it is known for"
+    return ""
 
 
 def why_impossible(needs: Capabilities, rung: str, *, nodes: int) -> str:
@@ -177,8 +203,11 @@ def why_impossible(needs: Capabilities, rung: str, *, nodes: int) -> str:
     return (OFFER if rung == "sim" else offer(rung, needs)).refusal(needs)
 
 
-def assemble(spec: TestSpec) -> Parts:
+def assemble(spec: TestSpec, regime: Regime | None = None) -> Parts:
     """Find and configure everything that `spec` names.
+
+    Which faults a word means depends on the system, the world and the machine, so
+    without a `regime` such faults and their options are left out.
 
     Raises:
         UsageError: A name is unknown (the nearest is told), an option is unknown, or
@@ -186,6 +215,12 @@ def assemble(spec: TestSpec) -> Parts:
         NotInstalledError: The run is possible, but this machine lacks a program.
     """
     check_numbers(spec)
+    faults = asked([*spec.profile, *spec.nemesis])
+    if faults.is_open:
+        plain = {key: text for key, text in spec.options.items() if "." not in key}
+        spec = msgspec.structs.replace(spec, nemesis=[], options=plain)
+    else:
+        spec = msgspec.structs.replace(spec, nemesis=faults.kinds)
     own, others = options_for(spec)
     system = configure(spec.system, own)
     if spec.mutant is not None:
@@ -204,18 +239,22 @@ def assemble(spec: TestSpec) -> Parts:
     services.check(system, workload)
     for name in spec.also:
         registry.find("checker", name).factory(others[name])
+    kinds = list(regime.kinds) if regime else spec.nemesis
+    set_too = regime.options if regime else {}
     nemeses = {
-        kind: registry.find("nemesis", kind).factory(others[kind])
-        for kind in spec.nemesis
+        kind: registry.find("nemesis", kind).factory(
+            {**set_too.get(kind, {}), **others[kind]}
+        )
+        for kind in kinds
     }
     for kind, nemesis in nemeses.items():
         abilities.check(nemesis, Nemesis, kind)
         if isinstance(nemesis, Patterned) and isinstance(system, Worded):
             nemesis.patterns = nemesis.patterns or system.messages
-    refuse_impossible_faults(system, spec.nemesis, nemeses, nodes=spec.nodes)
+    refuse_impossible_faults(system, kinds, nemeses, nodes=spec.nodes)
     if isinstance(system, Installed):
         system.check_installed()
-    return Parts(system, workload, nemeses)
+    return Parts(system, workload, nemeses, regime)
 
 
 def refuse_absent_disks(spec: TestSpec, parts: Parts) -> None:

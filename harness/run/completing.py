@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from harness import registry
 from harness.errors import UsageError
+from harness.run.asking import NO_FAULTS, asked
 from harness.run.assembling import configure
-from harness.run.spec import ALL_FAULTS, NO_FAULTS, spread_rate
+from harness.run.spec import spread_rate
 from harness.systems import mutants, services
 
 if TYPE_CHECKING:
@@ -68,9 +69,11 @@ def run_as_declared(spec: TestSpec, name: str, *, planned: bool) -> None:
     spec.workload = spec.workload or mutant.workload
     if not spec.nemesis and not planned:
         spec.nemesis = list(mutant.nemesis)
+    faults = asked(spec.nemesis)
+    kinds = faults.wanted if faults.is_open else faults.kinds
     limits = {
         key: text
         for key, text in mutant.limits.items()
-        if {ALL_FAULTS, key.partition(".")[0]} & set(spec.nemesis)
+        if key.partition(".")[0] in kinds or (faults.is_open and not kinds)
     }
     spec.options = {**mutant.options, **limits, **spec.options}

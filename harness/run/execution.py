@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from harness.faults import profiles
 from harness.host import interrupts, scarcity
 from harness.run.assembling import Parts, prepare
 from harness.run.controller import Controller
@@ -60,6 +61,9 @@ def run(
     parts, schedule, rung = prepare(spec, plan)
     if rung.why and remark is not None:
         remark(rung.why)
+    for kind, why in parts.left_out.items():
+        if remark is not None and kind in profiles.named(spec.profile).kinds:
+            remark(f"{kind} faults are left out: {why}")
     folder = RunFolder.create(results, spec.folder_name, spec.seed)
     plan_file = folder.path / "plan.yaml"
     folder.write_text(plan_file.name, schedule.yaml())
@@ -71,6 +75,7 @@ def run(
             **describe(spec, rung),
             "plan": "drawn" if plan is None else "written",
             "asked": asked(schedule),
+            **profiled(spec, parts),
             "op_timeout_s": op_timeout_s(parts.workload, spec.op_timeout_s),
             "repro": shlex.join(again),
             "invariants": list(parts.system.invariants),
@@ -83,6 +88,19 @@ def run(
 def asked(schedule: Schedule) -> dict[str, int]:
     """How many faults of each kind a schedule has."""
     return dict(Counter(step.fault.kind for step in schedule.plan))
+
+
+def profiled(spec: TestSpec, parts: Parts) -> dict[str, Any]:
+    """What the words about faults were, and what they meant in this run; or nothing."""
+    if not spec.profile or parts.regime is None:
+        return {}
+    return {
+        "profile": {
+            "words": spec.profile,
+            **msgspec.to_builtins(parts.regime),
+            "left_out": parts.left_out,
+        }
+    }
 
 
 def carry_out(

@@ -15,6 +15,7 @@ from harness import registry
 from harness.errors import UsageError
 from harness.host import program
 from harness.options import RUN_NUMBERS, shown
+from harness.run.asking import NO_FAULTS
 from harness.systems import services
 from harness.systems.abilities import Scaled
 
@@ -35,7 +36,9 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     Attributes:
         system: Plug-in name, with an adapter's text after a colon.
         options: `--set` texts: "reads" for the system, "PLUGIN.option" for the others.
-        nemesis: Kinds of fault to draw a plan from.
+        nemesis: Kinds of fault to draw a plan from, and words for them
+            (`harness.run.asking`) until the run is prepared.
+        profile: The words that say how hard those faults are on the system.
         rate: Operations a second of all clients together; None for no limit.
         op_timeout_s: How long a client waits for an answer; None for the time that the
             workload asks for (`harness.workload.op_timeout_s`).
@@ -57,6 +60,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     system: str
     workload: str = "register"
     nemesis: list[str] = []
+    profile: list[str] = []
     nodes: int = NODES_DEFAULT
     concurrency: int = 10
     rate: float | None = None
@@ -94,7 +98,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         if self.workload != plain.workload or self.mutant:
             out += ["--workload", self.workload]
         if self.nemesis or self.mutant:
-            out += ["--nemesis", ",".join(self.nemesis) or NO_FAULTS]
+            words = [*self.profile, *self.nemesis]
+            out += ["--nemesis", ",".join(words) or NO_FAULTS]
         if self.also:
             out += ["--also", ",".join(self.also)]
         for flag, name in FLAGS.items():
@@ -131,10 +136,6 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 """World -> the defaults of `run` in it. Virtual time costs nothing and each operation
 does, so the simulator needs a rate; at this one the operations span several faults."""
-
-NO_FAULTS = "none"
-ALL_FAULTS = "all"
-"""Words for `--nemesis` beside the kinds of fault."""
 
 FLAGS: Mapping[str, str] = {
     "--world": "world",

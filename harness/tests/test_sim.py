@@ -19,6 +19,7 @@ from harness.campaign.seeds import sweep
 from harness.errors import UsageError
 from harness.history import formats, observations
 from harness.judge import analysis
+from harness.registry import plugins
 from harness.run import assembling, execution
 from harness.run.completing import complete
 from harness.run.controller import Controller
@@ -301,7 +302,13 @@ def test_time_is_virtual(tmp_path: Path) -> None:
 IMPOSSIBLE = [
     ({"system": "pysyncobj"}, "pysyncobj can't run in the simulator"),
     ({"system": "raft", "network": "proxy"}, "the simulator has its own"),
-    ({"system": "raft", "nemesis": ["all", "kill"]}, "name nothing else"),
+    ({"system": "raft", "nemesis": ["all", "kill"]}, "name no other kinds"),
+    ({"system": "raft", "nemesis": ["none", "hard"]}, "name nothing else"),
+    ({"system": "raft", "nemesis": ["hard", "kil"]}, "did you mean kill"),
+    (
+        {"system": "raft", "nemesis": ["gentle"], "options": {"clock.drift": "1"}},
+        "'clock' takes no part",
+    ),
     ({"system": "raft", "mutant": "vote-not-durabel"}, "did you mean vote-not-durable"),
     ({"system": "raft", "options": {"heartbeat_ms": "900"}}, "heartbeat_ms must be"),
 ]
@@ -323,9 +330,58 @@ def test_options_of_faults_can_be_set_where_all_faults_are_asked_for() -> None:
         assembling.prepare(spec_of("raft", nemesis=["kill"], options=spec.options))
 
 
+@pytest.mark.parametrize(
+    ("words", "profile", "kinds"),
+    [
+        (["gentle"], ["gentle"], {"partition", "kill", "pause", "delay", "loss"}),
+        (["standard"], ["standard"], {"partition", "kill", "pause", "clock"}),
+        (["hard"], ["hard"], None),
+        (["swarm"], ["swarm"], None),
+        (["all"], [], None),
+        (["kill", "hard"], ["hard"], {"kill"}),
+        (["all", "gentle", "swarm"], ["gentle", "swarm"], None),
+        (["none"], [], set()),
+    ],
+)
+def test_a_run_repeats_what_its_words_for_faults_meant(
+    words: list[str], profile: list[str], kinds: set[str] | None
+) -> None:
+    spec = spec_of("raft", nemesis=words, seed=5)
+    parts, schedule, _ = assembling.prepare(spec)
+    assert spec.profile == profile
+    assert set(spec.nemesis) == (set(plugins("nemesis")) if kinds is None else kinds)
+    assert set(parts.nemeses) <= set(spec.nemesis)
+    command = spec.command()
+    again = spec_of("raft", nemesis=[], seed=5)
+    if "--nemesis" in command:
+        again.nemesis = command[command.index("--nemesis") + 1].split(",")
+    assert assembling.prepare(again)[1].plan == schedule.plan
+    # A folder holds the spec as it is by now.
+    assert assembling.prepare(spec)[1].plan == schedule.plan
+
+
+def test_each_seed_of_a_swarm_has_faults_of_its_own_within_what_was_named() -> None:
+    named = ["kill", "pause", "partition", "clock"]
+    swarms = set()
+    for seed in range(20):
+        spec = spec_of("raft", nemesis=["swarm", *named], seed=seed)
+        parts, _, _ = assembling.prepare(spec)
+        assert spec.nemesis == named
+        swarms.add(frozenset(parts.nemeses))
+    assert len(swarms) > 8
+    assert set().union(*swarms) == set(named)
+
+
 def test_the_limits_of_a_mutant_go_with_its_faults() -> None:
     limits = {"clock.modes", "clock.clocks", "clock.drift"}
-    for nemesis, set_too in (([], limits), (["all"], limits), (["kill"], set())):
+    for nemesis, set_too in (
+        ([], limits),
+        (["all"], limits),
+        (["hard"], limits),
+        (["standard"], limits),
+        (["gentle"], set()),
+        (["kill"], set()),
+    ):
         spec = TestSpec(
             system="raft",
             workload="",
