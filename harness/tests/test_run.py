@@ -213,6 +213,39 @@ IMPOSSIBLE = [
 ]
 
 
+@pytest.mark.nightly
+def test_the_leader_of_a_foreign_system_is_found_in_logs_and_hit(
+    tmp_path: Path,
+) -> None:
+    """Its nodes are raft's; the harness isn't told so, and asks none of them."""
+    raft = f"launch:{shlex.quote(sys.executable)} -m reference_impls.runtime raft"
+    kill = {"kind": "kill", "target": "leader"}
+    steps = [
+        {
+            "at": {"log": "became_leader", "count": 1},
+            "fault": kill,
+            "heal": {"after_s": 1},
+        },
+        {"at": {"time_s": 4}, "fault": kill, "heal": {"after_s": 1}},
+    ]
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump(steps))
+    shows = ("--set", r"leader_pattern= (n\d+) became_leader", "--plan", str(plan))
+    limits = ("--time-limit", "7", "--rate", "200", "--seed", "3")
+    status, outcome, err = run(
+        tmp_path, raft, "--workload", "register", *shows, *limits
+    )
+    assert status == 0, (outcome, err)
+    folder = Path(outcome["run"])
+    lines = map(json.loads, (folder / "faults.jsonl").read_text().splitlines())
+    struck = [line for line in lines if line["event"] == "start"]
+    assert len(struck) == 2
+    for line in struck:
+        [node] = line["nodes"]
+        assert line["evidence"]["target"].startswith("as the log of n")
+        assert "became_leader" in (folder / "nodes" / node / "log").read_text()
+
+
 def test_many_seeds_end_with_the_first_that_is_not_valid(tmp_path: Path) -> None:
     arguments = ("raft", "--nodes", "3", "--nemesis", "partition", "--seed", "1")
     limits = ("--time-limit", "3", "--rate", "200", "--seeds", "5")

@@ -10,11 +10,13 @@ import pytest
 
 from harness import registry
 from harness.errors import NodeReply, NotInstalledError, UsageError
+from harness.faults.leadership import leader_line
 from harness.history import Op
 from harness.run.assembling import assemble
 from harness.run.spec import TestSpec
 from harness.systems import etcd, launch
 from harness.systems.wire_system import WireSystem
+from harness.worlds.events import Logged
 from harness.worlds.places import Endpoint, NodePlace
 
 if TYPE_CHECKING:
@@ -124,6 +126,15 @@ def test_launch_fills_in_placeholders_and_environment() -> None:
 def test_launch_refuses_a_command_that_can_t_work(command: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         system("launch", command)
+
+
+def test_launch_leaves_it_to_logs_who_leads_if_they_show_it() -> None:
+    shown = system("launch", "sh", leader_pattern=r"new leader: (\S+)")
+    assert leader_line(shown) == Logged(r"new leader: (\S+)")
+    assert asyncio.run(shown.leader([PLACE])) is None  # type: ignore[attr-defined]  # it is Led
+    assert leader_line(system("launch", "sh")) is None
+    with pytest.raises(UsageError, match=r"leader_pattern.* no regular expression"):
+        system("launch", "sh", leader_pattern="(")
 
 
 def test_launch_finds_the_program_before_the_path_changes() -> None:
