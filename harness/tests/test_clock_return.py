@@ -213,6 +213,26 @@ def test_sleeps_last_as_long_as_ever_once_a_leap_is_healed(
     on_sleeper(language(tmp_path), tmp_path, story)
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_programs_outlive_a_frozen_clock(
+    language: Callable[[Path], list[str]], tmp_path: Path
+) -> None:
+    frozen = ClockSetting(mono=ClockLine(None, 0.01))
+
+    async def story(node: Sleeper) -> None:
+        await node.warden.set_clock("n1", frozen)
+        await asyncio.sleep(2.0)
+        assert await node.ahead_s() < -1.5
+        await node.warden.set_clock("n1", RETURN)
+        await node.is_true_again()
+        await node.turns_s(5)
+        shown = node.shown_ns()
+        assert shown == sorted(shown)
+
+    on_sleeper(language(tmp_path), tmp_path, story)
+
+
 @pytest.mark.parametrize("rate", [0.5, 2.0])
 def test_sleeps_last_as_long_as_ever_once_a_drift_is_healed(
     rate: float, tmp_path: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ from harness.run.completing import complete
 from harness.run.spec import DEFAULTS, TestSpec
 from harness.systems import services
 from harness.systems.abilities import Simulated
+from harness.tests.osworld_nodes import eventually
+from harness.tests.test_deaths import command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,6 +146,25 @@ def test_a_file_that_only_one_folder_has_is_a_difference(tmp_path: Path) -> None
     found = first_difference(one, other)
     assert found == Difference("nodes/n1/log", 0, ("missing", "there"))
     assert str(found) == "nodes/n1/log is missing in one, there in the other"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_outlives_a_comparison_that_is_ended(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    started = command(
+        tmp_path,
+        *("run", "raft", "--world", "sim", "--seed", "1", "--time-limit", "3000"),
+        *("--determinism", "--json"),
+    )
+    try:
+        eventually(lambda: len(started.processes()) >= 4, "two simulate, one tidies up")
+        status, out, err = started.end(number)
+        assert status == (-number if number == signal.SIGKILL else 2), (out, err)
+        started.nothing_is_left()
+    finally:
+        started.clear()
 
 
 @pytest.mark.nightly
