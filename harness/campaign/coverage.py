@@ -46,6 +46,11 @@ class Line:
         return visible_line(f"{self.kind} {self.knob or ''}".rstrip())
 
     @property
+    def reached(self) -> int:
+        """How many faults had their turn in the plan."""
+        return self.counts.asked - self.counts.not_reached
+
+    @property
     def share(self) -> str:
         """In how many runs it bit: "8 of 11, 73 %"."""
         return f"{self.bit_in} of {self.runs}, {self.bit_in / max(1, self.runs):.0%}"
@@ -121,33 +126,40 @@ class Coverage:
         return sorted(lines, key=lambda line: (line.kind, line.knob or ""))
 
     @property
-    def never(self) -> list[str]:
-        """The names of those that never bit."""
-        return [line.name for line in self.lines if not line.counts.bit]
+    def never(self) -> list[Line]:
+        """Those that were asked for, and never bit."""
+        return [line for line in self.lines if line.reached and not line.counts.bit]
 
     @property
     def sentence(self) -> str:
         """Which kinds and knobs never bit; empty if there were no faults."""
-        lines = self.lines
-        if not lines:
+        if not self.lines:
             return ""
         never, runs = self.never, plural(self.runs, "run")
-        if not never:
-            return f"in {runs}, every kind of fault and every knob bit"
-        kinds = sum(line.knob is None for line in lines if not line.counts.bit)
-        counted = [
-            plural(count, what)
-            for count, what in ((kinds, "kind"), (len(never) - kinds, "knob"))
-            if count
-        ]
-        return f"in {runs}, {' and '.join(counted)} never bit: {', '.join(never)}"
+        told = f"in {runs}, every kind of fault and every knob bit"
+        if never:
+            kinds = sum(line.knob is None for line in never)
+            counted = [
+                plural(count, what)
+                for count, what in ((kinds, "kind"), (len(never) - kinds, "knob"))
+                if count
+            ]
+            names = ", ".join(line.name for line in never)
+            told = f"in {runs}, {' and '.join(counted)} never bit: {names}"
+        missed = [line.name for line in self.lines if not line.reached]
+        if not missed:
+            return told
+        if len(missed) == len(self.lines):
+            return f"in {runs}, no fault had a turn"
+        number = plural(len(missed), "kind")
+        return f"{told}; {number} never had a turn: {', '.join(missed)}"
 
     def as_json(self) -> dict[str, object]:
         """The coverage for --json, suite.json and the index."""
         return {
             "runs": self.runs,
             "faults": [line.as_json() for line in self.lines],
-            "never_bit": self.never,
+            "never_bit": [line.name for line in self.never],
             "sentence": self.sentence,
         }
 

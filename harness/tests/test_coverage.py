@@ -72,10 +72,12 @@ power                3        3    3  2 of 2, 100%
   names              2        2    2  1 of 2, 50%
   torn               1        1    0  0 of 2, 0%
 
-in 3 runs, 1 kind and 1 knob never bit: clock, power torn"""
+in 3 runs, 1 knob never bit: power torn; 1 kind never had a turn: clock"""
     )
-    assert covered(CAMPAIGN[2:]).sentence == "in 1 run, 1 kind never bit: clock"
+    dead = covered([outcome(["kill"], kill=record(0, of=1, torn=(0, 1)))])
+    assert dead.sentence == "in 1 run, 1 kind and 1 knob never bit: kill, kill torn"
     assert covered([outcome(["none"])]).text() == ""
+    assert covered([outcome(["kill"])]).sentence == "in 1 run, no fault had a turn"
     all_bit = covered([outcome(["kill"], kill=record(1, of=1))])
     assert all_bit.sentence == "in 1 run, every kind of fault and every knob bit"
 
@@ -108,7 +110,8 @@ def test_sums_over_runs_are_as_counted_one_by_one(data: st.DataObject) -> None:
             assert line.counts.asked == sum(one.asked for one in told if one)
             assert line.runs == len(having)
             assert line.bit_in == sum(one.bit > 0 for one in told if one)
-            assert (line.name in coverage.never) == (not line.counts.bit)
+            asked = line.counts.asked > 0
+            assert (line in coverage.never) == (asked and not line.counts.bit)
 
 
 def test_a_pursuit_is_noted_without_being_changed() -> None:
@@ -131,7 +134,7 @@ def test_index_junit_and_summary_tell_the_coverage(tmp_path: Path) -> None:
     told = covered(CAMPAIGN).as_json()
     rows: list[dict[str, Any]] = [{"name": "a | <b>", "verdict": "valid", "ops": 3}]
     html = build_index(tmp_path, rows, told).read_text("utf-8")
-    assert "In 3 runs, 1 kind and 1 knob never bit: clock, power torn." in html
+    assert "In 3 runs, 1 knob never bit: power torn; 1 kind never had a turn" in html
     assert "2 of 3, 67%" in html
     write_junit(rows, tmp_path / "junit.xml", told)
     suite = ElementTree.parse(tmp_path / "junit.xml").getroot()[0]
