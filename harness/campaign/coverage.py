@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from harness.faults.profiles import SWARM
 from harness.report.figures import plural
 from harness.run.asking import WORDS
 from harness.run.records import Activation, FaultRecord
@@ -107,7 +108,10 @@ class Coverage:
         if outcome.refused:
             return
         self.runs += 1
-        named = set(outcome.experiment.spec.nemesis) - set(WORDS)
+        spec = outcome.experiment.spec
+        # A swarm leaves most kinds out that it could have drawn.
+        drawn = SWARM in (*spec.profile, *spec.nemesis)
+        named = set() if drawn else set(spec.nemesis) - set(WORDS)
         for kind in sorted(named | set(outcome.faults)):
             line = self._kinds.setdefault(kind, Line(kind))
             line.runs += 1

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from harness.faults.nemesis import NemesisFactory
-    from harness.registry import Option, Plugin
+    from harness.registry import Plugin
 
 Bounds = tuple[float, float]
 """The least and the largest of a number that is drawn."""
@@ -76,8 +76,10 @@ class Profile:
         kinds: Its kinds of fault, unless a run names others; empty for every kind that
             is to be had.
         words: Option -> the words that kinds with such an option draw from; those that
-            a kind does not know are left out. A word that comes twice is drawn twice as
-            often. Kinds have their own words for all other options.
+            a kind does not know are left out, and `break-majority` for kinds that only
+            make others worse: they can't break one, and would wait in vain for one to
+            break. A word that comes twice is drawn twice as often. Kinds have their own
+            words for all other options.
     """
 
     name: str
@@ -86,12 +88,13 @@ class Profile:
     kinds: tuple[str, ...] = ()
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def options(self, known: Sequence[Option]) -> dict[str, str]:
-        """The options of a kind of fault, of those `known`, that the profile sets."""
+    def options(self, plugin: Plugin[NemesisFactory]) -> dict[str, str]:
+        """The options of a kind of fault that the profile sets."""
         out: dict[str, str] = {}
-        for option in known:
+        harmless = {BREAK} if plugin.factory({}).background else set()
+        for option in plugin.options:
             if isinstance(option.kind, Words):
-                admitted = option.kind.known
+                admitted = set(option.kind.known) - harmless
                 words = [w for w in self.words.get(option.name, ()) if w in admitted]
                 if words:
                     out[option.name] = "+".join(words)
@@ -190,7 +193,7 @@ def regime(
     options: dict[str, Mapping[str, str]] = {}
     for kind in kinds:
         plugin = plugins[kind]
-        fixed = {**profile.options(plugin.options), **given.get(kind, {})}
+        fixed = {**profile.options(plugin), **given.get(kind, {})}
         if swarm is not None:
             fixed |= _drawn(swarm, plugin, fixed, given.get(kind, {}))
         if fixed:

@@ -82,6 +82,15 @@ in 3 runs, 1 knob never bit: power torn; 1 kind never had a turn: clock"""
     assert all_bit.sentence == "in 1 run, every kind of fault and every knob bit"
 
 
+def test_what_a_swarm_left_out_is_not_counted_as_what_never_bit() -> None:
+    swarm = outcome(["swarm", "kill", "pause"], kill=record(1, of=2))
+    told = covered([swarm, outcome(["hard"], kill=record(1, of=1))])
+    assert [(line.name, line.share) for line in told.lines] == [
+        ("kill", "2 of 2, 100%")
+    ]
+    assert told.never == []
+
+
 @given(st.data())
 def test_sums_over_runs_are_as_counted_one_by_one(data: st.DataObject) -> None:
     def drawn() -> FaultRecord:
