@@ -114,7 +114,7 @@ class Message(Nemesis):
 
     kind = "message"
     needs = Capabilities(network=frozenset({"messages"}))
-    background = False
+    background = True  # one message of many breaks little: it has to last
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)

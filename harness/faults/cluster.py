@@ -283,9 +283,12 @@ class Cluster:
             return None
         try:
             async with asyncio.timeout(LEADER_TIMEOUT_S):
-                return await self.system.leader(list(self.places.values()))
+                leader = await self.system.leader(list(self.places.values()))
         except (TimeoutError, OSError, SplitbrainError):
             return None
+        if leader is not None:
+            self._leadership.told()
+        return leader
 
     async def admin(
         self, node: str, body: Mapping[str, Json], timeout_s: float

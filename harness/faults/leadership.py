@@ -5,9 +5,9 @@ it: the user gives a pattern, and the last line that matches names the leader.
 
 The times of clients' operations show it, too. In most systems that have a leader,
 changes go through it: other nodes refuse them, or pass them on and answer later. If all
-nodes answer alike, none leads, and any will do. But if none has answered a change for a
-while, though some were asked for, a leader is about to be found, and it is better to
-wait for it.
+nodes answer alike, none leads, and any will do. But if a node has said that it leads
+before, or if none has answered a change for a while though some were asked for, a
+leader is about to be found, and it is better to wait for it.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Leadership:
         }
         self._now_ns = 0
         self._asked_ns: int | None = None  # when a change was asked for last
+        self._told = False  # whether a node has ever said that it leads
 
     def watch(self, op: Op) -> None:
         """Take note of an event of the history."""
@@ -85,11 +86,16 @@ class Leadership:
         if op.node in self._answers:
             self._answers[op.node].append((op.time, op.time - began_ns))
 
+    def told(self) -> None:
+        """Take note that a node says that it leads: so this cluster has leaders."""
+        self._told = True
+
     def guess(self, among: Sequence[str]) -> tuple[str, str]:
         """The node of `among` that may lead, and why, for the title of a fault.
 
         Raises:
-            Skip: Changes were asked for lately, and none of them has answered any.
+            Skip: The cluster has leaders, or none of them has answered a change of
+                those asked for lately; but nothing tells who leads now.
         """
         leader, why = self._by_log()
         if leader in among:
@@ -108,6 +114,8 @@ class Leadership:
             return soonest[0], "answers changes soonest"
         if self._asked_ns is not None and self._asked_ns >= since_ns and not answering:
             raise Skip("no leader is known: no node says so, and none answers changes")
+        if self._told or leader:
+            raise Skip("no leader is known: no node says so now")
         return self._random.choice(among), "drawn, as no leader is known"
 
     def _by_log(self) -> tuple[str, str]:

@@ -101,6 +101,21 @@ def test_while_changes_are_asked_for_and_none_is_answered_a_leader_is_waited_for
     assert watched.guess()[1] == "drawn, as no leader is known"
 
 
+def test_where_a_node_has_led_before_a_leader_is_waited_for() -> None:
+    watched = Watched()
+    for _ in range(ANSWERS_MIN):
+        for node in NODES:
+            watched.did(node, 2)
+    assert watched.guess()[1] == "drawn, as no leader is known"
+    watched.leadership.told()
+    with pytest.raises(Skip, match="no leader is known: no node says so now"):
+        watched.guess()
+    watched.did("n2", 0.1)
+    for _ in range(ANSWERS_MIN):
+        watched.did("n2", 0.1)
+    assert watched.guess() == ("n2", "answers changes soonest")
+
+
 def place(name: str, host: str, port: int) -> NodePlace:
     there = Path("nowhere")
     return NodePlace(name, Endpoint(host, port), {}, there, there, {})
