@@ -48,6 +48,7 @@ from harness.systems.abilities import (
     Scaled,
     Simulated,
     Sized,
+    Worded,
 )
 from harness.systems.blocking import BlockingClient
 from harness.systems.client import Client
@@ -147,6 +148,7 @@ __all__ = [
     "WireClient",
     "WireCodec",
     "WireSystem",
+    "Worded",
     "Words",
     "Workload",
     "WorkloadFactory",

@@ -60,6 +60,8 @@ def compiled(pattern: str) -> re.Pattern[bytes]:
     r"""The pattern of a message as a regular expression over bytes.
 
     Characters stand for their UTF-8 bytes, and a dot for any byte; `\x0a` is one byte.
+    The process that carries the traffic looks for it, so a pattern that takes for ever
+    (repetitions within repetitions may) ends the run: the carrier hangs.
 
     Raises:
         UsageError: It is none, it is too long, or it matches where there is nothing.

@@ -120,6 +120,8 @@ class SimLink:
         if replace(before, bandwidth_kbit_s=rule.bandwidth_kbit_s) != rule:
             self._last_due_ns = 0
         self._wire_free_ns = 0
+        if self.rule is HEALTHY:
+            self._connected_ns = None
         if not any(one.cut for one in rule.messages):
             self._sever_both(severed=False)
         self.release()
