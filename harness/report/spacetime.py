@@ -438,6 +438,7 @@ FAULT_CLASSES = {
     **dict.fromkeys(
         ("duplicate", "reorder", "corrupt", "bandwidth", "slow"), "network"
     ),
+    **dict.fromkeys(("mtu", "reset", "half", "flap", "message"), "network"),
     **dict.fromkeys(("kill", "crash", "restart", "node"), "kill"),
     **dict.fromkeys(("pause", "stop", "freeze"), "pause"),
     **dict.fromkeys(("clock", "skew", "time"), "clock"),

@@ -38,7 +38,8 @@ _UNITS = {"ns", "us", "ms", "s", "bytes", "mb", "percent"}
 _OFFSET = re.compile(r"^(wall|mono)\w*_offset_ms$")
 
 _SUMMED = re.compile(
-    r"cut|drop|lost|loss|delay|duplic|reorder|corrupt|frame|packet|byte|refused|blocked",
+    r"cut|drop|lost|loss|delay|duplic|reorder|corrupt|frame|packet|(?<!mtu_)byte|refused"
+    r"|blocked|connections|messages_hit|times_down",
     re.IGNORECASE,
 )
 

@@ -143,7 +143,7 @@ def choose_rung(requested: str) -> Rung:
         )
     raise UsageError(
         f"--network switch can't be had here: {switch.text} {switch.advice} "
-        "Or use --network proxy, which can cut, delay and slow TCP connections."
+        "Or use --network proxy, which can cut, delay, slow and reset TCP connections."
     )
 
 
@@ -227,7 +227,7 @@ def _switch() -> Finding:
         "network",
         GOOD,
         "the switch: every frame between nodes can be cut, delayed, lost, doubled, "
-        "reordered, corrupted and slowed, per direction.",
+        "reordered, corrupted, slowed and told apart by what is in it, per direction.",
     )
 
 
@@ -237,8 +237,9 @@ def _network() -> Finding:
         return switch
     return dataclasses.replace(
         switch,
-        text="the proxy: TCP connections between nodes can be cut, delayed and slowed; "
-        f"nodes share 127.0.0.1. The switch could do more, but {switch.text}",
+        text="the proxy: TCP connections between nodes can be cut, delayed, slowed "
+        "and reset; nodes share 127.0.0.1. The switch could do more, but "
+        f"{switch.text}",
     )
 
 
