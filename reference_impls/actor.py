@@ -323,6 +323,7 @@ CRASH = 13
 ABORT = 14
 KEY_DOES_NOT_EXIST = 20
 PRECONDITION_FAILED = 22
+NOT_A_MEMBER = 40
 INDEFINITE = frozenset({TIMEOUT, CRASH})
 """Maelstrom's codes. After an indefinite one the request may still take effect."""
 

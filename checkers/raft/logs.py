@@ -15,6 +15,7 @@ Events (`harness.history.observations`; kind and fields, others are passed over)
     applied{index, term?, ...}               lost_quorum{term}
     installed_snapshot{index, term, last_log_index}
     recovered{term?, voted_for?, last_log_index?, last_log_term?}      restarted{}
+    joins{}: a server that is no member starts with an empty disk, by an operator's will
     on_disk{term, voted_for, first, prev_log_term, entries, last_log_index,
             last_log_term}: what was read from its data folder after the run
 """
@@ -171,6 +172,9 @@ def replay(history: History) -> Iterator[Change]:
                 gone = log.drop(op.value["first"])
             case "committed":
                 log.committed = max(log.committed, op.value["last"])
+            case "joins":
+                log = logs[node] = Log()
+                tails.pop(node, None)
             case "restarted":
                 tails[node] = dict(log.entries)
                 log.restart()

@@ -147,6 +147,8 @@ def judge(cluster: Cluster, change: Change) -> Iterator[Breach]:
         case "voted":
             yield from one_vote(cluster, op, op.value.get("candidate"))
             yield from votes_for_no_older_log(change)
+        case "joins":
+            forget_life(cluster, name_of(op))
         case "recovered":
             yield from remembers(cluster, change)
         case "on_disk":
@@ -166,6 +168,17 @@ def judge(cluster: Cluster, change: Change) -> Iterator[Breach]:
             yield from applies_alike(cluster, op)
         case _:
             pass
+
+
+def forget_life(cluster: Cluster, node: str) -> None:
+    """A server that joins with an empty disk owes nothing that it promised before.
+
+    It was removed, so that nobody counts on it. What others did with its votes, and
+    what was committed with its help, is judged as ever.
+    """
+    cluster.servers[node] = Server()
+    for key in [key for key in cluster.votes if key[0] == node]:
+        del cluster.votes[key]
 
 
 # --- terms and votes -----------------------------------------------------------------

@@ -484,6 +484,28 @@ def test_what_a_server_recovers_with_is_certain_again() -> None:
     assert names(check(history)) == {"different-entries-committed"}
 
 
+def test_a_server_that_joins_with_an_empty_disk_owes_nothing_of_its_life_before() -> (
+    None
+):
+    vote = {"term": 1, "candidate": "n2"}
+    before = [("voted", vote), appends(1, (1, "a"), (1, "b")), commits(1, 2), RESTART]
+    empty = [
+        ("voted", {**vote, "candidate": "n3"}),
+        follows(1),
+        ("on_disk", {"term": 1, "voted_for": "n3", "first": 1, "entries": []}),
+    ]
+    empty[-1][1].update(last_log_index=0, last_log_term=0, prev_log_term=0)
+    joins: tuple[str, dict[str, Any]] = ("joins", {"incarnation": 1})
+    others = [leads(1), appends(1, (1, "a"), (1, "b")), commits(1, 2)]
+    assert (
+        check(events(n1=[*before, joins, *empty], n2=others)).verdict is Verdict.VALID
+    )
+    forgot = names(check(events(n1=[*before, *empty], n2=others)))
+    assert forgot >= {"double-vote"}
+    unseen = events(n1=[*before, joins, leads(2, 0)], n2=others)
+    assert names(check(unseen)) == {"leader-lacks-committed"}, "it may not lead so"
+
+
 def test_a_snapshot_stands_in_for_the_entries_before_it() -> None:
     snapshot = {"index": 2, "term": 1, "last_log_index": 2}
     n3 = [
@@ -626,7 +648,7 @@ def test_a_leader_that_counts_replicas_of_an_old_term_is_told() -> None:
 
 
 def test_members_that_change_before_the_leaders_first_commit_are_told() -> None:
-    entry = [2, {"type": "add_server", "members": ["n1", "n2"]}]
+    entry = [2, {"type": "add", "members": ["n1", "n2"]}]
     change = ("appended", {"first": 3, "entries": [entry]})
     before = [appends(1, (1, "a")), commits(1, 1), leads(2, 1), appends(2, (2, "noop"))]
     early = events(n1=[*before, change])

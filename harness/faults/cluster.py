@@ -12,9 +12,10 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError, SplitbrainError
+from harness.errors import HarnessError, NodeReply, SplitbrainError, Timeout
 from harness.faults.leadership import Leadership
 from harness.systems.abilities import Administered, Clocked, Led
 from harness.worlds.clocks import ClockReading, ClockSetting
@@ -22,6 +23,7 @@ from harness.worlds.world import TrueTime
 
 if TYPE_CHECKING:
     from harness.data import Json
+    from harness.systems.abilities import Change
     from harness.systems.system import System
     from harness.worlds.clocks import Clocks
     from harness.worlds.disks import Disks
@@ -84,7 +86,7 @@ class Cluster:
         self.processes = processes
         self.clocks = clocks
         self._disks = disks
-        self.places: Mapping[str, NodePlace] = network.places
+        self.places: dict[str, NodePlace] = dict(network.places)
         self.nodes: tuple[str, ...] = tuple(network.places)
         self.clock_samples: Callable[[str, ClockReading], None] = lambda *_: None
         self.why_it_may_end: Callable[[str], str] = lambda _: ""
@@ -290,23 +292,52 @@ class Cluster:
             self._leadership.told()
         return leader
 
-    async def admin(
-        self, node: str, body: Mapping[str, Json], timeout_s: float
-    ) -> Mapping[str, Json]:
-        """Send an operator's request to a node.
+    # Members
 
-        Returns:
-            The node's answer; empty if it refused, or if no answer came.
+    @property
+    def operated(self) -> Administered:
+        """The system, as an operator sees it.
 
         Raises:
-            HarnessError: The system takes no such requests, so asking it is our fault.
+            HarnessError: Its members can't be changed, and asking it is our fault.
         """
         if not isinstance(self.system, Administered):
             raise HarnessError(f"{self.system.name} takes no operator's requests")
+        return self.system
+
+    async def members(self) -> list[str]:
+        """The members, in order, by what nodes say; empty if nobody tells."""
         try:
-            return await self.system.admin(self.places[node], body, timeout_s)
-        except OSError:
-            return {}
+            async with asyncio.timeout(LEADER_TIMEOUT_S):
+                named = await self.operated.members(list(self.places.values()))
+        except (TimeoutError, OSError, NodeReply, Timeout):
+            return []
+        return [node for node in self.nodes if node in named]
+
+    async def change(
+        self, change: Change, node: str, through: str, timeout_s: float
+    ) -> None:
+        """Have a node change the members, or who leads, as `Administered` has it.
+
+        Raises:
+            NodeReply: It refused, or nobody knows.
+            Timeout: It is not known to be done in time.
+        """
+        places = self.places
+        try:
+            await self.operated.change(change, places[node], places[through], timeout_s)
+        except OSError as error:
+            raise NodeReply(definite=False, text=str(error)) from error
+
+    async def empty(self, node: str) -> int:
+        """Take away what is on the disk of a node that is down; how many bytes.
+
+        From then on it joins the cluster that there is, whenever it starts.
+        """
+        size = await self.processes.empty(self.places[node])
+        place = self.places[node]
+        self.places[node] = replace(place, joins=place.joins + 1)
+        return size
 
     # Helpers
 

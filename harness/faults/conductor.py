@@ -336,6 +336,17 @@ class Conductor:
         if failures:
             raise failures[0]
         assert self._force.holds_nothing()
+        for title, evidence in await self._force.pay_debts():
+            self._record(
+                {
+                    "id": None,
+                    "event": "note",
+                    "kind": "brought-back",
+                    "title": title,
+                    "nodes": list(self._cluster.nodes),
+                    "evidence": evidence,
+                }
+            )
         await self._start_dead()
         await self._force.settle()
 

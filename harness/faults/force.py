@@ -31,7 +31,7 @@ import math
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, TypeAlias, get_args
 
 from harness.errors import HarnessError
 from harness.faults.holds import Holds, How, Thing
@@ -42,10 +42,18 @@ from harness.worlds.network import LinkCounters, LinkRule, merge
 from harness.worlds.processes import Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Mapping, Sequence
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Collection,
+        Coroutine,
+        Mapping,
+        Sequence,
+    )
 
     from harness.data import Json
     from harness.faults.cluster import Cluster
+    from harness.systems.abilities import Administered, Change
     from harness.worlds.capabilities import ClockName
     from harness.worlds.clocks import ClockReading
     from harness.worlds.disks import (
@@ -62,6 +70,8 @@ if TYPE_CHECKING:
 SHARE_MIN = 0.01
 """What is left to a node at least, however many strikes starve it."""
 RESOURCES: tuple[Resource, ...] = get_args(Resource)
+Debt: TypeAlias = "Callable[[], Awaitable[tuple[str, dict[str, Json]]]]"
+
 BACK_WITHIN_NS = 1_000_000
 """A clock counts as true when it is this near to true time."""
 RETURN_RATE = 0.01
@@ -104,6 +114,11 @@ class Force:
             *(self.disks, self.damaged, self.names),
         )
         self.firsts: dict[str, Json] = {}
+        self.leaving: set[str] = set()
+        """Nodes that an operator removes, of a system that ends those. They may also
+        end when they join anew, as long as the others may still refuse them."""
+        self.debts: dict[str, Debt] = {}
+        """What is to be brought back once no strike is in force, by its name."""
         self._owed: dict[str, float] = {}
         """node -> rate at which its monotonic clock will return once no strike holds
         it."""
@@ -118,6 +133,15 @@ class Force:
     def grip(self, owner: int) -> Grip:
         """A grip for the strike of step `owner`."""
         return Grip(self, owner)
+
+    async def pay_debts(self) -> list[tuple[str, dict[str, Json]]]:
+        """Bring back what strikes could not while others were in force.
+
+        Returns:
+            A sentence about each, and evidence.
+        """
+        debts, self.debts = self.debts, {}
+        return [await debt() for debt in debts.values()]
 
     def holds_nothing(self) -> bool:
         """Whether no strike holds anything."""
@@ -262,6 +286,8 @@ class Force:
                 return f"while its {resource} had a low limit"
         if self.damaged.of(node):
             return "as its disk was damaged"
+        if node in self.leaving:
+            return "as it was removed from the cluster"
         return self._excuses.get(node, "")
 
     def excuse(self, nodes: Collection[str]) -> None:
@@ -333,18 +359,41 @@ class Grip:
         """A node that may lead though none says so, and why it may be that one."""
         return self._cluster.seems_to_lead()
 
-    async def admin(
-        self, node: str, body: Mapping[str, Json], timeout_s: float
-    ) -> Mapping[str, Json]:
-        """Send an operator's request to a node.
+    # Members
 
-        Returns:
-            The node's answer; empty if it refused, or if no answer came.
+    @property
+    def operated(self) -> Administered:
+        """The system, as an operator sees it; raises HarnessError if it has none."""
+        return self._cluster.operated
+
+    async def members(self) -> list[str]:
+        """The members, in order, by what nodes say; empty if nobody tells."""
+        return await self._cluster.members()
+
+    async def change(
+        self, change: Change, node: str, through: str, timeout_s: float
+    ) -> None:
+        """Ask a node to change the members, or who leads.
 
         Raises:
-            HarnessError: The system takes no such requests, so asking it is our fault.
+            NodeReply: It refused, or nobody knows.
+            Timeout: It is not known to be done in time.
         """
-        return await self._cluster.admin(node, body, timeout_s)
+        if change == "remove" and not self.operated.rejoins:
+            self._force.leaving.add(node)  # it may end before this is known to be done
+        await self._cluster.change(change, node, through, timeout_s)
+
+    def settled(self, members: Collection[str]) -> None:
+        """Whoever is a member again has no reason to end, even if it was removed."""
+        self._force.leaving.difference_update(members)
+
+    async def empty(self, node: str) -> int:
+        """Take away what is on the disk of a node that is down; how many bytes.
+
+        From then on it joins the cluster that there is. Only for a node that was
+        removed: a member that forgets what it promised breaks any protocol.
+        """
+        return await self._cluster.empty(node)
 
     # Processes
 
@@ -583,6 +632,18 @@ class Grip:
         if value:
             self._force.firsts.setdefault(name, value)
         return self._force.firsts.get(name, value)
+
+    def owe(self, name: str, debt: Debt | None) -> None:
+        """Leave something to be brought back until no strike is in force any more.
+
+        Args:
+            name: What it is; there is one debt of that name.
+            debt: Brings it back, and tells what came of that, in a sentence and as
+                evidence. None: it is back.
+        """
+        self._force.debts.pop(name, None)
+        if debt is not None:
+            self._force.debts[name] = debt
 
     def meanwhile(self, work: Coroutine[None, None, None]) -> None:
         """Run `work` in the background until it is done or the strike is healed."""

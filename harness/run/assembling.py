@@ -191,6 +191,8 @@ def all_faults(system: System, rung: str, *, nodes: int) -> dict[str, str]:
 
 def why_unseen(system: System, nemesis: Nemesis) -> str:
     """Why a fault of messages would strike none by default; empty if it would."""
+    if not services.is_sure(system, nemesis):
+        return f"nobody knows whether {system.name} nodes serve what it asks for"
     if isinstance(nemesis, Patterned) and not isinstance(system, Worded):
         return f"{system.name} has no messages that it is known for"
     return ""

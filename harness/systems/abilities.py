@@ -8,12 +8,20 @@ is refused or does without, as the protocol's docstring says.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    Protocol,
+    TypeAlias,
+    runtime_checkable,
+)
 
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.systems.wire import Dial, WireCounters
     from harness.worlds.places import NodePlace
@@ -70,14 +78,57 @@ class Clocked(Protocol):
         ...
 
 
+Change: TypeAlias = Literal["add", "remove", "transfer"]
+"""What an operator does with a node: let it join, have it leave, or make it lead."""
+
+
 @runtime_checkable
 class Administered(Protocol):
-    """A system whose nodes take an operator's requests; others can't change members."""
+    """A system whose members an operator can change, if it speaks `membership`.
 
-    async def admin(
-        self, place: NodePlace, body: Mapping[str, Any], timeout_s: float
-    ) -> Mapping[str, Any]:
-        """The node's answer; empty if it refuses, or doesn't answer in time."""
+    Attributes:
+        rejoins: Whether a node that was removed may come back with what is on its disk;
+            else it needs an empty one.
+        starts_first: Whether a node that is to join is started before it is added, so
+            that the others can bring it level; else after, as it asks them who they
+            are.
+    """
+
+    rejoins: bool
+    starts_first: bool
+
+    async def members(self, places: Sequence[NodePlace]) -> Sequence[str]:
+        """The members by what those at `places` say; empty if nobody tells."""
+        ...
+
+    async def change(
+        self, change: Change, node: NodePlace, through: NodePlace, timeout_s: float
+    ) -> None:
+        """Change the members, or who leads, by asking the node at `through`.
+
+        Returns once the change is done. That includes one that was made before, if it
+        is certain that it still holds.
+
+        Raises:
+            NodeReply: It was refused, or nobody knows; `code` as in WIRE.md, if it is
+                one of those.
+            Timeout: It is not known to be done after `timeout_s`.
+        """
+        ...
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """A simulated system whose nodes can join one that runs, with empty disks."""
+
+    def build_joining(self, node: str, peers: Sequence[str], times: int) -> Actor:
+        """A core for the server called `node`, which is no member until it is added.
+
+        Args:
+            node: Its name.
+            peers: The other servers.
+            times: How often its disk was emptied; greater than 0.
+        """
         ...
 
 

@@ -3,9 +3,9 @@
 Promise (etcd's documentation, "KV API guarantees"): all operations are linearizable,
 unless a read asks to be `serializable`, which may be stale.
 
-A node serves clients at its own port and its peers at the port above. Members are fixed
-from the start, so a restarted node finds its place in its data directory and ignores
-the flags that bootstrap a cluster.
+A node serves clients at its own port and its peers at the port above. A restarted node
+finds its place in its data directory and ignores the flags that bootstrap a cluster.
+One that joins with an empty disk is told the members that there are, and itself.
 
 Choices:
     Errors are definite if etcd raises them before a proposal enters its log
@@ -23,6 +23,16 @@ Choices:
     whose comparison fails has no effect, so it is tried anew, TRIES_MAX times; then the
     transaction is a definite failure (30). A transaction that only reads needs no
     second txn, and may be `serializable`.
+
+    Members have ids, and the one under which a node was removed is gone for ever: etcd
+    ends a node that comes back with it. So a removed node has to join with an empty
+    disk, and is added before it starts, as it asks the others for its new id. What a
+    member says of the members (a list that may be old) counts only after a linearizable
+    read by the same member, which has then applied all changes made before.
+
+    `strict-reconfig-check` is off. It keeps operators from losing their quorum, by
+    refusing changes until all members have been connected for 5 s; safety does not rest
+    on it, and faults would rarely change anything.
 
     The service `leader` is not spoken: `status` reads leader and term one after the
     other, so an answer may pair a leader with a term that was never its own.
@@ -44,7 +54,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.errors import HarnessError, NodeReply, NotInstalledError, UsageError
+from harness.errors import (
+    TEMPORARILY_UNAVAILABLE,
+    HarnessError,
+    NodeReply,
+    NotInstalledError,
+    Timeout,
+    UsageError,
+)
 from harness.options import OneOf, Text, Whole, shown
 from harness.override import override
 from harness.registry import Option, Plugin, settings
@@ -57,6 +74,7 @@ from harness.worlds.places import Endpoint, Launch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.systems.abilities import Change
     from harness.systems.system import SystemFactory
     from harness.workload import WireCodec, Workload
     from harness.worlds.places import NodePlace
@@ -91,7 +109,7 @@ DEFINITE = (
 )
 """Parts of the texts of errors that are raised before the proposal enters a log."""
 
-TXN_CONFLICT = 30
+NOT_SUPPORTED, PRECONDITION_FAILED, TXN_CONFLICT = 10, 22, 30
 TRIES_MAX = 10
 """Tries to commit one transaction; with more, slow clients would never win."""
 
@@ -111,7 +129,9 @@ class Etcd:
     name = "etcd"
     faults = frozenset({EVERY})
     rungs = frozenset({"switch"})  # One address book for all members.
-    services = cells.SERVICES
+    services = cells.SERVICES | {"membership"}
+    rejoins = False
+    starts_first = False
     invariants: tuple[str, ...] = ()
     ready_timeout_s = 20.0
 
@@ -127,18 +147,24 @@ class Etcd:
         self._serializable = chosen["reads"] == "serializable"
         self._binary = chosen["binary"]
         self._has_served: set[str] = set()
+        self._members: set[str] = set()
+        """The members as last told, for nodes that join."""
 
     def check_installed(self) -> None:
         """Raises NotInstalledError unless there is an etcd to run."""
         find_binary(self._binary)
 
     def launch(self, place: NodePlace) -> Launch:
-        """The command of a member; a restart ignores the flags of a new cluster."""
+        """The command of a member; a restart ignores the flags of a new cluster.
+
+        A node with an empty disk exits if the members are others than it is told.
+        """
         client_url = f"http://{place.listen}"
         peer_url = f"http://{peer_endpoint(place.listen)}"
         cluster = ",".join(
             f"{name}=http://{peer_endpoint(listen)}"
             for name, listen in place.cluster.items()
+            if not place.joins or name in {*self._members, place.name}
         )
         flags = {
             "name": place.name,
@@ -148,10 +174,11 @@ class Etcd:
             "listen-peer-urls": peer_url,
             "initial-advertise-peer-urls": peer_url,
             "initial-cluster": cluster,
-            "initial-cluster-state": "new",
+            "initial-cluster-state": "existing" if place.joins else "new",
             "initial-cluster-token": "splitbrain",
             "heartbeat-interval": self._heartbeat_ms,
             "election-timeout": self._election_timeout_ms,
+            "strict-reconfig-check": "false",
             "max-txn-ops": TXN_OPS_MAX,
             "logger": "zap",
             "log-outputs": "stderr",
@@ -186,6 +213,87 @@ class Etcd:
             if status and status.get("leader") == status["header"].get("member_id")
         ]
         return max(leaders)[1] if leaders else None
+
+    async def members(self, places: Sequence[NodePlace]) -> Sequence[str]:
+        """The members as the leader names them; empty if none leads."""
+        leader = await self.leader(places)
+        for place in places:
+            if place.name != leader:
+                continue
+            http = JsonHttp(place.listen)
+            try:
+                return sorted(await self._ids(http, place))
+            finally:
+                await http.close()
+        return ()
+
+    async def change(
+        self, change: Change, node: NodePlace, through: NodePlace, timeout_s: float
+    ) -> None:
+        """Change the members, or who leads, by asking one member.
+
+        Raises:
+            NodeReply: It refused, or nobody knows.
+            Timeout: It is not known to be done after `timeout_s`.
+        """
+        http = JsonHttp(through.listen)
+        try:
+            async with asyncio.timeout(timeout_s):
+                ids = await self._ids(http, through)
+                if change == "transfer":
+                    await self._transfer(http, ids.get(node.name))
+                elif change == "add" and node.name not in ids:
+                    url = f"http://{peer_endpoint(node.listen)}"
+                    await posted(http, "cluster/member/add", {"peerURLs": [url]})
+                    self._members = {*ids, node.name}
+                elif change == "remove" and node.name in ids:
+                    if len(ids) == 1:
+                        text = f"{node.name} is the only member"
+                        code = PRECONDITION_FAILED
+                        raise NodeReply(definite=True, text=text, code=code)
+                    await posted(http, "cluster/member/remove", {"ID": ids[node.name]})
+                    self._members = ids.keys() - {node.name}
+        except TimeoutError as error:
+            text = f"{through.name} did not {change} {node.name} within {timeout_s} s"
+            raise Timeout(text) from error
+        finally:
+            await http.close()
+
+    async def _ids(self, http: JsonHttp, place: NodePlace) -> dict[str, str]:
+        """The members' ids by name, as of now or later.
+
+        Members that haven't started yet have no name in etcd's list, but a URL.
+
+        Raises:
+            NodeReply: The member can't tell.
+        """
+        await posted(http, "kv/range", {"key": encode("members")})
+        listed = (await posted(http, "cluster/member/list", {})).get("members")
+        by_url = {
+            f"http://{peer_endpoint(listen)}": name
+            for name, listen in place.cluster.items()
+        }
+        try:
+            ids = {by_url[m["peerURLs"][0]]: str(m["ID"]) for m in listed or []}
+        except (LookupError, TypeError) as error:
+            text = f"answered member/list with {listed!r:.100}"
+            raise NodeReply(definite=False, text=text) from error
+        self._members = set(ids)
+        return ids
+
+    async def _transfer(self, http: JsonHttp, heir: str | None) -> None:
+        """Have the leader, if it is the one that is asked, hand over to a member."""
+        if heir is None:
+            code = PRECONDITION_FAILED
+            raise NodeReply(definite=True, text="it is no member", code=code)
+        status = await posted(http, "maintenance/status", {})
+        leader = str(status.get("leader", ""))
+        if leader == heir:
+            return
+        if leader != str(status.get("header", {}).get("member_id")):
+            code = TEMPORARILY_UNAVAILABLE
+            raise NodeReply(definite=True, text="isn't the leader", code=code)
+        await posted(http, "maintenance/transfer-leadership", {"targetID": heir})
 
     async def _status(self, place: NodePlace) -> dict[str, Any]:
         """The member's status; empty if it doesn't answer."""
@@ -348,6 +456,23 @@ def cells_in(
         text = f"answered ranges with {answer!r:.100}"
         raise NodeReply(definite=False, text=text)
     return held, revisions
+
+
+async def posted(
+    http: JsonHttp, method: str, body: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The answer to a request of an operator.
+
+    Raises:
+        NodeReply: It failed; it may be made again, unless there is no such method (10).
+    """
+    status, answer = await http.post(f"/v3/{method}", body)
+    if status == 404:
+        text = f"has no {method}"
+        raise NodeReply(definite=True, text=text, code=NOT_SUPPORTED)
+    if status != 200:
+        raise error_of(answer)
+    return answer
 
 
 def error_of(answer: Mapping[str, Any]) -> NodeReply:

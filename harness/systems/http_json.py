@@ -84,7 +84,9 @@ class JsonHttp:
                 await streams[1].wait_closed()
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._streams is not None and self._streams[0].at_eof():
+        if self._streams is not None and (
+            self._streams[0].at_eof() or self._streams[1].is_closing()
+        ):
             await self.close()
         if self._streams is None:
             endpoint = self._endpoint

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness.override import override
 from harness.registry import Plugin
 from harness.systems.reference import KEY_VALUE, ReferenceSystem, core_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from harness.systems.system import SystemFactory
+    from harness.worlds.places import Launch, NodePlace
+    from reference_impls.actor import Actor
 
 OPTIONS = core_options("raft")
 
 SERVICES = KEY_VALUE | {"leader", "membership"}
 
 
-def raft(_: str, given: Mapping[str, str]) -> ReferenceSystem:
+class Raft(ReferenceSystem):
+    """Raft, whose servers may also join a cluster that runs.
+
+    A server that joins with an empty disk is told how often that happened to it. So it
+    is another server to the others, and waits to be added.
+    """
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        super().__init__("raft", OPTIONS, given, SERVICES, ("raft_invariants",))
+
+    def build_joining(self, node: str, peers: Sequence[str], times: int) -> Actor:
+        """A core for a server that is no member until it is added."""
+        return self.build_with(node, peers, {"incarnation": times})
+
+    @override
+    def launch(self, place: NodePlace) -> Launch:
+        launch = super().launch(place)
+        if not place.joins:
+            return launch
+        incarnation = f"incarnation={place.joins}"
+        return replace(launch, argv=[*launch.argv, "--option", incarnation])
+
+
+def raft(_: str, given: Mapping[str, str]) -> Raft:
     """The system with these options; raises UsageError if one is wrong."""
-    return ReferenceSystem("raft", OPTIONS, given, SERVICES, ("raft_invariants",))
+    return Raft(given)
 
 
 PLUGIN: Plugin[SystemFactory] = Plugin(

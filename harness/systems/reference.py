@@ -121,11 +121,18 @@ class ReferenceSystem(WireSystem):
 
     def build(self, node: str, peers: Sequence[str]) -> Actor:
         """A core for the server called `node`, not started yet."""
+        return self.build_with(node, peers, {})
+
+    def build_with(
+        self, node: str, peers: Sequence[str], others: Mapping[str, Any]
+    ) -> Actor:
+        """A core with `others` in place of the options of these names."""
         module = importlib.import_module(f"reference_impls.{self.protocol}")
+        options = {**self.options, **others}
         actor: Actor = (
-            module.build(node, peers, self.options)
+            module.build(node, peers, options)
             if self.core is None
-            else module.build(node, peers, self.options, core=self.core)
+            else module.build(node, peers, options, core=self.core)
         )
         return actor
 

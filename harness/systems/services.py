@@ -73,8 +73,7 @@ class Asking(Protocol):
     """A nemesis whose faults are requests to nodes.
 
     Attributes:
-        requires: Services that it asks for. A system must speak them by name; `EVERY`
-            is not enough for faults.
+        requires: Services that it asks for.
     """
 
     requires: frozenset[str]
@@ -114,9 +113,18 @@ def why_spared(system: System, nemesis: Nemesis) -> str:
     if not {EVERY, nemesis.kind} & system.faults:
         return f"it can to: {', '.join(sorted(system.faults)) or 'nothing'}"
     asked = nemesis.requires if isinstance(nemesis, Asking) else frozenset()
-    if missing := sorted(asked - system.services):
+    if missing := unspoken(system.services, asked):
         return f"its nodes don't serve {', '.join(missing)}"
     return ""
+
+
+def is_sure(system: System, nemesis: Nemesis) -> bool:
+    """Whether a system speaks by name whatever the fault asks of its nodes.
+
+    Where only `EVERY` is spoken, its nodes may serve that or not: such a fault is for
+    whoever asks for it by name.
+    """
+    return not isinstance(nemesis, Asking) or nemesis.requires <= system.services
 
 
 def served(system: System) -> list[str]:

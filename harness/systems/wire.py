@@ -84,6 +84,7 @@ ERRORS: Mapping[int, WireError] = {
         WireError(21, "key-already-exists", definite=True),
         WireError(22, "precondition-failed", definite=True),
         WireError(30, "txn-conflict", definite=True),
+        WireError(40, "not-a-member", definite=True),
     )
 }
 """Code -> error. All other codes, among them 1000 and above, are indefinite."""

@@ -1,9 +1,9 @@
 """The part that all systems share whose nodes speak our wire protocol (WIRE.md).
 
 A node learns everything from its environment, is ready when it accepts connections, and
-may answer two requests beside its workload's: `status` says who leads, `clock` what
-time the node's clock shows. Without these answers, only the faults and plots that need
-them are missing.
+may answer requests beside its workload's: `status` says who leads, `clock` what time
+the node's clock shows; `members`, `add`, `remove` and `transfer` are an operator's.
+Without these answers, only the faults and plots that need them are missing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import NodeReply, Timeout
@@ -18,8 +19,9 @@ from harness.systems.services import EVERY
 from harness.systems.wire import Dial, WireClient, WireCounters, call, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from harness.systems.abilities import Change
     from harness.workload import Workload
     from harness.worlds.places import Launch, NodePlace
 
@@ -35,6 +37,7 @@ def environment(place: NodePlace) -> dict[str, str]:
         "SPLITBRAIN_LISTEN": str(place.listen),
         "SPLITBRAIN_PEERS": peers_json(place),
         "SPLITBRAIN_DATA": str(place.data_dir),
+        "SPLITBRAIN_CLUSTER": "existing" if place.joins else "new",
     }
 
 
@@ -57,6 +60,8 @@ class WireSystem(abc.ABC):
     services: frozenset[str]
     invariants: tuple[str, ...] = ()
     ready_timeout_s: float = 10.0
+    rejoins = True
+    starts_first = True
 
     def __init__(self) -> None:
         self.counters = WireCounters()
@@ -100,15 +105,51 @@ class WireSystem(abc.ABC):
             return wall_ns
         return None
 
-    async def admin(
-        self, place: NodePlace, body: Mapping[str, Any], timeout_s: float
-    ) -> dict[str, Any]:
-        """The node's answer to an operator's request; empty if none comes in time."""
-        try:
-            return await call(place, body, timeout_s, self.counters, self.dial)
-        except (NodeReply, Timeout):
-            return {}
+    async def members(self, places: Sequence[NodePlace]) -> tuple[str, ...]:
+        """The members as the leader names them, or else as most nodes that answer do.
+
+        Several nodes may answer, as with `leader`.
+        """
+        leader, answers = await asyncio.gather(
+            self.leader(places),
+            asyncio.gather(*(self._named_members(place) for place in places)),
+        )
+        named = {
+            place.name: names
+            for place, names in zip(places, answers, strict=True)
+            if names
+        }
+        if leader in named:
+            return named[leader]
+        most = Counter(named.values()).most_common(1)
+        return most[0][0] if most else ()
+
+    async def _named_members(self, place: NodePlace) -> tuple[str, ...]:
+        """The members by one node's answer to `members`; empty if it gives none."""
+        names = (await self._ask(place, "members")).get("members")
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            return ()
+        return tuple(sorted(names))
+
+    async def change(
+        self, change: Change, node: NodePlace, through: NodePlace, timeout_s: float
+    ) -> None:
+        """Ask the node at `through` for `add`, `remove` or `transfer`.
+
+        Raises:
+            NodeReply: It refused, or its answer makes no sense.
+            Timeout: It did not answer in time.
+        """
+        body = {"type": change, "node": node.name}
+        answer = await call(through, body, timeout_s, self.counters, self.dial)
+        if answer.get("type") != f"{change}_ok":
+            text = f"answered {change} with {answer.get('type')!r:.60}"
+            raise NodeReply(definite=False, text=text)
 
     async def _ask(self, place: NodePlace, question: str) -> dict[str, Any]:
         """The body of the node's answer; empty if it gives none."""
-        return await self.admin(place, {"type": question}, CONTROL_TIMEOUT_S)
+        body = {"type": question}
+        try:
+            return await call(place, body, CONTROL_TIMEOUT_S, self.counters, self.dial)
+        except (NodeReply, Timeout):
+            return {}

@@ -31,12 +31,12 @@ VOCABULARY = (
 """Modules of the kernel whose protocols plug-ins implement."""
 
 ABILITIES = {
-    "etcd": "Installed Led",
+    "etcd": "Administered Installed Led",
     "launch": "Administered Clocked Counted Led LogLed",
     "lmdb": "Administered Clocked Counted Installed Led Scaled Sized",
     "pysyncobj": "Administered Clocked Counted Installed Led",
     "raft": (
-        "Administered Clocked Counted Inspected Led Logged Momentous Mutable "
+        "Administered Clocked Counted Inspected Joining Led Logged Momentous Mutable "
         "Simulated Sized Worded"
     ),
     "sqlite": "Administered Clocked Counted Led Scaled Sized",

@@ -50,7 +50,7 @@ PLAN = [
     },
     {
         "at": {"observe": "voted", "node": "n3"},
-        "fault": {"kind": "membership", "changes": [["add_server", "n1"]],
+        "fault": {"kind": "membership", "changes": [["add", "n1"]],
                   "patience_ms": 50},
         "heal": {"after_s": 3},
     },

@@ -551,6 +551,29 @@ def test_what_was_put_into_a_folder_while_its_node_was_down_is_there(
     played(tmp_path, story)
 
 
+def test_an_emptied_disk_stays_empty_when_the_power_goes(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        place, aside = scene.places["n1"], scene.places["n1"].data_dir.parent
+        writes = (
+            "fd = opened('log'); os.write(fd, b'kept'); os.fsync(fd); sync_folder()"
+        )
+        await scene.finish(f"{writes}; os.mkdir('folder')")
+        await scene.start("wait()")
+        with pytest.raises(HarnessError, match="n1 runs"):
+            await scene.warden.empty(place)
+        await scene.warden.kill("n1")
+        assert await scene.warden.empty(place) == 4
+        assert (aside / "data-1" / "log").read_bytes() == b"kept"
+        await scene.disks.cut_power({"n1": Loss()})
+        assert await scene.finish("say(os.listdir())") == [[]]
+        await scene.finish(writes)
+        assert await scene.warden.empty(place) == 4
+        assert (aside / "data-2" / "log").read_bytes() == b"kept"
+        assert not (aside / "data-1").exists(), "only the last is kept"
+
+    played(tmp_path, story)
+
+
 def test_a_disk_whose_process_dies_hangs_nobody_and_is_named(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
         await scene.start("""

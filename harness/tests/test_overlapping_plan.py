@@ -47,10 +47,10 @@ PLAN = """
   fault: {kind: partition, cut: [[n4, n5], [n5, n4]]}
   heal: {after_s: 1.6}
 - at: {time_s: 5.0}
-  fault: {kind: membership, changes: [[remove_server, n5]], patience_ms: 500}
+  fault: {kind: membership, changes: [[remove, n5]], patience_ms: 500}
   heal: {after_s: 0.6}
 - at: {time_s: 5.1}
-  fault: {kind: membership, changes: [[remove_server, n4]], patience_ms: 500}
+  fault: {kind: membership, changes: [[remove, n4]], patience_ms: 500}
   heal: {after_s: 1.0}
 """
 STEPS = 10

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness import registry
 from harness.cli import run_command
-from harness.errors import NodeReply
+from harness.errors import NodeReply, Timeout
 from harness.registry import Plugin
 from harness.systems.raft import OPTIONS, SERVICES
 from harness.systems.reference import ReferenceSystem
+from harness.systems.wire import call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -48,7 +50,8 @@ class Tables(ReferenceSystem):
 async def writes_a_schema(system: Tables, place: NodePlace) -> None:
     schema = {"type": "write", "key": "schema", "value": 1}
     for _ in range(100):
-        if (await system.admin(place, schema, 1.0)).get("type") == "write_ok":
+        with suppress(NodeReply, Timeout):
+            await call(place, schema, 1.0, system.counters, system.dial)
             return
         await asyncio.sleep(0.05)
     raise AssertionError("nobody came to lead")

@@ -581,3 +581,21 @@ def test_a_log_that_believes_a_torn_tail_makes_up_records() -> None:
     log.sync()
     disk.lose_power(Loss(), Random(0))
     assert numbers(opened(disk)) == [1, 234], "and keeps them"
+
+
+@given(data=st.binary(max_size=9), synced=st.booleans(), seed=st.integers(0, 99))
+def test_nothing_is_left_of_what_was_emptied(
+    data: bytes, synced: bool, seed: int
+) -> None:
+    disk = Disk(lambda: 0)
+    fd = disk.open("a")
+    disk.write(fd, data, 0)
+    if synced:
+        disk.sync(fd)
+        disk.sync_folder("")
+    disk.crash()
+    assert disk.empty() == len(data)
+    disk.lose_power(Loss(kept=1.0), Random(seed))
+    with pytest.raises(FileNotFoundError):
+        disk.contents("a")
+    assert disk.empty() == 0

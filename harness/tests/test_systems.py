@@ -98,6 +98,7 @@ def test_launch_fills_in_placeholders_and_environment() -> None:
         "{x}",
     ]
     assert launch.env == {
+        "SPLITBRAIN_CLUSTER": "new",
         "SPLITBRAIN_NODE": "n2",
         "SPLITBRAIN_LISTEN": "198.18.0.2:7000",
         "SPLITBRAIN_PEERS": peers,

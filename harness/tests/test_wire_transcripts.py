@@ -85,7 +85,7 @@ def json_sequence(text: str) -> Iterator[Any]:
         text = text[end:].lstrip()
 
 
-SESSION, REFUSED, OPEN, LOCK = transcripts()
+SESSION, REFUSED, OPEN, LOCK, OPERATOR = transcripts()
 WITH_OPS = [SESSION, OPEN, LOCK]
 
 
@@ -198,6 +198,10 @@ def test_a_node_answers_as_the_page_says(node: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("node", ["raft", "multi_paxos", "zab", "sqlite"])
 def test_a_lock_service_answers_as_the_page_says(node: str, tmp_path: Path) -> None:
     asyncio.run(replay_to_node(node, tmp_path, [LOCK]))
+
+
+def test_an_operator_is_answered_as_the_page_says(tmp_path: Path) -> None:
+    asyncio.run(replay_to_node("raft", tmp_path, [OPERATOR]))
 
 
 async def replay_to_node(

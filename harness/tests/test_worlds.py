@@ -40,7 +40,7 @@ def test_each_kind_of_fault_needs_what_it_acts_on_and_no_more() -> None:
     assert needs["clock"] == Capabilities(clocks=frozenset(CLOCKS))
     assert needs["power"] == Capabilities(disks=frozenset({"power"}))
     assert needs["disk"] == Capabilities(disks=frozenset({"errors", "slow"}))
-    assert needs["membership"] == Capabilities()
+    assert needs["membership"] == Capabilities(processes=frozenset({"kill", "empty"}))
     together = Capabilities()
     for each in needs.values():
         together |= each

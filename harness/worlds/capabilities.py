@@ -31,9 +31,9 @@ LinkField: TypeAlias = Literal[
 ]
 """The name of a field of `harness.worlds.network.LinkRule`."""
 ClockName: TypeAlias = Literal["wall", "mono"]
-Act: TypeAlias = Literal["kill", "pause", "starve", "limit"]
+Act: TypeAlias = Literal["kill", "pause", "starve", "limit", "empty"]
 """Processes can be ended, stopped, kept from running most of the time, and limited in
-descriptors or memory."""
+descriptors or memory. To empty is to take away what a node that is down has stored."""
 DiskAct: TypeAlias = Literal["power", "errors", "slow", "decay"]
 """Power can be cut; operations can fail, or take long; what is durable can decay."""
 

@@ -35,6 +35,8 @@ class NodePlace:
         cluster: Every node's own `listen`, this one's included, in cluster order.
             Systems that need one address book for all (etcd) use it; it is what peers
             see only on the switch rung.
+        joins: How often the node's disk was emptied while it was no member. If it ever
+            was, the node has to join the cluster that there is, and must not begin one.
     """
 
     name: str
@@ -43,6 +45,7 @@ class NodePlace:
     data_dir: Path
     log_path: Path
     cluster: Mapping[str, Endpoint]
+    joins: int = 0
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,17 @@ class Processes(Protocol):
         """
         ...
 
+    async def empty(self, place: NodePlace) -> int:
+        """Take away all that a node which isn't running has in its data folder.
+
+        Returns:
+            How many bytes its files had.
+
+        Raises:
+            HarnessError: The node runs.
+        """
+        ...
+
     def pid(self, node: str) -> int | None:
         """The pid of the node's process; None if none is running."""
         ...

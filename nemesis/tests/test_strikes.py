@@ -19,7 +19,6 @@ from harness.worlds.events import Observed
 from harness.worlds.network import LinkRule
 from nemesis.clock import Clock
 from nemesis.kill import Kill
-from nemesis.membership import Membership
 from nemesis.partition import Partition
 from nemesis.pause import Pause
 from nemesis.tests.fake_cluster import FakeCluster, gripped
@@ -212,51 +211,6 @@ def test_a_strobe_jumps_to_and_fro_until_it_is_healed() -> None:
         await nemesis.heal(struck, cluster)
         assert seen == {0, 100_000_000}
         assert fake.offsets["n1"] == [0, 0]
-
-    asyncio.run(scenario())
-
-
-class Administered(FakeCluster):
-    """Nodes that let others join and leave when they are asked to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.members = list(self.nodes)
-        self.asked: list[Any] = []
-
-    async def admin(
-        self, node: str, body: Mapping[str, Any], timeout_s: float
-    ) -> Mapping[str, Any]:
-        if body["type"] == "status":
-            return {"members": self.members}
-        self.asked.append((body["type"], body.get("node")))
-        if body["type"] == "remove_server" and body["node"] in self.members:
-            self.members.remove(body["node"])
-        elif body["type"] == "add_server" and body["node"] not in self.members:
-            self.members.append(body["node"])
-        return {"type": f"{body['type']}_ok"}
-
-
-@pytest.mark.parametrize("leads", ["n3", None])
-def test_an_operator_s_changes_are_undone_but_nobody_leaves_who_was_not_known(
-    leads: str | None,
-) -> None:
-    async def scenario() -> None:
-        fake = Administered()
-        fake.leads = leads
-        cluster, nemesis = gripped(fake), Membership({})
-        changes: list[Json] = [["remove_server", "n1"]]
-        fault = Fault("membership", {"changes": changes, "patience_ms": 1000.0})
-        struck = await nemesis.strike(fault, cluster)
-        await asyncio.sleep(0.05)  # the nodes do it at once
-        await cluster.stop_work()
-        fake.leads = "n3"
-        healed = await nemesis.heal(struck, cluster)
-        assert healed.bit is True
-        removals = {node for kind, node in fake.asked if kind == "remove_server"}
-        assert removals == {"n1"}
-        assert healed.evidence["members_healed"] == sorted(fake.members)
-        assert len(fake.members) == (5 if leads else 4)
 
     asyncio.run(scenario())
 

@@ -89,7 +89,7 @@ __all__ = [
 ]
 
 SUMMARY = "Raft with a replicated key-value store"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the records in the log on disk."""
 
 MOMENTS = (

@@ -17,7 +17,7 @@ from reference_impls.raft.log import Log
 from reference_impls.raft.machine import StateMachine
 from reference_impls.raft.members import Members
 from reference_impls.raft.membership import Membership
-from reference_impls.raft.messages import well_formed
+from reference_impls.raft.messages import ANSWERS, well_formed
 from reference_impls.raft.options import Settings
 from reference_impls.raft.quorum import Quorum
 from reference_impls.raft.reads import Reads
@@ -88,7 +88,7 @@ class Raft(Actor):
         log = self.log = made.log(out, members)
         known = (out, settings, standing, log)
         machine = self.machine = made.machine()
-        quorum = made.quorum(node, log)
+        quorum = self.quorum = made.quorum(node, settings.incarnation, log)
 
         # those who wait, and what they wait for
         requests = self.requests = made.requests(out, settings, standing)
@@ -142,6 +142,8 @@ class Raft(Actor):
                 last_log_term=self.log.last_term,
                 snapshot_index=self.log.base,
             )
+        elif self.settings.incarnation:
+            self.out.observe("joins", incarnation=self.settings.incarnation)
         self.election.begin(again=bool(recovered))
         return self.out.take_effects()
 
@@ -188,10 +190,14 @@ class Raft(Actor):
         """Dispatch a peer's message, once it is known to make sense.
 
         An answer with a higher term first makes this server a follower (Figure 2, all
-        servers). What a higher term in a request means, its handler decides.
+        servers). What a higher term in a request means, its handler decides. What an
+        earlier incarnation of a server says is of no interest.
         """
         src, body, now = event.src, event.body, event.now
         if not well_formed(body):
+            return
+        incarnation = body.get("incarnation", 0)
+        if body["type"] in ANSWERS and not self.quorum.show(src, incarnation):
             return
         match body["type"]:
             case "append_entries":

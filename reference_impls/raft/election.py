@@ -216,6 +216,7 @@ class Election:
                 "term": term,
                 "for_term": body["term"],
                 "vote_granted": granted,
+                **self.identity(),
             },
         )
 
@@ -247,6 +248,7 @@ class Election:
                 "type": "request_vote_reply",
                 "term": self.standing.current_term,
                 "vote_granted": granted,
+                **self.identity(),
             },
         )
 
@@ -259,6 +261,11 @@ class Election:
             self.votes.add(src)
         if self.quorum.is_quorum(self.votes):
             self.become_leader(now)
+
+    def identity(self) -> dict[str, int]:
+        """The field of an answer that tells the incarnation, unless that is 0."""
+        incarnation = self.settings.incarnation
+        return {"incarnation": incarnation} if incarnation else {}
 
     def may_vote_for(self, candidate: str, body: Body) -> bool:
         """RequestVote, rules 1 and 2: one vote per term, to an up-to-date log."""

@@ -111,6 +111,7 @@ class Following:
                 "conflict_index": conflict_index,
                 "conflict_term": conflict_term,
                 "round": body["round"],
+                **self.election.identity(),
             },
         )
 

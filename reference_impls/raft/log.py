@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from reference_impls.raft.members import CHANGES, Members
+from reference_impls.raft.members import CHANGES, NONE, Members
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,11 @@ class Log:
         for entry in entries:
             index += 1
             if entry.command["type"] in CHANGES:
-                self.members.adopt(index, entry.command["members"])
+                self.members.adopt(
+                    index,
+                    entry.command["members"],
+                    entry.command.get("incarnations", NONE),
+                )
                 names = list(self.members.names)
                 self.out.observe("members", index=index, members=names)
 

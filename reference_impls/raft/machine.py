@@ -30,7 +30,7 @@ class StateMachine:
         if command["type"] == "noop":
             return None
         if command["type"] in CHANGES:
-            return {"type": f"{command['type']}_ok", "members": command["members"]}
+            return {"type": f"{command['type']}_ok"}
         return self.apply_to_state(command)
 
     def apply_to_state(self, command: kv.Command) -> Body:

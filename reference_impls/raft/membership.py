@@ -14,6 +14,14 @@ it began. Once a round is over within an election timeout, the server becomes a 
 
 A leader that removes itself leads on until that is committed, without counting itself
 (thesis 4.2.2), and then hands its leadership over.
+
+A change that was made before is appended again. So its answer, too, waits for a
+majority: a leader that was deposed would vouch for members of long ago, and an operator
+who believes that a server is no member may empty its disk.
+
+A server that joins may have an empty disk, though this leader knew it with a full one.
+So what it said before is void, and it is added as the incarnation that it shows after
+that (`members.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from reference_impls.actor import (
     MALFORMED_REQUEST,
     NODE_NOT_FOUND,
+    NOT_A_MEMBER,
     PRECONDITION_FAILED,
     error,
 )
@@ -43,10 +52,8 @@ if TYPE_CHECKING:
 
 CATCH_UP_ROUNDS_MAX = 10
 
-ADMIN = {"add_server": "node", "remove_server": "node", "transfer_leadership": "to"}
-"""An operator's requests, and which field names the server they are about."""
-
-assert set(ADMIN) > CHANGES
+ADMIN = frozenset({*CHANGES, "transfer", "members"})
+"""An operator's requests; all but `members` name a server in the field `node`."""
 
 
 class CatchUp(NamedTuple):
@@ -87,38 +94,58 @@ class Membership:
         """Begin what an operator asks for, if this server leads and it is possible."""
         answer, servers = self.requests.answer, self.out.servers
         kind = request.body["type"]
-        name = request.body.get(ADMIN[kind])
-        if type(name) is not str:
-            text = f"{kind} needs {ADMIN[kind]!r}, a server's name"
+        name = request.body.get("node")
+        if kind == "members":
+            self.tell(request)
+        elif type(name) is not str:
+            text = f"{kind} needs 'node', a server's name"
             answer(request, error(MALFORMED_REQUEST, text))
         elif name not in servers:
             text = f"there is no server {name!r} (there are: {', '.join(servers)})"
             answer(request, error(NODE_NOT_FOUND, text))
         elif not self.standing.leads:
-            leader = self.standing.leader
-            known = f"{leader} is" if leader else "and knows of none"
-            self.requests.refuse(request, f"isn't the leader, {known}")
-        elif kind == "transfer_leadership":
+            self.pass_by(request)
+        elif kind == "transfer":
             is_busy = self.catch_up is not None
             self.transfer.on_request(request, name, is_busy=is_busy)
         else:
             self.on_change(request, name)
+
+    def tell(self, request: Received) -> None:
+        """Name the members, if this server leads; committed or not, they count."""
+        if self.standing.leads:
+            members = list(self.log.members.names)
+            self.requests.answer(request, {"type": "members_ok", "members": members})
+        else:
+            self.pass_by(request)
+
+    def pass_by(self, request: Received) -> None:
+        """Say that an operator has to ask the leader, and who that is."""
+        if self.is_removed():
+            text = f"{self.out.node} is no member"
+            self.requests.answer(request, error(NOT_A_MEMBER, text))
+            return
+        leader = self.standing.leader
+        known = f"{leader} is" if leader else "and knows of none"
+        self.requests.refuse(request, f"isn't the leader, {known}")
 
     # --- changes (thesis 4.1, Figure 4.1) ----------------------------------------
 
     def on_change(self, request: Received, name: str) -> None:
         """Begin AddServer or RemoveServer, or answer why it can't begin now."""
         members = self.log.members.names
-        adds = request.body["type"] == "add_server"
+        adds = request.body["type"] == "add"
         if not self.may_change():
             self.requests.refuse(request, "can't change the members yet")
         elif adds == (name in members):
-            self.requests.answer(request, self.changed(request.body["type"]))
+            self.change(request, name, list(members), request.now)
         elif members == (name,):
             text = f"{name} is the only member"
             self.requests.answer(request, error(PRECONDITION_FAILED, text))
         elif adds:
+            self.replication.distrust(name)
             self.bring_level(request, name, 1, request.now)
+            self.replication.heartbeat(request.now)  # which asks how far it is
         else:
             rest = [other for other in members if other != name]
             self.change(request, name, rest, request.now)
@@ -143,19 +170,22 @@ class Membership:
 
     def change(self, request: Received, name: str, names: list[str], now: Now) -> None:
         """Append the new configuration, which counts from now on (thesis 4.1)."""
-        command = {"type": request.body["type"], "node": name, "members": sorted(names)}
+        members, kind = self.log.members, request.body["type"]
+        command: dict[str, Any] = {"type": kind, "node": name, "members": sorted(names)}
+        incarnations = {n: i for n, i in members.incarnations.items() if n in names}
+        if name in names and name not in members.names:
+            shown = self.replication.quorum.shown.get(name, 0)
+            incarnations |= {name: shown} if shown else {}
+        if incarnations:
+            command["incarnations"] = incarnations
         self.requests.propose_at(self.log.last_index + 1, request, command)
         self.replication.append([Entry(self.standing.current_term, command)], now)
-
-    def changed(self, kind: str) -> dict[str, Any]:
-        """The answer to a change that is done."""
-        return {"type": f"{kind}_ok", "members": list(self.log.members.names)}
 
     def is_removed(self) -> bool:
         """Is this server known for sure to be no member? (thesis 4.2.2)."""
         members = self.log.members
         return (
-            self.out.node not in members.names
+            not members.has(self.out.node, self.settings.incarnation)
             and members.index <= self.machine.commit_index
         )
 

@@ -21,7 +21,14 @@ def is_command(command: Any) -> bool:
     kind = command.get("type")
     if type(kind) is str and kind in CHANGES:
         members = command.get("members")
-        return type(members) is list and bool(members) and all(map(is_text, members))
+        incarnations = command.get("incarnations", {})
+        return (
+            type(members) is list
+            and bool(members)
+            and all(map(is_text, members))
+            and type(incarnations) is dict
+            and all(map(is_count, incarnations.values()))
+        )
     return kind == "noop" or kv.parse(command)[0] is not None
 
 
@@ -86,6 +93,17 @@ MESSAGES: Mapping[str, core.Fields] = {
 """Type -> field -> what it may hold. Numbers are never negative."""
 
 
+ANSWERS = frozenset(
+    {
+        "append_entries_reply",
+        "install_snapshot_reply",
+        "pre_vote_reply",
+        "request_vote_reply",
+    }
+)
+"""What promises something, and says which incarnation does; 0 is left out."""
+
+
 def well_formed(body: Body) -> bool:
     """True when a message has every field of its type, with a possible value."""
-    return core.well_formed(body, MESSAGES)
+    return core.well_formed(body, MESSAGES) and is_count(body.get("incarnation", 0))

@@ -49,6 +49,13 @@ OPTIONS = (
         ServerNames(),
     ),
     Option(
+        "incarnation",
+        "0",
+        "how often this server's disk was emptied: one that joins with an empty disk "
+        "is another server, which has to be added",
+        Whole(0, 1_000_000),
+    ),
+    Option(
         "snapshot_entries",
         "10000",
         "how many entries are applied before a snapshot replaces them; 0: never",
@@ -76,6 +83,7 @@ class Settings:
     pre_vote: bool
     clock_drift_bound: float
     initial_members: tuple[str, ...]
+    incarnation: int
     snapshot_entries: int
     snapshot_chunk_chars: int
     entries_per_append_max: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +16,23 @@ class Quorum:
     """Majorities of the configuration in use; other servers don't count."""
 
     node: str  # this server
+    incarnation: int  # how often its disk was emptied
     log: Log  # holds the configuration
+
+    # the latest incarnation that each of the others has shown
+    shown: dict[str, int] = field(default_factory=dict)
+
+    def show(self, server: str, incarnation: int) -> bool:
+        """Note which incarnation of a server speaks; False for one that is no more."""
+        latest = self.shown.get(server, 0)
+        self.shown[server] = max(latest, incarnation)
+        return incarnation >= latest
+
+    def counts(self, server: str) -> bool:
+        """Whether a server, as it shows itself, is a member."""
+        own = server == self.node
+        incarnation = self.incarnation if own else self.shown.get(server, 0)
+        return self.log.members.has(server, incarnation)
 
     def majority(self) -> int:
         """How many members are more than half of them."""
@@ -24,8 +40,7 @@ class Quorum:
 
     def is_quorum(self, servers: Iterable[str]) -> bool:
         """True if a majority of the members are among `servers`."""
-        members = self.log.members.names
-        return len(set(servers).intersection(members)) >= self.majority()
+        return len(set(filter(self.counts, servers))) >= self.majority()
 
     def reached_by_majority(self, values: Mapping[str, int], own: int) -> int:
         """The highest number that a majority of the members has reached.
@@ -38,7 +53,9 @@ class Quorum:
             own: How far this one has.
         """
         reached = [
-            own if name == self.node else values.get(name, 0)
+            (own if name == self.node else values.get(name, 0))
+            if self.counts(name)
+            else 0
             for name in self.log.members.names
         ]
         reached.sort(reverse=True)

@@ -42,12 +42,24 @@ class Replication:
     match_index: dict[str, int] = field(default_factory=dict)
     # each server's unanswered append: its round, and its last index
     in_flight: dict[str, tuple[int, int]] = field(default_factory=dict)
+    # the last round whose answer by a server is void, as it may have another disk since
+    void_round: dict[str, int] = field(default_factory=dict)
 
     def begin_term(self) -> None:
         """Reinitialize after election (Figure 2, volatile state on leaders)."""
         self.next_index = dict.fromkeys(self.out.peers, self.log.last_index + 1)
         self.match_index = dict.fromkeys(self.out.peers, 0)
         self.in_flight = {}
+        self.void_round = dict.fromkeys(self.out.peers, 0)
+
+    def distrust(self, peer: str) -> None:
+        """Forget how far a server is, which may have come back with an empty disk."""
+        self.next_index[peer] = self.log.last_index + 1
+        self.match_index[peer] = 0
+        self.in_flight.pop(peer, None)
+        self.snapshots.give_up(peer)
+        self.rounds.distrust(peer)
+        self.void_round[peer] = self.rounds.round
 
     # --- sending (paper 5.3) -----------------------------------------------------
 
@@ -141,6 +153,8 @@ class Replication:
         if not self.is_answer_to_this_leader(body):
             return
         self.hear_round(src, body)
+        if body["round"] <= self.void_round[src]:
+            return
         self.settle_in_flight(src, body)
         if body["success"]:
             self.on_match(src, body["match_index"])

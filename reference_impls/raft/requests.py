@@ -5,7 +5,8 @@ the leader changes meanwhile, the server passes the request on again: nobody her
 whether the old leader has replicated it. So that the request takes effect once, a write
 carries the session of the server that passes it on (`sessions.py`), unless its client
 has given it one. The numbers of that session grow across restarts: the server's `life`,
-a count on disk, makes up the digits from a billion on.
+a count on disk, makes up the digits from a billion on. If the disk was emptied, the
+server's incarnation makes up those from a trillion on.
 
 A server that comes to lead serves what it had passed on as if it had come from a peer.
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from reference_impls.raft.standing import Standing
 
 REQUESTS_PER_LIFE = 1_000_000_000
+LIVES_PER_INCARNATION = 1_000
 
 SERVERS = "server "
 """How the client's name in a server's session begins. No client may use this prefix."""
@@ -106,7 +108,8 @@ class Requests:
     def next_forward_id(self) -> int:
         """The next number; a new life is on disk before it uses its first."""
         if not self.last_forward_id:
-            self.life += 1
+            least = self.settings.incarnation * LIVES_PER_INCARNATION
+            self.life = max(self.life + 1, least)
             self.out.persist({"life": self.life})
             self.last_forward_id = self.life * REQUESTS_PER_LIFE
         self.last_forward_id += 1

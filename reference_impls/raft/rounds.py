@@ -74,6 +74,10 @@ class Rounds:
         self.end_up_to(self.quorum.reached_by_majority(self.acked_round, self.round))
         return True
 
+    def distrust(self, peer: str) -> None:
+        """Forget what a server answered, which may be another by the same name."""
+        self.acked_round[peer] = 0
+
     def end_up_to(self, acked: int) -> None:
         """End the rounds up to that one, which a majority has answered."""
         while self.sent_rounds and self.sent_rounds[0][0] <= acked:

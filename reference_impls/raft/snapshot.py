@@ -38,15 +38,22 @@ class Snapshot(NamedTuple):
         cls, last_index: int, last_term: int, state: Mapping[str, Any], members: Members
     ) -> Snapshot:
         """A snapshot of a state's data. Cost: linear in the state."""
-        since, names = members.as_of(last_index)
-        text = {"members": names, "members_index": since, "state": state}
+        since, names, incarnations = members.as_of(last_index)
+        text = {
+            "members": names,
+            "members_index": since,
+            "incarnations": incarnations,
+            "state": state,
+        }
         return cls(last_index, last_term, encode(text))
 
     def contents(self) -> Contents | None:
         """The contents of the text; None if it isn't a snapshot's."""
         try:
             said = json.loads(self.text)
-            members = Members(said["members"], said["members_index"])
+            members = Members(
+                said["members"], said["members_index"], said["incarnations"]
+            )
             return Contents(KeyValueStore.from_data(said["state"]), members)
         except (ValueError, KeyError, TypeError):
             return None

@@ -77,5 +77,6 @@ class SnapshotReceiver:
                 "last_included_index": body["last_included_index"],
                 "offset": offset,
                 "round": body["round"],
+                **self.election.identity(),
             },
         )

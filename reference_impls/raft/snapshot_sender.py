@@ -79,6 +79,10 @@ class SnapshotSender:
         if outgoing is not None and match_index >= outgoing.snapshot.last_index:
             del self.outgoing[src]
 
+    def give_up(self, peer: str) -> None:
+        """Send no more of a snapshot to one follower."""
+        self.outgoing.pop(peer, None)
+
     def end(self) -> None:
         """Send no more of any snapshot."""
         self.outgoing.clear()

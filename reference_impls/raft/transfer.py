@@ -59,7 +59,7 @@ class Transfer:
             is_busy: Whether a server is about to be added.
         """
         if to == self.out.node:
-            self.requests.answer(request, done(to))
+            self.requests.answer(request, done())
         elif to not in self.log.members.names:
             text = f"{to} is no member"
             self.requests.answer(request, error(PRECONDITION_FAILED, text))
@@ -116,11 +116,11 @@ class Transfer:
         self.under_way = None
         self.out.cancel_timer("transfer")
         if leader == to:
-            self.requests.answer(request, done(to))
+            self.requests.answer(request, done())
         else:
             self.requests.refuse(request, f"{leader} leads, not {to}")
 
 
-def done(to: str) -> dict[str, Any]:
+def done() -> dict[str, Any]:
     """The answer to a transfer that is done."""
-    return {"type": "transfer_leadership_ok", "leader": to}
+    return {"type": "transfer_ok"}

@@ -99,7 +99,12 @@ def append(
 
 
 def acknowledge(
-    core: Raft, src: str, match: int, round_: int | None = None, at_ms: int = 0
+    core: Raft,
+    src: str,
+    match: int,
+    round_: int | None = None,
+    at_ms: int = 0,
+    incarnation: int = 0,
 ) -> list[Effect]:
     return hear(
         core,
@@ -112,6 +117,7 @@ def acknowledge(
         conflict_index=0,
         conflict_term=0,
         round=core.round if round_ is None else round_,
+        incarnation=incarnation,
     )
 
 

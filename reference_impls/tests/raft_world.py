@@ -7,13 +7,14 @@ paper's Figure 3 are checked on what the cores `Observe`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reference_impls import raft
-from reference_impls.actor import Observe, Received
+from reference_impls.actor import Observe, Received, settings
 from reference_impls.tests.registers import RegisterPlan, RegisterWorld
-from reference_impls.tests.simulation import Violation
+from reference_impls.tests.simulation import MS, Violation
 
 if TYPE_CHECKING:
     from reference_impls.actor import Effect
@@ -26,6 +27,7 @@ class RaftPlan(RegisterPlan):
     churn_at_election: float = 0.0  # chance of a new split when a leader is elected
     strike_changes: float = 0.0  # chance that a leader is cut off as it changes members
     changes: int = 0  # how often an operator asks for another member, or leader
+    empties: int = 0  # how often an operator removes a server and empties its disk
 
 
 class RaftWorld(RegisterWorld[RaftPlan]):
@@ -35,6 +37,13 @@ class RaftWorld(RegisterWorld[RaftPlan]):
 
     def __init__(self, seed: int, plan: RaftPlan) -> None:
         super().__init__(seed, plan, Properties(self))
+        self.emptied: Counter[str] = Counter()
+
+    def build(self, name: str, peers: list[str]) -> Any:
+        """A core, which is told how often its disk was emptied."""
+        options = settings(raft.OPTIONS, self.plan.options)
+        options["incarnation"] = self.emptied[name]
+        return raft.build(name, peers, options, core=self.plan.core)
 
     def waits_for_disk(self, effect: Effect) -> bool:
         """True for messages, and of the observations only for `committed`.
@@ -49,6 +58,8 @@ class RaftWorld(RegisterWorld[RaftPlan]):
         super().plan_faults()
         for _ in range(self.plan.changes):
             self.at(self.random.randint(0, self.last_fault()), self.administer)
+        for _ in range(self.plan.empties):
+            self.at(self.random.randint(0, self.last_fault()), self.empty)
 
     def on_members(self, name: str) -> None:
         """Maybe cut off a leader that has a new configuration, which few may have."""
@@ -74,13 +85,42 @@ class RaftWorld(RegisterWorld[RaftPlan]):
             return
         members = node.core.status()["members"]
         others = [other for other in self.nodes if other not in members]
-        body = {"type": "remove_server", "node": self.random.choice(members)}
+        body = {"type": "remove", "node": self.random.choice(members)}
         if others and self.random.random() < 0.6:
-            body = {"type": "add_server", "node": self.random.choice(others)}
+            body = {"type": "add", "node": self.random.choice(others)}
         elif self.random.random() < 0.2:
             to = self.random.choice(list(self.nodes))
-            body = {"type": "transfer_leadership", "to": to}
+            body = {"type": "transfer", "node": to}
         node.step(Received("operator", body, node.now(), lambda _: None))
+
+    def empty(self) -> None:
+        """Crash a server; if the leader removes it, it comes back with an empty disk.
+
+        Otherwise it comes back with the disk that it had.
+        """
+        leaders = [name for name in self.nodes if self.leads(name)]
+        others = [
+            n for n, node in self.nodes.items() if node.alive and n not in leaders
+        ]
+        if not leaders or not others:
+            return
+        name = self.random.choice(others)
+        node = self.nodes[name]
+        node.crash()
+        life = node.life
+
+        def come_back(body: Any = None) -> None:
+            if node.alive or node.life != life:
+                return
+            if body is not None and body["type"] == "remove_ok":
+                node.durable.clear()
+                self.emptied[name] += 1
+            node.start()
+
+        self.at(self.now + 1500 * MS, come_back)
+        leader = self.nodes[leaders[0]]
+        body = {"type": "remove", "node": name}
+        leader.step(Received("operator", body, leader.now(), come_back))
 
 
 class Properties:
@@ -114,6 +154,8 @@ class Properties:
                 log = self.world.nodes[node].core.log
                 entries = log.since(log.base + 1)
                 self.logs[node] = dict(enumerate(map(tuple, entries), log.base + 1))
+            case "joins":
+                self.logs[node] = {}
             case "committed":
                 self.state_machine_safety(node, fields["first"], fields["last"])
             case "installed_snapshot":

@@ -39,7 +39,5 @@ def test_a_change_before_the_no_op_makes_two_majorities_that_do_not_meet() -> No
     name = "change_before_noop"
     broken = replay(name, RAFT, MUTANTS["change-before-noop"].core)
     for trace, removed in ((replay(name, RAFT), False), (broken, True)):
-        assert ('n2 => op remove_server_ok members=["n2", "n3", "n4"]' in trace) is (
-            removed
-        )
+        assert ("n2 => op remove_ok" in trace) is (removed)
         assert "n1 observe became_leader term=3" in trace

@@ -47,6 +47,9 @@ CHANGES = RaftPlan(changes=40, attempts=4, attempt_ms=300, settles=True)
         pytest.param(replace(RETRIES, options=SNAPSHOTS), id="retries-snapshots"),
         pytest.param(CHANGES, id="members"),
         pytest.param(
+            replace(CHANGES, nodes=3, empties=12, duplicate=0.2), id="empty-disks"
+        ),
+        pytest.param(
             replace(CHANGES, options={**SNAPSHOTS, "initial_members": "n1,n2,n3"}),
             id="members-snapshots",
         ),

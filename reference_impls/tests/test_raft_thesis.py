@@ -18,7 +18,13 @@ from reference_impls.actor import (
     SetTimer,
     settings,
 )
-from reference_impls.raft import CANDIDATE, FOLLOWER, LEADER, NOOP, Raft
+from reference_impls.raft import (
+    CANDIDATE,
+    FOLLOWER,
+    LEADER,
+    NOOP,
+    Raft,
+)
 from reference_impls.tests.raft_server import (
     MS,
     WRITE,
@@ -73,7 +79,7 @@ def commit_all(core: Raft, *voters: str) -> list[Effect]:
 
 def test_the_prior_leader_stops_accepting_new_client_requests() -> None:
     core = leader()
-    ask(core, "transfer_leadership", to="n2")
+    ask(core, "transfer", node="n2")
     effects = write(core, 7)
     assert not replies(effects)
     assert not sent(effects, "append_entries")
@@ -83,7 +89,7 @@ def test_the_prior_leader_stops_accepting_new_client_requests() -> None:
 def test_the_prior_leader_brings_the_target_up_to_date_before_it_tells_it() -> None:
     core = leader()
     write(core, 7)
-    assert not sent(ask(core, "transfer_leadership", to="n2"), "timeout_now")
+    assert not sent(ask(core, "transfer", node="n2"), "timeout_now")
     (told,) = sent(acknowledge(core, "n2", 2), "timeout_now")
     assert (told.dest, told.body["term"]) == ("n2", core.current_term)
 
@@ -104,7 +110,7 @@ def test_an_old_order_to_take_over_is_ignored() -> None:
 
 def test_a_transfer_ends_well_when_the_target_is_heard_to_lead() -> None:
     core = leader()
-    ask(core, "transfer_leadership", to="n2")
+    ask(core, "transfer", node="n2")
     effects = hear(
         core,
         "n2",
@@ -116,12 +122,12 @@ def test_a_transfer_ends_well_when_the_target_is_heard_to_lead() -> None:
         leader_commit=1,
         round=1,
     )
-    assert replies(effects) == [{"type": "transfer_leadership_ok", "leader": "n2"}]
+    assert replies(effects) == [{"type": "transfer_ok"}]
 
 
 def test_a_transfer_that_takes_an_election_timeout_is_aborted() -> None:
     core = leader()
-    effects = ask(core, "transfer_leadership", to="n2")
+    effects = ask(core, "transfer", node="n2")
     assert SetTimer("transfer", 300.0, 300.0) in effects
     write(core, 7)
     effects = fire(core, "transfer")
@@ -134,7 +140,7 @@ def test_a_transfer_that_takes_an_election_timeout_is_aborted() -> None:
     ("to", "code"), [("n9", 1), (None, 12), (7, 12), ("", 1), ("n1", None)]
 )
 def test_leadership_goes_to_servers_that_there_are(to: Any, code: int | None) -> None:
-    (reply,) = replies(ask(leader(), "transfer_leadership", to=to))
+    (reply,) = replies(ask(leader(), "transfer", node=to))
     assert reply.get("code") == code
 
 
@@ -143,19 +149,18 @@ def test_leadership_goes_to_servers_that_there_are(to: Any, code: int | None) ->
 
 def test_a_server_uses_a_configuration_as_soon_as_it_is_in_its_log() -> None:
     core = leader()
-    ask(core, "remove_server", node="n5")
+    ask(core, "remove", node="n5")
     assert core.members.names == ("n1", "n2", "n3", "n4")
     acknowledge(core, "n2", 2)
     assert core.commit_index == 1, "two of four are no majority"
     effects = acknowledge(core, "n3", 2)
     assert core.commit_index == 2
-    members = ["n1", "n2", "n3", "n4"]
-    assert replies(effects) == [{"type": "remove_server_ok", "members": members}]
+    assert replies(effects) == [{"type": "remove_ok"}]
 
 
 def test_a_configuration_that_is_truncated_counts_no_more() -> None:
     core = server()
-    command = {"type": "remove_server", "node": "n5", "members": ["n1", "n2", "n3"]}
+    command = {"type": "remove", "node": "n5", "members": ["n1", "n2", "n3"]}
     fields = {"prev_log_index": 0, "prev_log_term": 0, "leader_commit": 0, "round": 1}
     hear(core, "n2", "append_entries", term=1, entries=[[1, command]], **fields)
     assert list(core.members.names) == ["n1", "n2", "n3"]
@@ -165,11 +170,11 @@ def test_a_configuration_that_is_truncated_counts_no_more() -> None:
 
 def test_a_change_begins_only_when_the_last_one_is_committed() -> None:
     core = leader()
-    ask(core, "remove_server", node="n5")
-    (reply,) = replies(ask(core, "remove_server", node="n4"))
+    ask(core, "remove", node="n5")
+    (reply,) = replies(ask(core, "remove", node="n4"))
     assert reply["code"] == 11
     commit_all(core, "n2", "n3")
-    ask(core, "remove_server", node="n4")
+    ask(core, "remove", node="n4")
     assert len(core.members.names) == 3
 
 
@@ -177,32 +182,109 @@ def test_a_change_begins_only_when_this_terms_no_op_is_committed() -> None:
     """raft-dev, July 2015."""
     core = server()
     elect(core)
-    (reply,) = replies(ask(core, "remove_server", node="n5"))
+    (reply,) = replies(ask(core, "remove", node="n5"))
     assert reply["code"] == 11
     assert len(core.members.names) == 5
     commit_all(core, "n2", "n3")
-    ask(core, "remove_server", node="n5")
+    ask(core, "remove", node="n5")
     assert len(core.members.names) == 4
 
 
-@pytest.mark.parametrize(("kind", "node"), [("add_server", "n5"), ("add_server", "n1")])
-def test_a_change_that_changes_nothing_is_done(kind: str, node: str) -> None:
-    (reply,) = replies(ask(leader(), kind, node=node))
-    assert reply["type"] == f"{kind}_ok"
+@pytest.mark.parametrize(("kind", "node"), [("add", "n5"), ("add", "n1")])
+def test_a_change_made_before_is_done_once_a_majority_bears_the_leader_out(
+    kind: str, node: str
+) -> None:
+    core = leader()
+    names = core.members.names
+    assert not replies(ask(core, kind, node=node)), "it may have been deposed"
+    assert replies(commit_all(core, "n2", "n3")) == [{"type": f"{kind}_ok"}]
+    assert core.members.names == names
+
+
+@pytest.mark.parametrize("is_member", [True, False])
+def test_the_leader_names_the_members_and_others_say_whether_they_are_one(
+    is_member: bool,
+) -> None:
+    core = leader(initial_members="n1,n2,n3")
+    (reply,) = replies(ask(core, "members"))
+    assert reply == {"type": "members_ok", "members": ["n1", "n2", "n3"]}
+    core = server(initial_members="n1,n2,n3" if is_member else "n2,n3,n4")
+    append(core, term=1, src="n2")
+    (reply,) = replies(ask(core, "members"))
+    assert reply["code"] == (11 if is_member else 40)
+
+
+# A server that comes back with an empty disk is another one; its name is not enough.
+
+
+def test_what_a_server_said_before_it_is_added_is_void() -> None:
+    core = leader(initial_members="n1,n2,n3")
+    write(core, 7)
+    acknowledge(core, "n4", 2, round_=core.round)
+    assert core.match_index["n4"] == 2
+    ask(core, "add", node="n4")
+    assert core.match_index["n4"] == 0, "its disk may be another"
+    acknowledge(core, "n4", 2, round_=core.round - 1)
+    assert "n4" not in core.members.names, "an answer from its life before"
+    acknowledge(core, "n4", 2, round_=core.round)
+    assert "n4" in core.members.names
+
+
+def test_a_server_is_added_as_the_incarnation_that_it_shows_and_no_other_counts() -> (
+    None
+):
+    core = leader(initial_members="n1,n2,n3")
+    ask(core, "add", node="n4")
+    acknowledge(core, "n4", 1, incarnation=2)
+    assert core.members.incarnations == {"n4": 2}
+    acknowledge(core, "n2", 2)
+    acknowledge(core, "n4", 2, incarnation=1)
+    assert core.commit_index == 1, "an answer of an incarnation that is no more"
+    acknowledge(core, "n4", 2, incarnation=3)
+    assert core.commit_index == 1, "nor does one count that was not added"
+    acknowledge(core, "n3", 2)
+    assert core.commit_index == 2
+    ask(core, "remove", node="n3")
+    assert core.members.incarnations == {"n4": 2}
+    ask(core, "remove", node="n4")
+
+
+@pytest.mark.parametrize("incarnation", [0, 1])
+def test_votes_of_another_incarnation_don_t_count(incarnation: int) -> None:
+    core = server()
+    fire(core, "election")
+    vote = {"term": 1, "vote_granted": True, "incarnation": incarnation}
+    for peer in ("n2", "n3", "n4", "n5"):
+        hear(core, peer, "request_vote_reply", **vote)
+    assert core.role == (CANDIDATE if incarnation else LEADER)
+
+
+def test_an_incarnation_that_nobody_added_is_no_member_by_its_name() -> None:
+    core = server(incarnation="1")
+    append(core, term=1, terms=(1,), commit=1)
+    for at_ms in range(0, 3000, 300):
+        fire(core, "election", at_ms)
+    assert core.role == FOLLOWER
+    add = {"type": "add", "node": "n1", "members": ["n1", "n2"]}
+    fields = {"prev_log_index": 1, "prev_log_term": 1, "leader_commit": 2, "round": 9}
+    entries = [[1, {**add, "incarnations": {"n1": 1}}]]
+    hear(core, "n2", "append_entries", 3000, term=1, entries=entries, **fields)
+    fire(core, "election", 6000)
+    assert core.role == CANDIDATE
 
 
 def test_the_last_member_stays() -> None:
     core = Raft("n1", ["n2"], settings(raft.OPTIONS, {"initial_members": "n1"}))
     core.start([])
     fire(core, "election")
-    (reply,) = replies(ask(core, "remove_server", node="n1"))
+    (reply,) = replies(ask(core, "remove", node="n1"))
     assert reply["code"] == 22
 
 
 def test_only_the_leader_changes_the_members() -> None:
     core = server()
     append(core, term=1, src="n2")
-    (reply,) = replies(ask(core, "remove_server", node="n5"))
+    (reply,) = replies(ask(core, "remove", node="n5"))
     assert reply["code"] == 11
     assert "n2 is" in reply["text"]
 
@@ -251,7 +333,7 @@ def test_a_server_that_is_no_member_gets_the_log_and_never_campaigns() -> None:
 def test_a_new_server_becomes_a_member_once_a_round_is_over_in_time() -> None:
     core = leader(initial_members="n1,n2,n3")
     write(core, 7)
-    assert not replies(ask(core, "add_server", node="n4"))
+    assert not replies(ask(core, "add", node="n4"))
     assert "n4" not in core.members.names, "it lacks an entry"
     write(core, 8)
     acknowledge(core, "n4", 2, at_ms=100)
@@ -261,7 +343,7 @@ def test_a_new_server_becomes_a_member_once_a_round_is_over_in_time() -> None:
 def test_a_slow_round_is_followed_by_another_and_ten_are_enough() -> None:
     core = leader(initial_members="n1,n2,n3")
     write(core, 0)
-    ask(core, "add_server", node="n4")
+    ask(core, "add", node="n4")
     effects: list[Effect] = []
     for round_ in range(1, 11):
         write(core, round_)
@@ -274,7 +356,7 @@ def test_a_slow_round_is_followed_by_another_and_ten_are_enough() -> None:
 def test_a_new_server_that_does_not_answer_is_given_up() -> None:
     core = leader(initial_members="n1,n2,n3")
     write(core, 0)
-    ask(core, "add_server", node="n4")
+    ask(core, "add", node="n4")
     for at_ms in range(250, 1001, 250):
         assert not replies(fire(core, "heartbeat", at_ms=at_ms))
         for voter in ("n2", "n3"):
@@ -288,20 +370,20 @@ def test_a_new_server_that_does_not_answer_is_given_up() -> None:
 
 def test_a_leader_that_removes_itself_leads_on_without_counting_itself() -> None:
     core = leader()
-    ask(core, "remove_server", node="n1")
+    ask(core, "remove", node="n1")
     assert (core.role, core.members.names) == (LEADER, ("n2", "n3", "n4", "n5"))
     commit_all(core, "n2", "n3")
     assert core.commit_index == 1, "two of four are no majority"
     effects = commit_all(core, "n4")
     assert core.role == FOLLOWER
-    assert replies(effects)[0]["type"] == "remove_server_ok"
+    assert replies(effects)[0]["type"] == "remove_ok"
     assert len(sent(effects, "timeout_now")) == 1, "someone takes over at once"
 
 
 def test_a_server_campaigns_until_its_removal_is_known_to_be_committed() -> None:
     """Figure 4.6."""
     core = leader()
-    ask(core, "remove_server", node="n1")
+    ask(core, "remove", node="n1")
     core.become_follower(core.current_term, None)
     fire(core, "election")
     assert core.role == CANDIDATE
@@ -332,7 +414,7 @@ def test_a_leader_that_gave_its_blessing_to_another_has_no_lease_any_more() -> N
     core = leader(reads="lease")
     now = Now(0, 0)
     assert core.has_lease(now)
-    ask(core, "transfer_leadership", to="n2")
+    ask(core, "transfer", node="n2")
     fire(core, "transfer")
     assert core.role == LEADER
     assert not core.has_lease(now), "the message to n2 may be on its way yet"
@@ -509,7 +591,7 @@ def test_what_is_no_snapshot_is_not_installed() -> None:
 
 def test_a_snapshot_holds_the_members() -> None:
     core = leader(snapshot_entries="3")
-    ask(core, "remove_server", node="n5")
+    ask(core, "remove", node="n5")
     commit_all(core, "n2", "n3")
     effects = write(core, 1) + commit_all(core, "n2", "n3")
     again = restarted(core, [e for e in persisted(effects) if e.replaces])

@@ -50,6 +50,15 @@ def excess(folder: str, pids: Iterable[int], bytes_max: int) -> str:
     return ""
 
 
+def size(folder: str) -> int:
+    """The bytes of all files below a folder, as far as paths reach."""
+    try:
+        files = [file for file in _files(folder) if stat.S_ISREG(file.st_mode)]
+    except OSError:
+        return 0
+    return sum(file.st_size for file in files)
+
+
 def _files(folder: str) -> Iterator[os.stat_result]:
     """All files and folders below a folder.
 

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from harness.errors import HarnessError
 from harness.worlds.clocks import ClockReading, ClockSetting
+from harness.worlds.os import footprint
 from harness.worlds.os.channel import Channel
 from harness.worlds.os.guardian import put_guardian_above
 from harness.worlds.os.keeper import KILL_TIMEOUT_S, Keeper
@@ -138,6 +140,24 @@ class Warden:
                 clocks=dataclasses.asdict(self._begin_with.get(place.name, UNCHANGED)),
             )
         return pid
+
+    async def empty(self, place: NodePlace) -> int:
+        """Move what is in the node's data folder to a folder beside it.
+
+        Raises:
+            HarnessError: The node runs, or its files can't be moved.
+        """
+        if self.pid(place.name) is not None:
+            raise HarnessError(f"{place.name} runs, and its disk can't be emptied")
+        async with self._around_start(place.name):
+            try:
+                size = footprint.size(str(place.data_dir))
+                move_away(place.data_dir)
+            except OSError as error:
+                text = f"{place.name}: its disk can't be emptied: {error}"
+                raise HarnessError(text) from error
+        async with self._around_start(place.name):
+            return size  # whoever guards a start has seen now what is gone
 
     async def kill(self, node: str) -> int:
         """SIGKILL the node and all its descendants; returns once they are gone."""
@@ -341,6 +361,25 @@ class Warden:
         for asked in pending.values():
             if not asked.reply.done():
                 asked.reply.set_exception(HarnessError(reason))
+
+
+def move_away(folder: Path) -> None:
+    """Move all that is in a folder to a new one beside it, "data-1" or so.
+
+    What was moved there before is removed.
+
+    Raises:
+        OSError: It can't be moved.
+    """
+    before = list(folder.parent.glob(f"{folder.name}-*"))
+    number = 1
+    while (beside := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    beside.mkdir()
+    for name in os.listdir(folder):
+        os.rename(folder / name, beside / name)
+    for older in before:
+        shutil.rmtree(older, ignore_errors=True)
 
 
 def _wait_for_hello(channel: Channel) -> Mapping[str, Any] | None:

@@ -79,13 +79,14 @@ class SimNode:
 
     Args:
         name: The node's.
-        build: Makes a core, not started.
+        build: See the attribute.
         open_log: Opens its log on a disk.
         links: Where messages to each peer go.
         fsync: Whether the process waits for its disk.
         on_exit: Told when the process ends by itself, with its exit status.
 
     Attributes:
+        build: Makes a core, not started; another one may take its place.
         pid: Of the running process; 0 when none runs.
         serves: The process accepts connections.
         paused: It stands still until resumed.
@@ -115,7 +116,7 @@ class SimNode:
         self.disk = Disk(lambda: loop.now_ns)
         self.actor: Actor | None = None
         self.on_sync: Callable[[int], None] | None = None
-        self._build = build
+        self.build = build
         self._open_log = open_log
         self._links = links
         self._fsync = fsync
@@ -177,7 +178,7 @@ class SimNode:
     def _first_turn(self) -> None:
         log = self._log
         assert log is not None
-        self.actor = self._build()
+        self.actor = self.build()
         self._carry_out(self.actor.start(log.recovered))
         log.recovered = ()
         self._journal.log(self.name, f"listens, pid {self.pid}", self.clock.now())

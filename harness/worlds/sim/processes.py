@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.override import override
-from harness.systems.abilities import Logged
+from harness.systems.abilities import Joining, Logged
 from harness.systems.logs import open_log
 from harness.worlds.clocks import TRUE_CLOCKS, Clocks
 from harness.worlds.processes import Ended, Exit, Processes, Starvation
@@ -90,6 +90,7 @@ class SimProcesses(Processes, Clocks):
         self._begin_with: dict[str, ClockSetting] = {}
         self._loop = loop
         self._turns = {name: Turns() for name in network.places}
+        self._system = system
         self.nodes: dict[str, SimNode] = {}
         for name, place in network.places.items():
             self.nodes[name] = SimNode(
@@ -114,8 +115,19 @@ class SimProcesses(Processes, Clocks):
         if node.pid:
             raise HarnessError(f"{place.name} runs already")
         self._next_pid += 1
+        if place.joins and isinstance(self._system, Joining):
+            node.build = partial(
+                self._system.build_joining, place.name, tuple(place.peers), place.joins
+            )
         node.start(self._next_pid, self._begin_with.get(place.name, TRUE_CLOCKS))
         return node.pid
+
+    @override
+    async def empty(self, place: NodePlace) -> int:
+        node = self.nodes[place.name]
+        if node.pid:
+            raise HarnessError(f"{place.name} runs, and its disk can't be emptied")
+        return node.disk.empty()
 
     @override
     async def kill(self, node: str) -> int:
