@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     from harness.faults.nemesis import NemesisFactory
     from harness.worlds.processes import Ended
 
-WAYS = ("plain", "term", "loop", "order")
-"""What is drawn: a plain kill, SIGTERM first, a crash loop, starts one by one."""
+WAYS = ("plain", "term", "loop", "order", "late")
+"""What is drawn: a plain kill, SIGTERM first, a crash loop, starts one by one, or a
+start that comes some time after the heal."""
 SIGNALS = ("kill", "term")
 REVERSE = "reverse"
 
@@ -59,6 +60,8 @@ TERM_KNOB = "signal term"
 PATIENCE_S = 2.0
 LOOP = (2, 5)
 """How often a crash loop that is drawn kills."""
+DELAY_S = (0.5, 6.0)
+"""How long nodes stay away after the heal: other faults come and go meanwhile."""
 APART_S = (0.05, 1.0)
 """How far apart the starts are that are drawn: about as long as a start, or more."""
 
@@ -66,9 +69,10 @@ KILL_OPTIONS = (
     *OPTIONS,
     Option(
         "ways",
-        "plain+plain+plain+term+loop+order",
+        "plain+plain+plain+plain+term+loop+order+late",
         "ways to draw from: plain, SIGTERM before SIGKILL, a crash loop, starts one by "
-        "one in another order; one that is named twice is drawn twice as often",
+        "one in another order, late starts; one that is named twice is drawn twice as "
+        "often",
         Words(WAYS),
     ),
 )
@@ -107,6 +111,8 @@ class Kill(NodeFault):
         elif way == "order" and isinstance(target, list) and len(target) > 1:
             drawn["order"] = random.sample(target, len(target))
             drawn["apart_s"] = round(random.uniform(*APART_S), 3)
+        elif way == "late":
+            drawn["delay_s"] = round(random.uniform(*DELAY_S), 3)
         return Fault(self.kind, drawn)
 
     @override
@@ -127,6 +133,12 @@ class Kill(NodeFault):
         if "patience_s" in params and params.get("signal") != "term":
             raise UsageError("plan: kill: patience_s needs signal: term")
         validate_order(params.get("order", REVERSE), target, nodes)
+
+    def lingers_s(self, fault: Fault, lasted_s: float) -> float:
+        """How long after the heal the last node starts, as far as the plan tells."""
+        named = fault.params.get("order")
+        others = len(named) - 1 if isinstance(named, list | tuple) else 0
+        return fault.number("delay_s", 0.0) + others * fault.number("apart_s", 0.0)
 
     @override
     def named(self, fault: Fault) -> str:
@@ -154,16 +166,19 @@ class Kill(NodeFault):
         delay_s, apart_s = fault.number("delay_s", 0.0), fault.number("apart_s", 0.0)
         started: dict[str, dict[str, Json]] = {}
         if apart_s == 0:
-            await cluster.rest(delay_s)
+            late = await cluster.rest(delay_s)
             started = await cluster.restart(order)
         else:
 
-            async def start(node: str, after_s: float) -> None:
-                await cluster.rest(after_s)
+            async def start(node: str, after_s: float) -> bool:
+                waited = await cluster.rest(after_s)
                 started.update(await cluster.restart([node]))
+                return waited
 
-            await asyncio.gather(
-                *(start(node, delay_s + i * apart_s) for i, node in enumerate(order))
+            late = all(
+                await asyncio.gather(
+                    *(start(n, delay_s + i * apart_s) for i, n in enumerate(order))
+                )
             )
         evidence: dict[str, Json] = {"restarted": {**started}}
         knobs: dict[str, bool | None] = {}
@@ -171,7 +186,9 @@ class Kill(NodeFault):
             evidence["kills"] = cluster.tally["kills"]
             knobs["crash loop"] = cluster.tally["kills"] > 1
         if "order" in fault.params:
-            knobs["starts in order"] = len(started) > 1
+            knobs["starts in order"] = len(started) > 1 and late
+        if "delay_s" in fault.params:
+            knobs["late start"] = bool(started) and late
         if TERM_KNOB in fault.knobs:
             knobs[TERM_KNOB] = cluster.tally["heeded"] > 0
         return strike.proven(evidence, bit=bit, knobs=knobs)

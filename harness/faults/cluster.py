@@ -185,11 +185,12 @@ class Cluster:
         self._hurry_until_ns = self.time.monotonic_ns() + int(RESTART_WAIT_S_MAX * 1e9)
         self._hurry.set()
 
-    async def rest(self, seconds: float) -> None:
-        """Let time pass; it ends at once when the run's time is up."""
+    async def rest(self, seconds: float) -> bool:
+        """Let time pass; False, and at once, when the run's time is up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
+        return not self._hurry.is_set()
 
     async def pause(self, nodes: Sequence[str]) -> dict[str, Mapping[str, str]]:
         """SIGSTOP all of `nodes`; the states of their processes as read back."""

@@ -417,10 +417,9 @@ class Grip:
         mine = [n for n in nodes if len(self._force.down.of(n)) == 1]
         return await self._cluster.restart(mine)
 
-    async def rest(self, seconds: float) -> None:
-        """Let time pass; it ends at once when the run's time is up."""
-        if seconds > 0:
-            await self._cluster.rest(seconds)
+    async def rest(self, seconds: float) -> bool:
+        """Let time pass; False, and at once, when the run's time is up."""
+        return seconds <= 0 or await self._cluster.rest(seconds)
 
     def _hold_down(self, nodes: Sequence[str]) -> None:
         for node in nodes:

@@ -139,8 +139,9 @@ class FakeCluster:
             for i, (node, pid) in enumerate(pids.items())
         }
 
-    async def rest(self, seconds: float) -> None:
+    async def rest(self, seconds: float) -> bool:
         self.rests.append(seconds)
+        return True
 
     def hurry(self) -> None:
         """All waits are over at once anyway."""

@@ -45,9 +45,9 @@ class Ordered(FakeCluster):
         self.starts += [node for node in nodes if node not in self.running]
         return await super().restart(nodes)
 
-    async def rest(self, seconds: float) -> None:
-        await super().rest(seconds)
+    async def rest(self, seconds: float) -> bool:
         await asyncio.sleep(seconds / 100)
+        return await super().rest(seconds)
 
 
 def test_a_plain_kill_is_sigkill_to_all_and_says_how_far_apart_they_were() -> None:
@@ -103,7 +103,8 @@ def test_nodes_start_again_in_the_order_of_the_plan_each_after_its_time(
         assert fake.dead() == ()
         restarted = cast("Mapping[str, Any]", healed.evidence["restarted"])
         assert set(restarted) == set(expected)
-        assert healed.knobs == ({} if order is None else {"starts in order": True})
+        late = {"late start": True}
+        assert healed.knobs == late | ({"starts in order": True} if order else {})
 
     asyncio.run(scenario())
 
@@ -125,6 +126,12 @@ def test_a_crash_loop_kills_whatever_serves_until_it_was_killed_often_enough() -
         assert fake.dead() == ()
 
     asyncio.run(scenario())
+
+
+def test_what_starts_late_is_felt_until_it_starts() -> None:
+    late = kill(order=["n3", "n1", "n2"], apart_s=2, delay_s=30)
+    assert Kill({}).lingers_s(late, 1.0) == 34
+    assert Kill({}).lingers_s(kill(), 1.0) == 0
 
 
 def test_a_crash_loop_starts_no_node_that_another_strike_holds_down() -> None:
