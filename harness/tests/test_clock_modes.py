@@ -141,12 +141,15 @@ def test_a_node_that_another_fault_holds_down_begins_with_a_true_clock(
         "fault": {"kind": "kill", "target": ["n1"]},
         "heal": {"after_s": 0.5},
     }
-    written = [kill, *plan(EVERY["restart"], every_s=1.0)]
+    both: dict[str, Json] = {**EVERY["restart"], "target": ["n1", "n2"]}
+    written = [kill, *plan(both, every_s=1.0)]
     [end] = carried_out("sim", tmp_path, written, 3.0)
-    assert end["bit"] is False
-    assert end["evidence"]["restarted"] == {}
+    assert end["bit"] is True
+    assert set(end["evidence"]["restarted"]) == {"n2"}
     assert end["evidence"]["left_to_others"] == ["n1"]
     assert abs(offset_ms(end, "before_healing", "wall")) < 30
+    behind = end["evidence"]["before_healing"]["n2"]["wall_offset_ms"]
+    assert behind == pytest.approx(-9000, abs=30)
 
 
 # What programs see
