@@ -440,7 +440,7 @@ FAULT_CLASSES = {
     ),
     **dict.fromkeys(("mtu", "reset", "half", "flap", "message"), "network"),
     **dict.fromkeys(("kill", "crash", "restart", "node"), "kill"),
-    **dict.fromkeys(("pause", "stop", "freeze"), "pause"),
+    **dict.fromkeys(("pause", "stop", "freeze", "starve"), "pause"),
     **dict.fromkeys(("clock", "skew", "time"), "clock"),
     **dict.fromkeys(("disk", "fsync", "power", "file", "rot"), "disk"),
 }

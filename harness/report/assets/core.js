@@ -38,7 +38,7 @@ function faultClass(kind) {
   const head = kind.toLowerCase().split(/[-_ ]/)[0];
   if (/^(partition|network|link|delay|loss|duplicate|reorder|corrupt|bandwidth|slow)$/.test(head)) return 'network';
   if (/^(kill|crash|restart|node)$/.test(head)) return 'kill';
-  if (/^(pause|stop|freeze)$/.test(head)) return 'pause';
+  if (/^(pause|stop|freeze|starve)$/.test(head)) return 'pause';
   if (/^(clock|skew|time)$/.test(head)) return 'clock';
   if (/^(disk|fsync|power|file)$/.test(head)) return 'disk';
   return 'other';
