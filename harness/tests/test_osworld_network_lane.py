@@ -254,7 +254,6 @@ def test_frames_above_the_mtu_vanish_and_come_again_at_the_heal() -> None:
     assert one.counters().oversized == 1
     one.set_rule(LinkRule(mtu_bytes=100, loss=0.5), 5.0)
     assert one.to_send_again(5.0) == []
-    one.admit(long, 5.0)
     one.set_rule(LinkRule(), 5.0)
     assert one.to_send_again(5.0) == [long]
 

@@ -280,15 +280,20 @@ class Lane:
         return True
 
     def to_send_again(self, now_s: float) -> list[bytes]:
-        """At a heal, the last frames of each connection that the cut stalled."""
+        """At a heal, the last frames of each connection that the cut stalled.
+
+        Frames that are still too long for the link wait for the next one.
+        """
         if self.rule.cut or self._severed:
             return []
         stalled, self._stalled = self._stalled, {}
-        return [
-            frame
-            for cut_s, frame in stalled.values()
-            if now_s - cut_s <= _STALLED_S_MAX and not self._is_oversized(frame)
-        ]
+        again = []
+        for stream, (cut_s, frame) in stalled.items():
+            if self._is_oversized(frame):
+                self._stalled[stream] = cut_s, frame
+            elif now_s - cut_s <= _STALLED_S_MAX:
+                again.append(frame)
+        return again
 
     def counters(self) -> LinkCounters:
         """Counts of what this link did since the run began."""
