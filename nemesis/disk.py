@@ -10,7 +10,9 @@ no finding: evidence names them, and the heal starts them again once it has take
 errors away. A node that nobody else holds down then serves.
 
 Evidence: the errors that were delivered and the operations that were delayed, by node,
-read back. A fault that no operation met did not bite.
+read back. A fault that no operation met did not bite. Where nodes' disks aren't ours
+(`doctor` says why), a disk can still be full: a tmpfs that counts nothing, so that the
+evidence is a write of the harness (`probe ENOSPC`).
 
 The reference protocols bear this at all nodes: a node ends before it lets anything
 leave that its log doesn't hold, and its next life writes again what the page cache may
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_number, require_params
-from harness.faults.nemesis import Nemesis
+from harness.faults.nemesis import Discerning, Nemesis
 from harness.faults.targets import (
     TARGETS,
     WORDS,
@@ -77,13 +79,17 @@ OPTIONS = (
 
 PARAMS = ("target", "mode", "files", "operations", "delay_ms")
 
+EVERYWHERE: frozenset[FileOp] = frozenset(FAILS_AT["enospc"][0])
+"""Operations that fail on a disk that is full, on all of its files."""
 
-class Disk(Nemesis):
+
+class Disk(Nemesis, Discerning):
     """Breaks the disks of nodes."""
 
     kind = "disk"
     heals_beside = True
-    needs = Capabilities(disks=frozenset({"errors", "slow"}))
+    needs = Capabilities()
+    """By the options: see `needs_of`."""
     background = False
 
     def __init__(self, options: Mapping[str, str]) -> None:
@@ -92,6 +98,23 @@ class Disk(Nemesis):
         self.modes: tuple[str, ...] = given["modes"]
         self.files: str = given["files"]
         self.delay_max_ms: float = given["delay_max_ms"]
+        for mode in self.modes:
+            for operations in FAILS_AT[mode]:
+                params: dict[str, Json] = {
+                    "mode": mode,
+                    "files": self.files,
+                    "operations": list(operations),
+                }
+                self.needs |= self.needs_of(Fault(self.kind, params))
+
+    @override
+    def needs_of(self, fault: Fault) -> Capabilities:
+        """A disk that is full is less than one whose operations fail by files."""
+        if fault.params["mode"] == "slow":
+            return Capabilities(disks=frozenset({"slow"}))
+        rule = rule_of(fault)
+        full = (rule.error, rule.files, rule.operations) == ("ENOSPC", "*", EVERYWHERE)
+        return Capabilities(disks=frozenset({"full" if full else "errors"}))
 
     @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
@@ -196,7 +219,7 @@ def of(fault: Fault, counted: DiskCounters) -> dict[str, Json]:
     return {
         name: n
         for name, n in counted.errors.items()
-        if name in {f"{op} {rule.error}" for op in rule.operations}
+        if name in {f"{op} {rule.error}" for op in (*rule.operations, "probe")}
     }
 
 

@@ -15,6 +15,9 @@ Evidence: the pids, and of each node the bytes, pieces, names and files that wer
 and what was kept or torn. A cut that found all durable is one of processes alone, and
 its title says "nothing was lost".
 
+sync(2) and syncfs(2) make nothing durable here: the kernel doesn't pass them on to a
+file system like ours. A node has to sync its files, as fsync(2) says.
+
 The reference protocols bear this at all nodes at once: they let nothing leave before
 what it rests on is durable.
 """

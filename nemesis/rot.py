@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, cast
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_number, require_params
-from harness.faults.nemesis import Nemesis
+from harness.faults.nemesis import Discerning, Nemesis
 from harness.faults.targets import (
     KEEP,
     LEADER,
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from harness.data import Json
     from harness.faults.force import Grip
     from harness.faults.nemesis import NemesisFactory
+    from harness.worlds.capabilities import DiskAct
     from harness.worlds.disks import Decay
 
 KINDS = ("flip", "truncate", "stale", "restore")
@@ -88,12 +89,13 @@ OPTIONS = (
 PARAMS = ("target", "decay", "files", "seed", "after_ms")
 
 
-class Rot(Nemesis):
+class Rot(Nemesis, Discerning):
     """Lets disks decay under nodes that don't run."""
 
     kind = "rot"
     heals_beside = True
-    needs = Capabilities(processes=frozenset({"kill"}), disks=frozenset({"decay"}))
+    needs = Capabilities()
+    """By the options: see `needs_of`."""
     background = False
 
     def __init__(self, options: Mapping[str, str]) -> None:
@@ -102,6 +104,15 @@ class Rot(Nemesis):
         self.kinds: tuple[str, ...] = given["kinds"]
         self.files: str = given["files"]
         self.beyond: bool = given["beyond"]
+        for kind in self.kinds:
+            self.needs |= self.needs_of(Fault(self.kind, {"decay": kind}))
+
+    @override
+    def needs_of(self, fault: Fault) -> Capabilities:
+        """To bring back what a sync has overwritten, a disk must know it."""
+        stale = fault.params["decay"] == "stale"
+        acts: set[DiskAct] = {"decay", "stale"} if stale else {"decay"}
+        return Capabilities(processes=frozenset({"kill"}), disks=frozenset(acts))
 
     @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:

@@ -6,7 +6,7 @@ For writing a nemesis:
     states.py     the states of a fault: asked for, applied, healed, skipped, failed
     targets.py    which nodes a fault is for: words, drawing, looking up
     quorum.py     Standing: whether a majority is left, or would be
-    nemesis.py    Nemesis, Lingering, Patterned: one kind of fault, as a plug-in
+    nemesis.py    Nemesis, Discerning, Lingering, Patterned: a kind of fault
     force.py      Grip: a strike acts through it; how several strikes add up
     holds.py      Holds: which strikes hold a node, a link or a clock, and how
 
@@ -31,12 +31,19 @@ any of them.
 from harness.faults.conductor import Conductor, Record
 from harness.faults.fault import Fault, NodeNames, Skip, Strike
 from harness.faults.force import Force, Grip, Skew
-from harness.faults.nemesis import Lingering, Nemesis, NemesisFactory, Patterned
+from harness.faults.nemesis import (
+    Discerning,
+    Lingering,
+    Nemesis,
+    NemesisFactory,
+    Patterned,
+)
 from harness.faults.plan import Plan, Step, Trigger
 from harness.faults.schedule import Schedule, Sightings
 
 __all__ = [
     "Conductor",
+    "Discerning",
     "Fault",
     "Force",
     "Grip",

@@ -80,5 +80,17 @@ class Lengthy(Protocol):
     heals_beside: bool
 
 
+@runtime_checkable
+class Discerning(Protocol):
+    """A nemesis whose faults don't all need the same of a world.
+
+    Its `needs` are those of what it draws; of a plan's faults, these are asked.
+    """
+
+    def needs_of(self, fault: Fault) -> Capabilities:
+        """Capabilities that a world must have for this one, which was validated."""
+        ...
+
+
 NemesisFactory = Callable[[Mapping[str, str]], Nemesis]
 """Builds a nemesis from its options; raises UsageError for those it does not know."""

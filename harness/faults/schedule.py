@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.faults import drawing
 from harness.faults import plan as plans
 from harness.faults.conductor import Conductor, Record, Value
+from harness.faults.nemesis import Discerning
 from harness.faults.profiles import STANDARD
 from harness.workload.generator import (
     DONE,
@@ -159,17 +160,33 @@ class _PlanFlow(Flow):
 
 
 class Schedule:
-    """The faults of one run: their plan and the nemeses that carry it out."""
+    """The faults of one run: their plan and the nemeses that carry it out.
 
-    def __init__(self, plan: Plan, nemeses: Mapping[str, Nemesis]) -> None:
+    Args:
+        plan: When to break what.
+        nemeses: By kind.
+        written: Whether the plan was written, and not drawn.
+    """
+
+    def __init__(
+        self, plan: Plan, nemeses: Mapping[str, Nemesis], *, written: bool = False
+    ) -> None:
         self.plan = plan
+        self._written = written
         self._nemeses = nemeses
 
     @property
     def needs(self) -> Capabilities:
         """The capabilities that the faults need of the world."""
-        needs = (nemesis.needs for nemesis in self._nemeses.values())
-        return functools.reduce(operator.or_, needs, Capabilities())
+        return union(self.needs_of(kind) for kind in self._nemeses)
+
+    def needs_of(self, kind: str) -> Capabilities:
+        """Those that faults of this kind need."""
+        nemesis = self._nemeses[kind]
+        if not (self._written and isinstance(nemesis, Discerning)):
+            return nemesis.needs
+        faults = [step.fault for step in self.plan if step.fault.kind == kind]
+        return union(nemesis.needs_of(fault) for fault in faults)
 
     @property
     def events(self) -> frozenset[Event]:
@@ -226,7 +243,12 @@ def build(
             moments=moments,
             rhythm=rhythm,
         )
-    return Schedule(plan, nemeses)
+    return Schedule(plan, nemeses, written=written is not None)
+
+
+def union(needs: Iterable[Capabilities]) -> Capabilities:
+    """All of them."""
+    return functools.reduce(operator.or_, needs, Capabilities())
 
 
 def kinds(written: object) -> list[str]:

@@ -30,8 +30,8 @@ from harness.systems.abilities import (
 )
 from harness.systems.system import System
 from harness.workload import Workload
+from harness.worlds.capabilities import Capabilities
 from harness.worlds.events import Observed
-from harness.worlds.os.disk import mounting
 from harness.worlds.os.offer import offer
 from harness.worlds.os.proxy import ProxyNetwork
 from harness.worlds.os.switch import SwitchNetwork
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from harness.run.asking import Asked
     from harness.run.spec import PlanData, TestSpec
     from harness.systems.system import SystemFactory
-    from harness.worlds.capabilities import Capabilities
     from harness.worlds.events import Event
 
 # Open files that one process of a run needs, measured and rounded up.
@@ -109,9 +108,6 @@ def prepare(
     elif faults.is_open:
         parts = assemble(spec)
     parts.left_out.update(absent)
-    for kind, nemesis in parts.nemeses.items():
-        if why := why_impossible(nemesis.needs, rung.name, nodes=spec.nodes):
-            raise UsageError(f"--nemesis {kind} can't be had here: {why}. {rung.why}")
     schedule = schedules.build(
         parts.nemeses,
         spec.node_names,
@@ -121,6 +117,9 @@ def prepare(
         rhythm=(parts.regime or profiles.STANDARD).rhythm,
         written=written,
     )
+    for kind in parts.nemeses:
+        if why := why_impossible(schedule.needs_of(kind), rung.name, nodes=spec.nodes):
+            raise UsageError(f"--nemesis {kind} can't be had here: {why}. {rung.why}")
     return parts, schedule, rung
 
 
@@ -260,16 +259,15 @@ def assemble(spec: TestSpec, regime: Regime | None = None) -> Parts:
 
 
 def refuse_absent_disks(spec: TestSpec, parts: Parts) -> None:
-    """Refuse faults of disks where nodes can't have disks of ours.
+    """Refuse faults of disks that can't be had on this machine.
 
     Raises:
-        NotInstalledError: They can't; says what they lack.
+        NotInstalledError: They can't; says what is lacking.
     """
-    asking = [kind for kind, nemesis in parts.nemeses.items() if nemesis.needs.disks]
-    if spec.world == "sim" or not asking:
-        return
-    if why := mounting.why_no_disks():
-        raise NotInstalledError(f"--nemesis {asking[0]} can't be had here: {why}")
+    for kind, nemesis in parts.nemeses.items():
+        needs = Capabilities(disks=nemesis.needs.disks)
+        if spec.world == "os" and (why := offer("switch", needs).refusal(needs)):
+            raise NotInstalledError(f"--nemesis {kind} can't be had here: {why}")
 
 
 def configure(written: str, options: Mapping[str, str]) -> System:

@@ -293,7 +293,8 @@ def _disk_faults() -> Finding:
     return Finding(
         "disk faults",
         MISSING,
-        f"{_sentence(why_not)} Runs that ask for disk faults are refused.",
+        f"{_sentence(why_not)} Runs that ask for more than full disks and damaged "
+        "files are refused.",
         f"{mounting.DEVICE} that everybody may open, Linux 4.18 or newer, and user "
         "namespaces; in a container, --device /dev/fuse and --privileged.",
     )

@@ -163,7 +163,7 @@ def execute(
         folder.path,
         spec.seed,
         limits,
-        disks=bool(schedule.needs.disks),
+        disks=schedule.needs.disks,
         messages=[e for e in schedule.events if isinstance(e, Passed)],
         capture=spec.pcap,
     )

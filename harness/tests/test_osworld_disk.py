@@ -619,7 +619,6 @@ def test_where_disks_cannot_be_had_runs_that_need_them_are_refused(
         device.touch()
     monkeypatch.setattr(mounting, "DEVICE", str(device))
     monkeypatch.setattr(mounting, "why_no_disks", why_no_disks.__wrapped__)
-    monkeypatch.setattr(offering, "why_no_disks", why_no_disks.__wrapped__)
     needs = Capabilities(disks=frozenset({"power"}))
     words = {
         "missing": f"{device} is not there: `modprobe fuse`",

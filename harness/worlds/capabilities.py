@@ -34,8 +34,9 @@ ClockName: TypeAlias = Literal["wall", "mono"]
 Act: TypeAlias = Literal["kill", "pause", "starve", "limit", "empty"]
 """Processes can be ended, stopped, kept from running most of the time, and limited in
 descriptors or memory. To empty is to take away what a node that is down has stored."""
-DiskAct: TypeAlias = Literal["power", "errors", "slow", "decay"]
-"""Power can be cut; operations can fail, or take long; what is durable can decay."""
+DiskAct: TypeAlias = Literal["power", "errors", "slow", "full", "decay", "stale"]
+"""Power can be cut; operations on some files can fail, or take long; the whole disk can
+be full; what is durable can decay, and what a sync has overwritten can come back."""
 
 ACTS: frozenset[Act] = frozenset(get_args(Act))
 LINK_FIELDS: frozenset[LinkField] = frozenset(get_args(LinkField))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.data import Json
+    from harness.worlds.capabilities import DiskAct
     from harness.worlds.clocks import Clocks
     from harness.worlds.disks import Disks
     from harness.worlds.events import Logged, NodeEvent, Passed, Where
@@ -37,7 +38,8 @@ class Setting:
         folder: The run folder, where nodes live and what happens is recorded.
         seed: Every random choice of the world comes from it.
         limits: How much of the disk nodes may take.
-        disks: Nodes' disks are ours to break; they cost time, so only if asked for.
+        disks: What is to be done to nodes' disks. Disks that can do it cost time, so
+            nodes have them only if something is.
         messages: Messages between nodes that triggers wait for.
         capture: All frames between nodes go to `CAPTURE` in the folder, too.
     """
@@ -46,7 +48,7 @@ class Setting:
     folder: Path
     seed: int
     limits: Limits
-    disks: bool = False
+    disks: frozenset[DiskAct] = frozenset()
     messages: Sequence[Passed] = ()
     capture: bool = False
 

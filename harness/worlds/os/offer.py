@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from harness.worlds.capabilities import (
     ACTS,
     CLOCKS,
@@ -11,8 +13,13 @@ from harness.worlds.capabilities import (
     Offer,
 )
 from harness.worlds.os import vdso
-from harness.worlds.os.disk.mounting import why_no_disks
+from harness.worlds.os.disk import mounting, plain
 from harness.worlds.os.proxy import ProxyNetwork
+
+if TYPE_CHECKING:
+    from harness.worlds.capabilities import DiskAct
+
+NOTHING: frozenset[DiskAct] = frozenset()
 
 
 def offer(rung: str, asked: Capabilities) -> Offer:
@@ -21,14 +28,27 @@ def offer(rung: str, asked: Capabilities) -> Offer:
     Forks to find out about clocks and disks, but only if `asked` has them.
     """
     why_no_clocks = vdso.why_not() if asked.clocks else "nobody asked for clock faults"
-    why_no_disk = why_no_disks() if asked.disks else "nobody asked for disk faults"
+    disks, why_no_disks = _disks() if asked.disks else (NOTHING, "nobody asked")
     return Offer(
         f"the {rung} network",
         Capabilities(
             ProxyNetwork.capabilities if rung == ProxyNetwork.rung else LINK_FIELDS,
             ACTS,
             frozenset(() if why_no_clocks else CLOCKS),
-            frozenset(() if why_no_disk else DISK_ACTS),
+            disks,
         ),
-        {"clocks": why_no_clocks, "disks": why_no_disk},
+        {"clocks": why_no_clocks, "disks": why_no_disks},
     )
+
+
+def _disks() -> tuple[frozenset[DiskAct], str]:
+    """What can be done to disks here, and why no more."""
+    why_no_fuse = mounting.why_no_disks()
+    if not why_no_fuse:
+        return DISK_ACTS, ""
+    left: frozenset[DiskAct] = frozenset({"decay"})
+    less = "damage to files of nodes that are down (rot)"
+    if not plain.why_no_tmpfs():
+        left |= {"full"}
+        less = f"a disk that is full (disk.modes=enospc) and {less}"
+    return left, f"{why_no_fuse}. Without it there is less: {less}"

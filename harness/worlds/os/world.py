@@ -16,7 +16,9 @@ import uvloop
 
 from harness.errors import HarnessError
 from harness.host.interrupts import noted, stop_signals
+from harness.worlds.os.disk import mounting
 from harness.worlds.os.disk.disks import OsDisks
+from harness.worlds.os.disk.plain import PlainDisks
 from harness.worlds.os.namespaces import IsolationError, run_isolated
 from harness.worlds.os.proxy import ProxyNetwork
 from harness.worlds.os.switch import SwitchNetwork
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from harness.host.interrupts import Interrupts
     from harness.worlds.clocks import Clocks
+    from harness.worlds.disks import Disks
     from harness.worlds.world import Conducted, Setting, World
 
 NODE_PORT = 7000
@@ -74,7 +77,14 @@ class OsWorld:
                 messages=setting.messages,
             )
         )
-        disks = OsDisks.fork(self.network.places) if setting.disks else None
+        places = self.network.places
+        fuse = setting.disks and not mounting.why_no_disks()
+        disks = OsDisks.fork(places) if fuse else None
+        self.plain_disks: PlainDisks | None = None
+        if setting.disks and disks is None:
+            # Before there is a warden, whose nodes have to see them.
+            room = setting.limits.data_bytes if "full" in setting.disks else 0
+            self.plain_disks = PlainDisks(places, room)
         self.processes = Warden.fork(
             self.network.netns_fds,
             None if why_uncaged else setting.folder,
@@ -84,7 +94,8 @@ class OsWorld:
         if disks is not None:
             disks.serve(self.processes)
         self.clocks: Clocks = self.processes
-        self.disks = disks
+        self.fuse_disks = disks
+        self.disks: Disks | None = disks or self.plain_disks
         self.why_uncaged = why_uncaged or self.processes.why_no_cages
         self.watcher = Watch(setting.nodes, setting.folder)
 
@@ -95,21 +106,23 @@ class OsWorld:
 
     async def watch_over(self) -> NoReturn:
         """Wait, and raise HarnessError if a process that carries the world dies."""
-        disks = [] if self.disks is None else self.disks.pids
+        disks = [] if self.fuse_disks is None else self.fuse_disks.pids
         died = await first_to_end(
             [self.processes.warden_pid, self.network.carrier_pid, *disks]
         )
         if died == self.network.carrier_pid:
             await self.network.counters()  # which raises, with its last words
-        if self.disks is not None and died in disks:
-            await self.disks.counters()  # the same
+        if self.fuse_disks is not None and died in disks:
+            await self.fuse_disks.counters()  # the same
         raise HarnessError("the warden process, parent of all nodes, died")
 
     async def close(self) -> None:
         """Take nodes and network down, and wait until they are gone."""
         await self.processes.close()
-        if self.disks is not None:
-            await self.disks.close()
+        if self.fuse_disks is not None:
+            await self.fuse_disks.close()
+        if self.plain_disks is not None:
+            self.plain_disks.close()
         await self.network.close()
 
 
@@ -134,6 +147,10 @@ def execute(setting: Setting, rung: str, make: Callable[[World], Conducted]) -> 
             if world.why_uncaged:
                 words = "nodes are not caged, and could harm the run"
                 conducted.note("uncaged", [], f"{words}: {world.why_uncaged}", {})
+            if world.plain_disks is not None:
+                words = "disks can only be full, or be damaged where a node is down"
+                why = mounting.why_no_disks()
+                conducted.note("plain-disks", [], f"{words}: {why}", {})
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(conducted.conduct())
         return 0

@@ -15,6 +15,7 @@ away, as a loss of power does, and any operation can fail or take long.
     orders.py      what the controller and the server say to each other
     disks.py       the controller's side: `harness.worlds.disks.Disks`
     mounting.py    mounts it, and tells why that can't be done here
+    plain.py       where it can't: the little that is possible without
 
 We speak the kernel's protocol ourselves, over /dev/fuse, with no library: libfuse has
 to be installed by root and is driven by paths, so that a file that was unlinked while
