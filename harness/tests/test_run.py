@@ -62,7 +62,7 @@ def test_raft_stays_linearizable_under_every_fault_at_once(tmp_path: Path) -> No
         pytest.skip(f"no switch here: {why}")
     status, outcome, err = run(
         tmp_path,
-        *("raft", "--nemesis", "partition,kill,pause,clock", "--time-limit", "8"),
+        *("raft", "--nemesis", "partition,kill,pause,clock", "--time-limit", "5"),
         *("--rate", "150", "--seed", "7"),
     )
     assert status == 0, (outcome, err)
@@ -76,6 +76,9 @@ def test_raft_stays_linearizable_under_every_fault_at_once(tmp_path: Path) -> No
     assert (folder.path / "plan.yaml").read_text().count("fault:") == len(ended)
 
 
+@pytest.mark.parametrize(
+    "rung", ["switch", pytest.param("proxy", marks=pytest.mark.nightly)], indirect=True
+)
 def test_local_reads_are_convicted_on_either_rung(tmp_path: Path, rung: str) -> None:
     status, outcome, err = run(
         tmp_path,
@@ -111,21 +114,22 @@ def test_a_node_that_never_serves_leaves_the_verdict_unknown(
 
 
 @pytest.mark.parametrize(
-    ("mode", "counter"),
+    ("mode", "counter", "limit_s"),
     [
-        ("garbage", "malformed"),
-        ("twice", "duplicate"),
-        ("late", "timeouts"),
-        ("flood", "flood"),
+        ("garbage", "malformed", "1"),
+        ("twice", "duplicate", "1"),
+        ("late", "timeouts", "2"),
+        ("flood", "flood", "1"),
     ],
 )
 def test_a_node_that_sends_nonsense_is_counted_and_never_believed(
-    tmp_path: Path, mode: str, counter: str
+    tmp_path: Path, mode: str, counter: str, limit_s: str
 ) -> None:
     status, outcome, err = run(
         tmp_path,
-        *(bad_node(mode), "--nodes", "1", "--time-limit", "2", "--network", "proxy"),
-        *("--set", "register.keys=1", "--concurrency", "2", "--seed", "1"),
+        *(bad_node(mode), "--nodes", "1", "--time-limit", limit_s),
+        *("--network", "proxy", "--set", "register.keys=1"),
+        *("--concurrency", "2", "--seed", "1"),
     )
     assert status in {0, 1, 2}, err
     told = RunFolder.open(Path(outcome["run"])).read_as("run.json", dict[str, Any])
@@ -246,6 +250,7 @@ def test_the_leader_of_a_foreign_system_is_found_in_logs_and_hit(
         assert "became_leader" in (folder / "nodes" / node / "log").read_text()
 
 
+@pytest.mark.nightly  # test_sim has the same of simulated runs
 def test_many_seeds_end_with_the_first_that_is_not_valid(tmp_path: Path) -> None:
     arguments = ("raft", "--nodes", "3", "--nemesis", "partition", "--seed", "1")
     limits = ("--time-limit", "3", "--rate", "200", "--seeds", "5")
@@ -262,7 +267,10 @@ def test_many_seeds_end_with_the_first_that_is_not_valid(tmp_path: Path) -> None
     assert "--expect" not in last["repro"]
 
 
-@pytest.mark.parametrize(("expect", "status"), [("valid", 0), ("invalid", 1)])
+@pytest.mark.parametrize(
+    ("expect", "status"),
+    [pytest.param("valid", 0, marks=pytest.mark.nightly), ("invalid", 1)],
+)
 def test_many_seeds_are_told_one_by_one_and_end_as_expected(
     tmp_path: Path, expect: str, status: int
 ) -> None:
@@ -362,7 +370,7 @@ def test_a_plan_that_makes_no_sense_is_refused_before_anything_starts(
 @pytest.mark.parametrize(
     ("protocol", "nodes"),
     # All pairs of protocols and sizes are the simulator's (test_sim).
-    [("raft", 1), ("zab", 2), ("2pc", 7)],
+    [pytest.param("raft", 1, marks=pytest.mark.nightly), ("zab", 2), ("2pc", 7)],
 )
 def test_clusters_of_any_size_serve_as_processes(
     tmp_path: Path, protocol: str, nodes: int
@@ -489,7 +497,17 @@ def test_a_run_that_does_not_get_far_says_how_far_and_ends(
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name
+    ("rung", "number"),
+    [
+        ("switch", signal.SIGINT),
+        ("switch", signal.SIGTERM),
+        ("switch", signal.SIGKILL),
+        pytest.param("proxy", signal.SIGINT, marks=pytest.mark.nightly),
+        pytest.param("proxy", signal.SIGTERM, marks=pytest.mark.nightly),
+        ("proxy", signal.SIGKILL),
+    ],
+    indirect=["rung"],
+    ids=lambda value: getattr(value, "name", value),
 )
 def test_what_an_ended_run_recorded_is_kept_and_can_be_judged(
     tmp_path: Path, rung: str, number: signal.Signals
@@ -516,6 +534,9 @@ def test_what_an_ended_run_recorded_is_kept_and_can_be_judged(
     assert told in report.stdout
 
 
+@pytest.mark.parametrize(
+    "rung", ["switch", pytest.param("proxy", marks=pytest.mark.nightly)], indirect=True
+)
 def test_an_interrupted_run_is_invalid_where_it_has_broken_a_promise(
     tmp_path: Path, rung: str
 ) -> None:
