@@ -432,7 +432,7 @@ def test_the_peer_refuses_what_it_can_not_read(
 def test_a_small_run_keeps_raw_samples_and_tells_what_it_ran_on(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         cli,
-        ["bench", "check/cas-1k-c5", "--repeat", "2", "--results", str(tmp_path)],
+        ["bench", "check/cas-1k-c5", "--repeat", "1", "--results", str(tmp_path)],
         standalone_mode=False,
     )
     assert done.return_value == 0, done.output
@@ -443,7 +443,7 @@ def test_a_small_run_keeps_raw_samples_and_tells_what_it_ran_on(tmp_path: Path) 
     assert {"cpu", "cores", "memory_mib", "python"} <= record["machine"].keys()
     seconds, memory, loading = record["figures"]
     assert [len(f["samples"]) for f in (seconds, memory, loading)] == [
-        2 + rows.EXTRA_TURNS
+        1 + rows.EXTRA_TURNS
     ] * 3
     assert 0 < seconds["median"] < 60
     assert memory["unit"] == "MiB"
