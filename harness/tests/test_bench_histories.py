@@ -87,7 +87,7 @@ def test_a_history_is_linearizable_by_construction(shape: Shape) -> None:
 
 
 @given(SHAPES)
-@UNHURRIED
+@settings(UNHURRIED, max_examples=settings().max_examples // 2)
 def test_a_planted_violation_is_found(shape: Shape) -> None:
     result = judged(planted(shape), shape.model)
     assert result.verdict is Verdict.INVALID, f"{shape}: {result}"
