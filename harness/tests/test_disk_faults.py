@@ -81,7 +81,13 @@ def test_an_answer_before_the_disk_is_done_is_seen_under_power_and_not_under_kil
     tmp_path: Path,
 ) -> None:
     def found(nemesis: str) -> Outcome:
-        spec = spec_of("raft", mutant="ack-before-fsync", nemesis=[nemesis], seed=1)
+        spec = spec_of(
+            "raft",
+            mutant="ack-before-fsync",
+            nemesis=[nemesis],
+            seed=1,
+            time_limit_s=10.0,
+        )
         return discard(tmp_path, Experiment(spec))
 
     power = found("power")
