@@ -102,7 +102,9 @@ def test_two_phase_commit_blocks_while_a_coordinator_is_away() -> None:
     assert all(w.counts["in_doubt"] >= w.counts["resolved"] > 0 for w in waits)
 
 
-@pytest.mark.parametrize("termination", ["elect", "simple"])
+@pytest.mark.parametrize(
+    "termination", [pytest.param("elect", marks=pytest.mark.nightly), "simple"]
+)
 def test_a_partition_splits_three_phase_commit(termination: str) -> None:
     """This is the protocol's known weakness, no bug of the core; the world sees it."""
     plan = crashes(
