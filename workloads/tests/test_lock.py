@@ -173,7 +173,14 @@ def test_impossible_options_are_refused(options: dict[str, str]) -> None:
 # --- whole runs ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("protocol", ["raft", "multi_paxos", "zab"])
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        "raft",
+        pytest.param("multi_paxos", marks=pytest.mark.nightly),
+        pytest.param("zab", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_lock_service_is_valid_under_faults_in_the_simulator(
     protocol: str, tmp_path: Path
 ) -> None:
