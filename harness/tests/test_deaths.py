@@ -271,7 +271,10 @@ def test_a_run_one_of_whose_parts_is_killed_ends_and_says_which(
     started.nothing_is_left()
 
 
-@pytest.mark.parametrize("name", ["switch", "proxy", "sim", "suite"])
+@pytest.mark.parametrize(
+    "name",
+    ["switch", pytest.param("proxy", marks=pytest.mark.nightly), "sim", "suite"],
+)
 def test_a_hangup_that_the_starter_ignores_is_ignored(
     start: Callable[..., Started], name: str
 ) -> None:
