@@ -348,7 +348,7 @@ def test_a_workload_of_theirs_runs_on_any_program(theirs: Path, tmp_path: Path) 
         theirs,
         tmp_path,
         *(f"launch:{sys.executable} {EXAMPLE}", "--workload", "ratchet"),
-        *("--nemesis", "none", "--time-limit", "1"),
+        *("--nemesis", "none", "--time-limit", "1", "--nodes", "2"),
     )
     assert told["checkers"]["teeth"]["stats"]["looks"] > 5
 
