@@ -20,9 +20,12 @@ removed node back with its old disk (etcd) is spared that: all come with empty o
 Modes: `calm` is a few changes, each with time to succeed; `churn` is many changes in a
 row, with hardly any time for each; `leader` removes the leader, and its successor, and
 lets them come back; `shrink` removes all nodes but one, and adds them again; `replace`
-removes and adds each node in turn. Healing stops the operator. If no other operator is
-at work, it also brings back the members from before the first change. While other
-faults make that impossible, evidence says who is missing, and it is done at the end.
+removes and adds each node in turn. In a plan, `changes` says what is done, and `mode`
+is a word for whoever counts what was tried.
+
+Healing stops the operator. If no other operator is at work, it also brings back the
+members from before the first change. While other faults make that impossible, evidence
+says who is missing, and it is done at the end.
 
 Evidence: how many changes of each kind were done, refused (with the words of the nodes)
 and given up; which disks nodes came with; and the members before, after and when
@@ -130,6 +133,7 @@ class Membership(Nemesis):
         mode = random.choice(self.modes)
         changes = drawn_changes(mode, random, nodes)
         params: dict[str, Json] = {
+            "mode": mode,
             "changes": [list(change) for change in changes],
             "patience_ms": MODES[mode],
             "disk": random.choice(self.disks),
@@ -139,7 +143,7 @@ class Membership(Nemesis):
     @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
         """Require `changes` of known kinds and nodes, and a patience."""
-        require_params(fault, ("changes", "patience_ms", "disk"))
+        require_params(fault, ("mode", "changes", "patience_ms", "disk"))
         changes = fault.params.get("changes")
         if not isinstance(changes, list) or not 0 < len(changes) <= CHANGES_MAX:
             raise UsageError(
@@ -147,11 +151,12 @@ class Membership(Nemesis):
                 f"{CHANGES_MAX}"
             )
         require_number(fault, "patience_ms", PATIENCE_MS)
-        if fault.params.get("disk", "old") not in DISKS:
-            raise UsageError(
-                f"plan: membership: disk must be {' or '.join(DISKS)}, "
-                f"not {fault.params['disk']!r:.60}"
-            )
+        for name, words in (("disk", DISKS), ("mode", tuple(MODES))):
+            if fault.params.get(name, words[0]) not in words:
+                raise UsageError(
+                    f"plan: membership: {name} must be {' or '.join(words)}, "
+                    f"not {fault.params[name]!r:.60}"
+                )
         for change in changes:
             if not isinstance(change, list) or len(change) != 2:
                 raise UsageError(
@@ -199,7 +204,9 @@ class Membership(Nemesis):
                 cluster.owe(MEMBERS, None)
                 if told["members_healed"] != names:
                     cluster.owe(MEMBERS, lambda: restored_at_last(operator, names))
-        return strike.proven(told, bit=bit)
+        disk = strike.fault.text("disk", "old")
+        came = f"came_with_{disk}_disk" in told
+        return strike.proven(told, bit=bit, knobs={f"disk {disk}": came})
 
 
 async def restored_at_last(
@@ -416,9 +423,11 @@ def drawn_changes(
     mode: str, random: Random, nodes: Sequence[str]
 ) -> list[tuple[str, str]]:
     """The changes of a mode."""
+    if len(nodes) == 1:
+        return [("transfer", nodes[0])]  # nobody else can come or go
     everyone = random.sample(list(nodes), len(nodes))
     if mode == "leader":
-        count = random.randint(1, max(1, min(LEADERS_MAX, len(nodes) - 1)))
+        count = random.randint(1, min(LEADERS_MAX, len(nodes) - 1))
         out, back = [("remove", LEADER)], [("add", REMOVED)]
         together = random.random() < 0.5
         return out * count + back * count if together else (out + back) * count
@@ -454,7 +463,7 @@ def plausible_changes(
             node = inside.pop(random.randrange(len(inside)))
             outside.append(node)
             changes.append(("remove", node))
-    return changes or [("transfer", nodes[0])]
+    return changes
 
 
 def describe(changes: Sequence[Sequence[str]]) -> str:

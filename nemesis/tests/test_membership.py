@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.errors import NodeReply
 from harness.faults.fault import Fault
 from harness.faults.force import Force
 from harness.worlds.sim.loop import VirtualTimeLoop
-from nemesis.membership import Membership
+from nemesis.membership import MODES, Membership
 from nemesis.tests.fake_cluster import FakeCluster, gripped
 
 if TYPE_CHECKING:
@@ -124,6 +127,7 @@ def test_a_node_is_emptied_only_when_it_is_down_and_no_member() -> None:
     assert healed.evidence["came_with_empty_disk"] == {"n1": 1}
     assert healed.evidence["came_with_old_disk"] == {"n2": 1}, "it never left"
     assert set(fake.running) == set(fake.nodes)
+    assert healed.all_knobs == {"disk empty": True}
 
 
 def test_a_system_that_takes_no_old_disk_back_gets_empty_ones_and_adds_first() -> None:
@@ -193,3 +197,31 @@ def test_members_that_can_t_be_brought_back_are_named_and_come_back_at_last() ->
         assert await force.pay_debts() == [], "it is paid once"
 
     in_virtual_time(scenario())
+
+
+@given(
+    mode=st.sampled_from(sorted(MODES)),
+    seed=st.integers(0, 999),
+    count=st.integers(1, 7),
+)
+def test_changes_are_such_as_an_operator_would_ask_for(
+    mode: str, seed: int, count: int
+) -> None:
+    nodes = [f"n{i + 1}" for i in range(count)]
+    fault = Membership({"modes": mode}).draw(Random(seed), nodes)
+    Membership({}).validate(fault, nodes)
+    inside, least = set(nodes), count
+    for kind, word in fault.pairs("changes"):
+        if kind == "remove":
+            node = min(inside) if word == "leader" else word
+            inside.remove(node)
+        elif kind == "add":
+            node = min(set(nodes) - inside) if word == "removed" else word
+            assert node not in inside
+            inside.add(node)
+        least = min(least, len(inside))
+    assert least >= 1, "somebody is always a member"
+    if mode == "shrink":
+        assert (least, inside) == (1, set(nodes))
+    elif mode in {"leader", "replace"}:
+        assert inside == set(nodes), "all have come back"
