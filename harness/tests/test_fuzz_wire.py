@@ -383,6 +383,9 @@ class HttpPeer:
         self.reader.feed_data(self._answer)
         self.reader.feed_eof()
 
+    def is_closing(self) -> bool:
+        return False
+
     def abort(self) -> None:
         pass
 
