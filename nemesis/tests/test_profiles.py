@@ -122,7 +122,7 @@ def test_hard_faults_break_the_majority_often_and_standard_ones_less() -> None:
         made = regime(profile, ("partition", "kill", "pause"))
         left = [
             kept
-            for seed in range(5)
+            for seed in range(12)
             for kept in asyncio.run(standing_after(plan_of(made, seed), nemeses(made)))
         ]
         return left.count(False) / len(left)
