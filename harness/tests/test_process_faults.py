@@ -30,7 +30,7 @@ SECOND_LIFE = 1006
 
 
 def simulated(tmp_path: Path, plan: list[dict[str, Any]], **fields: Any) -> Outcome:
-    asked = {"seed": 7, "time_limit_s": 5.0, **fields}
+    asked = {"seed": 7, "time_limit_s": 5.0, "rate": 20.0, **fields}
     spec = TestSpec(
         system="raft",
         **{**DEFAULTS["sim"], "world": "sim", "workload": "", **asked},
@@ -99,7 +99,7 @@ def test_a_crash_loop_kills_each_new_process_of_a_node(tmp_path: Path) -> None:
     assert {of["pid"] for of in restarted.values()} == {1010, 1011}
 
 
-def test_a_starved_leader_of_the_simulator_loses_the_lead_and_nothing_else(
+def test_starved_nodes_stand_still_as_told_and_keep_their_promises(
     tmp_path: Path,
 ) -> None:
     fault = {"kind": "starve", "target": ["n1", "n2", "n3", "n4", "n5"], "share": 0.2}
