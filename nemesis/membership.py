@@ -40,9 +40,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from harness.errors import NodeReply, Timeout, UsageError
-from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.fault import Fault, Skip, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
-from harness.faults.targets import validate_target
+from harness.faults.targets import resolve_target, validate_target
 from harness.options import Number, Words
 from harness.override import override
 from harness.registry import Option, Plugin, settings
@@ -289,10 +289,21 @@ class Operator:
     async def _meant(self, word: str) -> str | None:
         """The node that a word means now; None if there is none."""
         if word == LEADER:
-            return await self._cluster.leader() or self._cluster.seems_to_lead()[0]
+            return await self._leader()
         if word == REMOVED:
             return self._away[0] if self._away else None
         return word
+
+    async def _leader(self) -> str | None:
+        """The node that leads or seems to; None if none does for a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience_s):
+                while True:
+                    with suppress(Skip):
+                        [leader], _ = await resolve_target(LEADER, self._cluster)
+                        return leader
+                    await asyncio.sleep(ASK_AGAIN_S)
+        return None
 
     async def _let_join(self, node: str) -> None:
         """Add a node, with what it stored or with an empty disk."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import NodeReply
-from harness.faults.fault import Fault
+from harness.faults.fault import Fault, Skip
 from harness.faults.force import Force
 from harness.worlds.sim.loop import VirtualTimeLoop
 from nemesis.membership import MODES, Membership
@@ -143,6 +143,32 @@ def test_the_leader_is_removed_and_comes_back() -> None:
     healed = operate(fake, [["remove", "leader"], ["add", "removed"]])
     assert ("remove", "n3", "n3") in fake.asked
     assert healed.evidence["done"] == {"remove": 1, "add": 1}
+
+
+class Unled(Administered):
+    """Members are known, but for a while nobody who leads."""
+
+    def __init__(self, until: int) -> None:
+        super().__init__()
+        self.until = until
+        self.sought = 0
+
+    async def leader(self) -> str | None:
+        self.sought += 1
+        return self.leads if self.sought > self.until else None
+
+    def seems_to_lead(self) -> tuple[str, str]:
+        raise Skip("no leader is known")
+
+
+@pytest.mark.parametrize(("until", "removed"), [(3, 1), (1_000_000, 0)])
+def test_an_operator_waits_for_a_leader_to_remove_and_goes_on_without_one(
+    until: int, removed: int
+) -> None:
+    fake = Unled(until)
+    healed = operate(fake, [["remove", "leader"], ["remove", "n1"]])
+    assert fake.sought > 3
+    assert healed.evidence["done"] == {"remove": 1 + removed}
 
 
 def test_who_is_no_member_or_serves_no_such_requests_is_asked_once_for_a_change() -> (
