@@ -8,6 +8,8 @@ It is less: no power is cut, as what is synced and what is not can't be told apa
 rule is for some files only, fails a sync or delays one; no old version of a file is
 known but those of a snapshot. No operation is counted either. That a disk was full is
 proven by a write of ours, into a file without a name, when it is about to be mended.
+What a tmpfs holds is copied into the run's folder at the end; a run that is killed
+leaves no node's data.
 """
 
 from __future__ import annotations
