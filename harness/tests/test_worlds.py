@@ -39,9 +39,10 @@ def test_each_kind_of_fault_needs_what_it_acts_on_and_no_more() -> None:
     assert needs["delay"].network == {"delay_ms", "jitter_ms"}
     assert needs["clock"] == Capabilities(clocks=frozenset(CLOCKS))
     assert needs["power"] == Capabilities(disks=frozenset({"power"}))
-    assert needs["disk"] == Capabilities(disks=frozenset({"errors", "slow"}))
+    assert needs["disk"] == Capabilities(disks=frozenset({"errors", "full", "slow"}))
     assert needs["membership"] == Capabilities(processes=frozenset({"kill", "empty"}))
-    together = Capabilities()
+    # What only other words than the usual ones need.
+    together = registry.find("nemesis", "rot").factory({"kinds": "stale"}).needs
     for each in needs.values():
         together |= each
     assert together == EVERYTHING
