@@ -102,6 +102,8 @@ class Cluster:
         self._whys: dict[str, str] = {}
         """node -> what explained its last end, if that was its own."""
         self._launches: dict[str, asyncio.Task[None]] = {}
+        self._ends: dict[str, asyncio.Future[Mapping[str, Ended]]] = {}
+        """node -> the last order to end it, if that is under way."""
         self._not_served: set[str] = set()
         """Nodes that run and have not been seen to serve."""
         self._hurry = asyncio.Event()
@@ -138,12 +140,19 @@ class Cluster:
     async def end(
         self, nodes: Sequence[str], patience_s: float = 0.0
     ) -> Mapping[str, Ended]:
-        """End all of `nodes` at once, as `Processes.end` does."""
+        """End all of `nodes` at once, as `Processes.end` does.
+
+        The end goes on if whoever asked for it is cancelled, and a restart waits for
+        it: else a heal would find that the nodes run, and leave them to die.
+        """
         # A start under way would else begin after the end that was to follow it.
         under_way = [task for n, task in self._launches.items() if n in nodes]
         if under_way:
             await asyncio.wait(under_way)
-        return await self.processes.end(nodes, patience_s)
+        ending = asyncio.ensure_future(self.processes.end(nodes, patience_s))
+        self._ends.update(dict.fromkeys(nodes, ending))
+        ending.add_done_callback(self._has_ended)
+        return await asyncio.shield(ending)
 
     async def restart(self, nodes: Sequence[str]) -> dict[str, dict[str, Json]]:
         """Start those of `nodes` that aren't running, and wait until all serve.
@@ -153,6 +162,9 @@ class Cluster:
         A node that doesn't serve in time is noted and does not end the run: a system
         that can't recover is a finding, which its failing operations show.
         """
+        ends = {end for node, end in self._ends.items() if node in nodes}
+        if ends:
+            await asyncio.wait(ends)
         down = [node for node in self.dead() if node in nodes]
         dead = [*down, *(n for n in nodes if n in self._not_served and n not in down)]
         begun_ns = self.time.monotonic_ns()
@@ -358,6 +370,12 @@ class Cluster:
             task.add_done_callback(lambda _: self._launches.pop(node))
             task.add_done_callback(lambda t: t.cancelled() or t.exception())
         return asyncio.shield(self._launches.get(node) or _nothing())
+
+    def _has_ended(self, ending: asyncio.Future[Mapping[str, Ended]]) -> None:
+        """Forget an order to end nodes; later ones for the same nodes go on."""
+        self._ends = {n: end for n, end in self._ends.items() if end is not ending}
+        if not ending.cancelled():
+            ending.exception()  # whoever still waits for it raises it
 
     def _restart_limit_s(self) -> float:
         """How long to wait for a node that is started again now."""

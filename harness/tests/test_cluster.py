@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from harness.faults.cluster import Cluster, exit_text
 from harness.worlds.network import LinkRule, merge
-from harness.worlds.processes import Exit
+from harness.worlds.processes import Ended, Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 CHANCES = st.floats(0, 1)
 RULES = st.builds(
@@ -105,6 +105,52 @@ def test_an_exit_that_a_fault_explains_is_told_apart_from_one_of_its_own() -> No
         ("node-ended", "n1 exited with status 71 as its disk failed"),
         ("node-exit", "n2 exited with status 71 on its own"),
     ]
+
+
+class _Obedient(_Silent):
+    """Processes that end when they are allowed to, whoever has stopped waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pids = {"n1": 1}
+        self.may_end = asyncio.Event()
+
+    def pid(self, node: str) -> int | None:
+        return self.pids.get(node)
+
+    async def start(self, place: Any, _: object) -> int:
+        self.pids[place.name] = 2
+        return 2
+
+    async def end(self, nodes: Sequence[str], _: float) -> Mapping[str, Ended]:
+        await self.may_end.wait()
+        pids = {node: self.pids.pop(node) for node in nodes}
+        for node, pid in pids.items():
+            self.tell(Exit(node, pid, -9, expected=True))
+        return {node: Ended(pid, "SIGKILL", -9) for node, pid in pids.items()}
+
+
+def test_a_restart_waits_for_an_end_whose_asker_was_cancelled() -> None:
+    async def scenario() -> None:
+        processes: Any = _Obedient()
+        network: Any = SimpleNamespace(places={"n1": SimpleNamespace(name="n1")})
+        system: Any = SimpleNamespace(ready_timeout_s=1.0, launch=lambda _: None)
+
+        async def ready(_: object) -> bool:
+            return True
+
+        system.ready = ready
+        cluster = Cluster(system, network, processes, processes, lambda *_: None)
+        asking = asyncio.create_task(cluster.end(["n1"]))
+        await asyncio.sleep(0)
+        asking.cancel()
+        restart = asyncio.create_task(cluster.restart(["n1"]))
+        await asyncio.sleep(0)
+        processes.may_end.set()
+        started = await restart
+        assert started["n1"]["pid"] == processes.pid("n1") == 2
+
+    asyncio.run(scenario())
 
 
 def test_no_fault_is_a_healthy_link() -> None:
