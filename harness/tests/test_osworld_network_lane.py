@@ -330,9 +330,11 @@ def test_a_link_is_cut_behind_a_message_both_ways_until_the_rule_ends() -> None:
     assert [lane.express for lane in (one, back)] == [False, False]
     assert one.admit(other, 5.1) == back.admit(other, 5.1) == []
     assert (one.counters().cut, back.counters().cut) == (1, 1)
-    # Another fault that comes or goes mends nothing.
+    # Another fault that comes or goes mends nothing, nor does one of the way back.
     one.set_rule(LinkRule(loss=1e-9, messages=one.rule.messages), 5.2)
+    back.set_rule(LinkRule(loss=1e-9), 5.2)
     assert one.admit(other, 5.2) == back.admit(other, 5.2) == []
+    back.set_rule(LinkRule(), 5.2)
     assert one.to_send_again(5.3) == back.to_send_again(5.3) == []
     one.set_rule(LinkRule(), 5.4)
     assert [lane.express for lane in (one, back)] == [True, True]

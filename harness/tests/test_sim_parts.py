@@ -364,6 +364,25 @@ def test_a_rule_of_messages_treats_those_that_it_names(
     assert traffic.link.counters().matched == (arrives != [1, 7, 2])
 
 
+def test_a_link_stays_cut_behind_a_message_when_a_fault_of_the_way_back_ends() -> None:
+    traffic = Traffic()
+    link, back = traffic.link, SimLink(("n2", "n1"), 1, CALM, traffic.loop)
+    link.twin, back.twin = back, link
+
+    async def main() -> None:
+        back.set_rule(LinkRule(delay_ms=5))
+        link.set_rule(LinkRule(messages=(MessageRule("7$", cut=1.0),)))
+        link.send(b"7")
+        back.set_rule(LinkRule())
+        link.send(b"1")
+        assert (link.severed, back.severed) == (True, True)
+        link.set_rule(LinkRule())
+        assert (link.severed, back.severed) == (False, False)
+
+    traffic.run(main())
+    assert link.counters().cut == 1
+
+
 def cut_then_heal(traffic: Traffic) -> None:
     async def main() -> None:
         traffic.link.set_rule(LinkRule(cut=True))

@@ -196,7 +196,7 @@ class Lane:
         self._picks = bool(self._resets or rule.messages or rule.mtu_bytes is not None)
         if not self._resets:
             self._gone.clear()
-        if not any(one.cut for one in rule.messages):
+        if not (self.cuts_behind or (self.twin is not None and self.twin.cuts_behind)):
             self._sever_both(severed=False)
         self.sever(severed=self._severed)
         then, now = before.bandwidth_kbit_s, rule.bandwidth_kbit_s
@@ -207,6 +207,11 @@ class Lane:
         else:
             self._last_due_s = 0.0
             self._wire_free_s = 0.0
+
+    @property
+    def cuts_behind(self) -> bool:
+        """Whether a rule of this direction may cut the link behind a message."""
+        return any(one.cut for one in self.rule.messages)
 
     def sever(self, *, severed: bool) -> None:
         """Cut the link behind the last message that passes, or mend it."""

@@ -122,9 +122,14 @@ class SimLink:
         self._wire_free_ns = 0
         if self.rule is HEALTHY:
             self._connected_ns = None
-        if not any(one.cut for one in rule.messages):
+        if not (self.cuts_behind or (self.twin is not None and self.twin.cuts_behind)):
             self._sever_both(severed=False)
         self.release()
+
+    @property
+    def cuts_behind(self) -> bool:
+        """Whether a rule of this direction may cut the link behind a message."""
+        return any(one.cut for one in self.rule.messages)
 
     def release(self) -> None:
         """Send on the messages that were held back, if nothing holds them any more."""
