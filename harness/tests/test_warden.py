@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import re
 import resource
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.worlds.clocks import ClockLine, ClockReading, ClockSetting
 from harness.worlds.os import keeper, namespaces, processtree, tracer, vdso
-from harness.worlds.os.warden import LIMITS, Warden
+from harness.worlds.os.warden import LIMITS, Warden, move_away
 from harness.worlds.places import Endpoint, Launch, NodePlace
 from harness.worlds.processes import Exit, Limits
 
@@ -808,6 +810,27 @@ def test_nothing_survives_a_controller_that_forgets_to_close(tmp_path: Path) -> 
     while left := named(token):
         assert time.monotonic() < deadline_s, f"{left} survived"
         time.sleep(0.01)
+
+
+def test_a_folder_on_another_file_system_is_emptied_by_copying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    (data / "below").mkdir(parents=True)
+    (data / "below" / "log").write_text("kept")
+    (data / "file").write_text("kept, too")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(data / "socket"))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    move_away(data)
+    assert os.listdir(data) == []
+    beside = tmp_path / "data-1"
+    assert (beside / "below" / "log").read_text() == "kept"
+    assert (beside / "file").read_text() == "kept, too"
 
 
 def test_a_warden_can_be_closed_before_there_is_an_event_loop() -> None:

@@ -25,6 +25,7 @@ from harness.errors import HarnessError
 from harness.worlds.clocks import ClockReading, ClockSetting
 from harness.worlds.os import footprint
 from harness.worlds.os.channel import Channel
+from harness.worlds.os.disk.plain import copied
 from harness.worlds.os.guardian import put_guardian_above
 from harness.worlds.os.keeper import KILL_TIMEOUT_S, Keeper
 from harness.worlds.processes import Ended, Exit, Limit, Limits, Starvation
@@ -366,7 +367,8 @@ class Warden:
 def move_away(folder: Path) -> None:
     """Move all that is in a folder to a new one beside it, "data-1" or so.
 
-    What was moved there before is removed.
+    What was moved there before is removed. A folder that is a file system of its own
+    (`disk.plain`) is copied, and what is no file, such as a socket, is lost.
 
     Raises:
         OSError: It can't be moved.
@@ -377,7 +379,7 @@ def move_away(folder: Path) -> None:
         number += 1
     beside.mkdir()
     for name in os.listdir(folder):
-        os.rename(folder / name, beside / name)
+        shutil.move(folder / name, beside / name, copy_function=copied)
     for older in before:
         shutil.rmtree(older, ignore_errors=True)
 

@@ -125,7 +125,7 @@ class PlainDisks(Disks):
             folder = self._folders[name].path
             below = f"/proc/self/fd/{beneath}"
             shutil.copytree(
-                folder, below, symlinks=True, dirs_exist_ok=True, copy_function=_copied
+                folder, below, symlinks=True, dirs_exist_ok=True, copy_function=copied
             )
             syscalls.unmount(str(folder))
             os.close(beneath)
@@ -272,7 +272,7 @@ def _put(path: Path, at: int, data: bytes, size: int) -> None:
         os.close(fd)
 
 
-def _copied(source: str, target: str) -> None:
+def copied(source: str, target: str) -> None:
     """Copy a file; what is no file, such as a socket, is left out."""
     if os.path.isfile(source):
         shutil.copy2(source, target)
