@@ -13,7 +13,7 @@ the target, and a start of all of them when it is healed. What else a plan may s
     order       In which the nodes start again: their names, or "reverse". Without it
                 they start in the order of the target.
     apart_s     Between one node's start and the next one's; without it all start at
-                once.
+                once, in no order.
     delay_s     From the heal to the first start: keeps nodes down for minutes. The rest
                 of the plan goes on meanwhile, and the end of the run cuts it short.
 
@@ -186,9 +186,9 @@ class Kill(NodeFault):
             evidence["kills"] = cluster.tally["kills"]
             knobs["crash loop"] = cluster.tally["kills"] > 1
         if "order" in fault.params:
-            knobs["starts in order"] = len(started) > 1 and late
+            knobs["starts in order"] = len(started) > 1 and late and apart_s > 0
         if "delay_s" in fault.params:
-            knobs["late start"] = bool(started) and late
+            knobs["late start"] = bool(started) and late and delay_s > 0
         if TERM_KNOB in fault.knobs:
             knobs[TERM_KNOB] = cluster.tally["heeded"] > 0
         return strike.proven(evidence, bit=bit, knobs=knobs)

@@ -109,6 +109,16 @@ def test_nodes_start_again_in_the_order_of_the_plan_each_after_its_time(
     asyncio.run(scenario())
 
 
+def test_starts_that_come_at_once_prove_neither_an_order_nor_a_delay() -> None:
+    async def scenario() -> None:
+        nemesis, cluster = Kill({}), gripped(FakeCluster())
+        strike = await nemesis.strike(kill(order="reverse", delay_s=0), cluster)
+        healed = await nemesis.heal(strike, cluster)
+        assert healed.knobs == {"starts in order": False, "late start": False}
+
+    asyncio.run(scenario())
+
+
 def test_a_crash_loop_kills_whatever_serves_until_it_was_killed_often_enough() -> None:
     async def scenario() -> None:
         fake, nemesis = Ordered(), Kill({})
