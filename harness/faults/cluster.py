@@ -92,9 +92,9 @@ class Cluster:
         self.why_it_may_end: Callable[[str], str] = lambda _: ""
         """What in force explains that a node ends itself; empty if nothing does."""
         self.held_down: Callable[[str], bool] = lambda _: False
-        """Whether a fault in force keeps the node from being started."""
+        """Whether a fault in force holds the node down, or would make it end again."""
         self.on_crash: Callable[[str], None] = lambda _: None
-        """Told of a node that exited on its own, which nothing in force explains."""
+        """Told of a node that exited on its own, whether a fault explains it or not."""
         self._leadership = leadership or Leadership(self.nodes)
         self._note = note
         self.time = time or TrueTime()
@@ -436,5 +436,4 @@ class Cluster:
                 f"{exited.node} {exit_text(exited.status)} {why or 'on its own'}",
                 {"pid": exited.pid, "status": exited.status},
             )
-            if not why:
-                self.on_crash(exited.node)
+            self.on_crash(exited.node)

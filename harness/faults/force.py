@@ -106,7 +106,7 @@ class Force:
         self.limited: Holds[tuple[str, Resource], int] = Holds(" ".join)
         self.clocks: Holds[tuple[str, ClockName], Skew] = Holds(" ".join)
         self.disks: Holds[str, tuple[DiskRule, ...]] = Holds(disk_of)
-        self.damaged: Holds[str, bool] = Holds(disk_of)
+        self.damaged: Holds[str, bool] = Holds(disk_of)  # True once it really is
         self.names: Holds[str, bool] = Holds(str)
         self.sorts = (
             *(self.links, self.down, self.paused, self.clocks),
@@ -128,7 +128,7 @@ class Force:
         """node -> what its process met that explains its end, though it is healed."""
         cluster.processes.on_exit(self._exited)
         cluster.why_it_may_end = self._why_it_may_end
-        cluster.held_down = lambda node: bool(self.down.of(node))
+        cluster.held_down = self._keeps_down
 
     def grip(self, owner: int) -> Grip:
         """A grip for the strike of step `owner`."""
@@ -279,16 +279,22 @@ class Force:
 
     def _why_it_may_end(self, node: str) -> str:
         """What a node must not go on with, if anything: to end itself is right then."""
+        return self._why_now(node) or self._excuses.get(node, "")
+
+    def _keeps_down(self, node: str) -> bool:
+        """Whether a strike in force holds a node down, or would make it end again."""
+        return bool(self.down.of(node) or self._why_now(node))
+
+    def _why_now(self, node: str) -> str:
+        """What of the strikes in force explains that a node ends itself."""
         if any(rule.error for rules in self.disks.of(node) for rule in rules):
             return "as its disk failed"
         for resource in RESOURCES:
             if self.limited.of((node, resource)):
                 return f"while its {resource} had a low limit"
-        if self.damaged.of(node):
+        if any(self.damaged.of(node)):
             return "as its disk was damaged"
-        if node in self.leaving:
-            return "as it was removed from the cluster"
-        return self._excuses.get(node, "")
+        return "as it was removed from the cluster" if node in self.leaving else ""
 
     def excuse(self, nodes: Collection[str]) -> None:
         """Remember what explains the ends of these nodes, as it is about to be healed.
@@ -518,14 +524,21 @@ class Grip:
         return {node: now[node] - self._disks_before[node] for node in nodes}
 
     async def snapshot(self, node: str, damage: Damage) -> int:
-        """Keep what `damage` may restore of a node's disk; the number of files."""
-        self._force.damaged.take(self._owner, node, True)
+        """Keep what `damage` may restore of a node's disk; the number of files.
+
+        The disk counts as damaged from then on, but excuses nobody: nothing is amiss.
+        """
+        self._force.damaged.take(self._owner, node, False)
         return await self._cluster.disks.snapshot(node, damage)
 
     async def damage(self, node: str, damage: Damage) -> Decayed:
         """Damage what is durable of a node's disk."""
-        self._force.damaged.take(self._owner, node, True)
-        return await self._cluster.disks.damage(node, damage)
+        damaged, owner = self._force.damaged, self._owner
+        before = damaged.how(owner, node) or False
+        damaged.take(owner, node, before)
+        done = await self._cluster.disks.damage(node, damage)
+        damaged.take(owner, node, before or bool(done.file))
+        return done
 
     def damaged(self) -> set[str]:
         """The nodes whose disks any strike has damaged."""

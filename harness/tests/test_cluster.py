@@ -99,12 +99,15 @@ def test_an_exit_that_a_fault_explains_is_told_apart_from_one_of_its_own() -> No
         lambda kind, _, title, __: notes.append((kind, title)),
     )
     cluster.why_it_may_end = {"n1": "as its disk failed", "n2": ""}.__getitem__
+    crashed: list[str] = []
+    cluster.on_crash = crashed.append
     processes.tell(Exit("n1", 7, 71, expected=False))
     processes.tell(Exit("n2", 8, 71, expected=False))
     assert notes == [
         ("node-ended", "n1 exited with status 71 as its disk failed"),
         ("node-exit", "n2 exited with status 71 on its own"),
     ]
+    assert crashed == ["n1", "n2"], "a watchdog decides by what is in force"
 
 
 class _Obedient(_Silent):

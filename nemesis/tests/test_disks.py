@@ -246,6 +246,7 @@ def test_rot_that_found_nothing_to_damage_did_not_bite() -> None:
         strike = await Rot({}).strike(fault, gripped(fake))
         assert strike.bit is False
         assert strike.evidence["damaged"] == {}
+        assert fake.why_it_may_end("n1") == "", "it met nothing"
 
     asyncio.run(scenario())
 
@@ -265,6 +266,7 @@ def test_a_snapshot_is_restored_when_its_time_has_come_and_repaired() -> None:
         assert fake.disks.snapshots == [("n1", Damage("restore"))]
         assert "n1" in fake.running
         assert force.grip(8).damaged() == {"n1"}, "it counts among the damaged"
+        assert fake.why_it_may_end("n1") == "", "but is none yet"
         go_on.set()
         await begun.wait()
         await grip.stop_work()

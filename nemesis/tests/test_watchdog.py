@@ -83,6 +83,19 @@ def test_a_node_that_a_fault_holds_down_is_left_to_it() -> None:
     virtually(story())
 
 
+def test_what_a_healed_fault_explains_keeps_no_node_down() -> None:
+    async def main() -> None:
+        fake = FakeCluster()
+        cluster = gripped(fake)
+        await cluster.limit("n1", "files", 0)
+        assert fake.held_down("n1"), "it would only end again"
+        await cluster.unlimit()
+        assert fake.why_it_may_end("n1") == "while its files had a low limit"
+        assert not fake.held_down("n1")
+
+    virtually(main())
+
+
 def test_what_is_started_by_others_first_is_not_started_twice() -> None:
     async def story() -> None:
         scene = Scene()
