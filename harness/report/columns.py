@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.report import figures
+from harness.report.spacetime import fault_class
 from harness.report.story import label, proof_of, struck_nodes
 from harness.report.witness import call_text
 from harness.run.store import natural
@@ -182,6 +183,7 @@ def _us(ns: float) -> int:
 def _fault(fault: Fault) -> dict[str, Any]:
     return {
         "kind": fault.kind,
+        "class": fault_class(fault.kind),
         "title": figures.clip(fault.title, 200),
         "nodes": list(fault.nodes),
         "on": struck_nodes(fault),

@@ -428,7 +428,10 @@ def _fitting(fault: Fault, inside: float, until_end: float) -> str:
 
 
 def fault_class(kind: str) -> str:
-    """The CSS class suffix for a kind of fault; "other" for one without a colour."""
+    """The CSS class suffix for a kind of fault; "other" for one without a colour.
+
+    The page's scripts draw by it, too.
+    """
     head = kind.lower().split("-")[0].split("_")[0].split(" ")[0]
     return FAULT_CLASSES.get(head, "other")
 

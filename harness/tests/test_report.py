@@ -183,6 +183,17 @@ def test_a_fault_without_effect_is_flagged(run_dir: Path) -> None:
     assert "1 FAILED" in said
 
 
+def test_the_timeline_colours_faults_as_the_tables_do(run_dir: Path) -> None:
+    kinds = ["half-open", "flap", "message", "rot", "starve", "membership"]
+    lines = [
+        {"time": 1e9, "id": number, "event": "start", "kind": kind}
+        for number, kind in enumerate(kinds)
+    ]
+    (run_dir / "faults.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    drawn = [fault["class"] for fault in page_of(run_dir).data["faults"]]
+    assert drawn == ["network", "network", "network", "disk", "pause", "other"]
+
+
 def test_every_state_of_a_fault_is_shown_and_what_happened_meanwhile(
     run_dir: Path,
 ) -> None:

@@ -33,18 +33,7 @@ const calls = (() => {
 const callEnd = (i) => calls.took[i] < 0 ? END : calls.start[i] + calls.took[i];
 const str = (position) => data.strings[position];
 
-// What a kind of fault is drawn like; the same words as in spacetime.py.
-function faultClass(kind) {
-  const head = kind.toLowerCase().split(/[-_ ]/)[0];
-  if (/^(partition|network|link|delay|loss|duplicate|reorder|corrupt|bandwidth|slow)$/.test(head)) return 'network';
-  if (/^(kill|crash|restart|node)$/.test(head)) return 'kill';
-  if (/^(pause|stop|freeze|starve)$/.test(head)) return 'pause';
-  if (/^(clock|skew|time)$/.test(head)) return 'clock';
-  if (/^(disk|fsync|power|file)$/.test(head)) return 'disk';
-  return 'other';
-}
 for (const fault of data.faults) {
-  fault.class = faultClass(fault.kind);
   if (fault.t1 === null) fault.t1 = fault.applied ? END : fault.t0;
 }
 
