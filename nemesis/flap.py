@@ -18,21 +18,20 @@ from typing import TYPE_CHECKING
 from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
-    TARGETS,
-    WORDS,
     aimed,
     draw_target,
     resolve_target,
     validate_target,
     who,
 )
-from harness.options import Number, Words
+from harness.options import Number
 from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.network import LinkRule
 from nemesis.links import (
     DIRECTION_OPTION,
+    TARGETS_OPTION,
     draw_direction,
     links_of,
     told_direction,
@@ -54,12 +53,7 @@ SHORTEST_MS = 20.0
 """Least time that is drawn; every order of magnitude from there is equally likely."""
 
 OPTIONS = (
-    Option(
-        "targets",
-        "+".join(TARGETS),
-        "sets of nodes whose links to draw from",
-        Words(WORDS),
-    ),
+    TARGETS_OPTION,
     Option("max_ms", "1000", "longest time up or down to draw, ms", SPELL_MS),
     DIRECTION_OPTION,
 )

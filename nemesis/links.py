@@ -48,6 +48,13 @@ DIRECTIONS = ("both", "outwards", "inwards", "between")
 """Which traffic of its target a fault concerns: all, what it sends, what it is sent, or
 what its nodes send each other."""
 
+TARGETS_OPTION = Option(
+    "targets",
+    "+".join(TARGETS),
+    "sets of nodes whose links to draw from",
+    Words(WORDS),
+)
+
 DIRECTION_OPTION = Option(
     "directions",
     "both",
@@ -100,12 +107,7 @@ class Amount:
     def options(self) -> tuple[Option, ...]:
         """The options of the kind of fault that sets this number."""
         return (
-            Option(
-                "targets",
-                "+".join(TARGETS),
-                "sets of nodes whose links to draw from",
-                Words(WORDS),
-            ),
+            TARGETS_OPTION,
             Option(
                 "max",
                 "",

@@ -29,8 +29,6 @@ from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
-    TARGETS,
-    WORDS,
     aimed,
     draw_target,
     resolve_target,
@@ -44,6 +42,7 @@ from harness.worlds.capabilities import Capabilities
 from harness.worlds.network import LinkRule, MessageRule, compiled
 from nemesis.links import (
     DIRECTION_OPTION,
+    TARGETS_OPTION,
     draw_direction,
     links_of,
     told_direction,
@@ -87,12 +86,7 @@ def patterns(text: str) -> tuple[str, ...]:
 
 
 OPTIONS = (
-    Option(
-        "targets",
-        "+".join(TARGETS),
-        "sets of nodes whose links to draw from",
-        Words(WORDS),
-    ),
+    TARGETS_OPTION,
     Option(
         "patterns",
         "",

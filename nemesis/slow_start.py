@@ -19,21 +19,20 @@ from typing import TYPE_CHECKING
 from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
-    TARGETS,
-    WORDS,
     aimed,
     draw_target,
     resolve_target,
     validate_target,
     who,
 )
-from harness.options import Number, Words
+from harness.options import Number
 from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.network import LinkRule
 from nemesis.links import (
     DIRECTION_OPTION,
+    TARGETS_OPTION,
     draw_direction,
     links_of,
     told_direction,
@@ -58,12 +57,7 @@ STEP_S = 0.05
 """How often the bandwidth is set anew."""
 
 OPTIONS = (
-    Option(
-        "targets",
-        "+".join(TARGETS),
-        "sets of nodes whose links to draw from",
-        Words(WORDS),
-    ),
+    TARGETS_OPTION,
     Option("over_max_s", "4", "longest time to grow to draw, s", OVER_S),
     DIRECTION_OPTION,
 )
