@@ -2,7 +2,7 @@
 
     capabilities.py  Capabilities, Offer: what can be done to nodes, and where
     world.py         World, TrueTime, Watcher: everything below the controller
-    events.py        Event, Observed, Logged: what triggers of plans wait for
+    events.py        Event, Observed, Logged, Passed: what triggers wait for
     logs.py          LogPatterns: what matches in nodes' logs, in bounded time
     network.py       Network, LinkRule, LinkCounters, merge: directed links, with rules
     processes.py     Processes, Exit, Limits: node processes
