@@ -88,6 +88,7 @@ class Delayed:
     Attributes:
         reason: Why there was nothing at the last trial.
         trials: How many there were so far.
+        under_way: Whether one is being made.
         task: Tries again; None before it has begun.
     """
 
@@ -95,6 +96,7 @@ class Delayed:
     fault: Fault
     reason: str
     trials: int = 1
+    under_way: bool = False
     task: asyncio.Task[None] | None = None
 
 
@@ -239,9 +241,11 @@ class Conductor:
             if self._turn.locked():
                 continue
             async with self._turn:
+                delayed.under_way = True
                 try:
                     await self._strike(delayed.step, delayed.fault)
                 except Skip as nothing:
+                    delayed.under_way = False
                     delayed.reason = nothing.reason
                     delayed.trials += 1
                     continue
@@ -251,11 +255,17 @@ class Conductor:
                 return
 
     async def _skip(self, delayed: Delayed) -> None:
-        """Give a strike up for which there never was anything to strike."""
+        """Give a strike up for which there never was anything to strike.
+
+        If a run is closed amid a trial, nobody knows what of it is in force: then no
+        line says that the strike was skipped.
+        """
         del self._delayed[self._tracks[delayed.step]]
         assert delayed.task is not None
         delayed.task.cancel()
         await asyncio.gather(delayed.task, return_exceptions=True)
+        if delayed.under_way:
+            return
         kind = delayed.fault.kind
         title = f"{kind} skipped: {delayed.reason}"
         evidence: dict[str, Json] = {

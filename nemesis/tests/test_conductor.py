@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Scripted(Nemesis):
-    """Kills n1, unless its script says "skip", or to raise at a strike or a heal.
+    """Kills n1, unless its script says "skip", or to raise or hang at a strike.
 
     Attributes:
         script: What the next strikes do; once it is empty, they succeed.
@@ -60,6 +60,8 @@ class Scripted(Nemesis):
         if does == "skip":
             raise Skip("nobody leads")
         await cluster.kill(["n1"])
+        if does == "hang":
+            await asyncio.sleep(3600)
         if does == "raise":
             raise ValueError("half-way")
         return Strike(fault, "scripted", ("n1",), {}, True)
@@ -156,6 +158,19 @@ def test_a_strike_that_is_still_put_off_when_the_run_ends_is_skipped(
             await scene.do("heal")
         await scene.conductor.close()
         assert scene.events == [(0, "asked"), (0, "skipped")]
+
+    in_virtual_time(scenario())
+
+
+def test_a_strike_that_the_end_of_a_run_cuts_off_was_not_skipped() -> None:
+    async def scenario() -> None:
+        scene = Scene(Scripted("skip", "hang"))
+        await scene.do("start-scripted", 0)
+        await asyncio.sleep(2 * RETRY_S)
+        assert "n1" not in scene.cluster.running
+        await scene.conductor.close()
+        assert scene.events == [(0, "asked")]
+        assert [life.effect for life in scene.lives] == ["indeterminate"]
 
     in_virtual_time(scenario())
 
