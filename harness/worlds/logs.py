@@ -13,7 +13,7 @@ import signal
 import threading
 import warnings
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, AnyStr, NamedTuple
 
 from harness.errors import UsageError
 
@@ -103,24 +103,38 @@ class LogPatterns:
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """The regular expression.
+    """The regular expression; raises UsageError if `checked` refuses it."""
+    return checked(pattern, "", "line")
+
+
+def checked(
+    pattern: str, nothing: AnyStr, what: str, flags: re.RegexFlag = re.NOFLAG
+) -> re.Pattern[AnyStr]:
+    """A user's pattern as a regular expression over texts or bytes.
+
+    Args:
+        pattern: The pattern; its characters stand for their UTF-8 bytes.
+        nothing: An empty text or empty bytes, whichever is to be searched.
+        what: What is searched, in messages.
+        flags: For the expression.
 
     Raises:
-        UsageError: It is none, it is too long, or it matches every line.
+        UsageError: It is none, it is too long, or it matches where there is nothing.
     """
     if len(pattern) > PATTERN_CHARS_MAX:
         raise UsageError(f"a pattern has at most {PATTERN_CHARS_MAX} characters")
+    written = pattern if isinstance(nothing, str) else pattern.encode()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sets that may mean something else once
-            regex = re.compile(pattern)
-        matches_all = regex.search("") is not None
+            regex = re.compile(written, flags)
+        matches_all = regex.search(nothing) is not None
     except (re.error, RecursionError, OverflowError) as problem:
         raise UsageError(
             f"{pattern!r:.60} is no regular expression: {problem}"
         ) from problem
     if matches_all:
-        raise UsageError(f"{pattern!r:.60} matches every line, even an empty one")
+        raise UsageError(f"{pattern!r:.60} matches every {what}, even an empty one")
     return regex
 
 

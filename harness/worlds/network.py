@@ -10,11 +10,10 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-import warnings
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
-from harness.errors import UsageError
+from harness.worlds.logs import checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -52,9 +51,6 @@ class MessageRule:
     cut: float = 0.0
 
 
-PATTERN_CHARS_MAX = 500
-
-
 @functools.lru_cache(maxsize=256)
 def compiled(pattern: str) -> re.Pattern[bytes]:
     r"""The pattern of a message as a regular expression over bytes.
@@ -64,22 +60,9 @@ def compiled(pattern: str) -> re.Pattern[bytes]:
     (repetitions within repetitions may) ends the run: the carrier hangs.
 
     Raises:
-        UsageError: It is none, it is too long, or it matches where there is nothing.
+        UsageError: `logs.checked` refuses it.
     """
-    if len(pattern) > PATTERN_CHARS_MAX:
-        raise UsageError(f"a pattern has at most {PATTERN_CHARS_MAX} characters")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sets that may mean something else once
-            regex = re.compile(pattern.encode(), re.DOTALL)
-        matches_all = regex.search(b"") is not None
-    except (re.error, RecursionError, OverflowError) as problem:
-        raise UsageError(
-            f"{pattern!r:.60} is no regular expression: {problem}"
-        ) from problem
-    if matches_all:
-        raise UsageError(f"{pattern!r:.60} matches every message, even an empty one")
-    return regex
+    return checked(pattern, b"", "message", re.DOTALL)
 
 
 @dataclass(frozen=True)
