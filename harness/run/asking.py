@@ -1,11 +1,11 @@
 """What `--nemesis` asks for: kinds of fault by name, and words about them.
 
-kill,pause        these kinds
-none, all         no kind; every kind that the system bears and that is to be had
+kill,pause  these kinds
+none, all   no kind; every kind that the system bears and that is to be had
 gentle, standard, hard
-a profile: how often and for how long faults strike, and whom;
-without kinds it brings its own
-swarm             each seed draws a part of all that
+            a profile: how often and for how long faults strike, and whom; without
+            kinds it brings its own
+swarm       each seed draws a part of all that
 """
 
 from __future__ import annotations

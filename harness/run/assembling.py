@@ -189,7 +189,7 @@ def all_faults(system: System, rung: str, *, nodes: int) -> dict[str, str]:
 
 
 def why_unseen(system: System, nemesis: Nemesis) -> str:
-    """Why a fault of messages would strike none by default; empty if it would."""
+    """Why a fault may strike nothing unless the user says more; empty if it will."""
     if not services.is_sure(system, nemesis):
         return f"nobody knows whether {system.name} nodes serve what it asks for"
     if isinstance(nemesis, Patterned) and not isinstance(system, Worded):
