@@ -15,8 +15,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+class _AtNode:
+    """What happens at a node, or at any if it names none."""
+
+    node: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The nodes that it names."""
+        return () if self.node is None else (self.node,)
+
+    def is_at(self, node: str) -> bool:
+        """Whether it may happen at that node."""
+        return self.node in {None, node}
+
+
 @dataclass(frozen=True)
-class Observed:
+class Observed(_AtNode):
     """An `Observe` event of a kind.
 
     Attributes:
@@ -27,18 +42,9 @@ class Observed:
     kind: str
     node: str | None = None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The nodes that it names."""
-        return () if self.node is None else (self.node,)
-
-    def is_at(self, node: str) -> bool:
-        """Whether it may happen at that node."""
-        return self.node in {None, node}
-
 
 @dataclass(frozen=True)
-class Logged:
+class Logged(_AtNode):
     """A line in a node's log.
 
     Attributes:
@@ -48,15 +54,6 @@ class Logged:
 
     pattern: str
     node: str | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The nodes that it names."""
-        return () if self.node is None else (self.node,)
-
-    def is_at(self, node: str) -> bool:
-        """Whether it may happen at that node."""
-        return self.node in {None, node}
 
 
 @dataclass(frozen=True)
