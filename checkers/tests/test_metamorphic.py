@@ -269,7 +269,7 @@ RENAMED: Mapping[str, Callable[[Op], dict[str, Any]]] = {
     "kafka": of_kafka,
 }
 NAMELESS = {
-    *("stats", "availability", "unhandled-exceptions", "log-file-pattern"),
+    *("stats", "availability", "unhandled-exceptions", "log-file-pattern", "crashes"),
     *("linearizable", "list-append", "rw-register"),
 }
 """They look at no values, or it is tested elsewhere."""
@@ -376,7 +376,7 @@ MOSTLY_VALID = {
 }
 READ_NOTHING = {
     *("adya-g2", "unique-ids", "causal", "fencing", "raft_invariants"),
-    *("stats", "availability", "unhandled-exceptions", "log-file-pattern"),
+    *("stats", "availability", "unhandled-exceptions", "log-file-pattern", "crashes"),
     *("linearizable", "list-append", "rw-register"),
 }
 """They have no calls that only read, judge no answers, or it is tested elsewhere."""

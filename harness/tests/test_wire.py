@@ -140,7 +140,7 @@ def test_a_line_without_end_takes_no_memory() -> None:
 
 def test_errors_are_definite_as_in_maelstrom_s_table() -> None:
     definite = {code for code, error in ERRORS.items() if error.definite}
-    assert definite == {1, 10, 11, 12, 14, 20, 21, 22, 30}
+    assert definite == {1, 10, 11, 12, 14, 20, 21, 22, 30, 40}
     assert set(ERRORS) - definite == {0, 13}
 
 
@@ -150,7 +150,7 @@ def test_errors_are_definite_as_in_maelstrom_s_table() -> None:
         ({"code": 22, "text": "expected 1"}, True, 22, "expected 1"),
         ({"code": 11}, True, 11, "temporarily-unavailable"),
         ({"code": 13, "text": None}, False, 13, "crash"),
-        ({"code": 40, "text": "not a member"}, False, 40, "not a member"),
+        ({"code": 40, "text": "n1 left"}, True, 40, "n1 left"),
         ({"code": 1000}, False, 1000, "error 1000"),
         ({"code": -1}, False, -1, "error -1"),
         ({"code": 22.0, "text": "no"}, False, None, "error without a code: no"),
