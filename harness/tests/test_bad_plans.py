@@ -235,6 +235,22 @@ def test_a_fault_that_fails_half_way_is_a_failure_of_the_harness(
     assert analysis.exit_status(analysis.judged(folder)) == 255
 
 
+def test_a_pattern_that_takes_for_ever_ends_the_run_and_no_node(
+    tmp_path: Path,
+) -> None:
+    pattern = r"(\w+[ -~]?)+\$\$"
+    message = {"kind": "message", "target": ["n1"], "pattern": pattern, "loss": 0.5}
+    written = [{"at": {"time_s": 0.5}, "fault": message, "heal": {"after_s": 1}}]
+    folder = carried_out(written, tmp_path, 1)
+    ran = folder.run()
+    assert ran is not None
+    assert ran.ended == "failed"
+    assert all("took more than 0.1 s" in error for error in ran.errors), ran.errors
+    told = folder.read_lines("faults.jsonl")
+    assert not [line for line in told if line["kind"] in {"node-exit", "node-ended"}]
+    assert analysis.exit_status(analysis.judged(folder)) == 255
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     ("part", "nemesis", "why"),

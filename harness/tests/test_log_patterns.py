@@ -58,6 +58,16 @@ def test_a_search_that_would_take_for_ever_is_given_up_and_told() -> None:
     assert signal.getsignal(signal.SIGVTALRM) is before
 
 
+def test_lines_that_are_each_just_fast_enough_take_no_longer_together() -> None:
+    patterns = LogPatterns()
+    patterns.follow("x.*x.*y")
+    begun_s = time.process_time()
+    patterns.read("n1", ["x" * 400] * 5_000, 1)
+    assert time.process_time() - begun_s < 2
+    (problem,) = patterns.problems
+    assert "what was new in n1's log took more than 0.1 s" in problem
+
+
 def test_only_the_beginning_of_a_long_line_is_searched() -> None:
     patterns = LogPatterns()
     patterns.follow("needle")

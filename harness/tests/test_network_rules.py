@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from dataclasses import fields
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.worlds.network import LinkRule, MessageRule, compiled, merge
+from harness.errors import HarnessError
+from harness.worlds.network import LinkRule, MessageRule, compiled, count_in, merge
+from harness.worlds.os.helper import Desk, Helper
 
 chances = st.floats(0, 1)
 amounts = st.floats(0, 1000)
@@ -101,3 +104,23 @@ def test_rules_overlap_where_both_change_the_same_field() -> None:
 def test_a_pattern_is_over_bytes_and_a_dot_is_any_of_them() -> None:
     assert compiled(r"a.\x0ab").search(b"a\n\nb")
     assert compiled("é").search("é".encode())
+
+
+EVIL = r"(\w+ ?)+\$"
+
+
+def test_a_pattern_that_would_stop_the_traffic_is_told_in_its_place() -> None:
+    assert count_in(b"a $ b $", EVIL) == 2
+    with pytest.raises(HarnessError, match="took more than"):
+        count_in(b"a" * 60, EVIL)
+
+    def serve(desk: Desk) -> None:
+        del desk
+        count_in(b"a" * 60, EVIL)
+
+    carrier = Helper("switch", "test", serve)
+    with pytest.raises(HarnessError) as told:
+        carrier.wait_until_ready()
+    assert str(told.value).startswith("the pattern ")
+    assert "\n" not in str(told.value)
+    asyncio.run(carrier.close())

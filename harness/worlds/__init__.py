@@ -4,6 +4,7 @@
     world.py         World, TrueTime, Watcher: everything below the controller
     events.py        Event, Observed, Logged, Passed: what triggers wait for
     logs.py          LogPatterns: what matches in nodes' logs, in bounded time
+    searches.py      in_time: a search for a pattern that ends, whatever the pattern
     network.py       Network, LinkRule, LinkCounters, merge: directed links, with rules
     processes.py     Processes, Exit, Limits: node processes
     clocks.py        Clocks, ClockLine, ClockSetting, ClockReading: what nodes read

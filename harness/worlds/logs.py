@@ -2,29 +2,27 @@
 
 The patterns are the user's, but the lines are those of nodes, which may write anything.
 So only the beginning of a line is searched, and a search that takes too much processor
-time is broken off: backtracking can take exponential time (`(a+)+$`). Such a pattern is
-given up, which is told as a problem of the run; it counts no line from then on.
+time is broken off: backtracking can take exponential time (`(a+)+$`). Lines that were
+read together share that time: many that are each just fast enough would keep the run
+from its clients. Such a pattern is given up, which is told as a problem of the run; it
+counts no line from then on.
 """
 
 from __future__ import annotations
 
 import re
-import signal
-import threading
 import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, AnyStr, NamedTuple
 
 from harness.errors import UsageError
+from harness.worlds.searches import SEARCH_S_MAX, WHY, in_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LINE_CHARS_MAX = 4_000
 """A pattern is looked for in so much of a line."""
-
-SEARCH_S_MAX = 0.1
-"""Processor time that a search may take; a usual one takes a microsecond."""
 
 PATTERN_CHARS_MAX = 500
 
@@ -77,29 +75,38 @@ class LogPatterns:
 
     def read(self, node: str, lines: Iterable[str], at: int) -> None:
         """Take note of new lines of a node's log, which were written about `at`."""
-        for line in lines:
-            for pattern, regex in list(self._patterns.items()):
-                self._look(node, line[:LINE_CHARS_MAX], at, pattern, regex)
+        searched = [line[:LINE_CHARS_MAX] for line in lines]
+        for pattern, regex in list(self._patterns.items()):
+
+            def look(pattern: str = pattern, regex: re.Pattern[str] = regex) -> None:
+                self._look(node, searched, at, pattern, regex)
+
+            try:
+                in_time(look)
+            except TimeoutError:
+                del self._patterns[pattern]
+                self.problems.append(
+                    f"the pattern {pattern!r} was given up: to look for it in what was "
+                    f"new in {node}'s log took more than {SEARCH_S_MAX:g} s; {WHY}"
+                )
 
     def _look(
-        self, node: str, line: str, at: int, pattern: str, regex: re.Pattern[str]
+        self,
+        node: str,
+        lines: Iterable[str],
+        at: int,
+        pattern: str,
+        regex: re.Pattern[str],
     ) -> None:
-        try:
-            match = search_in_time(regex, line)
-        except TimeoutError:
-            del self._patterns[pattern]
-            self.problems.append(
-                f"the pattern {pattern!r} was given up: to look for it in a line of "
-                f"{node}'s log took more than {SEARCH_S_MAX:g} s; repetitions within "
-                "repetitions may take for ever"
-            )
-            return
-        if match is None:
-            return
-        self._counts[pattern][node] += 1
-        last = self._last.get(pattern)
-        if last is None or at >= last.at:
-            self._last[pattern] = Found(at, node, match[1] if regex.groups else None)
+        for line in lines:
+            match = regex.search(line)
+            if match is None:
+                continue
+            self._counts[pattern][node] += 1
+            last = self._last.get(pattern)
+            if last is None or at >= last.at:
+                said = match[1] if regex.groups else None
+                self._last[pattern] = Found(at, node, said)
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
@@ -136,33 +143,3 @@ def checked(
     if matches_all:
         raise UsageError(f"{pattern!r:.60} matches every {what}, even an empty one")
     return regex
-
-
-def search_in_time(regex: re.Pattern[str], text: str) -> re.Match[str] | None:
-    """The first match in `text`; None if there is none.
-
-    The regular expression engine looks for signals now and then, so a timer's handler
-    can end it. Python hands signals to its main thread only; in another thread, the
-    search takes as long as it takes.
-
-    Raises:
-        TimeoutError: The search took SEARCH_S_MAX of processor time.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return regex.search(text)
-    searching = True
-
-    def ring(*_: object) -> None:
-        if searching:
-            raise TimeoutError
-
-    before = signal.signal(signal.SIGVTALRM, ring)
-    try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, SEARCH_S_MAX)
-        match = regex.search(text)
-        searching = False
-        return match
-    finally:
-        searching = False
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)

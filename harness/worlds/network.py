@@ -13,7 +13,9 @@ import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
+from harness.errors import HarnessError
 from harness.worlds.logs import checked
+from harness.worlds.searches import SEARCH_S_MAX, WHY, in_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,13 +58,28 @@ def compiled(pattern: str) -> re.Pattern[bytes]:
     r"""The pattern of a message as a regular expression over bytes.
 
     Characters stand for their UTF-8 bytes, and a dot for any byte; `\x0a` is one byte.
-    The process that carries the traffic looks for it, so a pattern that takes for ever
-    (repetitions within repetitions may) ends the run: the carrier hangs.
+    The process that carries the traffic looks for it (`count_in`).
 
     Raises:
         UsageError: `logs.checked` refuses it.
     """
     return checked(pattern, b"", "message", re.DOTALL)
+
+
+def count_in(data: bytes, pattern: str) -> int:
+    """How often a message that the pattern names is in `data`.
+
+    Raises:
+        HarnessError: The pattern takes so long that the traffic would stand still.
+    """
+    regex = compiled(pattern)
+    try:
+        return in_time(lambda: sum(1 for _ in regex.finditer(data)))
+    except TimeoutError:
+        raise HarnessError(
+            f"the pattern {pattern!r} can't be used: to look for it in {len(data)} "
+            f"bytes of a message took more than {SEARCH_S_MAX:g} s; {WHY}"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,19 @@ _ANSWER_S = 30.0
 
 
 class Reply(msgspec.Struct):
-    """To an order; `problem` is a traceback, and the last words."""
+    """To an order; `problem` is a traceback, and the last words.
+
+    `reason` is in its place if a sentence says it all.
+    """
 
     result: msgspec.Raw = msgspec.Raw(b"null")
     problem: str = ""
+    reason: str = ""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether these are the helper's last words."""
+        return bool(self.problem or self.reason)
 
 
 class Desk:
@@ -70,9 +79,9 @@ class Desk:
         """Reply to the order that was taken."""
         self._send(Reply(msgspec.Raw(msgspec.json.encode(result))))
 
-    def last_words(self, problem: str) -> None:
+    def last_words(self, problem: str = "", reason: str = "") -> None:
         """Tell what ends us."""
-        self._send(Reply(problem=problem))
+        self._send(Reply(problem=problem, reason=reason))
 
     def _send(self, reply: Reply) -> None:
         self._control.sendall(_framed(msgspec.json.encode(reply)))
@@ -110,7 +119,7 @@ class Helper:
         body = Desk(self._socket).take()
         self._socket.setblocking(False)
         reply = None if body is None else self._decode(body)
-        if reply is None or reply.problem:
+        if reply is None or reply.is_last:
             self._bury(reply, self._wait())
             raise HarnessError(self._obituary)
 
@@ -178,7 +187,7 @@ class Helper:
                 words = f"the {self.name} process hangs: no answer in {_ANSWER_S:.0f} s"
                 self._obituary = words
                 raise HarnessError(words) from None
-            if reply is None or reply.problem:
+            if reply is None or reply.is_last:
                 self._bury(reply, self._wait())
                 raise HarnessError(self._obituary)
             return reply
@@ -217,6 +226,9 @@ class Helper:
         return 0
 
     def _bury(self, last_words: Reply | None, status: int) -> None:
+        if last_words is not None and last_words.reason:
+            self._obituary = last_words.reason
+            return
         end = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         self._obituary = f"the {self.name} process died ({end})"
         if last_words is not None:
@@ -246,6 +258,9 @@ def _fork_serving(
         controllers_end.close()
         serve(desk)
         status = 0
+    except HarnessError as failure:
+        with contextlib.suppress(OSError):
+            desk.last_words(reason=str(failure))
     except BaseException:  # of a forked child: its last words go to the controller
         with contextlib.suppress(OSError):
             desk.last_words(traceback.format_exc())

@@ -43,7 +43,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.worlds.network import Link, LinkCounters, LinkRule, compiled
+from harness.worlds.network import Link, LinkCounters, LinkRule, count_in
 from harness.worlds.os.segments import (
     ACK,
     ETHERNET_HEADER,
@@ -345,7 +345,7 @@ class Lane:
             return None
         late_s, chance = 0.0, self._dice.random
         for message in self.rule.messages:
-            if not compiled(message.pattern).search(payload_of(frame)):
+            if not count_in(payload_of(frame), message.pattern):
                 continue
             if message.loss and chance() < message.loss:
                 self.matched += 1

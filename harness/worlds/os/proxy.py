@@ -37,6 +37,7 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.errors import HarnessError
 from harness.override import override
 from harness.worlds.network import LinkCounters, LinkRule
 from harness.worlds.os.ports import Block, claim_block
@@ -423,9 +424,12 @@ class Proxy:
     ) -> None:
         del loop
         if not self._ended.done():
-            error = RuntimeError(context["message"])
-            error.__cause__ = context.get("exception")
-            self._ended.set_exception(error)
+            cause = context.get("exception")
+            error: Exception = RuntimeError(context["message"])
+            error.__cause__ = cause
+            self._ended.set_exception(
+                cause if isinstance(cause, HarnessError) else error
+            )
 
     def _connected(self, task: asyncio.Task[None]) -> None:
         self._connecting.discard(task)

@@ -10,11 +10,10 @@ from __future__ import annotations
 import mmap
 from typing import TYPE_CHECKING
 
-from harness.worlds.network import compiled
+from harness.worlds.network import count_in
 from harness.worlds.os.segments import payload_of, segment_in
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Mapping, Sequence
 
     from harness.worlds.events import Passed, Where
@@ -55,7 +54,7 @@ class Sightings:
     def on(self, link: Link) -> LinkSightings | None:
         """The carrier's side, for one link; None if nothing is counted there."""
         counted = [
-            (compiled(message.pattern), place)
+            (message.pattern, place)
             for (message, each), place in self._places.items()
             if each == link
         ]
@@ -66,7 +65,7 @@ class LinkSightings:
     """Counts the messages that are sent over one link; in the carrier's process."""
 
     def __init__(
-        self, counted: Sequence[tuple[re.Pattern[bytes], int]], words: memoryview[int]
+        self, counted: Sequence[tuple[str, int]], words: memoryview[int]
     ) -> None:
         self._counted = counted
         self._words = words
@@ -80,8 +79,8 @@ class LinkSightings:
 
     def see(self, data: bytes) -> None:
         """Count the messages in some bytes."""
-        for regex, place in self._counted:
-            self._words[place] += sum(1 for _ in regex.finditer(data))
+        for pattern, place in self._counted:
+            self._words[place] += count_in(data, pattern)
 
     def _is_sent_again(self, frame: bytes) -> bool:
         segment = segment_in(frame)

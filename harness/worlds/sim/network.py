@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from harness.override import override
 from harness.worlds.capabilities import LINK_FIELDS
-from harness.worlds.network import LinkCounters, LinkRule, Network, compiled
+from harness.worlds.network import LinkCounters, LinkRule, Network, count_in
 from harness.worlds.places import Endpoint, make_place
 from harness.worlds.sim.conditions import lasting_ns
 
@@ -97,9 +97,7 @@ class SimLink:
     def send(self, data: bytes) -> None:
         """Take a message from the node at the link's beginning."""
         for message in self.passed:
-            self.passed[message] += sum(
-                1 for _ in compiled(message.pattern).finditer(data)
-            )
+            self.passed[message] += count_in(data, message.pattern)
         self._forward(data)
 
     def _forward(self, data: bytes) -> None:
@@ -227,7 +225,7 @@ class SimLink:
             self._connects += 1
         late_ns, chance = 0, self._rng.random
         for message in self.rule.messages:
-            if not compiled(message.pattern).search(data):
+            if not count_in(data, message.pattern):
                 continue
             if message.loss and chance() < message.loss:
                 self._matched += 1

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
+from harness.errors import HarnessError
 from harness.systems.logs import UnusableLogError, file_name
 from harness.worlds.clocks import TRUE_CLOCKS
 from harness.worlds.sim.clock import NodeClock
@@ -285,9 +286,15 @@ class SimNode:
     # Turns
 
     def _guarded(self, turn: Callable[[], None]) -> None:
-        """Take a turn; a core or a disk that fails ends the process."""
+        """Take a turn; a core or a disk that fails ends the process.
+
+        Raises:
+            HarnessError: What the turn met is no work of the core: the run ends.
+        """
         try:
             turn()
+        except HarnessError:
+            raise
         except (UnusableLogError, OSError) as failure:
             self._journal.log(self.name, str(failure), self.clock.now())
             of_disk = isinstance(failure, OSError)
