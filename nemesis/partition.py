@@ -56,6 +56,8 @@ SPREAD = "spread"
 LINK = "link"
 SHAPES = (*STANDING, LINK, SPREAD)
 WORDS = (*SHAPES, KEEP, BREAK)
+ISOLATING = ("one", "minority", LEADER, KEEP, BREAK)
+"""Shapes that a fault with a target may name: all of them isolate it."""
 SpreadStep = tuple[str, str, set[Link]]
 """("isolated" or "back", the node, all links that are cut from then on)"""
 PACE_MS = Number(5.0, 3_600_000.0)
@@ -242,7 +244,7 @@ class Partition(Nemesis):
         if ("cut" in fault.params) == ("target" in fault.params):
             raise UsageError("plan: partition: give either `cut` or `target`")
         if "target" in fault.params:
-            validate_target(self.kind, fault.params["target"], nodes)
+            self._validate_isolation(fault, nodes)
             return
         shape = fault.params.get("shape", SHAPES[0])
         if shape not in SHAPES:
@@ -259,6 +261,18 @@ class Partition(Nemesis):
                     f"plan: partition: not a [from, to] link: {link!r:.60}"
                 )
             validate_target(self.kind, list(link), nodes)
+
+    def _validate_isolation(self, fault: Fault, nodes: Sequence[str]) -> None:
+        target = fault.params["target"]
+        validate_target(self.kind, target, nodes)
+        shape = fault.params.get("shape", LEADER)
+        if shape not in (*ISOLATING, LINK):
+            raise UsageError(
+                f"plan: partition: with a target, shape must be one of "
+                f"{', '.join((*ISOLATING, LINK))} or left out, not {shape!r:.60}"
+            )
+        if shape == LINK and isinstance(target, list | tuple) and len(target) < 2:
+            raise UsageError("plan: partition: shape link needs a target of two nodes")
 
     def _validate_spread(self, fault: Fault, nodes: Sequence[str]) -> None:
         require_params(fault, ("shape", "order", "back", "pace_ms"))

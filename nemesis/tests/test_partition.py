@@ -108,7 +108,6 @@ def test_two_nodes_can_be_parted_too() -> None:
 def test_a_link_is_cut_between_two_nodes_and_nowhere_else() -> None:
     async def scenario(target: list[str]) -> Strike:
         fault = Fault("partition", {"shape": "link", "target": target})
-        Partition({}).validate(fault, NODES)
         return await Partition({}).strike(fault, gripped(FakeCluster()))
 
     struck = asyncio.run(scenario(["n2", "n4"]))
@@ -207,3 +206,18 @@ def test_a_spread_runs_its_course_and_the_heal_ends_it_at_any_point() -> None:
 def test_senseless_spreads_are_refused(params: dict[str, Any], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         Partition({}).validate(Fault("partition", SPREAD | params), NODES)
+
+
+@pytest.mark.parametrize("shape", ["ring", "rign", ["one"], {"one": 1}, 3, None])
+def test_a_target_is_isolated_and_takes_no_other_shape(shape: Any) -> None:
+    params = {"shape": shape, "target": ["n1"]}
+    with pytest.raises(UsageError, match="with a target, shape must be one of one, "):
+        Partition({}).validate(Fault("partition", params), NODES)
+
+
+def test_a_link_has_two_ends() -> None:
+    nemesis, link = Partition({}), {"shape": "link"}
+    nemesis.validate(Fault("partition", link | {"target": "observer"}), NODES)
+    nemesis.validate(Fault("partition", link | {"target": ["n1", "n2"]}), NODES)
+    with pytest.raises(UsageError, match="needs a target of two nodes"):
+        nemesis.validate(Fault("partition", link | {"target": ["n1"]}), NODES)
