@@ -182,6 +182,11 @@ class Conductor:
         """
         for delayed in list(self._delayed.values()):
             await self._skip(delayed)
+        for _, _, grip in self._struck.values():
+            try:
+                await grip.stop_work()
+            except Exception as failure:  # no heal has come to raise it
+                self._broken = self._broken or failure
         beside = [*self._asking, *self._healing]
         self._collect()
         for task in beside:

@@ -658,9 +658,14 @@ class Grip:
             self._force.debts[name] = debt
 
     def meanwhile(self, work: Coroutine[None, None, None]) -> None:
-        """Run `work` in the background until it is done or the strike is healed."""
+        """Run `work` in the background until it is done or the strike is healed.
+
+        If it fails, `stop_work` says so.
+        """
         assert self._work is None
         self._work = asyncio.create_task(work)
+        # A run that ends before the heal never asks, and asyncio would print that.
+        self._work.add_done_callback(lambda t: t.cancelled() or t.exception())
 
     # Healing
 

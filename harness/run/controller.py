@@ -251,7 +251,11 @@ class Controller:
                 task.cancel()
             ended = asyncio.gather(*beside, conductor.close(), return_exceptions=True)
             for result in await ended:
-                if isinstance(result, Exception):
+                # What ended the run may be what ended work beside it.
+                if isinstance(result, HarnessError):
+                    if str(result) not in self.errors:
+                        self._failed(str(result))
+                elif isinstance(result, Exception):
                     self._failed(f"{type(result).__name__}: {result}")
             for problem in self.world.watcher.problems:
                 self.note("trigger", [], problem, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -171,6 +172,38 @@ def test_a_strike_that_the_end_of_a_run_cuts_off_was_not_skipped() -> None:
         await scene.conductor.close()
         assert scene.events == [(0, "asked")]
         assert [life.effect for life in scene.lives] == ["indeterminate"]
+
+    in_virtual_time(scenario())
+
+
+@pytest.mark.parametrize("ended_by", ["stop-scripted", "close"])
+def test_work_of_a_strike_that_failed_is_told_once_however_the_run_ends(
+    ended_by: str,
+) -> None:
+    class Working(Scripted):
+        @override
+        async def strike(self, fault: Fault, cluster: Grip) -> Strike:
+            async def work() -> None:
+                raise ValueError("the switch died")
+
+            cluster.meanwhile(work())
+            return await super().strike(fault, cluster)
+
+    async def scenario() -> None:
+        unheard: list[Any] = []
+        loop = asyncio.get_running_loop()
+        cast("Any", loop).call_exception_handler = unheard.append
+        scene = Scene(Working())
+        await scene.do("start-scripted", 0)
+        await asyncio.sleep(1.0)
+        closes = ended_by == "close"
+        ends = scene.conductor.close() if closes else scene.do(ended_by, 0)
+        with pytest.raises(ValueError, match="the switch died"):
+            await ends
+        await scene.conductor.close()
+        del scene
+        gc.collect()
+        assert unheard == []
 
     in_virtual_time(scenario())
 
