@@ -21,7 +21,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
 from harness.errors import UsageError
-from harness.faults.fault import Fault, Strike, require_number, require_params
+from harness.faults.fault import (
+    Fault,
+    Skip,
+    Strike,
+    require_number,
+    require_params,
+)
 from harness.faults.targets import validate_target
 from harness.options import Whole, Words
 from harness.override import override
@@ -98,12 +104,18 @@ class Limits(NodeFault):
     async def do(
         self, fault: Fault, nodes: NodeNames, cluster: Grip
     ) -> tuple[dict[str, Json], bool | None]:
-        """Lower the limits; bites when each process reads back as limited."""
+        """Lower the limits; bites when each process reads back as limited.
+
+        Raises:
+            Skip: None of the nodes runs.
+        """
         resource = cast("Resource", fault.text("resource"))
         spare = int(fault.number("spare"))
         limits = {node: await cluster.limit(node, resource, spare) for node in nodes}
         set_ = [one for of in limits.values() for one in of.values()]
-        bit = bool(set_) and all(one.now != one.before for one in set_)
+        if not set_:
+            raise Skip(f"nothing to limit: {' and '.join(nodes)} down")
+        bit = all(one.now != one.before for one in set_)
         return {"limits": shown(limits)}, bit
 
     @override

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import HarnessError, UsageError
 from harness.faults.conductor import Conductor
-from harness.faults.fault import Fault
+from harness.faults.fault import Fault, Skip
 from harness.faults.plan import Step, Trigger
 from harness.history import Op
 from nemesis.kill import WAYS, Kill
@@ -213,21 +213,23 @@ def test_a_starved_node_s_evidence_is_of_the_time_of_the_fault_alone() -> None:
     asyncio.run(scenario())
 
 
-def test_a_limit_bites_where_it_reads_back_and_not_on_what_is_down() -> None:
-    async def scenario(target: str) -> bool | None:
+def test_a_limit_bites_where_it_reads_back_and_waits_for_a_node_that_runs() -> None:
+    async def scenario(target: list[str]) -> bool | None:
         fake, nemesis = FakeCluster(), Limits({})
         del fake.running["n2"]
         cluster = gripped(fake)
-        params: dict[str, Json] = {"target": [target], "resource": "files", "spare": 2}
+        params: dict[str, Json] = {"target": target, "resource": "files", "spare": 2}
         strike = await nemesis.strike(Fault("limits", params), cluster)
-        assert fake.spare == ({} if target == "n2" else {("n1", "files"): 2})
+        assert fake.spare == {("n1", "files"): 2}
         healed = await nemesis.heal(strike, cluster)
         assert fake.spare == {}
-        assert fake.dead() == (() if target == "n2" else ("n2",))
+        assert fake.dead() == (() if "n2" in target else ("n2",))
         return healed.bit
 
-    assert asyncio.run(scenario("n1")) is True
-    assert asyncio.run(scenario("n2")) is False
+    assert asyncio.run(scenario(["n1"])) is True
+    assert asyncio.run(scenario(["n1", "n2"])) is True
+    with pytest.raises(Skip, match="nothing to limit: n2 down"):
+        asyncio.run(scenario(["n2"]))
 
 
 def test_a_node_that_ends_under_a_limit_is_explained_by_it() -> None:
