@@ -608,22 +608,25 @@ def test_a_disk_whose_process_hangs_is_ended_and_named(
     played(tmp_path, story, tidy=False)
 
 
-@pytest.mark.parametrize("kind", ["missing", "closed", "no device"])
+@pytest.mark.parametrize("kind", ["missing", "closed", "no device", "no mount"])
 def test_where_disks_cannot_be_had_runs_that_need_them_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     device = tmp_path / "fuse"
     if kind == "closed":
         device.mkdir()
-    elif kind == "no device":
+    elif kind in {"no device", "no mount"}:
         device.touch()
+    if kind == "no mount":
+        monkeypatch.setattr(mounting, "DEVICE_NUMBER", device.stat().st_rdev)
     monkeypatch.setattr(mounting, "DEVICE", str(device))
     monkeypatch.setattr(mounting, "why_no_disks", why_no_disks.__wrapped__)
     needs = Capabilities(disks=frozenset({"power"}))
     words = {
         "missing": f"{device} is not there: `modprobe fuse`",
         "closed": f"{device} can't be opened (Is a directory)",
-        "no device": "mount: Invalid argument",
+        "no device": f"{device} is not the kernel's device: `rm {device}; mknod",
+        "no mount": "the kernel mounts no FUSE file system here (Invalid argument)",
     }
     refusal = offering.offer("switch", needs).refusal(needs)
     assert words[kind] in refusal

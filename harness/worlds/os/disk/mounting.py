@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from harness.worlds.os.helper import Desk
 
 DEVICE = "/dev/fuse"
+DEVICE_NUMBER = os.makedev(10, 229)
+"""The kernel's list of devices gives this number to /dev/fuse."""
 
 
 def mount_fuse(at: Path) -> int:
     """Mount a new file system; returns the descriptor to serve it by.
 
     Raises:
-        OSError: It can't be had here.
+        HarnessError: It can't be had here.
     """
     fuse = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     kind = os.stat(at).st_mode & 0o170000
@@ -41,7 +43,15 @@ def mount_fuse(at: Path) -> int:
         "allow_other,default_permissions"
     )
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    syscalls.mount("splitbrain", str(at), "fuse", flags, options)
+    try:
+        syscalls.mount("splitbrain", str(at), "fuse", flags, options)
+    except OSError as error:
+        os.close(fuse)
+        raise HarnessError(
+            f"the kernel mounts no FUSE file system here ({os.strerror(error.errno or 0)}): "
+            "`modprobe fuse` as root, Linux 4.18 or later; a container or a security "
+            "module may forbid it, too"
+        ) from error
     return fuse
 
 
@@ -89,7 +99,7 @@ def why_no_disks() -> str:
     mount it can be missing on its own. Cost: about 100 ms, once.
     """
     try:
-        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+        opened = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return (
             f"{DEVICE} is not there: `modprobe fuse` as root makes it; in a "
@@ -99,6 +109,13 @@ def why_no_disks() -> str:
         return (
             f"{DEVICE} can't be opened ({error.strerror}): `chmod 666 {DEVICE}` as "
             "root allows it"
+        )
+    number = os.fstat(opened).st_rdev
+    os.close(opened)
+    if number != DEVICE_NUMBER:
+        return (
+            f"{DEVICE} is not the kernel's device: `rm {DEVICE}; mknod -m 666 {DEVICE} "
+            "c 10 229` as root makes it"
         )
     return why_it_fails(_try, network=False) or ""
 
