@@ -193,6 +193,8 @@ class Membership(Nemesis):
         told = evidence_of(cluster.tally)
         told["members_after"] = list(await cluster.members())
         bit = bool(told["done"])
+        if not cluster.first(MEMBERS, []):
+            told["why"] = "no node told who the members are, so nothing was changed"
         if cluster.let_go(MEMBERS):
             home = cluster.first(MEMBERS, [])
             assert isinstance(home, list)

@@ -146,7 +146,12 @@ class Message(Nemesis):
         if len(acts) != 1:
             raise UsageError(f"plan: message: give one of {', '.join(ACTS)}")
         require_number(fault, acts[0], AMOUNTS[acts[0]])
-        pattern = fault.params.get("pattern")
+        if "pattern" not in fault.params:
+            raise UsageError(
+                "plan: message: give the pattern of the messages, a regular expression "
+                'over bytes such as \'"type":"vote"\''
+            )
+        pattern = fault.params["pattern"]
         if not isinstance(pattern, str):
             raise UsageError(f"plan: message: pattern {pattern!r:.60} is no text")
         try:

@@ -141,6 +141,7 @@ MESSAGE: Mapping[str, Any] = {"target": ["n1"], "pattern": VOTE, "loss": 1}
         ("message", {**MESSAGE, "pattern": "a*"}, "matches every message"),
         ("message", {**MESSAGE, "pattern": "x" * 501}, "has at most 500 characters"),
         ("message", {**MESSAGE, "pattern": 7}, "pattern 7 is no text"),
+        ("message", {"target": ["n1"], "cut": 1}, "give the pattern of the messages"),
         ("message", {**MESSAGE, "loss": 2}, "loss must be a number from 0.001 to 1"),
         ("message", {**MESSAGE, "reset": 1}, "give one of loss, delay_ms, reset, cut"),
     ],

@@ -138,6 +138,19 @@ def test_a_system_that_takes_no_old_disk_back_gets_empty_ones_and_adds_first() -
     assert fake.now == set(fake.running) == set(fake.nodes)
 
 
+def test_an_operator_whom_no_node_tells_the_members_says_that_nothing_was_changed() -> (
+    None
+):
+    fake = Administered()
+    fake.leads = None
+    healed = operate(fake, [["remove", "n1"]])
+    assert not healed.bit
+    assert "no node told who the members are" in str(healed.evidence["why"])
+    assert not fake.asked
+    told = operate(Administered(), [["remove", "n1"]]).evidence
+    assert "why" not in told
+
+
 def test_the_leader_is_removed_and_comes_back() -> None:
     fake = Administered()
     healed = operate(fake, [["remove", "leader"], ["add", "removed"]])
