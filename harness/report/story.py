@@ -35,6 +35,21 @@ REMARK_CHARS_MAX = 400
 
 _UNITS = {"ns", "us", "ms", "s", "bytes", "mb", "percent"}
 
+_PIDS = {"killed", "killed_to_repair"}
+"""Evidence of nodes and the processes that they were."""
+
+_BY_PID = {"states", "limits", "freed"}
+"""Evidence of nodes, and of the processes of each."""
+
+_TRUE = {"during": "amid an fsync"}
+"""What evidence says by being true, where its name is no sentence."""
+
+_CHANGES = {"done", "refused", "given_up"}
+"""Evidence of how often each kind of change was made, or was not."""
+
+_SAID = {"rule", "answers"}
+"""Evidence with numbers that count nothing, or whose names are a node's words."""
+
 _OFFSET = re.compile(r"^(wall|mono)\w*_offset_ms$")
 
 _SUMMED = re.compile(
@@ -469,10 +484,14 @@ def proof_of(faults: Iterable[Fault]) -> str:
     for fault in faults:
         for path, leaf in figures.leaves(dict(fault.evidence)):
             name = path[-1] if path else ""
-            if not isinstance(leaf, int | float):
+            if not isinstance(leaf, int | float) or path[0] in _SAID:
                 continue
             if _OFFSET.search(name):
                 offsets[name] = max(offsets.get(name, 0.0), number(leaf), key=abs)
+            elif len(path) == 2 and path[0] in _CHANGES:
+                sums[f"{label(name)} {label(path[0])}"] += whole(leaf)
+            elif name == "bytes":
+                sums[f"bytes {label(path[0])}"] += whole(leaf)
             elif _SUMMED.search(name):
                 sums[label(name)] += whole(leaf)
         example = example or "; ".join(
@@ -501,7 +520,19 @@ def evidence_pairs(
 
 def _pair(name: str, thing: Any) -> tuple[str, str]:
     """("offset_ms", 40) -> ("offset", "40 ms")."""
-    words, text = label(name), nested(thing)
+    words = label(name)
+    if name in _PIDS and isinstance(thing, dict):
+        were = [
+            f"{label(node)} ({f'pid {nested(pid)}' if pid else 'was down'})"
+            for node, pid in list(thing.items())[:ITEMS_SHOWN_MAX]
+        ]
+        more = len(thing) - ITEMS_SHOWN_MAX
+        return words, ", ".join(were) + (f" and {more} more" if more > 0 else "")
+    if name == "served" and isinstance(thing, str):
+        return f"did not serve{figures.plain(thing.removeprefix('not'))}", ""
+    if name in _BY_PID and isinstance(thing, dict):
+        thing = {node: _by_pid(of) for node, of in thing.items()}
+    text = nested(thing)
     unit = words.rpartition(" ")[2]
     if unit in _UNITS and isinstance(thing, int | float) and words != unit:
         return words[: -len(unit) - 1], f"{text} {unit}"
@@ -510,11 +541,19 @@ def _pair(name: str, thing: Any) -> tuple[str, str]:
 
 def nested(thing: Any, depth: int = 0) -> str:
     """{"n1": {"pid": 7, "after_ms": 9}} -> "n1 (pid 7, after 9 ms)"."""
+    if isinstance(thing, dict | list) and not thing:
+        return "none"
     if depth < 6 and isinstance(thing, dict):
         parts = []
         for key, inner in list(thing.items())[:ITEMS_SHOWN_MAX]:
+            if inner is None and key == "pid":
+                continue  # it runs no more
+            if inner is True:
+                parts.append(_TRUE.get(key, label(key)))
+                continue
             name, text = _pair(str(key), inner) if _flat(inner) else (label(key), "")
-            parts.append(f"{name} {text or f'({nested(inner, depth + 1)})'}")
+            text = text if _flat(inner) else f"({nested(inner, depth + 1)})"
+            parts.append(f"{name} {text}".rstrip())
     elif depth < 6 and isinstance(thing, list):
         parts = [nested(item, depth + 1) for item in thing[:ITEMS_SHOWN_MAX]]
         if any(isinstance(item, list) for item in thing):
@@ -523,6 +562,24 @@ def nested(thing: Any, depth: int = 0) -> str:
         return figures.plain(thing, 400) if thing is not None else "none"
     more = len(thing) - ITEMS_SHOWN_MAX
     return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
+
+
+def _by_pid(processes: Any) -> Any:
+    """{"7": "T"} -> {"pid 7": "stopped"}: what is so for each process, in words."""
+    if not isinstance(processes, dict):
+        return processes
+    if not processes:
+        return "down"
+    return {f"pid {pid}": _in_words(said) for pid, said in processes.items()}
+
+
+def _in_words(said: Any) -> Any:
+    """What the kernel says of a process: its state, or its limit."""
+    if isinstance(said, dict):
+        return {name: _in_words(each) for name, each in said.items()}
+    if isinstance(said, bool) or not isinstance(said, int | str):
+        return said
+    return {"T": "stopped", -1: "unlimited"}.get(said, said)
 
 
 def _flat(thing: Any) -> bool:

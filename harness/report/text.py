@@ -122,8 +122,13 @@ def _fault_line(kind: FaultKind, paint: _Paint) -> str:
         if number
     ]
     flags = "".join(", " + paint("warn", text) for text in wrong)
-    proof = f": {figures.clip(kind.proof, 110)}" if kind.proof else ""
-    return f"{head}  {proven}{flags}{proof}"
+    line = f"{head}  {proven}{flags}"
+    if not kind.proof:
+        return line
+    width = len(", ".join([f"{head}  {proven}", *wrong, kind.proof]))
+    if width <= WIDTH:
+        return f"{line}: {kind.proof}"
+    return f"{line}:\n{_fill(kind.proof, ' ' * 8)}"
 
 
 def _anomaly(story: Story, paint: _Paint) -> str:
@@ -138,6 +143,8 @@ def _anomaly(story: Story, paint: _Paint) -> str:
         _fill(line, "      ") if line[:1].isdigit() else f"    {line}"
         for line in as_text(first)
     ]
+    if not first.blamed and first.explanation and first.explanation not in story.why:
+        lines.append(_fill(figures.clip(first.explanation, FOUND_CHARS_MAX), "    "))
     lines += _around(first)
     return "\n".join(lines) + "\n"
 

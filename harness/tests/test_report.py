@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.report import build, summary
-from harness.report.columns import inline_json
-from harness.report.folder import load
-from harness.report.story import tell
+from harness.report.columns import inline_json, run_columns
+from harness.report.folder import Fault, load
+from harness.report.story import proof_of, tell
 from harness.run.records import FaultLine
 from harness.run.store import decode_lines
 from harness.tests.report_runs import write_run
@@ -169,6 +169,79 @@ def test_faults_show_counts_and_the_proof_that_they_bit(small: Path) -> None:
     assert re.search(r"kill 1 [\d.]+ s ● bit 1 pid \d+; status -9", text)
 
 
+def test_proof_counts_what_was_done_and_never_sums_what_was_asked_for() -> None:
+    assert (
+        proof({"rule": {"delay_ms": 40}}, {"frames_delayed": 7}) == "frames delayed 7"
+    )
+    assert proof({"lost": {"n1": {"pid": 7, "bytes": 10}}}) == "bytes lost 10"
+    changes = {"done": {"remove": 2, "add": 1}, "given_up": {"add": 1}}
+    told = proof({**changes, "emptied": {"bytes": 5}, "answers": {"22 refused": 9}})
+    assert told == "remove done 2; add done 1; add given up 1; bytes emptied 5"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        ({"killed": {"n1": 7, "n2": 0}}, "killed n1 (pid 7), n2 (was down)"),
+        (
+            {"states": {"n1": {"7": "T"}, "n2": {}}},
+            "states n1 (pid 7 stopped), n2 down",
+        ),
+        (
+            {"limits": {"n1": {"7": {"before": -1, "now": 9}}}},
+            "limits n1 (pid 7 (before unlimited, now 9))",
+        ),
+        (
+            {
+                "restarted": {
+                    "n1": {"pid": None, "served": "not: exited with status 65"}
+                }
+            },
+            "restarted n1 (did not serve: exited with status 65)",
+        ),
+        ({"on": {"n1": {"pid": 7, "during": True}}}, "on n1 (pid 7, amid an fsync)"),
+        ({"met": {}, "members_after": []}, "met none; members after none"),
+    ],
+)
+def test_evidence_reads_as_words(evidence: dict[str, Any], told: str) -> None:
+    assert proof(evidence) == told
+
+
+def proof(*evidence: dict[str, Any]) -> str:
+    """The line for faults with this evidence."""
+    return proof_of(
+        Fault("x", "x", (), 0.0, None, "bit", True, (), each, {}) for each in evidence
+    )
+
+
+def test_a_long_proof_is_wrapped_and_none_of_it_is_cut_off(run_dir: Path) -> None:
+    killed = {f"n{n}": 1000 + n for n in range(9)}
+    start = {"time": 1e9, "id": 1, "event": "start", "kind": "kill", "nodes": ["n1"]}
+    line = {**start, "evidence": {"killed": killed}}
+    (run_dir / "faults.jsonl").write_text(json.dumps(line))
+    said = summary(run_dir)
+    assert "n8 (pid 1008)" in said
+    assert (
+        max(map(len, said.partition("Faults")[2].partition("\n\n")[0].split("\n")))
+        <= 88
+    )
+
+
+def test_a_kind_of_fault_has_the_same_colour_in_table_and_timeline(
+    run_dir: Path,
+) -> None:
+    kinds = ["half-open", "mtu", "rot", "starve", "limits"]
+    lines = [
+        {"time": 1e9, "id": n, "event": "start", "kind": kind, "nodes": ["n1"]}
+        for n, kind in enumerate(kinds)
+    ]
+    (run_dir / "faults.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    drawn = {f["kind"]: f["class"] for f in run_columns(tell(load(run_dir)))["faults"]}
+    assert drawn == dict(
+        zip(kinds, ["network", "network", "disk", "pause", "other"], strict=True)
+    )
+
+
 def test_a_fault_without_effect_is_flagged(run_dir: Path) -> None:
     lines = [
         {"time": 1e9, "id": 1, "event": "start", "kind": "partition", "nodes": ["n1"]},
@@ -259,6 +332,17 @@ def test_what_was_not_promised_is_shown_and_said_not_to_count(run_dir: Path) -> 
     assert "say both checkers" in said, "sequential, and what judges leaders"
     assert "What linearizable asks for does not hold, and was not promised." in said
     assert "Anomalies, none against what was promised: 1 x stale-read" in said
+
+
+def test_an_anomaly_without_operations_is_told_by_its_sentence(run_dir: Path) -> None:
+    verdict = json.loads((run_dir / "verdict.json").read_text())
+    verdict["verdict"] = "valid"
+    sentence = "n1 exited with status 3 on its own"
+    crash = {"name": "node-crash", "ops": [], "explanation": sentence}
+    found = {"verdict": "invalid", "promised": False, "anomalies": [crash]}
+    verdict["checkers"] = {"crashes": found}
+    (run_dir / "verdict.json").write_text(json.dumps(verdict))
+    assert f"node-crash\n    {sentence}" in summary(run_dir)
 
 
 def test_transactions_in_doubt_are_told_with_the_longest_wait(run_dir: Path) -> None:
