@@ -269,6 +269,8 @@ def run_seeds(
     if last is None or (runner.interrupted and last.verdict == "valid"):
         why = f"interrupted after {len(found)} of {seeds} seeds"
         return interrupted(why, as_json=as_json, seeds=told)
+    if last.verdict == "valid":
+        last = outcomes[-1]
     folder = RunFolder(Path(last.folder)) if last.folder else None
     if as_json:
         record = None if folder is None else folder.verdict()

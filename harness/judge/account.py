@@ -346,7 +346,9 @@ def _nodes(faults: Sequence[FaultLine]) -> Iterable[str]:
         if line.event == "note" and line.kind in NODE_NOTES:
             told.setdefault(line.title or line.kind, []).append(line)
     for title, lines in told.items():
-        again = f", and {len(lines) - 1:,} times more" * (len(lines) > 1)
+        more = len(lines) - 1
+        often = "once more" if more == 1 else f"{more:,} times more"
+        again = f", and {often}" * bool(more)
         until = f" until {lines[-1].time / 1e9:.1f} s" * (len(lines) > 1)
         yield f"{title}, at {lines[0].time / 1e9:.1f} s{again}{until}."
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness import registry
 from harness.errors import UsageError
 from harness.faults import profiles
 from harness.faults.profiles import PROFILES, SWARM, Profile
@@ -65,9 +66,11 @@ def asked(words: Sequence[str]) -> Asked:
     """Sort the words of `--nemesis`.
 
     Raises:
-        UsageError: They contradict each other.
+        UsageError: They contradict each other, or name nothing that there is.
     """
     kinds = [word for word in words if word not in WORDS]
+    for kind in kinds:
+        require_known(kind)
     if NO_FAULTS in words and len(words) > 1:
         raise UsageError("--nemesis none means just that: name nothing else")
     if ALL_FAULTS in words and kinds:
@@ -75,3 +78,18 @@ def asked(words: Sequence[str]) -> Asked:
     how = [word for word in words if word in PROFILES or word == SWARM]
     profiles.named(how)  # refuses two
     return Asked(kinds, list(dict.fromkeys(how)), ALL_FAULTS in words)
+
+
+def require_known(kind: str) -> None:
+    """Refuse what is neither a kind of fault nor a word about faults.
+
+    Raises:
+        UsageError: There is no such kind; the words are told beside the kinds.
+    """
+    try:
+        registry.find("nemesis", kind)
+    except UsageError as problem:
+        raise UsageError(
+            f"{problem}{registry.nearest(kind, WORDS)} (words about faults: "
+            f"{', '.join(WORDS)})"
+        ) from problem

@@ -89,9 +89,11 @@ def prepare(
     scarcity.need_files(files(spec))
     rung = choose_rung(spec, parts.system)
     if spec.pcap and rung.name != SwitchNetwork.rung:
-        carries = "messages" if rung.name == "sim" else "streams"
+        simulated = rung.name == "sim"
+        carries = "messages" if simulated else "streams"
+        needed = "--world os" if simulated else "--network switch"
         raise UsageError(
-            f"--pcap needs --network switch: {carries} pass here, so there are no "
+            f"--pcap needs {needed}: {carries} pass here, so there are no "
             f"frames to capture. {rung.why}".rstrip()
         )
     if rung.name == ProxyNetwork.rung:

@@ -331,7 +331,7 @@ def _program(name: str, use: str, advice: str) -> Finding:
     path = shutil.which(name)
     if path is not None:
         return Finding(name, GOOD, f"{path}, for {use}.")
-    return Finding(name, MISSING, f"no such program; {use} needs it.", advice)
+    return Finding(name, MISSING, f"no such program; needed for {use}.", advice)
 
 
 # running checks

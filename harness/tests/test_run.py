@@ -160,6 +160,8 @@ def test_a_node_that_lies_is_convicted(tmp_path: Path) -> None:
 
 
 IMPOSSIBLE = [
+    (["raft", "--nemesis", "gentel"], "did you mean gentle? (words about faults: none"),
+    (["raft", "--world", "sim", "--pcap"], "--pcap needs --world os: messages pass"),
     (["raft", "--nodes", "0"], "--nodes': 0: it takes a whole number from 1 to 64"),
     (
         ["raft", "--concurrency", "0"],
