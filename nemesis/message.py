@@ -64,6 +64,13 @@ AMOUNTS: Mapping[str, Number] = {
     "cut": Number(0.001, 1.0),
 }
 ACTS = tuple(AMOUNTS)
+TOLD: Mapping[str, str] = {
+    "loss": "lost, {:.0%} of them",
+    "delay_ms": "late by {:g} ms",
+    "reset": "reset, {:.0%} of them",
+    "cut": "the last to pass, {:.0%} of them",
+}
+"""Act -> what happens to the messages, for titles."""
 DRAWN: Mapping[str, tuple[float, float]] = {
     "loss": (0.3, 1.0),
     "delay_ms": (5.0, 1000.0),
@@ -169,7 +176,7 @@ class Message(Nemesis):
         amounts = {act: fault.number(act) for act in ACTS if act in fault.params}
         rule = LinkRule(messages=(MessageRule(pattern, **amounts),))
         await cluster.shape_links(dict.fromkeys(links, rule))
-        told = ", ".join(f"{act} {amount:g}" for act, amount in amounts.items())
+        told = ", ".join(TOLD[act].format(amount) for act, amount in amounts.items())
         evidence: dict[str, Json] = {"links": len(links), **aimed(why)}
         return Strike(
             fault,
