@@ -47,8 +47,9 @@ def mount_fuse(at: Path) -> int:
         syscalls.mount("splitbrain", str(at), "fuse", flags, options)
     except OSError as error:
         os.close(fuse)
+        why = os.strerror(error.errno or 0)
         raise HarnessError(
-            f"the kernel mounts no FUSE file system here ({os.strerror(error.errno or 0)}): "
+            f"the kernel mounts no FUSE file system here ({why}): "
             "`modprobe fuse` as root, Linux 4.18 or later; a container or a security "
             "module may forbid it, too"
         ) from error
