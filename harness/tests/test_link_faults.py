@@ -74,14 +74,17 @@ def test_every_fault_of_links_bites_and_heals(tmp_path: Path, world: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("world", "network", "passing"),
-    [("sim", "auto", "messages"), ("os", "proxy", "streams")],
+    ("world", "network", "needs"),
+    [
+        ("sim", "auto", "--world os: messages pass here"),
+        ("os", "proxy", "--network switch: streams pass here"),
+    ],
 )
 def test_a_capture_is_refused_where_there_are_no_frames(
-    world: str, network: str, passing: str
+    world: str, network: str, needs: str
 ) -> None:
     spec = TestSpec(system="raft", pcap=True)
     spec.world = "sim" if world == "sim" else "os"
     spec.network = "proxy" if network == "proxy" else "auto"
-    with pytest.raises(UsageError, match=f"--network switch: {passing} pass here"):
+    with pytest.raises(UsageError, match=needs):
         assembling.prepare(spec)
