@@ -204,8 +204,11 @@ class Node:
     def flush(self) -> None:
         """Write out, make records durable, write out the messages that had to wait."""
         # Observations go before messages. After a kill in between, others would act on
-        # a message whose observation is missing.
+        # a message whose observation is missing. Records are handed to the operating
+        # system before either: what a message says, told too early or not, is lost with
+        # the power and not with the process.
         if self.wal.pending:
+            self.wal.write()
             self.observations.flush()
             self.flush_sockets()
             self.wal.sync()

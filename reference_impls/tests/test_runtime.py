@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -392,6 +392,37 @@ def test_the_options_describe_themselves() -> None:
 
 
 # --- parts --------------------------------------------------------------------------
+
+
+class Turn:
+    """What a node's turn is made of; it notes in which order the parts are asked."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.pending = ["a record"]
+
+    def write(self) -> None:
+        self.pending.clear()
+        self.order.append("written")
+
+    def sync(self) -> None:
+        self.order.append("durable")
+
+    def flush(self) -> None:
+        self.order.append("told")
+
+    def release(self) -> None:
+        self.order.append("released")
+
+
+def test_records_are_written_before_anything_is_told_and_synced_after() -> None:
+    """So what is told before it is durable is lost with the power, and by no kill."""
+    turn = Turn()
+    node: Any = runtime.Node.__new__(runtime.Node)
+    node.wal = node.observations = turn
+    node.dirty, node.held = {turn}, []
+    runtime.Node.flush(node)
+    assert turn.order[:4] == ["written", "told", "told", "durable"]
 
 
 class FakeClock:
