@@ -114,7 +114,7 @@ def test_examples_are_cycles_of_the_graph_of_the_class_they_stand_for(
 
 
 def test_a_stale_read_far_back_is_found_through_the_timeline() -> None:
-    count = 2000
+    count = 500
     ends = np.arange(count)
     timeline = count + ends
     edges = [(i, count + i, Kind.REALTIME) for i in range(count)]

@@ -38,6 +38,7 @@ def run(results: Path, *arguments: str, forgetful: bool, seed: int) -> dict[str,
     return outcome
 
 
+@pytest.mark.nightly
 def test_a_chain_that_forgets_is_convicted_soon(tmp_path: Path) -> None:
     faults = ("--nemesis", "kill,partition", "--time-limit", "12", "--rate", "400")
     for seed in (1, 2, 3):

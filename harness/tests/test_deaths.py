@@ -46,6 +46,9 @@ RUNS = {
     "sim-jobs": ("run", "raft", *LONG, "--world", "sim", "--seeds", "99", "--jobs=2"),
     "suite": ("suite", "SUITE", "--jobs", "2"),
 }
+NIGHTLY = pytest.mark.nightly
+MOSTLY_ALIKE = {"proxy", "sim-seeds", "sim-jobs"}
+"""Runs that end as others do, and are stopped at night; every day they are killed."""
 SUITE = """
 name: deaths
 defaults: {system: raft, nodes: 3, time_limit_s: 300, nemesis: [kill]}
@@ -205,7 +208,13 @@ def test_nothing_outlives_a_command_that_is_killed(
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[NIGHTLY] if name in MOSTLY_ALIKE else [])
+        for name in RUNS
+    ],
+)
 def test_one_stop_signal_ends_a_command_with_one_verdict(
     start: Callable[..., Started], name: str, moment: int
 ) -> None:
@@ -249,7 +258,12 @@ PARTS = {
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
 @pytest.mark.parametrize(
-    ("name", "part"), [(name, part) for name, parts in PARTS.items() for part in parts]
+    ("name", "part"),
+    [
+        pytest.param(name, part, marks=[NIGHTLY] if name in MOSTLY_ALIKE else [])
+        for name, parts in PARTS.items()
+        for part in parts
+    ],
 )
 def test_a_run_one_of_whose_parts_is_killed_ends_and_says_which(
     start: Callable[..., Started], name: str, part: str, moment: int
@@ -273,7 +287,7 @@ def test_a_run_one_of_whose_parts_is_killed_ends_and_says_which(
 
 @pytest.mark.parametrize(
     "name",
-    ["switch", pytest.param("proxy", marks=pytest.mark.nightly), "sim", "suite"],
+    ["switch", *(pytest.param(n, marks=NIGHTLY) for n in ("proxy", "sim", "suite"))],
 )
 def test_a_hangup_that_the_starter_ignores_is_ignored(
     start: Callable[..., Started], name: str

@@ -70,7 +70,11 @@ def run(results: Path, *arguments: str) -> tuple[int, Any]:
 
 
 @pytest.mark.parametrize(
-    ("alias", "nemesis"), [("2pc", "partition,kill"), ("3pc", "kill")]
+    ("alias", "nemesis"),
+    [
+        ("2pc", "partition,kill"),
+        pytest.param("3pc", "kill", marks=pytest.mark.nightly),
+    ],
 )
 def test_real_nodes_commit_atomically_under_faults(
     tmp_path: Path, alias: str, nemesis: str
@@ -87,6 +91,7 @@ def test_real_nodes_commit_atomically_under_faults(
     assert outcome["checkers"]["atomic_commit"]["stats"]["outcomes"]["commit"] > 20
 
 
+@pytest.mark.nightly
 def test_a_simulated_partition_splits_three_phase_commit(tmp_path: Path) -> None:
     """From random plans; one of these seeds is enough."""
     status, outcome = run(

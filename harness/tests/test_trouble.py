@@ -87,7 +87,9 @@ def test_a_read_only_results_folder_ends_in_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-@pytest.mark.parametrize("world", ["sim", "os"])
+@pytest.mark.parametrize(
+    "world", ["sim", pytest.param("os", marks=pytest.mark.nightly)]
+)
 def test_a_results_folder_that_is_gone_ends_in_one_line(
     world: str, tmp_path: Path
 ) -> None:

@@ -150,6 +150,7 @@ PLANS = {
 
 
 FIRST = {
+    "change-before-noop": 73,
     "term-not-durable": 30,
     "ack-before-fsync": 118,
     "vote-not-durable": 195,
