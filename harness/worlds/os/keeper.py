@@ -825,7 +825,8 @@ def cut_back(log_path: Path, bytes_max: int) -> None:
     """Bound a log: drop its middle once it has grown too long.
 
     It keeps a beginning of half the bound, and an end of an eighth: how the node
-    started, and what it wrote last.
+    started, and what it wrote last. What it writes while its log is cut stands before
+    the mark: that is out of order, and not lost.
     """
     kept, tail = bytes_max // 2, bytes_max // 8
     try:
