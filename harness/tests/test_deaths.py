@@ -79,7 +79,7 @@ class Started:
                 given = [*process.cmdline(), *process.environ().values()]
                 if any(self.mark in text for text in given):
                     found.append(process)
-        return [one for one in found if one.is_running() and not is_zombie(one)]
+        return [one for one in found if one.is_running() and not is_over(one)]
 
     def part(self, name: str) -> psutil.Process:
         """The one descendant that has this name; of a controller it is its child's.
@@ -164,8 +164,11 @@ def pids(processes: list[psutil.Process]) -> set[int]:
     return {process.pid for process in processes}
 
 
-def is_zombie(process: psutil.Process) -> bool:
-    return bool(process.status() == psutil.STATUS_ZOMBIE)
+def is_over(process: psutil.Process) -> bool:
+    """Whether it is gone, or waits to be reaped."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    return True
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ class Model:
 
     def start(self, step: int, fault: Fault) -> None:
         down = self.down()
-        if fault.kind in {"pause", "clock"} and set(fault.target) <= down:
+        if fault.kind in {"pause", "clock", "limits"} and set(fault.target) <= down:
             return  # nothing runs that it could strike
         lives = {node: n for node, n in self.life.items() if node not in down}
         if is_restart(fault):
