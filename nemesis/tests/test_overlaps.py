@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 from harness.faults import conductor
 from harness.faults.conductor import Conductor
 from harness.faults.fault import Fault
-from harness.faults.force import RETURN_RATE, Skew
+from harness.faults.force import RETURN_RATE, SHARE_MIN, Skew
 from harness.faults.plan import Plan, Step, Trigger
 from harness.history import Op
 from harness.registry import plugins
@@ -141,7 +141,8 @@ class Model:
     def share(self, node: str) -> float:
         faults = [fault for fault, _ in self.in_force.values()]
         starved = [x for x in faults if x.kind == "starve" and node in x.target]
-        return round(math.prod(fault.number("share") for fault in starved), 9)
+        share = math.prod(fault.number("share") for fault in starved)
+        return round(max(SHARE_MIN, share), 9)
 
     def spare(self) -> dict[tuple[str, Resource], int]:
         """The least that strikes leave to the processes that they struck."""
