@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from harness.faults.drawing import log_uniform
 from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
@@ -78,7 +79,7 @@ class Flap(Nemesis):
         target = draw_target(random, random.choice(self.targets), nodes)
         low = min(SHORTEST_MS, self.max_ms)
         down_ms, up_ms = (
-            round(low * (self.max_ms / low) ** random.random(), 1) for _ in range(2)
+            round(log_uniform(random, low, self.max_ms), 1) for _ in range(2)
         )
         rhythm = {"target": target, "down_ms": down_ms, "up_ms": up_ms}
         return Fault(self.kind, rhythm | draw_direction(random, self.directions))

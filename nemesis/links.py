@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.faults.drawing import log_uniform
 from harness.faults.fault import Fault, Skip, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
@@ -140,7 +141,7 @@ class LinkFault(Nemesis):
         """A random target, amount and direction."""
         target = draw_target(random, random.choice(self.targets), nodes)
         low = min(self.amount.low, self.high)
-        amount = low * (self.high / low) ** random.random()
+        amount = log_uniform(random, low, self.high)
         params: dict[str, Json] = {
             "target": target,
             self.amount.field: round(amount) if self.amount.whole else round(amount, 3),

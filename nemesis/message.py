@@ -26,6 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.faults.drawing import log_uniform
 from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
@@ -140,7 +141,7 @@ class Message(Nemesis):
         pattern = random.choice(self.patterns)
         act = random.choice(self.acts)
         low, high = DRAWN[act]
-        amount = round(low * (high / low) ** random.random(), 3)
+        amount = round(log_uniform(random, low, high), 3)
         params = {"target": target, "pattern": pattern, act: amount}
         return Fault(self.kind, params | draw_direction(random, self.directions))
 

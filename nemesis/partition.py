@@ -24,6 +24,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.faults.drawing import log_uniform
 from harness.faults.fault import Fault, Skip, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
@@ -228,7 +229,7 @@ class Partition(Nemesis):
                 "shape": SPREAD,
                 "order": out,
                 "back": back[::-1] if back == out else back,
-                "pace_ms": round(low * (high / low) ** random.random(), 1),
+                "pace_ms": round(log_uniform(random, low, high), 1),
             },
         )
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from harness.faults.drawing import log_uniform
 from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
@@ -81,9 +82,9 @@ class SlowStart(Nemesis):
         """A random target, first bandwidth and time to grow."""
         target = draw_target(random, random.choice(self.targets), nodes)
         low, high = DRAWN_KBIT_S
-        first_kbit_s = round(low * (high / low) ** random.random(), 3)
+        first_kbit_s = round(log_uniform(random, low, high), 3)
         low = min(SHORTEST_S, self.over_max_s)
-        over_s = round(low * (self.over_max_s / low) ** random.random(), 3)
+        over_s = round(log_uniform(random, low, self.over_max_s), 3)
         params = {
             "target": target,
             "bandwidth_kbit_s": first_kbit_s,

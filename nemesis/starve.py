@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.faults.drawing import log_uniform
 from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.targets import validate_target
 from harness.options import Number
@@ -64,7 +65,7 @@ class Starve(NodeFault):
         """A random target, and a share; each order of magnitude is equally likely."""
         params = super().draw(random, nodes).params
         low, high = self.shares
-        share = round(low * (high / low) ** random.random(), 3)
+        share = round(log_uniform(random, low, high), 3)
         return Fault(self.kind, {**params, "share": share})
 
     @override
