@@ -16,33 +16,30 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from harness.faults.drawing import log_uniform
-from harness.faults.fault import Fault, Strike, require_number, require_params
-from harness.faults.nemesis import Nemesis
+from harness.faults.fault import Fault, Strike, require_number
 from harness.faults.targets import (
     aimed,
-    draw_target,
     resolve_target,
-    validate_target,
     who,
 )
 from harness.options import Number
 from harness.override import override
-from harness.registry import Option, Plugin, settings
+from harness.registry import Option, Plugin
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.network import LinkRule
 from nemesis.links import (
     DIRECTION_OPTION,
     TARGETS_OPTION,
-    draw_direction,
+    Linked,
     links_of,
     told_direction,
-    validate_direction,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
+    from harness.data import Json
     from harness.faults.force import Grip
     from harness.faults.nemesis import NemesisFactory
     from harness.worlds.network import Link
@@ -60,38 +57,32 @@ OPTIONS = (
 )
 
 
-class Flap(Nemesis):
+class Flap(Linked):
     """Cuts links and mends them, to and fro."""
 
     kind = "flap"
+    params = ("down_ms", "up_ms")
     needs = Capabilities(network=frozenset({"cut"}))
     background = False
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        given = settings(self.kind, OPTIONS, options)
-        self.targets: tuple[str, ...] = given["targets"]
-        self.max_ms: float = given["max_ms"]
-        self.directions: tuple[str, ...] = given["directions"]
+        super().__init__(self.kind, OPTIONS, options)
+        self.max_ms: float = self.given["max_ms"]
 
     @override
-    def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
-        """A random target and rhythm."""
-        target = draw_target(random, random.choice(self.targets), nodes)
+    def draw_params(self, random: Random) -> dict[str, Json]:
+        """A random rhythm."""
         low = min(SHORTEST_MS, self.max_ms)
         down_ms, up_ms = (
             round(log_uniform(random, low, self.max_ms), 1) for _ in range(2)
         )
-        rhythm = {"target": target, "down_ms": down_ms, "up_ms": up_ms}
-        return Fault(self.kind, rhythm | draw_direction(random, self.directions))
+        return {"down_ms": down_ms, "up_ms": up_ms}
 
     @override
-    def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """Require a target and both halves of the rhythm."""
-        require_params(fault, ("target", "down_ms", "up_ms", "direction"))
-        validate_target(self.kind, fault.params.get("target"), nodes)
-        for name in ("down_ms", "up_ms"):
+    def validate_params(self, fault: Fault) -> None:
+        """Require both halves of the rhythm."""
+        for name in self.params:
             require_number(fault, name, SPELL_MS)
-        validate_direction(fault)
 
     @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:

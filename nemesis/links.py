@@ -13,6 +13,7 @@ fault that met no traffic did not bite.
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -120,41 +121,79 @@ class Amount:
         )
 
 
-class LinkFault(Nemesis):
+class Linked(Nemesis, ABC):
+    """A nemesis whose faults are for the links of a target, in a direction.
+
+    Args:
+        options: Its options, with those of TARGETS_OPTION and DIRECTION_OPTION.
+        given: What the user gave; `given` keeps all settings that come of it.
+
+    Attributes:
+        params: Parameters that its faults have beside target and direction.
+    """
+
+    params: tuple[str, ...]
+
+    def __init__(
+        self, kind: str, options: tuple[Option, ...], given: Mapping[str, str]
+    ) -> None:
+        self.kind = kind
+        self.given = settings(kind, options, given)
+        self.targets: tuple[str, ...] = self.given["targets"]
+        self.directions: tuple[str, ...] = self.given["directions"]
+
+    @override
+    def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
+        """A random target and direction, and what else the kind draws."""
+        target = draw_target(random, random.choice(self.targets), nodes)
+        params = {"target": target, **self.draw_params(random)}
+        return Fault(self.kind, params | draw_direction(random, self.directions))
+
+    @abstractmethod
+    def draw_params(self, random: Random) -> dict[str, Json]:
+        """Parameters beside target and direction."""
+
+    @override
+    def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
+        """Require a target and the kind's own parameters; a direction may be given."""
+        require_params(fault, ("target", *self.params, "direction"))
+        validate_target(self.kind, fault.params.get("target"), nodes)
+        self.validate_params(fault)
+        validate_direction(fault)
+
+    @abstractmethod
+    def validate_params(self, fault: Fault) -> None:
+        """Raise UsageError if parameters beside target and direction make no sense."""
+
+
+class LinkFault(Linked):
     """A nemesis of one kind of link fault."""
 
     background = True
 
     def __init__(self, kind: str, amount: Amount, options: Mapping[str, str]) -> None:
-        given = settings(kind, amount.options, options)
-        self.kind = kind
+        super().__init__(kind, amount.options, options)
+        self.params = (amount.field,)
         self.amount = amount
         self.needs = Capabilities(network=frozenset({amount.field}))
         if amount.share_of_jitter:
             self.needs |= Capabilities(network=frozenset({"jitter_ms"}))
-        self.targets: tuple[str, ...] = given["targets"]
-        self.high: float = amount.high if given["max"] is None else given["max"]
-        self.directions: tuple[str, ...] = given["directions"]
+        most = self.given["max"]
+        self.high: float = amount.high if most is None else most
 
     @override
-    def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
-        """A random target, amount and direction."""
-        target = draw_target(random, random.choice(self.targets), nodes)
+    def draw_params(self, random: Random) -> dict[str, Json]:
+        """A random amount."""
         low = min(self.amount.low, self.high)
         amount = log_uniform(random, low, self.high)
-        params: dict[str, Json] = {
-            "target": target,
-            self.amount.field: round(amount) if self.amount.whole else round(amount, 3),
+        return {
+            self.amount.field: round(amount) if self.amount.whole else round(amount, 3)
         }
-        return Fault(self.kind, params | draw_direction(random, self.directions))
 
     @override
-    def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """Require a target and an amount; a direction is all else that is allowed."""
-        require_params(fault, ("target", self.amount.field, "direction"))
-        validate_target(self.kind, fault.params.get("target"), nodes)
+    def validate_params(self, fault: Fault) -> None:
+        """Require an amount."""
         require_number(fault, self.amount.field, self.amount.kind)
-        validate_direction(fault)
 
     @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:

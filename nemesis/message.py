@@ -27,31 +27,27 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.faults.drawing import log_uniform
-from harness.faults.fault import Fault, Strike, require_number, require_params
-from harness.faults.nemesis import Nemesis
+from harness.faults.fault import Fault, Strike, require_number
 from harness.faults.targets import (
     aimed,
-    draw_target,
     resolve_target,
-    validate_target,
     who,
 )
 from harness.options import Checked, Number, Words
 from harness.override import override
-from harness.registry import Option, Plugin, settings
+from harness.registry import Option, Plugin
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.network import LinkRule, MessageRule, compiled
 from nemesis.links import (
     DIRECTION_OPTION,
     TARGETS_OPTION,
-    draw_direction,
+    Linked,
     links_of,
     told_direction,
-    validate_direction,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from random import Random
 
     from harness.data import Json
@@ -107,7 +103,7 @@ OPTIONS = (
 )
 
 
-class Message(Nemesis):
+class Message(Linked):
     """Treats messages of one type.
 
     Attributes:
@@ -115,19 +111,18 @@ class Message(Nemesis):
     """
 
     kind = "message"
+    params = ("pattern", *ACTS)
     needs = Capabilities(network=frozenset({"messages"}))
     background = True  # one message of many breaks little: it has to last
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        given = settings(self.kind, OPTIONS, options)
-        self.targets: tuple[str, ...] = given["targets"]
-        self.patterns: tuple[str, ...] = given["patterns"]
-        self.acts: tuple[str, ...] = given["acts"]
-        self.directions: tuple[str, ...] = given["directions"]
+        super().__init__(self.kind, OPTIONS, options)
+        self.patterns: tuple[str, ...] = self.given["patterns"]
+        self.acts: tuple[str, ...] = self.given["acts"]
 
     @override
-    def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
-        """A random target, type of message, act and amount.
+    def draw_params(self, random: Random) -> dict[str, Json]:
+        """A random type of message, act and amount.
 
         Raises:
             UsageError: No types are known.
@@ -137,19 +132,15 @@ class Message(Nemesis):
                 "--nemesis message: the system doesn't say how its messages look on "
                 "the wire; name some with --set message.patterns='PATTERN ...'"
             )
-        target = draw_target(random, random.choice(self.targets), nodes)
         pattern = random.choice(self.patterns)
         act = random.choice(self.acts)
         low, high = DRAWN[act]
         amount = round(log_uniform(random, low, high), 3)
-        params = {"target": target, "pattern": pattern, act: amount}
-        return Fault(self.kind, params | draw_direction(random, self.directions))
+        return {"pattern": pattern, act: amount}
 
     @override
-    def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """Require a target, a pattern, and one act with its amount."""
-        require_params(fault, ("target", "pattern", *ACTS, "direction"))
-        validate_target(self.kind, fault.params.get("target"), nodes)
+    def validate_params(self, fault: Fault) -> None:
+        """Require a pattern, and one act with its amount."""
         acts = [act for act in ACTS if act in fault.params]
         if len(acts) != 1:
             raise UsageError(f"plan: message: give one of {', '.join(ACTS)}")
@@ -166,7 +157,6 @@ class Message(Nemesis):
             compiled(pattern)
         except UsageError as problem:
             raise UsageError(f"plan: message: pattern: {problem}") from problem
-        validate_direction(fault)
 
     @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:

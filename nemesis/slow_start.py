@@ -17,33 +17,30 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from harness.faults.drawing import log_uniform
-from harness.faults.fault import Fault, Strike, require_number, require_params
-from harness.faults.nemesis import Nemesis
+from harness.faults.fault import Fault, Strike, require_number
 from harness.faults.targets import (
     aimed,
-    draw_target,
     resolve_target,
-    validate_target,
     who,
 )
 from harness.options import Number
 from harness.override import override
-from harness.registry import Option, Plugin, settings
+from harness.registry import Option, Plugin
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.network import LinkRule
 from nemesis.links import (
     DIRECTION_OPTION,
     TARGETS_OPTION,
-    draw_direction,
+    Linked,
     links_of,
     told_direction,
-    validate_direction,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
+    from harness.data import Json
     from harness.faults.force import Grip
     from harness.faults.nemesis import NemesisFactory
     from harness.worlds.network import Link
@@ -64,42 +61,32 @@ OPTIONS = (
 )
 
 
-class SlowStart(Nemesis):
+class SlowStart(Linked):
     """Makes links narrow, and lets them grow."""
 
     kind = "slow-start"
+    params = ("bandwidth_kbit_s", "over_s")
     needs = Capabilities(network=frozenset({"bandwidth_kbit_s"}))
     background = True
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        given = settings(self.kind, OPTIONS, options)
-        self.targets: tuple[str, ...] = given["targets"]
-        self.over_max_s: float = given["over_max_s"]
-        self.directions: tuple[str, ...] = given["directions"]
+        super().__init__(self.kind, OPTIONS, options)
+        self.over_max_s: float = self.given["over_max_s"]
 
     @override
-    def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
-        """A random target, first bandwidth and time to grow."""
-        target = draw_target(random, random.choice(self.targets), nodes)
+    def draw_params(self, random: Random) -> dict[str, Json]:
+        """A random first bandwidth and time to grow."""
         low, high = DRAWN_KBIT_S
         first_kbit_s = round(log_uniform(random, low, high), 3)
         low = min(SHORTEST_S, self.over_max_s)
         over_s = round(log_uniform(random, low, self.over_max_s), 3)
-        params = {
-            "target": target,
-            "bandwidth_kbit_s": first_kbit_s,
-            "over_s": over_s,
-        }
-        return Fault(self.kind, params | draw_direction(random, self.directions))
+        return {"bandwidth_kbit_s": first_kbit_s, "over_s": over_s}
 
     @override
-    def validate(self, fault: Fault, nodes: Sequence[str]) -> None:
-        """Require a target, the first bandwidth and the time to grow."""
-        require_params(fault, ("target", "bandwidth_kbit_s", "over_s", "direction"))
-        validate_target(self.kind, fault.params.get("target"), nodes)
+    def validate_params(self, fault: Fault) -> None:
+        """Require the first bandwidth and the time to grow."""
         require_number(fault, "bandwidth_kbit_s", START_KBIT_S)
         require_number(fault, "over_s", OVER_S)
-        validate_direction(fault)
 
     @override
     async def strike(self, fault: Fault, cluster: Grip) -> Strike:
