@@ -76,7 +76,9 @@ class DecideBeforeFsync(TwoPhaseCommit):
 class VoteBeforeFsync(TwoPhaseCommit):
     """Votes yes before its part of the transaction is durable (7.4).
 
-    When the power fails, it has lost its part of a committed transaction.
+    When the power fails, it has lost its part of a committed transaction. A coordinator
+    that takes part in its own transaction may even have its decision on disk before its
+    vote: back again, it reads itself as prepared, has nobody to ask, and blocks (AC5).
     """
 
     @override
@@ -170,7 +172,7 @@ MUTANTS: Mapping[str, Mutant] = {
             VoteBeforeFsync,
             "yes is sent before the prepared record is durable",
             SOURCE + "7.4",
-            ("commit-without-vote", "split-decision"),
+            ("commit-without-vote", "split-decision", "blocked-after-heal"),
             "commit",
             nemesis=("power",),
         ),
