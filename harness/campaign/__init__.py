@@ -8,6 +8,7 @@
     processes.py   Processes: the executor of this machine
     seeds.py       sweeps of seeds in the simulator
     suite.py       suites of expected outcomes, from YAML
+    rates.py       Rate: hits among runs, with their interval
 
 `harness.bench.mutants` is a client of this room, too.
 """
