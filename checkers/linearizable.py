@@ -11,6 +11,10 @@ Choices:
   nothing: it is UNKNOWN, where other checkers say valid. Pending operations that depend
   on the state are judged, though they contradict nothing. If there are no others, a
   remark says so.
+- What is not linearizable stays so, whatever follows: a linear order of a history,
+  without what was invoked after a prefix, is one of the prefix (Herlihy and Wing 1990,
+  3.3), in which open operations may have taken effect or not. So all anomalies convict
+  a run that goes on. A search that a limit ends convicts nobody.
 - There is one anomaly per broken key: a conflict in its shortest prefix that has no
   order. Of many broken keys those that broke first are explained.
 - Zones, which decide our own workloads, take all keys at once. Many short keys are
@@ -36,7 +40,13 @@ from harness.history import HistoryError
 from harness.host.collector import collector_paused
 from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
-from harness.verdict import CheckResult, Limits, Verdict, nothing_to_judge
+from harness.verdict import (
+    EVERY_ANOMALY,
+    CheckResult,
+    Limits,
+    Verdict,
+    nothing_to_judge,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +73,8 @@ class LinearizableChecker:
         compiled: When numba searches; see `handover`.
         explain_plan: Put the plan into the figures.
     """
+
+    final_on_prefix = EVERY_ANOMALY
 
     def __init__(
         self,

@@ -184,7 +184,10 @@ class Limits:
 
 
 class Checker(Protocol):
-    """A pure judge of histories; may be `Streaming`, `Observing` or `Presuming` too."""
+    """A pure judge of histories; may be `Observing`, `Presuming` or `Conclusive`, too.
+
+    One that looks at values in turn may be `Streaming`.
+    """
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history` within `limits`.
@@ -234,6 +237,48 @@ class Presuming(Protocol):
 def presumed(checker: Checker) -> Collection[str]:
     """The anomalies that a checker concludes from the absence of operations."""
     return checker.presume_end if isinstance(checker, Presuming) else ()
+
+
+@runtime_checkable
+class Conclusive(Protocol):
+    """A checker that may convict a run before it has ended.
+
+    Attributes:
+        final_on_prefix: The anomalies whose discovery in a prefix of a history makes
+            every history that begins so INVALID, though perhaps by another name. In a
+            prefix, an operation without a completion is one that nobody knows about
+            yet: it may still be ok with any value, fail, or end in info. What nodes
+            observed is cut off at each node by itself.
+
+            An anomaly that a later operation can heal is not among them: one that rests
+            on what was not read, not answered or not decided by the end.
+    """
+
+    final_on_prefix: Collection[str]
+
+
+class _EveryName(frozenset[str]):
+    """Holds whatever name it is asked for."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERY_ANOMALY: Collection[str] = _EveryName({"*"})
+"""Of a checker none of whose anomalies can be healed, whatever it calls them."""
+
+
+def final_on_prefix(checker: Checker) -> Collection[str]:
+    """The anomalies by which `checker` convicts a run that goes on."""
+    return checker.final_on_prefix if isinstance(checker, Conclusive) else ()
+
+
+def convicting(checker: Checker, result: CheckResult) -> Anomaly | None:
+    """The first anomaly that makes `result`, of a prefix, final; None if none does."""
+    if result.verdict is not Verdict.INVALID or not result.promised:
+        return None
+    final = final_on_prefix(checker)
+    return next((a for a in result.anomalies if a.name in final), None)
 
 
 @dataclass(frozen=True)

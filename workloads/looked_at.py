@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.override import override
-from harness.verdict import Checker, presumed
+from harness.verdict import Checker, final_on_prefix, presumed
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,6 +42,11 @@ class LookedAt(Checker):
     def presume_end(self) -> Collection[str]:
         """The anomalies that the inner checker finds by what never came."""
         return presumed(self.checker)
+
+    @property
+    def final_on_prefix(self) -> Collection[str]:
+        """The anomalies by which the inner checker convicts a prefix."""
+        return final_on_prefix(self.checker)
 
     @override
     def check(self, history: History, limits: Limits) -> CheckResult:

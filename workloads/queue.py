@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.override import override
 from harness.registry import Plugin, settings
-from harness.verdict import Checker, of_prefix, presumed
+from harness.verdict import Checker, final_on_prefix, of_prefix, presumed
 from harness.workload import Workload
 from harness.workload.generator import (
     DONE,
@@ -88,6 +88,11 @@ class Drained(Checker):
     def presume_end(self) -> Collection[str]:
         """The anomalies that the inner checker finds by what never came."""
         return presumed(self.checker)
+
+    @property
+    def final_on_prefix(self) -> Collection[str]:
+        """The anomalies by which the inner checker convicts a prefix."""
+        return final_on_prefix(self.checker)
 
     @override
     def check(self, history: History, limits: Limits) -> CheckResult:

@@ -63,6 +63,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         errors: The failures of the harness.
         refused: Whether the run is impossible; `errors` says why. Nothing was started.
         run_s: How long the run lasted, in the time of its world.
+        convicted_s: When it was known to be invalid, in the same time; None if that was
+            found after its end only.
         seconds: How long run and judging took.
         cpu_s: Processor time of the process that carried it out.
         folder: The run folder; empty if it was not kept.
@@ -84,6 +86,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...] = ()
     refused: bool = False
     run_s: float = 0.0
+    convicted_s: float | None = None
     seconds: float = 0.0
     cpu_s: float = 0.0
     folder: str = ""
@@ -123,6 +126,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             faults=record.faults,
             errors=tuple(record.harness.errors),
             run_s=record.seconds,
+            convicted_s=None if record.convicted is None else record.convicted.after_s,
             folder="" if folder is None else str(folder.path),
             repro=record.repro,
         )

@@ -85,6 +85,9 @@ if TYPE_CHECKING:
 @click.option("--pcap", is_flag=True, help=(
     "Capture all frames between nodes as network.pcap in the run folder."
 ))  # fmt: skip
+@click.option("--until-invalid", is_flag=True, help=(
+    "Judge the run while it lasts, and end it once it is known to be invalid."
+))  # fmt: skip
 @click.option("--also", multiple=True, metavar="A,B", help=(
     "Checkers beside the workload's; what they say is shown, and doesn't count."
 ))  # fmt: skip
@@ -120,6 +123,7 @@ def run(
     node_log_mb: int,
     watchdog: bool,
     pcap: bool,
+    until_invalid: bool,
     also: Sequence[str],
     plan: Path | None,
     determinism: bool,
@@ -155,6 +159,7 @@ def run(
         node_log_mb=node_log_mb,
         watchdog=watchdog,
         pcap=pcap,
+        until_invalid=until_invalid,
         also=comma_list(also),
         world=world,  # type: ignore[arg-type]  # click has checked the choice
         mutant=mutant,

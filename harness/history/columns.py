@@ -122,6 +122,15 @@ class ColumnsBuilder:
         """The columns of all ops that came in; no more may come after that."""
         self._values.default_factory = None
         del self._values[_STRUCTURE]
+        return self._made(self._values)
+
+    def so_far(self) -> Columns:
+        """The columns of the ops that came in until now; more may come."""
+        values = dict(self._values)
+        del values[_STRUCTURE]
+        return self._made(values)
+
+    def _made(self, values: Mapping[Any, int]) -> Columns:
         return Columns(
             self._in_sequence,
             self._processes.has_names,
@@ -132,7 +141,7 @@ class ColumnsBuilder:
             None if self._keys is None else _joined(self._key),
             list(self._keys or ()),
             _joined(self._value),
-            self._values,
+            values,
         )
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness import registry, report, verdict
+from harness import report, verdict
 from harness.errors import (
     EXIT_HARNESS,
     EXIT_INVALID,
@@ -22,6 +22,7 @@ from harness.history import HistoryError, formats, observations
 from harness.host.documents import writing
 from harness.judge import effects
 from harness.judge.account import Account, account
+from harness.run import judges
 from harness.run.lifecycle import lives
 from harness.run.records import (
     VERSION,
@@ -33,17 +34,19 @@ from harness.run.records import (
     RunRecord,
     VerdictRecord,
 )
-from harness.run.spec import options_for
-from harness.verdict import Checker, CheckResult, Limits, Unpromised, Verdict
+from harness.verdict import Checker, CheckResult, Limits, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.history import History
     from harness.run.lifecycle import Life
-    from harness.run.records import FaultLine, TestRecord, Word
+    from harness.run.records import Conviction, FaultLine, TestRecord, Word
     from harness.run.spec import TestSpec
     from harness.run.store import RunFolder
+
+WHOLE = {"complete", "convicted"}
+"""How runs end that have read at last what is left (`RunRecord.ended`)."""
 
 
 def analyse(folder: RunFolder, limits: Limits | None = None) -> VerdictRecord:
@@ -90,7 +93,7 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> VerdictRecor
             name: verdict.of_run(verdict.judge(checker, history, limits))
             for name, checker in checkers.items()
         }
-    if run is None or run.ended != "complete":
+    if run is None or run.ended not in WHOLE:
         results = {
             name: verdict.of_prefix(checkers[name], result)
             for name, result in results.items()
@@ -146,6 +149,8 @@ def summed_up(
         )
     errors = list(run.errors)
     overall = verdict.combine(r.verdict for r in results.values() if r.promised)
+    if run.convicted is not None and results and overall is not Verdict.INVALID:
+        errors.append(contradiction(run.convicted, overall, results))
     why = run.never_up
     if not why and overall is not Verdict.INVALID:
         why = told.reason
@@ -166,33 +171,34 @@ def summed_up(
         ops=run.ops,
         **told.as_json(),
         seconds=run.seconds,
+        convicted=run.convicted,
         harness=HarnessRecord(ok=not errors, errors=errors),
         seed=spec.seed,
         repro=test.repro,
     )
 
 
+def contradiction(
+    convicted: Conviction, overall: Verdict, results: Mapping[str, CheckResult]
+) -> str:
+    """A sentence about a run that was convicted early, and in the end is not invalid.
+
+    No history that begins as a convicted one can be valid, so we have erred.
+    """
+    why = next((r.reason for r in results.values() if r.promised and r.reason), "")
+    return (
+        f"the {convicted.checker} checker found {convicted.anomaly} in the first "
+        f"{convicted.events:,} events and ended the run, but the whole history is "
+        f"{overall}{': ' + why if why else ''}; one of the two is wrong"
+    )
+
+
 def judges_of(spec: TestSpec, folder: RunFolder) -> dict[str, Checker]:
-    """The checkers of `judges`; an error in `spec` is reported as one of test.yaml."""
+    """The checkers of operations; an error in `spec` is told as one of test.yaml."""
     try:
-        return judges(spec)
+        return judges.of_operations(spec)
     except UsageError as bad:
         raise UsageError(f"{folder.path / 'test.yaml'}: {bad}") from None
-
-
-def judges(spec: TestSpec) -> dict[str, Checker]:
-    """The checkers of the workload, and those that the spec asks for besides.
-
-    Raises:
-        UsageError: There is no such checker or workload, or not with these options.
-    """
-    _, others = options_for(spec)
-    workload = registry.find("workload", spec.workload).factory(others[spec.workload])
-    checkers = dict(workload.checkers())
-    for name in spec.also:
-        more = registry.find("checker", name).factory(others[name])
-        checkers[f"{name}_also" if name in checkers else name] = Unpromised(more)
-    return checkers
 
 
 def check_invariants(
@@ -209,12 +215,11 @@ def check_invariants(
             Verdict.UNKNOWN, reason=str(bad), over=verdict.OBSERVATIONS
         )
         return dict.fromkeys(names, unreadable)
-    checkers = {name: registry.find("checker", name).factory({}) for name in names}
     return {
         name: replace(
             verdict.judge(checker, observed, limits), over=verdict.OBSERVATIONS
         )
-        for name, checker in checkers.items()
+        for name, checker in judges.of_observations(names).items()
     }
 
 

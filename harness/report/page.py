@@ -203,7 +203,8 @@ def facts(told: Story) -> list[tuple[str, str]]:
         ),
         ("In doubt", told.in_doubt),
         ("Started", _utc(test.get("started_utc"))),
-        ("Ended", "" if ended == "complete" else ended),
+        ("Ended", "" if ended in {"complete", "convicted"} else ended),
+        ("Convicted", told.convicted),
     ]
     return [(name, figures.clip(text, 80)) for name, text in rows if text]
 

@@ -116,6 +116,18 @@ class Story:
         return string(verdict.get("repro") or test.get("repro"))
 
     @cached_property
+    def convicted(self) -> str:
+        """When and why the run was known to be invalid, if that was before its end."""
+        told = mapping(self.folder.run.get("convicted"))
+        if not told:
+            return ""
+        anomaly, checker = string(told.get("anomaly")), string(told.get("checker"))
+        return (
+            f"after {number(told.get('after_s')):.1f} s, "
+            f"{plural(whole(told.get('ops')), 'operation')}: {anomaly} ({checker})"
+        )
+
+    @cached_property
     def seed(self) -> str:
         """The seed, as text; "" if unknown."""
         seed = self.folder.test.get("seed", self.folder.verdict.get("seed"))

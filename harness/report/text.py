@@ -83,11 +83,15 @@ def _facts(story: Story) -> str:
     total = figures.plural(sum(outcomes.values()), "operation")
     seed = f", seed {story.seed}" if story.seed else ""
     ended = story.folder.run.get("ended")
-    how = f" ({figures.plain(ended, 40)})" if ended not in {"complete", None} else ""
+    usual = {"complete", "convicted", None}
+    how = f" ({figures.plain(ended, 40)})" if ended not in usual else ""
+    early = f"    Convicted {figures.plain(story.convicted, 80)}\n" * bool(
+        story.convicted
+    )
     doubt = f"    In doubt: {figures.plain(story.in_doubt, 80)}\n" * bool(
         story.in_doubt
     )
-    return f"    {total} in {story.seconds:.1f} s{how}: {ops}{seed}\n{doubt}"
+    return f"    {total} in {story.seconds:.1f} s{how}: {ops}{seed}\n{early}{doubt}"
 
 
 def _remarks(story: Story, paint: _Paint) -> str:

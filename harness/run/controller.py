@@ -21,7 +21,7 @@ from harness.faults.leadership import Leadership, leader_line, names_of
 from harness.faults.watchdog import Watchdog
 from harness.history.formats.jsonl import HistoryWriter
 from harness.run.interpreter import Outcome, interpret
-from harness.run.records import VERSION, RunRecord
+from harness.run.records import VERSION, Conviction, RunRecord
 from harness.systems.abilities import (
     PREPARE_LIMIT_S,
     Cast,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from harness.faults import Schedule
     from harness.history import Op
     from harness.run.assembling import Parts
+    from harness.run.monitor import Watch
     from harness.run.spec import TestSpec
     from harness.run.store import RunFolder
     from harness.worlds.clocks import ClockReading
@@ -87,6 +88,7 @@ class Controller:
         folder: RunFolder,
         world: World,
         show: Callable[[Progress], None] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.spec = spec
         self.parts = parts
@@ -94,6 +96,8 @@ class Controller:
         self.folder = folder
         self.world = world
         self._show = show
+        self._watch = watch
+        self.convicted: Conviction | None = None
         self.errors: list[str] = []
         self.never_up = ""
         self.ended = "failed"
@@ -113,6 +117,7 @@ class Controller:
         )
         self._in_force: dict[Json, str] = {}  # by the number of the step
         self._in_flight: Counter[str] = Counter()  # client operations by function
+        self._completed = 0  # client operations
         self._kept_down: dict[str, str] = {}
         self._roles: dict[str, str] = {}
         self._op_timeout_s = op_timeout_s(parts.workload, spec.op_timeout_s)
@@ -152,6 +157,8 @@ class Controller:
             if guard.done():
                 guard.result()
             self.ended = self.outcome.ended if self.outcome else "interrupted"
+            if self.convicted is not None and self.ended == "complete":
+                self.ended = "convicted"
         except ClusterNeverUpError as down:
             self.never_up = self._with_log(str(down))
             self.ended = "complete"
@@ -222,6 +229,7 @@ class Controller:
             self._leadership.watch(op)
             if op.is_client:
                 self._in_flight[op.f] += 1 if op.type == "invoke" else -1
+                self._completed += op.type != "invoke"
             return history.record(op)
 
         watchdog = Watchdog(cluster, self.note) if self.spec.watchdog else None
@@ -230,6 +238,9 @@ class Controller:
             beside.append(asyncio.create_task(self.world.watcher.poll()))
         if self.schedule.needs.clocks:
             beside.append(asyncio.create_task(self._sample_clocks(cluster)))
+        enough = asyncio.Event()
+        if self._watch is not None:
+            beside.append(asyncio.create_task(self._convict(self._watch, enough, stop)))
         try:
             return await interpret(
                 self._generator(),
@@ -243,6 +254,7 @@ class Controller:
                 seed=self.spec.seed,
                 crash=self._crash,
                 stop=stop,
+                prod=enough,
                 now_ns=self.now_ns,
                 on_progress=self._shower(),
             )
@@ -263,6 +275,28 @@ class Controller:
                 await watchdog.close()
             history.close()
 
+    async def _convict(
+        self, watch: Watch, enough: asyncio.Event, stop: asyncio.Event
+    ) -> None:
+        """Wait until the run is known to be invalid, and have it come to its end.
+
+        Raises:
+            HarnessError: The judge failed, which ends the run at once.
+        """
+        try:
+            charge = await watch.charge()
+        except HarnessError:
+            stop.set()
+            raise
+        self.convicted = Conviction(
+            after_s=round(self.now_ns() / 1e9, 3),
+            ops=self._completed,
+            checker=charge.checker,
+            anomaly=charge.anomaly,
+            events=charge.events,
+        )
+        enough.set()
+
     def _generator(self) -> gen.Generator:
         """Clients and nemesis side by side; then heal, settle, and final operations."""
         spec = self.spec
@@ -272,6 +306,7 @@ class Controller:
         if spec.rate is not None:
             clients = gen.rate(spec.rate, clients)
         main = gen.beside(clients, self.schedule.generator(self._sightings))
+        main = gen.until(lambda: self.convicted is not None, main)
         final = self.parts.workload.final_generator(spec.concurrency)
         phases = [
             gen.time_limit(spec.time_limit_s, main),
@@ -395,6 +430,8 @@ class Controller:
         with self._failures_kept():
             counters = await self.world.network.counters()
             links = {f"{a}->{b}": asdict(c) for (a, b), c in counters.items()}
+        if self._watch is not None:
+            self._watch.close()
         with self._failures_kept():
             await self.world.close()
         with self._failures_kept():
@@ -426,5 +463,6 @@ class Controller:
                     kept_down=self._kept_down,
                     roles=self._roles,
                     errors=self.errors,
+                    convicted=self.convicted,
                 )
             )

@@ -18,6 +18,7 @@ import msgspec
 
 from harness.faults import profiles
 from harness.host import interrupts, scarcity
+from harness.run import monitor
 from harness.run.assembling import Parts, prepare
 from harness.run.controller import Controller
 from harness.run.records import VERSION, RunRecord
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from harness.faults import Schedule
     from harness.run.controller import Progress
     from harness.run.doctor import Rung
+    from harness.run.monitor import Watch
     from harness.run.spec import PlanData
     from harness.worlds.world import World
 
@@ -61,6 +63,13 @@ def run(
     parts, schedule, rung = prepare(spec, plan)
     if rung.why and remark is not None:
         remark(rung.why)
+    if spec.until_invalid and remark is not None:
+        system, workload = parts.system, spec.workload
+        if monitor.of_run(spec, system.invariants, results) is None:
+            remark(
+                f"no checker of the {workload} workload can convict a run before its "
+                "end, so --until-invalid changes nothing"
+            )
     for kind, why in parts.left_out.items():
         if remark is not None and kind in profiles.named(spec.profile).kinds:
             remark(f"{kind} faults are left out: {why}")
@@ -153,9 +162,18 @@ def execute(
     Returns:
         Why the world failed, or an empty text if it did not.
     """
+    # Made here, as whoever forks below then has its modules, and so has the analysis.
+    judge = None
+    if spec.until_invalid:
+        judge = monitor.of_run(spec, parts.system.invariants, folder.path)
 
     def make(world: World) -> Controller:
-        return Controller(spec, parts, schedule, folder, world, show)
+        watch: Watch | None = None
+        if judge is not None and rung == "sim":
+            watch = monitor.Within(judge, world.watcher.write)
+        elif judge is not None:
+            watch = monitor.Beside(judge)
+        return Controller(spec, parts, schedule, folder, world, show, watch)
 
     limits = Limits(spec.node_data_mb * 10**6, spec.node_log_mb * 10**6)
     setting = Setting(

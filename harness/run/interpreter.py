@@ -409,7 +409,7 @@ class _Driver:
     async def run(self) -> None:
         """Go on until the generator is done, `interrupt`, or the harness fails."""
         try:
-            self._pump()
+            self.pump()
             await self._finished
         finally:
             self._finish()
@@ -437,7 +437,7 @@ class _Driver:
 
     # Starting operations
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Let the core decide, and carry out what it decided."""
         if self._finished.done():
             return
@@ -484,7 +484,7 @@ class _Driver:
 
     def _ring(self) -> None:
         self._alarm = None
-        self._pump()
+        self.pump()
 
     def _until_s(self, time_ns: int) -> float:
         return max(0, time_ns - self._now_ns()) / 1e9
@@ -528,7 +528,7 @@ class _Driver:
                 self._finish(HarnessError(f"cannot open a client: {failure}"))
             elif not worker.retired:
                 self._no_client(worker, f"{type(failure).__name__}: {failure}")
-                self._pump()
+                self.pump()
             return False
         worker.opened = True
         self._failures[worker.thread] = 0
@@ -602,7 +602,7 @@ class _Driver:
             self._hold_back(worker.thread)
         elif sound:
             self._failures[worker.thread] = 0
-        self._pump()
+        self.pump()
 
     def _complete(self, thread: Thread, completion: Op) -> None:
         try:
@@ -626,7 +626,7 @@ class _Driver:
         if deadlines and self._watchdog is None:
             delay_s = self._until_s(min(deadlines))
             self._watchdog = self._loop.call_later(delay_s, self._watch)
-        self._pump()
+        self.pump()
 
     def _time_out(self, worker: _Worker, op: Op) -> None:
         if not worker.opened:
@@ -706,7 +706,7 @@ class _Driver:
             self._finish(broken)
             return
         self._complete(NEMESIS, completion)
-        self._pump()
+        self.pump()
 
 
 def _mismatch(op: Op, completion: Any) -> str:
@@ -761,6 +761,7 @@ async def interpret(
     seed: int | str,
     crash: Crash,
     stop: asyncio.Event | None = None,
+    prod: asyncio.Event | None = None,
     now_ns: Callable[[], int] | None = None,
     on_progress: Callable[[Outcome], None] | None = None,
     progress_s: float = 0.25,
@@ -781,6 +782,8 @@ async def interpret(
         seed: Decides what the generator draws.
         crash: Keeps the traceback of a client's or the nemesis' crash.
         stop: When set, the run ends early.
+        prod: When set, the generator is asked anew: it may answer differently now,
+            though no operation has completed.
         now_ns: The time since the start of the run; must agree with the loop's timers.
         on_progress: Called every `progress_s` with the outcome so far.
         progress_s: Seconds between calls of `on_progress`.
@@ -816,7 +819,9 @@ async def interpret(
     )
     companions: list[Coroutine[Any, Any, None]] = []
     if stop is not None:
-        companions.append(_on_stop(stop, driver))
+        companions.append(_once_set(stop, driver.interrupt))
+    if prod is not None:
+        companions.append(_once_set(prod, driver.pump))
     if on_progress is not None:
         companions.append(_report(core.outcome, on_progress, progress_s))
     await _accompanied(driver, companions)
@@ -843,9 +848,9 @@ async def _accompanied(
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _on_stop(stop: asyncio.Event, driver: _Driver) -> None:
-    await stop.wait()
-    driver.interrupt()
+async def _once_set(event: asyncio.Event, act: Callable[[], None]) -> None:
+    await event.wait()
+    act()
 
 
 async def _report(

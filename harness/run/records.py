@@ -63,11 +63,33 @@ class TestRecord(msgspec.Struct, kw_only=True):
     repro: str = ""
 
 
+class Conviction(msgspec.Struct, kw_only=True, frozen=True):
+    """The moment at which a run was known to be invalid, while it went on.
+
+    Attributes:
+        after_s: Seconds since the start of the run.
+        ops: Client operations completed by then.
+        checker: The checker that convicted it.
+        anomaly: The anomaly that it found in the history so far.
+        events: How many events of the history it had read; the rest came later.
+    """
+
+    after_s: float
+    ops: int
+    checker: str
+    anomaly: str
+    events: int
+
+    def __str__(self) -> str:
+        return f"convicted after {self.after_s:.1f} s, {self.ops:,} operations"
+
+
 class RunRecord(msgspec.Struct, kw_only=True):
     """run.json: how a run went, written by its controller at the end.
 
     Attributes:
-        ended: "complete", "interrupted" or "failed".
+        ended: "complete", "convicted" (which is complete but for the time that it was
+            to last), "interrupted" or "failed".
         seconds: How long it lasted.
         start_mono_ns: Where the nodes' own clocks stood when the run's time began.
         never_up: A sentence about the node that never served; empty if all did.
@@ -77,6 +99,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
         kept_down: node -> why it was killed for good.
         roles: node -> its role, for systems whose nodes have several roles.
         errors: The failures of the harness.
+        convicted: When the history was known to be invalid, if that was before the end.
     """
 
     version: int = 0
@@ -90,6 +113,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     kept_down: dict[str, str] = {}
     roles: dict[str, str] = {}
     errors: list[str] = []
+    convicted: Conviction | None = None
 
 
 class FaultLine(msgspec.Struct, kw_only=True):
@@ -250,6 +274,7 @@ class VerdictRecord(msgspec.Struct, kw_only=True):
         errors: Errors that clients met, most frequent first (`harness.judge.account`).
         remarks, troubles: The sentences of `harness.judge.account.Account`.
         seconds: How long the run lasted.
+        convicted: When the run was known to be invalid, if that was before its end.
         repro: The command that repeats the run.
     """
 
@@ -267,6 +292,7 @@ class VerdictRecord(msgspec.Struct, kw_only=True):
     remarks: list[str] = []
     troubles: list[str] = []
     seconds: float = 0.0
+    convicted: Conviction | None = None
     harness: HarnessRecord = msgspec.field(default_factory=HarnessRecord)
     seed: int = 0
     repro: str = ""

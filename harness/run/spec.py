@@ -53,6 +53,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         pcap: Capture all frames between nodes.
         also: Checkers beside the workload's; their verdicts are shown and don't count.
         watchdog: Whether nodes that exit on their own are started again.
+        until_invalid: Judge the history while it grows (`harness.run.monitor`), and end
+            the run once it is known to be invalid, whatever may still come.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -78,6 +80,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     node_log_mb: int = 64
     watchdog: bool = False
     pcap: bool = False
+    until_invalid: bool = False
     name: str = ""
 
     @property
@@ -115,6 +118,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
             out.append("--watchdog")
         if self.pcap:
             out.append("--pcap")
+        if self.until_invalid:
+            out.append("--until-invalid")
         out += ["--seed", str(self.seed)]
         for key, text in self.options.items():
             out += ["--set", f"{key}={text}"]

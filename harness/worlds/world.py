@@ -93,6 +93,14 @@ class Watcher(Protocol):
         """Keep the count up to date until cancelled."""
         ...
 
+    def write(self) -> None:
+        """Have the run folder hold all that nodes have told until now.
+
+        Raises:
+            HarnessError: A file can't be written.
+        """
+        ...
+
 
 class Conducted(Protocol):
     """A run's controller, as its world knows it: the world sets it to work.

@@ -37,7 +37,7 @@ from harness.history.formats import (
     jsonl,
     plume,
 )
-from harness.history.formats.jsonl import HistoryWriter
+from harness.history.formats.jsonl import HistoryFollower, HistoryWriter
 from harness.history.formats.source import STANDARD_INPUT, Source
 from harness.registry import nearest
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "WRITABLE_FORMATS",
+    "HistoryFollower",
     "HistoryWriter",
     "dump",
     "load",

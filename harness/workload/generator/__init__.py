@@ -20,7 +20,8 @@ order). The names and most of the meanings are Jepsen's (jepsen.generator 0.3).
 
     flow.py     the vocabulary, and how generators work; read it to write a new one
     sources.py  from_function, from_iterable, then, repeat, sleep, log
-    shape.py    once, limit, synchronize, phases, until_ok, map_ops, f_map, filter_ops
+    shape.py    once, limit, synchronize, phases, until, until_ok, map_ops, f_map,
+                filter_ops
     timing.py   time_limit, stagger, rate, delay
     choice.py   mix, any_of, clients, nemesis, beside, each_thread, reserve,
                 sequential_keys, concurrent_keys
@@ -70,6 +71,7 @@ from harness.workload.generator.shape import (
     once,
     phases,
     synchronize,
+    until,
     until_ok,
 )
 from harness.workload.generator.sources import (
@@ -136,5 +138,6 @@ __all__ = [
     "synchronize",
     "then",
     "time_limit",
+    "until",
     "until_ok",
 ]

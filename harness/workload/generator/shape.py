@@ -118,6 +118,27 @@ def phases(*likes: GeneratorLike) -> Generator:
     return Generator(call_text("phases", *generators), joined.start)
 
 
+class _Until(Around):
+    __slots__ = ("_is_enough",)
+
+    def __init__(self, is_enough: Callable[[], bool], inner: Flow) -> None:
+        super().__init__(inner)
+        self._is_enough = is_enough
+
+    def next(self, ctx: Context) -> Step:
+        return DONE if self._is_enough() else self.inner.next(ctx)
+
+
+def until(is_enough: Callable[[], bool], like: GeneratorLike) -> Generator:
+    """Operations of `like` until `is_enough`, which must then stay so.
+
+    Up to there they are those of `like` alone, chance included.
+    """
+    inner = as_generator(like)
+    text = call_text("until", inner)
+    return Generator(text, lambda seeds: _Until(is_enough, inner.start(seeds)))
+
+
 class _UntilOk(Around):
     __slots__ = ("_mine", "_succeeded")
 

@@ -140,6 +140,29 @@ class Helper:
         """Have an order carried out that has no result."""
         await asyncio.shield(self._exchange(order, 0.0))
 
+    async def hear(self, kind: type[T]) -> T:
+        """Wait for a reply that it gives unasked; nothing may be asked meanwhile.
+
+        Raises:
+            HarnessError: It has died.
+        """
+        reply = await self._receive()
+        if reply is None or reply.is_last:
+            self._bury(reply, self._wait())
+            raise HarnessError(self._obituary)
+        return msgspec.json.decode(reply.result, type=kind)
+
+    def kill(self) -> None:
+        """End the process at once, as it holds nothing that has to be put in order."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self._obituary:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self._wait()
+        self._socket.close()
+
     async def close(self) -> None:
         """Stop the process and wait until it is gone. A second call does nothing.
 

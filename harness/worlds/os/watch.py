@@ -131,6 +131,10 @@ class Watch(Watcher):
         self._refresh()
         return self._patterns.last(event.pattern)
 
+    @override
+    def write(self) -> None:
+        """Do nothing: nodes have written what they told."""
+
     async def poll(self) -> None:
         """Read the new events now and then, until cancelled."""
         while True:

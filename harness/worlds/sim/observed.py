@@ -1,9 +1,10 @@
 """Observations and logs of simulated nodes, for checkers and readers.
 
 The files are those of the os world, in the same form. Observations are counted as they
-are made known, for the triggers of plans, and written at the end; so are lines of logs
-that match the patterns of triggers. What a node observed
-after it had persisted something is known once that is durable; a crash before takes it.
+are made known, for the triggers of plans, and written at the end, or sooner for whoever
+judges the run while it lasts; so are lines of logs that match the patterns of triggers.
+What a node observed after it had persisted something is known once that is durable; a
+crash before takes it.
 """
 
 from __future__ import annotations
@@ -108,12 +109,8 @@ class Journal(Watcher):
     async def poll(self) -> None:
         """Do nothing: the counts are up to date at any time."""
 
+    @override
     def write(self) -> None:
-        """Append all observations and logs to the run folder.
-
-        Raises:
-            HarnessError: A file can't be written.
-        """
         for node, lines in self._lines.items():
             folder = self._run_dir / "nodes" / node
             observed, logged = folder / "observe.jsonl", folder / "log"

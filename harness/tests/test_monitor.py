@@ -1,0 +1,195 @@
+"""A run that is judged while it lasts: it ends once it is known to be invalid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.campaign.carrying import discard, keep
+from harness.campaign.experiment import Experiment
+from harness.cli import run_command
+from harness.errors import EXIT_HARNESS, EXIT_INVALID, EXIT_VALID
+from harness.history import History, Op
+from harness.history.formats import HistoryFollower, HistoryWriter, load
+from harness.report import text
+from harness.run.completing import complete
+from harness.run.spec import TestSpec
+from harness.run.store import RunFolder
+from harness.verdict import EVERY_ANOMALY, Anomaly, CheckResult, Limits, Verdict
+
+if TYPE_CHECKING:
+    import pytest
+
+    from harness.campaign.outcome import Outcome
+
+
+def stale(**changes: Any) -> TestSpec:
+    """A simulated run whose local reads are stale sooner or later."""
+    given: dict[str, Any] = {
+        "system": "raft",
+        "workload": "register",
+        "nemesis": ["partition"],
+        "world": "sim",
+        "rate": 50.0,
+        "time_limit_s": 20.0,
+        "seed": 1,
+        "options": {"reads": "local"},
+        "until_invalid": True,
+    }
+    spec = TestSpec(**{**given, **changes})
+    complete(spec)
+    return spec
+
+
+def lines(outcome: Outcome) -> list[bytes]:
+    return (Path(outcome.folder) / "history.jsonl").read_bytes().splitlines()
+
+
+def test_a_simulated_run_ends_once_it_is_known_to_be_invalid(tmp_path: Path) -> None:
+    whole = keep(tmp_path, Experiment(stale(until_invalid=False)))
+    early = keep(tmp_path, Experiment(stale()))
+    again = keep(tmp_path, Experiment(stale()))
+
+    assert (whole.verdict, early.verdict) == ("invalid", "invalid")
+    assert whole.convicted_s is None
+    assert early.convicted_s is not None
+    assert early.convicted_s == int(early.convicted_s), "at a whole virtual second"
+    assert early.run_s < whole.run_s - 5
+    assert lines(early) == lines(again)
+
+    folder = RunFolder(Path(early.folder))
+    run = folder.run()
+    assert run is not None
+    assert run.convicted is not None
+    judged = run.convicted.events
+    assert lines(early)[:judged] == lines(whole)[:judged], "judging changes nothing"
+    assert run.ended == "convicted"
+    times = [op.time for op in load(folder.path)]
+    assert times[judged - 1] <= run.convicted.after_s * 1e9 <= times[judged]
+    assert {op.f for op in load(folder.path).ops[judged:]} >= {"read"}, "final reads"
+    assert run.convicted.anomaly in early.anomalies
+    told = f"Convicted after {early.convicted_s:.1f} s, {run.convicted.ops} operations"
+    assert told in text.summary(folder.path)
+    record = folder.verdict()
+    assert record is not None
+    assert record.convicted == run.convicted
+
+
+def test_the_command_and_the_folder_of_a_run_know_that_it_was_to_end_early(
+    tmp_path: Path,
+) -> None:
+    outcome = keep(tmp_path, Experiment(stale()))
+    assert "--until-invalid" in outcome.repro.split()
+    assert Experiment.load(RunFolder(Path(outcome.folder))).spec.until_invalid
+
+
+def test_a_run_that_keeps_its_promises_lasts_as_long_as_without(tmp_path: Path) -> None:
+    valid = {"options": {}, "time_limit_s": 4.0}
+    early = keep(tmp_path, Experiment(stale(**valid)))
+    whole = keep(tmp_path, Experiment(stale(**valid, until_invalid=False)))
+    assert early.verdict == whole.verdict == "valid"
+    assert early.convicted_s is None
+    assert lines(early) == lines(whole)
+
+
+def test_a_run_that_is_discarded_tells_when_it_was_convicted(tmp_path: Path) -> None:
+    outcome = discard(tmp_path, Experiment(stale()))
+    assert outcome.convicted_s is not None
+
+
+def test_a_real_run_ends_once_it_is_known_to_be_invalid(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Acknowledged reads are stale at once: every node answers from its own state."""
+    arguments = [
+        *("run", "raft", "--set", "reads=local", "--nemesis", "partition", "--json"),
+        *("--seed", "1", "--time-limit", "120", "--until-invalid", "--rate", "400"),
+        *("--results", str(tmp_path)),
+    ]
+    assert run_command(arguments) == EXIT_INVALID
+    told = json.loads(capfd.readouterr().out)
+    assert told["convicted"]["checker"] == "linearizable", "seed 1"
+    assert told["convicted"]["after_s"] < 115, "seed 1"
+    assert told["convicted"]["ops"] <= sum(told["ops"].values())
+
+
+class Hasty:
+    """Convicts a history that is short, and takes it back once it is longer."""
+
+    final_on_prefix = EVERY_ANOMALY
+
+    def check(self, history: History, limits: Limits) -> CheckResult:
+        if len(history) > 130:
+            return CheckResult(Verdict.VALID)
+        return CheckResult(Verdict.INVALID, (Anomaly("too-short", (0,), "Too short."),))
+
+
+def test_a_conviction_that_the_whole_history_does_not_bear_out_is_our_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workloads.register import Register
+
+    monkeypatch.setattr(Register, "checkers", lambda _: {"hasty": Hasty()})
+    outcome = keep(tmp_path, Experiment(stale(concurrency=30)))
+    assert outcome.status == EXIT_HARNESS
+    assert "the hasty checker found too-short in the first" in outcome.reason
+    assert "the whole history is valid" in outcome.reason
+
+
+def test_whoever_asks_for_what_nothing_can_tell_is_told_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.monitor.final_on_prefix", lambda _: ())
+    arguments = [
+        *("run", "raft", "--world", "sim", "--until-invalid", "--time-limit", "1"),
+        *("--seed", "1", "--results", str(tmp_path)),
+    ]
+    assert run_command(arguments) == EXIT_VALID
+    assert "no checker of the register workload can convict" in capfd.readouterr().err
+
+
+VALUES = st.one_of(st.none(), st.integers(), st.lists(st.integers(), max_size=3))
+
+
+@given(st.lists(st.tuples(VALUES, st.booleans()), max_size=30), st.data())
+def test_a_follower_reads_what_a_reader_of_the_whole_file_reads(
+    ops: list[tuple[Any, bool]], data: st.DataObject
+) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "history.jsonl"
+        follower = HistoryFollower(path)
+        assert follower.read() == 0
+        with HistoryWriter(path) as writer:
+            for number, (value, is_read) in enumerate(ops):
+                writer.record(Op(-1, 2 * number, number, "invoke", "f", value, 1))
+                if data.draw(st.booleans()):
+                    assert follower.read() == writer.ops
+                    assert len(follower.history()) == writer.ops
+                if is_read:
+                    writer.record(Op(-1, 2 * number, number, "ok", "f", value, 1))
+        assert follower.read() == writer.ops
+        ours, whole = follower.history(), load(path)
+    assert list(ours) == list(whole)
+    assert list(ours.completion) == list(whole.completion)
+    for name, column in vars(ours.columns).items():
+        assert (
+            list(column) == list(vars(whole.columns)[name])
+            if not isinstance(column, bool)
+            else column == vars(whole.columns)[name]
+        )
+
+
+def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    line = b'{"index":0,"time":1,"process":0,"type":"invoke","f":"read"}\n'
+    follower = HistoryFollower(path)
+    path.write_bytes(line[:20])
+    assert follower.read() == 0
+    path.write_bytes(line)
+    assert follower.read() == 1
