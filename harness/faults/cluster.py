@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.worlds.clocks import Clocks
     from harness.worlds.disks import Disks
     from harness.worlds.network import Network
-    from harness.worlds.places import NodePlace
+    from harness.worlds.places import Launch, NodePlace
     from harness.worlds.processes import Ended, Exit, Processes
 
 READY_POLL_S = 0.005
@@ -101,6 +101,8 @@ class Cluster:
         self._exits: dict[str, Exit] = {}
         self._whys: dict[str, str] = {}
         """node -> what explained its last end, if that was its own."""
+        self.launched: dict[str, Launch] = {}
+        """node -> what it was started with last."""
         self._launches: dict[str, asyncio.Task[None]] = {}
         self._ends: dict[str, asyncio.Future[Mapping[str, Ended]]] = {}
         """node -> the last order to end it, if that is under way."""
@@ -364,7 +366,8 @@ class Cluster:
             self._exits.pop(node, None)
             self._not_served.add(node)
             place = self.places[node]
-            start = self.processes.start(place, self.system.launch(place))
+            self.launched[node] = self.system.launch(place)
+            start = self.processes.start(place, self.launched[node])
             task = asyncio.ensure_future(_without_result(start))
             self._launches[node] = task
             task.add_done_callback(lambda _: self._launches.pop(node))

@@ -20,6 +20,7 @@ from harness.faults.cluster import Cluster, ClusterNeverUpError
 from harness.faults.leadership import Leadership, leader_line, names_of
 from harness.faults.watchdog import Watchdog
 from harness.history.formats.jsonl import HistoryWriter
+from harness.run import programs
 from harness.run.interpreter import Outcome, interpret
 from harness.run.records import VERSION, Conviction, RunRecord
 from harness.systems.abilities import (
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from harness.run.store import RunFolder
     from harness.worlds.clocks import ClockReading
     from harness.worlds.events import Event, Where
-    from harness.worlds.world import World
+    from harness.worlds.world import World, Written
 
 GRACE_S = 0.5
 """Quiet time between the healing and the final operations."""
@@ -120,6 +121,8 @@ class Controller:
         self._completed = 0  # client operations
         self._kept_down: dict[str, str] = {}
         self._roles: dict[str, str] = {}
+        self._programs: dict[str, str] = {}
+        self._written_at_start: dict[str, Written] = {}
         self._op_timeout_s = op_timeout_s(parts.workload, spec.op_timeout_s)
 
     def now_ns(self) -> int:
@@ -152,7 +155,11 @@ class Controller:
         guard.add_done_callback(lambda _: stop.set())
         try:
             if await self._up(cluster, stop):
+                if self.spec.world == "os":  # simulated nodes have no program
+                    launched = cluster.launched.values()
+                    self._programs = programs.digests(launched, self.folder.path)
                 self._start_ns = world.time.monotonic_ns()
+                self._written_at_start = dict(world.watcher.written())
                 self.outcome = await self._run(cluster, stop)
             if guard.done():
                 guard.result()
@@ -334,6 +341,12 @@ class Controller:
             self._in_force.pop(line["id"], None)
         if line["event"] in {"start", "end"}:
             told["in_flight"] = {f: n for f, n in self._in_flight.items() if n}
+        if line["event"] in {"asked", "end"}:
+            written = self.world.watcher.written()
+            told["written"] = {
+                node: {name: n for name, n in asdict(each).items() if n is not None}
+                for node, each in written.items()
+            }
         self._faults.append(told)
 
     def note(
@@ -462,6 +475,8 @@ class Controller:
                     network=links,
                     kept_down=self._kept_down,
                     roles=self._roles,
+                    written_at_start=self._written_at_start,
+                    programs=self._programs,
                     errors=self.errors,
                     convicted=self.convicted,
                 )

@@ -19,6 +19,7 @@ from harness.run.spec import (  # noqa: TC001  # msgspec reads the annotations
     TestSpec,
 )
 from harness.verdict import Verdict
+from harness.worlds.world import Written  # noqa: TC001  # for msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,6 +99,10 @@ class RunRecord(msgspec.Struct, kw_only=True):
         network: Link "n1->n2" -> counts of its frames by their fate.
         kept_down: node -> why it was killed for good.
         roles: node -> its role, for systems whose nodes have several roles.
+        written_at_start: node -> how far its files had been written when the run's time
+            began.
+        programs: File that the nodes' commands name -> its digest
+            (`harness.run.programs`).
         errors: The failures of the harness.
         convicted: When the history was known to be invalid, if that was before the end.
     """
@@ -112,6 +117,8 @@ class RunRecord(msgspec.Struct, kw_only=True):
     network: dict[str, dict[str, int]] = {}
     kept_down: dict[str, str] = {}
     roles: dict[str, str] = {}
+    written_at_start: dict[str, Written] = {}
+    programs: dict[str, str] = {}
     errors: list[str] = []
     convicted: Conviction | None = None
 
@@ -133,6 +140,8 @@ class FaultLine(msgspec.Struct, kw_only=True):
             were under way.
         leader: The node that said it leads; None if none did.
         at: When the leader was asked for: at a fault's "start" or "end".
+        written: As a fault was asked for or ended: node -> how far its files had been
+            written, by which `harness.campaign.moments` knows what came before.
     """
 
     time: float = 0.0
@@ -147,6 +156,7 @@ class FaultLine(msgspec.Struct, kw_only=True):
     in_flight: dict[str, int] | None = None
     leader: str | None = None
     at: str | None = None
+    written: dict[str, Written] | None = None
 
 
 class AnomalyRecord(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -64,6 +64,21 @@ class TrueTime:
     wall_ns: Callable[[], int] = time.time_ns
 
 
+@dataclass(frozen=True)
+class Written:
+    """How far the files of a node had been written at a moment.
+
+    Attributes:
+        observed: Bytes of its observations (`nodes/NAME/observe.jsonl`).
+        logged: Bytes of its log (`nodes/NAME/log`); None if the world doesn't tell.
+        logged_ago_ms: How long ago something was added to the log; None likewise.
+    """
+
+    observed: int = 0
+    logged: int | None = None
+    logged_ago_ms: float | None = None
+
+
 class Watcher(Protocol):
     """Counts events of nodes, for the triggers of plans.
 
@@ -87,6 +102,13 @@ class Watcher(Protocol):
 
     def last_logged(self, event: Logged) -> Found | None:
         """The last line that matched a followed pattern; None if none has yet."""
+        ...
+
+    def written(self) -> Mapping[str, Written]:
+        """Node -> how far its files are written now, so that their lines have a time.
+
+        Cost: two calls of the kernel for each node; nothing is read.
+        """
         ...
 
     async def poll(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +24,7 @@ from harness.host import nodefiles
 from harness.override import override
 from harness.worlds.events import Logged, Observed
 from harness.worlds.logs import LogPatterns
-from harness.worlds.world import Watcher
+from harness.worlds.world import Watcher, Written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,15 +71,23 @@ class _Tail:
         self._path = path
         self.read_to = 0
 
+    def stat(self) -> os.stat_result | None:
+        """The file's state; None if there is no plain file."""
+        try:
+            state = os.stat(self._path, follow_symlinks=False)
+        except OSError:
+            return None
+        return state if stat.S_ISREG(state.st_mode) else None
+
     def read(self) -> _Piece:
         """The next whole lines, or a piece of one that is too long to be a line."""
         try:
             with nodefiles.open_plain(self._path) as file:
-                stat = os.fstat(file.fileno())
-                if stat.st_size < self.read_to:
+                state = os.fstat(file.fileno())
+                if state.st_size < self.read_to:
                     # A log that grew too long has lost its middle: go on at its end.
-                    self.read_to = stat.st_size
-                if stat.st_size == self.read_to:
+                    self.read_to = state.st_size
+                if state.st_size == self.read_to:
                     return _Piece()
                 file.seek(self.read_to)
                 data = file.read(READ_BYTES_MAX)
@@ -90,7 +99,7 @@ class _Tail:
         if not whole and len(data) == LINE_BYTES_MAX:
             whole = len(data)
         self.read_to += whole
-        return _Piece(data[:whole], stat.st_mtime_ns)
+        return _Piece(data[:whole], state.st_mtime_ns)
 
 
 class Watch(Watcher):
@@ -134,6 +143,22 @@ class Watch(Watcher):
     @override
     def write(self) -> None:
         """Do nothing: nodes have written what they told."""
+
+    @override
+    def written(self) -> Mapping[str, Written]:
+        now_ns = time.time_ns()
+        found = {}
+        for node in self._seen:
+            observed = self._events[node].stat()
+            logged = self._logs[node].stat()
+            found[node] = Written(
+                0 if observed is None else observed.st_size,
+                None if logged is None else logged.st_size,
+                None
+                if logged is None
+                else round((now_ns - logged.st_mtime_ns) / 1e6, 3),
+            )
+        return found
 
     async def poll(self) -> None:
         """Read the new events now and then, until cancelled."""

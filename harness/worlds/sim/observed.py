@@ -19,7 +19,7 @@ from harness.host.documents import writing
 from harness.override import override
 from harness.worlds.events import Logged, Observed
 from harness.worlds.logs import LogPatterns
-from harness.worlds.world import Watcher
+from harness.worlds.world import Watcher, Written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,6 +43,7 @@ class Journal(Watcher):
         self._lines: dict[str, list[bytes]] = {node: [] for node in nodes}
         self._fresh: dict[str, list[tuple[str, bytes]]] = {n: [] for n in self._lines}
         self._logs: dict[str, list[str]] = {node: [] for node in self._lines}
+        self._observed_bytes: Counter[str] = Counter()
         self._seq: Counter[str] = Counter()
         self._seen: dict[str, Counter[str]] = {}
         self._patterns = LogPatterns()
@@ -69,6 +70,7 @@ class Journal(Watcher):
         """The node waits for nothing to be durable: its events are known."""
         for kind, line in self._fresh[node]:
             self._lines[node].append(line)
+            self._observed_bytes[node] += len(line) + 1
             self._seen.setdefault(kind, Counter())[node] += 1
         self._fresh[node].clear()
 
@@ -105,6 +107,10 @@ class Journal(Watcher):
     @override
     def last_logged(self, event: Logged) -> Found | None:
         return self._patterns.last(event.pattern)
+
+    @override
+    def written(self) -> Mapping[str, Written]:
+        return {node: Written(self._observed_bytes[node]) for node in self._lines}
 
     async def poll(self) -> None:
         """Do nothing: the counts are up to date at any time."""
