@@ -4,7 +4,7 @@ Jepsen's `adya` workload (Adya 1999, 4.2.2). For each key two transactions are t
 each reads two tables for rows of that key, and inserts one, into one table or the
 other, only where it found none. If both succeed, each read before the other wrote: a
 cycle of two anti-dependencies, and both are on a predicate, so that locking the rows
-that exist doesn't help.
+that exist doesn't help. Two that have succeeded can't be taken back.
 
 Values are Jepsen's `[key [a-id b-id]]`, of which one id is nil; or `[a-id b-id]` with
 the key in the op.
@@ -33,6 +33,8 @@ FUNCTIONS = Functions("the adya-g2 checker", {"insert": ("insert",)})
 
 class AdyaG2Checker:
     """Judges which inserts of the same key succeeded."""
+
+    final_on_prefix = frozenset({"G2"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the adya-g2 checker", (), options)

@@ -23,6 +23,10 @@ A statement that a decision exists is evidence for ever, so a split is found eve
 one side is later "repaired". What is undecided at some moment is no anomaly before the
 last reading: blocking is 2PC's nature. How many were in doubt and for how long is
 counted.
+
+So AC1 to AC3 and the barrier are broken for good. But who is blocked may decide later,
+and a vote that nobody has told of yet may be told: a commit without a vote is not
+final, nor is an abort that seems needless.
 """
 
 from __future__ import annotations
@@ -62,6 +66,16 @@ class AtomicCommitChecker:
     """
 
     observes = True
+    final_on_prefix = frozenset(
+        {
+            "split-decision",
+            "client-misled",
+            "decision-reversed",
+            "decision-forgotten",
+            "commit-despite-no",
+            "forgot-precommit",
+        }
+    )
 
     def __init__(self, *, healed: bool = True, no_failures: bool = False) -> None:
         self.healed = healed

@@ -1,4 +1,8 @@
-"""A bank: all money is there in every read, and no account owes (Jepsen's `bank`)."""
+"""A bank: all money is there in every read, and no account owes (Jepsen's `bank`).
+
+Each read is judged by itself and by the accounts of the first, so what is wrong with it
+stays wrong.
+"""
 
 from __future__ import annotations
 
@@ -64,6 +68,10 @@ class BankChecker:
     A read may leave accounts out, so the option `accounts` is the surest way to tell
     which there are.
     """
+
+    final_on_prefix = frozenset(
+        {"wrong-total", "negative-value", "nil-balance", "unexpected-key"}
+    )
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the bank checker", OPTIONS, options)

@@ -13,6 +13,9 @@ Choices: a write of unknown outcome may have taken effect at any time after it w
 invoked, or never, where Jepsen takes it for not done. And what is written is the
 client's doing, so a write that does not count up is no anomaly, but makes the verdict
 unknown; numbers of writes that failed, or may have, can be left out.
+
+Each operation is judged by those before it. A write that is open in a prefix explains
+more there than it will once it is known what became of it, so an anomaly is final.
 """
 
 from __future__ import annotations
@@ -65,6 +68,8 @@ class _Register:
 
 class CausalChecker:
     """Judges registers by the causal order of their operations."""
+
+    final_on_prefix = frozenset({"broken-link", "unexpected-value"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the causal checker", (), options)

@@ -24,6 +24,10 @@ may be fewer than there are. So a majority that is too small may pass, but none 
 blamed wrongly. A node's answer that it has not learned (null) is never an anomaly:
 learning may be forgotten, being chosen is not. An instance on which nobody ever learns
 anything is no breach either (FLP); such stalemates are counted.
+
+What was learned stays learned, and a value that a client was told before anybody
+proposed it is wrong even if it is proposed later. So all is final, but for what was
+learned before a majority has told that it accepted: the others may tell so later.
 """
 
 from __future__ import annotations
@@ -57,6 +61,18 @@ class ConsensusChecker:
     """Judges every instance of consensus in a history."""
 
     observes = True
+    final_on_prefix = frozenset(
+        {
+            "broken-promise",
+            "forgot-accepted",
+            "ballot-of-two-values",
+            "changed-its-mind",
+            "disagreement",
+            "failed-proposal-chosen",
+            "learned-before-proposed",
+            "value-never-proposed",
+        }
+    )
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`. Linear, so `limits` is not needed.

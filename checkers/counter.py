@@ -2,7 +2,8 @@
 
 Jepsen's `counter`: a read is at least the sum of all additions acknowledged before it
 began, and at most the sum of all that were attempted (and did not fail) before it
-ended.
+ended. So what follows a read can't excuse it: an addition that is open in a prefix is
+counted as attempted there, and if it fails later, the bound only gets tighter.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class _Bounds:
 
 class CounterChecker:
     """Judges reads of counters by the bounds of their sums."""
+
+    final_on_prefix = frozenset({"out-of-bounds"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the counter checker", (), options)

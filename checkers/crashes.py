@@ -92,7 +92,9 @@ class NodeExit:
 
 
 class CrashesChecker:
-    """Judges the ends of nodes that a run has noted."""
+    """Judges the ends of nodes that a run has noted; what has crashed, has crashed."""
+
+    final_on_prefix = frozenset({CRASH})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the crashes checker", OPTIONS, options)

@@ -1,4 +1,7 @@
-"""Echo: every answer is what was asked (Maelstrom's `echo`)."""
+"""Echo: every answer is what was asked (Maelstrom's `echo`).
+
+A wrong answer is wrong whatever follows it.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,8 @@ FUNCTIONS = Functions("the echo checker", {"echo": ("echo",)})
 
 class EchoChecker:
     """Judges answers by what was asked."""
+
+    final_on_prefix = frozenset({"wrong-echo"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the echo checker", (), options)

@@ -18,6 +18,10 @@ Choices: it is by the token that one holds a lock, not by process or node, as a 
 may hand its token on. An acquire of unknown outcome proves nothing, as nobody knows its
 token. All of this follows from linearizability: `linearizable` with the model
 fenced-lock sees more, but explains it less plainly, and can't judge leases.
+
+All anomalies are final. Each grant and use is judged by what came before it, and by
+releases that had begun before it ended: one that is open in a prefix may have worked
+there, which excuses the most.
 """
 
 from __future__ import annotations
@@ -88,6 +92,15 @@ class Lock:
 
 class FencingChecker:
     """Judges acquires, uses and releases of locks; see the module."""
+
+    final_on_prefix = frozenset(
+        {
+            "token-granted-twice",
+            "token-not-greater",
+            "two-holders",
+            "stale-token-accepted",
+        }
+    )
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the fencing checker", OPTIONS, options)

@@ -14,6 +14,11 @@ How far clients' polls lagged behind their logs is a figure and no breach: see `
 
 Beyond Jepsen: a message that nobody sent is a `garbage-read`; an assignment that seeks
 to the beginning may go back.
+
+Offsets stay where they are, and what is known of a log only gets more: two records of
+which one is behind the other, or others between them, stay so. So anomalies of offsets
+are final, and aborted reads. A garbage read is not, as its message may be sent later;
+nor is what depends on whether a client ever subscribes, nor, for now, cycles.
 """
 
 from __future__ import annotations
@@ -77,6 +82,18 @@ class KafkaChecker:
     """Judges logs by what clients sent and polled."""
 
     presume_end = frozenset({"unseen"})
+    final_on_prefix = frozenset(
+        {
+            "inconsistent-offsets",
+            "duplicate",
+            "G1a",
+            "precommitted-read",
+            "int-poll-skip",
+            "int-nonmonotonic-poll",
+            "int-nonmonotonic-send",
+            "nonmonotonic-send",
+        }
+    )
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the kafka checker", OPTIONS, options)

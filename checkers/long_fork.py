@@ -17,6 +17,9 @@ Beyond Jepsen: no order of writes explains a value that nobody tried to write to
 (`garbage-read`), or whose write failed (`G1a`), whatever else is wrong. That is certain
 only where all writes are in the history: not where calls are known by their ends alone,
 nor in an excerpt that holds reads and no write at all.
+
+More reads don't make a chain of sets that were none, and a write that failed stays so:
+both are final. A garbage read is not, as the value may be written later on.
 """
 
 from __future__ import annotations
@@ -68,6 +71,8 @@ class _RuleBrokenError(Exception):
 
 class LongForkChecker:
     """Judges the reads of each group of keys, two at a time."""
+
+    final_on_prefix = frozenset({"long-fork", "G1a"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the long-fork checker", OPTIONS, options)

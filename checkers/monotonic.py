@@ -10,6 +10,8 @@ before another began. Nil is below all else.
 Theory: "everybody with this value comes before everybody with the next" would be edges
 from all to all. An auxiliary vertex between two successive values keeps their number
 linear. For real time there is one such vertex for each completion, leading to the next.
+More observations only add reasons, or lead one through a value in between, so a cycle
+stays one.
 """
 
 from __future__ import annotations
@@ -58,6 +60,8 @@ Vertex = int | tuple[Any, ...]
 
 class MonotonicChecker:
     """Judges observations of keys that only grow."""
+
+    final_on_prefix = frozenset({"monotonic-cycle"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the monotonic checker", OPTIONS, options)

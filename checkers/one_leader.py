@@ -3,6 +3,9 @@
 How many terms had leaders is no fault by itself. But each change of leader stops the
 service for an election. Where it is known how many changes the faults call for, set
 `terms-max`: if there are more, something deposes healthy leaders (thesis, 4.2.3, 9.6).
+
+What nodes have said of themselves stays said, and terms only get more, so both
+anomalies are final.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ FUNCTIONS = Functions("the one_leader checker", {"status": ("status", "leader")}
 
 class OneLeaderChecker:
     """Judges the answers of the `leader` workload."""
+
+    final_on_prefix = frozenset({"two-leaders", "unstable-leadership"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the one_leader checker", OPTIONS, options)

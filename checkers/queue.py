@@ -1,7 +1,8 @@
 """An unordered queue: nothing comes out that did not go in.
 
 Jepsen's `queue`, with its rule for the unknown: an element is in from the moment that
-its enqueue was invoked, and out from the moment that its dequeue returned.
+its enqueue was invoked, and out from the moment that its dequeue returned. So each
+dequeue is judged by what came before its return, and nothing later excuses it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ FUNCTIONS = Functions(
 
 class QueueChecker:
     """Judges what leaves a queue by what entered it."""
+
+    final_on_prefix = frozenset({"unexpected"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the queue checker", (), options)

@@ -24,6 +24,9 @@ and the rules that they rest on, whose breach comes before any harm, and often w
 What is on the disks at the end is judged like a recovery, and besides: the logs match,
 each server still has what it knew to be committed, and whatever anyone knew to be
 committed is on some disk.
+
+All anomalies are final: each rests on events that happened, and on the order of one
+server's own. What is read from disks after the run is no part of a prefix.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from checkers.raft.logs import replay
 from checkers.raft.rules import Cluster, judge, leader_completeness, on_some_disk
 from checkers.raft.telling import tell
 from harness.registry import Plugin, settings
-from harness.verdict import nothing_to_judge
+from harness.verdict import EVERY_ANOMALY, nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,6 +57,7 @@ class RaftInvariantsChecker:
     """Judges what the servers of one Raft cluster observed."""
 
     observes = True
+    final_on_prefix = EVERY_ANOMALY
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`.

@@ -20,6 +20,10 @@ Choices: values written to a key differ, as in our workloads. Keys where they do
 left out; what is found on the others is still proof, but valid is not claimed. A write
 of unknown outcome that was seen happened after its session's earlier calls, however
 late; one that nobody saw is left out.
+
+An order of a whole history, without the calls of later, is one of a prefix, unless a
+read of the prefix is of a value that is written later: sequential consistency allows
+that. So all anomalies are final but a read of what nobody wrote.
 """
 
 from __future__ import annotations
@@ -31,12 +35,14 @@ from checkers.linearizability.budget import Budget
 from checkers.sequence import calls as reading
 from checkers.sequence import order, saturation, versions
 from checkers.sequence.evidence import (
+    NOT_SEQUENTIAL,
     BrokenGuarantee,
     ForcedCircle,
     NoOrder,
     ReadOfNothing,
 )
 from checkers.sequence.telling import Teller
+from checkers.sequence.versions import BY_NAME
 from harness.options import OneOf
 from harness.registry import Option, Plugin, settings
 from harness.verdict import Limits, nothing_to_judge
@@ -65,6 +71,8 @@ class SequentialChecker:
     Args:
         sessions_only: Judge nothing but the session guarantees.
     """
+
+    final_on_prefix = frozenset({*BY_NAME, NOT_SEQUENTIAL, "read-of-failed-write"})
 
     def __init__(self, *, sessions_only: bool = False) -> None:
         self.sessions_only = sessions_only

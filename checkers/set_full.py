@@ -10,6 +10,9 @@ stable element that a read missed although it was known before that read began w
 Only the latest reads matter, so reads are gone through from the last one back, with
 what is still undecided: nearly all of what was added is in the last read. An element is
 no longer looked for once all reads that are left had ended when its add was invoked.
+
+What is lost may turn up later. But a stale element stays stale, or gets lost after all,
+and a read that holds an element twice stays as it was: these are final.
 """
 
 from __future__ import annotations
@@ -184,6 +187,8 @@ class SetFullChecker:
     """Judges what became of every element of a set."""
 
     presume_end = frozenset({"lost"})
+
+    final_on_prefix = frozenset({"duplicate", "stale-read"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the set-full checker", OPTIONS, options)

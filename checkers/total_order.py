@@ -33,6 +33,10 @@ Two kinds of history are understood:
 
 A message is lost if its sender was told that it is delivered and the whole sequences
 read after the last broadcast lack it. A node that is merely behind is counted.
+
+What was delivered stays delivered, where it was. So all anomalies but a lost message,
+which may yet be read, are final; a message that was delivered before anybody broadcast
+it is wrong even if somebody does later.
 """
 
 from __future__ import annotations
@@ -68,6 +72,25 @@ class TotalOrderChecker:
     """Judges the order in which nodes delivered messages."""
 
     observes = True
+    final_on_prefix = frozenset(
+        {
+            "delivery-changed",
+            "local-primary-order",
+            "global-primary-order",
+            "duplicate-delivery",
+            "order-disagreement",
+            "agreement-broken",
+            "message-never-broadcast",
+            "failed-message-delivered",
+            "delivered-before-broadcast",
+            "broadcast-order",
+            "two-primaries",
+            "epoch-went-back",
+            "primary-integrity",
+            "no-quorum",
+            "older-history",
+        }
+    )
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`. Linear in the items, so `limits` is not needed.

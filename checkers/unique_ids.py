@@ -1,4 +1,7 @@
-"""Generated ids: no two alike (Jepsen's `unique-ids`)."""
+"""Generated ids: no two alike (Jepsen's `unique-ids`).
+
+Two that are alike stay so, whatever is generated later.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,8 @@ FUNCTIONS = Functions(
 
 class UniqueIdsChecker:
     """Judges whether ids differ."""
+
+    final_on_prefix = frozenset({"duplicated"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         settings("the unique-ids checker", (), options)

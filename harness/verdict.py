@@ -245,13 +245,16 @@ class Conclusive(Protocol):
 
     Attributes:
         final_on_prefix: The anomalies whose discovery in a prefix of a history makes
-            every history that begins so INVALID, though perhaps by another name. In a
-            prefix, an operation without a completion is one that nobody knows about
-            yet: it may still be ok with any value, fail, or end in info. What nodes
-            observed is cut off at each node by itself.
+            every history that begins so INVALID, though perhaps by another name.
 
-            An anomaly that a later operation can heal is not among them: one that rests
-            on what was not read, not answered or not decided by the end.
+    In a prefix, an operation without a completion is one that nobody knows about yet:
+    it may still be ok with any value, fail, or end in info. What nodes observed is cut
+    off at each node by itself, and what is on their disks at the end is not known. It
+    may be taken for granted that clients give each value once: what they write, append,
+    send or propose, and the names of their transactions.
+
+    An anomaly that a later operation can heal is not among them: one that rests on what
+    was not read, not answered, not decided or not written until then.
     """
 
     final_on_prefix: Collection[str]

@@ -85,7 +85,7 @@ class Observed:
         falls: Where a node's epoch went back.
         nodes: All that observed anything.
         consents: Steps that need a quorum.
-        promises: (node, epoch, its leader) -> what the node told that leader.
+        promises: (node, epoch, its leader) -> what the node told that leader first.
     """
 
     runs: list[list[Seen]] = field(default_factory=list)
@@ -148,7 +148,8 @@ def take_consent(observed: Observed, node: str, op: Op) -> None:
     told = op.value
     if op.f == "new_epoch" and "last_zxid" in told:
         which = (node, freeze(told.get("epoch")), freeze(told.get("leader")))
-        observed.promises[which] = Promise(recency_of(op), op.index)
+        # The first: later ones, as after a restart, are not what the leader went by.
+        observed.promises.setdefault(which, Promise(recency_of(op), op.index))
     by = told.get(CONSENTS[op.f]) if op.f in CONSENTS else None
     if isinstance(by, list):
         epoch, who = freeze(told.get("term")), [str(name) for name in by]

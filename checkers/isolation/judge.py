@@ -28,7 +28,7 @@ from harness.host.collector import collector_paused
 from harness.verdict import CheckResult, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from checkers.isolation.accesses import Accesses
     from checkers.isolation.evidence import Evidence
@@ -71,6 +71,22 @@ class IsolationChecker:
     """
 
     streams = True
+
+    @property
+    def final_on_prefix(self) -> Collection[str]:
+        """All that was asked for but a garbage read, whose value may yet be written.
+
+        Of a right history, the transactions of a prefix alone are right too, and so are
+        open ones without those that nobody saw. For each cycle among these is one among
+        all, with as many anti-dependencies: without the versions that were written
+        later, one leads to the next version that is left, to which the others led
+        (Adya 1999, 4.4.1).
+
+        An open transaction may turn out to have failed. If somebody saw it, that is
+        G1a. So a model that allows G1a has no final anomalies.
+        """
+        asked = self.question.anomalies
+        return asked - {"garbage-read"} if "G1a" in asked else ()
 
     def __init__(
         self,

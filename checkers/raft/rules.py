@@ -407,7 +407,9 @@ def leader_completeness(cluster: Cluster, history: History) -> Iterator[Breach]:
         if change.op.f == LEADER and type(term_of(change.op)) is form[0][0]:
             before = bisect_left(commits, term_of(change.op), key=lambda c: c.bound)
             if before:
-                yield from holds(cluster, change, furthest[before - 1])
+                yield from holds(
+                    cluster, change, commits[:before], furthest[before - 1]
+                )
 
 
 def further(one: Commit, other: Commit) -> Commit:
@@ -415,15 +417,30 @@ def further(one: Commit, other: Commit) -> Commit:
     return one if one.last >= other.last else other
 
 
-def holds(cluster: Cluster, change: Change, proof: Commit) -> Iterator[Breach]:
-    """A leader holds all entries up to that commit, as far as its log is known."""
+def holds(
+    cluster: Cluster, change: Change, earlier: list[Commit], furthest: Commit
+) -> Iterator[Breach]:
+    """A leader holds all entries committed before its term, as far as its log is known.
+
+    Args:
+        cluster: What all servers did.
+        change: The server became leader.
+        earlier: The commits of lower terms, by their bounds.
+        furthest: The one of them that reaches furthest.
+    """
     op, log = change.op, change.log
     told_end = op.value.get("last_log_index", log.last)
     end = told_end if isinstance(told_end, int) else log.last
-    for index in within(cluster.committed, log.base[0] + 1, proof.last):
+    for index in within(cluster.committed, log.base[0] + 1, furthest.last):
         entry, at = cluster.committed[index]
-        if is_below(proof.bound, entry.term):
-            continue  # another entry was committed there, which is told elsewhere
+        proof: Commit | None = furthest
+        if is_below(furthest.bound, entry.term):
+            # Another entry was committed there, which is told elsewhere if its server
+            # knew it. This one may have been committed in a later term all the same.
+            since = bisect_left(earlier, entry.term, key=lambda c: c.bound)
+            proof = next((c for c in earlier[since:] if c.last >= index), None)
+        if proof is None:
+            continue
         own = log.entries.get(index)
         if own is not None and index <= (end or index):
             if own.same(entry):

@@ -1,0 +1,270 @@
+"""Whatever convicts a prefix convicts the whole: what checkers say is final, is.
+
+A run is judged while it lasts, by prefixes of its history (`harness.run.monitor`). So
+every checker that says which of its anomalies are final is given histories, right and
+wrong, one event longer each time. Once it convicts, it has to go on doing so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from checkers.tests import isolation_histories
+from checkers.tests import test_kafka as kafka
+from checkers.tests import test_orders_of_reads as orders
+from checkers.tests import test_promises_definitions as promises
+from checkers.tests import test_raft_definitions as raft
+from checkers.tests import test_sequential as sequential
+from checkers.tests import test_tallies_definitions as tallies
+from checkers.tests import test_total_order as total_order
+from checkers.tests.histories import EXAMPLES, histories
+from harness import registry
+from harness.history import History, Op
+from harness.verdict import (
+    Limits,
+    Verdict,
+    convicting,
+    final_on_prefix,
+    judge,
+    presumed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from harness.verdict import Checker
+
+NO_LIMITS = Limits()
+"""A machine that is busy must not end a search: the verdict would be unknown."""
+
+
+def checker_of(name: str, options: dict[str, str]) -> Checker:
+    checker: Checker = registry.find("checker", name).factory(options)
+    return checker
+
+
+def prefixes(whole: History) -> Iterator[History]:
+    """The history up to each completion, and all of it."""
+    for length in range(1, len(whole)):
+        if whole[length - 1].type != "invoke":
+            yield History(whole.ops[:length])
+    yield whole
+
+
+def first_conviction(checker: Checker, growing: Iterable[History]) -> str:
+    """The anomaly that convicts the first of these; "" if none is convicted.
+
+    Each is a prefix of the next, so all that follow have to be invalid.
+    """
+    convicted, by = "", ""
+    for history in growing:
+        result = judge(checker, history, NO_LIMITS)
+        if convicted:
+            told = (
+                f"{by}, in the end {result.verdict} ({result.reason})\n{show(history)}"
+            )
+            assert result.verdict is Verdict.INVALID, told
+        elif anomaly := convicting(checker, result):
+            convicted = anomaly.name
+            by = f"{convicted} in the first {len(history)} events"
+    return convicted
+
+
+def show(history: History) -> str:
+    return "\n".join(
+        f"{op.index} {op.process} {op.type} {op.f} {op.value!r} {op.key!r}"
+        for op in history
+    )
+
+
+LISTS = isolation_histories.histories(lists=True, transactions=7)
+REGISTERS = isolation_histories.histories(lists=False, transactions=7)
+SHUFFLED = isolation_histories.shuffled(transactions=7)
+
+ISOLATED = (
+    "strict-serializable",
+    "strong-session-serializable",
+    "serializable",
+    "snapshot-isolation",
+    "parallel-snapshot-isolation",
+    "repeatable-read",
+    "causal",
+    "read-atomic",
+    "read-committed",
+    "read-uncommitted",
+)
+
+Case = tuple[str, dict[str, str], st.SearchStrategy[History]]
+
+CASES: dict[str, Case] = {
+    **{
+        f"linearizable {kind}": ("linearizable", {"model": model}, histories(kind))
+        for kind, model in {
+            "register": "register",
+            "unique": "register",
+            "cas-register": "cas-register",
+            "unique-cas": "cas-register",
+            "kv": "kv",
+            "mutex": "mutex",
+            "multi-register": "multi-register",
+            "fifo-queue": "fifo-queue",
+            "unordered-queue": "unordered-queue",
+            "priority-queue": "priority-queue",
+            "stack": "stack",
+            "set": "set",
+            "gset": "gset",
+            "counter": "counter",
+            "fenced-lock": "fenced-lock",
+        }.items()
+    },
+    **{
+        f"list-append {model}": ("list-append", {"consistency": model}, LISTS)
+        for model in ISOLATED
+    },
+    **{
+        f"rw-register {model}": ("rw-register", {"consistency": model}, strategy)
+        for model, strategy in zip(ISOLATED, [REGISTERS, SHUFFLED] * 5, strict=True)
+    },
+    "sequential": (
+        "sequential",
+        {},
+        sequential.small_sessions().map(sequential.as_history),
+    ),
+    "session guarantees": (
+        "sequential",
+        {"guarantee": "session"},
+        histories("unique", keys=2),
+    ),
+    "fencing": ("fencing", {}, histories("fenced-lock", keys=2, steps=44)),
+    "leases": (
+        "fencing",
+        {"leases": "true"},
+        histories("fenced-lock", keys=2, steps=44),
+    ),
+    "queue": ("queue", {}, tallies.QUEUES),
+    "counter": ("counter", {}, tallies.COUNTERS),
+    "unique-ids": ("unique-ids", {}, tallies.IDS),
+    "echo": ("echo", {}, tallies.ECHOES),
+    "bank": ("bank", {"total-amount": "2"}, tallies.BANKS),
+    "set-full": ("set-full", {}, tallies.FULL_SETS),
+    "set-full linearizable": (
+        "set-full",
+        {"linearizable": "true"},
+        tallies.FULL_SETS,
+    ),
+    "long-fork": ("long-fork", {"group-size": "3"}, orders.FORKS),
+    "adya-g2": ("adya-g2", {}, orders.INSERTS),
+    "causal": ("causal", {}, orders.causal_steps().map(orders.causal_history)),
+    **{
+        f"monotonic {order}": ("monotonic", {"order": order}, orders.GROWING)
+        for order in orders.ORDERS
+    },
+    "kafka": ("kafka", {}, kafka.any_log()),
+    "one_leader": (
+        "one_leader",
+        {"terms-max": "2"},
+        promises.told(promises.STATUSES, st.nothing()),
+    ),
+    "atomic_commit of clients": (
+        "atomic_commit",
+        {},
+        promises.told(promises.CLIENTS | promises.ACCOUNTS, st.nothing()).filter(
+            promises.one_txn_each
+        ),
+    ),
+    "consensus of clients": (
+        "consensus",
+        {},
+        promises.told(promises.PROPOSERS, st.nothing()),
+    ),
+    "total_order of clients": (
+        "total_order",
+        {},
+        promises.told(total_order.BROADCASTS | total_order.PAGES, st.nothing()).filter(
+            total_order.each_is_sent_once
+        ),
+    ),
+}
+"""Name -> a checker, its options, and histories for it, of clients alone."""
+
+
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=max(25, EXAMPLES // 10))
+@given(data=st.data())
+def test_once_convicted_a_history_stays_so(name: str, data: st.DataObject) -> None:
+    plugin, options, strategy = CASES[name]
+    checker = checker_of(plugin, options)
+    whole = data.draw(strategy)
+    convicted = first_conviction(checker, prefixes(whole))
+    event(convicted or "not convicted")
+
+
+# What nodes observed: each node's own is cut off somewhere.
+
+
+def by_node(ops: Iterable[Op]) -> History:
+    """Events of nodes as `harness.history.observations` has them."""
+    ordered = sorted(ops, key=lambda op: str(op.node))
+    return History(
+        [
+            Op(i, op.time, op.process, op.type, op.f, op.value, op.key, node=op.node)
+            for i, op in enumerate(ordered)
+        ]
+    )
+
+
+def growing(whole: History, cuts: list[int]) -> Iterator[History]:
+    """Histories in which one node after the other, as `cuts` say, knows one event more.
+
+    The last is the whole history.
+    """
+    of_node: dict[str, list[Op]] = {}
+    for op in whole:
+        of_node.setdefault(str(op.node), []).append(op)
+    known: Counter[str] = Counter()
+    nodes = sorted(of_node)
+    for cut in cuts:
+        if nodes:
+            known[nodes[cut % len(nodes)]] += 1
+            yield by_node(op for n in nodes for op in of_node[n][: known[n]])
+    yield by_node(whole)
+
+
+SERVICES = st.integers(0, 2**32).map(total_order.Service)
+
+OBSERVED: dict[str, Case] = {
+    "raft_invariants": ("raft_invariants", {}, raft.observations()),
+    "atomic_commit": (
+        "atomic_commit",
+        {},
+        promises.told(st.nothing(), promises.OWN_EVENTS),
+    ),
+    "consensus": ("consensus", {}, promises.told(st.nothing(), promises.PROTOCOL)),
+}
+
+
+@pytest.mark.parametrize("name", OBSERVED)
+@settings(max_examples=EXAMPLES)
+@given(data=st.data(), cuts=st.lists(st.integers(0, 5), max_size=20))
+def test_once_convicted_by_what_nodes_observed_they_stay_so(
+    name: str, data: st.DataObject, cuts: list[int]
+) -> None:
+    plugin, options, strategy = OBSERVED[name]
+    checker = checker_of(plugin, options)
+    convicted = first_conviction(checker, growing(data.draw(strategy), cuts))
+    event(convicted or "not convicted")
+
+
+def test_what_is_final_presumes_no_end() -> None:
+    """An anomaly that rests on what never came is healed when it comes."""
+    for name, plugin in registry.plugins("checker").items():
+        try:
+            checker = plugin.factory({})
+        except Exception:  # some need an option
+            continue
+        assert not any(a in final_on_prefix(checker) for a in presumed(checker)), name
