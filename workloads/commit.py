@@ -1,7 +1,9 @@
 """Distributed transactions, and what every participant decided about each.
 
 Every transaction has an id of its own and touches several keys, so several shards. At
-the end every node is asked what it voted and decided (`decisions`). Promise: atomic
+the end every node is asked what it voted and decided (`decisions`), and asked again for
+some seconds while it hasn't decided: AC5 gives it time, and its own timeouts may be
+longer than the quiet before the first question. Promise: atomic
 commit, AC1 to AC5 (Bernstein, Hadzilacos and Goodman 1987, chapter 7), judged by
 `atomic_commit`.
 """
@@ -10,14 +12,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from checkers.commit.accounts import DECISIONS
 from harness import registry
 from harness.errors import NodeReply, UsageError
 from harness.options import SHARE, Whole
 from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.workload import WireCodec, Workload
-from harness.workload.generator import Generator, Invocation, from_function
-from workloads.transactional import once_per_thread
+from harness.workload.generator import (
+    DONE,
+    PENDING,
+    Context,
+    Event,
+    Flow,
+    Generator,
+    Invocation,
+    Offer,
+    Step,
+    from_function,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +47,11 @@ OPTIONS = (
         "doomed_share", "0.1", "transactions that a participant must vote no on", SHARE
     ),
 )
+
+
+PAUSES_S = (0.5, 1.0, 1.5, 2.0)
+"""How long after each account that is open somewhere the node is asked again. Together
+with the last they are shorter than a run's time for final operations."""
 
 
 class CommitCodec(WireCodec):
@@ -101,13 +119,62 @@ class Commit(Workload):
 
     @override
     def final_generator(self, concurrency: int) -> Generator:
-        """Every thread asks its node what it voted and decided."""
-        return once_per_thread(lambda: [Invocation("decisions")], concurrency)
+        """Every thread asks its node what it decided, until that is everything."""
+        return Generator("until decided", lambda _: _UntilDecided(concurrency))
 
     @override
     def checkers(self) -> dict[str, Checker]:
         """`atomic_commit`, by AC1 to AC5."""
         return {"atomic_commit": registry.find("checker", "atomic_commit").factory({})}
+
+
+class _UntilDecided(Flow):
+    """Every client thread asks its node, and again while an answer is open somewhere.
+
+    A node that doesn't answer is not asked again by the same thread.
+    """
+
+    __slots__ = ("_asked", "_due_ns")
+
+    def __init__(self, concurrency: int) -> None:
+        self._due_ns = dict.fromkeys(range(concurrency), 0)
+        self._asked = dict.fromkeys(range(concurrency), 0)
+
+    @override
+    def next(self, ctx: Context) -> Step:
+        free = [t for t in ctx.members(ctx.free & ctx.clients) if t in self._due_ns]
+        waiting = [thread for thread in free if isinstance(thread, int)]
+        if not waiting:
+            # Threads at work may have to ask again.
+            return PENDING if self._due_ns or any(self._asked.values()) else DONE
+        thread = min(waiting, key=lambda thread: (self._due_ns[thread], thread))
+        return Invocation(
+            "decisions", None, None, thread, max(ctx.time_ns, self._due_ns[thread])
+        )
+
+    @override
+    def take(self, offer: Offer) -> None:
+        assert isinstance(offer, Invocation)
+        assert isinstance(offer.thread, int)
+        del self._due_ns[offer.thread]
+        self._asked[offer.thread] += 1
+
+    @override
+    def update(self, ctx: Context, event: Event) -> None:
+        thread, op = event.thread, event.op
+        if thread not in self._asked or op.f != "decisions":
+            return
+        assert isinstance(thread, int)
+        turn = self._asked[thread]
+        if op.type == "ok" and is_open(op.value) and turn <= len(PAUSES_S):
+            self._due_ns[thread] = ctx.time_ns + round(PAUSES_S[turn - 1] * 1e9)
+        else:
+            self._asked[thread] = 0
+
+
+def is_open(account: Mapping[str, Any]) -> bool:
+    """Whether a node's account has a transaction that it has not decided."""
+    return any(word not in DECISIONS for word in account["decisions"].values())
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(
