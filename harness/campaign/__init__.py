@@ -9,6 +9,8 @@
     seeds.py       sweeps of seeds in the simulator
     suite.py       suites of expected outcomes, from YAML
     rates.py       Rate: hits among runs, with their interval
+    replay.py      a recorded run again, and how often it fails again
+    moments.py     what came just before each strike of a recorded run
 
 `harness.bench.mutants` is a client of this room, too.
 """

@@ -1,4 +1,4 @@
-"""The command line: `splitbrain run | check | suite | report | convert | list | ...`.
+"""The command line: `splitbrain run | check | suite | replay | report | list | ...`.
 
 Exit status of all commands: 0 valid (or as expected), 1 invalid (or not as expected), 2
 unknown, 254 bad usage, 255 the harness failed. It does not change if the reader of the
@@ -21,6 +21,7 @@ from harness.cli.convert import convert
 from harness.cli.doctor import doctor
 from harness.cli.list import list_
 from harness.cli.outlet import outlets
+from harness.cli.replay import replay
 from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.suite import suite
@@ -86,7 +87,7 @@ def cli() -> None:
     """  # noqa: D301  # click wants the character \b itself
 
 
-for _command in (run, check, suite, report, convert, list_, doctor, bench):
+for _command in (run, check, suite, replay, report, convert, list_, doctor, bench):
     cli.add_command(_command)
 
 

@@ -219,13 +219,18 @@ def describe(spec: TestSpec, rung: Rung) -> dict[str, Any]:
             else {}
         ),
         "spec": msgspec.to_builtins(spec),
-        "versions": {
-            "splitbrain": version("splitbrain"),
-            "commit": commit(),
-            "python": platform.python_version(),
-            "kernel": platform.release(),
-        },
+        "versions": versions(),
         "started_utc": datetime.datetime.now(datetime.UTC).isoformat(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of what runs here, by name."""
+    return {
+        "splitbrain": version("splitbrain"),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
     }
 
 

@@ -51,6 +51,8 @@ class TestRecord(msgspec.Struct, kw_only=True):
         invariants: Checkers of what nodes observed of themselves.
         asked: How many faults of each kind the plan has.
         repro: The command that repeats the run.
+        versions: The harness, its commit, Python and the kernel.
+        rung: The network that the run had (`harness.run.doctor.Rung`).
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -62,6 +64,8 @@ class TestRecord(msgspec.Struct, kw_only=True):
     invariants: list[str] = []
     asked: dict[str, int] = {}
     repro: str = ""
+    versions: dict[str, str] = {}
+    rung: str = ""
 
 
 class Conviction(msgspec.Struct, kw_only=True, frozen=True):

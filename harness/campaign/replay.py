@@ -1,0 +1,561 @@
+"""Runs a recorded experiment again, and tells how often it fails again.
+
+In the simulator the same seed and code give the same history and faults, to the byte.
+If they don't, the harness has failed, unless the record is of other code.
+
+Real processes never repeat to the byte. So the experiment is run several times, and
+what counts is how many runs fail in the same way, which is to share a fingerprint with
+the record. The strikes are those of plan.yaml, once at the times that stand there, and
+once at the events that these times meant (`harness.faults.retrigger`); the two take
+turns, so that whatever else goes on meets both alike.
+
+If the failure never comes back, figures of the record that no replay had may say why.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from harness.campaign import moments
+from harness.campaign.carrying import CHECK_LIMIT_S, keep
+from harness.campaign.determinism import differing_line
+from harness.campaign.experiment import Experiment
+from harness.campaign.outcome import Outcome
+from harness.campaign.processes import Processes
+from harness.campaign.rates import Rate
+from harness.errors import HarnessError, UsageError
+from harness.faults import plan as plans
+from harness.faults.retrigger import retrigger
+from harness.host import interrupts
+from harness.host.scratch import scratch_folder
+from harness.judge import analysis
+from harness.run import assembling, execution, programs
+from harness.run.lifecycle import lives
+from harness.run.spec import PlanData
+from harness.run.store import RunFolder
+from harness.verdict import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from harness.faults import Schedule
+    from harness.faults.plan import Plan
+    from harness.run.assembling import Parts
+    from harness.run.records import RunRecord, TestRecord, VerdictRecord
+
+Trigger = Literal["time", "event"]
+"""What sets the strikes of a replay off: those of plan.yaml, or events in place of its
+times."""
+
+COMPARED = ("history.jsonl", "faults.jsonl")
+"""The files that a simulated run repeats."""
+
+DIFFERENCES_MAX = 12
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run to be replayed.
+
+    Attributes:
+        outcome: What it came to.
+        variants: Trigger -> the experiment whose strikes are set off so.
+        remarks: Sentences about what a user might not expect.
+        same_code: Whether the code that it is of is the code that runs now, as far as
+            can be known.
+    """
+
+    folder: RunFolder
+    test: TestRecord
+    run: RunRecord | None
+    verdict: VerdictRecord
+    outcome: Outcome
+    variants: Mapping[Trigger, Experiment]
+    remarks: Sequence[str]
+    same_code: bool
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether it was made in the simulator."""
+        return self.test.spec.world == "sim"
+
+    @property
+    def whole(self) -> bool:
+        """Whether the record goes up to the run's own end."""
+        return self.run is not None and self.run.ended in {"complete", "convicted"}
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is a failure to be reproduced."""
+        return bool(self.outcome.fingerprints)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One replay.
+
+    Attributes:
+        trigger: What set its strikes off.
+        outcome: What it came to.
+        same: Whether it failed as the record did; if that didn't fail, whether it
+            failed at all.
+        difference: Where a simulated run differs from the record; empty if it is the
+            same to the byte, or nobody compared.
+    """
+
+    trigger: Trigger
+    outcome: Outcome
+    same: bool
+    difference: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it says something about the system."""
+        return self.outcome.verdict != "error"
+
+    @property
+    def failed_otherwise(self) -> bool:
+        """Whether it is invalid, and not for the record's reason."""
+        return self.outcome.verdict == "invalid" and not self.same
+
+    def as_json(self) -> dict[str, object]:
+        """The object of `replay --json` for one replay."""
+        return {
+            "trigger": self.trigger,
+            "verdict": self.outcome.verdict,
+            "same": self.same,
+            "anomalies": self.outcome.anomalies,
+            "reason": self.outcome.reason,
+            "seconds": self.outcome.seconds,
+            **({"difference": self.difference} if self.difference else {}),
+            "run": self.outcome.folder,
+        }
+
+
+@dataclass
+class Replays:
+    """All replays of a run.
+
+    Attributes:
+        differed: Sentences about figures of the record that no replay had, if the
+            failure never came back.
+    """
+
+    recorded: Recorded
+    done: list[Replay] = field(default_factory=list)
+    interrupted: bool = False
+    differed: list[str] = field(default_factory=list)
+
+    def rate(self, trigger: Trigger | None = None) -> Rate:
+        """How many failed as the record did, of those with that trigger, or of all."""
+        of = [
+            each
+            for each in self.done
+            if each.counts and trigger in {None, each.trigger}
+        ]
+        return Rate(sum(each.same for each in of), len(of))
+
+    @property
+    def triggers(self) -> list[Trigger]:
+        """The triggers that were tried."""
+        tried = {each.trigger for each in self.done}
+        return [each for each in self.recorded.variants if each in tried]
+
+    @property
+    def otherwise(self) -> Counter[str]:
+        """Anomalies that the record doesn't have -> how many replays had them."""
+        return Counter(
+            anomaly
+            for each in self.done
+            if each.failed_otherwise
+            for anomaly in {f.anomaly for f in each.outcome.findings if f.promised}
+        )
+
+    @property
+    def verdict(self) -> Literal["valid", "unknown", "invalid", "error"]:
+        """The verdict of all replays: an error of the harness, or else the worst."""
+        found = {each.outcome.verdict for each in self.done}
+        if "error" in found:
+            return "error"
+        if "invalid" in found:
+            return "invalid"
+        return "unknown" if "unknown" in found or self.interrupted else "valid"
+
+    def as_json(self) -> dict[str, object]:
+        """The object of `replay --json`."""
+        recorded = self.recorded
+        return {
+            "run": str(recorded.folder.path),
+            "recorded": {
+                "verdict": recorded.outcome.verdict,
+                "anomalies": recorded.outcome.anomalies,
+            },
+            "verdict": self.verdict,
+            "rate": self.rate().as_json(),
+            "triggers": {each: self.rate(each).as_json() for each in self.triggers},
+            "otherwise": dict(self.otherwise),
+            "differed": self.differed,
+            "remarks": list(recorded.remarks),
+            "interrupted": self.interrupted,
+            "replays": [each.as_json() for each in self.done],
+        }
+
+
+# Reading the record
+
+
+def load(folder: RunFolder) -> Recorded:
+    """The run in `folder`, ready to be replayed.
+
+    Raises:
+        UsageError: A file of the record is damaged, or a file without which the run
+            can't be repeated is missing; or the run is impossible here and now.
+    """
+    test, run = folder.test(), folder.run()
+    stored = stored_plan(folder, test)
+    asked = Experiment.load(folder)
+    # Prepared here first, to refuse an impossible run in the words of any other.
+    spec = msgspec.structs.replace(test.spec)
+    parts, schedule, _ = assembling.prepare(spec, asked.plan)
+    remarks = []
+    if stored is None:
+        remarks.append("plan.yaml is missing: the plan is drawn anew from the seed")
+    changed = stored is not None and stored != schedule.plan
+    if changed:
+        asked = as_written(asked, parts, stored or ())
+        assembling.prepare(msgspec.structs.replace(asked.spec), asked.plan)
+        remarks.append(
+            "plan.yaml holds other steps than its seed draws now: those in plan.yaml "
+            "are replayed"
+        )
+    verdict = folder.verdict() or analysis.outcome(
+        test, folder, Limits(time_s=CHECK_LIMIT_S)
+    )
+    same_code, why = code_of(test, parts)
+    remarks += why
+    remarks += ends_of(run)
+    remarks += programs.changes({} if run is None else run.programs)
+    outcome = Outcome.of(asked, verdict, folder)
+    variants = variants_of(asked, outcome, parts, schedule, folder, changed=changed)
+    return Recorded(folder, test, run, verdict, outcome, variants, remarks, same_code)
+
+
+def stored_plan(folder: RunFolder, test: TestRecord) -> Plan | None:
+    """The steps in plan.yaml; None if it is missing and can be drawn.
+
+    Raises:
+        UsageError: It is damaged, or it is missing and was written by a person.
+    """
+    data = folder.read_as("plan.yaml", PlanData)
+    if data is not None:
+        return plans.parse(data, str(folder.path / "plan.yaml"))
+    if test.plan == "written":
+        raise UsageError(
+            f"{folder.path} has no plan.yaml, and its plan was written by hand, so "
+            "nobody knows which faults to repeat; restore it from a copy"
+        )
+    return None
+
+
+def ends_of(run: RunRecord | None) -> list[str]:
+    """A sentence if the record ends before its run would have."""
+    if run is None:
+        return ["the record ends where its controller was killed: it has no run.json"]
+    if run.ended == "interrupted":
+        return [f"the recorded run was interrupted after {run.seconds:.0f} s"]
+    return []
+
+
+def code_of(test: TestRecord, parts: Parts) -> tuple[bool, list[str]]:
+    """Whether the record is of the code that runs now, and what to say about that."""
+    now, then = execution.versions(), test.versions
+    if not then:
+        return False, ["the record doesn't say which version made it"]
+    names = ("splitbrain", "commit", "python")
+    other = [name for name in names if then.get(name, "") != now[name]]
+    if other:
+        what = "; ".join(
+            f"recorded with {name} {then.get(name) or '(none)'}, this is {now[name]}"
+            for name in other
+        )
+        return False, [what]
+    if now["commit"].endswith("-dirty"):
+        # Two checkouts of one commit may have different changes.
+        return False, [f"commit {now['commit']} has changes that no version tells"]
+    if type(parts.system).__module__.partition(".")[0] != "harness":
+        return False, [f"nobody knows the version of {test.spec.system}'s plug-in"]
+    return True, []
+
+
+def as_written(asked: Experiment, parts: Parts, plan: Plan) -> Experiment:
+    """The experiment with that plan in place of a drawn one.
+
+    What the words for faults meant for their options is said, as words mean nothing in
+    a run whose plan is written.
+    """
+    spec = asked.spec
+    drawn = {} if parts.regime is None else parts.regime.options
+    options = {
+        f"{kind}.{name}": text
+        for kind, own in drawn.items()
+        for name, text in own.items()
+    } | spec.options
+    # Kinds that a swarm left out took no part, and no more did their options.
+    left_out = set(spec.nemesis) - set(parts.nemeses)
+    spec = msgspec.structs.replace(
+        spec,
+        nemesis=[kind for kind in spec.nemesis if kind not in left_out],
+        profile=[],
+        options={
+            name: text
+            for name, text in options.items()
+            if name.partition(".")[0] not in left_out
+        },
+    )
+    return Experiment(spec, [step.as_data() for step in plan], asked.plan_file)
+
+
+def variants_of(
+    asked: Experiment,
+    outcome: Outcome,
+    parts: Parts,
+    schedule: Schedule,
+    folder: RunFolder,
+    *,
+    changed: bool,
+) -> dict[Trigger, Experiment]:
+    """The experiments to replay: by time, and by event if that is another one."""
+    if asked.spec.world == "sim":
+        return {"time": asked}
+    if outcome.fingerprints:
+        # Whether it fails is all that is asked.
+        spec = msgspec.structs.replace(asked.spec, until_invalid=True)
+        asked = replace(asked, spec=spec)
+    variants: dict[Trigger, Experiment] = {"time": asked}
+    plan = plans.parse(asked.plan, "plan") if changed else schedule.plan
+    by_event = retrigger(plan, moments.before_strikes(folder))
+    if by_event != plan:
+        variants["event"] = replace(as_written(asked, parts, by_event), plan_file="")
+    return variants
+
+
+# Running it again
+
+
+def replayed(
+    recorded: Recorded,
+    times: int,
+    results: Path,
+    *,
+    jobs: int = 1,
+    triggers: Sequence[Trigger] = ("time", "event"),
+    show: Callable[[Replay], None] = lambda _: None,
+) -> Replays:
+    """Replay a run so many times; in the simulator, compare each with the record.
+
+    Run folders of real runs go below `results`/replays.
+
+    Raises:
+        UsageError: There are no such triggers in the record.
+        HarnessError: A simulated replay of the same code differs; says where.
+    """
+    tried = [each for each in recorded.variants if each in triggers]
+    if not tried and recorded.is_simulated:
+        raise UsageError(
+            "--triggers event is for real runs: a simulated one repeats as it is"
+        )
+    if not tried:
+        raise UsageError(
+            "--triggers event: no step of this run has a telling event shortly before "
+            "it in the record, or each has one in its plan already; use --triggers time"
+        )
+    out = Replays(recorded)
+    with scratch_folder("splitbrain-replay-") as scratch, interrupts.noted() as stop:
+        place = scratch if recorded.is_simulated else results.absolute() / "replays"
+        with Processes(functools.partial(keep, place), jobs) as executor:
+
+            def interrupt() -> None:
+                out.interrupted = True
+                executor.cancel()
+
+            stop.listen(interrupt, executor.kill)
+            order = [tried[number % len(tried)] for number in range(times)]
+            for trigger in order:
+                executor.submit(recorded.variants[trigger])
+            for number, outcome in executor.as_completed():
+                if outcome is None or outcome.interrupted:
+                    continue
+                replay = Replay(order[number], outcome, is_same(recorded, outcome))
+                if recorded.is_simulated:
+                    replay = compared(recorded, replay, results)
+                out.done.append(replay)
+                show(replay)
+    if recorded.failed and out.done and not out.rate().hits:
+        out.differed = differences(recorded, [each.outcome for each in out.done])
+    return out
+
+
+def is_same(recorded: Recorded, outcome: Outcome) -> bool:
+    """Whether a replay failed as the record did, or at all if that didn't."""
+    if not recorded.failed:
+        return bool(outcome.fingerprints)
+    return bool(recorded.outcome.fingerprints & outcome.fingerprints)
+
+
+def compared(recorded: Recorded, replay: Replay, results: Path) -> Replay:
+    """A simulated replay, compared with the record; its folder stays if it differs.
+
+    Raises:
+        HarnessError: It differs, and nothing explains that.
+    """
+    if not replay.outcome.folder:
+        return replay
+    again = Path(replay.outcome.folder)
+    difference = difference_of(recorded, again)
+    folder = "" if difference is None else str(keep_folder(again, results))
+    shutil.rmtree(again, ignore_errors=True)
+    if difference is not None and recorded.same_code:
+        raise HarnessError(
+            f"the replay of {recorded.folder.path} differs from the record, so the "
+            f"simulation depends on something beside its seed: {difference}; "
+            f"see {folder}"
+        )
+    outcome = msgspec.structs.replace(replay.outcome, folder=folder)
+    return replace(replay, outcome=outcome, difference=difference or "")
+
+
+def difference_of(recorded: Recorded, again: Path) -> str | None:
+    """Where a simulated replay differs first from the record; None if nowhere.
+
+    A record that was cut short is the beginning of its replay, up to a last line that
+    may be torn. One that was interrupted has an end of its own, and says nothing.
+    """
+    if recorded.run is not None and not recorded.whole:
+        return None
+    for name in COMPARED:
+        try:
+            one = (recorded.folder.path / name).read_bytes()
+            other = (again / name).read_bytes()
+        except OSError as problem:
+            return f"{name} can't be compared: {problem.strerror}"
+        if recorded.run is None:
+            one = one[: one.rfind(b"\n") + 1]
+            other = other[: len(one)]
+        if one != other:
+            found = differing_line(name, one, other)
+            was, is_now = found.texts
+            return f"{name}, line {found.line}: it was {was}, and is {is_now} now"
+    return None
+
+
+def keep_folder(folder: Path, results: Path) -> Path:
+    """Copy the folder of a replay below `results`/replays.
+
+    Raises:
+        HarnessError: It can't be written there.
+    """
+    place = results.absolute() / "replays" / folder.parent.name / folder.name
+    try:
+        shutil.copytree(folder, place, symlinks=True)
+    except (OSError, shutil.Error) as problem:
+        raise HarnessError(f"cannot write to {place}: {problem}") from problem
+    return place
+
+
+# What differed
+
+
+def differences(recorded: Recorded, outcomes: Sequence[Outcome]) -> list[str]:
+    """Sentences about figures of the record that lie outside those of all replays."""
+    then = figures(recorded.outcome)
+    now = [figures(outcome) for outcome in outcomes]
+    told = [
+        f"{name}: {_number(value)} in the record, {_range(others)} in replays"
+        for name, value in then.items()
+        if (others := [each[name] for each in now if name in each])
+        and not min(others) <= value <= max(others)
+    ]
+    told += strike_differences(outcomes, recorded.verdict)
+    rungs = {record.rung for record in records_of(outcomes)} - {recorded.test.rung}
+    if recorded.test.rung and rungs:
+        told.append(f"network: {recorded.test.rung} in the record, {rungs.pop()} here")
+    kernel = recorded.test.versions.get("kernel", "")
+    if kernel and kernel != (here := execution.versions()["kernel"]):
+        told.append(f"kernel: {kernel} in the record, {here} here")
+    return told[:DIFFERENCES_MAX]
+
+
+def figures(outcome: Outcome) -> dict[str, float]:
+    """Figures of a run that tell what it was like, however long it was."""
+    found: dict[str, float] = {
+        f"operations a second that ended {end}": round(count / outcome.run_s, 1)
+        for end, count in outcome.ops.items()
+        if outcome.run_s > 0
+    }
+    if outcome.folder:
+        found |= strike_times(RunFolder(Path(outcome.folder)))
+    return found
+
+
+def strike_times(folder: RunFolder) -> dict[str, float]:
+    """When each step of a run's plan struck, in seconds; by a name for it."""
+    found = {}
+    for life in lives(folder.faults())[0]:
+        if life.start is not None and type(life.first.id) is int:
+            number = life.first.id + 1
+            struck_s = round(life.start.time / 1e9, 2)
+            found[f"second at which step {number} ({life.kind}) struck"] = struck_s
+    return found
+
+
+def strike_differences(
+    outcomes: Sequence[Outcome], recorded: VerdictRecord
+) -> list[str]:
+    """Sentences about strikes that met, or had, what they never did in a replay."""
+    told = []
+    verdicts = [
+        RunFolder(Path(each.folder)).verdict() for each in outcomes if each.folder
+    ]
+    of_replays = [
+        strike for each in verdicts if each is not None for strike in each.strikes
+    ]
+    for strike in recorded.strikes:
+        again = [each for each in of_replays if each.id == strike.id]
+        if type(strike.id) is not int or not again:
+            continue
+        step = f"step {strike.id + 1} ({strike.kind})"
+        for what, then, now in (
+            (
+                f"leader as {step} struck",
+                strike.leader_before or "nobody",
+                {each.leader_before or "nobody" for each in again},
+            ),
+            (f"effect of {step}", strike.effect, {each.effect for each in again}),
+        ):
+            if then not in now:
+                others = " or ".join(sorted(now))
+                told.append(f"{what}: {then} in the record, {others} in replays")
+    return told
+
+
+def records_of(outcomes: Sequence[Outcome]) -> Iterator[TestRecord]:
+    """The records of the runs whose folders were kept."""
+    for outcome in outcomes:
+        if outcome.folder:
+            yield RunFolder(Path(outcome.folder)).test()
+
+
+def _number(value: float) -> str:
+    return f"{value:,g}"
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return _number(low) if low == high else f"{_number(low)} to {_number(high)}"
