@@ -23,6 +23,7 @@ the history. The reference systems promise to pass it, and their runs are judged
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from collections import Counter
@@ -38,9 +39,9 @@ from harness.verdict import Anomaly, CheckResult, Limits, nothing_to_judge
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from harness.history import History
+    from harness.history import History, Op
     from harness.verdict import CheckerFactory
 
 FAULTS = "faults.jsonl"
@@ -100,6 +101,14 @@ class CrashesChecker:
         given = settings("the crashes checker", OPTIONS, options)
         self._excused: frozenset[int] = given["excused"]
 
+    def follow(self, source: str) -> Following:
+        """Begin to watch the run whose history has that source."""
+        return Following(Path(source).parent / FAULTS, self.is_spared)
+
+    def is_spared(self, end: NodeExit) -> bool:
+        """Whether an end may be the work of others than the node."""
+        return end.from_outside or end.status in self._excused
+
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge the run that `history` is of. Cost: linear in the faults.
 
@@ -113,7 +122,7 @@ class CrashesChecker:
         reason = ""
         try:
             for end in exits(path):
-                if end.from_outside or end.status in self._excused:
+                if self.is_spared(end):
                     spared.append(end)
                     continue
                 crashed[end.node] += 1
@@ -130,6 +139,20 @@ class CrashesChecker:
             reason=reason,
             remarks=remarks(spared),
         )
+
+
+class Following:
+    """Watches the notes of a run that goes on."""
+
+    def __init__(self, path: Path, is_spared: Callable[[NodeExit], bool]) -> None:
+        self._path = path
+        self._is_spared = is_spared
+
+    def feed(self, events: Sequence[Op]) -> Iterator[str]:
+        """Whether a node has crashed; `events` don't tell."""
+        with contextlib.suppress(OSError):  # the notes are not there yet
+            if not all(map(self._is_spared, exits(self._path))):
+                yield CRASH
 
 
 def exits(path: Path) -> Iterator[NodeExit]:

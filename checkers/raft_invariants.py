@@ -35,17 +35,17 @@ from typing import TYPE_CHECKING, Any
 
 from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude
 from checkers.functions import Functions
-from checkers.raft.logs import replay
+from checkers.raft.logs import Logs, replay
 from checkers.raft.rules import Cluster, judge, leader_completeness, on_some_disk
 from checkers.raft.telling import tell
 from harness.registry import Plugin, settings
 from harness.verdict import EVERY_ANOMALY, nothing_to_judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from checkers.raft.evidence import Breach
-    from harness.history import History
+    from harness.history import History, Op
     from harness.verdict import CheckResult, Limits
 
 FUNCTIONS = Functions(
@@ -58,6 +58,10 @@ class RaftInvariantsChecker:
 
     observes = True
     final_on_prefix = EVERY_ANOMALY
+
+    def follow(self, source: str) -> Following:
+        """Begin to judge servers that go on."""
+        return Following()
 
     def check(self, history: History, limits: Limits) -> CheckResult:
         """Judge `history`.
@@ -79,6 +83,23 @@ class RaftInvariantsChecker:
                 reason=unjudged(cluster),
             )
         )
+
+
+class Following:
+    """Judges servers while they go on, each event once, by all rules that need no more.
+
+    Leader completeness is left to the end, as it looks at all leaders and commits.
+    """
+
+    def __init__(self) -> None:
+        self._logs = Logs()
+        self._cluster = Cluster()
+
+    def feed(self, events: Sequence[Op]) -> Iterator[str]:
+        """Judge the next events; those of each server have to be in its order."""
+        for change in self._logs.replay(events):
+            for breach in judge(self._cluster, change):
+                yield breach.name
 
 
 def breaches(cluster: Cluster, history: History) -> Iterator[Breach]:

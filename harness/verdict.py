@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -18,7 +18,7 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     import networkx as nx
 
-    from harness.history import History
+    from harness.history import History, Op
 
 
 class Verdict(enum.IntEnum):
@@ -250,14 +250,45 @@ class Conclusive(Protocol):
     In a prefix, an operation without a completion is one that nobody knows about yet:
     it may still be ok with any value, fail, or end in info. What nodes observed is cut
     off at each node by itself, and what is on their disks at the end is not known. It
-    may be taken for granted that clients give each value once: what they write, append,
-    send or propose, and the names of their transactions.
+    may be taken for granted that clients give each value once (what they write, append,
+    send or propose, and the names of their transactions), and that they use what the
+    system gives out, such as tokens, only once it was told to somebody.
 
     An anomaly that a later operation can heal is not among them: one that rests on what
     was not read, not answered, not decided or not written until then.
     """
 
     final_on_prefix: Collection[str]
+
+
+class Following(Protocol):
+    """A judgement that goes on with a run, and looks at each event once."""
+
+    def feed(self, events: Sequence[Op]) -> Iterator[str]:
+        """Judge what has come since the last call.
+
+        Yields:
+            The names of final anomalies, as they are found. Whoever wants all events to
+            be judged has to take them all.
+        """
+        ...
+
+
+@runtime_checkable
+class Incremental(Protocol):
+    """A `Conclusive` checker that need not begin anew when a history has grown.
+
+    Only for what nodes observe: there may be a hundred times as many events as
+    operations. Events of one node come in their order.
+    """
+
+    def follow(self, source: str) -> Following:
+        """Begin to judge a run; `source` is that of the history (`History.source`).
+
+        It convicts of nothing that `check` would not find in the whole history, but may
+        leave out rules that need to see everything.
+        """
+        ...
 
 
 class _EveryName(frozenset[str]):
@@ -276,12 +307,11 @@ def final_on_prefix(checker: Checker) -> Collection[str]:
     return checker.final_on_prefix if isinstance(checker, Conclusive) else ()
 
 
-def convicting(checker: Checker, result: CheckResult) -> Anomaly | None:
-    """The first anomaly that makes `result`, of a prefix, final; None if none does."""
-    if result.verdict is not Verdict.INVALID or not result.promised:
-        return None
-    final = final_on_prefix(checker)
-    return next((a for a in result.anomalies if a.name in final), None)
+def convicting(checker: Checker, result: CheckResult) -> Iterator[str]:
+    """The names of the anomalies by which `result`, of a prefix, is final."""
+    if result.verdict is Verdict.INVALID and result.promised:
+        final = final_on_prefix(checker)
+        yield from (a.name for a in result.anomalies if a.name in final)
 
 
 @dataclass(frozen=True)

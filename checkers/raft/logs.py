@@ -30,7 +30,7 @@ from checkers.findings import name_of
 from checkers.values import freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from harness.history import History, Op
 
@@ -153,15 +153,22 @@ class Change(NamedTuple):
     gone: Mapping[int, Entry]
 
 
-def replay(history: History) -> Iterator[Change]:
-    """Rebuild all logs, event by event. Cost: linear in events and entries."""
-    logs: dict[str, Log] = defaultdict(Log)
-    tails: dict[str, dict[int, Entry]] = defaultdict(dict)
-    for op in history:
-        if op.is_client or not is_understood(op):
-            continue
-        node = name_of(op)
-        log = logs[node]
+class Logs:
+    """The logs of all servers, rebuilt event by event; each server's are in order."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Log] = defaultdict(Log)
+        self._tails: dict[str, dict[int, Entry]] = defaultdict(dict)
+
+    def replay(self, events: Iterable[Op]) -> Iterator[Change]:
+        """What the next events change. Cost: linear in events and entries."""
+        for op in events:
+            if not op.is_client and is_understood(op):
+                yield self._change(op)
+
+    def _change(self, op: Op) -> Change:
+        node, tails = name_of(op), self._tails
+        log = self._of[node]
         gone: Mapping[int, Entry] = {}
         match op.f:
             case "appended":
@@ -173,7 +180,7 @@ def replay(history: History) -> Iterator[Change]:
             case "committed":
                 log.committed = max(log.committed, op.value["last"])
             case "joins":
-                log = logs[node] = Log()
+                log = self._of[node] = Log()
                 tails.pop(node, None)
             case "restarted":
                 tails[node] = dict(log.entries)
@@ -189,7 +196,12 @@ def replay(history: History) -> Iterator[Change]:
                 log.install(op.value["index"], term_of(op), op.value["last_log_index"])
             case _:
                 pass
-        yield Change(op, log, gone)
+        return Change(op, log, gone)
+
+
+def replay(history: History) -> Iterator[Change]:
+    """Rebuild all logs of a history, event by event."""
+    return Logs().replay(history)
 
 
 def is_understood(op: Op) -> bool:

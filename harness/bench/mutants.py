@@ -7,7 +7,8 @@ all faults at once. Then the unbroken protocol undergoes the same runs: each of 
 that isn't valid is a false alarm. A mutant gets no help beside its declaration: no plan
 written for it, no seed known to work. It also declares the anomalies that it should
 show. A conviction by none of these does not prove that the harness saw the bug, and
-misses the target.
+misses the target. A run ends once it is convicted of one of these, where that can be
+told before its end.
 
 A trial is a pursuit (`harness.campaign.executor`) on one core. Its seconds are
 processor time in the simulator, and real time in the os world, where the cost is
@@ -118,7 +119,9 @@ def trial(
         name, runs, seconds = ALL_FAULTS, runs + last.runs, seconds + last.seconds
     controls, alarms = yield from false_alarms(
         msgspec.structs.replace(
-            declared if name == "declared" else everything, mutant=None
+            declared if name == "declared" else everything,
+            mutant=None,
+            until_anomaly=[],
         ),
         range(seed, seed + max(last.runs, CONTROLS_MIN[world])),
         # A mutant that was not convicted needs only as many controls as there is time.
@@ -140,6 +143,8 @@ def trial(
 
 def set_ups(protocol: str, mutant: str, world: str) -> tuple[TestSpec, TestSpec]:
     """The set-up that the mutant declares, and the same with all faults."""
+    # A conviction by another anomaly does not prove that the harness saw the bug.
+    anomalies = list(mutants.find(protocol, mutant).anomalies)
 
     def spec(nemesis: list[str]) -> TestSpec:
         limits = dict(DEFAULTS[world])
@@ -151,6 +156,8 @@ def set_ups(protocol: str, mutant: str, world: str) -> tuple[TestSpec, TestSpec]
             nemesis=nemesis,
             mutant=mutant,
             world=world,  # type: ignore[arg-type]  # the command line has checked it
+            until_invalid=True,
+            until_anomaly=anomalies,
             **limits,
         )
         complete(made)

@@ -77,6 +77,7 @@ def as_json(outcome: Outcome) -> dict[str, object]:
         "anomalies": outcome.anomalies,
         "reason": outcome.reason,
         "ops": outcome.ops,
+        "convicted_s": outcome.convicted_s,
         "seconds": outcome.seconds,
         "repro": outcome.repro,
     }

@@ -73,6 +73,9 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One row of a suite file: the fields of a TestSpec, and the expected outcome.
 
     `expect` is None only in a row that stands for one seed of `run --seeds`.
+
+    Unless `until_invalid` says otherwise, a row that expects invalid ends once it is
+    known to be so, by its anomaly if it names one; figures are those of whole runs.
     """
 
     name: str
@@ -99,6 +102,8 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     node_log_mb: int = 64
     watchdog: bool = False
     pcap: bool = False
+    until_invalid: bool | None = None
+    until_anomaly: list[str] = []
     shows: dict[str, str] = {}
 
     @property
@@ -124,7 +129,13 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         }
         options = {name: option_text(value) for name, value in self.set.items()}
         nodes = usual_nodes(self.system) if self.nodes is None else self.nodes
-        spec = TestSpec(**{**fields, "nodes": nodes, "seed": seed, "options": options})
+        fields |= {"nodes": nodes, "seed": seed, "options": options}
+        if self.until_invalid is None:
+            ends_early = self.expect == "invalid" and not self.shows
+            fields["until_invalid"] = ends_early or bool(self.until_anomaly)
+        if fields["until_invalid"] and self.anomaly and not self.until_anomaly:
+            fields["until_anomaly"] = [self.anomaly]
+        spec = TestSpec(**fields)
         spec.nemesis = spec.nemesis or [NO_FAULTS]
         complete(spec, planned=self.plan is not None)
         return Experiment(spec, self.plan)
@@ -295,6 +306,7 @@ class RowResult:
             "faults": {} if outcome is None else msgspec.to_builtins(outcome.faults),
             "ops": {} if outcome is None else outcome.ops,
             "seconds": 0.0 if outcome is None else outcome.run_s,
+            "convicted_s": None if outcome is None else outcome.convicted_s,
             "seed": self.seed,
             "runs": self.runs,
             "run": "" if outcome is None else outcome.folder,
@@ -514,7 +526,10 @@ def exit_status(results: Iterable[RowResult]) -> int:
 
 def table(results: Sequence[RowResult]) -> str:
     """The verdict table, for terminals."""
-    header = ("row", "nemesis", "expected", "verdict", "", "ok ops", "s", "found")
+    header = (
+        *("row", "nemesis", "expected", "verdict", ""),
+        *("ok ops", "s", "convicted s", "found"),
+    )
     body = [header, *(tuple(map(visible_line, cells(r))) for r in results)]
     widths = [max(len(line[i]) for line in body) for i in range(len(header))]
     lines = [
@@ -539,8 +554,18 @@ def cells(result: RowResult) -> tuple[str, ...]:
         result.mark,
         f"{0 if outcome is None else outcome.ops.get('ok', 0)}",
         f"{0.0 if outcome is None else outcome.run_s:.0f}",
+        convicted_s(outcome),
         "; ".join(notes)[:80],
     )
+
+
+def convicted_s(outcome: Outcome | None) -> str:
+    """When a run was known to be invalid, in seconds; "-" if it was not before its end.
+
+    A row whose run was not to be judged while it lasts has none either.
+    """
+    when = None if outcome is None else outcome.convicted_s
+    return "-" if when is None else f"{when:.1f}"
 
 
 def summary(results: Sequence[RowResult]) -> str:

@@ -88,6 +88,9 @@ if TYPE_CHECKING:
 @click.option("--until-invalid", is_flag=True, help=(
     "Judge the run while it lasts, and end it once it is known to be invalid."
 ))  # fmt: skip
+@click.option("--until-anomaly", multiple=True, metavar="A,B", help=(
+    "The same, at these anomalies only, such as stale-read."
+))  # fmt: skip
 @click.option("--also", multiple=True, metavar="A,B", help=(
     "Checkers beside the workload's; what they say is shown, and doesn't count."
 ))  # fmt: skip
@@ -124,6 +127,7 @@ def run(
     watchdog: bool,
     pcap: bool,
     until_invalid: bool,
+    until_anomaly: Sequence[str],
     also: Sequence[str],
     plan: Path | None,
     determinism: bool,
@@ -159,7 +163,8 @@ def run(
         node_log_mb=node_log_mb,
         watchdog=watchdog,
         pcap=pcap,
-        until_invalid=until_invalid,
+        until_invalid=until_invalid or bool(until_anomaly),
+        until_anomaly=comma_list(until_anomaly),
         also=comma_list(also),
         world=world,  # type: ignore[arg-type]  # click has checked the choice
         mutant=mutant,

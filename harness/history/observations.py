@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from harness.history import Bystander, History, HistoryError, Op
 from harness.host import nodefiles
 
@@ -44,18 +46,91 @@ def load(folder: Path, nodes: Iterable[str]) -> History:
     """
     ops: list[Op] = []
     for node in nodes:
-        last_seq = -1
+        lives = _Lives(node)
         for line in _lines(folder, f"nodes/{node}/observe.jsonl"):
-            time_ns, seq = _whole(line.get("mono_ns"), 0), _whole(line.get("seq"), -1)
-            if seq >= 0:
-                if seq <= last_seq:
-                    ops.append(event(len(ops), time_ns, node, RESTARTED, {}))
-                last_seq = seq
-            ops.append(event(len(ops), time_ns, node, line["kind"], _fields(line)))
+            lives.add(line, ops)
         for line in _lines(folder, f"nodes/{node}/on_disk.jsonl"):
             time_ns = ops[-1].time if ops else 0
             ops.append(event(len(ops), time_ns, node, line["kind"], _fields(line)))
-    return History(ops, source=f"{folder}/nodes")
+    return History(ops, source=source_of(folder))
+
+
+def source_of(folder: Path) -> str:
+    """The source of the history of what the nodes of a run observed."""
+    return f"{folder}/nodes"
+
+
+class _Lives:
+    """Makes events of a node's lines, one life after the other."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._last_seq = -1
+
+    def add(self, line: dict[str, Any], ops: list[Op]) -> None:
+        """Add the event of a line, and before it, perhaps, that the node restarted."""
+        node = self._node
+        time_ns, seq = _whole(line.get("mono_ns"), 0), _whole(line.get("seq"), -1)
+        if seq >= 0:
+            if seq <= self._last_seq:
+                ops.append(event(len(ops), time_ns, node, RESTARTED, {}))
+            self._last_seq = seq
+        ops.append(event(len(ops), time_ns, node, line["kind"], _fields(line)))
+
+
+class ObservationsFollower:
+    """Reads what nodes observe while they go on, each event once.
+
+    Args:
+        folder: The run folder.
+        nodes: The nodes' names.
+        keep: Whether `history` will be asked for.
+
+    Attributes:
+        events: How many events were read.
+
+    Raises:
+        HistoryError: From `read`: a node put something else in the place of its file.
+    """
+
+    def __init__(self, folder: Path, nodes: Iterable[str], *, keep: bool) -> None:
+        self.events = 0
+        self._keep = keep
+        self._source = source_of(folder)
+        self._nodes = {
+            node: (_Lives(node), nodefiles.ObjectsFollower(path))
+            for node in nodes
+            for path in [folder / "nodes" / node / "observe.jsonl"]
+        }
+        self._ops: dict[str, list[Op]] = {node: [] for node in self._nodes}
+
+    def read(self) -> list[Op]:
+        """The events that have come since, one node after the other.
+
+        Their indices are those of this list.
+        """
+        fresh: list[Op] = []
+        for node, (lives, file) in self._nodes.items():
+            before = len(fresh)
+            try:
+                for line in file.read():
+                    if isinstance(line.get("kind"), str):
+                        lives.add(line, fresh)
+            except FileNotFoundError:
+                continue
+            except OSError as problem:
+                where = f"{self._source}/{node}/observe.jsonl"
+                raise HistoryError(f"{where}: {problem.strerror}") from None
+            if self._keep:
+                self._ops[node] += fresh[before:]
+        self.events += len(fresh)
+        return fresh
+
+    def history(self) -> History:
+        """All events so far, as `load` has them. Cost: linear, a microsecond each."""
+        every = (op for ops in self._ops.values() for op in ops)
+        ops = [msgspec.structs.replace(op, index=i) for i, op in enumerate(every)]
+        return History(ops, source=self._source)
 
 
 def _lines(folder: Path, name: str) -> Iterator[dict[str, Any]]:

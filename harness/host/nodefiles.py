@@ -28,6 +28,9 @@ LINE_BYTES_MAX = 16 << 20
 FILE_BYTES_MAX = 512 << 20
 """Longest file; it has room for some four million events of one node."""
 
+FRESH_BYTES_MAX = 64 << 20
+"""Most that is read at a time of a file that a node goes on writing."""
+
 LINE_CHARGE_BYTES_MIN = 64
 """Bytes that a line counts for at least: an object in memory is larger than `{}`."""
 
@@ -78,6 +81,34 @@ def objects(path: Path) -> Iterator[dict[str, Any]]:
                 with contextlib.suppress(ValueError, RecursionError):
                     yield _DECODER.decode(line)
             is_rest = not is_whole
+
+
+class ObjectsFollower:
+    """Reads a file of JSON lines while a node writes it, each line once.
+
+    Torn and foreign lines are passed over, as `objects` does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_bytes = 0
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """The objects that have come since, of no more than `FRESH_BYTES_MAX`.
+
+        Raises:
+            OSError: The file can't be opened by `open_plain`.
+        """
+        with open_plain(self._path) as file:
+            file.seek(self._read_bytes)
+            fresh = file.read(FRESH_BYTES_MAX)
+        end = fresh.rfind(b"\n") + 1
+        if not end and len(fresh) >= LINE_BYTES_MAX:
+            end = len(fresh)  # a line that is too long holds no event
+        self._read_bytes += end
+        for line in fresh[:end].splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                yield _DECODER.decode(line)
 
 
 def clear(path: Path) -> None:

@@ -18,7 +18,7 @@ from harness.errors import (
     EXIT_VALID,
     UsageError,
 )
-from harness.history import HistoryError, formats, observations
+from harness.history import History, HistoryError, formats, observations
 from harness.host.documents import writing
 from harness.judge import effects
 from harness.judge.account import Account, account
@@ -39,7 +39,6 @@ from harness.verdict import Checker, CheckResult, Limits, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.history import History
     from harness.run.lifecycle import Life
     from harness.run.records import Conviction, FaultLine, TestRecord, Word
     from harness.run.spec import TestSpec
@@ -93,6 +92,9 @@ def outcome(test: TestRecord, folder: RunFolder, limits: Limits) -> VerdictRecor
             name: verdict.of_run(verdict.judge(checker, history, limits))
             for name, checker in checkers.items()
         }
+    convicted = None if run is None else run.convicted
+    if convicted is not None and history is not None:
+        results |= upheld(convicted, checkers, results, history, limits)
     if run is None or run.ended not in WHOLE:
         results = {
             name: verdict.of_prefix(checkers[name], result)
@@ -176,6 +178,36 @@ def summed_up(
         seed=spec.seed,
         repro=test.repro,
     )
+
+
+def upheld(
+    convicted: Conviction,
+    checkers: Mapping[str, Checker],
+    results: Mapping[str, CheckResult],
+    history: History,
+    limits: Limits,
+) -> dict[str, CheckResult]:
+    """The result of whoever convicted a run early, from the prefix that it judged then.
+
+    That is for a history whose rest the checker can't judge, such as one in which a
+    system that is broken goes on to give answers that make no sense: no rest acquits.
+
+    Returns:
+        Nothing if the checker judged the whole history.
+    """
+    name, events = convicted.checker, convicted.events
+    result = results.get(name)
+    if result is None or result.verdict is not Verdict.UNKNOWN or not result.promised:
+        return {}
+    prefix = History(history.ops[:events], source=history.source)
+    earlier = verdict.judge(checkers[name], prefix, limits)
+    if not any(verdict.convicting(checkers[name], earlier)):
+        return {}
+    remark = (
+        f"the first {events:,} events were judged, by which the run was convicted, as "
+        f"the whole history is unknown: {result.reason}"
+    )
+    return {name: replace(earlier, remarks=(*earlier.remarks, remark))}
 
 
 def contradiction(

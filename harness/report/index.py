@@ -8,6 +8,7 @@ A row is a mapping with the keys
     why error                             a sentence; how the harness failed
     skipped                               why the run has no outcome, if so
     ops seconds repro                     ops: a number, or a count per outcome
+    convicted_s                           when it was known to be invalid, if early
     report or run                         the report, or the folder that holds it
 
 of which all but `name` may be missing. Without `as_expected`, `verdict` is compared
@@ -63,6 +64,7 @@ class Row:
     as_expected: bool
     ops: str
     seconds: float
+    convicted: str
     why: str
     error: str
     skipped: str
@@ -156,6 +158,7 @@ def read_row(row: Mapping[str, Any], suite_dir: Path) -> Row:
         as_expected=said if isinstance(said, bool) else verdict == expected,
         ops=_operations(row.get("ops")),
         seconds=number(row.get("seconds")),
+        convicted=_convicted(row.get("convicted_s")),
         why=string(row.get("why"))
         or skipped
         or (error.strip().splitlines() or [""])[-1],
@@ -190,6 +193,12 @@ def _operations(ops: Any) -> str:
     if isinstance(ops, dict):
         ops = sum(number(amount) for amount in ops.values())
     return figures.count(number(ops)) if number(ops) else ""
+
+
+def _convicted(after_s: Any) -> str:
+    """When a run was known to be invalid; "" if it was not before its end."""
+    is_known = isinstance(after_s, int | float)
+    return f"after {number(after_s):.1f} s" if is_known else ""
 
 
 def _suite_state(rows: Sequence[Row]) -> str:
@@ -283,6 +292,7 @@ def _test_case(row: Row) -> ElementTree.Element:
             ("verdict", row.verdict),
             ("anomalies", row.anomalies),
             ("operations", row.ops),
+            ("convicted", row.convicted),
             ("why", row.why),
             ("report", row.report),
             ("repeat", row.repro),
@@ -319,9 +329,12 @@ def write_summary(
     shown = told[:SUMMARY_ROWS_MAX]
     lines = [f"## {_markdown(name)}: {good} of {len(told)} as expected", ""]
     lines += _table(
-        ("run", "verdict", "expected", "found", "faults", "operations"),
+        ("run", "verdict", "expected", "found", "convicted", "faults", "operations"),
         (
-            (r.name, r.verdict, r.expected, r.anomalies or r.why, r.nemesis, r.ops)
+            (
+                *(r.name, r.verdict, r.expected, r.anomalies or r.why),
+                *(r.convicted, r.nemesis, r.ops),
+            )
             for r in shown
         ),
     )

@@ -66,9 +66,10 @@ def run(
     if spec.until_invalid and remark is not None:
         system, workload = parts.system, spec.workload
         if monitor.of_run(spec, system.invariants, results) is None:
+            what = " or ".join(spec.until_anomaly) or "anything"
             remark(
-                f"no checker of the {workload} workload can convict a run before its "
-                "end, so --until-invalid changes nothing"
+                f"no checker of this run ({workload}) can tell {what} before its end, "
+                "so the run lasts until then"
             )
     for kind, why in parts.left_out.items():
         if remark is not None and kind in profiles.named(spec.profile).kinds:

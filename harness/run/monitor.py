@@ -7,8 +7,9 @@ a prefix makes the whole history invalid, and the analysis at the end, which jud
 of it, has to find so: if it doesn't, the harness has failed.
 
 Real runs are judged by a process of their own, at the lowest priority, which reads what
-the run writes (`Beside`). It rests for `REST` times the processor time that its last
-judgement took, so it never takes much of a core, however long the history gets.
+the run writes (`Beside`). Each checker rests for `REST` times the processor time that
+its last judgement took, so that none takes much of a core, however long the history
+gets. Those of what nodes observe may go on from where they were (`Incremental`).
 
 Simulated runs are judged in the same process, at fixed virtual times (`Within`), so a
 seed gives the same history each time. Virtual time stands still meanwhile.
@@ -20,6 +21,9 @@ import asyncio
 import gc
 import os
 import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -27,25 +31,26 @@ import msgspec
 from harness.errors import HarnessError
 from harness.history import HistoryError, observations
 from harness.history.formats import HistoryFollower
+from harness.history.observations import ObservationsFollower
 from harness.host.collector import collector_paused
 from harness.run import judges
-from harness.verdict import Limits, convicting, final_on_prefix, judge
+from harness.verdict import Incremental, Limits, convicting, final_on_prefix, judge
 from harness.worlds.os.helper import Helper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
-    from harness.history import History
+    from harness.history import Op
     from harness.run.spec import TestSpec
-    from harness.verdict import Checker
+    from harness.verdict import Checker, Following
     from harness.worlds.os.helper import Desk
 
 EVERY_S = 1.0
 """Seconds between two judgements, if these take little time."""
 
-REST = 10
-"""How many times as long as a judgement took the process rests, at least."""
+REST = 4
+"""How many times as long as its last judgement took a checker rests, at least."""
 
 LIMITS = Limits(time_s=30.0, memory_mb=2000)
 """Of one checker's judgement. Memory is limited, so searches don't fork."""
@@ -67,15 +72,42 @@ class Charge(msgspec.Struct, frozen=True):
     events: int
 
 
+@dataclass
+class Seat:
+    """A checker that judges a run, and when its turn comes.
+
+    Attributes:
+        name: As in verdict.json.
+        observes: Whether it judges what nodes observe, or else operations.
+        following: It goes on from where it was; None if it begins anew each time.
+        due_s: The time of its next turn.
+        judged: How many events there were at its last turn.
+        fresh: What `following` has not seen yet.
+    """
+
+    name: str
+    checker: Checker
+    observes: bool
+    following: Following | None = None
+    due_s: float = EVERY_S
+    judged: int = 0
+    fresh: list[Op] = field(default_factory=list)
+
+
+Pace = Callable[[Seat, float, float], float]
+"""When a checker's turn comes again: from its seat, the time, and the processor time
+that its last turn took, in seconds."""
+
+
 class Monitor:
     """Judges what is in a run folder so far, again and again.
 
     Args:
         folder: The run folder; its history may not be there yet.
         nodes: The nodes' names.
-        of_operations: The checkers of the history; only those that can convict a prefix
-            are asked.
+        of_operations: Those of the history's checkers that can convict a prefix.
         of_observations: The same, of what nodes observed of themselves.
+        until: The anomalies that convict; if empty, all that are final.
     """
 
     def __init__(
@@ -84,55 +116,89 @@ class Monitor:
         nodes: Iterable[str],
         of_operations: Mapping[str, Checker],
         of_observations: Mapping[str, Checker],
+        until: Collection[str] = (),
     ) -> None:
-        self._folder = folder
-        self._nodes = list(nodes)
-        self._of_operations = conclusive(of_operations)
-        self._of_observations = conclusive(of_observations)
-        self._follower = HistoryFollower(folder / "history.jsonl")
-        self._judged = 0
+        self._until = until
+        self._seats = [Seat(*item, observes=False) for item in of_operations.items()]
+        for name, checker in of_observations.items():
+            following = None
+            if isinstance(checker, Incremental):
+                following = checker.follow(observations.source_of(folder))
+            self._seats.append(Seat(name, checker, True, following))
+        begins_anew = any(s.observes and s.following is None for s in self._seats)
+        self._operations = HistoryFollower(folder / "history.jsonl")
+        self._observations = ObservationsFollower(folder, nodes, keep=begins_anew)
 
-    def judge(self) -> Charge | None:
-        """Judge what has been recorded until now; None if that convicts nobody.
+    @property
+    def due_s(self) -> float:
+        """When the next checker's turn comes."""
+        return min(seat.due_s for seat in self._seats)
 
-        Cost: that of the checkers on the history so far. If nothing new was recorded,
-        nothing is judged.
+    def judge(self, now_s: float, pace: Pace) -> Charge | None:
+        """Let those judge what has been recorded whose turn has come.
+
+        Cost: that of the checkers on the history so far. Who has seen all there is does
+        nothing.
+
+        Returns:
+            None if that convicts nobody.
 
         Raises:
             HarnessError: What was recorded can't be read.
         """
-        try:
-            events = self._follower.read()
-            if events == self._judged:
-                return None
-            self._judged = events
-            with collector_paused():
-                history = self._follower.history()
-                return self._charge(self._of_operations, history) or self._observed()
-        except HistoryError as bad:
-            raise HarnessError(
-                f"the run can't be judged while it lasts: {bad}"
-            ) from bad
-
-    def _observed(self) -> Charge | None:
-        if not self._of_observations:
-            return None
-        observed = observations.load(self._folder, self._nodes)
-        return self._charge(self._of_observations, observed)
-
-    def _charge(
-        self, checkers: Mapping[str, Checker], history: History
-    ) -> Charge | None:
-        for name, checker in checkers.items():
-            anomaly = convicting(checker, judge(checker, history, LIMITS))
-            if anomaly is not None:
-                return Charge(name, anomaly.name, self._judged)
+        for seat in self._seats:
+            if seat.due_s > now_s:
+                continue
+            begun_s = cpu_s()
+            try:
+                with collector_paused():
+                    anomaly = self._turn(seat)
+            except HistoryError as bad:
+                problem = f"the run can't be judged while it lasts: {bad}"
+                raise HarnessError(problem) from bad
+            if anomaly:
+                return Charge(seat.name, anomaly, self._operations.events)
+            seat.due_s = pace(seat, now_s, cpu_s() - begun_s)
         return None
 
+    def _turn(self, seat: Seat) -> str:
+        """The anomaly that convicts the run; "" if there is none."""
+        self._operations.read()
+        if seat.observes:
+            self._observe()
+        if seat.following is not None:
+            fresh, seat.fresh = seat.fresh, []
+            return self._wanted(seat.following.feed(fresh))
+        source = self._observations if seat.observes else self._operations
+        if source.events == seat.judged:
+            return ""
+        seat.judged = source.events
+        result = judge(seat.checker, source.history(), LIMITS)
+        return self._wanted(convicting(seat.checker, result))
 
-def conclusive(checkers: Mapping[str, Checker]) -> dict[str, Checker]:
-    """Those that can convict a prefix."""
-    return {name: each for name, each in checkers.items() if final_on_prefix(each)}
+    def _observe(self) -> None:
+        """Read what nodes have observed since, for all who judge that."""
+        fresh = self._observations.read()
+        for seat in self._seats:
+            if seat.following is not None:
+                seat.fresh += fresh
+
+    def _wanted(self, found: Iterable[str]) -> str:
+        """The first anomaly found that is to convict the run; "" if there is none."""
+        until = self._until
+        return next((name for name in found if not until or name in until), "")
+
+
+def conclusive(
+    checkers: Mapping[str, Checker], until: Collection[str] = ()
+) -> dict[str, Checker]:
+    """Those that can convict a prefix, of one of these anomalies if there are any."""
+    return {
+        name: checker
+        for name, checker in checkers.items()
+        for final in [final_on_prefix(checker)]
+        if (any(one in final for one in until) if until else final)
+    }
 
 
 def of_run(spec: TestSpec, invariants: Iterable[str], folder: Path) -> Monitor | None:
@@ -141,11 +207,18 @@ def of_run(spec: TestSpec, invariants: Iterable[str], folder: Path) -> Monitor |
     Raises:
         UsageError: The spec names checkers that there aren't.
     """
-    of_operations = conclusive(judges.of_operations(spec))
-    of_observations = conclusive(judges.of_observations(invariants))
+    by_name = judges.of_operations(spec)
+    # Named as the analysis names them.
+    observing = {
+        f"{name}_observed" if name in by_name else name: checker
+        for name, checker in judges.of_observations(invariants).items()
+    }
+    until = spec.until_anomaly
+    of_operations = conclusive(by_name, until)
+    of_observations = conclusive(observing, until)
     if not of_operations and not of_observations:
         return None
-    return Monitor(folder, spec.node_names, of_operations, of_observations)
+    return Monitor(folder, spec.node_names, of_operations, of_observations, until)
 
 
 class Watch(Protocol):
@@ -178,14 +251,25 @@ class Within:
 
     async def charge(self) -> Charge:
         """Wait until the run is known to be invalid."""
+        now_s = 0.0
         while True:
-            await asyncio.sleep(EVERY_S)
+            due_s = self._monitor.due_s
+            await asyncio.sleep(due_s - now_s)
+            now_s = due_s
             self._write()
-            if (found := self._monitor.judge()) is not None:
+            if (found := self._monitor.judge(now_s, by_virtual_time)) is not None:
                 return found
 
     def close(self) -> None:
         """Do nothing: what waited in `charge` was cancelled."""
+
+
+def by_virtual_time(seat: Seat, now_s: float, _took_s: float) -> float:
+    """Turns at fixed times, twice as late each time for who begins anew each time.
+
+    So all its turns together cost as much as the judgement at the end does.
+    """
+    return now_s + EVERY_S if seat.following is not None else 2 * now_s
 
 
 class Beside:
@@ -207,17 +291,27 @@ def serve(desk: Desk, monitor: Monitor) -> None:
     """Judge until the run is convicted, or the controller ends."""
     os.nice(NICE)
     gc.freeze()
-    rest_s = EVERY_S
-    while not select.select([desk], [], [], rest_s)[0]:
-        begun_s = cpu_s()
-        found = monitor.judge()
+    begun_s = time.monotonic()
+    while not select.select([desk], [], [], max(0.0, monitor.due_s - since(begun_s)))[
+        0
+    ]:
+        found = monitor.judge(since(begun_s), by_cost)
         if found is not None:
             desk.answer(msgspec.to_builtins(found))
             desk.take()
             return
         gc.collect()
         gc.freeze()  # what was read stays, and is not looked at again
-        rest_s = max(EVERY_S, REST * (cpu_s() - begun_s))
+
+
+def since(begun_s: float) -> float:
+    """Seconds since then, by the monotonic clock."""
+    return time.monotonic() - begun_s
+
+
+def by_cost(_seat: Seat, now_s: float, took_s: float) -> float:
+    """A turn each second, or later where turns take long."""
+    return now_s + max(EVERY_S, REST * took_s)
 
 
 def cpu_s() -> float:

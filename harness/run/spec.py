@@ -55,6 +55,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         watchdog: Whether nodes that exit on their own are started again.
         until_invalid: Judge the history while it grows (`harness.run.monitor`), and end
             the run once it is known to be invalid, whatever may still come.
+        until_anomaly: End it at these anomalies only; any if there are none.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -81,6 +82,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     watchdog: bool = False
     pcap: bool = False
     until_invalid: bool = False
+    until_anomaly: list[str] = []
     name: str = ""
 
     @property
@@ -118,7 +120,9 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
             out.append("--watchdog")
         if self.pcap:
             out.append("--pcap")
-        if self.until_invalid:
+        if self.until_anomaly:
+            out += ["--until-anomaly", ",".join(self.until_anomaly)]
+        elif self.until_invalid:
             out.append("--until-invalid")
         out += ["--seed", str(self.seed)]
         for key, text in self.options.items():

@@ -194,22 +194,24 @@ class HistoryFollower:
         self._columns = ColumnsBuilder()
         self._read_bytes = 0
 
-    def read(self) -> int:
-        """Take in the lines that have come since; the number of ops so far.
+    @property
+    def events(self) -> int:
+        """The number of ops read so far."""
+        return len(self._ops)
 
-        Cost: linear in what has come.
-        """
+    def read(self) -> None:
+        """Take in the lines that have come since. Cost: linear in these."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._read_bytes)
                 fresh = file.read()
         except FileNotFoundError:  # the run has not begun yet
-            return 0
+            return
         except OSError as problem:
             raise HistoryError(f"{self.path}: {problem.strerror}") from None
         whole = fresh[: fresh.rfind(b"\n") + 1]
         if not whole:
-            return len(self._ops)
+            return
         self._read_bytes += len(whole)
         name, before = str(self.path), len(self._ops)
         found = _plain_ops(name, whole, before)
@@ -217,7 +219,6 @@ class HistoryFollower:
             found = _decode(name, whole, before, tolerate_torn_tail=False)
         self._columns.feed(found)
         self._ops += found
-        return len(self._ops)
 
     def history(self) -> History:
         """The history as far as it was read. Cost: linear, 0.1 us an op."""
