@@ -65,6 +65,19 @@ def summary(run_dir: Path, *, colour: bool = False) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def finding(run_dir: Path) -> str:
+    """The first anomaly of the run folder `run_dir`, or why there is no verdict.
+
+    The first line begins with the anomaly's name, or else with the verdict. A test that
+    fails says no more than this of a run; ends with a newline.
+    """
+    story = tell(load(run_dir))
+    name = story.anomalies[0].name if story.anomalies else story.state
+    why = textwrap.fill(f"{name}: {story.why}", WIDTH)
+    witness = _anomaly(story, _Paint(colour=False)) if story.state == "invalid" else ""
+    return "\n".join(part for part in (f"{why}\n", witness) if part)
+
+
 def _verdict(story: Story, paint: _Paint) -> str:
     mark = _MARKS[story.state]
     head = paint(story.state, f"[{mark}] {story.headline.upper()}")
