@@ -92,6 +92,33 @@ class Number:
         return type(value) in {int, float} and self.least <= value <= self.most  # type: ignore[operator]  # numbers compare
 
 
+@dataclass(frozen=True)
+class Duration:
+    """A length of time, in seconds or with a unit: 90, 90s, 1.5m, 2h; seconds."""
+
+    least_s: float
+    most_s: float
+
+    @property
+    def told(self) -> str:
+        """The form and the bounds, in words."""
+        return (
+            f"seconds, or a number with the unit s, m or h, from {self.least_s:.15g} "
+            f"to {self.most_s:.15g} s"
+        )
+
+    def parse(self, text: str) -> float:
+        """The seconds that `text` stands for; ValueError if it is not allowed."""
+        unit_s = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+        number = text if unit_s is None else text[:-1]
+        if not NUMBER.fullmatch(number):
+            raise ValueError
+        seconds = float(number) * (unit_s or 1.0)
+        if not self.least_s <= seconds <= self.most_s:
+            raise ValueError
+        return seconds
+
+
 SHARE = Number(0.0, 1.0)
 """A part of a whole, from none to all."""
 

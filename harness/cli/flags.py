@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.errors import UsageError
-from harness.options import RUN_NUMBERS, Kind, Number, Whole, shown
+from harness.options import RUN_NUMBERS, Duration, Kind, Number, Whole, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 COUNT = Whole(1, 1_000_000)
 SECONDS = Number(0.001, 1e9)
+BUDGET = Duration(0.001, 1e9)
 MEGABYTES = Whole(1, 1 << 30)
 JOBS = Whole(1, 1000)
 

@@ -19,6 +19,7 @@ from harness.cli.bench import bench
 from harness.cli.check import check
 from harness.cli.convert import convert
 from harness.cli.doctor import doctor
+from harness.cli.explore import explore
 from harness.cli.list import list_
 from harness.cli.outlet import outlets
 from harness.cli.replay import replay
@@ -87,7 +88,19 @@ def cli() -> None:
     """  # noqa: D301  # click wants the character \b itself
 
 
-for _command in (run, check, suite, replay, report, convert, list_, doctor, bench):
+_COMMANDS = (
+    run,
+    explore,
+    replay,
+    check,
+    suite,
+    report,
+    convert,
+    list_,
+    doctor,
+    bench,
+)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

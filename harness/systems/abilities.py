@@ -153,6 +153,21 @@ class Simulated(Protocol):
 
 
 @runtime_checkable
+class Explorable(Simulated, Protocol):
+    """A simulated one that says how all that its cores can do may be explored.
+
+    Attributes:
+        interchangeable: Whether its nodes differ by name only, so that renaming them
+            changes nothing.
+        beyond_cores: What its promises, or a mutant's breach of them, rest on beside
+            its cores, in a clause, such as clocks that agree; empty for nothing.
+    """
+
+    interchangeable: bool
+    beyond_cores: str
+
+
+@runtime_checkable
 class Logged(Protocol):
     """A simulated one whose nodes have a log of their own; others have the shipped."""
 

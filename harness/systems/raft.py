@@ -30,6 +30,14 @@ class Raft(ReferenceSystem):
 
     def __init__(self, given: Mapping[str, str]) -> None:
         super().__init__("raft", OPTIONS, given, SERVICES, ("raft_invariants",))
+        self.interchangeable = not self.options["initial_members"]
+
+    @property
+    @override
+    def beyond_cores(self) -> str:
+        """Leases ask for clocks that run alike; all else is safe without any."""
+        leases = "clocks that run at nearly the same rate, as reads=lease does"
+        return leases if self.options["reads"] == "lease" else super().beyond_cores
 
     def build_joining(self, node: str, peers: Sequence[str], times: int) -> Actor:
         """A core for a server that is no member until it is added."""

@@ -62,6 +62,7 @@ class ReferenceSystem(WireSystem):
         fsync: Whether nodes wait for their disks.
         moments: Events of the protocol at which a fault may hurt most.
         messages: Types of message between nodes, as they stand on the wire.
+        interchangeable: Whether its nodes differ by name only.
         core: The core to build in place of the protocol's own; None for its own.
         log: The class of its log in place of the shipped one; None for that.
         read_log: Gives a node's records once it has ended; a simulation puts a function
@@ -92,6 +93,7 @@ class ReferenceSystem(WireSystem):
         self.messages: tuple[str, ...] = tuple(
             f'"type":"{kind}"' for kind in module.MESSAGES
         )
+        self.interchangeable = False
         self.core: type[Any] | None = None
         self.log: type[Any] | None = None
         self.read_log: Callable[[NodePlace], Sequence[Record]] = read_log
@@ -107,6 +109,11 @@ class ReferenceSystem(WireSystem):
         mutant = mutants.find(self.protocol, name)
         self.core, self.log = mutant.core, mutant.log
         self._mutant = name
+
+    @property
+    def beyond_cores(self) -> str:
+        """What promises or their breach rest on beside cores; empty for nothing."""
+        return "the log on disk, whose rule it breaks" if self.log is not None else ""
 
     def check_nodes(self, nodes: Sequence[str]) -> None:
         """Refuse options that the nodes would refuse when they start.

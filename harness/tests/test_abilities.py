@@ -36,8 +36,8 @@ ABILITIES = {
     "lmdb": "Administered Clocked Counted Installed Led Scaled Sized",
     "pysyncobj": "Administered Clocked Counted Installed Led",
     "raft": (
-        "Administered Clocked Counted Inspected Joining Led Logged Momentous Mutable "
-        "Simulated Sized Worded"
+        "Administered Clocked Counted Explorable Inspected Joining Led Logged "
+        "Momentous Mutable Simulated Sized Worded"
     ),
     "sqlite": "Administered Clocked Counted Led Scaled Sized",
 }

@@ -99,6 +99,16 @@ def allows(plugin: str, option: Option, text: str) -> bool | None:
                 return Decimal(kind.least) <= Decimal(text) <= Decimal(kind.most)
             except InvalidOperation:
                 return False
+        case "Duration":
+            plain = text[:-1] if text[-1:] in {"s", "m", "h"} else text
+            if set(plain) - set("0123456789.eE-") or not plain or len(plain) > 45:
+                return False
+            factor = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 1)
+            try:
+                seconds = Decimal(plain) * factor
+            except InvalidOperation:
+                return False
+            return Decimal(kind.least_s) <= seconds <= Decimal(kind.most_s)
         case "OneOf" | "Flag":
             return text in kind.choices
         case "Words":
