@@ -31,6 +31,7 @@ from reference_impls.actor import (
     TIMEOUT,
     Received,
     error,
+    value,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ UNSETTLED = frozenset({TIMEOUT, TEMPORARILY_UNAVAILABLE, CRASH})
 """Answers to a copy of a request that say nothing of other copies."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OwnForward(Received):
     """A request that this server had passed on, and now serves as the leader."""
 

@@ -24,6 +24,8 @@ class NodeClock:
         self._loop = loop
         self._wall = _Course(loop.now_ns, 0, 1.0, returns=False)
         self._mono = self._wall
+        self._read_ns = -1  # when it was read last, and what it showed
+        self._read = Now(0, 0)
 
     def set(self, setting: ClockSetting) -> None:
         """Run as `setting` says from now on."""
@@ -32,14 +34,18 @@ class NodeClock:
             self._wall = self._wall.then(setting.wall, now_ns)
         if setting.mono is not None:
             self._mono = self._mono.then(setting.mono, now_ns)
+        self._read_ns = -1
 
     def now(self) -> Now:
         """The times that the node reads."""
         now_ns = self._loop.now_ns
-        return Now(
-            WALL_EPOCH_NS + now_ns + self._wall.offset_ns(now_ns),
-            MONO_EPOCH_NS + now_ns + self._mono.offset_ns(now_ns),
-        )
+        if now_ns != self._read_ns:
+            self._read_ns = now_ns
+            self._read = Now(
+                WALL_EPOCH_NS + now_ns + self._wall.offset_ns(now_ns),
+                MONO_EPOCH_NS + now_ns + self._mono.offset_ns(now_ns),
+            )
+        return self._read
 
     def reading(self) -> ClockReading:
         """The clocks minus the true ones."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from math import log
 
 LATENCY_MS = (0.05, 3.0)
 """Range of the mean time that a message takes one way."""
@@ -56,4 +57,5 @@ def log_uniform(rng: random.Random, low: float, high: float) -> float:
 def lasting_ns(rng: random.Random, mean_ms: float) -> int:
     """A random duration with mean `mean_ms`: skewed to the right, and bounded."""
     # Half is fixed, the rest exponential: hardware is mostly quick, and slow at times.
-    return int(mean_ms * 1e6 * min(WORST, 0.5 + rng.expovariate(2.0)))
+    times = 0.5 - log(1.0 - rng.random()) / 2.0
+    return int(mean_ms * 1e6 * min(WORST, times))

@@ -15,9 +15,9 @@ Simulated things go straight to the heap (`at_ns`) without asyncio's handles.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 from collections import deque
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 from harness.errors import HarnessError
@@ -58,7 +58,7 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
 
         If the action raises, the simulation ends: it is the simulator's own fault.
         """
-        heapq.heappush(self._heap, (when_ns, next(self._sequence), action, argument))
+        heappush(self._heap, (when_ns, next(self._sequence), action, argument))
 
     # Running
 
@@ -97,11 +97,11 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
 
     def _advance(self) -> None:
         """Move the clock on and carry out timers until a callback is ready."""
-        heap, ready, pop = self._heap, self._ready, heapq.heappop
+        heap, ready = self._heap, self._ready
         while not ready:
             if not heap:
                 raise HarnessError("the simulation waits for something that can't come")
-            self.now_ns, _, action, argument = pop(heap)
+            self.now_ns, _, action, argument = heappop(heap)
             action(argument)
 
     def run_until_complete(

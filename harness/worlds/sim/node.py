@@ -20,6 +20,7 @@ import traceback
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
@@ -31,7 +32,6 @@ from harness.worlds.sim.clock import NodeClock
 from harness.worlds.sim.conditions import START_MS, STEP_NS, lasting_ns
 from harness.worlds.sim.disk import Disk, PowerFailed
 from reference_impls.actor import (
-    CancelTimer,
     Observe,
     Persist,
     Received,
@@ -381,9 +381,9 @@ class SimNode:
         timers = self._timers
         if not timers:
             return None
-        name = min(timers, key=timers.__getitem__)
-        if timers[name] > mono_ns:
+        if min(timers.values()) > mono_ns:
             return None
+        name = min(timers, key=timers.__getitem__)
         del timers[name]
         return name
 
@@ -417,49 +417,43 @@ class SimNode:
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         log = self._log
         assert log is not None
+        # Whether something was persisted that isn't durable yet.
+        waits = self._fsync and bool(log.pending)
         for effect in effects:
-            kind = type(effect)
-            if kind is Send:
-                self._send(cast("Send", effect))
-            elif kind is SetTimer:
-                self._set_timer(cast("SetTimer", effect))
-            elif kind is Persist:
-                persist = cast("Persist", effect)
-                log.append(persist.record, replaces=persist.replaces)
-            elif kind is Reply:
-                self._reply(cast("Reply", effect))
-            elif kind is Observe:
-                self._observe(cast("Observe", effect))
+            if isinstance(effect, Send):
+                self._send(effect, waits=waits)
+            elif isinstance(effect, SetTimer):
+                self._set_timer(effect)
+            elif isinstance(effect, Persist):
+                log.append(effect.record, replaces=effect.replaces)
+                waits = self._fsync and bool(log.pending)
+            elif isinstance(effect, Reply):
+                self._reply(effect, waits=waits)
+            elif isinstance(effect, Observe):
+                self._journal.observe(self.name, effect, self.clock.now())
+                if not waits:
+                    self._journal.keep(self.name)
             else:
-                self._timers.pop(cast("CancelTimer", effect).name, None)
+                self._timers.pop(effect.name, None)
 
-    def _send(self, effect: Send) -> None:
+    def _send(self, effect: Send, *, waits: bool) -> None:
         body, data = self._encoded
         if body is not effect.body:
             data = _encode(effect.body)
             self._encoded = (effect.body, data)
         link = self._links[effect.dest]
-        if self._must_wait():
-            self._held.append(lambda: link.send(data))
+        if waits:
+            self._held.append(partial(link.send, data))
         else:
             link.send(data)
 
-    def _reply(self, effect: Reply) -> None:
+    def _reply(self, effect: Reply, *, waits: bool) -> None:
         connection = cast("Caller", effect.request.channel)
         msg_id, data = effect.request.body["msg_id"], _encode(effect.body)
-        if self._must_wait():
-            self._held.append(lambda: connection.answer(msg_id, data))
+        if waits:
+            self._held.append(partial(connection.answer, msg_id, data))
         else:
             connection.answer(msg_id, data)
-
-    def _must_wait(self) -> bool:
-        """Whether something was persisted that isn't durable yet."""
-        return self._fsync and self._log is not None and bool(self._log.pending)
-
-    def _observe(self, effect: Observe) -> None:
-        self._journal.observe(self.name, effect, self.clock.now())
-        if not self._must_wait():
-            self._journal.keep(self.name)
 
     def _set_timer(self, effect: SetTimer) -> None:
         low, high = effect.min_ms, effect.max_ms

@@ -10,7 +10,7 @@ crash before takes it.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -45,7 +45,7 @@ class Journal(Watcher):
         self._logs: dict[str, list[str]] = {node: [] for node in self._lines}
         self._observed_bytes: Counter[str] = Counter()
         self._seq: Counter[str] = Counter()
-        self._seen: dict[str, Counter[str]] = {}
+        self._seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._patterns = LogPatterns()
         self._lines_logged = 0
         self.problems = self._patterns.problems
@@ -68,11 +68,15 @@ class Journal(Watcher):
 
     def keep(self, node: str) -> None:
         """The node waits for nothing to be durable: its events are known."""
-        for kind, line in self._fresh[node]:
-            self._lines[node].append(line)
+        fresh = self._fresh[node]
+        if not fresh:
+            return
+        lines = self._lines[node]
+        for kind, line in fresh:
+            lines.append(line)
             self._observed_bytes[node] += len(line) + 1
-            self._seen.setdefault(kind, Counter())[node] += 1
-        self._fresh[node].clear()
+            self._seen[kind][node] += 1
+        fresh.clear()
 
     def drop(self, node: str) -> None:
         """Drop a node's unknown events, as it died; its events are numbered anew."""
