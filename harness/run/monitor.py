@@ -6,10 +6,10 @@ no continuation can heal (`harness.verdict.Conclusive`); these convict. So what 
 a prefix makes the whole history invalid, and the analysis at the end, which judges all
 of it, has to find so: if it doesn't, the harness has failed.
 
-Real runs are judged by a process of their own, at the lowest priority, which reads what
-the run writes (`Beside`). Each checker rests for `REST` times the processor time that
-its last judgement took, so that none takes much of a core, however long the history
-gets. Those of what nodes observe may go on from where they were (`Incremental`).
+Real runs are judged by a process of their own, at a low priority, which reads what the
+run writes (`Beside`). Each checker rests for `REST` times the processor time that
+its last judgement took, so that none takes much of a core, however long the history is.
+Those of what nodes observe may go on from where they were (`Incremental`).
 
 Simulated runs are judged in the same process, at fixed virtual times (`Within`), so a
 seed gives the same history each time. Virtual time stands still meanwhile.
@@ -34,7 +34,14 @@ from harness.history.formats import HistoryFollower
 from harness.history.observations import ObservationsFollower
 from harness.host.collector import collector_paused
 from harness.run import judges
-from harness.verdict import Incremental, Limits, convicting, final_on_prefix, judge
+from harness.verdict import (
+    Incremental,
+    Limits,
+    convicting,
+    final_on_prefix,
+    judge,
+    new_witness,
+)
 from harness.worlds.os.helper import Helper
 
 if TYPE_CHECKING:
@@ -49,13 +56,16 @@ if TYPE_CHECKING:
 EVERY_S = 1.0
 """Seconds between two judgements, if these take little time."""
 
-REST = 4
-"""How many times as long as its last judgement took a checker rests, at least."""
+REST = 9
+"""How many times as long as its last judgement took a checker rests, at least: so none
+takes more than a tenth of a core."""
 
 LIMITS = Limits(time_s=30.0, memory_mb=2000)
 """Of one checker's judgement. Memory is limited, so searches don't fork."""
 
-NICE = 19
+NICE = 10
+"""Of the process that judges real runs. On two cores that are busy, it then gets about
+a thirtieth of the time; at 19 it would get so little that convictions come late."""
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -218,6 +228,7 @@ def of_run(spec: TestSpec, invariants: Iterable[str], folder: Path) -> Monitor |
     of_observations = conclusive(observing, until)
     if not of_operations and not of_observations:
         return None
+    new_witness()  # loads what the first conviction would have to wait for
     return Monitor(folder, spec.node_names, of_operations, of_observations, until)
 
 
