@@ -56,6 +56,7 @@ def replay(
     if the harness failed, or if a simulated replay of the same code differs.
     """
     from harness.campaign import replay as campaign
+    from harness.cli.progress import ProgressLine
     from harness.run.store import RunFolder
 
     tried: tuple[Trigger, ...] = ("time", "event")
@@ -71,18 +72,24 @@ def replay(
         say(headline(recorded, times))
         for remark in recorded.remarks:
             say(f"  {remark}")
+    progress = ProgressLine(enabled=not as_json)
+    progress.tell(f"0 of {times} replays are made ...")
     done = 0
 
     def show(replay: Replay) -> None:
         nonlocal done
         done += 1
+        progress.clear()
         if not as_json:
             say(f"  {done}: {line(replay, recorded)}")
+        if done < times:
+            progress.tell(f"{done} of {times} replays are made ...")
 
     with interrupts.noted():  # `replayed` hears them, and what it has is printed
         found = campaign.replayed(
             recorded, times, results, jobs=jobs, triggers=tried, show=show
         )
+        progress.clear()
         say(json.dumps(found.as_json()) if as_json else f"\n{summary(found)}")
         if found.interrupted:
             complain(f"interrupted: {len(found.done)} of {times} replays were made")

@@ -39,7 +39,7 @@ def simulate(results: Path, system: str, **fields: Any) -> Path:
         workload="",
         nemesis=["partition"],
         world="sim",
-        **{**DEFAULTS["sim"], "time_limit_s": 6.0, **fields},
+        **{**DEFAULTS["sim"], "time_limit_s": 2.5, **fields},
     )
     complete(spec, planned=False)
     with pytest.MonkeyPatch.context() as patch:
@@ -51,9 +51,20 @@ def simulate(results: Path, system: str, **fields: Any) -> Path:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simulated run that fails: cut-off leaders answer reads."""
     results = tmp_path_factory.mktemp("recorded")
-    run = simulate(results, "raft", seed=1, options={"reads": "local"})
+    run = simulate(results, "raft", seed=2, options={"reads": "local"})
     assert json.loads((run / "verdict.json").read_text())["verdict"] == "invalid"
     return run
+
+
+@pytest.fixture(scope="module")
+def without_failure(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulate(tmp_path_factory.mktemp("valid"), "raft", seed=1)
+
+
+@pytest.fixture
+def valid(without_failure: Path, tmp_path: Path) -> Path:
+    """A copy of a simulated run that kept its promises."""
+    return Path(shutil.copytree(without_failure, tmp_path / "valid"))
 
 
 @pytest.fixture
@@ -161,18 +172,17 @@ def test_a_record_that_was_cut_short_is_compared_as_far_as_it_goes(
 
 
 def test_a_run_without_failure_is_replayed_and_said_to_have_none(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    valid: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = simulate(tmp_path / "valid", "raft", seed=2, time_limit_s=3.0)
-    exit_status, out, _ = command(capsys, run)
+    exit_status, out, _ = command(capsys, valid)
     assert exit_status == 0
     assert "1 of 1 had no failure, as the record has none (it is valid)" in out
 
 
 def test_a_failure_that_never_comes_back_is_told_with_what_differed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    valid: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = simulate(tmp_path / "valid", "raft", seed=2, time_limit_s=3.0)
+    run = valid
     verdict = json.loads((run / "verdict.json").read_text())
     verdict["verdict"] = verdict["checkers"]["linearizable"]["verdict"] = "invalid"
     verdict["checkers"]["linearizable"]["anomalies"] = [
@@ -240,7 +250,8 @@ def test_a_budget_of_nothing_is_refused(
 def test_a_plan_that_is_drawn_otherwise_now_is_replayed_as_it_is_stored(
     run: Path,
 ) -> None:
-    plan = yaml.safe_load((run / "plan.yaml").read_text())[:1]
+    plan = yaml.safe_load((run / "plan.yaml").read_text())
+    plan[0]["heal"]["after_s"] += 0.1
     (run / "plan.yaml").write_text(yaml.safe_dump(plan))
     loaded = replay.load(RunFolder.open(run))
     assert loaded.variants["time"].plan == plan
