@@ -24,6 +24,7 @@ import msgspec
 from harness.errors import UsageError
 from harness.faults.retrigger import AGO_S_MAX, Before, Sighting
 from harness.host import nodefiles
+from harness.systems.wire import CONTROL_NAME
 from harness.worlds import logs
 from harness.worlds.events import Logged, Observed
 from harness.worlds.world import Written  # noqa: TC001  # for msgspec
@@ -47,6 +48,10 @@ SHAPE_CHARS_MAX = 300
 VALUE = r"\S+"
 COUNT_MAX = 20
 """A trigger by the log counts at most so many lines: more are never quite as many."""
+
+OURS = re.compile(rf"\b({re.escape(CONTROL_NAME)}|status|clock)\b")
+"""Lines that tell of a question of ours. Nodes are asked who leads just before a
+strike, which is no event of theirs."""
 
 LOG_CUT = b"[splitbrain: "
 """What the line begins with that stands in a log in the place of its middle."""
@@ -184,7 +189,8 @@ def _logged(
         if ago_ms > AGO_S_MAX * 1e3 or since is None or length <= since:
             continue
         tail = _tail(folder.path / "nodes" / node / "log", length)
-        pattern = shape(_lines(tail)[-1]) if tail else ""
+        last = _lines(tail)[-1]
+        pattern = "" if OURS.search(last) else shape(last)
         if not pattern or length - since > len(tail) or LOG_CUT in tail:
             continue
         known_s = _time_of(anchors, node, length - len(tail))

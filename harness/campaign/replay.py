@@ -364,7 +364,8 @@ def replayed(
     Run folders of real runs go below `results`/replays.
 
     Raises:
-        UsageError: There are no such triggers in the record.
+        UsageError: There are no such triggers in the record, or no folder can be made
+            in `results`.
         HarnessError: A simulated replay of the same code differs; says where.
     """
     tried = [each for each in recorded.variants if each in triggers]
@@ -378,6 +379,8 @@ def replayed(
             "it in the record, or each has one in its plan already; use --triggers time"
         )
     out = Replays(recorded)
+    if not recorded.is_simulated:
+        make_place(results)
     with scratch_folder("splitbrain-replay-") as scratch, interrupts.noted() as stop:
         place = scratch if recorded.is_simulated else results.absolute() / "replays"
         with Processes(functools.partial(keep, place), jobs) as executor:
@@ -401,6 +404,21 @@ def replayed(
     if recorded.failed and out.done and not out.rate().hits:
         out.differed = differences(recorded, [each.outcome for each in out.done])
     return out
+
+
+def make_place(results: Path) -> None:
+    """Make the folder for run folders of replays.
+
+    Raises:
+        UsageError: It can't be made.
+    """
+    try:
+        (results / "replays").mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UsageError(
+            f"cannot write results to {results}: {problem.strerror}; "
+            "choose another place with --results DIR"
+        ) from None
 
 
 def is_same(recorded: Recorded, outcome: Outcome) -> bool:

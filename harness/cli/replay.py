@@ -161,7 +161,8 @@ def summary(found: Replays) -> str:
         lines.append("the same history and faults as in the record, to the byte")
     errors = [each.outcome.reason for each in found.done if not each.counts]
     if errors:
-        lines.append(f"the harness failed {len(errors)} times: {errors[0]}")
+        often = "once" if len(errors) == 1 else f"{len(errors)} times"
+        lines.append(f"the harness failed {often}: {errors[0]}")
     if recorded.failed and rate.runs and not rate.hits:
         lines += what_differed(found)
     return "\n".join(lines)

@@ -173,6 +173,12 @@ def test_the_last_line_of_a_log_is_known_by_its_shape(tmp_path: Path) -> None:
     assert sighting.interval_s == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("last", ["n1 serves status of c-harness", "status: asked"])
+def test_a_question_of_ours_is_no_event_of_a_node(tmp_path: Path, last: str) -> None:
+    folder = a_log(tmp_path, last, [told("asked", 0, 2.0, len(last), ago_ms=10.0)])
+    assert before_strikes(folder)[0].seen == []
+
+
 def test_a_log_that_lost_its_middle_tells_nothing(tmp_path: Path) -> None:
     cut = "12:00:01 elected in term 1\n[splitbrain: 999 bytes of log dropped here]\n"
     text = f"{cut}12:00:03 elected in term 2\n"

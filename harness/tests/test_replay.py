@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -16,6 +18,7 @@ from harness.campaign.outcome import Finding, Outcome
 from harness.campaign.rates import Rate
 from harness.campaign.replay import Replay, Replays
 from harness.cli.replay import status, summary
+from harness.errors import UsageError
 from harness.run import execution
 from harness.run.completing import complete
 from harness.run.spec import DEFAULTS, TestSpec
@@ -237,6 +240,17 @@ def say_written(run: Path) -> None:
     (run / "plan.yaml").unlink()
 
 
+def test_a_place_where_nothing_can_be_written_is_refused_before_a_run(
+    recorded: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    loaded = replay.load(RunFolder.open(recorded))
+    real = replace(loaded, test=msgspec.structs.replace(loaded.test))
+    real.test.spec = msgspec.structs.replace(loaded.test.spec, world="os")
+    with pytest.raises(UsageError, match="choose another place with --results"):
+        replay.replayed(real, 1, tmp_path / "file")
+
+
 def test_a_budget_of_nothing_is_refused(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,7 +309,7 @@ def test_only_failures_with_a_common_fingerprint_are_the_same(recorded: Path) ->
     text = summary(found)
     assert "failed 1 of 4, rate 0.05 to 0.70 (Wilson 95 %)" in text
     assert "failed otherwise: lost-update, 2 of 4" in text
-    assert "the harness failed 1 times: the disk is full" in text
+    assert "the harness failed once: the disk is full" in text
 
 
 def test_the_exit_status_is_that_of_the_worst_replay(recorded: Path) -> None:
