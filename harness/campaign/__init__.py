@@ -11,6 +11,7 @@
     rates.py       Rate: hits among runs, with their interval
     replay.py      a recorded run again, and how often it fails again
     moments.py     what came just before each strike of a recorded run
+    why.py         from which moment on a failure was likely; simulated runs only
     exhaustive/    all that a protocol's cores can do, up to a depth; no runs
 
 `harness.bench.mutants` is a client of this room, too.

@@ -46,6 +46,7 @@ def keep(results: Path, experiment: Experiment) -> Outcome:
         HarnessError: The run could not be set up, or recorded.
         KeyboardInterrupt: The run was interrupted before there was anything to judge.
     """
+    assert experiment.fresh_dice is None, "a folder could not tell of them"
     begun = now()
     spec = msgspec.structs.replace(experiment.spec)
     folder = execution.run(spec, results, plan=experiment.plan)
@@ -74,7 +75,9 @@ def discard(scratch: Path, experiment: Experiment) -> Outcome:
         as_run = replace(experiment, spec=spec)
         folder = RunFolder(Path(tempfile.mkdtemp(dir=scratch)))
         try:
-            unheard = execution.carry_out(spec, parts, schedule, folder, rung)
+            unheard = execution.carry_out(
+                spec, parts, schedule, folder, rung, fresh_dice=experiment.fresh_dice
+            )
             ran = folder.run()
             if unheard or (ran is not None and ran.ended == "interrupted"):
                 raise KeyboardInterrupt

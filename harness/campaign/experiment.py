@@ -15,6 +15,7 @@ import msgspec
 
 from harness.faults import plan as plans
 from harness.run.spec import PlanData, TestSpec
+from harness.worlds.world import FreshDice  # noqa: TC001  # for msgspec
 
 if TYPE_CHECKING:
     from harness.run.store import RunFolder
@@ -29,6 +30,8 @@ class Experiment:
         plan: The written fault plan, in the form of plan.yaml, which leaves out
             defaults; None if it is drawn from `spec`.
         plan_file: A file that holds the plan, for `command`; empty for none.
+        fresh_dice: A moment from which on chance takes another course; None for none.
+            No command says so, and no folder is kept of such a run.
 
     Raises:
         UsageError: `plan` is no fault plan.
@@ -37,6 +40,7 @@ class Experiment:
     spec: TestSpec
     plan: PlanData | None = None
     plan_file: str = field(default="", compare=False)
+    fresh_dice: FreshDice | None = None
 
     def __post_init__(self) -> None:
         if self.plan is not None:

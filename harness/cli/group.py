@@ -19,6 +19,7 @@ from harness.cli.bench import bench
 from harness.cli.check import check
 from harness.cli.convert import convert
 from harness.cli.doctor import doctor
+from harness.cli.explain import explain
 from harness.cli.explore import explore
 from harness.cli.list import list_
 from harness.cli.outlet import outlets
@@ -92,6 +93,10 @@ _COMMANDS = (
     run,
     explore,
     replay,
+for _command in (
+    run,
+    explore,
+    explain,
     check,
     suite,
     report,
@@ -101,6 +106,8 @@ _COMMANDS = (
     bench,
 )
 for _command in _COMMANDS:
+for _command in (run, explore, check, suite, report, convert, list_, doctor, bench):
+):
     cli.add_command(_command)
 
 

@@ -11,6 +11,7 @@ are shown, and no figure is relied upon to make sense.
     index.py      the index of a suite, JUnit XML, and a summary in Markdown
     witness.py    an anomaly with its operations and arrows; spacetime.py draws it
     evidence.py   the parts of a transaction that an anomaly rests on
+    chances.py    the chance of a failure over time, as `splitbrain explain` found it
     events.py     nodes' observations around an anomaly
     tally.py      how much checkers found and explained
     listing.py    anomalies as JSON, for `check --json`

@@ -22,7 +22,7 @@ import jinja2
 from markupsafe import Markup
 
 from harness.faults.states import Effect
-from harness.report import columns, figures, spacetime, story, tally, witness
+from harness.report import chances, columns, figures, spacetime, story, tally, witness
 from harness.report.folder import load, mapping, sequence, string, strings, whole
 from harness.visible import visible
 
@@ -55,6 +55,7 @@ RAW_FILES = (
     "errors.jsonl",
     "run.json",
     "verdict.json",
+    "why.json",
     "messages.jsonl",
     "network.pcap",
     "shrunk/plan.yaml",
@@ -78,6 +79,7 @@ def write_report(run_dir: Path) -> Path:
         network=network_matrix(folder),
         latencies=columns.latency_table(folder.calls),
         options=options(folder),
+        why=chances.read(run_dir),
         raw_files=[name for name in RAW_FILES if (run_dir / name).exists()],
     )
     return write_page(run_dir / "report.html", page)
@@ -138,6 +140,7 @@ def _environment() -> jinja2.Environment:
         "struck_nodes": story.struck_nodes,
         "evidence_pairs": story.evidence_pairs,
         "picture": spacetime.picture,
+        "chart_of_chances": chances.chart,
         "edge_text": witness.edge_text,
         "who": witness.who,
         "script_hash": script_hash,

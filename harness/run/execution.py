@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from harness.run.doctor import Rung
     from harness.run.monitor import Watch
     from harness.run.spec import PlanData
-    from harness.worlds.world import World
+    from harness.worlds.world import FreshDice, World
 
 
 def run(
@@ -120,8 +120,11 @@ def carry_out(
     folder: RunFolder,
     rung: Rung,
     show: Callable[[Progress], None] | None = None,
+    fresh_dice: FreshDice | None = None,
 ) -> bool:
     """Carry out what `prepare` has made, and record it in `folder`.
+
+    With `fresh_dice`, chance takes another course from some moment on (sim only).
 
     Returns:
         True if a stop signal came that the controller did not hear: it came before the
@@ -133,7 +136,7 @@ def carry_out(
     failed, unheard, begun_s = "", False, time.monotonic()
     try:
         interrupts.insist()
-        failed = execute(spec, parts, schedule, folder, rung.name, show)
+        failed = execute(spec, parts, schedule, folder, rung.name, show, fresh_dice)
     except KeyboardInterrupt:
         unheard = True
         if folder.run() is None:
@@ -157,6 +160,7 @@ def execute(
     folder: RunFolder,
     rung: str,
     show: Callable[[Progress], None] | None,
+    fresh_dice: FreshDice | None = None,
 ) -> str:
     """Run the test in its world.
 
@@ -185,7 +189,9 @@ def execute(
         disks=schedule.needs.disks,
         messages=[e for e in schedule.events if isinstance(e, Passed)],
         capture=spec.pcap,
+        fresh_dice=fresh_dice,
     )
+    assert fresh_dice is None or rung == "sim", "nobody throws the dice of a real world"
     if rung == "sim":
         from harness.worlds.sim import world as sim
 

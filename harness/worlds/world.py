@@ -30,6 +30,22 @@ CAPTURE = "network.pcap"
 
 
 @dataclass(frozen=True)
+class FreshDice:
+    """From a moment on, chance in a simulated world takes another course.
+
+    What is data stays: the fault plan, and what clients draw to ask for. So runs that
+    differ in their fresh dice alone are the same to the byte up to that moment.
+
+    Attributes:
+        mono_ns: When the true monotonic clock shows this.
+        seed: What decides from then on, together with the run's seed.
+    """
+
+    mono_ns: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class Setting:
     """The run that a world is set up for.
 
@@ -42,6 +58,8 @@ class Setting:
             nodes have them only if something is.
         messages: Messages between nodes that triggers wait for.
         capture: All frames between nodes go to `CAPTURE` in the folder, too.
+        fresh_dice: A moment from which on chance takes another course; simulated worlds
+            alone have that.
     """
 
     nodes: Sequence[str]
@@ -51,6 +69,7 @@ class Setting:
     disks: frozenset[DiskAct] = frozenset()
     messages: Sequence[Passed] = ()
     capture: bool = False
+    fresh_dice: FreshDice | None = None
 
 
 @dataclass(frozen=True)

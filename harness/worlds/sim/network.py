@@ -110,6 +110,10 @@ class SimLink:
         self._last_due_ns = due_ns
         self._post(due_ns, data)
 
+    def throw_anew(self, seed: str) -> None:
+        """Let chance take another course from now on."""
+        self._rng.seed(seed)
+
     def set_rule(self, rule: LinkRule) -> None:
         """Put a rule in force; of messages already on their way it only cuts some."""
         if rule == self.rule:

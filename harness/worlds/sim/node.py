@@ -242,6 +242,10 @@ class SimNode:
         if self.actor is not None and not self.paused and not self.syncing:
             self._set_wake()
 
+    def throw_anew(self, seed: str) -> None:
+        """Let chance take another course from now on."""
+        self._rng.seed(seed)
+
     # What arrives
 
     def deliver(self, src: str, data: bytes) -> None:

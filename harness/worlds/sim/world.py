@@ -67,8 +67,22 @@ class SimWorld:
         system.read_log = lambda place: records_in(
             nodes_of[place.name].disk.contents(wal), wal
         )
+        self._dice = dice
+        if setting.fresh_dice is not None:
+            fresh = setting.fresh_dice
+            again = f"{setting.seed} again {fresh.seed}"
+            moment_ns = max(loop.now_ns, fresh.mono_ns - MONO_EPOCH_NS)
+            loop.at_ns(moment_ns, self._throw_anew, again)
         self._loop = loop
         self._interrupts = interrupts
+
+    def _throw_anew(self, seed: str) -> None:
+        """Give all dice of this world a seed of their own again."""
+        self._dice.seed(f"{seed} clients")
+        for name, node in self.processes.nodes.items():
+            node.throw_anew(f"{seed} {name}")
+        for (src, dest), link in self.network.links.items():
+            link.throw_anew(f"{seed} {src} -> {dest}")
 
     def on_interrupt(self, callback: Callable[[], None]) -> None:
         """Call `callback` on the loop when the user interrupts the run."""
