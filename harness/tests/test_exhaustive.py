@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +30,7 @@ from harness.campaign.exhaustive.space import (
     Bounds,
     Space,
 )
+from harness.cli.group import run_command
 from harness.override import override
 from harness.tests.naive_cluster import NaiveCluster, every_way, order_of_calls
 from harness.verdict import Verdict
@@ -336,17 +340,39 @@ def test_the_way_that_is_told_leads_the_oracle_to_the_breach() -> None:
 FOUND_SOON = [
     # protocol, mutant, nodes, operations, moves, and what is found
     ("2pc", "decide-before-log", 2, 2, 3, "split-decision"),
+    ("2pc", "decide-before-fsync", 2, 2, 3, "split-decision"),
     ("2pc", "prepared-timeout-aborts", 3, 2, 5, "split-decision"),
     ("2pc", "commit-on-majority", 3, 2, 4, "split-decision"),
     ("3pc", "skip-barrier", 2, 2, 5, "split-decision"),
+    ("3pc", "precommit-not-durable", 2, 2, 4, "forgot-precommit"),
+    ("3pc", "precommit-before-fsync", 2, 2, 3, "forgot-precommit"),
     ("multi_paxos", "promise-before-fsync", 3, 2, 2, "broken-promise"),
+    ("multi_paxos", "read-without-quorum", 2, 2, 7, "stale-read"),
+    ("paxos", "promise-not-durable", 3, 2, 4, "broken-promise"),
+    ("paxos", "accepted-not-durable", 3, 2, 5, "forgot-accepted"),
+    ("paxos", "promise-before-fsync", 3, 2, 3, "broken-promise"),
+    ("paxos", "accepted-before-fsync", 3, 2, 4, "forgot-accepted"),
+    ("paxos", "accept-ignores-promise", 3, 2, 5, "broken-promise"),
     ("raft", "vote-not-durable", 3, 2, 2, "forgot-vote"),
     ("raft", "term-not-durable", 3, 2, 2, "term-went-back"),
+    ("raft", "vote-before-fsync", 3, 2, 2, "forgot-vote"),
+    ("raft", "two-votes", 3, 2, 4, "double-vote"),
+    ("raft", "ack-before-fsync", 3, 2, 5, "forgot-log"),
+]
+FOUND_LATER = [
+    ("2pc", "vote-before-log", 3, 2, 8, "split-decision"),
+    ("2pc", "vote-before-fsync", 3, 2, 7, "split-decision"),
+    ("multi_paxos", "skips-gap", 3, 2, 8, "state-machines-differ"),
+    ("raft", "no-up-to-date-check", 3, 2, 8, "vote-for-older-log"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("system", "mutant", "nodes", "ops", "depth", "anomaly"), FOUND_SOON
+    ("system", "mutant", "nodes", "ops", "depth", "anomaly"),
+    [
+        *FOUND_SOON,
+        *(pytest.param(*each, marks=pytest.mark.nightly) for each in FOUND_LATER),
+    ],
 )
 def test_a_mutant_is_found_after_so_many_moves(
     system: str, mutant: str, nodes: int, ops: int, depth: int, anomaly: str
@@ -357,10 +383,121 @@ def test_a_mutant_is_found_after_so_many_moves(
 
 
 UNBROKEN = [
-    # protocol, nodes, operations, crashes, depth by day, states at least
-    ("2pc", 3, 1, 1, 6, 1_000),
-    ("paxos", 3, 2, 0, 5, 1_000),
-    ("multi_paxos", 3, 2, 0, 6, 1_000),
-    ("raft", 3, 2, 0, 8, 1_000),
-    ("zab", 3, 2, 0, 6, 1_000),
+    # protocol, nodes, operations, crashes; depth and states by day; depth by night
+    ("2pc", 3, 1, 1, 6, 7_000, 9),
+    ("paxos", 3, 2, 0, 5, 1_500, 7),
+    ("multi_paxos", 3, 2, 0, 5, 2_000, 7),
+    ("raft", 3, 2, 0, 7, 10_000, 9),
 ]
+
+
+@pytest.mark.parametrize(
+    ("system", "nodes", "ops", "crashes", "depth", "states", "_"), UNBROKEN
+)
+def test_an_unbroken_protocol_keeps_its_promises_up_to_a_depth(
+    system: str, nodes: int, ops: int, crashes: int, depth: int, states: int, _: int
+) -> None:
+    asked = Asked(system, nodes=nodes, ops=ops, bounds=Bounds(crashes), depth=depth)
+    explored = explore(asked)
+    assert explored.verdict is Verdict.VALID, explored.text
+    assert explored.found.depth == depth
+    assert explored.found.states >= states
+    assert f"no violation up to depth {depth}: " in explored.text
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("system", "nodes", "ops", "crashes", "_", "__", "depth"), UNBROKEN
+)
+def test_an_unbroken_protocol_keeps_its_promises_further_on(
+    system: str, nodes: int, ops: int, crashes: int, _: int, __: int, depth: int
+) -> None:
+    asked = Asked(system, nodes=nodes, ops=ops, bounds=Bounds(crashes), depth=depth)
+    assert explore(asked).verdict is Verdict.VALID
+
+
+def test_the_same_is_found_in_any_process() -> None:
+    """Texts hash differently in each; the figures are the same in all."""
+    code = (
+        "from harness.campaign.exhaustive.exploring import Asked, explore\n"
+        "found = explore(Asked('2pc', nodes=2, depth=4)).found\n"
+        "print(found.states, found.transitions, found.steps, found.judged)"
+    )
+    command = [sys.executable, "-c", code]
+    env = {**os.environ, "PYTHONHASHSEED": "7"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=True)
+    found = explore(Asked("2pc", nodes=2, depth=4)).found
+    figures = [found.states, found.transitions, found.steps, found.judged]
+    assert done.stdout.split() == list(map(str, figures))
+
+
+# --- the command ----------------------------------------------------------------------
+
+
+def test_the_command_tells_the_way_and_exits_with_1(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["explore", "3pc", "--exhaustive", "--nodes", "2", "--ops", "1"]
+    assert run_command([*command, "--crashes", "0"]) == 1
+    out = capsys.readouterr().out
+    assert "  1. client c0 asks n1 to txn" in out
+    assert "  8. n2's timer runs out, 'states t1'" in out
+    assert "decided id=t1 decision=commit by=n2" in out
+    assert "split-decision (atomic_commit)" in out
+    assert "a promise is broken after 8 moves, and no fewer" in out
+    assert run_command([*command, "--crashes", "0", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["verdict"], told["depth"], len(told["way"])) == ("invalid", 8, 8)
+    assert told["breach"]["anomaly"] == "split-decision"
+    assert told["states"] > 500
+
+
+def test_nothing_to_judge_is_not_valid(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["explore", "raft", "--exhaustive", "--depth", "2"]
+    assert run_command(command) == 2
+    assert "nothing happened that a checker could judge" in capsys.readouterr().out
+    assert run_command([*command, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["verdict"] == "unknown"
+
+
+def test_a_depth_that_the_budget_does_not_reach_is_unknown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["explore", "paxos", "--exhaustive", "--depth", "500", "--budget", "0.2"]
+    assert run_command(command) == 2
+    assert "and depth 500 was asked for" in capsys.readouterr().out
+
+
+def test_a_space_without_further_states_is_said_to_be_whole(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["explore", "2pc", "--exhaustive", "--nodes", "2", "--ops", "1"]
+    assert run_command([*command, "--crashes", "0", "--timeouts", "0"]) == 0
+    assert "no more within these bounds, whatever the depth" in capsys.readouterr().out
+
+
+REFUSED = [
+    ("raft", "--set", "reads=lease", "clocks that run at nearly the same rate"),
+    ("raft", "--mutant", "fsync-omitted", "the log on disk"),
+    ("raft", "--mutant", "nope", "has no mutant 'nope'"),
+    ("raft", "--nodes", "9", "from 2 to 5"),
+    ("raft", "--workload", "bank", "no script for workload"),
+    ("raft", "--workload", "commit", "can't serve workload 'commit'"),
+    ("raft", "--ops", "50", "has 6 operations"),
+    ("raft", "--set", "initial_members=n7", "no 'n7'"),
+    ("raft", "--set", "bank.accounts=3", "takes no part"),
+    ("sqlite", "--ops", "1", "sans-IO cores"),
+    ("nobody", "--ops", "1", "no system called 'nobody'"),
+]
+
+
+@pytest.mark.parametrize(("system", "flag", "value", "reason"), REFUSED)
+def test_what_cannot_be_explored_is_refused_with_the_reason(
+    system: str,
+    flag: str,
+    value: str,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command(["explore", system, "--exhaustive", flag, value]) == 254
+    assert reason in capsys.readouterr().err
