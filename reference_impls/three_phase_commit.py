@@ -22,9 +22,9 @@ when the coordinator dies.
 What it promises, and on what condition. Processes may crash and come back, any of them,
 at any time. Messages must arrive within bounds that the timeouts allow for, so that
 silence means a crash. Under that condition AC1 to AC5 hold with `termination=elect`,
-and no process that has not crashed waits for one that has. If a partition or a pause
-breaks the condition while only some have crossed the barrier, both sides take each
-other for dead: one aborts, the other commits. That is three-phase commit's known
+and no process that has not crashed waits for one that has. If a partition, a pause or a
+slow disk breaks the condition while only some are over the barrier, both sides take
+each other for dead: one aborts, the other commits. That is three-phase commit's known
 weakness, and no bug of this implementation. `simple` also needs that no coordinator
 dies between two sends of the same round.
 

@@ -93,9 +93,6 @@ _COMMANDS = (
     run,
     explore,
     replay,
-for _command in (
-    run,
-    explore,
     explain,
     check,
     suite,
@@ -106,8 +103,6 @@ for _command in (
     bench,
 )
 for _command in _COMMANDS:
-for _command in (run, explore, check, suite, report, convert, list_, doctor, bench):
-):
     cli.add_command(_command)
 
 
