@@ -12,9 +12,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
+from checkers.linearizability.calls import partition
+from checkers.linearizability.models import MODELS
+from checkers.linearizability.oracle import linearizable
 from checkers.tests import isolation_histories
 from checkers.tests import test_kafka as kafka
 from checkers.tests import test_orders_of_reads as orders
@@ -23,7 +26,8 @@ from checkers.tests import test_raft_definitions as raft
 from checkers.tests import test_sequential as sequential
 from checkers.tests import test_tallies_definitions as tallies
 from checkers.tests import test_total_order as total_order
-from checkers.tests.histories import EXAMPLES, histories
+from checkers.tests.histories import EXAMPLES, MANY, histories
+from checkers.tests.test_isolation_definitions import oracle
 from harness import registry
 from harness.history import History, Op
 from harness.verdict import (
@@ -37,9 +41,11 @@ from harness.verdict import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from harness.verdict import Checker
+
+    Answers = Callable[[History, Op], Iterable[Any]]
 
 NO_LIMITS = Limits()
 """A machine that is busy must not end a search: the verdict would be unknown."""
@@ -232,6 +238,124 @@ def test_once_convicted_a_history_stays_so(name: str, data: st.DataObject) -> No
     whole = data.draw(strategy)
     convicted = first_conviction(checker, prefixes(whole))
     event(convicted or "not convicted")
+
+
+# Every way in which a prefix may go on, by brute force.
+
+
+def endings(prefix: History, answers: Answers) -> Iterator[History]:
+    """The prefix, with each open call ended in every way, or never."""
+    open_calls = [op for op, done in prefix.calls() if done is None]
+    ways = [
+        [None, ("fail", op.value), *(("ok", value) for value in answers(prefix, op))]
+        for op in open_calls
+    ]
+    for chosen in itertools.product(*ways):
+        ops = list(prefix.ops)
+        for op, end in zip(open_calls, chosen, strict=True):
+            if end is not None:
+                kind, value = end
+                i = len(ops)
+                ops.append(Op(i, i, op.process, kind, op.f, value, op.key))  # type: ignore[arg-type]
+        yield History(ops)
+
+
+def longer(history: History, f: str, asked: Any, answers: Answers) -> Iterator[History]:
+    """The history, and the history with one more call, answered in every way."""
+    yield history
+    i = len(history)
+    call = Op(i, i, 900, "invoke", f, asked)
+    for value in answers(history, call):
+        yield History([*history.ops, call, Op(i + 1, i + 1, 900, "ok", f, value)])
+
+
+def of_register(history: History, op: Op) -> list[Any]:
+    """Whatever a register may answer: all values, and nil, to a read."""
+    if op.f != "read":
+        return [op.value]
+    return [None, *sorted({o.value for o in history if o.f == "write"})]
+
+
+def of_transaction(history: History, op: Op) -> Iterator[Any]:
+    """Whatever lists may be read: those that others read, whole or without their end,
+    and then what the transaction itself has appended.
+    """
+    known = [
+        (key, list(value or ())[:end])
+        for done in history
+        if done.type == "ok"
+        for f, key, value in done.value
+        if f == "r"
+        for end in range(len(value or ()) + 1)
+    ]
+    choices: list[list[Any]] = []
+    for f, key, _ in op.value:
+        lists = [value for k, value in known if k == key] or [[]]
+        choices.append(lists if f == "r" else [None])
+    for chosen in itertools.product(*choices):
+        mine: dict[Any, list[Any]] = {}
+        done = []
+        for (f, key, element), value in zip(op.value, chosen, strict=True):
+            if f == "append":
+                mine.setdefault(key, []).append(element)
+                done.append([f, key, element])
+            else:
+                done.append(["r", key, [*value, *mine.get(key, ())]])
+        yield done
+
+
+OPEN_MAX = 3
+"""Open calls of a prefix; with more there are too many ways to go on."""
+
+
+LEFT_OUT = st.integers(0, 6)
+
+
+def cut(whole: History, left_out: int) -> History:
+    """A prefix with few open calls."""
+    prefix = History(whole.ops[: max(0, len(whole) - left_out)])
+    assume(sum(done is None for _, done in prefix.calls()) <= OPEN_MAX)
+    return prefix
+
+
+@MANY
+@given(histories("unique", steps=24), LEFT_OUT)
+def test_a_register_is_convicted_just_when_no_continuation_is_right(
+    whole: History, left_out: int
+) -> None:
+    prefix = cut(whole, left_out)
+    checker = checker_of("linearizable", {"model": "register"})
+    convicted = any(convicting(checker, judge(checker, prefix, NO_LIMITS)))
+    register = MODELS["register"].build("")
+    acquitted = any(
+        linearizable(list(calls), register)
+        for ending in endings(prefix, of_register)
+        for more in longer(ending, "read", None, of_register)
+        for calls in [partition(more, register).get(None, ())]
+    )
+    event(f"convicted: {convicted}")
+    assert convicted is not acquitted, show(prefix)
+
+
+@MANY
+@given(
+    isolation_histories.histories(lists=True, transactions=5),
+    LEFT_OUT,
+    st.sampled_from(["serializable", "strict-serializable", "snapshot-isolation"]),
+)
+def test_lists_are_convicted_only_where_no_continuation_is_right(
+    whole: History, left_out: int, model: str
+) -> None:
+    prefix = cut(whole, left_out)
+    checker = checker_of("list-append", {"consistency": model})
+    convicted = any(convicting(checker, judge(checker, prefix, NO_LIMITS)))
+    event(f"convicted: {convicted}")
+    if convicted:
+        is_right = oracle(model)
+        look = [["r", key, None] for key in (0, 1)]
+        for ending in endings(prefix, of_transaction):
+            for more in longer(ending, "txn", look, of_transaction):
+                assert not is_right(more), show(more)
 
 
 # What nodes observed: each node's own is cut off somewhere.
