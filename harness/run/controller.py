@@ -99,6 +99,7 @@ class Controller:
         self._show = show
         self._watch = watch
         self.convicted: Conviction | None = None
+        self._unjudged: HarnessError | None = None
         self.errors: list[str] = []
         self.never_up = ""
         self.ended = "failed"
@@ -163,6 +164,8 @@ class Controller:
                 self.outcome = await self._run(cluster, stop)
             if guard.done():
                 guard.result()
+            if self._unjudged is not None:
+                raise self._unjudged
             self.ended = self.outcome.ended if self.outcome else "interrupted"
             if self.convicted is not None and self.ended == "complete":
                 self.ended = "convicted"
@@ -287,14 +290,14 @@ class Controller:
     ) -> None:
         """Wait until the run is known to be invalid, and have it come to its end.
 
-        Raises:
-            HarnessError: The judge failed, which ends the run at once.
+        If the judge fails, that ends the run at once.
         """
         try:
             charge = await watch.charge()
-        except HarnessError:
+        except HarnessError as failure:
+            self._unjudged = failure
             stop.set()
-            raise
+            return
         self.convicted = Conviction(
             after_s=round(self.now_ns() / 1e9, 3),
             ops=self._completed,

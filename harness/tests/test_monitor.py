@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkers.linearizability.models import MODELS
+from checkers.linearizable import LinearizableChecker
 from harness.campaign.carrying import discard, keep
 from harness.campaign.experiment import Experiment
 from harness.cli import run_command
-from harness.errors import EXIT_HARNESS, EXIT_INVALID, EXIT_VALID
-from harness.history import History, Op
+from harness.errors import EXIT_HARNESS, EXIT_INVALID, EXIT_VALID, UsageError
+from harness.history import History, HistoryError, Op
 from harness.history.formats import HistoryFollower, HistoryWriter, load
 from harness.report import text
+from harness.run import monitor
 from harness.run.completing import complete
 from harness.run.spec import TestSpec
 from harness.run.store import RunFolder
 from harness.verdict import EVERY_ANOMALY, Anomaly, CheckResult, Limits, Verdict
+from workloads.register import Register
 
 if TYPE_CHECKING:
-    import pytest
-
     from harness.campaign.outcome import Outcome
 
 
@@ -77,14 +81,8 @@ def test_a_simulated_run_ends_once_it_is_known_to_be_invalid(tmp_path: Path) -> 
     record = folder.verdict()
     assert record is not None
     assert record.convicted == run.convicted
-
-
-def test_the_command_and_the_folder_of_a_run_know_that_it_was_to_end_early(
-    tmp_path: Path,
-) -> None:
-    outcome = keep(tmp_path, Experiment(stale()))
-    assert "--until-invalid" in outcome.repro.split()
-    assert Experiment.load(RunFolder(Path(outcome.folder))).spec.until_invalid
+    assert "--until-invalid" in early.repro.split()
+    assert Experiment.load(folder).spec.until_invalid
 
 
 def test_a_run_that_keeps_its_promises_lasts_as_long_as_without(tmp_path: Path) -> None:
@@ -117,6 +115,65 @@ def test_a_real_run_ends_once_it_is_known_to_be_invalid(
     assert told["convicted"]["ops"] <= sum(told["ops"].values())
 
 
+def test_a_judge_that_dies_is_a_failure_of_ours_and_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "serve", lambda *_: os._exit(3))
+    early = stale(world="os", nodes=3, time_limit_s=100.0)
+    outcome = keep(tmp_path, Experiment(early))
+    assert outcome.status == EXIT_HARNESS
+    assert outcome.reason == "the judge process died (exit status 3)"
+    assert outcome.run_s < 90, "it ends at once"
+
+
+def test_a_judge_that_can_t_read_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_: object) -> None:
+        raise HistoryError("history.jsonl:7: not an operation")
+
+    monkeypatch.setattr(HistoryFollower, "read", read)
+    outcome = keep(tmp_path, Experiment(stale()))
+    assert outcome.status == EXIT_HARNESS
+    assert "can't be judged while it lasts: history.jsonl:7" in outcome.reason
+
+
+def test_what_can_t_be_judged_to_its_end_is_judged_as_far_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken system may go on to say things that no checker understands."""
+
+    class Puzzled(LinearizableChecker):
+        def check(self, history: History, limits: Limits) -> CheckResult:
+            if history[len(history) - 1].time > 4e9:
+                raise UsageError("op 99: makes no sense")
+            return super().check(history, limits)
+
+    puzzled = Puzzled(MODELS["cas-register"].build(""))
+    monkeypatch.setattr(Register, "checkers", lambda _: {"linearizable": puzzled})
+    outcome = keep(tmp_path, Experiment(stale()))
+    assert outcome.convicted_s is not None
+    assert outcome.verdict == "invalid"
+    record = RunFolder(Path(outcome.folder)).verdict()
+    assert record is not None
+    (remark,) = record.checkers["linearizable"].remarks
+    assert "as the whole history is unknown: op 99: makes no sense" in remark
+
+
+@pytest.mark.parametrize(
+    ("anomaly", "ends"), [("stale-read", "convicted"), ("two-leaders", "complete")]
+)
+def test_a_run_may_wait_for_an_anomaly_by_name(
+    anomaly: str, ends: str, tmp_path: Path
+) -> None:
+    spec = stale(until_anomaly=[anomaly], time_limit_s=8.0)
+    outcome = keep(tmp_path, Experiment(spec))
+    run = RunFolder(Path(outcome.folder)).run()
+    assert run is not None
+    assert run.ended == ends
+    assert f"--until-anomaly {anomaly}" in outcome.repro
+
+
 class Hasty:
     """Convicts a history that is short, and takes it back once it is longer."""
 
@@ -131,8 +188,6 @@ class Hasty:
 def test_a_conviction_that_the_whole_history_does_not_bear_out_is_our_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workloads.register import Register
-
     monkeypatch.setattr(Register, "checkers", lambda _: {"hasty": Hasty()})
     outcome = keep(tmp_path, Experiment(stale(concurrency=30)))
     assert outcome.status == EXIT_HARNESS
