@@ -164,8 +164,7 @@ class Controller:
                 self.outcome = await self._run(cluster, stop)
             if guard.done():
                 guard.result()
-            if self._unjudged is not None:
-                raise self._unjudged
+            self._was_judged()
             self.ended = self.outcome.ended if self.outcome else "interrupted"
             if self.convicted is not None and self.ended == "complete":
                 self.ended = "convicted"
@@ -182,6 +181,15 @@ class Controller:
             guard.cancel()
             await asyncio.gather(guard, return_exceptions=True)
             await self._finish()
+
+    def _was_judged(self) -> None:
+        """See that the judge beside the run did not fail, if there was one.
+
+        Raises:
+            HarnessError: It did.
+        """
+        if self._unjudged is not None:
+            raise self._unjudged
 
     async def _up(self, cluster: Cluster, stop: asyncio.Event) -> bool:
         """Start the cluster; False if a stop came before all nodes served."""

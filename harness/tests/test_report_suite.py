@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.report import build_index, write_junit
+from harness.report.index import write_summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +124,15 @@ def test_rows_as_the_suite_runner_writes_them_are_understood(
     assert "lost-update" in html
     assert 'class="off"' in html
     assert 'href="./../../raft-register/x/report.html"' in html
+
+
+def test_every_form_tells_when_a_run_was_convicted(tmp_path: Path) -> None:
+    row = {"name": "a", "verdict": "invalid", "expected": "invalid", "convicted_s": 3.2}
+    build_index(tmp_path, [row])
+    write_junit([row], tmp_path / "junit.xml")
+    write_summary("s", [row], {}, tmp_path / "summary.md")
+    for name in ("index.html", "junit.xml", "summary.md"):
+        assert "after 3.2 s" in (tmp_path / name).read_text("utf-8"), name
 
 
 def test_junit_tells_passes_failures_and_errors_apart(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -269,6 +270,37 @@ def test_the_table_has_a_line_a_row_and_marks_surprises() -> None:
     assert "as expected" in lines[2]
     assert "UNEXPECTED" in lines[3]
     assert "stale-read" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("row", "ends_early", "by"),
+    [
+        ({"expect": "valid"}, False, []),
+        ({"expect": "invalid"}, True, []),
+        ({"expect": "invalid", "anomaly": "stale-read"}, True, ["stale-read"]),
+        ({"expect": "invalid", "shows": {"terms": ">= 3"}}, False, []),
+        ({"expect": "invalid", "until_invalid": False}, False, []),
+        ({"expect": "valid", "until_invalid": True}, True, []),
+        ({"expect": "valid", "anomaly": "stale-read"}, False, []),
+        ({"expect": "invalid", "until_anomaly": ["G0"]}, True, ["G0"]),
+    ],
+)
+def test_a_row_that_expects_invalid_ends_once_it_is(
+    row: dict[str, Any], ends_early: bool, by: list[str]
+) -> None:
+    spec = Row(name="a", system="raft", **row).experiment(1).spec
+    assert (spec.until_invalid, spec.until_anomaly) == (ends_early, by)
+
+
+def test_the_table_and_the_json_tell_when_a_row_was_convicted() -> None:
+    early = result("invalid", "invalid")
+    assert early.outcome is not None
+    outcome = msgspec.structs.replace(early.outcome, convicted_s=3.21)
+    early = dataclasses.replace(early, outcome=outcome)
+    lines = table([early, result("invalid", "invalid")]).split("\n")
+    at = lines[0].index("convicted s")
+    assert [line[at:].split()[0] for line in lines[2:]] == ["3.2", "-"]
+    assert early.as_json()["convicted_s"] == 3.21
 
 
 def test_the_last_line_counts_the_rows_and_leaves_out_what_there_is_none_of() -> None:
