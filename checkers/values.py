@@ -51,6 +51,8 @@ def freeze(value: Any) -> Hashable:
 
     Equal values are equal keys, and true is not 1; see `element` for mere membership.
     """
+    if type(value) is int:
+        return value
     if isinstance(value, list | tuple):
         return tuple(map(freeze, value))
     if isinstance(value, dict):

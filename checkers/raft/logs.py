@@ -207,22 +207,23 @@ def replay(history: History) -> Iterator[Change]:
 def is_understood(op: Op) -> bool:
     """Whether an event has the fields of its kind."""
     value = op.value
-    return (
-        isinstance(value, dict)
-        and all(
-            isinstance(value.get(name), kind)
-            for name, kind in FIELDS.get(op.f, NOTHING).items()
-        )
-        and ("entries" not in FIELDS.get(op.f, NOTHING) or are_entries(value))
-    )
+    if not isinstance(value, dict):
+        return False
+    needs = FIELDS.get(op.f, NOTHING)
+    for name, kind in needs.items():
+        if not isinstance(value.get(name), kind):
+            return False
+    return "entries" not in needs or are_entries(value)
 
 
 def are_entries(fields: Mapping[str, Any]) -> bool:
     """Whether an event's entries are pairs of term and command."""
-    return all(
-        isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], TERM)
-        for entry in fields["entries"]
-    )
+    for entry in fields["entries"]:
+        if not (
+            isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], TERM)
+        ):
+            return False
+    return True
 
 
 def term_of(op: Op) -> Any:

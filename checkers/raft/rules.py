@@ -42,7 +42,7 @@ from checkers.raft.evidence import (
     TwoLeaders,
     VoteForOlderLog,
 )
-from checkers.raft.logs import entries_of, replay, term_of, within
+from checkers.raft.logs import Logs, entries_of, term_of, within
 from checkers.values import freeze, is_below
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def judge(cluster: Cluster, change: Change) -> Iterator[Breach]:
     server = cluster.servers[name_of(op)]
     if op.f in STEPS_DOWN:
         server.leads = None
-    yield from follow_term(cluster, server, op)
+    if op.f in TELLS_TERM:
+        yield from follow_term(cluster, server, op)
     if change.gone:
         yield from leader_append_only(server, change)
         yield from keeps_committed(cluster, change)
@@ -187,7 +188,7 @@ def forget_life(cluster: Cluster, node: str) -> None:
 def follow_term(cluster: Cluster, server: Server, op: Op) -> Iterator[Breach]:
     """A server's term never falls (Figure 2); it also bounds the commits before."""
     term = term_of(op)
-    if term is None or op.f not in TELLS_TERM:
+    if term is None:
         return
     before = server.term
     if before is not None and is_below(term, before[0]):
@@ -403,7 +404,9 @@ def leader_completeness(cluster: Cluster, history: History) -> Iterator[Breach]:
     commits = [c for c in cluster.commits if type(c.bound) is form[0][0]]
     commits.sort(key=lambda c: (c.bound, c.last))
     furthest = list(accumulate(commits, further))
-    for change in replay(history) if commits else ():
+    led = {node for leaders in cluster.leaders.values() for node in leaders}
+    theirs = (op for op in history if name_of(op) in led)
+    for change in Logs().replay(theirs) if commits else ():
         if change.op.f == LEADER and type(term_of(change.op)) is form[0][0]:
             before = bisect_left(commits, term_of(change.op), key=lambda c: c.bound)
             if before:

@@ -77,9 +77,12 @@ def objects(path: Path) -> Iterator[dict[str, Any]]:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
             is_whole = line.endswith(b"\n") or len(line) < LINE_BYTES_MAX
             if is_whole and not is_rest:
-                # Errors of UTF-8 and JSON are ValueErrors.
-                with contextlib.suppress(ValueError, RecursionError):
-                    yield _DECODER.decode(line)
+                try:
+                    found = _DECODER.decode(line)
+                except (ValueError, RecursionError):  # of UTF-8 and of JSON
+                    pass
+                else:
+                    yield found
             is_rest = not is_whole
 
 
