@@ -58,9 +58,12 @@ READ_BYTES_MAX = 1 << 30
 """Longest log that `records_of` reads."""
 
 HEADER = struct.Struct("<III")
+RECORD = {dict}
+"""The type of a record, as it is read."""
 SECTOR_BYTES = 512
 
 encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+decode = json.JSONDecoder().decode
 
 
 class WalError(Exception):
@@ -349,13 +352,11 @@ def batch_of(payload: bytes, found: Recovery, name: str) -> Any:
         CorruptLogError: Its checksum is right, and yet no node wrote it.
     """
     try:
-        batch = json.loads(payload)
+        batch = decode(payload.decode())
     except (ValueError, RecursionError):
         batch = None
     is_first = not found.batches
-    if not is_first and not (
-        type(batch) is list and all(type(record) is dict for record in batch)
-    ):
+    if not is_first and not (type(batch) is list and set(map(type, batch)) <= RECORD):
         raise CorruptLogError(
             f"{name}: the frame at offset {found.end} holds no records, though its "
             "checksum is right: this was not written by a node"
