@@ -21,14 +21,20 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from harness.campaign.carrying import discard
+from harness.campaign.exhaustive.telling import brief
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 from harness.campaign.processes import Processes
 from harness.campaign.rates import Rate
 from harness.errors import HarnessError, UsageError
 from harness.host.scratch import scratch_folder
+from harness.report import figures
 from harness.report import folder as recordings
+from harness.run import assembling, execution
+from harness.run.store import RunFolder
 from harness.verdict import OBSERVATIONS
 from harness.worlds.world import FreshDice
 
@@ -40,7 +46,6 @@ if TYPE_CHECKING:
     from harness.data import Json
     from harness.report.folder import Recording
     from harness.run.records import RunRecord, VerdictRecord
-    from harness.run.store import RunFolder
 
 VERSION = 1
 """The version of why.json; it changes as those of `harness.run.records`."""
@@ -51,8 +56,12 @@ SPREAD = 5
 CLOSEST_NS = 1_000_000
 """Moments closer than this are not told apart."""
 AROUND_NS = 50_000_000
-AROUND_MAX = 40
+AROUND_MAX = 200
 """What happened around the jump: so long before and after it, and so many lines."""
+
+
+OPERATION, MESSAGE = "operation", "message"
+OBSERVATION, FAULT = "observation", "fault"
 
 
 @dataclass(frozen=True)
@@ -83,10 +92,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class Happening:
-    """Something that happened around the jump: an operation, an observation, a fault.
+    """Something that happened around the jump.
 
     Attributes:
-        kind: "operation", "observation" or "fault".
+        kind: OPERATION, MESSAGE, OBSERVATION or FAULT.
     """
 
     at_ns: int
@@ -247,7 +256,7 @@ def explain(
             show(known[at_ns])
     found = tuple(known[at_ns] for at_ns in sorted(known))
     jump = jump_among(found)
-    around = () if jump is None else what_happened(recorded.recording, *jump)
+    around = () if jump is None else what_happened(recorded, *jump)
     return Why(recorded, found, 1 + runs * len(found), around)
 
 
@@ -341,24 +350,55 @@ def carried_out(executor: Executor, asked: Sequence[Experiment]) -> list[Outcome
 
 
 def what_happened(
-    recording: Recording, before: Moment, after: Moment
+    recorded: Recorded, before: Moment, after: Moment
 ) -> tuple[Happening, ...]:
-    """Operations, observations and faults between two moments and around them.
+    """Operations, messages, observations and faults between two moments and around.
 
-    If there are too many, those that are farthest from the two moments are left out.
+    If there are too many, those that are farthest from the middle are left out.
     """
     low_ns, high_ns = before.at_ns, after.at_ns
     every = [
         each
-        for each in happenings(recording)
+        for each in happenings(recorded.recording)
         if low_ns - AROUND_NS <= each.at_ns <= high_ns + AROUND_NS
     ]
+    every += messages(recorded, low_ns - AROUND_NS, high_ns + AROUND_NS)
 
-    def distance_ns(each: Happening) -> int:
-        return max(low_ns - each.at_ns, each.at_ns - high_ns, 0)
+    return nearest(every, (low_ns + high_ns) // 2, AROUND_MAX)
 
-    kept = sorted(every, key=distance_ns)[:AROUND_MAX]
-    return tuple(sorted(kept, key=lambda each: each.at_ns))
+
+def nearest(
+    every: Sequence[Happening], at_ns: int, count: int
+) -> tuple[Happening, ...]:
+    """The happenings that are closest to a moment, in their order."""
+    kept = sorted(every, key=lambda each: abs(each.at_ns - at_ns))[:count]
+    # Nodes observe what a message makes them do at the moment at which it arrives.
+    in_order = sorted(kept, key=lambda each: (each.at_ns, each.kind == OBSERVATION))
+    return tuple(in_order)
+
+
+def messages(recorded: Recorded, low_ns: int, high_ns: int) -> list[Happening]:
+    """The messages that arrived between two moments, by one more run.
+
+    Raises:
+        KeyboardInterrupt: The run was interrupted.
+    """
+    out: list[Happening] = []
+
+    def note(mono_ns: int, src: str, dest: str, data: bytes) -> None:
+        at_ns = mono_ns - recorded.start_ns
+        if low_ns <= at_ns <= high_ns:
+            body = msgspec.json.decode(data, type=dict[str, object])
+            told = brief(str(body.pop("type", "a message")), body)
+            out.append(Happening(at_ns, MESSAGE, f"{src} -> {dest}: {told}"[:200]))
+
+    spec = msgspec.structs.replace(recorded.experiment.spec)
+    with scratch_folder("splitbrain-why-") as scratch:
+        parts, schedule, rung = assembling.prepare(spec, recorded.experiment.plan)
+        folder = RunFolder(scratch)
+        if execution.carry_out(spec, parts, schedule, folder, rung, tap=note):
+            raise KeyboardInterrupt
+    return out
 
 
 def happenings(recording: Recording) -> list[Happening]:
@@ -367,19 +407,18 @@ def happenings(recording: Recording) -> list[Happening]:
     for op in recording.ops:
         if op.is_client:
             key = "" if op.key is None else f" of key {op.key}"
-            value = "" if op.value is None else f" {op.value}"
+            value = "" if op.value is None else f" {figures.value(op.value)}"
             error = f" ({op.error})" if op.error else ""
             text = (
                 f"client {op.process}, {op.node}: {op.type} {op.f}{value}{key}{error}"
             )
-            out.append(Happening(op.time, "operation", text[:200]))
+            out.append(Happening(op.time, OPERATION, text[:200]))
     for op in recording.observed:
         seen = recording.event(op).invoke
-        fields = ", ".join(f"{k}={v}" for k, v in dict(seen.value or {}).items())
-        text = f"{seen.node} observes {seen.f} {fields}".rstrip()
-        out.append(Happening(seen.time, "observation", text[:200]))
+        text = f"{seen.node} observes {brief(seen.f, seen.value or {})}"
+        out.append(Happening(seen.time, OBSERVATION, text[:200]))
     for fault in recording.faults:
         for word, time_ns in fault.states:
             text = f"{fault.title}: {word}"
-            out.append(Happening(int(time_ns), "fault", text[:200]))
+            out.append(Happening(int(time_ns), FAULT, text[:200]))
     return out

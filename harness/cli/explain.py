@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOMENTS = Whole(2, 1000)
 RUNS = Whole(1, 1000)
+AROUND_SHOWN_MAX = 40
+"""Lines about what happened around the jump."""
 BAR = 40
 """Characters of a rate of 1."""
 
@@ -72,6 +74,8 @@ def explain(run: Path, *, moments: int, runs: int, jobs: int, as_json: bool) -> 
 
 def text(found: Why) -> str:
     """The answer for people."""
+    from harness.campaign.why import nearest
+
     spec = found.recorded.experiment.spec
     names = ", ".join(sorted({each.anomaly for each in found.recorded.fingerprints}))
     lines = [
@@ -89,8 +93,12 @@ def text(found: Why) -> str:
         counts = f"{rate.hits:3} of {rate.runs:<3}"
         lines.append(f"{moment.at_ns / 1e9:12.6f}  {counts} {bounds}  {bar}")
     lines += ["", verdict(found)]
-    for each in found.around:
-        lines.append(f"{each.at_ns / 1e9:12.6f}  {each.text}")
+    if jump is not None:
+        middle_ns = (jump[0].at_ns + jump[1].at_ns) // 2
+        shown = nearest(found.around, middle_ns, AROUND_SHOWN_MAX)
+        lines += [f"{each.at_ns / 1e9:12.6f}  {each.text}" for each in shown]
+        if more := len(found.around) - len(shown):
+            lines.append(f"{'':12}  ... and {more} more, farther away, in why.json")
     lines += ["", f"{found.runs} runs; stored in {found.recorded.folder.path}/why.json"]
     return "\n".join(lines)
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from harness.run.doctor import Rung
     from harness.run.monitor import Watch
     from harness.run.spec import PlanData
-    from harness.worlds.world import FreshDice, World
+    from harness.worlds.world import FreshDice, Tap, World
 
 
 def run(
@@ -121,10 +121,11 @@ def carry_out(
     rung: Rung,
     show: Callable[[Progress], None] | None = None,
     fresh_dice: FreshDice | None = None,
+    tap: Tap | None = None,
 ) -> bool:
     """Carry out what `prepare` has made, and record it in `folder`.
 
-    With `fresh_dice`, chance takes another course from some moment on (sim only).
+    `fresh_dice` and `tap` are those of `Setting`, for simulated runs only.
 
     Returns:
         True if a stop signal came that the controller did not hear: it came before the
@@ -136,7 +137,9 @@ def carry_out(
     failed, unheard, begun_s = "", False, time.monotonic()
     try:
         interrupts.insist()
-        failed = execute(spec, parts, schedule, folder, rung.name, show, fresh_dice)
+        failed = execute(
+            spec, parts, schedule, folder, rung.name, show, fresh_dice, tap
+        )
     except KeyboardInterrupt:
         unheard = True
         if folder.run() is None:
@@ -161,6 +164,7 @@ def execute(
     rung: str,
     show: Callable[[Progress], None] | None,
     fresh_dice: FreshDice | None = None,
+    tap: Tap | None = None,
 ) -> str:
     """Run the test in its world.
 
@@ -190,8 +194,11 @@ def execute(
         messages=[e for e in schedule.events if isinstance(e, Passed)],
         capture=spec.pcap,
         fresh_dice=fresh_dice,
+        tap=tap,
     )
-    assert fresh_dice is None or rung == "sim", "nobody throws the dice of a real world"
+    assert rung == "sim" or (fresh_dice is None and tap is None), (
+        "real worlds have none"
+    )
     if rung == "sim":
         from harness.worlds.sim import world as sim
 

@@ -358,12 +358,15 @@ FOUND_SOON = [
     ("raft", "vote-before-fsync", 3, 2, 2, "forgot-vote"),
     ("raft", "two-votes", 3, 2, 4, "double-vote"),
     ("raft", "ack-before-fsync", 3, 2, 5, "forgot-log"),
+    ("zab", "epoch-before-fsync", 3, 2, 5, "epoch-went-back"),
 ]
 FOUND_LATER = [
     ("2pc", "vote-before-log", 3, 2, 8, "split-decision"),
     ("2pc", "vote-before-fsync", 3, 2, 7, "split-decision"),
     ("multi_paxos", "skips-gap", 3, 2, 8, "state-machines-differ"),
     ("raft", "no-up-to-date-check", 3, 2, 8, "vote-for-older-log"),
+    ("zab", "epoch-not-durable", 3, 2, 6, "epoch-went-back"),
+    ("zab", "serves-before-sync", 3, 2, 7, "no-quorum"),
 ]
 
 

@@ -196,6 +196,10 @@ def test_the_moment_that_mattered_is_when_the_cut_met_a_transaction(
     jump = told["jump"]
     assert jump["clear"]
     assert jump["before"]["at_s"] < 2.0 < jump["after"]["at_s"] < 3.0
+    low_s, high_s = (jump[side]["at_s"] for side in ("before", "after"))
+    for each in told["around"]:
+        assert low_s - 0.06 < each["at_s"] < high_s + 0.06
+    assert any(each["kind"] == "message" for each in told["around"])
     html = (split / "report.html").read_text()
     assert "Why then?" in html
     assert 'class="chances"' in html
@@ -210,7 +214,8 @@ def test_the_moment_is_found_to_a_few_milliseconds_and_the_same_again(
     assert jump["clear"]
     assert jump["after"]["at_s"] - jump["before"]["at_s"] < 0.05
     assert any("precommitting" in each["text"] for each in told["around"])
-    assert any(each["kind"] == "fault" for each in told["around"])
+    kinds = {each["kind"] for each in told["around"]}
+    assert kinds == {"fault", "message", "observation", "operation"}
     assert run_command(["explain", str(split), "--moments", "16", "--runs", "8"]) == 0
     assert "Most was decided between" in capsys.readouterr().out
     assert json.loads((split / "why.json").read_text()) == told

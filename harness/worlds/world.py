@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,6 +45,10 @@ class FreshDice:
     seed: int
 
 
+Tap: TypeAlias = "Callable[[int, str, str, bytes], None]"
+"""Told of a message that arrives: true monotonic ns, source, destination, content."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """The run that a world is set up for.
@@ -60,6 +64,7 @@ class Setting:
         capture: All frames between nodes go to `CAPTURE` in the folder, too.
         fresh_dice: A moment from which on chance takes another course; simulated worlds
             alone have that.
+        tap: Told of each message that arrives; simulated worlds alone have that.
     """
 
     nodes: Sequence[str]
@@ -70,6 +75,7 @@ class Setting:
     messages: Sequence[Passed] = ()
     capture: bool = False
     fresh_dice: FreshDice | None = None
+    tap: Tap | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from harness.errors import HarnessError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from harness.systems.abilities import Simulated
     from harness.worlds.clocks import Clocks
     from harness.worlds.disks import Disks
-    from harness.worlds.world import Conducted, Setting, World
+    from harness.worlds.world import Conducted, Setting, Tap, World
 
 
 class SimWorld:
@@ -67,6 +68,10 @@ class SimWorld:
         system.read_log = lambda place: records_in(
             nodes_of[place.name].disk.contents(wal), wal
         )
+        if setting.tap is not None:
+            for (_, dest), link in self.network.links.items():
+                told = partial(self._tapped, setting.tap, dest, link.deliver)
+                link.deliver = told
         self._dice = dice
         if setting.fresh_dice is not None:
             fresh = setting.fresh_dice
@@ -75,6 +80,18 @@ class SimWorld:
             loop.at_ns(moment_ns, self._throw_anew, again)
         self._loop = loop
         self._interrupts = interrupts
+
+    def _tapped(
+        self,
+        tap: Tap,
+        dest: str,
+        deliver: Callable[[str, bytes], None],
+        src: str,
+        data: bytes,
+    ) -> None:
+        """Tell the tap of a message, and deliver it."""
+        tap(self.time.monotonic_ns(), src, dest, data)
+        deliver(src, data)
 
     def _throw_anew(self, seed: str) -> None:
         """Give all dice of this world a seed of their own again."""
