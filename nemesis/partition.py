@@ -330,6 +330,20 @@ class Partition(Nemesis):
             evidence |= {name: cluster.tally[name] for name in ("isolated", "back")}
         return strike.proven(evidence, bit=dropped > 0)
 
+    def simpler(self, fault: Fault, nodes: Sequence[str]) -> Iterator[Fault]:
+        """Isolations of a few nodes, or both ways of a link, for a list of links."""
+        if "cut" not in fault.params:
+            return
+        cut = set(fault.pairs("cut"))
+        for size in range(1, len(nodes) // 2 + 1):
+            for side in itertools.combinations(nodes, size):
+                rest = [node for node in nodes if node not in side]
+                if between([side, rest]) & cut:
+                    yield Fault(self.kind, {"shape": "one", "target": list(side)})
+        for a, b in itertools.combinations(nodes, 2):
+            if {(a, b), (b, a)} <= cut:
+                yield Fault(self.kind, {"shape": LINK, "target": [a, b]})
+
     async def _strike_spread(self, fault: Fault, cluster: Grip) -> Strike:
         order, back = fault.names("order"), fault.names("back")
         steps = spread(order, back, cluster.nodes)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from random import Random
 
     from harness.faults.fault import Fault, Strike
@@ -89,6 +89,18 @@ class Discerning(Protocol):
 
     def needs_of(self, fault: Fault) -> Capabilities:
         """Capabilities that a world must have for this one, which was validated."""
+        ...
+
+
+@runtime_checkable
+class Reducible(Protocol):
+    """A nemesis that knows other faults of its kind which are easier to understand.
+
+    Names, numbers and lists in a fault need none of this: they are seen from outside.
+    """
+
+    def simpler(self, fault: Fault, nodes: Sequence[str]) -> Iterable[Fault]:
+        """Faults that may do what this valid one does, the simplest first."""
         ...
 
 
