@@ -26,6 +26,7 @@ from harness.cli.outlet import outlets
 from harness.cli.replay import replay
 from harness.cli.report import report
 from harness.cli.run import run
+from harness.cli.shrink import shrink
 from harness.cli.suite import suite
 from harness.cli.terminal import complain, say_error
 from harness.errors import (
@@ -93,6 +94,7 @@ _COMMANDS = (
     run,
     explore,
     replay,
+    shrink,
     explain,
     check,
     suite,

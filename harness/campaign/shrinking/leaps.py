@@ -1,0 +1,132 @@
+"""Small experiments made of a large one's parts, drawn at random.
+
+A long plan fails because of a few of its faults, at moments that mattered. To take away
+one part after another means to run what is still large, again and again. A small
+experiment costs a tenth of that in the simulator. So some are drawn first: a few faults
+of the plan, in their order, at events that the system names or soon after each other,
+on a small cluster with few operations. If one fails, the search goes on from there.
+
+Cost: with three nodes and ten operations, some 30 ms of processor time a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING
+
+from harness import registry
+from harness.campaign.shrinking.changes import (
+    Change,
+    for_leader,
+    renamed,
+    with_plan,
+    with_spec,
+)
+from harness.campaign.shrinking.size import key_options, steps_of
+from harness.faults.nemesis import Reducible
+from harness.faults.plan import Trigger
+from harness.faults.targets import for_observer, waits_for_observer
+from harness.run import assembling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.campaign.experiment import Experiment
+    from harness.faults.fault import Fault
+    from harness.faults.plan import Step
+    from harness.worlds.events import Event
+
+NODES = 3
+CLIENTS = (1, 2, 3, 5)
+OPS = (3, 5, 10, 20, 40)
+RATES = (5.0, 20.0, 50.0)
+FIRST_S = (0.3, 1.5)
+GAP_S = (0.05, 1.5)
+HEAL_S_MAX = 3.0
+LIMIT_S = 10.0
+EVENT_CHANCE = 0.6
+OBSERVER_CHANCE = 0.5
+"""Part of the faults at events that are for the node of the event."""
+SIMPLER_CHANCE = 0.5
+SMALL_CHANCE = 0.7
+SEEDS = 100
+
+
+def leaps(experiment: Experiment, faults: int, count: int) -> Iterator[Change]:
+    """`count` small experiments of `faults` faults each, the same in each search."""
+    plan = steps_of(experiment)
+    if len(plan) < faults:
+        return
+    spec = experiment.spec
+    own = {key: text for key, text in spec.options.items() if "." not in key}
+    moments = assembling.moments(assembling.configure(spec.system, own))
+    random = Random(f"leaps {faults}")
+    for _ in range(count):
+        yield _leap(random, experiment, faults, moments)
+
+
+def _leap(
+    random: Random, experiment: Experiment, faults: int, moments: Sequence[Event]
+) -> Change:
+    spec, plan = experiment.spec, steps_of(experiment)
+    places = sorted(random.sample(range(len(plan)), faults))
+    time_s = 0.0
+    steps: list[Step] = []
+    for place in places:
+        time_s += random.uniform(*(GAP_S if steps else FIRST_S))
+        steps.append(_step(random, experiment, plan[place], time_s, moments))
+    out = with_spec(
+        experiment,
+        ops=random.choice(OPS),
+        rate=random.choice(RATES),
+        concurrency=min(spec.concurrency, random.choice(CLIENTS)),
+        time_limit_s=min(spec.time_limit_s, LIMIT_S),
+        seed=random.randrange(SEEDS),
+        options={**spec.options, **_few_keys(random, experiment)},
+    )
+    nodes = spec.node_names
+    if len(nodes) > NODES and random.random() < SMALL_CHANCE:
+        names = dict(zip(random.sample(nodes, NODES), nodes[:NODES], strict=True))
+        fewer = [renamed(step, names) for step in steps]
+        if None not in fewer:
+            steps = [step for step in fewer if step is not None]
+            out = with_spec(out, nodes=NODES)
+    kinds = ", ".join(step.fault.kind for step in steps) or "no faults"
+    return Change(f"leap: {kinds}", with_plan(out, steps))
+
+
+def _few_keys(random: Random, experiment: Experiment) -> dict[str, str]:
+    """Options that have clients touch few things, or none."""
+    spec = experiment.spec
+    if random.random() > SMALL_CHANCE:
+        return {}
+    return {name: str(kind.least) for name, kind in key_options(spec).items()}
+
+
+def _step(
+    random: Random,
+    experiment: Experiment,
+    step: Step,
+    time_s: float,
+    moments: Sequence[Event],
+) -> Step:
+    """A step with the fault of another, at an event or a time."""
+    fault = step.fault
+    nemesis = registry.find("nemesis", fault.kind).factory({})
+    if isinstance(nemesis, Reducible) and random.random() < SIMPLER_CHANCE:
+        known = list(nemesis.simpler(fault, experiment.spec.node_names))
+        fault = random.choice(known) if known else fault
+    heal_s = min(HEAL_S_MAX, step.heal_after_s)
+    if moments and random.random() < EVENT_CHANCE:
+        at = Trigger(event=random.choice(moments), count=random.choice((1, 1, 1, 2, 3)))
+        if random.random() < OBSERVER_CHANCE:
+            fault = for_observer(fault)
+    else:
+        at = Trigger(time_s=round(time_s, 1 if random.random() < 0.5 else 2))
+        fault = _not_observer(fault)
+    return replace(step, at=at, fault=fault, heal_after_s=heal_s)
+
+
+def _not_observer(fault: Fault) -> Fault:
+    return for_leader(fault) if waits_for_observer(fault) else fault

@@ -1,0 +1,74 @@
+"""`splitbrain shrink`: the smallest experiment that still fails as a run did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from harness.cli.flags import AS_JSON, JOBS, Lasting, number
+from harness.cli.terminal import complain, say
+from harness.errors import EXIT_INVALID, EXIT_UNKNOWN
+from harness.host import interrupts
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@number("--budget", Lasting(), default="10m", show_default=True, help=(
+    "Time for the search: 60s, 10m, 1h. Another search goes on where this one ends."
+))  # fmt: skip
+@number("--jobs", JOBS, default=1, show_default=True, help=(
+    "Simulated runs side by side."
+))  # fmt: skip
+@click.option("--world", type=click.Choice(["os", "sim"]), help=(
+    "Search there alone. Default: where the run was, after a try in the simulator."
+))  # fmt: skip
+@AS_JSON
+def shrink(
+    run: Path, *, budget: float, jobs: int, world: str | None, as_json: bool
+) -> int:
+    """Find the smallest experiment that still fails as RUN did.
+
+    Fewer faults at fewer nodes, fewer operations, clients, nodes and options, shorter
+    times, rounder numbers. In the simulator one run tells whether a smaller experiment
+    fails. Real processes fail in some runs and not in others: there, a smaller
+    experiment takes the place of a larger one if it fails about as often.
+
+    The result goes to RUN/shrunk: a run of it with its report, plan.yaml, command.txt,
+    a test for your own suite, and all that was tried. Exit status: 1 if the failure was
+    seen again, 2 if it was not.
+    """
+    from harness.campaign.shrinking import shelf as shelves
+    from harness.campaign.shrinking.conclusion import conclude
+    from harness.campaign.shrinking.lab import Notes
+    from harness.campaign.shrinking.search import shrink as search
+    from harness.cli.progress import ProgressLine
+    from harness.run.store import RunFolder
+
+    folder = RunFolder.open(run)
+    recorded = shelves.failing(folder)
+    failed = recorded.outcome
+    shelf = shelves.Shelf(folder)
+    for remark in recorded.remarks:
+        complain(remark)
+    line = ProgressLine(enabled=not as_json)
+    try:
+        with interrupts.raised():
+            shrunk = search(
+                recorded.variants["time"],
+                failed.fingerprints,
+                budget_s=budget,
+                jobs=jobs,
+                world=world,  # type: ignore[arg-type]  # click has checked the choice
+                notes=Notes(shelf.tried, shelf.adopted, line.tell),
+                start=shelf.start(),
+                by_event=recorded.variants.get("event"),
+            )
+        with interrupts.raised():
+            conclusion = conclude(shrunk, failed, shelf, line.tell)
+    finally:
+        shelf.close()
+        line.clear()
+    say(json.dumps(conclusion.as_json()) if as_json else conclusion.text())
+    return EXIT_INVALID if conclusion.was_seen else EXIT_UNKNOWN
