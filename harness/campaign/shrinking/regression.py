@@ -37,6 +37,7 @@ Made by `splitbrain shrink`. {times}
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
