@@ -221,10 +221,7 @@ def load(folder: RunFolder) -> Recorded:
     test, run = folder.test(), folder.run()
     stored = stored_plan(folder, test)
     asked = Experiment.load(folder)
-    # Prepared here first, to refuse an impossible run in the words of any other.
-    spec = msgspec.structs.replace(test.spec)
-    parts, schedule, _ = assembling.prepare(spec, asked.plan)
-    remarks = []
+    asked, parts, schedule, remarks = prepared(asked, test)
     if stored is None:
         remarks.append("plan.yaml is missing: the plan is drawn anew from the seed")
     changed = stored is not None and stored != schedule.plan
@@ -245,6 +242,33 @@ def load(folder: RunFolder) -> Recorded:
     outcome = Outcome.of(asked, verdict, folder)
     variants = variants_of(asked, outcome, parts, schedule, folder, changed=changed)
     return Recorded(folder, test, run, verdict, outcome, variants, remarks, same_code)
+
+
+def prepared(
+    asked: Experiment, test: TestRecord
+) -> tuple[Experiment, Parts, Schedule, list[str]]:
+    """The experiment on the network that it had, prepared, and remarks.
+
+    A run that leaves the choice to the machine gets what can be had at the moment,
+    which may be another network on another day.
+
+    Raises:
+        UsageError: The run is impossible, on any network that it may have.
+    """
+    remarks = []
+    spec = asked.spec
+    if spec.network == "auto" and test.rung in {"switch", "proxy"}:
+        fixed = msgspec.structs.replace(spec, network=test.rung)
+        try:
+            parts, schedule, _ = assembling.prepare(
+                msgspec.structs.replace(fixed), asked.plan
+            )
+        except UsageError as refusal:
+            remarks.append(f"not on the network of the record ({test.rung}): {refusal}")
+        else:
+            return replace(asked, spec=fixed), parts, schedule, remarks
+    parts, schedule, _ = assembling.prepare(msgspec.structs.replace(spec), asked.plan)
+    return asked, parts, schedule, remarks
 
 
 def stored_plan(folder: RunFolder, test: TestRecord) -> Plan | None:

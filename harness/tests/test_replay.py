@@ -19,7 +19,7 @@ from harness.campaign.rates import Rate
 from harness.campaign.replay import Replay, Replays
 from harness.cli.replay import status, summary
 from harness.errors import UsageError
-from harness.run import execution
+from harness.run import assembling, execution
 from harness.run.completing import complete
 from harness.run.spec import DEFAULTS, TestSpec
 from harness.run.store import RunFolder
@@ -274,6 +274,26 @@ def test_a_plan_that_is_drawn_otherwise_now_is_replayed_as_it_is_stored(
     loaded = replay.load(RunFolder.open(run))
     assert loaded.variants["time"].plan is None
     assert any("plan.yaml is missing" in each for each in loaded.remarks)
+
+
+@pytest.mark.parametrize("can_be_had", [True, False])
+def test_a_replay_is_on_the_network_of_the_record_if_that_can_be_had(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, can_be_had: bool
+) -> None:
+    loaded = replay.load(RunFolder.open(recorded))
+    real = msgspec.structs.replace(loaded.test.spec, world="os")
+    test = msgspec.structs.replace(loaded.test, spec=real, rung="switch")
+
+    def prepare(spec: TestSpec, _: object) -> tuple[str, str, str]:
+        if spec.network == "switch" and not can_be_had:
+            raise UsageError("there are no namespaces")
+        return "parts", "schedule", "rung"
+
+    monkeypatch.setattr(assembling, "prepare", prepare)
+    asked, *_, remarks = replay.prepared(Experiment(real), test)
+    assert asked.spec.network == ("switch" if can_be_had else "auto")
+    why = "not on the network of the record (switch): there are no namespaces"
+    assert remarks == ([] if can_be_had else [why])
 
 
 # What is made of the replays
