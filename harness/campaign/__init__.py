@@ -12,6 +12,7 @@
     replay.py      a recorded run again, and how often it fails again
     moments.py     what came just before each strike of a recorded run
     why.py         from which moment on a failure was likely; simulated runs only
+    shrinking/     the smallest experiment that still fails
     exhaustive/    all that a protocol's cores can do, up to a depth; no runs
 
 `harness.bench.mutants` is a client of this room, too.

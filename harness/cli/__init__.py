@@ -7,8 +7,8 @@
     progress.py   the line that shows how far a run is
     outlet.py     standard output that may be closed or full
 
-run.py, suite.py, check.py, report.py, convert.py, list.py, doctor.py and bench.py are
-the commands.
+run.py, replay.py, shrink.py, explore.py, suite.py, check.py, report.py, convert.py,
+list.py, doctor.py and bench.py are the commands.
 """
 
 from harness.cli.group import cli, main, run_command

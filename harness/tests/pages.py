@@ -59,6 +59,7 @@ ROOMS = (
     "harness/report",
     "harness/report/assets",
     "harness/campaign",
+    "harness/campaign/shrinking",
     "harness/campaign/exhaustive",
     "harness/bench",
     "harness/host",

@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING
 from harness.campaign.rates import Rate
 from harness.campaign.shrinking.changes import WAYS, Change, over_after
 from harness.campaign.shrinking.lab import Lab, name_of, smaller_ones, told
-from harness.campaign.shrinking.sampling import MONITOR_EVERY, anchored, confirmed
+from harness.campaign.shrinking.sampling import (
+    MONITOR_EVERY,
+    NEVER_RUNS,
+    anchored,
+    confirmed,
+)
 from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -33,8 +38,15 @@ MARGIN_S = 1.0
 """What a run gets beyond the time in which all failures so far were known."""
 
 
-def confirm(experiment: Experiment, lab: Lab) -> tuple[Rate, float | None]:
+def confirm(
+    experiment: Experiment, lab: Lab, never_runs: int = NEVER_RUNS
+) -> tuple[Rate, float | None]:
     """Run an experiment until it is confirmed, or can't be.
+
+    Args:
+        experiment: What is to fail again.
+        lab: Makes the runs.
+        never_runs: It is given up if none of so many runs fails.
 
     Returns:
         Its rate of failures, and when the last of these was known, in seconds of the
@@ -46,7 +58,7 @@ def confirm(experiment: Experiment, lab: Lab) -> tuple[Rate, float | None]:
         BudgetSpentError: There is no time left.
     """
     rate, latest_s = Rate(0, 0), 0.0
-    while confirmed(rate) == "run again":
+    while confirmed(rate, never_runs) == "run again":
         outcome = lab.run(experiment)
         if outcome.verdict == "error":
             raise (UsageError if outcome.refused else HarnessError)(outcome.reason)

@@ -48,11 +48,16 @@ ALPHA = 0.05
 Decision = Literal["yes", "no", "run again"]
 
 
-def confirmed(rate: Rate) -> Decision:
-    """Whether runs of the original show that its failure comes again."""
+def confirmed(rate: Rate, never_runs: int = NEVER_RUNS) -> Decision:
+    """Whether runs of the original show that its failure comes again.
+
+    Args:
+        rate: What they have shown so far.
+        never_runs: It doesn't if none of so many runs shows it.
+    """
     if rate.hits >= CONFIRMED_HITS:
         return "yes" if rate.runs >= ANCHOR_RUNS else "run again"
-    if (not rate.hits and rate.runs >= NEVER_RUNS) or rate.runs >= CONFIRM_RUNS_MAX:
+    if (not rate.hits and rate.runs >= never_runs) or rate.runs >= CONFIRM_RUNS_MAX:
         return "no"
     return "run again"
 

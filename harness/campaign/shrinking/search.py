@@ -46,6 +46,9 @@ SIM_SHARE = 0.4
 simulator: what is left must do to confirm it, or to go another way."""
 CONFIRMED_OF_HISTORY = 3
 """How many results of the simulator are tried with real processes, smallest first."""
+DOUBTED_RUNS = 5
+"""A result of the simulator is given up if none of so many real runs fails: what fails
+in half of the runs is missed at a chance of 3 %."""
 LIMIT_S = {"os": 900.0, "sim": 600.0}
 """World -> real seconds that a run may take, on a busy machine."""
 
@@ -135,6 +138,8 @@ def shrink(
     if experiment.spec.world == "sim" and world == "os":
         experiment = changes.with_spec(experiment, world="os")
     first = changes.drawn(experiment)
+    if first.spec.world == "sim":  # which judges a whole run sooner than many prefixes
+        first = changes.with_spec(first, until_invalid=False, until_anomaly=[])
     shrunk = Shrunk(first, first)
     deadline_s = time.monotonic() + budget_s
     with (
@@ -186,10 +191,9 @@ class _Search:
                 raise UsageError(f"--world sim: {self.shrunk.remarks[-1]}")
             self._in_simulator(twin)
             return
-        if twin is not None and self._confirmed_after(twin):
-            return
         try:
-            self._with_processes()
+            if twin is None or not self._confirmed_after(twin):
+                self._with_processes()
         finally:
             self._fall_back()
 
@@ -275,6 +279,7 @@ class _Search:
             network="auto",
             pcap=False,
             until_invalid=False,
+            until_anomaly=[],
             rate=plain["rate"] if spec.rate is None else min(spec.rate, plain["rate"]),
             time_limit_s=min(spec.time_limit_s, plain["time_limit_s"]),
         )
@@ -302,7 +307,7 @@ class _Search:
         known = list(reversed(search.history))[:CONFIRMED_OF_HISTORY]
         for small in known:
             real = self._real(small)
-            rate, _ = confirm(real, lab)
+            rate, _ = confirm(real, lab, never_runs=DOUBTED_RUNS)
             if confirmed(rate) == "yes":
                 self.shrunk.best, self.shrunk.rate = real, rate
                 lab.notes.adopted(real)
@@ -331,20 +336,24 @@ class _Search:
     def _real(self, small: Experiment) -> Experiment:
         """An experiment of the simulator, for real processes."""
         spec = self.shrunk.first.spec
-        return changes.with_spec(
-            small, world="os", network=spec.network, until_invalid=True
-        )
+        real = changes.with_spec(small, world="os", network=spec.network)
+        return self._until_seen(real)
+
+    def _until_seen(self, real: Experiment) -> Experiment:
+        """The experiment, over once the failure is known."""
+        anomalies = sorted({one.anomaly for one in self._lab.wanted})
+        return changes.with_spec(real, until_invalid=True, until_anomaly=anomalies)
 
     def _hints(self) -> list[Change]:
         """Changes to try before all others: faults at the events that times meant."""
         if self._by_event is None:
             return []
-        asked = changes.with_spec(changes.drawn(self._by_event), until_invalid=True)
+        asked = self._until_seen(changes.drawn(self._by_event))
         return [Change("at events in place of times", asked)]
 
     def _with_processes(self) -> None:
         """Shrink with real processes."""
-        first = changes.with_spec(self.shrunk.first, until_invalid=True)
+        first = self._until_seen(self.shrunk.first)
         begun = self._earlier("os") or first
         rate, known_s = confirm(begun, self._lab)
         if confirmed(rate) != "yes" and begun is not first:
