@@ -169,8 +169,8 @@ class Suite:
         """
         from harness.campaign.torture import experiment
 
-        _check(seeds, unknown)
-        with _skipping():
+        with _ours():
+            _check(seeds, unknown)
             asked = experiment(
                 system,
                 ask,
@@ -186,8 +186,8 @@ class Suite:
 
         from harness.campaign.torture import experiment, tell
 
-        _check(1, unknown)
-        with _skipping():
+        with _ours():
+            _check(1, unknown)
             outcome = self.torturer.run(experiment(system, ask))
         told = tell(outcome) if outcome.verdict != "valid" else ""
         problem = _problem(outcome, told, unknown)
@@ -265,6 +265,9 @@ _suites = [Suite(None)]
 REMARK = "splitbrain"
 """The name of the property of a test report that holds a remark."""
 
+OURS = "splitbrain_failed"
+"""The attribute of errors that are no verdict, and of the reports on them."""
+
 _PROBLEM = pytest.StashKey[BaseException | None]()
 """What the decorated test fails with, before its own code begins."""
 
@@ -285,14 +288,17 @@ def _check(seeds: int, unknown: str) -> None:
 
 
 @contextlib.contextmanager
-def _skipping() -> Iterator[None]:
-    """Skip the test if this machine lacks a program that the run needs."""
-    from harness.errors import NotInstalledError
+def _ours() -> Iterator[None]:
+    """Mark errors of the harness; skip the test if this machine lacks a program."""
+    from harness.errors import NotInstalledError, SplitbrainError
 
     try:
         yield
     except NotInstalledError as lack:
         pytest.skip(str(lack))
+    except SplitbrainError as error:
+        vars(error)[OURS] = True
+        raise
 
 
 def _problem(outcome: Outcome, told: str, unknown: Unknown) -> BaseException | None:
@@ -472,16 +478,15 @@ def pytest_runtest_makereport(
     if not report.failed:
         return report
     item.stash[_FAILED] = True
-    errors = sys.modules.get("harness.errors")
-    if call.excinfo is None or errors is None:
+    if call.excinfo is None:
         return report
     is_verdict = call.excinfo.errisinstance((Violation, Undecided))
-    if is_verdict or call.excinfo.errisinstance(errors.SplitbrainError):
+    if is_verdict or hasattr(call.excinfo.value, OURS):
         told = call.excinfo.getrepr(style="value", chain=False)
         for note in getattr(call.excinfo.value, "__notes__", ()):
             told.reprtraceback.reprentries[0].lines += note.split("\n")
         report.longrepr = told
-        vars(report)["splitbrain_failed"] = not is_verdict
+        vars(report)[OURS] = not is_verdict
     return report
 
 
@@ -489,6 +494,6 @@ def pytest_report_teststatus(
     report: pytest.CollectReport | pytest.TestReport,
 ) -> tuple[str, str, str] | None:
     """Count a failure of ours, in the middle of a test, as an error and no failure."""
-    if report.when == "call" and getattr(report, "splitbrain_failed", False):
+    if report.when == "call" and getattr(report, OURS, False):
         return "error", "E", "ERROR"
     return None

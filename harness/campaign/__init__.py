@@ -8,6 +8,9 @@
     processes.py   Processes: the executor of this machine
     seeds.py       sweeps of seeds in the simulator
     suite.py       suites of expected outcomes, from YAML
+    torture.py     what tests of others ask for, in keywords, and what they are told
+    failures.py    their database of failures, which are replayed first
+    strategies.py  Hypothesis' strategies for plans, workloads and whole runs
     rates.py       Rate: hits among runs, with their interval
     replay.py      a recorded run again, and how often it fails again
     moments.py     what came just before each strike of a recorded run

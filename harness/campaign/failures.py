@@ -154,18 +154,28 @@ class Database:
             test=test, found_utc=now, anomalies=list(anomalies), experiment=failed
         )
         file = folder / f"{name}.json"
-        try:
+        with _writing(file):
             if not self._folder.exists():
-                self._folder.mkdir(parents=True)
+                self._folder.mkdir(parents=True, exist_ok=True)
                 (self._folder / ".gitignore").write_text("*\n")
             folder.mkdir(exist_ok=True)
             write(file, failure)
-        except OSError as problem:
-            raise HarnessError(
-                f"can't keep the failing plan in {folder}: {problem.strerror}"
-            ) from problem
         self._forget_beyond(folder)
         return file
+
+    def failed_again(
+        self, test: str, asked: Experiment, kept: Kept, anomalies: Sequence[str]
+    ) -> None:
+        """Note that a replay failed. One of another folder becomes one of ours.
+
+        Raises:
+            HarnessError: The folder can't be written.
+        """
+        if not kept.is_ours:
+            self.keep(test, asked, kept.experiment, anomalies)
+            return
+        now = datetime.datetime.now(datetime.UTC)
+        _renew(kept, passes=0, found_utc=now, anomalies=list(anomalies))
 
     def passed(self, kept: Kept) -> str:
         """Note that a replay did not fail; returns a sentence that says what follows.
@@ -177,16 +187,12 @@ class Database:
         enough = PASSES_ENOUGH[kept.experiment.spec.world]
         if not kept.is_ours:
             return "passed; it is replayed as long as its file is there"
-        try:
-            if passes >= enough:
+        if passes >= enough:
+            with _writing(kept.file):
                 kept.file.unlink(missing_ok=True)
-                times = "" if enough == 1 else f" {passes} times in a row"
-                return f"passed{times}, and is forgotten"
-            write(kept.file, msgspec.structs.replace(kept.failure, passes=passes))
-        except OSError as problem:
-            raise HarnessError(
-                f"can't note a pass in {kept.file}: {problem.strerror}"
-            ) from problem
+            times = "" if enough == 1 else f" {passes} times in a row"
+            return f"passed{times}, and is forgotten"
+        _renew(kept, passes=passes)
         return f"passed, {passes} of the {enough} times after which it is forgotten"
 
     def _forget_beyond(self, folder: Path) -> None:
@@ -267,6 +273,21 @@ def write(file: Path, failure: Failure) -> None:
     part = file.with_suffix(f".{os.getpid()}")
     part.write_bytes(data + b"\n")
     part.replace(file)
+
+
+def _renew(kept: Kept, **fields: object) -> None:
+    """Change fields in the file of a failure."""
+    with _writing(kept.file):
+        write(kept.file, msgspec.structs.replace(kept.failure, **fields))
+
+
+@contextlib.contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Raise HarnessError if the block can't write `file`."""
+    try:
+        yield
+    except OSError as problem:
+        raise HarnessError(f"can't write {file}: {problem.strerror}") from problem
 
 
 def _files(folder: Path) -> Iterator[Path]:

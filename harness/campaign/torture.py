@@ -140,15 +140,15 @@ class Torturer:
             if outcome is not None:
                 told = tell(outcome, again)
                 return Attempt(outcome, told, tuple(remarks))
-        first = asked.spec.seed
-        for seed in range(first, first + seed_count):
-            outcome = self.run(asked.with_seed(seed))
+        outcome = self.run(asked)
+        for seed in range(asked.spec.seed + 1, asked.spec.seed + seed_count):
             if outcome.verdict != "valid":
                 break
-        assert outcome is not None
+            self.forget(outcome)
+            outcome = self.run(asked.with_seed(seed))
         kept = ""
         if outcome.verdict == "invalid" and self._database is not None:
-            kept = program.near(self._keep(self._database, test, asked, outcome))
+            kept = self._keep(self._database, test, asked, outcome)
         told = tell(outcome, kept=kept) if outcome.verdict != "valid" else ""
         return Attempt(outcome, told, tuple(remarks))
 
@@ -208,33 +208,36 @@ class Torturer:
             except UsageError as refusal:
                 remarks.append(f"passed over {again.told}: {refusal}")
                 continue
+            # A database that can't be written must hide no verdict.
+            try:
+                if outcome.verdict == "invalid":
+                    database.failed_again(test, asked, again, outcome.anomalies)
+                    became = "failed again"
+                elif outcome.verdict == "unknown":
+                    became = f"unknown, {outcome.reason}"
+                else:
+                    became = database.passed(again)
+            except HarnessError as problem:
+                became = f"{outcome.verdict}; {problem}"
+            remarks.append(f"replayed {again.told}: {became}")
             if outcome.verdict == "invalid":
-                remarks.append(f"replayed {again.told}: failed again")
-                self._keep(database, test, asked, outcome, again)
                 return again, outcome
-            if outcome.verdict == "unknown":
-                remarks.append(f"replayed {again.told}: unknown, {outcome.reason}")
-            else:
-                remarks.append(f"replayed {again.told}: {database.passed(again)}")
             self.forget(outcome)
         return None, None
 
     def _keep(
-        self,
-        database: Database,
-        test: str,
-        asked: Experiment,
-        outcome: Outcome,
-        again: Kept | None = None,
-    ) -> Path:
-        """Keep a failure with the plan as run; returns its file."""
+        self, database: Database, test: str, asked: Experiment, outcome: Outcome
+    ) -> str:
+        """Keep a failure with the plan as run; returns a sentence that says where."""
         failed = outcome.experiment
-        if again is not None:
-            failed = again.experiment
-        elif failed.plan is None:
+        if failed.plan is None:
             plan = RunFolder(Path(outcome.folder)).read_as("plan.yaml", PlanData)
             failed = Experiment(failed.spec, plan or [])
-        return database.keep(test, asked, failed, outcome.anomalies)
+        try:
+            file = database.keep(test, asked, failed, outcome.anomalies)
+        except HarnessError as problem:
+            return f"not at all: {problem}"
+        return f"{program.near(file)}, to be replayed first"
 
 
 def keep_failing(results: Path, scratch: Path, experiment: Experiment) -> Outcome:
@@ -298,6 +301,7 @@ def experiment(
         "nemesis": words(ask.get("nemesis", ()), "nemesis"),
         "also": words(ask.get("also", ()), "also"),
         "options": settings(ask.get("options", {})),
+        "until_invalid": True,
     }
     if time_limit_s is not None:
         fields["time_limit_s"] = time_limit_s
@@ -367,7 +371,7 @@ def tell(outcome: Outcome, again: Kept | None = None, *, kept: str = "") -> str:
     Args:
         outcome: The run, whose folder is there.
         again: The earlier failure that it replayed, if it did.
-        kept: The file that it was kept in as a failure, if it was.
+        kept: Where it was kept to be replayed, if it was.
     """
     folder = RunFolder(Path(outcome.folder))
     spec = outcome.experiment.spec
@@ -375,7 +379,7 @@ def tell(outcome: Outcome, again: Kept | None = None, *, kept: str = "") -> str:
     if again is not None:
         rows.append(("replayed", again.told))
     if kept:
-        rows.append(("kept", f"{kept}, to be replayed first"))
+        rows.append(("kept", kept))
     rows += _plan_rows(folder)
     rows.append(("again", outcome.repro))
     if (report := folder.path / "report.html").exists():
