@@ -209,7 +209,7 @@ class Suite:
                 others += self._config.getini("splitbrain_readonly_databases")
             database = Database(self._place(self._option("database"), DATABASE), others)
             results = self._place(self._option("results"), RESULTS)
-            self._torturer = Torturer(results, database)
+            self._torturer = Torturer(results, database, self._option("shrink"))
         return self._torturer
 
     def _keep_last(self, outcome: Outcome) -> None:
@@ -328,6 +328,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="How long each run lasts, whatever the test says.",
     )
     group.addoption(
+        "--splitbrain-shrink",
+        type=_seconds,
+        metavar="SECONDS",
+        help="How long each failure is made smaller before it is told; 0 for not at "
+        "all (default: 30 in the simulator, 0 with real processes).",
+    )
+    group.addoption(
         "--splitbrain-results",
         metavar="DIR",
         help=f"Where runs that fail leave their folders (default: {RESULTS}).",
@@ -355,9 +362,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _seconds(text: str) -> float:
-    """A time limit in seconds; ArgumentTypeError if it is none."""
+    """A number of seconds; ArgumentTypeError if it is none."""
     with contextlib.suppress(ValueError):
-        if 0 < (seconds := float(text)) <= 604_800:
+        if 0 <= (seconds := float(text)) <= 604_800:
             return seconds
     raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
 

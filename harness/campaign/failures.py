@@ -9,8 +9,8 @@ one such folder of folders and may read others, such as the artefact of a CI job
 
 Choices: what is read may come from anybody, so nothing in it can name a program. What
 is replayed is the test's own request; only the seed, the plan, sizes and limits are
-taken from the file, and of options only which of the test's own are left. So a failure
-survives a move to another machine, too, where paths differ.
+taken from the file, and of options the workload's numbers, and which of the test's own
+are left. So a failure survives a move to another machine, too, where paths differ.
 
 A failure is forgotten when it no longer happens. In the simulator that takes one
 replay. Real processes may pass by luck: a failure that comes back half of the time
@@ -163,6 +163,15 @@ class Database:
         self._forget_beyond(folder)
         return file
 
+    def remove(self, file: Path) -> None:
+        """Forget a failure of ours.
+
+        Raises:
+            HarnessError: Its file can't be removed.
+        """
+        with _writing(file):
+            file.unlink(missing_ok=True)
+
     def failed_again(
         self, test: str, asked: Experiment, kept: Kept, anomalies: Sequence[str]
     ) -> None:
@@ -188,8 +197,7 @@ class Database:
         if not kept.is_ours:
             return "passed; it is replayed as long as its file is there"
         if passes >= enough:
-            with _writing(kept.file):
-                kept.file.unlink(missing_ok=True)
+            self.remove(kept.file)
             times = "" if enough == 1 else f" {passes} times in a row"
             return f"passed{times}, and is forgotten"
         _renew(kept, passes=passes)
@@ -236,6 +244,12 @@ def replay_of(failure: Failure, asked: Experiment) -> Experiment:
         if not 0 < getattr(was, name) <= getattr(spec, name):
             raise UsageError(f"it needs {getattr(was, name)} for {name}")
     own = {name: text for name, text in spec.options.items() if name in was.options}
+    # A workload's numbers, such as that of its keys, may have been made smaller.
+    own |= {
+        name: text
+        for name, text in was.options.items()
+        if name.startswith(f"{spec.workload}.") and text.isdecimal()
+    }
     again: TestSpec = msgspec.structs.replace(
         spec,
         **{name: getattr(was, name) for name in SHRUNK},

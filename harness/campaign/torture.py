@@ -3,6 +3,8 @@
 Earlier failures of the same test are replayed first (`failures.py`); then come fresh
 seeds, until one fails. Runs that pass leave nothing behind, the others their folder.
 
+A fresh failure is made smaller before it is told and kept, within a budget.
+
 Runs take place in workers (`processes.py`), never in the process of the test suite,
 which may have threads, event loops and whatever else fixtures start.
 """
@@ -27,7 +29,11 @@ from harness import registry
 from harness.campaign import carrying, seeds
 from harness.campaign.experiment import Experiment
 from harness.campaign.processes import Processes
-from harness.errors import HarnessError, UsageError
+from harness.campaign.shrinking import shelf as shelves
+from harness.campaign.shrinking.conclusion import conclude
+from harness.campaign.shrinking.lab import Notes
+from harness.campaign.shrinking.search import shrink
+from harness.errors import HarnessError, SplitbrainError, UsageError
 from harness.host import documents, program
 from harness.host.scratch import scratch_folder
 from harness.report import text
@@ -40,10 +46,15 @@ from harness.visible import visible_line
 if TYPE_CHECKING:
     from harness.campaign.failures import Database, Kept
     from harness.campaign.outcome import Outcome
+    from harness.campaign.shrinking.conclusion import Conclusion
 
 TIME_LIMIT_S = {"os": 10.0, "sim": DEFAULTS["sim"]["time_limit_s"]}
 """World -> how long a run lasts that names no limit; a test suite has less time than
 the command line."""
+
+SHRINK_S: Mapping[str, float] = {"os": 0.0, "sim": 30.0}
+"""World -> how long each failure is made smaller unless the command line says so. With
+real processes that takes minutes, for which nobody waits who did not ask."""
 
 SEEDS = 10**6
 """Seeds that are drawn are smaller than this."""
@@ -116,10 +127,14 @@ class Torturer:
     Args:
         results: Folders of runs that failed go here.
         database: Keeps failures; None if none are kept or replayed.
+        shrink_s: How long each failure is made smaller; None for `SHRINK_S`.
     """
 
-    def __init__(self, results: Path, database: Database | None) -> None:
+    def __init__(
+        self, results: Path, database: Database | None, shrink_s: float | None = None
+    ) -> None:
         self._results = results
+        self._shrink_s = shrink_s
         self._database = database
         self._executor: Processes | None = None
         self._held = contextlib.ExitStack()
@@ -146,11 +161,37 @@ class Torturer:
                 break
             self.forget(outcome)
             outcome = self.run(asked.with_seed(seed))
-        kept = ""
-        if outcome.verdict == "invalid" and self._database is not None:
-            kept = self._keep(self._database, test, asked, outcome)
-        told = tell(outcome, kept=kept) if outcome.verdict != "valid" else ""
+        told = ""
+        if outcome.verdict == "invalid":
+            told = self._failed(test, asked, outcome)
+        elif outcome.verdict == "unknown":
+            told = tell(outcome)
         return Attempt(outcome, told, tuple(remarks))
+
+    def _failed(self, test: str, asked: Experiment, outcome: Outcome) -> str:
+        """Keep a fresh failure, and make it smaller; returns what to tell of it."""
+        failed = outcome.experiment
+        if failed.plan is None:
+            plan = RunFolder(Path(outcome.folder)).read_as("plan.yaml", PlanData)
+            failed = Experiment(failed.spec, plan or [])
+        budget_s = self._shrink_s
+        if budget_s is None:
+            budget_s = SHRINK_S[failed.spec.world]
+        kept, small = "", None
+        try:
+            # At once, as an interrupt may end the search.
+            file = self._database and self._database.keep(
+                test, asked, failed, outcome.anomalies
+            )
+            if budget_s and (small := shrunk(outcome, budget_s)) is not None:
+                best = small[0]
+                if self._database and file and best.spec.world == failed.spec.world:
+                    self._database.remove(file)
+                    file = self._database.keep(test, asked, best, outcome.anomalies)
+            kept = f"{program.near(file)}, to be replayed first" if file else ""
+        except SplitbrainError as problem:  # it must hide no verdict
+            kept = f"not at all, or not as small as may be: {problem}"
+        return tell(outcome, kept=kept, small=small)
 
     def run(self, experiment: Experiment) -> Outcome:
         """The outcome of one run; its verdict is never "error".
@@ -225,20 +266,6 @@ class Torturer:
             self.forget(outcome)
         return None, None
 
-    def _keep(
-        self, database: Database, test: str, asked: Experiment, outcome: Outcome
-    ) -> str:
-        """Keep a failure with the plan as run; returns a sentence that says where."""
-        failed = outcome.experiment
-        if failed.plan is None:
-            plan = RunFolder(Path(outcome.folder)).read_as("plan.yaml", PlanData)
-            failed = Experiment(failed.spec, plan or [])
-        try:
-            file = database.keep(test, asked, failed, outcome.anomalies)
-        except HarnessError as problem:
-            return f"not at all: {problem}"
-        return f"{program.near(file)}, to be replayed first"
-
 
 def keep_failing(results: Path, scratch: Path, experiment: Experiment) -> Outcome:
     """Carry out an experiment in a worker; its folder stays if it is real or failed.
@@ -264,6 +291,36 @@ def keep_failing(results: Path, scratch: Path, experiment: Experiment) -> Outcom
                 f"it was run again: see {again.folder}"
             )
         return again
+
+
+def shrunk(outcome: Outcome, budget_s: float) -> tuple[Experiment, Conclusion] | None:
+    """(the smallest experiment that fails as a run did, what came of the search).
+
+    What is found is kept in the run's folder. None if nothing smaller failed for sure.
+
+    Raises:
+        SplitbrainError: The search failed.
+        KeyboardInterrupt: It was interrupted.
+    """
+    folder = RunFolder(Path(outcome.folder))
+    recorded = shelves.failing(folder)
+    shelf = shelves.Shelf(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # as in `keep_failing`
+        try:
+            found = shrink(
+                recorded.variants["time"],
+                outcome.fingerprints,
+                budget_s=budget_s,
+                notes=Notes(shelf.tried, shelf.adopted),
+                by_event=recorded.variants.get("event"),
+            )
+            if found.ended == "interrupted":
+                raise KeyboardInterrupt
+            conclusion = conclude(found, outcome, shelf, lambda _: None)
+        finally:
+            shelf.close()
+    return (found.best, conclusion) if conclusion.report else None
 
 
 def experiment(
@@ -365,23 +422,35 @@ def settings(given: Mapping[str, Setting]) -> dict[str, str]:
     return out
 
 
-def tell(outcome: Outcome, again: Kept | None = None, *, kept: str = "") -> str:
+def tell(
+    outcome: Outcome,
+    again: Kept | None = None,
+    *,
+    kept: str = "",
+    small: tuple[Experiment, Conclusion] | None = None,
+) -> str:
     """What a run that was not valid has to say, in words.
 
     Args:
         outcome: The run, whose folder is there.
         again: The earlier failure that it replayed, if it did.
         kept: Where it was kept to be replayed, if it was.
+        small: What `shrunk` has found. If it has, this is what is told.
     """
-    folder = RunFolder(Path(outcome.folder))
-    spec = outcome.experiment.spec
-    rows = [("seed", str(spec.seed))]
+    where, told, repro = outcome.folder, outcome.experiment, outcome.repro
+    if small is not None:
+        told, conclusion = small
+        where, repro = conclusion.folder, conclusion.command
+    folder = RunFolder(Path(where))
+    rows = [("seed", str(told.spec.seed))]
+    if small is not None:
+        rows.append(("shrunk", conclusion.headline))
     if again is not None:
         rows.append(("replayed", again.told))
     if kept:
         rows.append(("kept", kept))
     rows += _plan_rows(folder)
-    rows.append(("again", outcome.repro))
+    rows.append(("again", repro))
     if (report := folder.path / "report.html").exists():
         rows.append(("report", program.near(report)))
     table = "".join(f"{name:<9}{line}".rstrip() + "\n" for name, line in rows)

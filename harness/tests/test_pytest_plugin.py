@@ -28,6 +28,7 @@ LIMIT_S = 500.0
 INI = """
 [pytest]
 addopts = --strict-markers --strict-config -W error -p no:cacheprovider
+    --splitbrain-shrink=0
 """
 
 SUITE = """
@@ -188,7 +189,7 @@ def test_workers_of_xdist_replay_too_and_a_copy_from_elsewhere_is_read(
 def test_options_are_told_and_checked(tmp_path: Path) -> None:
     suite(tmp_path, "def test_nothing(): ...")
     _, output = run_pytest(tmp_path, "--help", "--markers")
-    for name in ("seed", "time-limit", "results", "database", "database-readonly"):
+    for name in ("seed", "time-limit", "shrink", "results", "database"):
         assert f"--splitbrain-{name}" in output
     assert "splitbrain_readonly_databases (paths)" in output
     _, output = run_pytest(tmp_path, "--markers")

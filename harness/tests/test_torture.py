@@ -33,7 +33,7 @@ TEST = "test_store.py::test_reads"
 
 @pytest.fixture
 def torturer(tmp_path: Path) -> Iterator[Torturer]:
-    made = Torturer(tmp_path / "results", Database(tmp_path / "kept"))
+    made = Torturer(tmp_path / "results", Database(tmp_path / "kept"), 0)
     yield made
     made.close()
 
@@ -143,13 +143,35 @@ def test_a_failure_is_told_kept_replayed_and_forgotten(
 
 def test_a_failure_is_told_even_if_it_cannot_be_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    torturer = Torturer(tmp_path / "results", Database(tmp_path / "file"))
+    torturer = Torturer(tmp_path / "results", Database(tmp_path / "file"), 0)
     try:
         found = torturer.torture(TEST, experiment("raft", {**STALE, "seed": 1}), 20)
     finally:
         torturer.close()
     assert found.outcome.verdict == "invalid"
-    assert "\nkept     not at all: can't write " in found.told
+    assert (
+        "\nkept     not at all, or not as small as may be: can't write " in found.told
+    )
+
+
+@pytest.mark.nightly
+def test_a_failure_is_made_smaller_and_the_small_one_is_kept(tmp_path: Path) -> None:
+    small: Ask = {**STALE, "nodes": 2, "concurrency": 4, "time_limit_s": 1, "seed": 70}
+    small = {**small, "nemesis": "none", "options": {"reads": "local"}, "rate": 40}
+    torturer = Torturer(tmp_path / "results", Database(tmp_path / "kept"), 60)
+    try:
+        found = torturer.torture(TEST, experiment("raft", small), 20)
+        again = torturer.torture(TEST, experiment("raft", small))
+    finally:
+        torturer.close()
+    assert found.outcome.verdict == "invalid"
+    [shrunk] = [row for row in found.told.splitlines() if row.startswith("shrunk ")]
+    assert "operations -> " in shrunk
+    assert "shrunk/report.html" in found.told
+    assert len(list((tmp_path / "kept").glob("*/*.json"))) == 1
+    assert again.remarks[0].endswith("failed again")
+    ops = again.outcome.experiment.spec.ops
+    assert ops is not None, "the small one was replayed, which bounds its operations"
 
 
 def test_a_run_that_showed_nothing_is_unknown_and_says_why(torturer: Torturer) -> None:
