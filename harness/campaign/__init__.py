@@ -1,4 +1,4 @@
-"""Campaigns of many runs: seeds, suites, mutants.
+"""Campaigns of many runs: seeds, suites, explorations, mutants.
 
     experiment.py  Experiment: spec and plan, all that is needed to run it anywhere
     outcome.py     Outcome: verdict, anomalies, faults and cost of an experiment
@@ -17,6 +17,7 @@
     why.py         from which moment on a failure was likely; simulated runs only
     shrinking/     the smallest experiment that still fails
     exhaustive/    all that a protocol's cores can do, up to a depth; no runs
+    explore.py     many short runs that a search chooses (`exploration/`)
 
 `harness.bench.mutants` is a client of this room, too.
 """

@@ -71,6 +71,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         repro: The command that runs it again; empty if it was refused.
         died: How the process of the first try died, if this is the outcome of a second;
             else empty.
+        features: What an exploration tells runs apart by, if one asked for it
+            (`harness.campaign.exploration.signatures`).
     """
 
     version: int = VERSION
@@ -92,6 +94,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     folder: str = ""
     repro: str = ""
     died: str = ""
+    features: tuple[int, ...] = ()
 
     @classmethod
     def of(

@@ -5,35 +5,69 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
-from harness.cli.exhaustive import NODES, OPS, explore_exhaustively, flags
+from harness.cli import exhaustive as exhaustively
+from harness.cli import exploration
+from harness.cli.exhaustive import NODES, OPS, explore_exhaustively
+from harness.cli.exploration import explore_by_runs
 from harness.cli.flags import AS_JSON, BUDGET, key_values, number
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+EXHAUSTIVE_NODES = 3
+EXHAUSTIVE_OPS = 2
+OF_CORES = ("depth", "crashes", "copies", "timeouts", "ops")
+"""Options that only --exhaustive has a use for, and those that it has none for."""
+OF_RUNS = ("nemesis", "world", "runs", "jobs", "seed", "results")
+
+
+def refuse_idle(*, exhaustive: bool) -> None:
+    """Refuse options that would change nothing.
+
+    Raises:
+        UsageError: There is such an option; names it.
+    """
+    context = click.get_current_context()
+    for name in OF_RUNS if exhaustive else OF_CORES:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            of = "runs: leave out --exhaustive" if exhaustive else "--exhaustive"
+            raise UsageError(f"--{name} is for {of}")
 
 
 @click.command()
 @click.argument("system")
-@flags
+@exploration.flags
+@exhaustively.flags
 @click.option("--workload", help="Default: the first that the system serves.")
 @click.option("--mutant", metavar="NAME", help=(
-    "Explore this broken variant of the protocol, under the workload and options that "
-    "it declares unless others are given."
+    "Explore this broken variant of the protocol, under the workload, faults and "
+    "options that it declares unless others are given."
 ))  # fmt: skip
-@number("--nodes", NODES, default=3, show_default=True)
-@number("--ops", OPS, default=2, show_default=True, help="Operations of clients.")
+@number("--nodes", help=(
+    "Default: 5, for a system of one process 1; with --exhaustive 3, of 2 to 5."
+))  # fmt: skip
+@number("--ops", OPS, help="With --exhaustive: operations of clients; default: 2.")
 @number("--budget", BUDGET, metavar="TIME", help=(
-    "Time after which the search ends: 90, 10m, 2h; default 60s, or none with --depth."
+    "Time after which no run begins, or an exhaustive search ends: 90, 10m, 2h; "
+    "default 60s, or none with --runs or --depth."
 ))  # fmt: skip
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help=(
-    "Option of the system; of the workload with its name and a dot."
+    "Option of the system; of another plug-in with its name and a dot: clock.drift=0.1."
 ))  # fmt: skip
 @AS_JSON
 def explore(
     system: str,
     *,
+    nemesis: Sequence[str],
+    world: str,
+    runs: int | None,
+    jobs: int,
+    seed: int | None,
+    results: Path,
     exhaustive: bool,
     depth: int | None,
     crashes: int | None,
@@ -41,30 +75,55 @@ def explore(
     timeouts: int | None,
     workload: str | None,
     mutant: str | None,
-    nodes: int,
-    ops: int,
+    nodes: int | None,
+    ops: int | None,
     budget: float | None,
     sets: Sequence[str],
     as_json: bool,
 ) -> int:
-    """Explore all that the cores of SYSTEM can do, up to a depth (--exhaustive).
+    """Search for failures of SYSTEM, in many short runs or exhaustively.
 
-    All orders of messages, timeouts and crashes are tried, breadth first, so that the
-    way to a broken promise that is shown is a shortest one. A message may be lost,
-    however late, and overtaken by others. Each node's clock runs as it likes.
+    Each run has a fault plan, a length and a pace of its own. Plans that led to
+    something new are kept and changed; kinds of fault, what sets them off and their
+    rhythm are chosen by how much new they bring. Every distinct failure is told once.
+    In the simulator it is run again, and so is the same seed without each of its
+    faults. With --world sim, --jobs 1 and --runs, the same seed explores the same.
 
-    Exit status: 1 if a promise is broken, 0 if none is within the bounds, 2 if the
-    budget did not suffice for the depth, or nothing happened that could be judged.
+    With --exhaustive there are no runs: all orders of messages, timeouts and crashes
+    are tried on the cores of a protocol, breadth first, so that the way to a broken
+    promise that is shown is a shortest one. A message may be lost, however late, and
+    overtaken by others. Each node's clock runs as it likes.
+
+    Exit status: 1 if a promise is broken, 0 if none is, 2 if nothing could be judged,
+    or the budget did not suffice for --depth.
     """
+    refuse_idle(exhaustive=exhaustive)
+    options = key_values("--set", sets)
     if not exhaustive:
-        raise UsageError("splitbrain explore needs --exhaustive")
+        return explore_by_runs(
+            system,
+            workload=workload or "",
+            mutant=mutant,
+            nemesis=nemesis,
+            world=world,
+            nodes=nodes,
+            options=options,
+            budget_s=budget,
+            runs=runs,
+            jobs=jobs,
+            seed=seed,
+            results=results,
+            as_json=as_json,
+        )
+    if nodes is not None and not NODES.admits(nodes):
+        raise UsageError(f"--nodes {nodes}: with --exhaustive it takes {NODES.told}")
     return explore_exhaustively(
         system,
         workload=workload or "",
         mutant=mutant or "",
-        nodes=nodes,
-        ops=ops,
-        options=key_values("--set", sets),
+        nodes=EXHAUSTIVE_NODES if nodes is None else nodes,
+        ops=EXHAUSTIVE_OPS if ops is None else ops,
+        options=options,
         budget_s=budget,
         depth=depth,
         crashes=1 if crashes is None else crashes,

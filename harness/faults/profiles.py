@@ -195,13 +195,13 @@ def regime(
         plugin = plugins[kind]
         fixed = {**profile.options(plugin), **given.get(kind, {})}
         if swarm is not None:
-            fixed |= _drawn(swarm, plugin, fixed, given.get(kind, {}))
+            fixed |= drawn_options(swarm, plugin, fixed, given.get(kind, {}))
         if fixed:
             options[kind] = fixed
     return Regime(tuple(kinds), rhythm, options)
 
 
-def _drawn(
+def drawn_options(
     random: Random,
     plugin: Plugin[NemesisFactory],
     fixed: Mapping[str, str],

@@ -61,6 +61,7 @@ ROOMS = (
     "harness/campaign",
     "harness/campaign/shrinking",
     "harness/campaign/exhaustive",
+    "harness/campaign/exploration",
     "harness/bench",
     "harness/host",
     "reference_impls",

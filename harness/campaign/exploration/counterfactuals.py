@@ -1,0 +1,100 @@
+"""Counterfactuals: what becomes of a failure when one of its faults is left out?
+
+In the simulator the same seed without one fault is the same run up to that fault, so
+such a run costs little and proves much: if it keeps its promises, the failure would not
+have come without the fault. That holds for this seed; with another one the failure may
+come without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from harness.campaign.exploration.space import kinds_of, plan_of
+
+if TYPE_CHECKING:
+    from harness.campaign.executor import Pursuit
+    from harness.campaign.experiment import Experiment
+    from harness.campaign.outcome import Fingerprint, Outcome
+    from harness.faults.plan import Step
+    from harness.run.spec import TestSpec
+
+STEPS_MAX = 24
+"""Steps that are left out in turn; a plan with more has the rest untried."""
+
+Fate = Literal["same", "other", "valid", "unknown"]
+"""What became of the run: the same failure, another one, none, or nobody knows."""
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """The run without one step.
+
+    Attributes:
+        number: The number of the step, from 0 on.
+        step: The step that was left out.
+        fate: What became of the run.
+    """
+
+    number: int
+    step: Step
+    fate: Fate
+
+    @property
+    def told(self) -> str:
+        """In a line: "valid without the kill at 3.2 s (step 4)"."""
+        at = self.step.at
+        moment = f"at {at.time_s:g} s" if at.time_s is not None else "of its event"
+        what = f"without the {self.step.fault.kind} {moment} (step {self.number + 1})"
+        told = {
+            "same": "fails all the same",
+            "other": "fails otherwise",
+            "valid": "valid",
+            "unknown": "unknown",
+        }
+        return f"{told[self.fate]} {what}"
+
+
+def without_each(outcome: Outcome, mark: Fingerprint) -> Pursuit[list[Counterfactual]]:
+    """A pursuit that leaves out each step of a failed run's written plan in turn.
+
+    `mark` is the failure that is meant, if the run showed several. It returns what is
+    known so far if somebody ends a run.
+    """
+    found: list[Counterfactual] = []
+    plan = plan_of(outcome.experiment)
+    for number, step in enumerate(plan[:STEPS_MAX]):
+        again = yield without(outcome.experiment, number)
+        if again is None:
+            break
+        found.append(Counterfactual(number, step, fate(mark, again)))
+    return found
+
+
+def without(experiment: Experiment, number: int) -> Experiment:
+    """The experiment without one step; all else is as it was, its disks as well.
+
+    Kinds of fault stay among those of the run even if no step is left, because a world
+    that makes fewer preparations would be another world.
+    """
+    plan = plan_of(experiment)
+    rest = plan[:number] + plan[number + 1 :]
+    spec: TestSpec = msgspec.structs.replace(experiment.spec)
+    assert set(kinds_of(rest)) <= set(spec.nemesis)
+    return replace(experiment, spec=spec, plan=[step.as_data() for step in rest])
+
+
+def fate(mark: Fingerprint, after: Outcome) -> Fate:
+    """What became of a failure."""
+    if mark in after.fingerprints:
+        return "same"
+    match after.verdict:
+        case "invalid":
+            return "other"
+        case "valid":
+            return "valid"
+        case _:
+            return "unknown"

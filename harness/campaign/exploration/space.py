@@ -1,0 +1,234 @@
+"""The space of experiments that an exploration searches.
+
+All of them run one system under one workload. They differ in what a `Choice` says (the
+kinds of fault, what sets them off, their rhythm, how long the run is, and at what pace
+clients go), in what is drawn beside that, and in the seed. Runs are short: most bugs
+that show at all show within seconds of the faults that expose them, and a new run is a
+new chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness import registry
+from harness.campaign.experiment import Experiment
+from harness.campaign.exploration.variation import Material, varied
+from harness.faults import drawing, profiles
+from harness.faults import plan as plans
+from harness.faults.profiles import STANDARD, Regime, Rhythm
+from harness.run import assembling
+from harness.run.spec import DEFAULTS, options_for
+from harness.systems.abilities import Worded
+from harness.worlds.events import Passed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from random import Random
+
+    from harness.faults.plan import Plan
+    from harness.run.assembling import Parts
+    from harness.run.spec import TestSpec
+    from harness.worlds.events import Event
+
+RHYTHMS: Mapping[str, Rhythm] = {
+    "bursts": Rhythm((0.05, 0.6), (0.05, 0.4), 0.5, 0.9),
+    "standard": STANDARD.rhythm,
+    "spells": Rhythm((0.8, 4.5), (0.1, 0.8), 0.75, 0.95),
+}
+"""When faults come, and how long they last: one right after the other and soon healed;
+as in any run; long ones, most of which overlap."""
+
+TRIGGERS: Mapping[str, float] = {"times": 0.0, "moments": 0.8, "both": 0.4}
+"""What sets faults off -> the part of them that wait for an event."""
+
+LENGTHS_S: Mapping[str, Mapping[str, float]] = {
+    "os": {"short": 5.0, "middle": 8.0, "long": 14.0},
+    "sim": {"short": 4.0, "middle": 8.0, "long": 16.0},
+}
+"""World -> how long runs are."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How hard clients work.
+
+    Attributes:
+        rate: Times the usual rate of the world; None for the rate that was asked for.
+        keys: Keys in use at a time; None for the workload's own number.
+    """
+
+    rate: float | None = None
+    keys: int | None = None
+
+
+PACES: Mapping[str, Pace] = {
+    "usual": Pace(),
+    "few keys": Pace(keys=1),
+    "busy": Pace(rate=4.0, keys=2),
+}
+"""Names of paces. With few keys, more operations meet what one of them left behind."""
+KEYS = "keys"
+"""The option by which workloads are told how many keys to use."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a bandit decides about an experiment; the words of the tables above."""
+
+    kinds: tuple[str, ...]
+    trigger: str
+    rhythm: str
+    length: str
+    pace: str
+
+
+class Space:
+    """The experiments that can be made of `spec`.
+
+    Args:
+        spec: The system, the workload, kinds of fault or words for them, and options;
+            the words are replaced by the kinds that they mean. Its time limit, rate and
+            seed are left open.
+
+    Raises:
+        UsageError: No run of `spec` is possible.
+
+    Attributes:
+        kinds: The kinds of fault.
+        triggers, rhythms, lengths, paces: The words for choices that differ here.
+    """
+
+    def __init__(self, spec: TestSpec) -> None:
+        self.spec = msgspec.structs.replace(spec)
+        parts, _, _ = assembling.prepare(self.spec)
+        self.profile = profiles.named(self.spec.profile)
+        self.kinds = tuple(sorted(self.spec.nemesis))
+        self._plugins = {kind: registry.find("nemesis", kind) for kind in self.kinds}
+        self._given = options_for(self.spec)[1]
+        self.moments = tuple(assembling.moments(parts.system))
+        system = parts.system
+        words = system.messages if isinstance(system, Worded) else ()
+        self.messages = tuple(Passed(word) for word in words)
+        self.triggers = tuple(
+            word for word, chance in TRIGGERS.items() if self.events or not chance
+        )
+        self.rhythms = tuple(RHYTHMS)
+        self.lengths = tuple(LENGTHS_S[spec.world])
+        self.paces = tuple(
+            word for word, pace in PACES.items() if pace == Pace() or self._has_keys
+        )
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """Events that may set a fault off."""
+        return self.moments or self.messages
+
+    @property
+    def _has_keys(self) -> bool:
+        """Whether the number of keys is for the search to choose."""
+        workload = registry.find("workload", self.spec.workload)
+        has_option = KEYS in {option.name for option in workload.options}
+        return has_option and KEYS not in self._given[self.spec.workload]
+
+    def draw(self, random: Random, choice: Choice, seed: int) -> Experiment:
+        """A new experiment of that choice; the same for the same arguments."""
+        parts, rhythm = self._parts(random, choice.kinds, choice.rhythm)
+        time_limit_s = LENGTHS_S[self.spec.world][choice.length]
+        rhythm = replace(rhythm, moment_chance=TRIGGERS[choice.trigger])
+        plan = drawing.draw(
+            random.randrange(2**32),
+            parts.nemeses,
+            self.spec.node_names,
+            time_limit_s=time_limit_s,
+            moments=self.events,
+            rhythm=rhythm,
+        )
+        return self._experiment(plan, time_limit_s, PACES[choice.pace], seed)
+
+    def vary(
+        self, random: Random, one: Experiment, other: Experiment, seed: int
+    ) -> Experiment:
+        """`one` with its plan changed a little, maybe by steps of `other`."""
+        parts, rhythm = self._parts(random, self.kinds, random.choice(self.rhythms))
+        material = Material(
+            parts.nemeses,
+            self.spec.node_names,
+            self.events,
+            rhythm.duration_s,
+            one.spec.time_limit_s,
+        )
+        plan = varied(random, plan_of(one), plan_of(other), material)
+        spec = msgspec.structs.replace(
+            one.spec, seed=seed, nemesis=kinds_of(plan), options=dict(one.spec.options)
+        )
+        return self._made(spec, plan)
+
+    def _parts(
+        self, random: Random, kinds: Sequence[str], rhythm: str
+    ) -> tuple[Parts, Rhythm]:
+        """Nemeses of these kinds, each with a part of its words and amounts."""
+        options: dict[str, Mapping[str, str]] = {}
+        for kind in kinds:
+            plugin, given = self._plugins[kind], self._given.get(kind, {})
+            fixed = {**self.profile.options(plugin), **given}
+            if random.random() < 0.5:
+                fixed |= profiles.drawn_options(random, plugin, fixed, given)
+            options[kind] = fixed
+        spec = msgspec.structs.replace(
+            self.spec, nemesis=list(kinds), options=self._options(kinds)
+        )
+        regime = Regime(tuple(kinds), RHYTHMS[rhythm], options)
+        return assembling.assemble(spec, regime), regime.rhythm
+
+    def _experiment(
+        self, plan: Plan, time_limit_s: float, pace: Pace, seed: int
+    ) -> Experiment:
+        rate = self.spec.rate
+        if pace.rate is not None and self.spec.world == "sim":
+            rate = pace.rate * DEFAULTS["sim"]["rate"]
+        options = dict(self.spec.options)
+        if pace.keys is not None:
+            options[f"{self.spec.workload}.{KEYS}"] = str(pace.keys)
+        spec = msgspec.structs.replace(
+            self.spec,
+            nemesis=kinds_of(plan),
+            time_limit_s=time_limit_s,
+            rate=rate,
+            seed=seed,
+            options=options,
+        )
+        return self._made(spec, plan)
+
+    def _made(self, spec: TestSpec, plan: Plan) -> Experiment:
+        """The experiment; options of kinds that its plan lacks would be refused."""
+        absent = set(self.kinds) - set(spec.nemesis)
+        spec.options = {
+            key: text
+            for key, text in {**self._options(spec.nemesis), **spec.options}.items()
+            if key.partition(".")[0] not in absent
+        }
+        spec.profile = []
+        return Experiment(spec, [step.as_data() for step in plan])
+
+    def _options(self, kinds: Sequence[str]) -> dict[str, str]:
+        """The options of `spec`, without those of kinds that are not among `kinds`."""
+        absent = set(self.kinds) - set(kinds)
+        return {
+            key: text
+            for key, text in self.spec.options.items()
+            if key.partition(".")[0] not in absent
+        }
+
+
+def plan_of(experiment: Experiment) -> Plan:
+    """The written plan of an experiment."""
+    return plans.parse(experiment.plan or [], "plan")
+
+
+def kinds_of(plan: Plan) -> list[str]:
+    """The kinds of fault in a plan, each once, in the order of the alphabet."""
+    return sorted({step.fault.kind for step in plan})

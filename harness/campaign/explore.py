@@ -1,0 +1,366 @@
+"""An exploration: runs that a search chooses, until a budget is gone, and what to keep.
+
+In the simulator only outcomes are kept, and each distinct failure is run once more:
+that must give the same verdict, and leaves its folder. In the os world the folder of
+each failed run stays, and those of others are removed.
+
+    results/explore/raft-register/<utc>-<seed>/
+        explore.json   what was asked for and found
+        corpus/        the plans that showed something new, the most telling first
+        runs/          the folders of failed runs
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import shlex
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness import report
+from harness.campaign import carrying
+from harness.campaign.coverage import Coverage
+from harness.campaign.executor import pursue
+from harness.campaign.exploration import counterfactuals
+from harness.campaign.exploration.search import Search, searching
+from harness.campaign.exploration.signatures import features
+from harness.campaign.exploration.space import plan_of
+from harness.campaign.outcome import Outcome
+from harness.campaign.processes import Processes
+from harness.errors import HarnessError
+from harness.faults import plan as plans
+from harness.host.documents import writing
+from harness.host.scratch import scratch_folder
+from harness.judge import analysis
+from harness.run import execution
+from harness.run.store import RunFolder
+from harness.verdict import Limits
+
+if TYPE_CHECKING:
+    from harness.campaign.experiment import Experiment
+    from harness.campaign.exploration.counterfactuals import Counterfactual
+    from harness.campaign.exploration.search import Failure
+    from harness.campaign.exploration.space import Space
+
+VERSION = 1
+"""The version of explore.json; it changes as those of `harness.run.records`."""
+DISTINCT_MAX = 10
+"""Distinct failures that are run again, and whose faults are left out in turn."""
+CORPUS_MAX = 30
+"""Plans that are stored."""
+ERRORS_MAX = 5
+"""Runs that the harness may fail without one that it did not: then something is wrong
+with all of them."""
+
+
+def carry_out(results: Path, scratch: Path, experiment: Experiment) -> Outcome:
+    """Carry out an experiment for a search: its outcome has features.
+
+    In the os world a folder below `results` is kept, with its report, if the run is
+    invalid. In the simulator it is cheaper to run it again.
+
+    Raises:
+        UsageError: The run is impossible.
+        HarnessError: The run could not be set up, or recorded.
+        KeyboardInterrupt: A simulated run was interrupted.
+    """
+    if experiment.spec.world == "sim":
+        return carrying.discard(scratch, experiment, features)
+    begun = carrying.now()
+    spec = msgspec.structs.replace(experiment.spec)
+    folder = execution.run(spec, results, plan=experiment.plan)
+    limits = Limits(time_s=carrying.CHECK_LIMIT_S)
+    record = analysis.outcome(folder.test(), folder, limits)
+    seen = features(folder, spec.node_names)
+    is_kept = record.verdict == "invalid" or not record.harness.ok
+    if is_kept:
+        folder.write_verdict(record)
+        with writing(folder.path / "report.html"):
+            report.build(folder.path)
+    as_run = replace(experiment, spec=spec, plan_file=str(folder.path / "plan.yaml"))
+    outcome = Outcome.of(as_run, record, folder if is_kept else None)
+    if not is_kept:
+        shutil.rmtree(folder.path, ignore_errors=True)
+    outcome = msgspec.structs.replace(outcome, features=seen)
+    return carrying.with_cost(outcome, begun)
+
+
+@dataclass
+class Kept:
+    """A failure as it is told.
+
+    Attributes:
+        failure: What was found.
+        folder: Its run folder; empty if there is none.
+        sentence: What is wrong, in words; empty if there is no folder.
+        repeats: Whether a second run of the same experiment failed in the same way;
+            None if there was none.
+        without: What became of it without one of its faults.
+    """
+
+    failure: Failure
+    folder: str = ""
+    sentence: str = ""
+    repeats: bool | None = None
+    without: list[Counterfactual] = field(default_factory=list)
+
+    @property
+    def command(self) -> str:
+        """The command that runs it again."""
+        plan = f"{self.folder}/plan.yaml" if self.folder else ""
+        experiment = replace(self.failure.outcome.experiment, plan_file=plan)
+        return shlex.join(experiment.command())
+
+    def as_json(self) -> dict[str, object]:
+        """The failure in explore.json."""
+        outcome = self.failure.outcome
+        return {
+            "fingerprint": msgspec.to_builtins(self.failure.fingerprint),
+            "found": outcome.found,
+            "sentence": self.sentence,
+            "runs": self.failure.runs,
+            "cpu_s": round(self.failure.cpu_s, 3),
+            "seconds": round(self.failure.seconds, 3),
+            "seed": outcome.experiment.spec.seed,
+            "steps": len(outcome.experiment.plan or []),
+            "repeats": self.repeats,
+            "without": [
+                {"step": each.number, "fate": each.fate, **each.step.as_data()}
+                for each in self.without
+            ],
+            "run": self.folder,
+            "command": self.command,
+        }
+
+
+@dataclass
+class Explored:
+    """What came of an exploration.
+
+    Attributes:
+        search: The search, with its tally.
+        folder: Where it is stored.
+        seconds: How long it took.
+        kept: Its distinct failures, the first found first.
+        coverage: Which faults bit.
+        interrupted: Whether somebody ended it early.
+    """
+
+    search: Search
+    folder: Path
+    seconds: float = 0.0
+    kept: list[Kept] = field(default_factory=list)
+    coverage: Coverage = field(default_factory=Coverage)
+    interrupted: bool = False
+
+    @property
+    def judged(self) -> int:
+        """Runs that have a verdict, which is not "unknown"."""
+        tally = self.search.tally
+        return tally.runs - tally.unknown - tally.failed
+
+    def as_json(self) -> dict[str, object]:
+        """The content of explore.json."""
+        search, tally = self.search, self.search.tally
+        minutes = max(1e-9, self.seconds / 60)
+        return {
+            "version": VERSION,
+            "system": search.space.spec.system,
+            "workload": search.space.spec.workload,
+            "mutant": search.space.spec.mutant,
+            "world": search.space.spec.world,
+            "kinds": list(search.space.kinds),
+            "seed": search.seed,
+            "interrupted": self.interrupted,
+            "runs": tally.runs,
+            "invalid": tally.invalid,
+            "unknown": tally.unknown,
+            "errors": tally.errors,
+            "seconds": round(self.seconds, 3),
+            "cpu_s": round(tally.cpu_s, 3),
+            "runs_a_minute": round(tally.runs / minutes, 1),
+            "states": len(search.seen),
+            "states_a_minute": round(len(search.seen) / minutes, 1),
+            "gains": {
+                what: {arm: round(rate, 3) for arm, rate in bandit.rates().items()}
+                for what, bandit in search.bandits.items()
+            },
+            "failures": [kept.as_json() for kept in self.kept],
+            "coverage": self.coverage.as_json(),
+            "folder": str(self.folder),
+        }
+
+
+Show = Callable[[Explored], None]
+
+
+class Exploration:
+    """Carries an exploration out.
+
+    Args:
+        space: What there is to choose from.
+        seed: Every choice comes from it.
+        results: A folder in it is made for what is kept.
+        jobs: Runs side by side. With one job and a budget in runs, the same seed makes
+            the same runs in the simulator.
+        budget_s: Real seconds after which no run begins; None for no such bound.
+        runs: Runs after which none begins; None for no such bound.
+        show: Called after each run.
+
+    Raises:
+        HarnessError: `results` can't be written.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int,
+        results: Path,
+        *,
+        jobs: int,
+        budget_s: float | None,
+        runs: int | None,
+        show: Show,
+    ) -> None:
+        self.space = space
+        self._jobs = jobs
+        self._budget_s = budget_s
+        self._runs = runs
+        self._show = show
+        self._begun = 0
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
+        name = space.spec.folder_name
+        folder = results.absolute() / "explore" / name / f"{now}Z-{seed}"
+        with writing(folder):
+            folder.mkdir(parents=True)
+        self.explored = Explored(Search(space, seed), folder)
+        self._start_s = time.monotonic()
+
+    def run(self) -> Explored:
+        """Explore, run failures again, and store what was found.
+
+        An interrupt ends it early, and what was found is kept.
+
+        Raises:
+            HarnessError: No run could be made, or something can't be stored.
+        """
+        explored = self.explored
+        self._start_s = time.monotonic()
+        with (
+            scratch_folder("splitbrain-explore-") as scratch,
+            Processes(
+                functools.partial(carry_out, explored.folder / "runs", scratch),
+                self._jobs,
+            ) as executor,
+        ):
+            try:
+                self._search(executor)
+                explored.kept = self._distinct()
+                if self.space.spec.world == "sim":
+                    self._look_closer(executor)
+            except KeyboardInterrupt:
+                explored.interrupted = True
+                explored.kept = explored.kept or self._distinct()
+        tally = explored.search.tally
+        if tally.runs and tally.failed == tally.runs:
+            raise HarnessError(f"no run could be made: {tally.errors[0]}")
+        self.store()
+        return explored
+
+    def _search(self, executor: Processes) -> None:
+        searches = (
+            searching(self.explored.search, self._goes_on, self._note)
+            for _ in range(self._jobs)
+        )
+        try:
+            for _ in pursue(executor, searches, self._jobs):
+                pass
+        finally:
+            self.explored.seconds = time.monotonic() - self._start_s
+
+    def _goes_on(self) -> bool:
+        tally = self.explored.search.tally
+        spent_s = time.monotonic() - self._start_s
+        if tally.failed == tally.runs and tally.failed >= ERRORS_MAX:
+            return False
+        if self._runs is not None and self._begun >= self._runs:
+            return False
+        if self._budget_s is not None and spent_s >= self._budget_s:
+            return False
+        self._begun += 1
+        return True
+
+    def _note(self, outcome: Outcome, _: int) -> None:
+        explored = self.explored
+        explored.coverage.add(outcome)
+        explored.seconds = time.monotonic() - self._start_s
+        self._show(explored)
+
+    def _distinct(self) -> list[Kept]:
+        """The distinct failures; those of real runs have their folders already."""
+        out = []
+        for failure in self.explored.search.tally.failures:
+            kept = Kept(failure, failure.outcome.folder)
+            if kept.folder:
+                kept.sentence = sentence(Path(kept.folder), failure)
+            out.append(kept)
+        return out
+
+    def _look_closer(self, executor: Processes) -> None:
+        """Run simulated failures again, with all of their faults and without each."""
+        runs = self.explored.folder / "runs"
+        kept_runs: dict[int, Outcome] = {}  # by the number of the run
+        some = self.explored.kept[:DISTINCT_MAX]
+        for kept in some:
+            failure = kept.failure
+            again = kept_runs.get(failure.runs)
+            if again is None:
+                again = carrying.keep(runs, failure.outcome.experiment)
+                kept_runs[failure.runs] = again
+            kept.repeats = failure.fingerprint in again.fingerprints
+            kept.folder = again.folder
+            kept.sentence = sentence(Path(again.folder), failure)
+        pursuits = (
+            counterfactuals.without_each(kept.failure.outcome, kept.failure.fingerprint)
+            for kept in some
+        )
+        for place, found in pursue(executor, pursuits, self._jobs):
+            some[place].without = found
+
+    def store(self) -> None:
+        """Write explore.json and the corpus.
+
+        Raises:
+            HarnessError: They can't be written.
+        """
+        explored = self.explored
+        corpus = explored.folder / "corpus"
+        best = sorted(explored.search.corpus.entries, key=lambda entry: -entry.worth)
+        with writing(explored.folder):
+            corpus.mkdir(exist_ok=True)
+            for number, entry in enumerate(best[:CORPUS_MAX], start=1):
+                path = corpus / f"{number:02}.yaml"
+                experiment = replace(entry.experiment, plan_file=str(path))
+                told = f"# {shlex.join(experiment.command())}\n"
+                text = told + plans.dump(plan_of(experiment))
+                path.write_text(text, encoding="utf-8")
+            data = json.dumps(explored.as_json(), indent=2)
+            path = explored.folder / "explore.json"
+            path.write_text(f"{data}\n", encoding="utf-8")
+
+
+def sentence(folder: Path, failure: Failure) -> str:
+    """What is wrong with a run, as its checker explains it; empty if it doesn't."""
+    record = RunFolder(folder).verdict()
+    mark = failure.fingerprint
+    checker = None if record is None else record.checkers.get(mark.checker)
+    anomalies = () if checker is None else checker.anomalies
+    return next((a.explanation for a in anomalies if a.name == mark.anomaly), "")

@@ -1,0 +1,184 @@
+"""`splitbrain explore SYSTEM`: many short runs, chosen by what the last ones showed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.flags import COUNT, JOBS, RESULTS, fault_words, number
+from harness.cli.terminal import complain, interrupted, say
+from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID
+from harness.host import interrupts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from harness.campaign.explore import Explored, Kept
+
+BUDGET_S = 60.0
+"""Seconds for runs, if neither they nor runs are given."""
+WITHOUT_MAX = 6
+"""Counterfactuals of a failure that are printed."""
+
+
+def flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of `explore` that only runs have."""
+    for flag in (
+        RESULTS,
+        number("--seed", help="Every choice comes from it; default: random."),
+        number("--jobs", JOBS, default=1, show_default=True, help=(
+            "Runs side by side."
+        )),
+        number("--runs", COUNT, help="Runs after which none begins."),
+        click.option(
+            "--world",
+            type=click.Choice(["os", "sim"]),
+            default="os",
+            show_default=True,
+            help="Real processes, or a simulator in virtual time.",
+        ),
+        click.option("--nemesis", multiple=True, metavar="A,B", help=(
+            "Kinds of fault to choose from; default: all."
+        )),
+    ):  # fmt: skip
+        command = flag(command)
+    return command
+
+
+def explore_by_runs(
+    system: str,
+    *,
+    workload: str,
+    mutant: str | None,
+    nemesis: Sequence[str],
+    world: str,
+    nodes: int | None,
+    options: Mapping[str, str],
+    budget_s: float | None,
+    runs: int | None,
+    jobs: int,
+    seed: int | None,
+    results: Path,
+    as_json: bool,
+) -> int:
+    """Explore SYSTEM by runs; print what was found, and return the status.
+
+    Raises:
+        UsageError: It can't be explored; says why.
+        HarnessError: No run could be made, or something can't be stored.
+    """
+    import random
+
+    from harness.campaign.exploration.space import Space
+    from harness.campaign.explore import Exploration
+    from harness.cli.progress import ProgressLine
+    from harness.run.asking import ALL_FAULTS
+    from harness.run.completing import complete
+    from harness.run.spec import DEFAULTS, TestSpec, usual_nodes
+
+    words = fault_words(nemesis)
+    spec = TestSpec(
+        system=system,
+        workload=workload,
+        nemesis=words or ([] if mutant else [ALL_FAULTS]),
+        nodes=usual_nodes(system) if nodes is None else nodes,
+        mutant=mutant,
+        world=world,  # type: ignore[arg-type]  # click has checked the choice
+        options=dict(options),
+        time_limit_s=DEFAULTS[world]["time_limit_s"],
+    )
+    if budget_s is None and runs is None:
+        budget_s = BUDGET_S
+    line = ProgressLine(enabled=not as_json)
+    with interrupts.raised():
+        try:
+            complete(spec)
+            exploration = Exploration(
+                Space(spec),
+                random.randrange(10**6) if seed is None else seed,
+                results,
+                jobs=jobs,
+                budget_s=budget_s,
+                runs=runs,
+                show=lambda explored: line.tell(progress(explored)),
+            )
+            explored = exploration.run()
+        except KeyboardInterrupt:
+            return interrupted("interrupted before it began", as_json=as_json)
+        with interrupts.noted():  # it is too late to end early: all is printed
+            line.clear()
+            say(json.dumps(explored.as_json()) if as_json else told(explored))
+            if explored.interrupted:
+                complain(f"interrupted after {explored.search.tally.runs} runs")
+            return status(explored)
+
+
+def status(explored: Explored) -> int:
+    """The exit status of an exploration."""
+    if explored.kept:
+        return EXIT_INVALID
+    return EXIT_VALID if explored.judged else EXIT_UNKNOWN
+
+
+def progress(explored: Explored) -> str:
+    """The exploration so far, in a line."""
+    tally = explored.search.tally
+    minutes = max(1e-9, explored.seconds / 60)
+    return (
+        f"{explored.seconds:5.1f} s | {tally.runs} runs, {tally.runs / minutes:.0f} a "
+        f"minute | {len(explored.search.seen):,} states, "
+        f"{len(explored.search.seen) / minutes:,.0f} a minute | "
+        f"{len(tally.failures)} failures"
+    )
+
+
+def told(explored: Explored) -> str:
+    """The result of an exploration, for people."""
+    search, tally = explored.search, explored.search.tally
+    lines = []
+    if table := explored.coverage.text():
+        lines += [table, ""]
+    for what, bandit in search.bandits.items():
+        rates = sorted(bandit.rates().items(), key=lambda pair: -pair[1])
+        if len(rates) > 1:
+            best = ", ".join(f"{arm} {rate:.1f}" for arm, rate in rates[:5])
+            lines.append(f"news by {what}: {best}")
+    lines.append("")
+    for place, kept in enumerate(explored.kept, start=1):
+        lines += [*told_failure(place, kept), ""]
+    not_judged = f", {tally.unknown} unknown" if tally.unknown else ""
+    failed = f", {tally.failed} failed ({tally.errors[0]})" if tally.errors else ""
+    lines += [
+        f"{len(explored.kept)} distinct failures in {tally.runs} runs, {tally.invalid} "
+        f"of them invalid{not_judged}{failed}",
+        progress(explored).strip(),
+        f"seed {search.seed}; stored in {explored.folder}",
+    ]
+    return "\n".join(lines)
+
+
+def told_failure(place: int, kept: Kept) -> list[str]:
+    """A failure, for people."""
+    failure, mark = kept.failure, kept.failure.fingerprint
+    steps = len(failure.outcome.experiment.plan or [])
+    lines = [
+        f"failure {place}: {mark.anomaly} ({mark.checker}), in run {failure.runs} "
+        f"after {failure.cpu_s:.1f} s of processor time; {steps} faults"
+    ]
+    if kept.sentence:
+        lines.append(f"  {kept.sentence}")
+    match kept.repeats:
+        case True:
+            lines.append("  run again, it fails in the same way")
+        case False:
+            lines.append("  run again, it did not fail: the simulation did not repeat")
+        case None:
+            pass
+    needed = [each for each in kept.without if each.fate != "same"]
+    lines += [f"  {each.told}" for each in needed[:WITHOUT_MAX]]
+    if idle := len(kept.without) - len(needed):
+        lines.append(f"  fails all the same without any one of {idle} other faults")
+    return [*lines, f"  {kept.command}"]
