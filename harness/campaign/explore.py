@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """The version of explore.json; it changes as those of `harness.run.records`."""
-DISTINCT_MAX = 10
-"""Distinct failures that are run again, and whose faults are left out in turn."""
+CLOSER_MAX = 4
+"""Failed runs that are simulated again, whole and without each of their faults."""
 CORPUS_MAX = 30
 """Plans that are stored."""
 ERRORS_MAX = 5
@@ -316,24 +316,29 @@ class Exploration:
 
     def _look_closer(self, executor: Processes) -> None:
         """Run simulated failures again, with all of their faults and without each."""
-        runs = self.explored.folder / "runs"
-        kept_runs: dict[int, Outcome] = {}  # by the number of the run
-        some = self.explored.kept[:DISTINCT_MAX]
-        for kept in some:
-            failure = kept.failure
-            again = kept_runs.get(failure.runs)
-            if again is None:
-                again = carrying.keep(runs, failure.outcome.experiment)
-                kept_runs[failure.runs] = again
-            kept.repeats = failure.fingerprint in again.fingerprints
-            kept.folder = again.folder
-            kept.sentence = sentence(Path(again.folder), failure)
+        of_run: dict[int, list[Kept]] = {}
+        for kept in self.explored.kept:
+            of_run.setdefault(kept.failure.runs, []).append(kept)
+        some = list(of_run.values())[:CLOSER_MAX]
+        for together in some:
+            again = carrying.keep(
+                self.explored.folder / "runs", together[0].failure.outcome.experiment
+            )
+            for kept in together:
+                kept.folder = again.folder
+                kept.repeats = kept.failure.fingerprint in again.fingerprints
+                kept.sentence = sentence(Path(again.folder), kept.failure)
         pursuits = (
-            counterfactuals.without_each(kept.failure.outcome, kept.failure.fingerprint)
-            for kept in some
+            counterfactuals.without_each(together[0].failure.outcome.experiment)
+            for together in some
         )
-        for place, found in pursue(executor, pursuits, self._jobs):
-            some[place].without = found
+        for place, outcomes in pursue(executor, pursuits, self._jobs):
+            for kept in some[place]:
+                kept.without = counterfactuals.told_of(
+                    kept.failure.fingerprint,
+                    kept.failure.outcome.experiment,
+                    outcomes,
+                )
 
     def store(self) -> None:
         """Write explore.json and the corpus.

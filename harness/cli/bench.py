@@ -1,4 +1,4 @@
-"""`splitbrain bench`: speed and memory against the budgets, and mutants."""
+"""`splitbrain bench`: speed and memory against the budgets, mutants, and search."""
 
 from __future__ import annotations
 
@@ -18,40 +18,62 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-MUTANTS = "mutants"
-"""The name that makes `bench` measure mutants alone; OF_MUTANTS are its options."""
+MUTANTS, SEARCH = "mutants", "search"
+"""Names that make `bench` measure one thing alone; OF_MUTANTS are their options."""
 
+MUTANT_BUDGET_S = 60.0
 OF_MUTANTS = ("world", "budget", "protocol", "jobs")
 
 
-def refuse_idle(is_speed: bool) -> None:
+def refuse_idle(alone: str | None) -> None:
     """Refuse options of `bench` that would change nothing.
+
+    Args:
+        alone: What is measured alone; None for speed and memory.
 
     Raises:
         UsageError: There is such an option; names it.
     """
+    idle = {None: OF_MUTANTS, MUTANTS: ("quick",), SEARCH: ()}[alone]
     context = click.get_current_context()
-    for name in OF_MUTANTS if is_speed else ("quick",):
+    for name in idle:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            what = f"bench {MUTANTS} alone" if is_speed else "all but the mutants"
+            alone_too = f"bench {MUTANTS} and bench {SEARCH}"
+            what = alone_too if alone is None else "all but the mutants"
             raise UsageError(f"--{name} is for {what}")
+
+
+def alone(names: Sequence[str]) -> str | None:
+    """What is measured alone, if NAMES ask for that.
+
+    Raises:
+        UsageError: They ask for something else, too.
+    """
+    for name in (MUTANTS, SEARCH):
+        if name in names:
+            if len(names) > 1:
+                raise UsageError(f"bench {name} measures nothing else: name it alone")
+            return name
+    return None
 
 
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option(
-    "--quick", is_flag=True, help="Fewer samples, no long rows; about 3 minutes."
+    "--quick", is_flag=True, help="Fewer samples, no long rows; some minutes."
 )
 @number("--repeat", COUNT, help="Samples of each figure.")
 @click.option("--world", type=click.Choice(["os", "sim"]), default="sim", help=(
-    "For mutants: where they are on trial; default sim."
+    "For mutants and search: where they are on trial; default sim."
 ))  # fmt: skip
-@number("--budget", SECONDS, default=60.0, help=(
-    "For mutants: seconds for each; default 60."
+@number("--budget", SECONDS, help=(
+    "For mutants and search: seconds for each; default 60, of a quick search 20."
 ))  # fmt: skip
-@click.option("--protocol", help="For mutants: those of this protocol only.")
+@click.option("--protocol", help=(
+    "For mutants and search: those of this protocol only."
+))  # fmt: skip
 @number("--jobs", JOBS, default=1, help=(
-    "For mutants: trials side by side; default 1."
+    "For mutants and search: trials side by side; default 1."
 ))  # fmt: skip
 @RESULTS
 @AS_JSON
@@ -61,7 +83,7 @@ def bench(
     quick: bool,
     repeat: int | None,
     world: str,
-    budget: float,
+    budget: float | None,
     protocol: str | None,
     jobs: int,
     results: Path,
@@ -75,25 +97,40 @@ def bench(
 
     `mutants` measures something else, and alone: how many seeded bugs are convicted
     within a time budget, and how often an unbroken protocol is. Its exit status says
-    whether the target was met.
+    whether the target was met. So does `search`: how long `explore` takes to convict
+    each of them, and how long runs take that are drawn without looking back.
     """
     from harness.bench import bench as benchmark
 
-    refuse_idle(MUTANTS not in names)
+    measured = alone(names)
+    refuse_idle(measured)
 
     def show(what: str) -> None:
         if not as_json and sys.stderr.isatty():
             say_error(f"measuring: {what}")
 
-    if MUTANTS in names:
-        if len(names) > 1:
-            raise UsageError("bench mutants measures nothing else: name it alone")
+    if measured == SEARCH:
+        from harness.bench import search
+
+        compared = search.measure(
+            protocol,
+            world=world,
+            budget_s=budget,
+            repeat=repeat,
+            quick=quick,
+            jobs=jobs,
+            results=results,
+            show=show,
+        )
+        say(json.dumps(compared.record) if as_json else compared.text())
+        return 0 if compared.meets_target else 1
+    if measured == MUTANTS:
         from harness.bench import mutants
 
         tried = mutants.measure(
             protocol,
             world=world,
-            budget_s=budget,
+            budget_s=budget or MUTANT_BUDGET_S,
             repeat=repeat or 1,
             jobs=jobs,
             results=results,

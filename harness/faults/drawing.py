@@ -3,7 +3,9 @@
 Kinds of fault take turns in random order, so that each strikes early in even a short
 run; now and then a fault begins while another is in force, as the bugs worth finding
 need two things to go wrong; and there are quiet spells, in which a system must get
-going again. How often and for how long, the rhythm of a profile says (`profiles`).
+going again. In some rhythms a fault is relayed: the next one of its kind begins just
+before it ends, so the cluster goes from one broken state to another, and nobody catches
+up between. How often and for how long, the rhythm of a profile says (`profiles`).
 
 If a system names its `moments`, some steps wait for one of them. Bugs of recovery lie
 between two messages or two writes; a fault at a random time hits such a gap by luck, a
@@ -41,6 +43,8 @@ APART_S_MIN = 0.2
 """Least time between two faults of one kind."""
 WITHIN_S = 0.7
 """How long a step waits for its event: elections take up to half a second."""
+RELAY_S = (0.01, 0.3)
+"""How long before the end of a fault the one begins that it is relayed by."""
 OBSERVER_CHANCE = 0.5
 """Part of the steps set off by an event that strike the node that observed it."""
 
@@ -56,7 +60,8 @@ def draw(
 ) -> Plan:
     """A random plan for `time_limit_s` seconds; the same for the same arguments.
 
-    Every fault ends before the time is up, and two faults of one kind never overlap.
+    Every fault ends before the time is up, and two faults of one kind never overlap,
+    unless one is relayed by another.
     Every kind strikes, if there is a second for each. `moments` are events that are
     worth a fault.
     """
@@ -66,11 +71,18 @@ def draw(
     free_at = dict.fromkeys(nemeses, 0.0)
     last_begin = start = random.uniform(*FIRST_S)
     while nemeses:
-        if not bag:
-            bag = random.sample(sorted(nemeses), len(nemeses))
-        kind = bag.pop()
-        moment = bool(moments) and random.random() < rhythm.moment_chance
-        begin = max(last_begin if moment and rhythm.overlaps else start, free_at[kind])
+        relays = bool(steps) and is_relayed(random, steps[-1], nemeses, rhythm)
+        if relays:
+            kind, moment = steps[-1].fault.kind, False
+            ends_s = steps[-1].at.latest_s + steps[-1].heal_after_s
+            begin = max(last_begin, ends_s - log_uniform(random, *RELAY_S))
+        else:
+            if not bag:
+                bag = random.sample(sorted(nemeses), len(nemeses))
+            kind = bag.pop()
+            moment = bool(moments) and random.random() < rhythm.moment_chance
+            earliest = last_begin if moment and rhythm.overlaps else start
+            begin = max(earliest, free_at[kind])
         at = draw_trigger(random, begin, moments if moment else ())
         nemesis = nemeses[kind]
         background = nemesis.background
@@ -107,6 +119,14 @@ def draw(
             start = min(start, until)
         last_begin = max(last_begin, begin)
     return tuple(sorted(steps, key=lambda step: step.at.time_s or 0.0))
+
+
+def is_relayed(
+    random: Random, step: Step, nemeses: Mapping[str, Nemesis], rhythm: Rhythm
+) -> bool:
+    """Whether the step's fault is relayed; those that only make others worse aren't."""
+    possible = rhythm.relay_chance > 0 and not nemeses[step.fault.kind].background
+    return possible and random.random() < rhythm.relay_chance
 
 
 def draw_trigger(random: Random, begin_s: float, moments: Sequence[Event]) -> Trigger:

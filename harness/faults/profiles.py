@@ -51,6 +51,8 @@ class Rhythm:
         background_overlap_chance: The same, if the one before only makes others worse.
         moment_chance: Part of the faults that wait for an event, if the system names
             events worth that. In answer to a fault most of them come soon.
+        relay_chance: How often the next fault is of the same kind, and begins before
+            the one before it ends.
     """
 
     duration_s: Bounds = (0.1, 4.5)
@@ -58,6 +60,7 @@ class Rhythm:
     overlap_chance: float = 0.35
     background_overlap_chance: float = 0.8
     moment_chance: float = 0.4
+    relay_chance: float = 0.0
 
     @property
     def overlaps(self) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -156,6 +157,12 @@ def test_a_bandit_comes_to_prefer_what_gains_most_and_forgets_it_again(
     assert bandit.rates()["c"] > bandit.rates()["a"]
 
 
+def test_an_arm_that_costs_less_is_tried_first() -> None:
+    bandit = Bandit({"short": 1.0, "long": 4.0})
+    chosen = [bandit.choose(Random(seed)) for seed in range(200)]
+    assert 140 < chosen.count("short") < 180
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 9), st.floats(0, 9))))
 def test_a_bandit_takes_any_gains_and_costs(
     gains: list[tuple[str, float, float]],
@@ -214,8 +221,8 @@ def choices(of: Space) -> st.SearchStrategy[Choice]:
         kinds.map(lambda some: tuple(sorted(some))),
         st.sampled_from(of.triggers),
         st.sampled_from(of.rhythms),
-        st.sampled_from(of.lengths),
-        st.sampled_from(of.paces),
+        st.sampled_from(sorted(of.lengths)),
+        st.sampled_from(sorted(of.paces)),
     )
 
 
@@ -256,7 +263,7 @@ def test_the_same_choice_and_seed_draw_the_same() -> None:
     choice = Choice(("kill", "power"), "both", "bursts", "short", "busy")
     first, again = (EVERYTHING.draw(Random(7), choice, 3) for _ in range(2))
     assert first == again
-    assert first.spec.options["register.keys"] == "2"
+    assert first.spec.options["register.keys"] == "1"
     assert set(first.spec.nemesis) <= {"kill", "power"}
 
 
@@ -267,7 +274,7 @@ def test_what_the_user_has_set_stays_as_it_is() -> None:
         "clock",
         options={"register.keys": "3", "clock.modes": "drift", "reads": "lease"},
     )
-    assert own.paces == ("usual",)
+    assert list(own.paces) == ["usual"]
     for seed in range(30):
         choice = Choice(("clock",), "times", "bursts", "short", "usual")
         made = own.draw(Random(seed), choice, seed)
@@ -385,7 +392,7 @@ def test_each_fault_is_left_out_in_turn_and_what_came_of_it_is_told() -> None:
             experiment=made, verdict="invalid", findings=(Finding("crashes", "exit"),)
         ),
     ]
-    pursuit = counterfactuals.without_each(failed, mark)
+    pursuit = counterfactuals.without_each(made)
     asked = next(pursuit)
     for number, step in enumerate(plan[:2]):
         assert plan_of(asked) == plan[:number] + plan[number + 1 :]
@@ -395,7 +402,8 @@ def test_each_fault_is_left_out_in_turn_and_what_came_of_it_is_told() -> None:
     asked = pursuit.send(ends[2])
     with pytest.raises(StopIteration) as ended:
         pursuit.send(None)
-    told = ended.value.value
+    assert ended.value.value == ends
+    told = counterfactuals.told_of(mark, made, ends)
     assert [each.fate for each in told] == ["same", "valid", "other"]
     assert told[1].told.startswith(f"valid without the {plan[1].fault.kind} at ")
 
@@ -403,7 +411,7 @@ def test_each_fault_is_left_out_in_turn_and_what_came_of_it_is_told() -> None:
 # --- the command -----------------------------------------------------------------
 
 
-def explored(results: Path, *words: str) -> tuple[int, dict[str, object]]:
+def explored(results: Path, *words: str) -> tuple[int, dict[str, Any]]:
     status = run_command(
         ["explore", "raft", "--world", "sim", "--results", str(results), *words]
     )
@@ -413,36 +421,49 @@ def explored(results: Path, *words: str) -> tuple[int, dict[str, object]]:
     return status, told
 
 
-MUTANT = ("--mutant", "two-votes", "--seed", "1", "--runs", "2")
+MUTANT = ("--mutant", "two-votes", "--seed", "1")
 
 
-def test_a_broken_protocol_is_found_and_the_same_seed_explores_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_broken_protocol_is_found_and_its_failure_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, told = explored(tmp_path / "one", *MUTANT)
+    monkeypatch.setattr(counterfactuals, "STEPS_MAX", 1)
+    status, told = explored(tmp_path, *MUTANT, "--runs", "1")
     text = capsys.readouterr().out
-    assert status == 1
-    assert told["runs"] == 2
-    failures = told["failures"]
-    assert isinstance(failures, list)
-    assert failures
-    assert all(failure["repeats"] for failure in failures)
-    for failure in failures:
+    assert status == 1, text
+    assert told["runs"] == 1
+    assert told["failures"]
+    for failure in told["failures"]:
+        assert failure["repeats"]
         assert failure["sentence"] in text
         assert failure["command"] in text
-        assert {each["fate"] for each in failure["without"]} <= {
-            "same",
-            "other",
-            "valid",
-        }
-    [folder] = (tmp_path / "one").glob("explore/*/*")
-    stored = sorted(folder.glob("corpus/*.yaml"))
-    assert stored
-    assert stored[0].read_text().startswith("# ")
-    _, again = explored(tmp_path / "two", *MUTANT)
-    for what in ("states", "invalid", "coverage", "kinds"):
-        assert again[what] == told[what]
-    assert [f["seed"] for f in failures] == [f["seed"] for f in again["failures"]]  # type: ignore[attr-defined]
+        [without] = failure["without"]
+        assert without["fate"] in {"same", "other", "valid"}
+    [folder] = tmp_path.glob("explore/*/*")
+    [stored] = folder.glob("corpus/*.yaml")
+    assert stored.read_text().startswith("# ")
+    assert plans.parse(yaml.safe_load(stored.read_text()), "plan")
+
+
+def test_an_unbroken_protocol_is_no_failure_and_no_plan_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--nemesis", "none", "--runs", "1", "--seed", "4", "--nodes", "3")
+    status, told = explored(tmp_path, *words)
+    assert status == 0, capsys.readouterr().out
+    assert (told["failures"], told["errors"], told["kinds"]) == ([], [], [])
+    assert told["states"] > 10
+
+
+@pytest.mark.nightly
+def test_the_same_seed_explores_the_same(tmp_path: Path) -> None:
+    _, one = explored(tmp_path / "one", *MUTANT, "--runs", "10")
+    _, again = explored(tmp_path / "two", *MUTANT, "--runs", "10")
+    for what in ("states", "invalid", "coverage", "kinds", "gains"):
+        assert again[what] == one[what], what
+    seeds = [[failure["seed"] for failure in told["failures"]] for told in (one, again)]
+    assert seeds[0] == seeds[1]
+    assert all(failure["repeats"] for failure in one["failures"])
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.faults.drawing import BACKGROUND_S_MIN, draw
+from harness.faults.drawing import BACKGROUND_S_MIN, RELAY_S, draw
 from harness.faults.fault import Fault
 from harness.faults.plan import Plan, Step, Trigger, dump, parse, tracks, validate
+from harness.faults.profiles import Rhythm
 from harness.faults.schedule import Schedule, build
 from harness.faults.targets import OBSERVER
 from harness.workload.generator import (
@@ -86,6 +87,28 @@ def test_two_faults_of_one_kind_never_overlap(seed: int, limit_s: float) -> None
         assert begin is not None
         assert begin >= ends.get(step.fault.kind, 0.0)
         ends[step.fault.kind] = step.at.latest_s + step.heal_after_s
+
+
+@given(seed=st.integers(), limit_s=st.floats(10, 60))
+def test_a_fault_that_is_relayed_ends_just_after_the_next_of_its_kind_begins(
+    seed: int, limit_s: float
+) -> None:
+    rhythm = Rhythm((0.5, 1.5), (0.1, 0.3), 0.3, 0.3, relay_chance=0.9)
+    plan = draw(seed, everything(), NODES, time_limit_s=limit_s, rhythm=rhythm)
+    validate(plan, everything(), NODES)
+    relays = 0
+    last: dict[str, float] = {}
+    for step in plan:
+        begin_s, kind = step.at.time_s, step.fault.kind
+        assert begin_s is not None
+        end_s = begin_s + step.heal_after_s
+        assert end_s <= limit_s + 0.002
+        overlap_s = last.get(kind, 0.0) - begin_s
+        assert overlap_s <= RELAY_S[1] + 0.002
+        assert overlap_s <= 0.002 or kind != "clock"
+        relays += overlap_s > 0.002
+        last[kind] = max(end_s, last.get(kind, 0.0))
+    assert relays or len(plan) < 6, seed
 
 
 @given(seed=st.integers(), limit_s=st.floats(1, 300))

@@ -1,4 +1,4 @@
-"""A bandit: of several choices, which gains most a second, when that changes?
+"""A bandit: of several choices, which gains most for its cost, when that changes?
 
 Thompson sampling (Thompson 1933; Russo et al., "A Tutorial on Thompson Sampling", 2018)
 over rates of gain: each arm's rate has a gamma distribution, as if gains were events of
@@ -9,29 +9,37 @@ a Poisson process. An arm is chosen if its sample is the largest. What was learn
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from random import Random
 
 FADING = 0.97
 """What is left of all that was learned when something new is learned."""
+RATE_MIN = 1e-9
+"""Rates below this, and above its inverse, are taken for it."""
 PRIOR_GAIN = 1.0
-"""Gain that an arm is believed to have had before it was tried, at the usual rate."""
+"""Gain that an arm is believed to have had before it was tried. It is as if each had
+been tried once and had gained the same, so those that cost less are tried first."""
 
 
 class Bandit:
     """Chooses among arms, and learns what each choice gained.
 
     Args:
-        arms: Their names; at least one.
+        arms: Their names, at least one, and how the costs of choosing them compare, as
+            far as that is known; the same for all if only names are given.
     """
 
-    def __init__(self, arms: Sequence[str]) -> None:
+    def __init__(self, arms: Sequence[str] | Mapping[str, float]) -> None:
         assert arms
+        costs = arms if isinstance(arms, Mapping) else dict.fromkeys(arms, 1.0)
+        mean = sum(costs.values()) / len(costs)
+        self._prior = {arm: PRIOR_GAIN * cost / mean for arm, cost in costs.items()}
         self._gained = dict.fromkeys(arms, 0.0)
-        self._cost_s = dict.fromkeys(arms, 0.0)
+        self._cost = dict.fromkeys(arms, 0.0)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -43,7 +51,7 @@ class Bandit:
         usual = self._usual()
         return {
             arm: random.gammavariate(PRIOR_GAIN + gained, 1.0)
-            / (PRIOR_GAIN / usual + self._cost_s[arm])
+            / (self._prior[arm] / usual + self._cost[arm])
             for arm, gained in self._gained.items()
         }
 
@@ -52,27 +60,29 @@ class Bandit:
         samples = self.sampled(random)
         return max(samples, key=lambda arm: samples[arm])
 
-    def learn(self, arm: str, gain: float, cost_s: float) -> None:
-        """Take in that `arm` gained so much in so many seconds."""
+    def learn(self, arm: str, gain: float, cost: float) -> None:
+        """Take in that `arm` gained so much at that cost."""
         assert gain >= 0
         for each in self._gained:
             self._gained[each] *= FADING
-            self._cost_s[each] *= FADING
+            self._cost[each] *= FADING
         self._gained[arm] += gain
-        self._cost_s[arm] += max(0.0, cost_s)
+        self._cost[arm] += max(0.0, cost)
 
     def rates(self) -> Mapping[str, float]:
-        """Arm -> its gain a second as believed now."""
+        """Arm -> its gain by cost as believed now."""
         usual = self._usual()
         return {
-            arm: (PRIOR_GAIN + gained) / (PRIOR_GAIN / usual + self._cost_s[arm])
+            arm: (PRIOR_GAIN + gained) / (self._prior[arm] / usual + self._cost[arm])
             for arm, gained in self._gained.items()
         }
 
     def _usual(self) -> float:
-        """Gain a second of all arms together; 1 before anything is known."""
-        gained, cost_s = sum(self._gained.values()), sum(self._cost_s.values())
-        return gained / cost_s if gained > 0 and cost_s > 0 else 1.0
+        """Gain by cost of all arms together; 1 before anything is known."""
+        gained, cost = sum(self._gained.values()), sum(self._cost.values())
+        if gained <= 0 or cost <= 0:
+            return 1.0
+        return min(max(gained / cost, RATE_MIN), 1 / RATE_MIN)
 
 
 def worth(news: int) -> float:

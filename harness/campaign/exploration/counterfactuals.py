@@ -16,13 +16,15 @@ import msgspec
 from harness.campaign.exploration.space import kinds_of, plan_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.campaign.executor import Pursuit
     from harness.campaign.experiment import Experiment
     from harness.campaign.outcome import Fingerprint, Outcome
     from harness.faults.plan import Step
     from harness.run.spec import TestSpec
 
-STEPS_MAX = 24
+STEPS_MAX = 12
 """Steps that are left out in turn; a plan with more has the rest untried."""
 
 Fate = Literal["same", "other", "valid", "unknown"]
@@ -58,20 +60,31 @@ class Counterfactual:
         return f"{told[self.fate]} {what}"
 
 
-def without_each(outcome: Outcome, mark: Fingerprint) -> Pursuit[list[Counterfactual]]:
-    """A pursuit that leaves out each step of a failed run's written plan in turn.
+def without_each(failed: Experiment) -> Pursuit[list[Outcome]]:
+    """A pursuit that leaves out each of the first steps of a written plan in turn.
 
-    `mark` is the failure that is meant, if the run showed several. It returns what is
-    known so far if somebody ends a run.
+    It returns the outcomes, one for each of these steps, in their order; fewer if
+    somebody ends a run.
     """
-    found: list[Counterfactual] = []
-    plan = plan_of(outcome.experiment)
-    for number, step in enumerate(plan[:STEPS_MAX]):
-        again = yield without(outcome.experiment, number)
-        if again is None:
+    found: list[Outcome] = []
+    for number in range(min(STEPS_MAX, len(plan_of(failed)))):
+        outcome = yield without(failed, number)
+        if outcome is None:
             break
-        found.append(Counterfactual(number, step, fate(mark, again)))
+        found.append(outcome)
     return found
+
+
+def told_of(
+    mark: Fingerprint, failed: Experiment, outcomes: Sequence[Outcome]
+) -> list[Counterfactual]:
+    """What became of the failure `mark` in the outcomes of `without_each`."""
+    return [
+        Counterfactual(number, step, fate(mark, outcome))
+        for number, (step, outcome) in enumerate(
+            zip(plan_of(failed), outcomes, strict=False)
+        )
+    ]
 
 
 def without(experiment: Experiment, number: int) -> Experiment:

@@ -35,6 +35,9 @@ KINDS_MAX = 3
 """Kinds of fault in a run that doesn't have all of them: with many at once, what shows
 only in the absence of something is masked (`harness.faults.profiles`)."""
 ALL_KINDS_CHANCE = 0.25
+OPS_A_SECOND = 45.0
+"""Operations that cost as much processor time as a simulated second without any, in a
+cluster of five nodes of Raft."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ class Search:
         # kept is what was asked for, and not what it became.
         if gain:
             self.corpus.add(proposal.experiment, gain)
-        self._reward(proposal.choice, gain, cost_s(outcome))
+        self._reward(proposal.choice, gain, effort(outcome))
         return news
 
     def _note_failures(self, outcome: Outcome) -> None:
@@ -191,23 +194,28 @@ class Search:
             for mark in sorted(outcome.fingerprints - known)
         ]
 
-    def _reward(self, choice: Choice | None, gain: float, cost_s: float) -> None:
-        self._origin.learn(VARY if choice is None else DRAW, gain, cost_s)
+    def _reward(self, choice: Choice | None, gain: float, cost: float) -> None:
+        self._origin.learn(VARY if choice is None else DRAW, gain, cost)
         if choice is None:
             return
-        self._trigger.learn(choice.trigger, gain, cost_s)
-        self._rhythm.learn(choice.rhythm, gain, cost_s)
-        self._length.learn(choice.length, gain, cost_s)
-        self._pace.learn(choice.pace, gain, cost_s)
+        self._trigger.learn(choice.trigger, gain, cost)
+        self._rhythm.learn(choice.rhythm, gain, cost)
+        self._length.learn(choice.length, gain, cost)
+        self._pace.learn(choice.pace, gain, cost)
         for kind in choice.kinds:
             assert self._kinds is not None
-            self._kinds.learn(kind, gain, cost_s)
+            self._kinds.learn(kind, gain, cost)
 
 
-def cost_s(outcome: Outcome) -> float:
-    """What a run cost: processor time in the simulator, else real time."""
-    is_sim = outcome.experiment.spec.world == "sim"
-    return outcome.cpu_s if is_sim else outcome.seconds
+def effort(outcome: Outcome) -> float:
+    """What a run cost, for bandits: real seconds in the os world.
+
+    In the simulator processor time would make each exploration another one, so it is
+    reckoned from what the run did.
+    """
+    if outcome.experiment.spec.world == "os":
+        return outcome.seconds
+    return outcome.run_s + sum(outcome.ops.values()) / OPS_A_SECOND
 
 
 def searching(

@@ -38,9 +38,10 @@ RHYTHMS: Mapping[str, Rhythm] = {
     "bursts": Rhythm((0.05, 0.6), (0.05, 0.4), 0.5, 0.9),
     "standard": STANDARD.rhythm,
     "spells": Rhythm((0.8, 4.5), (0.1, 0.8), 0.75, 0.95),
+    "relays": Rhythm((0.2, 1.5), (0.05, 0.4), 0.35, 0.8, relay_chance=0.7),
 }
 """When faults come, and how long they last: one right after the other and soon healed;
-as in any run; long ones, most of which overlap."""
+as in any run; long ones, most of which overlap; each passing on to the next."""
 
 TRIGGERS: Mapping[str, float] = {"times": 0.0, "moments": 0.8, "both": 0.4}
 """What sets faults off -> the part of them that wait for an event."""
@@ -57,7 +58,8 @@ class Pace:
     """How hard clients work.
 
     Attributes:
-        rate: Times the usual rate of the world; None for the rate that was asked for.
+        rate: Times the usual rate of the simulator; None for the rate that was asked
+            for. Real clients always go as fast as they can.
         keys: Keys in use at a time; None for the workload's own number.
     """
 
@@ -68,7 +70,7 @@ class Pace:
 PACES: Mapping[str, Pace] = {
     "usual": Pace(),
     "few keys": Pace(keys=1),
-    "busy": Pace(rate=4.0, keys=2),
+    "busy": Pace(rate=4.0, keys=1),
 }
 """Names of paces. With few keys, more operations meet what one of them left behind."""
 KEYS = "keys"
@@ -99,11 +101,13 @@ class Space:
 
     Attributes:
         kinds: The kinds of fault.
-        triggers, rhythms, lengths, paces: The words for choices that differ here.
+        triggers, rhythms: The words for choices that differ here.
+        lengths, paces: The same, and how the costs of runs compare.
     """
 
     def __init__(self, spec: TestSpec) -> None:
-        self.spec = msgspec.structs.replace(spec)
+        # A short simulated run costs less than judging it every virtual second.
+        self.spec = msgspec.structs.replace(spec, until_invalid=spec.world == "os")
         parts, _, _ = assembling.prepare(self.spec)
         self.profile = profiles.named(self.spec.profile)
         self.kinds = tuple(sorted(self.spec.nemesis))
@@ -117,10 +121,13 @@ class Space:
             word for word, chance in TRIGGERS.items() if self.events or not chance
         )
         self.rhythms = tuple(RHYTHMS)
-        self.lengths = tuple(LENGTHS_S[spec.world])
-        self.paces = tuple(
-            word for word, pace in PACES.items() if pace == Pace() or self._has_keys
-        )
+        self.lengths = LENGTHS_S[spec.world]
+        self.paces = {
+            word: pace.rate or 1.0
+            for word, pace in PACES.items()
+            if pace == Pace() or self._has_keys
+            if pace.rate is None or spec.world == "sim"
+        }
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -188,7 +195,7 @@ class Space:
         self, plan: Plan, time_limit_s: float, pace: Pace, seed: int
     ) -> Experiment:
         rate = self.spec.rate
-        if pace.rate is not None and self.spec.world == "sim":
+        if pace.rate is not None:
             rate = pace.rate * DEFAULTS["sim"]["rate"]
         options = dict(self.spec.options)
         if pace.keys is not None:
