@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from harness.worlds.events import Event
 
 FIRST_S = (0.5, 1.5)
-"""The first fault comes this soon after the start, so that a newcomer sees one."""
+"""The first fault comes this soon after the start, so that a newcomer sees one; in a
+run that is shorter than `SHORT_S`, sooner by as much."""
+SHORT_S = 10.0
 ROOM_S_MIN = 1.0
 """No fault begins when less time than this is left."""
 BACKGROUND_S_MIN = 0.5
@@ -69,7 +71,8 @@ def draw(
     steps: list[Step] = []
     bag: list[str] = []
     free_at = dict.fromkeys(nemeses, 0.0)
-    last_begin = start = random.uniform(*FIRST_S)
+    start = random.uniform(*FIRST_S) * min(1.0, time_limit_s / SHORT_S)
+    last_begin = start
     while nemeses:
         relays = bool(steps) and is_relayed(random, steps[-1], nemeses, rhythm)
         if relays:

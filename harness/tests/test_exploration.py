@@ -274,7 +274,7 @@ def test_what_the_user_has_set_stays_as_it_is() -> None:
         "clock",
         options={"register.keys": "3", "clock.modes": "drift", "reads": "lease"},
     )
-    assert list(own.paces) == ["usual"]
+    assert list(own.paces) == ["usual", "calm"]
     for seed in range(30):
         choice = Choice(("clock",), "times", "bursts", "short", "usual")
         made = own.draw(Random(seed), choice, seed)

@@ -9,6 +9,7 @@ new chance.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,10 @@ import msgspec
 from harness import registry
 from harness.campaign.experiment import Experiment
 from harness.campaign.exploration.variation import Material, varied
+from harness.errors import UsageError
 from harness.faults import drawing, profiles
 from harness.faults import plan as plans
-from harness.faults.profiles import STANDARD, Regime, Rhythm
+from harness.faults.profiles import Regime, Rhythm
 from harness.run import assembling
 from harness.run.spec import DEFAULTS, options_for
 from harness.systems.abilities import Worded
@@ -35,20 +37,22 @@ if TYPE_CHECKING:
     from harness.worlds.events import Event
 
 RHYTHMS: Mapping[str, Rhythm] = {
-    "bursts": Rhythm((0.05, 0.6), (0.05, 0.4), 0.5, 0.9),
-    "standard": STANDARD.rhythm,
+    "bursts": Rhythm((0.1, 0.8), (0.05, 0.3), 0.5, 0.9),
+    "mixed": Rhythm((0.1, 3.0), (0.1, 0.8)),
     "spells": Rhythm((0.8, 4.5), (0.1, 0.8), 0.75, 0.95),
     "relays": Rhythm((0.2, 1.5), (0.05, 0.4), 0.35, 0.8, relay_chance=0.7),
 }
 """When faults come, and how long they last: one right after the other and soon healed;
-as in any run; long ones, most of which overlap; each passing on to the next."""
+of all lengths; long ones, most of which overlap; each passing on to the next. Quiet
+spells are shorter than in other runs, as a run is judged by how much it shows a second.
+"""
 
 TRIGGERS: Mapping[str, float] = {"times": 0.0, "moments": 0.8, "both": 0.4}
 """What sets faults off -> the part of them that wait for an event."""
 
 LENGTHS_S: Mapping[str, Mapping[str, float]] = {
     "os": {"short": 5.0, "middle": 8.0, "long": 14.0},
-    "sim": {"short": 4.0, "middle": 8.0, "long": 16.0},
+    "sim": {"short": 5.0, "middle": 8.0, "long": 16.0},
 }
 """World -> how long runs are."""
 
@@ -60,21 +64,26 @@ class Pace:
     Attributes:
         rate: Times the usual rate of the simulator; None for the rate that was asked
             for. Real clients always go as fast as they can.
-        keys: Keys in use at a time; None for the workload's own number.
+        has_few_keys: Whether there are as few keys as can be, and not as many as the
+            workload has by itself.
     """
 
     rate: float | None = None
-    keys: int | None = None
+    has_few_keys: bool = False
 
 
 PACES: Mapping[str, Pace] = {
     "usual": Pace(),
-    "few keys": Pace(keys=1),
-    "busy": Pace(rate=4.0, keys=1),
+    "calm": Pace(rate=0.4),
+    "few keys": Pace(has_few_keys=True),
+    "busy": Pace(rate=4.0, has_few_keys=True),
 }
-"""Names of paces. With few keys, more operations meet what one of them left behind."""
+"""Names of paces. With few keys, more operations meet what one of them left behind. A
+calm run costs less, and shows as much of elections."""
 KEYS = "keys"
 """The option by which workloads are told how many keys to use."""
+FEW = ("1", "2", "4", "8")
+"""What few keys may mean: the first of these that the workload takes."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,7 @@ class Space:
         self.kinds = tuple(sorted(self.spec.nemesis))
         self._plugins = {kind: registry.find("nemesis", kind) for kind in self.kinds}
         self._given = options_for(self.spec)[1]
+        self._few_keys = self._fewest_keys()
         self.moments = tuple(assembling.moments(parts.system))
         system = parts.system
         words = system.messages if isinstance(system, Worded) else ()
@@ -125,7 +135,7 @@ class Space:
         self.paces = {
             word: pace.rate or 1.0
             for word, pace in PACES.items()
-            if pace == Pace() or self._has_keys
+            if not pace.has_few_keys or self._few_keys
             if pace.rate is None or spec.world == "sim"
         }
 
@@ -134,12 +144,17 @@ class Space:
         """Events that may set a fault off."""
         return self.moments or self.messages
 
-    @property
-    def _has_keys(self) -> bool:
-        """Whether the number of keys is for the search to choose."""
+    def _fewest_keys(self) -> str:
+        """The fewest keys; empty if their number is not for the search to choose."""
         workload = registry.find("workload", self.spec.workload)
-        has_option = KEYS in {option.name for option in workload.options}
-        return has_option and KEYS not in self._given[self.spec.workload]
+        given = self._given[self.spec.workload]
+        if KEYS in given or KEYS not in {option.name for option in workload.options}:
+            return ""
+        for few in FEW:
+            with suppress(UsageError):
+                workload.factory({**given, KEYS: few})
+                return few
+        return ""
 
     def draw(self, random: Random, choice: Choice, seed: int) -> Experiment:
         """A new experiment of that choice; the same for the same arguments."""
@@ -198,8 +213,8 @@ class Space:
         if pace.rate is not None:
             rate = pace.rate * DEFAULTS["sim"]["rate"]
         options = dict(self.spec.options)
-        if pace.keys is not None:
-            options[f"{self.spec.workload}.{KEYS}"] = str(pace.keys)
+        if pace.has_few_keys:
+            options[f"{self.spec.workload}.{KEYS}"] = self._few_keys
         spec = msgspec.structs.replace(
             self.spec,
             nemesis=kinds_of(plan),
