@@ -413,7 +413,7 @@ def test_each_fault_is_left_out_in_turn_and_what_came_of_it_is_told() -> None:
 
 def explored(results: Path, *words: str) -> tuple[int, dict[str, Any]]:
     status = run_command(
-        ["explore", "raft", "--world", "sim", "--results", str(results), *words]
+        ["explore", "2pc", "--world", "sim", "--results", str(results), *words]
     )
     [stored] = results.glob("explore/*/*/explore.json")
     told = json.loads(stored.read_text())
@@ -421,17 +421,17 @@ def explored(results: Path, *words: str) -> tuple[int, dict[str, Any]]:
     return status, told
 
 
-MUTANT = ("--mutant", "two-votes", "--seed", "1")
+MUTANT = ("--mutant", "unlock-at-prepare", "--seed", "1")
 
 
 def test_a_broken_protocol_is_found_and_its_failure_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counterfactuals, "STEPS_MAX", 1)
-    status, told = explored(tmp_path, *MUTANT, "--runs", "1")
+    status, told = explored(tmp_path, *MUTANT, "--runs", "4")
     text = capsys.readouterr().out
     assert status == 1, text
-    assert told["runs"] == 1
+    assert told["runs"] == 4
     assert told["failures"]
     for failure in told["failures"]:
         assert failure["repeats"]
@@ -440,9 +440,11 @@ def test_a_broken_protocol_is_found_and_its_failure_is_told(
         [without] = failure["without"]
         assert without["fate"] in {"same", "other", "valid"}
     [folder] = tmp_path.glob("explore/*/*")
-    [stored] = folder.glob("corpus/*.yaml")
-    assert stored.read_text().startswith("# ")
-    assert plans.parse(yaml.safe_load(stored.read_text()), "plan")
+    stored = sorted(folder.glob("corpus/*.yaml"))
+    assert stored
+    for plan in stored:
+        assert plan.read_text().startswith("# ")
+        plans.parse(yaml.safe_load(plan.read_text()), "plan")
 
 
 def test_an_unbroken_protocol_is_no_failure_and_no_plan_is_refused(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from harness.campaign.exploration.bandit import Bandit, worth
 from harness.campaign.exploration.corpus import Corpus
 from harness.campaign.exploration.space import Choice
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,11 +227,14 @@ def searching(
     """A pursuit that makes one experiment after the other while `goes_on` says so.
 
     Several of them may share a search. `note` is told each outcome, and how many of its
-    features were new. It ends early if somebody ends a run.
+    features were new.
+
+    Raises:
+        HarnessError: A run was ended from outside.
     """
     while goes_on():
         proposal = search.propose()
         outcome = yield proposal.experiment
         if outcome is None:
-            return
+            raise HarnessError("somebody ended a run")
         note(outcome, search.learn(proposal, outcome))
