@@ -101,7 +101,8 @@ def explore_exhaustively(
             explored = explore(asked, show)
         except KeyboardInterrupt:
             line.clear()
-            return interrupted("interrupted before the end", as_json=as_json)
-    line.clear()
-    say(json.dumps(explored.as_json()) if as_json else explored.text)
+            return interrupted("interrupted before it began", as_json=as_json)
+    with interrupts.noted():  # it is too late to end early: all is printed
+        line.clear()
+        say(json.dumps(explored.as_json()) if as_json else explored.text)
     return explored.status

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.campaign.exhaustive import search
 from harness.campaign.exhaustive.exploring import Asked, explore, prepare
 from harness.campaign.exhaustive.freezing import freeze
 from harness.campaign.exhaustive.judging import Judge
@@ -508,6 +509,29 @@ def test_a_depth_that_the_budget_does_not_reach_is_unknown(
     command = ["explore", "paxos", "--exhaustive", "--depth", "500", "--budget", "0.2"]
     assert run_command(command) == 2
     assert "and depth 500 was asked for" in capsys.readouterr().out
+
+
+def test_an_interrupted_search_tells_how_far_it_came(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = Judge.breach
+
+    def interrupt(judge: Judge, state: State) -> object:
+        if judge.judged > 150:
+            raise KeyboardInterrupt
+        return judged(judge, state)
+
+    monkeypatch.setattr(Judge, "breach", interrupt)
+    assert run_command(["explore", "2pc", "--exhaustive"]) == 2
+    assert "interrupted, with no violation up to depth" in capsys.readouterr().out
+
+
+def test_states_are_bounded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "STATES_MAX", 50)
+    assert run_command(["explore", "2pc", "--exhaustive", "--depth", "20"]) == 2
+    assert "beyond depth 2, up to which" in capsys.readouterr().out
 
 
 def test_a_space_without_further_states_is_said_to_be_whole(

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from harness.campaign.exhaustive.judging import Judge
 from harness.campaign.exhaustive.scripts import SCRIPTS, script
-from harness.campaign.exhaustive.search import Search
+from harness.campaign.exhaustive.search import (
+    INTERRUPTED,
+    MEMORY,
+    STATES_MAX,
+    Search,
+)
 from harness.campaign.exhaustive.space import Bounds, Space
 from harness.campaign.exhaustive.telling import steps
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
@@ -78,10 +83,14 @@ class Explored:
         found = self.found
         if found.breach is not None:
             return ""
+        if found.cut == INTERRUPTED:
+            return f"interrupted, with no violation up to depth {found.depth}"
         if found.cut and self.asked.depth is not None:
+            more = f"more than {STATES_MAX:,} states were reached"
+            why = more if found.cut == MEMORY else "the budget was used up"
             return (
-                f"the budget was used up at depth {found.depth}, and depth "
-                f"{self.asked.depth} was asked for"
+                f"{why} beyond depth {found.depth}, up to which there is no violation, "
+                f"and depth {self.asked.depth} was asked for"
             )
         if not self.spoke:
             return (
@@ -172,6 +181,7 @@ class Explored:
             "bounds": asdict(self.asked.bounds),
             "depth": found.depth,
             "complete": found.complete,
+            "ended_by": found.cut or None,
             "states": found.states,
             "transitions": found.transitions,
             "steps": found.steps,

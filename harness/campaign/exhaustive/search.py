@@ -8,7 +8,7 @@ none within the depth. The order of moves is fixed, and so is all that is found.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 LOOK_EVERY = 512
 """States between two looks at the clock."""
 
+STATES_MAX = 5_000_000
+"""States that are kept at most; they take some 400 bytes each."""
+
+BUDGET, MEMORY, INTERRUPTED = "budget", "memory", "interrupted"
+"""What ended a search before its depth was reached."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -28,13 +34,15 @@ class Found:
 
     Attributes:
         depth: All that takes up to so many moves was judged.
-        states: Different states of the cluster that were reached.
+        states: Different states of the cluster that are up to so many moves away; if a
+            breach was found, those that were reached before.
         transitions: Moves that were made.
         steps: Different steps of cores among them.
         judged: Different histories that checkers judged.
         seconds: How long it took.
         complete: There is nothing beyond that depth within the bounds.
-        cut: The budget was used up before the depth was reached.
+        cut: What ended it before the depth was reached: BUDGET, MEMORY or INTERRUPTED;
+            empty if nothing did.
         breach: The promise that is broken; None if none is.
         way: The moves that lead to it.
     """
@@ -46,7 +54,7 @@ class Found:
     judged: int
     seconds: float
     complete: bool = False
-    cut: bool = False
+    cut: str = ""
     breach: Breach | None = None
     way: tuple[Move, ...] = ()
 
@@ -80,16 +88,20 @@ class Search:
         self._begun_s = time.monotonic()
 
     def run(self) -> Found:
-        """Search. Memory: some 300 bytes a state."""
+        """Search. An interrupt ends it, with what was found so far."""
         first = self._space.first()
         self._parents[first] = None
         level, depth = [first], 0
         if breach := self._judge.breach(first):
             return self._found(depth, breach=breach)
         while level and depth < self._depth:
-            further = self._next_level(level, depth)
-            if further is None:
-                return self._found(depth, cut=True)
+            reached = len(self._parents)
+            try:
+                further = self._next_level(level, depth)
+            except KeyboardInterrupt:
+                further = INTERRUPTED
+            if isinstance(further, str):
+                return replace(self._found(depth, cut=further), states=reached)
             level, breach, last = further
             depth += 1
             if breach is not None:
@@ -103,17 +115,17 @@ class Search:
 
     def _next_level(
         self, level: list[State], depth: int
-    ) -> tuple[list[State], Breach | None, State] | None:
+    ) -> tuple[list[State], Breach | None, State] | str:
         """The states one move further; up to the first that breaks a promise.
 
         Returns:
-            None if the budget is used up.
+            The states, the breach and the state that has it; or what has run out.
         """
         out: list[State] = []
         parents, judge, moves = self._parents, self._judge.breach, self._space.moves
         for count, state in enumerate(level):
-            if not count % LOOK_EVERY and self._is_over(depth):
-                return None
+            if not count % LOOK_EVERY and (what := self._run_out(depth)):
+                return what
             for _, new in moves(state):
                 self._transitions += 1
                 if new in parents:
@@ -124,10 +136,14 @@ class Search:
                 out.append(new)
         return out, None, level[-1]
 
-    def _is_over(self, depth: int) -> bool:
+    def _run_out(self, depth: int) -> str:
+        """What has run out; empty if nothing has."""
         took_s = time.monotonic() - self._begun_s
         self._show(depth, len(self._parents), took_s)
-        return self._budget_s is not None and took_s > self._budget_s
+        if len(self._parents) > STATES_MAX:
+            return MEMORY
+        over = self._budget_s is not None and took_s > self._budget_s
+        return BUDGET if over else ""
 
     def _way(self, last: State) -> tuple[Move, ...]:
         """The moves that lead to a state, found again from state to state."""
@@ -147,7 +163,7 @@ class Search:
         depth: int,
         *,
         complete: bool = False,
-        cut: bool = False,
+        cut: str = "",
         breach: Breach | None = None,
         way: tuple[Move, ...] = (),
     ) -> Found:
