@@ -389,10 +389,10 @@ def test_a_mutant_is_found_after_so_many_moves(
 UNBROKEN = [
     # protocol, nodes, operations, crashes, depth, states at least
     ("raft", 3, 2, 0, 7, 10_000),
-    pytest.param("2pc", 3, 1, 1, 9, 400_000, marks=pytest.mark.nightly),
-    pytest.param("paxos", 3, 2, 0, 7, 70_000, marks=pytest.mark.nightly),
-    pytest.param("multi_paxos", 3, 2, 0, 7, 100_000, marks=pytest.mark.nightly),
-    pytest.param("raft", 3, 2, 0, 9, 200_000, marks=pytest.mark.nightly),
+    pytest.param("2pc", 3, 1, 1, 9, 150_000, marks=pytest.mark.nightly),
+    pytest.param("paxos", 3, 2, 0, 7, 20_000, marks=pytest.mark.nightly),
+    pytest.param("multi_paxos", 3, 2, 0, 7, 50_000, marks=pytest.mark.nightly),
+    pytest.param("raft", 3, 2, 0, 9, 150_000, marks=pytest.mark.nightly),
 ]
 
 
