@@ -174,17 +174,17 @@ class Database:
 
     def failed_again(
         self, test: str, asked: Experiment, kept: Kept, anomalies: Sequence[str]
-    ) -> None:
-        """Note that a replay failed. One of another folder becomes one of ours.
+    ) -> Path:
+        """Note that a replay failed; returns its file, which is one of ours from now.
 
         Raises:
             HarnessError: The folder can't be written.
         """
         if not kept.is_ours:
-            self.keep(test, asked, kept.experiment, anomalies)
-            return
+            return self.keep(test, asked, kept.experiment, anomalies)
         now = datetime.datetime.now(datetime.UTC)
         _renew(kept, passes=0, found_utc=now, anomalies=list(anomalies))
+        return kept.file
 
     def passed(self, kept: Kept) -> str:
         """Note that a replay did not fail; returns a sentence that says what follows.

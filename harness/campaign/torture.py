@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -153,7 +154,7 @@ class Torturer:
         if self._database is not None:
             again, outcome = self._replay(self._database, test, asked, remarks)
             if outcome is not None:
-                told = tell(outcome, again)
+                told = self._failed(test, asked, outcome, again)
                 return Attempt(outcome, told, tuple(remarks))
         outcome = self.run(asked)
         for seed in range(asked.spec.seed + 1, asked.spec.seed + seed_count):
@@ -168,30 +169,60 @@ class Torturer:
             told = tell(outcome)
         return Attempt(outcome, told, tuple(remarks))
 
-    def _failed(self, test: str, asked: Experiment, outcome: Outcome) -> str:
-        """Keep a fresh failure, and make it smaller; returns what to tell of it."""
+    def _failed(
+        self,
+        test: str,
+        asked: Experiment,
+        outcome: Outcome,
+        again: Kept | None = None,
+    ) -> str:
+        """Keep a failure, and make it smaller; returns what to tell of it.
+
+        `again` is the earlier failure that it replays, if it does.
+        """
+        world = outcome.experiment.spec.world
+        budget_s = self._shrink_s
+        if budget_s is None:
+            budget_s = SHRINK_S[world] if again is None else 0.0
+        # At once, as an interrupt may end the search.
+        file, kept = self._keep(test, asked, outcome, again)
+        small, why = None, ""
+        try:
+            if budget_s:
+                why = f"nothing smaller was found in {budget_s:g} s"
+                small = shrunk(outcome, budget_s)
+            if small is not None and small[0].spec.world == world and file is not None:
+                assert self._database is not None
+                self._database.remove(file)
+                file = self._database.keep(test, asked, small[0], outcome.anomalies)
+                kept = f"{program.near(file)}, to be replayed first"
+        except SplitbrainError as problem:  # it must hide no verdict
+            why = f"the search for a smaller one failed: {problem}"
+        if small is None:
+            kept = "; ".join(filter(None, [kept, why]))
+        return tell(outcome, again, kept=kept, small=small)
+
+    def _keep(
+        self, test: str, asked: Experiment, outcome: Outcome, again: Kept | None
+    ) -> tuple[Path | None, str]:
+        """(the file of a failure, a clause that says where it is kept)."""
+        if self._database is None:
+            return None, ""
         failed = outcome.experiment
         if failed.plan is None:
             plan = RunFolder(Path(outcome.folder)).read_as("plan.yaml", PlanData)
             failed = Experiment(failed.spec, plan or [])
-        budget_s = self._shrink_s
-        if budget_s is None:
-            budget_s = SHRINK_S[failed.spec.world]
-        kept, small = "", None
+        names = outcome.anomalies
         try:
-            # At once, as an interrupt may end the search.
-            file = self._database and self._database.keep(
-                test, asked, failed, outcome.anomalies
-            )
-            if budget_s and (small := shrunk(outcome, budget_s)) is not None:
-                best = small[0]
-                if self._database and file and best.spec.world == failed.spec.world:
-                    self._database.remove(file)
-                    file = self._database.keep(test, asked, best, outcome.anomalies)
-            kept = f"{program.near(file)}, to be replayed first" if file else ""
-        except SplitbrainError as problem:  # it must hide no verdict
-            kept = f"not at all, or not as small as may be: {problem}"
-        return tell(outcome, kept=kept, small=small)
+            if again is None:
+                file = self._database.keep(test, asked, failed, names)
+            else:
+                file = self._database.failed_again(test, asked, again, names)
+                if again.is_ours:
+                    return file, ""  # that it is replayed tells enough
+        except HarnessError as problem:  # it must hide no verdict
+            return None, f"not at all: {problem}"
+        return file, f"{program.near(file)}, to be replayed first"
 
     def run(self, experiment: Experiment) -> Outcome:
         """The outcome of one run; its verdict is never "error".
@@ -249,20 +280,16 @@ class Torturer:
             except UsageError as refusal:
                 remarks.append(f"passed over {again.told}: {refusal}")
                 continue
-            # A database that can't be written must hide no verdict.
-            try:
-                if outcome.verdict == "invalid":
-                    database.failed_again(test, asked, again, outcome.anomalies)
-                    became = "failed again"
-                elif outcome.verdict == "unknown":
-                    became = f"unknown, {outcome.reason}"
-                else:
-                    became = database.passed(again)
-            except HarnessError as problem:
-                became = f"{outcome.verdict}; {problem}"
-            remarks.append(f"replayed {again.told}: {became}")
             if outcome.verdict == "invalid":
+                remarks.append(f"replayed {again.told}: failed again")
                 return again, outcome
+            became = f"unknown, {outcome.reason}"
+            if outcome.verdict == "valid":
+                try:
+                    became = database.passed(again)
+                except HarnessError as problem:
+                    became = f"passed; {problem}"
+            remarks.append(f"replayed {again.told}: {became}")
             self.forget(outcome)
         return None, None
 
@@ -451,6 +478,9 @@ def tell(
         rows.append(("kept", kept))
     rows += _plan_rows(folder)
     rows.append(("again", repro))
+    if small is None and outcome.verdict == "invalid" and told.spec.world == "os":
+        words = [*program.words(), "shrink", program.near(folder.path)]
+        rows.append(("smaller", shlex.join(words)))
     if (report := folder.path / "report.html").exists():
         rows.append(("report", program.near(report)))
     table = "".join(f"{name:<9}{line}".rstrip() + "\n" for name, line in rows)
