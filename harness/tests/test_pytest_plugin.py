@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -16,7 +17,6 @@ from uuid import uuid4
 import pytest
 
 from harness.campaign import failures
-from harness.tests.osworld_nodes import eventually
 from harness.tests.test_deaths import Started
 
 if TYPE_CHECKING:
@@ -276,7 +276,8 @@ def test_long(): ...
     scratch.mkdir(parents=True)
     suite(folder, text)
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *options],
+        # Folders for tests are pytest's own, and stay.
+        [sys.executable, "-m", "pytest", f"--basetemp={folder}/base", *options],
         cwd=folder,
         env={
             **os.environ,
@@ -290,7 +291,11 @@ def test_long(): ...
     )
     started = Started(process, mark, folder / "results", scratch)
     try:
-        eventually(lambda: started.recorded_bytes() > 0, "operations are recorded")
+        deadline_s = time.monotonic() + LIMIT_S
+        while not started.recorded_bytes():
+            assert process.poll() is None, started.end(signal.SIGINT)
+            assert time.monotonic() < deadline_s, "nothing is recorded"
+            time.sleep(0.05)
         status, output, _ = started.end(signal.SIGINT)
         assert status == 2, output
         started.nothing_is_left()
