@@ -24,6 +24,7 @@ from harness.run import monitor
 from harness.run.completing import complete
 from harness.run.spec import TestSpec
 from harness.run.store import RunFolder
+from harness.systems import mutants
 from harness.verdict import EVERY_ANOMALY, Anomaly, CheckResult, Limits, Verdict
 from workloads.register import Register
 
@@ -92,6 +93,44 @@ def test_a_run_that_keeps_its_promises_lasts_as_long_as_without(tmp_path: Path) 
     assert early.verdict == whole.verdict == "valid"
     assert early.convicted_s is None
     assert lines(early) == lines(whole)
+
+
+MUTANTS = [
+    pytest.param(protocol, name, id=f"{protocol}-{name}")
+    for protocol, known in mutants.every().items()
+    for name in known
+]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("protocol", "mutant"), MUTANTS)
+def test_whoever_is_convicted_early_is_in_the_end(
+    protocol: str, mutant: str, seed: int, tmp_path: Path
+) -> None:
+    """The run that goes on from where the other ended is invalid, too."""
+    given: dict[str, Any] = {"workload": "", "nemesis": [], "options": {}}
+    early, whole = (
+        discard(
+            tmp_path,
+            Experiment(
+                stale(
+                    **given,
+                    system=protocol,
+                    mutant=mutant,
+                    seed=seed,
+                    until_invalid=is_early,
+                )
+            ),
+        )
+        for is_early in (True, False)
+    )
+    told = (early.repro, early.reason, whole.reason)
+    assert "error" not in {early.verdict, whole.verdict}, told
+    if early.convicted_s is not None:
+        assert (early.verdict, whole.verdict) == ("invalid", "invalid"), told
+    else:
+        assert early.verdict == whole.verdict, told
 
 
 def test_a_run_that_is_discarded_tells_when_it_was_convicted(tmp_path: Path) -> None:
