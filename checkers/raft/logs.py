@@ -24,7 +24,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from checkers.findings import name_of
 from checkers.values import freeze
@@ -53,7 +55,7 @@ FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
 NOTHING: Mapping[str, type] = {}
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """An entry that a server's log held, and the event that says so."""
 
     term: Any
@@ -145,7 +147,7 @@ class Log:
         return index <= self.base[0] or (own is not None and own.same(entry))
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """An event, with the server's log after it, and what it took off the log."""
 
     op: Op

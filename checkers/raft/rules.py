@@ -105,6 +105,7 @@ class Cluster:
     Attributes:
         servers: By name.
         leaders: Term -> server -> event.
+        led: Server -> the last event by which it became leader.
         votes: (server, term) -> candidate and event.
         seen: (index, term) -> the entry and the term before it (None: not known).
         committed: Index -> entry, and the event that committed it.
@@ -118,6 +119,7 @@ class Cluster:
     leaders: dict[Any, dict[str, int]] = field(
         default_factory=lambda: defaultdict(dict)
     )
+    led: dict[str, int] = field(default_factory=dict)
     votes: dict[tuple[str, Any], tuple[str, int]] = field(default_factory=dict)
     seen: dict[tuple[int, Any], tuple[Entry, Any]] = field(default_factory=dict)
     committed: dict[int, tuple[Entry, int]] = field(default_factory=dict)
@@ -144,6 +146,7 @@ def judge(cluster: Cluster, change: Change) -> Iterator[Breach]:
     match op.f:
         case "became_leader":
             yield from election_safety(cluster, op)
+            cluster.led[name_of(op)] = op.index
             server.leads = Lead(term_of(op), op.index)
         case "voted":
             yield from one_vote(cluster, op, op.value.get("candidate"))
@@ -404,8 +407,8 @@ def leader_completeness(cluster: Cluster, history: History) -> Iterator[Breach]:
     commits = [c for c in cluster.commits if type(c.bound) is form[0][0]]
     commits.sort(key=lambda c: (c.bound, c.last))
     furthest = list(accumulate(commits, further))
-    led = {node for leaders in cluster.leaders.values() for node in leaders}
-    theirs = (op for op in history if name_of(op) in led)
+    # What a server did after it had led for the last time is of no interest here.
+    theirs = (op for op in history if op.index <= cluster.led.get(name_of(op), -1))
     for change in Logs().replay(theirs) if commits else ():
         if change.op.f == LEADER and type(term_of(change.op)) is form[0][0]:
             before = bisect_left(commits, term_of(change.op), key=lambda c: c.bound)
