@@ -92,7 +92,7 @@ def test_a_simulated_run_repeats_to_the_byte(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exit_status, out, err = command(capsys, run, "--times", "2")
-    assert (exit_status, err) == (1, "")
+    assert (exit_status, err) == (1, ""), out
     assert "the same history and faults as in the record, to the byte" in out
     assert "failed 2 of 2, rate 0.34 to 1.00 (Wilson 95 %)" in out
     assert not (run.parent / "results").exists()
@@ -138,7 +138,7 @@ def test_a_difference_of_another_version_is_told_and_no_failure_of_the_harness(
     edit_line(run / "faults.jsonl", 1, '"time":', '"time":1')
     monkeypatch.setattr(execution, "versions", lambda: {**VERSIONS, "commit": "def"})
     exit_status, out, err = command(capsys, run)
-    assert (exit_status, err) == (1, "")
+    assert (exit_status, err) == (1, ""), out
     assert "recorded with commit abc, this is def" in out
     assert "differs from the record, as other code may: faults.jsonl, line 1" in out
 
@@ -165,7 +165,7 @@ def test_a_record_that_was_cut_short_is_compared_as_far_as_it_goes(
         file = run / name
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     exit_status, out, err = command(capsys, run)
-    assert (exit_status, err) == (1, "")
+    assert (exit_status, err) == (1, ""), out
     assert "the record ends where its controller was killed" in out
     assert "to the byte" in out
     edit_line(run / "history.jsonl", 3, '"process":', '"process":9')
