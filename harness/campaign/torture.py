@@ -127,12 +127,12 @@ class Torturer:
 
     Args:
         results: Folders of runs that failed go here.
-        database: Keeps failures; None if none are kept or replayed.
+        database: Keeps failures.
         shrink_s: How long each failure is made smaller; None for `SHRINK_S`.
     """
 
     def __init__(
-        self, results: Path, database: Database | None, shrink_s: float | None = None
+        self, results: Path, database: Database, shrink_s: float | None = None
     ) -> None:
         self._results = results
         self._shrink_s = shrink_s
@@ -151,11 +151,10 @@ class Torturer:
         # In this process first, as an impossible run is refused before any starts.
         assemble(asked.spec)
         remarks: list[str] = []
-        if self._database is not None:
-            again, outcome = self._replay(self._database, test, asked, remarks)
-            if outcome is not None:
-                told = self._failed(test, asked, outcome, again)
-                return Attempt(outcome, told, tuple(remarks))
+        again, failed = self._replay(test, asked, remarks)
+        if failed is not None:
+            told = self._failed(test, asked, failed, again)
+            return Attempt(failed, told, tuple(remarks))
         outcome = self.run(asked)
         for seed in range(asked.spec.seed + 1, asked.spec.seed + seed_count):
             if outcome.verdict != "valid":
@@ -192,7 +191,6 @@ class Torturer:
                 why = f"nothing smaller was found in {budget_s:g} s"
                 small = shrunk(outcome, budget_s)
             if small is not None and small[0].spec.world == world and file is not None:
-                assert self._database is not None
                 self._database.remove(file)
                 file = self._database.keep(test, asked, small[0], outcome.anomalies)
                 kept = f"{program.near(file)}, to be replayed first"
@@ -206,8 +204,6 @@ class Torturer:
         self, test: str, asked: Experiment, outcome: Outcome, again: Kept | None
     ) -> tuple[Path | None, str]:
         """(the file of a failure, a clause that says where it is kept)."""
-        if self._database is None:
-            return None, ""
         failed = outcome.experiment
         if failed.plan is None:
             plan = RunFolder(Path(outcome.folder)).read_as("plan.yaml", PlanData)
@@ -269,10 +265,10 @@ class Torturer:
         return answer[1]
 
     def _replay(
-        self, database: Database, test: str, asked: Experiment, remarks: list[str]
+        self, test: str, asked: Experiment, remarks: list[str]
     ) -> tuple[Kept | None, Outcome | None]:
         """Replay what is kept until it fails: (what failed, its outcome), or Nones."""
-        kept, passed_over = database.load(test, asked)
+        kept, passed_over = self._database.load(test, asked)
         remarks += passed_over
         for again in kept:
             try:
@@ -286,7 +282,7 @@ class Torturer:
             became = f"unknown, {outcome.reason}"
             if outcome.verdict == "valid":
                 try:
-                    became = database.passed(again)
+                    became = self._database.passed(again)
                 except HarnessError as problem:
                     became = f"passed; {problem}"
             remarks.append(f"replayed {again.told}: {became}")

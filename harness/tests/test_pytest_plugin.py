@@ -212,6 +212,7 @@ def test_whoever_does_not_use_it_pays_nothing(tmp_path: Path) -> None:
     assert status == 0, output
 
 
+@pytest.mark.nightly
 def test_a_property_leaves_its_smallest_failure_alone(tmp_path: Path) -> None:
     suite(
         tmp_path,

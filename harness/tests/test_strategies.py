@@ -24,7 +24,7 @@ SYSTEMS = ("raft", "2pc")
 
 
 @given(data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 5)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_plan_can_be_run_and_ends_in_time(
     system: str, data: st.DataObject
@@ -41,7 +41,7 @@ def test_every_plan_can_be_run_and_ends_in_time(
 
 
 @given(ask=strategies.experiments("raft", world="sim"))
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 5)
 def test_every_experiment_can_be_run(ask: Ask) -> None:
     asked = experiment("raft", ask)
     assert asked.spec.workload == ask["workload"]
@@ -49,7 +49,7 @@ def test_every_experiment_can_be_run(ask: Ask) -> None:
 
 
 @given(ask=strategies.experiments("raft", world="sim", seed=4, workload="set"))
-@settings(max_examples=5)
+@settings(max_examples=settings().max_examples // 10)
 def test_what_was_asked_for_is_not_drawn(ask: Ask) -> None:
     assert (ask["world"], ask["seed"], ask["workload"]) == ("sim", 4, "set")
 
