@@ -434,7 +434,8 @@ def test_the_regression_test_is_python_and_holds_the_plan(
 ) -> None:
     text = regression.source(one, Rate(hits, 5), sentence, "stale-read")
     names: dict[str, object] = {}
-    exec(compile(text, "test", "exec"), names)  # it defines a function
+    code = compile(text, "test", "exec", dont_inherit=True)  # else it has our futures
+    exec(code, names)  # it defines a function
     assert plans.parse(_yaml(str(names["PLAN"])), "plan") == steps_of(one)
     assert "test_raft_register_stale_read" in names
 
@@ -500,12 +501,19 @@ def test_3pc_is_shrunk_to_one_partition_and_one_transaction(
     assert (run / "shrunk" / "command.txt").read_text().strip() == told["command"]
     lines = (run / "shrunk" / "tried.jsonl").read_text().splitlines()
     assert sum(json.loads(line)["accepted"] for line in lines) >= 3
-    # A second search has nothing left to do.
+
+
+@pytest.mark.nightly
+def test_a_second_search_has_nothing_left_to_do_and_the_test_for_a_suite_fails(
+    failed_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copied(failed_run, tmp_path)
+    assert cli.run_command(["shrink", str(run), "--budget", "10m", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
     assert cli.run_command(["shrink", str(run), "--budget", "10m", "--json"]) == 1
     again = json.loads(capsys.readouterr().out)
     assert again["runs"] == 1
     assert again["plan"] == told["plan"]
-    # The test for the user's own suite fails, and says why.
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider",
          told["test"]],
