@@ -1,7 +1,8 @@
 """An exploration: runs that a search chooses, until a budget is gone, and what to keep.
 
-In the simulator only outcomes are kept, and each distinct failure is run once more:
-that must give the same verdict, and leaves its folder. In the os world the folder of
+In the simulator only outcomes are kept. The first runs that failed in a new way are run
+once more, which must give the same and leaves their folders; they are shrunk, and the
+smallest experiment is run without each of its faults. In the os world the folder of
 each failed run stays, and those of others are removed.
 
     results/explore/raft-register/<utc>-<seed>/
@@ -35,6 +36,10 @@ from harness.campaign.exploration.signatures import features
 from harness.campaign.exploration.space import plan_of
 from harness.campaign.outcome import Outcome
 from harness.campaign.processes import Processes
+from harness.campaign.shrinking.conclusion import Conclusion, conclude
+from harness.campaign.shrinking.lab import Notes
+from harness.campaign.shrinking.search import shrink
+from harness.campaign.shrinking.shelf import Shelf
 from harness.errors import HarnessError
 from harness.faults import plan as plans
 from harness.host.documents import writing
@@ -52,8 +57,10 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """The version of explore.json; it changes as those of `harness.run.records`."""
-CLOSER_MAX = 4
-"""Failed runs that are simulated again, whole and without each of their faults."""
+CLOSER_MAX = 3
+"""Failed runs that are simulated again, shrunk, and run without each of the faults."""
+SHRINK_S = 60.0
+"""Real seconds for making each of them smaller; `shrink RUN` goes on from there."""
 CORPUS_MAX = 30
 """Plans that are stored."""
 ERRORS_MAX = 5
@@ -103,13 +110,17 @@ class Kept:
         sentence: What is wrong, in words; empty if there is no folder.
         repeats: Whether a second run of the same experiment failed in the same way;
             None if there was none.
-        without: What became of it without one of its faults.
+        shrunk: What shrinking came to; None if nobody tried.
+        smallest: The smallest experiment that shows it, if somebody tried.
+        without: What became of the smallest without one of its faults.
     """
 
     failure: Failure
     folder: str = ""
     sentence: str = ""
     repeats: bool | None = None
+    shrunk: Conclusion | None = None
+    smallest: Experiment | None = None
     without: list[Counterfactual] = field(default_factory=list)
 
     @property
@@ -132,6 +143,7 @@ class Kept:
             "seed": outcome.experiment.spec.seed,
             "steps": len(outcome.experiment.plan or []),
             "repeats": self.repeats,
+            "shrunk": None if self.shrunk is None else self.shrunk.as_json(),
             "without": [
                 {"step": each.number, "fate": each.fate, **each.step.as_data()}
                 for each in self.without
@@ -200,6 +212,7 @@ class Explored:
 
 
 Show = Callable[[Explored], None]
+Tell = Callable[[str], None]
 
 
 class Exploration:
@@ -214,6 +227,7 @@ class Exploration:
         budget_s: Real seconds after which no run begins; None for no such bound.
         runs: Runs after which none begins; None for no such bound.
         show: Called after each run.
+        tell: Called with a clause while failures are shrunk.
 
     Raises:
         HarnessError: `results` can't be written.
@@ -229,12 +243,14 @@ class Exploration:
         budget_s: float | None,
         runs: int | None,
         show: Show,
+        tell: Tell,
     ) -> None:
         self.space = space
         self._jobs = jobs
         self._budget_s = budget_s
         self._runs = runs
         self._show = show
+        self._tell = tell
         self._begun = 0
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
         name = space.spec.folder_name
@@ -254,18 +270,18 @@ class Exploration:
         """
         explored = self.explored
         self._start_s = time.monotonic()
-        with (
-            scratch_folder("splitbrain-explore-") as scratch,
-            Processes(
-                functools.partial(carry_out, explored.folder / "runs", scratch),
-                self._jobs,
-            ) as executor,
-        ):
+        with scratch_folder("splitbrain-explore-") as scratch:
+            carries = functools.partial(carry_out, explored.folder / "runs", scratch)
             try:
-                self._search(executor)
+                with Processes(carries, self._jobs) as executor:
+                    self._search(executor)
                 explored.kept = self._distinct()
+                self.store()  # what follows takes a while, and may fail
                 if self.space.spec.world == "sim":
-                    self._look_closer(executor)
+                    closer = self._run_again()
+                    self._shrink(closer)
+                    with Processes(carries, self._jobs) as executor:
+                        self._leave_out(closer, executor)
             except KeyboardInterrupt:
                 explored.interrupted = True
                 explored.kept = explored.kept or self._distinct()
@@ -314,13 +330,13 @@ class Exploration:
             out.append(kept)
         return out
 
-    def _look_closer(self, executor: Processes) -> None:
-        """Run simulated failures again, with all of their faults and without each."""
+    def _run_again(self) -> list[list[Kept]]:
+        """Simulate failed runs again, and keep them; gives failures by their run."""
         of_run: dict[int, list[Kept]] = {}
         for kept in self.explored.kept:
             of_run.setdefault(kept.failure.runs, []).append(kept)
-        some = list(of_run.values())[:CLOSER_MAX]
-        for together in some:
+        closer = list(of_run.values())[:CLOSER_MAX]
+        for together in closer:
             again = carrying.keep(
                 self.explored.folder / "runs", together[0].failure.outcome.experiment
             )
@@ -328,17 +344,45 @@ class Exploration:
                 kept.folder = again.folder
                 kept.repeats = kept.failure.fingerprint in again.fingerprints
                 kept.sentence = sentence(Path(again.folder), kept.failure)
+        return closer
+
+    def _shrink(self, closer: list[list[Kept]]) -> None:
+        """Shrink each run that fails again; what `shrink RUN` keeps is kept."""
+        for together in closer:
+            first = together[0]
+            if not first.repeats:
+                continue
+            failed = first.failure.outcome
+            shelf = Shelf(RunFolder(Path(first.folder)))
+            try:
+                shrunk = shrink(
+                    failed.experiment,
+                    frozenset({first.failure.fingerprint}),
+                    budget_s=SHRINK_S,
+                    jobs=self._jobs,
+                    notes=Notes(shelf.tried, shelf.adopted, self._tell),
+                )
+                first.shrunk = conclude(shrunk, failed, shelf, self._tell)
+            finally:
+                shelf.close()
+            first.smallest = shrunk.best
+            if shrunk.ended == "interrupted":
+                raise KeyboardInterrupt
+
+    def _leave_out(self, closer: list[list[Kept]], executor: Processes) -> None:
+        """Run the smallest experiments without each of their faults."""
+        some = [together[0] for together in closer if together[0].smallest]
         pursuits = (
-            counterfactuals.without_each(together[0].failure.outcome.experiment)
-            for together in some
+            counterfactuals.without_each(kept.smallest)
+            for kept in some
+            if kept.smallest is not None
         )
         for place, outcomes in pursue(executor, pursuits, self._jobs):
-            for kept in some[place]:
-                kept.without = counterfactuals.told_of(
-                    kept.failure.fingerprint,
-                    kept.failure.outcome.experiment,
-                    outcomes,
-                )
+            kept = some[place]
+            assert kept.smallest is not None
+            kept.without = counterfactuals.told_of(
+                kept.failure.fingerprint, kept.smallest, outcomes
+            )
 
     def store(self) -> None:
         """Write explore.json and the corpus.

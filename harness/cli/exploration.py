@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,11 +12,10 @@ import click
 from harness.cli.flags import COUNT, JOBS, RESULTS, fault_words, number
 from harness.cli.terminal import complain, interrupted, say
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID
-from harness.host import interrupts
+from harness.host import interrupts, program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from harness.campaign.explore import Explored, Kept
 
@@ -104,6 +105,7 @@ def explore_by_runs(
                 budget_s=budget_s,
                 runs=runs,
                 show=lambda explored: line.tell(progress(explored)),
+                tell=line.tell,
             )
             explored = exploration.run()
         except KeyboardInterrupt:
@@ -177,8 +179,17 @@ def told_failure(place: int, kept: Kept) -> list[str]:
             lines.append("  run again, it did not fail: the simulation did not repeat")
         case None:
             pass
+    if kept.shrunk is not None:
+        lines.append(f"  shrunk: {kept.shrunk.headline}")
+        lines += [f"    {line}" for line in kept.shrunk.plan.splitlines()]
     needed = [each for each in kept.without if each.fate != "same"]
     lines += [f"  {each.told}" for each in needed[:WITHOUT_MAX]]
     if idle := len(kept.without) - len(needed):
-        lines.append(f"  fails all the same without any one of {idle} other faults")
-    return [*lines, f"  {kept.command}"]
+        lines.append(f"  fails all the same without any one of {idle} faults")
+    lines.append(f"  run it: {kept.command}")
+    if kept.shrunk is not None and kept.shrunk.command:
+        lines.append(f"  run the smallest: {kept.shrunk.command}")
+    elif kept.folder and kept.shrunk is None:
+        run = shlex.quote(program.near(Path(kept.folder)))
+        lines.append(f"  make it smaller: {program.called()} shrink {run}")
+    return lines

@@ -86,7 +86,7 @@ def explore(
     Each run has a fault plan, a length and a pace of its own. Plans that led to
     something new are kept and changed; kinds of fault, what sets them off and their
     rhythm are chosen by how much new they bring. Every distinct failure is told once.
-    In the simulator it is run again, and so is the same seed without each of its
+    In the simulator it is run again and shrunk, and then run without each of its
     faults. With --world sim, --jobs 1 and --runs, the same seed explores the same.
 
     With --exhaustive there are no runs: all orders of messages, timeouts and crashes

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.campaign import explore
 from harness.campaign.experiment import Experiment
 from harness.campaign.exploration import corpus as corpora
 from harness.campaign.exploration import counterfactuals, signatures, variation
@@ -428,17 +429,21 @@ def test_a_broken_protocol_is_found_and_its_failure_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counterfactuals, "STEPS_MAX", 1)
+    monkeypatch.setattr(explore, "SHRINK_S", 0.001)
+    monkeypatch.setattr(explore, "CLOSER_MAX", 1)
     status, told = explored(tmp_path, *MUTANT, "--runs", "4")
     text = capsys.readouterr().out
     assert status == 1, text
     assert told["runs"] == 4
     assert told["failures"]
     for failure in told["failures"]:
-        assert failure["repeats"]
-        assert failure["sentence"] in text
         assert failure["command"] in text
-        [without] = failure["without"]
-        assert without["fate"] in {"same", "other", "valid"}
+    failure = told["failures"][0]
+    assert failure["repeats"]
+    assert failure["sentence"] in text
+    assert failure["shrunk"]["ended"] == "budget"
+    [without] = failure["without"]
+    assert without["fate"] in {"same", "other", "valid"}
     [folder] = tmp_path.glob("explore/*/*")
     stored = sorted(folder.glob("corpus/*.yaml"))
     assert stored
