@@ -34,8 +34,8 @@ def refuse_idle(*, exhaustive: bool) -> None:
     context = click.get_current_context()
     for name in OF_RUNS if exhaustive else OF_CORES:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            of = "runs: leave out --exhaustive" if exhaustive else "--exhaustive"
-            raise UsageError(f"--{name} is for {of}")
+            why = "is for runs, and not for" if exhaustive else "is for"
+            raise UsageError(f"--{name} {why} --exhaustive")
 
 
 @click.command()

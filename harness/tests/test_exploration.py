@@ -479,6 +479,8 @@ def test_the_same_seed_explores_the_same(tmp_path: Path) -> None:
         (["raft", "--budget", "soon"], "--budget"),
         (["raft", "--runs", "0"], "--runs"),
         (["raft", "--mutant", "nope"], "no mutant"),
+        (["raft", "--exhaustive", "--runs", "3"], "--runs is for runs"),
+        (["raft", "--depth", "3"], "--depth is for --exhaustive"),
         (["nope"], "nope"),
         (["raft", "--nemesis", "nope"], "nope"),
         (["launch:/bin/true", "--world", "sim"], "simulator"),

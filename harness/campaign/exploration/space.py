@@ -118,13 +118,7 @@ class Space:
     """
 
     def __init__(self, spec: TestSpec) -> None:
-        # Judging a simulated run while it lasts costs more than ending one run early
-        # saves: all runs are short, and most are valid.
-        in_time = spec.world == "os"
-        anomalies = spec.until_anomaly if in_time else []
-        self.spec = msgspec.structs.replace(
-            spec, until_invalid=in_time, until_anomaly=anomalies
-        )
+        self.spec = msgspec.structs.replace(spec, until_invalid=True)
         parts, _, _ = assembling.prepare(self.spec)
         self.profile = profiles.named(self.spec.profile)
         self.kinds = tuple(sorted(self.spec.nemesis))
