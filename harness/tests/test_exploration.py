@@ -463,7 +463,10 @@ def test_an_unbroken_protocol_is_no_failure_and_no_plan_is_refused(
 
 
 @pytest.mark.nightly
-def test_the_same_seed_explores_the_same(tmp_path: Path) -> None:
+def test_the_same_seed_explores_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explore, "SHRINK_S", 0.001)  # it counts real time
     _, one = explored(tmp_path / "one", *MUTANT, "--runs", "10")
     _, again = explored(tmp_path / "two", *MUTANT, "--runs", "10")
     for what in ("states", "invalid", "coverage", "kinds", "gains"):

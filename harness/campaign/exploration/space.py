@@ -74,6 +74,14 @@ class Pace:
     clients: float = 1.0
     has_few_keys: bool = False
 
+    @property
+    def cost(self) -> float:
+        """What a second costs, as a part of the usual.
+
+        At the usual rate, operations cost as much as all else that is simulated.
+        """
+        return (1.0 + (self.rate or 1.0)) / 2
+
 
 PACES: Mapping[str, Pace] = {
     "usual": Pace(),
@@ -135,7 +143,7 @@ class Space:
         self.rhythms = tuple(RHYTHMS)
         self.lengths = LENGTHS_S[spec.world]
         self.paces = {
-            word: pace.rate or 1.0
+            word: pace.cost
             for word, pace in PACES.items()
             if not pace.has_few_keys or self._few_keys
             if pace.rate is None or spec.world == "sim"
