@@ -1,8 +1,8 @@
 """Strategies of Hypothesis: plans of faults, workloads, and whole runs, as plain data.
 
 What is drawn is made by the machinery of seeds: each fault by its own nemesis, from a
-random generator whose choices Hypothesis makes and shrinks. So a plan is valid however
-it is shrunk. Steps shrink to fewer, earlier and shorter ones, and to triggers by time.
+number that Hypothesis draws and shrinks. So a plan is valid however it is shrunk. Steps
+shrink to fewer, earlier and shorter ones, and to triggers by time.
 
     ASK = {"world": "sim", "nodes": 3, "nemesis": ["partition", "kill"]}
 
@@ -14,6 +14,7 @@ it is shrunk. Steps shrink to fewer, earlier and shorter ones, and to triggers b
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from hypothesis import strategies as st
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 STEPS_MAX = 6
 SHORTEST_MS = 50
 """No step is shorter, unless the whole run is short."""
+
+FAULTS = 1 << 16
+"""So many numbers are faults drawn from."""
 
 COUNT_MAX = 5
 """A trigger waits for at most so many sightings of its event."""
@@ -168,14 +172,18 @@ def armed(system: str, ask: Ask) -> Arms:
 
 
 def steps(arms: Arms) -> st.SearchStrategy[Step]:
-    """Steps of a plan, each of which ends before the run does."""
+    """Steps of a plan, each of which ends before the run does.
+
+    A fault is drawn from a number of its own, as seeds draw it. Were its choices those
+    of Hypothesis, a step would have a dozen of them, and Hypothesis, which leaves out
+    five in a row at most, could not do without it.
+    """
     shortest_ms = max(1, min(SHORTEST_MS, arms.limit_ms // 4))
     within_ms = min(int(WITHIN_S * 1000), arms.limit_ms // 4)
     moments = st.none() | st.sampled_from(arms.moments) if arms.moments else st.none()
 
     @st.composite
     def drawn(draw: st.DrawFn) -> Step:
-        nemesis = draw(st.sampled_from(arms.nemeses))
         event = draw(moments)
         room_ms = arms.limit_ms - (0 if event is None else within_ms)
         begin_ms = draw(st.integers(0, max(0, room_ms - shortest_ms)))
@@ -184,7 +192,8 @@ def steps(arms: Arms) -> st.SearchStrategy[Step]:
         if event is not None:
             count = draw(st.integers(1, COUNT_MAX))
             at = Trigger(begin_ms / 1000, None, event, count, within_ms / 1000)
-        fault = nemesis.draw(draw(st.randoms(use_true_random=False)), arms.nodes)
+        chance = Random(draw(st.integers(0, FAULTS - 1)))
+        fault = chance.choice(arms.nemeses).draw(chance, arms.nodes)
         if event is not None and draw(st.booleans()):
             fault = for_observer(fault)
         return Step(at, fault, heal_ms / 1000)

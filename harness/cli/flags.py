@@ -5,7 +5,6 @@ Numbers have a kind with bounds (`harness.options`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,29 +21,6 @@ SECONDS = Number(0.001, 1e9)
 BUDGET = Duration(0.001, 1e9)
 MEGABYTES = Whole(1, 1 << 30)
 JOBS = Whole(1, 1000)
-UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
-@dataclass(frozen=True)
-class Lasting:
-    """A length of time with its unit, such as 60s; a float, in seconds."""
-
-    least_s: float = 1.0
-    most_s: float = 7 * 86_400.0
-
-    @property
-    def told(self) -> str:
-        """The form, in words."""
-        return "a time such as 60s, 10m or 1h, from 1s to 7d"
-
-    def parse(self, text: str) -> float:
-        """The seconds that `text` stands for; ValueError if it is not allowed."""
-        if text[-1:] not in UNITS_S:
-            raise ValueError
-        seconds = Number(0.0, 1e9).parse(text[:-1]) * UNITS_S[text[-1]]
-        if not self.least_s <= seconds <= self.most_s:
-            raise ValueError
-        return seconds
 
 
 class Bounded(click.ParamType):  # type: ignore[type-arg]  # generic in new releases only
