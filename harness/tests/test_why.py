@@ -185,6 +185,7 @@ def test_without_doubt_there_is_no_rise_or_the_steepest(
 # --- a real one -----------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_the_moment_that_mattered_is_when_the_cut_met_a_transaction(
     split: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
