@@ -115,6 +115,7 @@ def carried_out_here(pursuit: Pursuit[Trial], scratch: Path) -> Trial:
             return found
 
 
+@pytest.mark.nightly
 def test_a_trial_convicts_a_broken_protocol_and_clears_the_unbroken_one(
     tmp_path: Path,
 ) -> None:

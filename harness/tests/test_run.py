@@ -372,7 +372,11 @@ def test_a_plan_that_makes_no_sense_is_refused_before_anything_starts(
 @pytest.mark.parametrize(
     ("protocol", "nodes"),
     # All pairs of protocols and sizes are the simulator's (test_sim).
-    [pytest.param("raft", 1, marks=pytest.mark.nightly), ("zab", 2), ("2pc", 7)],
+    [
+        pytest.param("raft", 1, marks=pytest.mark.nightly),
+        ("zab", 2),
+        pytest.param("2pc", 7, marks=pytest.mark.nightly),
+    ],
 )
 def test_clusters_of_any_size_serve_as_processes(
     tmp_path: Path, protocol: str, nodes: int

@@ -481,6 +481,7 @@ def copied(run: Path, tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.nightly
 def test_3pc_is_shrunk_to_one_partition_and_one_transaction(
     failed_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -565,12 +566,12 @@ def test_a_run_that_cant_be_shrunk_is_refused_in_a_line(
     assert complaint.count("\n") == 1
 
 
-@pytest.mark.parametrize("budget", ["0s", "", "10", "-1m", "nan", "8d"])
+@pytest.mark.parametrize("budget", ["0s", "", "-1m", "nan", "200h"])
 def test_a_budget_of_nothing_is_refused(
     capsys: pytest.CaptureFixture[str], budget: str
 ) -> None:
     assert cli.run_command(["shrink", "x", "--budget", budget]) == 254
-    assert "such as 60s, 10m or 1h" in capsys.readouterr().err
+    assert "a number with the unit s, m or h, from 1" in capsys.readouterr().err
 
 
 def test_a_failure_that_never_comes_back_is_not_reproduced(

@@ -228,6 +228,7 @@ def test_nodes_that_grant_by_themselves_are_convicted_as_processes(
     assert outcome["checkers"]["linearizable"]["verdict"] == "invalid"
 
 
+@pytest.mark.nightly
 def test_raft_s_locks_hold_as_processes(tmp_path: Path) -> None:
     status, outcome, err = run(
         tmp_path,
