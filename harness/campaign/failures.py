@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from harness.campaign.experiment import Experiment
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from harness.host import program
+from harness.host.documents import writing
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Database:
             test=test, found_utc=now, anomalies=list(anomalies), experiment=failed
         )
         file = folder / f"{name}.json"
-        with _writing(file):
+        with writing(file):
             if not self._folder.exists():
                 self._folder.mkdir(parents=True, exist_ok=True)
                 (self._folder / ".gitignore").write_text("*\n")
@@ -169,7 +170,7 @@ class Database:
         Raises:
             HarnessError: Its file can't be removed.
         """
-        with _writing(file):
+        with writing(file):
             file.unlink(missing_ok=True)
 
     def failed_again(
@@ -291,17 +292,8 @@ def write(file: Path, failure: Failure) -> None:
 
 def _renew(kept: Kept, **fields: object) -> None:
     """Change fields in the file of a failure."""
-    with _writing(kept.file):
+    with writing(kept.file):
         write(kept.file, msgspec.structs.replace(kept.failure, **fields))
-
-
-@contextlib.contextmanager
-def _writing(file: Path) -> Iterator[None]:
-    """Raise HarnessError if the block can't write `file`."""
-    try:
-        yield
-    except OSError as problem:
-        raise HarnessError(f"can't write {file}: {problem.strerror}") from problem
 
 
 def _files(folder: Path) -> Iterator[Path]:

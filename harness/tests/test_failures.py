@@ -154,7 +154,7 @@ def test_the_latest_few_are_kept_and_come_first(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HarnessError, match="can't write"):
+    with pytest.raises(HarnessError, match="cannot write"):
         Database(tmp_path / "file").keep(TEST, asked(), failed(), [])
 
 

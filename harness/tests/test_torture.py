@@ -149,7 +149,7 @@ def test_a_failure_is_told_even_if_it_cannot_be_kept(tmp_path: Path) -> None:
     finally:
         torturer.close()
     assert found.outcome.verdict == "invalid"
-    assert "\nkept     not at all: can't write " in found.told
+    assert "\nkept     not at all: cannot write " in found.told
 
 
 @pytest.mark.nightly
