@@ -4,7 +4,8 @@ Terminals obey escape sequences, and terminals and browsers obey the characters 
 change the direction of text. Both may come from histories, node logs, names of files
 and rows, and errors that quote them, none of which can be trusted. All text for a
 terminal or a page goes through here on its way out: in `harness.cli.terminal` and
-`progress`, in `harness.report.page` and `index`, and in `harness.judge.explain`.
+`progress`, in `harness.report.page` and `index`, in `harness.judge.explain`, and in
+`harness.campaign.torture`, whose texts pytest prints.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ from harness.run.assembling import assemble
 from harness.run.completing import complete
 from harness.run.spec import DEFAULTS, PlanData, TestSpec, usual_nodes
 from harness.run.store import RunFolder
-from harness.visible import visible_line
+from harness.visible import visible, visible_line
 
 if TYPE_CHECKING:
     from harness.campaign.failures import Database, Kept
@@ -234,10 +234,11 @@ class Torturer:
         if outcome is None:
             raise HarnessError("somebody ended the worker of a run")
         if outcome.refused:
-            raise UsageError(outcome.reason)
+            raise UsageError(visible(outcome.reason))
         if outcome.verdict == "error":
             where = f" (see {outcome.folder})" if outcome.folder else ""
-            raise HarnessError(f"the harness failed: {outcome.reason}{where}")
+            told = visible(f"the harness failed: {outcome.reason}{where}")
+            raise HarnessError(told)
         return outcome
 
     def forget(self, outcome: Outcome) -> None:
@@ -279,7 +280,7 @@ class Torturer:
             if outcome.verdict == "invalid":
                 remarks.append(f"replayed {again.told}: failed again")
                 return again, outcome
-            became = f"unknown, {outcome.reason}"
+            became = f"unknown, {visible_line(outcome.reason)}"
             if outcome.verdict == "valid":
                 try:
                     became = self._database.passed(again)
@@ -371,7 +372,7 @@ def experiment(
     if not isinstance(system, str):
         raise UsageError(f"torture: system={system!r:.60} is no text")
     world = ask.get("world", "os")
-    if world not in TIME_LIMIT_S:
+    if world not in list(TIME_LIMIT_S):  # whatever it is, even what can't be hashed
         raise UsageError(f"torture: world={world!r:.60}: it takes os or sim")
     plan, plan_file = written(ask.get("plan"))
     fields: dict[str, object] = {"time_limit_s": TIME_LIMIT_S[world], "workload": ""}
@@ -480,7 +481,8 @@ def tell(
     if (report := folder.path / "report.html").exists():
         rows.append(("report", program.near(report)))
     table = "".join(f"{name:<9}{line}".rstrip() + "\n" for name, line in rows)
-    return f"{text.finding(folder.path)}\n{table}".rstrip()
+    # pytest prints it as it is, and values and names in it may be a node's.
+    return visible(f"{text.finding(folder.path)}\n{table}".rstrip())
 
 
 def _plan_rows(folder: RunFolder) -> list[tuple[str, str]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.campaign.failures import Database
-from harness.campaign.torture import TIME_LIMIT_S, Torturer, experiment
+from harness.campaign.outcome import Outcome
+from harness.campaign.torture import TIME_LIMIT_S, Torturer, experiment, tell
 from harness.errors import HarnessError, NotInstalledError, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +38,20 @@ def torturer(tmp_path: Path) -> Iterator[Torturer]:
     made = Torturer(tmp_path / "results", Database(tmp_path / "kept"), 0)
     yield made
     made.close()
+
+
+def test_what_a_terminal_obeys_is_spelled_out(tmp_path: Path) -> None:
+    anomaly = {"name": "stale-read", "explanation": "read \x1b[2J from n1", "ops": []}
+    found = {"verdict": "invalid", "anomalies": [anomaly]}
+    verdict = {"verdict": "invalid", "checkers": {"linearizable": found}}
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict))
+    asked = experiment("raft", {"world": "sim"})
+    told = tell(
+        Outcome(experiment=asked, verdict="invalid", folder=str(tmp_path)),
+        kept="\x07",
+    )
+    assert r"Read \x1b[2J from n1" in told
+    assert not set(told) & {"\x1b", "\x07"}
 
 
 def test_keywords_become_an_experiment(tmp_path: Path) -> None:
