@@ -72,7 +72,7 @@ def signature(space: Space, state: State) -> Signature:
     left = [bounds.crashes - rest[CRASHES], bounds.copies - rest[COPIES]]
     flying = Counter(
         (space.nodes[m.src], space.nodes[m.dest], json.dumps(json.loads(m.body)))
-        for m in map(lives.message, rest[MESSAGES:])
+        for m in map(lives.messages.__getitem__, rest[MESSAGES:])
     )
     return json.dumps([servers, order_of_calls(events), left]), flying
 
@@ -83,7 +83,7 @@ def choice_of(space: Space, move: Move) -> tuple[Any, ...]:
     lost = None if move.outcome.torn < 0 else move.outcome.torn
     node = space.nodes[move.node]
     if kind == "deliver":
-        message = space.lives.message(int(what))
+        message = space.lives.messages[int(what)]
         src, text = space.nodes[message.src], json.dumps(json.loads(message.body))
         return kind, (src, node, text), move.copied, lost
     if kind == "fire":

@@ -23,7 +23,7 @@ What a world owes to cores (`reference_impls.actor`), and how it is kept here:
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -218,10 +218,6 @@ class Lives:
             found = self._after[life, event] = self._computed(self.lives[life], event)
         return found
 
-    def message(self, number: int) -> Message:
-        """The message of that number."""
-        return self.messages[number]
-
     # Cores
 
     def _computed(self, life: Life, event: Happening) -> tuple[Outcome, ...]:
@@ -414,34 +410,35 @@ class Turn:
 
     def begin(self, core: Actor, recovered: list[dict[str, object]]) -> None:
         """Start a core."""
-        try:
-            self._note(core.start(recovered))
-            self._finish(core)
-        except Exception as flaw:  # the core's, and a finding
-            self.fault = f"{type(flaw).__name__}: {flaw}"
+        self._note(self._asked(lambda: core.start(recovered)))
+        self._finish(core)
 
     def take(self, core: Actor, told: Told) -> None:
         """Tell a core of an event."""
-        try:
-            self._step(core, told)
-            self._finish(core)
-        except HarnessError:
-            raise
-        except Exception as flaw:  # the core's, and a finding
-            self.fault = f"{type(flaw).__name__}: {flaw}"
+        self._step(core, told)
+        self._finish(core)
 
     def _finish(self, core: Actor) -> None:
         for _ in range(TIMERS_IN_A_TURN_MAX):
-            if not self._at_once:
+            if self.fault or not self._at_once:
                 return
             name = next(iter(self._at_once))
             del self._at_once[name]
             self._step(core, Told(FIRE, name, self.clock_ns))
-        raise RecursionError("it sets timers of 0 ms without end")
+        self.fault = "it sets timers of 0 ms without end"
 
     def _step(self, core: Actor, told: Told) -> None:
         self.told.append(told)
-        self._note(core.step(self._lives.event(self._node, told)))
+        event = self._lives.event(self._node, told)
+        self._note(self._asked(lambda: core.step(event)))
+
+    def _asked(self, core: Callable[[], Sequence[Effect]]) -> Sequence[Effect]:
+        """What a core does; nothing if it fails, which is its own, and a finding."""
+        try:
+            return core()
+        except Exception as flaw:
+            self.fault = f"{type(flaw).__name__}: {flaw}"
+            return ()
 
     def _note(self, effects: Sequence[Effect]) -> None:
         self.effects += effects
