@@ -42,7 +42,7 @@ from harness.run.spec import DEFAULTS, TestSpec
 from harness.systems import mutants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from harness.campaign.executor import Pursuit
@@ -305,13 +305,7 @@ class Tried:
 
     def text(self) -> str:
         """The table, and a line that sums it up."""
-        lines = [HEADINGS, *(case.cells() for case in self.cases)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
-        out = [
-            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        ]
-        out.insert(1, "  ".join("-" * width for width in widths))
+        out = table(HEADINGS, [case.cells() for case in self.cases])
         convicted = sum(case.is_convicted for case in self.cases)
         controls = sum(t.controls for case in self.cases for t in case.trials)
         alarms = [alarm for case in self.cases for alarm in case.alarms]
@@ -325,6 +319,17 @@ class Tried:
             f"raw figures: {self.path}",
         ]
         return "\n".join(out)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table: its headings, a rule, and a line for each row."""
+    lines = [headings, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    out = [
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return [out[0], "  ".join("-" * width for width in widths), *out[1:]]
 
 
 def choose(protocol: str | None) -> list[Case]:

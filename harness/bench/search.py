@@ -161,13 +161,7 @@ class Compared:
 
     def text(self) -> str:
         """The table, and lines that sum it up."""
-        lines = [HEADINGS, *(case.cells() for case in self.cases)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
-        out = [
-            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        ]
-        out.insert(1, "  ".join("-" * width for width in widths))
+        out = mutants.table(HEADINGS, [case.cells() for case in self.cases])
         what = "processor time" if self.world == "sim" else "time"
         both = (
             f"{way} {median([c.cost_s(way) for c in self.measured] or [0.0]):.1f} s"
