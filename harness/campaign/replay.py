@@ -38,6 +38,7 @@ from harness.host.scratch import scratch_folder
 from harness.judge import analysis
 from harness.run import assembling, execution, programs
 from harness.run.lifecycle import lives
+from harness.run.records import WHOLE
 from harness.run.spec import PlanData
 from harness.run.store import RunFolder
 from harness.verdict import Limits
@@ -89,7 +90,7 @@ class Recorded:
     @property
     def whole(self) -> bool:
         """Whether the record goes up to the run's own end."""
-        return self.run is not None and self.run.ended in {"complete", "convicted"}
+        return self.run is not None and self.run.ended in WHOLE
 
     @property
     def failed(self) -> bool:

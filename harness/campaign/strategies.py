@@ -26,7 +26,7 @@ from harness.faults.targets import for_observer
 from harness.run import assembling
 from harness.run.asking import ALL_FAULTS
 from harness.run.completing import default_workload
-from harness.run.spec import NODES_DEFAULT, usual_nodes
+from harness.run.spec import NODES_DEFAULT, system_options, usual_nodes
 from harness.systems import services
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def workloads(
 
     def drawn() -> st.SearchStrategy[str]:
         texts = settings(options or {})
-        own = {name: text for name, text in texts.items() if "." not in name}
+        own = system_options(texts)
         made = assembling.configure(system, own)
         first = default_workload(system, own)
         if services.EVERY in made.services:

@@ -33,7 +33,9 @@ from harness.errors import HarnessError, UsageError
 from harness.host.scratch import scratch_folder
 from harness.report import figures
 from harness.report import folder as recordings
+from harness.report.chances import FILE as FILE
 from harness.run import assembling, execution
+from harness.run.records import WHOLE
 from harness.run.store import RunFolder
 from harness.verdict import OBSERVATIONS
 from harness.worlds.world import FreshDice
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
 VERSION = 1
 """The version of why.json; it changes as those of `harness.run.records`."""
 
-FILE = "why.json"
 SPREAD = 5
 """Moments that are spread evenly before others are chosen."""
 CLOSEST_NS = 1_000_000
@@ -171,7 +172,7 @@ def load(folder: RunFolder) -> Recorded:
             "a moment: find the failure with --world sim first"
         )
     run, verdict = folder.run(), folder.verdict()
-    if run is None or run.ended not in {"complete", "convicted"}:
+    if run is None or run.ended not in WHOLE:
         ended = "has no end" if run is None else f"ended {run.ended}"
         raise UsageError(f"{folder.path}: the run {ended}, so it can't be repeated")
     if verdict is None:

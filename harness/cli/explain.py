@@ -44,6 +44,7 @@ def explain(run: Path, *, moments: int, runs: int, jobs: int, as_json: bool) -> 
     from harness import report
     from harness.campaign import why
     from harness.cli.progress import ProgressLine
+    from harness.host.documents import writing
     from harness.run.store import RunFolder
 
     recorded = why.load(RunFolder.open(run))
@@ -67,7 +68,8 @@ def explain(run: Path, *, moments: int, runs: int, jobs: int, as_json: bool) -> 
             return interrupted("interrupted before the end", as_json=as_json)
     line.clear()
     recorded.folder.write_json(why.FILE, found.as_json())
-    report.build(recorded.folder.path)
+    with writing(recorded.folder.path / "report.html"):
+        report.build(recorded.folder.path)
     say(json.dumps(found.as_json()) if as_json else text(found))
     return 0
 
@@ -107,6 +109,11 @@ def verdict(found: Why) -> str:
     """What the rates say, in a sentence."""
     jump = found.jump
     first, last = found.moments[0].rate, found.moments[-1].rate
+    if jump is None and not first.hits:
+        return (
+            f"No moment makes the failure likelier ({first} at the start): chance "
+            "alone brought it about, or something later than these moments."
+        )
     if jump is None:
         return (
             f"The failure was as likely at the start ({first}) as at the end: the plan "

@@ -26,6 +26,7 @@ from harness.run import judges
 from harness.run.lifecycle import lives
 from harness.run.records import (
     VERSION,
+    WHOLE,
     WORDS,
     Activation,
     CheckRecord,
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
     from harness.run.records import Conviction, FaultLine, TestRecord, Word
     from harness.run.spec import TestSpec
     from harness.run.store import RunFolder
-
-WHOLE = {"complete", "convicted"}
-"""How runs end that have read at last what is left (`RunRecord.ended`)."""
 
 
 def analyse(folder: RunFolder, limits: Limits | None = None) -> VerdictRecord:
@@ -187,7 +185,7 @@ def upheld(
     history: History,
     limits: Limits,
 ) -> dict[str, CheckResult]:
-    """The result of whoever convicted a run early, from the prefix that it judged then.
+    """The result of the checker that convicted a run early, of the prefix it saw then.
 
     That is for a history whose rest the checker can't judge, such as one in which a
     system that is broken goes on to give answers that make no sense: no rest acquits.

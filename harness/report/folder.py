@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from harness.run.lifecycle import Life
     from harness.run.store import LogTail
 
+SHRUNK = "shrunk/report.html"
+"""The report of the smallest experiment that fails as the run did, if there is one."""
 LANES_MAX = 256
 
 

@@ -23,7 +23,16 @@ from markupsafe import Markup
 
 from harness.faults.states import Effect
 from harness.report import chances, columns, figures, spacetime, story, tally, witness
-from harness.report.folder import load, mapping, sequence, string, strings, whole
+from harness.report.folder import (
+    SHRUNK,
+    load,
+    mapping,
+    sequence,
+    string,
+    strings,
+    whole,
+)
+from harness.run.records import WHOLE
 from harness.visible import visible
 
 if TYPE_CHECKING:
@@ -59,7 +68,7 @@ RAW_FILES = (
     "messages.jsonl",
     "network.pcap",
     "shrunk/plan.yaml",
-    "shrunk/report.html",
+    SHRUNK,
 )
 
 
@@ -80,6 +89,7 @@ def write_report(run_dir: Path) -> Path:
         latencies=columns.latency_table(folder.calls),
         options=options(folder),
         why=chances.read(run_dir),
+        shrunk=SHRUNK if (run_dir / SHRUNK).is_file() else "",
         raw_files=[name for name in RAW_FILES if (run_dir / name).exists()],
     )
     return write_page(run_dir / "report.html", page)
@@ -206,7 +216,7 @@ def facts(told: Story) -> list[tuple[str, str]]:
         ),
         ("In doubt", told.in_doubt),
         ("Started", _utc(test.get("started_utc"))),
-        ("Ended", "" if ended in {"complete", "convicted"} else ended),
+        ("Ended", "" if ended in WHOLE else ended),
         ("Convicted", told.convicted),
     ]
     return [(name, figures.clip(text, 80)) for name, text in rows if text]

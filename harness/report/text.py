@@ -10,9 +10,10 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from harness.report import figures
-from harness.report.folder import load
+from harness.report.folder import SHRUNK, load
 from harness.report.story import Story, proof_of, struck_nodes, tell
 from harness.report.witness import as_text
+from harness.run.records import WHOLE
 from harness.visible import visible
 
 if TYPE_CHECKING:
@@ -96,8 +97,7 @@ def _facts(story: Story) -> str:
     total = figures.plural(sum(outcomes.values()), "operation")
     seed = f", seed {story.seed}" if story.seed else ""
     ended = story.folder.run.get("ended")
-    usual = {"complete", "convicted", None}
-    how = f" ({figures.plain(ended, 40)})" if ended not in usual else ""
+    how = f" ({figures.plain(ended, 40)})" if ended not in {*WHOLE, None} else ""
     early = f"    Convicted {figures.plain(story.convicted, 80)}\n" * bool(
         story.convicted
     )
@@ -194,6 +194,8 @@ def _links(story: Story, paint: _Paint) -> str:
     report = story.folder.path / "report.html"
     if report.exists():
         lines.append(f"Report   {report}")
+    if (story.folder.path / SHRUNK).is_file():
+        lines.append(f"Smaller  {story.folder.path / SHRUNK}")
     if story.repro:
         lines.append(f"Repeat   {paint('bold', story.repro)}")
     return "".join(line + "\n" for line in lines)

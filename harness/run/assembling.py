@@ -18,7 +18,7 @@ from harness.host import scarcity
 from harness.run import doctor
 from harness.run.asking import asked
 from harness.run.doctor import Rung
-from harness.run.spec import check_numbers, options_for
+from harness.run.spec import check_numbers, options_for, system_options
 from harness.systems import abilities, services
 from harness.systems.abilities import (
     Installed,
@@ -220,7 +220,7 @@ def assemble(spec: TestSpec, regime: Regime | None = None) -> Parts:
     check_numbers(spec)
     faults = asked([*spec.profile, *spec.nemesis])
     if faults.is_open:
-        plain = {key: text for key, text in spec.options.items() if "." not in key}
+        plain = system_options(spec.options)
         spec = msgspec.structs.replace(spec, nemesis=[], options=plain)
     else:
         spec = msgspec.structs.replace(spec, nemesis=faults.kinds)

@@ -8,7 +8,7 @@ from harness import registry
 from harness.errors import UsageError
 from harness.run.asking import NO_FAULTS, asked
 from harness.run.assembling import configure
-from harness.run.spec import spread_rate
+from harness.run.spec import spread_rate, system_options
 from harness.systems import mutants, services
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def default_workload(system: str, options: Mapping[str, str]) -> str:
         UsageError: There is no such system, `options` don't suit it, or it serves no
             workload.
     """
-    own = {key: value for key, value in options.items() if "." not in key}
+    own = system_options(options)
     made = configure(system, own)
     for workload in WORKLOADS_BY_CHOICE:
         if services.serves(made, registry.find("workload", workload)):

@@ -68,6 +68,10 @@ class TestRecord(msgspec.Struct, kw_only=True):
     rung: str = ""
 
 
+WHOLE = frozenset({"complete", "convicted"})
+"""How runs end that have read at last what is left (`RunRecord.ended`)."""
+
+
 class Conviction(msgspec.Struct, kw_only=True, frozen=True):
     """The moment at which a run was known to be invalid, while it went on.
 

@@ -163,6 +163,11 @@ FLAGS: Mapping[str, str] = {
 """Command line flags of `run` and the fields they set."""
 
 
+def system_options(options: Mapping[str, str]) -> dict[str, str]:
+    """The `--set` texts that are for the system: those without a dot."""
+    return {key: text for key, text in options.items() if "." not in key}
+
+
 def options_for(spec: TestSpec) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Sort `--set` texts by plug-in: (the system's, plug-in name -> its own).
 
@@ -199,10 +204,15 @@ def usual_nodes(system: str) -> int:
 
 
 def spread_rate(spec: TestSpec) -> float:
-    """The default rate of a simulated run: its operations divided by its time."""
-    if spec.ops is not None and spec.time_limit_s > 0:
-        return round(spec.ops / spec.time_limit_s, 3)
+    """The default rate of a simulated run: its operations divided by its time.
+
+    It stays within the bounds of a rate, so that what was completed can be read again.
+    """
     rate: float = DEFAULTS["sim"]["rate"]
+    if spec.ops is not None and spec.time_limit_s > 0:
+        _, bounds = RUN_NUMBERS["--rate"]
+        rate = spec.ops / spec.time_limit_s
+        rate = round(min(max(rate, bounds.least), bounds.most), 3)
     return rate
 
 

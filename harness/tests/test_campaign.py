@@ -156,6 +156,8 @@ def test_a_row_of_a_mutant_has_what_it_declares_but_for_faults() -> None:
     assert declared.limits.items() <= spec(nemesis=["all"]).options.items()
     assert spec(world="sim").rate == DEFAULTS["sim"]["rate"]
     assert spec(world="sim", ops=90, time_limit_s=3).rate == 30
+    assert spec(world="sim", ops=10**9, time_limit_s=1.0).rate == 1e6
+    assert spec(world="sim", ops=1, time_limit_s=604_800.0).rate == 0.001
 
 
 def test_a_plan_that_is_none_makes_no_experiment() -> None:

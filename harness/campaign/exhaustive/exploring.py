@@ -17,6 +17,7 @@ from harness.campaign.exhaustive.space import Bounds, Space
 from harness.campaign.exhaustive.telling import steps
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.run import assembling
+from harness.run.spec import system_options
 from harness.systems import mutants
 from harness.systems.abilities import Explorable, Sized
 from harness.verdict import Verdict
@@ -208,7 +209,7 @@ def prepare(asked: Asked) -> tuple[Space, Judge]:
     Raises:
         UsageError: It can't be explored; says why.
     """
-    own = {k: v for k, v in asked.options.items() if "." not in k}
+    own = system_options(asked.options)
     name = asked.workload
     if asked.mutant:
         system = assembling.configure(asked.system, {})
