@@ -18,6 +18,7 @@ from harness.run.spec import PlanData, TestSpec
 from harness.worlds.world import FreshDice  # noqa: TC001  # for msgspec
 
 if TYPE_CHECKING:
+    from harness.faults.plan import Plan
     from harness.run.store import RunFolder
 
 
@@ -76,3 +77,9 @@ class Experiment:
     def command(self) -> list[str]:
         """The command line that runs it again."""
         return self.spec.command(Path(self.plan_file) if self.plan_file else None)
+
+
+def steps_of(experiment: Experiment) -> Plan:
+    """The steps of an experiment with a written plan."""
+    assert experiment.plan is not None
+    return plans.parse(experiment.plan, "plan")

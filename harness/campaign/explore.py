@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import json
 import shlex
 import shutil
 import time
@@ -30,16 +29,16 @@ from harness import report
 from harness.campaign import carrying
 from harness.campaign.coverage import Coverage
 from harness.campaign.executor import pursue
+from harness.campaign.experiment import steps_of
 from harness.campaign.exploration import counterfactuals
 from harness.campaign.exploration.search import Search, searching
 from harness.campaign.exploration.signatures import features
-from harness.campaign.exploration.space import plan_of
 from harness.campaign.outcome import Outcome
 from harness.campaign.processes import Processes
 from harness.campaign.shrinking.conclusion import Conclusion, conclude
 from harness.campaign.shrinking.lab import Notes
 from harness.campaign.shrinking.search import shrink
-from harness.campaign.shrinking.shelf import Shelf
+from harness.campaign.shrinking.shelf import Shelf, anomaly_of
 from harness.errors import HarnessError
 from harness.faults import plan as plans
 from harness.host.documents import writing
@@ -72,7 +71,7 @@ def carry_out(results: Path, scratch: Path, experiment: Experiment) -> Outcome:
     """Carry out an experiment for a search: its outcome has features.
 
     In the os world a folder below `results` is kept, with its report, if the run is
-    invalid. In the simulator it is cheaper to run it again.
+    invalid or the harness failed. In the simulator it is cheaper to run it again.
 
     Raises:
         UsageError: The run is impossible.
@@ -326,7 +325,7 @@ class Exploration:
         for failure in self.explored.search.tally.failures:
             kept = Kept(failure, failure.outcome.folder)
             if kept.folder:
-                kept.sentence = sentence(Path(kept.folder), failure)
+                kept.sentence = sentence(kept)
             out.append(kept)
         return out
 
@@ -343,7 +342,7 @@ class Exploration:
             for kept in together:
                 kept.folder = again.folder
                 kept.repeats = kept.failure.fingerprint in again.fingerprints
-                kept.sentence = sentence(Path(again.folder), kept.failure)
+                kept.sentence = sentence(kept)
         return closer
 
     def _shrink(self, closer: list[list[Kept]]) -> None:
@@ -391,25 +390,20 @@ class Exploration:
             HarnessError: They can't be written.
         """
         explored = self.explored
-        corpus = explored.folder / "corpus"
+        corpus = RunFolder(explored.folder / "corpus")
         best = sorted(explored.search.corpus.entries, key=lambda entry: -entry.worth)
-        with writing(explored.folder):
-            corpus.mkdir(exist_ok=True)
-            for number, entry in enumerate(best[:CORPUS_MAX], start=1):
-                path = corpus / f"{number:02}.yaml"
-                experiment = replace(entry.experiment, plan_file=str(path))
-                told = f"# {shlex.join(experiment.command())}\n"
-                text = told + plans.dump(plan_of(experiment))
-                path.write_text(text, encoding="utf-8")
-            data = json.dumps(explored.as_json(), indent=2)
-            path = explored.folder / "explore.json"
-            path.write_text(f"{data}\n", encoding="utf-8")
+        with writing(corpus.path):
+            corpus.path.mkdir(exist_ok=True)
+        for number, entry in enumerate(best[:CORPUS_MAX], start=1):
+            path = corpus.path / f"{number:02}.yaml"
+            experiment = replace(entry.experiment, plan_file=str(path))
+            told = f"# {shlex.join(experiment.command())}\n"
+            corpus.write_text(path.name, told + plans.dump(steps_of(experiment)))
+        RunFolder(explored.folder).write_json("explore.json", explored.as_json())
 
 
-def sentence(folder: Path, failure: Failure) -> str:
-    """What is wrong with a run, as its checker explains it; empty if it doesn't."""
-    record = RunFolder(folder).verdict()
-    mark = failure.fingerprint
-    checker = None if record is None else record.checkers.get(mark.checker)
-    anomalies = () if checker is None else checker.anomalies
-    return next((a.explanation for a in anomalies if a.name == mark.anomaly), "")
+def sentence(kept: Kept) -> str:
+    """What is wrong with a kept run, as its checker tells it; empty if it doesn't."""
+    mark = frozenset({kept.failure.fingerprint})
+    found = anomaly_of(RunFolder(Path(kept.folder)), mark)
+    return "" if found is None else found.explanation

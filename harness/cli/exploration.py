@@ -127,18 +127,22 @@ def status(explored: Explored) -> int:
 
 def progress(explored: Explored) -> str:
     """The exploration so far, in a line."""
+    from harness.report.figures import plural
+
     tally = explored.search.tally
     minutes = max(1e-9, explored.seconds / 60)
     return (
         f"{explored.seconds:5.1f} s | {tally.runs} runs, {tally.runs / minutes:.0f} a "
         f"minute | {len(explored.search.seen):,} states, "
         f"{len(explored.search.seen) / minutes:,.0f} a minute | "
-        f"{len(tally.failures)} failures"
+        f"{plural(len(tally.failures), 'failure')}"
     )
 
 
 def told(explored: Explored) -> str:
     """The result of an exploration, for people."""
+    from harness.report.figures import plural
+
     search, tally = explored.search, explored.search.tally
     lines = []
     if table := explored.coverage.text():
@@ -154,8 +158,9 @@ def told(explored: Explored) -> str:
     not_judged = f", {tally.unknown} unknown" if tally.unknown else ""
     failed = f", {tally.failed} failed ({tally.errors[0]})" if tally.errors else ""
     lines += [
-        f"{len(explored.kept)} distinct failures in {tally.runs} runs, {tally.invalid} "
-        f"of them invalid{not_judged}{failed}",
+        f"{plural(len(explored.kept), 'distinct failure')} in "
+        f"{plural(tally.runs, 'run')}, {tally.invalid} of them "
+        f"invalid{not_judged}{failed}",
         progress(explored).strip(),
         f"seed {search.seed}; stored in {explored.folder}",
     ]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COUNT = Whole(1, 1_000_000)
 SECONDS = Number(0.001, 1e9)
-BUDGET = Duration(0.001, 1e9)
+BUDGET = Duration(0.001, 604_800.0)
 MEGABYTES = Whole(1, 1 << 30)
 JOBS = Whole(1, 1000)
 

@@ -7,17 +7,16 @@ from pathlib import Path
 
 import click
 
-from harness.cli.flags import AS_JSON, JOBS, number
+from harness.cli.flags import AS_JSON, BUDGET, JOBS, number
 from harness.cli.terminal import complain, say
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN
 from harness.host import interrupts
-from harness.options import Duration
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@number("--budget", Duration(1.0, 604_800.0), default="10m", show_default=True, help=(
-    "Time for the search: 60s, 10m, 1h. Another search goes on where this one ends."
+@number("--budget", BUDGET, metavar="TIME", default="10m", show_default=True, help=(
+    "Time for the search: 90, 10m, 2h. Another search goes on where this one ends."
 ))  # fmt: skip
 @number("--jobs", JOBS, default=1, show_default=True, help=(
     "Simulated runs side by side."

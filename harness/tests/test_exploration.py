@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.campaign import explore
-from harness.campaign.experiment import Experiment
+from harness.campaign.experiment import Experiment, steps_of
 from harness.campaign.exploration import corpus as corpora
 from harness.campaign.exploration import counterfactuals, signatures, variation
 from harness.campaign.exploration.bandit import Bandit, worth
 from harness.campaign.exploration.search import Search, searching
-from harness.campaign.exploration.space import Choice, Space, kinds_of, plan_of
+from harness.campaign.exploration.space import Choice, Space, kinds_of
 from harness.campaign.outcome import Finding, Fingerprint, Outcome
 from harness.cli import run_command
 from harness.faults import plan as plans
@@ -281,7 +281,7 @@ def test_what_the_user_has_set_stays_as_it_is() -> None:
         made = own.draw(Random(seed), choice, seed)
         assert made.spec.options["register.keys"] == "3"
         assert made.spec.options["reads"] == "lease"
-        assert {step.fault.params["mode"] for step in plan_of(made)} <= {"drift"}
+        assert {step.fault.params["mode"] for step in steps_of(made)} <= {"drift"}
         none = own.vary(Random(seed), experiment_of(own), experiment_of(own), seed)
         if "clock" not in none.spec.nemesis:
             assert "clock.modes" not in none.spec.options
@@ -299,7 +299,7 @@ def test_steps_that_begin_too_late_are_left_out(seed: int, limit_s: float) -> No
     made = experiment_of(EVERYTHING)
     plan = [
         plans.Step(Trigger(time_s=float(n)), step.fault, 5.0)
-        for n, step in enumerate(plan_of(made) * 3)
+        for n, step in enumerate(steps_of(made) * 3)
     ]
     Random(seed).shuffle(plan)
     fitting = variation.settled(plan, limit_s)
@@ -378,7 +378,7 @@ def test_a_run_that_the_harness_failed_is_no_failure_of_the_system() -> None:
 def test_each_fault_is_left_out_in_turn_and_what_came_of_it_is_told() -> None:
     choice = Choice(("kill", "pause"), "times", "bursts", "middle", "usual")
     made = EVERYTHING.draw(Random(3), choice, 3)
-    plan = plan_of(made)
+    plan = steps_of(made)
     assert len(plan) >= 3
     mark = Fingerprint("linearizable", "stale-read", "raft", "register")
     failed = Outcome(
@@ -396,8 +396,8 @@ def test_each_fault_is_left_out_in_turn_and_what_came_of_it_is_told() -> None:
     pursuit = counterfactuals.without_each(made)
     asked = next(pursuit)
     for number, step in enumerate(plan[:2]):
-        assert plan_of(asked) == plan[:number] + plan[number + 1 :]
-        assert step not in plan_of(asked)
+        assert steps_of(asked) == plan[:number] + plan[number + 1 :]
+        assert step not in steps_of(asked)
         assert asked.spec == made.spec
         asked = pursuit.send(ends[number])
     asked = pursuit.send(ends[2])
@@ -407,6 +407,23 @@ def test_each_fault_is_left_out_in_turn_and_what_came_of_it_is_told() -> None:
     told = counterfactuals.told_of(mark, made, ends)
     assert [each.fate for each in told] == ["same", "valid", "other"]
     assert told[1].told.startswith(f"valid without the {plan[1].fault.kind} at ")
+
+
+def test_a_shrunk_experiment_without_its_last_fault_of_a_kind_can_be_run() -> None:
+    spec = TestSpec(
+        system="raft",
+        workload="register",
+        world="sim",
+        options={"clock.bump_max_s": "9"},
+    )
+    fault = {"kind": "clock", "mode": "bump", "target": ["n1"], "wall_ms": 500}
+    made = Experiment(
+        spec, [{"at": {"time_s": 1}, "fault": fault, "heal": {"after_s": 1}}]
+    )
+    less = counterfactuals.without(made, 0)
+    assert steps_of(less) == ()
+    assert less.spec.nemesis == ["clock"]
+    assembling.prepare(less.spec, less.plan)
 
 
 # --- the command -----------------------------------------------------------------

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from harness import cli, registry
 from harness.campaign.executor import Executor
-from harness.campaign.experiment import Experiment
+from harness.campaign.experiment import Experiment, steps_of
 from harness.campaign.outcome import Finding, Fingerprint, Outcome
 from harness.campaign.rates import Rate
 from harness.campaign.shrinking import changes, regression, sampling
@@ -34,7 +34,7 @@ from harness.campaign.shrinking.leaps import leaps
 from harness.campaign.shrinking.sampled import Sampled, confirm
 from harness.campaign.shrinking.shelf import Shelf
 from harness.campaign.shrinking.simulated import Simulated
-from harness.campaign.shrinking.size import size, steps_of
+from harness.campaign.shrinking.size import size
 from harness.errors import UsageError
 from harness.faults import drawing
 from harness.faults import plan as plans
@@ -499,9 +499,26 @@ def test_3pc_is_shrunk_to_one_partition_and_one_transaction(
     assert record is not None
     assert record.verdict == "invalid"
     assert (run / "shrunk" / "report.html").is_file()
+    page = (run / "report.html").read_text()
+    assert '<a href="./shrunk/report.html">The smallest' in page
     assert (run / "shrunk" / "command.txt").read_text().strip() == told["command"]
     lines = (run / "shrunk" / "tried.jsonl").read_text().splitlines()
     assert sum(json.loads(line)["accepted"] for line in lines) >= 3
+
+
+def test_plans_of_other_failures_stay_beside_the_result(
+    failed_run: Path, tmp_path: Path
+) -> None:
+    shelf = Shelf(RunFolder(copied(failed_run, tmp_path)))
+    [other] = shelf.keep_others(dict.fromkeys(WANTED, experiment(("kill",))))
+    again = RunFolder(tmp_path / "again")
+    shutil.copytree(failed_run, again.path)
+    record = again.verdict()
+    assert record is not None
+    shelf.keep_run(Outcome.of(Experiment.load(again), record, again))
+    assert (shelf.path / "report.html").is_file()
+    assert str(shelf.path / "other-1.yaml") in other.command
+    assert (shelf.path / "other-1.yaml").is_file()
 
 
 @pytest.mark.nightly
@@ -566,12 +583,12 @@ def test_a_run_that_cant_be_shrunk_is_refused_in_a_line(
     assert complaint.count("\n") == 1
 
 
-@pytest.mark.parametrize("budget", ["0s", "", "-1m", "nan", "200h"])
+@pytest.mark.parametrize("budget", ["0s", "", "-1m", "nan", "8d", "169h"])
 def test_a_budget_of_nothing_is_refused(
     capsys: pytest.CaptureFixture[str], budget: str
 ) -> None:
     assert cli.run_command(["shrink", "x", "--budget", budget]) == 254
-    assert "a number with the unit s, m or h, from 1" in capsys.readouterr().err
+    assert "a number with the unit s, m or h, from" in capsys.readouterr().err
 
 
 def test_a_failure_that_never_comes_back_is_not_reproduced(

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness import registry
-from harness.campaign.experiment import Experiment
+from harness.campaign.experiment import Experiment, steps_of
 from harness.campaign.exploration.variation import Material, varied
 from harness.errors import UsageError
 from harness.faults import drawing, profiles
-from harness.faults import plan as plans
 from harness.faults.profiles import Regime, Rhythm
 from harness.run import assembling
 from harness.run.spec import DEFAULTS, options_for
@@ -193,7 +192,7 @@ class Space:
             rhythm.duration_s,
             one.spec.time_limit_s,
         )
-        plan = varied(random, plan_of(one), plan_of(other), material)
+        plan = varied(random, steps_of(one), steps_of(other), material)
         spec = msgspec.structs.replace(
             one.spec, seed=seed, nemesis=kinds_of(plan), options=dict(one.spec.options)
         )
@@ -255,11 +254,6 @@ class Space:
             for key, text in self.spec.options.items()
             if key.partition(".")[0] not in absent
         }
-
-
-def plan_of(experiment: Experiment) -> Plan:
-    """The written plan of an experiment."""
-    return plans.parse(experiment.plan or [], "plan")
 
 
 def kinds_of(plan: Plan) -> list[str]:

@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 import msgspec
 
 from harness import registry
-from harness.campaign.experiment import Experiment
+from harness.campaign.experiment import Experiment, steps_of
 from harness.campaign.shrinking.size import (
     digits,
     is_node,
     is_number,
     key_options,
     keys,
-    steps_of,
 )
 from harness.faults.fault import Fault
 from harness.faults.nemesis import Reducible
 from harness.faults.plan import Step, Trigger
 from harness.faults.targets import LEADER, for_observer, waits_for_observer
 from harness.run import assembling
+from harness.run.spec import system_options
 from harness.worlds.events import Logged, Observed, Passed
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def events(experiment: Experiment) -> Iterator[Change]:
     for whom it was before.
     """
     spec = experiment.spec
-    own = {key: text for key, text in spec.options.items() if "." not in key}
+    own = system_options(spec.options)
     moments = assembling.moments(assembling.configure(spec.system, own))
 
     def by_event(step: Step) -> Iterator[tuple[str, Step]]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness.campaign.experiment import steps_of
 from harness.campaign.rates import Rate
 from harness.campaign.shrinking import shelf as shelves
 from harness.campaign.shrinking.proving import prove
-from harness.campaign.shrinking.size import UNBOUNDED, size, steps_of
+from harness.campaign.shrinking.size import UNBOUNDED, size
 from harness.faults import plan as plans
 from harness.host.scratch import scratch_folder
 from harness.report.figures import plural
@@ -205,6 +206,7 @@ def conclude(
             out.remarks.append("the result failed by luck, and not when run again")
             return out
         shelf.keep_run(again)
+        shelf.link()
     out.after = extent(best, again)
     out.anomaly, out.sentence = shelves.sentence_of(shelf.folder, failed.fingerprints)
     out.report = str(shelf.path / "report.html")

@@ -58,7 +58,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass
 class Notes:
-    """What whoever asked for a search wants to hear of.
+    """Callbacks, by which a search tells how it goes.
 
     Attributes:
         tried: Called with each candidate, once it is decided.

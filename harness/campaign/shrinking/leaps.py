@@ -16,6 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from harness import registry
+from harness.campaign.experiment import steps_of
 from harness.campaign.shrinking.changes import (
     Change,
     for_leader,
@@ -23,11 +24,12 @@ from harness.campaign.shrinking.changes import (
     with_plan,
     with_spec,
 )
-from harness.campaign.shrinking.size import key_options, steps_of
+from harness.campaign.shrinking.size import key_options
 from harness.faults.nemesis import Reducible
 from harness.faults.plan import Trigger
 from harness.faults.targets import for_observer, waits_for_observer
 from harness.run import assembling
+from harness.run.spec import system_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +61,7 @@ def leaps(experiment: Experiment, faults: int, count: int) -> Iterator[Change]:
     if len(plan) < faults:
         return
     spec = experiment.spec
-    own = {key: text for key, text in spec.options.items() if "." not in key}
+    own = system_options(spec.options)
     moments = assembling.moments(assembling.configure(spec.system, own))
     random = Random(f"leaps {faults}")
     for _ in range(count):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.campaign.shrinking.size import steps_of
+from harness.campaign.experiment import steps_of
 from harness.faults import plan as plans
 from harness.host import program
 

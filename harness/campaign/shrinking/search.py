@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from harness.campaign.carrying import discard
+from harness.campaign.experiment import steps_of
 from harness.campaign.processes import Processes
 from harness.campaign.rates import Rate
 from harness.campaign.shrinking import changes
@@ -26,11 +27,10 @@ from harness.campaign.shrinking.lab import BudgetSpentError, Lab, Notes
 from harness.campaign.shrinking.sampled import Sampled, confirm
 from harness.campaign.shrinking.sampling import NEVER_RUNS, confirmed
 from harness.campaign.shrinking.simulated import Simulated
-from harness.campaign.shrinking.size import steps_of
 from harness.errors import HarnessError, UsageError
 from harness.host.scratch import scratch_folder
 from harness.run import assembling
-from harness.run.spec import DEFAULTS
+from harness.run.spec import DEFAULTS, system_options
 from harness.systems import abilities
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ class _Search:
         self._budget_s = budget_s
         self._by_event = by_event
         self._in_sim: Experiment | None = None
+        self._sim_ended: Ended = "complete"
 
     def run(self, world: World | None) -> None:
         first = self.shrunk.first
@@ -203,7 +204,7 @@ class _Search:
             self.shrunk.best, self.shrunk.rate = self._in_sim, Rate(0, 0)
             self.shrunk.remarks.append("this is what fails in the simulator")
             if self.shrunk.ended == "not reproduced":
-                self.shrunk.ended = "complete"
+                self.shrunk.ended = self._sim_ended
 
     # The simulator
 
@@ -265,7 +266,7 @@ class _Search:
     def _twin(self, first: Experiment) -> Experiment | None:
         """The experiment in the simulator; None and a remark if it can't run there."""
         spec = first.spec
-        own = {key: text for key, text in spec.options.items() if "." not in key}
+        own = system_options(spec.options)
         system = assembling.configure(spec.system, own)
         if not isinstance(system, abilities.Simulated):
             self.shrunk.remarks.append(f"{system.name} can't run in the simulator")
@@ -310,6 +311,7 @@ class _Search:
             rate, _ = confirm(real, lab, never_runs=DOUBTED_RUNS)
             if confirmed(rate) == "yes":
                 self.shrunk.best, self.shrunk.rate = real, rate
+                self.shrunk.ended = self._sim_ended
                 lab.notes.adopted(real)
                 return True
         self.shrunk.remarks.append(
@@ -329,8 +331,11 @@ class _Search:
                 self.shrunk.remarks.append(told)
                 return None
             search = Simulated(begun, self._lab, robust=True)
-        with contextlib.suppress(BudgetSpentError):
+        try:
             search.search()
+        except BudgetSpentError:
+            # Its share is spent; what it has found is confirmed in the rest.
+            self._sim_ended = "budget"
         return search
 
     def _real(self, small: Experiment) -> Experiment:

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness import report
 from harness.campaign import replay
-from harness.campaign.experiment import Experiment  # noqa: TC001  # for msgspec
+from harness.campaign.experiment import Experiment, steps_of  # for msgspec
 from harness.campaign.outcome import Fingerprint  # noqa: TC001  # for msgspec
 from harness.campaign.rates import Rate
 from harness.campaign.shrinking import regression
 from harness.campaign.shrinking.lab import Tried
 from harness.campaign.shrinking.search import Start
-from harness.campaign.shrinking.size import steps_of
 from harness.errors import HarnessError, UsageError
 from harness.faults import plan as plans
 from harness.host import nodefiles
@@ -44,11 +44,13 @@ if TYPE_CHECKING:
 
     from harness.campaign.outcome import Outcome
     from harness.campaign.replay import Recorded
+    from harness.run.records import AnomalyRecord
     from harness.run.store import JsonLines
 
 VERSION = 1
 LINES_BYTES_MAX = 64 << 20
 OWN = {"best.yaml", "tried.jsonl", "others.yaml", "command.txt", "plan.yaml"}
+OTHER = "other-*.yaml"
 """Files of ours that a run folder does not bring."""
 
 
@@ -150,13 +152,23 @@ class Shelf:
         source = Path(outcome.folder)
         with writing(self.path):
             for old in self.path.iterdir():
-                if old.name not in OWN:
+                if not _is_own(old):
                     _remove(old)
             for entry in sorted(source.iterdir()):
-                if entry.name not in OWN:
+                if not _is_own(entry):
                     shutil.move(entry, self.path / entry.name)
             shutil.rmtree(source, ignore_errors=True)
         analysis.analyse(self.folder)
+
+    def link(self) -> None:
+        """Draw the run's own report anew, as there is a result to link to.
+
+        Raises:
+            HarnessError: It can't be written.
+        """
+        place = self.path.parent / "report.html"
+        with writing(place):
+            report.build(place.parent)
 
     def keep_test(self, best: Experiment, rate: Rate, sentence: str, name: str) -> Path:
         """Write a test of the experiment for a suite of one's own; returns its file."""
@@ -170,7 +182,7 @@ class Shelf:
         kept = []
         for number, fingerprint in enumerate(sorted(others), start=1):
             experiment = others[fingerprint]
-            file = self.path / f"other-{number}.yaml"
+            file = self.path / OTHER.replace("*", str(number))
             self._make()
             self.folder.write_text(file.name, plans.dump(steps_of(experiment)))
             asked = replace(experiment, plan_file=str(file))
@@ -191,6 +203,10 @@ class Shelf:
     def _make(self) -> None:
         with writing(self.path):
             self.path.mkdir(exist_ok=True)
+
+
+def _is_own(path: Path) -> bool:
+    return path.name in OWN or path.match(OTHER)
 
 
 def _remove(path: Path) -> None:
@@ -225,10 +241,18 @@ def sentence_of(run: RunFolder, wanted: frozenset[Fingerprint]) -> tuple[str, st
     Raises:
         HarnessError: There is none.
     """
+    found = anomaly_of(run, wanted)
+    if found is None:
+        raise HarnessError(f"{run.path} shows another failure than it did before")
+    return found.name, found.explanation
+
+
+def anomaly_of(run: RunFolder, wanted: frozenset[Fingerprint]) -> AnomalyRecord | None:
+    """The first anomaly of a run that has a fingerprint wanted; None if none has."""
     record = run.verdict()
     names = {(one.checker, one.anomaly) for one in wanted}
     for checker, found in {} if record is None else record.checkers.items():
         for anomaly in found.anomalies:
             if (checker, anomaly.name) in names:
-                return anomaly.name, anomaly.explanation
-    raise HarnessError(f"{run.path} shows another failure than it did before")
+                return anomaly
+    return None

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from harness import registry
+from harness.campaign.experiment import steps_of
 from harness.errors import UsageError
-from harness.faults import plan as plans
 from harness.options import Whole
 
 if TYPE_CHECKING:
@@ -82,12 +82,6 @@ class Size(NamedTuple):
     begins_ms: int
     amounts: int
     names: int
-
-
-def steps_of(experiment: Experiment) -> Plan:
-    """The steps of an experiment with a written plan."""
-    assert experiment.plan is not None
-    return plans.parse(experiment.plan, "plan")
 
 
 def size(experiment: Experiment) -> Size:
