@@ -403,7 +403,7 @@ class Tortures:
         unknown: Unknown = "fail",
         **ask: Unpack[Ask],
     ) -> Outcome:
-        """As `Torture` says."""
+        """Torture the system now; returns the outcome of the last run."""
         outcome, problem = self.attempt(system, seeds, unknown, ask)
         if problem is not None:
             raise problem

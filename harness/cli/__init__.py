@@ -7,8 +7,9 @@
     progress.py   the line that shows how far a run is
     outlet.py     standard output that may be closed or full
 
-run.py, replay.py, shrink.py, explore.py, suite.py, check.py, report.py, convert.py,
-list.py, doctor.py and bench.py are the commands.
+run.py, explore.py (of which exploration.py and exhaustive.py are the two halves),
+replay.py, shrink.py, explain.py, suite.py, check.py, report.py, convert.py, list.py,
+doctor.py and bench.py are the commands.
 """
 
 from harness.cli.group import cli, main, run_command

@@ -145,10 +145,10 @@ class Monitor:
         return min(seat.due_s for seat in self._seats)
 
     def judge(self, now_s: float, pace: Pace) -> Charge | None:
-        """Let those judge what has been recorded whose turn has come.
+        """Let the checkers whose turn has come judge what has been recorded.
 
-        Cost: that of the checkers on the history so far. Who has seen all there is does
-        nothing.
+        Cost: that of these checkers on the history so far. One that has seen all events
+        does nothing.
 
         Returns:
             None if that convicts nobody.
@@ -202,7 +202,7 @@ class Monitor:
 def conclusive(
     checkers: Mapping[str, Checker], until: Collection[str] = ()
 ) -> dict[str, Checker]:
-    """Those that can convict a prefix, of one of these anomalies if there are any."""
+    """The checkers that can convict a prefix; by one of `until`, if it names any."""
     return {
         name: checker
         for name, checker in checkers.items()
@@ -276,9 +276,11 @@ class Within:
 
 
 def by_virtual_time(seat: Seat, now_s: float, _took_s: float) -> float:
-    """Turns at fixed times, twice as late each time for who begins anew each time.
+    """When a checker's turn comes again in the simulator: at a fixed time.
 
-    So all its turns together cost as much as the judgement at the end does.
+    That is in a second for one that goes on from where it was, and after twice the time
+    for one that begins anew. So all turns of the latter together cost as much as the
+    judgement at the end does.
     """
     return now_s + EVERY_S if seat.following is not None else 2 * now_s
 
