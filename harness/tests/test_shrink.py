@@ -427,6 +427,22 @@ def test_a_damaged_state_is_refused_with_what_to_do(
         shelf.start()
 
 
+def test_a_result_goes_to_no_folder_that_a_link_names(tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    run.mkdir()
+    elsewhere.mkdir()
+    shelf = Shelf(RunFolder(run))
+    for make in (
+        lambda: (run / "shrunk").write_text("a file"),
+        lambda: (run / "shrunk").symlink_to(elsewhere),
+        lambda: (run / "shrunk").symlink_to(tmp_path / "nowhere"),
+    ):
+        make()
+        with pytest.raises(UsageError, match="shrunk is no folder"):
+            shelf.start()
+        (run / "shrunk").unlink()
+
+
 @settings(max_examples=max(5, settings().max_examples // 5))
 @given(EXPERIMENTS, st.integers(0, 5), st.text(max_size=60))
 def test_the_regression_test_is_python_and_holds_the_plan(

@@ -92,8 +92,15 @@ class Shelf:
         again.
 
         Raises:
-            UsageError: best.yaml is damaged, or of a later version.
+            UsageError: best.yaml is damaged, or of a later version; or the place is
+                taken by something that is no folder of ours.
         """
+        # Old files of the folder are removed. Run folders come from anywhere, and a
+        # link in one could name any folder of the user's.
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
+            raise UsageError(
+                f"{self.path} is no folder, and the result is to go there: remove it"
+            )
         try:
             best = self.folder.read_as("best.yaml", Best)
         except UsageError as bad:
