@@ -151,7 +151,7 @@ class RunFolder:
         Raises:
             UsageError: There is no run at `path`.
         """
-        if not (path / "test.yaml").is_file():
+        if not os.path.isfile(path / "test.yaml"):  # pathlib may raise
             raise UsageError(
                 f"{path} is no run folder: it has no test.yaml "
                 "(runs are in results/, and results/latest is the last one)"

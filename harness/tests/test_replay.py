@@ -225,6 +225,14 @@ def test_a_folder_that_can_not_be_repeated_is_refused_in_a_line(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["replay", "shrink", "explain"])
+def test_a_name_that_no_folder_can_have_is_no_run(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert cli.run_command([name, "x" * 5000]) == 254
+    assert "is no run folder" in capsys.readouterr().err
+
+
 def write_plan(run: Path, **params: Any) -> None:
     step = {
         "at": {"time_s": 1.0},
