@@ -33,14 +33,14 @@ from harness.campaign.rates import Rate
 from harness.errors import HarnessError, UsageError
 from harness.faults import plan as plans
 from harness.faults.retrigger import retrigger
-from harness.host import interrupts
+from harness.host import documents, interrupts
 from harness.host.scratch import scratch_folder
 from harness.judge import analysis
 from harness.run import assembling, execution, programs
 from harness.run.lifecycle import lives
 from harness.run.records import WHOLE
 from harness.run.spec import PlanData
-from harness.run.store import RunFolder
+from harness.run.store import FILE_BYTES_MAX, MEND, RunFolder
 from harness.verdict import Limits
 
 if TYPE_CHECKING:
@@ -220,6 +220,8 @@ def load(folder: RunFolder) -> Recorded:
             can't be repeated is missing; or the run is impossible here and now.
     """
     test, run = folder.test(), folder.run()
+    if test.spec.world == "sim" and run is not None:
+        check_whole(folder)
     stored = stored_plan(folder, test)
     asked = Experiment.load(folder)
     asked, parts, schedule, remarks = prepared(asked, test)
@@ -243,6 +245,19 @@ def load(folder: RunFolder) -> Recorded:
     outcome = Outcome.of(asked, verdict, folder)
     variants = variants_of(asked, outcome, parts, schedule, folder, changed=changed)
     return Recorded(folder, test, run, verdict, outcome, variants, remarks, same_code)
+
+
+def check_whole(folder: RunFolder) -> None:
+    """Raises UsageError if a file that is to be compared is missing or cut off.
+
+    A controller that lived to write run.json had written each of their lines whole. So
+    the file was damaged afterwards, and its difference says nothing of the simulator.
+    """
+    for name in COMPARED:
+        path = folder.path / name
+        data = documents.read_bytes(path, bytes_max=FILE_BYTES_MAX)
+        if data and not data.endswith(b"\n"):
+            raise UsageError(f"{path} is cut off in its last line; {MEND}")
 
 
 def prepared(

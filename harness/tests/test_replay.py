@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -212,6 +213,8 @@ def test_a_failure_that_never_comes_back_is_told_with_what_differed(
         (lambda run: write_plan(run, target=["n9"]), "n9"),
         (lambda run: (run / "plan.yaml").write_text("at: 1"), "plan.yaml"),
         (lambda run: say_written(run), "has no plan.yaml"),
+        (lambda run: (run / "history.jsonl").unlink(), "history.jsonl"),
+        (lambda run: os.truncate(run / "history.jsonl", 999), "is cut off in its last"),
     ],
 )
 def test_a_folder_that_can_not_be_repeated_is_refused_in_a_line(
