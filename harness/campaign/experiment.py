@@ -58,8 +58,9 @@ class Experiment:
         test = folder.test()
         if test.plan == "drawn":
             return cls(test.spec)
-        plan = folder.read_as("plan.yaml", PlanData)
-        return cls(test.spec, plan or [], str(folder.path / "plan.yaml"))
+        plan, file = folder.read_as("plan.yaml", PlanData), folder.path / "plan.yaml"
+        plans.parse(plan or [], str(file))  # an error names the file
+        return cls(test.spec, plan or [], str(file))
 
     @classmethod
     def decode(cls, data: bytes) -> Experiment:

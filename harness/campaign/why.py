@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness.campaign import replay
 from harness.campaign.carrying import discard
 from harness.campaign.exhaustive.telling import brief
 from harness.campaign.experiment import Experiment
@@ -187,9 +188,11 @@ def load(folder: RunFolder) -> Recorded:
     if run.start_mono_ns is None:
         raise UsageError(f"{folder.path}/run.json doesn't tell when the run began")
     recording = recordings.load(folder.path)
+    # The strikes of plan.yaml may be others than the seed draws now.
+    again = replay.load(folder)
     return Recorded(
         folder,
-        experiment,
+        again.variants["time"],
         fingerprints,
         recording,
         run.start_mono_ns,

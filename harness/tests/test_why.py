@@ -243,11 +243,12 @@ def complaint(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
 
 
 def changed(split: Path, tmp_path: Path, name: str, **fields: object) -> Path:
-    """A copy of the folder's three files, with other fields in one of them."""
+    """A copy of the folder's files, with other fields in one of them."""
     folder = tmp_path / "run"
     folder.mkdir()
-    for each in ("test.yaml", "plan.yaml", "run.json", "verdict.json", "history.jsonl"):
-        (folder / each).write_text((split / each).read_text())
+    for each in split.iterdir():
+        if each.suffix in {".yaml", ".json", ".jsonl"}:
+            (folder / each.name).write_text(each.read_text())
     data = yaml.safe_load((folder / name).read_text())
     (folder / name).write_text(json.dumps({**data, **fields}))
     return folder
@@ -272,6 +273,23 @@ def test_runs_that_can_t_be_explained_are_refused_with_the_reason(
     cut = changed(split, tmp_path, "run.json")
     (cut / "run.json").unlink()
     assert "has no end" in complaint(capsys, cut)
+
+
+def test_the_faults_that_are_repeated_are_those_of_the_record(
+    split: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = changed(split, tmp_path, "run.json")
+    (folder / "plan.yaml").write_text("- at: {time_s: 1.0}\n")
+    assert "plan.yaml" in complaint(capsys, folder)
+    (folder / "plan.yaml").unlink()
+    assert "has no plan.yaml" in complaint(capsys, folder)
+    test = yaml.safe_load((folder / "test.yaml").read_text())
+    test |= {"plan": "drawn", "spec": {**test["spec"], "nemesis": ["partition"]}}
+    (folder / "test.yaml").write_text(json.dumps(test))
+    plan = (split / "plan.yaml").read_text()
+    (folder / "plan.yaml").write_text(plan)
+    loaded = why.load(RunFolder.open(folder))
+    assert loaded.experiment.plan == yaml.safe_load(plan)
 
 
 def test_a_failure_that_never_comes_back_is_said_to_be_of_other_code(
