@@ -599,7 +599,9 @@ def test_a_run_that_cant_be_shrunk_is_refused_in_a_line(
     assert complaint.count("\n") == 1
 
 
-@pytest.mark.parametrize("budget", ["0", "0s", "", "-1m", "nan", "1e999h", "8d", "169h"])
+@pytest.mark.parametrize(
+    "budget", ["0", "0s", "", "-1m", "nan", "1e999h", "8d", "169h"]
+)
 def test_a_budget_of_nothing_is_refused(
     capsys: pytest.CaptureFixture[str], budget: str
 ) -> None:
