@@ -38,7 +38,7 @@ class Mutant:
         options: Options of the system to run it with.
         nemesis: Kinds of fault that expose it.
         limits: Options of these faults, such as "clock.drift", that keep them within
-            what the unbroken protocol bears.
+            what the unbroken protocol bears, or aim them at where the rule matters.
         log: The class of its log, where that breaks the rule; None: the shipped one.
     """
 

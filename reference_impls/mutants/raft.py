@@ -384,7 +384,11 @@ MUTANTS: Mapping[str, Mutant] = {
             "torn-tail-believed",
             TornTailBelieved,
             "reference_impls.wal",
-            ("log-mismatch", *FORGOT),
+            (
+                "log-mismatch",
+                *FORGOT,
+                "node-crash",
+            ),  # half a record may fell its reader
             nemesis=("power",),
             limits={"power.moments": "fsync"},
         ),
@@ -493,10 +497,14 @@ MUTANTS: Mapping[str, Mutant] = {
             "thesis 6.4.1",
             STALE_READ,
             nemesis=("clock", "partition"),
+            # A lease is too long where a leader whose clock is slow is cut off; drawn
+            # among all nodes, the two meet in one run of fifty.
             limits={
                 "clock.modes": "drift",
                 "clock.clocks": "mono",
                 "clock.drift": "0.5",
+                "clock.targets": "leader",
+                "partition.shapes": "leader",
             },
             reads="lease",
             clock_drift_bound="0.5",
