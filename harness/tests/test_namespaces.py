@@ -386,7 +386,7 @@ def test_kill_9_of_a_guardian_is_a_harness_error_and_nothing_stays(
 
 
 _COUNT = """
-import signal, sys
+import signal, sys, time
 from harness.worlds.os.namespaces import run_isolated
 
 def main():
@@ -395,7 +395,7 @@ def main():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     print("ready", flush=True)
     while not seen:
-        signal.pause()
+        time.sleep(0.01)  # pause() would sleep on after a signal that came just before
     print("interrupted", flush=True)
     signal.sigwait([signal.SIGTERM])
     return len(seen)

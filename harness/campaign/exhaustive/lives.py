@@ -436,7 +436,7 @@ class Turn:
         """What a core does; nothing if it fails, which is its own, and a finding."""
         try:
             return core()
-        except Exception as flaw:
+        except Exception as flaw:  # whatever a broken core raises fells its node
             self.fault = f"{type(flaw).__name__}: {flaw}"
             return ()
 
