@@ -383,13 +383,14 @@ def test_each_seed_of_a_swarm_has_faults_of_its_own_within_what_was_named() -> N
 
 
 def test_the_limits_of_a_mutant_go_with_its_faults() -> None:
-    limits = {"clock.modes", "clock.clocks", "clock.drift"}
+    drift = {"clock.modes", "clock.clocks", "clock.drift", "clock.targets"}
+    limits = {*drift, "partition.shapes"}
     for nemesis, set_too in (
         ([], limits),
         (["all"], limits),
         (["hard"], limits),
         (["standard"], limits),
-        (["gentle"], set()),
+        (["gentle"], {"partition.shapes"}),
         (["kill"], set()),
     ):
         spec = TestSpec(

@@ -225,6 +225,10 @@ def image() -> Image:
 
 # a process' vDSO
 
+_OPENING_TRIES = 10
+_OPENING_PAUSE_S = 0.005
+"""How often, and how long after each other, memory that is closed to us is tried."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -248,6 +252,29 @@ class Layout:
         }
 
 
+def _open_memory(pid: int) -> int:
+    """A descriptor of a process' memory.
+
+    A process that is just turning into another program, or ending, may be closed to us
+    for a moment, and so is asked again before it counts as closed for good.
+
+    Raises:
+        ProcessLookupError: The process is gone.
+        CannotSkew: Its memory may not be written.
+    """
+    for tries_left in reversed(range(_OPENING_TRIES)):
+        try:
+            return os.open(f"/proc/{pid}/mem", os.O_RDWR)
+        except FileNotFoundError as error:
+            raise ProcessLookupError(f"no process {pid}") from error
+        except PermissionError as error:
+            if not tries_left:
+                text = f"the memory of pid {pid} may not be written"
+                raise CannotSkew(text) from error
+        time.sleep(_OPENING_PAUSE_S)
+    raise AssertionError("the last try returns or raises")
+
+
 class Memory:
     """A process' memory, and its vDSO in it; use as a context manager.
 
@@ -258,14 +285,9 @@ class Memory:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        try:
-            # Opened before the layout is read: if a new program takes over in between,
-            # this descriptor is of the old memory, so that writes can't hit the new.
-            self._fd = os.open(f"/proc/{pid}/mem", os.O_RDWR)
-        except PermissionError as error:
-            raise CannotSkew(f"the memory of pid {pid} may not be written") from error
-        except FileNotFoundError as error:
-            raise ProcessLookupError(f"no process {pid}") from error
+        # Opened before the layout is read: if a new program takes over in between,
+        # this descriptor is of the old memory, so that writes can't hit the new.
+        self._fd = _open_memory(pid)
         try:
             self.layout = self._read_layout()
         except BaseException:  # an interrupt, too, must not leak it
