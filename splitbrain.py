@@ -44,8 +44,8 @@ RESULTS = "results"
 MARKER = "splitbrain"
 
 
-class Violation(AssertionError):
-    """The system broke a promise; the message tells which, and how to see it again.
+class _Unmet(AssertionError):
+    """A run did not show what its test asserts.
 
     Attributes:
         outcome: The outcome of the run, whose `folder` has all of it.
@@ -56,16 +56,12 @@ class Violation(AssertionError):
         self.outcome = outcome
 
 
-class Undecided(AssertionError):
-    """The verdict is unknown, and the message says why; nothing was proven wrong.
+class Violation(_Unmet):
+    """The system broke a promise; the message tells which, and how to see it again."""
 
-    Attributes:
-        outcome: The outcome of the run, whose `folder` has all of it.
-    """
 
-    def __init__(self, told: str, outcome: Outcome) -> None:
-        super().__init__(told)
-        self.outcome = outcome
+class Undecided(_Unmet):
+    """The verdict is unknown, and the message says why; nothing was proven wrong."""
 
 
 def torture(

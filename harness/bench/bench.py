@@ -22,6 +22,7 @@ from harness.bench import isolation, peer, table
 from harness.bench.children import BenchError
 from harness.bench.rows import Lab, Row, SkippedError, rows
 from harness.errors import UsageError
+from harness.host.documents import making_room
 from harness.registry import nearest
 from harness.run.execution import commit
 
@@ -118,14 +119,9 @@ def run(
     samples = repeat or (REPEAT_QUICK if quick else REPEAT)
     begun = datetime.datetime.now(datetime.UTC)
     place = results.absolute() / "bench"
-    try:
+    with making_room(f"to {place}"):
         place.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=".scratch-", dir=place)
-    except OSError as problem:
-        raise UsageError(
-            f"cannot write to {place}: {problem.strerror}; "
-            "choose another place with --results DIR"
-        ) from None
     outcome = Outcome()
     outcome.record = {
         "command": ["splitbrain", *sys.argv[1:]],

@@ -33,6 +33,7 @@ from harness.campaign.executor import noted, pursue
 from harness.campaign.experiment import Experiment
 from harness.campaign.processes import Processes
 from harness.errors import HarnessError, SplitbrainError, UsageError
+from harness.host.documents import making_room
 from harness.host.scratch import scratch_folder
 from harness.registry import nearest
 from harness.run import execution
@@ -352,6 +353,18 @@ def choose(protocol: str | None) -> list[Case]:
     ]
 
 
+def make_place(results: Path) -> Path:
+    """The folder below `results` for records of benchmarks.
+
+    Raises:
+        UsageError: It can't be made.
+    """
+    place = results.absolute() / "bench"
+    with making_room(f"to {place}"):
+        place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
 def measure(
     protocol: str | None,
     *,
@@ -371,14 +384,7 @@ def measure(
 
     cases = choose(protocol)
     begun = datetime.datetime.now(datetime.UTC)
-    place = results.absolute() / "bench"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UsageError(
-            f"cannot write to {place}: {problem.strerror}; "
-            "choose another place with --results DIR"
-        ) from None
+    place = make_place(results)
     tried = Tried(world, cases)
     try_all(cases, world, budget_s, repeat, jobs, show, tried.coverage)
     tried.record = {

@@ -28,7 +28,7 @@ from harness.campaign.exploration.search import Search
 from harness.campaign.exploration.signatures import features
 from harness.campaign.exploration.space import Space
 from harness.campaign.processes import Processes
-from harness.errors import HarnessError, SplitbrainError, UsageError
+from harness.errors import HarnessError, SplitbrainError
 from harness.host.scratch import scratch_folder
 from harness.run import execution
 
@@ -204,14 +204,7 @@ def measure(
     chosen = mutants.choose(protocol)[:: QUICK_EVERY if quick else 1]
     cases = [Case(case.protocol, case.mutant, budget_s) for case in chosen]
     begun = datetime.datetime.now(datetime.UTC)
-    place = results.absolute() / "bench"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UsageError(
-            f"cannot write to {place}: {problem.strerror}; "
-            "choose another place with --results DIR"
-        ) from None
+    place = mutants.make_place(results)
     compared = Compared(world, cases)
     hunt_all(cases, world, repeat, jobs, show)
     compared.record = {

@@ -34,6 +34,7 @@ from harness.errors import HarnessError, UsageError
 from harness.faults import plan as plans
 from harness.faults.retrigger import retrigger
 from harness.host import documents, interrupts
+from harness.host.documents import making_room
 from harness.host.scratch import scratch_folder
 from harness.judge import analysis
 from harness.run import assembling, execution, programs
@@ -452,13 +453,8 @@ def make_place(results: Path) -> None:
     Raises:
         UsageError: It can't be made.
     """
-    try:
+    with making_room(f"results to {results}"):
         (results / "replays").mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UsageError(
-            f"cannot write results to {results}: {problem.strerror}; "
-            "choose another place with --results DIR"
-        ) from None
 
 
 def is_same(recorded: Recorded, outcome: Outcome) -> bool:

@@ -51,6 +51,7 @@ from harness.errors import (
     UsageError,
 )
 from harness.host import documents, interrupts
+from harness.host.documents import making_room
 from harness.registry import nearest
 from harness.run.asking import NO_FAULTS
 from harness.run.assembling import assemble, refuse_absent_disks
@@ -385,14 +386,9 @@ def suite_folder(results: Path, name: str) -> Path:
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
     parent = results.absolute() / "suites"
     folder = parent / f"{stamp}Z-{RUN_NAME.sub('_', name)}"
-    try:
+    with making_room(f"results to {results}"):
         folder.mkdir(parents=True)
         point(parent / "latest", folder)
-    except OSError as problem:
-        raise UsageError(
-            f"cannot write results to {results}: {problem.strerror}; "
-            "choose another place with --results DIR"
-        ) from None
     return folder
 
 

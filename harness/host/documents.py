@@ -318,3 +318,19 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         raise HarnessError(f"cannot write {path}: {problem.strerror}") from problem
+
+
+@contextlib.contextmanager
+def making_room(what: str) -> Iterator[None]:
+    """Turn errors of making a place for results within the block into UsageError.
+
+    Args:
+        what: What can't be written then, and where: "results to PATH".
+    """
+    try:
+        yield
+    except OSError as problem:
+        raise UsageError(
+            f"cannot write {what}: {problem.strerror}; "
+            "choose another place with --results DIR"
+        ) from None
