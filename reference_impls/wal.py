@@ -58,12 +58,9 @@ READ_BYTES_MAX = 1 << 30
 """Longest log that `records_of` reads."""
 
 HEADER = struct.Struct("<III")
-RECORD = {dict}
-"""The type of a record, as it is read."""
 SECTOR_BYTES = 512
 
 encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-decode = json.JSONDecoder().decode
 
 
 class WalError(Exception):
@@ -352,11 +349,13 @@ def batch_of(payload: bytes, found: Recovery, name: str) -> Any:
         CorruptLogError: Its checksum is right, and yet no node wrote it.
     """
     try:
-        batch = decode(payload.decode())
+        batch = json.loads(payload)
     except (ValueError, RecursionError):
         batch = None
     is_first = not found.batches
-    if not is_first and not (type(batch) is list and set(map(type, batch)) <= RECORD):
+    if not is_first and not (
+        type(batch) is list and all(type(record) is dict for record in batch)
+    ):
         raise CorruptLogError(
             f"{name}: the frame at offset {found.end} holds no records, though its "
             "checksum is right: this was not written by a node"

@@ -135,7 +135,7 @@ class Outcome:
 # ---- The core ------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The next actions of the driver.
 
@@ -279,8 +279,6 @@ class Core:
         return self._now_ns
 
     def _release(self, now_ns: int) -> None:
-        if not self._held_until_ns:
-            return
         for thread, until_ns in list(self._held_until_ns.items()):
             if until_ns <= now_ns:
                 del self._held_until_ns[thread]

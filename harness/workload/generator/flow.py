@@ -185,8 +185,6 @@ class Context:
 
     def within(self, threads: int) -> Context:
         """This context as seen by a flow that may only use `threads`."""
-        if not self.threads & ~threads:
-            return self
         return Context(
             self.time_ns, self.free & threads, self.threads & threads, self.board
         )
