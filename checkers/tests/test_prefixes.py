@@ -256,7 +256,8 @@ def endings(prefix: History, answers: Answers) -> Iterator[History]:
             if end is not None:
                 kind, value = end
                 i = len(ops)
-                ops.append(Op(i, i, op.process, kind, op.f, value, op.key))  # type: ignore[arg-type]
+                one = Op(i, i, op.process, kind, op.f, value, op.key)  # type: ignore[arg-type]  # ours
+                ops.append(one)
         yield History(ops)
 
 
