@@ -13,17 +13,30 @@ draws its own, and prints what it takes to try a failure again.
 
 A run that is given no seed draws one, and a test over it would pass or fail by luck:
 within a test that draw is always the same.
+
+Tests start hundreds of processes of ours. Where bytecode must not be written beside the
+sources, each of them would compile a hundred modules anew, for a third of a second. So
+it is kept in pytest's own cache then.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     import pytest
+
+if sys.dont_write_bytecode and sys.pycache_prefix is None:
+    sys.pycache_prefix = str(Path(__file__).parent / ".pytest_cache" / "bytecode")
+    sys.dont_write_bytecode = False
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile(
     "everyday",

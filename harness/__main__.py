@@ -9,25 +9,26 @@ as late as it can.
 import signal
 import sys
 
+INTERRUPTED = '{"verdict": "unknown", "reason": "interrupted", "interrupted": true}'
+"""What `harness.cli.terminal.interrupted` prints as JSON."""
+
 
 def main() -> None:
     """Run the command and exit with its status."""
-    status, heard = 255, list[object]()
+    status, heard, begun = 255, list[object](), False
 
     def stop(number: int, frame: object) -> None:
         heard.append(number)
         raise KeyboardInterrupt
 
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        for number, handler in before.items():
-            if handler != signal.SIG_IGN:  # signals ignored from the start stay so
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # ignored ones stay so
                 signal.signal(number, stop)
         from harness import cli
 
-        for number, handler in before.items():
-            signal.signal(number, handler)
         if not heard:  # an import may take an interrupt for a failure of its own
+            begun = True
             status = cli.run_command()
     except KeyboardInterrupt as caught:
         heard.append(caught)
@@ -38,14 +39,17 @@ def main() -> None:
             traceback.print_exc()
     if heard:
         status = 2
-        print("splitbrain: interrupted", file=sys.stderr)  # noqa: T201  # no cli yet
+        if "--json" in sys.argv and not begun:
+            print(INTERRUPTED)  # noqa: T201  # no cli yet
+        print("splitbrain: interrupted", file=sys.stderr)  # noqa: T201
     # If code made from text, such as that of dataclasses, is interrupted, the
     # interpreter ends itself by SIGINT, even if the interrupt was caught, unless such
     # code runs once more.
     exec("")  # noqa: S102  # only ever this text
     # An interrupt from here on would only print a traceback of shutting down.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is stop:
+            signal.signal(number, signal.SIG_DFL)
     sys.exit(status)
 
 

@@ -41,6 +41,7 @@ from harness.campaign.shrinking.search import shrink
 from harness.campaign.shrinking.shelf import Shelf, anomaly_of
 from harness.errors import HarnessError
 from harness.faults import plan as plans
+from harness.host import interrupts
 from harness.host.documents import writing
 from harness.host.scratch import scratch_folder
 from harness.judge import analysis
@@ -283,11 +284,12 @@ class Exploration:
                         self._leave_out(closer, executor)
             except KeyboardInterrupt:
                 explored.interrupted = True
-                explored.kept = explored.kept or self._distinct()
-        tally = explored.search.tally
-        if tally.runs and tally.failed == tally.runs:
-            raise HarnessError(f"no run could be made: {tally.errors[0]}")
-        self.store()
+        with interrupts.noted():  # a second signal, too, leaves what was found
+            explored.kept = explored.kept or self._distinct()
+            tally = explored.search.tally
+            if tally.runs and tally.failed == tally.runs:
+                raise HarnessError(f"no run could be made: {tally.errors[0]}")
+            self.store()
         return explored
 
     def _search(self, executor: Processes) -> None:

@@ -258,6 +258,8 @@ def shape(line: str) -> str:
 
 def _tail(path: Path, end: int) -> bytes:
     """The last TAIL_BYTES of a file before byte `end`; empty if it isn't so long."""
+    if end <= 0:
+        return b""
     begin = max(0, end - TAIL_BYTES)
     try:
         with nodefiles.open_plain(path) as file:

@@ -41,7 +41,7 @@ from harness.run import assembling, execution, programs
 from harness.run.lifecycle import lives
 from harness.run.records import WHOLE
 from harness.run.spec import PlanData
-from harness.run.store import FILE_BYTES_MAX, MEND, RunFolder
+from harness.run.store import FILE_BYTES_MAX, MEND, RunFolder, decode_lines
 from harness.verdict import Limits
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def load(folder: RunFolder) -> Recorded:
     """
     test, run = folder.test(), folder.run()
     if test.spec.world == "sim" and run is not None:
-        check_whole(folder)
+        check_whole(folder, run)
     stored = stored_plan(folder, test)
     asked = Experiment.load(folder)
     asked, parts, schedule, remarks = prepared(asked, test)
@@ -248,17 +248,45 @@ def load(folder: RunFolder) -> Recorded:
     return Recorded(folder, test, run, verdict, outcome, variants, remarks, same_code)
 
 
-def check_whole(folder: RunFolder) -> None:
-    """Raises UsageError if a file that is to be compared is missing or cut off.
+class _Line(msgspec.Struct):
+    """A line of history.jsonl, as far as it is counted."""
 
-    A controller that lived to write run.json had written each of their lines whole. So
-    the file was damaged afterwards, and its difference says nothing of the simulator.
+    type: str
+    process: object
+
+
+def check_whole(folder: RunFolder, run: RunRecord) -> None:
+    """Refuse a record that was damaged after its run: its difference says nothing.
+
+    A controller that lived to write run.json had written each line of the files that
+    are compared whole, and has counted the operations in them.
+
+    Raises:
+        UsageError: A file is missing, cut off, or lacks operations.
     """
     for name in COMPARED:
         path = folder.path / name
-        data = documents.read_bytes(path, bytes_max=FILE_BYTES_MAX)
+        try:
+            data = documents.read_bytes(path, bytes_max=FILE_BYTES_MAX)
+        except UsageError as bad:
+            raise UsageError(f"{bad}; {MEND}") from None
         if data and not data.endswith(b"\n"):
             raise UsageError(f"{path} is cut off in its last line; {MEND}")
+        if name != "history.jsonl" or run.ended not in WHOLE:
+            continue
+        lines = decode_lines(data, _Line)
+        if lines.problem:
+            raise UsageError(f"{path}: {lines.problem} {MEND.capitalize()}")
+        ended = [
+            line.type
+            for line in lines.items
+            if line.type != "invoke" and type(line.process) is int
+        ]
+        if len(ended) != (told := sum(run.ops.values())):
+            raise UsageError(
+                f"{path} holds the ends of {len(ended):,} operations, and run.json "
+                f"tells of {told:,}: one of them was damaged; {MEND}"
+            )
 
 
 def prepared(

@@ -17,6 +17,7 @@ jump. All is determined by the run: the seeds of the fresh dice are 1, 2, ...
 from __future__ import annotations
 
 import functools
+import shlex
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from harness.campaign.outcome import Outcome
 from harness.campaign.processes import Processes
 from harness.campaign.rates import Rate
 from harness.errors import HarnessError, UsageError
+from harness.host import program
 from harness.host.scratch import scratch_folder
 from harness.report import figures
 from harness.report import folder as recordings
@@ -113,12 +115,14 @@ class Why:
         moments: In their order.
         runs: How many runs were made for it.
         around: What happened around the jump, in its order.
+        interrupted: Whether it was ended before all moments were measured.
     """
 
     recorded: Recorded
     moments: tuple[Moment, ...]
     runs: int
     around: tuple[Happening, ...]
+    interrupted: bool = False
 
     @property
     def jump(self) -> tuple[Moment, Moment] | None:
@@ -140,6 +144,7 @@ class Why:
                 for each in sorted(self.recorded.fingerprints)
             ],
             "runs": self.runs,
+            "interrupted": self.interrupted,
             "moments": [told(each) for each in self.moments],
             "jump": None
             if jump is None
@@ -174,11 +179,15 @@ def load(folder: RunFolder) -> Recorded:
         )
     run, verdict = folder.run(), folder.verdict()
     if run is None or run.ended not in WHOLE:
-        ended = "has no end" if run is None else f"ended {run.ended}"
-        raise UsageError(f"{folder.path}: the run {ended}, so it can't be repeated")
+        ended = "has no run.json" if run is None else f"ended {run.ended}"
+        raise UsageError(
+            f"{folder.path} {ended}, so it can't be repeated up to a moment; run it "
+            f"again first: {folder.test().repro}"
+        )
     if verdict is None:
         raise UsageError(
-            f"{folder.path} has not been judged: splitbrain report {folder.path}"
+            f"{folder.path} has not been judged: {program.called()} report "
+            f"{shlex.quote(program.near(folder.path))}"
         )
     fingerprints = Outcome.of(experiment, verdict, folder).fingerprints
     if not fingerprints:
@@ -228,6 +237,9 @@ def explain(
 ) -> Why:
     """Measure how likely the failure was at many moments.
 
+    A stop signal that raises KeyboardInterrupt ends it, with the moments that were
+    measured by then.
+
     Args:
         recorded: The run.
         moments: How many.
@@ -238,8 +250,10 @@ def explain(
     Raises:
         UsageError: The run can't be made any more, or no longer fails in this way.
         HarnessError: A run could not be made.
-        KeyboardInterrupt: It was interrupted.
+        KeyboardInterrupt: It was interrupted before there were two moments.
     """
+    known: dict[int, Moment] = {}
+    interrupted = False
     with (
         scratch_folder("splitbrain-why-") as scratch,
         Processes(functools.partial(discard, scratch), jobs) as executor,
@@ -253,15 +267,21 @@ def explain(
                 "the same way any more: it was made by other code "
                 f"(again it is {again.verdict})"
             )
-        known: dict[int, Moment] = {}
-        while (at_ns := next_moment(known, recorded.end_ns, moments)) is not None:
-            rate = measured(executor, recorded, at_ns, runs)
-            known[at_ns] = Moment(at_ns, rate)
-            show(known[at_ns])
+        try:
+            while (at_ns := next_moment(known, recorded.end_ns, moments)) is not None:
+                rate = measured(executor, recorded, at_ns, runs)
+                known[at_ns] = Moment(at_ns, rate)
+                show(known[at_ns])
+        except KeyboardInterrupt:
+            if len(known) < 2:
+                raise
+            interrupted = True
     found = tuple(known[at_ns] for at_ns in sorted(known))
     jump = jump_among(found)
-    around = () if jump is None else what_happened(recorded, *jump)
-    return Why(recorded, found, 1 + runs * len(found), around)
+    around: tuple[Happening, ...] = ()
+    if jump is not None:
+        around = what_happened(recorded, *jump, sent=not interrupted)
+    return Why(recorded, found, 1 + runs * len(found), around, interrupted)
 
 
 def next_moment(known: dict[int, Moment], end_ns: int, wanted: int) -> int | None:
@@ -354,11 +374,12 @@ def carried_out(executor: Executor, asked: Sequence[Experiment]) -> list[Outcome
 
 
 def what_happened(
-    recorded: Recorded, before: Moment, after: Moment
+    recorded: Recorded, before: Moment, after: Moment, *, sent: bool = True
 ) -> tuple[Happening, ...]:
     """Operations, messages, observations and faults between two moments and around.
 
-    If there are too many, those that are farthest from the middle are left out.
+    If there are too many, those that are farthest from the middle are left out. With
+    `sent` false there are no messages, which take another run.
     """
     low_ns, high_ns = before.at_ns, after.at_ns
     every = [
@@ -366,8 +387,8 @@ def what_happened(
         for each in happenings(recorded.recording)
         if low_ns - AROUND_NS <= each.at_ns <= high_ns + AROUND_NS
     ]
-    every += messages(recorded, low_ns - AROUND_NS, high_ns + AROUND_NS)
-
+    if sent:
+        every += messages(recorded, low_ns - AROUND_NS, high_ns + AROUND_NS)
     return nearest(every, (low_ns + high_ns) // 2, AROUND_MAX)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.flags import AS_JSON, JOBS, number
-from harness.cli.terminal import interrupted, say
+from harness.cli.terminal import complain, interrupted, say
+from harness.errors import EXIT_UNKNOWN
 from harness.host import interrupts
 from harness.options import Whole
 
@@ -39,7 +40,8 @@ def explain(run: Path, *, moments: int, runs: int, jobs: int, as_json: bool) -> 
     disks, links and timers are faster or slower. Where the share of runs that fail in
     the same way jumps, the moment that mattered has been. Moments close to the jump are
     chosen by bisection. The result is stored in RUN as why.json, and drawn in its
-    report. The same run gives the same result.
+    report. The same run gives the same result. Exit status: 0, or 2 if it was
+    interrupted; then what was measured is stored unless there is a result already.
     """
     from harness import report
     from harness.campaign import why
@@ -48,6 +50,7 @@ def explain(run: Path, *, moments: int, runs: int, jobs: int, as_json: bool) -> 
     from harness.run.store import RunFolder
 
     recorded = why.load(RunFolder.open(run))
+    recorded.folder.need_room()
     line = ProgressLine(enabled=not as_json)
     done = 0
 
@@ -66,16 +69,22 @@ def explain(run: Path, *, moments: int, runs: int, jobs: int, as_json: bool) -> 
         except KeyboardInterrupt:
             line.clear()
             return interrupted("interrupted before the end", as_json=as_json)
-    line.clear()
-    recorded.folder.write_json(why.FILE, found.as_json())
-    with writing(recorded.folder.path / "report.html"):
-        report.build(recorded.folder.path)
-    say(json.dumps(found.as_json()) if as_json else text(found))
-    return 0
+    with interrupts.noted():  # it is too late to end early: all is kept and printed
+        line.clear()
+        kept = not found.interrupted or not (recorded.folder.path / why.FILE).exists()
+        if kept:
+            recorded.folder.write_json(why.FILE, found.as_json())
+            with writing(recorded.folder.path / "report.html"):
+                report.build(recorded.folder.path)
+        say(json.dumps(found.as_json()) if as_json else text(found, kept=kept))
+        if found.interrupted:
+            told = f"interrupted after {len(found.moments)} of {moments} moments"
+            complain(f"{told}; the same command measures them all")
+    return EXIT_UNKNOWN if found.interrupted else 0
 
 
-def text(found: Why) -> str:
-    """The answer for people."""
+def text(found: Why, *, kept: bool = True) -> str:
+    """The answer for people; `kept` says whether it is stored."""
     from harness.campaign.why import nearest
 
     spec = found.recorded.experiment.spec
@@ -101,7 +110,9 @@ def text(found: Why) -> str:
         lines += [f"{each.at_ns / 1e9:12.6f}  {each.text}" for each in shown]
         if more := len(found.around) - len(shown):
             lines.append(f"{'':12}  ... and {more} more, farther away, in why.json")
-    lines += ["", f"{found.runs} runs; stored in {found.recorded.folder.path}/why.json"]
+    path = found.recorded.folder.path / "why.json"
+    where = f"stored in {path}" if kept else f"not stored: {path} has them all"
+    lines += ["", f"{found.runs} runs; {where}"]
     return "\n".join(lines)
 
 

@@ -28,15 +28,14 @@ from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.shrink import shrink
 from harness.cli.suite import suite
-from harness.cli.terminal import complain, say_error
+from harness.cli.terminal import begin, complain, interrupted, say_error
 from harness.errors import (
     EXIT_HARNESS,
-    EXIT_UNKNOWN,
     EXIT_USAGE,
     HarnessError,
     UsageError,
 )
-from harness.host import scarcity
+from harness.host import interrupts, scarcity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,15 +121,24 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     # If OpenBLAS can't start threads of its own, it ends the process, or sends it
     # SIGINT. No work here is large enough for them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    words = sys.argv[1:] if arguments is None else arguments
+    begin()
+
+    # A command handles stop signals while it has something to lose. Before and after
+    # that, too, they have to end it with a status of ours, and with JSON if asked.
+    @interrupts.raised()
+    def command() -> object:
+        return cli.main(arguments, standalone_mode=False)
+
     with outlets() as out:
-        status = status_of(lambda: cli.main(arguments, standalone_mode=False))
+        status = status_of(command, as_json="--json" in words)
     if out.problem is None:
         return status
     complain(f"cannot write to standard output: {out.problem.strerror}")
     return status if status == EXIT_USAGE else EXIT_HARNESS
 
 
-def status_of(command: Callable[[], Any]) -> int:
+def status_of(command: Callable[[], Any], *, as_json: bool = False) -> int:
     """Run a command and return its exit status; prints its error in one line.
 
     The traceback of a bug of ours is printed, too.
@@ -148,8 +156,7 @@ def status_of(command: Callable[[], Any]) -> int:
         complain(f"the harness failed: {told(failure)}")
         return EXIT_HARNESS
     except (KeyboardInterrupt, click.Abort):
-        complain("interrupted")
-        return EXIT_UNKNOWN
+        return interrupted("interrupted", as_json=as_json)
     except BaseException as fault:  # even SystemExit: its status would pass for ours
         if scarcity.is_scarcity(fault):
             complain(f"the harness failed: {scarcity.words(fault)}")

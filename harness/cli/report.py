@@ -9,6 +9,7 @@ import click
 
 from harness.cli.flags import AS_JSON
 from harness.cli.terminal import say
+from harness.errors import UsageError
 from harness.host import interrupts
 
 
@@ -23,6 +24,9 @@ def report(run: Path, *, as_json: bool) -> int:
     from harness.run import store
 
     folder = store.RunFolder.open(run)
+    for name in ("verdict.json", "report.html"):
+        if (place := folder.path / name).is_dir():
+            raise UsageError(f"{place} is a folder, and a file is to go there: move it")
     record = analysis.analyse(folder)
     told = json.dumps(store.as_data(record)) if as_json else text.summary(folder.path)
     say(told)

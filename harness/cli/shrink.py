@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from harness.cli.flags import AS_JSON, BUDGET, JOBS, number
-from harness.cli.terminal import complain, say
+from harness.cli.terminal import complain, interrupted, say
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN
 from harness.host import interrupts
 
@@ -67,6 +67,13 @@ def shrink(
             )
         with interrupts.raised():
             conclusion = conclude(shrunk, failed, shelf, line.tell)
+    except KeyboardInterrupt:
+        line.clear()
+        kept = shelf.path / "best.yaml"
+        told = f"; the smallest so far is in {shelf.path}" if kept.exists() else ""
+        return interrupted(
+            f"interrupted{told} (the same command goes on from here)", as_json=as_json
+        )
     finally:
         shelf.close()
         line.clear()

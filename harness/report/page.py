@@ -98,7 +98,9 @@ def write_report(run_dir: Path) -> Path:
 def write_page(path: Path, page: str) -> Path:
     """Replace the file at `path` in one step, so that nobody reads half a page."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_bytes(visible(page).encode())
+    scratch.unlink(missing_ok=True)
+    with scratch.open("xb") as file:  # and not through a link that was there
+        file.write(visible(page).encode())
     scratch.replace(path)
     return path
 

@@ -22,6 +22,7 @@ import json
 import os
 import re
 import shlex
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -29,7 +30,7 @@ import msgspec
 import yaml
 
 from harness.errors import HarnessError, UsageError
-from harness.host import documents, nodefiles
+from harness.host import documents, nodefiles, program
 from harness.host.documents import writing
 from harness.run.records import (
     VERSION,
@@ -151,12 +152,37 @@ class RunFolder:
         Raises:
             UsageError: There is no run at `path`.
         """
-        if not os.path.isfile(path / "test.yaml"):  # pathlib may raise
+        try:
+            is_file = stat.S_ISREG(os.stat(path / "test.yaml").st_mode)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            is_file = None
+        except OSError as problem:
+            if problem.errno == errno.ENAMETOOLONG:
+                is_file = None
+            else:
+                raise UsageError(
+                    f"cannot read {path / 'test.yaml'}: {problem.strerror}"
+                ) from None
+        if is_file is None:
             raise UsageError(
                 f"{path} is no run folder: it has no test.yaml "
                 "(runs are in results/, and results/latest is the last one)"
             )
+        if not is_file:
+            raise UsageError(f"{path / 'test.yaml'} is not a plain file; {MEND}")
         return cls(path.resolve())
+
+    def need_room(self) -> None:
+        """See that files can be written here, before any work is done for them.
+
+        Raises:
+            UsageError: They can't.
+        """
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"cannot write to {self.path}, where the result is to go: copy the run "
+                "to a place of yours first"
+            )
 
     def test(self) -> TestRecord:
         """What was asked for.
@@ -255,7 +281,10 @@ class RunFolder:
         temporary = self.path / f".{name}.tmp"
         try:
             with writing(self.path / name):
-                temporary.write_text(text, encoding="utf-8")
+                # A folder may come from anywhere, and a link in it lead anywhere.
+                temporary.unlink(missing_ok=True)
+                with temporary.open("x", encoding="utf-8") as file:
+                    file.write(text)
                 temporary.replace(self.path / name)
         except HarnessError:
             with contextlib.suppress(OSError):
@@ -276,9 +305,16 @@ class RunFolder:
         try:
             return msgspec.convert(read(path), kind)
         except msgspec.ValidationError as bad:
-            raise UsageError(f"{path} is damaged: {bad}; {MEND}") from None
+            raise UsageError(f"{path} is damaged: {bad}; {self._mend(name)}") from None
         except UsageError as bad:
-            raise UsageError(f"{bad}; {MEND}") from None
+            raise UsageError(f"{bad}; {self._mend(name)}") from None
+
+    def _mend(self, name: str) -> str:
+        """What to do about a damaged file."""
+        if name == "verdict.json":
+            run = shlex.quote(program.near(self.path))
+            return f"{program.called()} report {run} judges the run anew"
+        return MEND
 
     def faults(self) -> list[FaultLine]:
         """The lines of faults.jsonl, which the controller alone has written.

@@ -16,8 +16,10 @@ comes at the end.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,7 +95,7 @@ class Shelf:
 
         Raises:
             UsageError: best.yaml is damaged, or of a later version; or the place is
-                taken by something that is no folder of ours.
+                taken by something that is no folder of ours, or can't be written.
         """
         # Old files of the folder are removed. Run folders come from anywhere, and a
         # link in one could name any folder of the user's.
@@ -101,6 +103,13 @@ class Shelf:
             raise UsageError(
                 f"{self.path} is no folder, and the result is to go there: remove it"
             )
+        (self.folder if self.path.exists() else RunFolder(self.path.parent)).need_room()
+        for name in sorted(OWN):
+            file = self.path / name
+            if os.path.lexists(file) and not stat.S_ISREG(os.lstat(file).st_mode):
+                raise UsageError(
+                    f"{file} is not a plain file, and one is to go there: remove it"
+                )
         try:
             best = self.folder.read_as("best.yaml", Best)
         except UsageError as bad:
