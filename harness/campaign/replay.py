@@ -287,6 +287,13 @@ def check_whole(folder: RunFolder, run: RunRecord) -> None:
                 f"{path} holds the ends of {len(ended):,} operations, and run.json "
                 f"tells of {told:,}: one of them was damaged; {MEND}"
             )
+    verdict = folder.verdict()
+    struck = sum(life.start is not None for life in lives(folder.faults())[0])
+    if verdict is not None and struck < len(verdict.strikes):
+        raise UsageError(
+            f"{folder.path / 'faults.jsonl'} holds {struck} strikes, and verdict.json "
+            f"tells of {len(verdict.strikes)}: one of them was damaged; {MEND}"
+        )
 
 
 def prepared(

@@ -196,6 +196,10 @@ class RunFolder:
         test = self._record("test.yaml", TestRecord)
         if test is None:
             raise UsageError(f"{self.path} is no run folder: it has no test.yaml")
+        if test.version > 0 and not test.repro:
+            raise UsageError(
+                f"{self.path / 'test.yaml'} is cut off: it lacks its last keys; {MEND}"
+            )
         if test.version == 0:
             written = self.read_as("test.yaml", dict[str, Any])
             assert written is not None
@@ -307,7 +311,8 @@ class RunFolder:
         except msgspec.ValidationError as bad:
             raise UsageError(f"{path} is damaged: {bad}; {self._mend(name)}") from None
         except UsageError as bad:
-            raise UsageError(f"{bad}; {self._mend(name)}") from None
+            where = "" if str(path) in str(bad) else f"{path}: "
+            raise UsageError(f"{where}{bad}; {self._mend(name)}") from None
 
     def _mend(self, name: str) -> str:
         """What to do about a damaged file."""

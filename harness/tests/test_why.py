@@ -272,7 +272,7 @@ def test_runs_that_can_t_be_explained_are_refused_with_the_reason(
         assert reason in complaint(capsys, changed(split, place, name, **fields))
     cut = changed(split, tmp_path, "run.json")
     (cut / "run.json").unlink()
-    assert "has no end" in complaint(capsys, cut)
+    assert "has no run.json" in complaint(capsys, cut)
 
 
 def test_the_faults_that_are_repeated_are_those_of_the_record(
