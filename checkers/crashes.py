@@ -35,7 +35,7 @@ from checkers.findings import Findings, conclude
 from harness.history import HistoryError
 from harness.options import Checked
 from harness.registry import Option, Plugin, settings
-from harness.verdict import Anomaly, CheckResult, Limits, nothing_to_judge
+from harness.verdict import AllOf, Anomaly, CheckResult, Limits, nothing_to_judge
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class NodeExit:
 class CrashesChecker:
     """Judges the ends of nodes that a run has noted; what has crashed, has crashed."""
 
-    final_on_prefix = frozenset({CRASH})
+    final_on_prefix = AllOf({CRASH})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings("the crashes checker", OPTIONS, options)

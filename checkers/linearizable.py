@@ -35,13 +35,13 @@ from checkers.linearizability.judge import AUTO, INSISTENCE, Judge
 from checkers.linearizability.ledger import Ledger
 from checkers.linearizability.models import find_model, model_name, parse_value
 from checkers.linearizability.processes import how_many, in_processes
+from checkers.linearizability.telling import ANOMALIES
 from harness.errors import UsageError
 from harness.history import HistoryError
 from harness.host.collector import collector_paused
 from harness.options import Checked, Flag, OneOf
 from harness.registry import Option, Plugin, settings
 from harness.verdict import (
-    EVERY_ANOMALY,
     CheckResult,
     Limits,
     Verdict,
@@ -74,7 +74,7 @@ class LinearizableChecker:
         explain_plan: Put the plan into the figures.
     """
 
-    final_on_prefix = EVERY_ANOMALY
+    final_on_prefix = ANOMALIES
 
     def __init__(
         self,

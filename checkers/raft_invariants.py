@@ -31,15 +31,16 @@ server's own. What is read from disks after the run is no part of a prefix.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from checkers.findings import PROMISES_EXAMPLES_MAX, collect, conclude
 from checkers.functions import Functions
+from checkers.raft import evidence
 from checkers.raft.logs import Logs, replay
 from checkers.raft.rules import Cluster, judge, leader_completeness, on_some_disk
 from checkers.raft.telling import tell
 from harness.registry import Plugin, settings
-from harness.verdict import EVERY_ANOMALY, nothing_to_judge
+from harness.verdict import AllOf, nothing_to_judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,12 +53,16 @@ FUNCTIONS = Functions(
     "the raft_invariants checker", {}, observed="what servers observe of themselves"
 )
 
+ANOMALIES = AllOf(
+    broken._field_defaults["name"] for broken in get_args(evidence.Breach)
+)
+
 
 class RaftInvariantsChecker:
     """Judges what the servers of one Raft cluster observed."""
 
     observes = True
-    final_on_prefix = EVERY_ANOMALY
+    final_on_prefix = ANOMALIES
 
     def follow(self, source: str) -> Following:
         """Begin to judge servers that go on."""

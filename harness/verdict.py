@@ -302,6 +302,13 @@ EVERY_ANOMALY: Collection[str] = _EveryName({"*"})
 """Of a checker none of whose anomalies can be healed, whatever it calls them."""
 
 
+class AllOf(frozenset[str]):
+    """The names of all anomalies that a checker knows, none of which can be healed.
+
+    So a name that is not among them is a mistake (`--until-anomaly`).
+    """
+
+
 def final_on_prefix(checker: Checker) -> Collection[str]:
     """The anomalies by which `checker` convicts a run that goes on."""
     return checker.final_on_prefix if isinstance(checker, Conclusive) else ()

@@ -7,13 +7,14 @@ the witness that it is given; a cycle among these edges is the contradiction.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 from checkers.findings import enumerated
 from checkers.linearizability import evidence
 from checkers.linearizability.lost import LOST_WRITE
 from checkers.linearizability.specification import show
 from checkers.linearizability.words import duration, listed, only_failed, wanted
+from harness.verdict import AllOf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +42,19 @@ may have been there from the start."""
 
 INITIAL_CHARS_MAX: Final = 40
 """Of a value that could be given as an option in a sentence."""
+
+ANOMALIES: Final = AllOf(
+    {
+        *("cas-cycle", "duplicate-element", "duplicate-value", "element-from-future"),
+        *("failed-element", "failed-value", "false-empty", "fifo-violation"),
+        *("incomparable-reads", "lifo-violation", "priority-violation"),
+        *("read-from-future", "read-of-failed-write", "read-of-unwritten-value"),
+        *("set-violation", "unknown-element", "unknown-value", "value-from-future"),
+        LOST_WRITE,
+        *get_args(evidence.Surprise),
+    }
+)
+"""All names that are given here."""
 
 
 class Told(NamedTuple):

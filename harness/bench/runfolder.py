@@ -6,6 +6,7 @@ as a plan would make them. Everything else is written by the code that runs use.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,12 @@ def make(results: Path, calls: int) -> Path:
         time_limit_s=ops[-1].time / NS_PER_S,
     )
     folder = RunFolder.create(results, spec.folder_name, spec.seed)
-    folder.write_yaml(
-        "test.yaml", {"version": VERSION, **describe(spec, Rung("switch"))}
-    )
+    test = {
+        "version": VERSION,
+        **describe(spec, Rung("switch")),
+        "repro": shlex.join(spec.command()),
+    }
+    folder.write_yaml("test.yaml", test)
     formats.dump(ops, folder.path / "history.jsonl")
     faults = folder.lines("faults.jsonl")
     for line in fault_lines(spec, ops[-1].time):

@@ -53,6 +53,7 @@ from harness.errors import (
 from harness.host import documents, interrupts
 from harness.host.documents import making_room
 from harness.registry import nearest
+from harness.run import monitor
 from harness.run.asking import NO_FAULTS
 from harness.run.assembling import assemble, refuse_absent_disks
 from harness.run.completing import complete
@@ -404,7 +405,10 @@ def check_row(row: Row, source: Path) -> RowResult | None:
     """
     try:
         spec = row.experiment(row.seed).spec
-        refuse_absent_disks(spec, assemble(spec))
+        parts = assemble(spec)
+        if row.until_anomaly:
+            monitor.refuse_unknown(spec, parts.system.invariants)
+        refuse_absent_disks(spec, parts)
     except NotInstalledError as lack:
         return RowResult(row, row.seed, absent=str(lack))
     except UsageError as problem:

@@ -142,6 +142,8 @@ def run(
     import random
 
     from harness.campaign.experiment import Experiment
+    from harness.run import monitor
+    from harness.run.assembling import assemble
     from harness.run.completing import complete
     from harness.run.spec import DEFAULTS, TestSpec, usual_nodes
 
@@ -179,6 +181,8 @@ def run(
     with interrupts.raised():
         try:
             complete(spec, planned=written is not None)
+            if spec.until_anomaly:
+                monitor.refuse_unknown(spec, assemble(spec).system.invariants)
             asked = Experiment(spec, written, "" if plan is None else str(plan))
             if determinism:
                 compare_runs(asked, seeds, results, as_json=as_json)

@@ -28,15 +28,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from harness.errors import HarnessError
+from harness import registry
+from harness.errors import HarnessError, UsageError
 from harness.history import HistoryError, observations
 from harness.history.formats import HistoryFollower
 from harness.history.observations import ObservationsFollower
 from harness.host.collector import collector_paused
 from harness.run import judges
 from harness.verdict import (
+    AllOf,
     Incremental,
     Limits,
+    Unpromised,
     convicting,
     final_on_prefix,
     judge,
@@ -209,6 +212,31 @@ def conclusive(
         for final in [final_on_prefix(checker)]
         if (any(one in final for one in until) if until else final)
     }
+
+
+def refuse_unknown(spec: TestSpec, invariants: Iterable[str]) -> None:
+    """Refuse anomalies to wait for that no checker of a run knows, if that is certain.
+
+    Checkers need not say what they may find once a run is over. If one doesn't, no name
+    is certain to be a mistake.
+
+    Raises:
+        UsageError: There is such a name; tells the nearest.
+    """
+    checkers = [
+        *judges.of_operations(spec).values(),
+        *judges.of_observations(invariants).values(),
+    ]
+    promised = [one for one in checkers if not isinstance(one, Unpromised)]
+    finals = [final_on_prefix(one) for one in promised]
+    known = {name for final in finals if isinstance(final, AllOf) for name in final}
+    for name in spec.until_anomaly:
+        if name not in known and all(isinstance(final, AllOf) for final in finals):
+            nearest = registry.nearest(name, known)
+            raise UsageError(
+                f"--until-anomaly {name}: no checker of this run finds that{nearest} "
+                f"(they find {', '.join(sorted(known))})"
+            )
 
 
 def of_run(spec: TestSpec, invariants: Iterable[str], folder: Path) -> Monitor | None:

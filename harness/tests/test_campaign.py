@@ -109,6 +109,7 @@ def stored(one: Experiment, path: Path) -> RunFolder:
         "nodes": one.spec.node_names,
         "spec": store.as_data(one.spec),
         "plan": "drawn" if is_drawn else "written",
+        "repro": shlex.join(one.command()),
     }
     folder.write_yaml("test.yaml", test)
     folder.write_yaml("plan.yaml", [] if one.plan is None else one.plan)
