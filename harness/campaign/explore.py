@@ -42,7 +42,7 @@ from harness.campaign.shrinking.shelf import Shelf, anomaly_of
 from harness.errors import HarnessError
 from harness.faults import plan as plans
 from harness.host import interrupts
-from harness.host.documents import writing
+from harness.host.documents import making_room, writing
 from harness.host.scratch import scratch_folder
 from harness.judge import analysis
 from harness.run import execution
@@ -196,6 +196,7 @@ class Explored:
             "invalid": tally.invalid,
             "unknown": tally.unknown,
             "errors": tally.errors,
+            "unclear": tally.unclear,
             "seconds": round(self.seconds, 3),
             "cpu_s": round(tally.cpu_s, 3),
             "runs_a_minute": round(tally.runs / minutes, 1),
@@ -230,7 +231,7 @@ class Exploration:
         tell: Called with a clause while failures are shrunk.
 
     Raises:
-        HarnessError: `results` can't be written.
+        UsageError: `results` can't be written.
     """
 
     def __init__(
@@ -255,7 +256,7 @@ class Exploration:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
         name = space.spec.folder_name
         folder = results.absolute() / "explore" / name / f"{now}Z-{seed}"
-        with writing(folder):
+        with making_room(f"results to {results}"):
             folder.mkdir(parents=True)
         self.explored = Explored(Search(space, seed), folder)
         self._start_s = time.monotonic()

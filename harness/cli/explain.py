@@ -10,7 +10,7 @@ import click
 
 from harness.cli.flags import AS_JSON, JOBS, number
 from harness.cli.terminal import complain, interrupted, say
-from harness.errors import EXIT_UNKNOWN
+from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.host import interrupts
 from harness.options import Whole
 
@@ -71,20 +71,28 @@ def explain(run: Path, *, moments: int, runs: int, jobs: int, as_json: bool) -> 
             return interrupted("interrupted before the end", as_json=as_json)
     with interrupts.noted():  # it is too late to end early: all is kept and printed
         line.clear()
-        kept = not found.interrupted or not (recorded.folder.path / why.FILE).exists()
-        if kept:
-            recorded.folder.write_json(why.FILE, found.as_json())
-            with writing(recorded.folder.path / "report.html"):
-                report.build(recorded.folder.path)
-        say(json.dumps(found.as_json()) if as_json else text(found, kept=kept))
+        file = recorded.folder.path / why.FILE
+        where = f"stored in {file}"
+        try:
+            if found.interrupted and file.exists():
+                where = f"not stored: {file} has them all"
+            else:
+                recorded.folder.write_json(file.name, found.as_json())
+                with writing(recorded.folder.path / "report.html"):
+                    report.build(recorded.folder.path)
+        except HarnessError:
+            where = "not stored"
+            raise
+        finally:  # a full disk takes nothing that could not be told
+            say(json.dumps(found.as_json()) if as_json else text(found, where))
         if found.interrupted:
             told = f"interrupted after {len(found.moments)} of {moments} moments"
             complain(f"{told}; the same command measures them all")
     return EXIT_UNKNOWN if found.interrupted else 0
 
 
-def text(found: Why, *, kept: bool = True) -> str:
-    """The answer for people; `kept` says whether it is stored."""
+def text(found: Why, where: str) -> str:
+    """The answer for people; `where` says where it is stored."""
     from harness.campaign.why import nearest
 
     spec = found.recorded.experiment.spec
@@ -110,8 +118,6 @@ def text(found: Why, *, kept: bool = True) -> str:
         lines += [f"{each.at_ns / 1e9:12.6f}  {each.text}" for each in shown]
         if more := len(found.around) - len(shown):
             lines.append(f"{'':12}  ... and {more} more, farther away, in why.json")
-    path = found.recorded.folder.path / "why.json"
-    where = f"stored in {path}" if kept else f"not stored: {path} has them all"
     lines += ["", f"{found.runs} runs; {where}"]
     return "\n".join(lines)
 

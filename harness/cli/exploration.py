@@ -11,8 +11,9 @@ import click
 
 from harness.cli.flags import COUNT, JOBS, RESULTS, fault_words, number
 from harness.cli.terminal import complain, interrupted, say
-from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID
+from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, HarnessError
 from harness.host import interrupts, program
+from harness.visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 BUDGET_S = 60.0
 """Seconds for runs, if neither they nor runs are given."""
+REASON_CHARS_MAX = 300
+"""Of a reason that may quote the output of a node."""
 WITHOUT_MAX = 6
 """Counterfactuals of a failure that are printed."""
 
@@ -94,6 +97,7 @@ def explore_by_runs(
     if budget_s is None and runs is None:
         budget_s = BUDGET_S
     line = ProgressLine(enabled=not as_json)
+    exploration: Exploration | None = None
     with interrupts.raised():
         try:
             complete(spec)
@@ -110,6 +114,13 @@ def explore_by_runs(
             explored = exploration.run()
         except KeyboardInterrupt:
             return interrupted("interrupted before it began", as_json=as_json)
+        except HarnessError:
+            line.clear()
+            if exploration is not None and exploration.explored.kept:
+                # They may not have been stored.
+                found = exploration.explored
+                say(json.dumps(found.as_json()) if as_json else told(found))
+            raise
         with interrupts.noted():  # it is too late to end early: all is printed
             line.clear()
             say(json.dumps(explored.as_json()) if as_json else told(explored))
@@ -156,6 +167,8 @@ def told(explored: Explored) -> str:
     for place, kept in enumerate(explored.kept, start=1):
         lines += [*told_failure(place, kept), ""]
     not_judged = f", {tally.unknown} unknown" if tally.unknown else ""
+    if tally.unclear:
+        not_judged += f" ({visible_line(tally.unclear[0])[:REASON_CHARS_MAX]})"
     failed = f", {tally.failed} failed ({tally.errors[0]})" if tally.errors else ""
     lines += [
         f"{plural(len(explored.kept), 'distinct failure')} in "

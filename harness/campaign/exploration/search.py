@@ -73,6 +73,10 @@ class Failure:
     seconds: float
 
 
+REASONS_MAX = 10
+"""Reasons that are kept; there may be one for each run."""
+
+
 @dataclass
 class Tally:
     """What came of all runs so far.
@@ -85,6 +89,7 @@ class Tally:
         cpu_s, seconds: Their cost, added up.
         failures: The distinct failures, the first found first.
         errors: Why runs failed that were the harness' fault, each once.
+        unclear: Why runs could not be judged, the first few reasons.
     """
 
     runs: int = 0
@@ -95,6 +100,7 @@ class Tally:
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
 
 
 class Search:
@@ -175,6 +181,8 @@ class Search:
             tally.failed += 1
             if outcome.reason not in tally.errors:
                 tally.errors.append(outcome.reason)
+        if outcome.verdict == "unknown" and len(tally.unclear) < REASONS_MAX:
+            tally.unclear += {outcome.reason} - {"", *tally.unclear}
         if outcome.verdict == "invalid":
             self._note_failures(outcome)
         news = len(set(outcome.features) - self.seen)

@@ -1,0 +1,83 @@
+"""Searches and explanations that can't keep what they find, or find nothing out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.campaign.exploration.search import REASONS_MAX, Search
+from harness.campaign.explore import Explored
+from harness.campaign.outcome import Outcome
+from harness.cli.exploration import told
+from harness.cli.group import run_command
+from harness.errors import HarnessError
+from harness.run.store import RunFolder
+from harness.tests.test_exploration import space
+from harness.tests.test_replay import simulate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("failed")
+    return simulate(results, "raft", seed=2, options={"reads": "local"})
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/dev/null/x"])
+def test_a_place_that_can_hold_no_results_is_refused_before_a_run(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    words = ("explore", "raft", "--world", "sim", "--runs", "1")
+    assert run_command([*words, "--results", str(tmp_path / place)]) == 254
+    said = capsys.readouterr().err
+    assert "choose another place with --results DIR" in said
+    assert said.count("\n") == 1
+
+
+def test_an_explanation_that_could_not_be_stored_is_told(
+    failed: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: RunFolder, name: str, data: object) -> None:
+        raise HarnessError(f"cannot write {folder.path / name}: No space left")
+
+    monkeypatch.setattr(RunFolder, "write_json", full)
+    words = ("explain", str(failed), "--moments", "2", "--runs", "1")
+    assert run_command(words) == 255
+    out, err = capsys.readouterr()
+    assert "3 runs; not stored" in out
+    assert err == (
+        "splitbrain: the harness failed: cannot write "
+        f"{failed / 'why.json'}: No space left\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["shrink", "explain"])
+def test_a_folder_that_takes_no_result_is_refused_before_a_run(
+    failed: Path,
+    command: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
+    assert run_command([command, str(failed)]) == 254
+    assert "copy the run to a place of yours first" in capsys.readouterr().err
+
+
+def test_runs_that_could_not_be_judged_are_told_with_a_reason(tmp_path: Path) -> None:
+    search = Search(space(), 1)
+    for number in range(REASONS_MAX + 5):
+        proposal = search.propose()
+        why = f"n1 did not serve: \x1b[31m{number}" if number else ""
+        outcome = Outcome(
+            experiment=proposal.experiment, verdict="unknown", reason=why, seconds=1.0
+        )
+        search.learn(proposal, outcome)
+    assert len(search.tally.unclear) == REASONS_MAX
+    assert "15 unknown (n1 did not serve: \\x1b[31m1)" in told(
+        Explored(search, tmp_path)
+    )
