@@ -24,7 +24,7 @@ from harness.bench import mutants
 from harness.bench.mutants import LIMIT_S, SEEDS_APART, Hunt
 from harness.campaign.carrying import discard
 from harness.campaign.executor import pursue
-from harness.campaign.exploration.search import Search
+from harness.campaign.exploration.search import Search, searching
 from harness.campaign.exploration.signatures import features
 from harness.campaign.exploration.space import Space
 from harness.campaign.processes import Processes
@@ -63,19 +63,21 @@ def explore(spec: TestSpec, seed: int, budget_s: float) -> Pursuit[Hunt]:
         HarnessError: A run failed, or was ended from outside.
     """
     search = Search(Space(spec), seed)
-    spent_s = 0.0
-    while spent_s < budget_s:
-        proposal = search.propose()
-        outcome = yield proposal.experiment
-        if outcome is None:
-            raise HarnessError("somebody ended the run")
+    hunt = Hunt(0, 0.0, None)
+
+    def goes_on() -> bool:
+        return hunt.convicted is None and hunt.seconds < budget_s
+
+    def note(outcome: Outcome, _: int) -> None:
+        nonlocal hunt
         if outcome.verdict == "error":
             raise HarnessError(f"{outcome.repro}: {outcome.reason}")
-        search.learn(proposal, outcome)
-        spent_s += mutants.cost_s(outcome)
-        if outcome.verdict == "invalid":
-            return Hunt(search.tally.runs, spent_s, outcome)
-    return Hunt(search.tally.runs, spent_s, None)
+        convicted = outcome if outcome.verdict == "invalid" else None
+        spent_s = hunt.seconds + mutants.cost_s(outcome)
+        hunt = Hunt(search.tally.runs, spent_s, convicted)
+
+    yield from searching(search, goes_on, note)
+    return hunt
 
 
 HUNTS = {RANDOM: mutants.hunt, EXPLORE: explore}
@@ -282,8 +284,9 @@ def hunt_all(
 
 def carry_out(scratch: Path, experiment: Experiment) -> Outcome:
     """Carry out an experiment; if it is one of a search, its outcome has features."""
-    look = None if experiment.plan is None else features
-    return discard(scratch, experiment, look)
+    if experiment.plan is None:
+        return discard(scratch, experiment)
+    return discard(scratch, experiment, features, hasty=experiment.spec.world == "sim")
 
 
 def whatever_comes(hunting: Pursuit[Hunt]) -> Pursuit[Hunt | str]:

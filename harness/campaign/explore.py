@@ -16,7 +16,6 @@ from __future__ import annotations
 import datetime
 import functools
 import shlex
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness import report
 from harness.campaign import carrying
 from harness.campaign.coverage import Coverage
 from harness.campaign.executor import pursue
@@ -33,7 +31,6 @@ from harness.campaign.experiment import steps_of
 from harness.campaign.exploration import counterfactuals
 from harness.campaign.exploration.search import Search, searching
 from harness.campaign.exploration.signatures import features
-from harness.campaign.outcome import Outcome
 from harness.campaign.processes import Processes
 from harness.campaign.shrinking.conclusion import Conclusion, conclude
 from harness.campaign.shrinking.lab import Notes
@@ -44,16 +41,14 @@ from harness.faults import plan as plans
 from harness.host import interrupts
 from harness.host.documents import making_room, writing
 from harness.host.scratch import scratch_folder
-from harness.judge import analysis
-from harness.run import execution
 from harness.run.store import RunFolder
-from harness.verdict import Limits
 
 if TYPE_CHECKING:
     from harness.campaign.experiment import Experiment
     from harness.campaign.exploration.counterfactuals import Counterfactual
     from harness.campaign.exploration.search import Failure
     from harness.campaign.exploration.space import Space
+    from harness.campaign.outcome import Outcome
 
 VERSION = 1
 """The version of explore.json; it changes as those of `harness.run.records`."""
@@ -71,8 +66,8 @@ with all of them."""
 def carry_out(results: Path, scratch: Path, experiment: Experiment) -> Outcome:
     """Carry out an experiment for a search: its outcome has features.
 
-    In the os world a folder below `results` is kept, with its report, if the run is
-    invalid or the harness failed. In the simulator it is cheaper to run it again.
+    In the os world the folders of failures are kept below `results`. In the simulator
+    it is cheaper to run them again, so a run ends as soon as it is convicted.
 
     Raises:
         UsageError: The run is impossible.
@@ -80,24 +75,8 @@ def carry_out(results: Path, scratch: Path, experiment: Experiment) -> Outcome:
         KeyboardInterrupt: A simulated run was interrupted.
     """
     if experiment.spec.world == "sim":
-        return carrying.discard(scratch, experiment, features)
-    begun = carrying.now()
-    spec = msgspec.structs.replace(experiment.spec)
-    folder = execution.run(spec, results, plan=experiment.plan)
-    limits = Limits(time_s=carrying.CHECK_LIMIT_S)
-    record = analysis.outcome(folder.test(), folder, limits)
-    seen = features(folder, spec.node_names)
-    is_kept = record.verdict == "invalid" or not record.harness.ok
-    if is_kept:
-        folder.write_verdict(record)
-        with writing(folder.path / "report.html"):
-            report.build(folder.path)
-    as_run = replace(experiment, spec=spec, plan_file=str(folder.path / "plan.yaml"))
-    outcome = Outcome.of(as_run, record, folder if is_kept else None)
-    if not is_kept:
-        shutil.rmtree(folder.path, ignore_errors=True)
-    outcome = msgspec.structs.replace(outcome, features=seen)
-    return carrying.with_cost(outcome, begun)
+        return carrying.discard(scratch, experiment, features, hasty=True)
+    return carrying.keep(results, experiment, features, failures_only=True)
 
 
 @dataclass
@@ -344,6 +323,7 @@ class Exploration:
             )
             for kept in together:
                 kept.folder = again.folder
+                kept.failure = as_again(kept.failure, again)
                 kept.repeats = kept.failure.fingerprint in again.fingerprints
                 kept.sentence = sentence(kept)
         return closer
@@ -403,6 +383,18 @@ class Exploration:
             told = f"# {shlex.join(experiment.command())}\n"
             corpus.write_text(path.name, told + plans.dump(steps_of(experiment)))
         RunFolder(explored.folder).write_json("explore.json", explored.as_json())
+
+
+def as_again(failure: Failure, again: Outcome) -> Failure:
+    """The failure as the whole run shows it, of which the search saw the beginning.
+
+    A checker may have a better name for an anomaly when it has seen what followed.
+    """
+    mark = failure.fingerprint
+    if mark in again.fingerprints:
+        return failure
+    of_checker = [m for m in sorted(again.fingerprints) if m.checker == mark.checker]
+    return replace(failure, fingerprint=of_checker[0]) if of_checker else failure
 
 
 def sentence(kept: Kept) -> str:

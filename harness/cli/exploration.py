@@ -18,6 +18,7 @@ from harness.visible import visible_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from harness.campaign.exploration.space import Space
     from harness.campaign.explore import Explored, Kept
 
 BUDGET_S = 60.0
@@ -74,35 +75,22 @@ def explore_by_runs(
         UsageError: It can't be explored; says why.
         HarnessError: No run could be made, or something can't be stored.
     """
-    import random
-
-    from harness.campaign.exploration.space import Space
-    from harness.campaign.explore import Exploration
-    from harness.cli.progress import ProgressLine
-    from harness.run.asking import ALL_FAULTS
-    from harness.run.completing import complete
-    from harness.run.spec import DEFAULTS, TestSpec, usual_nodes
-
-    words = fault_words(nemesis)
-    spec = TestSpec(
-        system=system,
-        workload=workload,
-        nemesis=words or ([] if mutant else [ALL_FAULTS]),
-        nodes=usual_nodes(system) if nodes is None else nodes,
-        mutant=mutant,
-        world=world,  # type: ignore[arg-type]  # click has checked the choice
-        options=dict(options),
-        time_limit_s=DEFAULTS[world]["time_limit_s"],
-    )
     if budget_s is None and runs is None:
         budget_s = BUDGET_S
-    line = ProgressLine(enabled=not as_json)
     exploration: Exploration | None = None
     with interrupts.raised():
-        try:
-            complete(spec)
+        try:  # the imports, too: they take half a second
+            import random
+
+            from harness.campaign.explore import Exploration
+            from harness.cli.progress import ProgressLine
+
+            line = ProgressLine(enabled=not as_json)
+            space = space_of(
+                system, workload, mutant, fault_words(nemesis), world, nodes, options
+            )
             exploration = Exploration(
-                Space(spec),
+                space,
                 random.randrange(10**6) if seed is None else seed,
                 results,
                 jobs=jobs,
@@ -127,6 +115,39 @@ def explore_by_runs(
             if explored.interrupted:
                 complain(f"interrupted after {explored.search.tally.runs} runs")
             return status(explored)
+
+
+def space_of(
+    system: str,
+    workload: str,
+    mutant: str | None,
+    nemesis: list[str],
+    world: str,
+    nodes: int | None,
+    options: Mapping[str, str],
+) -> Space:
+    """What there is to explore.
+
+    Raises:
+        UsageError: It can't be explored; says why.
+    """
+    from harness.campaign.exploration.space import Space
+    from harness.run.asking import ALL_FAULTS
+    from harness.run.completing import complete
+    from harness.run.spec import DEFAULTS, TestSpec, usual_nodes
+
+    spec = TestSpec(
+        system=system,
+        workload=workload,
+        nemesis=nemesis or ([] if mutant else [ALL_FAULTS]),
+        nodes=usual_nodes(system) if nodes is None else nodes,
+        mutant=mutant,
+        world=world,  # type: ignore[arg-type]  # click has checked the choice
+        options=dict(options),
+        time_limit_s=DEFAULTS[world]["time_limit_s"],
+    )
+    complete(spec)
+    return Space(spec)
 
 
 def status(explored: Explored) -> int:

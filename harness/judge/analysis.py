@@ -55,10 +55,19 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> VerdictRecord:
         HarnessError: The verdict or the report can't be written.
     """
     out = outcome(folder.test(), folder, limits or Limits())
-    folder.write_verdict(out)
+    tell(folder, out)
+    return out
+
+
+def tell(folder: RunFolder, record: VerdictRecord) -> None:
+    """Write verdict.json and the report of the run in `folder`.
+
+    Raises:
+        HarnessError: They can't be written.
+    """
+    folder.write_verdict(record)
     with writing(folder.path / "report.html"):
         report.build(folder.path)
-    return out
 
 
 def judged(folder: RunFolder) -> VerdictRecord:

@@ -90,6 +90,8 @@ class Controller:
         world: World,
         show: Callable[[Progress], None] | None = None,
         watch: Watch | None = None,
+        *,
+        hasty: bool = False,
     ) -> None:
         self.spec = spec
         self.parts = parts
@@ -98,6 +100,7 @@ class Controller:
         self.world = world
         self._show = show
         self._watch = watch
+        self._hasty = hasty  # ends at its conviction, without final operations
         self.convicted: Conviction | None = None
         self._unjudged: HarnessError | None = None
         self.errors: list[str] = []
@@ -166,8 +169,11 @@ class Controller:
                 guard.result()
             self._was_judged()
             self.ended = self.outcome.ended if self.outcome else "interrupted"
-            if self.convicted is not None and self.ended == "complete":
-                self.ended = "convicted"
+            if self.convicted is not None:
+                if self.ended == "complete":
+                    self.ended = "convicted"
+                elif self._hasty:
+                    self.ended = "cut"
         except ClusterNeverUpError as down:
             self.never_up = self._with_log(str(down))
             self.ended = "complete"
@@ -298,6 +304,7 @@ class Controller:
     ) -> None:
         """Wait until the run is known to be invalid, and have it come to its end.
 
+        A hasty run ends at once; any other heals, and reads what is left.
         If the judge fails, that ends the run at once.
         """
         try:
@@ -313,7 +320,7 @@ class Controller:
             anomaly=charge.anomaly,
             events=charge.events,
         )
-        enough.set()
+        (stop if self._hasty else enough).set()
 
     def _generator(self) -> gen.Generator:
         """Clients and nemesis side by side; then heal, settle, and final operations."""

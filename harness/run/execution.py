@@ -122,10 +122,14 @@ def carry_out(
     show: Callable[[Progress], None] | None = None,
     fresh_dice: FreshDice | None = None,
     tap: Tap | None = None,
+    *,
+    hasty: bool = False,
 ) -> bool:
     """Carry out what `prepare` has made, and record it in `folder`.
 
-    `fresh_dice` and `tap` are those of `Setting`, for simulated runs only.
+    `fresh_dice` and `tap` are those of `Setting`, for simulated runs only. So is
+    `hasty`: a run that is judged while it lasts is judged more often, and ends at its
+    conviction, without reading what is left.
 
     Returns:
         True if a stop signal came that the controller did not hear: it came before the
@@ -138,7 +142,15 @@ def carry_out(
     try:
         interrupts.insist()
         failed = execute(
-            spec, parts, schedule, folder, rung.name, show, fresh_dice, tap
+            spec,
+            parts,
+            schedule,
+            folder,
+            rung.name,
+            show,
+            fresh_dice,
+            tap,
+            hasty=hasty,
         )
     except KeyboardInterrupt:
         unheard = True
@@ -165,6 +177,8 @@ def execute(
     show: Callable[[Progress], None] | None,
     fresh_dice: FreshDice | None = None,
     tap: Tap | None = None,
+    *,
+    hasty: bool = False,
 ) -> str:
     """Run the test in its world.
 
@@ -179,10 +193,13 @@ def execute(
     def make(world: World) -> Controller:
         watch: Watch | None = None
         if judge is not None and rung == "sim":
-            watch = monitor.Within(judge, world.watcher.write)
+            every_s = monitor.HASTY_EVERY_S if hasty else monitor.EVERY_S
+            watch = monitor.Within(judge, world.watcher.write, every_s)
         elif judge is not None:
             watch = monitor.Beside(judge)
-        return Controller(spec, parts, schedule, folder, world, show, watch)
+        return Controller(
+            spec, parts, schedule, folder, world, show, watch, hasty=hasty
+        )
 
     limits = Limits(spec.node_data_mb * 10**6, spec.node_log_mb * 10**6)
     setting = Setting(
@@ -196,7 +213,7 @@ def execute(
         fresh_dice=fresh_dice,
         tap=tap,
     )
-    assert rung == "sim" or (fresh_dice is None and tap is None), (
+    assert rung == "sim" or (fresh_dice is None and tap is None and not hasty), (
         "real worlds have none"
     )
     if rung == "sim":

@@ -59,6 +59,11 @@ if TYPE_CHECKING:
 EVERY_S = 1.0
 """Seconds between two judgements, if these take little time."""
 
+HASTY_EVERY_S = 0.25
+"""The same in simulated runs that end at their conviction, and leave no folder. Many of
+them are convicted by their first faults, after a second: a run that goes on for half a
+second more costs half as much again."""
+
 REST = 9
 """How many times as long as its last judgement took a checker rests, at least: so none
 takes more than a tenth of a core."""
@@ -146,6 +151,11 @@ class Monitor:
     def due_s(self) -> float:
         """When the next checker's turn comes."""
         return min(seat.due_s for seat in self._seats)
+
+    def begin_after(self, seconds: float) -> None:
+        """Have the first turn of every checker come so long after the start."""
+        for seat in self._seats:
+            seat.due_s = seconds
 
     def judge(self, now_s: float, pace: Pace) -> Charge | None:
         """Let the checkers whose turn has come judge what has been recorded.
@@ -282,11 +292,17 @@ class Within:
     Args:
         monitor: Judges.
         write: Has the run folder hold all that nodes have told.
+        every_s: Virtual seconds until the first judgement, and between two of a checker
+            that goes on from where it was.
     """
 
-    def __init__(self, monitor: Monitor, write: Callable[[], None]) -> None:
+    def __init__(
+        self, monitor: Monitor, write: Callable[[], None], every_s: float = EVERY_S
+    ) -> None:
         self._monitor = monitor
         self._write = write
+        self._every_s = every_s
+        monitor.begin_after(every_s)
 
     async def charge(self) -> Charge:
         """Wait until the run is known to be invalid."""
@@ -296,21 +312,20 @@ class Within:
             await asyncio.sleep(due_s - now_s)
             now_s = due_s
             self._write()
-            if (found := self._monitor.judge(now_s, by_virtual_time)) is not None:
+            if (found := self._monitor.judge(now_s, self._pace)) is not None:
                 return found
+
+    def _pace(self, seat: Seat, now_s: float, _took_s: float) -> float:
+        """When a checker's turn comes again: at a fixed time.
+
+        That is soon for one that goes on from where it was, and after twice the time
+        for one that begins anew. So all turns of the latter together cost as much as
+        the judgement at the end does.
+        """
+        return now_s + self._every_s if seat.following is not None else 2 * now_s
 
     def close(self) -> None:
         """Do nothing: what waited in `charge` was cancelled."""
-
-
-def by_virtual_time(seat: Seat, now_s: float, _took_s: float) -> float:
-    """When a checker's turn comes again in the simulator: at a fixed time.
-
-    That is in a second for one that goes on from where it was, and after twice the time
-    for one that begins anew. So all turns of the latter together cost as much as the
-    judgement at the end does.
-    """
-    return now_s + EVERY_S if seat.following is not None else 2 * now_s
 
 
 class Beside:

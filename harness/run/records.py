@@ -98,7 +98,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
     Attributes:
         ended: "complete", "convicted" (which is complete but for the time that it was
-            to last), "interrupted" or "failed".
+            to last), "cut" (at its conviction), "interrupted" or "failed".
         seconds: How long it lasted.
         start_mono_ns: Where the nodes' own clocks stood when the run's time began.
         never_up: A sentence about the node that never served; empty if all did.

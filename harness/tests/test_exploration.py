@@ -17,10 +17,11 @@ from harness.campaign.experiment import Experiment, steps_of
 from harness.campaign.exploration import corpus as corpora
 from harness.campaign.exploration import counterfactuals, signatures, variation
 from harness.campaign.exploration.bandit import Bandit, worth
-from harness.campaign.exploration.search import Search, searching
+from harness.campaign.exploration.search import Failure, Search, searching
 from harness.campaign.exploration.space import Choice, Space, kinds_of
 from harness.campaign.outcome import Finding, Fingerprint, Outcome
-from harness.cli import run_command
+from harness.cli import exploration, run_command
+from harness.errors import EXIT_UNKNOWN
 from harness.faults import plan as plans
 from harness.faults.plan import Trigger
 from harness.faults.targets import waits_for_observer
@@ -491,6 +492,33 @@ def test_the_same_seed_explores_the_same(
     seeds = [[failure["seed"] for failure in told["failures"]] for told in (one, again)]
     assert seeds[0] == seeds[1]
     assert all(failure["repeats"] for failure in one["failures"])
+
+
+def test_an_interrupt_before_the_first_run_leaves_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    words = ["explore", "2pc", "--world", "sim", "--results", str(tmp_path), "--json"]
+    monkeypatch.setattr(exploration, "fault_words", interrupted)
+    assert run_command(words) == EXIT_UNKNOWN
+    told = json.loads(capsys.readouterr().out)
+    assert (told["verdict"], told["interrupted"]) == ("unknown", True)
+
+
+def test_a_failure_has_the_name_that_the_whole_run_gives_it() -> None:
+    def run(anomaly: str, checker: str = "linearizable") -> Outcome:
+        finding = Finding(checker, anomaly)
+        return Outcome(experiment=experiment(1), verdict="invalid", findings=(finding,))
+
+    first = run("stale-read")
+    [mark] = first.fingerprints
+    failure = Failure(mark, first, 1, 0.5, 0.5)
+    assert explore.as_again(failure, first) == failure
+    [other] = run("lost-write").fingerprints
+    assert explore.as_again(failure, run("lost-write")).fingerprint == other
+    assert explore.as_again(failure, run("exit", "crashes")) == failure
 
 
 @pytest.mark.parametrize(

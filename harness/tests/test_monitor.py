@@ -138,6 +138,26 @@ def test_a_run_that_is_discarded_tells_when_it_was_convicted(tmp_path: Path) -> 
     assert outcome.convicted_s is not None
 
 
+def test_a_hasty_run_ends_at_its_conviction_and_was_the_same_until_then(
+    tmp_path: Path,
+) -> None:
+    recorded: list[list[bytes]] = []
+
+    def look(folder: RunFolder, _: object) -> tuple[int, ...]:
+        told = (folder.path / "history.jsonl").read_bytes().splitlines()
+        recorded.append([line for line in told if b"interrupted" not in line])
+        return ()
+
+    whole, hasty = (
+        discard(tmp_path, Experiment(stale()), look, hasty=is_hasty)
+        for is_hasty in (False, True)
+    )
+    assert hasty.verdict == whole.verdict == "invalid"
+    assert hasty.run_s == hasty.convicted_s
+    assert (hasty.run_s, hasty.interrupted) <= (whole.convicted_s, False)
+    assert recorded[1] == recorded[0][: len(recorded[1])]
+
+
 def test_a_real_run_ends_once_it_is_known_to_be_invalid(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
