@@ -1,13 +1,21 @@
 """Measures what exploration is worth: seeded bugs, found by it and by random runs.
 
-Each mutant is hunted twice from the same seed, with the same budget, under the workload
-and the faults that it declares: by runs whose plans are drawn as `run` draws them, each
-from the next seed (`mutants.hunt`), and by a search (`harness.campaign.exploration`).
-Both stop at the first run that breaks a promise. A hunt that finds nothing counts as
-its budget, so a ratio of two of them is 1, and one with an escape is a bound.
+Each mutant is hunted again and again in two ways, from the same seeds and with the same
+budget, under the workload and the faults that it declares: by runs whose plans are
+drawn as `run` draws them, each from the next seed (`mutants.hunt`), and by a search
+(`harness.campaign.exploration`). Both stop at the first run that breaks a promise. In
+the os world the nodes of examples/ are hunted, too, each with a bug planted
+(`harness.bench.foreign`).
 
 The cost is processor time in the simulator, what it takes to tell runs apart included,
-and real time in the os world, as in trials of mutants.
+and real time in the os world, as in trials of mutants. What a way costs a conviction is
+the time of all its hunts divided by their convictions, which is the best guess where
+convictions come at a steady rate, whatever the budget. A way that convicts nobody is
+taken to have been about to: its cost is a bound, and marked.
+
+A few hunts of one mutant tell little, as the time that they take differs by luck. So
+mutants that are found soon are hunted more often, the median of all ratios has an
+interval, and a mutant counts as found later only if that is no chance (`Case.chance`).
 """
 
 from __future__ import annotations
@@ -15,12 +23,14 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import math
 import sys
 from dataclasses import dataclass, field
+from random import Random
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from harness.bench import mutants
+from harness.bench import foreign, mutants
 from harness.bench.mutants import LIMIT_S, SEEDS_APART, Hunt
 from harness.campaign.carrying import discard
 from harness.campaign.executor import pursue
@@ -33,7 +43,7 @@ from harness.host.scratch import scratch_folder
 from harness.run import execution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from harness.campaign.executor import Pursuit
@@ -44,16 +54,21 @@ if TYPE_CHECKING:
 RANDOM, EXPLORE = "random", "explore"
 WAYS = (RANDOM, EXPLORE)
 REPEAT = 5
-"""Hunts of each mutant in each way, from seeds of their own."""
-QUICK_EVERY = 6
+"""Hunts of each mutant in each way, at least, from seeds of their own."""
+ENOUGH_S = {"sim": 2.0, "os": 0.0}
+"""World -> a mutant is hunted on until the hunts of each way cost so much together."""
+HUNTS_MAX = 20
+"""Hunts of a mutant in each way, at most."""
+QUICK_EVERY = 5
 QUICK_REPEAT = 3
-QUICK_BUDGET_S = 20.0
+QUICK_BUDGET_S = 10.0
 """A quick benchmark hunts one mutant in so many, that often, with such a budget."""
 FASTER_MIN = 2.0
 """The target: the median over mutants of random's cost divided by exploration's."""
-LATER_MAX = 1.25
-"""A mutant counts as found later if the ratio is below one by more than this factor:
-medians of a few hunts differ by luck."""
+CHANCE_MAX = 0.05
+"""How likely it may be that any mutant is told to be found later, if none is."""
+RESAMPLES = 1000
+"""How often hunts are drawn anew from those made, for the interval of the median."""
 
 
 def explore(spec: TestSpec, seed: int, budget_s: float) -> Pursuit[Hunt]:
@@ -82,6 +97,29 @@ def explore(spec: TestSpec, seed: int, budget_s: float) -> Pursuit[Hunt]:
 
 HUNTS = {RANDOM: mutants.hunt, EXPLORE: explore}
 
+Hunts = dict[str, list[Hunt]]
+"""Way -> its hunts of one mutant."""
+
+
+def spent_s(hunts: Sequence[Hunt]) -> float:
+    """The cost of hunts together."""
+    return sum(hunt.seconds for hunt in hunts)
+
+
+def found(hunts: Sequence[Hunt]) -> int:
+    """How many hunts ended with a conviction."""
+    return sum(hunt.convicted is not None for hunt in hunts)
+
+
+def cost_s(hunts: Sequence[Hunt]) -> float:
+    """What a conviction costs; without any, what all hunts did."""
+    return spent_s(hunts) / max(1, found(hunts))
+
+
+def ratio(hunts: Mapping[str, Sequence[Hunt]]) -> float:
+    """How many times as much a conviction costs random runs."""
+    return cost_s(hunts[RANDOM]) / max(1e-3, cost_s(hunts[EXPLORE]))
+
 
 @dataclass
 class Case:
@@ -90,45 +128,49 @@ class Case:
     protocol: str
     mutant: str
     budget_s: float
-    hunts: dict[str, list[Hunt]] = field(
-        default_factory=lambda: {way: [] for way in WAYS}
-    )
+    hunts: Hunts = field(default_factory=lambda: {way: [] for way in WAYS})
     error: str = ""
-
-    def cost_s(self, way: str) -> float:
-        """The median cost of its hunts; one that found nothing counts as its budget."""
-        costs = [
-            self.budget_s
-            if hunt.convicted is None
-            else min(hunt.seconds, self.budget_s)
-            for hunt in self.hunts[way]
-        ]
-        return median(costs) if costs else self.budget_s
-
-    def found(self, way: str) -> str:
-        """How many hunts found it, of how many."""
-        hunts = self.hunts[way]
-        return f"{sum(h.convicted is not None for h in hunts)}/{len(hunts)}"
 
     @property
     def ratio(self) -> float:
-        """How many times as much random runs cost."""
-        return self.cost_s(RANDOM) / max(1e-3, self.cost_s(EXPLORE))
+        """How many times as much a conviction costs random runs."""
+        return ratio(self.hunts)
+
+    @property
+    def chance(self) -> float:
+        """How likely so few convictions by exploration are if it is no slower.
+
+        Both ways convict at a steady rate, so if the rates are the same, each
+        conviction falls to either in proportion to the time that it had: a binomial
+        distribution. Hunts whose costs differ less than such a rate has it, as those
+        that end in their first run, make this chance look larger than it is.
+        """
+        by = {way: found(hunts) for way, hunts in self.hunts.items()}
+        times = {way: spent_s(hunts) for way, hunts in self.hunts.items()}
+        share = times[EXPLORE] / max(1e-9, sum(times.values()))
+        return at_most(by[EXPLORE], sum(by.values()), share)
 
     def cells(self) -> tuple[str, ...]:
         """The case's row of the table."""
         if self.error:
             return (self.protocol, self.mutant, "ERROR", self.error, "", "", "")
-        return (
-            self.protocol,
-            self.mutant,
-            *(f"{self.cost_s(way):.1f}" for way in WAYS),
-            f"{self.ratio:.1f}",
-            *(self.found(way) for way in WAYS),
+        costs = (
+            f"{'' if found(self.hunts[way]) else '> '}{cost_s(self.hunts[way]):.2f}"
+            for way in WAYS
         )
+        both = (f"{found(self.hunts[way])}/{len(self.hunts[way])}" for way in WAYS)
+        return (self.protocol, self.mutant, *costs, f"{self.ratio:.1f}", *both)
 
 
 HEADINGS = ("protocol", "mutant", *(f"{w} s" for w in WAYS), "ratio", *WAYS)
+
+
+def at_most(count: int, of: int, chance: float) -> float:
+    """How likely at most `count` of so many come to pass, each with that chance."""
+    return sum(
+        math.comb(of, n) * chance**n * (1 - chance) ** (of - n)
+        for n in range(count + 1)
+    )
 
 
 @dataclass
@@ -150,10 +192,35 @@ class Compared:
         """The median over mutants of how many times as much random runs cost."""
         return median([case.ratio for case in self.measured] or [0.0])
 
+    @functools.cached_property
+    def interval(self) -> tuple[float, float]:
+        """What this median is with other luck: the middle 95 % (bootstrap)."""
+        random, medians = Random(1), []
+        for _ in range(RESAMPLES):
+            ratios = [
+                ratio(
+                    {
+                        way: random.choices(hunts, k=len(hunts))
+                        for way, hunts in case.hunts.items()
+                    }
+                )
+                for case in self.measured
+                if all(case.hunts.values())
+            ]
+            medians.append(median(ratios or [0.0]))
+        medians.sort()
+        return medians[RESAMPLES // 40], medians[-RESAMPLES // 40]
+
+    @property
+    def slower(self) -> list[Case]:
+        """The mutants that random runs found for less, be it by luck."""
+        return [case for case in self.measured if case.ratio < 1]
+
     @property
     def later(self) -> list[Case]:
-        """The mutants that random runs found sooner."""
-        return [case for case in self.measured if case.ratio < 1 / LATER_MAX]
+        """The mutants that exploration finds later, and that is no luck."""
+        bound = CHANCE_MAX / max(1, len(self.measured))
+        return [case for case in self.slower if case.chance < bound]
 
     @property
     def meets_target(self) -> bool:
@@ -165,22 +232,44 @@ class Compared:
         """The table, and lines that sum it up."""
         out = mutants.table(HEADINGS, [case.cells() for case in self.cases])
         what = "processor time" if self.world == "sim" else "time"
-        both = (
-            f"{way} {median([c.cost_s(way) for c in self.measured] or [0.0]):.1f} s"
+        costs = (
+            f"{way} "
+            f"{median([cost_s(c.hunts[way]) for c in self.measured] or [0.0]):.2f} s"
             for way in WAYS
         )
-        later = ", ".join(f"{case.protocol}/{case.mutant}" for case in self.later)
+        low, high = self.interval
         return "\n".join(
             [
                 *out,
                 "",
-                f"median {what} to conviction: {', '.join(both)}",
-                f"median ratio {self.ratio:.1f}; found later by exploration: "
-                f"{later or 'none'}; the target, {FASTER_MIN:g} and none, is "
+                f"median {what} a conviction costs: {', '.join(costs)}",
+                f"median ratio {self.ratio:.2f} ({low:.2f} to {high:.2f}, 95 %); the "
+                f"target, {FASTER_MIN:g} and no mutant later, is "
                 f"{'met' if self.meets_target else 'MISSED'}",
+                f"below 1: {named(self.slower)}",
+                f"later beyond chance: {named(self.later)}",
                 f"raw figures: {self.path}",
             ]
         )
+
+
+def named(cases: Sequence[Case]) -> str:
+    """Mutants in a line."""
+    return ", ".join(f"{case.protocol}/{case.mutant}" for case in cases) or "none"
+
+
+def choose(protocol: str | None, world: str) -> list[tuple[str, str]]:
+    """What to hunt: mutants by protocol, and in the os world foreign nodes.
+
+    Raises:
+        UsageError: There is no such protocol.
+    """
+    if world == "os" and protocol == foreign.FOREIGN:
+        return [(foreign.FOREIGN, name) for name in foreign.BUGS]
+    chosen = [(case.protocol, case.mutant) for case in mutants.choose(protocol)]
+    if world == "os" and protocol is None:
+        chosen += [(foreign.FOREIGN, name) for name in foreign.BUGS]
+    return chosen
 
 
 def measure(
@@ -203,8 +292,8 @@ def measure(
 
     budget_s = budget_s or (QUICK_BUDGET_S if quick else 60.0)
     repeat = repeat or (QUICK_REPEAT if quick else REPEAT)
-    chosen = mutants.choose(protocol)[:: QUICK_EVERY if quick else 1]
-    cases = [Case(case.protocol, case.mutant, budget_s) for case in chosen]
+    chosen = choose(protocol, world)[:: QUICK_EVERY if quick else 1]
+    cases = [Case(*names, budget_s) for names in chosen]
     begun = datetime.datetime.now(datetime.UTC)
     place = mutants.make_place(results)
     compared = Compared(world, cases)
@@ -220,6 +309,8 @@ def measure(
         "machine": machine(place),
         "cases": [as_json(case) for case in cases],
         "ratio": compared.ratio,
+        "interval": compared.interval,
+        "later": [[case.protocol, case.mutant] for case in compared.later],
         "meets_target": compared.meets_target,
     }
     compared.path = place / f"search-{world}-{begun.strftime('%Y%m%dT%H%M%SZ')}.json"
@@ -235,6 +326,7 @@ def as_json(case: Case) -> dict[str, Any]:
         "mutant": case.mutant,
         "error": case.error,
         "ratio": case.ratio,
+        "chance": case.chance,
         "hunts": {
             way: [
                 {
@@ -258,40 +350,52 @@ def hunt_all(
     show: Callable[[str], None],
 ) -> None:
     """Carry out every hunt, and add it to its case."""
-    turns = [(case, way, n) for case in cases for n in range(repeat) for way in WAYS]
+    with scratch_folder("splitbrain-search-") as scratch:
+        carries = functools.partial(carry_out, scratch)
 
-    def hunts() -> Iterator[Pursuit[Hunt | str]]:
-        for case, way, n in turns:
-            declared, _ = mutants.set_ups(case.protocol, case.mutant, world)
-            yield whatever_comes(
-                HUNTS[way](declared, 1 + n * SEEDS_APART, case.budget_s)
-            )
+        def spec_of(case: Case) -> TestSpec:
+            if case.protocol == foreign.FOREIGN:
+                return foreign.set_up(case.mutant, scratch)
+            return mutants.set_ups(case.protocol, case.mutant, world)[0]
 
-    with (
-        scratch_folder("splitbrain-search-") as scratch,
-        Processes(
-            functools.partial(carry_out, scratch), jobs, limit_s=LIMIT_S[world]
-        ) as executor,
-    ):
-        for place, came in pursue(executor, hunts(), jobs):
-            case, way, _ = turns[place]
-            if isinstance(came, Hunt):
-                case.hunts[way].append(came)
-            else:
-                case.error = came
-            show(" ".join(cell for cell in case.cells() if cell))
+        pursuits = (
+            whatever_comes(hunted(case, functools.partial(spec_of, case), repeat))
+            for case in cases
+        )
+        with Processes(carries, jobs, limit_s=LIMIT_S[world]) as executor:
+            for place, came in pursue(executor, pursuits, jobs):
+                cases[place].error = came
+                show(" ".join(cell for cell in cases[place].cells() if cell))
+
+
+def hunted(case: Case, make: Callable[[], TestSpec], repeat: int) -> Pursuit[None]:
+    """A pursuit that hunts a mutant in turns, until both ways were tried enough.
+
+    The turns let both find the machine as busy as the other.
+
+    Raises:
+        HarnessError: There is no such run; it failed, or was ended from outside.
+    """
+    spec = make()
+    for turn in range(max(repeat, HUNTS_MAX)):
+        for way in WAYS:
+            hunts = case.hunts[way]
+            if len(hunts) < repeat or spent_s(hunts) < ENOUGH_S[spec.world]:
+                seed = 1 + turn * SEEDS_APART
+                hunts.append((yield from HUNTS[way](spec, seed, case.budget_s)))
 
 
 def carry_out(scratch: Path, experiment: Experiment) -> Outcome:
-    """Carry out an experiment; if it is one of a search, its outcome has features."""
+    """Carry out an experiment; if it is one of a search, as `explore` does."""
     if experiment.plan is None:
         return discard(scratch, experiment)
     return discard(scratch, experiment, features, hasty=experiment.spec.world == "sim")
 
 
-def whatever_comes(hunting: Pursuit[Hunt]) -> Pursuit[Hunt | str]:
-    """A pursuit that returns a hunt, or the error that it raised, as text."""
+def whatever_comes(hunting: Pursuit[None]) -> Pursuit[str]:
+    """A pursuit that returns the error that another one raised, or an empty text."""
     try:
-        return (yield from hunting)
+        yield from hunting
     except SplitbrainError as failure:
         return str(failure)
+    return ""

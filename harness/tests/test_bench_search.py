@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import shlex
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.bench import search
+from harness.bench import foreign, search
 from harness.bench.mutants import Hunt, set_ups
 from harness.bench.search import EXPLORE, RANDOM, Case, Compared
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 from harness.cli import run_command
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.run.spec import TestSpec
 
 if TYPE_CHECKING:
@@ -36,19 +40,81 @@ def case(random: Sequence[float | None], explore: Sequence[float | None]) -> Cas
     return made
 
 
-def test_a_hunt_that_finds_nothing_counts_as_its_budget() -> None:
+def test_a_conviction_costs_what_hunts_without_one_did_as_well() -> None:
     escaped = case([None, None, 4.0], [5.0, 10.0, None])
-    assert escaped.cost_s(RANDOM) == BUDGET_S
-    assert escaped.cost_s(EXPLORE) == 10.0
-    assert escaped.ratio == 2.0
-    assert (escaped.found(RANDOM), escaped.found(EXPLORE)) == ("1/3", "2/3")
+    assert search.cost_s(escaped.hunts[RANDOM]) == 2 * (BUDGET_S + 1) + 4
+    assert search.cost_s(escaped.hunts[EXPLORE]) == (BUDGET_S + 16) / 2
+    assert escaped.ratio == pytest.approx(46 / 18)
+    assert escaped.cells()[2:] == ("46.00", "18.00", "2.6", "1/3", "2/3")
+    assert case([None], [1.0]).cells()[2] == "> 21.00"
+
+
+@pytest.mark.parametrize(
+    ("random", "explore", "chance"),
+    [
+        # Explore had 3/4 of the time, and one conviction of four.
+        ([1.0, 1.0, 1.0], [9.0], 0.25**4 + 4 * 0.75 * 0.25**3),
+        ([1.0], [1.0], 0.75),
+        (
+            [2.0] * 3,
+            [1.0] * 3,
+            1 - sum(math.comb(6, n) * 2 ** (6 - n) for n in (4, 5, 6)) / 3**6,
+        ),
+    ],
+)
+def test_each_conviction_falls_to_a_way_by_its_time_if_none_is_better(
+    random: list[float], explore: list[float], chance: float
+) -> None:
+    assert case(random, explore).chance == pytest.approx(chance)
+
+
+def test_a_mutant_is_found_later_only_if_that_is_no_luck() -> None:
+    unlucky, worse = case([1.0], [3.0]), case([1.0] * 9, [9.0] * 9)
+    compared = Compared("sim", [unlucky, worse])
+    assert compared.slower == [unlucky, worse]
+    assert compared.later == [worse]
+    assert "later beyond chance: raft/two-votes" in compared.text()
+
+
+def test_the_median_has_an_interval_that_luck_widens() -> None:
+    steady = Compared("sim", [case([4.0] * 5, [2.0] * 5)])
+    assert steady.interval == (2.0, 2.0)
+    luck = Compared("sim", [case([1.0, 7.0, 4.0], [2.0, 1.0, 3.0])])
+    low, high = luck.interval
+    assert low < luck.ratio == 2.0 < high
+
+
+def test_foreign_nodes_get_their_bugs_planted(tmp_path: Path) -> None:
+    for name, bug in foreign.BUGS.items():
+        spec = foreign.set_up(name, tmp_path)
+        assert spec.nemesis == list(bug.nemesis)
+        path = Path(shlex.split(spec.system.partition(":")[2])[1])
+        compile(path.read_text(), path, "exec")
+        if bug.before:
+            whole = (foreign.EXAMPLES / bug.file).read_text()
+            assert path.read_text() == whole.replace(bug.before, bug.after)
+    absent = replace(bug, file="nope.py")
+    with pytest.raises(HarnessError, match=r"nope\.py is not there"):
+        foreign.broken(absent, foreign.EXAMPLES / "nope.py", tmp_path / "x")
+    changed = replace(bug, before="not in there")
+    with pytest.raises(HarnessError, match="once"):
+        foreign.broken(changed, foreign.EXAMPLES / bug.file, tmp_path / "x")
+
+
+def test_foreign_nodes_are_hunted_in_the_os_world_alone() -> None:
+    of_sim, of_os = (search.choose(None, world) for world in ("sim", "os"))
+    assert of_os[: len(of_sim)] == of_sim
+    assert [name for _, name in of_os[len(of_sim) :]] == list(foreign.BUGS)
+    assert search.choose("foreign", "os") == of_os[len(of_sim) :]
+    with pytest.raises(UsageError, match="foreign"):
+        search.choose("foreign", "sim")
 
 
 @pytest.mark.parametrize(
     ("cases", "later", "is_met"),
     [
         ([case([8.0], [2.0]), case([6.0], [3.0])], 0, True),
-        ([case([8.0], [2.0]), case([8.0], [2.0]), case([2.0], [8.0])], 1, False),
+        ([case([8.0], [2.0])] * 2 + [case([1.0] * 9, [9.0] * 9)], 1, False),
         ([case([8.0], [6.0])], 0, False),
         ([], 0, False),
     ],

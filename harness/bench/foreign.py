@@ -1,0 +1,109 @@
+"""Foreign nodes with a bug planted: those of examples/, changed in one place.
+
+They observe nothing of themselves and are known by no checker: all that a search can
+learn of them is what clients and logs tell.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.bench.mutants import OS_RUN_S
+from harness.errors import HarnessError
+from harness.run.completing import complete
+from harness.run.spec import TestSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FOREIGN = "foreign"
+"""What stands in the place of a protocol's name."""
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A bug in a node of examples/.
+
+    Attributes:
+        file: The node's file.
+        nemesis: Kinds of fault that expose it.
+        flag: An argument that has the node make the mistake; or else
+        before: text that stands in the file once, and
+        after: what it is replaced by.
+    """
+
+    file: str
+    nemesis: tuple[str, ...]
+    flag: str = ""
+    before: str = ""
+    after: str = ""
+
+
+BUGS: Mapping[str, Bug] = {
+    "cached-reads": Bug("pytest/node.py", ("partition",), flag="--cached-reads"),
+    "journal-not-flushed": Bug(
+        "python_register.py",
+        ("kill",),
+        before='b"\\n")\n            self.journal.flush()\n'
+        "            os.fsync(self.journal.fileno())\n",
+        after='b"\\n")\n',
+    ),
+    "unknown-called-failed": Bug(
+        "python_register.py",
+        ("partition", "pause"),
+        before='ErrorReply(0, f"{OWNER} did',
+        after='ErrorReply(11, f"{OWNER} did',
+    ),
+    "late-answers-believed": Bug(
+        "python_register.py",
+        ("partition", "pause"),
+        before='        self.close()\n        raise ErrorReply(0, f"{OWNER}',
+        after='        raise ErrorReply(0, f"{OWNER}',
+    ),
+}
+"""Name -> the bug. Each breaks one of the rules that examples/README.md names."""
+
+
+def set_up(name: str, scratch: Path) -> TestSpec:
+    """The run of a node with that bug; a changed one is written below `scratch`.
+
+    Raises:
+        HarnessError: The example is not there, or does not read as it did.
+    """
+    bug = BUGS[name]
+    path = EXAMPLES / bug.file
+    words = [sys.executable, str(path)]
+    if bug.flag:
+        words.append(bug.flag)
+    else:
+        words[1] = str(broken(bug, path, scratch / f"{name}.py"))
+    spec = TestSpec(
+        system="launch:" + shlex.join(words),
+        workload="register",
+        nemesis=list(bug.nemesis),
+        time_limit_s=OS_RUN_S,
+        until_invalid=True,
+    )
+    complete(spec)
+    return spec
+
+
+def broken(bug: Bug, path: Path, place: Path) -> Path:
+    """A copy of the node in which its bug is planted.
+
+    Raises:
+        HarnessError: The example is not there, or does not read as it did.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as absent:
+        raise HarnessError(f"examples/{bug.file} is not there: {absent}") from absent
+    if text.count(bug.before) != 1:
+        raise HarnessError(f"examples/{bug.file} does not have {bug.before!r:.60} once")
+    place.write_text(text.replace(bug.before, bug.after), encoding="utf-8")
+    return place
