@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 USER_TIMEOUT_MS = 500
 CONNECT_TIMEOUT_MS = 500
 RECONNECT_MS = 50
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 16
+"""Read at once. For more than 128 KiB, malloc maps memory and gives it back each time,
+which takes longer than all else about a read."""
 OUTGOING_BYTES_MAX = 1 << 25
 """Unsent bytes at which a link drops messages and a connection is closed."""
 CONNECTIONS_MAX = 800
