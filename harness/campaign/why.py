@@ -22,9 +22,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from harness.campaign import replay
+from harness.campaign import replay, traffic
 from harness.campaign.carrying import discard
 from harness.campaign.exhaustive.telling import brief
 from harness.campaign.experiment import Experiment
@@ -37,20 +35,19 @@ from harness.host.scratch import scratch_folder
 from harness.report import figures
 from harness.report import folder as recordings
 from harness.report.chances import FILE as FILE
-from harness.run import assembling, execution
 from harness.run.records import WHOLE
-from harness.run.store import RunFolder
 from harness.verdict import OBSERVATIONS
 from harness.worlds.world import FreshDice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.campaign.executor import Executor
     from harness.campaign.outcome import Fingerprint
     from harness.data import Json
     from harness.report.folder import Recording
     from harness.run.records import RunRecord, VerdictRecord
+    from harness.run.store import RunFolder
 
 VERSION = 1
 """The version of why.json; it changes as those of `harness.run.records`."""
@@ -69,13 +66,14 @@ OBSERVATION, FAULT = "observation", "fault"
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A failed run in the simulator.
+class FailedRun:
+    """A failed run in the simulator, to be explained.
 
     Attributes:
         fingerprints: Its failures; a run that shares one fails in the same way.
         start_ns: Where true monotonic time stood when the run's time began.
         end_ns: By then its first failure was complete, in the run's time.
+        remarks: Sentences about what a user might not expect.
     """
 
     folder: RunFolder
@@ -84,6 +82,7 @@ class Recorded:
     recording: Recording
     start_ns: int
     end_ns: int
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -114,11 +113,12 @@ class Why:
     Attributes:
         moments: In their order.
         runs: How many runs were made for it.
-        around: What happened around the jump, in its order.
-        interrupted: Whether it was ended before all moments were measured.
+        around: What happened around the jump, in its order; without messages if it was
+            interrupted.
+        interrupted: Whether moments are missing.
     """
 
-    recorded: Recorded
+    recorded: FailedRun
     moments: tuple[Moment, ...]
     runs: int
     around: tuple[Happening, ...]
@@ -143,8 +143,9 @@ class Why:
                 {"checker": each.checker, "anomaly": each.anomaly}
                 for each in sorted(self.recorded.fingerprints)
             ],
-            "runs": self.runs,
+            "remarks": list(self.recorded.remarks),
             "interrupted": self.interrupted,
+            "runs": self.runs,
             "moments": [told(each) for each in self.moments],
             "jump": None
             if jump is None
@@ -165,7 +166,7 @@ def told(moment: Moment) -> dict[str, Json]:
     return {"at_s": moment.at_ns / 1e9, **moment.rate.as_json()}
 
 
-def load(folder: RunFolder) -> Recorded:
+def load(folder: RunFolder) -> FailedRun:
     """A run that can be explained.
 
     Raises:
@@ -199,13 +200,14 @@ def load(folder: RunFolder) -> Recorded:
     recording = recordings.load(folder.path)
     # The strikes of plan.yaml may be others than the seed draws now.
     again = replay.load(folder)
-    return Recorded(
+    return FailedRun(
         folder,
         again.variants["time"],
         fingerprints,
         recording,
         run.start_mono_ns,
         end_of_failure_ns(recording, run, verdict),
+        again.remarks,
     )
 
 
@@ -228,7 +230,7 @@ def end_of_failure_ns(
 
 
 def explain(
-    recorded: Recorded,
+    recorded: FailedRun,
     *,
     moments: int,
     runs: int,
@@ -247,13 +249,13 @@ def explain(
         jobs: Runs side by side.
         show: Told each moment when it is measured.
 
+    If it is interrupted, the answer rests on the moments that were measured by then.
+
     Raises:
         UsageError: The run can't be made any more, or no longer fails in this way.
         HarnessError: A run could not be made.
-        KeyboardInterrupt: It was interrupted before there were two moments.
+        KeyboardInterrupt: It was interrupted before any moment was measured.
     """
-    known: dict[int, Moment] = {}
-    interrupted = False
     with (
         scratch_folder("splitbrain-why-") as scratch,
         Processes(functools.partial(discard, scratch), jobs) as executor,
@@ -267,20 +269,40 @@ def explain(
                 "the same way any more: it was made by other code "
                 f"(again it is {again.verdict})"
             )
+        known: dict[int, Moment] = {}
         try:
             while (at_ns := next_moment(known, recorded.end_ns, moments)) is not None:
                 rate = measured(executor, recorded, at_ns, runs)
                 known[at_ns] = Moment(at_ns, rate)
                 show(known[at_ns])
         except KeyboardInterrupt:
-            if len(known) < 2:
+            if not known:
                 raise
-            interrupted = True
+            return answer(recorded, known, runs, interrupted=True)
+    return answer(recorded, known, runs)
+
+
+def answer(
+    recorded: FailedRun,
+    known: Mapping[int, Moment],
+    runs: int,
+    *,
+    interrupted: bool = False,
+) -> Why:
+    """What the moments say that were measured, with `runs` runs each.
+
+    Messages are looked for by one more run, unless it was interrupted; another stop
+    signal leaves that out, too.
+    """
     found = tuple(known[at_ns] for at_ns in sorted(known))
     jump = jump_among(found)
     around: tuple[Happening, ...] = ()
     if jump is not None:
-        around = what_happened(recorded, *jump, sent=not interrupted)
+        try:
+            around = what_happened(recorded, *jump, with_messages=not interrupted)
+        except KeyboardInterrupt:
+            interrupted = True
+            around = what_happened(recorded, *jump, with_messages=False)
     return Why(recorded, found, 1 + runs * len(found), around, interrupted)
 
 
@@ -339,7 +361,7 @@ def steepest(moments: Sequence[Moment]) -> tuple[Moment, Moment] | None:
     return (moments[place], moments[place + 1]) if rise > 0 else None
 
 
-def measured(executor: Executor, recorded: Recorded, at_ns: int, runs: int) -> Rate:
+def measured(executor: Executor, recorded: FailedRun, at_ns: int, runs: int) -> Rate:
     """How many of so many runs fail in the same way, if chance changes at `at_ns`."""
     mono_ns = recorded.start_ns + at_ns
     asked = [
@@ -374,12 +396,14 @@ def carried_out(executor: Executor, asked: Sequence[Experiment]) -> list[Outcome
 
 
 def what_happened(
-    recorded: Recorded, before: Moment, after: Moment, *, sent: bool = True
+    recorded: FailedRun, before: Moment, after: Moment, *, with_messages: bool
 ) -> tuple[Happening, ...]:
     """Operations, messages, observations and faults between two moments and around.
 
-    If there are too many, those that are farthest from the middle are left out. With
-    `sent` false there are no messages, which take another run.
+    If there are too many, those that are farthest from the middle are left out.
+
+    Raises:
+        KeyboardInterrupt: The run for the messages was interrupted.
     """
     low_ns, high_ns = before.at_ns, after.at_ns
     every = [
@@ -387,7 +411,7 @@ def what_happened(
         for each in happenings(recorded.recording)
         if low_ns - AROUND_NS <= each.at_ns <= high_ns + AROUND_NS
     ]
-    if sent:
+    if with_messages:
         every += messages(recorded, low_ns - AROUND_NS, high_ns + AROUND_NS)
     return nearest(every, (low_ns + high_ns) // 2, AROUND_MAX)
 
@@ -402,7 +426,7 @@ def nearest(
     return tuple(in_order)
 
 
-def messages(recorded: Recorded, low_ns: int, high_ns: int) -> list[Happening]:
+def messages(recorded: FailedRun, low_ns: int, high_ns: int) -> list[Happening]:
     """The messages that arrived between two moments, by one more run.
 
     Raises:
@@ -410,19 +434,14 @@ def messages(recorded: Recorded, low_ns: int, high_ns: int) -> list[Happening]:
     """
     out: list[Happening] = []
 
-    def note(mono_ns: int, src: str, dest: str, data: bytes) -> None:
+    def note(mono_ns: int, sender: str, receiver: str, body: dict[str, object]) -> None:
         at_ns = mono_ns - recorded.start_ns
         if low_ns <= at_ns <= high_ns:
-            body = msgspec.json.decode(data, type=dict[str, object])
             told = brief(str(body.pop("type", "a message")), body)
-            out.append(Happening(at_ns, MESSAGE, f"{src} -> {dest}: {told}"[:200]))
+            text = f"{sender} -> {receiver}: {told}"
+            out.append(Happening(at_ns, MESSAGE, text[:200]))
 
-    spec = msgspec.structs.replace(recorded.experiment.spec)
-    with scratch_folder("splitbrain-why-") as scratch:
-        parts, schedule, rung = assembling.prepare(spec, recorded.experiment.plan)
-        folder = RunFolder(scratch)
-        if execution.carry_out(spec, parts, schedule, folder, rung, tap=note):
-            raise KeyboardInterrupt
+    traffic.listen(recorded.experiment, note)
     return out
 
 

@@ -51,6 +51,8 @@ def explain(run: Path, *, moments: int, runs: int, jobs: int, as_json: bool) -> 
 
     recorded = why.load(RunFolder.open(run))
     recorded.folder.need_room()
+    for remark in recorded.remarks:
+        complain(remark)
     line = ProgressLine(enabled=not as_json)
     done = 0
 

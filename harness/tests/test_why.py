@@ -233,6 +233,52 @@ def explained(
     return told
 
 
+def test_what_is_known_when_it_is_interrupted_is_kept_with_the_remarks(
+    split: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = changed(split, tmp_path, "test.yaml", versions={"commit": "elsewhere"})
+    rates = iter([Rate(0, 2), Rate(2, 2)])
+
+    def measured(*_: object) -> Rate:
+        try:
+            return next(rates)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(why, "measured", measured)
+    assert run_command(["explain", str(folder), "--json"]) == 2
+    out, err = capsys.readouterr()
+    told = json.loads((folder / "why.json").read_text())
+    assert json.loads(out) == told
+    assert told["interrupted"]
+    assert [each["hits"] for each in told["moments"]] == [0, 2]
+    assert {each["kind"] for each in told["around"]} <= {"fault", "operation"}
+    assert any("elsewhere" in remark for remark in told["remarks"])
+    assert "recorded with commit elsewhere" in err
+    assert "interrupted: 2 of 20 moments were measured" in err
+    assert "Why then?" in (folder / "report.html").read_text()
+
+
+def test_an_explanation_that_has_measured_nothing_yet_stores_nothing(
+    split: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = changed(split, tmp_path, "test.yaml")
+
+    def measured(*_: object) -> Rate:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(why, "measured", measured)
+    assert run_command(["explain", str(folder)]) == 2
+    assert "interrupted before the end" in capsys.readouterr().err
+    assert not (folder / "why.json").exists()
+
+
 # --- bad input ------------------------------------------------------------------------
 
 
