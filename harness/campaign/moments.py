@@ -3,6 +3,7 @@
 The controller records how far nodes' files had been written when a strike was asked for
 (`Written`), which costs nothing to speak of. Here the lines before that place are read:
 what nodes observed of themselves or, of nodes that observe nothing, what they logged.
+Messages are in no record; whoever knows them brings them (`traffic`).
 Only the last `TAIL_BYTES` before each strike are looked at. So this is a function of
 the folder, and a run that nobody asks about pays for nothing.
 
@@ -26,13 +27,14 @@ from harness.faults.retrigger import AGO_S_MAX, Before, Sighting
 from harness.host import nodefiles
 from harness.systems.wire import CONTROL_NAME
 from harness.worlds import logs
-from harness.worlds.events import Logged, Observed
+from harness.worlds.events import Logged, Observed, Passed
 from harness.worlds.world import Written  # noqa: TC001  # for msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from harness.campaign.traffic import Message
     from harness.run.store import RunFolder
 
 TAIL_BYTES = 128 << 10
@@ -46,6 +48,8 @@ WORDS_MAX = 12
 WORD_CHARS_MAX = 40
 SHAPE_CHARS_MAX = 300
 VALUE = r"\S+"
+TYPE = '"type":"{}"'
+"""What a message of a type has in its bytes, as reference systems write JSON."""
 COUNT_MAX = 20
 """A trigger by the log counts at most so many lines: more are never quite as many."""
 
@@ -79,11 +83,17 @@ class _Anchor(NamedTuple):
     written: Mapping[str, Written]
 
 
-def before_strikes(folder: RunFolder) -> dict[int, Before]:
+def before_strikes(
+    folder: RunFolder, messages: Sequence[Message] = ()
+) -> dict[int, Before]:
     """Number of a step -> what came shortly before it began.
 
     A folder of an earlier version, or of a run that was cut short, tells less or
     nothing. Cost: about a millisecond for each node and strike.
+
+    Args:
+        folder: The run's.
+        messages: Those of the run in their order, where they are known.
 
     Raises:
         UsageError: run.json or faults.jsonl is damaged.
@@ -100,7 +110,11 @@ def before_strikes(folder: RunFolder) -> dict[int, Before]:
             continue
         now = _Anchor(line.time / 1e9, line.written)
         if line.event == "asked" and type(line.id) is int:
-            found = [*observed.before(now), *_logged(folder, anchors, now)]
+            found = [
+                *observed.before(now),
+                *_logged(folder, anchors, now),
+                *_passed(messages, now.at_s),
+            ]
             # A watch begins no sooner than the step before.
             found = [each for each in found if each.at_s > asked_s]
             out[line.id] = Before(now.at_s, found)
@@ -174,6 +188,25 @@ class _Observations:
             at_s = (raw_ns - (offsets[known - 1][1] if known else 0.0)) / 1e9
             if at_s >= 0.0:
                 yield at_s, event.kind
+
+
+def _passed(messages: Sequence[Message], now_s: float) -> Iterator[Sighting]:
+    """The last message of each type, on each link and on any."""
+    times: dict[Passed, list[float]] = defaultdict(list)
+    known = messages[: bisect_right(messages, now_s, key=lambda each: each.at_s)]
+    for message in known:
+        pattern = TYPE.format(re.escape(message.type))
+        times[Passed(pattern)].append(message.at_s)
+        on_link = Passed(pattern, message.sender, message.receiver)
+        times[on_link].append(message.at_s)
+    for event, seen_s in times.items():
+        if now_s - seen_s[-1] <= AGO_S_MAX:
+            yield Sighting(
+                event,
+                at_s=seen_s[-1],
+                since_s=seen_s[-2] if len(seen_s) > 1 else 0.0,
+                interval_s=now_s / len(seen_s),
+            )
 
 
 def _logged(

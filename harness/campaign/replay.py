@@ -1,7 +1,8 @@
 """Runs a recorded experiment again, and tells how often it fails again.
 
 In the simulator the same seed and code give the same history and faults, to the byte.
-If they don't, the harness has failed, unless the record is of other code.
+If they don't, the harness has failed, unless the record is of other code. With strikes
+at events in place of times it is another run, and only counts.
 
 Real processes never repeat to the byte. So the experiment is run several times, and
 what counts is how many runs fail in the same way, which is to share a fingerprint with
@@ -14,6 +15,7 @@ If the failure never comes back, figures of the record that no replay had may sa
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 from collections import Counter
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from harness.campaign import moments
+from harness.campaign import moments, traffic
 from harness.campaign.carrying import CHECK_LIMIT_S, keep
 from harness.campaign.determinism import differing_line
 from harness.campaign.experiment import Experiment
@@ -423,6 +425,30 @@ def variants_of(
     return variants
 
 
+def with_events(recorded: Recorded) -> Recorded:
+    """A simulated record with the variant whose strikes are set off by events, too.
+
+    These are observations, and messages, of which the run has to be made once more. The
+    record is the same if there is no such variant, or it is of real processes.
+
+    Raises:
+        UsageError: The run is impossible here and now.
+        KeyboardInterrupt: It was interrupted.
+    """
+    run = recorded.run
+    if not recorded.is_simulated or run is None or run.start_mono_ns is None:
+        return recorded
+    by_time = recorded.variants["time"]
+    asked, parts, schedule, _ = prepared(by_time, recorded.test)
+    sent = traffic.messages(by_time, run.start_mono_ns)
+    before = moments.before_strikes(recorded.folder, sent)
+    by_event = retrigger(schedule.plan, before)
+    if by_event == schedule.plan:
+        return recorded
+    other = replace(as_written(asked, parts, by_event), plan_file="")
+    return replace(recorded, variants={**recorded.variants, "event": other})
+
+
 # Running it again
 
 
@@ -445,17 +471,15 @@ def replayed(
         HarnessError: A simulated replay of the same code differs; says where.
     """
     tried = [each for each in recorded.variants if each in triggers]
-    if not tried and recorded.is_simulated:
-        raise UsageError(
-            "--triggers event is for real runs: a simulated one repeats as it is"
-        )
     if not tried:
         raise UsageError(
             "--triggers event: no step of this run has a telling event shortly before "
             "it in the record, or each has one in its plan already; use --triggers time"
         )
     out = Replays(recorded)
-    if not recorded.is_simulated:
+    if recorded.is_simulated:
+        try_place(results)
+    else:
         make_place(results)
     with scratch_folder("splitbrain-replay-") as scratch, interrupts.noted() as stop:
         place = scratch if recorded.is_simulated else results.absolute() / "replays"
@@ -473,8 +497,10 @@ def replayed(
                 if outcome is None or outcome.interrupted:
                     continue
                 replay = Replay(order[number], outcome, is_same(recorded, outcome))
-                if recorded.is_simulated:
+                if recorded.is_simulated and replay.trigger == "time":
                     replay = compared(recorded, replay, results)
+                elif recorded.is_simulated:
+                    replay = kept(replay, results)
                 out.done.append(replay)
                 show(replay)
     if recorded.failed and out.done and not out.rate().hits:
@@ -490,6 +516,23 @@ def make_place(results: Path) -> None:
     """
     with making_room(f"results to {results}"):
         (results / "replays").mkdir(parents=True, exist_ok=True)
+
+
+def try_place(results: Path) -> None:
+    """See whether `make_place` can, and leave nothing.
+
+    A simulated replay has a folder only if it differs. Whoever named a place that can't
+    be had wants to know before the runs, not after.
+
+    Raises:
+        UsageError: It can't be made.
+    """
+    place = results.absolute() / "replays"
+    missing = [each for each in (place, *place.parents) if not each.exists()]
+    make_place(results)
+    for each in missing:  # the deepest first
+        with contextlib.suppress(OSError):  # somebody else has put something there
+            each.rmdir()
 
 
 def is_same(recorded: Recorded, outcome: Outcome) -> bool:
@@ -519,6 +562,19 @@ def compared(recorded: Recorded, replay: Replay, results: Path) -> Replay:
         )
     outcome = msgspec.structs.replace(replay.outcome, folder=folder)
     return replace(replay, outcome=outcome, difference=difference or "")
+
+
+def kept(replay: Replay, results: Path) -> Replay:
+    """A simulated replay, its folder kept.
+
+    Raises:
+        HarnessError: The folder can't be written.
+    """
+    if not replay.outcome.folder:
+        return replay
+    folder = str(keep_folder(Path(replay.outcome.folder), results))
+    outcome = msgspec.structs.replace(replay.outcome, folder=folder)
+    return replace(replay, outcome=outcome)
 
 
 def difference_of(recorded: Recorded, again: Path) -> str | None:

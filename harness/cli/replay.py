@@ -32,7 +32,8 @@ TIMES_DEFAULT = {"os": 5, "sim": 1}
     type=click.Choice(["time", "event", "both"]),
     default="both",
     show_default=True,
-    help="Strike at the plan's times, or at the events that came just before, in turn.",
+    help="Strike at the plan's times, or at the events that came just before, in turn. "
+    "Simulated runs repeat by time, unless these are asked for by --triggers event.",
 )
 @RESULTS
 @AS_JSON
@@ -65,6 +66,8 @@ def replay(
     with interrupts.raised():
         try:
             recorded = campaign.load(RunFolder.open(run))
+            if triggers == "event":
+                recorded = campaign.with_events(recorded)
         except KeyboardInterrupt:
             return interrupted("interrupted before it began", as_json=as_json)
     times = times or TIMES_DEFAULT[recorded.test.spec.world]
@@ -151,7 +154,11 @@ def summary(found: Replays) -> str:
         f"  failed otherwise: {anomaly}, {count} of {rate.runs}"
         for anomaly, count in found.otherwise.items()
     ]
-    simulated = [each for each in found.done if recorded.is_simulated and each.counts]
+    simulated = [
+        each
+        for each in found.done
+        if recorded.is_simulated and each.counts and each.trigger == "time"
+    ]
     differ = [each.difference for each in simulated if each.difference]
     if differ:
         lines.append(f"differs from the record, as other code may: {differ[0]}")

@@ -10,17 +10,56 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.campaign import moments
+from harness.campaign import moments, traffic
 from harness.campaign.carrying import keep
-from harness.campaign.experiment import Experiment
+from harness.campaign.experiment import Experiment, steps_of
 from harness.campaign.moments import before_strikes, shape
+from harness.campaign.shrinking.changes import drawn
 from harness.faults import plan as plans
 from harness.faults.retrigger import AGO_S_MAX, retrigger
 from harness.run.completing import complete
 from harness.run.spec import DEFAULTS, TestSpec
 from harness.run.store import RunFolder
 from harness.worlds import logs
-from harness.worlds.events import Logged, Observed
+from harness.worlds.events import Logged, Observed, Passed
+
+
+def test_messages_are_sightings_of_their_type_on_their_link_and_on_any(
+    simulated: RunFolder,
+) -> None:
+    run = simulated.run()
+    assert run is not None
+    assert run.start_mono_ns is not None
+    sent = traffic.messages(Experiment.load(simulated), run.start_mono_ns)
+    assert sent == sorted(sent, key=lambda each: each.at_s)
+    assert sent[-1].at_s <= run.seconds
+    plain, before = before_strikes(simulated), before_strikes(simulated, sent)
+    compared = 0
+    for number, began_s in strikes(simulated).items():
+        added = set(before[number].seen) - set(plain[number].seen)
+        for sighting in added:
+            event = sighting.event
+            assert isinstance(event, Passed)
+            times = [
+                each.at_s
+                for each in sent
+                if each.at_s <= began_s
+                and event.pattern == f'"type":"{each.type}"'
+                and event.is_on((each.sender, each.receiver))
+            ]
+            assert sighting.at_s == times[-1]
+            assert began_s - AGO_S_MAX <= sighting.at_s
+            assert sighting.since_s == (times[-2] if len(times) > 1 else 0.0)
+            compared += 1
+    assert compared > 20, "seed 3"
+    plan = Experiment.load(simulated)
+    steps = steps_of(drawn(plan))
+    sorts = {
+        type(step.at.event)
+        for step, old in zip(retrigger(steps, before), steps, strict=True)
+        if step != old
+    }
+    assert Passed in sorts, "seed 3"
 
 
 def spec_of(system: str, seed: int) -> TestSpec:

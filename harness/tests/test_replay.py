@@ -5,7 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
@@ -251,15 +251,25 @@ def say_written(run: Path) -> None:
     (run / "plan.yaml").unlink()
 
 
+@pytest.mark.parametrize("world", ["os", "sim"])
 def test_a_place_where_nothing_can_be_written_is_refused_before_a_run(
-    recorded: Path, tmp_path: Path
+    recorded: Path, tmp_path: Path, world: Literal["os", "sim"]
 ) -> None:
     (tmp_path / "file").write_text("")
     loaded = replay.load(RunFolder.open(recorded))
-    real = replace(loaded, test=msgspec.structs.replace(loaded.test))
-    real.test.spec = msgspec.structs.replace(loaded.test.spec, world="os")
+    asked = replace(loaded, test=msgspec.structs.replace(loaded.test))
+    asked.test.spec = msgspec.structs.replace(loaded.test.spec, world=world)
     with pytest.raises(UsageError, match="choose another place with --results"):
-        replay.replayed(real, 1, tmp_path / "file")
+        replay.replayed(asked, 1, tmp_path / "file")
+    with pytest.raises(UsageError, match="choose another place with --results"):
+        replay.replayed(asked, 1, tmp_path / "file" / "deeper")
+
+
+def test_to_see_whether_there_is_a_place_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    replay.try_place(tmp_path / "mine")
+    replay.try_place(tmp_path / "new" / "deeper")
+    assert [each.name for each in tmp_path.rglob("*")] == ["mine"]
 
 
 def test_a_budget_of_nothing_is_refused(
@@ -267,9 +277,30 @@ def test_a_budget_of_nothing_is_refused(
 ) -> None:
     for words in (("--times", "0"), ("--jobs", "0"), ("--times", "many")):
         assert command(capsys, run, *words)[0] == 254
+
+
+def test_a_simulated_run_is_replayed_with_its_strikes_at_events_if_asked_for(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exit_status, out, err = command(capsys, run, "--triggers", "event", "--json")
+    assert exit_status in {0, 1}, err
+    [one] = json.loads(out)["replays"]
+    assert one["trigger"] == "event"
+    assert "difference" not in one
+    assert one["same"] == (exit_status == 1)
+    plan = yaml.safe_load((Path(one["run"]) / "plan.yaml").read_text())
+    before = yaml.safe_load((run / "plan.yaml").read_text())
+    assert [step["fault"] for step in plan] == [step["fault"] for step in before]
+    assert any({"observe", "message"} & set(step["at"]) for step in plan)
+
+
+def test_a_plan_without_times_has_no_other_triggers(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "plan.yaml").write_text("[]")
     exit_status, _, err = command(capsys, run, "--triggers", "event")
     assert exit_status == 254
-    assert "--triggers event is for real runs" in err
+    assert "no step of this run has a telling event" in err
 
 
 def test_a_plan_that_is_drawn_otherwise_now_is_replayed_as_it_is_stored(

@@ -178,6 +178,14 @@ def test_an_event_of_any_node_is_preferred_unless_one_node_tells_twice_as_much()
     assert rewritten(rarer, any_node).event == rarer.event
 
 
+def test_of_a_message_and_an_observation_the_nearer_is_preferred_if_as_rare() -> None:
+    message = Sighting(Passed('"type":"vote"', "n1", "n2"), 4.99, 2.0, interval_s=2.0)
+    seen = Sighting(Observed("voted", "n2"), 4.9, 2.0, interval_s=2.0)
+    assert rewritten(seen, message).event == message.event
+    later = replace(seen, at_s=4.999)
+    assert rewritten(later, message).event == later.event
+
+
 @pytest.mark.parametrize(
     "sighting",
     [
