@@ -258,7 +258,7 @@ def test_what_is_known_when_it_is_interrupted_is_kept_with_the_remarks(
     assert {each["kind"] for each in told["around"]} <= {"fault", "operation"}
     assert any("elsewhere" in remark for remark in told["remarks"])
     assert "recorded with commit elsewhere" in err
-    assert "interrupted: 2 of 20 moments were measured" in err
+    assert "interrupted after 2 of 20 moments" in err
     assert "Why then?" in (folder / "report.html").read_text()
 
 
