@@ -12,7 +12,7 @@ from checkers.linearizability.calls import partition
 from checkers.linearizability.models import MODELS
 from checkers.linearizability.oracle import first_impossible
 from checkers.linearizable import LinearizableChecker
-from checkers.tests.histories import MANY, forgetting, histories, with_repeats
+from checkers.tests.histories import FEWER, MANY, forgetting, histories, with_repeats
 from checkers.tests.test_linearizability_algorithms import agree_with_the_definition
 from checkers.tests.test_linearizability_models import QUEUES, verdict
 from harness.verdict import Limits, Verdict
@@ -54,7 +54,7 @@ def test_what_is_reported_is_the_first_that_is_impossible(name: str) -> None:
     model = MODELS[name].build("")
     keys = 2 if model.by_key else 1
 
-    @MANY
+    @FEWER
     @given(
         st.sampled_from(KINDS_OF[name]).flatmap(
             lambda kind: histories(kind, keys=keys)

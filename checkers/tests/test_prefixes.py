@@ -26,7 +26,7 @@ from checkers.tests import test_raft_definitions as raft
 from checkers.tests import test_sequential as sequential
 from checkers.tests import test_tallies_definitions as tallies
 from checkers.tests import test_total_order as total_order
-from checkers.tests.histories import EXAMPLES, MANY, histories
+from checkers.tests.histories import EXAMPLES, FEWER, MANY, histories
 from checkers.tests.test_isolation_definitions import oracle
 from harness import registry
 from harness.history import History, Op
@@ -230,7 +230,7 @@ CASES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=max(25, EXAMPLES // 10))
+@settings(max_examples=max(12, EXAMPLES // 10))
 @given(data=st.data())
 def test_once_convicted_a_history_stays_so(name: str, data: st.DataObject) -> None:
     plugin, options, strategy = CASES[name]
@@ -319,7 +319,7 @@ def cut(whole: History, left_out: int) -> History:
     return prefix
 
 
-@MANY
+@FEWER  # each is compared with all of its continuations
 @given(histories("unique", steps=24), LEFT_OUT)
 def test_a_register_is_convicted_just_when_no_continuation_is_right(
     whole: History, left_out: int

@@ -111,7 +111,7 @@ EVENTS = st.lists(CALLS | CALLS | EVENTS_OF_NODES, max_size=12)
 
 
 @pytest.mark.parametrize("checker", CHECKERS)
-@settings(max_examples=max(30, settings().max_examples // 20))
+@settings(max_examples=max(15, settings().max_examples // 20))
 @given(events=EVENTS)
 def test_no_values_whatever_crash_a_checker(
     checker: str, events: list[tuple[int | str, str, str, Any, Any, Any]]

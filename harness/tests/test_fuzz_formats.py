@@ -541,10 +541,10 @@ LARGE: dict[str, Callable[[int], bytes]] = {
 }
 """What might cost more than its length; by how many bytes are wanted."""
 
-SIZE_BYTES = 1 << 16
+SIZE_BYTES = 1 << 15
 
-TIME_S_MAX = 10.0
-"""In processor time. Nothing takes a second, and what is quadratic takes a minute."""
+TIME_S_MAX = 5.0
+"""In processor time. Nothing takes half a second, and what is quadratic takes ten."""
 
 MEMORY_BYTES_MAX = 300 * SIZE_BYTES + (16 << 20)
 """An operation of `{}` is an object, too; and a buffer is 4 MiB, whatever is in it."""

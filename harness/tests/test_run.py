@@ -506,7 +506,7 @@ def test_a_run_that_does_not_get_far_says_how_far_and_ends(
     ("rung", "number"),
     [
         ("switch", signal.SIGINT),
-        ("switch", signal.SIGTERM),
+        pytest.param("switch", signal.SIGTERM, marks=pytest.mark.nightly),
         ("switch", signal.SIGKILL),
         pytest.param("proxy", signal.SIGINT, marks=pytest.mark.nightly),
         pytest.param("proxy", signal.SIGTERM, marks=pytest.mark.nightly),

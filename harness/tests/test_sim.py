@@ -65,7 +65,7 @@ def spec_of(system: str, **fields: Any) -> TestSpec:
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
-    arguments = ("raft", "--nemesis", FAULTS, "--time-limit", "5", "--seed", "11")
+    arguments = ("raft", "--nemesis", FAULTS, "--time-limit", "3", "--seed", "11")
     folders = []
     for hash_seed in (1, 2):
         results = tmp_path / str(hash_seed)
@@ -244,7 +244,7 @@ def test_a_sweep_stops_at_the_first_seed_that_is_not_valid(tmp_path: Path) -> No
     status, outcome, err = splitbrain(
         tmp_path,
         *("raft", "--nemesis", "partition", "--set", "reads=local", "--seed", "1"),
-        *("--time-limit", "6", "--seeds", "50", "--jobs", "2"),
+        *("--time-limit", "3", "--seeds", "50", "--jobs", "2"),
     )
     assert status == 1, (outcome, err)
     *before, last = outcome["seeds"]

@@ -42,7 +42,7 @@ WORLDS = (ConsensusWorld, LogWorld)
 def test_promises_are_kept_whatever_the_world_does(
     world: type[ConsensusWorld | LogWorld], plan: PaxosPlan
 ) -> None:
-    broken = sweep(world, plan, seeds(3))
+    broken = sweep(world, plan, seeds(2))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
@@ -50,13 +50,13 @@ def test_a_log_keeps_its_promises_with_hardly_any_room() -> None:
     options = {"window": "3", "entries_per_message_max": "2"}
     # With two slots a message, and a tenth of messages lost, catching up takes long.
     plan = PaxosPlan(clients=12, loss=0.1, settling_ms=1000, options=options)
-    broken = sweep(LogWorld, plan, seeds(6))
+    broken = sweep(LogWorld, plan, seeds(4))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
 def test_ballots_by_good_clocks_are_as_good_as_any() -> None:
     plan = PaxosPlan(options={"ballots": "timestamp"})
-    broken = sweep(ConsensusWorld, plan, seeds(3))
+    broken = sweep(ConsensusWorld, plan, seeds(2))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
@@ -65,7 +65,7 @@ def test_ballots_by_bad_clocks_never_disagree() -> None:
     plan = PaxosPlan(
         options={"ballots": "timestamp"}, clock_rates=(0.2, 3.0), finishes=False
     )
-    broken = sweep(ConsensusWorld, plan, seeds(3))
+    broken = sweep(ConsensusWorld, plan, seeds(2))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 

@@ -64,7 +64,7 @@ CHANGES = RaftPlan(changes=40, attempts=4, attempt_ms=300, settles=True)
     ],
 )
 def test_raft_keeps_its_promises_whatever_the_world_does(plan: RaftPlan) -> None:
-    broken = sweep(RaftWorld, plan, seeds(4))
+    broken = sweep(RaftWorld, plan, seeds(3))
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
 
 
@@ -179,6 +179,6 @@ def test_a_broken_raft_is_convicted(name: str) -> None:
 def test_where_a_broken_raft_trips_the_real_one_walks(name: str) -> None:
     options = {**PLANS[name].options, **MUTANTS[name].options}
     broken = sweep(
-        RaftWorld, replace(PLANS[name], core=Raft, options=options), seeds(10)
+        RaftWorld, replace(PLANS[name], core=Raft, options=options), seeds(6)
     )
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
