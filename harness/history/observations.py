@@ -65,17 +65,24 @@ class _Lives:
 
     def __init__(self, node: str) -> None:
         self._node = node
+        self._process = Bystander(node)
         self._last_seq = -1
 
     def add(self, line: dict[str, Any], ops: list[Op]) -> None:
-        """Add the event of a line, and before it, perhaps, that the node restarted."""
-        node = self._node
-        time_ns, seq = _whole(line.get("mono_ns"), 0), _whole(line.get("seq"), -1)
+        """Add the event of a line, and before it, perhaps, that the node restarted.
+
+        What is left of the line, its fields, becomes the event's value.
+        """
+        take, node = line.pop, self._node
+        kind, time_ns = take("kind"), _whole(take("mono_ns", None), 0)
+        seq = _whole(take("seq", None), -1)
+        take("wall_ns", None)
+        take("node", None)
         if seq >= 0:
             if seq <= self._last_seq:
                 ops.append(event(len(ops), time_ns, node, RESTARTED, {}))
             self._last_seq = seq
-        ops.append(event(len(ops), time_ns, node, line["kind"], _fields(line)))
+        ops.append(Op(len(ops), time_ns, self._process, "info", kind, line, node=node))
 
 
 class ObservationsFollower:

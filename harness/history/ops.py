@@ -94,7 +94,7 @@ class Op(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=Tru
     @property
     def is_client(self) -> bool:
         """True for client operations, False for those of nemeses and bystanders."""
-        return is_client(self.process)
+        return type(self.process) is int or is_client(self.process)
 
 
 class Bystander(str):

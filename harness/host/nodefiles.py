@@ -34,6 +34,9 @@ FRESH_BYTES_MAX = 64 << 20
 LINE_CHARGE_BYTES_MIN = 64
 """Bytes that a line counts for at least: an object in memory is larger than `{}`."""
 
+AT_ONCE_BYTES_MAX = min(LINE_BYTES_MAX, FILE_BYTES_MAX // LINE_CHARGE_BYTES_MIN)
+"""A file of so many bytes has neither too long a line nor too many lines."""
+
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -71,6 +74,11 @@ def objects(path: Path) -> Iterator[dict[str, Any]]:
     read_bytes = 0
     is_rest = False  # whether the next bytes continue a line that is too long
     with open_plain(path) as file:
+        found_at_once = _at_once(file.read(AT_ONCE_BYTES_MAX + 1))
+        if found_at_once is not None:
+            yield from found_at_once
+            return
+        file.seek(0)
         while line := file.readline(LINE_BYTES_MAX):
             read_bytes += max(len(line), LINE_CHARGE_BYTES_MIN)
             if read_bytes > FILE_BYTES_MAX:
@@ -84,6 +92,28 @@ def objects(path: Path) -> Iterator[dict[str, Any]]:
                 else:
                     yield found
             is_rest = not is_whole
+
+
+def _at_once(data: bytes) -> list[dict[str, Any]] | None:
+    """The objects of lines that each hold one, as most files have them.
+
+    Returns:
+        None if the lines have to be looked at one by one.
+    """
+    lines = data.count(b"\n")
+    # No object goes on over a brace that closes and one that opens, so lines that end
+    # and begin with these hold whole objects, and as many objects as lines one each.
+    if len(data) > AT_ONCE_BYTES_MAX or not (
+        data.startswith(b"{")
+        and data.endswith(b"}\n")
+        and data.count(b"}\n{") == lines - 1
+    ):
+        return None
+    try:
+        found = _DECODER.decode_lines(data)
+    except (ValueError, RecursionError):  # of UTF-8 and of JSON
+        return None
+    return found if len(found) == lines else None
 
 
 class ObjectsFollower:

@@ -209,7 +209,8 @@ class Core:
         start: list[tuple[Thread, Op]] = []
         messages: list[str] = []
         wake_ns: int | None = None
-        self._release(now_ns)
+        if self._held_until_ns:
+            self._release(now_ns)
         while self._free and not self._flow_done:
             ctx = Context(now_ns, self._free, self._all, self.board)
             step = self._flow.next(ctx)

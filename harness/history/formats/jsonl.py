@@ -112,10 +112,16 @@ def encode_line(op: Op) -> bytes:
         HistoryError: The op holds something that neither JSON nor EDN has a form for.
     """
     try:
-        for name in _SPELLED_FIELDS:
-            field = getattr(op, name)
-            if (spelled := _spelled(field)) is not field:
-                op = msgspec.structs.replace(op, **{name: spelled})
+        if not (
+            op.extra is None
+            and type(op.key) in _EXACT
+            and type(op.error) in _EXACT
+            and type(op.value) in _EXACT
+        ):
+            for name in _SPELLED_FIELDS:
+                field = getattr(op, name)
+                if (spelled := _spelled(field)) is not field:
+                    op = msgspec.structs.replace(op, **{name: spelled})
         line = _ENCODER.encode(op) + b"\n"
     except (HistoryError, TypeError, ValueError, RecursionError) as problem:
         raise HistoryError(f"op {op.index} can't be written: {problem}") from None

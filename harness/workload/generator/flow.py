@@ -185,6 +185,8 @@ class Context:
 
     def within(self, threads: int) -> Context:
         """This context as seen by a flow that may only use `threads`."""
+        if self.threads & threads == self.threads:
+            return self
         return Context(
             self.time_ns, self.free & threads, self.threads & threads, self.board
         )

@@ -26,6 +26,14 @@ class NodeClock:
         self._mono = self._wall
         self._read_ns = -1  # when it was read last, and what it showed
         self._read = Now(0, 0)
+        self._note_offsets()
+
+    def _note_offsets(self) -> None:
+        """Keep the offsets of clocks that run at the true rate: most are read so."""
+        self._read_ns = -1
+        self._is_steady = self._wall.rate == self._mono.rate == 1.0
+        self._wall_ahead_ns = WALL_EPOCH_NS + self._wall.ahead_ns
+        self._mono_ahead_ns = MONO_EPOCH_NS + self._mono.ahead_ns
 
     def set(self, setting: ClockSetting) -> None:
         """Run as `setting` says from now on."""
@@ -34,17 +42,22 @@ class NodeClock:
             self._wall = self._wall.then(setting.wall, now_ns)
         if setting.mono is not None:
             self._mono = self._mono.then(setting.mono, now_ns)
-        self._read_ns = -1
+        self._note_offsets()
 
     def now(self) -> Now:
         """The times that the node reads."""
         now_ns = self._loop.now_ns
         if now_ns != self._read_ns:
             self._read_ns = now_ns
-            self._read = Now(
-                WALL_EPOCH_NS + now_ns + self._wall.offset_ns(now_ns),
-                MONO_EPOCH_NS + now_ns + self._mono.offset_ns(now_ns),
-            )
+            if self._is_steady:
+                self._read = Now(
+                    now_ns + self._wall_ahead_ns, now_ns + self._mono_ahead_ns
+                )
+            else:
+                self._read = Now(
+                    WALL_EPOCH_NS + now_ns + self._wall.offset_ns(now_ns),
+                    MONO_EPOCH_NS + now_ns + self._mono.offset_ns(now_ns),
+                )
         return self._read
 
     def reading(self) -> ClockReading:
@@ -58,7 +71,10 @@ class NodeClock:
 
     def when_ns(self, mono_ns: int) -> int:
         """The true time at which the monotonic clock shows `mono_ns`, at least now."""
-        true_ns = self._mono.when_ns(mono_ns - MONO_EPOCH_NS)
+        if self._is_steady:
+            true_ns = mono_ns - self._mono_ahead_ns
+        else:
+            true_ns = self._mono.when_ns(mono_ns - MONO_EPOCH_NS)
         return max(self._loop.now_ns, true_ns)
 
 

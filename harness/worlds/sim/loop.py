@@ -45,7 +45,7 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
         self.now_ns = 0
         self._ready: deque[asyncio.Handle] = deque()
         self._heap: list[tuple[int, int, Callable[[Any], None], Any]] = []
-        self._sequence = itertools.count()
+        self._next_number = itertools.count().__next__
         self._stopping = False
         self._running = False
         self._closed = False
@@ -58,7 +58,7 @@ class VirtualTimeLoop(asyncio.AbstractEventLoop):
 
         If the action raises, the simulation ends: it is the simulator's own fault.
         """
-        heappush(self._heap, (when_ns, next(self._sequence), action, argument))
+        heappush(self._heap, (when_ns, self._next_number(), action, argument))
 
     # Running
 

@@ -73,7 +73,8 @@ class SimLink:
         """Message that is followed here -> how often it was sent."""
         self._src = link[0]
         self._loop = loop
-        self._conditions = conditions
+        self._latency_ms = conditions.latency_ms
+        self._cut_holds = conditions.cut_holds
         self._rng = random.Random(f"{seed} {link[0]} -> {link[1]}")
         self._last_due_ns = 0
         self._wire_free_ns = 0
@@ -96,17 +97,20 @@ class SimLink:
 
     def send(self, data: bytes) -> None:
         """Take a message from the node at the link's beginning."""
-        for message in self.passed:
-            self.passed[message] += count_in(data, message.pattern)
+        if self.passed:
+            for message in self.passed:
+                self.passed[message] += count_in(data, message.pattern)
         self._forward(data)
 
     def _forward(self, data: bytes) -> None:
         now_ns = self._loop.now_ns
-        latency_ns = lasting_ns(self._rng, self._conditions.latency_ms)
+        latency_ns = lasting_ns(self._rng, self._latency_ms)
         if self.rule is not HEALTHY or self.severed:
             self._send_faulty(data, now_ns, latency_ns)
             return
-        due_ns = max(now_ns + latency_ns, self._last_due_ns)
+        due_ns = now_ns + latency_ns
+        if due_ns < self._last_due_ns:
+            due_ns = self._last_due_ns
         self._last_due_ns = due_ns
         self._post(due_ns, data)
 
@@ -192,7 +196,7 @@ class SimLink:
         if twice:
             self._duplicated += 1
             # Right behind its message the copy would look like a retry: it comes later.
-            echo_ns = lasting_ns(self._rng, self._conditions.latency_ms)
+            echo_ns = lasting_ns(self._rng, self._latency_ms)
             self._post(due_ns + echo_ns, data)
 
     def _post(self, due_ns: int, data: bytes) -> None:
@@ -268,7 +272,7 @@ class SimLink:
 
     def _hold(self, data: bytes) -> None:
         """Keep a message for the heal, if this world's links do so."""
-        if self._conditions.cut_holds:
+        if self._cut_holds:
             self._held.append(data)
             del self._held[:-HELD_MAX]
 

@@ -60,6 +60,8 @@ EXIT_MACHINE = 71
 EXIT_RAISED = 1
 TIMERS_IN_A_TURN_MAX = 10_000
 """A core that sets timers of 0 ms without end would stand still for ever."""
+NEVER_NS = 1 << 100
+"""When the first timer of a node is due that has none."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -124,16 +126,16 @@ class SimNode:
         self._conditions = conditions
         self._rng = rng
         self._loop = loop
-        self._journal = journal
+        self._pages = journal.pages[name]
         self._on_exit = on_exit
         self._connections: dict[Caller, None] = {}
-        self._encoded: tuple[Body | None, bytes] = (None, b"")
         self._forget()
 
     def _forget(self) -> None:
         """Everything volatile."""
         self._inbox: deque[tuple[str, bytes, Caller | None]] = deque()
         self._timers: dict[str, int] = {}  # name -> deadline on the node's mono clock
+        self._first_due_ns: int | None = NEVER_NS  # the earliest of them, if known
         self._held: list[Callable[[], None]] = []
         self._free_at_ns = 0
         self._wake_ns: int | None = None
@@ -141,7 +143,8 @@ class SimNode:
         self.syncing = False
         self._synced = False
         self._log: Log | None = None
-        self._encoded = (None, b"")
+        self._sent: Body | None = None  # the last body that was sent, and its bytes
+        self._sent_data = b""
 
     # Life and death
 
@@ -174,7 +177,7 @@ class SimNode:
         """Read the log, and make what was read durable."""
         self._log = self._open_log(self.disk)
         if self._log.note:
-            self._journal.log(self.name, self._log.note, self.clock.now())
+            self._pages.log(self._log.note, self.clock.now())
 
     def _first_turn(self) -> None:
         log = self._log
@@ -182,7 +185,7 @@ class SimNode:
         self.actor = self.build()
         self._carry_out(self.actor.start(log.recovered))
         log.recovered = ()
-        self._journal.log(self.name, f"listens, pid {self.pid}", self.clock.now())
+        self._pages.log(f"listens, pid {self.pid}", self.clock.now())
         self._end_turn(1)
 
     def crash(self) -> int:
@@ -191,7 +194,7 @@ class SimNode:
         self.serves = self.paused = False
         self.actor = None
         self.disk.crash()
-        self._journal.drop(self.name)
+        self._pages.drop()
         self._forget()
         connections, self._connections = self._connections, {}
         for connection in connections:
@@ -238,6 +241,7 @@ class SimNode:
         if back_ns > 0:
             for name in self._timers:
                 self._timers[name] -= back_ns
+            self._first_due_ns = None
         self._wake_ns = None
         if self.actor is not None and not self.paused and not self.syncing:
             self._set_wake()
@@ -300,14 +304,14 @@ class SimNode:
         except HarnessError:
             raise
         except (UnusableLogError, OSError) as failure:
-            self._journal.log(self.name, str(failure), self.clock.now())
+            self._pages.log(str(failure), self.clock.now())
             of_disk = isinstance(failure, OSError)
             self._on_exit(self, EXIT_MACHINE if of_disk else EXIT_DATA)
         except Exception as failure:
             # As an interpreter does that runs a core: print what it was, and exit.
             broken = isinstance(failure, AssertionError)
             for line in traceback.format_exc().splitlines():
-                self._journal.log(self.name, line, self.clock.now())
+                self._pages.log(line, self.clock.now())
             self._on_exit(self, EXIT_INVARIANT if broken else EXIT_RAISED)
 
     def _turn(self) -> None:
@@ -325,7 +329,8 @@ class SimNode:
                 continue
             self._carry_out(actor.step(Received(src, body, now, connection)))
             steps += 1
-        while (name := self._pop_due(now.mono_ns)) is not None:
+        while self._due_ns() <= now.mono_ns:
+            name = self._pop_first()
             self._carry_out(actor.step(TimerFired(name, now)))
             steps += 1
             assert steps < TIMERS_IN_A_TURN_MAX, f"timer {name} is set without end"
@@ -342,7 +347,9 @@ class SimNode:
             log.write()
             self.syncing = True
             sync_ns = lasting_ns(self._rng, self._conditions.fsync_ms)
-            sync_ns += self.disk.fsync_delay_ns(file_name()) + self.disk.take_owed_ns()
+            if self.disk.rules:
+                sync_ns += self.disk.fsync_delay_ns(file_name())
+            sync_ns += self.disk.take_owed_ns()
             self._loop.at_ns(self._free_at_ns + sync_ns, self._after_sync, self.pid)
             if self.on_sync is not None:
                 self.on_sync(sync_ns)
@@ -365,7 +372,7 @@ class SimNode:
         if self.paused:
             return
         self.syncing = self._synced = False
-        self._journal.keep(self.name)
+        self._pages.keep()
         held, self._held = self._held, []
         for release in held:
             release()
@@ -375,20 +382,28 @@ class SimNode:
             self._set_wake()
 
     def _tell_and_wait(self) -> None:
-        self._journal.keep(self.name)
+        self._pages.keep()
         self._set_wake()
 
     # Timers
 
-    def _pop_due(self, mono_ns: int) -> str | None:
-        """The timer that was due first, taken off; None when none is due."""
+    def _due_ns(self) -> int:
+        """When the first timer is due, on the node's mono clock.
+
+        It is asked for several times a turn, and changes less often.
+        """
+        due_ns = self._first_due_ns
+        if due_ns is None:
+            due_ns = min(self._timers.values(), default=NEVER_NS)
+            self._first_due_ns = due_ns
+        return due_ns
+
+    def _pop_first(self) -> str:
+        """The timer that is due first, taken off."""
         timers = self._timers
-        if not timers:
-            return None
-        if min(timers.values()) > mono_ns:
-            return None
         name = min(timers, key=timers.__getitem__)
         del timers[name]
+        self._first_due_ns = None
         return name
 
     def _set_wake(self) -> None:
@@ -397,10 +412,12 @@ class SimNode:
         A wake that is set for earlier stays: most timers are set anew long before they
         are due, and one wake in vain is cheaper than one for each of them.
         """
-        if not self._timers:
+        mono_ns = self._due_ns()
+        if mono_ns == NEVER_NS:
             return
-        due_ns = self.clock.when_ns(min(self._timers.values()))
-        due_ns = max(due_ns, self._free_at_ns)
+        due_ns = self.clock.when_ns(mono_ns)
+        if due_ns < self._free_at_ns:
+            due_ns = self._free_at_ns
         if self._wake_ns is None or due_ns < self._wake_ns:
             self._wake_ns = due_ns
             self._loop.at_ns(due_ns, self._on_wake, (self.pid, due_ns))
@@ -411,7 +428,7 @@ class SimNode:
         self._wake_ns = None
         if self.paused or self.syncing:
             return
-        if self._timers and min(self._timers.values()) <= self.clock.now().mono_ns:
+        if self._due_ns() <= self.clock.now().mono_ns:
             self._take_notice()
         else:
             self._set_wake()
@@ -423,9 +440,19 @@ class SimNode:
         assert log is not None
         # Whether something was persisted that isn't durable yet.
         waits = self._fsync and bool(log.pending)
-        for effect in effects:
+        for effect in effects:  # the most frequent kinds first
             if isinstance(effect, Send):
-                self._send(effect, waits=waits)
+                body = effect.body
+                if body is not self._sent:
+                    self._sent, self._sent_data = body, _encode(body)
+                link = self._links[effect.dest]
+                if waits:
+                    self._held.append(partial(link.send, self._sent_data))
+                else:
+                    link.send(self._sent_data)
+            elif isinstance(effect, Observe):
+                now = self.clock.now()
+                self._pages.observe(effect, now, known=not waits)
             elif isinstance(effect, SetTimer):
                 self._set_timer(effect)
             elif isinstance(effect, Persist):
@@ -433,23 +460,9 @@ class SimNode:
                 waits = self._fsync and bool(log.pending)
             elif isinstance(effect, Reply):
                 self._reply(effect, waits=waits)
-            elif isinstance(effect, Observe):
-                self._journal.observe(self.name, effect, self.clock.now())
-                if not waits:
-                    self._journal.keep(self.name)
             else:
                 self._timers.pop(effect.name, None)
-
-    def _send(self, effect: Send, *, waits: bool) -> None:
-        body, data = self._encoded
-        if body is not effect.body:
-            data = _encode(effect.body)
-            self._encoded = (effect.body, data)
-        link = self._links[effect.dest]
-        if waits:
-            self._held.append(partial(link.send, data))
-        else:
-            link.send(data)
+                self._first_due_ns = None
 
     def _reply(self, effect: Reply, *, waits: bool) -> None:
         connection = cast("Caller", effect.request.channel)
@@ -464,6 +477,7 @@ class SimNode:
         after_ms = low + (high - low) * self._rng.random() if high > low else low
         mono_ns = self.clock.now().mono_ns
         self._timers[effect.name] = mono_ns + int(after_ms * 1e6)
+        self._first_due_ns = None
 
     # What a node answers by itself, as the runtime does
 

@@ -10,7 +10,7 @@ crash before takes it.
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +22,7 @@ from harness.worlds.logs import LogPatterns
 from harness.worlds.world import Watcher, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from harness.worlds.events import NodeEvent, Where
@@ -35,60 +35,86 @@ QUIET = frozenset({"appended", "committed", "applied"})
 _encode = msgspec.json.Encoder().encode
 
 
+class Pages:
+    """The observations and the log of one node.
+
+    Attributes:
+        lines: Events that are known and not written yet, without their newlines.
+        logged: Lines of the log that are not written yet.
+        observed_bytes: The length of all events that are known.
+        seen: Kind -> how many events of it are known.
+    """
+
+    def __init__(self, node: str, on_line: Callable[[str, str], None]) -> None:
+        self.lines: list[bytes] = []
+        self.logged: list[str] = []
+        self.observed_bytes = 0
+        self.seen: defaultdict[str, int] = defaultdict(int)
+        self._node = node
+        self._on_line = on_line
+        self._fresh: list[tuple[str, bytes]] = []
+        self._seq = 0
+
+    def observe(self, effect: Observe, now: Now, *, known: bool) -> None:
+        """Note an event; unless it is `known` at once, it becomes so with `keep`."""
+        kind = effect.kind
+        line = {
+            "seq": self._seq,
+            "mono_ns": now.mono_ns,
+            "wall_ns": now.wall_ns,
+            "node": self._node,
+            "kind": kind,
+            **effect.fields,
+        }
+        self._seq += 1
+        self._fresh.append((kind, _encode(line)))
+        if kind not in QUIET:
+            fields = " ".join(f"{k}={v}" for k, v in effect.fields.items())
+            self.log(f"{kind} {fields}", now)
+        if known:
+            self.keep()
+
+    def keep(self) -> None:
+        """The node waits for nothing to be durable: its events are known."""
+        fresh = self._fresh
+        if not fresh:
+            return
+        for kind, line in fresh:
+            self.lines.append(line)
+            self.observed_bytes += len(line) + 1
+            self.seen[kind] += 1
+        fresh.clear()
+
+    def drop(self) -> None:
+        """Drop the node's unknown events, as it died; events are numbered anew."""
+        self._fresh.clear()
+        self._seq = 0
+
+    def log(self, text: str, now: Now) -> None:
+        """Add a line to the node's log, stamped with the time that its clock shows."""
+        seconds, rest = divmod(now.wall_ns, 1_000_000_000)
+        at = time.strftime("%H:%M:%S", time.gmtime(seconds))
+        line = f"{at}.{rest // 1_000_000:03d} {self._node} {text}"
+        self.logged.append(line + "\n")
+        self._on_line(self._node, line)
+
+
 class Journal(Watcher):
-    """The observations and logs of all nodes."""
+    """The observations and logs of all nodes.
+
+    Attributes:
+        pages: Node -> its own.
+    """
 
     def __init__(self, nodes: Iterable[str], run_dir: Path) -> None:
         self._run_dir = run_dir
-        self._lines: dict[str, list[bytes]] = {node: [] for node in nodes}
-        self._fresh: dict[str, list[tuple[str, bytes]]] = {n: [] for n in self._lines}
-        self._logs: dict[str, list[str]] = {node: [] for node in self._lines}
-        self._observed_bytes: Counter[str] = Counter()
-        self._seq: Counter[str] = Counter()
-        self._seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.pages = {node: Pages(node, self._read) for node in nodes}
         self._patterns = LogPatterns()
         self._lines_logged = 0
         self.problems = self._patterns.problems
 
-    def observe(self, node: str, effect: Observe, now: Now) -> None:
-        """Note an event, which becomes known with `keep`."""
-        line = {
-            "seq": self._seq[node],
-            "mono_ns": now.mono_ns,
-            "wall_ns": now.wall_ns,
-            "node": node,
-            "kind": effect.kind,
-            **effect.fields,
-        }
-        self._seq[node] += 1
-        self._fresh[node].append((effect.kind, _encode(line)))
-        if effect.kind not in QUIET:
-            fields = " ".join(f"{k}={v}" for k, v in effect.fields.items())
-            self.log(node, f"{effect.kind} {fields}", now)
-
-    def keep(self, node: str) -> None:
-        """The node waits for nothing to be durable: its events are known."""
-        fresh = self._fresh[node]
-        if not fresh:
-            return
-        lines = self._lines[node]
-        for kind, line in fresh:
-            lines.append(line)
-            self._observed_bytes[node] += len(line) + 1
-            self._seen[kind][node] += 1
-        fresh.clear()
-
-    def drop(self, node: str) -> None:
-        """Drop a node's unknown events, as it died; its events are numbered anew."""
-        self._fresh[node].clear()
-        self._seq[node] = 0
-
-    def log(self, node: str, text: str, now: Now) -> None:
-        """Add a line to the node's log, stamped with the time that its clock shows."""
-        seconds, rest = divmod(now.wall_ns, 1_000_000_000)
-        at = time.strftime("%H:%M:%S", time.gmtime(seconds))
-        line = f"{at}.{rest // 1_000_000:03d} {node} {text}"
-        self._logs[node].append(line + "\n")
+    def _read(self, node: str, line: str) -> None:
+        """Look for the patterns of triggers in a line that a node has logged."""
         if self._patterns.are_followed:
             self._lines_logged += 1
             self._patterns.read(node, line.splitlines(), self._lines_logged)
@@ -104,9 +130,13 @@ class Journal(Watcher):
         match event:
             case Logged(pattern, _):
                 counts = self._patterns.count(pattern)
+                return {(n,): counts[n] for n in self.pages if event.is_at(n)}
             case Observed(kind, _):
-                counts = self._seen.get(kind, Counter())
-        return {(node,): counts[node] for node in self._lines if event.is_at(node)}
+                return {
+                    (node,): pages.seen.get(kind, 0)
+                    for node, pages in self.pages.items()
+                    if event.is_at(node)
+                }
 
     @override
     def last_logged(self, event: Logged) -> Found | None:
@@ -114,19 +144,21 @@ class Journal(Watcher):
 
     @override
     def written(self) -> Mapping[str, Written]:
-        return {node: Written(self._observed_bytes[node]) for node in self._lines}
+        return {
+            node: Written(pages.observed_bytes) for node, pages in self.pages.items()
+        }
 
     async def poll(self) -> None:
         """Do nothing: the counts are up to date at any time."""
 
     @override
     def write(self) -> None:
-        for node, lines in self._lines.items():
+        for node, pages in self.pages.items():
             folder = self._run_dir / "nodes" / node
             observed, logged = folder / "observe.jsonl", folder / "log"
             with writing(observed), observed.open("ab") as file:
-                file.writelines(line + b"\n" for line in lines)
+                file.write(b"".join([line + b"\n" for line in pages.lines]))
             with writing(logged), logged.open("a", encoding="utf-8") as log:
-                log.writelines(self._logs[node])
-            lines.clear()
-            self._logs[node].clear()
+                log.writelines(pages.logged)
+            pages.lines.clear()
+            pages.logged.clear()
