@@ -131,7 +131,13 @@ def well_formed(body: Body, messages: Mapping[str, Fields]) -> bool:
     if fields is None:
         return False
     for name, check in fields.items():
-        if name not in body or not check(body[name]):
+        if name not in body:
+            return False
+        value = body[name]
+        if check is is_count:  # most fields are counts: a call less for each
+            if type(value) is not int or value < 0:
+                return False
+        elif not check(value):
             return False
     return True
 

@@ -61,6 +61,7 @@ HEADER = struct.Struct("<III")
 SECTOR_BYTES = 512
 
 encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+decode = json.JSONDecoder().decode
 
 
 class WalError(Exception):
@@ -349,7 +350,7 @@ def batch_of(payload: bytes, found: Recovery, name: str) -> Any:
         CorruptLogError: Its checksum is right, and yet no node wrote it.
     """
     try:
-        batch = json.loads(payload)
+        batch = decode(payload.decode())
     except (ValueError, RecursionError):
         batch = None
     is_first = not found.batches

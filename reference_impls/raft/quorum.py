@@ -52,11 +52,15 @@ class Quorum:
             values: How far each of the other servers has come.
             own: How far this one has.
         """
-        reached = [
-            (own if name == self.node else values.get(name, 0))
-            if self.counts(name)
-            else 0
-            for name in self.log.members.names
-        ]
+        members, shown, node = self.log.members, self.shown, self.node
+        reached = []
+        # `counts` for each member, written out: every answer asks for this.
+        for name in members.names:
+            if name == node:
+                value, incarnation = own, self.incarnation
+            else:
+                value, incarnation = values.get(name, 0), shown.get(name, 0)
+            is_member = members.incarnations.get(name, 0) == incarnation
+            reached.append(value if is_member else 0)
         reached.sort(reverse=True)
         return reached[self.majority() - 1]

@@ -221,9 +221,11 @@ class Replication:
 
     def advance_commit_index(self) -> None:
         """Figure 2, leaders: commit what a majority stores, if it is of this term."""
-        log = self.log
-        index = self.quorum.reached_by_majority(self.match_index, log.last_index)
-        if index > self.commitment.machine.commit_index and self.may_commit(index):
+        last, committed = self.log.last_index, self.commitment.machine.commit_index
+        if last == committed:
+            return
+        index = self.quorum.reached_by_majority(self.match_index, last)
+        if index > committed and self.may_commit(index):
             self.commitment.commit(index)
 
     def may_commit(self, index: int) -> bool:

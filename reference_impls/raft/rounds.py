@@ -71,7 +71,9 @@ class Rounds:
         if not self.acked_round[src] < acked <= self.round:
             return False
         self.acked_round[src] = acked
-        self.end_up_to(self.quorum.reached_by_majority(self.acked_round, self.round))
+        if self.sent_rounds:
+            reached = self.quorum.reached_by_majority(self.acked_round, self.round)
+            self.end_up_to(reached)
         return True
 
     def distrust(self, peer: str) -> None:
