@@ -52,8 +52,6 @@ FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
 }
 """What an event must have to be understood; a kind that isn't here needs nothing."""
 
-NOTHING: Mapping[str, type] = {}
-
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """An entry that a server's log held, and the event that says so."""
@@ -64,7 +62,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     def same(self, other: Entry) -> bool:
         """Whether it is the same entry, wherever it was seen."""
-        return bool(self.term == other.term and self.command == other.command)
+        if self.command is not other.command and self.command != other.command:
+            return False
+        return bool(self.term == other.term)
 
 
 def within(known: Mapping[int, Any], first: int, last: int) -> list[int]:
@@ -100,6 +100,8 @@ class Log:
         else:
             last = self.last
             self.last = min(last, first - 1)
+        if first > last:
+            return {}
         return {i: self.entries.pop(i) for i in within(self.entries, first, last)}
 
     def append(self, first: int, entries: list[Entry]) -> None:
@@ -161,6 +163,9 @@ class Logs:
     def __init__(self) -> None:
         self._of: dict[str, Log] = defaultdict(Log)
         self._tails: dict[str, dict[int, Entry]] = defaultdict(dict)
+        # Index -> the command that was seen there last. Servers mostly tell the same,
+        # and what is one object need not be compared again.
+        self._commands: dict[int, Any] = {}
 
     def replay(self, events: Iterable[Op]) -> Iterator[Change]:
         """What the next events change. Cost: linear in events and entries."""
@@ -174,7 +179,8 @@ class Logs:
         gone: Mapping[int, Entry] = {}
         match op.f:
             case "appended":
-                first, entries = op.value["first"], entries_of(op)
+                first = op.value["first"]
+                entries = self._entries_of(op, first)
                 gone = log.drop(first)
                 log.append(first, entries)
             case "truncated":
@@ -200,6 +206,17 @@ class Logs:
                 pass
         return Change(op, log, gone)
 
+    def _entries_of(self, op: Op, first: int) -> list[Entry]:
+        """The entries of an `appended`; commands seen before are the same objects."""
+        commands, at = self._commands, op.index
+        entries = []
+        for index, (term, command) in enumerate(op.value["entries"], first):
+            seen = commands.get(index)
+            if type(seen) is not type(command) or seen != command:
+                seen = commands[index] = command
+            entries.append(Entry(term if type(term) is int else freeze(term), seen, at))
+        return entries
+
 
 def replay(history: History) -> Iterator[Change]:
     """Rebuild all logs of a history, event by event."""
@@ -211,7 +228,9 @@ def is_understood(op: Op) -> bool:
     value = op.value
     if not isinstance(value, dict):
         return False
-    needs = FIELDS.get(op.f, NOTHING)
+    needs = FIELDS.get(op.f)
+    if needs is None:
+        return True
     for name, kind in needs.items():
         if not isinstance(value.get(name), kind):
             return False
@@ -230,7 +249,8 @@ def are_entries(fields: Mapping[str, Any]) -> bool:
 
 def term_of(op: Op) -> Any:
     """The term that an event tells, or None."""
-    return freeze(op.value.get("term"))
+    term = op.value.get("term")
+    return term if type(term) is int else freeze(term)
 
 
 def entries_of(op: Op) -> list[Entry]:

@@ -136,6 +136,8 @@ def judge(cluster: Cluster, change: Change) -> Iterator[Breach]:
     server = cluster.servers[name_of(op)]
     if op.f in STEPS_DOWN:
         server.leads = None
+    # Most events break no rule, so rules are asked only if they could say anything.
+    leads = server.leads is not None
     if op.f in TELLS_TERM:
         yield from follow_term(cluster, server, op)
     if change.gone:
@@ -164,9 +166,11 @@ def judge(cluster: Cluster, change: Change) -> Iterator[Breach]:
             yield from one_vote(cluster, op, name_of(op))
         case "appended":
             yield from log_matching(cluster, change)
-            yield from changes_members_in_time(server, change)
+            if leads:
+                yield from changes_members_in_time(server, change)
         case "committed":
-            yield from counts_own_term(server, change)
+            if leads:
+                yield from counts_own_term(server, change)
             yield from commits_alike(cluster, server, change)
         case "applied":
             yield from applies_alike(cluster, op)
@@ -314,9 +318,9 @@ def log_matching(cluster: Cluster, change: Change) -> Iterator[Breach]:
     for index in range(first, first + len(op.value["entries"])):
         entry = log.entries[index]
         seen, seen_before = cluster.seen.get((index, entry.term), (entry, None))
-        if not entry.same(seen):
+        if seen is not entry and not entry.same(seen):
             yield OtherCommand(index, seen, entry)
-        elif None not in {seen_before, before} and seen_before != before:
+        elif seen_before != before and None not in {seen_before, before}:
             yield OtherPredecessor(index, seen, entry, (seen_before, before))
         if seen_before is None:
             cluster.seen[index, entry.term] = (seen, before)
@@ -373,9 +377,9 @@ def is_change(entry: Entry) -> bool:
 def commits_alike(cluster: Cluster, server: Server, change: Change) -> Iterator[Breach]:
     """State machine safety (5.4.3): one entry is committed at an index."""
     op, log = change.op, change.log
-    first, last = op.value["first"], op.value["last"]
-    if term_of(op) is not None:
-        cluster.commits.append(Commit(last, term_of(op), op.index))
+    first, last, term = op.value["first"], op.value["last"], term_of(op)
+    if term is not None:
+        cluster.commits.append(Commit(last, term, op.index))
     elif server.leads is not None:
         cluster.commits.append(Commit(last, server.leads.term, op.index))
     else:
