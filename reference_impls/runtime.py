@@ -66,9 +66,23 @@ from reference_impls.actor import (
     error,
     settings,
 )
-from reference_impls.transport import CONNECTIONS_MAX, Connection, PeerLink, listen
+from reference_impls.transport import (
+    CONNECTIONS_MAX,
+    HELLO,
+    Connection,
+    PeerLink,
+    Peers,
+    Stream,
+    listen,
+)
 from reference_impls.wal import Identity, WalError, WriteAheadLog
-from reference_impls.wire import MalformedError, decode, encode_json, encode_reply
+from reference_impls.wire import (
+    PEER_LINE_BYTES_MAX,
+    MalformedError,
+    decode,
+    encode_json,
+    encode_reply,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -150,15 +164,23 @@ class Node:
         self.accept_again()
         self.connections: set[Connection] = set()
         self.links = {
-            peer: PeerLink(name, peer, where, self.selector, self.alarm_setter(peer))
+            peer: PeerLink(
+                name,
+                peer,
+                where,
+                self.selector,
+                self.on_line,
+                self.alarm_setter(peer),
+            )
             for peer, where in peers.items()
         }
+        self.peers = Peers(name, self.links)
         for peer, link in self.links.items():
             self.alarms["link", peer] = link.on_alarm
         self.alarms[ACCEPT_AGAIN] = self.accept_again
-        self.dirty: set[Connection | PeerLink] = set()  # with bytes to write
+        self.dirty: set[Stream] = set()  # with bytes to write
         # messages that wait until the records before them are durable
-        self.held: list[tuple[Connection | PeerLink, bytes]] = []
+        self.held: list[tuple[Stream, bytes]] = []
         # the body that was sent last, and its JSON
         self.encoded: tuple[Body | None, bytes] = (None, b"")
         self.counters = dict.fromkeys(
@@ -242,25 +264,26 @@ class Node:
             data = encode_json(effect.body).encode()
             self.encoded = (effect.body, data)
         self.counters["sent"] += 1
-        self.emit(self.links[effect.dest], data)
+        dest = effect.dest
+        self.emit(self.peers.way_to(dest), self.links[dest].frame(data))
 
     def reply(self, effect: Reply) -> None:
         """Send an answer back on the connection by which the request came."""
         request = effect.request
-        connection = request.channel
-        assert isinstance(connection, Connection)
+        stream = request.channel
+        assert isinstance(stream, Stream)
         self.counters["replies"] += 1
         data = encode_reply(self.name, request.src, request.body, effect.body)
-        self.emit(connection, data)
+        self.emit(stream, data)
 
-    def emit(self, out: Connection | PeerLink, data: bytes) -> None:
+    def emit(self, out: Stream, data: bytes) -> None:
         """Queue bytes at once, or once the records appended before them are durable."""
         if self.wal.pending:
             self.held.append((out, data))
         else:
             self.queue(out, data)
 
-    def queue(self, out: Connection | PeerLink, data: bytes) -> None:
+    def queue(self, out: Stream, data: bytes) -> None:
         """Queue bytes for the next `flush_sockets`."""
         out.write(data)
         self.dirty.add(out)
@@ -315,51 +338,53 @@ class Node:
     def on_close(self, connection: Connection, why: str) -> None:
         """Forget a connection that ended; log `why` unless it is empty."""
         self.connections.discard(connection)
+        self.peers.forget(connection)
         if why:
             self.counters["closed"] += 1
             self.log(f"closed a connection: it {why}")
 
-    def on_line(self, connection: Connection, line: bytes) -> None:
+    def on_line(self, stream: Stream, line: bytes) -> None:
         """Handle one line, which anyone may have sent."""
         try:
             src, dest, body = decode(line)
         except MalformedError as e:
-            self.on_malformed(connection, e)
+            self.on_malformed(stream, e)
             return
         self.counters["received"] += 1
         if dest != self.name:
             self.counters["misdirected"] += 1
             text = f"this is {self.name}, not {dest}"
-            self.answer(connection, src, body, error(NODE_NOT_FOUND, text))
+            self.answer(stream, src, body, error(NODE_NOT_FOUND, text))
             return
         link = self.links.get(src)
         if link is not None:
-            connection.trust_as_peer()
+            stream.line_bytes_max = PEER_LINE_BYTES_MAX
             if not link.connected:
                 link.on_heard()
+            if body["type"] == HELLO:
+                self.peers.on_hello(src, stream)
+                return
         elif body["type"] in OWN_REQUESTS:
             reply = OWN_REQUESTS[body["type"]](self, body)
-            self.answer(connection, src, body, reply)
+            self.answer(stream, src, body, reply)
             return
-        event = Received(src, body, read_clocks(), connection)
+        event = Received(src, body, read_clocks(), stream)
         self.carry_out(self.actor.step(event))
 
-    def on_malformed(self, connection: Connection, flaw: MalformedError) -> None:
+    def on_malformed(self, stream: Stream, flaw: MalformedError) -> None:
         """Answer what is wrong with a line; close a connection that sent too many."""
         self.counters["malformed"] += 1
-        connection.malformed += 1
-        if connection.malformed == 1:
+        stream.malformed += 1
+        if stream.malformed == 1:
             self.log(f"malformed: {flaw.text}")
         reply = error(MALFORMED_REQUEST, flaw.text)
-        self.answer(connection, flaw.src, flaw.body, reply)
-        if connection.malformed >= MALFORMED_LINES_MAX:
-            connection.close(f"sent {connection.malformed} malformed lines")
+        self.answer(stream, flaw.src, flaw.body, reply)
+        if stream.malformed >= MALFORMED_LINES_MAX:
+            stream.close(f"sent {stream.malformed} malformed lines")
 
-    def answer(
-        self, connection: Connection, dest: str, request: Body, reply: Body
-    ) -> None:
+    def answer(self, stream: Stream, dest: str, request: Body, reply: Body) -> None:
         """Answer for the node itself, at once: such an answer rests on no record."""
-        self.queue(connection, encode_reply(self.name, dest, request, reply))
+        self.queue(stream, encode_reply(self.name, dest, request, reply))
 
     # --- what a node answers by itself -------------------------------------------
 

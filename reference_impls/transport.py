@@ -1,16 +1,22 @@
 """Sockets of a node: one listener for clients and peers, one link out to each peer.
 
-A `Connection` came in; what arrives on it is handed over line by line, and answers to
-clients go back on it. A `PeerLink` carries this node's messages to one peer, and
-nothing comes back on it. Nothing here blocks. The worst that bad input can cause is
-that its connection is closed.
+A `Connection` came in, a `PeerLink` goes out to a peer. Both carry lines both ways, and
+what arrives is handed over line by line. Nothing here blocks. The worst that bad input
+can cause is that its connection is closed.
+
+Two nodes have a connection each way, and use one of them for both directions
+(`Peers`): the one that was made by the node whose name comes first. So an answer
+carries the acknowledgement of what it answers. On a connection of its own each message
+would be acknowledged by a frame without data, and half of all frames would be such. The
+other connection stands by. A node says who it is when it has connected (`HELLO`), so
+that the peer uses the new connection at once.
 
 A partition drops frames silently, so TCP keeps the connection. After the healing it is
 slow to notice: its retransmissions have backed off to many seconds, and so have those
-of a SYN. Hence a link gives up when what it sent is not acknowledged for
-`USER_TIMEOUT_MS`, gives a connection attempt `CONNECT_TIMEOUT_MS`, and tries anew at
-once when the peer is heard from. Messages to a peer that isn't connected are dropped,
-as a network may do; the protocols are built for that.
+of a SYN. Hence a node gives up a connection to a peer when what it sent is not
+acknowledged for `USER_TIMEOUT_MS`, gives a connection attempt `CONNECT_TIMEOUT_MS`, and
+tries anew at once when the peer is heard from. Messages to a peer that isn't connected
+are dropped, as a network may do; the protocols are built for that.
 """
 
 from __future__ import annotations
@@ -30,8 +36,10 @@ from reference_impls.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+HELLO = "hello"
+"""The type of the first message on a connection to a peer; it says who speaks."""
 USER_TIMEOUT_MS = 500
 CONNECT_TIMEOUT_MS = 500
 RECONNECT_MS = 50
@@ -53,15 +61,46 @@ def prepare(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-class Outgoing:
-    """Bytes on their way out of a socket, written together at the end of a turn."""
+def give_up_soon(sock: socket.socket) -> None:
+    """Have a socket fail if the other side doesn't acknowledge what it was sent."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS
+            )
 
-    def __init__(self, selector: selectors.BaseSelector) -> None:
+
+class Stream:
+    """Lines through a socket, both ways; written together at the end of a turn.
+
+    Args:
+        selector: Where to register the socket.
+        on_line: Called with this stream and each line, without its newline.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        on_line: Callable[[Stream, bytes], None],
+    ) -> None:
         self.selector = selector
+        self.on_line = on_line
         self.sock: socket.socket | None = None
+        self.line_bytes_max = CLIENT_LINE_BYTES_MAX
+        self.malformed = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what the last socket had not sent, and the line it had not ended."""
         self.chunks: list[bytes] = []
         self.unsent_bytes = 0
         self.blocked = False
+        self.partial: list[bytes] = []
+        self.partial_bytes = 0
+
+    def write(self, data: bytes) -> bool:
+        """Queue lines for the next flush; False if they are dropped."""
+        raise NotImplementedError
 
     def flush(self) -> None:
         """Write what can be written now; the selector says when to go on."""
@@ -90,61 +129,8 @@ class Outgoing:
             self.selector.unregister(self.sock)
             self.sock.close()
         self.sock = None
-        self.chunks = []
-        self.unsent_bytes = 0
-        self.blocked = False
+        self.begin()
 
-    def on_ready(self, mask: int) -> None:
-        """Handle a socket that the selector found ready."""
-        raise NotImplementedError
-
-    def on_broken(self, why: OSError) -> None:
-        """Handle a socket that failed."""
-        raise NotImplementedError
-
-
-class Connection(Outgoing):
-    """A connection that came in, from a client or a peer.
-
-    Args:
-        sock: The accepted socket.
-        selector: Where to register the socket.
-        on_line: Called with this connection and each line, without its newline.
-        on_close: Called once when it is closed, by either side.
-    """
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        selector: selectors.BaseSelector,
-        on_line: Callable[[Connection, bytes], None],
-        on_close: Callable[[Connection, str], None],
-    ) -> None:
-        super().__init__(selector)
-        prepare(sock)
-        self.sock = sock
-        self.partial: list[bytes] = []
-        self.partial_bytes = 0
-        self.line_bytes_max = CLIENT_LINE_BYTES_MAX
-        self.on_line = on_line
-        self.on_close = on_close
-        self.malformed = 0
-        selector.register(sock, READ, self.on_ready)
-
-    def trust_as_peer(self) -> None:
-        """Allow longer lines, as a peer speaks here."""
-        self.line_bytes_max = PEER_LINE_BYTES_MAX
-
-    def write(self, data: bytes) -> None:
-        """Queue bytes for the next flush; close if the other side reads too little."""
-        if self.sock is None:
-            return
-        self.chunks.append(data)
-        self.unsent_bytes += len(data)
-        if self.unsent_bytes > OUTGOING_BYTES_MAX:
-            self.close("does not read what it is sent")
-
-    @override
     def on_ready(self, mask: int) -> None:
         """Write what is left, and read what is there."""
         if mask & WRITE:
@@ -189,26 +175,81 @@ class Connection(Outgoing):
         """True once either side has closed."""
         return self.sock is None
 
-    @override
     def on_broken(self, why: OSError) -> None:
-        """Close, as the other side is gone; a reset needs no reason."""
-        self.close("" if why.errno == errno.ECONNRESET else str(why))
+        """Handle a socket that failed."""
+        raise NotImplementedError
 
     def close(self, why: str) -> None:
         """Close; the reason is empty if the other side closed in the ordinary way."""
+        raise NotImplementedError
+
+
+class Connection(Stream):
+    """A connection that came in, from a client or a peer.
+
+    Args:
+        sock: The accepted socket.
+        selector: Where to register the socket.
+        on_line: Called with this connection and each line, without its newline.
+        on_close: Called once when it is closed, by either side.
+
+    Attributes:
+        peer: The peer that made it, once that has said so; else empty.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        selector: selectors.BaseSelector,
+        on_line: Callable[[Stream, bytes], None],
+        on_close: Callable[[Connection, str], None],
+    ) -> None:
+        super().__init__(selector, on_line)
+        prepare(sock)
+        self.sock = sock
+        self.peer = ""
+        self.on_close = on_close
+        selector.register(sock, READ, self.on_ready)
+
+    def become_peers(self, peer: str) -> None:
+        """Note whose it is, and treat it as a link: the peer may vanish silently."""
+        self.peer = peer
+        if self.sock is not None:
+            give_up_soon(self.sock)
+
+    @override
+    def write(self, data: bytes) -> bool:
+        """Queue lines; close if the other side reads too little."""
+        if self.sock is None:
+            return False
+        self.chunks.append(data)
+        self.unsent_bytes += len(data)
+        if self.unsent_bytes > OUTGOING_BYTES_MAX:
+            self.close("does not read what it is sent")
+        return True
+
+    @override
+    def on_broken(self, why: OSError) -> None:
+        """Close, as the other side is gone; resets and peers need no reason."""
+        is_usual = self.peer or why.errno == errno.ECONNRESET
+        self.close("" if is_usual else str(why))
+
+    @override
+    def close(self, why: str) -> None:
         if self.sock is not None:
             self.close_socket()
             self.on_close(self, why)
 
 
-class PeerLink(Outgoing):
-    """The way to one peer.
+class PeerLink(Stream):
+    """A connection to one peer, made anew whenever it is lost.
 
     Args:
         node: This node's name.
         peer: The peer's name.
         address: Where this node reaches it.
         selector: Where to register the socket.
+        on_line: Called with this link and each line, without its newline.
         set_alarm: Called with a number of milliseconds after which `on_alarm` is due;
             a new alarm replaces the last.
     """
@@ -219,9 +260,11 @@ class PeerLink(Outgoing):
         peer: str,
         address: tuple[str, int],
         selector: selectors.BaseSelector,
+        on_line: Callable[[Stream, bytes], None],
         set_alarm: Callable[[float], None],
     ) -> None:
-        super().__init__(selector)
+        super().__init__(selector, on_line)
+        self.line_bytes_max = PEER_LINE_BYTES_MAX
         self.peer = peer
         self.address = address
         self.set_alarm = set_alarm
@@ -229,13 +272,17 @@ class PeerLink(Outgoing):
         self.connected = False
         self.dropped = 0
 
-    def write(self, body: bytes) -> bool:
-        """Queue a message, given its body's JSON; False if it was dropped."""
+    def frame(self, body: bytes) -> bytes:
+        """The line that tells the peer a message, given its body's JSON."""
+        return self.prefix + body + FRAME_SUFFIX
+
+    @override
+    def write(self, data: bytes) -> bool:
         if not self.connected or self.unsent_bytes > OUTGOING_BYTES_MAX:
             self.dropped += 1
             return False
-        self.chunks += (self.prefix, body, FRAME_SUFFIX)
-        self.unsent_bytes += len(body)
+        self.chunks.append(data)
+        self.unsent_bytes += len(data)
         return True
 
     def connect(self) -> None:
@@ -247,10 +294,7 @@ class PeerLink(Outgoing):
             self.set_alarm(RECONNECT_MS)
             return
         prepare(sock)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS
-            )
+        give_up_soon(sock)
         self.sock = sock
         self.selector.register(sock, WRITE, self.on_ready)
         self.set_alarm(CONNECT_TIMEOUT_MS)
@@ -272,17 +316,13 @@ class PeerLink(Outgoing):
 
     @override
     def on_ready(self, mask: int) -> None:
-        """Handle a socket that is connected, writable again or closed by the peer."""
-        if not self.connected:
+        if self.connected:
+            super().on_ready(mask)
+        else:
             self.on_connected()
-            return
-        if mask & WRITE:
-            self.flush()
-        if mask & READ and self.sock is not None:
-            self.notice_close()
 
     def on_connected(self) -> None:
-        """End the attempt to connect, which may have failed."""
+        """End the attempt to connect, which may have failed, and say who speaks."""
         assert self.sock is not None
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
@@ -290,19 +330,8 @@ class PeerLink(Outgoing):
             return
         self.connected = True
         self.selector.modify(self.sock, READ, self.on_ready)
-
-    def notice_close(self) -> None:
-        """Notice that the peer closed; nothing else can be read on a link."""
-        assert self.sock is not None
-        try:
-            data = self.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as e:
-            self.on_broken(e)
-            return
-        if not data:
-            self.on_broken(OSError(errno.ECONNRESET, "closed by the peer"))
+        self.write(self.frame(b'{"type":"%s"}' % HELLO.encode()))
+        self.flush()
 
     @override
     def on_broken(self, why: OSError) -> None:
@@ -310,6 +339,49 @@ class PeerLink(Outgoing):
         self.close_socket()
         self.connected = False
         self.set_alarm(RECONNECT_MS)
+
+    @override
+    def close(self, why: str) -> None:
+        self.on_broken(OSError(errno.ECONNRESET, why))
+
+
+class Peers:
+    """The ways to all peers.
+
+    Args:
+        node: This node's name.
+        links: Peer -> this node's own connection to it.
+    """
+
+    def __init__(self, node: str, links: Mapping[str, PeerLink]) -> None:
+        self.node = node
+        self.links = links
+        # Peer -> the last connection that it made, while that is open.
+        self.theirs: dict[str, Connection] = {}
+
+    def way_to(self, peer: str) -> Stream:
+        """Where a message to a peer goes.
+
+        That is the connection of the node whose name comes first, if it stands; both
+        ends choose the same. If neither stands, the link drops the message.
+        """
+        link = self.links[peer]
+        if link.connected and self.node < peer:
+            return link
+        return self.theirs.get(peer, link)
+
+    def on_hello(self, peer: str, stream: Stream) -> None:
+        """Note that a peer has made a connection; it replaces the last one."""
+        if not isinstance(stream, Connection):
+            return  # a peer answers on our link and has no reason to say hello there
+        self.forget(stream)
+        stream.become_peers(peer)
+        self.theirs[peer] = stream
+
+    def forget(self, connection: Connection) -> None:
+        """Note that a connection was closed, or is another peer's."""
+        if self.theirs.get(connection.peer) is connection:
+            del self.theirs[connection.peer]
 
 
 def listen(address: tuple[str, int]) -> socket.socket:

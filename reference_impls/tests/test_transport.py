@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_impls.tests.processes import free_ports, wait_for
-from reference_impls.transport import Connection, PeerLink, listen
+from reference_impls.tests.processes import DEADLINE_S, free_ports, wait_for
+from reference_impls.transport import (
+    HELLO,
+    USER_TIMEOUT_MS,
+    Connection,
+    PeerLink,
+    Peers,
+    listen,
+)
 from reference_impls.wire import MalformedError, decode, encode_reply
 
 if TYPE_CHECKING:
@@ -73,7 +80,15 @@ class Peer:
         self.selector = selectors.DefaultSelector()
         self.alarm = False
         address = ("127.0.0.1", self.port)
-        self.link = PeerLink("n1", "n2", address, self.selector, self.set_alarm)
+        self.heard: list[bytes] = []
+        self.link = PeerLink(
+            "n1",
+            "n2",
+            address,
+            self.selector,
+            lambda _, line: self.heard.append(line),
+            self.set_alarm,
+        )
 
     def set_alarm(self, after_ms: float) -> None:
         self.alarm = True
@@ -90,11 +105,34 @@ class Peer:
 
         wait_for(is_so, what)
 
+    def until_heard(self) -> None:
+        def is_heard() -> bool:
+            self.turn()
+            return bool(self.heard)
+
+        wait_for(is_heard, "what comes back on the link")
+
 
 def accepted(listener: socket.socket) -> Iterator[socket.socket]:
     listener.setblocking(True)
     while True:
         yield listener.accept()[0]
+
+
+def next_line(sock: socket.socket) -> bytes:
+    """The next line, and nothing that follows it."""
+    sock.settimeout(DEADLINE_S)
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = sock.recv(1)
+        assert byte, "closed within a line"
+        line += byte
+    return line[:-1]
+
+
+def assert_says_who_it_is(sock: socket.socket) -> None:
+    frame = decode(next_line(sock))
+    assert frame == ("n1", "n2", {"type": HELLO})
 
 
 def said(body: Body) -> bytes:
@@ -106,7 +144,8 @@ def test_a_link_delivers_drops_and_reconnects() -> None:
     link = peer.link
     link.connect()
     peer.turn()
-    assert not link.write(said({"type": "early"})), "nobody listens yet: dropped"
+    early = link.frame(said({"type": "early"}))
+    assert not link.write(early), "nobody listens yet: dropped"
     assert peer.alarm, "it will try again"
 
     with listen(("127.0.0.1", peer.port)) as listener:
@@ -114,14 +153,14 @@ def test_a_link_delivers_drops_and_reconnects() -> None:
         link.on_alarm()
         peer.until("connected")
         with next(connections) as first:
-            assert link.write(said({"type": "hello"}))
+            assert_says_who_it_is(first)
+            assert link.write(link.frame(said({"type": "ask"})))
             peer.turn()
-            frame = decode(first.recv(1000).rstrip(b"\n"))
-            assert (frame.src, frame.dest, frame.body) == (
-                "n1",
-                "n2",
-                {"type": "hello"},
-            )
+            frame = decode(next_line(first))
+            assert frame == ("n1", "n2", {"type": "ask"})
+            first.sendall(b"an answer\n")
+            peer.until_heard()
+            assert peer.heard == [b"an answer"]
 
         def broken() -> bool:
             peer.turn()
@@ -131,9 +170,75 @@ def test_a_link_delivers_drops_and_reconnects() -> None:
         link.on_heard()
         peer.until("connected")
         with next(connections) as second:
-            assert link.write(said({"type": "again"}))
+            assert_says_who_it_is(second)
+            assert link.write(link.frame(said({"type": "again"})))
             peer.turn()
-            assert decode(second.recv(1000).rstrip(b"\n")).body == {"type": "again"}
+            assert decode(next_line(second)).body == {"type": "again"}
     link.close_socket()
     peer.selector.close()
     assert link.dropped == 1
+
+
+class Pair:
+    """Node n2, its links to n1 and n3, and connections that came in."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self.selector = selector
+        nowhere = ("127.0.0.1", 1)
+        self.links = {
+            peer: PeerLink(
+                "n2", peer, nowhere, selector, lambda *_: None, lambda _: None
+            )
+            for peer in ("n1", "n3")
+        }
+        self.peers = Peers("n2", self.links)
+
+    def incoming(self) -> Connection:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return Connection(
+            ours,
+            self.selector,
+            lambda *_: None,
+            lambda connection, _: self.peers.forget(connection),
+        )
+
+
+def test_two_nodes_use_the_connection_of_the_one_whose_name_comes_first() -> None:
+    with selectors.DefaultSelector() as selector:
+        pair = Pair(selector)
+        peers, links = pair.peers, pair.links
+        for link in links.values():
+            link.connected = True
+        assert peers.way_to("n1") is links["n1"], "n1 has not said hello yet"
+        of_n1, of_n3 = pair.incoming(), pair.incoming()
+        peers.on_hello("n1", of_n1)
+        peers.on_hello("n3", of_n3)
+        assert peers.way_to("n1") is of_n1
+        assert peers.way_to("n3") is links["n3"]
+        links["n3"].connected = False
+        assert peers.way_to("n3") is of_n3, "the other one stands by"
+        again = pair.incoming()
+        peers.on_hello("n1", again)
+        assert peers.way_to("n1") is again, "the last one that it made"
+        of_n1.close("")
+        assert peers.way_to("n1") is again
+        again.close("")
+        assert peers.way_to("n1") is links["n1"]
+        of_n3.close("")
+        assert peers.way_to("n3") is links["n3"], "which drops what it is given"
+
+
+def test_a_connection_to_a_peer_fails_soon_if_nothing_is_acknowledged() -> None:
+    with listen(("127.0.0.1", 0)) as listener, selectors.DefaultSelector() as selector:
+        listener.setblocking(True)
+        with socket.create_connection(listener.getsockname()):
+            connection = Connection(
+                listener.accept()[0], selector, lambda *_: None, lambda *_: None
+            )
+            assert connection.sock is not None
+            option = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert connection.sock.getsockopt(*option) == 0
+            Pair(selector).peers.on_hello("n1", connection)
+            assert connection.sock.getsockopt(*option) == USER_TIMEOUT_MS
+            connection.close("")
