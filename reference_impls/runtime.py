@@ -66,6 +66,7 @@ from reference_impls.actor import (
     error,
     settings,
 )
+from reference_impls.json_text import encode as encode_json
 from reference_impls.transport import (
     CONNECTIONS_MAX,
     HELLO,
@@ -80,7 +81,6 @@ from reference_impls.wire import (
     PEER_LINE_BYTES_MAX,
     MalformedError,
     decode,
-    encode_json,
     encode_reply,
 )
 

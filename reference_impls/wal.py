@@ -39,6 +39,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reference_impls.files import RealFiles
+from reference_impls.json_text import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,9 +60,6 @@ READ_BYTES_MAX = 1 << 30
 
 HEADER = struct.Struct("<III")
 SECTOR_BYTES = 512
-
-encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-decode = json.JSONDecoder().decode
 
 
 class WalError(Exception):

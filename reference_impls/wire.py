@@ -8,9 +8,10 @@ says what is wrong.
 
 from __future__ import annotations
 
-import json
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from reference_impls.json_text import decode as decode_json
+from reference_impls.json_text import encode as encode_json
 
 if TYPE_CHECKING:
     from reference_impls.actor import Body
@@ -45,25 +46,6 @@ class Frame(NamedTuple):
     src: str
     dest: str
     body: dict[str, Any]
-
-
-def refuse_constant(name: str) -> None:
-    """Refuse NaN and Infinity, which Python knows and JSON doesn't."""
-    raise ValueError(f"{name} is not JSON")
-
-
-def finite(text: str) -> float:
-    """The number; refuses one so large that it would be encoded as Infinity."""
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text:.40} is too large")
-    return number
-
-
-encode_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-decode_json = json.JSONDecoder(
-    parse_constant=refuse_constant, parse_float=finite
-).decode
 
 
 def decode(line: bytes) -> Frame:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from reference_impls.json_text import encode as encode_json
 from reference_impls.wire import (
     DEPTH_MAX,
     FRAME_SUFFIX,
     Frame,
     MalformedError,
     decode,
-    encode_json,
     encode_reply,
     frame_prefix,
 )
