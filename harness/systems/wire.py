@@ -183,12 +183,18 @@ class LineSplitter:
         last = pieces.pop()
         lines = []
         for piece in pieces:
+            if not (self._unfinished or self._dropping) and (
+                len(piece) <= LINE_BYTES_MAX
+            ):
+                lines.append(piece)  # whole as it came, like nearly all lines
+                continue
             self._extend(piece)
             if not self._dropping:
                 lines.append(bytes(self._unfinished))
             self._unfinished.clear()
             self._dropping = False
-        self._extend(last)
+        if last:
+            self._extend(last)
         return lines
 
     def _extend(self, piece: bytes) -> None:
