@@ -77,7 +77,7 @@ def explore(spec: TestSpec, seed: int, budget_s: float) -> Pursuit[Hunt]:
     Raises:
         HarnessError: A run failed, or was ended from outside.
     """
-    search = Search(Space(spec), seed)
+    search = Search(Space(spec, any_size=True), seed)
     hunt = Hunt(0, 0.0, None)
 
     def goes_on() -> bool:

@@ -134,8 +134,11 @@ def discard(
 
 
 def with_features(outcome: Outcome, folder: RunFolder, look: Look | None) -> Outcome:
-    """The outcome with the features that `look` gives of its folder."""
-    if look is None:
+    """The outcome with the features that `look` gives of its folder.
+
+    An invalid run has none: variations of it would fail again in the same way.
+    """
+    if look is None or outcome.verdict == "invalid":
         return outcome
     seen = look(folder, outcome.experiment.spec.node_names)
     return msgspec.structs.replace(outcome, features=seen)

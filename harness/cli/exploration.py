@@ -147,7 +147,7 @@ def space_of(
         time_limit_s=DEFAULTS[world]["time_limit_s"],
     )
     complete(spec)
-    return Space(spec)
+    return Space(spec, any_size=nodes is None)
 
 
 def status(explored: Explored) -> int:

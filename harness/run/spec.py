@@ -88,7 +88,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     @property
     def node_names(self) -> list[str]:
         """n1, n2, ... as in Jepsen."""
-        return [f"n{i + 1}" for i in range(self.nodes)]
+        return node_names(self.nodes)
 
     @property
     def folder_name(self) -> str:
@@ -161,6 +161,11 @@ FLAGS: Mapping[str, str] = {
     "--expect": "expect",
 }
 """Command line flags of `run` and the fields they set."""
+
+
+def node_names(nodes: int) -> list[str]:
+    """n1, n2, ... as in Jepsen."""
+    return [f"n{i + 1}" for i in range(nodes)]
 
 
 def system_options(options: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,13 @@ from harness.campaign.exploration import corpus as corpora
 from harness.campaign.exploration import counterfactuals, signatures, variation
 from harness.campaign.exploration.bandit import Bandit, worth
 from harness.campaign.exploration.search import Failure, Search, searching
-from harness.campaign.exploration.space import Choice, Space, kinds_of
+from harness.campaign.exploration.space import (
+    SLOW_FSYNC_MS,
+    Choice,
+    Space,
+    begun_at,
+    kinds_of,
+)
 from harness.campaign.outcome import Finding, Fingerprint, Outcome
 from harness.cli import exploration, run_command
 from harness.errors import EXIT_UNKNOWN
@@ -29,6 +36,7 @@ from harness.run import assembling
 from harness.run.records import FaultLine
 from harness.run.spec import TestSpec
 from harness.run.store import RunFolder
+from harness.worlds.sim.conditions import Conditions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,10 +167,49 @@ def test_a_bandit_comes_to_prefer_what_gains_most_and_forgets_it_again(
     assert bandit.rates()["c"] > bandit.rates()["a"]
 
 
-def test_an_arm_that_costs_less_is_tried_first() -> None:
-    bandit = Bandit({"short": 1.0, "long": 4.0})
+def test_of_untried_arms_the_better_one_is_chosen_in_proportion() -> None:
+    bandit = Bandit({"short": 4.0, "long": 1.0})
     chosen = [bandit.choose(Random(seed)) for seed in range(200)]
     assert 140 < chosen.count("short") < 180
+
+
+def test_a_small_cluster_is_tried_only_where_the_user_left_it_open() -> None:
+    assert set(EVERYTHING.sizes) == {"small", "usual"}
+    given = TestSpec(system="raft", nemesis=["kill"], world="sim", nodes=5)
+    assert set(Space(given).sizes) == {"usual"}
+    four = {"initial_members": "n1,n2,n3,n4"}
+    assert set(space("raft", "kill", options=four).sizes) == {"usual"}
+    assert set(space("raft", "kill", nodes=3).sizes) == {"usual"}
+    choice = Choice(("partition",), "times", "mixed", "long", "small", "usual")
+    small = EVERYTHING.draw(Random(1), choice, 1)
+    assert small.spec.node_names == ["n1", "n2", "n3"]
+    large = EVERYTHING.draw(Random(1), replace(choice, size="usual"), 1)
+    for seed in range(20):
+        check_possible(EVERYTHING.vary(Random(seed), small, large, seed))
+
+
+def test_most_simulated_runs_have_slow_disks_and_none_has_a_seed_twice() -> None:
+    random, seeds, least = Random(1), [], 1
+    for _ in range(100):
+        seeds.append(EVERYTHING.next_seed(random, least))
+        least = seeds[-1] + 1
+    assert seeds == sorted(set(seeds))
+    slow = [s for s in seeds if Conditions.draw(s).fsync_ms >= SLOW_FSYNC_MS]
+    assert 70 < len(slow) < 95
+
+
+@given(st.integers(0, 10**6), st.floats(0.0, 3.0))
+@FEW
+def test_a_plan_begun_sooner_is_else_the_same(seed: int, begin_s: float) -> None:
+    choice = Choice(("kill", "pause"), "both", "mixed", "middle", "usual", "usual")
+    plan = steps_of(EVERYTHING.draw(Random(seed), choice, seed))
+    begun = begun_at(plan, begin_s)
+    times = [[step.at.time_s or 0.0 for step in each] for each in (plan, begun)]
+    by_s = max(0.0, min(times[0]) - begin_s)
+    assert times[1] == pytest.approx([time - by_s for time in times[0]], abs=0.002)
+    assert [(s.fault, s.heal_after_s) for s in begun] == [
+        (s.fault, s.heal_after_s) for s in plan
+    ]
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 9), st.floats(0, 9))))
@@ -210,7 +257,7 @@ def space(system: str = "raft", *nemesis: str, **fields: object) -> Space:
         rate=50.0,
         **fields,  # type: ignore[arg-type]  # the test's own words
     )
-    return Space(spec)
+    return Space(spec, any_size=True)
 
 
 EVERYTHING = space()
@@ -221,9 +268,10 @@ def choices(of: Space) -> st.SearchStrategy[Choice]:
     return st.builds(
         Choice,
         kinds.map(lambda some: tuple(sorted(some))),
-        st.sampled_from(of.triggers),
+        st.sampled_from(sorted(of.triggers)),
         st.sampled_from(of.rhythms),
         st.sampled_from(sorted(of.lengths)),
+        st.sampled_from(sorted(of.sizes)),
         st.sampled_from(sorted(of.paces)),
     )
 
@@ -262,7 +310,7 @@ def test_all_that_is_drawn_or_varied_can_be_run(data: st.DataObject, seed: int) 
 
 
 def test_the_same_choice_and_seed_draw_the_same() -> None:
-    choice = Choice(("kill", "power"), "both", "bursts", "short", "busy")
+    choice = Choice(("kill", "power"), "both", "bursts", "short", "usual", "busy")
     first, again = (EVERYTHING.draw(Random(7), choice, 3) for _ in range(2))
     assert first == again
     assert first.spec.options["register.keys"] == "1"
@@ -276,9 +324,9 @@ def test_what_the_user_has_set_stays_as_it_is() -> None:
         "clock",
         options={"register.keys": "3", "clock.modes": "drift", "reads": "lease"},
     )
-    assert list(own.paces) == ["usual", "calm"]
+    assert list(own.paces) == ["usual", "few clients", "calm"]
     for seed in range(30):
-        choice = Choice(("clock",), "times", "bursts", "short", "usual")
+        choice = Choice(("clock",), "times", "bursts", "short", "usual", "usual")
         made = own.draw(Random(seed), choice, seed)
         assert made.spec.options["register.keys"] == "3"
         assert made.spec.options["reads"] == "lease"
@@ -290,7 +338,7 @@ def test_what_the_user_has_set_stays_as_it_is() -> None:
 
 def experiment_of(own: Space) -> Experiment:
     return own.draw(
-        Random(1), Choice(("kill",), "times", "bursts", "short", "usual"), 1
+        Random(1), Choice(("kill",), "times", "bursts", "short", "usual", "usual"), 1
     )
 
 
@@ -377,7 +425,7 @@ def test_a_run_that_the_harness_failed_is_no_failure_of_the_system() -> None:
 
 
 def test_each_fault_is_left_out_in_turn_and_what_came_of_it_is_told() -> None:
-    choice = Choice(("kill", "pause"), "times", "bursts", "middle", "usual")
+    choice = Choice(("kill", "pause"), "times", "bursts", "middle", "usual", "usual")
     made = EVERYTHING.draw(Random(3), choice, 3)
     plan = steps_of(made)
     assert len(plan) >= 3
@@ -462,22 +510,20 @@ def test_a_broken_protocol_is_found_and_its_failure_is_told(
     assert failure["shrunk"]["ended"] == "budget"
     [without] = failure["without"]
     assert without["fate"] in {"same", "other", "valid"}
-    [folder] = tmp_path.glob("explore/*/*")
-    stored = sorted(folder.glob("corpus/*.yaml"))
-    assert stored
-    for plan in stored:
-        assert plan.read_text().startswith("# ")
-        plans.parse(yaml.safe_load(plan.read_text()), "plan")
 
 
 def test_an_unbroken_protocol_is_no_failure_and_no_plan_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--nemesis", "none", "--runs", "1", "--seed", "4", "--nodes", "3")
+    words = ("--nemesis", "kill", "--runs", "1", "--seed", "4", "--nodes", "3")
     status, told = explored(tmp_path, *words)
     assert status == 0, capsys.readouterr().out
-    assert (told["failures"], told["errors"], told["kinds"]) == ([], [], [])
+    assert (told["failures"], told["errors"], told["kinds"]) == ([], [], ["kill"])
     assert told["states"] > 10
+    [plan] = tmp_path.glob("explore/*/*/corpus/*.yaml")
+    assert plan.read_text().startswith("# ")
+    assert "--nodes 3" in plan.read_text()
+    assert plans.parse(yaml.safe_load(plan.read_text()), "plan")
 
 
 @pytest.mark.nightly

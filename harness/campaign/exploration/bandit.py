@@ -21,23 +21,28 @@ FADING = 0.97
 RATE_MIN = 1e-9
 """Rates below this, and above its inverse, are taken for it."""
 PRIOR_GAIN = 1.0
-"""Gain that an arm is believed to have had before it was tried. It is as if each had
-been tried once and had gained the same, so those that cost less are tried first."""
+"""Gain that an arm is believed to have had before it was tried: as if each had been
+tried once, and those believed to be better had cost less."""
+NEWS_OF_A_GAIN = 8
+"""A run that showed two to the power of so many new features gained 1. Most runs gain
+about as much, so what arms are believed to be worth counts for as long as they have
+been tried a few times only."""
 
 
 class Bandit:
     """Chooses among arms, and learns what each choice gained.
 
     Args:
-        arms: Their names, at least one, and how the costs of choosing them compare, as
-            far as that is known; the same for all if only names are given.
+        arms: Their names, at least one, and how their rates of gain are believed to
+            compare; the same for all if only names are given. Of two arms that were not
+            tried, each is chosen in proportion to that.
     """
 
     def __init__(self, arms: Sequence[str] | Mapping[str, float]) -> None:
         assert arms
-        costs = arms if isinstance(arms, Mapping) else dict.fromkeys(arms, 1.0)
-        mean = sum(costs.values()) / len(costs)
-        self._prior = {arm: PRIOR_GAIN * cost / mean for arm, cost in costs.items()}
+        rates = arms if isinstance(arms, Mapping) else dict.fromkeys(arms, 1.0)
+        mean = sum(rates.values()) / len(rates)
+        self._prior = {arm: PRIOR_GAIN * mean / rate for arm, rate in rates.items()}
         self._gained = dict.fromkeys(arms, 0.0)
         self._cost = dict.fromkeys(arms, 0.0)
 
@@ -90,4 +95,4 @@ def worth(news: int) -> float:
 
     A hundred are not a hundred times as good as one.
     """
-    return math.log2(1 + news)
+    return math.log2(1 + news) / NEWS_OF_A_GAIN

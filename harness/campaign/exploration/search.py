@@ -1,9 +1,10 @@
 """The search: which experiment to make next, after all that came of the ones before.
 
 An experiment is drawn afresh, by a choice that bandits make (kinds of fault, what sets
-them off, rhythm, length, pace), or it varies one of the corpus, the experiments that
-showed something new. Whether to draw or to vary is for a bandit, too. All of them gain
-by news: features (`signatures`) that no run before had, by the second.
+them off, rhythm, length, size, pace), or it varies one of the corpus, the experiments
+that showed something new. Whether to draw or to vary is for a bandit, too. All of them
+gain by news: features (`signatures`) that no run before had, by the second. They begin
+with beliefs (`space`), and most bugs are found while these count.
 
 The search is deterministic: the same seed and the same outcomes in the same order give
 the same experiments.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from harness.campaign.outcome import Fingerprint, Outcome
 
 DRAW, VARY = "draw", "vary"
+ORIGINS = {DRAW: 4.0, VARY: 1.0}
 SAME_SEED_CHANCE = 0.5
 """How often a variation keeps its seed: in the simulator, all is then as it was up to
 the first step that differs."""
@@ -36,6 +38,9 @@ KINDS_MAX = 3
 """Kinds of fault in a run that doesn't have all of them: with many at once, what shows
 only in the absence of something is masked (`harness.faults.profiles`)."""
 ALL_KINDS_CHANCE = 0.25
+FEW_KINDS_CHANCE = 0.8
+"""How often a run has all of them if there are no more than `KINDS_MAX`: whoever names
+a few means them together."""
 OPS_A_SECOND = 45.0
 """Operations that cost as much processor time as a simulated second without any, in a
 cluster of five nodes of Raft."""
@@ -117,12 +122,13 @@ class Search:
         self.seen: set[int] = set()
         self.tally = Tally()
         self.seed = seed
-        self._proposed = 0
+        self._next_seed = seed
         self._random = Random(f"explore {seed}")
-        self._origin = Bandit((DRAW, VARY))
+        self._origin = Bandit(ORIGINS)
         self._trigger = Bandit(space.triggers)
         self._rhythm = Bandit(space.rhythms)
         self._length = Bandit(space.lengths)
+        self._size = Bandit(space.sizes)
         self._pace = Bandit(space.paces)
         self._kinds = Bandit(space.kinds) if space.kinds else None
 
@@ -134,6 +140,7 @@ class Search:
             "trigger": self._trigger,
             "rhythm": self._rhythm,
             "length": self._length,
+            "size": self._size,
             "pace": self._pace,
         }
         return named if self._kinds is None else {**named, "kinds": self._kinds}
@@ -141,8 +148,8 @@ class Search:
     def propose(self) -> Proposal:
         """The next experiment."""
         random = self._random
-        seed = self.seed + self._proposed
-        self._proposed += 1
+        seed = self.space.next_seed(random, self._next_seed)
+        self._next_seed = seed + 1
         if self.corpus.entries and self._origin.choose(random) == VARY:
             one, other = self.corpus.choose(random), self.corpus.choose(random)
             if random.random() < SAME_SEED_CHANCE:
@@ -153,6 +160,7 @@ class Search:
             self._trigger.choose(random),
             self._rhythm.choose(random),
             self._length.choose(random),
+            self._size.choose(random),
             self._pace.choose(random),
         )
         return Proposal(self.space.draw(random, choice, seed), choice)
@@ -163,7 +171,8 @@ class Search:
         if self._kinds is None:
             return ()
         most = len(self._kinds.arms)
-        if random.random() < ALL_KINDS_CHANCE:
+        chance = FEW_KINDS_CHANCE if most <= KINDS_MAX else ALL_KINDS_CHANCE
+        if random.random() < chance:
             return self._kinds.arms
         samples = self._kinds.sampled(random)
         best = sorted(samples, key=lambda kind: -samples[kind])
@@ -210,6 +219,7 @@ class Search:
         self._trigger.learn(choice.trigger, gain, cost)
         self._rhythm.learn(choice.rhythm, gain, cost)
         self._length.learn(choice.length, gain, cost)
+        self._size.learn(choice.size, gain, cost)
         self._pace.learn(choice.pace, gain, cost)
         for kind in choice.kinds:
             assert self._kinds is not None

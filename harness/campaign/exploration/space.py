@@ -1,16 +1,21 @@
 """The space of experiments that an exploration searches.
 
 All of them run one system under one workload. They differ in what a `Choice` says (the
-kinds of fault, what sets them off, their rhythm, how long the run is, and at what pace
-clients go), in what is drawn beside that, and in the seed. Runs are short: most bugs
-that show at all show within seconds of the faults that expose them, and a new run is a
-new chance.
+kinds of fault, what sets them off, their rhythm, how long the run is, how large the
+cluster, and at what pace clients go), in what is drawn beside that, and in the seed.
+
+Next to each word stands how good it is believed to be before anything was tried. These
+numbers were chosen by what a conviction cost among 1,500 simulated runs of all mutants,
+in which everything was drawn independently; no word makes more than a fifth of a
+difference, and all of them together about two.
 """
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,10 +26,11 @@ from harness.campaign.exploration.variation import Material, varied
 from harness.errors import UsageError
 from harness.faults import drawing, profiles
 from harness.faults.profiles import Regime, Rhythm
-from harness.run import assembling
-from harness.run.spec import DEFAULTS, options_for
+from harness.run import assembling, monitor
+from harness.run.spec import DEFAULTS, node_names, options_for
 from harness.systems.abilities import Worded
 from harness.worlds.events import Passed
+from harness.worlds.sim.conditions import Conditions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,12 +54,36 @@ spells are shorter than in other runs, as a run is judged by how much it shows a
 
 TRIGGERS: Mapping[str, float] = {"times": 0.0, "moments": 0.8, "both": 0.4}
 """What sets faults off -> the part of them that wait for an event."""
+TRIGGER_BELIEFS: Mapping[str, float] = {"times": 4.0, "both": 2.0, "moments": 1.0}
+"""Faults that wait for an event come later, or never, and a run has fewer of them."""
 
 LENGTHS_S: Mapping[str, Mapping[str, float]] = {
     "os": {"short": 5.0, "middle": 8.0, "long": 14.0},
-    "sim": {"short": 5.0, "middle": 8.0, "long": 16.0},
+    "sim": {"short": 4.0, "middle": 8.0, "long": 20.0},
 }
 """World -> how long runs are."""
+JUDGED_BELIEFS: Mapping[str, float] = {"long": 6.0, "middle": 3.0, "short": 1.0}
+"""A run that is judged while it lasts ends at its conviction. So a long one wastes
+nothing, and spares the start and the end of several short ones."""
+UNJUDGED_BELIEFS: Mapping[str, float] = {"middle": 4.0, "short": 2.0, "long": 1.0}
+"""A run that is judged at its end only has to be paid to its end."""
+
+SMALL = 3
+"""Nodes of a small cluster: a second of it costs about half as much."""
+SIZE_BELIEFS: Mapping[str, float] = {"small": 3.0, "usual": 1.0}
+"""Most bugs need no more than a majority of three and what is left; some do."""
+
+SOON_S = (0.1, 0.3)
+"""The first fault comes this soon in most runs, as what is before it shows nothing."""
+SOON_CHANCE = 0.7
+DRAWN_OPTIONS_CHANCE = 0.3
+"""How often a kind of fault draws from a part of its words, and smaller amounts."""
+
+SLOW_FSYNC_MS = 3.0
+SLOW_DISKS_CHANCE = 0.7
+"""How often a simulated run has a seed whose disks are at least as slow as that: they
+leave wider gaps between a message and the record that it tells of. Seeds draw such
+disks one time in three."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +93,7 @@ class Pace:
     Attributes:
         rate: Times the usual rate of the simulator; None for the rate that was asked
             for. Real clients always go as fast as they can.
+        belief: How good it is believed to be.
         clients: Times the number of clients. All of them read what is left in the end,
             which is a good part of a short run's operations.
         has_few_keys: Whether there are as few keys as can be, and not as many as the
@@ -72,24 +103,19 @@ class Pace:
     rate: float | None = None
     clients: float = 1.0
     has_few_keys: bool = False
-
-    @property
-    def cost(self) -> float:
-        """What a second costs, as a part of the usual.
-
-        At the usual rate, operations cost as much as all else that is simulated.
-        """
-        return (1.0 + (self.rate or 1.0)) / 2
+    belief: float = 1.0
 
 
 PACES: Mapping[str, Pace] = {
-    "usual": Pace(),
-    "calm": Pace(rate=0.4, clients=0.5),
-    "few keys": Pace(has_few_keys=True),
-    "busy": Pace(rate=4.0, has_few_keys=True),
+    "usual": Pace(belief=2.0),
+    "few clients": Pace(clients=0.5, belief=4.0),
+    "calm": Pace(rate=0.6, clients=0.5, belief=4.0),
+    "few keys": Pace(clients=0.5, has_few_keys=True, belief=4.0),
+    "busy": Pace(rate=2.0, has_few_keys=True),
 }
 """Names of paces. With few keys, more operations meet what one of them left behind. A
-calm run costs less, and shows as much of elections."""
+calm run costs less, and shows as much of elections. Half the clients overlap as much,
+and read half as often in the end; more operations cost more than they show."""
 KEYS = "keys"
 """The option by which workloads are told how many keys to use."""
 FEW = ("1", "2", "4", "8")
@@ -104,6 +130,7 @@ class Choice:
     trigger: str
     rhythm: str
     length: str
+    size: str
     pace: str
 
 
@@ -114,17 +141,19 @@ class Space:
         spec: The system, the workload, kinds of fault or words for them, and options;
             the words are replaced by the kinds that they mean. Its time limit, rate and
             seed are left open.
+        any_size: Whether the number of nodes is for the search to choose, too.
 
     Raises:
         UsageError: No run of `spec` is possible.
 
     Attributes:
         kinds: The kinds of fault.
-        triggers, rhythms: The words for choices that differ here.
-        lengths, paces: The same, and how the costs of runs compare.
+        rhythms: The words for rhythms.
+        triggers, lengths, sizes, paces: The words for choices that differ here, and how
+            good they are believed to be.
     """
 
-    def __init__(self, spec: TestSpec) -> None:
+    def __init__(self, spec: TestSpec, *, any_size: bool = False) -> None:
         self.spec = msgspec.structs.replace(spec, until_invalid=True)
         parts, _, _ = assembling.prepare(self.spec)
         self.profile = profiles.named(self.spec.profile)
@@ -136,13 +165,21 @@ class Space:
         system = parts.system
         words = system.messages if isinstance(system, Worded) else ()
         self.messages = tuple(Passed(word) for word in words)
-        self.triggers = tuple(
-            word for word, chance in TRIGGERS.items() if self.events or not chance
-        )
+        self.triggers = {
+            word: belief
+            for word, belief in TRIGGER_BELIEFS.items()
+            if self.events or not TRIGGERS[word]
+        }
         self.rhythms = tuple(RHYTHMS)
-        self.lengths = LENGTHS_S[spec.world]
+        judge = monitor.of_run(self.spec, system.invariants, Path())
+        self.lengths = UNJUDGED_BELIEFS if judge is None else JUDGED_BELIEFS
+        self.sizes = {
+            word: belief
+            for word, belief in SIZE_BELIEFS.items()
+            if word == "usual" or (any_size and self._can_be_small())
+        }
         self.paces = {
-            word: pace.cost
+            word: pace.belief
             for word, pace in PACES.items()
             if not pace.has_few_keys or self._few_keys
             if pace.rate is None or spec.world == "sim"
@@ -152,6 +189,26 @@ class Space:
     def events(self) -> tuple[Event, ...]:
         """Events that may set a fault off."""
         return self.moments or self.messages
+
+    def _can_be_small(self) -> bool:
+        """Whether a cluster of `SMALL` nodes is smaller, and can be run."""
+        small = msgspec.structs.replace(self.spec, nodes=SMALL)
+        try:
+            assembling.prepare(small)
+        except UsageError:
+            return False
+        return self.spec.nodes > SMALL and small.nemesis == self.spec.nemesis
+
+    def next_seed(self, random: Random, least: int) -> int:
+        """The first seed from `least` on with such disks as are wanted."""
+        if self.spec.world != "sim" or random.random() >= SLOW_DISKS_CHANCE:
+            return least
+        slow = (
+            seed
+            for seed in itertools.count(least)
+            if Conditions.draw(seed).fsync_ms >= SLOW_FSYNC_MS
+        )
+        return next(slow)
 
     def _fewest_keys(self) -> str:
         """The fewest keys; empty if their number is not for the search to choose."""
@@ -167,27 +224,34 @@ class Space:
 
     def draw(self, random: Random, choice: Choice, seed: int) -> Experiment:
         """A new experiment of that choice; the same for the same arguments."""
-        parts, rhythm = self._parts(random, choice.kinds, choice.rhythm)
+        nodes = SMALL if choice.size == "small" else self.spec.nodes
+        parts, rhythm = self._parts(random, choice.kinds, choice.rhythm, nodes)
         time_limit_s = LENGTHS_S[self.spec.world][choice.length]
         rhythm = replace(rhythm, moment_chance=TRIGGERS[choice.trigger])
         plan = drawing.draw(
             random.randrange(2**32),
             parts.nemeses,
-            self.spec.node_names,
+            node_names(nodes),
             time_limit_s=time_limit_s,
             moments=self.events,
             rhythm=rhythm,
         )
-        return self._experiment(plan, time_limit_s, PACES[choice.pace], seed)
+        if random.random() < SOON_CHANCE:
+            plan = begun_at(plan, random.uniform(*SOON_S))
+        return self._experiment(plan, time_limit_s, nodes, PACES[choice.pace], seed)
 
     def vary(
         self, random: Random, one: Experiment, other: Experiment, seed: int
     ) -> Experiment:
         """`one` with its plan changed a little, maybe by steps of `other`."""
-        parts, rhythm = self._parts(random, self.kinds, random.choice(self.rhythms))
+        nodes = one.spec.nodes
+        rhythms = random.choice(self.rhythms)
+        parts, rhythm = self._parts(random, self.kinds, rhythms, nodes)
+        if other.spec.nodes != nodes:  # its faults may be for nodes that are not there
+            other = one
         material = Material(
             parts.nemeses,
-            self.spec.node_names,
+            one.spec.node_names,
             self.events,
             rhythm.duration_s,
             one.spec.time_limit_s,
@@ -199,24 +263,24 @@ class Space:
         return self._made(spec, plan)
 
     def _parts(
-        self, random: Random, kinds: Sequence[str], rhythm: str
+        self, random: Random, kinds: Sequence[str], rhythm: str, nodes: int
     ) -> tuple[Parts, Rhythm]:
-        """Nemeses of these kinds, each with a part of its words and amounts."""
+        """Nemeses of these kinds, some with a part of their words and amounts."""
         options: dict[str, Mapping[str, str]] = {}
         for kind in kinds:
             plugin, given = self._plugins[kind], self._given.get(kind, {})
             fixed = {**self.profile.options(plugin), **given}
-            if random.random() < 0.5:
+            if random.random() < DRAWN_OPTIONS_CHANCE:
                 fixed |= profiles.drawn_options(random, plugin, fixed, given)
             options[kind] = fixed
         spec = msgspec.structs.replace(
-            self.spec, nemesis=list(kinds), options=self._options(kinds)
+            self.spec, nemesis=list(kinds), options=self._options(kinds), nodes=nodes
         )
         regime = Regime(tuple(kinds), RHYTHMS[rhythm], options)
         return assembling.assemble(spec, regime), regime.rhythm
 
     def _experiment(
-        self, plan: Plan, time_limit_s: float, pace: Pace, seed: int
+        self, plan: Plan, time_limit_s: float, nodes: int, pace: Pace, seed: int
     ) -> Experiment:
         rate = self.spec.rate
         if pace.rate is not None:
@@ -227,6 +291,7 @@ class Space:
         spec = msgspec.structs.replace(
             self.spec,
             nemesis=kinds_of(plan),
+            nodes=nodes,
             time_limit_s=time_limit_s,
             rate=rate,
             concurrency=max(1, round(pace.clients * self.spec.concurrency)),
@@ -254,6 +319,20 @@ class Space:
             for key, text in self.spec.options.items()
             if key.partition(".")[0] not in absent
         }
+
+
+def begun_at(plan: Plan, begin_s: float) -> Plan:
+    """The plan, begun that soon if it began later; its steps stay as far apart."""
+    first_s = min((step.at.time_s or 0.0 for step in plan), default=0.0)
+    by_s = max(0.0, first_s - begin_s)
+    return tuple(
+        step
+        if step.at.time_s is None
+        else replace(
+            step, at=replace(step.at, time_s=max(0.0, round(step.at.time_s - by_s, 3)))
+        )
+        for step in plan
+    )
 
 
 def kinds_of(plan: Plan) -> list[str]:
