@@ -344,6 +344,20 @@ class Partition(Nemesis):
             if {(a, b), (b, a)} <= cut:
                 yield Fault(self.kind, {"shape": LINK, "target": [a, b]})
 
+    def behind(
+        self, fault: Fault, pattern: str, nodes: Sequence[str]
+    ) -> Iterator[Fault]:
+        """Cuts of links behind a message: those of the target, or of a single node."""
+        target = fault.params.get("target")
+        rule: dict[str, Json] = {"pattern": pattern, "cut": 1.0}
+        if fault.params.get("shape") == LINK:
+            rule["direction"] = "between"
+        if isinstance(target, list | tuple):
+            yield Fault("message", {**rule, "target": list(target)})
+        else:
+            for node in nodes:
+                yield Fault("message", {**rule, "target": [node]})
+
     async def _strike_spread(self, fault: Fault, cluster: Grip) -> Strike:
         order, back = fault.names("order"), fault.names("back")
         steps = spread(order, back, cluster.nodes)

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 Z_95 = 1.96
 """How many standard errors away a rate may be in an interval of 95 % (two-sided)."""
+Z_80 = 1.2816
+"""The same in an interval of 80 %, for decisions that can be taken back."""
 
 
 def wilson(hits: int, runs: int, z: float = Z_95) -> tuple[float, float]:

@@ -33,6 +33,7 @@ from harness.campaign.processes import Processes
 from harness.campaign.shrinking import shelf as shelves
 from harness.campaign.shrinking.conclusion import conclude
 from harness.campaign.shrinking.lab import Notes
+from harness.campaign.shrinking.scenes import scenes as scenes_of
 from harness.campaign.shrinking.search import shrink
 from harness.errors import HarnessError, SplitbrainError, UsageError
 from harness.host import documents, program
@@ -338,6 +339,7 @@ def shrunk(outcome: Outcome, budget_s: float) -> tuple[Experiment, Conclusion] |
                 budget_s=budget_s,
                 notes=Notes(shelf.tried, shelf.adopted),
                 by_event=recorded.variants.get("event"),
+                scenes=scenes_of(recorded, outcome.fingerprints),
             )
             if found.ended == "interrupted":
                 raise KeyboardInterrupt

@@ -19,7 +19,7 @@ from harness.host import interrupts
     "Time for the search: 90, 10m, 2h. Another search goes on where this one ends."
 ))  # fmt: skip
 @number("--jobs", JOBS, default=1, show_default=True, help=(
-    "Simulated runs side by side."
+    "Runs side by side."
 ))  # fmt: skip
 @click.option("--world", type=click.Choice(["os", "sim"]), help=(
     "Search there alone. Default: where the run was, after a try in the simulator."
@@ -42,6 +42,7 @@ def shrink(
     from harness.campaign.shrinking import shelf as shelves
     from harness.campaign.shrinking.conclusion import conclude
     from harness.campaign.shrinking.lab import Notes
+    from harness.campaign.shrinking.scenes import scenes as scenes_of
     from harness.campaign.shrinking.search import shrink as search
     from harness.cli.progress import ProgressLine
     from harness.run.store import RunFolder
@@ -64,6 +65,7 @@ def shrink(
                 notes=Notes(shelf.tried, shelf.adopted, line.tell),
                 start=shelf.start(),
                 by_event=recorded.variants.get("event"),
+                scenes=scenes_of(recorded, failed.fingerprints),
             )
         with interrupts.raised():
             conclusion = conclude(shrunk, failed, shelf, line.tell)

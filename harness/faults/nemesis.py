@@ -104,5 +104,26 @@ class Reducible(Protocol):
         ...
 
 
+@runtime_checkable
+class Punctual(Protocol):
+    """A nemesis whose faults another kind can bring about just behind a message.
+
+    A strike comes some milliseconds after the event that it waits for. Who carries the
+    messages needs no such time.
+    """
+
+    def behind(
+        self, fault: Fault, pattern: str, nodes: Sequence[str]
+    ) -> Iterable[Fault]:
+        """Faults that do what this valid one does, from a message on.
+
+        Args:
+            fault: What is to be brought about.
+            pattern: The type of the message (`Patterned`).
+            nodes: The run's.
+        """
+        ...
+
+
 NemesisFactory = Callable[[Mapping[str, str]], Nemesis]
 """Builds a nemesis from its options; raises UsageError for those it does not know."""

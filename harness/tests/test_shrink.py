@@ -15,7 +15,7 @@ import time
 from collections import deque
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 import pytest
@@ -27,11 +27,13 @@ from harness.campaign.executor import Executor
 from harness.campaign.experiment import Experiment, steps_of
 from harness.campaign.outcome import Finding, Fingerprint, Outcome
 from harness.campaign.rates import Rate
-from harness.campaign.shrinking import changes, regression, sampling
+from harness.campaign.shrinking import changes, regression, sampling, search, shelf
+from harness.campaign.shrinking.conclusion import Conclusion, Extent
 from harness.campaign.shrinking.lab import BudgetSpentError, Lab, Notes, Tried, name_of
 from harness.campaign.shrinking.lab import smaller_ones as smaller
 from harness.campaign.shrinking.leaps import leaps
-from harness.campaign.shrinking.sampled import Sampled, confirm
+from harness.campaign.shrinking.sampled import Sampled, confirm, spread
+from harness.campaign.shrinking.scenes import scenes
 from harness.campaign.shrinking.shelf import Shelf
 from harness.campaign.shrinking.simulated import Simulated
 from harness.campaign.shrinking.size import size
@@ -39,6 +41,7 @@ from harness.errors import UsageError
 from harness.faults import drawing
 from harness.faults import plan as plans
 from harness.override import override
+from harness.run import assembling
 from harness.run.completing import complete
 from harness.run.spec import TestSpec
 from harness.run.store import RunFolder
@@ -344,7 +347,7 @@ def test_a_sampled_search_keeps_the_rate_of_failures(seed: int) -> None:
         )
 
     lab = lab_of(Synthetic(chance, seed))
-    rate, _ = confirm(one, lab)
+    rate = confirm(one, lab).rate
     assert sampling.confirmed(rate) == "yes"
     search = Sampled(one, rate, lab)
     search.search()
@@ -369,7 +372,7 @@ def test_what_was_adopted_by_luck_is_found_out() -> None:
         return float(name == lucky[0] and hits[0] <= 4)
 
     lab = lab_of(Synthetic(chance))
-    rate, _ = confirm(one, lab)
+    rate = confirm(one, lab).rate
     search = Sampled(one, rate, lab)
     search.search()
     assert search.false_accepts == 1
@@ -378,9 +381,9 @@ def test_what_was_adopted_by_luck_is_found_out() -> None:
 
 
 def test_a_failure_that_never_comes_again_is_not_confirmed() -> None:
-    rate, known_s = confirm(experiment(world="os"), lab_of(Synthetic(lambda _: 0.0)))
-    assert rate == Rate(0, 10)
-    assert known_s == 0.0
+    done = confirm(experiment(world="os"), lab_of(Synthetic(lambda _: 0.0)))
+    assert done.rate == Rate(0, 10)
+    assert done.known_s is None
 
 
 def test_other_failures_are_kept_with_the_first_experiment_that_showed_them() -> None:
@@ -391,6 +394,172 @@ def test_other_failures_are_kept_with_the_first_experiment_that_showed_them() ->
     assert list(lab.others) == list(WANTED)
     [first] = lab.others.values()
     assert size(first) < size(one)
+
+
+# --- real processes: scenes, proposals of the simulator, and what is left -------------
+
+
+class Side(Synthetic):
+    """A synthetic executor in the place of one with processes."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def searched(
+    monkeypatch: pytest.MonkeyPatch,
+    chance: Callable[[Experiment], float],
+    one: Experiment,
+    scenes: list[changes.Change],
+    budget_s: float = 600.0,
+) -> tuple[search.Shrunk, list[Experiment]]:
+    """What `shrink` makes of an experiment, and all that it ran."""
+    executor = Side(chance)
+    monkeypatch.setattr(search, "Processes", lambda *_, **__: executor)
+    found = search.shrink(one, WANTED, budget_s=budget_s, scenes=scenes)
+    return found, executor.asked
+
+
+def scene_of(one: Experiment, places: tuple[int, ...]) -> changes.Change:
+    plan = steps_of(one)
+    return changes.Change("a scene", changes.with_plan(one, [plan[p] for p in places]))
+
+
+def test_the_search_begins_with_a_scene_that_fails_and_never_runs_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = experiment(("kill", "pause"), world="os")
+    count = len(steps_of(one))
+    kill = next(i for i, s in enumerate(steps_of(one)) if s.fault.kind == "kill")
+    pause = next(i for i, s in enumerate(steps_of(one)) if s.fault.kind == "pause")
+
+    def chance(candidate: Experiment) -> float:
+        kinds = {step.fault.kind for step in steps_of(candidate)}
+        return 0.9 if candidate.spec.world == "os" and "kill" in kinds else 0.0
+
+    wrong, right = scene_of(one, (pause,)), scene_of(one, (kill, pause))
+    found, asked = searched(monkeypatch, chance, one, [wrong, right])
+    assert found.ended == "complete"
+    assert size(found.best).steps == 1
+    assert found.best.spec.world == "os"
+    assert found.rate.hits * 2 > found.rate.runs >= sampling.SETTLED_RUNS
+    of_os = [each for each in asked if each.spec.world == "os"]
+    assert max(len(steps_of(each)) for each in of_os) == 2 < count
+    assert found.simulated is None
+
+
+def test_what_only_the_simulator_shows_is_a_proposal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = experiment(("kill", "pause"), world="os")
+
+    def chance(candidate: Experiment) -> float:
+        if candidate.spec.world == "sim":
+            return 1.0
+        ops = 10**9 if candidate.spec.ops is None else candidate.spec.ops
+        return float(ops >= 50 and len(steps_of(candidate)) >= 1)
+
+    found, _ = searched(monkeypatch, chance, one, [scene_of(one, (0,))])
+    assert found.best.spec.world == "os"
+    assert (size(found.best).steps, size(found.best).ops) == (1, 50)
+    assert found.simulated is not None
+    assert size(found.simulated) < size(found.best)
+
+
+def test_what_real_processes_never_show_again_is_the_simulators_and_said_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = experiment(("kill", "pause"), world="os")
+    found, asked = searched(
+        monkeypatch,
+        lambda candidate: float(candidate.spec.world == "sim"),
+        one,
+        [scene_of(one, (0,))],
+    )
+    assert found.best.spec.world == "sim"
+    assert found.rate == Rate(0, 0)
+    assert "this is what fails in the simulator" in found.remarks
+    assert any(each.spec.world == "os" for each in asked)
+
+
+def test_no_time_for_the_search_keeps_the_scene(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = experiment(("kill",), world="os")
+    begun_s = time.monotonic()
+    asked = 0
+
+    def chance(candidate: Experiment) -> float:
+        nonlocal asked
+        asked += 1
+        monkeypatch.setattr(time, "monotonic", lambda: begun_s + 10.0 * asked)
+        return float(candidate.spec.world == "os")
+
+    found, _ = searched(monkeypatch, chance, one, [scene_of(one, (0,))], 150.0)
+    assert found.ended == "budget"
+    assert found.is_smaller
+    assert len(steps_of(found.best)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("world", "run_world", "rate", "words"),
+    [
+        ("sim", "sim", Rate(1, 1), "; fails always"),
+        ("sim", "os", Rate(1, 1), "; fails always in the simulator, not confirmed"),
+        ("os", "os", Rate(5, 6), "; fails 5 of 6, rate 0.44 to 0.97 (Wilson 95 %)"),
+        ("os", "os", Rate(6, 6), "; fails 6 of 6, rate 0.61 to 1.00"),
+        ("os", "os", Rate(0, 0), ""),
+    ],
+)
+def test_the_headline_says_how_often_and_where_the_result_fails(
+    world: str, run_world: str, rate: Rate, words: str
+) -> None:
+    before, after = (Extent(steps, 5, 10, 100) for steps in (9, 1))
+    headline = Conclusion(
+        ended="complete",
+        rate=rate.as_json(),
+        before=before,
+        after=after,
+        world=world,
+        run_world=run_world,
+    ).headline
+    assert headline.startswith(f"9 steps -> 1 step{words}")
+    assert ("fails" in headline) == bool(words)
+
+
+@given(st.lists(st.integers(), max_size=40), st.integers(1, 10))
+def test_a_few_candidates_are_spread_over_all(items: list[int], few: int) -> None:
+    same = Experiment(TestSpec(system="raft", workload="register"), [])
+    every = [changes.Change(str(item), same) for item in items]
+    chosen = list(spread(iter(every), few))
+    assert len(chosen) == min(few, len(every))
+    assert chosen[:1] == every[:1]
+    assert list(spread(iter(every), None)) == every
+
+
+def test_a_cut_behind_a_message_stands_for_a_partition() -> None:
+    data = [
+        {
+            "at": {"observe": "became_leader", "count": 1},
+            "fault": {"kind": "partition", "target": ["n1"]},
+            "heal": {"after_s": 2.0},
+        }
+    ]
+    one = replace(experiment(("kill",)), plan=data)
+    one = changes.with_spec(one, ops=1)
+    found = list(changes.behind_messages(one))
+    assert found
+    for change in found:
+        assembling.prepare(msgspec.structs.replace(change.experiment.spec), data)
+        [step] = steps_of(change.experiment)
+        assert step.fault.kind == "message"
+        assert step.fault.params["target"] == ["n1"]
+        assert step.heal_after_s == 2.0
+        assert change.experiment.spec.ops == 1 + (step.at.ops or 0)
+    assert not list(changes.behind_messages(experiment(("kill",))))
 
 
 # --- the folder, the test, the command line ---------------------------------------
@@ -495,6 +664,27 @@ def copied(run: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     return copy
+
+
+def test_the_scenes_of_a_run_have_what_was_in_force_and_end_soon_after(
+    failed_run: Path,
+) -> None:
+    recorded = shelf.failing(RunFolder.open(failed_run))
+    wanted = recorded.outcome.fingerprints
+    found = scenes(recorded, wanted)
+    assert found
+    whole = changes.drawn(recorded.variants["time"])
+    kinds = [[step.fault.kind for step in steps_of(one.experiment)] for one in found]
+    assert kinds[0] == ["partition"]
+    assert all("partition" in each for each in kinds), kinds
+    for one in found:
+        limit_s = one.experiment.spec.time_limit_s
+        assert limit_s <= whole.spec.time_limit_s
+        for step in steps_of(one.experiment):
+            assert (step.at.time_s or 0.0) < limit_s
+    names = [name_of(one.experiment) for one in found]
+    assert len(set(names)) == len(names)
+    assert not scenes(recorded, frozenset())[1:], "nobody knows when it went wrong"
 
 
 @pytest.mark.nightly

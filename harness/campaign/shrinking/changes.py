@@ -28,11 +28,12 @@ from harness.campaign.shrinking.size import (
     keys,
 )
 from harness.faults.fault import Fault
-from harness.faults.nemesis import Reducible
+from harness.faults.nemesis import Punctual, Reducible
 from harness.faults.plan import Step, Trigger
 from harness.faults.targets import LEADER, for_observer, waits_for_observer
 from harness.run import assembling
 from harness.run.spec import system_options
+from harness.systems import abilities
 from harness.worlds.events import Logged, Observed, Passed
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ LIMITS_S = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 OPS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 COUNTS = (1, 2, 3)
 """How often an event may have to be seen, if that is not known."""
+CERTAIN = 1.0
+"""The amount of a fault that is a chance, and is sure to happen."""
+SLOW_RATE = 2.0
+"""Operations a second between which there is time to strike, on a busy machine too."""
 SINGLES_MAX = 24
 """Up to this many steps each is tried alone."""
 
@@ -206,6 +211,55 @@ def events(experiment: Experiment) -> Iterator[Change]:
                 yield told, replace(step, at=at)
 
     return _each_step(experiment, by_event)
+
+
+def other_events(experiment: Experiment) -> Iterator[Change]:
+    """Wait for the first event of another kind, of those that the system names."""
+    spec = experiment.spec
+    own = system_options(spec.options)
+    moments = assembling.moments(assembling.configure(spec.system, own))
+
+    def at_another(step: Step) -> Iterator[tuple[str, Step]]:
+        if step.at.event is not None:
+            for event in moments:
+                if event != step.at.event:
+                    told = f"at {event_words(event)}"
+                    yield told, replace(step, at=replace(step.at, event=event, count=1))
+
+    return _each_step(experiment, at_another)
+
+
+def behind_messages(experiment: Experiment) -> Iterator[Change]:
+    """Have faults come just behind a message, where their nemesis knows how.
+
+    Such a fault has to be in force before its message. So it is struck as a run begins,
+    or after its first operation, with time between that one and those that follow.
+    """
+    spec = experiment.spec
+    system = assembling.configure(spec.system, system_options(spec.options))
+    patterns = system.messages if isinstance(system, abilities.Worded) else ()
+    slow = min(spec.rate or SLOW_RATE, SLOW_RATE)
+
+    def behind(step: Step) -> Iterator[tuple[str, Step]]:
+        nemesis = registry.find("nemesis", step.fault.kind).factory({})
+        if not isinstance(nemesis, Punctual):
+            return
+        for pattern in patterns:
+            for fault in nemesis.behind(step.fault, pattern, spec.node_names):
+                yield f"behind {pattern}", replace(step, at=Trigger(ops=0), fault=fault)
+
+    for change in _each_step(experiment, behind):
+        yield change
+        steps = [
+            replace(step, at=Trigger(ops=1)) if step.at.ops == 0 else step
+            for step in steps_of(change.experiment)
+        ]
+        later = with_spec(
+            with_plan(change.experiment, steps),
+            ops=None if spec.ops is None else spec.ops + 1,
+            rate=slow,
+        )
+        yield Change(f"{change.told}, after an operation", later)
 
 
 def for_leader(fault: Fault) -> Fault:
@@ -359,7 +413,8 @@ def amounts(experiment: Experiment) -> Iterator[Change]:
             if isinstance(value, int) and is_number(value):
                 for whole in (0, *smaller(value, COUNTS)):
                     yield f"{name} {whole}", _with(fault, name, whole)
-            elif isinstance(value, float):
+            # Less than certain is no simpler, and has to be seen more often.
+            elif isinstance(value, float) and value != CERTAIN:
                 for number in rounder(value):
                     yield f"{name} {number:g}", _with(fault, name, number)
 

@@ -46,6 +46,13 @@ class OtherFailure(msgspec.Struct, frozen=True):
     command: str
 
 
+class Proposal(msgspec.Struct, frozen=True):
+    """What fails in the simulator and is smaller than what real processes confirmed."""
+
+    extent: Extent
+    command: str
+
+
 class Conclusion(msgspec.Struct, kw_only=True):
     """The object of `shrink --json`.
 
@@ -56,6 +63,7 @@ class Conclusion(msgspec.Struct, kw_only=True):
         before, after: The extent of the run and of the result; `after` is None if
             nothing smaller was found.
         world: Where the result fails.
+        run_world: Where the run failed.
         anomaly, sentence: What goes wrong in the result.
         plan: The plan of the result, as YAML.
         command: The command that runs the result; empty if there is none.
@@ -65,6 +73,8 @@ class Conclusion(msgspec.Struct, kw_only=True):
         cpu_s: Their processor time.
         remarks: Sentences about the way to the result.
         others: Other failures met on the way.
+        simulated: Something smaller that fails in the simulator alone, as far as is
+            known.
     """
 
     ended: str
@@ -72,6 +82,7 @@ class Conclusion(msgspec.Struct, kw_only=True):
     before: Extent
     after: Extent | None = None
     world: str = ""
+    run_world: str = ""
     anomaly: str = ""
     sentence: str = ""
     plan: str = ""
@@ -83,6 +94,7 @@ class Conclusion(msgspec.Struct, kw_only=True):
     cpu_s: float = 0.0
     remarks: list[str] = []
     others: list[OtherFailure] = []
+    simulated: Proposal | None = None
 
     @property
     def was_seen(self) -> bool:
@@ -111,12 +123,20 @@ class Conclusion(msgspec.Struct, kw_only=True):
                     f"{plural(before, one)} -> "
                     f"{plural(after, one) if is_first else f'{after:,}'}"
                 )
-        always = self.world == "sim"
-        if runs:
-            told_rate = "; fails always" if always else f"; fails {hits} of {runs}"
-        else:
-            told_rate = ""
-        return (", ".join(told) or "no count became smaller") + told_rate
+        return (", ".join(told) or "no count became smaller") + self._often
+
+    @property
+    def _often(self) -> str:
+        """How often the result fails, as a clause; empty if nobody knows."""
+        rate = Rate(int(self.rate["hits"]), int(self.rate["runs"]))
+        if not rate.runs:
+            return ""
+        if self.world != "sim":
+            return f"; fails {rate}"
+        often = "always" if rate.hits == rate.runs else str(rate)
+        if self.run_world == "sim":
+            return f"; fails {often}"
+        return f"; fails {often} in the simulator, not confirmed with real processes"
 
     def as_json(self) -> dict[str, object]:
         """The conclusion as plain data."""
@@ -141,6 +161,12 @@ class Conclusion(msgspec.Struct, kw_only=True):
             f"run it with {other.command}"
             for other in self.others
         ]
+        if self.simulated is not None:
+            small = self.simulated
+            lines.append(
+                f"The simulator fails with less ({words(small.extent)}), which real "
+                f"processes did not confirm; run it with {small.command}"
+            )
         lines.append(f"{self._how()} after {plural(self.runs, 'run')}")
         return "\n".join(lines)
 
@@ -173,6 +199,7 @@ def conclude(
     """
     out = Conclusion(
         ended=shrunk.ended,
+        run_world=failed.experiment.spec.world,
         rate=shrunk.rate.as_json(),
         before=extent(shrunk.first, failed),
         runs=shrunk.runs,
@@ -195,6 +222,10 @@ def conclude(
     out.world, out.plan = best.spec.world, plans.dump(steps_of(best))
     out.after = extent(best, None)
     out.command = shlex.join(shelf.command(best))
+    small = shrunk.simulated
+    if small is not None and best.spec.world == "os" and size(small) < size(best):
+        command = shlex.join(shelf.keep_simulated(small))
+        out.simulated = Proposal(extent(small, None), command)
     if shrunk.ended == "interrupted" and best.spec.world == "os":
         out.remarks.append("interrupted before the result was run again")
         return out
@@ -212,6 +243,18 @@ def conclude(
     out.report = str(shelf.path / "report.html")
     out.test = str(shelf.keep_test(best, rate, out.sentence, out.anomaly))
     return out
+
+
+def words(extent: Extent) -> str:
+    """An extent, in a few words."""
+    out = [
+        plural(extent.steps, "step"),
+        plural(extent.nodes, "node"),
+        plural(extent.clients, "client"),
+    ]
+    if extent.operations is not None:
+        out.append(plural(extent.operations, "operation"))
+    return ", ".join(out)
 
 
 def extent(experiment: Experiment, outcome: Outcome | None) -> Extent:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness.campaign.shrinking.changes import Change
 from harness.campaign.shrinking.size import Size, size
 from harness.errors import HarnessError, SplitbrainError
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from harness.campaign.experiment import Experiment
     from harness.campaign.outcome import Fingerprint, Outcome
     from harness.campaign.rates import Rate
-    from harness.campaign.shrinking.changes import Change
 
 
 class BudgetSpentError(SplitbrainError):
@@ -44,6 +44,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
         hits: How many of these showed the failure.
         accepted: Whether it was adopted.
         refused: Why it can't be run; empty if it can.
+        seconds: Real seconds that its runs took this time.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     hits: int
     accepted: bool
     refused: str = ""
+    seconds: float = 0.0
 
 
 @dataclass
@@ -79,10 +81,11 @@ class Lab:
         executor: Carries out experiments.
         wanted: The fingerprints of the failure.
         deadline_s: When the time is over, by `time.monotonic`.
-        jobs: Runs side by side in the simulator.
+        jobs: Runs side by side.
         notes: Hears of what is tried.
         runs: How many runs were made.
         cpu_s: Their processor time.
+        seconds: Their real time.
         others: Other fingerprints, each with the first experiment that showed it.
     """
 
@@ -93,6 +96,7 @@ class Lab:
     notes: Notes = field(default_factory=Notes)
     runs: int = 0
     cpu_s: float = 0.0
+    seconds: float = 0.0
     others: dict[Fingerprint, Experiment] = field(default_factory=dict)
 
     def run(self, experiment: Experiment) -> Outcome:
@@ -108,6 +112,17 @@ class Lab:
             if done == number:
                 return self._seen(experiment, outcome)
         raise AssertionError
+
+    def repeated(self, experiment: Experiment) -> Iterator[Outcome]:
+        """Runs of one experiment for as long as somebody asks, `jobs` at a time.
+
+        Raises:
+            BudgetSpentError: There is no time left.
+            HarnessError: Somebody ended a run.
+        """
+        again = itertools.repeat((Change("again", experiment), experiment))
+        for _, _, outcome in self.first_hit(again):
+            yield outcome
 
     def first_hit(
         self, asked: Iterator[tuple[Change, Experiment]]
@@ -158,6 +173,7 @@ class Lab:
             raise HarnessError("somebody ended a run")
         self.runs += 1
         self.cpu_s += outcome.cpu_s
+        self.seconds += outcome.seconds
         for fingerprint in sorted(outcome.fingerprints - self.wanted):
             self.others.setdefault(fingerprint, experiment)
         return outcome
@@ -183,7 +199,14 @@ def smaller_ones(
             yield change, measured
 
 
-def told(change: Change, rate: Rate, *, accepted: bool, refused: str = "") -> Tried:
+def told(
+    change: Change,
+    rate: Rate,
+    *,
+    accepted: bool,
+    refused: str = "",
+    seconds: float = 0.0,
+) -> Tried:
     """A candidate as a line of tried.jsonl; `rate` is what was seen this time."""
     return Tried(
         id=name_of(change.experiment),
@@ -194,4 +217,5 @@ def told(change: Change, rate: Rate, *, accepted: bool, refused: str = "") -> Tr
         hits=rate.hits,
         accepted=accepted,
         refused=refused,
+        seconds=round(seconds, 1),
     )

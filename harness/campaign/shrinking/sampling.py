@@ -15,10 +15,12 @@ below 0.05. It is rejected as soon as the upper end is below that, or the rest o
 runs can't lift the lower end so far.
 
 Choices. Runs of a cluster take seconds, where shrinkray's take milliseconds. So the
-anchor is taken from 6 runs, not 20, and the factor stays 0.8 for good: at a rate near
-one, accepting takes 4 runs, and most rejections take one or two, as a candidate that
-misses at first is put aside until all others had their turn. Runs that decided an
-adoption never raise the anchor: they were selected for their hits.
+anchor is taken from 6 runs, not 20, and the factor stays 0.8 for good. A candidate that
+misses at first is put aside until all others had their turn. One that fails twice in
+its first two runs is adopted before its interval suffices, and checked as the search
+goes on: most are replaced by smaller ones before that, whose failures speak for them,
+too. Runs that decided an adoption never raise the anchor: they were selected for their
+hits.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-from harness.campaign.rates import Rate
+from harness.campaign.rates import Z_80, Rate
 
 CONFIRMED_HITS = 4
 NEVER_RUNS = 10
@@ -41,8 +43,21 @@ HITS_MIN = 2
 HITS_MIN_MAX = 12
 RUNS_MAX = 30
 """Runs of one candidate."""
+PROVISIONAL_HITS = 2
+"""Hits, and no miss, at which a candidate is adopted before its runs suffice."""
 MONITOR_EVERY = 20
 """Runs of candidates between two runs that monitor the experiment adopted last."""
+DROUGHT = 5
+"""The same, if that was adopted before its runs sufficed. If it fails seldom, what is
+made of it hardly fails at all, and a row of misses is the first sign."""
+FAIR_MISSES = 3
+"""Runs of a candidate without any hit after which others have their turn."""
+FAIR_RUNS = 8
+"""Runs of a candidate that is neither adopted nor hopeless, while there are others."""
+SETTLED_RUNS = 5
+"""Fresh runs that the result of a search has."""
+FAIR = 0.3
+"""Scenes that fail in fewer runs are left for the next, as long as there is one."""
 ALPHA = 0.05
 
 Decision = Literal["yes", "no", "run again"]
@@ -94,9 +109,18 @@ class Bar:
     def _is_reached_by(self, rate: Rate) -> bool:
         return rate.hits >= self.hits_min and rate.lower() >= self.rate
 
+    def is_hardly_reached_by(self, rate: Rate) -> bool:
+        """Whether it is a waste to run a candidate more, while there are others."""
+        return rate.upper(Z_80) < self.rate
+
     def is_missed_by(self, monitored: Rate) -> bool:
-        """Whether fresh runs of an adopted experiment show that it was no match."""
-        return monitored.upper() < self.rate
+        """Whether fresh runs of an adopted experiment show that it was no match.
+
+        To go back from one that fails often enough costs little: it is found again,
+        or something like it. To go on from one that doesn't costs all runs that follow.
+        So the error allowed is larger than for candidates.
+        """
+        return monitored.upper(Z_80) < self.rate
 
     def raised(self, monitored: Rate) -> Bar:
         """The bar after a look at fresh runs of the experiment adopted last.

@@ -1,10 +1,11 @@
 """Shrinks a failure: the smallest experiment that still shows it.
 
 A failure of the simulator is shrunk there (`simulated`). A failure of real processes is
-tried in the simulator first, if the system can run there: a search there takes seconds,
-and its result is then confirmed with real processes by the rule of `sampling`. If the
-simulator doesn't show the failure, or the result isn't confirmed, the search goes on
-with real processes (`sampled`).
+shrunk with these (`sampled`), where a run costs seconds. So the search begins with
+something small: a scene of the run (`scenes`) that is confirmed to fail by the rule of
+`sampling`. What fails in the simulator, if the system can run there, comes from a short
+search, and is a proposal that real processes have to confirm. If nothing small is
+confirmed, the whole run is, and made smaller from there.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from harness.campaign.processes import Processes
 from harness.campaign.rates import Rate
 from harness.campaign.shrinking import changes
 from harness.campaign.shrinking.changes import Change
-from harness.campaign.shrinking.lab import BudgetSpentError, Lab, Notes
+from harness.campaign.shrinking.lab import BudgetSpentError, Lab, Notes, told
 from harness.campaign.shrinking.sampled import Sampled, confirm
-from harness.campaign.shrinking.sampling import NEVER_RUNS, confirmed
+from harness.campaign.shrinking.sampling import FAIR, NEVER_RUNS, confirmed
 from harness.campaign.shrinking.simulated import Simulated
+from harness.campaign.shrinking.size import size
 from harness.errors import HarnessError, UsageError
 from harness.host.scratch import scratch_folder
 from harness.run import assembling
@@ -34,16 +36,29 @@ from harness.run.spec import DEFAULTS, system_options
 from harness.systems import abilities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from harness.campaign.experiment import Experiment
     from harness.campaign.outcome import Fingerprint
+    from harness.campaign.shrinking.sampled import Confirmed
 
 World = Literal["os", "sim"]
 
-SIM_SHARE = 0.4
+SCENES_SHARE = 0.5
+"""The part of the budget in which scenes are tried."""
+SIM_SHARE = 0.3
 """The part of the budget in which a failure of real processes may be shrunk in the
-simulator: what is left must do to confirm it, or to go another way."""
+simulator if no scene was confirmed."""
+SIM_HINTS_SHARE = 0.15
+"""The same if one was. Real processes go on from there in any case."""
+PUNCTUAL_RUNS = 5
+"""Seeds in the simulator of an experiment with faults behind messages."""
+PUNCTUAL_MAX = 3
+"""How many of these real processes try."""
+SETTLE_SHARE = 0.1
+"""The part of the budget that is kept back to run the result again."""
+SCENE_RUNS = 2
+"""A scene is left for the next if none of so many runs fails."""
 CONFIRMED_OF_HISTORY = 3
 """How many results of the simulator are tried with real processes, smallest first."""
 DOUBTED_RUNS = 5
@@ -85,6 +100,8 @@ class Shrunk:
         remarks: Sentences about the way to the result.
         others: Other failures met on the way, each with the experiment that showed it
             first.
+        simulated: The smallest that fails in the simulator, if real processes were
+            searched as well.
     """
 
     first: Experiment
@@ -96,6 +113,7 @@ class Shrunk:
     false_accepts: int = 0
     remarks: list[str] = field(default_factory=list)
     others: dict[Fingerprint, Experiment] = field(default_factory=dict)
+    simulated: Experiment | None = None
 
     @property
     def is_smaller(self) -> bool:
@@ -113,6 +131,7 @@ def shrink(
     notes: Notes | None = None,
     start: Start | None = None,
     by_event: Experiment | None = None,
+    scenes: Sequence[Change] = (),
 ) -> Shrunk:
     """The smallest experiment that shows a failure as this one does.
 
@@ -123,12 +142,13 @@ def shrink(
         experiment: It failed; its plan may be drawn or written.
         wanted: The fingerprints of the failure, of which one is enough.
         budget_s: Real seconds.
-        jobs: Runs side by side in the simulator.
-        world: Search in this world alone; None for that of the experiment, after the
-            simulator if it can run there.
+        jobs: Runs side by side.
+        world: Search in this world alone; None for that of the experiment, with the
+            help of the simulator if it can run there.
         notes: Hears of what is tried.
         start: Where an earlier search stopped.
         by_event: The same with real processes, its faults at events in place of times.
+        scenes: Small experiments that may fail in the same way, best ones first.
 
     Raises:
         UsageError: The experiment can't be run here, or not in `world`.
@@ -151,7 +171,7 @@ def shrink(
         ) as executor,
     ):
         lab = Lab(executor, wanted, deadline_s, jobs, notes or Notes())
-        search = _Search(shrunk, lab, start, budget_s, by_event)
+        search = _Search(shrunk, lab, start, budget_s, by_event, scenes)
         try:
             search.run(world)
         except BudgetSpentError:
@@ -172,13 +192,14 @@ class _Search:
         start: Start | None,
         budget_s: float,
         by_event: Experiment | None,
+        scenes: Sequence[Change],
     ) -> None:
         self.shrunk = shrunk
         self._lab = lab
         self._start = start
         self._budget_s = budget_s
         self._by_event = by_event
-        self._in_sim: Experiment | None = None
+        self._scenes = scenes
         self._sim_ended: Ended = "complete"
 
     def run(self, world: World | None) -> None:
@@ -193,15 +214,15 @@ class _Search:
             self._in_simulator(twin)
             return
         try:
-            if twin is None or not self._confirmed_after(twin):
-                self._with_processes()
+            self._with_processes(twin)
         finally:
             self._fall_back()
 
     def _fall_back(self) -> None:
         """Take the result of the simulator if real processes have given none."""
-        if self._in_sim is not None and not self.shrunk.is_smaller:
-            self.shrunk.best, self.shrunk.rate = self._in_sim, Rate(0, 0)
+        small = self.shrunk.simulated
+        if small is not None and not self.shrunk.is_smaller:
+            self.shrunk.best, self.shrunk.rate = small, Rate(0, 0)
             self.shrunk.remarks.append("this is what fails in the simulator")
             if self.shrunk.ended == "not reproduced":
                 self.shrunk.ended = self._sim_ended
@@ -291,34 +312,6 @@ class _Search:
             return None
         return twin
 
-    def _confirmed_after(self, twin: Experiment) -> bool:
-        """Shrink in the simulator, and confirm the result with real processes."""
-        lab, whole_s = self._lab, self._lab.deadline_s
-        search: Simulated | None = None
-        lab.deadline_s = min(whole_s, time.monotonic() + SIM_SHARE * self._budget_s)
-        try:
-            search = self._simulated(twin)
-        except BudgetSpentError:
-            self.shrunk.remarks.append("the simulator didn't show the failure in time")
-        finally:
-            lab.deadline_s = whole_s
-        if search is None:
-            return False
-        self._in_sim = search.best
-        known = list(reversed(search.history))[:CONFIRMED_OF_HISTORY]
-        for small in known:
-            real = self._real(small)
-            rate, _ = confirm(real, lab, never_runs=DOUBTED_RUNS)
-            if confirmed(rate) == "yes":
-                self.shrunk.best, self.shrunk.rate = real, rate
-                self.shrunk.ended = self._sim_ended
-                lab.notes.adopted(real)
-                return True
-        self.shrunk.remarks.append(
-            "real processes did not confirm what fails in the simulator"
-        )
-        return False
-
     def _simulated(self, twin: Experiment) -> Simulated | None:
         """A search in the simulator that has found the failure; None if it has not."""
         earlier = self._begun(twin, "sim")
@@ -327,8 +320,7 @@ class _Search:
         if earlier is None and not search.leap():
             begun = self._failing(twin)
             if begun is None:
-                told = "the simulator didn't show the failure"
-                self.shrunk.remarks.append(told)
+                self.shrunk.remarks.append("the simulator didn't show the failure")
                 return None
             search = Simulated(begun, self._lab, robust=True)
         try:
@@ -349,31 +341,184 @@ class _Search:
         anomalies = sorted({one.anomaly for one in self._lab.wanted})
         return changes.with_spec(real, until_invalid=True, until_anomaly=anomalies)
 
-    def _hints(self) -> list[Change]:
-        """Changes to try before all others: faults at the events that times meant."""
-        if self._by_event is None:
-            return []
-        asked = self._until_seen(changes.drawn(self._by_event))
-        return [Change("at events in place of times", asked)]
+    def _with_processes(self, twin: Experiment | None) -> None:
+        """Shrink with real processes.
 
-    def _with_processes(self) -> None:
-        """Shrink with real processes."""
-        first = self._until_seen(self.shrunk.first)
-        begun = self._earlier("os") or first
-        rate, known_s = confirm(begun, self._lab)
-        if confirmed(rate) != "yes" and begun is not first:
-            begun = first
-            rate, known_s = confirm(begun, self._lab)
-        self.shrunk.rate = rate
-        if confirmed(rate) != "yes":
-            self.shrunk.ended = "not reproduced"
-            return
-        seen = {} if self._start is None else dict(self._start.seen)
-        search = Sampled(begun, rate, self._lab, seen)
+        What begins the search is the first of these that is confirmed: the best of an
+        earlier search, a scene of the run, what fails in the simulator, the whole run.
+        """
+        lab, whole_s = self._lab, self._lab.deadline_s
+        lab.deadline_s = whole_s - SETTLE_SHARE * self._budget_s
         try:
-            search.search(known_s=known_s, hints=self._hints())
+            base = self._earlier_confirmed() or self._scene()
+            by_sim: list[Experiment] = []
+            if base is None and twin is not None:
+                by_sim = self._fail_in_simulator(twin, SIM_SHARE)
+                base = self._first_confirmed(by_sim)
+            if base is None:
+                base = confirm(self._until_seen(self.shrunk.first), lab)
+                self.shrunk.rate = base.rate
+                if confirmed(base.rate) != "yes":
+                    self.shrunk.ended = "not reproduced"
+                    return
+            else:
+                self._take(base.experiment, base.rate)
+            self._search_from(base, by_sim, whole_s, twin=twin)
+        except BudgetSpentError:
+            self.shrunk.ended = "budget"
+
+    def _take(self, best: Experiment, rate: Rate) -> None:
+        """Keep the best so far."""
+        if best is not self.shrunk.best:
+            self._lab.notes.adopted(best)
+        self.shrunk.best, self.shrunk.rate = best, rate
+
+    def _earlier_confirmed(self) -> Confirmed | None:
+        """The best of an earlier search, if it still fails."""
+        earlier = self._earlier("os")
+        if earlier is None:
+            return None
+        again = confirm(earlier, self._lab, never_runs=DOUBTED_RUNS)
+        return again if confirmed(again.rate) == "yes" else None
+
+    def _scene(self) -> Confirmed | None:
+        """The first scene of the run that fails in most runs; else the best of them."""
+        lab, whole_s = self._lab, self._lab.deadline_s
+        lab.deadline_s = min(whole_s, time.monotonic() + SCENES_SHARE * self._budget_s)
+        known: list[Confirmed] = []
+        try:
+            for scene in self._scenes:
+                lab.notes.progress(scene.told)
+                begun_s = lab.seconds
+                try:
+                    tried = confirm(
+                        self._until_seen(scene.experiment), lab, SCENE_RUNS, fair=FAIR
+                    )
+                except UsageError:  # it can't be run without what was left out
+                    continue
+                known.append(tried)
+                is_enough = confirmed(tried.rate) == "yes"
+                lab.notes.tried(
+                    told(
+                        Change(scene.told, tried.experiment),
+                        tried.rate,
+                        accepted=is_enough,
+                        seconds=lab.seconds - begun_s,
+                    )
+                )
+                if is_enough:
+                    return tried
+            for tried in sorted(known, key=lambda each: -each.rate.observed):
+                if tried.rate.hits:
+                    again = confirm(tried.experiment, lab)
+                    return again if confirmed(again.rate) == "yes" else None
+        except BudgetSpentError:
+            self.shrunk.remarks.append("no part of the run failed often in time")
+        finally:
+            lab.deadline_s = whole_s
+        return None
+
+    def _fail_in_simulator(self, twin: Experiment, share: float) -> list[Experiment]:
+        """Shrink in the simulator, in a share of the budget.
+
+        Returns:
+            What failed there, for real processes, smallest first.
+        """
+        lab, whole_s = self._lab, self._lab.deadline_s
+        search: Simulated | None = None
+        lab.deadline_s = min(whole_s, time.monotonic() + share * self._budget_s)
+        try:
+            search = self._simulated(twin)
+        except BudgetSpentError:
+            self.shrunk.remarks.append("the simulator didn't show the failure in time")
+        finally:
+            lab.deadline_s = whole_s
+        if search is None:
+            return []
+        self.shrunk.simulated = search.best
+        return [self._real(small) for small in reversed(search.history)]
+
+    def _punctual(self, small: Experiment) -> list[Change]:
+        """What fails in the simulator, with its faults just behind messages.
+
+        Tried are all messages, there; the most reliable ones come first.
+        """
+        lab, found = self._lab, []
+        lab.notes.progress("faults behind messages")
+        for change in changes.behind_messages(small):
+            seeds = range(PUNCTUAL_RUNS)
+            hits = 0
+            for seed in seeds:
+                hits += lab.shows(lab.run(change.experiment.with_seed(seed)))
+                if not hits:
+                    break
+            if hits:
+                found.append((-hits, size(change.experiment), change))
+        found.sort(key=lambda each: each[:2])
+        return [
+            Change(change.told, self._real(change.experiment))
+            for *_, change in found[:PUNCTUAL_MAX]
+        ]
+
+    def _first_confirmed(self, found: Sequence[Experiment]) -> Confirmed | None:
+        """The first of the smallest that real processes confirm."""
+        for real in found[:CONFIRMED_OF_HISTORY]:
+            tried = confirm(real, self._lab, never_runs=DOUBTED_RUNS)
+            if confirmed(tried.rate) == "yes":
+                return tried
+        if found:
+            self.shrunk.remarks.append(
+                "real processes did not confirm what fails in the simulator"
+            )
+        return None
+
+    def _search_from(
+        self,
+        base: Confirmed,
+        by_sim: Sequence[Experiment],
+        whole_s: float,
+        *,
+        twin: Experiment | None,
+    ) -> None:
+        """Make what was confirmed smaller; `whole_s` is when all time is over."""
+        lab = self._lab
+        seen = {} if self._start is None else dict(self._start.seen)
+        search = Sampled(base.experiment, base.rate, lab, seen)
+        try:
+            try:
+                if twin is not None and not by_sim and self._start is None:
+                    small = self._twin(base.experiment)
+                    if small is not None:
+                        by_sim = self._fail_in_simulator(small, SIM_HINTS_SHARE)
+                search.search(known_s=base.known_s, hints=self._hints(by_sim))
+            except BudgetSpentError:
+                self.shrunk.ended = "budget"
+            lab.deadline_s = whole_s
+            lab.notes.progress("the result again")
+            search.settle()
         finally:
             self.shrunk.false_accepts = search.false_accepts
-            if search.best is not first:
-                self.shrunk.best = search.best
-                self.shrunk.rate = Rate(0, 0) if search.best is not begun else rate
+            if search.best is not base.experiment or self.shrunk.is_smaller:
+                self.shrunk.best, self.shrunk.rate = search.best, search.fresh
+
+    def _hints(self, by_sim: Sequence[Experiment]) -> list[Change]:
+        """Changes to try before all others.
+
+        Real processes strike some milliseconds after an event, and the simulator at
+        once. So what fails in the simulator comes first with its faults behind
+        messages, then as it is, then at other events, of which an earlier one may be
+        the one that hits. Then come larger ones, and the run with its faults at the
+        events that times meant.
+        """
+        out = []
+        small = self.shrunk.simulated
+        if by_sim and small is not None:
+            out += self._punctual(small)
+            out.append(Change("as it fails in the simulator", by_sim[0]))
+            out += changes.other_events(by_sim[0])
+            larger = [by_sim[len(by_sim) // 3], by_sim[len(by_sim) * 2 // 3]]
+            out += [Change("as it fails in the simulator", each) for each in larger]
+        if self._by_event is not None:
+            asked = self._until_seen(changes.drawn(self._by_event))
+            out.append(Change("at events in place of times", asked))
+        return out

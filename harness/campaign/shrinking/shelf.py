@@ -8,6 +8,7 @@
         tried.jsonl    what was tried: changes, sizes, hits and runs, a line each
         best.yaml      the experiment, from which a later search goes on
         others.yaml    experiments that showed another failure, with plan files beside
+        simulated.yaml the plan of something smaller that fails in the simulator alone
 
 best.yaml, plan.yaml and command.txt are written whenever something smaller is found,
 each in one step, so they are there however the search ends. The rest of a run folder
@@ -51,7 +52,15 @@ if TYPE_CHECKING:
 
 VERSION = 1
 LINES_BYTES_MAX = 64 << 20
-OWN = {"best.yaml", "tried.jsonl", "others.yaml", "command.txt", "plan.yaml"}
+SIMULATED = "simulated.yaml"
+OWN = {
+    "best.yaml",
+    "tried.jsonl",
+    "others.yaml",
+    "command.txt",
+    "plan.yaml",
+    SIMULATED,
+}
 OTHER = "other-*.yaml"
 """Files of ours that a run folder does not bring."""
 
@@ -192,6 +201,12 @@ class Shelf:
         text = regression.source(best, rate, sentence, name)
         self.folder.write_text(path.name, text)
         return path
+
+    def keep_simulated(self, small: Experiment) -> list[str]:
+        """Write down what fails in the simulator alone; returns its command."""
+        self._make()
+        self.folder.write_text(SIMULATED, plans.dump(steps_of(small)))
+        return replace(small, plan_file=str(self.path / SIMULATED)).command()
 
     def keep_others(self, others: Mapping[Fingerprint, Experiment]) -> list[Other]:
         """Write down experiments that showed another failure."""
