@@ -39,6 +39,7 @@ def shrink(
     a test for your own suite, and all that was tried. Exit status: 1 if the failure was
     seen again, 2 if it was not.
     """
+    from harness.campaign import replay
     from harness.campaign.shrinking import shelf as shelves
     from harness.campaign.shrinking.conclusion import conclude
     from harness.campaign.shrinking.lab import Notes
@@ -48,7 +49,11 @@ def shrink(
     from harness.run.store import RunFolder
 
     folder = RunFolder.open(run)
-    recorded = shelves.failing(folder)
+    with interrupts.raised():
+        try:
+            recorded = replay.with_events(shelves.failing(folder))
+        except KeyboardInterrupt:
+            return interrupted("interrupted before it began", as_json=as_json)
     failed = recorded.outcome
     shelf = shelves.Shelf(folder)
     for remark in recorded.remarks:

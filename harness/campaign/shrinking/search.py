@@ -242,6 +242,11 @@ class _Search:
         search = Simulated(begun, self._lab, self._seeds_before())
         with self._keeping(search):
             if begun is not self._earlier("sim"):
+                search.propose(
+                    scene
+                    for scene in self._scenes
+                    if scene.experiment.spec.world == begun.spec.world
+                )
                 search.leap()
             search.search()
 

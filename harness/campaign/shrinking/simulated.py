@@ -23,7 +23,7 @@ from harness.campaign.shrinking.lab import Lab, name_of, smaller_ones, told
 from harness.campaign.shrinking.leaps import leaps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from harness.campaign.experiment import Experiment
     from harness.campaign.shrinking.changes import Way
@@ -36,6 +36,8 @@ ROBUST = (4, 10)
 """So many of so many seeds, the first one included, show a failure that real processes
 will show, too."""
 ROBUST_SEEDS = range(1000, 1000 + ROBUST[1])
+PROPOSED_SEEDS = 4
+"""How many seeds a scene of the run is tried with."""
 LEAPS = {0: 10, 1: 60, 2: 100, 3: 140}
 """Faults of small experiments drawn at random -> how many are tried."""
 
@@ -70,6 +72,22 @@ class Simulated:
         self._robust = robust
         self._before = dict(before or {})
         self._done: set[tuple[str, int]] = set()
+
+    def propose(self, proposals: Iterable[Change]) -> bool:
+        """Try some experiments, each with a few seeds; whether one fails.
+
+        Raises:
+            BudgetSpentError: There is no time left; `best` stands.
+        """
+        own = self.best.spec.seed
+        smaller = smaller_ones(iter(proposals), self.best)
+        asked = (
+            (change, change.experiment.with_seed(seed))
+            for change, _ in smaller
+            for seed in dict.fromkeys([own, *range(PROPOSED_SEEDS - 1)])
+        )
+        self._lab.notes.progress("scenes of the run")
+        return self._adopt_first(asked)
 
     def leap(self) -> bool:
         """Try small experiments drawn at random; whether one fails.
