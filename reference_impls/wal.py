@@ -39,7 +39,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reference_impls.files import RealFiles
-from reference_impls.json_text import encode
+from reference_impls.json_text import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
