@@ -55,7 +55,13 @@ VERSION = 1
 CLOSER_MAX = 3
 """Failed runs that are simulated again, shrunk, and run without each of the faults."""
 SHRINK_S = 60.0
-"""Real seconds for making each of them smaller; `shrink RUN` goes on from there."""
+"""Real seconds for making each of them smaller if there is no budget in seconds, and at
+most; `shrink RUN` goes on from there."""
+SHRINK_LEAST_S = 10.0
+"""The same at least, when the budget is all but gone."""
+SEARCH_SHARE = 0.6
+"""The part of a simulated exploration's budget after which no run begins if there is a
+failure; the rest is for making failures smaller."""
 CORPUS_MAX = 30
 """Plans that are stored."""
 ERRORS_MAX = 5
@@ -204,7 +210,8 @@ class Exploration:
         results: A folder in it is made for what is kept.
         jobs: Runs side by side. With one job and a budget in runs, the same seed makes
             the same runs in the simulator.
-        budget_s: Real seconds after which no run begins; None for no such bound.
+        budget_s: Real seconds after which no run begins; None for no such bound. In the
+            simulator, failures are shrunk within that time, too.
         runs: Runs after which none begins; None for no such bound.
         show: Called after each run.
         tell: Called with a clause while failures are shrunk.
@@ -290,10 +297,23 @@ class Exploration:
             return False
         if self._runs is not None and self._begun >= self._runs:
             return False
-        if self._budget_s is not None and spent_s >= self._budget_s:
+        if self._budget_s is not None and spent_s >= self._budget_s * self._share():
             return False
         self._begun += 1
         return True
+
+    def _share(self) -> float:
+        """The part of the budget that is for the search itself."""
+        tally = self.explored.search.tally
+        is_to_shrink = self.space.spec.world == "sim" and tally.failures
+        return SEARCH_SHARE if is_to_shrink else 1.0
+
+    def _shrink_s(self, others: int) -> float:
+        """Real seconds for making a failure smaller while `others` wait."""
+        if self._budget_s is None:
+            return SHRINK_S
+        left_s = self._budget_s - (time.monotonic() - self._start_s)
+        return min(SHRINK_S, max(SHRINK_LEAST_S, left_s / (others + 1)))
 
     def _note(self, outcome: Outcome, _: int) -> None:
         explored = self.explored
@@ -330,7 +350,7 @@ class Exploration:
 
     def _shrink(self, closer: list[list[Kept]]) -> None:
         """Shrink each run that fails again; what `shrink RUN` keeps is kept."""
-        for together in closer:
+        for place, together in enumerate(closer):
             first = together[0]
             if not first.repeats:
                 continue
@@ -340,7 +360,7 @@ class Exploration:
                 shrunk = shrink(
                     failed.experiment,
                     frozenset({first.failure.fingerprint}),
-                    budget_s=SHRINK_S,
+                    budget_s=self._shrink_s(len(closer) - place - 1),
                     jobs=self._jobs,
                     notes=Notes(shelf.tried, shelf.adopted, self._tell),
                 )

@@ -182,7 +182,7 @@ def told(explored: Explored) -> str:
     for what, bandit in search.bandits.items():
         rates = sorted(bandit.rates().items(), key=lambda pair: -pair[1])
         if len(rates) > 1:
-            best = ", ".join(f"{arm} {rate:.1f}" for arm, rate in rates[:5])
+            best = ", ".join(f"{arm} {rate:.2g}" for arm, rate in rates[:5])
             lines.append(f"news by {what}: {best}")
     lines.append("")
     for place, kept in enumerate(explored.kept, start=1):
@@ -228,7 +228,9 @@ def told_failure(place: int, kept: Kept) -> list[str]:
     lines.append(f"  run it: {kept.command}")
     if kept.shrunk is not None and kept.shrunk.command:
         lines.append(f"  run the smallest: {kept.shrunk.command}")
-    elif kept.folder and kept.shrunk is None:
-        run = shlex.quote(program.near(Path(kept.folder)))
+    run = shlex.quote(program.near(Path(kept.folder))) if kept.folder else ""
+    if run and kept.shrunk is None:
         lines.append(f"  make it smaller: {program.called()} shrink {run}")
+    if run and failure.outcome.experiment.spec.world == "sim":
+        lines.append(f"  when it became likely: {program.called()} explain {run}")
     return lines

@@ -53,7 +53,8 @@ def refuse_idle(*, exhaustive: bool) -> None:
 @number("--ops", OPS, help="With --exhaustive: operations of clients; default: 2.")
 @number("--budget", BUDGET, metavar="TIME", help=(
     "Time after which no run begins, or an exhaustive search ends: 90, 10m, 2h; "
-    "default 60s, or none with --runs or --depth."
+    "default 60s, or none with --runs or --depth. With --world sim, failures are "
+    "shrunk within it, too, as far as that goes."
 ))  # fmt: skip
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help=(
     "Option of the system; of another plug-in with its name and a dot: clock.drift=0.1."

@@ -6,7 +6,7 @@ import itertools
 import json
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import yaml
@@ -510,6 +510,36 @@ def test_a_broken_protocol_is_found_and_its_failure_is_told(
     assert failure["shrunk"]["ended"] == "budget"
     [without] = failure["without"]
     assert without["fate"] in {"same", "other", "valid"}
+
+
+@pytest.mark.parametrize(
+    ("world", "found", "goes_on"),
+    [("sim", True, False), ("sim", False, True), ("os", True, True)],
+)
+def test_a_part_of_the_budget_is_for_making_simulated_failures_smaller(
+    world: Literal["sim", "os"], found: bool, goes_on: bool, tmp_path: Path
+) -> None:
+    spec = TestSpec(system="2pc", workload="commit", world=world, nodes=3)
+    exploring = explore.Exploration(
+        Space(spec),
+        1,
+        tmp_path,
+        jobs=1,
+        budget_s=1000.0,
+        runs=None,
+        show=lambda _: None,
+        tell=lambda _: None,
+    )
+    exploring._start_s -= 700.0
+    if found:
+        mark = Fingerprint("atomic_commit", "split-decision", "2pc", "commit")
+        made = Outcome(experiment=Experiment(spec, []), verdict="invalid")
+        exploring.explored.search.tally.failures.append(
+            Failure(mark, made, 1, 1.0, 1.0)
+        )
+    assert exploring._goes_on() is goes_on
+    assert explore.SHRINK_LEAST_S <= exploring._shrink_s(9) <= 30.0
+    assert exploring._shrink_s(0) == explore.SHRINK_S
 
 
 def test_an_unbroken_protocol_is_no_failure_and_no_plan_is_refused(
