@@ -46,10 +46,11 @@ def main() -> None:
     # interpreter ends itself by SIGINT, even if the interrupt was caught, unless such
     # code runs once more.
     exec("")  # noqa: S102  # only ever this text
-    # An interrupt from here on would only print a traceback of shutting down.
+    # The status is known, and all is printed. An interrupt from here on would take the
+    # one away, and print a traceback of shutting down.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is stop:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN)
     sys.exit(status)
 
 
