@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from harness import registry
 from harness.campaign import moments, traffic
 from harness.campaign.carrying import CHECK_LIMIT_S, keep
 from harness.campaign.determinism import differing_line
@@ -227,13 +228,20 @@ def load(folder: RunFolder) -> Recorded:
         check_whole(folder, run)
     stored = stored_plan(folder, test)
     asked = Experiment.load(folder)
-    asked, parts, schedule, remarks = prepared(asked, test)
+    with naming_the_plan(folder):
+        asked, parts, schedule, remarks = prepared(asked, test)
     if stored is None:
         remarks.append("plan.yaml is missing: the plan is drawn anew from the seed")
     changed = stored is not None and stored != schedule.plan
     if changed:
         asked = as_written(asked, parts, stored or ())
-        assembling.prepare(msgspec.structs.replace(asked.spec), asked.plan)
+        for kind in asked.spec.nemesis:
+            try:
+                registry.find("nemesis", kind)
+            except UsageError as bad:
+                raise UsageError(f"{folder.path / 'plan.yaml'}: {bad}") from None
+        with naming_the_plan(folder):
+            assembling.prepare(msgspec.structs.replace(asked.spec), asked.plan)
         remarks.append(
             "plan.yaml holds other steps than its seed draws now: those in plan.yaml "
             "are replayed"
@@ -248,6 +256,18 @@ def load(folder: RunFolder) -> Recorded:
     outcome = Outcome.of(asked, verdict, folder)
     variants = variants_of(asked, outcome, parts, schedule, folder, changed=changed)
     return Recorded(folder, test, run, verdict, outcome, variants, remarks, same_code)
+
+
+@contextlib.contextmanager
+def naming_the_plan(folder: RunFolder) -> Iterator[None]:
+    """Have refusals of a plan within the block name its file."""
+    try:
+        yield
+    except UsageError as bad:
+        before, colon, what = str(bad).partition(": ")
+        if before != "plan" or not colon:
+            raise
+        raise UsageError(f"{folder.path / 'plan.yaml'}: {what}") from None
 
 
 class _Line(msgspec.Struct):
@@ -388,9 +408,12 @@ def as_written(asked: Experiment, parts: Parts, plan: Plan) -> Experiment:
     } | spec.options
     # Kinds that a swarm left out took no part, and no more did their options.
     left_out = set(spec.nemesis) - set(parts.nemeses)
+    # Who edits a plan may want more of a run than its seed did.
+    kinds = [kind for kind in spec.nemesis if kind not in left_out]
+    kinds += [step.fault.kind for step in plan]
     spec = msgspec.structs.replace(
         spec,
-        nemesis=[kind for kind in spec.nemesis if kind not in left_out],
+        nemesis=list(dict.fromkeys(kinds)),
         profile=[],
         options={
             name: text

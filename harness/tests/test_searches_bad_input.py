@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
 
 import pytest
+import yaml
 
+from harness.campaign import replay
 from harness.campaign.exploration.search import REASONS_MAX, Search
 from harness.campaign.explore import Explored
 from harness.campaign.outcome import Outcome
@@ -16,9 +19,6 @@ from harness.errors import HarnessError
 from harness.run.store import RunFolder
 from harness.tests.test_exploration import space
 from harness.tests.test_replay import simulate
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +81,45 @@ def test_runs_that_could_not_be_judged_are_told_with_a_reason(tmp_path: Path) ->
     assert "15 unknown (n1 did not serve: \\x1b[31m1)" in told(
         Explored(search, tmp_path)
     )
+
+
+def edited(run: Path, fault: dict[str, object]) -> None:
+    """Put one step in the place of the run's plan."""
+    step = {"at": {"time_s": 1.0}, "fault": fault, "heal": {"after_s": 1.0}}
+    (run / "plan.yaml").write_text(yaml.safe_dump([step]))
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ({"kind": "partitoin"}, "did you mean partition?"),
+        ({"kind": "kill", "target": ["n9"]}, "there is no node 'n9'"),
+        ({"kind": "partition", "cut": [[[[]]]]}, "not a [from, to] link"),
+    ],
+)
+@pytest.mark.parametrize("command", ["replay", "shrink", "explain"])
+def test_an_edited_plan_that_makes_no_sense_is_named(
+    failed: Path,
+    tmp_path: Path,
+    command: str,
+    fault: dict[str, object],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = Path(shutil.copytree(failed, tmp_path / "run"))
+    edited(run, fault)
+    assert run_command([command, str(run)]) == 254
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.startswith(f"splitbrain: {run / 'plan.yaml'}: ")
+    assert said.count("\n") == 1
+
+
+def test_an_edited_plan_may_have_faults_of_other_kinds(
+    failed: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(failed, tmp_path / "run"))
+    edited(run, {"kind": "kill", "target": ["n1"]})
+    loaded = replay.load(RunFolder.open(run))
+    assert loaded.variants["time"].spec.nemesis == ["partition", "kill"]
+    assert any("those in plan.yaml are replayed" in each for each in loaded.remarks)
