@@ -122,8 +122,13 @@ class Replay:
 
     @property
     def counts(self) -> bool:
-        """Whether it says something about the system."""
-        return self.outcome.verdict != "error"
+        """Whether it says something about the system.
+
+        One that is unknown, as nodes never served, doesn't say that they do well.
+        """
+        outcome = self.outcome
+        judged = outcome.verdict != "unknown" or bool(outcome.findings)
+        return judged and outcome.verdict != "error"
 
     @property
     def failed_otherwise(self) -> bool:

@@ -13,6 +13,7 @@ from harness.cli.terminal import complain, interrupted, say
 from harness.errors import EXIT_HARNESS
 from harness.host import interrupts
 from harness.options import Whole
+from harness.visible import visible_line
 
 if TYPE_CHECKING:
     from harness.campaign.replay import Recorded, Replay, Replays, Trigger
@@ -157,7 +158,8 @@ def summary(found: Replays) -> str:
     simulated = [
         each
         for each in found.done
-        if recorded.is_simulated and each.counts and each.trigger == "time"
+        if recorded.is_simulated and each.trigger == "time"
+        if each.outcome.verdict != "error"
     ]
     differ = [each.difference for each in simulated if each.difference]
     if differ:
@@ -166,10 +168,15 @@ def summary(found: Replays) -> str:
         lines.append("not compared with the record, which was interrupted")
     elif simulated:
         lines.append("the same history and faults as in the record, to the byte")
-    errors = [each.outcome.reason for each in found.done if not each.counts]
-    if errors:
-        often = "once" if len(errors) == 1 else f"{len(errors)} times"
-        lines.append(f"the harness failed {often}: {errors[0]}")
+    for verdict, what in (("unknown", "unknown"), ("error", "the harness failed")):
+        reasons = [
+            each.outcome.reason
+            for each in found.done
+            if each.outcome.verdict == verdict and not each.counts
+        ]
+        if reasons:
+            often = "once" if len(reasons) == 1 else f"{len(reasons)} times"
+            lines.append(f"{what} {often}: {visible_line(reasons[0])}")
     if recorded.failed and rate.runs and not rate.hits:
         lines += what_differed(found)
     return "\n".join(lines)

@@ -387,6 +387,13 @@ def test_the_exit_status_is_that_of_the_worst_replay(recorded: Path) -> None:
 
 def test_nothing_is_claimed_if_no_replay_was_judged(recorded: Path) -> None:
     assert summary(replays(recorded, [])) == "no replay was judged"
+    unknown = an_outcome(recorded, "unknown", why="n1 did not serve")
+    found = replays(recorded, [unknown, unknown])
+    assert found.rate() == Rate(0, 0)
+    text = summary(found)
+    assert text.startswith("no replay was judged\n")
+    assert "unknown 2 times: n1 did not serve" in text
+    assert "not reproduced" not in text
 
 
 # Real processes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import pytest
 import yaml
@@ -13,12 +14,18 @@ from harness.campaign import replay
 from harness.campaign.exploration.search import REASONS_MAX, Search
 from harness.campaign.explore import Explored
 from harness.campaign.outcome import Outcome
+from harness.campaign.shrinking.search import shrink
 from harness.cli.exploration import told
 from harness.cli.group import run_command
 from harness.errors import HarnessError
 from harness.run.store import RunFolder
 from harness.tests.test_exploration import space
 from harness.tests.test_replay import simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.campaign.experiment import Experiment
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +130,41 @@ def test_an_edited_plan_may_have_faults_of_other_kinds(
     loaded = replay.load(RunFolder.open(run))
     assert loaded.variants["time"].spec.nemesis == ["partition", "kill"]
     assert any("those in plan.yaml are replayed" in each for each in loaded.remarks)
+
+
+class Mute:
+    """An executor of runs in which no node ever serves."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self._asked: list[Experiment] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def submit(self, experiment: Experiment) -> int:
+        self._asked.append(experiment)
+        return len(self._asked) - 1
+
+    def as_completed(self) -> Iterator[tuple[int, Outcome]]:
+        reason = "n1 did not serve: \x1b[31m"
+        number = len(self._asked) - 1
+        yield (
+            number,
+            Outcome(experiment=self._asked[number], verdict="unknown", reason=reason),
+        )
+
+
+def test_a_failure_that_is_not_seen_as_nothing_runs_is_said_to_be_so(
+    failed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.campaign.shrinking.search.Processes", Mute)
+    recorded = replay.load(RunFolder.open(failed))
+    found = shrink(
+        recorded.variants["time"], recorded.outcome.fingerprints, budget_s=60
+    )
+    assert found.ended == "not reproduced"
+    assert found.remarks == [
+        "10 of 10 runs could not be judged: n1 did not serve: \\x1b[31m"
+    ]

@@ -87,6 +87,7 @@ class Lab:
         cpu_s: Their processor time.
         seconds: Their real time.
         others: Other fingerprints, each with the first experiment that showed it.
+        unclear: Why runs were neither valid nor invalid, one reason for each of them.
     """
 
     executor: Executor
@@ -98,6 +99,7 @@ class Lab:
     cpu_s: float = 0.0
     seconds: float = 0.0
     others: dict[Fingerprint, Experiment] = field(default_factory=dict)
+    unclear: list[str] = field(default_factory=list)
 
     def run(self, experiment: Experiment) -> Outcome:
         """One run.
@@ -174,6 +176,8 @@ class Lab:
         self.runs += 1
         self.cpu_s += outcome.cpu_s
         self.seconds += outcome.seconds
+        if outcome.verdict == "unknown":
+            self.unclear.append(outcome.reason)
         for fingerprint in sorted(outcome.fingerprints - self.wanted):
             self.others.setdefault(fingerprint, experiment)
         return outcome

@@ -34,6 +34,7 @@ from harness.host.scratch import scratch_folder
 from harness.run import assembling
 from harness.run.spec import DEFAULTS, system_options
 from harness.systems import abilities
+from harness.visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -179,6 +180,11 @@ def shrink(
         except KeyboardInterrupt:
             shrunk.ended = "interrupted"
     shrunk.runs, shrunk.cpu_s, shrunk.others = lab.runs, lab.cpu_s, lab.others
+    if shrunk.ended == "not reproduced" and lab.unclear:
+        shrunk.remarks.append(
+            f"{len(lab.unclear)} of {lab.runs} runs could not be judged: "
+            f"{visible_line(lab.unclear[0])}"
+        )
     return shrunk
 
 
