@@ -195,7 +195,13 @@ def on_sleeper(
 LANGUAGES = [in_python, in_c, in_java, in_go]
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "language",
+    [
+        pytest.param(one, marks=[] if one in {in_python, in_c} else pytest.mark.nightly)
+        for one in LANGUAGES
+    ],
+)
 def test_sleeps_last_as_long_as_ever_once_a_leap_is_healed(
     language: Callable[[Path], list[str]], tmp_path: Path
 ) -> None:

@@ -263,7 +263,12 @@ PARTS = {
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        pytest.param(name, part, marks=[NIGHTLY] if name in MOSTLY_ALIKE else [])
+        pytest.param(
+            name,
+            part,
+            # It takes as long as two others, which are killed every day.
+            marks=[NIGHTLY] if name in MOSTLY_ALIKE or part == "sb-warden" else [],
+        )
         for name, parts in PARTS.items()
         for part in parts
     ],

@@ -179,6 +179,6 @@ def test_a_broken_raft_is_convicted(name: str) -> None:
 def test_where_a_broken_raft_trips_the_real_one_walks(name: str) -> None:
     options = {**PLANS[name].options, **MUTANTS[name].options}
     broken = sweep(
-        RaftWorld, replace(PLANS[name], core=Raft, options=options), seeds(6)
+        RaftWorld, replace(PLANS[name], core=Raft, options=options), seeds(4)
     )
     assert broken is None, f"seed {broken[0]}: {broken[1]}"
