@@ -29,7 +29,7 @@ def element(value: Any) -> Hashable:
     if isinstance(value, dict):
         pairs = ((element(k), element(v)) for k, v in value.items())
         return ("map", frozenset(pairs))
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return ("list", *map(element, value))
     try:
         hash(value)
@@ -53,7 +53,7 @@ def freeze(value: Any) -> Hashable:
     """
     if type(value) is int:
         return value
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return tuple(map(freeze, value))
     if isinstance(value, dict):
         pairs = ((str(k), freeze(v)) for k, v in value.items())

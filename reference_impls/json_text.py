@@ -61,7 +61,7 @@ def decode(text: str) -> Any:
     Raises:
         ValueError, RecursionError: It is none.
     """
-    if text[:1] != "{":
+    if text[:1] not in {"{", "["}:
         return _decoder.decode(text)
     value, end = _decoder.raw_decode(text)
     return value if end == len(text) else _decoder.decode(text)

@@ -198,7 +198,7 @@ def same(a: Any, b: Any) -> bool:
     """Equality of JSON values; by Python's own, 1, 1.0 and true would be equal."""
     if type(a) is not type(b):
         return False
-    if isinstance(a, list | dict):
+    if isinstance(a, (list, dict)):
         return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
     return bool(a == b)
 
@@ -208,7 +208,7 @@ def oversized(value: Any) -> bool:
     if isinstance(value, str):
         # A character takes six at worst: "\\u1234".
         return len(value) * 6 > VALUE_CHARS_MAX and is_long(value)
-    return isinstance(value, list | dict) and is_long(value)
+    return isinstance(value, (list, dict)) and is_long(value)
 
 
 def is_long(value: Any) -> bool:

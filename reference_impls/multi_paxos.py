@@ -72,6 +72,9 @@ if TYPE_CHECKING:
 
     from reference_impls.core import Fields
 
+canonical = json.JSONEncoder(sort_keys=True).encode
+"""The JSON of a command, the same on every server."""
+
 SUMMARY = "Multi-Paxos with a replicated key-value store"
 FORMAT_VERSION = 1
 """Version of the records in the log on disk."""
@@ -618,7 +621,7 @@ class MultiPaxos(ForwardingCore):
         if entry.command["type"] != "noop":
             result = self.state.apply(entry.command)
         term = self.term_of(entry.origin)
-        text = json.dumps(entry.command, sort_keys=True)
+        text = canonical(entry.command)
         self.observe("applied", index=slot, term=term, hash=crc32(text.encode()))
         waiting = self.proposed.pop(slot, None)
         if waiting is None:
@@ -755,7 +758,7 @@ def as_entry(value: Sequence[Any]) -> Entry:
 def is_entry(value: Any) -> bool:
     """True for an origin and a command that this state machine knows."""
     if (
-        not isinstance(value, list | tuple)
+        not isinstance(value, (list, tuple))
         or len(value) != 2
         or not is_ballot(value[0])
     ):

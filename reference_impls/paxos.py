@@ -642,7 +642,7 @@ class Paxos(Core):
 def is_ballot(value: Any) -> bool:
     """True for a round and a server."""
     return (
-        isinstance(value, list | tuple)
+        isinstance(value, (list, tuple))
         and len(value) == 2
         and is_count(value[0])
         and type(value[1]) is str
@@ -652,7 +652,7 @@ def is_ballot(value: Any) -> bool:
 def is_proposal(value: Any) -> bool:
     """True for a ballot and a value, which isn't null."""
     return (
-        isinstance(value, list | tuple)
+        isinstance(value, (list, tuple))
         and len(value) == 2
         and is_ballot(value[0])
         and value[1] is not None

@@ -149,9 +149,16 @@ class Force:
 
     async def apply_links(self) -> None:
         """Put the rules of all links in force, those of several strikes combined."""
-        await self.cluster.network.set_rules(
-            {link: merge(self.links.of(link)) for link in sorted(self.links.things())}
-        )
+        rules: dict[Link, LinkRule] = {}
+        merged: dict[tuple[int, ...], LinkRule] = {}
+        for link in sorted(self.links.things()):
+            held = self.links.of(link)
+            # Most faults put one rule on many links, and to combine them takes long.
+            alike = tuple(map(id, held))
+            if alike not in merged:
+                merged[alike] = merge(held)
+            rules[link] = merged[alike]
+        await self.cluster.network.set_rules(rules)
 
     async def apply_disks(self) -> None:
         """Put the rules of all disks in force, those of several strikes together."""

@@ -163,7 +163,7 @@ _STRUCTURE: Final = ()
 
 def _structure(value: Any) -> tuple[Any, ...]:
     """A list of two plain values, such as a cas has, as a tuple; else _STRUCTURE."""
-    if isinstance(value, list | tuple) and len(value) == 2:
+    if isinstance(value, (list, tuple)) and len(value) == 2:
         first, second = value
         if type(first) in PLAIN and type(second) in PLAIN:
             return (first, second)

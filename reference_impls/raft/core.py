@@ -240,11 +240,11 @@ class Raft(Actor):
         """Assert what holds after every step, whatever messages said."""
         log, machine, standing = self.log, self.machine, self.standing
         node = self.out.node
-        commit_index = machine.commit_index
-        assert log.base <= commit_index, "compacted what isn't committed"
-        assert commit_index <= log.last_index, "committed what it hasn't got"
+        commit_index, base, entries = machine.commit_index, log.base, log.entries
+        assert base <= commit_index, "compacted what isn't committed"
+        assert commit_index < base + len(entries), "committed what it hasn't got"
         assert machine.last_applied == commit_index, "committed, but not applied"
-        assert log.last_term <= standing.current_term, "an entry of a later term"
+        assert entries[-1].term <= standing.current_term, "an entry of a later term"
         match standing.role:
             case "leader":
                 assert standing.leader == node, "leads, but follows another"

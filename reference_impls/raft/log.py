@@ -92,10 +92,9 @@ class Log:
 
     def extend(self, entries: Sequence[Entry]) -> None:
         """Append; a configuration counts from now on (thesis 4.1)."""
-        index = self.last_index
+        first = self.last_index + 1
         self.entries.extend(entries)
-        for entry in entries:
-            index += 1
+        for index, entry in enumerate(entries, first):
             if entry.command["type"] in CHANGES:
                 self.members.adopt(
                     index,

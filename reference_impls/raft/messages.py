@@ -34,7 +34,7 @@ def is_command(command: Any) -> bool:
 
 def is_entry(value: Any) -> bool:
     """True for a list of a term and a command."""
-    if not isinstance(value, list | tuple) or len(value) != 2:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
         return False
     return is_count(value[0]) and is_command(value[1])
 

@@ -11,16 +11,13 @@ the last of them.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from operator import attrgetter
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from reference_impls.zab.messages import ZERO, Txn, Zxid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-zxid_of = attrgetter("zxid")
 
 
 class History:
@@ -70,4 +67,6 @@ class History:
 
     def count_up_to(self, zxid: Zxid) -> int:
         """How many transactions since base are no later than `zxid`."""
-        return bisect_right(self.txns, zxid, key=zxid_of)
+        # A transaction is its zxid and a command, so it compares to the next zxid by
+        # the zxids alone: of two tuples that begin alike, the shorter one comes first.
+        return bisect_left(self.txns, (zxid.epoch, zxid.counter + 1))

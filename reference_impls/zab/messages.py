@@ -66,7 +66,7 @@ def in_chunks(txns: list[Txn], size: int) -> list[list[Txn]]:
 def is_zxid(value: Any) -> bool:
     """True for a zxid's list of two."""
     return (
-        isinstance(value, list | tuple)
+        isinstance(value, (list, tuple))
         and len(value) == 2
         and all(is_count(part) for part in value)
     )
@@ -75,7 +75,7 @@ def is_zxid(value: Any) -> bool:
 def is_vote(value: Any) -> bool:
     """True for a vote's list of three."""
     return (
-        isinstance(value, list | tuple)
+        isinstance(value, (list, tuple))
         and len(value) == 3
         and is_count(value[0])
         and is_zxid(value[1])
@@ -91,7 +91,7 @@ def is_txns(value: Any) -> bool:
 def is_txn(value: Any) -> bool:
     """True for a transaction that the service knows."""
     return (
-        isinstance(value, list | tuple)
+        isinstance(value, (list, tuple))
         and len(value) == 3
         and is_zxid(value[:2])
         and isinstance(value[2], dict)

@@ -73,7 +73,7 @@ def _spelled(value: Any) -> Any:
     kind = type(value)
     if kind in _EXACT:
         return value
-    if kind is list or isinstance(value, list | tuple):
+    if kind is list or isinstance(value, (list, tuple)):
         if _EXACT.issuperset(map(type, value)):
             return value
         return [_spelled(item) for item in value]

@@ -120,9 +120,10 @@ class SimLink:
 
     def set_rule(self, rule: LinkRule) -> None:
         """Put a rule in force; of messages already on their way it only cuts some."""
-        if rule == self.rule:
+        before = self.rule
+        if rule is before or rule == before:
             return
-        before, self.rule = self.rule, HEALTHY if rule == HEALTHY else rule
+        self.rule = HEALTHY if rule == HEALTHY else rule
         if replace(before, bandwidth_kbit_s=rule.bandwidth_kbit_s) != rule:
             self._last_due_ns = 0
         self._wire_free_ns = 0

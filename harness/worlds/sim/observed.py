@@ -54,6 +54,10 @@ class Pages:
         self._on_line = on_line
         self._fresh: list[tuple[str, bytes]] = []
         self._seq = 0
+        self._second: int | None = (
+            None  # of the line logged last, and how lines tell it
+        )
+        self._second_told = ""
 
     def observe(self, effect: Observe, now: Now, *, known: bool) -> None:
         """Note an event; unless it is `known` at once, it becomes so with `keep`."""
@@ -92,9 +96,11 @@ class Pages:
 
     def log(self, text: str, now: Now) -> None:
         """Add a line to the node's log, stamped with the time that its clock shows."""
-        seconds, rest = divmod(now.wall_ns, 1_000_000_000)
-        at = time.strftime("%H:%M:%S", time.gmtime(seconds))
-        line = f"{at}.{rest // 1_000_000:03d} {self._node} {text}"
+        second, rest = divmod(now.wall_ns, 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._second_told = time.strftime("%H:%M:%S", time.gmtime(second))
+        line = f"{self._second_told}.{rest // 1_000_000:03d} {self._node} {text}"
         self.logged.append(line + "\n")
         self._on_line(self._node, line)
 
