@@ -448,6 +448,21 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
 # Reports, and the start of the program
 
 
+def measure_simulation(lab: Lab, row: Row) -> list[Figure]:
+    """Measure simulated runs, the judging included; a sample is the median of seeds.
+
+    Processor time, as it is what a core can do: nothing in a simulation waits. The time
+    of a seed depends on its plan: they differ by a factor of two.
+    """
+    count, samples = 5 if lab.quick else 20, []
+    for _ in range(lab.repeat):
+        with scratch(lab) as folder:
+            answer = children.measure("simulate", folder=folder, first=1, count=count)
+        samples.append(median(answer["cpu_seconds"]))
+    figure = row.figure("processor time of a seed", "s", samples)
+    return [replace(figure, budget=Budget(0.3))]
+
+
 def measure_report(lab: Lab, row: Row) -> list[Figure]:
     """Measure the report of a large run that has been judged before."""
     with scratch(lab) as folder:
@@ -724,6 +739,11 @@ def rows() -> list[Row]:
             "cluster/raft-disks",
             "Raft on disks that can lose power, of the throughput without",
             measure_disks,
+        ),
+        Row(
+            "sim/raft-1k",
+            "five simulated Raft nodes, 1,000 operations, all faults, judged",
+            measure_simulation,
         ),
         Row("report/100k", "report of 100k calls", measure_report),
         Row(

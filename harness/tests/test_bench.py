@@ -224,6 +224,7 @@ def test_rows_have_names_of_their_own_and_budgets_for_the_promises() -> None:
         "history",
         "check",
         "cluster",
+        "sim",
         "report",
     }
 
