@@ -6,6 +6,7 @@
     children.py      runs one task in a process of its own
     tasks.py         the tasks that are measured there
     cluster.py       times of a cluster: up from nothing, and again after a kill
+    loopback.py      operations a second of nodes without a network of ours
     runfolder.py     a run folder of any size, for reports
     peer.py          Porcupine, built from porcupine/main.go, on the same histories
     awdit.py         AWDIT, the peer for weak isolation

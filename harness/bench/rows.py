@@ -360,6 +360,41 @@ def measure_switch(lab: Lab, row: Row) -> list[Figure]:
 
 
 @dataclass(frozen=True)
+class Loopback:
+    """Measures the operations a second of nodes without fsync, on loopback.
+
+    Attributes:
+        load: A name of `loopback.LOADS`.
+        budget: For the throughput.
+    """
+
+    load: str
+    budget: Budget
+
+    def __call__(self, lab: Lab, row: Row) -> list[Figure]:
+        """Take one sample a cluster; what an operation costs stands beside it."""
+        limit_s = 2 if lab.quick else 6
+        answers = []
+        for _ in range(lab.repeat):
+            with scratch(lab) as folder:
+                answers.append(
+                    children.measure(
+                        "loopback", folder=folder, load=self.load, limit_s=limit_s
+                    )
+                )
+        rate = row.figure("", "ops/s", column(answers, "ops_s"))
+        nodes = "processor time of the nodes, an operation"
+        return [
+            replace(rate, budget=self.budget),
+            row.figure(nodes, "s", column(answers, "nodes_s")),
+            replace(
+                row.figure("the clients'", "s", column(answers, "client_s")),
+                detail=True,
+            ),
+        ]
+
+
+@dataclass(frozen=True)
 class Throughput:
     """Measures the operations a second of `splitbrain run`, without faults.
 
@@ -725,9 +760,24 @@ def rows() -> list[Row]:
         Row("cluster/restart", "five Raft nodes in namespaces", measure_cluster),
         Row("cluster/switch", "round trip through the switch", measure_switch),
         Row(
+            "cluster/echo",
+            "five nodes on loopback: echo",
+            Loopback("echo", Budget(12_000, "at_least")),
+        ),
+        Row(
+            "cluster/write",
+            "writes to Raft on loopback, without fsync",
+            Loopback("write", Budget(7_000, "at_least")),
+        ),
+        Row(
+            "cluster/mixed",
+            "reads, writes and cas there",
+            Loopback("mixed", Budget(8_000, "at_least")),
+        ),
+        Row(
             "cluster/raft-mixed",
             "Raft, reads, writes and cas, durable log, through the switch",
-            Throughput({}, Budget(800, "at_least")),
+            Throughput({}, Budget(2_500, "at_least")),
         ),
         Row(
             "cluster/raft-mixed-no-fsync",

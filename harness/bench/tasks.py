@@ -121,6 +121,13 @@ def switch(folder: str, rounds: int) -> dict[str, Any]:
     return world.measure_round_trips(Path(folder), rounds)
 
 
+def loopback(folder: str, load: str, limit_s: float) -> dict[str, Any]:
+    """Time operations of a kind on reference nodes, without a network of ours."""
+    from harness.bench import loopback as nodes
+
+    return nodes.measure(Path(folder), load, limit_s)
+
+
 def make_transactions(
     shape: dict[str, Any], path: str, for_awdit: str | None
 ) -> dict[str, Any]:
@@ -185,7 +192,8 @@ def simulate(folder: str, first: int, count: int) -> dict[str, Any]:
 def tasks() -> dict[str, Task]:
     """All tasks by name."""
     found = (make, write, load, check, cluster, switch, make_run, report, simulate)
-    return {task.__name__: task for task in (*found, make_transactions)}
+    more = (loopback, make_transactions)
+    return {task.__name__: task for task in (*found, *more)}
 
 
 def main(arguments: list[str]) -> None:
