@@ -7,9 +7,10 @@ a prefix makes the whole history invalid, and the analysis at the end, which jud
 of it, has to find so: if it doesn't, the harness has failed.
 
 Real runs are judged by a process of their own, at a low priority, which reads what the
-run writes (`Beside`). Each checker rests for `REST` times the processor time that
-its last judgement took, so that none takes much of a core, however long the history is.
-Those of what nodes observe may go on from where they were (`Incremental`).
+run writes (`Beside`). After each judgement all checkers rest for `REST` times the
+processor time that it took, so that they never take much of a core, however many they
+are and however long the history is. Those of what nodes observe may go on from where
+they were (`Incremental`).
 
 Simulated runs are judged in the same process, at fixed virtual times (`Within`), so a
 seed gives the same history each time. Virtual time stands still meanwhile.
@@ -65,8 +66,8 @@ them are convicted by their first faults, after a second: a run that goes on for
 second more costs half as much again."""
 
 REST = 9
-"""How many times as long as its last judgement took a checker rests, at least: so none
-takes more than a tenth of a core."""
+"""How many times as long as a judgement took all checkers rest, at least: so together
+they take a tenth of a core, which is a twentieth of two."""
 
 LIMITS = Limits(time_s=30.0, memory_mb=2000)
 """Of one checker's judgement. Memory is limited, so searches don't fork."""
@@ -99,6 +100,7 @@ class Seat:
         observes: Whether it judges what nodes observe, or else operations.
         following: It goes on from where it was; None if it begins anew each time.
         due_s: The time of its next turn.
+        turn: If several are due at a time, the lowest comes first.
         judged: How many events there were at its last turn.
         fresh: What `following` has not seen yet.
     """
@@ -108,13 +110,14 @@ class Seat:
     observes: bool
     following: Following | None = None
     due_s: float = EVERY_S
+    turn: int = 0
     judged: int = 0
     fresh: list[Op] = field(default_factory=list)
 
 
-Pace = Callable[[Seat, float, float], float]
-"""When a checker's turn comes again: from its seat, the time, and the processor time
-that its last turn took, in seconds."""
+Pace = Callable[["Collection[Seat]", Seat, float, float], None]
+"""Says when turns come again: of all seats, after that of one, at a time, which took so
+much processor time; both in seconds."""
 
 
 class Monitor:
@@ -169,7 +172,7 @@ class Monitor:
         Raises:
             HarnessError: What was recorded can't be read.
         """
-        for seat in self._seats:
+        for seat in sorted(self._seats, key=lambda seat: (seat.due_s, seat.turn)):
             if seat.due_s > now_s:
                 continue
             begun_s = cpu_s()
@@ -181,7 +184,7 @@ class Monitor:
                 raise HarnessError(problem) from bad
             if anomaly:
                 return Charge(seat.name, anomaly, self._operations.events)
-            seat.due_s = pace(seat, now_s, cpu_s() - begun_s)
+            pace(self._seats, seat, now_s, cpu_s() - begun_s)
         return None
 
     def _turn(self, seat: Seat) -> str:
@@ -315,14 +318,17 @@ class Within:
             if (found := self._monitor.judge(now_s, self._pace)) is not None:
                 return found
 
-    def _pace(self, seat: Seat, now_s: float, _took_s: float) -> float:
-        """When a checker's turn comes again: at a fixed time.
+    def _pace(
+        self, _seats: Collection[Seat], seat: Seat, now_s: float, _took_s: float
+    ) -> None:
+        """Let a checker's turn come again at a fixed time.
 
         That is soon for one that goes on from where it was, and after twice the time
         for one that begins anew. So all turns of the latter together cost as much as
         the judgement at the end does.
         """
-        return now_s + self._every_s if seat.following is not None else 2 * now_s
+        is_cheap = seat.following is not None
+        seat.due_s = now_s + self._every_s if is_cheap else 2 * now_s
 
     def close(self) -> None:
         """Do nothing: what waited in `charge` was cancelled."""
@@ -365,9 +371,17 @@ def since(begun_s: float) -> float:
     return time.monotonic() - begun_s
 
 
-def by_cost(_seat: Seat, now_s: float, took_s: float) -> float:
-    """A turn each second, or later where turns take long."""
-    return now_s + max(EVERY_S, REST * took_s)
+def by_cost(seats: Collection[Seat], seat: Seat, now_s: float, took_s: float) -> None:
+    """Let a turn come again after a second, and any turn after a rest.
+
+    If the next turn of several comes at the end of a rest, it is that of the checker
+    that has not had one for longest: else the first in a list would keep out the last.
+    """
+    seat.due_s = now_s + EVERY_S
+    seat.turn = 1 + max(each.turn for each in seats)
+    rested_s = now_s + took_s + REST * took_s
+    for each in seats:
+        each.due_s = max(each.due_s, rested_s)
 
 
 def cpu_s() -> float:

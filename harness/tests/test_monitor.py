@@ -313,3 +313,28 @@ def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
     path.write_bytes(line)
     follower.read()
     assert follower.events == 1
+
+
+@given(costs_s=st.lists(st.floats(0.0, 0.6), min_size=1, max_size=5))
+def test_checkers_beside_a_run_share_a_tenth_of_a_core_and_none_is_kept_out(
+    costs_s: list[float],
+) -> None:
+    seats = [
+        monitor.Seat(
+            str(n), LinearizableChecker(MODELS["register"].build("")), observes=False
+        )
+        for n in range(len(costs_s))
+    ]
+    turns = dict.fromkeys(map(str, range(len(costs_s))), 0)
+    now_s = spent_s = 0.0
+    while now_s < 200.0:
+        seat = min(seats, key=lambda seat: (seat.due_s, seat.turn))
+        now_s = max(now_s, seat.due_s)
+        took_s = costs_s[int(seat.name)]
+        turns[seat.name] += 1
+        spent_s += took_s
+        monitor.by_cost(seats, seat, now_s, took_s)
+    assert spent_s <= now_s / 10 + max(costs_s)
+    # In the time of one turn each, with the rests, or in a second, all have had one.
+    cycle_s = 10 * sum(costs_s) + monitor.EVERY_S
+    assert min(turns.values()) >= 200.0 / cycle_s - 2
