@@ -193,8 +193,8 @@ def execute(
     def make(world: World) -> Controller:
         watch: Watch | None = None
         if judge is not None and rung == "sim":
-            every_s = monitor.HASTY_EVERY_S if hasty else monitor.EVERY_S
-            watch = monitor.Within(judge, world.watcher.write, every_s)
+            cadence = monitor.HASTY if hasty else monitor.CALM
+            watch = monitor.Within(judge, world.watcher.write, cadence)
         elif judge is not None:
             watch = monitor.Beside(judge)
         return Controller(

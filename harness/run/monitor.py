@@ -60,10 +60,28 @@ if TYPE_CHECKING:
 EVERY_S = 1.0
 """Seconds between two judgements, if these take little time."""
 
-HASTY_EVERY_S = 0.25
-"""The same in simulated runs that end at their conviction, and leave no folder. Many of
-them are convicted by their first faults, after a second: a run that goes on for half a
-second more costs half as much again."""
+
+@dataclass(frozen=True)
+class Cadence:
+    """At which virtual times a simulated run is judged.
+
+    Attributes:
+        every_s: Seconds until the first judgement, and between two of a checker that
+            goes on from where it was.
+        growth: How many times as late each judgement of one that begins anew is as the
+            one before. All of them together cost growth / (growth - 1) times as much as
+            the last one, and a breach is seen up to that many times as late.
+    """
+
+    every_s: float
+    growth: float
+
+
+CALM = Cadence(EVERY_S, 2.0)
+HASTY = Cadence(0.25, 1.5)
+"""The cadence of simulated runs that end at their conviction, and leave no folder. Many
+are convicted by their first faults, after a second: going on for half a second more
+would cost half as much again."""
 
 REST = 9
 """How many times as long as a judgement took all checkers rest, at least: so together
@@ -295,17 +313,16 @@ class Within:
     Args:
         monitor: Judges.
         write: Has the run folder hold all that nodes have told.
-        every_s: Virtual seconds until the first judgement, and between two of a checker
-            that goes on from where it was.
+        cadence: When.
     """
 
     def __init__(
-        self, monitor: Monitor, write: Callable[[], None], every_s: float = EVERY_S
+        self, monitor: Monitor, write: Callable[[], None], cadence: Cadence = CALM
     ) -> None:
         self._monitor = monitor
         self._write = write
-        self._every_s = every_s
-        monitor.begin_after(every_s)
+        self._cadence = cadence
+        monitor.begin_after(cadence.every_s)
 
     async def charge(self) -> Charge:
         """Wait until the run is known to be invalid."""
@@ -321,14 +338,11 @@ class Within:
     def _pace(
         self, _seats: Collection[Seat], seat: Seat, now_s: float, _took_s: float
     ) -> None:
-        """Let a checker's turn come again at a fixed time.
-
-        That is soon for one that goes on from where it was, and after twice the time
-        for one that begins anew. So all turns of the latter together cost as much as
-        the judgement at the end does.
-        """
-        is_cheap = seat.following is not None
-        seat.due_s = now_s + self._every_s if is_cheap else 2 * now_s
+        """Let a checker's turn come again at a fixed time."""
+        if seat.following is not None:
+            seat.due_s = now_s + self._cadence.every_s
+        else:
+            seat.due_s = now_s * self._cadence.growth
 
     def close(self) -> None:
         """Do nothing: what waited in `charge` was cancelled."""
